@@ -1,0 +1,163 @@
+"""An engine that says its prompt back, word by word. For tests, load tests and demos of the queue; needs no torch.
+
+One token is one whitespace-separated word. The answer is the prompt's words once over (`stop`), or as many of them,
+round and round, as `max_tokens` and `ignore_eos` ask for (`length`). With a temperature the words start at a place
+that depends on (seed, sequence) alone. Equal requests give equal answers, whatever else is running.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from common.types import Finished, FinishReason, Output, Request
+
+from .mailbox import Mailbox
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a request will say, known from the start; with a delay it is told a word at a time."""
+
+    request: Request
+    started: float
+    outputs: list[Output]
+
+    @property
+    def longest(self) -> int:
+        return max(output.token_count for output in self.outputs)
+
+
+class EchoEngine:
+    """`delay` is seconds per token (0: at once); a prompt that holds `fail_on` ends with an error."""
+
+    def __init__(self, *, slots: int = 64, context: int = 8192, delay: float = 0.0, fail_on: str | None = None):
+        self.slots = slots
+        self.context = context
+        self._delay = delay
+        self._fail_on = fail_on
+        self._mail = Mailbox(slots)
+        self._thread = threading.Thread(target=self._run, name="echo-engine", daemon=True)
+        self._waiting: deque[Request] = deque()
+        self._telling: dict[str, _Answer] = {}
+        self._due: list[tuple[float, str]] = []  # (when it is told to the end, request id), a heap
+        self._taken = 0  # slots
+
+        self.submit = self._mail.submit
+        self.cancel = self._mail.cancel
+        self.room = self._mail.room
+        self.collect = self._mail.collect
+        self.poke = self._mail.poke
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._mail.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def step_age(self) -> float:
+        return 0.0
+
+    def _run(self) -> None:
+        while (mail := self._mail.take(self._patience())) is not None:
+            requests, wishes = mail
+            self._waiting.extend(requests)
+            finished = [self._end(request_id, reason) for request_id, reason in wishes.items()]
+            finished += self._finish_due(time.monotonic())
+            finished += self._admit(time.monotonic())
+            self._mail.finish(finished)
+
+    def _patience(self) -> float | None:
+        """Seconds until something must be handed over; None when only new mail can bring work."""
+        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+
+    def _admit(self, now: float) -> list[Finished]:
+        """Start what fits; without a delay, finish it too."""
+        finished = []
+        while self._waiting and (not self._telling or self._taken + self._waiting[0].params.n <= self.slots):
+            request = self._waiting.popleft()
+            if error := self._refusal(request):
+                finished.append(Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error))
+                continue
+            answer = _answer(request, now)
+            if self._delay == 0:
+                finished.append(Finished(request.id, answer.outputs, len(request.prompt_ids)))
+                continue
+            self._telling[request.id] = answer
+            self._taken += request.params.n
+            heapq.heappush(self._due, (now + self._delay * answer.longest, request.id))
+        return finished
+
+    def _refusal(self, request: Request) -> tuple[str, str] | None:
+        tokens = len(request.prompt_ids) + request.params.max_tokens
+        if tokens > self.context:
+            return "context_length_exceeded", f"prompt and max_tokens make {tokens} tokens; at most {self.context} fit"
+        if self._fail_on and self._fail_on in request.prompt:
+            return "engine_error", f"the prompt holds {self._fail_on!r}, on which this echo engine was told to fail"
+        return None
+
+    def _finish_due(self, now: float) -> list[Finished]:
+        finished = []
+        while self._due and self._due[0][0] <= now:
+            _, request_id = heapq.heappop(self._due)
+            if answer := self._telling.pop(request_id, None):  # None: it was cancelled
+                self._taken -= answer.request.params.n
+                finished.append(Finished(request_id, answer.outputs, len(answer.request.prompt_ids)))
+        return finished
+
+    def _end(self, request_id: str, reason: Literal["cancelled", "expired"]) -> Finished:
+        """What was told so far, cut off here."""
+        answer = self._telling.pop(request_id, None)
+        if answer is None:
+            request = next(request for request in self._waiting if request.id == request_id)
+            self._waiting.remove(request)
+            return Finished(request_id, [Output("", [], reason) for _ in range(request.params.n)])
+        self._taken -= answer.request.params.n
+        told = int((time.monotonic() - answer.started) / self._delay)
+        outputs = []
+        for output in answer.outputs:
+            if output.token_count <= told:
+                outputs.append(output)
+            else:
+                outputs.append(Output(" ".join(output.text.split()[:told]), output.token_ids[:told], reason))
+        return Finished(request_id, outputs, len(answer.request.prompt_ids))
+
+
+def _answer(request: Request, now: float) -> _Answer:
+    words = request.prompt.split()
+    return _Answer(request, now, [_say(request, words, sequence) for sequence in range(request.params.n)])
+
+
+def _say(request: Request, words: list[str], sequence: int) -> Output:
+    """The whole continuation number `sequence`."""
+    params, ids = request.params, request.prompt_ids
+    if len(ids) != len(words):  # tokenized by somebody else: number the words instead
+        ids = list(range(len(words)))
+    if params.temperature > 0 and len(words) > 1:
+        turn = _mix(request.seed, sequence) % len(words)
+        words, ids = words[turn:] + words[:turn], ids[turn:] + ids[:turn]
+    reason: FinishReason = "length"
+    if not words or (len(words) < params.max_tokens and not params.ignore_eos):
+        reason = "stop"
+    elif len(words) != params.max_tokens:
+        rounds = -(-params.max_tokens // len(words))
+        words, ids = (words * rounds)[: params.max_tokens], (ids * rounds)[: params.max_tokens]
+    text = " ".join(words)
+    cuts = [(at, at + len(stop)) for stop in params.stop if (at := text.find(stop)) >= 0]
+    if cuts:
+        # The stop that is complete first ends the text; among those, the one that begins first.
+        begin, end = min(cuts, key=lambda cut: (cut[1], cut[0]))
+        return Output(text[:begin], ids[: len(text[:end].split())], "stop")
+    return Output(text, list(ids), reason)
+
+
+def _mix(seed: int, sequence: int) -> int:
+    """A well-stirred number from both, equal on every machine."""
+    x = (seed * 0x9E3779B97F4A7C15 + sequence * 0xBF58476D1CE4E5B9 + 1) & 0xFFFFFFFFFFFFFFFF
+    return (x ^ (x >> 29)) * 0x94D049BB133111EB >> 17 & 0xFFFFFFFF

@@ -1,0 +1,89 @@
+"""The door between an engine's thread and everybody else: requests and wishes in, finished requests out.
+
+Knows nothing of models. Every request submitted comes out exactly once, because only `finish` takes it off the books.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Literal
+
+from common.types import Finished, Request
+
+Reason = Literal["cancelled", "expired"]
+
+
+class Mailbox:
+    """All methods may be called from any thread; `take` and `finish` are the engine's, the others its holder's."""
+
+    def __init__(self, slots: int):
+        self._slots = slots
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)  # the engine waits here
+        self._done = threading.Condition(self._lock)  # the holder waits here
+        self._requests: list[Request] = []
+        self._wishes: dict[str, Reason] = {}
+        self._finished: list[Finished] = []
+        self._open: dict[str, int] = {}  # request id -> slots promised to it
+        self._promised = 0
+        self._poked = False
+        self._stopped = False
+
+    def submit(self, request: Request) -> None:
+        with self._lock:
+            if request.id in self._open:
+                raise ValueError(f"request {request.id!r} is already in the engine")
+            self._open[request.id] = request.params.n
+            self._promised += request.params.n
+            self._requests.append(request)
+            if len(self._requests) == 1:
+                self._work.notify()
+
+    def cancel(self, request_id: str, reason: Reason) -> None:
+        with self._lock:
+            if request_id in self._open:
+                self._wishes[request_id] = reason
+                self._work.notify()
+
+    def room(self) -> int:
+        return max(0, self._slots - self._promised)
+
+    def collect(self, timeout: float) -> list[Finished]:
+        with self._lock:
+            if not self._finished and not self._poked and timeout > 0:
+                self._done.wait(timeout)
+            self._poked = False
+            finished, self._finished = self._finished, []
+            return finished
+
+    def poke(self) -> None:
+        with self._lock:
+            self._poked = True
+            self._done.notify_all()
+
+    def close(self) -> None:
+        """Let the engine's thread end: `take` answers None from now on."""
+        with self._lock:
+            self._stopped = True
+            self._work.notify()
+
+    def take(self, timeout: float | None) -> tuple[list[Request], dict[str, Reason]] | None:
+        """New requests and wishes to end some; waits up to `timeout` seconds (None: for ever) if there are none."""
+        with self._lock:
+            if not self._requests and not self._wishes and not self._stopped and timeout != 0:
+                self._work.wait(timeout)
+            if self._stopped:
+                return None
+            requests, self._requests = self._requests, []
+            wishes, self._wishes = self._wishes, {}
+            return requests, wishes
+
+    def finish(self, finished: Iterable[Finished]) -> None:
+        with self._lock:
+            for result in finished:
+                self._promised -= self._open.pop(result.id)
+                self._wishes.pop(result.id, None)
+                self._finished.append(result)
+            if self._finished:
+                self._done.notify_all()

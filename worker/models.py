@@ -1,0 +1,227 @@
+"""Opens a model by name: finds its files, picks device and dtype, chooses the engine, writes the model card.
+
+Torch is imported only on the way to the native and generate engines; `echo` needs none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from common.errors import ConfigError
+from common.types import ModelCard
+
+from .engine.base import Engine
+from .engine.echo import EchoEngine
+
+if TYPE_CHECKING:
+    import torch
+
+    from common.tokenizer import Tokenizer, WordTokenizer
+
+log = logging.getLogger(__name__)
+
+DEMO_MODEL = "smollm2-135m"
+DEFAULT_SLOTS = {"cpu": 32, "cuda": 256}
+FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # what a model needs; never pickles, never code
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model that is ready to start: the engine, what to publish about it, and its tokenizer."""
+
+    engine: Engine
+    card: ModelCard
+    tokenizer: Tokenizer | WordTokenizer
+
+
+def open_model(
+    name: str,
+    *,
+    engine: Literal["auto", "native", "generate", "echo"] = "auto",
+    device: str = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    slots: int | None = None,
+    served_name: str | None = None,
+    cache: Path = Path("~/.cache/promptmill"),
+    echo_delay: float = 0.0,
+    echo_fail_on: str | None = None,
+) -> OpenedModel:
+    """Open `name`: a hub id, a local folder, `smollm2-135m` (the demo model) or `echo`.
+
+    `engine="auto"` takes the native engine for whatever passes its probe, else `generate`.
+
+    Raises:
+        ConfigError: the model cannot be found, has no safetensors weights, or cannot be run as asked.
+    """
+    if name == "echo" or engine == "echo":
+        return _open_echo(served_name or name, EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on))
+    folder = find_model(name, cache)
+    return _open_folder(folder, served_name or _served_name(name, folder), engine, device, dtype, slots)
+
+
+def find_model(name: str, cache: Path) -> Path:
+    """The local folder of a model's files; a hub id is downloaded once, safetensors only."""
+    if name == DEMO_MODEL:
+        folder = cache.expanduser() / "models" / DEMO_MODEL
+        if not (folder / "config.json").exists():
+            raise ConfigError(f"the demo model is not in {folder}; run `promptmill model fetch-demo` once")
+    elif name.startswith((".", "/", "~")) or Path(name).is_dir():
+        folder = Path(name).expanduser().resolve()
+        if not (folder / "config.json").exists():
+            raise ConfigError(f"{folder} holds no config.json, so it is no model folder")
+    else:
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=["original/*"]))
+        except Exception as error:  # the hub client raises a dozen unrelated classes
+            raise ConfigError(f"model {name!r} is no local folder and could not be fetched as a hub id: {error}") from None
+    if not list(folder.glob("*.safetensors")):
+        raise ConfigError(f"{folder} has no *.safetensors weights; pickled weights are never loaded, convert them first")
+    return folder
+
+
+def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
+    from common.tokenizer import WordTokenizer
+
+    tokenizer = WordTokenizer()
+    card = ModelCard(
+        id=name,
+        digest=_digest("echo", tokenizer.digest, engine.context),
+        engine="echo",
+        device="cpu",
+        dtype="none",
+        context=engine.context,
+        slots=engine.slots,
+        tokenizer="words",
+        created=int(time.time()),
+    )
+    return OpenedModel(engine, card, tokenizer)
+
+
+def _open_folder(
+    folder: Path, name: str, wanted: str, device_name: str, dtype_name: str, slots: int | None
+) -> OpenedModel:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+
+    from common.tokenizer import Tokenizer
+
+    from .engine.generate import GenerateEngine
+    from .engine.native import NativeEngine
+    from .engine.probe import why_not_packed
+
+    device = pick_device(device_name)
+    dtype = pick_dtype(dtype_name, device)
+    config = AutoConfig.from_pretrained(folder)
+    context = _context(config)
+    slots = slots or DEFAULT_SLOTS.get(device.type, 32)
+
+    fast = AutoTokenizer.from_pretrained(folder)
+    if not fast.is_fast:
+        raise ConfigError(f"{folder} has no fast tokenizer (tokenizer.json), which counting tokens needs")
+    try:
+        generation = GenerationConfig.from_pretrained(folder)
+    except OSError:  # none was saved with the model
+        generation = GenerationConfig.from_model_config(config)
+    eos_ids = _eos_ids(generation.eos_token_id, config.eos_token_id, fast.eos_token_id)
+    tokenizer = Tokenizer.from_hf(fast, eos_ids, fast.chat_template)
+
+    reason = why_not_packed(config)
+    if wanted == "native" and reason:
+        raise ConfigError(f"{name} cannot run on the native engine: {reason}; use --engine generate")
+    kind = "generate" if wanted == "generate" or reason else "native"
+    if wanted == "auto" and reason:
+        log.warning("%s takes the generate engine, which is slower: %s", name, reason)
+
+    model_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model = model_class.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(device).eval()
+    engine: Engine
+    if kind == "native":
+        engine = NativeEngine(model, tokenizer, slots=slots, context=context)
+    else:
+        engine = GenerateEngine(model, tokenizer, slots=slots, context=context)
+    card = ModelCard(
+        id=name,
+        digest=_digest(*_weights(folder), tokenizer.digest, fast.chat_template, engine.context, str(dtype)),
+        engine=kind,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        dtype=str(dtype).removeprefix("torch."),
+        context=engine.context,
+        slots=slots,
+        tokenizer="json",
+        chat_template=fast.chat_template,
+        special_tokens={key: str(token) for key, token in fast.special_tokens_map.items() if isinstance(token, str)},
+        created=int(time.time()),
+    )
+    return OpenedModel(engine, card, tokenizer)
+
+
+def pick_device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} was asked for, but torch sees no CUDA device")
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype asked for; `auto` is bfloat16 where the hardware multiplies it natively, else float32."""
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        major, _ = torch.cuda.get_device_capability(device)
+        native, why = major >= 8, f"compute capability {major}.x"
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        found = [flag for flag in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16") if capabilities.get(flag)]
+        native, why = bool(found), f"the CPU has {found[0]}" if found else "the CPU has no bfloat16 instructions"
+    dtype = torch.bfloat16 if native else torch.float32
+    log.info("dtype %s: %s", str(dtype).removeprefix("torch."), why)
+    return dtype
+
+
+def _served_name(name: str, folder: Path) -> str:
+    return folder.name if name.startswith((".", "/", "~")) or Path(name).is_dir() else name
+
+
+def _context(config: Any) -> int:
+    """Tokens a sequence may have. T5 and its like name none; 512 is what they were trained with."""
+    text = config.get_text_config()
+    found = [getattr(text, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")]
+    return next((length for length in found if length), 512)
+
+
+def _eos_ids(*found: int | list[int] | None) -> frozenset[int]:
+    """The first place that names end tokens decides: generation config, then config, then tokenizer."""
+    for ids in found:
+        if ids is not None:
+            return frozenset(ids if isinstance(ids, list) else [ids])
+    return frozenset()
+
+
+def _weights(folder: Path) -> list[str]:
+    """What tells two sets of weights apart without reading them: each file's name, size and tensor table."""
+    found = []
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            # Headers of two fine-tunes are equal; the first megabyte of tensors is not.
+            table = hashlib.sha256(stream.read(length) + stream.read(2**20)).hexdigest()
+        found.append(f"{file.name}:{file.stat().st_size}:{table}")
+    return found
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
