@@ -1,0 +1,207 @@
+"""The fleet: workers, what they hold, and the cards of the models they serve. Knows Redis; nothing of engines or HTTP.
+
+A worker process is an *incarnation*: a random id with a lease. `Incarnation` is its side of the store; `Fleet` is what
+everybody else may know of all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from common import keys
+from common.errors import ConfigError, NotFound
+from common.scripts import Scripts
+from common.store import redis_errors
+from common.types import ItemState, ModelCard
+
+
+@dataclass(frozen=True)
+class Result:
+    """One item's end as a worker hands it in. `blob` is `store.pack` of outputs, usage, error, seed, attempts, …"""
+
+    job_id: str
+    index: int
+    attempt: int
+    state: ItemState
+    prompt_tokens: int
+    completion_tokens: int
+    blob: bytes
+
+
+@dataclass(frozen=True)
+class Run:
+    """Contiguous items of a job that an exchange gave out."""
+
+    job_id: str
+    first: int
+    count: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """An exchange's answer. `lost`: the lease is gone, nothing was taken; `refused`: results of somebody else's items."""
+
+    lost: bool = False
+    refused: list[tuple[str, int]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    hooked: bool = False
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What a tick found: rings missing per model, incarnations reaped, whether webhooks are due."""
+
+    reaped: list[str]
+    rings: dict[str, int]
+    hooked: bool
+
+
+class Incarnation:
+    """One worker process as the store knows it, from `register` until its lease ends or it releases.
+
+    Methods may be called from the turn's and the heartbeat's thread. `lost` once the store no longer knows it: whoever
+    holds it then drops everything and registers anew under another id.
+    """
+
+    def __init__(self, client: redis.Redis, card: ModelCard, lease: float):
+        self.id = secrets.token_hex(8)
+        self._client = client
+        self._scripts = Scripts(client)
+        self._card = card
+        self._lease = int(lease * 1000)  # ms
+        self._lock = threading.Lock()  # guards call and held together: a heartbeat must not see one without the other
+        self._call = 0
+        self._held: set[tuple[str, int]] = set()
+
+    def register(self, about: dict[str, str]) -> None:
+        """Publish the worker and take a lease; `about` is host, pid, started_at and the like."""
+        name = keys.worker(self.id)
+        with redis_errors():
+            seconds, micros = self._client.time()
+            pipe = self._client.pipeline(transaction=True)
+            shown = {"model": self._card.id, "digest": self._card.digest, "engine": self._card.engine, "device": self._card.device}
+            pipe.hset(name, mapping={**about, **shown, "slots": self._card.slots, "room": self._card.slots, "call": ""})
+            pipe.pexpire(name, self._lease * 10)
+            pipe.zadd(keys.WORKERS, {self.id: seconds * 1000 + micros // 1000 + self._lease})
+            pipe.execute()
+
+    def exchange(self, results: list[Result], room: int) -> Exchanged:
+        """Hand in results and take items for `room` slots. Sent again after a lost reply, it changes nothing.
+
+        Raises:
+            Unavailable: the server is away; call again with the same arguments and the same call number is used.
+        """
+        flat = [part for r in results
+                for part in (r.job_id, r.index, r.attempt, r.state.value, r.prompt_tokens, r.completion_tokens, r.blob)]
+        with self._lock:
+            with redis_errors():
+                answer = json.loads(self._scripts.exchange(self.id, self._call + 1, room, self._lease, *flat))
+            self._call += 1
+            if answer.get("lost"):
+                return Exchanged(lost=True)
+            runs = [Run(*run) for run in answer["runs"]]
+            self._held.difference_update((result.job_id, result.index) for result in results)
+            self._held.update((run.job_id, run.first + i) for run in runs for i in range(run.count))
+        return Exchanged(refused=[tuple(pair) for pair in answer["refused"]], runs=runs, hooked=answer["hooked"])
+
+    def heartbeat(self) -> dict[str, str] | None:
+        """Renew the lease. Answers wishes by job (`cancelled`, `expired`, `gone`), or None when the lease is gone."""
+        with self._lock:
+            jobs = {job_id for job_id, _ in self._held}
+            with redis_errors():
+                call = str(self._call) if self._call else ""
+                answer = self._scripts.heartbeat(self.id, self._lease, call, len(self._held), *jobs)
+        if not answer[0]:
+            return None
+        texts = [part.decode() for part in answer[1:]]
+        return dict(zip(texts[::2], texts[1::2], strict=True))
+
+    def release(self) -> tuple[int, int]:
+        """Hand back what is held, uncharged, and leave. Answers (items handed back, rings)."""
+        with self._lock, redis_errors():
+            count, rings, _hooked = self._scripts.release(self.id)
+            self._held.clear()
+        return int(count), int(rings)
+
+
+class Fleet:
+    """What is known of workers and models."""
+
+    def __init__(self, client: redis.Redis):
+        self.client = client
+        self._scripts = Scripts(client)
+
+    def publish(self, card: ModelCard, tokenizer: bytes) -> None:
+        """Make a model known. Its card stays when its workers go.
+
+        Raises:
+            ConfigError: a live worker serves other weights under this name.
+        """
+        for worker in self.workers():
+            if worker["model"] == card.id and worker["digest"] != card.digest:
+                raise ConfigError(
+                    f"{card.id} is being served with other weights, dtype or template by worker {worker['id']} on "
+                    f"{worker['host']}; give this one another name with PROMPTMILL_SERVED_NAME"
+                )
+        with redis_errors():
+            pipe = self.client.pipeline(transaction=True)
+            pipe.set(keys.tokenizer(card.digest), zlib.compress(tokenizer))
+            pipe.set(keys.model(card.id), card.model_dump_json())
+            pipe.sadd(keys.MODELS, card.id)
+            pipe.execute()
+
+    def models(self) -> list[ModelCard]:
+        """Cards of all models ever served, by name."""
+        with redis_errors():
+            names = sorted(name.decode() for name in self.client.smembers(keys.MODELS))
+            raw = self.client.mget([keys.model(name) for name in names]) if names else []
+        return [ModelCard.model_validate_json(card) for card in raw if card]
+
+    def model(self, name: str) -> ModelCard:
+        """One card; `NotFound` names the known ones."""
+        with redis_errors():
+            raw = self.client.get(keys.model(name))
+        if raw is None:
+            known = ", ".join(card.id for card in self.models()) or "none yet: start a worker"
+            raise NotFound(f"no model {name!r} was ever served here; known: {known}", code="model_not_found", field="model")
+        return ModelCard.model_validate_json(raw)
+
+    def tokenizer(self, digest: str) -> bytes | None:
+        with redis_errors():
+            raw = self.client.get(keys.tokenizer(digest))
+        return zlib.decompress(raw) if raw else None
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Live workers: id, model, digest, slots, room, device, engine, host, pid, started_at, held (items)."""
+        with redis_errors():
+            seconds, micros = self.client.time()
+            ids = self.client.zrangebyscore(keys.WORKERS, seconds * 1000 + micros // 1000, "+inf")
+            pipe = self.client.pipeline(transaction=False)
+            for incarnation in ids:
+                pipe.hgetall(keys.worker(incarnation.decode()))
+                pipe.hlen(keys.held(incarnation.decode()))
+            answers = pipe.execute()
+        found = []
+        for incarnation, raw, held in zip(ids, answers[::2], answers[1::2], strict=True):
+            if raw:
+                about: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
+                about |= {"id": incarnation.decode(), "slots": int(about["slots"]), "room": int(about["room"]), "held": held}
+                about.pop("call")
+                found.append(about)
+        return found
+
+    def tick(self, lease: float, max_attempts: int) -> Tick | None:
+        """Let time pass: reap, expire, purge, count missing rings. None when another worker just did."""
+        with redis_errors():
+            answer = json.loads(self._scripts.tick(int(lease * 1000), max_attempts))
+        if not answer["ran"]:
+            return None
+        return Tick(reaped=list(answer["reaped"]), rings=dict(answer["rings"]), hooked=answer["hooked"])

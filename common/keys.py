@@ -1,0 +1,120 @@
+"""Every Redis key promptmill owns: the schema, and the only place that spells one.
+
+All keys begin with `pm:`; times are milliseconds of the Redis server's clock unless a field says otherwise. The Lua
+scripts under `lua/` build the same names (their shared head is `lua/lib.lua`); a test holds the two lists against each other.
+
+A job
+    job:{id}            hash    tenant, model, digest, status, total, counts by state, cursor (items never claimed start here),
+                                cost (expected tokens of an item), n_max (most slots an item takes), priority, created_at,
+                                started_at, finished_at, deadline, prompt_tokens, completion_tokens, hooks (events wanted),
+                                flags cancel_requested and deadline_passed, spec (JSON: params, webhook, metadata)
+    job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
+    job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
+    job:{id}:st         string  one state byte per item (`ItemState.byte`)
+    job:{id}:retry      zset    indices handed back by a lost or draining worker
+    job:{id}:attempts   hash    index -> attempts used up, only where a worker was lost
+    job:{id}:out        hash    index -> zlib(JSON of the result) or JSON
+    job:{id}:order      string  4-byte big-endian indices in order of completion: the cursor of who follows
+    job:{id}:hooks      list    ids of the job's webhook events
+  They live until `due` says purge, retention_days after the job ended. Written by attach, exchange, cancel, tick, release, delete.
+
+Submitting
+    stage:{id}:in, stage:{id}:starts   like the job's, while an upload streams in; TTL one hour; attach renames them
+    idem:{tenant}:{key}                string  `fingerprint job-id`; TTL 24 h; written by attach
+
+Fair serving
+    ready:{model}             zset    tenant -> virtual time (tokens), only tenants with something claimable
+    ready:{model}:{tenant}    zset    job -> created_at - priority x 10 minutes
+    vtime:{model}             hash    tenant -> virtual time, also while it has nothing to do
+    vclock:{model}            string  virtual time of the last pick
+
+Workers
+    workers             zset    incarnation -> end of its lease
+    worker:{inc}        hash    model, digest, slots, room, device, engine, host, pid, started_at, call; TTL, renewed by heartbeats
+    held:{inc}          hash    `job index` -> attempt: what the incarnation may write; removed when it is reaped
+    replay:{inc}        string  the answer to its last exchange, under the call number in worker:{inc}; TTL as worker:{inc}
+    gpu:{uuid}          string  incarnation that uses the device; TTL, renewed by heartbeats
+    tick                hash    at: when the last tick ran
+    due                 zset    `expire:{job}` or `purge:{job}` -> when
+
+Models
+    models              set     names of all models ever served
+    model:{name}        string  ModelCard as JSON
+    tokenizer:{digest}  string  the tokenizer's file, compressed
+
+Webhooks (the outbox)
+    hook:{event}        hash    job, type, created_at, data (JSON), status, tries (JSON list of attempts); TTL with its job
+    hooks:due           zset    event -> when it is to be tried next
+
+Accounts
+    tenant:{t}          hash    webhook_secret, created_at
+    tenant:{t}:jobs     zset    job -> created_at
+    tenants             set     all tenants
+    key:{id}            hash    tenant, name, digest (SHA-256 of the secret), created_at, revoked_at
+    keys                set     ids of all keys
+    login:{digest}      string  tenant; TTL 10 minutes; taken once
+    session_secret      string  signs the browser's cookie
+
+Channels
+    pm:changes          job ids whose state or results changed
+"""
+
+from __future__ import annotations
+
+PREFIX = "pm:"
+CHANGES = PREFIX + "changes"
+WORKERS = PREFIX + "workers"
+MODELS = PREFIX + "models"
+TENANTS = PREFIX + "tenants"
+KEYS = PREFIX + "keys"
+DUE = PREFIX + "due"
+HOOKS_DUE = PREFIX + "hooks:due"
+SESSION_SECRET = PREFIX + "session_secret"
+
+
+def job(job_id: str, part: str = "") -> str:
+    return f"{PREFIX}job:{job_id}" + (f":{part}" if part else "")
+
+
+def stage(stage_id: str, part: str) -> str:
+    return f"{PREFIX}stage:{stage_id}:{part}"
+
+
+def worker(incarnation: str) -> str:
+    return f"{PREFIX}worker:{incarnation}"
+
+
+def held(incarnation: str) -> str:
+    return f"{PREFIX}held:{incarnation}"
+
+
+def gpu(uuid: str) -> str:
+    return f"{PREFIX}gpu:{uuid}"
+
+
+def model(name: str) -> str:
+    return f"{PREFIX}model:{name}"
+
+
+def tokenizer(digest: str) -> str:
+    return f"{PREFIX}tokenizer:{digest}"
+
+
+def hook(event: str) -> str:
+    return f"{PREFIX}hook:{event}"
+
+
+def tenant(name: str) -> str:
+    return f"{PREFIX}tenant:{name}"
+
+
+def tenant_jobs(name: str) -> str:
+    return f"{PREFIX}tenant:{name}:jobs"
+
+
+def api_key(key_id: str) -> str:
+    return f"{PREFIX}key:{key_id}"
+
+
+def login(digest: str) -> str:
+    return f"{PREFIX}login:{digest}"

@@ -1,0 +1,6 @@
+-- delete(job): remove it and all that belongs to it, now. Late results find no job and are refused. Answers 1 if there was one.
+local job = load_job(ARGV[1])
+if not job then return 0 end
+purge(job)
+tell(job.id)
+return 1

@@ -1,0 +1,23 @@
+-- heartbeat(incarnation, lease, call, held count, job, ...): renew the lease on all the incarnation holds.
+-- Answers {alive, job, wish, ...}: alive is 0 when the lease is gone, or when after this same call the server counts other
+-- items than the worker does (it lost the tail of its log): either way the worker must start over. A wish is `cancelled`,
+-- `expired` or `gone`, for each of the named jobs that should not run on.
+local incarnation, lease, call, count = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local workerkey = key('worker', incarnation)
+if not redis.call('ZSCORE', key('workers'), incarnation) then return {0} end
+if (redis.call('HGET', workerkey, 'call') or '') == call and redis.call('HLEN', key('held', incarnation)) ~= count then
+  return {0}
+end
+redis.call('ZADD', key('workers'), NOW + lease, incarnation)
+redis.call('PEXPIRE', workerkey, lease * 10)
+redis.call('PEXPIRE', key('replay', incarnation), lease * 10)
+local answer = {1}
+for i = 5, #ARGV do
+  local job = load_job(ARGV[i])
+  local wish = not job and 'gone' or job.cancel_requested == 1 and 'cancelled' or job.deadline_passed == 1 and 'expired'
+  if wish then
+    answer[#answer + 1] = ARGV[i]
+    answer[#answer + 1] = wish
+  end
+end
+return answer

@@ -1,0 +1,70 @@
+"""Rings: the Celery messages that say there is work, and the configuration both Celery apps share.
+
+A ring is never the work: it is acknowledged early, losing or repeating it is harmless (docs/decisions/0001-rings.md).
+Tasks are sent by name, so that whoever rings needs nothing of the worker.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from common.errors import Unavailable
+
+GENERATE = "promptmill.generate"
+DELIVER = "promptmill.deliver"
+WEBHOOK_QUEUE = "webhooks"
+
+
+def generate_queue(model: str) -> str:
+    """The queue of a model's rings; `lua/lib.lua` counts the rings under way by this name."""
+    return f"generate.{model}"
+
+
+def celery_app(name: str, redis_url: str) -> Celery:
+    """A Celery app that only ever carries rings. Each option answers a trap of Celery on Redis."""
+    app = Celery(name, broker=redis_url)
+    app.conf.update(
+        task_ignore_result=True,  # results are in the JobStore
+        task_acks_late=False,  # a late ack by a stale worker would delete the new owner's record
+        worker_disable_prefetch=True,  # a ring waits in the list, where the tick can count it
+        broker_channel_error_retry=True,  # a full or read-only server must not end the worker
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # for ever: the worker picks up again when Redis is back
+        broker_pool_limit=4,
+        broker_transport_options={
+            "socket_timeout": 5,  # kombu's default waits for ever on half-open TCP
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 5,
+        },
+        accept_content=["json"],
+        task_serializer="json",
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+    )
+    return app
+
+
+class Bell:
+    """Rings workers. Safe for threads; one per process."""
+
+    def __init__(self, redis_url: str):
+        self._app = celery_app("promptmill.bell", redis_url)
+
+    def ring(self, model: str, count: int = 1) -> None:
+        """Wake `count` workers of a model. A ring that cannot be sent is no loss: the tick rings again within seconds."""
+        for _ in range(count):
+            self._send(GENERATE, generate_queue(model), [model])
+
+    def deliver(self) -> None:
+        """Wake the webhook worker."""
+        self._send(DELIVER, WEBHOOK_QUEUE, [])
+
+    def _send(self, task: str, queue: str, args: list[str]) -> None:
+        try:
+            self._app.send_task(task, args=args, queue=queue, retry=False, expires=60)
+        except (OperationalError, RedisError, OSError) as error:
+            raise Unavailable("Redis cannot be reached to ring a worker") from error

@@ -1,0 +1,115 @@
+"""Every setting, read from the environment once and validated at start.
+
+Each is an environment variable `PROMPTMILL_<NAME>`; the Redis address is `REDIS_URL`. A variable with our prefix that
+names no setting is refused, so that a misspelt one never goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.errors import ConfigError
+
+# Read by the command line (where the server is, with which key, whose child this is), not by the parts.
+CLI_VARIABLES = {"PROMPTMILL_URL", "PROMPTMILL_API_KEY", "PROMPTMILL_PARENT"}
+
+
+class Settings(BaseSettings):
+    """One frozen object; `Settings.load()` is the only way in."""
+
+    model_config = SettingsConfigDict(env_prefix="PROMPTMILL_", frozen=True, extra="ignore", populate_by_name=True)
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        validation_alias=AliasChoices("REDIS_URL", "redis_url"),
+        description="Redis >= 7.0 or Valkey >= 7.2; one instance, not Cluster.",
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for machines.")
+    cache: Path = Field(Path("~/.cache/promptmill"), description="Where the demo model is kept.")
+
+    # The worker
+    model: str = Field("smollm2-135m", description="Hub id, local folder, `smollm2-135m` or `echo`.")
+    served_name: str | None = Field(None, description="Name that jobs use for the model; its own name if empty.")
+    engine: Literal["auto", "native", "generate", "echo"] = Field("auto", description="How the model is run.")
+    device: str = Field("auto", description="`cuda`, `cpu`, or `auto`: CUDA if there is one.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="`auto`: bfloat16 where the device has it natively, else float32."
+    )
+    slots: int | None = Field(None, ge=1, le=4096, description="Sequences at once; 32 on a CPU, 256 on a GPU if empty.")
+    echo_delay: float = Field(0.0, ge=0, le=60, description="Seconds a token takes the echo engine.")
+    echo_fail_on: str | None = Field(None, description="The echo engine fails items whose prompt contains this.")
+    lease: float = Field(5.0, ge=1, le=300, description="Seconds without a heartbeat after which a worker's items go on.")
+    heartbeat: float = Field(1.0, ge=0.1, le=60, description="Seconds between heartbeats; at most a third of the lease.")
+    wedge_limit: float = Field(60.0, ge=1, le=3600, description="Seconds one engine step may take before the worker ends.")
+    grace: float = Field(20.0, ge=0, le=3600, description="Seconds a worker may finish what it holds after SIGTERM.")
+    max_attempts: int = Field(3, ge=1, le=20, description="Workers an item may lose before it fails as `worker_lost`.")
+
+    # The web tier
+    host: str = Field("127.0.0.1", description="Address the web tier listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port the web tier listens on.")
+    public_url: str | None = Field(None, description="How users reach the web tier, for links; host and port if empty.")
+    max_upload_bytes: int = Field(200 * 2**20, ge=1024, description="Largest request body.")
+    max_items: int = Field(100_000, ge=1, le=10_000_000, description="Most items of one job.")
+    max_item_tokens: int = Field(131_072, ge=1, description="Cap of n x (prompt tokens + max_tokens) per item.")
+    retention_days: float = Field(7.0, gt=0, le=3650, description="Days a finished job is kept.")
+
+    # Webhooks
+    webhook_allow: str = Field("", description="Comma-separated host[:port] of private targets that are allowed.")
+    webhook_timeout: float = Field(10.0, gt=0, le=60, description="Seconds a receiver may take to answer.")
+    webhook_attempts: int = Field(8, ge=5, le=20, description="Deliveries tried before giving up.")
+    webhook_backoff: float = Field(5.0, gt=0, le=600, description="Seconds before the second try; tripled at each, 1 h at most.")
+
+    @classmethod
+    def load(cls, **overrides: object) -> Settings:
+        """Settings from the environment, `overrides` first.
+
+        Raises:
+            ConfigError: naming each wrong variable and its bound, or an unknown one and the nearest known name.
+        """
+        refuse_unknown_variables()
+        try:
+            settings = cls(**overrides)  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise ConfigError("; ".join(_explain(entry) for entry in error.errors())) from None
+        if settings.heartbeat * 3 > settings.lease:
+            raise ConfigError(
+                f"PROMPTMILL_HEARTBEAT={settings.heartbeat} must be at most a third of PROMPTMILL_LEASE={settings.lease}"
+            )
+        return settings
+
+    @property
+    def base_url(self) -> str:
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def model_name(self) -> str:
+        """The name that jobs use: `served_name`, else the hub id, else the folder's own name."""
+        if self.served_name:
+            return self.served_name
+        is_folder = self.model.startswith((".", "/", "~")) or Path(self.model).is_dir()
+        return Path(self.model).expanduser().resolve().name if is_folder else self.model
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return "REDIS_URL" if name == "redis_url" else f"PROMPTMILL_{name.upper()}"
+
+
+def refuse_unknown_variables() -> None:
+    known = {variable(name) for name in Settings.model_fields} | CLI_VARIABLES
+    for name in sorted(os.environ):
+        if name.startswith("PROMPTMILL_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _explain(entry) -> str:  # type: ignore[no-untyped-def]  # pydantic's error dictionary
+    name = str(entry["loc"][0])
+    name = name if name == "REDIS_URL" else variable(name)
+    return f"{name}={entry['input']!r}: {entry['msg']}"

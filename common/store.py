@@ -1,0 +1,278 @@
+"""The JobStore: the only truth about jobs. Knows Redis; knows nothing of Celery, HTTP or models.
+
+Keys are in `common/keys.py`, moves in `common/lua/`. Writers are the web tier (`stage`, `attach`, `cancel`, `delete`) and
+the worker (`common/fleet.py`); here is also every way to read a job back.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from common import keys
+from common.errors import NotFound, Unavailable
+from common.scripts import Scripts
+from common.types import ItemState, JobState, SamplingParams
+
+CHUNK = 64  # items compressed together: most of the gain of larger chunks, and one claim reads few it does not need
+STAGE_TTL = 3600  # seconds an unfinished upload is kept
+NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
+
+
+def connect(url: str, **options: Any) -> redis.Redis:
+    """A client whose every wait is bounded. Lost replies are re-sent, which all our scripts expect.
+
+    Answers stay bytes; `decode_responses` would break the compressed ones.
+    """
+    options = {"socket_timeout": 5, "socket_connect_timeout": 2, "socket_keepalive": True, "health_check_interval": 5} | options
+    return redis.Redis.from_url(url, retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3), **options)
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Turn what redis-py raises when the server is away, loading, full or read-only into `Unavailable`."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise Unavailable("Redis cannot be reached; try again in a few seconds") from error
+    except redis.ResponseError as error:
+        if str(error).startswith(("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "BUSY")):
+            raise Unavailable(f"Redis cannot take this now ({str(error)[:80]}); try again later") from error
+        raise
+
+
+def pack(value: Any) -> bytes:
+    """JSON, compressed. Level 1: four times faster than the default for a few percent more bytes."""
+    return zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), 1)
+
+
+def unpack(blob: bytes) -> Any:
+    """What `pack` made; scripts write plain JSON, which is taken too."""
+    return json.loads(blob if blob[:1] in b"{[" else zlib.decompress(blob))
+
+
+def new_job_id() -> str:
+    """`job_0…`: the digit is the shard, for the day that pools of models have a Redis each."""
+    return f"job_0{secrets.token_hex(10)}"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict or lost."""
+
+    outcome: str
+    job_id: str
+    rings: int
+
+
+class Stage:
+    """A job's items while they stream in, written in chunks and never held whole. Gone in an hour unless attached."""
+
+    def __init__(self, client: redis.Redis):
+        self.id = secrets.token_hex(10)
+        self.total = 0
+        self._client = client
+        self._chunk: list[dict[str, Any]] = []
+        self._pipe = client.pipeline(transaction=False)
+        self._in, self._starts = keys.stage(self.id, "in"), keys.stage(self.id, "starts")
+
+    def add(self, item: dict[str, Any]) -> None:
+        self._chunk.append(item)
+        if len(self._chunk) == CHUNK:
+            self._close_chunk()
+
+    def _close_chunk(self) -> None:
+        if self._chunk:
+            self._pipe.hset(self._in, str(self.total), pack(self._chunk))
+            self._pipe.zadd(self._starts, {str(self.total): self.total})
+            self.total += len(self._chunk)
+            self._chunk = []
+        if len(self._pipe) >= 32:  # 16 chunks a round trip: an fsync each would cost an upload seconds
+            self._send()
+
+    def _send(self) -> None:
+        for key in (self._in, self._starts):
+            self._pipe.expire(key, STAGE_TTL)
+        with redis_errors():
+            self._pipe.execute()
+
+    def close(self) -> None:
+        """Everything added is on the server when this returns."""
+        self._close_chunk()
+        self._send()
+
+    def discard(self) -> None:
+        with redis_errors():
+            self._client.unlink(self._in, self._starts)
+
+
+class JobStore:
+    """Reads and the web tier's moves. One per process; safe for threads."""
+
+    def __init__(self, client: redis.Redis):
+        self.client = client
+        self.scripts = Scripts(client)
+
+    # Moves
+
+    def stage(self) -> Stage:
+        return Stage(self.client)
+
+    def attach(
+        self,
+        stage: Stage,
+        fields: dict[str, Any],
+        *,
+        job_id: str,
+        idempotency: tuple[str, str] = ("", ""),
+        deadline: int = 0,
+    ) -> Attached:
+        """Make what was staged a job. Durable when it returns.
+
+        `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks, retention (ms) and spec
+        (JSON); `idempotency` is (key, fingerprint of the content); `deadline` is in ms, 0 for none.
+        """
+        flat = [part for pair in fields.items() for part in pair]
+        with redis_errors():
+            outcome, found, rings = self.scripts.attach(job_id, stage.id, *idempotency, deadline, *flat)
+        return Attached(outcome.decode(), found.decode(), rings)
+
+    def cancel(self, job_id: str) -> tuple[JobState, bool]:
+        """Ask a job to stop. Answers its state (a running one ends within a heartbeat) and whether webhooks are due."""
+        with redis_errors():
+            answer = self.scripts.cancel(job_id)
+        if not answer:
+            raise NotFound(f"no job {job_id}")
+        return JobState(answer[0].decode()), bool(answer[1])
+
+    def delete(self, job_id: str) -> None:
+        with redis_errors():
+            if not self.scripts.delete(job_id):
+                raise NotFound(f"no job {job_id}")
+
+    # Reads
+
+    def now(self) -> int:
+        """The server's clock, in ms: the one that deadlines and leases go by."""
+        with redis_errors():
+            seconds, micros = self.client.time()
+        return seconds * 1000 + micros // 1000
+
+    def job(self, job_id: str, tenant: str | None = None) -> dict[str, str]:
+        """The job's hash as text. Another tenant's job is not found; `tenant=None` is for the parts themselves."""
+        with redis_errors():
+            raw = self.client.hgetall(keys.job(job_id))
+        found = {name.decode(): value.decode() for name, value in raw.items()}
+        if not found or (tenant is not None and found["tenant"] != tenant):
+            raise NotFound(f"no job {job_id}")
+        return found
+
+    def jobs(self, tenant: str, after: str | None, limit: int) -> tuple[list[dict[str, str]], bool]:
+        """A tenant's jobs, newest first, from behind `after`; and whether there are more."""
+        line = keys.tenant_jobs(tenant)
+        with redis_errors():
+            start = 0
+            if after is not None:
+                rank = self.client.zrevrank(line, after)
+                if rank is None:
+                    raise NotFound(f"no job {after} to go on from", field="after")
+                start = rank + 1
+            ids = self.client.zrevrange(line, start, start + limit)
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in ids[:limit]:
+                pipe.hgetall(keys.job(job_id.decode()))
+            hashes = pipe.execute()
+        rows = [{name.decode(): value.decode() for name, value in raw.items()} | {"id": job_id.decode()}
+                for job_id, raw in zip(ids, hashes, strict=False) if raw]
+        return rows, len(ids) > limit
+
+    def items(self, job_id: str, first: int, count: int) -> list[dict[str, Any]]:
+        """Inputs of items [first, first + count), fewer at the end of the job. Unknown jobs have none."""
+        with redis_errors():
+            starts = self._chunk_starts(job_id, first, count)
+            blobs = self.client.hmget(keys.job(job_id, "in"), starts) if starts else []
+        found: list[dict[str, Any]] = []
+        for start, blob in zip(starts, blobs, strict=True):
+            if blob is not None:
+                chunk = unpack(blob)
+                found.extend(chunk[max(0, first - start) : max(0, first + count - start)])
+        return found
+
+    def _chunk_starts(self, job_id: str, first: int, count: int) -> list[int]:
+        line = keys.job(job_id, "starts")
+        before = self.client.zrevrangebyscore(line, first, "-inf", start=0, num=1)
+        inside = self.client.zrangebyscore(line, f"({first}", f"({first + count}")
+        return [int(start) for start in before + inside]
+
+    def rows(self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Items with state and, where there is one, result: index, custom_id, status, outputs, usage, error, params, …"""
+        inputs = self.items(job_id, first, count)
+        if not inputs:
+            return []
+        spec = spec or json.loads(self.job(job_id)["spec"])
+        with redis_errors():
+            pipe = self.client.pipeline(transaction=True)  # states and results of one moment
+            pipe.getrange(keys.job(job_id, "st"), first, first + len(inputs) - 1)
+            pipe.hmget(keys.job(job_id, "out"), [str(first + i) for i in range(len(inputs))])
+            states, blobs = pipe.execute()
+        return [
+            row(first + i, item, ItemState.from_byte(chr(state)), unpack(blob) if blob else None, spec)
+            for i, (item, state, blob) in enumerate(zip(inputs, states, blobs, strict=False))
+        ]
+
+    def finished_after(self, job_id: str, cursor: int, limit: int) -> list[int]:
+        """Indices in order of completion, from the cursor-th on: whoever has read k of them goes on at cursor k.
+
+        Items that were cancelled or expired before they ran have no result and do not appear.
+        """
+        with redis_errors():
+            packed = self.client.getrange(keys.job(job_id, "order"), cursor * 4, (cursor + limit) * 4 - 1)
+        return [index for (index,) in struct.iter_unpack(">I", packed)]
+
+    def hooks(self, job_id: str) -> list[dict[str, Any]]:
+        """The job's webhook events with every delivery attempt."""
+        with redis_errors():
+            events = [event.decode() for event in self.client.lrange(keys.job(job_id, "hooks"), 0, -1)]
+            pipe = self.client.pipeline(transaction=False)
+            for event in events:
+                pipe.hgetall(keys.hook(event))
+            hashes = pipe.execute()
+        return [
+            {"id": event, "type": raw[b"type"].decode(), "status": raw[b"status"].decode(), "tries": json.loads(raw[b"tries"])}
+            for event, raw in zip(events, hashes, strict=True)
+            if raw
+        ]
+
+
+def effective_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
+    """The job's params with the item's own over them."""
+    return {**spec.get("params", {}), **item.get("params", {})}
+
+
+def row(index: int, item: dict[str, Any], state: ItemState, result: dict[str, Any] | None, spec: dict[str, Any]) -> dict[str, Any]:
+    """One item as users see it; params are complete, as they took effect."""
+    return {
+        "index": index,
+        "custom_id": item.get("custom_id"),
+        "status": state.value,
+        **NO_RESULT,
+        "error": None,
+        "params": SamplingParams.model_validate(effective_params(spec, item)).model_dump(mode="json", exclude={"seed"}),
+        "seed": None,
+        "attempts": 0,
+        "queued_s": None,
+        "run_s": None,
+        "worker": None,
+        "model": spec["model"],
+        **(result or {}),
+    }

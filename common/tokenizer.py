@@ -1,0 +1,144 @@
+"""Tokenizers: text to ids and back, and chat messages to text; the same code in the web tier and the worker.
+
+Needs `tokenizers` and `jinja2`, never torch. What the worker publishes with its card (`dumps`) is all the web tier needs
+to count exactly (`load`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NoReturn, Protocol
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from common.errors import InvalidRequest
+
+
+class DecodeStream(Protocol):
+    def step(self, token_id: int) -> str: ...
+
+
+class Tokenizer(Protocol):
+    """`encode` gives ids; `special` adds what the model expects around plain text (a rendered chat has it already)."""
+
+    eos_ids: frozenset[int]
+
+    def encode(self, text: str, special: bool = True) -> list[int]: ...
+    def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]: ...
+    def stream(self) -> DecodeStream: ...
+    def dumps(self) -> bytes: ...
+
+
+class WordTokenizer:
+    """The echo engine's: one token a whitespace-separated word. Ids are checksums; nothing is decoded."""
+
+    eos_ids: frozenset[int] = frozenset()
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        return [zlib.crc32(word.encode()) for word in text.split()]
+
+    def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+    def stream(self) -> DecodeStream:
+        raise TypeError("the echo engine makes its text itself")
+
+    def dumps(self) -> bytes:
+        return b""
+
+
+class JsonTokenizer:
+    """A `tokenizers` file, as every fast Hugging Face tokenizer has one."""
+
+    def __init__(self, blob: bytes, eos_ids: frozenset[int] = frozenset()):
+        import tokenizers  # here: the echo engine and a web tier that serves only it do without
+
+        self._blob = blob
+        self._backend = tokenizers.Tokenizer.from_str(blob.decode())
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self.eos_ids = eos_ids
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        return list(self._backend.encode(text, add_special_tokens=special).ids)
+
+    def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]:
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=special)]
+
+    def stream(self) -> DecodeStream:
+        return _Stream(self._backend)
+
+    def dumps(self) -> bytes:
+        return self._blob
+
+
+class _Stream:
+    """Incremental decoding that holds back bytes of an unfinished character."""
+
+    def __init__(self, backend: Any):
+        from tokenizers.decoders import DecodeStream as Native
+
+        self._backend = backend
+        self._native = Native(skip_special_tokens=True)
+
+    def step(self, token_id: int) -> str:
+        return self._native.step(self._backend, token_id) or ""
+
+
+def load(kind: str, blob: bytes | None) -> Tokenizer | None:
+    """The tokenizer a card speaks of; None for `none`, whose counts only the worker knows."""
+    if kind == "words":
+        return WordTokenizer()
+    return JsonTokenizer(blob) if kind == "json" and blob else None
+
+
+class ChatTemplate:
+    """A model's own chat template. Comes from the model, never from a user; sandboxed all the same."""
+
+    def __init__(self, source: str, special_tokens: dict[str, str]):
+        self.source = source
+        self._special = special_tokens
+
+    @cached_property
+    def _template(self) -> jinja2.Template:
+        # The options and helpers that Hugging Face templates are written for.
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        return environment.from_string(self.source)
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        """The prompt for these messages, ending where the assistant is to speak.
+
+        Raises:
+            InvalidRequest: the template refuses them (roles out of order, no system role, …), in its own words.
+        """
+        try:
+            return self._template.render(messages=messages, add_generation_prompt=True, **self._special)
+        except jinja2.TemplateError as error:
+            raise InvalidRequest(f"the model's chat template refuses these messages: {error}", field="messages") from error
+
+
+def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def digest(*parts: bytes | str) -> str:
+    """A short hash of everything that makes a model what it is."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part.encode() if isinstance(part, str) else part)
+        whole.update(b"\0")
+    return whole.hexdigest()[:32]

@@ -1,0 +1,171 @@
+"""The nouns every room shares. A leaf: knows nothing of Redis, Celery, HTTP or torch.
+
+Pydantic models are what users write (validated once, at the entrance); dataclasses are what the rooms hand each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+
+class ItemState(StrEnum):
+    """Where an item is. The byte is what `job:{id}:st` holds for it."""
+
+    PENDING = "pending"  # attach puts it here; a lost or handed-back lease brings it back
+    RUNNING = "running"  # exchange, when a worker claims it
+    SUCCEEDED = "succeeded"  # exchange, when its result is handed in
+    FAILED = "failed"  # exchange (the engine refused it), or tick (its workers died three times)
+    CANCELLED = "cancelled"  # cancel if it was pending, exchange if it was running
+    EXPIRED = "expired"  # tick if it was pending at the deadline, exchange if it was running
+
+    @property
+    def byte(self) -> str:
+        return self.value[0]
+
+    @classmethod
+    def from_byte(cls, byte: str) -> ItemState:
+        return _STATE_OF_BYTE[byte]
+
+
+_STATE_OF_BYTE = {state.value[0]: state for state in ItemState}
+
+
+class JobState(StrEnum):
+    """Where a job is. Terminal states never change."""
+
+    QUEUED = "queued"  # attach
+    RUNNING = "running"  # exchange, at the first claim
+    COMPLETED = "completed"  # settle: every item is terminal, even if all of them failed
+    CANCELLED = "cancelled"  # settle, after a cancel that left some item cancelled
+    EXPIRED = "expired"  # settle, after the deadline left some item expired
+
+    @property
+    def terminal(self) -> bool:
+        return self in (JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED)
+
+
+FinishReason = Literal["stop", "length", "cancelled", "expired", "error"]
+
+# Hugging Face's spellings of what we call otherwise; refused with the right name.
+OTHER_NAMES = {
+    "max_new_tokens": "max_tokens",
+    "max_length": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "min_new_tokens": "min_tokens",
+    "num_return_sequences": "n",
+    "do_sample": "temperature (0 is greedy)",
+    "eos_token_id": "stop_token_ids",
+    "stop_strings": "stop",
+    "bad_words_ids": "bad_words",
+}
+
+StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class SamplingParams(BaseModel):
+    """How to decode: vLLM's and OpenAI's names. Every field is honoured by the engine or refused here.
+
+    `temperature: 0` is greedy. `top_k: 0` keeps all tokens. Without `seed` each item gets one of its own, told in its
+    result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    max_tokens: int = Field(256, ge=1, le=131_072, description="Most tokens to generate per continuation.")
+    temperature: float = Field(1.0, ge=0, le=100, description="0 is greedy; higher is more random.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Keep the likeliest tokens whose probabilities add up to this.")
+    top_k: int = Field(0, ge=0, description="Keep this many likeliest tokens; 0 keeps all.")
+    min_p: float = Field(0.0, ge=0, le=1, description="Drop tokens less likely than this share of the likeliest.")
+    seed: int | None = Field(None, ge=0, le=2**63 - 1, description="Same seed, same text. Empty: a fresh one per item.")
+    n: int = Field(1, ge=1, le=128, description="Continuations per prompt.")
+    stop: tuple[StopString, ...] = Field((), max_length=16, description="Strings that end the text; not part of it.")
+    repetition_penalty: float = Field(1.0, gt=0, le=10, description="Above 1 discourages tokens seen before.")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers every token already generated, once.")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens by how often they were generated.")
+    ignore_eos: bool = Field(False, description="Go on to max_tokens even when the model wants to end.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_json_shapes(cls, data: Any) -> Any:
+        """`stop` may be one string; strict mode wants the tuple that JSON has no spelling for."""
+        if isinstance(data, dict) and "stop" in data:
+            stop = data["stop"]
+            stop = () if stop is None else (stop,) if isinstance(stop, str) else stop
+            data = {**data, "stop": tuple(stop) if isinstance(stop, list) else stop}
+        return data
+
+
+class Message(BaseModel):
+    """One chat message."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+CustomId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Metadata = Annotated[dict[str, str | int | float | bool | None], Field(max_length=16)]
+
+
+class ModelCard(BaseModel):
+    """What a worker publishes about its model; outlives the worker.
+
+    `digest` pins weights, tokenizer, template, context and dtype. `tokenizer` names the blob `tokenizer:{digest}` holds:
+    `json` (a `tokenizers` file), `words` (the echo engine's: one token a word) or `none` (counts are only known to the
+    worker). `special_tokens` are what the chat template may mention.
+    """
+
+    id: str
+    digest: str
+    engine: str  # native, generate or echo
+    device: str
+    dtype: str
+    context: int  # tokens, prompt and continuation together
+    slots: int
+    tokenizer: Literal["json", "words", "none"]
+    chat_template: str | None = None
+    special_tokens: dict[str, str] = {}
+    created: int  # unix seconds
+
+
+@dataclass(slots=True)
+class Request:
+    """One item as the engine takes it. `id` comes back on its `Finished`; `seed` is always set."""
+
+    id: str
+    prompt: str  # as rendered; the engine itself reads prompt_ids
+    prompt_ids: list[int]
+    params: SamplingParams
+    seed: int
+
+
+@dataclass(slots=True)
+class Output:
+    """One continuation. `token_count` counts what was generated, the end token and a stop string's tokens included."""
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason
+
+    @property
+    def token_count(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(slots=True)
+class Finished:
+    """What became of a request; exactly one for each that was submitted. `error` is `(code, message)`."""
+
+    id: str
+    outputs: list[Output] = field(default_factory=list)
+    prompt_tokens: int = 0
+    error: tuple[str, str] | None = None
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(output.token_count for output in self.outputs)
