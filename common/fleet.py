@@ -37,12 +37,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """Contiguous items of a job that an exchange gave out."""
+    """Contiguous items of a job that an exchange gave out, all in the chunk that begins at item `chunk`."""
 
     job_id: str
     first: int
     count: int
     attempt: int
+    chunk: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Exchanged:
     lost: bool = False
     refused: list[tuple[str, int]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    now: int = 0  # ms, the server's clock
     hooked: bool = False
 
 
@@ -110,7 +112,8 @@ class Incarnation:
             runs = [Run(*run) for run in answer["runs"]]
             self._held.difference_update((result.job_id, result.index) for result in results)
             self._held.update((run.job_id, run.first + i) for run in runs for i in range(run.count))
-        return Exchanged(refused=[tuple(pair) for pair in answer["refused"]], runs=runs, hooked=answer["hooked"])
+        refused = [(job_id, index) for job_id, index in answer["refused"]]
+        return Exchanged(refused=refused, runs=runs, now=answer["now"], hooked=answer["hooked"])
 
     def heartbeat(self) -> dict[str, str] | None:
         """Renew the lease. Answers wishes by job (`cancelled`, `expired`, `gone`), or None when the lease is gone."""

@@ -43,8 +43,9 @@ Models
     tokenizer:{digest}  string  the tokenizer's file, compressed
 
 Webhooks (the outbox)
-    hook:{event}        hash    job, type, created_at, data (JSON), status, tries (JSON list of attempts); TTL with its job
-    hooks:due           zset    event -> when it is to be tried next
+    hook:{event}        hash    job, type, created_at, data (JSON), status (`HookState`), tries (JSON list of `deliveries.Try`),
+                                claim (who is trying it right now); goes with its job
+    hooks:due           zset    event -> when it is to be tried next, or when the claim on it ends
 
 Accounts
     tenant:{t}          hash    webhook_secret, created_at

@@ -208,6 +208,21 @@ class JobStore:
                 found.extend(chunk[max(0, first - start) : max(0, first + count - start)])
         return found
 
+    def chunk(self, job_id: str, start: int) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
+        """What a worker needs to run items of one chunk, in one round trip: (spec, created_at in ms, the chunk's items).
+
+        Raises:
+            NotFound: the job is gone.
+        """
+        with redis_errors():
+            pipe = self.client.pipeline(transaction=False)
+            pipe.hmget(keys.job(job_id), "spec", "created_at")
+            pipe.hget(keys.job(job_id, "in"), str(start))
+            (spec, created_at), blob = pipe.execute()
+        if spec is None or blob is None:
+            raise NotFound(f"no job {job_id}")
+        return json.loads(spec), int(created_at), unpack(blob)
+
     def _chunk_starts(self, job_id: str, first: int, count: int) -> list[int]:
         line = keys.job(job_id, "starts")
         before = self.client.zrevrangebyscore(line, first, "-inf", start=0, num=1)

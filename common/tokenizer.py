@@ -11,7 +11,7 @@ import json
 import zlib
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -27,6 +27,7 @@ class Tokenizer(Protocol):
     """`encode` gives ids; `special` adds what the model expects around plain text (a rendered chat has it already)."""
 
     eos_ids: frozenset[int]
+    kind: Literal["json", "words"]
 
     def encode(self, text: str, special: bool = True) -> list[int]: ...
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]: ...
@@ -38,6 +39,7 @@ class WordTokenizer:
     """The echo engine's: one token a whitespace-separated word. Ids are checksums; nothing is decoded."""
 
     eos_ids: frozenset[int] = frozenset()
+    kind: Literal["json", "words"] = "words"
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         return [zlib.crc32(word.encode()) for word in text.split()]
@@ -54,6 +56,8 @@ class WordTokenizer:
 
 class JsonTokenizer:
     """A `tokenizers` file, as every fast Hugging Face tokenizer has one."""
+
+    kind: Literal["json", "words"] = "json"
 
     def __init__(self, blob: bytes, eos_ids: frozenset[int] = frozenset()):
         import tokenizers  # here: the echo engine and a web tier that serves only it do without

@@ -5,6 +5,7 @@ Pydantic models are what users write (validated once, at the entrance); dataclas
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -64,6 +65,8 @@ OTHER_NAMES = {
 }
 
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
 class SamplingParams(BaseModel):
@@ -87,15 +90,29 @@ class SamplingParams(BaseModel):
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers every token already generated, once.")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens by how often they were generated.")
     ignore_eos: bool = Field(False, description="Go on to max_tokens even when the model wants to end.")
+    min_tokens: int = Field(0, ge=0, le=131_072, description="No end token before this many tokens.")
+    typical_p: float = Field(1.0, gt=0, le=1, description="Keep the most typical tokens that hold this much probability.")
+    stop_token_ids: tuple[TokenId, ...] = Field((), max_length=64, description="Token ids that end the text.")
+    no_repeat_ngram_size: int = Field(0, ge=0, le=64, description="No run of this many tokens twice; 0 allows all.")
+    logit_bias: dict[TokenId, Bias] = Field({}, max_length=300, description="Token id to what is added to its logit.")
+    bad_words: tuple[StopString, ...] = Field((), max_length=64, description="Words that are never generated.")
+    logprobs: int | None = Field(None, ge=0, le=20, description="Log-probabilities, with this many alternatives each.")
+    prompt_logprobs: int | None = Field(None, ge=0, le=20, description="The same for the tokens of the prompt.")
 
     @model_validator(mode="before")
     @classmethod
     def _accept_json_shapes(cls, data: Any) -> Any:
-        """`stop` may be one string; strict mode wants the tuple that JSON has no spelling for."""
-        if isinstance(data, dict) and "stop" in data:
-            stop = data["stop"]
-            stop = () if stop is None else (stop,) if isinstance(stop, str) else stop
-            data = {**data, "stop": tuple(stop) if isinstance(stop, list) else stop}
+        """`stop` may be one string; strict mode wants tuples and integer keys, which JSON has no spelling for."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        for name in ("stop", "bad_words", "stop_token_ids"):
+            if name in data:
+                value = data[name]
+                value = [] if value is None else [value] if isinstance(value, str) else value
+                data[name] = tuple(value) if isinstance(value, list) else value
+        if isinstance(bias := data.get("logit_bias"), dict):
+            data["logit_bias"] = {int(key) if isinstance(key, str) and key.isdecimal() else key: bias[key] for key in bias}
         return data
 
 
@@ -142,6 +159,21 @@ class Request:
     prompt_ids: list[int]
     params: SamplingParams
     seed: int
+    resume: list[list[int]] | None = None  # what each continuation had generated at its last checkpoint
+    on_token: Callable[[int, int, str], None] | None = None  # (continuation, token id, text now certain), engine's thread
+
+
+@dataclass(slots=True)
+class TokenLogprob:
+    """One token, how likely the model found it, and the likeliest alternatives as (token id, text, log-probability).
+
+    Of the model's own distribution: before temperature, penalties and filters.
+    """
+
+    token_id: int
+    text: str
+    logprob: float
+    top: list[tuple[int, str, float]]
 
 
 @dataclass(slots=True)
@@ -151,6 +183,7 @@ class Output:
     text: str
     token_ids: list[int]
     finish_reason: FinishReason
+    logprobs: list[TokenLogprob] | None = None  # one per token, if asked for
 
     @property
     def token_count(self) -> int:
@@ -165,6 +198,7 @@ class Finished:
     outputs: list[Output] = field(default_factory=list)
     prompt_tokens: int = 0
     error: tuple[str, str] | None = None
+    prompt_logprobs: list[TokenLogprob | None] | None = None  # one per prompt token, None for the first
 
     @property
     def completion_tokens(self) -> int:

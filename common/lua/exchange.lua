@@ -2,7 +2,8 @@
 -- Hands finished results in and takes up to `room` slots of new items. Answers JSON:
 --   lost     true when this incarnation has no lease any more: nothing was taken, it must start over under a new name
 --   refused  [job, index] of results that were not this incarnation's to write
---   runs     [job, first index, count, attempt]
+--   runs     [job, first index, count, attempt, first index of the chunk they lie in]
+--   now      this server's clock
 --   hooked   true when the webhook worker has something to do
 -- The answer is kept under the call number: a client that sends a call again gets the same answer and changes nothing.
 local incarnation, call, room, lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -59,7 +60,18 @@ local function take(job, first, count, attempt)
   redis.call('HSET', heldkey, unpack(fields))
   set_states(job.id, first, count, 'r')
   job.pending, job.running = job.pending - count, job.running + count
-  runs[#runs + 1] = {job.id, first, count, attempt}
+  local start = redis.call('ZREVRANGEBYSCORE', key('job', job.id, 'starts'), first, '-inf', 'LIMIT', 0, 1)[1]
+  runs[#runs + 1] = {job.id, first, count, attempt, tonumber(start)}
+end
+
+-- Never-claimed items, a run for each chunk: whoever reads a chunk gets all it needs of it.
+local function take_fresh(job, count)
+  while count > 0 do
+    local next = redis.call('ZRANGEBYSCORE', key('job', job.id, 'starts'), '(' .. job.cursor, '+inf', 'LIMIT', 0, 1)[1]
+    local run = math.min(count, (tonumber(next) or job.total) - job.cursor)
+    take(job, job.cursor, run, 1)
+    job.cursor, count = job.cursor + run, count - run
+  end
 end
 
 local function claim(job, most)
@@ -71,11 +83,7 @@ local function claim(job, most)
     take(job, tonumber(popped[1]), 1, used + 1)
     count = count - 1
   end
-  count = math.min(count, job.total - job.cursor)
-  if count > 0 then
-    take(job, job.cursor, count, 1)
-    job.cursor = job.cursor + count
-  end
+  take_fresh(job, math.min(count, job.total - job.cursor))
 end
 
 local ready = key('ready', model)
@@ -105,7 +113,7 @@ for _, job in pairs(touched) do
   if job then finish(job) end
 end
 
-local answer = cjson.encode({refused = refused, runs = runs, hooked = HOOKED})
+local answer = cjson.encode({refused = refused, runs = runs, now = NOW, hooked = HOOKED})
 redis.call('HSET', workerkey, 'call', call, 'room', math.max(room, 0))
 redis.call('SET', replay, answer, 'PX', lease * 10)
 return answer

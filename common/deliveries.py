@@ -1,0 +1,117 @@
+"""Deliveries: the outbox of webhook events and what became of each try. Knows Redis; nothing of HTTP or signatures.
+
+The scripts that make an event true write it (`lua/lib.lua`, `emit`); webhook workers claim what is due, post it and record
+the outcome. Retries wait here, in `hooks:due`, never in a Celery countdown, which a killed worker would take with it.
+An event is delivered at least once: a receiver tells repetitions by their `webhook-id`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import redis
+
+from common.scripts import Scripts
+from common.store import redis_errors
+
+LONGEST_PAUSE = 3600.0  # seconds between two tries at most
+
+
+class HookState(StrEnum):
+    """Where an event is. Terminal states never change."""
+
+    PENDING = "pending"  # emit writes it so; due now, claimed, or waiting for its next try
+    DELIVERED = "delivered"  # record: the receiver answered 2xx
+    FAILED = "failed"  # record: the last try failed, or the target may not be called at all
+
+
+@dataclass(frozen=True)
+class Try:
+    """One delivery attempt as users see it. Times are ms of the Redis server's clock; just one of `status_code` and
+    `error` is set unless an answer itself was refused (a redirect, say)."""
+
+    at: int
+    duration_ms: int
+    status_code: int | None = None
+    error: str | None = None
+    next_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One claimed event. `claim` fences what its holder records; `claimed_at` and `created_at` are server ms."""
+
+    id: str
+    job_id: str
+    type: str
+    created_at: int
+    data: dict[str, Any]
+    tries: list[dict[str, Any]] = field(repr=False)
+    claim: str = field(repr=False)
+    claimed_at: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a try came to. `ok` ends the event as delivered, `hopeless` as failed whatever the number of tries left."""
+
+    seconds: float
+    status_code: int | None = None
+    error: str | None = None
+    hopeless: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None and self.status_code is not None and 200 <= self.status_code < 300
+
+
+class Deliveries:
+    """The outbox as a webhook worker sees it. Safe for threads.
+
+    `lease` (seconds) is how long a claim lasts, more than a try can take; `attempts` and `backoff` (seconds) are the
+    retry plan.
+    """
+
+    def __init__(self, client: redis.Redis, *, lease: float, attempts: int, backoff: float):
+        self._scripts = Scripts(client)
+        self._lease = int(lease * 1000)  # ms
+        self._attempts = attempts
+        self._backoff = backoff
+
+    def due(self, limit: int = 1) -> list[Event]:
+        """Claim up to `limit` events that are due; nobody else gets them while the lease lasts."""
+        claim = secrets.token_hex(8)
+        with redis_errors():
+            now, *flat = self._scripts.claim_hooks(limit, self._lease, claim)
+        return [
+            Event(event.decode(), job.decode(), kind.decode(), int(created), json.loads(data), json.loads(tries), claim, now)
+            for event, job, kind, created, data, tries in zip(*[iter(flat)] * 6, strict=True)
+        ]
+
+    def record(self, event: Event, outcome: Outcome) -> HookState | None:
+        """Append a try to its event, which ends or becomes due again. None when the claim was lost meanwhile."""
+        number = len(event.tries) + 1
+        state, next_at = HookState.PENDING, None
+        ended_at = event.claimed_at + int(outcome.seconds * 1000)
+        if outcome.ok:
+            state = HookState.DELIVERED
+        elif outcome.hopeless or number >= self._attempts:
+            state = HookState.FAILED
+        else:
+            next_at = ended_at + int(pause(number, self._backoff) * 1000)
+        entry = Try(event.claimed_at, ended_at - event.claimed_at, outcome.status_code, outcome.error, next_at)
+        tries = json.dumps([*event.tries, asdict(entry)])
+        with redis_errors():
+            recorded = self._scripts.record_hook(event.id, event.claim, state.value, tries, next_at or "")
+        return state if recorded else None
+
+
+def pause(number: int, backoff: float) -> float:
+    """Seconds between try `number` and the next: `backoff` tripled at each, an hour at most, a tenth more or less so that
+    events which failed together do not all come back together."""
+    return min(backoff * 3.0 ** (number - 1), LONGEST_PAUSE) * random.uniform(0.9, 1.1)

@@ -1,0 +1,80 @@
+"""Ties the runner to Celery's life: the model loads in a bootstep, because a failing one stops the worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+from celery import bootsteps
+from celery.signals import worker_shutting_down
+
+from common import log as logs
+from common.errors import ConfigError
+from common.fleet import Fleet
+from common.rings import Bell
+from common.settings import Settings
+from common.store import connect
+from worker.gpu import claim_gpu
+from worker.heartbeat import Heartbeat
+from worker.models import open_model
+from worker.runner import Runner
+from worker.ticker import Ticker
+
+log = logging.getLogger(__name__)
+
+
+class ServeStep(bootsteps.StartStopStep):
+    """Claims a device, opens the model, publishes it, and keeps it alive until Celery stops."""
+
+    requires = ("celery.worker.components:Pool",)  # stopped before the pool: the turn must end for the pool to join
+
+    def __init__(self, parent: Any, **options: Any):
+        super().__init__(parent, **options)
+        parent.runner = None
+
+    def start(self, parent: Any) -> None:
+        settings = parent.app.settings
+        logs.set_up(settings.log_format)
+        try:
+            self._serve(parent, settings)
+        except ConfigError as error:
+            log.critical("%s", error)
+            raise SystemExit(2) from None
+
+    def _serve(self, parent: Any, settings: Settings) -> None:
+        client = connect(settings.redis_url)
+        bell = Bell(settings.redis_url)
+        use_gpu = settings.device != "cpu" and settings.model != "echo" and settings.engine != "echo"
+        self.gpu = claim_gpu(client, f"{socket.gethostname()}:{os.getpid()}") if use_gpu else None
+        opened = open_model(
+            settings.model,
+            engine=settings.engine,
+            device=settings.device,
+            dtype=settings.dtype,
+            slots=settings.slots,
+            served_name=settings.model_name,
+            cache=settings.cache,
+            echo_delay=settings.echo_delay,
+            echo_fail_on=settings.echo_fail_on,
+        )
+        self.runner = parent.app.runner = Runner(client, settings, opened, bell)
+        self.runner.start()
+        worker_shutting_down.connect(self._drain, weak=False)
+        self.heartbeat = Heartbeat(self.runner, settings, self.gpu)
+        self.heartbeat.start()
+        self.ticker = Ticker(Fleet(client), bell, settings)
+        self.ticker.start()
+
+    def _drain(self, **_: Any) -> None:
+        self.runner.drain()
+
+    def stop(self, parent: Any) -> None:
+        if not hasattr(self, "ticker"):
+            return
+        self.runner.stop()
+        self.ticker.stop()
+        self.heartbeat.stop()
+        if self.gpu:
+            self.gpu.release()

@@ -1,0 +1,138 @@
+"""From a claimed item to the engine's request, and from what the engine finished to the result that is handed in.
+
+Knows the shapes on both sides; moves nothing itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import InvalidRequest
+from common.fleet import Result, Run
+from common.store import JobStore, effective_params, pack
+from common.tokenizer import ChatTemplate, Tokenizer
+from common.types import Finished, ItemState, ModelCard, Request, SamplingParams
+
+CACHED_CHUNKS = 128  # of 64 items; single-item claims of one job mostly hit the chunk of the claim before
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An item this worker holds: what fences its result, and what the result will tell."""
+
+    job_id: str
+    index: int
+    attempt: int
+    seed: int
+    queued_s: float
+    started: float  # monotonic seconds
+
+
+class ClaimReader:
+    """Reads the inputs of claimed runs and makes requests of them."""
+
+    def __init__(self, store: JobStore, tokenizer: Tokenizer | None, card: ModelCard):
+        self._store = store
+        self._tokenizer = tokenizer
+        self._template = ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
+        self._chunks: OrderedDict[tuple[str, int], tuple[dict[str, Any], int, list[dict[str, Any]]]] = OrderedDict()
+        self._ids = itertools.count()
+
+    def read(self, run: Run, now: int) -> list[tuple[Claim, Request | InvalidRequest]]:
+        """A claim and its request for every item of a run, or what makes an item impossible to run.
+
+        `now` is the server's clock at the claim, in ms.
+
+        Raises:
+            NotFound: the job was deleted meanwhile.
+            Unavailable: the server is away.
+        """
+        spec, created_at, items = self._chunk(run)
+        queued_s = round(max(0, now - created_at) / 1000, 3)
+        offset = run.first - run.chunk
+        found = []
+        for index, item in enumerate(items[offset : offset + run.count], start=run.first):
+            params = SamplingParams.model_validate(effective_params(spec, item))
+            seed = params.seed if params.seed is not None else seed_of(run.job_id, index)
+            claim = Claim(run.job_id, index, run.attempt, seed, queued_s, time.monotonic())
+            found.append((claim, self._request(item, params, seed)))
+        return found
+
+    def _chunk(self, run: Run) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
+        key = (run.job_id, run.chunk)
+        chunk = self._chunks.pop(key, None) or self._store.chunk(*key)
+        self._chunks[key] = chunk
+        if len(self._chunks) > CACHED_CHUNKS:
+            self._chunks.popitem(last=False)
+        return chunk
+
+    def _request(self, item: dict[str, Any], params: SamplingParams, seed: int) -> Request | InvalidRequest:
+        try:
+            plain = "prompt" in item
+            text = item["prompt"] if plain else self._render(item["messages"])
+            ids = self._tokenizer.encode(text, special=plain) if self._tokenizer else []
+        except InvalidRequest as error:
+            return error
+        return Request(str(next(self._ids)), text, ids, params, seed)
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        if self._template is None:
+            raise InvalidRequest("the model has no chat template; send `prompt` instead of `messages`", code="no_chat_template")
+        return self._template.render(messages)
+
+
+def forgotten(run: Run) -> list[Result]:
+    """Empty results for a run of a deleted job: the store refuses them, and counts the items as held no longer."""
+    indices = range(run.first, run.first + run.count)
+    return [Result(run.job_id, index, run.attempt, ItemState.CANCELLED, 0, 0, b"") for index in indices]
+
+
+def seed_of(job_id: str, index: int) -> int:
+    """The seed of an item that was given none: differs between items and jobs, stays the same over attempts."""
+    return int.from_bytes(hashlib.sha256(f"{job_id} {index}".encode()).digest()[:8], "big") >> 1
+
+
+def result(claim: Claim, finished: Finished, worker: str) -> Result:
+    """What is handed in for an item: its end state and the part of its row that is stored."""
+    usage = {
+        "prompt_tokens": finished.prompt_tokens,
+        "completion_tokens": finished.completion_tokens,
+        "total_tokens": finished.prompt_tokens + finished.completion_tokens,
+    }
+    outputs = [
+        {"text": o.text, "finish_reason": o.finish_reason, "token_count": o.token_count, "logprobs": None}
+        for o in finished.outputs
+    ]
+    stored = {
+        "outputs": outputs,
+        "usage": usage,
+        "error": {"code": finished.error[0], "message": finished.error[1]} if finished.error else None,
+        "seed": claim.seed,
+        "attempts": claim.attempt,
+        "queued_s": claim.queued_s,
+        "run_s": round(time.monotonic() - claim.started, 3),
+        "worker": worker,
+    }
+    return Result(
+        claim.job_id,
+        claim.index,
+        claim.attempt,
+        _state(finished),
+        finished.prompt_tokens,
+        finished.completion_tokens,
+        pack(stored),
+    )
+
+
+def _state(finished: Finished) -> ItemState:
+    if finished.error:
+        return ItemState.FAILED
+    reasons = {output.finish_reason for output in finished.outputs}
+    if "cancelled" in reasons:
+        return ItemState.CANCELLED
+    return ItemState.EXPIRED if "expired" in reasons else ItemState.SUCCEEDED

@@ -1,0 +1,77 @@
+"""Claims a GPU by UUID through a Redis lock, so that replicas on one host never share a device by accident.
+
+Must run before torch is imported: the claim is a CUDA_VISIBLE_DEVICES that names one device.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+
+import redis
+
+from common import keys
+from common.errors import ConfigError
+from common.store import redis_errors
+
+log = logging.getLogger(__name__)
+
+LOCK_TTL = 15_000  # ms; renewed by every heartbeat
+
+
+def visible_gpus() -> list[str]:
+    """UUIDs of the GPUs this process may use; none without an NVIDIA driver or with CUDA_VISIBLE_DEVICES empty."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    gpus = [tuple(part.strip() for part in line.split(",")) for line in answer.stdout.splitlines() if "," in line]
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return [uuid for _, uuid in gpus]
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    return [uuid for name in names for index, uuid in gpus if name == index or uuid.startswith(name)]
+
+
+class GpuLock:
+    """One device, held until the process ends or `release`; a killed holder's lock runs out by itself."""
+
+    def __init__(self, client: redis.Redis, uuid: str, owner: str):
+        self.uuid = uuid
+        self._client = client
+        self._owner = owner
+
+    def take(self) -> bool:
+        with redis_errors():
+            return bool(self._client.set(keys.gpu(self.uuid), self._owner, nx=True, px=LOCK_TTL))
+
+    def renew(self) -> None:
+        with redis_errors():
+            self._client.set(keys.gpu(self.uuid), self._owner, px=LOCK_TTL)
+
+    def release(self) -> None:
+        with redis_errors():
+            self._client.delete(keys.gpu(self.uuid))
+
+
+def claim_gpu(client: redis.Redis, owner: str) -> GpuLock | None:
+    """Take a free visible GPU and make it the only one this process sees; None when there is no GPU at all.
+
+    Raises:
+        ConfigError: there are GPUs, but other workers have them all.
+    """
+    uuids = visible_gpus()
+    if not uuids:
+        return None
+    for uuid in uuids:
+        lock = GpuLock(client, uuid, owner)
+        if lock.take():
+            os.environ["CUDA_VISIBLE_DEVICES"] = uuid
+            log.info("using GPU %s", uuid)
+            return lock
+    raise ConfigError(
+        f"all {len(uuids)} visible GPUs are used by other workers; start fewer, or run on the CPU with PROMPTMILL_DEVICE=cpu "
+        f"(a killed worker's GPU is free again after {LOCK_TTL // 1000} s)"
+    )

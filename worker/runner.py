@@ -1,0 +1,206 @@
+"""The runner: one opened model, its incarnation, and the turn that moves items between the store and the engine.
+
+Knows the store and the engine's protocol; nothing of Celery. Threads that meet here: the turn's, a ring's (it pokes), the
+heartbeat's (wishes, loss) and the one that shuts down. `_serving` is the turn's mark: whoever holds it may exchange.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+
+import redis
+
+from common.errors import InvalidRequest, NotFound, Unavailable
+from common.fleet import Exchanged, Fleet, Incarnation, Result, Run
+from common.rings import Bell
+from common.settings import Settings
+from common.store import JobStore
+from common.types import Finished
+from worker.claims import Claim, ClaimReader, forgotten, result
+from worker.models import OpenedModel
+
+log = logging.getLogger(__name__)
+
+RETRY_PAUSE = 0.5  # seconds between tries while Redis is away
+LOOK_AGAIN = 1.0  # seconds a turn waits at most before it looks at its flags
+
+
+class Runner:
+    """Serves one model until stopped. `start` before anything else; `turn` as often as rings come."""
+
+    def __init__(self, client: redis.Redis, settings: Settings, opened: OpenedModel, bell: Bell):
+        self.engine = opened.engine
+        self.card = opened.card
+        self._tokenizer = opened.tokenizer
+        self._settings = settings
+        self._client = client
+        self._bell = bell
+        self._reader = ClaimReader(JobStore(client), opened.tokenizer, opened.card)
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._serving = threading.Lock()
+        self._claims: dict[str, Claim] = {}  # by request id: what the engine has
+        self._claims_lock = threading.Lock()
+        self._unread: list[tuple[Run, int]] = []  # claimed at a server time, not yet given to the engine
+        self._unsent: list[Result] = []  # to hand in with the next exchange
+        self._drain_until: float | None = None  # monotonic seconds
+        self._stopped = False
+
+    def start(self) -> None:
+        """Warm the engine up, publish the card, take a lease."""
+        self.engine.start()
+        Fleet(self._client).publish(self.card, self._tokenizer.dumps())
+        self._register()
+
+    def _register(self) -> None:
+        self.incarnation = Incarnation(self._client, self.card, self._settings.lease)
+        about = {"host": socket.gethostname(), "pid": str(os.getpid()), "started_at": str(int(time.time()))}
+        self.incarnation.register(about)
+        log.info("serving %s with %d slots", self.card.id, self.card.slots, extra={"incarnation": self.incarnation.id})
+
+    # The turn
+
+    def turn(self) -> None:
+        """Exchange results for work until there is none. A second turn pokes the first and returns."""
+        while not self._stopped and self._serving.acquire(blocking=False):
+            try:
+                while self._step():
+                    pass
+            finally:
+                self._serving.release()
+            # A ring between the last exchange and the release found this turn still serving: look once more.
+            with self._serving:
+                self._exchange()
+            if not self._busy:
+                return
+        self.engine.poke()
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._claims or self._unread or self._unsent)
+
+    def _step(self) -> bool:
+        """Hand in what finished, take what fits, wait for the engine; False when there is nothing to go on with."""
+        self._exchange()
+        if not self._busy or (self._drain_until is not None and time.monotonic() > self._drain_until):
+            return False
+        if not self._unsent:
+            self._keep(self.engine.collect(LOOK_AGAIN))
+        return True
+
+    def _exchange(self) -> None:
+        """One exchange with the store. While Redis is away, results and claims wait in memory."""
+        self._keep(self.engine.collect(0))
+        room = 0 if self._drain_until is not None else self.engine.room()
+        try:
+            answer = self.incarnation.exchange(self._unsent, room)
+            if answer.lost:
+                self._start_over()
+                return
+            self._unsent = []
+            self._unread.extend((run, answer.now) for run in answer.runs)
+            self._read()
+        except Unavailable as error:
+            log.warning("%s; %d results wait", error, len(self._unsent))
+            time.sleep(RETRY_PAUSE)
+        else:
+            self._after(answer)
+
+    def _read(self) -> None:
+        """Give the engine what was claimed. Stops where Redis fails; the rest is read after the next exchange."""
+        while self._unread:
+            run, now = self._unread[0]
+            try:
+                pairs = self._reader.read(run, now)
+            except NotFound:
+                self._unsent.extend(forgotten(run))
+                pairs = []
+            del self._unread[0]
+            for claim, request in pairs:
+                if isinstance(request, InvalidRequest):
+                    self._unsent.append(result(claim, Finished("", error=(request.code, request.message)), self._name))
+                else:
+                    with self._claims_lock:
+                        self._claims[request.id] = claim
+                    self.engine.submit(request)
+
+    def _keep(self, finished: list[Finished]) -> None:
+        """Make results of what the engine finished; what an earlier incarnation held is dropped."""
+        with self._claims_lock:
+            pairs = [(self._claims.pop(f.id, None), f) for f in finished]
+        self._unsent.extend(result(claim, f, self._name) for claim, f in pairs if claim)
+
+    def _after(self, answer: Exchanged) -> None:
+        for job_id, index in answer.refused:
+            log.warning("the result of item %d was refused: others have it by now", index, extra={"job": job_id})
+        if answer.hooked:
+            try:
+                self._bell.deliver()
+            except Unavailable:
+                log.info("the webhook worker could not be rung; the next tick does it")
+
+    def _start_over(self) -> None:
+        """The lease is gone and others have the items: drop everything and come back under a new name."""
+        log.warning("lost the lease of %s; starting over", self.incarnation.id)
+        with self._claims_lock:
+            dropped, self._claims = list(self._claims), {}
+        for request_id in dropped:
+            self.engine.cancel(request_id, "cancelled")
+        self._unread, self._unsent = [], []
+        self._register()
+
+    # The heartbeat
+
+    def heartbeat(self) -> None:
+        """Renew the lease and end what is no longer wanted.
+
+        Raises:
+            Unavailable: Redis is away; beat again.
+        """
+        incarnation = self.incarnation
+        wishes = incarnation.heartbeat()
+        if wishes is not None:
+            self._obey(wishes)
+        elif self._serving.acquire(blocking=False):  # no turn runs that would notice
+            try:
+                self._exchange()
+            finally:
+                self._serving.release()
+        else:
+            self.engine.poke()
+
+    def _obey(self, wishes: dict[str, str]) -> None:
+        with self._claims_lock:
+            ends = [(request_id, wishes[claim.job_id]) for request_id, claim in self._claims.items() if claim.job_id in wishes]
+        for request_id, wish in ends:
+            self.engine.cancel(request_id, "expired" if wish == "expired" else "cancelled")
+
+    # The end
+
+    def drain(self) -> None:
+        """Take nothing more; finish what fits in the grace period."""
+        if self._drain_until is None:
+            log.info("draining: %d items run", len(self._claims), extra={"grace_s": self._settings.grace})
+            self._drain_until = time.monotonic() + self._settings.grace
+            self.engine.poke()
+
+    def stop(self) -> None:
+        """Drain, hand in what finished, hand back the rest uncharged, leave."""
+        self.drain()
+        self._stopped = True
+        if not self._serving.acquire(timeout=self._settings.grace + 10):
+            log.error("the turn did not end; its items are taken over when the lease runs out")
+            return
+        try:
+            self._exchange()
+            handed_back, rings = self.incarnation.release()
+            log.info("left; %d items handed back", handed_back)
+            self._bell.ring(self.card.id, rings)
+        except Unavailable as error:
+            log.warning("%s; what this worker held is taken over when its lease runs out", error)
+        finally:
+            self._serving.release()
+            self.engine.stop()
