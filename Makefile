@@ -1,0 +1,38 @@
+# `make demo` and `make test` need nothing but Python 3.11-3.13 with venv: they make .venv themselves.
+# PYTHON=/path/to/python3.12 chooses the interpreter, ARGS=… is handed to the command.
+
+BIN := .venv/bin
+INPUTS := pyproject.toml constraints.txt .ci/setup
+
+.PHONY: help setup demo test lint bench-queue bench-engine faults clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/ready-test  ## make .venv with everything for running, testing and linting
+
+demo: .venv/ready-demo  ## start it all with a small real model and run a sample batch; ARGS=--once ends after it
+	@$(BIN)/promptmill demo $(ARGS)
+
+test: lint  ## lint, then every test this machine can run
+	$(BIN)/pytest $(ARGS)
+
+lint: .venv/ready-test  ## ruff, mypy and the import contracts
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-queue: .venv/ready-test  ## the queue beside stock Celery; the last line is JSON
+	$(BIN)/python -m bench.queue $(ARGS)
+
+bench-engine: .venv/ready-test  ## the engine on this machine; the last line is JSON
+	$(BIN)/python -m bench.engine $(ARGS)
+
+faults: .venv/ready-test  ## kill, freeze and cut off the parts while jobs run
+	$(BIN)/pytest tests/faults $(ARGS)
+
+clean:  ## remove .venv, caches and build leftovers; data folders stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/ready-%: $(INPUTS)
+	@sh .ci/setup $*

@@ -1,0 +1,66 @@
+"""Shared by all tests: one real Valkey for the run, a clean database for each test, and no way out to the network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import redis
+
+from cli.valkey import Valkey
+
+DEAD_PROXY = "http://127.0.0.1:9"  # the discard port: whatever goes through a proxy by accident fails at once
+
+
+def missing(what: str) -> NoReturn:
+    """Something this machine lacks: skipped on a laptop, a failure in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI lacks {what}")
+    pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dead_proxy() -> Iterator[None]:
+    """Nothing here may go through a proxy; whoever talks to loopback must ignore it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            patch.setenv(name, DEAD_PROXY)
+            patch.setenv(name.lower(), DEAD_PROXY)
+        for name in ("NO_PROXY", "no_proxy", "REDIS_URL"):
+            patch.delenv(name, raising=False)
+        for name in [name for name in os.environ if name.startswith("PROMPTMILL_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """The run's server: real, on a free port, in memory only."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"), durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(valkey: Valkey) -> str:
+    """The URL of an empty database."""
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    return valkey.url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    return folder
