@@ -1,8 +1,8 @@
 """Deliveries: the outbox of webhook events and what became of each try. Knows Redis; nothing of HTTP or signatures.
 
-The scripts that make an event true write it (`lua/lib.lua`, `emit`); webhook workers claim what is due, post it and record
-the outcome. Retries wait here, in `hooks:due`, never in a Celery countdown, which a killed worker would take with it.
-An event is delivered at least once: a receiver tells repetitions by their `webhook-id`.
+The scripts that make an event true write it (`lua/lib.lua`, `emit`); webhook workers claim what is due, post it and
+record the outcome. Retries wait here, in `hooks:due`, never in a Celery countdown, which a killed worker would take
+with it. An event is delivered at least once: a receiver tells repetitions by their `webhook-id`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ class HookState(StrEnum):
 
 @dataclass(frozen=True)
 class Try:
-    """One delivery attempt as users see it. Times are ms of the Redis server's clock; just one of `status_code` and
-    `error` is set unless an answer itself was refused (a redirect, say)."""
+    """One delivery attempt as users see it: `at` and `next_at` in ms of the Redis server's clock."""
 
     at: int
     duration_ms: int
@@ -53,7 +52,7 @@ class Event:
     data: dict[str, Any]
     tries: list[dict[str, Any]] = field(repr=False)
     claim: str = field(repr=False)
-    claimed_at: int = 0
+    claimed_at: int
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,7 @@ class Deliveries:
         claim = secrets.token_hex(8)
         with redis_errors():
             now, *flat = self._scripts.claim_hooks(limit, self._lease, claim)
-        return [
-            Event(event.decode(), job.decode(), kind.decode(), int(created), json.loads(data), json.loads(tries), claim, now)
-            for event, job, kind, created, data, tries in zip(*[iter(flat)] * 6, strict=True)
-        ]
+        return [_event(flat[at : at + 6], claim, now) for at in range(0, len(flat), 6)]
 
     def record(self, event: Event, outcome: Outcome) -> HookState | None:
         """Append a try to its event, which ends or becomes due again. None when the claim was lost meanwhile."""
@@ -111,7 +107,16 @@ class Deliveries:
         return state if recorded else None
 
 
+def _event(fields: list[bytes], claim: str, now: int) -> Event:
+    """What the script answers about one event."""
+    event, job, kind, created, data, tries = fields
+    texts = event.decode(), job.decode(), kind.decode()
+    return Event(*texts, int(created), json.loads(data), json.loads(tries), claim, now)
+
+
 def pause(number: int, backoff: float) -> float:
-    """Seconds between try `number` and the next: `backoff` tripled at each, an hour at most, a tenth more or less so that
-    events which failed together do not all come back together."""
+    """Seconds between try `number` and the next: `backoff` tripled at each, an hour at most.
+
+    A tenth more or less, so that events which failed together do not all come back together.
+    """
     return min(backoff * 3.0 ** (number - 1), LONGEST_PAUSE) * random.uniform(0.9, 1.1)

@@ -43,8 +43,8 @@ Models
     tokenizer:{digest}  string  the tokenizer's file, compressed
 
 Webhooks (the outbox)
-    hook:{event}        hash    job, type, created_at, data (JSON), status (`HookState`), tries (JSON list of `deliveries.Try`),
-                                claim (who is trying it right now); goes with its job
+    hook:{event}        hash    job, type, created_at, data (JSON), status (`deliveries.HookState`), tries (JSON list of
+                                `deliveries.Try`), claim (who is trying it right now); goes with its job
     hooks:due           zset    event -> when it is to be tried next, or when the claim on it ends
 
 Accounts

@@ -1,7 +1,7 @@
 """Webhook signatures after the Standard Webhooks scheme: what the webhook worker sends and any receiver can check.
 
-A secret is `whsec_` and the base64 of the HMAC-SHA256 key; what is signed is `id.timestamp.body`, the body byte for byte
-as it is posted. Knows nothing of Redis or HTTP.
+A secret is `whsec_` and the base64 of the HMAC-SHA256 key; what is signed is `id.timestamp.body`, the body byte for
+byte as it is posted. Knows nothing of Redis or HTTP.
 """
 
 from __future__ import annotations
@@ -33,13 +33,18 @@ def check_secret(secret: str) -> str:
     except (binascii.Error, ValueError):
         key = b""
     if not secret.startswith(PREFIX) or len(key) not in KEY_BYTES:
-        raise InvalidRequest("a webhook secret is `whsec_` followed by the base64 of 24 to 64 random bytes", field="webhook.secret")
+        message = "a webhook secret is `whsec_` followed by the base64 of 24 to 64 random bytes"
+        raise InvalidRequest(message, field="webhook.secret")
     return secret
 
 
 def sign(secret: str, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers that go with `body`; `timestamp` is in unix seconds and is the attempt's, not the event's."""
-    signature = Webhook(secret).sign(event_id, datetime.fromtimestamp(timestamp, UTC), body.decode())
+    """The three headers that go with `body`; `timestamp` is in unix seconds and is the attempt's, not the event's.
+
+    Raises:
+        InvalidRequest: the secret is none.
+    """
+    signature = Webhook(check_secret(secret)).sign(event_id, datetime.fromtimestamp(timestamp, UTC), body.decode())
     return {"webhook-id": event_id, "webhook-timestamp": str(timestamp), "webhook-signature": signature}
 
 

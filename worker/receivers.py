@@ -1,0 +1,217 @@
+"""Receivers of webhooks: which may be called, and one POST to one of them. Knows nothing of Redis or Celery.
+
+Users choose these URLs and this host calls them, so a URL must not reach what only this host can: every address behind
+a name is checked, and the connection goes to the very address that was checked, so an answer that changes between the
+check and the call (DNS rebinding) changes nothing. The standard library's HTTP client is given a connected socket: no
+redirect is followed, no proxy used and nothing retried behind our back (docs/decisions/0006-webhooks.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import SplitResult, urlsplit
+
+import certifi
+
+ANSWER_LIMIT = 4096  # bytes of the answer that are read; what it says is of no interest, that it says so is
+PORTS = {"http": 80, "https": 443}
+
+# Addresses that carry another one inside (NAT64, 6to4, Teredo, IPv4-compatible) or that the tables of some Python
+# versions lack. IPv4-mapped ones are unwrapped instead: resolvers hand those out for ordinary hosts.
+REFUSED_NETS = tuple(
+    ipaddress.ip_network(net)
+    for net in (
+        *("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24"),
+        *("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/23", "2002::/16", "3fff::/20", "5f00::/16", "fec0::/10"),
+    )
+)
+
+
+class Refused(Exception):
+    """The target may not be called, now or later."""
+
+
+class Unreachable(Exception):
+    """No answer: the name does not resolve, nobody listens, TLS fails, or it took too long. Trying again may help."""
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The private targets an administrator named: `PROMPTMILL_WEBHOOK_ALLOW`'s `host` or `host:port` entries."""
+
+    entries: frozenset[tuple[str, int | None]]
+
+    @classmethod
+    def parse(cls, text: str) -> Allowed:
+        parts = [urlsplit(f"//{entry.strip()}") for entry in text.split(",") if entry.strip()]
+        return cls(frozenset((part.hostname or "", part.port) for part in parts))
+
+    def __contains__(self, target: tuple[str, int]) -> bool:
+        host, port = target
+        return (host, port) in self.entries or (host, None) in self.entries
+
+
+def is_public(address: str) -> bool:
+    """Whether anybody on the Internet could call this address as well as we can."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    special = ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback or ip.is_link_local
+    return ip.is_global and not special and not any(ip in net for net in REFUSED_NETS)
+
+
+def split(url: str) -> tuple[SplitResult, str, int]:
+    """A URL taken apart, with its host and port.
+
+    Raises:
+        Refused: it is none that a webhook can have.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise Refused(f"not a URL: {error}") from error
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise Refused("a webhook's URL begins with http:// or https:// and names a host")
+    if parts.username is not None:
+        raise Refused("a webhook's URL carries no user name or password; the signature says who calls")
+    return parts, parts.hostname, port or PORTS[parts.scheme]
+
+
+def resolve(host: str, port: int, allowed: Allowed) -> list[str]:
+    """The addresses of a host, all of them fit to be called.
+
+    Raises:
+        Refused: one of them is private, loopback, link-local, … and no administrator allowed this host.
+        Unreachable: there are none.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label that IDNA does not know
+        raise Unreachable(f"{host} does not resolve: {error}") from error
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if (host, port) not in allowed:
+        for address in addresses:
+            if not is_public(address):
+                advice = f"PROMPTMILL_WEBHOOK_ALLOW={host}:{port} would allow it"
+                raise Refused(f"{host} is at {address}, which is not a public address; {advice}")
+    return addresses
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """Trusts what the system trusts (a company's own authority too) and Mozilla's list, which slim images lack."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+class Call(threading.Thread):
+    """One POST, on a thread of its own: only so does one bound hold for all of it.
+
+    The resolver takes no timeout, and a socket's starts anew with each byte of a slow answer.
+    """
+
+    def __init__(self, url: str, body: bytes, headers: Mapping[str, str], *, allowed: Allowed, timeout: float):
+        super().__init__(name="webhook-call", daemon=True)
+        self._url, self._body, self._headers, self._allowed = url, body, headers, allowed
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._lock = threading.Lock()  # guards the two below: what is given up must not connect afterwards
+        self._given_up = False
+        self._socket: socket.socket | None = None
+        self._status: int | None = None
+        self._error: Exception | None = None
+
+    def answer(self) -> int:
+        """The status code of the answer; raises what `post` says."""
+        self.start()
+        self.join(self._timeout)
+        if self.is_alive():
+            self._give_up()
+            raise Unreachable(f"no answer within {self._timeout:g} s")
+        if self._error is not None:
+            raise self._error
+        assert self._status is not None  # run() sets one of the two
+        return self._status
+
+    def run(self) -> None:
+        try:
+            self._status = self._post()
+        except (Refused, Unreachable) as error:
+            self._error = error
+        except (OSError, http.client.HTTPException) as error:
+            self._error = Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        except Exception as error:  # a thread's exception would be lost, and the caller left without an answer
+            self._error = error
+
+    def _post(self) -> int:
+        parts, host, port = split(self._url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(host, port)
+        connection.sock = self._connect(resolve(host, port, self._allowed), port)
+        try:
+            if parts.scheme == "https":
+                connection.sock = self._encrypt(connection.sock, host)
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("POST", target, self._body, dict(self._headers))
+            response = connection.getresponse()
+            response.read(ANSWER_LIMIT)
+            return response.status
+        finally:
+            connection.close()
+
+    def _connect(self, addresses: list[str], port: int) -> socket.socket:
+        """A connection to the first address that takes one. The address is numeric: nothing is resolved again."""
+        error: OSError | None = None
+        for address in addresses:
+            try:
+                return self._hold(socket.create_connection((address, port), timeout=self._left()))
+            except OSError as problem:
+                error = problem
+        raise Unreachable(f"cannot connect: {error}") from error
+
+    def _encrypt(self, plain: socket.socket, host: str) -> ssl.SSLSocket:
+        """TLS with the certificate checked against the name in the URL, though the connection was made by address."""
+        encrypted = tls().wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+        self._hold(encrypted)
+        encrypted.do_handshake()
+        return encrypted
+
+    def _hold(self, connected: socket.socket) -> socket.socket:
+        with self._lock:
+            if self._given_up:
+                connected.close()
+                raise Unreachable("given up")
+            self._socket = connected
+        return connected
+
+    def _left(self) -> float:
+        return max(0.01, self._deadline - time.monotonic())
+
+    def _give_up(self) -> None:
+        with self._lock:
+            self._given_up = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):  # it had ended by itself
+                    # The plain socket's method wakes a thread that reads through TLS, too.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], *, allowed: Allowed, timeout: float) -> int:
+    """POST `body`; answers the status code. At most `timeout` seconds, name resolution and all.
+
+    Raises:
+        Refused: the target may not be called.
+        Unreachable: it did not answer.
+    """
+    return Call(url, body, headers, allowed=allowed, timeout=timeout).answer()

@@ -1,0 +1,144 @@
+"""The webhook worker: `celery -A worker.webhooks worker -Q webhooks`. Posts signed events to whoever a job named.
+
+A Celery app of its own, so that a slow receiver never keeps a GPU waiting and this worker's image needs no torch. The
+message is a ring like any other: what is to be delivered, and when, is in the outbox (`common/deliveries.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+
+from common import log as logs
+from common.accounts import Accounts
+from common.deliveries import Deliveries, Event, HookState, Outcome
+from common.errors import InvalidRequest, NotFound, Unavailable
+from common.fleet import Fleet
+from common.rings import DELIVER, WEBHOOK_QUEUE, Bell, celery_app
+from common.settings import Settings
+from common.signing import sign
+from common.store import JobStore, connect
+from worker.receivers import Allowed, Refused, Unreachable, post
+from worker.ticker import Ticker
+
+LEASE_MARGIN = 5.0  # seconds on top of the receiver's timeout: what claiming and recording may take
+HEADERS = {"content-type": "application/json", "user-agent": "promptmill-webhooks/1"}
+
+log = logging.getLogger(__name__)
+
+
+class Courier:
+    """Takes due events to their receivers. Safe for threads: each event is claimed by one of them."""
+
+    def __init__(self, settings: Settings):
+        client = connect(settings.redis_url)
+        self._store = JobStore(client)
+        self._accounts = Accounts(client)
+        self._allowed = Allowed.parse(settings.webhook_allow)
+        self._timeout = settings.webhook_timeout
+        self._deliveries = Deliveries(
+            client,
+            lease=settings.webhook_timeout + LEASE_MARGIN,
+            attempts=settings.webhook_attempts,
+            backoff=settings.webhook_backoff,
+        )
+        self.closing = threading.Event()
+
+    def deliver_due(self) -> None:
+        """Deliver until nothing is due, or the worker is told to stop. What is left then, the next worker finds."""
+        while not self.closing.is_set() and (events := self._deliveries.due()):
+            for event in events:
+                self._deliver(event)
+
+    def _deliver(self, event: Event) -> None:
+        try:
+            url, secret = self._target(event)
+        except NotFound:
+            return  # the job was deleted since the claim, and its events with it
+        outcome = self._try(url, secret, event)
+        state = self._deliveries.record(event, outcome)
+        _tell(event, outcome, state)
+
+    def _target(self, event: Event) -> tuple[str, str]:
+        job = self._store.job(event.job_id)
+        webhook = json.loads(job["spec"])["webhook"]
+        return webhook["url"], webhook.get("secret") or self._accounts.webhook_secret(job["tenant"])
+
+    def _try(self, url: str, secret: str, event: Event) -> Outcome:
+        body = envelope(event)
+        begun = time.monotonic()
+
+        def took() -> float:
+            return time.monotonic() - begun
+
+        try:
+            headers = HEADERS | sign(secret, event.id, int(time.time()), body)
+            status = post(url, body, headers, allowed=self._allowed, timeout=self._timeout)
+        except (Refused, InvalidRequest) as refusal:
+            return Outcome(took(), error=f"refused: {refusal}", hopeless=True)
+        except Unreachable as problem:
+            return Outcome(took(), error=str(problem))
+        error = "a redirect, which is not followed: name the final URL" if 300 <= status < 400 else None
+        return Outcome(took(), status_code=status, error=error)
+
+def _tell(event: Event, outcome: Outcome, state: HookState | None) -> None:
+    """One log line a try, without the URL: the paths of many receivers are their passwords."""
+    level = logging.INFO if outcome.ok else logging.WARNING
+    about = {"job": event.job_id, "event": event.id, "try": len(event.tries) + 1, "seconds": round(outcome.seconds, 3)}
+    about |= {"status_code": outcome.status_code, "error": outcome.error}
+    log.log(level, "webhook %s", state or "try not recorded: its claim ran out", extra=about)
+
+
+def envelope(event: Event) -> bytes:
+    """The body of an event, the same bytes at every try."""
+    created_at = event.created_at // 1000  # unix seconds
+    content = {"id": event.id, "object": "event", "created_at": created_at, "type": event.type, "data": event.data}
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class TickStep(bootsteps.StartStopStep):
+    """Lets time pass while this worker is up, even if it is the only one: deadlines, leases, retries of webhooks."""
+
+    def __init__(self, parent: Any, **options: Any):
+        super().__init__(parent, **options)
+        self._ticker = Ticker(Fleet(connect(settings.redis_url)), Bell(settings.redis_url), settings)
+
+    def start(self, _parent: Any) -> None:
+        self._ticker.start()
+
+    def stop(self, _parent: Any) -> None:
+        self._ticker.stop()
+
+
+settings = Settings.load()
+courier = Courier(settings)
+app: Celery = celery_app("promptmill.webhooks", settings.redis_url)
+app.conf.update(
+    task_default_queue=WEBHOOK_QUEUE,
+    worker_pool="threads",
+    worker_concurrency=8,  # all they do is wait for others
+)
+app.steps["worker"].add(TickStep)
+
+
+@app.task(name=DELIVER)
+def deliver() -> None:
+    try:
+        courier.deliver_due()
+    except Unavailable as error:
+        log.warning("webhooks wait: %s", error)  # claims end by themselves, and the tick rings again
+
+
+@signals.worker_shutting_down.connect
+def _close(**_: Any) -> None:
+    courier.closing.set()
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    logs.set_up(settings.log_format)
