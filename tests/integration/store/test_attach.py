@@ -1,0 +1,98 @@
+"""Submitting: a job comes to be whole, once, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.errors import NotFound
+from common.store import CHUNK, new_job_id
+
+
+def test_an_attached_job_is_queued_with_every_item_pending(mill):
+    job_id = mill.submit(3 * CHUNK + 5)
+    assert mill.store.job(job_id)["status"] == "queued"
+    assert mill.counts(job_id) == {"pending": 3 * CHUNK + 5}
+
+
+def test_items_are_read_back_across_chunk_borders(mill):
+    job_id = mill.submit(2 * CHUNK + 10)
+    rows = mill.store.rows(job_id, CHUNK - 2, CHUNK + 4)
+    assert [row["index"] for row in rows] == list(range(CHUNK - 2, 2 * CHUNK + 2))
+    assert [row["custom_id"] for row in rows] == [f"c{i}" for i in range(CHUNK - 2, 2 * CHUNK + 2)]
+    assert rows[0]["params"]["max_tokens"] == 7
+    assert mill.store.rows(job_id, 2 * CHUNK + 10, 5) == []
+
+
+def test_attaching_again_after_a_lost_reply_makes_no_second_job(mill):
+    stage = mill.store.stage()
+    stage.add({"prompt": "x"})
+    stage.close()
+    job_id = new_job_id()
+    fields = {"tenant": "t", "model": "m", "total": 1, "cost": 1, "n_max": 1, "priority": 0, "hooks": "", "retention": 1, "spec": "{}"}
+    first = mill.store.attach(stage, fields, job_id=job_id)
+    again = mill.store.attach(stage, fields, job_id=job_id)
+    assert (first.outcome, again.outcome) == ("new", "new")
+    assert first.job_id == again.job_id
+    assert mill.client.zcard("pm:tenant:t:jobs") == 1
+
+
+def test_an_idempotency_key_with_the_same_content_is_the_same_job(mill, key_snapshot):
+    job_id = mill.submit(2, idempotency=("key", "content"))
+    before = key_snapshot()
+    assert mill.submit(2, idempotency=("key", "content")) == job_id
+    assert key_snapshot() == before, "the second upload left something behind"
+
+
+def test_an_idempotency_key_with_other_content_is_a_conflict(mill, key_snapshot):
+    mill.submit(2, idempotency=("key", "content"))
+    before = key_snapshot()
+    stage = mill.store.stage()
+    stage.add({"prompt": "x"})
+    stage.close()
+    answer = mill.store.attach(stage, {"tenant": "t", "model": "m", "total": 1}, job_id=new_job_id(), idempotency=("key", "other"))
+    assert answer.outcome == "conflict"
+    assert key_snapshot() == before
+
+
+def test_another_tenants_idempotency_key_is_another_job(mill):
+    assert mill.submit(1, "a", idempotency=("key", "content")) != mill.submit(1, "b", idempotency=("key", "content"))
+
+
+def test_a_stage_that_ran_out_of_time_makes_no_job(mill):
+    stage = mill.store.stage()
+    stage.add({"prompt": "x"})
+    stage.close()
+    stage.discard()
+    assert mill.store.attach(stage, {"tenant": "t", "model": "m", "total": 1}, job_id=new_job_id()).outcome == "lost"
+
+
+def test_a_staged_upload_has_a_time_to_live_until_it_is_attached(mill):
+    stage = mill.store.stage()
+    stage.add({"prompt": "x"})
+    stage.close()
+    assert 0 < mill.client.ttl(f"pm:stage:{stage.id}:in") <= 3600
+    job_id = mill.submit(1)
+    assert mill.client.ttl(f"pm:job:{job_id}:in") == -1
+
+
+def test_another_tenants_job_is_not_found(mill):
+    job_id = mill.submit(1, "a")
+    assert mill.store.job(job_id, "a")
+    with pytest.raises(NotFound):
+        mill.store.job(job_id, "b")
+
+
+def test_jobs_are_listed_newest_first_and_paged(mill):
+    ids = [mill.submit(1) for _ in range(5)]
+    mill.submit(1, "other")
+    created = {row["id"]: int(row["created_at"]) for row in mill.store.jobs("t", None, 10)[0]}
+    assert set(created) == set(ids)
+    seen, after = [], None
+    while True:
+        rows, more = mill.store.jobs("t", after, 2)
+        seen += [row["id"] for row in rows]
+        if not more:
+            break
+        after = seen[-1]
+    assert sorted(seen) == sorted(ids)
+    assert [created[job_id] for job_id in seen] == sorted(created.values(), reverse=True)

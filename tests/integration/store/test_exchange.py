@@ -1,0 +1,150 @@
+"""Exchange: results are visible once, work is given out once, late writers are refused."""
+
+from __future__ import annotations
+
+import json
+
+from common.store import CHUNK
+from common.types import ItemState
+from tests.integration.store.conftest import done, taken
+
+
+def test_every_item_is_given_out_once_and_its_result_is_read_back(mill):
+    job_id, worker = mill.submit(20), mill.worker(slots=8)
+    seen, answer = [], worker.exchange([], 8)
+    while answer.runs:
+        seen += taken(answer)
+        answer = worker.exchange(done(answer), 8)
+    assert seen == [(job_id, i, 1) for i in range(20)]
+    job = mill.store.job(job_id)
+    assert (job["status"], job["prompt_tokens"], job["completion_tokens"]) == ("completed", "60", "100")
+    assert [row["outputs"][0]["text"] for row in mill.store.rows(job_id, 0, 20)] == [f"r{i}" for i in range(20)]
+
+
+def test_runs_never_cross_a_chunk_and_say_where_theirs_begins(mill):
+    mill.submit(2 * CHUNK + 3)
+    answer = mill.worker().exchange([], 200)
+    assert [(run.first, run.count, run.chunk) for run in answer.runs] == [(0, CHUNK, 0), (CHUNK, CHUNK, CHUNK), (2 * CHUNK, 3, 2 * CHUNK)]
+
+
+def test_an_exchange_sent_again_answers_the_same_and_changes_nothing(mill):
+    job_id, worker = mill.submit(10), mill.worker()
+    args = (worker.id, 1, 4, 5000)
+    first, again = mill.store.scripts.exchange(*args), mill.store.scripts.exchange(*args)
+    assert first == again
+    assert mill.counts(job_id) == {"pending": 6, "running": 4}
+
+
+def test_a_result_counts_once_even_when_it_is_handed_in_twice(mill):
+    job_id, worker = mill.submit(1), mill.worker()
+    results = done(worker.exchange([], 1))
+    assert worker.exchange(results, 0).refused == []
+    assert worker.exchange(results, 0).refused == [(job_id, 0)]
+    assert mill.counts(job_id) == {"succeeded": 1}
+    assert mill.store.finished_after(job_id, 0, 10) == [0]
+
+
+def test_a_result_of_a_lost_worker_is_refused_and_its_items_go_to_others(mill):
+    job_id, dead, alive = mill.submit(4), mill.worker(), mill.worker()
+    late = done(dead.exchange([], 4))
+    mill.lose(dead)
+    mill.tick()
+    assert mill.counts(job_id) == {"pending": 4}
+    assert dead.exchange(late, 4).lost
+    again = alive.exchange([], 4)
+    assert taken(again) == [(job_id, i, 2) for i in range(4)]
+    alive.exchange(done(again), 0)
+    assert mill.counts(job_id) == {"succeeded": 4}
+
+
+def test_another_incarnation_cannot_hand_in_what_it_does_not_hold(mill):
+    job_id, owner, thief = mill.submit(2), mill.worker(), mill.worker()
+    results = done(owner.exchange([], 2))
+    assert thief.exchange(results, 0).refused == [(job_id, 0), (job_id, 1)]
+    assert mill.counts(job_id) == {"running": 2}
+
+
+def test_an_item_whose_workers_died_three_times_fails_and_its_neighbours_do_not(mill):
+    job_id = mill.submit(2)
+    for attempt in (1, 2, 3):
+        worker = mill.worker()
+        assert taken(worker.exchange([], 1)) == [(job_id, 0, attempt)]
+        mill.lose(worker)
+        mill.tick(max_attempts=3)
+    row = mill.store.rows(job_id, 0, 1)[0]
+    assert (row["status"], row["error"]["code"], row["attempts"]) == ("failed", "worker_lost", 3)
+    worker = mill.worker()
+    worker.exchange(done(worker.exchange([], 8)), 0)
+    assert mill.counts(job_id) == {"failed": 1, "succeeded": 1}
+    assert mill.store.job(job_id)["status"] == "completed"
+
+
+def test_a_draining_worker_hands_back_without_charge(mill):
+    job_id, worker = mill.submit(5), mill.worker()
+    worker.exchange([], 3)
+    assert worker.release()[0] == 3
+    assert mill.counts(job_id) == {"pending": 5}
+    answer = mill.worker().exchange([], 5)
+    assert sorted(taken(answer)) == [(job_id, i, 1) for i in range(5)]
+
+
+def test_tenants_are_served_in_turn_whatever_the_length_of_their_queues(mill):
+    big = mill.submit(1000, "big")
+    worker = mill.worker()
+    answer = worker.exchange([], 8)
+    small = mill.submit(3, "small")
+    answer = worker.exchange(done(answer, tokens=7), 6)
+    jobs = [job for job, _, _ in taken(answer)]
+    assert jobs.count(small) == 3 and jobs.count(big) == 3
+
+
+def test_higher_priority_goes_first_among_a_tenants_own_jobs(mill):
+    low, high = mill.submit(1, priority=0), mill.submit(1, priority=1)
+    worker = mill.worker()
+    assert [worker.exchange([], 1).runs[0].job_id for _ in range(2)] == [high, low]
+
+
+def test_an_item_with_many_continuations_waits_for_that_many_slots(mill):
+    job_id, worker = mill.submit(3, n_max=4), mill.worker(slots=8)
+    assert worker.exchange([], 3).runs == []
+    assert taken(worker.exchange([], 8)) == [(job_id, 0, 1), (job_id, 1, 1)]
+
+
+def test_started_and_finished_are_told_to_the_outbox_once_each(mill):
+    job_id, worker = mill.submit(2, hooks="job.started,job.finished"), mill.worker()
+    answer = worker.exchange([], 1)
+    assert answer.hooked
+    answer = worker.exchange(done(answer), 1)
+    assert not answer.hooked
+    assert worker.exchange(done(answer), 1).hooked
+    events = mill.store.hooks(job_id)
+    assert [event["type"] for event in events] == ["job.started", "job.finished"]
+    data = json.loads(mill.client.hget(f"pm:hook:{events[1]['id']}", "data"))
+    assert (data["id"], data["status"], data["counts"]["succeeded"]) == (job_id, "completed", 2)
+
+
+def test_a_job_nobody_subscribed_to_writes_no_events(mill):
+    job_id, worker = mill.submit(1), mill.worker()
+    worker.exchange(done(worker.exchange([], 1)), 1)
+    assert mill.store.hooks(job_id) == []
+    assert mill.client.zcard("pm:hooks:due") == 0
+
+
+def test_items_finish_in_the_order_readers_follow(mill):
+    job_id, worker = mill.submit(4), mill.worker()
+    first, second, third, fourth = done(worker.exchange([], 4))
+    worker.exchange([third, first], 0)
+    worker.exchange([fourth, second], 0)
+    assert mill.store.finished_after(job_id, 0, 10) == [2, 0, 3, 1]
+    assert mill.store.finished_after(job_id, 2, 1) == [3]
+
+
+def test_a_failed_item_never_fails_its_job(mill):
+    job_id, worker = mill.submit(3), mill.worker()
+    results = done(worker.exchange([], 3))
+    failed = done(mill_exchange_none := worker.exchange([], 0), ItemState.FAILED)
+    assert failed == [] and mill_exchange_none.runs == []
+    results[1] = results[1].__class__(**{**vars(results[1]), "state": ItemState.FAILED})
+    worker.exchange(results, 0)
+    assert mill.store.job(job_id)["status"] == "completed"
+    assert mill.counts(job_id) == {"succeeded": 2, "failed": 1}

@@ -1,0 +1,44 @@
+"""Settings: each honoured, or refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.errors import ConfigError
+from common.settings import Settings, variable
+
+
+def test_redis_url_has_no_prefix(monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    assert Settings.load().redis_url == "redis://127.0.0.1:1/0"
+
+
+def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch):
+    monkeypatch.setenv("PROMPTMILL_SLOT", "4")
+    with pytest.raises(ConfigError, match="PROMPTMILL_SLOT is no setting; did you mean PROMPTMILL_SLOTS"):
+        Settings.load()
+
+
+def test_a_setting_out_of_bounds_names_itself_and_the_bound(monkeypatch):
+    monkeypatch.setenv("PROMPTMILL_SLOTS", "0")
+    with pytest.raises(ConfigError, match="PROMPTMILL_SLOTS='0'.*greater than or equal to 1"):
+        Settings.load()
+
+
+def test_heartbeats_must_fit_thrice_into_a_lease(monkeypatch):
+    monkeypatch.setenv("PROMPTMILL_HEARTBEAT", "2")
+    with pytest.raises(ConfigError, match="at most a third"):
+        Settings.load()
+
+
+def test_a_folder_serves_under_its_own_name_and_a_hub_id_under_itself(tmp_path):
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    assert Settings.load(model=str(folder)).model_name == "tiny"
+    assert Settings.load(model="org/model").model_name == "org/model"
+    assert Settings.load(model=str(folder), served_name="mine").model_name == "mine"
+
+
+def test_every_setting_is_described():
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+    assert variable("slots") == "PROMPTMILL_SLOTS"
