@@ -1,0 +1,17 @@
+"""The web tier's factory: `create_app()` wires services, routes and error answers; each lives in its own module."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from common.settings import Settings
+from web.services import EXTENSION, Services
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """An app on these settings, else on the environment's."""
+    settings = settings or Settings.load()
+    app = Flask("web", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
+    app.extensions[EXTENSION] = Services.build(settings)
+    return app

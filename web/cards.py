@@ -1,0 +1,65 @@
+"""The models that jobs may name: their cards, each with its tokenizer and chat template ready for counting."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from common.errors import InvalidRequest, NotFound
+from common.fleet import Fleet
+from common.tokenizer import ChatTemplate, Tokenizer, load
+from common.types import ModelCard
+
+MOST_LOADED = 8  # tokenizers kept; a large one takes 100 MB
+
+
+@dataclass(frozen=True)
+class Model:
+    """A card with its tools. `tokenizer` is None where only the worker can count."""
+
+    card: ModelCard
+    tokenizer: Tokenizer | None
+    template: ChatTemplate | None
+
+
+class Cards:
+    """Cards are read anew for each job; what takes time to load is kept by digest."""
+
+    def __init__(self, fleet: Fleet):
+        self._fleet = fleet
+        self._loaded: dict[str, tuple[Tokenizer | None, ChatTemplate | None]] = {}
+        self._lock = threading.Lock()
+
+    def choose(self, name: str | None) -> Model:
+        """The model a job means; without a name, the only one there is.
+
+        Raises:
+            NotFound: nobody ever served it; the message names the known ones.
+            InvalidRequest: no name, and several are known.
+        """
+        if name is None:
+            name = self._only_one()
+        card = self._fleet.model(name)
+        tokenizer, template = self._tools(card)
+        return Model(card, tokenizer, template)
+
+    def _only_one(self) -> str:
+        names = [card.id for card in self._fleet.models()]
+        if not names:
+            raise NotFound("no model was ever served here: start a worker", code="model_not_found", field="model")
+        if len(names) > 1:
+            message = f"name a model, there are several: {', '.join(names)}"
+            raise InvalidRequest(message, code="model_required", field="model")
+        return names[0]
+
+    def _tools(self, card: ModelCard) -> tuple[Tokenizer | None, ChatTemplate | None]:
+        with self._lock:
+            tools = self._loaded.get(card.digest)
+            if tools is None:
+                tokenizer = load(card.tokenizer, self._fleet.tokenizer(card.digest))
+                template = ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
+                tools = (tokenizer, template)
+                while len(self._loaded) >= MOST_LOADED:
+                    self._loaded.pop(next(iter(self._loaded)))
+                self._loaded[card.digest] = tools
+            return tools

@@ -1,0 +1,122 @@
+"""Who waits for a job to change: one reader of `pm:changes` per process wakes them all.
+
+A wake-up says "look again", nothing more. After a lost connection everybody is woken, so nothing is missed for long.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from common import keys
+from common.errors import Unavailable
+from common.store import connect
+
+MOST_WATCHES = 2000  # long-polls and event streams of one process
+RECONNECT = 1.0  # seconds
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """One waiter's flag. `closing` is set once the process is about to end."""
+
+    def __init__(self) -> None:
+        self._flag = threading.Event()
+        self.closing = False
+
+    def wait(self, seconds: float) -> bool:
+        """True if the job changed since the last call, or within the time given. Look before the first call."""
+        changed = self._flag.wait(max(0.0, seconds))
+        self._flag.clear()
+        return changed
+
+    def wake(self, closing: bool = False) -> None:
+        self.closing = self.closing or closing
+        self._flag.set()
+
+
+class Changes:
+    """The reader's thread starts with the first waiter: after a server's fork, and only where it is wanted."""
+
+    def __init__(self, redis_url: str):
+        self._url = redis_url
+        self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
+        self._count = 0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._subscribed = threading.Event()
+        self._closing = False
+
+    @contextmanager
+    def watch(self, job_id: str) -> Iterator[Watch]:
+        """Hear of changes of a job from here on.
+
+        Raises:
+            Unavailable: this process serves as many waiters as it can, or is about to end.
+        """
+        with self._lock:
+            if self._closing or self._count >= MOST_WATCHES:
+                raise Unavailable("too many clients wait here already; poll instead, or try again in a few seconds")
+            self._start()
+            watch = Watch()
+            self._watches[job_id].add(watch)
+            self._count += 1
+        self._subscribed.wait(1.0)
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                self._count -= 1
+                self._watches[job_id].discard(watch)
+                if not self._watches[job_id]:
+                    del self._watches[job_id]
+
+    def close(self) -> None:
+        """Wake everybody for the last time; the process is about to end."""
+        with self._lock:
+            self._closing = True
+            self._wake_all()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
+            self._thread.start()
+
+    def _wake_all(self) -> None:
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.wake(self._closing)
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                self._listen()
+            except redis.RedisError as error:
+                self._subscribed.clear()
+                if not self._closing:
+                    log.warning("lost the channel of changes: %s", error)
+                    time.sleep(RECONNECT)
+
+    def _listen(self) -> None:
+        with connect(self._url) as client, client.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe(keys.CHANGES)
+            channel.get_message(timeout=1.0)
+            self._subscribed.set()
+            with self._lock:
+                self._wake_all()
+            while not self._closing:
+                message = channel.get_message(timeout=1.0)
+                if message is not None:
+                    self._tell(message["data"].decode())
+
+    def _tell(self, job_id: str) -> None:
+        with self._lock:
+            for watch in self._watches.get(job_id, ()):
+                watch.wake()

@@ -1,0 +1,30 @@
+"""A draft is one item as it came, unchecked: from JSON, from a form, or from a line of an upload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(slots=True)
+class Draft:
+    """`value` is what should be an `Item`; or `fault` says why it could not even be read.
+
+    `path` is where it stands in a JSON body (`items.3`), `line` where it begins in an upload (from 1).
+    """
+
+    value: Any = None
+    path: str = ""
+    line: int | None = None
+    fault: str | None = None
+
+
+def from_items(items: Iterable[Any]) -> Iterator[Draft]:
+    for index, item in enumerate(items):
+        yield Draft(item, path=f"items.{index}")
+
+
+def from_prompts(prompts: Iterable[Any]) -> Iterator[Draft]:
+    for index, prompt in enumerate(prompts):
+        yield Draft({"prompt": prompt}, path=f"prompts.{index}")

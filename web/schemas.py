@@ -1,0 +1,297 @@
+"""The API's one definition: validation, `/openapi.json` and the form's fields all come from these models.
+
+Requests are strict: a field is honoured or refused, and numbers are never read out of text. Answers say what is, in
+RFC 3339 times and tokens.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from common.errors import InvalidRequest
+from common.signing import check_secret
+from common.types import CustomId, FinishReason, ItemState, JobState, Message, Metadata, SamplingParams
+
+LONGEST_DEADLINE = 366 * 86400  # seconds
+
+
+def refuse(message: str) -> PydanticCustomError:
+    """An error whose message reaches the user as it is."""
+    return PydanticCustomError("refused", "{message}", {"message": message})
+
+
+def _deadline(value: Any) -> datetime | float | None:
+    if value is None or isinstance(value, datetime):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if 0 < value <= LONGEST_DEADLINE:
+            return float(value)
+        raise refuse("seconds from now must be above 0 and at most a year")
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise refuse("must be an RFC 3339 time with an offset, like 2030-01-31T12:00:00Z, or seconds from now")
+    return moment
+
+
+DEADLINE_SCHEMA = {
+    "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]
+}
+Deadline = Annotated[datetime | float | None, PlainValidator(_deadline), WithJsonSchema(DEADLINE_SCHEMA)]
+
+
+class Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+def _no_params() -> SamplingParams:
+    return SamplingParams.model_validate({})
+
+
+# Requests
+
+
+class Webhook(Schema):
+    """Whom to tell. Deliveries are signed with `secret`, else with the tenant's own."""
+
+    url: str = Field(max_length=2048, description="An http or https URL.", examples=["https://example.com/hook"])
+    events: tuple[Literal["job.started", "job.finished"], ...] = Field(
+        ("job.finished",), min_length=1, description="What to tell of."
+    )
+    secret: str | None = Field(None, description="`whsec_` and the base64 of 24 to 64 random bytes.")
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _accept_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            good = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or not value.isascii() or any(character <= " " for character in value):
+            raise refuse("must be an http:// or https:// URL with a host and without user or password")
+        return value
+
+    @field_validator("secret")
+    @classmethod
+    def _is_secret(cls, value: str | None) -> str | None:
+        try:
+            return value if value is None else check_secret(value)
+        except InvalidRequest as error:
+            raise refuse(error.message) from None
+
+
+class Item(Schema):
+    """One prompt: text, or the messages of a chat."""
+
+    custom_id: CustomId | None = Field(None, description="Your own name for it; no two items of a job may share one.")
+    prompt: str | None = Field(None, description="Text to go on from, as it is.")
+    messages: list[Message] | None = Field(None, description="A chat; the model's own template renders it.")
+    params: SamplingParams | None = Field(None, description="Overrides of the job's params.")
+    metadata: Metadata = Field({}, description="Up to 16 values of your own, handed back.")
+    stream: Literal[False] = Field(False, description="Not supported yet.")
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _not_yet(cls, value: Any) -> Any:
+        if value is True:
+            raise refuse("streaming single items is not supported yet; leave it out")
+        return value
+
+
+class JobOptions(Schema):
+    """A job without its items."""
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
+        None, description="May be left out when just one is known."
+    )
+    params: SamplingParams = Field(default_factory=_no_params, description="How to decode; items may override it.")
+    webhook: Webhook | None = None
+    priority: int = Field(0, ge=-10, le=10, description="Higher first, among your own jobs.")
+    deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; what is unfinished then expires.")
+    metadata: Metadata = Field({}, description="Up to 16 values of your own, handed back.")
+
+
+class JobRequest(JobOptions):
+    """A job as JSON: `items`, or `prompts` for short."""
+
+    items: list[Item] | None = Field(None, min_length=1)
+    prompts: list[str] | None = Field(None, min_length=1, description="Short for items that are only a prompt.")
+
+
+class UploadOptions(JobOptions):
+    """What goes with an uploaded file, as the form part `job`."""
+
+    prompt_column: str = Field("prompt", min_length=1, description="The prompts' column in a CSV or Parquet file.")
+
+
+# Answers
+
+
+class Counts(BaseModel):
+    total: int
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    expired: int
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Flags(BaseModel):
+    """Wishes under way."""
+
+    cancel_requested: bool
+
+
+class HookView(BaseModel):
+    """A webhook event of a job with every attempt to deliver it."""
+
+    id: str
+    type: str
+    status: str
+    tries: list[dict[str, Any]]
+
+
+class WebhookView(BaseModel):
+    url: str
+    events: list[str]
+
+
+class JobView(BaseModel):
+    """A job as users see it."""
+
+    id: str
+    status: JobState
+    model: str
+    counts: Counts
+    usage: Usage
+    waiting_for: Literal["worker"] | None = Field(description="`worker`: nobody serves the model now; the job waits.")
+    flags: Flags
+    priority: int
+    params: dict[str, Any] = Field(description="The params that were given; each item's result has them complete.")
+    webhook: WebhookView | None
+    webhooks: list[HookView]
+    metadata: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline: datetime | None
+    links: dict[str, str]
+
+    _replayed: bool = PrivateAttr(False)
+
+    @property
+    def replayed(self) -> bool:
+        """The idempotency key had made this job before."""
+        return self._replayed
+
+
+class JobList(BaseModel):
+    data: list[JobView]
+    has_more: bool
+    after: str | None = Field(description="Give this as `after` for the next page.")
+
+
+class OutputView(BaseModel):
+    text: str
+    finish_reason: FinishReason
+    token_count: int
+
+
+class ErrorEntry(BaseModel):
+    """What is wrong and where: the path of a field, and the line of an upload (from 1)."""
+
+    code: str
+    message: str
+    field: str | None = None
+    line: int | None = None
+
+
+class ResultRow(BaseModel):
+    """One item: its state and, once it is finished, its result. Params and seed are told as they took effect."""
+
+    index: int
+    custom_id: str | None
+    status: ItemState
+    outputs: list[OutputView]
+    usage: Usage
+    error: ErrorEntry | None
+    params: dict[str, Any]
+    seed: int | None
+    attempts: int
+    queued_s: float | None
+    run_s: float | None
+    worker: str | None
+    model: str
+
+
+class ItemRow(ResultRow):
+    """A result row with what was asked."""
+
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    metadata: dict[str, Any] = {}
+
+
+class ItemList(BaseModel):
+    data: list[ItemRow]
+    has_more: bool
+    after: int | None = Field(description="Give this as `after` for the next page.")
+
+
+class TimeRange(BaseModel):
+    low: float
+    high: float
+
+
+class CheckView(BaseModel):
+    """What a submit of the same content would have met; nothing was enqueued."""
+
+    valid: bool
+    model: str
+    items: int
+    prompt_tokens: int | None = Field(description="Exact; null where only the worker can count.")
+    max_prompt_tokens: int | None
+    max_completion_tokens: int = Field(description="If every continuation ran to its max_tokens.")
+    seconds: TimeRange | None = Field(description="How long it may take, by recent jobs; null if unknown.")
+    errors: list[ErrorEntry]
+
+
+class Problem(BaseModel):
+    """Every error of the native API (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="Stable, for programs.")
+    detail: str
+    errors: list[ErrorEntry]
+    request_id: str
