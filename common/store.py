@@ -7,8 +7,10 @@ the worker (`common/fleet.py`); here is also every way to read a job back.
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ from common.errors import NotFound, Unavailable
 from common.scripts import Scripts
 from common.types import ItemState, JobState, SamplingParams
 
+log = logging.getLogger(__name__)
+
 CHUNK = 64  # items compressed together: most of the gain of larger chunks, and one claim reads few it does not need
 STAGE_TTL = 3600  # seconds an unfinished upload is kept
 NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
@@ -36,6 +40,27 @@ def connect(url: str, **options: Any) -> redis.Redis:
     """
     options = {"socket_timeout": 5, "socket_connect_timeout": 2, "socket_keepalive": True, "health_check_interval": 5} | options
     return redis.Redis.from_url(url, retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3), **options)
+
+
+def wait_until_up(client: redis.Redis, seconds: float) -> None:
+    """Wait for a server that is starting or away; a part that starts before it is no mistake.
+
+    Raises:
+        Unavailable: it is not there after `seconds`.
+    """
+    end, told = time.monotonic() + seconds, False
+    while True:
+        try:
+            with redis_errors():
+                client.ping()
+            return
+        except Unavailable:
+            if time.monotonic() > end:
+                raise
+            if not told:
+                log.warning("waiting for Redis, %.0f s at most", seconds)
+                told = True
+            time.sleep(0.2)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from typing import Any
 
@@ -11,11 +10,11 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 
 from common import log as logs
-from common.errors import ConfigError
+from common.errors import ConfigError, Unavailable
 from common.fleet import Fleet
 from common.rings import Bell
 from common.settings import Settings
-from common.store import connect
+from common.store import connect, wait_until_up
 from worker.gpu import claim_gpu
 from worker.heartbeat import Heartbeat
 from worker.models import open_model
@@ -23,6 +22,8 @@ from worker.runner import Runner
 from worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
+
+START_WAIT = 120.0  # seconds a worker waits for Redis at its start; after that whoever supervises it should know
 
 
 class ServeStep(bootsteps.StartStopStep):
@@ -39,12 +40,13 @@ class ServeStep(bootsteps.StartStopStep):
         logs.set_up(settings.log_format)
         try:
             self._serve(parent, settings)
-        except ConfigError as error:
+        except (ConfigError, Unavailable) as error:
             log.critical("%s", error)
-            raise SystemExit(2) from None
+            raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
 
     def _serve(self, parent: Any, settings: Settings) -> None:
         client = connect(settings.redis_url)
+        wait_until_up(client, START_WAIT)
         bell = Bell(settings.redis_url)
         use_gpu = settings.device != "cpu" and settings.model != "echo" and settings.engine != "echo"
         self.gpu = claim_gpu(client, f"{socket.gethostname()}:{os.getpid()}") if use_gpu else None

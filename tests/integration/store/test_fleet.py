@@ -1,0 +1,40 @@
+"""Workers and model cards."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.errors import ConfigError, NotFound
+from tests.integration.store.conftest import card
+
+
+def test_a_model_nobody_ever_served_is_not_found_and_the_known_ones_are_named(mill):
+    with pytest.raises(NotFound, match="'x' was ever served here; known: m") as caught:
+        mill.fleet.model("x")
+    assert caught.value.code == "model_not_found"
+
+
+def test_cards_outlive_their_workers(mill):
+    worker = mill.worker()
+    worker.release()
+    assert mill.fleet.workers() == []
+    assert mill.fleet.model("m") == card()
+
+
+def test_live_workers_are_listed_with_their_room(mill):
+    worker = mill.worker(slots=8)
+    mill.submit(3)
+    worker.exchange([], 8)
+    found = mill.fleet.workers()
+    assert [(w["id"], w["slots"], w["room"], w["held"]) for w in found] == [(worker.id, 8, 5, 3)]
+
+
+def test_other_weights_under_a_served_name_are_refused_while_it_is_served(mill):
+    other = card().model_copy(update={"digest": "other"})
+    worker = mill.worker()
+    with pytest.raises(ConfigError, match="PROMPTMILL_SERVED_NAME"):
+        mill.fleet.publish(other, b"")
+    worker.release()
+    mill.fleet.publish(other, b"tokenizer")
+    assert mill.fleet.model("m").digest == "other"
+    assert mill.fleet.tokenizer("other") == b"tokenizer"

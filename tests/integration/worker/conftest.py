@@ -1,0 +1,141 @@
+"""Real Celery workers with the echo engine on a real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.valkey import find_binary, free_port
+from common.rings import Bell
+from common.store import JobStore, connect, new_job_id, wait_until_up
+
+ROOT = Path(__file__).parents[3]
+
+
+class Workers:
+    """Starts workers and ends every one that is left."""
+
+    def __init__(self, url: str, folder: Path):
+        self.url = url
+        self._folder = folder
+        self._all: list[subprocess.Popen[bytes]] = []
+
+    def start(self, wait: bool = True, **settings: object) -> subprocess.Popen[bytes]:
+        """A worker, by default one that has published its card. Settings are PROMPTMILL_ variables in lower case."""
+        env = os.environ | {"REDIS_URL": self.url, "PROMPTMILL_MODEL": "echo"}
+        env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
+        log = (self._folder / f"worker-{len(self._all)}.log").open("wb")
+        command = [sys.executable, "-m", "celery", "-q", "-A", "worker.app", "worker", "-n", f"w{len(self._all)}@%h"]
+        with log:
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        self._all.append(process)
+        if wait:
+            wait_for(lambda: b"serving echo" in self.log(process), f"worker did not start: {self.log(process)!r}")
+        return process
+
+    def log(self, process: subprocess.Popen[bytes]) -> bytes:
+        return (self._folder / f"worker-{self._all.index(process)}.log").read_bytes()
+
+    def stop_all(self) -> None:
+        for process in self._all:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait(10)
+
+
+def wait_for(condition: Callable[[], object], why: str, seconds: float = 20.0) -> None:
+    """Poll until it holds; fail with `why` when it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, why
+        time.sleep(0.02)
+
+
+class Queue:
+    """Submits to the workers and watches."""
+
+    def __init__(self, url: str):
+        self.store = JobStore(connect(url))
+        self._bell = Bell(url)
+
+    def submit(self, items: int, max_tokens: int = 10, **fields: object) -> str:
+        stage = self.store.stage()
+        for i in range(items):
+            stage.add({"prompt": f"a{i} b c d e f g h i j", "params": {"ignore_eos": True}})
+        stage.close()
+        spec = '{"model": "echo", "params": {"max_tokens": %d, "temperature": 0.0}}' % max_tokens
+        hash_fields = {
+            "tenant": "t", "model": "echo", "digest": "d", "total": items, "cost": 20, "n_max": 1, "priority": 0,
+            "hooks": "", "retention": 86_400_000, "spec": spec, **fields,
+        }  # fmt: skip
+        attached = self.store.attach(stage, hash_fields, job_id=new_job_id())
+        self._bell.ring("echo", attached.rings)
+        return attached.job_id
+
+    def count(self, job_id: str, state: str) -> int:
+        return int(self.store.job(job_id)[state])
+
+    def wait_status(self, job_id: str, status: str, seconds: float = 30.0) -> None:
+        wait_for(lambda: self.store.job(job_id)["status"] == status, f"{self.store.job(job_id)}", seconds)
+
+    def check_all_succeeded_once(self, job_id: str) -> list[int]:
+        """Every item has one result, which is its own; answers the attempts each took."""
+        total = self.count(job_id, "total")
+        rows = self.store.rows(job_id, 0, total)
+        assert [row["status"] for row in rows] == ["succeeded"] * total
+        for i, row in enumerate(rows):
+            assert row["outputs"][0]["text"].startswith(f"a{i} b"), row
+        assert sorted(self.store.finished_after(job_id, 0, 2 * total)) == list(range(total)), "each result is told once"
+        return [row["attempts"] for row in rows]
+
+
+class OwnServer:
+    """A durable server that can be killed and comes back at the same address."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        options = {"--port": self._port, "--bind": "127.0.0.1", "--save": "", "--appendonly": "yes", "--appendfsync": "always"}
+        arguments = [str(part) for pair in options.items() for part in pair]
+        self._process = subprocess.Popen([find_binary(), *arguments], cwd=self._folder, stdout=subprocess.DEVNULL)
+        with connect(self.url) as client:
+            wait_until_up(client, 10)
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[OwnServer]:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = OwnServer(folder)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def workers(redis_url: str, tmp_path: Path) -> Iterator[Workers]:
+    started = Workers(redis_url, tmp_path)
+    yield started
+    started.stop_all()
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Queue:
+    return Queue(redis_url)
