@@ -6,7 +6,6 @@ Torch is imported only on the way to the native and generate engines; `echo` nee
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import struct
 import time
@@ -23,7 +22,7 @@ from .engine.echo import EchoEngine
 if TYPE_CHECKING:
     import torch
 
-    from common.tokenizer import Tokenizer, WordTokenizer
+    from common.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class OpenedModel:
 
     engine: Engine
     card: ModelCard
-    tokenizer: Tokenizer | WordTokenizer
+    tokenizer: Tokenizer
 
 
 def open_model(
@@ -82,19 +81,19 @@ def find_model(name: str, cache: Path) -> Path:
         try:
             folder = Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=["original/*"]))
         except Exception as error:  # the hub client raises a dozen unrelated classes
-            raise ConfigError(f"model {name!r} is no local folder and could not be fetched as a hub id: {error}") from None
+            raise ConfigError(f"model {name!r} is no local folder and could not be fetched: {error}") from None
     if not list(folder.glob("*.safetensors")):
-        raise ConfigError(f"{folder} has no *.safetensors weights; pickled weights are never loaded, convert them first")
+        raise ConfigError(f"{folder} has no *.safetensors weights; pickled ones are never loaded, convert them")
     return folder
 
 
 def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
-    from common.tokenizer import WordTokenizer
+    from common.tokenizer import WordTokenizer, digest
 
     tokenizer = WordTokenizer()
     card = ModelCard(
         id=name,
-        digest=_digest("echo", tokenizer.digest, engine.context),
+        digest=digest("echo", str(engine.context)),
         engine="echo",
         device="cpu",
         dtype="none",
@@ -112,11 +111,11 @@ def _open_folder(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
-    from common.tokenizer import Tokenizer
+    from common.tokenizer import JsonTokenizer, digest
 
     from .engine.generate import GenerateEngine
     from .engine.native import NativeEngine
-    from .engine.probe import why_not_packed
+    from .engine.probe import NotPackable
 
     device = pick_device(device_name)
     dtype = pick_dtype(dtype_name, device)
@@ -132,25 +131,25 @@ def _open_folder(
     except OSError:  # none was saved with the model
         generation = GenerationConfig.from_model_config(config)
     eos_ids = _eos_ids(generation.eos_token_id, config.eos_token_id, fast.eos_token_id)
-    tokenizer = Tokenizer.from_hf(fast, eos_ids, fast.chat_template)
-
-    reason = why_not_packed(config)
-    if wanted == "native" and reason:
-        raise ConfigError(f"{name} cannot run on the native engine: {reason}; use --engine generate")
-    kind = "generate" if wanted == "generate" or reason else "native"
-    if wanted == "auto" and reason:
-        log.warning("%s takes the generate engine, which is slower: %s", name, reason)
+    tokenizer = JsonTokenizer(fast.backend_tokenizer.to_str().encode(), eos_ids)
 
     model_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model = model_class.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(device).eval()
-    engine: Engine
-    if kind == "native":
-        engine = NativeEngine(model, tokenizer, slots=slots, context=context)
-    else:
-        engine = GenerateEngine(model, tokenizer, slots=slots, context=context)
+    model: Any = model_class.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval()
+    model.to(device)
+    running: Engine | None = None
+    if wanted != "generate":
+        try:
+            running = NativeEngine(model, tokenizer, slots=slots, context=context)
+        except NotPackable as reason:
+            if wanted == "native":
+                message = f"{name} cannot run on the native engine: {reason}; take the generate engine"
+                raise ConfigError(message) from None
+            log.warning("%s takes the generate engine, which is slower: %s", name, reason)
+    kind = "native" if running else "generate"
+    engine = running or GenerateEngine(model, tokenizer, slots=slots, context=context)
     card = ModelCard(
         id=name,
-        digest=_digest(*_weights(folder), tokenizer.digest, fast.chat_template, engine.context, str(dtype)),
+        digest=digest(*_weights(folder), tokenizer.dumps(), fast.chat_template or "", str(engine.context), str(dtype)),
         engine=kind,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         dtype=str(dtype).removeprefix("torch."),
@@ -199,8 +198,8 @@ def _served_name(name: str, folder: Path) -> str:
 def _context(config: Any) -> int:
     """Tokens a sequence may have. T5 and its like name none; 512 is what they were trained with."""
     text = config.get_text_config()
-    found = [getattr(text, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")]
-    return next((length for length in found if length), 512)
+    names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+    return next((length for name in names if (length := getattr(text, name, None))), 512)
 
 
 def _eos_ids(*found: int | list[int] | None) -> frozenset[int]:
@@ -221,7 +220,3 @@ def _weights(folder: Path) -> list[str]:
             table = hashlib.sha256(stream.read(length) + stream.read(2**20)).hexdigest()
         found.append(f"{file.name}:{file.stat().st_size}:{table}")
     return found
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

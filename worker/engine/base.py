@@ -16,6 +16,8 @@ class Detokenizer(Protocol):
 
     eos_ids: frozenset[int]
 
+    def encode(self, text: str, special: bool = True) -> list[int]: ...
+
     def stream(self) -> DecodeStream:
         """A fresh incremental decoder for one sequence."""
         ...
@@ -36,7 +38,7 @@ class Engine(Protocol):
         ...
 
     def submit(self, request: Request) -> None:
-        """Queue a request; every one submitted is collected exactly once. One that can never fit comes back as an error."""
+        """Queue a request. Each is collected exactly once; one that can never fit comes back as an error."""
         ...
 
     def cancel(self, request_id: str, reason: Literal["cancelled", "expired"]) -> None:
@@ -53,6 +55,10 @@ class Engine(Protocol):
 
     def poke(self) -> None:
         """Make a waiting `collect` return now."""
+        ...
+
+    def checkpoint(self) -> dict[str, list[list[int]]]:
+        """What each unfinished request has generated so far, per continuation; `Request.resume` takes it back."""
         ...
 
     def step_age(self) -> float:

@@ -61,6 +61,10 @@ class EchoEngine:
         if self._thread.is_alive():
             self._thread.join()
 
+    def checkpoint(self) -> dict[str, list[list[int]]]:
+        answers = list(self._telling.values())
+        return {each.request.id: [output.token_ids[: self._told(each)] for output in each.outputs] for each in answers}
+
     def step_age(self) -> float:
         return 0.0
 
@@ -85,13 +89,14 @@ class EchoEngine:
             if error := self._refusal(request):
                 finished.append(Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error))
                 continue
-            answer = _answer(request, now)
+            told = max(map(len, request.resume or [[]]))
+            answer = _answer(request, now - told * self._delay)
             if self._delay == 0:
                 finished.append(Finished(request.id, answer.outputs, len(request.prompt_ids)))
                 continue
             self._telling[request.id] = answer
             self._taken += request.params.n
-            heapq.heappush(self._due, (now + self._delay * answer.longest, request.id))
+            heapq.heappush(self._due, (answer.started + self._delay * answer.longest, request.id))
         return finished
 
     def _refusal(self, request: Request) -> tuple[str, str] | None:
@@ -119,7 +124,7 @@ class EchoEngine:
             self._waiting.remove(request)
             return Finished(request_id, [Output("", [], reason) for _ in range(request.params.n)])
         self._taken -= answer.request.params.n
-        told = int((time.monotonic() - answer.started) / self._delay)
+        told = self._told(answer)
         outputs = []
         for output in answer.outputs:
             if output.token_count <= told:
@@ -127,6 +132,10 @@ class EchoEngine:
             else:
                 outputs.append(Output(" ".join(output.text.split()[:told]), output.token_ids[:told], reason))
         return Finished(request_id, outputs, len(answer.request.prompt_ids))
+
+    def _told(self, answer: _Answer) -> int:
+        """How many words each continuation has said by now."""
+        return int((time.monotonic() - answer.started) / self._delay)
 
 
 def _answer(request: Request, now: float) -> _Answer:

@@ -1,0 +1,160 @@
+"""The attention that the models' own modules call: writes keys and values into the paged cache, attends row by row.
+
+Registered once with transformers under `NAME`. It finds the step it works for in a thread-local, not in forwarded
+arguments, because several families pass none on. The model runs packed, one row of tokens `[1, tokens]`; who may see
+whom comes from the layout alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from .kernels import decode_attention
+from .kv import DecodeGroup, LayerCache, LayerShape, PrefillRow, StepLayout
+
+NAME = "promptmill"
+
+
+class _Here(threading.local):
+    layout: StepLayout | None = None
+    shapes: dict[int, LayerShape] | None = None
+
+
+_here = _Here()
+
+
+@contextmanager
+def attending(layout: StepLayout) -> Iterator[None]:
+    """Within, this thread's forward passes use `layout`."""
+    _here.layout = layout
+    try:
+        yield
+    finally:
+        _here.layout = None
+
+
+@contextmanager
+def observing() -> Iterator[dict[int, LayerShape]]:
+    """Within, forward passes cache nothing; the shapes of each layer's keys and values are noted instead."""
+    _here.shapes = {}
+    try:
+        yield _here.shapes
+    finally:
+        _here.shapes = None
+
+
+def paged_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,  # (1, heads, tokens, key_width)
+    key: torch.Tensor,  # (1, kv heads, tokens, key_width)
+    value: torch.Tensor,  # (1, kv heads, tokens, value_width)
+    _attention_mask: torch.Tensor | None = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,  # (heads,) logits of attention sinks
+    **_others: object,
+) -> tuple[torch.Tensor, None]:
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if _here.shapes is not None:
+        if layer in _here.shapes:
+            raise ValueError(f"layer {layer} attends twice in one pass")
+        _here.shapes[layer] = LayerShape(key.shape[1], key.shape[-1], value.shape[-1])
+        row = PrefillRow(0, query.shape[2], 0, torch.empty(0, dtype=torch.int64))
+        out = _prefill(row, query[0], key[0], value[0], scale, sliding_window, softcap, s_aux)
+        return out.transpose(0, 1)[None], None
+
+    layout = _here.layout
+    assert layout is not None, "the model ran outside a step"
+    cache = layout.caches[layer]
+    index = layout.write_index(cache.shape.heads)
+    for flat, new in ((cache.keys, key), (cache.values, value)):
+        width = flat.shape[-1]
+        flat.view(-1, width).index_copy_(0, index, new[0].transpose(0, 1).reshape(-1, width))
+
+    # (tokens, heads, value_width)
+    out = query.new_empty(query.shape[2], query.shape[1], cache.shape.value_width)
+    for group in layout.decode:
+        queries = query[0].index_select(1, group.rows)  # (heads, rows, key_width)
+        out[group.rows] = _decode(group, queries, cache, scale, sliding_window, softcap, s_aux)
+    for row in layout.prefill:
+        inside = slice(row.first, row.first + row.count)
+        keys, values = key[0, :, inside], value[0, :, inside]
+        if row.start:
+            keys, values = _gather(row, cache)
+        mine = _prefill(row, query[0, :, inside], keys, values, scale, sliding_window, softcap, s_aux)
+        out[inside] = mine.transpose(0, 1)
+    return out[None], None
+
+
+def _decode(
+    group: DecodeGroup,
+    query: torch.Tensor,  # (heads, rows, key_width)
+    cache: LayerCache,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """(rows, heads, value_width). The query heads that share a KV head are laid out as its query rows."""
+    heads, rows, width = query.shape
+    shared = heads // cache.shape.heads
+    grouped = query.transpose(0, 1).reshape(rows, cache.shape.heads, shared, width)
+    out = decode_attention(grouped, cache.keys, cache.values, group.table, group.lengths, scale, window, softcap, sinks)
+    return out.reshape(rows, heads, -1)
+
+
+def _gather(row: PrefillRow, cache: LayerCache) -> tuple[torch.Tensor, torch.Tensor]:
+    """The keys and values (kv heads, start + count, width) of a row, this step's included."""
+    heads, length = cache.shape.heads, row.start + row.count
+    index = (row.table[None, :] * heads + torch.arange(heads, device=row.table.device)[:, None]).reshape(-1)
+    keys = cache.keys.index_select(0, index).view(heads, -1, cache.shape.key_width)
+    values = cache.values.index_select(0, index).view(heads, -1, cache.shape.value_width)
+    return keys[:, :length], values[:, :length]
+
+
+def _prefill(
+    row: PrefillRow,
+    query: torch.Tensor,  # (heads, count, key_width)
+    key: torch.Tensor,  # (kv heads, start + count, key_width)
+    value: torch.Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """(heads, count, value_width): several query tokens of one row, each sees what comes before it."""
+    shared = query.shape[0] // key.shape[0]
+    if shared > 1:
+        key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
+    total = row.start + row.count
+    plain = softcap is None and sinks is None
+    if plain and row.start == 0 and (window is None or total <= window):
+        return scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True, scale=scale)[0]
+    asks = torch.arange(row.start, total, device=query.device)[:, None]
+    sees = torch.arange(total, device=query.device)[None, :]
+    visible = sees <= asks
+    if window is not None:
+        visible &= asks - sees < window
+    if plain:
+        return scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=visible, scale=scale)[0]
+    scores = (query @ key.transpose(1, 2) * scale).float()
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.masked_fill(~visible, -torch.inf)
+    if sinks is not None:
+        column = sinks.float()[:, None, None].expand(-1, row.count, 1)
+        weights = torch.cat([scores, column], -1).softmax(-1)[..., :-1]
+    else:
+        weights = scores.softmax(-1)
+    return weights.to(value.dtype) @ value
+
+
+AttentionInterface.register(NAME, paged_attention)

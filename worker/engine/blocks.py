@@ -1,0 +1,96 @@
+"""Which KV block belongs to whom: reference counts, a free list, and a prefix cache over full blocks.
+
+Pure bookkeeping; knows no tensors. A full block is filed under (the chain of everything before it, its own tokens), so
+equal prefixes find equal blocks, compared token by token, never by a hash alone. Blocks that nobody holds keep their
+contents until they are needed, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+START = 0  # the chain of an empty prefix
+
+
+class BlockPool:
+    def __init__(self, count: int, size: int):
+        self.count = count
+        self.size = size  # tokens per block
+        self._holders = [0] * count
+        self._blank = list(range(count - 1, -1, -1))  # free and without contents worth keeping
+        self._idle: OrderedDict[int, None] = OrderedDict()  # free, but filed; oldest first
+        self._filed: dict[tuple[int, tuple[int, ...]], tuple[int, int]] = {}  # -> (block, chain that includes it)
+        self._label: dict[int, tuple[int, tuple[int, ...]]] = {}  # block -> its key in `_filed`
+        self._next_chain = START + 1
+
+    @property
+    def free(self) -> int:
+        return len(self._blank) + len(self._idle)
+
+    def blocks_for(self, tokens: int) -> int:
+        return -(-tokens // self.size)
+
+    def take(self) -> int:
+        """A block of one's own. The caller has made sure that one is free."""
+        if self._blank:
+            block = self._blank.pop()
+        else:
+            block, _ = self._idle.popitem(last=False)
+            self._forget(block)
+        self._holders[block] = 1
+        return block
+
+    def give_back(self, blocks: list[int]) -> None:
+        # The end of a prefix goes first, or its beginning would be reused first and leave the rest unreachable.
+        for block in reversed(blocks):
+            self._holders[block] -= 1
+            if self._holders[block] == 0:
+                if block in self._label:
+                    self._idle[block] = None
+                else:
+                    self._blank.append(block)
+
+    def find(self, tokens: list[int], limit: int) -> tuple[list[int], int]:
+        """The filed blocks that hold the longest prefix of `tokens`, at most `limit` of them, and its chain."""
+        blocks: list[int] = []
+        chain = START
+        while len(blocks) < limit:
+            at = len(blocks) * self.size
+            found = self._filed.get((chain, tuple(tokens[at : at + self.size])))
+            if found is None:
+                break
+            block, chain = found
+            blocks.append(block)
+        return blocks, chain
+
+    def hold(self, blocks: list[int]) -> None:
+        """One holder more for each; idle ones come back to life."""
+        for block in blocks:
+            if self._holders[block] == 0:
+                del self._idle[block]
+            self._holders[block] += 1
+
+    def idle_among(self, blocks: list[int]) -> int:
+        """How many of `blocks` would leave the free ones if held."""
+        return sum(self._holders[block] == 0 for block in blocks)
+
+    def file(self, block: int, chain: int, tokens: tuple[int, ...]) -> int:
+        """Make a full block findable; returns the chain that includes it. The first block of equal ones stays filed."""
+        found = self._filed.get((chain, tokens))
+        if found is not None:
+            return found[1]
+        grown, self._next_chain = self._next_chain, self._next_chain + 1
+        self._filed[chain, tokens] = (block, grown)
+        self._label[block] = (chain, tokens)
+        return grown
+
+    def forget_all(self) -> None:
+        """Empty the prefix cache: after a failed step nobody knows what the blocks hold."""
+        self._filed.clear()
+        self._label.clear()
+        self._blank.extend(self._idle)
+        self._idle.clear()
+
+    def _forget(self, block: int) -> None:
+        key = self._label.pop(block)
+        del self._filed[key]

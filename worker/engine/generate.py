@@ -1,0 +1,212 @@
+"""The engine for what cannot run packed and for encoder-decoder models: transformers' `generate()`, batch by batch.
+
+`generate()` computes; our own sampler picks every row's token, so all settings work here too and mix in one batch.
+A batch runs until its last row ends; then the next one starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+from common.types import Request
+
+from .base import Detokenizer
+from .draw import draw
+from .ledger import Ledger
+from .logprobs import Logprobs
+from .mailbox import Mailbox
+from .sequence import Sequence
+
+log = logging.getLogger(__name__)
+
+
+class _Stopped(Exception):
+    """The engine was stopped in the middle of a batch."""
+
+
+class GenerateEngine:
+    def __init__(self, model: Any, detokenizer: Detokenizer, *, slots: int, context: int):
+        self.slots = slots
+        self.context = context
+        self._model = model
+        self._two_parts = bool(model.config.is_encoder_decoder)
+        # Rows of unequal length need padding, which recurrent states and length-dependent rotary embeddings take in.
+        self._pads = self._two_parts or not (getattr(model, "_is_stateful", False) or _rope_reads_lengths(model.config))
+        self._waiting: list[Sequence] = []
+        self._logprobs = Logprobs(detokenizer)
+        self._step_began: float | None = None
+        self._mail = Mailbox(slots)
+        self._ledger = Ledger(
+            self._mail,
+            detokenizer,
+            vocabulary=model.config.get_text_config(decoder=True).vocab_size,
+            context=context,
+            on_end=self._forget,
+            reads_prompt=not self._two_parts,
+        )
+        self._thread = threading.Thread(target=self._run, name="generate-engine", daemon=True)
+
+        self.submit = self._mail.submit
+        self.cancel = self._mail.cancel
+        self.room = self._mail.room
+        self.collect = self._mail.collect
+        self.poke = self._mail.poke
+        self.checkpoint = self._ledger.checkpoint
+
+    def start(self) -> None:
+        ids = torch.ones(1, 2, dtype=torch.int64, device=self._model.device)
+        config = self._config(1)
+        with torch.inference_mode():
+            self._model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._mail.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def step_age(self) -> float:
+        began = self._step_began
+        return 0.0 if began is None else time.monotonic() - began
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._take_mail(0 if self._waiting else None)
+                if batch := self._next_batch():
+                    self._generate(batch)
+        except _Stopped:
+            pass
+
+    def _take_mail(self, timeout: float | None) -> None:
+        mail = self._mail.take(timeout)
+        if mail is None:
+            raise _Stopped
+        requests, wishes = mail
+        for request in requests:
+            self._accept(request)
+        for request_id, reason in wishes.items():
+            self._ledger.end(request_id, reason)
+
+    def _accept(self, request: Request) -> None:
+        error = self._ledger.refusal(request)
+        if request.params.prompt_logprobs is not None:
+            error = "invalid_request", "prompt_logprobs needs a model that the native engine can run"
+        if error:
+            self._ledger.refuse(request, error)
+            return
+        sequences = self._ledger.open(request)
+        self._waiting += sequences
+        # The decoder of an encoder-decoder model starts anew: the same numbers are drawn again.
+        if not self._two_parts:
+            for sequence, generated in zip(sequences, request.resume or [], strict=False):
+                for token in generated:
+                    self._ledger.advance(sequence, token, told=True)
+
+    def _forget(self, sequence: Sequence) -> None:
+        if sequence in self._waiting:
+            self._waiting.remove(sequence)
+
+    def _next_batch(self) -> list[Sequence]:
+        if not self._waiting:
+            return []
+        length = len(self._waiting[0].tokens)
+        batch = [each for each in self._waiting if self._pads or len(each.tokens) == length][: self.slots]
+        self._waiting = [each for each in self._waiting if each not in batch]
+        return batch
+
+    def _generate(self, batch: list[Sequence]) -> None:
+        longest = max(len(sequence.tokens) for sequence in batch)
+        ids = torch.zeros(len(batch), longest, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, sequence in enumerate(batch):
+            count = len(sequence.tokens)
+            # Decoders are padded on the left, where generation does not go on; encoders on the right.
+            inside = slice(0, count) if self._two_parts else slice(longest - count, longest)
+            ids[row, inside] = torch.tensor(sequence.tokens)
+            mask[row, inside] = 1
+        steps = max(sequence.request.params.max_tokens - sequence.generated for sequence in batch)
+        self._step_began = time.monotonic()
+        try:
+            with torch.inference_mode():
+                self._model.generate(
+                    input_ids=ids.to(self._model.device),
+                    attention_mask=mask.to(self._model.device),
+                    generation_config=self._config(steps),
+                    logits_processor=LogitsProcessorList([_Picker(self, batch)]),
+                    stopping_criteria=StoppingCriteriaList([_EndOfAll(batch)]),
+                )
+        except _Stopped:
+            raise
+        except Exception as error:  # this batch fails, the thread goes on
+            log.exception("a batch of %d rows failed", len(batch))
+            for sequence in batch:
+                if sequence.request.id in self._ledger:
+                    self._ledger.fail(sequence.request.id, f"{type(error).__name__}: {error}")
+        self._step_began = None
+
+    def _config(self, steps: int) -> GenerationConfig:
+        """Ours alone: what a model's own generation config would sneak in (beams, penalties) was not asked for."""
+        own = self._model.generation_config
+        return GenerationConfig(
+            max_new_tokens=steps,
+            do_sample=False,
+            pad_token_id=own.pad_token_id or 0,
+            bos_token_id=own.bos_token_id,
+            decoder_start_token_id=own.decoder_start_token_id,
+            forced_bos_token_id=own.forced_bos_token_id,
+        )
+
+    def step(self, batch: list[Sequence], scores: torch.Tensor) -> torch.Tensor:
+        """One decoding step: advance every live row of `batch`; returns the tokens, (rows,)."""
+        self._take_mail(0)
+        self._step_began = time.monotonic()
+        live = [row for row, sequence in enumerate(batch) if sequence.finish_reason is None]
+        tokens = torch.zeros(len(batch), dtype=torch.int64)
+        if live:
+            sequences = [batch[row] for row in live]
+            drawn = draw(sequences, scores[live].float(), self._logprobs)
+            for row, sequence, token in zip(live, sequences, drawn, strict=True):
+                if sequence.finish_reason:
+                    continue
+                if token is None:
+                    self._ledger.fail(sequence.request.id, "the model's logits are not finite")
+                else:
+                    tokens[row] = token
+                    self._ledger.advance(sequence, token)
+        return tokens.to(scores.device)
+
+
+class _Picker:
+    """Leaves `generate()` no choice but the token that our sampler drew."""
+
+    def __init__(self, engine: GenerateEngine, batch: list[Sequence]):
+        self._engine = engine
+        self._batch = batch
+
+    def __call__(self, _ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        tokens = self._engine.step(self._batch, scores)
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
+
+
+class _EndOfAll:
+    """Tells `generate()` which rows have ended."""
+
+    def __init__(self, batch: list[Sequence]):
+        self._batch = batch
+
+    def __call__(self, ids: torch.Tensor, _scores: Any, **_others: Any) -> torch.Tensor:
+        ended = [sequence.finish_reason is not None for sequence in self._batch]
+        return torch.tensor(ended, device=ids.device)
+
+
+def _rope_reads_lengths(config: Any) -> bool:
+    rope = getattr(config.get_text_config(decoder=True), "rope_parameters", None) or {}
+    kinds = {rope.get("rope_type")} | {part.get("rope_type") for part in rope.values() if isinstance(part, dict)}
+    return bool(kinds & {"dynamic", "longrope"})

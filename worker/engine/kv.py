@@ -1,0 +1,131 @@
+"""Keys and values of all layers in blocks, and where the rows of one step find theirs.
+
+Knows tensors, not policy: `blocks.py` says which block is whose. A layer's cache is `[blocks x heads, size, width]`, so
+that one gather of block rows gives `[row, head, position, width]` without a transpose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+# Rows are padded to the longest of their group; a group ends where padding would pass this share.
+PADDING = 0.25
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What one layer stores per token: `heads` keys of `key_width` and values of `value_width`."""
+
+    heads: int
+    key_width: int
+    value_width: int
+
+
+@dataclass
+class LayerCache:
+    shape: LayerShape
+    keys: torch.Tensor  # (blocks * heads, size, key_width)
+    values: torch.Tensor  # (blocks * heads, size, value_width)
+
+
+@dataclass
+class DecodeGroup:
+    """Rows of one query token each and of similar length."""
+
+    rows: torch.Tensor  # (rows,) their places among the step's tokens
+    table: torch.Tensor  # (rows, most blocks) block numbers, padded with block 0
+    lengths: torch.Tensor  # (rows,) keys each row may see, its own included
+
+
+@dataclass
+class PrefillRow:
+    """One row with several query tokens; `start` of its tokens were computed in earlier steps or for others."""
+
+    first: int  # place of its first token among the step's
+    count: int
+    start: int
+    table: torch.Tensor  # (blocks,)
+
+
+@dataclass
+class StepLayout:
+    """Where everything of a step is: what the attention callback needs, built once, used by every layer."""
+
+    size: int  # tokens per block
+    slots: torch.Tensor  # (tokens,) block * size + offset, where each token's key goes
+    decode: list[DecodeGroup]
+    prefill: list[PrefillRow]
+    caches: dict[int, LayerCache]
+    by_heads: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def write_index(self, heads: int) -> torch.Tensor:
+        """(tokens * heads,) rows of a cache seen as (blocks * heads * size, width)."""
+        if heads not in self.by_heads:
+            block, offset = self.slots // self.size, self.slots % self.size
+            head = torch.arange(heads, device=self.slots.device)
+            self.by_heads[heads] = ((block[:, None] * heads + head) * self.size + offset[:, None]).reshape(-1)
+        return self.by_heads[heads]
+
+
+def allocate(
+    shapes: dict[int, LayerShape], blocks: int, size: int, dtype: torch.dtype, device: torch.device
+) -> dict[int, LayerCache]:
+    """Caches for all layers. On a CPU memory is only really taken when a block is first used."""
+    return {
+        layer: LayerCache(
+            shape,
+            torch.zeros(blocks * shape.heads, size, shape.key_width, dtype=dtype, device=device),
+            torch.zeros(blocks * shape.heads, size, shape.value_width, dtype=dtype, device=device),
+        )
+        for layer, shape in shapes.items()
+    }
+
+
+def bytes_per_token(shapes: dict[int, LayerShape], dtype: torch.dtype) -> int:
+    return sum(shape.heads * (shape.key_width + shape.value_width) for shape in shapes.values()) * dtype.itemsize
+
+
+def lay_out(
+    rows: list[tuple[list[int], int, int]], caches: dict[int, LayerCache], size: int, device: torch.device
+) -> StepLayout:
+    """The layout of a step that computes, one row after the other, (blocks, first token, how many tokens)."""
+    slots = np.empty(sum(count for _, _, count in rows), dtype=np.int64)
+    prefill: list[PrefillRow] = []
+    single: list[tuple[int, int, list[int]]] = []  # (length, place, blocks) of rows with one token
+    place = 0
+    for blocks, start, count in rows:
+        if count == 1:
+            slots[place] = blocks[start // size] * size + start % size
+            single.append((start + 1, place, blocks))
+        else:
+            positions = np.arange(start, start + count)
+            slots[place : place + count] = np.asarray(blocks)[positions // size] * size + positions % size
+            prefill.append(PrefillRow(place, count, start, torch.tensor(blocks, device=device)))
+        place += count
+    single.sort(key=lambda row: row[:2])
+    groups = [_group(rows, size, device) for rows in _split(single)]
+    return StepLayout(size, torch.from_numpy(slots).to(device), groups, prefill, caches)
+
+
+def _split(rows: list[tuple[int, int, list[int]]]) -> list[list[tuple[int, int, list[int]]]]:
+    """Cut rows, sorted by length, where one more would leave too much padding."""
+    groups: list[list[tuple[int, int, list[int]]]] = []
+    for row in rows:
+        if groups and sum(other[0] for other in groups[-1]) + row[0] >= (1 - PADDING) * row[0] * (len(groups[-1]) + 1):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def _group(rows: list[tuple[int, int, list[int]]], size: int, device: torch.device) -> DecodeGroup:
+    most = -(-rows[-1][0] // size)
+    table = np.zeros((len(rows), most), dtype=np.int64)
+    for number, (_, _, blocks) in enumerate(rows):
+        table[number, : len(blocks)] = blocks[:most]
+    places = torch.tensor([place for _, place, _ in rows], device=device)
+    lengths = torch.tensor([length for length, _, _ in rows], device=device)
+    return DecodeGroup(places, torch.from_numpy(table).to(device), lengths)

@@ -1,0 +1,117 @@
+"""What changes a row's logits before a token is drawn: biases, penalties and bans, kept sparse.
+
+One `Edits` per sequence follows its tokens; `apply_edits` writes all rows' changes into the logits in a few tensor
+operations. Order as in transformers: logit_bias, then penalties, then bans. Pure; knows no engine.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+
+from common.types import SamplingParams
+
+
+class Edits:
+    """The edits of one sequence. `bad_words` are token id sequences; `eos_ids` end a text unless it must go on."""
+
+    def __init__(
+        self, params: SamplingParams, prompt_ids: list[int], eos_ids: frozenset[int], bad_words: list[list[int]]
+    ):
+        self._params = params
+        self._eos_ids = sorted(eos_ids | set(params.stop_token_ids))
+        self._bad_words = bad_words
+        self._tokens = list(prompt_ids)
+        self._prompt_length = len(prompt_ids)
+        self._ngrams: dict[tuple[int, ...], list[int]] = defaultdict(list)  # n-1 tokens -> what followed them
+        self._place: dict[int, int] = {}  # token id -> its place in `seen`
+        self.penalizes = params.repetition_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
+        self.seen = np.zeros((64, 2), dtype=np.int64)  # (token id, times generated); grows by doubling
+        self.bias = np.array(sorted(params.logit_bias.items()), dtype=np.float64).reshape(-1, 2)  # (token id, added)
+        self.any = bool(
+            self.penalizes or len(self.bias) or bad_words or params.no_repeat_ngram_size or params.min_tokens
+        )
+        if params.repetition_penalty != 1:
+            for token in prompt_ids:
+                self._see(token, 0)
+        if size := params.no_repeat_ngram_size:
+            for end in range(size, len(prompt_ids) + 1):
+                self._file_ngram(end)
+
+    def push(self, token: int) -> None:
+        """`token` was generated."""
+        if not self.any:
+            return
+        self._tokens.append(token)
+        if self.penalizes:
+            self._see(token, 1)
+        if self._params.no_repeat_ngram_size:
+            self._file_ngram(len(self._tokens))
+
+    @property
+    def seen_rows(self) -> np.ndarray:
+        return self.seen[: len(self._place)]
+
+    @property
+    def penalties(self) -> tuple[float, float, float]:
+        params = self._params
+        return params.repetition_penalty, params.presence_penalty, params.frequency_penalty
+
+    def bans(self) -> list[int]:
+        """Token ids that may not come next."""
+        banned: list[int] = []
+        generated = len(self._tokens) - self._prompt_length
+        if generated < self._params.min_tokens:
+            banned += self._eos_ids
+        if size := self._params.no_repeat_ngram_size:
+            banned += self._ngrams.get(tuple(self._tokens[len(self._tokens) - size + 1 :]), [])
+        for word in self._bad_words:
+            start = len(word) - 1
+            if start == 0 or (generated >= start and self._tokens[-start:] == word[:-1]):
+                banned.append(word[-1])
+        return banned
+
+    def _see(self, token: int, times: int) -> None:
+        place = self._place.setdefault(token, len(self._place))
+        if place == len(self.seen):
+            self.seen = np.concatenate([self.seen, np.zeros_like(self.seen)])
+        self.seen[place, 0] = token
+        self.seen[place, 1] += times
+
+    def _file_ngram(self, end: int) -> None:
+        size = self._params.no_repeat_ngram_size
+        if end >= size:
+            self._ngrams[tuple(self._tokens[end - size : end - 1])].append(self._tokens[end - 1])
+
+
+def apply_edits(logits: torch.Tensor, rows: list[Edits]) -> None:
+    """Write every row's edits into `logits` (rows, vocabulary), float32, in place."""
+    if not any(row.any for row in rows):
+        return
+    if any(len(row.bias) for row in rows):
+        where = np.concatenate([np.full(len(row.bias), number) for number, row in enumerate(rows)])
+        bias = np.concatenate([row.bias for row in rows])
+        index = _on(where, logits), _on(bias[:, 0].astype(np.int64), logits)
+        logits.index_put_(index, _on(bias[:, 1].astype(np.float32), logits), accumulate=True)
+    penalized = [(number, row) for number, row in enumerate(rows) if row.penalizes and len(row.seen_rows)]
+    if penalized:
+        lengths = [len(row.seen_rows) for _, row in penalized]
+        where = np.repeat([number for number, _ in penalized], lengths)
+        seen = np.concatenate([row.seen_rows for _, row in penalized])
+        factors = np.repeat(np.array([row.penalties for _, row in penalized], dtype=np.float32), lengths, axis=0)
+        repetition, presence, frequency = _on(factors, logits).unbind(1)
+        times = _on(seen[:, 1].astype(np.float32), logits)
+        index = _on(where, logits), _on(seen[:, 0].copy(), logits)
+        old = logits[index]
+        new = torch.where(old > 0, old / repetition, old * repetition)
+        logits.index_put_(index, new - frequency * times - presence * (times > 0))
+    bans = [(number, token) for number, row in enumerate(rows) if row.any for token in row.bans()]
+    if bans:
+        at, banned = (_on(np.array(column), logits) for column in zip(*bans, strict=True))
+        logits.index_put_((at, banned), logits.new_tensor(float("-inf")))
+
+
+def _on(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(array).to(like.device)

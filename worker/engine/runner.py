@@ -1,0 +1,55 @@
+"""One packed forward pass: rows of tokens in, logits out. Knows the model and its cache, not who the rows are."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+
+from .attention import attending
+from .kv import LayerShape, allocate, lay_out
+
+
+class Runner:
+    def __init__(self, model: Any, shapes: dict[int, LayerShape], *, blocks: int, size: int):
+        self._model = model
+        self._size = size
+        self._device = next(model.parameters()).device
+        self._caches = allocate(shapes, blocks, size, _cache_dtype(model), self._device)
+        self._keeps_some = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def logits(self, tokens: list[list[int]], rows: list[tuple[list[int], int]], wanted: list[int]) -> torch.Tensor:
+        """Compute a step.
+
+        `tokens` are each row's new tokens, `rows` their (blocks, position of the first); `wanted` are places among all
+        new tokens in order. Returns the logits there, (wanted, vocabulary) float32.
+        """
+        layout = lay_out(
+            [(blocks, start, len(new)) for new, (blocks, start) in zip(tokens, rows, strict=True)],
+            self._caches,
+            self._size,
+            self._device,
+        )
+        ids = np.concatenate([np.asarray(new, dtype=np.int64) for new in tokens])
+        positions = np.concatenate(
+            [np.arange(start, start + len(new)) for new, (_, start) in zip(tokens, rows, strict=True)]
+        )
+        keep = torch.tensor(wanted, device=self._device)
+        with torch.inference_mode(), attending(layout):
+            return self._forward(_on(ids, self._device), _on(positions, self._device), keep)
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        some = {"logits_to_keep": keep} if self._keeps_some else {}
+        out = self._model(input_ids=ids[None], position_ids=positions[None], use_cache=False, **some)
+        logits = out.logits[0] if self._keeps_some else out.logits[0, keep]
+        return logits.float()
+
+
+def _cache_dtype(model: Any) -> torch.dtype:
+    return next(parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+
+
+def _on(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(array).to(device)
