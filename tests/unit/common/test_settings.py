@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from common.errors import ConfigError
@@ -42,3 +44,10 @@ def test_a_folder_serves_under_its_own_name_and_a_hub_id_under_itself(tmp_path):
 def test_every_setting_is_described():
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
     assert variable("slots") == "PROMPTMILL_SLOTS"
+
+
+def test_the_documentation_lists_every_setting_with_its_default():
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        assert f"| `{variable(name)}` | {default} | {field.description} |" in page
