@@ -138,7 +138,7 @@ class Call(threading.Thread):
         self.join(self._timeout)
         if self.is_alive():
             self._give_up()
-            raise Unreachable(f"no answer within {self._timeout:g} s")
+            raise self._too_late()
         if self._error is not None:
             raise self._error
         assert self._status is not None  # run() sets one of the two
@@ -149,6 +149,8 @@ class Call(threading.Thread):
             self._status = self._post()
         except (Refused, Unreachable) as error:
             self._error = error
+        except TimeoutError:  # the socket noticed before `answer` did
+            self._error = self._too_late()
         except (OSError, http.client.HTTPException) as error:
             self._error = Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
         except Exception as error:  # a thread's exception would be lost, and the caller left without an answer
@@ -169,6 +171,8 @@ class Call(threading.Thread):
             return response.status
         finally:
             connection.close()
+            if self._socket is not None:
+                self._socket.close()  # a failed handshake leaves this one, not the connection's
 
     def _connect(self, addresses: list[str], port: int) -> socket.socket:
         """A connection to the first address that takes one. The address is numeric: nothing is resolved again."""
@@ -194,6 +198,9 @@ class Call(threading.Thread):
                 raise Unreachable("given up")
             self._socket = connected
         return connected
+
+    def _too_late(self) -> Unreachable:
+        return Unreachable(f"no answer within {self._timeout:g} s")
 
     def _left(self) -> float:
         return max(0.01, self._deadline - time.monotonic())

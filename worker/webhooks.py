@@ -86,6 +86,7 @@ class Courier:
         error = "a redirect, which is not followed: name the final URL" if 300 <= status < 400 else None
         return Outcome(took(), status_code=status, error=error)
 
+
 def _tell(event: Event, outcome: Outcome, state: HookState | None) -> None:
     """One log line a try, without the URL: the paths of many receivers are their passwords."""
     level = logging.INFO if outcome.ok else logging.WARNING

@@ -1,0 +1,140 @@
+"""The outbox on a real server: who may deliver what, and when."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from common import keys
+from common.deliveries import LONGEST_PAUSE, Deliveries, HookState, Outcome, pause
+from common.store import JobStore
+
+OK = Outcome(0.01, status_code=200)
+BROKEN = Outcome(0.01, status_code=500)
+
+
+@pytest.fixture
+def deliveries(client: redis.Redis) -> Deliveries:
+    return Deliveries(client, lease=0.3, attempts=3, backoff=0.05)
+
+
+@pytest.fixture
+def job(make_job: Callable[..., str], run_jobs: Callable[[], None]) -> str:
+    """A finished job with one event due."""
+    job_id = make_job("http://127.0.0.1:9/", events="job.finished")
+    run_jobs()
+    return job_id
+
+
+def claim_again(deliveries: Deliveries, limit: float = 3.0):
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        if events := deliveries.due():
+            return events[0]
+        time.sleep(0.01)
+    raise AssertionError("never due again")
+
+
+def test_an_event_tells_of_its_job(job: str, deliveries: Deliveries):
+    (event,) = deliveries.due()
+    assert (event.id, event.job_id, event.type, event.tries) == (f"evt_{job}_job_finished", job, "job.finished", [])
+    assert event.data["id"] == job
+    assert event.data["status"] == "completed"
+    assert event.data["counts"]["succeeded"] == 1
+    assert abs(event.created_at - event.claimed_at) < 10_000
+
+
+def test_only_wanted_events_are_written(make_job, run_jobs, store: JobStore):
+    wanted, unwanted = make_job("http://x/", events="job.started"), make_job("http://x/", events="")
+    run_jobs()
+    assert [hook["type"] for hook in store.hooks(wanted)] == ["job.started"]
+    assert store.hooks(unwanted) == []
+
+
+def test_no_two_deliverers_get_the_same_event(make_job, run_jobs, client: redis.Redis):
+    for _ in range(20):
+        make_job("http://x/")
+    run_jobs()
+    deliveries = Deliveries(client, lease=60, attempts=3, backoff=1)
+    claimed: list[str] = []
+
+    def claim() -> None:
+        while events := deliveries.due(3):
+            claimed.extend(event.id for event in events)
+
+    threads = [threading.Thread(target=claim) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(claimed) == len(set(claimed)) == 40
+
+
+def test_a_claim_whose_holder_died_ends_with_its_lease(job: str, deliveries: Deliveries):
+    (event,) = deliveries.due()
+    assert deliveries.due() == []
+    assert claim_again(deliveries).id == event.id
+
+
+def test_a_lost_claim_cannot_record(job: str, deliveries: Deliveries, store: JobStore):
+    (late,) = deliveries.due()
+    current = claim_again(deliveries)
+    assert deliveries.record(late, BROKEN) is None
+    assert store.hooks(job)[0]["tries"] == []
+    assert deliveries.record(current, OK) is HookState.DELIVERED
+    assert deliveries.record(current, BROKEN) is None  # nor twice
+    assert [entry["status_code"] for entry in store.hooks(job)[0]["tries"]] == [200]
+
+
+def test_a_delivered_event_is_never_due_again(job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis):
+    (event,) = deliveries.due()
+    assert deliveries.record(event, OK) is HookState.DELIVERED
+    assert client.zcard(keys.HOOKS_DUE) == 0
+    (hook,) = store.hooks(job)
+    assert hook["status"] == "delivered"
+    (entry,) = hook["tries"]
+    assert entry == {"at": event.claimed_at, "duration_ms": 10, "status_code": 200, "error": None, "next_at": None}
+
+
+def test_a_failed_try_comes_back_after_its_pause_until_the_tries_are_used_up(job, deliveries, store: JobStore, client):
+    states = []
+    for _ in range(3):
+        event = claim_again(deliveries)
+        states.append(deliveries.record(event, BROKEN))
+    assert states == [HookState.PENDING, HookState.PENDING, HookState.FAILED]
+    tries = store.hooks(job)[0]["tries"]
+    assert [entry["next_at"] is None for entry in tries] == [False, False, True]
+    assert all(later["at"] >= earlier["next_at"] for earlier, later in itertools.pairwise(tries))
+    assert client.zcard(keys.HOOKS_DUE) == 0
+
+
+def test_a_hopeless_try_is_the_last(job: str, deliveries: Deliveries, store: JobStore):
+    (event,) = deliveries.due()
+    assert deliveries.record(event, Outcome(0, error="refused: no", hopeless=True)) is HookState.FAILED
+    assert store.hooks(job)[0]["status"] == "failed"
+
+
+def test_the_event_of_a_deleted_job_is_gone(job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis):
+    (event,) = deliveries.due()
+    store.delete(job)
+    assert deliveries.record(event, BROKEN) is None
+    assert client.keys("pm:hook*") == []
+
+
+def test_recording_tells_whoever_watches_the_job(job: str, deliveries: Deliveries, client: redis.Redis):
+    with client.pubsub() as watcher:
+        watcher.subscribe(keys.CHANGES)
+        assert watcher.get_message(timeout=5)["type"] == "subscribe"
+        deliveries.record(deliveries.due()[0], OK)
+        assert watcher.get_message(timeout=5)["data"].decode() == job
+
+
+def test_pauses_triple_up_to_an_hour_give_or_take_a_tenth():
+    for number, expected in [(1, 5), (2, 15), (3, 45), (7, LONGEST_PAUSE), (20, LONGEST_PAUSE)]:
+        assert 0.9 * expected <= pause(number, 5.0) <= 1.1 * expected
+    assert len({pause(1, 5.0) for _ in range(10)}) > 1

@@ -1,0 +1,304 @@
+"""Which targets may be called, and one POST to one of them, against real sockets."""
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import missing
+from worker import receivers
+from worker.receivers import Allowed, Refused, Unreachable, is_public, post, split
+
+NOBODY = Allowed.parse("")
+HEADERS = {"content-type": "application/json"}
+
+
+def send(url: str, allowed: Allowed = NOBODY, timeout: float = 5.0) -> int:
+    return post(url, b"{}", HEADERS, allowed=allowed, timeout=timeout)
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Make the resolver give each answer in turn, the last for ever; answers the list of names it was asked for."""
+    asked: list[str] = []
+    left = list(answers)
+    real = socket.getaddrinfo
+
+    def lookup(host, port, *args, **kwargs):
+        if host[0].isdigit() or ":" in host:
+            return real(host, port, *args, **kwargs)
+        asked.append(host)
+        addresses = left.pop(0) if len(left) > 1 else left[0]
+        return [entry for address in addresses for entry in real(address, port, type=socket.SOCK_STREAM)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8"]
+)
+def test_public_addresses_may_be_called(address: str):
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "127.8.8.8", "::1"),  # loopback
+        *("10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "fc00::1", "fd12::1"),  # private
+        *("169.254.169.254", "169.254.170.2", "fe80::1", "fe80::1%1", "fd00:ec2::254", "100.100.100.200"),  # metadata
+        *("0.0.0.0", "0.1.2.3", "::"),  # this host
+        *("224.0.0.1", "239.1.1.1", "ff02::1"),  # multicast
+        *("240.0.0.1", "255.255.255.255", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1"),
+        *("100.64.0.1", "192.88.99.1"),  # behind a carrier's NAT, 6to4 relay
+        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254"),  # mapped
+        *("::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::1", "2001:0:7f00:1::1"),  # carried inside
+        *("fec0::1", "2001:db8::1", "100::1", "3fff::1", "5f00::1"),
+    ],
+)
+def test_nothing_but_public_addresses_may_be_called(address: str):
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "example.com/hook",
+        "http://",
+        "http:///x",
+        "http://[::1/",
+        "",
+        "http://example.com:99999/",
+        "https://user:secret@example.com/",
+        "gopher://example.com/",
+    ],
+)
+def test_what_is_no_http_url_is_refused(url: str):
+    with pytest.raises(Refused):
+        split(url)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1", "127.1", "0", "[::ffff:127.0.0.1]", "169.254.169.254"],
+)
+def test_a_private_target_is_refused_however_it_is_spelt(receive, host: str):
+    receiver = receive()
+    with pytest.raises(Refused, match="not a public address"):
+        send(f"http://{host}:{receiver.port}/")
+    assert receiver.calls == []
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"]])
+def test_a_name_with_any_private_address_is_refused(monkeypatch, addresses: list[str]):
+    resolve_to(monkeypatch, addresses)
+    with pytest.raises(Refused, match=r"evil\.example is at 1"):
+        send("http://evil.example/")
+
+
+def test_a_name_that_turns_private_after_the_check_is_not_called(monkeypatch, receive):
+    """DNS rebinding: what was checked is what is called, and the name is asked for once."""
+    receiver = receive()
+    asked = resolve_to(monkeypatch, ["8.8.8.8"], ["127.0.0.1"])
+    called: list[str] = []
+
+    def connect(address: tuple[str, int], timeout: float) -> socket.socket:
+        called.append(address[0])
+        raise ConnectionRefusedError("no network in tests")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(Unreachable):
+        send(f"http://evil.example:{receiver.port}/")
+    assert (asked, called, receiver.calls) == (["evil.example"], ["8.8.8.8"], [])
+
+
+def test_an_allowed_host_may_be_private_and_is_asked_for_by_its_name(monkeypatch, receive):
+    receiver = receive(204)
+    asked = resolve_to(monkeypatch, ["127.0.0.1"])
+    assert send(f"http://inside.example:{receiver.port}/a%20b?c=d", Allowed.parse("inside.example")) == 204
+    (call,) = receiver.calls
+    assert (call.path, call.headers["host"], call.body) == ("/a%20b?c=d", f"inside.example:{receiver.port}", b"{}")
+    assert asked == ["inside.example"]
+
+
+@pytest.mark.parametrize("entry", ["{host}", "Localhost , {host}", "other,127.0.0.1"])
+def test_allowing_names_a_host_or_a_host_with_its_port(receive, entry: str):
+    receiver = receive()
+    assert send(receiver.url, Allowed.parse(entry.format(host=receiver.host))) == 200
+
+
+@pytest.mark.parametrize("entry", ["127.0.0.1:1", "localhost", "127.0.0.2", "0.0.0.1"])
+def test_allowing_one_target_allows_no_other(receive, entry: str):
+    receiver = receive()
+    with pytest.raises(Refused):
+        send(receiver.url, Allowed.parse(entry))
+    assert receiver.calls == []
+
+
+def test_a_redirect_is_not_followed(receive):
+    receiver, elsewhere = receive(302), receive()
+    receiver.headers = {"location": elsewhere.url}
+    assert send(receiver.url, Allowed.parse("127.0.0.1")) == 302
+    assert elsewhere.calls == []
+
+
+def test_the_first_address_that_connects_is_taken(monkeypatch, receive):
+    receiver = receive()
+    resolve_to(monkeypatch, ["::1", "127.0.0.1"])  # the receiver listens on the second only
+    assert send(f"http://inside.example:{receiver.port}/", Allowed.parse("inside.example")) == 200
+
+
+def test_nobody_listening_is_unreachable():
+    with pytest.raises(Unreachable, match="cannot connect"):
+        send("http://127.0.0.1:9/", Allowed.parse("127.0.0.1"))
+
+
+def test_a_name_without_address_is_unreachable(monkeypatch):
+    def fail(*_args, **_options):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(Unreachable, match=r"nowhere\.example does not resolve"):
+        send("http://nowhere.example/")
+
+
+def test_a_slow_resolver_a_silent_receiver_and_a_dripping_one_all_end_in_time(monkeypatch, receive):
+    silent, dripping = receive(), receive()
+    silent.hold.clear()
+    dripping.drip = True
+    for url in (silent.url, dripping.url):
+        begun = time.monotonic()
+        with pytest.raises(Unreachable, match=r"no answer within 0\.5 s"):
+            send(url, Allowed.parse("127.0.0.1"), timeout=0.5)
+        assert time.monotonic() - begun < 1.5
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: time.sleep(1.0) or [])
+    with pytest.raises(Unreachable, match=r"no answer within 0\.1 s"):
+        send("http://slow.example/", timeout=0.1)
+
+
+def test_a_call_that_was_given_up_does_not_connect_later(monkeypatch, receive):
+    receiver = receive()
+    real = socket.getaddrinfo
+
+    def slow(*args, **options):
+        time.sleep(0.4)
+        return real(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    call = receivers.Call(receiver.url, b"{}", HEADERS, allowed=Allowed.parse("127.0.0.1"), timeout=0.1)
+    with pytest.raises(Unreachable):
+        call.answer()
+    call.join(5)
+    assert not call.is_alive()
+    assert receiver.calls == []
+
+
+def test_an_endless_answer_is_not_read_to_its_end(receive):
+    receiver = receive()
+    receiver.headers = {"x-padding": "z" * 70_000}  # more than http.client takes for one header
+    with pytest.raises(Unreachable, match="LineTooLong"):
+        send(receiver.url, Allowed.parse("127.0.0.1"))
+
+
+class TlsReceiver:
+    """An https server whose certificate is for `hooks.example`."""
+
+    def __init__(self, folder: Path):
+        self.certificate = folder / "cert.pem"
+        subprocess.run(
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=hooks.example",
+                "-addext",
+                "subjectAltName=DNS:hooks.example",
+                "-keyout",
+                folder / "key.pem",
+                "-out",
+                self.certificate,
+            ],
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, folder / "key.pem")
+        self.names: list[str | None] = []
+        context.sni_callback = lambda _socket, name, _context: self.names.append(name)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # refused handshakes are the test
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def tls_receiver(tmp_path: Path) -> Iterator[TlsReceiver]:
+    if not shutil.which("openssl"):
+        missing("openssl, to make a certificate")
+    receiver = TlsReceiver(tmp_path)
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def trusting(tls_receiver: TlsReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.create_default_context(cafile=str(tls_receiver.certificate))
+    monkeypatch.setattr(receivers, "tls", lambda: context)
+
+
+def test_tls_is_checked_against_the_name_though_the_call_goes_to_the_address(tls_receiver, trusting, monkeypatch):
+    resolve_to(monkeypatch, ["127.0.0.1"])
+    allowed = Allowed.parse("hooks.example,other.example")
+    assert send(f"https://hooks.example:{tls_receiver.port}/", allowed) == 200
+    assert tls_receiver.names == ["hooks.example"]
+    with pytest.raises(Unreachable, match="certificate"):
+        send(f"https://other.example:{tls_receiver.port}/", allowed)
+
+
+def test_a_certificate_nobody_vouches_for_is_not_accepted(tls_receiver, monkeypatch):
+    resolve_to(monkeypatch, ["127.0.0.1"])
+    with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
+        send(f"https://hooks.example:{tls_receiver.port}/", Allowed.parse("hooks.example"))
+
+
+def test_a_tls_receiver_that_never_shakes_hands_ends_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        with pytest.raises(Unreachable, match="no answer within"):
+            send(f"https://127.0.0.1:{port}/", Allowed.parse("127.0.0.1"), timeout=0.3)
