@@ -1,0 +1,157 @@
+"""How fast the queue is: `make bench-queue`. Echo engine without delay, real processes, stock Celery beside it.
+
+One producer, one web process, one worker with 64 slots, a Valkey that syncs every write. The last line is JSON:
+
+    items_per_s               20,000 prompts of 250 characters in one request, from sending it until the job is done
+    stock_celery_items_per_s  the same prompts as one Celery task each, from the first `delay` until the last result is
+                              there; result backend on, default settings, the better of the threads and prefork pools
+    ratio                     of the two
+    upload_50k_s              a JSONL file of 50,000 lines and 20 MB, from sending it to the 202
+    web_rss_mb                most that all processes of the web tier held together during that upload, resident
+    submit_p99_ms             `POST /v1/jobs` with one prompt, one at a time over one connection, the machine idle
+    ring_to_step_ms           from the job's created_at (the attach; the ring goes out right after it) to its
+                              finished_at (the exchange that brings the result), both by the Redis server's clock, for
+                              a job of one prompt on an idle worker: an upper bound of the way from ring to first step,
+                              for the step and handing it in are part of it
+    round_trips_per_item      commands the worker process sent to Redis during those 20,000 items, Celery's, heartbeats
+                              and ticks included, per item
+
+Figures are medians over the rounds (ring_to_step_ms: of all jobs); ours and stock Celery take turns in each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections import defaultdict
+
+from bench import _stock
+from bench._machine import commit, device
+from bench._mill import Mill, running_mill
+
+SLOTS = 64
+WORDS = (
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "seven",
+    "wizards",
+    "boil",
+    "jelly",
+)
+GREEDY = {"temperature": 0}
+BOUNDARY = "promptmill-bench"
+
+Figures = defaultdict[str, list[float]]
+
+
+def prompt(number: int, size: int) -> str:
+    """A text of `size` characters that no other number has."""
+    words = [str(number)] + [WORDS[(number + i) % len(WORDS)] for i in range(size // 3)]
+    return " ".join(words)[:size].ljust(size, "x")
+
+
+def run_batch(mill: Mill, prompts: list[str], figures: Figures) -> None:
+    """items_per_s and round_trips_per_item."""
+    body = json.dumps({"model": "echo", "prompts": prompts, "params": GREEDY}).encode()
+    commands, begun = mill.worker_commands(), time.monotonic()
+    job_id = mill.submit(body)
+    accepted = time.monotonic()
+    mill.wait(job_id)
+    ended = time.monotonic()
+    figures["items_per_s"].append(len(prompts) / (ended - begun))
+    figures["accepted_s"].append(accepted - begun)
+    figures["round_trips_per_item"].append((mill.worker_commands() - commands) / len(prompts))
+    mill.delete(job_id)
+
+
+def run_upload(mill: Mill, lines: int, size: int, figures: Figures) -> None:
+    """upload_50k_s and web_rss_mb. The job is deleted at once: only its way in is measured."""
+    empty = len(json.dumps({"prompt": ""})) + 1
+    file = "".join(json.dumps({"prompt": prompt(i, size // lines - empty)}) + "\n" for i in range(lines))
+    parts = [
+        (f'name="job"\r\nContent-Type: application/json\r\n\r\n{json.dumps({"model": "echo"})}'),
+        (f'name="file"; filename="prompts.jsonl"\r\nContent-Type: application/jsonl\r\n\r\n{file}'),
+    ]
+    body = "".join(f"--{BOUNDARY}\r\nContent-Disposition: form-data; {part}\r\n" for part in parts)
+    encoded = f"{body}--{BOUNDARY}--\r\n".encode()
+    with mill.web_memory() as samples:
+        begun = time.monotonic()
+        job_id = mill.submit(encoded, f"multipart/form-data; boundary={BOUNDARY}")
+        figures["upload_50k_s"].append(time.monotonic() - begun)
+    figures["web_rss_mb"].append(max(samples) / 1e6)
+    mill.delete(job_id)
+    time.sleep(2.0)  # what the worker had taken ends, and the machine is idle again
+
+
+def run_singles(mill: Mill, count: int, figures: Figures) -> None:
+    """submit_p99_ms and ring_to_step_ms."""
+    connection = mill.connect()
+    seconds = []
+    for number in range(count):
+        body = json.dumps({"model": "echo", "prompts": [prompt(number, 250)], "params": GREEDY}).encode()
+        begun = time.monotonic()
+        job_id = mill.submit(body, connection=connection)
+        seconds.append(time.monotonic() - begun)
+        mill.wait(job_id)
+        job = mill.store.job(job_id)
+        figures["ring_to_step_ms"].append(int(job["finished_at"]) - int(job["created_at"]))
+        time.sleep(0.01)  # until the turn is over: the next ring finds an idle worker
+    connection.close()
+    figures["submit_p99_ms"].append(statistics.quantiles(seconds, n=100)[98] * 1000)
+
+
+def run(items: int, rounds: int, singles: int) -> Figures:
+    figures: Figures = defaultdict(list)
+    prompts = [prompt(number, 250) for number in range(items)]
+    with running_mill(SLOTS) as mill, _stock.running_server() as stock:
+        run_singles(mill, 20, defaultdict(list))  # warm up
+        for number in range(1, rounds + 1):
+            run_singles(mill, singles, figures)
+            run_batch(mill, prompts, figures)
+            run_upload(mill, 50_000, 20_000_000, figures)
+            for pool in _stock.POOLS:
+                figures[f"stock_{pool}"].append(_stock.items_per_s(stock, pool, prompts))
+            print(f"round {number}:", {name: round(values[-1], 3) for name, values in figures.items()}, flush=True)
+    return figures
+
+
+def summary(figures: Figures) -> dict[str, object]:
+    """The last line: exactly the keys that are promised."""
+    median = {name: statistics.median(values) for name, values in figures.items()}
+    stock = max(median[f"stock_{pool}"] for pool in _stock.POOLS)
+    return {
+        "bench": "queue",
+        "items_per_s": round(median["items_per_s"]),
+        "stock_celery_items_per_s": round(stock),
+        "ratio": round(median["items_per_s"] / stock, 2),
+        "upload_50k_s": round(median["upload_50k_s"], 2),
+        "web_rss_mb": round(max(figures["web_rss_mb"]), 1),
+        "submit_p99_ms": round(median["submit_p99_ms"], 1),
+        "ring_to_step_ms": round(median["ring_to_step_ms"], 1),
+        "round_trips_per_item": round(median["round_trips_per_item"], 3),
+        "commit": commit(),
+        "device": device(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--singles", type=int, default=200, help="jobs of one prompt in each round")
+    options = parser.parse_args()
+    print(json.dumps(summary(run(options.items, options.rounds, options.singles))))
+
+
+if __name__ == "__main__":
+    main()
