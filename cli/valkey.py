@@ -41,15 +41,17 @@ class Valkey:
         self.url = ""
 
     def start(self) -> str:
-        """End a server that outlived a killed parent, start ours, and answer its URL once it serves.
+        """End a server that outlived a killed parent, start ours, and answer its URL once it serves. The URL stays
+        the same when it is started again, so that whoever was connected finds it back.
 
         Raises:
             ConfigError: there is no server binary, or it does not come up; with its last words.
         """
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._end_orphan()
-        password, port = secrets.token_urlsafe(24), free_port()
-        self.url = f"redis://:{password}@127.0.0.1:{port}/0"
+        if not self.url:
+            self._port, self._password = free_port(), secrets.token_urlsafe(24)
+            self.url = f"redis://:{self._password}@127.0.0.1:{self._port}/0"
         write_private(self._address, self.url)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -62,7 +64,7 @@ class Valkey:
                 preexec_fn=_end_with_parent(),
             )
         assert self._process.stdin
-        self._process.stdin.write(self._settings(port, password).encode())
+        self._process.stdin.write(self._settings().encode())
         self._process.stdin.close()
         self._wait_until_serving()
         return self.url
@@ -88,11 +90,11 @@ class Valkey:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def _settings(self, port: int, password: str) -> str:
+    def _settings(self) -> str:
         lines = [
-            f"port {port}",
+            f"port {self._port}",
             "bind 127.0.0.1",
-            f"requirepass {password}",
+            f"requirepass {self._password}",
             "maxmemory-policy noeviction",
             'save ""',  # the append-only file is the data
             "appendonly " + ("yes" if self._durable else "no"),

@@ -1,0 +1,210 @@
+"""A small HTTP client of the native API, and the commands that are little more: submit, watch, results, cancel."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import requests
+
+from cli.folder import DataFolder, data_option, find_server
+from common.errors import PromptmillError
+
+TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
+POLL = 0.5  # seconds between two looks at a job
+PATIENCE = 60.0  # seconds a server may be away while we watch
+TERMINAL = {"completed", "cancelled", "expired"}
+ENDED = ("succeeded", "failed", "cancelled", "expired")
+
+
+class Refused(PromptmillError):
+    """The server said no; `code` is the server's own."""
+
+
+class Unreachable(PromptmillError):
+    code = "unreachable"
+    retry = True
+
+
+class Client:
+    """Calls one server with one key. Proxies are used as the environment says, but never for loopback."""
+
+    def __init__(self, url: str, api_key: str):
+        self._url = url
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {api_key}"
+        if is_loopback(urlsplit(url).hostname or ""):
+            self._session.trust_env = False
+
+    def submit(self, job: dict[str, Any]) -> dict[str, Any]:
+        return self._call("POST", "/v1/jobs", json=job)
+
+    def upload(self, file: Path, options: dict[str, Any]) -> dict[str, Any]:
+        with file.open("rb") as stream:
+            parts = {"job": (None, json.dumps(options), "application/json"), "file": (file.name, stream)}
+            return self._call("POST", "/v1/jobs", files=parts)
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return self._call("GET", f"/v1/jobs/{job_id}")
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/v1/jobs/{job_id}/cancel")
+
+    def models(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/v1/models")["data"])
+
+    def items(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """Every item with its prompt and, as far as it is finished, its result."""
+        after: int | None = None
+        while True:
+            page = self._call("GET", f"/v1/jobs/{job_id}/items", params={} if after is None else {"after": after})
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            after = page["after"]
+
+    def results(self, job_id: str, kind: str) -> Iterator[bytes]:
+        """The download, piece by piece."""
+        with self._send("GET", f"/v1/jobs/{job_id}/results.{kind}", stream=True) as response:
+            yield from response.iter_content(65536)
+
+    def watch(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """The job again and again until it is terminal, through restarts of the server."""
+        gone_at: float | None = None
+        while True:
+            try:
+                job = self.job(job_id)
+                gone_at = None
+                yield job
+                if job["status"] in TERMINAL:
+                    return
+            except Unreachable:
+                gone_at = gone_at or time.monotonic()
+                if time.monotonic() - gone_at > PATIENCE:
+                    raise
+            time.sleep(POLL)
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        with self._send(method, path, **options) as response:
+            answer: dict[str, Any] = response.json()
+            return answer
+
+    def _send(self, method: str, path: str, **options: Any) -> requests.Response:
+        try:
+            response = self._session.request(method, self._url + path, timeout=TIMEOUT, **options)
+        except (requests.ConnectionError, requests.Timeout):
+            raise Unreachable(f"nobody answers at {self._url}; is promptmill up?") from None
+        if response.status_code == 503:
+            raise Unreachable(f"{self._url} cannot serve now: {_problem(response)}")
+        if not response.ok:
+            raise Refused(_problem(response))
+        return response
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _problem(response: requests.Response) -> str:
+    """What the server says is wrong, each place on a line of its own."""
+    try:
+        problem = response.json()
+        lines = [problem["detail"]]
+        for error in problem.get("errors", []):
+            where = [f"line {error['line']}" if "line" in error else None, error.get("field")]
+            place = ", ".join(part for part in where if part)
+            if place:
+                lines.append(f"  {place}: {error['message']}")
+        return "\n".join(lines)
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {response.status_code} {response.reason}"
+
+
+def show_progress(client: Client, job_id: str) -> dict[str, Any]:
+    """A progress bar until the job is terminal; answers the job as it ended."""
+    job = client.job(job_id)
+    with click.progressbar(length=job["counts"]["total"], label=job_id, show_pos=True, file=sys.stderr) as bar:
+        for job in client.watch(job_id):
+            bar.update(sum(job["counts"][state] for state in ENDED) - bar.pos)
+    return job
+
+
+def summary(job: dict[str, Any]) -> str:
+    counts = ", ".join(f"{job['counts'][state]} {state}" for state in ENDED if job["counts"][state])
+    return f"{job['status']}: {counts or 'nothing finished'}; {job['usage']['completion_tokens']} tokens generated"
+
+
+def all_succeeded(job: dict[str, Any]) -> bool:
+    return bool(job["counts"]["succeeded"] == job["counts"]["total"])
+
+
+def _parse_params(_context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
+        try:
+            params[name] = json.loads(value)
+        except ValueError:
+            params[name] = value  # plain text, as for `stop`
+    return params
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", help="May be left out when the server knows just one.")
+@click.option("--param", "params", multiple=True, callback=_parse_params, help="A decoding setting, NAME=VALUE.")
+@click.option("--webhook", help="URL to tell when the job is finished.")
+@data_option
+def submit(file: Path, model: str | None, params: dict[str, Any], webhook: str | None, folder: DataFolder) -> None:
+    """Submit FILE (JSONL, CSV or TXT) as a job, and print the job's id."""
+    options: dict[str, Any] = {"params": params}
+    if model:
+        options["model"] = model
+    if webhook:
+        options["webhook"] = {"url": webhook}
+    click.echo(_client(folder).upload(file, options)["id"])
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@data_option
+def watch(job_id: str, folder: DataFolder) -> None:
+    """Show a job's progress until it ends; exit code 0 only if every item succeeded."""
+    job = show_progress(_client(folder), job_id)
+    click.echo(summary(job))
+    sys.exit(0 if all_succeeded(job) else 1)
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@data_option
+def results(job_id: str, kind: str, folder: DataFolder) -> None:
+    """Write a job's results, as far as it has any, to standard output."""
+    for piece in _client(folder).results(job_id, kind):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@data_option
+def cancel(job_id: str, folder: DataFolder) -> None:
+    """Cancel a job; what is finished stays."""
+    click.echo(summary(_client(folder).cancel(job_id)))
+
+
+def _client(folder: DataFolder) -> Client:
+    return Client(*find_server(folder))

@@ -1,0 +1,116 @@
+"""`promptmill demo`: everything up, one real batch through it over HTTP, its answers and its webhook shown."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from typing import Any
+
+import click
+
+from cli.children import wait_for_signal
+from cli.client import Client, all_succeeded, show_progress, summary
+from cli.demo_model import NAME, fetch_demo
+from cli.folder import DataFolder
+from cli.listen import Receiver
+from cli.up import TENANT, Up, up_options
+from common.settings import Settings
+
+WEBHOOK_LIMIT = 30.0  # seconds the job's webhook may take to arrive
+NO_SECRET_YET = ""  # the receiver's port must be known before the parts start, the tenant's secret only is after
+
+PLAIN: dict[str, Any] = {"temperature": 0}
+BALANCED: dict[str, Any] = {"temperature": 0.7, "top_p": 0.9, "seed": 7}
+LIVELY: dict[str, Any] = {"temperature": 1.1, "top_k": 50, "repetition_penalty": 1.1, "seed": 11}
+BATCH = (
+    (PLAIN, "What is the capital of France?"),
+    (PLAIN, "Which planet is the largest in the solar system?"),
+    (PLAIN, "How many days are there in a leap year?"),
+    (PLAIN, "What do bees make?"),
+    (BALANCED, "Explain in one sentence why the sky is blue."),
+    (BALANCED, "Give three tips for a good night's sleep."),
+    (BALANCED, "What is a queue, in computing?"),
+    (BALANCED, "Describe the taste of a ripe strawberry."),
+    (LIVELY, "Write a short poem about the sea."),
+    (LIVELY, "Invent a name for a bakery and say why it fits."),
+    (LIVELY, "Begin a story about a robot who learns to paint."),
+    (LIVELY, "Write a slogan for a windmill that grinds words."),
+)
+
+
+@click.command()
+@up_options
+@click.option("--once", is_flag=True, help="Exit when the batch is done: 0 only if everything succeeded.")
+def demo(folder: DataFolder, once: bool, **options: Any) -> None:
+    """Start everything with a small real model and run a sample batch; keeps serving until Ctrl-C."""
+    stopped = wait_for_signal()
+    receiver = Receiver(NO_SECRET_YET)
+    settings = Settings.load()
+    allowed = ",".join(filter(None, [settings.webhook_allow, receiver.address]))
+    running = Up(folder, click.echo, env={"PROMPTMILL_WEBHOOK_ALLOW": allowed}, **options)
+    if running.settings.model == NAME and running.settings.engine != "echo":
+        fetch_demo(settings.cache, click.echo)
+    succeeded = False
+    try:
+        running.start(stopped)
+        receiver.secret = running.accounts.webhook_secret(TENANT)
+        receiver.start()
+        succeeded = run_batch(running, receiver, stopped)
+        running.tell()
+        if not once:
+            running.run(stopped)
+    finally:
+        running.stop()
+        receiver.server_close()
+    sys.exit(0 if succeeded or not once else 1)
+
+
+def run_batch(running: Up, receiver: Receiver, stopped: threading.Event) -> bool:
+    """Submit the batch, show progress, answers and webhook; whether all of it succeeded."""
+    click.echo(f"Loading {running.settings.model_name} …")
+    running.wait_for_worker(stopped)
+    if stopped.is_set():
+        return False
+    client = Client(running.server.url, running.server.api_key)
+    job_id = client.submit(sample_job(client, running.settings.model_name, receiver.address))["id"]
+    click.echo(f"Submitted {len(BATCH)} prompts with three decoding settings: {running.server.url}/jobs/{job_id}")
+    job = show_progress(client, job_id)
+    for item in client.items(job_id):
+        show_item(item)
+    click.echo(f"\n{summary(job)}")
+    return show_webhook(receiver, job_id) and all_succeeded(job)
+
+
+def sample_job(client: Client, model: str, receiver: str) -> dict[str, Any]:
+    """The batch as chats, or as plain prompts to a model that knows no chat."""
+    (card,) = [entry["card"] for entry in client.models() if entry["id"] == model]
+    items: list[dict[str, Any]] = []
+    for params, text in BATCH:
+        asked = {"messages": [{"role": "user", "content": text}]} if card["chat_template"] else {"prompt": text}
+        items.append({**asked, "params": params})
+    return {
+        "model": model,
+        "params": {"max_tokens": 80},
+        "items": items,
+        "webhook": {"url": f"http://{receiver}/", "events": ["job.finished"]},
+        "metadata": {"from": "promptmill demo"},
+    }
+
+
+def show_item(item: dict[str, Any]) -> None:
+    asked = item["prompt"] or item["messages"][-1]["content"]
+    setting = ", ".join(f"{name} {item['params'][name]}" for name in BATCH[item["index"]][0])
+    click.echo("\n" + click.style(asked, bold=True) + click.style(f"  ({setting})", dim=True))
+    click.echo(item["error"]["message"] if item["error"] else item["outputs"][0]["text"].strip())
+
+
+def show_webhook(receiver: Receiver, job_id: str) -> bool:
+    try:
+        event = receiver.events.get(timeout=WEBHOOK_LIMIT)
+    except queue.Empty:
+        reason = receiver.refused.get() if not receiver.refused.empty() else "see logs/webhooks.log in the data folder"
+        click.echo(f"No verified webhook came within {WEBHOOK_LIMIT:.0f} s: {reason}")
+        return False
+    click.echo(f"Webhook received, signature verified: {event['type']} of {event['data'].get('id', job_id)}")
+    return True

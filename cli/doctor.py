@@ -1,0 +1,169 @@
+"""`promptmill doctor`: looks at Redis, device, model and disk, and says for each fault how to mend it."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+import redis
+
+from cli.folder import DataFolder, data_option, find_settings
+from common.errors import ConfigError, Unavailable
+from common.settings import Settings
+from common.store import connect, redis_errors
+
+OLDEST_REDIS = (7, 0)
+OLDEST_VALKEY = (7, 2)
+DISK_MB = 1024  # free, below which an append-only file gets into trouble soon
+KV_SHARE = 1.25  # memory wanted, as a multiple of the weights: room for the engine's cache and activations
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `fix` says what to do if it is not good."""
+
+    what: str
+    good: bool
+    fix: str = ""
+
+
+@click.command()
+@data_option
+def doctor(folder: DataFolder) -> None:
+    """Check what promptmill stands on; exit code 1 if something is wrong."""
+    settings = find_settings(folder)
+    findings: list[Finding] = []
+    for check in (check_redis, check_disk, check_model):
+        for finding in check(settings, folder.path):
+            findings.append(finding)
+            click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
+            if not finding.good:
+                click.echo(f"     fix: {finding.fix}")
+    sys.exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def check_redis(settings: Settings, _folder: Path) -> Iterator[Finding]:
+    where = re.sub(r"//[^@/]*@", "//", settings.redis_url)  # without the password
+    client = connect(settings.redis_url)
+    try:
+        info: dict[str, Any] = client.info("everything")
+    except redis.AuthenticationError as error:
+        yield Finding(f"Redis at {where} refuses the password: {error}", False, "correct it in REDIS_URL")
+        return
+    except redis.RedisError as error:
+        fix = "start it, or correct REDIS_URL; `promptmill up` brings one of its own"
+        yield Finding(f"Redis at {where} cannot be reached: {error}", False, fix)
+        return
+    yield Finding(f"Redis at {where} answers", True)
+    yield check_version(info)
+    yield check_cluster(info)
+    yield from check_persistence(info, client)
+    yield check_policy(info)
+
+
+def check_version(info: dict[str, Any]) -> Finding:
+    is_valkey = "valkey_version" in info
+    name, oldest = ("Valkey", OLDEST_VALKEY) if is_valkey else ("Redis", OLDEST_REDIS)
+    version = str(info["valkey_version" if is_valkey else "redis_version"])
+    good = tuple(int(part) for part in version.split(".")[:2]) >= oldest
+    return Finding(f"{name} is version {version}", good, f"use {name} {'.'.join(map(str, oldest))} or newer")
+
+
+def check_cluster(info: dict[str, Any]) -> Finding:
+    good = not info.get("cluster_enabled")
+    what = "is a single instance" if good else "runs in cluster mode"
+    return Finding(f"Redis {what}", good, "use one instance, with Sentinel if it must fail over")
+
+
+def check_persistence(info: dict[str, Any], client: redis.Redis) -> Iterator[Finding]:
+    if not info.get("aof_enabled"):
+        fix = "set `appendonly yes` and `appendfsync always` in its configuration"
+        yield Finding("Redis keeps no append-only file: accepted jobs can be lost", False, fix)
+        return
+    failing = info.get("aof_last_write_status") != "ok"
+    yield Finding(
+        f"the append-only file {'cannot be written' if failing else 'is written'}", not failing, "free disk space there"
+    )
+    try:
+        with redis_errors():
+            policy = client.config_get("appendfsync").get("appendfsync")
+    except (redis.ResponseError, Unavailable):  # hosted servers often forbid CONFIG
+        return
+    good = policy in ("always", b"always")
+    loss = "" if good else ": up to two seconds of accepted jobs can be lost"
+    yield Finding(f"appendfsync is {policy}{loss}", good, "set `appendfsync always` in its configuration")
+
+
+def check_policy(info: dict[str, Any]) -> Finding:
+    policy = info.get("maxmemory_policy")
+    return Finding(
+        f"a full Redis {'refuses writes' if policy == 'noeviction' else f'throws keys away ({policy})'}",
+        policy == "noeviction",
+        "set `maxmemory-policy noeviction` in its configuration",
+    )
+
+
+def check_disk(settings: Settings, folder: Path) -> Iterator[Finding]:
+    for what, path in (("data", folder), ("models", settings.cache.expanduser())):
+        there = next(place for place in (path, *path.parents) if place.exists())
+        free_mb = shutil.disk_usage(there).free // 2**20
+        yield Finding(f"{free_mb} MB of disk free for {what} ({there})", free_mb >= DISK_MB, "free some, or move it")
+
+
+def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
+    if settings.model == "echo" or settings.engine == "echo":
+        yield Finding("the echo engine needs no model", True)
+        return
+    try:
+        import torch
+    except ImportError:
+        yield Finding("torch is not installed: this machine can run all but generation workers", True)
+        return
+    from worker.gpu import visible_gpus
+    from worker.models import find_model, open_model, pick_device, pick_dtype
+
+    gpus = len(visible_gpus())
+    seen = torch.cuda.device_count()
+    if gpus > seen:
+        fix = "install a CUDA build of torch that fits the driver"
+        yield Finding(f"the driver shows {gpus} GPUs, torch {torch.__version__} sees {seen}", False, fix)
+    try:
+        device = pick_device(settings.device)
+        dtype = pick_dtype(settings.dtype, device)
+        yield Finding(f"models run on {device.type} in {str(dtype).removeprefix('torch.')}", True)
+        weights = weight_count(find_model(settings.model, settings.cache)) * dtype.itemsize
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+        need_mb, free_mb = int(weights * KV_SHARE) // 2**20, free // 2**20
+        fits = need_mb <= free_mb
+        what = f"{settings.model} needs about {need_mb} MB of memory, {free_mb} MB are free"
+        yield Finding(what, fits, "choose a smaller model, a smaller PROMPTMILL_DTYPE, or a larger device")
+        if fits:
+            opened = open_model(
+                settings.model,
+                engine=settings.engine,
+                device=settings.device,
+                dtype=settings.dtype,
+                cache=settings.cache,
+            )
+            yield Finding(f"{settings.model} loads, on the {opened.card.engine} engine", True)
+    except ConfigError as error:
+        yield Finding(f"{settings.model} cannot be run", False, error.message)
+
+
+def weight_count(folder: Path) -> int:
+    """Numbers in a model's weight files, read from their headers."""
+    from safetensors import safe_open
+
+    count = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="np") as tensors:
+            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118  # no dict
+    return count

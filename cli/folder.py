@@ -1,0 +1,146 @@
+"""The data folder: who uses it, where its server is, with which key, and which processes belong to it.
+
+    lock            flocked by the `up` that uses the folder; the kernel lets go when it dies
+    server.json     URL, API key and Redis URL of its server, for the other commands (mode 0600)
+    children.json   process ids and start times of the parts, to end those that outlived a killed `up`
+    redis/          the embedded server's data;  logs/  what the parts said
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+import psutil
+
+from cli.valkey import write_private
+from common.errors import ConfigError
+from common.settings import Settings
+
+DEFAULT = Path("promptmill-data")
+END_LIMIT = 5.0  # seconds a leftover process may take to end by itself
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to reach a running promptmill."""
+
+    url: str
+    api_key: str
+    redis_url: str
+
+
+class DataFolder:
+    def __init__(self, path: Path):
+        self.path = path.absolute()
+        self._lock: TextIO | None = None
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def take(self) -> None:
+        """Make the folder ours until the process ends.
+
+        Raises:
+            ConfigError: another `up` uses it; says where that one serves.
+        """
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.mkdir(mode=0o700, exist_ok=True)
+        lock = (self.path / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            server = self.server()
+            where = f"at {server.url}" if server else "and is just starting"
+            raise ConfigError(f"promptmill already runs on {self.path}, {where}") from None
+        self._lock = lock
+
+    def let_go(self) -> None:
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def server(self) -> Server | None:
+        try:
+            return Server(**json.loads((self.path / "server.json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError):  # TypeError: written by another version
+            return None
+
+    def remember_server(self, server: Server) -> None:
+        write_private(self.path / "server.json", json.dumps(asdict(server), indent=2) + "\n")
+
+    def remember_children(self, pids: list[int]) -> None:
+        children = []
+        for pid in pids:
+            try:
+                children.append([pid, psutil.Process(pid).create_time()])
+            except psutil.NoSuchProcess:  # gone already
+                continue
+        write_private(self.path / "children.json", json.dumps(children))
+
+    def end_leftovers(self) -> int:
+        """End the parts, and what they started, that outlived a killed `up`. Answers how many processes that were.
+
+        A process counts as ours only while its start time is the one we wrote down: ids are used again.
+        """
+        try:
+            recorded = json.loads((self.path / "children.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+        ours: list[psutil.Process] = []
+        for pid, created in recorded:
+            try:
+                process = psutil.Process(pid)
+                if process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE:
+                    ours += [process, *process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+        for process in ours:
+            process.terminate()
+        _, stubborn = psutil.wait_procs(ours, timeout=END_LIMIT)
+        for process in stubborn:
+            process.kill()
+        psutil.wait_procs(stubborn, timeout=END_LIMIT)
+        return len(ours)
+
+
+def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--data DIR`, given to the command as `folder`."""
+    return click.option(
+        "--data",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=DEFAULT,
+        show_default=True,
+        help="The data folder.",
+        callback=lambda _context, _option, path: DataFolder(path),
+    )(command)
+
+
+def find_server(folder: DataFolder) -> tuple[str, str]:
+    """URL and API key: the environment's, else the data folder's."""
+    server = folder.server()
+    url = os.environ.get("PROMPTMILL_URL") or (server.url if server else None)
+    key = os.environ.get("PROMPTMILL_API_KEY") or (server.api_key if server else None)
+    if not url or not key:
+        raise ConfigError(
+            f"no server known: set PROMPTMILL_URL and PROMPTMILL_API_KEY, or name the data folder of one with --data "
+            f"({folder.path} has none; `promptmill up` starts one)"
+        )
+    return url.rstrip("/"), key
+
+
+def find_settings(folder: DataFolder) -> Settings:
+    """The environment's settings; without REDIS_URL, the Redis of the data folder's server."""
+    server = folder.server()
+    if server and "REDIS_URL" not in os.environ:
+        return Settings.load(redis_url=server.redis_url)
+    return Settings.load()

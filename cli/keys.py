@@ -1,0 +1,67 @@
+"""Who may come in: `promptmill key create|list|revoke`, `login`, `webhook-secret`. They talk to Redis themselves."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from cli.folder import DataFolder, data_option, find_settings
+from cli.up import TENANT, login_link
+from common.accounts import Accounts
+from common.store import connect
+
+tenant_option = click.option("--tenant", default=TENANT, show_default=True, help="Whose.")
+
+
+@click.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command()
+@tenant_option
+@click.option("--name", default="", help="What it is for.")
+@data_option
+def create(tenant: str, name: str, folder: DataFolder) -> None:
+    """Make a key and print it; it is not shown again."""
+    click.echo(_accounts(folder).create_key(tenant, name))
+
+
+@key.command("list")
+@data_option
+def list_keys(folder: DataFolder) -> None:
+    """All keys, without their secrets."""
+    for entry in _accounts(folder).list_keys():
+        created = datetime.fromtimestamp(entry.created_at, UTC).strftime("%Y-%m-%d %H:%M")
+        click.echo(f"{entry.id}  {created}  {entry.tenant}  {entry.name}{'  revoked' if entry.revoked_at else ''}")
+
+
+@key.command()
+@click.argument("key_id")
+@data_option
+def revoke(key_id: str, folder: DataFolder) -> None:
+    """Refuse a key from now on; its id or the whole key names it."""
+    _accounts(folder).revoke_key(key_id)
+    click.echo("revoked")
+
+
+@click.command()
+@tenant_option
+@data_option
+def login(tenant: str, folder: DataFolder) -> None:
+    """Print a link that logs a browser in, once, within ten minutes."""
+    settings, server = find_settings(folder), folder.server()
+    click.echo(login_link(server.url if server else settings.base_url, Accounts(connect(settings.redis_url)), tenant))
+
+
+@click.command("webhook-secret")
+@tenant_option
+@data_option
+def webhook_secret(tenant: str, folder: DataFolder) -> None:
+    """Print the secret that signs a tenant's webhooks."""
+    click.echo(_accounts(folder).webhook_secret(tenant))
+
+
+def _accounts(folder: DataFolder) -> Accounts:
+    return Accounts(connect(find_settings(folder).redis_url))

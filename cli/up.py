@@ -1,0 +1,248 @@
+"""`promptmill up`: the embedded server and all parts on one machine, started, watched and ended together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+import requests
+
+from cli.children import LOOK, Child, Children, Say, wait_for_signal
+from cli.demo_model import NAME, demo_folder
+from cli.folder import DataFolder, Server, data_option
+from cli.parts import GRACE_MARGIN
+from cli.valkey import Valkey
+from common.accounts import Accounts
+from common.errors import ConfigError, Unauthorized
+from common.fleet import Fleet
+from common.settings import Settings
+from common.store import connect
+
+TENANT = "default"
+ENGINES = ["auto", "native", "generate", "echo"]
+PORTS_TRIED = 100  # from the default one on
+WEB_LIMIT = 60.0  # seconds until the web tier must answer
+
+
+def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `up` and `demo` are told."""
+    for option in (
+        click.option("--engine", type=click.Choice(ENGINES), help="How the model is run."),
+        click.option("--workers", type=click.IntRange(0, 64), help="Generation workers; one per GPU if not given."),
+        click.option("--model", help="Hub id, local folder, smollm2-135m or echo."),
+        data_option,
+        click.option("--port", type=click.IntRange(1, 65535), help="Port of the web tier; 8000 or the next free one."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@up_options
+def up(folder: DataFolder, **options: Any) -> None:
+    """Start everything on this machine; Ctrl-C stops all of it."""
+    stopped = wait_for_signal()
+    running = Up(folder, click.echo, **options)
+    try:
+        running.start(stopped)
+        running.tell()
+        running.run(stopped)
+    finally:
+        running.stop()
+
+
+class Up:
+    """Everything, running. `env` is added to the environment of the parts."""
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        say: Say,
+        *,
+        port: int | None = None,
+        model: str | None = None,
+        workers: int | None = None,
+        engine: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ):
+        self._folder = folder
+        self._say = say
+        self._workers = workers
+        overrides = {"port": port, "model": model, "engine": engine}
+        self.settings = Settings.load(**{name: value for name, value in overrides.items() if value is not None})
+        self._port_was_asked_for = "port" in self.settings.model_fields_set
+        self._env = {**os.environ, **(env or {})}
+        self._valkey: Valkey | None = None
+        self._parts: Children | None = None
+        self._announced = False
+
+    def start(self, stopped: threading.Event) -> None:
+        """Up to the point where the web tier answers. The workers may still be loading the model.
+
+        Raises:
+            ConfigError: the folder is in use, the port taken, or a part does not come up.
+        """
+        self._check_demo_model()
+        self._folder.take()
+        leftovers = self._folder.end_leftovers()
+        if leftovers:
+            self._say(f"Ended {leftovers} processes that an earlier, killed run had left.")
+        port = self._find_port()
+        redis_url = self._find_redis()
+        self.settings = self.settings.model_copy(update={"port": port, "redis_url": redis_url})
+        self._env |= {
+            "REDIS_URL": redis_url,
+            "PROMPTMILL_PORT": str(port),
+            "PROMPTMILL_MODEL": self.settings.model,
+            "PROMPTMILL_ENGINE": self.settings.engine,
+        }
+        self._client = connect(redis_url)
+        self.accounts = Accounts(self._client)
+        self.server = Server(self.settings.base_url, self._find_key(), redis_url)
+        self._parts = Children(self._children(), self._say, self._folder.remember_children)
+        self._parts.start()
+        self._wait_for_web(stopped)
+        self._folder.remember_server(self.server)
+
+    def run(self, stopped: threading.Event) -> None:
+        """Keep the parts running until told to stop."""
+        assert self._parts
+        while not stopped.wait(LOOK):
+            self._parts.tend()
+            if self._valkey and not self._valkey.alive:
+                self._say("The embedded server ended; starting it again.")
+                self._valkey.stop()
+                self._valkey.start()
+            if not self._announced and self.ready:
+                self._say(f"Ready: {self.settings.model_name} is loaded.")
+                self._announced = True
+
+    def wait_for_worker(self, stopped: threading.Event) -> None:
+        """Until a worker has loaded the model.
+
+        Raises:
+            ConfigError: a part ended instead; says why.
+        """
+        while not self.ready and not stopped.wait(0.1):
+            self._check_parts()
+        self._announced = True
+
+    @property
+    def ready(self) -> bool:
+        return any(worker["model"] == self.settings.model_name for worker in Fleet(self._client).workers())
+
+    def stop(self) -> None:
+        """End everything in order: web, webhooks, workers (which finish what fits), the embedded server."""
+        if self._parts:
+            self._say(f"Stopping; the workers may take {self.settings.grace:.0f} s to finish (Ctrl-C again: at once).")
+            self._parts.stop()
+        if self._valkey:
+            self._valkey.stop()
+        self._folder.let_go()
+
+    def tell(self) -> None:
+        """How to use what now runs."""
+        url, key = self.server.url, self.server.api_key
+        job = '{"prompts": ["Once upon a time"], "params": {"max_tokens": 50}}'
+        self._say(f"promptmill runs at {url}; data and logs are in {self._folder.path}")
+        self._say(f"  log in (works once): {self.login_link()}")
+        headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+        self._say(f"  submit: curl {url}/v1/jobs {headers} -d '{job}'")
+
+    def login_link(self) -> str:
+        return login_link(self.server.url, self.accounts, TENANT)
+
+    def _check_demo_model(self) -> None:
+        wanted = self.settings.model == NAME and self.settings.engine != "echo"
+        if wanted and not (demo_folder(self.settings.cache) / "config.json").exists():
+            raise ConfigError(f"no model yet: `promptmill model fetch-demo` gets {NAME}, or name one with --model")
+
+    def _find_port(self) -> int:
+        host, first = self.settings.host, self.settings.port
+        if is_free(host, first):
+            return first
+        if self._port_was_asked_for:
+            raise ConfigError(f"port {first} of {host} is taken; choose another with --port")
+        for port in range(first + 1, first + PORTS_TRIED):
+            if is_free(host, port):
+                self._say(f"Port {first} is taken; using {port} instead.")
+                return port
+        raise ConfigError(f"ports {first} to {first + PORTS_TRIED - 1} of {host} are taken; choose one with --port")
+
+    def _find_redis(self) -> str:
+        if "REDIS_URL" in os.environ:
+            return self.settings.redis_url
+        self._valkey = Valkey(self._folder.path)
+        return self._valkey.start()
+
+    def _find_key(self) -> str:
+        """The folder's key while it is good, else a new one."""
+        known = self._folder.server()
+        if known:
+            try:
+                self.accounts.tenant_of_key(known.api_key)
+                return known.api_key
+            except Unauthorized:
+                pass
+        return self.accounts.create_key(TENANT, "promptmill up")
+
+    def _children(self) -> list[Child]:
+        count = self._workers
+        if count is None:
+            from worker.gpu import visible_gpus
+
+            count = len(visible_gpus()) or 1
+        logs, limit = self._folder.logs, self.settings.grace + GRACE_MARGIN
+        workers = [
+            Child("worker", ["worker", "--processes=1"], self._env, log=logs / f"worker-{n}.log", limit=limit)
+            for n in range(1, count + 1)
+        ]
+        web = Child("web", ["serve"], self._env, log=logs / "web.log")
+        return [web, Child("webhooks", ["webhooks"], self._env, log=logs / "webhooks.log"), *workers]
+
+    def _wait_for_web(self, stopped: threading.Event) -> None:
+        deadline = time.monotonic() + WEB_LIMIT
+        with requests.Session() as session:
+            session.trust_env = False  # our own loopback: no proxy
+            while time.monotonic() < deadline and not stopped.is_set():
+                try:
+                    if session.get(f"{self._local_url}/healthz", timeout=5).ok:
+                        return
+                except requests.ConnectionError:
+                    pass
+                self._check_parts()
+                time.sleep(0.05)
+        if not stopped.is_set():
+            raise ConfigError(f"the web tier did not answer in {WEB_LIMIT:.0f} s; its log is in {self._folder.logs}")
+
+    @property
+    def _local_url(self) -> str:
+        """Where the web tier listens, seen from here: `public_url` may lead through a proxy of somebody's."""
+        host = "127.0.0.1" if self.settings.host == "0.0.0.0" else self.settings.host  # noqa: S104  # compared, not bound
+        return f"http://{host}:{self.settings.port}"
+
+    def _check_parts(self) -> None:
+        assert self._parts
+        failed = self._parts.failed()
+        if failed:
+            said = failed.last_words()
+            raise ConfigError(f"{failed.name} ended while starting, exit code {failed.exit_code}. It said:\n{said}")
+
+
+def login_link(url: str, accounts: Accounts, tenant: str) -> str:
+    return f"{url}/login?token={accounts.create_login(tenant)}"
+
+
+def is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections that linger do not count
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
