@@ -35,6 +35,16 @@ class GenerateEngine:
         self.slots = slots
         self.context = context
         self._model = model
+        # What a model's own generation config holds (beams, penalties) was not asked for, and `generate()` falls back
+        # on it for whatever ours leaves empty.
+        own = model.generation_config
+        model.generation_config = GenerationConfig(
+            do_sample=False,
+            pad_token_id=own.pad_token_id or 0,
+            bos_token_id=own.bos_token_id,
+            decoder_start_token_id=own.decoder_start_token_id,
+            forced_bos_token_id=own.forced_bos_token_id,
+        )
         self._two_parts = bool(model.config.is_encoder_decoder)
         # Rows of unequal length need padding, which recurrent states and length-dependent rotary embeddings take in.
         self._pads = self._two_parts or not (getattr(model, "_is_stateful", False) or _rope_reads_lengths(model.config))
@@ -61,9 +71,8 @@ class GenerateEngine:
 
     def start(self) -> None:
         ids = torch.ones(1, 2, dtype=torch.int64, device=self._model.device)
-        config = self._config(1)
         with torch.inference_mode():
-            self._model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+            self._model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=1)
         self._thread.start()
 
     def stop(self) -> None:
@@ -138,7 +147,7 @@ class GenerateEngine:
                 self._model.generate(
                     input_ids=ids.to(self._model.device),
                     attention_mask=mask.to(self._model.device),
-                    generation_config=self._config(steps),
+                    max_new_tokens=steps,
                     logits_processor=LogitsProcessorList([_Picker(self, batch)]),
                     stopping_criteria=StoppingCriteriaList([_EndOfAll(batch)]),
                 )
@@ -150,18 +159,6 @@ class GenerateEngine:
                 if sequence.request.id in self._ledger:
                     self._ledger.fail(sequence.request.id, f"{type(error).__name__}: {error}")
         self._step_began = None
-
-    def _config(self, steps: int) -> GenerationConfig:
-        """Ours alone: what a model's own generation config would sneak in (beams, penalties) was not asked for."""
-        own = self._model.generation_config
-        return GenerationConfig(
-            max_new_tokens=steps,
-            do_sample=False,
-            pad_token_id=own.pad_token_id or 0,
-            bos_token_id=own.bos_token_id,
-            decoder_start_token_id=own.decoder_start_token_id,
-            forced_bos_token_id=own.forced_bos_token_id,
-        )
 
     def step(self, batch: list[Sequence], scores: torch.Tensor) -> torch.Tensor:
         """One decoding step: advance every live row of `batch`; returns the tokens, (rows,)."""

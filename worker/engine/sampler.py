@@ -87,7 +87,7 @@ def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Te
         picked = _pick_among(values, ids, threshold, uniform[rows])
         tokens[rows] = picked
         missed = np.flatnonzero(~enough.cpu().numpy())
-        whole = np.concatenate([whole, short[missed]])
+        whole = np.sort(np.concatenate([whole, short[missed]]))
     if len(whole):
         rows = _on(whole, scaled)
         logits = scaled[rows] if len(whole) < len(scaled) else scaled

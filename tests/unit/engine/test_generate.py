@@ -1,0 +1,126 @@
+"""What cannot run packed is told apart at load, and runs on the generate engine with the same surface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForSeq2SeqLM, GenerationConfig
+
+from tests.unit.engine.tiny import Letters, ask, build, prompts, run, running, tokens
+from worker.engine.generate import GenerateEngine
+from worker.engine.probe import NotPackable, probe
+
+TINY_T5 = {
+    "vocab_size": 96,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "initializer_factor": 4.0,
+}
+TINY_BART = {
+    "vocab_size": 96,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "init_std": 0.3,
+}
+IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0}
+
+
+def build_seq2seq(family: str) -> Any:
+    torch.manual_seed(3)
+    config = CONFIG_MAPPING[family](**{"t5": TINY_T5, "bart": TINY_BART}[family], **IDS)
+    return AutoModelForSeq2SeqLM.from_config(config, dtype=torch.float32).eval()
+
+
+@contextmanager
+def generating(model: Any, *, slots: int = 8) -> Iterator[GenerateEngine]:
+    engine = GenerateEngine(model, Letters(frozenset({2})), slots=slots, context=128)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "why"),
+    [
+        ("bloom", {"n_layer": 2, "n_head": 4}, "position ids"),
+        ("xglm", {"d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 48}, "layers call the attention"),
+        ("mpt", {"d_model": 32, "n_layers": 2, "n_heads": 4}, "position ids"),
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}, "layers of kind conv"),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "longest row"),
+    ],
+)
+def test_the_probe_refuses_what_would_be_silently_wrong(family: str, changes: dict[str, Any], why: str) -> None:
+    model = build(family, **changes)
+    before = model.config._attn_implementation
+    with pytest.raises(NotPackable, match=why):
+        probe(model)
+    assert model.config._attn_implementation == before
+
+
+def test_the_probe_refuses_attention_that_mixes_rows() -> None:
+    model = build("llama")
+    layer = model.model.layers[0].mlp
+    forward = layer.forward
+    layer.forward = lambda hidden: forward(hidden) + hidden.mean(1, keepdim=True)  # looks at its neighbours
+    with pytest.raises(NotPackable, match="do not compute what separate rows do"):
+        probe(model)
+
+
+def test_both_engines_say_the_same() -> None:
+    asked = prompts(5, longest=20)
+    settings: list[dict[str, Any]] = [
+        {"temperature": 0.0},
+        {"seed": 4},
+        {"top_k": 5, "n": 2},
+        {"temperature": 0.0, "repetition_penalty": 1.5},
+        {"top_p": 0.8, "logprobs": 1},
+    ]
+    requests = [
+        ask(str(n), ids, **{"max_tokens": 12, **each})
+        for n, (ids, each) in enumerate(zip(asked, settings, strict=True))
+    ]
+    with generating(build("llama")) as engine:
+        batched = run(engine, requests)
+    with running(build("llama"), detokenizer=Letters(frozenset({2}))) as native:
+        packed = run(native, requests)
+    for id in packed:
+        assert [each.token_ids for each in batched[id].outputs] == [each.token_ids for each in packed[id].outputs]
+        assert [each.text for each in batched[id].outputs] == [each.text for each in packed[id].outputs]
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_seq2seq_models_generate_what_transformers_would(family: str) -> None:
+    asked = prompts(5, shortest=3, longest=20)
+    model = build_seq2seq(family)
+    model.generation_config.forced_eos_token_id = None  # a text cut off by max_tokens ends where it is cut
+    config = GenerationConfig(max_new_tokens=10, do_sample=False, **IDS)
+    with torch.inference_mode():
+        expected = [model.generate(torch.tensor([ids]), generation_config=config)[0, 1:].tolist() for ids in asked]
+    with generating(model) as engine:
+        found = run(engine, [ask(str(n), ids, temperature=0.0, max_tokens=10) for n, ids in enumerate(asked)])
+    assert [tokens(found[str(n)]) for n in range(5)] == expected
+
+
+def test_models_with_states_run_rows_of_one_length_together() -> None:
+    model = build("lfm2", layer_types=["conv", "full_attention"])
+    asked = prompts(6, shortest=4, longest=6)
+    requests = [ask(str(n), ids, temperature=0.0, max_tokens=8) for n, ids in enumerate(asked)]
+    with generating(model, slots=1) as engine:
+        alone = run(engine, requests)
+    with generating(model) as engine:
+        together = run(engine, requests)
+    assert {id: tokens(each) for id, each in alone.items()} == {id: tokens(each) for id, each in together.items()}

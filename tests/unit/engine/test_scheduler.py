@@ -1,0 +1,106 @@
+"""The laws of scheduling, by random walks: no model, no tensors."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from common.types import Request, SamplingParams
+from tests.unit.engine.tiny import Letters
+from worker.engine.blocks import BlockPool
+from worker.engine.logits import Edits
+from worker.engine.scheduler import Scheduler
+from worker.engine.sequence import Sequence
+from worker.engine.text import Text
+
+
+def sequence(arrival: int, ids: list[int], max_tokens: int) -> Sequence:
+    params = SamplingParams(max_tokens=max_tokens)
+    request = Request(str(arrival), "", ids, params, 0)
+    return Sequence(request, 0, arrival, list(ids), Text(Letters(), ()), Edits(params, ids, frozenset(), []))
+
+
+def check(scheduler: Scheduler) -> None:
+    """What holds between steps."""
+    pool = scheduler.pool
+    held = [block for each in scheduler.running for block in each.blocks]
+    assert len(set(held)) + pool.free == pool.count, "a block is lost, or free and held at once"
+    assert len(scheduler.running) <= scheduler.slots
+    assert not any(each.blocks for each in scheduler.waiting)
+    for each in scheduler.running:
+        assert each.computed <= len(each.blocks) * pool.size
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks(seed: int) -> None:
+    rng = random.Random(seed)
+    size, count = rng.choice([1, 4, 8]), rng.randint(12, 40)
+    scheduler = Scheduler(BlockPool(count, size), slots=rng.randint(1, 8), token_budget=rng.randint(1, 64))
+    capacity = size * count
+    shared = [rng.randrange(3) for _ in range(capacity // 2)]
+    contents: dict[int, tuple[int, ...]] = {}  # block -> every token up to and including what it holds
+    left = 60
+    open_now: set[int] = set()
+    steps = 0
+    while left or open_now:
+        steps += 1
+        assert steps < 20_000, "somebody starves"
+        while left and rng.random() < 0.5:
+            left -= 1
+            length = rng.randint(1, capacity // 2)
+            ids = [*shared[: rng.randint(0, length)], *[rng.randrange(3) for _ in range(length)]][:length]
+            scheduler.add(sequence(left * -1, ids, rng.randint(1, capacity - length)))
+            open_now.add(left * -1)
+        chunks = scheduler.plan()
+        assert chunks or not open_now
+        assert sum(chunk.count for chunk in chunks) <= scheduler.token_budget
+        assert len({chunk.sequence.arrival for chunk in chunks}) == len(chunks)
+        if scheduler.running:
+            oldest = min(scheduler.running, key=lambda each: each.arrival)
+            assert any(chunk.sequence is oldest for chunk in chunks), "the oldest must advance"
+        check(scheduler)
+        for chunk in chunks:  # all rows write, then all rows read: as in a layer
+            for at in range(chunk.start, chunk.start + chunk.count):
+                block = chunk.sequence.blocks[at // size]
+                contents[block] = tuple(chunk.sequence.tokens[: at + 1])
+        for chunk in chunks:
+            for at, block in enumerate(chunk.sequence.blocks):
+                end = min((at + 1) * size, chunk.start + chunk.count)
+                if end > at * size:
+                    held = contents[block]
+                    assert held[:end] == tuple(chunk.sequence.tokens[:end]), "a row reads what is not its own prefix"
+        scheduler.done(chunks)
+        for chunk in chunks:
+            if not chunk.start + chunk.count == len(chunk.sequence.tokens):
+                continue
+            chunk.sequence.tokens.append(rng.randrange(3))
+            if chunk.sequence.generated >= chunk.sequence.request.params.max_tokens:
+                scheduler.remove(chunk.sequence)
+                open_now.remove(chunk.sequence.arrival)
+        if rng.random() < 0.05 and (everybody := scheduler.running + scheduler.waiting):
+            cancelled = rng.choice(everybody)
+            scheduler.remove(cancelled)
+            open_now.remove(cancelled.arrival)
+        check(scheduler)
+    assert scheduler.pool.free == count
+
+
+def test_blocks_nobody_holds_keep_their_contents_until_needed() -> None:
+    pool = BlockPool(4, 2)
+    first, second = pool.take(), pool.take()
+    chain = pool.file(first, 0, (1, 2))
+    pool.file(second, chain, (3, 4))
+    pool.give_back([first, second])
+    assert pool.free == 4 and pool.find([1, 2, 3, 4, 5], 2)[0] == [first, second]
+    for _ in range(3):
+        pool.take()
+    assert pool.find([1, 2, 3, 4, 5], 2)[0] == [first], "the end of a prefix goes first"
+
+
+def test_equal_tokens_after_different_prefixes_are_different_blocks() -> None:
+    pool = BlockPool(4, 2)
+    one, other, last = pool.take(), pool.take(), pool.take()
+    pool.file(other, 0, (9, 9))
+    pool.file(last, pool.file(one, 0, (1, 2)), (5, 5))
+    assert pool.find([9, 9, 5, 5], 2)[0] == [other]
