@@ -18,13 +18,16 @@ import redis
 from common import keys
 from common.errors import ConfigError, NotFound
 from common.scripts import Scripts
-from common.store import redis_errors
+from common.store import pack, redis_errors, unpack
 from common.types import ItemState, ModelCard
 
 
 @dataclass(frozen=True)
 class Result:
-    """One item's end as a worker hands it in. `blob` is `store.pack` of outputs, usage, error, seed, attempts, …"""
+    """One item as a worker hands it in. `blob` is `store.pack` of outputs, usage, error, seed, attempts, …
+
+    With the state `pending` it is handed back, uncharged: `blob` is `store.pack` of the token ids of each continuation.
+    """
 
     job_id: str
     index: int
@@ -37,13 +40,21 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """Contiguous items of a job that an exchange gave out, all in the chunk that begins at item `chunk`."""
+    """Contiguous items of a job that an exchange gave out, all in the chunk that begins at item `chunk`.
+
+    `resumed`: it is one item, which ran before and got somewhere; `Incarnation.progress` says how far.
+    """
 
     job_id: str
     first: int
     count: int
     attempt: int
     chunk: int
+    resumed: bool = False
+
+
+# `job index` -> (offset, token ids from there on) of each continuation
+Checkpoint = dict[str, list[tuple[int, list[int]]]]
 
 
 @dataclass(frozen=True)
@@ -95,8 +106,8 @@ class Incarnation:
             pipe.zadd(keys.WORKERS, {self.id: seconds * 1000 + micros // 1000 + self._lease})
             pipe.execute()
 
-    def exchange(self, results: list[Result], room: int) -> Exchanged:
-        """Hand in results and take items for `room` slots. Sent again after a lost reply, it changes nothing.
+    def exchange(self, results: list[Result], room: int, kept: int = 0) -> Exchanged:
+        """Hand in results and take items for `room` slots, the last `kept` of them for interactive jobs only. Sent again after a lost reply, it changes nothing.
 
         Raises:
             Unavailable: the server is away; call again with the same arguments and the same call number is used.
@@ -105,18 +116,18 @@ class Incarnation:
                 for part in (r.job_id, r.index, r.attempt, r.state.value, r.prompt_tokens, r.completion_tokens, r.blob)]
         with self._lock:
             with redis_errors():
-                answer = json.loads(self._scripts.exchange(self.id, self._call + 1, room, self._lease, *flat))
+                answer = json.loads(self._scripts.exchange(self.id, self._call + 1, room, kept, self._lease, *flat))
             self._call += 1
             if answer.get("lost"):
                 return Exchanged(lost=True)
-            runs = [Run(*run) for run in answer["runs"]]
+            runs = [Run(*run[:5], resumed=bool(run[5])) for run in answer["runs"]]
             self._held.difference_update((result.job_id, result.index) for result in results)
             self._held.update((run.job_id, run.first + i) for run in runs for i in range(run.count))
         refused = [(job_id, index) for job_id, index in answer["refused"]]
         return Exchanged(refused=refused, runs=runs, now=answer["now"], hooked=answer["hooked"])
 
     def heartbeat(self) -> dict[str, str] | None:
-        """Renew the lease. Answers wishes by job (`cancelled`, `expired`, `gone`), or None when the lease is gone."""
+        """Renew the lease. Answers wishes by job (`cancelled`, `expired`, `paused`, `gone`), or None when the lease is gone."""
         with self._lock:
             jobs = {job_id for job_id, _ in self._held}
             with redis_errors():
@@ -126,6 +137,32 @@ class Incarnation:
             return None
         texts = [part.decode() for part in answer[1:]]
         return dict(zip(texts[::2], texts[1::2], strict=True))
+
+    def checkpoint(self, tokens: Checkpoint, *, whole: bool, first: list[tuple[str, int]]) -> None:
+        """Keep how far items got, so that whoever takes them over goes on from there.
+
+        `tokens` are the new ones since the last call; with `whole` all there are, in place of what was kept before. `first`
+        names the items that are in a checkpoint for the first time: losing this worker costs them no attempt.
+        """
+        slots = [f"{job_id} {index}" for job_id, index in first]
+        with redis_errors():
+            self._scripts.checkpoint(self.id, self._lease, int(whole), pack(tokens), *slots)
+
+    def progress(self, job_id: str, index: int) -> list[list[int]]:
+        """Token ids of each continuation that an earlier holder of the item left; empty when that is lost."""
+        with redis_errors():
+            kept = self._client.hget(keys.job(job_id, "from"), str(index))
+            if kept is None:
+                return []
+            if not kept.startswith(b"@"):
+                return list(unpack(kept))
+            blobs = self._client.lrange(keys.checkpoint(kept[1:].decode()), 0, -1)
+        found: list[list[int]] = []
+        for blob in blobs:
+            for sequence, (offset, tokens) in enumerate(unpack(blob).get(f"{job_id} {index}", [])):
+                found.extend([] for _ in range(len(found), sequence + 1))
+                found[sequence][offset:] = tokens
+        return found
 
     def release(self) -> tuple[int, int]:
         """Hand back what is held, uncharged, and leave. Answers (items handed back, rings)."""
@@ -197,14 +234,18 @@ class Fleet:
             if raw:
                 about: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
                 about |= {"id": incarnation.decode(), "slots": int(about["slots"]), "room": int(about["room"]), "held": held}
-                about.pop("call")
+                del about["call"]
+                about.pop("cohort", None)
                 found.append(about)
         return found
 
-    def tick(self, lease: float, max_attempts: int) -> Tick | None:
-        """Let time pass: reap, expire, purge, count missing rings. None when another worker just did."""
+    def tick(self, lease: float, max_attempts: int, keep_bytes: int = 0) -> Tick | None:
+        """Let time pass: reap, expire, purge, count missing rings. None when another worker just did.
+
+        `keep_bytes` of finished jobs are kept, 0 for all.
+        """
         with redis_errors():
-            answer = json.loads(self._scripts.tick(int(lease * 1000), max_attempts))
+            answer = json.loads(self._scripts.tick(int(lease * 1000), max_attempts, keep_bytes))
         if not answer["ran"]:
             return None
         return Tick(reaped=list(answer["reaped"]), rings=dict(answer["rings"]), hooked=answer["hooked"])

@@ -11,12 +11,18 @@ A job
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
     job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
     job:{id}:st         string  one state byte per item (`ItemState.byte`)
-    job:{id}:retry      zset    indices handed back by a lost or draining worker
-    job:{id}:attempts   hash    index -> attempts used up, only where a worker was lost
+    job:{id}:retry      zset    index -> attempts charged x 2^32 + index, of items handed back by a lost or
+                                draining worker
+    job:{id}:attempts   hash    index -> `charged free`: attempts used up, losses not charged; only where a worker was lost
+    job:{id}:from       hash    index -> how far it got: zlib(JSON list of token ids per continuation), or `@incarnation`
+                                whose checkpoint tells
     job:{id}:out        hash    index -> zlib(JSON of the result) or JSON
     job:{id}:order      string  4-byte big-endian indices in order of completion: the cursor of who follows
     job:{id}:hooks      list    ids of the job's webhook events
-  They live until `due` says purge, retention_days after the job ended. Written by attach, exchange, cancel, tick, release, delete.
+  They live until `due` says purge, retention_days after the job ended, or until finished jobs take more than retention_bytes.
+  Written by attach, append, exchange, edit, cancel, tick, release, delete.
+    finished            zset    job -> when it ended
+    finished:bytes      string  bytes of all finished jobs
 
 Submitting
     stage:{id}:in, stage:{id}:starts   like the job's, while an upload streams in; TTL one hour; attach renames them
@@ -25,14 +31,19 @@ Submitting
 Fair serving
     ready:{model}             zset    tenant -> virtual time (tokens), only tenants with something claimable
     ready:{model}:{tenant}    zset    job -> created_at - priority x 10 minutes
+    interactive:{model}, interactive:{model}:{tenant}    the same for interactive jobs, which go first
+    queued, queued:{tenant}   hash    items, tokens: what waits, in all and by tenant; what admission goes by
     vtime:{model}             hash    tenant -> virtual time, also while it has nothing to do
     vclock:{model}            string  virtual time of the last pick
 
 Workers
     workers             zset    incarnation -> end of its lease
-    worker:{inc}        hash    model, digest, slots, room, device, engine, host, pid, started_at, call; TTL, renewed by heartbeats
+    worker:{inc}        hash    model, digest, slots, room, device, engine, host, pid, started_at, call, cohort (1 while it reruns
+                                suspects); TTL, renewed by heartbeats
     held:{inc}          hash    `job index` -> attempt: what the incarnation may write; removed when it is reaped
     replay:{inc}        string  the answer to its last exchange, under the call number in worker:{inc}; TTL as worker:{inc}
+    checkpoint:{inc}    list    zlib(JSON) of tokens its items generated, a blob a beat; TTL one hour
+    grown:{inc}         set     `job index` of held items that have a checkpoint; TTL, gone when it is reaped
     gpu:{uuid}          string  incarnation that uses the device; TTL, renewed by heartbeats
     tick                hash    at: when the last tick ran
     due                 zset    `expire:{job}` or `purge:{job}` -> when
@@ -58,12 +69,14 @@ Accounts
 
 Channels
     pm:changes          job ids whose state or results changed
+    pm:wishes           job ids that workers should hear of before their next heartbeat
 """
 
 from __future__ import annotations
 
 PREFIX = "pm:"
 CHANGES = PREFIX + "changes"
+WISHES = PREFIX + "wishes"
 WORKERS = PREFIX + "workers"
 MODELS = PREFIX + "models"
 TENANTS = PREFIX + "tenants"
@@ -87,6 +100,14 @@ def worker(incarnation: str) -> str:
 
 def held(incarnation: str) -> str:
     return f"{PREFIX}held:{incarnation}"
+
+
+def checkpoint(incarnation: str) -> str:
+    return f"{PREFIX}checkpoint:{incarnation}"
+
+
+def queued(tenant_name: str = "") -> str:
+    return f"{PREFIX}queued" + (f":{tenant_name}" if tenant_name else "")
 
 
 def gpu(uuid: str) -> str:

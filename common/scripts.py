@@ -12,8 +12,8 @@ from typing import Any
 import redis
 
 # Scripts that give memory back or keep a promise already made must run on a full server too.
-ALLOW_OOM = {"exchange", "heartbeat", "release", "cancel", "delete", "tick", "claim_hooks", "record_hook"}
-NAMES = ("attach", *sorted(ALLOW_OOM))
+ALLOW_OOM = {"exchange", "checkpoint", "edit", "heartbeat", "release", "cancel", "delete", "tick", "claim_hooks", "record_hook"}
+NAMES = ("attach", "append", *sorted(ALLOW_OOM))
 
 
 def source(name: str) -> str:

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
         "auto", description="`auto`: bfloat16 where the device has it natively, else float32."
     )
     slots: int | None = Field(None, ge=1, le=4096, description="Sequences at once; 32 on a CPU, 256 on a GPU if empty.")
+    interactive_slots: int = Field(0, ge=0, le=4095, description="Slots kept for interactive requests.")
     echo_delay: float = Field(0.0, ge=0, le=60, description="Seconds a token takes the echo engine.")
     echo_fail_on: str | None = Field(None, description="The echo engine fails items whose prompt contains this.")
     lease: float = Field(5.0, ge=1, le=300, description="Seconds without a heartbeat after which a worker's items go on.")
@@ -57,6 +58,11 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(200 * 2**20, ge=1024, description="Largest request body.")
     max_items: int = Field(100_000, ge=1, le=10_000_000, description="Most items of one job.")
     max_item_tokens: int = Field(131_072, ge=1, description="Cap of n x (prompt tokens + max_tokens) per item.")
+    max_queued_items: int = Field(1_000_000, ge=0, description="Items a tenant may have waiting; 0 for no limit.")
+    max_queued_tokens: int = Field(2_000_000_000, ge=0, description="Tokens a tenant's waiting items may need; 0: no limit.")
+    max_total_items: int = Field(10_000_000, ge=0, description="Items all tenants together may have waiting; 0: no limit.")
+    max_total_tokens: int = Field(0, ge=0, description="Tokens all waiting items may need; 0: no limit.")
+    retention_bytes: int = Field(0, ge=0, description="Bytes of finished jobs to keep, oldest go first; 0: no limit.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days a finished job is kept.")
 
     # Webhooks

@@ -22,7 +22,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from common import keys
-from common.errors import NotFound, Unavailable
+from common.errors import Conflict, NotFound, Unavailable
 from common.scripts import Scripts
 from common.types import ItemState, JobState, SamplingParams
 
@@ -93,7 +93,7 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True)
 class Attached:
-    """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict or lost."""
+    """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict, lost, tenant_full or full."""
 
     outcome: str
     job_id: str
@@ -106,6 +106,7 @@ class Stage:
     def __init__(self, client: redis.Redis):
         self.id = secrets.token_hex(10)
         self.total = 0
+        self.bytes = 0  # as stored
         self._client = client
         self._chunk: list[dict[str, Any]] = []
         self._pipe = client.pipeline(transaction=False)
@@ -118,7 +119,9 @@ class Stage:
 
     def _close_chunk(self) -> None:
         if self._chunk:
-            self._pipe.hset(self._in, str(self.total), pack(self._chunk))
+            blob = pack(self._chunk)
+            self.bytes += len(blob)
+            self._pipe.hset(self._in, str(self.total), blob)
             self._pipe.zadd(self._starts, {str(self.total): self.total})
             self.total += len(self._chunk)
             self._chunk = []
@@ -161,16 +164,48 @@ class JobStore:
         job_id: str,
         idempotency: tuple[str, str] = ("", ""),
         deadline: int = 0,
+        limits: tuple[int, int, int, int] = (0, 0, 0, 0),
     ) -> Attached:
         """Make what was staged a job. Durable when it returns.
 
         `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks, retention (ms) and spec
-        (JSON); `idempotency` is (key, fingerprint of the content); `deadline` is in ms, 0 for none.
+        (JSON), and where wanted interactive, token_budget and error_rate; `idempotency` is (key, fingerprint of the
+        content); `deadline` is in ms, 0 for none; `limits` are items and tokens the tenant may have waiting, items and
+        tokens all may have, 0 for none.
         """
-        flat = [part for pair in fields.items() for part in pair]
+        flat = [part for pair in {**fields, "bytes": stage.bytes}.items() for part in pair]
         with redis_errors():
-            outcome, found, rings = self.scripts.attach(job_id, stage.id, *idempotency, deadline, *flat)
+            outcome, found, rings = self.scripts.attach(job_id, stage.id, *idempotency, deadline, *limits, *flat)
         return Attached(outcome.decode(), found.decode(), rings)
+
+    def append(self, job_id: str, stage: Stage, *, tokens: int, n_max: int) -> int:
+        """Add what was staged to a job that is not over; `tokens` is what it is expected to need. Answers rings.
+
+        Raises:
+            Conflict: the job is over or was cancelled.
+        """
+        with redis_errors():
+            outcome, rings = self.scripts.append(job_id, stage.id, stage.total, tokens, n_max, stage.bytes)
+        return self._outcome(job_id, outcome, rings)
+
+    def edit(self, job_id: str, field: str, value: int) -> int:
+        """Change a live job: `paused` (0 or 1), `priority`, or `deadline` (ms, 0 for none). Answers rings.
+
+        Raises:
+            Conflict: the job is over.
+        """
+        with redis_errors():
+            outcome, rings = self.scripts.edit(job_id, field, value)
+        return self._outcome(job_id, outcome, rings)
+
+    def _outcome(self, job_id: str, outcome: bytes, rings: int) -> int:
+        if outcome == b"gone":
+            raise NotFound(f"no job {job_id}")
+        if outcome == b"terminal":
+            raise Conflict(f"job {job_id} is over or was cancelled and cannot be changed", code="job_over")
+        if outcome == b"lost":
+            raise Unavailable("the upload took too long and was dropped; send it again")
+        return int(rings)
 
     def cancel(self, job_id: str) -> tuple[JobState, bool]:
         """Ask a job to stop. Answers its state (a running one ends within a heartbeat) and whether webhooks are due."""

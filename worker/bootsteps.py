@@ -64,7 +64,7 @@ class ServeStep(bootsteps.StartStopStep):
         self.runner = parent.app.runner = Runner(client, settings, opened, bell)
         self.runner.start()
         worker_shutting_down.connect(self._drain, weak=False)
-        self.heartbeat = Heartbeat(self.runner, settings, self.gpu)
+        self.heartbeat = Heartbeat(client, self.runner, settings, self.gpu)
         self.heartbeat.start()
         self.ticker = Ticker(Fleet(client), bell, settings)
         self.ticker.start()

@@ -86,6 +86,12 @@ class ClaimReader:
         return self._template.render(messages)
 
 
+def handed_back(claim: Claim, finished: Finished) -> Result:
+    """An item that was stopped half-way goes back, with the tokens it has: whoever takes it goes on from there."""
+    tokens = [output.token_ids for output in finished.outputs]
+    return Result(claim.job_id, claim.index, claim.attempt, ItemState.PENDING, 0, 0, pack(tokens) if any(tokens) else b"")
+
+
 def forgotten(run: Run) -> list[Result]:
     """Empty results for a run of a deleted job: the store refuses them, and counts the items as held no longer."""
     indices = range(run.first, run.first + run.count)
@@ -122,14 +128,14 @@ def result(claim: Claim, finished: Finished, worker: str) -> Result:
         claim.job_id,
         claim.index,
         claim.attempt,
-        _state(finished),
+        end_state(finished),
         finished.prompt_tokens,
         finished.completion_tokens,
         pack(stored),
     )
 
 
-def _state(finished: Finished) -> ItemState:
+def end_state(finished: Finished) -> ItemState:
     if finished.error:
         return ItemState.FAILED
     reasons = {output.finish_reason for output in finished.outputs}

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 
+import redis
+
+from common import keys
 from common.errors import Unavailable
 from common.settings import Settings
 from worker.gpu import GpuLock
@@ -20,15 +24,17 @@ class Heartbeat(threading.Thread):
     """Beats every `heartbeat` seconds. A wedged engine cannot be interrupted, so its process ends and its items go on
     elsewhere when the lease runs out."""
 
-    def __init__(self, runner: Runner, settings: Settings, gpu: GpuLock | None):
+    def __init__(self, client: redis.Redis, runner: Runner, settings: Settings, gpu: GpuLock | None):
         super().__init__(name="heartbeat", daemon=True)
         self._runner = runner
         self._settings = settings
         self._gpu = gpu
+        self._wishes = client.pubsub()
+        self._wishes.subscribe(keys.WISHES)
         self._stop_now = threading.Event()
 
     def run(self) -> None:
-        while not self._stop_now.wait(self._settings.heartbeat):
+        while not self._wait():
             self._check_engine()
             try:
                 self._runner.heartbeat()
@@ -39,6 +45,19 @@ class Heartbeat(threading.Thread):
             except Exception:  # a dead heartbeat would lose the lease of a living worker
                 log.exception("heartbeat failed; trying on")
 
+    def _wait(self) -> bool:
+        """Until the next beat is due or a wish for something we hold is told; True when it is time to stop."""
+        end = time.monotonic() + self._settings.heartbeat
+        while (left := end - time.monotonic()) > 0 and not self._stop_now.is_set():
+            try:
+                message = self._wishes.get_message(ignore_subscribe_messages=True, timeout=left)
+            except redis.RedisError:
+                self._stop_now.wait(left)
+                break
+            if message and self._runner.holds(message["data"].decode()):
+                break
+        return self._stop_now.is_set()
+
     def _check_engine(self) -> None:
         age = self._runner.engine.step_age()
         if age > self._settings.wedge_limit:
@@ -48,3 +67,4 @@ class Heartbeat(threading.Thread):
     def stop(self) -> None:
         self._stop_now.set()
         self.join(timeout=10)
+        self._wishes.close()

@@ -19,12 +19,14 @@ from common.fleet import Exchanged, Fleet, Incarnation, Result, Run
 from common.rings import Bell
 from common.settings import Settings
 from common.store import JobStore
-from common.types import Finished
-from worker.claims import Claim, ClaimReader, forgotten, result
+from common.types import Finished, ItemState
+from worker.checkpoints import Checkpoints
+from worker.claims import Claim, ClaimReader, end_state, forgotten, handed_back, result
 from worker.models import OpenedModel
 
 log = logging.getLogger(__name__)
 
+HAND_BACK_LIMIT = 5.0  # seconds rows may take to stop after the grace period
 RETRY_PAUSE = 0.5  # seconds between tries while Redis is away
 LOOK_AGAIN = 1.0  # seconds a turn waits at most before it looks at its flags
 
@@ -44,6 +46,8 @@ class Runner:
         self._serving = threading.Lock()
         self._claims: dict[str, Claim] = {}  # by request id: what the engine has
         self._claims_lock = threading.Lock()
+        self._stopping: set[str] = set()  # request ids that go back when they have stopped
+        self._checkpoints = Checkpoints()
         self._unread: list[tuple[Run, int]] = []  # claimed at a server time, not yet given to the engine
         self._unsent: list[Result] = []  # to hand in with the next exchange
         self._drain_until: float | None = None  # monotonic seconds
@@ -56,6 +60,7 @@ class Runner:
         self._register()
 
     def _register(self) -> None:
+        self._checkpoints = Checkpoints()
         self.incarnation = Incarnation(self._client, self.card, self._settings.lease)
         about = {"host": socket.gethostname(), "pid": str(os.getpid()), "started_at": str(int(time.time()))}
         self.incarnation.register(about)
@@ -85,18 +90,20 @@ class Runner:
     def _step(self) -> bool:
         """Hand in what finished, take what fits, wait for the engine; False when there is nothing to go on with."""
         self._exchange()
-        if not self._busy or (self._drain_until is not None and time.monotonic() > self._drain_until):
-            return False
-        if not self._unsent:
+        if self._drain_until is not None and time.monotonic() > self._drain_until:
+            self._hand_back(list(self._claims))
+            if time.monotonic() > self._drain_until + HAND_BACK_LIMIT:
+                return False
+        if self._busy and not self._unsent:
             self._keep(self.engine.collect(LOOK_AGAIN))
-        return True
+        return self._busy
 
     def _exchange(self) -> None:
         """One exchange with the store. While Redis is away, results and claims wait in memory."""
         self._keep(self.engine.collect(0))
         room = 0 if self._drain_until is not None else self.engine.room()
         try:
-            answer = self.incarnation.exchange(self._unsent, room)
+            answer = self.incarnation.exchange(self._unsent, room, self._settings.interactive_slots)
             if answer.lost:
                 self._start_over()
                 return
@@ -118,11 +125,13 @@ class Runner:
             except NotFound:
                 self._unsent.extend(forgotten(run))
                 pairs = []
+            resume = self.incarnation.progress(run.job_id, run.first) if run.resumed else None
             del self._unread[0]
             for claim, request in pairs:
                 if isinstance(request, InvalidRequest):
                     self._unsent.append(result(claim, Finished("", error=(request.code, request.message)), self._name))
                 else:
+                    request.resume = resume or None
                     with self._claims_lock:
                         self._claims[request.id] = claim
                     self.engine.submit(request)
@@ -131,7 +140,12 @@ class Runner:
         """Make results of what the engine finished; what an earlier incarnation held is dropped."""
         with self._claims_lock:
             pairs = [(self._claims.pop(f.id, None), f) for f in finished]
-        self._unsent.extend(result(claim, f, self._name) for claim, f in pairs if claim)
+        for claim, f in pairs:
+            if claim and f.id in self._stopping and end_state(f) == ItemState.CANCELLED:
+                self._unsent.append(handed_back(claim, f))
+            elif claim:
+                self._unsent.append(result(claim, f, self._name))
+            self._stopping.discard(f.id)
 
     def _after(self, answer: Exchanged) -> None:
         for job_id, index in answer.refused:
@@ -155,7 +169,7 @@ class Runner:
     # The heartbeat
 
     def heartbeat(self) -> None:
-        """Renew the lease and end what is no longer wanted.
+        """Renew the lease, end what is no longer wanted, keep how far the rest has got.
 
         Raises:
             Unavailable: Redis is away; beat again.
@@ -164,6 +178,9 @@ class Runner:
         wishes = incarnation.heartbeat()
         if wishes is not None:
             self._obey(wishes)
+            with self._claims_lock:
+                claims = dict(self._claims)
+            self._checkpoints.keep(incarnation, self.engine, claims)
         elif self._serving.acquire(blocking=False):  # no turn runs that would notice
             try:
                 self._exchange()
@@ -172,11 +189,24 @@ class Runner:
         else:
             self.engine.poke()
 
+    def holds(self, job_id: str) -> bool:
+        with self._claims_lock:
+            return any(claim.job_id == job_id for claim in self._claims.values())
+
     def _obey(self, wishes: dict[str, str]) -> None:
         with self._claims_lock:
             ends = [(request_id, wishes[claim.job_id]) for request_id, claim in self._claims.items() if claim.job_id in wishes]
+        self._hand_back([request_id for request_id, wish in ends if wish == "paused"])
         for request_id, wish in ends:
-            self.engine.cancel(request_id, "expired" if wish == "expired" else "cancelled")
+            if wish != "paused":
+                self._stopping.discard(request_id)
+                self.engine.cancel(request_id, "expired" if wish == "expired" else "cancelled")
+
+    def _hand_back(self, request_ids: list[str]) -> None:
+        """Stop these rows; when they have stopped, their items go back with the tokens they have."""
+        for request_id in request_ids:
+            self._stopping.add(request_id)
+            self.engine.cancel(request_id, "cancelled")
 
     # The end
 
@@ -191,7 +221,7 @@ class Runner:
         """Drain, hand in what finished, hand back the rest uncharged, leave."""
         self.drain()
         self._stopped = True
-        if not self._serving.acquire(timeout=self._settings.grace + 10):
+        if not self._serving.acquire(timeout=self._settings.grace + 2 * HAND_BACK_LIMIT):
             log.error("the turn did not end; its items are taken over when the lease runs out")
             return
         try:

@@ -37,7 +37,7 @@ class Ticker(threading.Thread):
                 return
 
     def _tick(self) -> None:
-        tick = self._fleet.tick(self._settings.lease, self._settings.max_attempts)
+        tick = self._fleet.tick(self._settings.lease, self._settings.max_attempts, self._settings.retention_bytes)
         if tick is None:
             return
         for incarnation in tick.reaped:

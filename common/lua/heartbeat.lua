@@ -1,7 +1,7 @@
 -- heartbeat(incarnation, lease, call, held count, job, ...): renew the lease on all the incarnation holds.
 -- Answers {alive, job, wish, ...}: alive is 0 when the lease is gone, or when after this same call the server counts other
 -- items than the worker does (it lost the tail of its log), which hands them back: either way the worker must start over.
--- A wish is `cancelled`, `expired` or `gone`, for each of the named jobs that should not run on.
+-- A wish is `cancelled`, `expired`, `paused` or `gone`, for each of the named jobs that should not run on.
 local incarnation, lease, call, count = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local workerkey = key('worker', incarnation)
 if not redis.call('ZSCORE', key('workers'), incarnation) then return {0} end
@@ -15,10 +15,11 @@ redis.call('PEXPIRE', key('replay', incarnation), lease * 10)
 local answer = {1}
 for i = 5, #ARGV do
   local job = load_job(ARGV[i])
-  local wish = not job and 'gone' or job.cancel_requested == 1 and 'cancelled' or job.deadline_passed == 1 and 'expired'
-  if wish then
+  local wanted = not job and 'gone' or job.cancel_requested == 1 and 'cancelled' or job.deadline_passed == 1 and 'expired'
+    or job.paused == 1 and 'paused'
+  if wanted then
     answer[#answer + 1] = ARGV[i]
-    answer[#answer + 1] = wish
+    answer[#answer + 1] = wanted
   end
 end
 return answer

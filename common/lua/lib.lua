@@ -18,8 +18,9 @@ local TERMINAL = {completed = true, cancelled = true, expired = true}
 
 -- The job's fields by name, numbers as numbers; nil when there is no such job.
 local FIELDS = {'tenant', 'model', 'status', 'total', 'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired',
-  'cursor', 'cost', 'n_max', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'hooks', 'retention'}
-local TEXT = {tenant = true, model = true, status = true, hooks = true}
+  'cursor', 'cost', 'n_max', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive', 'hooks',
+  'retention', 'prompt_tokens', 'completion_tokens', 'token_budget', 'error_rate', 'isolating', 'bytes'}
+local TEXT = {tenant = true, model = true, status = true, hooks = true, isolating = true}
 
 local function load_job(id)
   local values = redis.call('HMGET', key('job', id), unpack(FIELDS))
@@ -28,7 +29,19 @@ local function load_job(id)
   for i, name in ipairs(FIELDS) do
     if TEXT[name] then job[name] = values[i] or '' else job[name] = tonumber(values[i]) or 0 end
   end
+  job.queued = job.pending -- what `account` has counted
   return job
+end
+
+-- Keep count of what waits, by tenant and in all: what admission goes by.
+local function account(job)
+  local delta = job.pending - job.queued
+  if delta == 0 then return end
+  for _, whose in ipairs({key('queued', job.tenant), key('queued')}) do
+    redis.call('HINCRBY', whose, 'items', delta)
+    redis.call('HINCRBY', whose, 'tokens', delta * job.cost)
+  end
+  job.queued = job.pending
 end
 
 local COUNTS = {'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'cursor'}
@@ -40,6 +53,7 @@ local function save_counts(job)
     fields[#fields + 1] = string.format('%d', job[name])
   end
   redis.call('HSET', key('job', job.id), unpack(fields))
+  account(job)
 end
 
 local function set_states(id, first, count, byte)
@@ -64,11 +78,14 @@ local function tell(id)
   redis.call('PUBLISH', key('changes'), id)
 end
 
+-- The two lanes of a model: interactive jobs are served first and may use the slots kept for them.
+local LANES = {'ready', 'interactive'}
+
 -- Listed if and only if something of the job can be claimed; its tenant likewise. A returning tenant starts at the clock.
 local function refresh_ready(job)
-  local ready, line = key('ready', job.model), key('ready', job.model, job.tenant)
-  local claimable = job.pending > 0 and job.cancel_requested == 0 and job.deadline_passed == 0
-  if claimable then
+  local lane = job.interactive == 1 and 'interactive' or 'ready'
+  local ready, line = key(lane, job.model), key(lane, job.model, job.tenant)
+  if job.pending > 0 and job.cancel_requested + job.deadline_passed + job.paused == 0 then
     redis.call('ZADD', line, job.created_at - job.priority * PRIORITY_STEP, job.id)
     if not redis.call('ZSCORE', ready, job.tenant) then
       local own = tonumber(redis.call('HGET', key('vtime', job.model), job.tenant)) or 0
@@ -83,11 +100,12 @@ end
 
 -- Add tokens to a tenant's virtual time, where it is kept and where it is ranked.
 local function charge(job, tokens)
+  local lane = job.interactive == 1 and 'interactive' or 'ready'
   local own = redis.call('HGET', key('vtime', job.model), job.tenant) or 0
-  local ranked = redis.call('ZSCORE', key('ready', job.model), job.tenant)
+  local ranked = redis.call('ZSCORE', key(lane, job.model), job.tenant)
   local time = math.max(tonumber(ranked or own) + tokens, 0)
   redis.call('HSET', key('vtime', job.model), job.tenant, time)
-  if ranked then redis.call('ZADD', key('ready', job.model), 'XX', time, job.tenant) end
+  for _, each in ipairs(LANES) do redis.call('ZADD', key(each, job.model), 'XX', time, job.tenant) end
 end
 
 -- A job with nothing left becomes terminal, once; then its purge is due.
@@ -99,16 +117,10 @@ local function settle(job)
   redis.call('HSET', key('job', job.id), 'status', job.status, 'finished_at', string.format('%d', NOW))
   redis.call('ZREM', key('due'), 'expire:' .. job.id)
   redis.call('ZADD', key('due'), NOW + job.retention, 'purge:' .. job.id)
-  redis.call('UNLINK', key('job', job.id, 'retry'), key('job', job.id, 'attempts'))
+  redis.call('ZADD', key('finished'), NOW, job.id)
+  redis.call('INCRBY', key('finished', 'bytes'), job.bytes)
+  redis.call('UNLINK', key('job', job.id, 'retry'), key('job', job.id, 'attempts'), key('job', job.id, 'from'))
   emit(job, 'job.finished')
-end
-
--- End of every move: store the counts, settle, list or unlist, tell who waits.
-local function finish(job)
-  save_counts(job)
-  settle(job)
-  refresh_ready(job)
-  tell(job.id)
 end
 
 -- All pending items reach a terminal state without having run; they need no result record.
@@ -121,53 +133,95 @@ local function end_pending(job, name)
   job.pending, job.cursor = 0, job.total
 end
 
--- Items an incarnation held go back to pending, or fail once max_attempts workers were lost with them.
--- `charged` is false for a draining worker: its attempt does not count.
-local function hand_back(incarnation, charged, max_attempts)
-  local held, touched = redis.call('HGETALL', key('held', incarnation)), {}
+-- End of every move: what is no longer wanted ends, counts are stored, the job settles, is listed or not, and who waits is told.
+local function finish(job)
+  if job.pending > 0 and job.cancel_requested == 1 then end_pending(job, 'cancelled') end
+  if job.pending > 0 and job.deadline_passed == 1 then end_pending(job, 'expired') end
+  save_counts(job)
+  settle(job)
+  refresh_ready(job)
+  tell(job.id)
+end
+
+-- Tell the workers that a job has a wish, so that it is in force at once and not at the next heartbeat.
+local function wish(job)
+  if job.running > 0 then redis.call('PUBLISH', key('wishes'), job.id) end
+end
+
+-- Nothing more of the job starts; why: `requested`, `token_budget` or `error_rate`.
+local function cancel(job, why)
+  redis.call('HSET', key('job', job.id), 'cancel_requested', 1, 'cancel_reason', why)
+  job.cancel_requested = 1
+  wish(job)
+end
+
+local MOST_FREE = 10 -- losses an item may have without a charge, because it had got further each time
+
+-- What an item has used up: attempts charged, and losses that were not.
+local function used(id, index)
+  local record = redis.call('HGET', key('job', id, 'attempts'), index)
+  if not record then return 0, 0 end
+  local charged, free = string.match(record, '^(%d+) (%d+)$')
+  return tonumber(charged), tonumber(free)
+end
+
+local CHARGED = 4294967296 -- 2^32: the `retry` score is attempts charged x this + index, so suspects sort last and in order
+
+-- One running item waits again; with an attempt charged it is a suspect.
+local function requeue(job, index, charged)
+  job.running, job.pending = job.running - 1, job.pending + 1
+  set_states(job.id, index, 1, 'p')
+  redis.call('ZADD', key('job', job.id, 'retry'), charged * CHARGED + index, index)
+end
+
+local function fail_lost(job, index, attempts)
+  job.running, job.failed = job.running - 1, job.failed + 1
+  set_states(job.id, index, 1, 'f')
+  redis.call('HSET', key('job', job.id, 'out'), index, cjson.encode({attempts = attempts, error = {code = 'worker_lost',
+    message = 'the worker died or froze ' .. attempts .. ' times while it ran this item'}}))
+  redis.call('APPEND', key('job', job.id, 'order'), struct.pack('>I4', index))
+end
+
+-- Items an incarnation held go back to pending. A lost worker's are charged an attempt, unless a checkpoint shows that this one
+-- had got further; charged max_attempts times, an item fails. A draining worker's (`lost` false) are never charged.
+local function hand_back(incarnation, lost, max_attempts)
+  local held, grown, touched = redis.call('HGETALL', key('held', incarnation)), key('grown', incarnation), {}
   for i = 1, #held, 2 do
     local id, index = string.match(held[i], '^(%S+) (%d+)$')
-    local attempt = tonumber(held[i + 1])
-    touched[id] = touched[id] or load_job(id)
+    if touched[id] == nil then touched[id] = load_job(id) or false end
     local job = touched[id]
     if job then
-      job.running = job.running - 1
-      if charged and attempt >= max_attempts then
-        job.failed = job.failed + 1
-        set_states(id, index, 1, 'f')
-        redis.call('HSET', key('job', id, 'out'), index, cjson.encode({attempts = attempt, error = {code = 'worker_lost',
-          message = 'the worker died or froze ' .. attempt .. ' times while it ran this item'}}))
-        redis.call('APPEND', key('job', id, 'order'), struct.pack('>I4', index))
-      else
-        job.pending = job.pending + 1
-        set_states(id, index, 1, 'p')
-        redis.call('ZADD', key('job', id, 'retry'), index, index)
-        if charged then redis.call('HSET', key('job', id, 'attempts'), index, attempt) end
+      local charged, free = used(id, index)
+      local advanced = redis.call('SISMEMBER', grown, held[i]) == 1
+      if advanced then redis.call('HSET', key('job', id, 'from'), index, '@' .. incarnation) end
+      if lost then
+        if advanced and free < MOST_FREE then free = free + 1 else charged = charged + 1 end
+        redis.call('HSET', key('job', id, 'attempts'), index, charged .. ' ' .. free)
       end
+      if lost and charged >= max_attempts then fail_lost(job, index, charged) else requeue(job, index, charged) end
     end
   end
-  redis.call('UNLINK', key('held', incarnation), key('replay', incarnation), key('worker', incarnation))
+  redis.call('UNLINK', key('held', incarnation), key('replay', incarnation), key('worker', incarnation), grown)
   redis.call('ZREM', key('workers'), incarnation)
   for _, job in pairs(touched) do
-    if job.cancel_requested == 1 then end_pending(job, 'cancelled')
-    elseif job.deadline_passed == 1 then end_pending(job, 'expired') end
-    finish(job)
+    if job then finish(job) end
   end
   return #held / 2
 end
 
 -- How many rings would do something: workers with room, no more than there are items, less those already under way.
 local function rings(model)
-  local ready, want = key('ready', model), 0
+  local want = 0
   for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), NOW, '+inf')) do
     local worker = redis.call('HMGET', key('worker', incarnation), 'model', 'room')
     if worker[1] == model and (tonumber(worker[2]) or 0) > 0 then want = want + 1 end
   end
   local claimable = 0
-  for _, tenant in ipairs(redis.call('ZRANGE', ready, 0, -1)) do
-    if claimable >= want then break end
-    for _, id in ipairs(redis.call('ZRANGE', ready .. ':' .. tenant, 0, want)) do
-      claimable = claimable + (tonumber(redis.call('HGET', key('job', id), 'pending')) or 0)
+  for _, lane in ipairs(LANES) do
+    for _, tenant in ipairs(redis.call('ZRANGE', key(lane, model), 0, want)) do
+      for _, id in ipairs(redis.call('ZRANGE', key(lane, model, tenant), 0, want)) do
+        claimable = claimable + (tonumber(redis.call('HGET', key('job', id), 'pending')) or 0)
+      end
     end
   end
   return math.max(0, math.min(want, claimable) - redis.call('LLEN', 'generate.' .. model))
@@ -176,12 +230,15 @@ end
 -- Remove a job and everything keyed by it.
 local function purge(job)
   job.pending = 0
+  account(job)
   refresh_ready(job)
+  wish(job)
+  if redis.call('ZREM', key('finished'), job.id) == 1 then redis.call('DECRBY', key('finished', 'bytes'), job.bytes) end
   for _, event in ipairs(redis.call('LRANGE', key('job', job.id, 'hooks'), 0, -1)) do
     redis.call('UNLINK', key('hook', event))
     redis.call('ZREM', key('hooks:due'), event)
   end
-  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'out', 'order', 'hooks'}) do
+  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'out', 'order', 'hooks'}) do
     redis.call('UNLINK', key('job', job.id, part))
   end
   redis.call('UNLINK', key('job', job.id))

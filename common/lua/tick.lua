@@ -1,8 +1,8 @@
--- tick(lease, max attempts): what time brings about. Reaps lost workers, expires and purges what is due, counts missing rings.
+-- tick(lease, max attempts, bytes of finished jobs to keep): what time brings about. Reaps lost workers, expires and purges what is due, counts missing rings.
 -- Every worker calls it each second; it does nothing when another did so less than 0.9 s ago. Answers JSON:
 --   ran, reaped (incarnations), rings {model: n}, hooked
 -- After a pause or a jump of the clock every worker gets a fresh lease first: nobody alive is reaped for the server's absence.
-local lease, max_attempts = tonumber(ARGV[1]), tonumber(ARGV[2])
+local lease, max_attempts, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local last = tonumber(redis.call('HGET', key('tick'), 'at'))
 if last and NOW >= last and NOW - last < 900 then return '{"ran":false}' end
 redis.call('HSET', key('tick'), 'at', string.format('%d', NOW))
@@ -28,9 +28,18 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key('due'), '-inf', NOW, 'LIM
   elseif job and not TERMINAL[job.status] then
     redis.call('HSET', key('job', id), 'deadline_passed', 1)
     job.deadline_passed = 1
-    end_pending(job, 'expired')
+    wish(job)
     finish(job)
   end
+end
+
+-- Past the bytes to keep, the jobs that finished first go first.
+for _ = 1, 100 do
+  if keep == 0 or (tonumber(redis.call('GET', key('finished', 'bytes'))) or 0) <= keep then break end
+  local oldest = redis.call('ZRANGE', key('finished'), 0, 0)[1]
+  local job = oldest and load_job(oldest)
+  if not job then break end
+  purge(job)
 end
 
 local missing = {}

@@ -71,7 +71,7 @@ def test_delete_removes_every_key_and_late_results_do_not_bring_it_back(mill, ke
     mill.store.delete(job_id)
     assert worker.heartbeat() == {job_id: "gone"}
     assert worker.exchange(done(running), 8).refused == [(job_id, 0), (job_id, 1)]
-    left = key_snapshot() - before - {keys.PREFIX + f"replay:{worker.id}", "pm:vtime:m", "pm:vclock:m"}
+    left = key_snapshot() - before - {keys.PREFIX + f"replay:{worker.id}", "pm:vtime:m", "pm:vclock:m", "pm:queued", "pm:queued:t"}
     assert left == set()
 
 
@@ -95,7 +95,14 @@ def test_every_key_of_a_finished_job_is_owned_by_its_purge(mill, key_snapshot):
     mill.tick()
     assert job_id not in [row["id"] for row in mill.store.jobs("t", None, 9)[0]]
     lasting = {name for name in key_snapshot() if mill.client.ttl(name) == -1}
-    assert lasting <= {"pm:tick", "pm:models", "pm:model:m", "pm:tokenizer:d", "pm:vtime:m", "pm:vclock:m"}
+    assert lasting <= {
+        "pm:tick", "pm:models", "pm:model:m", "pm:tokenizer:d", "pm:vtime:m", "pm:vclock:m",
+        "pm:queued", "pm:queued:t", "pm:finished:bytes",
+    }  # fmt: skip
+    assert {name: mill.client.hgetall(name) for name in ("pm:queued", "pm:queued:t")} == {
+        name: {b"items": b"0", b"tokens": b"0"} for name in ("pm:queued", "pm:queued:t")
+    }
+    assert mill.client.get("pm:finished:bytes") == b"0"
 
 
 def test_after_a_gap_everybody_gets_a_fresh_lease_instead_of_being_reaped(mill):

@@ -77,8 +77,11 @@ class Queue:
             "hooks": "", "retention": 86_400_000, "spec": spec, **fields,
         }  # fmt: skip
         attached = self.store.attach(stage, hash_fields, job_id=new_job_id())
-        self._bell.ring("echo", attached.rings)
+        self.ring(attached.rings)
         return attached.job_id
+
+    def ring(self, count: int) -> None:
+        self._bell.ring("echo", count)
 
     def count(self, job_id: str, state: str) -> int:
         return int(self.store.job(job_id)[state])

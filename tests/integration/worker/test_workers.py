@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+from common.fleet import Fleet
 from tests.integration.worker.conftest import Queue, Workers, wait_for
 
 
@@ -28,7 +29,7 @@ def test_a_job_survives_the_kill_of_one_of_its_two_workers_with_every_item_once(
     dead.kill()
     queue.wait_status(job_id, "completed")
     attempts = queue.check_all_succeeded_once(job_id)
-    assert attempts.count(2) == 8, "what the dead one held, and only that, ran again"
+    assert attempts.count(2) == 8, "what the dead one held, and only that, is charged"
 
 
 def test_a_frozen_worker_comes_back_and_its_late_results_are_refused(workers, queue):
@@ -105,3 +106,33 @@ def test_a_worker_started_before_redis_waits_for_it(own_server, tmp_path):
         wait_for(lambda: b"serving echo" in workers.log(process), "it did not start")
     finally:
         workers.stop_all()
+
+
+def test_a_paused_job_stops_at_once_and_goes_on_from_where_it_was(workers, queue):
+    workers.start(echo_delay=0.1, slots=4, heartbeat=1)
+    job_id = queue.submit(4, max_tokens=60)
+    wait_for(lambda: queue.count(job_id, "running") == 4, "nothing ran")
+    time.sleep(3)
+    queue.store.edit(job_id, "paused", 1)
+    wait_for(lambda: queue.count(job_id, "pending") == 4, "it ran on", 1.0)
+    resumed = time.monotonic()
+    queue.ring(queue.store.edit(job_id, "paused", 0))
+    queue.wait_status(job_id, "completed")
+    assert time.monotonic() - resumed < 5.5, "60 words at 0.1 s: it did not begin anew"
+    assert set(queue.check_all_succeeded_once(job_id)) == {1}
+
+
+def test_an_item_goes_on_from_its_checkpoint_when_its_worker_is_killed(workers, queue):
+    dead = workers.start(echo_delay=0.1, slots=2)
+    job_id = queue.submit(2, max_tokens=130)
+    wait_for(lambda: queue.count(job_id, "running") == 2, "nothing ran")
+    wait_for(lambda: list(queue.store.client.scan_iter("pm:checkpoint:*")), "no checkpoint")
+    time.sleep(2.5)
+    dead.kill()
+    alive = workers.start(echo_delay=0.1, slots=2)
+    holders = lambda: [(w["pid"], w["held"]) for w in Fleet(queue.store.client).workers()]  # noqa: E731
+    wait_for(lambda: holders() == [(str(alive.pid), 2)], "it was not taken over", 10)
+    taken_over = time.monotonic()
+    queue.wait_status(job_id, "completed")
+    assert time.monotonic() - taken_over < 9, "130 words at 0.1 s: it did not begin anew"
+    assert set(queue.check_all_succeeded_once(job_id)) == {1}, "an item that had got further is not charged"
