@@ -30,8 +30,9 @@ def machine(tmp_path: Path):
     for tool in ("sh", "awk", "touch", "df", "env"):
         (commands / tool).symlink_to(shutil.which(tool))
 
-    def run(pythons: dict[str, str], **env: str) -> tuple[str, int]:
-        for name, script in pythons.items():
+    def run(scripts: dict[str, str], **env: str) -> tuple[str, int]:
+        for name, script in scripts.items():
+            (commands / name).unlink(missing_ok=True)  # never write through a link to the machine's own tool
             (commands / name).write_text(script)
             (commands / name).chmod(0o755)
         env |= {"PATH": str(commands), "HOME": os.environ["HOME"], "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
