@@ -43,6 +43,12 @@ class Client:
         if is_loopback(urlsplit(url).hostname or ""):
             self._session.trust_env = False
 
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()  # a server that is to stop waits for open connections
+
     def submit(self, job: dict[str, Any]) -> dict[str, Any]:
         return self._call("POST", "/v1/jobs", json=job)
 
@@ -174,7 +180,8 @@ def submit(file: Path, model: str | None, params: dict[str, Any], webhook: str |
         options["model"] = model
     if webhook:
         options["webhook"] = {"url": webhook}
-    click.echo(_client(folder).upload(file, options)["id"])
+    with _client(folder) as client:
+        click.echo(client.upload(file, options)["id"])
 
 
 @click.command()
@@ -182,7 +189,8 @@ def submit(file: Path, model: str | None, params: dict[str, Any], webhook: str |
 @data_option
 def watch(job_id: str, folder: DataFolder) -> None:
     """Show a job's progress until it ends; exit code 0 only if every item succeeded."""
-    job = show_progress(_client(folder), job_id)
+    with _client(folder) as client:
+        job = show_progress(client, job_id)
     click.echo(summary(job))
     sys.exit(0 if all_succeeded(job) else 1)
 
@@ -193,8 +201,9 @@ def watch(job_id: str, folder: DataFolder) -> None:
 @data_option
 def results(job_id: str, kind: str, folder: DataFolder) -> None:
     """Write a job's results, as far as it has any, to standard output."""
-    for piece in _client(folder).results(job_id, kind):
-        sys.stdout.buffer.write(piece)
+    with _client(folder) as client:
+        for piece in client.results(job_id, kind):
+            sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
 
 
@@ -203,7 +212,8 @@ def results(job_id: str, kind: str, folder: DataFolder) -> None:
 @data_option
 def cancel(job_id: str, folder: DataFolder) -> None:
     """Cancel a job; what is finished stays."""
-    click.echo(summary(_client(folder).cancel(job_id)))
+    with _client(folder) as client:
+        click.echo(summary(client.cancel(job_id)))
 
 
 def _client(folder: DataFolder) -> Client:

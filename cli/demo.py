@@ -72,12 +72,12 @@ def run_batch(running: Up, receiver: Receiver, stopped: threading.Event) -> bool
     running.wait_for_worker(stopped)
     if stopped.is_set():
         return False
-    client = Client(running.server.url, running.server.api_key)
-    job_id = client.submit(sample_job(client, running.settings.model_name, receiver.address))["id"]
-    click.echo(f"Submitted {len(BATCH)} prompts with three decoding settings: {running.server.url}/jobs/{job_id}")
-    job = show_progress(client, job_id)
-    for item in client.items(job_id):
-        show_item(item)
+    with Client(running.server.url, running.server.api_key) as client:
+        job_id = client.submit(sample_job(client, running.settings.model_name, receiver.address))["id"]
+        click.echo(f"Submitted {len(BATCH)} prompts with three decoding settings: {running.server.url}/jobs/{job_id}")
+        job = show_progress(client, job_id)
+        for item in client.items(job_id):
+            show_item(item)
     click.echo(f"\n{summary(job)}")
     return show_webhook(receiver, job_id) and all_succeeded(job)
 
@@ -100,7 +100,7 @@ def sample_job(client: Client, model: str, receiver: str) -> dict[str, Any]:
 
 def show_item(item: dict[str, Any]) -> None:
     asked = item["prompt"] or item["messages"][-1]["content"]
-    setting = ", ".join(f"{name} {item['params'][name]}" for name in BATCH[item["index"]][0])
+    setting = ", ".join(f"{name} {value}" for name, value in BATCH[item["index"]][0].items())
     click.echo("\n" + click.style(asked, bold=True) + click.style(f"  ({setting})", dim=True))
     click.echo(item["error"]["message"] if item["error"] else item["outputs"][0]["text"].strip())
 

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
 import click
 
-from cli import client, demo, demo_model, doctor, keys, listen, parts, up
 from common.errors import ConfigError, PromptmillError
+
+# Loaded when called for: the web tier must not inherit an `ssl` that was imported before gevent replaces it, and no
+# part should carry the memory of the others.
+COMMANDS = {
+    "up": "cli.up",
+    "demo": "cli.demo",
+    "serve": "cli.parts",
+    "worker": "cli.parts",
+    "webhooks": "cli.parts",
+    "submit": "cli.client",
+    "watch": "cli.client",
+    "results": "cli.client",
+    "cancel": "cli.client",
+    "listen": "cli.listen",
+    "key": "cli.keys",
+    "login": "cli.keys",
+    "webhook-secret": "cli.keys",
+    "doctor": "cli.doctor",
+    "model": "cli.demo_model",
+}
 
 
 class Commands(click.Group):
     """Errors of ours end in a message, not in a traceback: exit code 2 if a setting or the machine is wrong, else 1."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[name]), name.replace("-", "_"))
+        return command
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -27,25 +56,6 @@ class Commands(click.Group):
 def cli() -> None:
     """A self-hosted queue that turns GPUs into an asynchronous text-generation service."""
 
-
-for command in (
-    up.up,
-    demo.demo,
-    parts.serve,
-    parts.worker,
-    parts.webhooks,
-    client.submit,
-    client.watch,
-    client.results,
-    client.cancel,
-    listen.listen,
-    keys.key,
-    keys.login,
-    keys.webhook_secret,
-    doctor.doctor,
-    demo_model.model,
-):
-    cli.add_command(command)
 
 if __name__ == "__main__":
     cli()

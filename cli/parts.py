@@ -52,9 +52,8 @@ def webhooks() -> None:
 
 def run_celery(app, name: str) -> None:  # type: ignore[no-untyped-def]  # a Celery app, which is untyped
     # Gossip and mingle are for workers that count on each other; ours meet in the store only.
-    app.worker_main(
-        ["worker", "--loglevel=INFO", f"--hostname={name}-{os.getpid()}@%h", "--without-gossip", "--without-mingle"]
-    )
+    alone = ["--without-gossip", "--without-mingle"]
+    app.worker_main(["--quiet", "worker", "--loglevel=INFO", f"--hostname={name}-{os.getpid()}@%h", *alone])
 
 
 def run_workers(count: int, limit: float) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from flask import Flask
 
 from common.settings import Settings
+from web import problems
+from web.api import api
+from web.openapi import openapi
+from web.pages import pages
 from web.services import EXTENSION, Services
 
 
@@ -14,4 +18,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.extensions[EXTENSION] = Services.build(settings)
+    problems.register(app)
+    for blueprint in (api, openapi, pages):
+        app.register_blueprint(blueprint)
     return app

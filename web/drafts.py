@@ -11,13 +11,20 @@ from typing import Any
 class Draft:
     """`value` is what should be an `Item`; or `fault` says why it could not even be read.
 
-    `path` is where it stands in a JSON body (`items.3`), `line` where it begins in an upload (from 1).
+    `path` is where it stands in a JSON body (`items.3`, or `prompts.3` for a bare prompt), `line` where it begins in
+    an upload (from 1).
     """
 
     value: Any = None
     path: str = ""
     line: int | None = None
     fault: str | None = None
+
+    def at(self, field: str) -> str:
+        """The path of one of the item's fields, as whoever sent it knows it."""
+        if self.path.startswith("prompts"):
+            return self.path
+        return ".".join(part for part in (self.path, field) if part)
 
 
 def from_items(items: Iterable[Any]) -> Iterator[Draft]:

@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from common.errors import InvalidRequest
 from common.signing import check_secret
-from common.types import CustomId, FinishReason, ItemState, JobState, Message, Metadata, SamplingParams
+from common.types import CustomId, FinishReason, ItemState, JobState, Message, Metadata, ModelCard, SamplingParams
 
 LONGEST_DEADLINE = 366 * 86400  # seconds
 
@@ -40,7 +40,7 @@ def _deadline(value: Any) -> datetime | float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if 0 < value <= LONGEST_DEADLINE:
             return float(value)
-        raise refuse("seconds from now must be above 0 and at most a year")
+        raise refuse("must be above 0 seconds from now and at most a year")
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -116,7 +116,7 @@ class Item(Schema):
     @classmethod
     def _not_yet(cls, value: Any) -> Any:
         if value is True:
-            raise refuse("streaming single items is not supported yet; leave it out")
+            raise refuse("is not supported yet; leave it out")
         return value
 
 
@@ -144,6 +144,30 @@ class UploadOptions(JobOptions):
     """What goes with an uploaded file, as the form part `job`."""
 
     prompt_column: str = Field("prompt", min_length=1, description="The prompts' column in a CSV or Parquet file.")
+
+
+class Query(BaseModel):
+    """Queries are text, so their numbers are read out of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class JobPage(Query):
+    after: str | None = Field(None, description="A job's id: go on behind it.")
+    limit: int = Field(20, ge=1, le=100)
+
+
+class ItemPage(Query):
+    after: int = Field(-1, ge=-1, description="An item's index: go on behind it.")
+    limit: int = Field(100, ge=1, le=1000)
+
+
+class Wait(Query):
+    wait: float = Field(0, ge=0, le=60, description="Seconds to wait for the job's end before answering.")
+
+
+class EventCursor(Query):
+    after: int = Field(0, ge=0, description="Finished items seen already; the header Last-Event-ID goes before it.")
 
 
 # Answers
@@ -221,6 +245,8 @@ class JobList(BaseModel):
 
 
 class OutputView(BaseModel):
+    model_config = ConfigDict(extra="allow")  # log-probabilities, where they were asked for
+
     text: str
     finish_reason: FinishReason
     token_count: int
@@ -283,6 +309,43 @@ class CheckView(BaseModel):
     max_completion_tokens: int = Field(description="If every continuation ran to its max_tokens.")
     seconds: TimeRange | None = Field(description="How long it may take, by recent jobs; null if unknown.")
     errors: list[ErrorEntry]
+
+
+class ModelView(BaseModel):
+    """OpenAI's shape, and what the worker published under `card`."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["promptmill"] = "promptmill"
+    workers: int = Field(description="Live workers that serve it; 0: jobs wait.")
+    card: ModelCard
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelView]
+
+
+class WorkerView(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    model: str
+    digest: str
+    engine: str
+    device: str
+    slots: int
+    room: int = Field(description="Free slots.")
+    held: int = Field(description="Items it works on.")
+
+
+class WorkerList(BaseModel):
+    data: list[WorkerView]
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
 
 
 class Problem(BaseModel):

@@ -6,11 +6,28 @@ whole; whatever goes wrong, what was staged is discarded and nothing is enqueued
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any
 
+from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from common.store import JobStore, Stage, new_job_id
 from web.drafts import Draft
-from web.schemas import CheckView, JobOptions, JobView
+from web.estimate import estimate
+from web.intake import Intake
+from web.schemas import CheckView, ErrorEntry, JobOptions, JobView
 from web.services import Services
+from web.views import job_view
+
+DAY = 86_400_000  # ms
+KEY = re.compile(r"[!-~]{1,255}")
+
+log = logging.getLogger(__name__)
 
 
 def submit_job(
@@ -26,11 +43,143 @@ def submit_job(
     Raises:
         InvalidRequest: with every problem found, up to 100, in `errors`.
         NotFound: no such model.
+        Conflict: the idempotency key made a job of other content, or one that is gone.
         Unavailable: Redis is away.
     """
-    raise NotImplementedError
+    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
+    intake = Intake(services.cards.choose(options.model), options, services.settings)
+    deadline = _deadline(services.store, options.deadline)
+    fingerprint = _Fingerprint(options)
+    with _staged(services.store) as stage:
+        for record in intake.accept(drafts):
+            stage.add(record)
+            if idempotency_key:
+                fingerprint.add(record)
+        intake.raise_faults()
+        stage.close()
+        attached = services.store.attach(
+            stage,
+            {"tenant": tenant, **_fields(services, intake, options)},
+            job_id=new_job_id(),
+            idempotency=(idempotency_key, fingerprint.value()) if idempotency_key else ("", ""),
+            deadline=deadline,
+        )
+    match attached.outcome:
+        case "conflict":
+            message = "this Idempotency-Key was used for a job with other content; take a new key for a new job"
+            raise KeyReused(message, field="Idempotency-Key")
+        case "lost":
+            raise Unavailable("what was uploaded is not on the server any more; send it again")
+        case "same":
+            return _replay(services, attached.job_id, tenant)
+    _ring(services, intake.model.card.id, attached.rings, attached.job_id)
+    log.info("submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items})
+    return job_view(services, attached.job_id, tenant)
 
 
-def check_job(services: Services, options: JobOptions, drafts: Iterable[Draft]) -> CheckView:
-    """Everything `submit_job` would say of the same content, and what it would cost; nothing is written."""
-    raise NotImplementedError
+class KeyReused(Conflict):
+    """An idempotency key came again with other content."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+def check_job(
+    services: Services, options: JobOptions, drafts: Iterable[Draft], *, tenant: str | None = None
+) -> CheckView:
+    """Everything `submit_job` would say of the same content, and what it would cost; nothing is written.
+
+    `tenant` is whose recent jobs tell how long it may take.
+    """
+    intake = Intake(services.cards.choose(options.model), options, services.settings)
+    _deadline(services.store, options.deadline)
+    for _ in intake.accept(drafts):
+        pass
+    totals, counted = intake.totals, intake.model.tokenizer is not None
+    return CheckView(
+        valid=not intake.faults,
+        model=intake.model.card.id,
+        items=totals.items,
+        prompt_tokens=totals.prompt_tokens if counted else None,
+        max_prompt_tokens=totals.max_prompt_tokens if counted else None,
+        max_completion_tokens=totals.max_completion_tokens,
+        seconds=estimate(services.store, tenant, intake.model.card, totals.max_completion_tokens) if tenant else None,
+        errors=[ErrorEntry.model_validate(fault) for fault in intake.faults],
+    )
+
+
+class _Fingerprint:
+    """Of a job's content, so that a key sent again with other content is noticed."""
+
+    def __init__(self, options: JobOptions):
+        self._hash = hashlib.sha256()
+        self.add(options.model_dump(mode="json"))
+
+    def add(self, part: dict[str, Any]) -> None:
+        self._hash.update(json.dumps(part, sort_keys=True).encode())
+
+    def value(self) -> str:
+        return self._hash.hexdigest()
+
+
+@contextmanager
+def _staged(store: JobStore) -> Iterator[Stage]:
+    """A stage that is gone again if anything inside goes wrong. If Redis is away by then, its TTL removes it."""
+    stage = store.stage()
+    try:
+        yield stage
+    except BaseException:
+        with suppress(Unavailable):
+            stage.discard()
+        raise
+
+
+def _fields(services: Services, intake: Intake, options: JobOptions) -> dict[str, Any]:
+    """The job hash's fields that come from the request."""
+    card, totals = intake.model.card, intake.totals
+    spec = {
+        "model": card.id,
+        "params": options.params.model_dump(mode="json", exclude_unset=True),
+        "webhook": options.webhook.model_dump(mode="json") if options.webhook else None,
+        "metadata": options.metadata,
+    }
+    return {
+        "model": card.id,
+        "digest": card.digest,
+        "total": totals.items,
+        "cost": totals.cost,
+        "n_max": totals.n_max,
+        "priority": options.priority,
+        "hooks": ",".join(options.webhook.events) if options.webhook else "",
+        "retention": int(services.settings.retention_days * DAY),
+        "spec": json.dumps(spec, ensure_ascii=False),
+    }
+
+
+def _deadline(store: JobStore, wanted: datetime | float | None) -> int:
+    """In ms of the server's clock; 0 for none."""
+    if wanted is None:
+        return 0
+    now = store.now()
+    moment = int(wanted.timestamp() * 1000) if isinstance(wanted, datetime) else now + int(wanted * 1000)
+    if moment <= now:
+        raise InvalidRequest("deadline has passed already", code="out_of_range", field="deadline")
+    return moment
+
+
+def _replay(services: Services, job_id: str, tenant: str) -> JobView:
+    try:
+        view = job_view(services, job_id, tenant)
+    except NotFound:
+        raise Conflict(f"this Idempotency-Key made {job_id}, which was deleted since", code="job_deleted") from None
+    view._replayed = True
+    return view
+
+
+def _ring(services: Services, model: str, rings: int, job_id: str) -> None:
+    """A ring that fails is repaired by the next tick; the job is durable already and stays accepted."""
+    try:
+        services.bell.ring(model, rings)
+    except Unavailable as error:
+        log.warning("submitted, but no worker could be rung: %s", error, extra={"job": job_id})

@@ -18,12 +18,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import certifi
 
-ANSWER_LIMIT = 4096  # bytes of the answer that are read; what it says is of no interest, that it says so is
+ANSWER_LIMIT = 4096  # bytes of the answer's body that are read, for courtesy: closing at once would reset the receiver
 PORTS = {"http": 80, "https": 443}
+URL_SIGNS = "!#$%&'()*+,/:;=?@[]~"  # stand for themselves in a URL; the rest, spaces and umlauts, is quoted
 
 # Addresses that carry another one inside (NAT64, 6to4, Teredo, IPv4-compatible) or that the tables of some Python
 # versions lack. IPv4-mapped ones are unwrapped instead: resolvers hand those out for ordinary hosts.
@@ -138,15 +139,13 @@ class Call(threading.Thread):
         self.join(self._timeout)
         if self.is_alive():
             self._give_up()
-            raise self._too_late()
-        if self._error is not None:
-            raise self._error
-        assert self._status is not None  # run() sets one of the two
-        return self._status
+        if self._status is not None:
+            return self._status
+        raise self._error or self._too_late()
 
     def run(self) -> None:
         try:
-            self._status = self._post()
+            self._post()
         except (Refused, Unreachable) as error:
             self._error = error
         except TimeoutError:  # the socket noticed before `answer` did
@@ -156,7 +155,7 @@ class Call(threading.Thread):
         except Exception as error:  # a thread's exception would be lost, and the caller left without an answer
             self._error = error
 
-    def _post(self) -> int:
+    def _post(self) -> None:
         parts, host, port = split(self._url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(host, port)
@@ -164,11 +163,11 @@ class Call(threading.Thread):
         try:
             if parts.scheme == "https":
                 connection.sock = self._encrypt(connection.sock, host)
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=URL_SIGNS)
             connection.request("POST", target, self._body, dict(self._headers))
             response = connection.getresponse()
+            self._status = response.status  # that is the answer, whatever becomes of its body
             response.read(ANSWER_LIMIT)
-            return response.status
         finally:
             connection.close()
             if self._socket is not None:

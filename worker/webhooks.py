@@ -83,6 +83,9 @@ class Courier:
             return Outcome(took(), error=f"refused: {refusal}", hopeless=True)
         except Unreachable as problem:
             return Outcome(took(), error=str(problem))
+        except Exception as bug:  # counted as a try, or the event would come back for ever
+            log.exception("webhook could not be sent", extra={"job": event.job_id, "event": event.id})
+            return Outcome(took(), error=f"internal error: {type(bug).__name__}")
         error = "a redirect, which is not followed: name the final URL" if 300 <= status < 400 else None
         return Outcome(took(), status_code=status, error=error)
 

@@ -56,7 +56,8 @@ class Call:
 class Receiver:
     """An HTTP server that answers `statuses` in turn, the last one for ever, and remembers every call.
 
-    While `hold` is clear it keeps callers waiting; `drip` makes it send its header a byte at a time.
+    While `hold` is clear it keeps callers waiting, while `stay` is clear it does not hang up after its header; `drip`
+    makes it send that a byte at a time.
     """
 
     def __init__(self, *statuses: int):
@@ -65,6 +66,8 @@ class Receiver:
         self.headers: dict[str, str] = {}
         self.hold = threading.Event()
         self.hold.set()
+        self.stay = threading.Event()
+        self.stay.set()
         self.drip = False
         receiver = self
 
@@ -80,10 +83,10 @@ class Receiver:
                     return
                 receiver.hold.wait(30)
                 self.send_response(status)
-                for name, value in receiver.headers.items():
+                for name, value in {"content-length": "0", **receiver.headers}.items():
                     self.send_header(name, value)
-                self.send_header("content-length", "0")
                 self.end_headers()
+                receiver.stay.wait(10)
 
             def _drip(self) -> None:
                 try:
@@ -109,6 +112,7 @@ class Receiver:
 
     def close(self) -> None:
         self.hold.set()
+        self.stay.set()
         self._server.shutdown()
         self._server.server_close()
 

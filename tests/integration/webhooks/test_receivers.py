@@ -211,6 +211,21 @@ def test_an_endless_answer_is_not_read_to_its_end(receive):
         send(receiver.url, Allowed.parse("127.0.0.1"))
 
 
+def test_a_path_with_spaces_and_umlauts_is_called_quoted(receive):
+    receiver = receive()
+    assert send(f"http://{receiver.host}/hör zu/%41?wer=du & ich#x", Allowed.parse("127.0.0.1")) == 200
+    assert receiver.calls[0].path == "/h%C3%B6r%20zu/%41?wer=du%20&%20ich"
+
+
+def test_an_answer_counts_though_its_body_never_comes(receive):
+    receiver = receive()
+    receiver.headers = {"content-length": "100"}
+    receiver.stay.clear()
+    begun = time.monotonic()
+    assert send(receiver.url, Allowed.parse("127.0.0.1"), timeout=0.5) == 200
+    assert time.monotonic() - begun < 1.5
+
+
 class TlsReceiver:
     """An https server whose certificate is for `hooks.example`."""
 

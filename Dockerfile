@@ -1,0 +1,31 @@
+# Two images: `web` (web tier and webhook worker, without torch) and `worker` (generation, with torch and CUDA).
+#   docker build --target web .        docker build --target worker .
+
+FROM python:3.13-slim AS base
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
+# The cache folder exists before it becomes a volume, so that the volume is ours to write to.
+RUN useradd --create-home promptmill && install -d -o promptmill /home/promptmill/.cache
+WORKDIR /build
+# Dependencies first, on empty packages: a change of our code then rebuilds seconds, not gigabytes.
+COPY pyproject.toml constraints.txt LICENSE ./
+RUN mkdir -p common web worker/engine cli
+
+FROM base AS web
+RUN pip install -c constraints.txt .
+COPY . .
+RUN pip install --no-deps --force-reinstall .
+WORKDIR /home/promptmill
+USER promptmill
+ENV PROMPTMILL_HOST=0.0.0.0
+EXPOSE 8000
+CMD ["promptmill", "serve"]
+
+FROM base AS worker
+RUN pip install -c constraints.txt ".[worker]"
+COPY . .
+RUN pip install --no-deps --force-reinstall .
+WORKDIR /home/promptmill
+USER promptmill
+# What the NVIDIA runtime lets in: CUDA, and nvidia-smi, by which a worker finds a GPU to claim.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
+CMD ["promptmill", "worker", "--processes=1"]

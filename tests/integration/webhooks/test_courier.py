@@ -1,0 +1,64 @@
+"""The courier on a real outbox, where a whole worker would be in the way of what is to be seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.deliveries import Event
+from common.settings import Settings
+from common.store import JobStore
+from worker import webhooks
+from worker.webhooks import Courier
+
+
+@pytest.fixture
+def courier(redis_url: str) -> Courier:
+    return Courier(Settings(redis_url=redis_url, webhook_allow="127.0.0.1", webhook_attempts=5, webhook_backoff=0.001))
+
+
+def deliver_until_ended(courier: Courier, store: JobStore, job_id: str) -> dict:
+    for _ in range(1000):
+        courier.deliver_due()
+        (hook,) = store.hooks(job_id)
+        if hook["status"] != "pending":
+            return hook
+    raise AssertionError("the event never ends")
+
+
+def test_a_secret_that_is_none_ends_the_event_with_a_clear_message(courier, store, receive, make_job, run_jobs):
+    receiver = receive()
+    job_id = make_job(receiver.url, secret="hunter2", events="job.finished")
+    run_jobs()
+    hook = deliver_until_ended(courier, store, job_id)
+    assert (hook["status"], len(hook["tries"]), receiver.calls) == ("failed", 1, [])
+    assert "whsec_" in hook["tries"][0]["error"]
+
+
+def test_a_bug_while_sending_counts_as_a_try(courier, store, make_job, run_jobs, monkeypatch):
+    def broken(*_args: object, **_options: object) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(webhooks, "post", broken)
+    job_id = make_job("http://127.0.0.1:9/", events="job.finished")
+    run_jobs()
+    hook = deliver_until_ended(courier, store, job_id)
+    assert hook["status"] == "failed"
+    assert [entry["error"] for entry in hook["tries"]] == ["internal error: RuntimeError"] * 5
+
+
+def test_the_event_of_a_job_deleted_under_the_courier_is_not_sent(
+    courier, store, receive, make_job, run_jobs, monkeypatch
+):
+    receiver = receive()
+    job_id = make_job(receiver.url, events="job.finished")
+    run_jobs()
+    due = courier._deliveries.due
+
+    def due_but_deleted_meanwhile() -> list[Event]:
+        if events := due():
+            store.delete(job_id)
+        return events
+
+    monkeypatch.setattr(courier._deliveries, "due", due_but_deleted_meanwhile)
+    courier.deliver_due()
+    assert receiver.calls == []

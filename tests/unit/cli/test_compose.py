@@ -1,0 +1,52 @@
+"""docker-compose.yml cannot be run everywhere; what it promises can be read anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.settings import Settings, variable
+
+ROOT = Path(__file__).parents[3]
+SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+
+def test_redis_keeps_what_was_accepted_and_never_evicts():
+    command = " ".join(SERVICES["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--appendfsync always" in command
+    assert "--maxmemory-policy noeviction" in command
+    assert SERVICES["redis"]["volumes"] == ["redis-data:/data"]
+
+
+def test_only_workers_reserve_gpus_and_each_replica_runs_one_process():
+    reserving = [name for name, service in SERVICES.items() if "deploy" in service]
+    assert reserving == ["worker"]
+    (device,) = SERVICES["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert 'CMD ["promptmill", "worker", "--processes=1"]' in (ROOT / "Dockerfile").read_text()
+
+
+def test_workers_share_a_model_cache_and_can_be_given_a_hub_token():
+    assert SERVICES["worker"]["volumes"] == ["model-cache:/home/promptmill/.cache"]
+    assert "HF_TOKEN" in SERVICES["worker"]["environment"]
+
+
+def test_a_worker_is_given_more_time_to_stop_than_its_grace_period():
+    grace = Settings.model_fields["grace"].default
+    assert int(SERVICES["worker"]["stop_grace_period"].removesuffix("s")) > grace
+
+
+def test_web_and_webhooks_run_the_image_without_torch():
+    assert SERVICES["web"]["image"] == SERVICES["webhooks"]["image"]
+    assert SERVICES["web"]["build"]["target"] == "web"
+    web_stage = (ROOT / "Dockerfile").read_text().split("AS web")[1].split("FROM")[0]
+    assert "[worker]" not in web_stage
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_variable_is_a_setting(name: str):
+    known = {variable(field) for field in Settings.model_fields} | {"HF_TOKEN"}
+    assert set(SERVICES[name].get("environment", {})) <= known

@@ -1,0 +1,87 @@
+"""The data folder: one user at a time, private, and it ends only what is its own."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli.folder import DataFolder, Server, find_server, find_settings
+from common.errors import ConfigError
+
+SERVER = Server("http://127.0.0.1:8000", "pm_key", "redis://:secret@127.0.0.1:7000/0")
+
+
+@pytest.fixture
+def folder(data_folder: Path):
+    folder = DataFolder(data_folder)
+    folder.take()
+    yield folder
+    folder.let_go()
+
+
+@pytest.fixture
+def sleeper():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_folder_in_use_is_refused_with_the_running_url(folder: DataFolder):
+    folder.remember_server(SERVER)
+    with pytest.raises(ConfigError, match=SERVER.url):
+        DataFolder(folder.path).take()
+
+
+def test_a_folder_is_free_again_once_let_go(folder: DataFolder):
+    folder.let_go()
+    other = DataFolder(folder.path)
+    other.take()
+    other.let_go()
+
+
+def test_the_key_is_readable_by_its_owner_only(folder: DataFolder):
+    folder.remember_server(SERVER)
+    assert stat.S_IMODE((folder.path / "server.json").stat().st_mode) == 0o600
+
+
+def test_leftovers_are_ended(folder: DataFolder, sleeper: subprocess.Popen):
+    folder.remember_children([sleeper.pid])
+    assert folder.end_leftovers() == 1
+    assert sleeper.poll() is not None
+
+
+def test_a_process_that_got_a_leftovers_id_is_left_alone(folder: DataFolder, sleeper: subprocess.Popen):
+    another_start = psutil.Process(sleeper.pid).create_time() - 100
+    (folder.path / "children.json").write_text(json.dumps([[sleeper.pid, another_start]]))
+    assert folder.end_leftovers() == 0
+    assert sleeper.poll() is None
+
+
+def test_commands_find_the_server_in_the_folder_and_the_environment_goes_first(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+):
+    folder.remember_server(SERVER)
+    assert find_server(folder) == (SERVER.url, SERVER.api_key)
+    assert find_settings(folder).redis_url == SERVER.redis_url
+    monkeypatch.setenv("PROMPTMILL_URL", "https://elsewhere.example/")
+    monkeypatch.setenv("PROMPTMILL_API_KEY", "pm_other")
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere.example/1")
+    assert find_server(folder) == ("https://elsewhere.example", "pm_other")
+    assert find_settings(folder).redis_url == "redis://elsewhere.example/1"
+
+
+def test_without_any_server_the_error_says_how_to_name_one(folder: DataFolder):
+    with pytest.raises(ConfigError, match="PROMPTMILL_URL"):
+        find_server(folder)
+
+
+def test_a_damaged_server_file_counts_as_none(folder: DataFolder):
+    (folder.path / "server.json").write_text("{")
+    assert folder.server() is None

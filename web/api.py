@@ -1,0 +1,203 @@
+"""The native API: jobs, models and workers. A view reads its request, calls one function, and gives the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, request
+from pydantic import BaseModel
+
+from common.errors import InvalidRequest
+from common.store import redis_errors
+from common.types import JobState
+from web.auth import needs_tenant
+from web.bodies import read_query, read_submission
+from web.events import stream_events
+from web.openapi import described
+from web.results import MEDIA_TYPES, stream_results
+from web.schemas import (
+    CheckView,
+    EventCursor,
+    Health,
+    ItemList,
+    ItemPage,
+    JobList,
+    JobPage,
+    JobRequest,
+    JobView,
+    ModelList,
+    ModelView,
+    UploadOptions,
+    Wait,
+    WorkerList,
+    WorkerView,
+)
+from web.services import Services, services
+from web.submit import check_job, submit_job
+from web.views import cancel_job, item_list, job_list, job_view, model_list, model_view
+
+POLL_AGAIN = 2  # seconds, told to clients that poll
+PACE = 0.05  # seconds between two looks at a job that is waited for
+
+api = Blueprint("api", __name__)
+
+
+@api.post("/v1/jobs")
+@described("Submit a job", JobView, status=202, body=JobRequest, upload=UploadOptions, headers=("Idempotency-Key",))
+@needs_tenant
+def create_job(tenant: str) -> Response:
+    options, drafts = read_submission()
+    key = request.headers.get("Idempotency-Key")
+    view = submit_job(services(), tenant, options, drafts, idempotency_key=key)
+    response = _job_answer(view, 202)
+    response.headers["Location"] = view.links["self"]
+    if view.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@api.post("/v1/jobs/check")
+@described("Validate and count without submitting", CheckView, body=JobRequest, upload=UploadOptions)
+@needs_tenant
+def check(tenant: str) -> Response:
+    options, drafts = read_submission()
+    return _answer(check_job(services(), options, drafts, tenant=tenant))
+
+
+@api.get("/v1/jobs")
+@described("Your jobs, newest first", JobList, query=JobPage)
+@needs_tenant
+def jobs(tenant: str) -> Response:
+    page = read_query(JobPage)
+    return _answer(job_list(services(), tenant, page.after, page.limit))
+
+
+@api.get("/v1/jobs/<job_id>")
+@described("A job; with `wait`, as soon as it is over or the time is up", JobView, query=Wait)
+@needs_tenant
+def job(tenant: str, job_id: str) -> Response:
+    seconds = read_query(Wait).wait
+    if seconds:
+        _wait_for_end(services(), job_id, tenant, seconds)
+    return _job_answer(job_view(services(), job_id, tenant))
+
+
+@api.get("/v1/jobs/<job_id>/items")
+@described("Items in order, with what was asked and what came of it", ItemList, query=ItemPage)
+@needs_tenant
+def items(tenant: str, job_id: str) -> Response:
+    page = read_query(ItemPage)
+    return _answer(item_list(services(), job_id, tenant, page.after, page.limit))
+
+
+@api.get("/v1/jobs/<job_id>/results.<any(jsonl, csv, parquet):form>")
+@described("Finished items as a file, also while the job runs", media_types=tuple(MEDIA_TYPES.values()))
+@needs_tenant
+def results(tenant: str, job_id: str, form: str) -> Response:
+    response = _stream(stream_results(services(), job_id, tenant, form), MEDIA_TYPES[form])
+    response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.{form}"'
+    return response
+
+
+@api.get("/v1/jobs/<job_id>/events")
+@described(
+    "A job as server-sent events: `job`, `item.finished`, `job.finished`",
+    media_types=("text/event-stream",),
+    query=EventCursor,
+    headers=("Last-Event-ID",),
+)
+@needs_tenant
+def events(tenant: str, job_id: str) -> Response:
+    response = _stream(stream_events(services(), job_id, tenant, _event_cursor()), "text/event-stream")
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
+    return response
+
+
+@api.post("/v1/jobs/<job_id>/cancel")
+@described("Stop a job; finished items stay, what runs keeps the text so far", JobView, status=202)
+@needs_tenant
+def cancel(tenant: str, job_id: str) -> Response:
+    return _job_answer(cancel_job(services(), job_id, tenant), 202)
+
+
+@api.delete("/v1/jobs/<job_id>")
+@described("Remove a job and its results, now", status=204)
+@needs_tenant
+def delete(tenant: str, job_id: str) -> Response:
+    services().store.job(job_id, tenant)
+    services().store.delete(job_id)
+    return Response(status=204)
+
+
+@api.get("/v1/models")
+@described("Models that were ever served here", ModelList)
+@needs_tenant
+def models(_tenant: str) -> Response:
+    return _answer(model_list(services()))
+
+
+@api.get("/v1/models/<path:name>")
+@described("A model", ModelView)
+@needs_tenant
+def model(_tenant: str, name: str) -> Response:
+    return _answer(model_view(services(), name))
+
+
+@api.get("/v1/workers")
+@described("Live workers", WorkerList)
+@needs_tenant
+def workers(_tenant: str) -> Response:
+    return _answer(WorkerList(data=[WorkerView.model_validate(worker) for worker in services().fleet.workers()]))
+
+
+@api.get("/healthz")
+@described("This process is up", Health, public=True)
+def healthz() -> Response:
+    return _answer(Health())
+
+
+@api.get("/readyz")
+@described("This process can serve: Redis answers", Health, public=True)
+def readyz() -> Response:
+    with redis_errors():
+        services().redis.ping()
+    return _answer(Health())
+
+
+def _wait_for_end(services: Services, job_id: str, tenant: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    services.store.job(job_id, tenant)
+    with services.changes.watch(job_id) as watch:
+        while not JobState(services.store.job(job_id, tenant)["status"]).terminal:
+            remaining = end - time.monotonic()
+            if remaining <= 0 or watch.closing:
+                return
+            watch.wait(remaining)
+            time.sleep(PACE)
+
+
+def _event_cursor() -> int:
+    given = request.headers.get("Last-Event-ID")
+    if given is None:
+        return read_query(EventCursor).after
+    if not given.isdecimal() or len(given) > 9:
+        raise InvalidRequest("Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID")
+    return int(given)
+
+
+def _answer(body: BaseModel, status: int = 200) -> Response:
+    return Response(body.model_dump_json(), status, content_type="application/json")
+
+
+def _job_answer(view: JobView, status: int = 200) -> Response:
+    response = _answer(view, status)
+    if not view.status.terminal:
+        response.headers["Retry-After"] = str(POLL_AGAIN)
+    return response
+
+
+def _stream(pieces: Iterator[bytes], content_type: str) -> Response:
+    response = Response(pieces, content_type=content_type)
+    response.headers["Cache-Control"] = "no-store"
+    return response

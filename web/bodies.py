@@ -1,0 +1,84 @@
+"""What a request carries, read and checked: JSON bodies, uploads, and the query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from flask import request
+from pydantic import BaseModel, ValidationError
+
+from common.errors import InvalidRequest
+from web.drafts import Draft, from_items, from_prompts
+from web.explain import explain
+from web.schemas import JobOptions, JobRequest, UploadOptions
+from web.strict_json import BadJson, parse
+from web.uploads import read_upload
+
+M = TypeVar("M", bound=BaseModel)
+
+MOST_JSON = 16 * 2**20  # bytes of a JSON body, which is held whole, unlike an upload
+
+
+def read_submission() -> tuple[JobOptions, Iterator[Draft]]:
+    """A job without its items, and its items as drafts: from JSON, or from a multipart upload."""
+    if request.mimetype == "multipart/form-data":
+        return _read_multipart()
+    if request.mimetype == "application/json" or request.mimetype.endswith("+json"):
+        return _read_job_json()
+    message = "send application/json, or multipart/form-data with the parts `file` and `job`"
+    raise InvalidRequest(message, status=415, code="unsupported_media_type", field="Content-Type")
+
+
+def read_query(model: type[M]) -> M:
+    """The query as the model; names it does not know are refused too."""
+    return validated(model, request.args.to_dict())
+
+
+def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) -> M:
+    """`value` as the model; `InvalidRequest` lists all that is wrong with it. `known` has the names to suggest."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        errors = explain(error, known or model)
+        raise InvalidRequest(str(errors[0]["message"]), errors=errors) from None
+
+
+def _read_job_json() -> tuple[JobOptions, Iterator[Draft]]:
+    request.max_content_length = min(MOST_JSON, request.max_content_length or MOST_JSON)
+    body = _parsed(request.get_data(cache=False), "the body")
+    items, prompts = body.pop("items", None), body.pop("prompts", None)
+    options = validated(JobOptions, body, known=JobRequest)
+    if (items is None) == (prompts is None):
+        raise InvalidRequest("give either items or prompts, one of them", code="empty_job", field="items")
+    name, entries = ("items", items) if prompts is None else ("prompts", prompts)
+    if not isinstance(entries, list):
+        raise InvalidRequest(f"{name} must be a list", code="wrong_type", field=name)
+    return options, from_items(entries) if prompts is None else from_prompts(entries)
+
+
+def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
+    request.max_form_memory_size = MOST_JSON
+    files, fields = request.files, request.form  # read to the end here; large files go to disk
+    for name in (*files, *fields):
+        if name not in ("file", "job"):
+            message = f"the part {name[:64]!r} is not known; send file and job"
+            raise InvalidRequest(message, code="unknown_field", field=name[:64])
+    if "file" not in files or len(files.getlist("file")) != 1:
+        raise InvalidRequest("send one file as the part `file`, with its name", code="missing_field", field="file")
+    raw = files["job"].read() if "job" in files else fields.get("job", "{}").encode()
+    if "�".encode() in raw:  # what the form parser makes of bytes that are no UTF-8
+        raise InvalidRequest("the part job is not valid UTF-8", status=400, code="malformed_json", field="job")
+    options = validated(UploadOptions, _parsed(raw, "the part job"))
+    upload = files["file"]
+    return options, read_upload(upload.stream, upload.filename or "", options.prompt_column)
+
+
+def _parsed(raw: bytes, what: str) -> dict[str, Any]:
+    try:
+        body = parse(raw)
+    except BadJson as error:
+        raise InvalidRequest(f"{what} is no good JSON: {error}", status=400, code="malformed_json") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"{what} must be a JSON object", code="wrong_type")
+    return body

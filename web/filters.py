@@ -1,0 +1,107 @@
+"""How values read on the pages: times, durations, long texts, settings. Jinja filters; pure."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from web import charts, forms
+from web.schemas import JobView
+
+CLIP = 2000  # characters of one text in a table of items; the item's own page shows all of it
+ENDINGS = {
+    "stop": "ended by itself",
+    "length": "reached max_tokens",
+    "cancelled": "cut off: cancelled",
+    "expired": "cut off: past its deadline",
+    "error": "cut off by an error",
+}
+
+
+def moment(value: datetime | float | str | None) -> datetime | None:
+    """A time, from itself or from unix seconds, which may come as text; in UTC."""
+    if value is None or value == "":
+        return None
+    return value.astimezone(UTC) if isinstance(value, datetime) else datetime.fromtimestamp(float(value), UTC)
+
+
+def short_time(value: datetime) -> str:
+    """The hour today, the day before that; the reader's clock is not known here, so it says UTC."""
+    now = datetime.now(UTC)
+    if value.date() == now.date():
+        return value.strftime("%H:%M:%S UTC")
+    return value.strftime("%d %b %H:%M UTC") if value.year == now.year else value.strftime("%d %b %Y")
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: 0.42 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    if value < 9.95:
+        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def clip(text: str) -> str | Markup:
+    """The beginning of a long text, and how much is left out."""
+    if len(text) <= CLIP:
+        return text
+    return escape(text[:CLIP]) + Markup('<span class="cut"> … {:,} more characters</span>').format(len(text) - CLIP)
+
+
+def said(row: dict[str, Any]) -> list[dict[str, str]]:
+    """What an item asks, as parts with a role each; a plain prompt has none."""
+    if row.get("messages"):
+        return [{"role": message["role"], "text": message["content"]} for message in row["messages"]]
+    return [{"role": "", "text": row.get("prompt") or ""}]
+
+
+def ended(finish_reason: str) -> str:
+    return ENDINGS.get(finish_reason, finish_reason)
+
+
+def setting_value(value: Any) -> str:
+    """A setting as it would be typed."""
+    if isinstance(value, str):
+        return forms.escape(value)
+    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        return ", ".join(f"“{forms.escape(part)}”" for part in value) or "none"
+    return json.dumps(value)
+
+
+def job_title(job: JobView) -> str:
+    """What its owner called it, else its id."""
+    return str(job.metadata.get("name") or job.id)
+
+
+def attempt(tried: dict[str, Any]) -> str:
+    """One try to deliver a webhook (`deliveries.Try`): when, what came of it, and when the next is due."""
+    parts = [short_time(datetime.fromtimestamp(tried["at"] / 1000, UTC))]
+    if tried.get("status_code"):
+        parts.append(f"HTTP {tried['status_code']} in {tried['duration_ms']} ms")
+    if tried.get("error"):
+        parts.append(str(tried["error"]))
+    if tried.get("next_at"):
+        parts.append(f"next at {short_time(datetime.fromtimestamp(tried['next_at'] / 1000, UTC))}")
+    return " · ".join(parts)
+
+
+FILTERS = {
+    "moment": moment,
+    "short_time": short_time,
+    "seconds": seconds,
+    "clip": clip,
+    "said": said,
+    "ended": ended,
+    "setting_value": setting_value,
+    "job_title": job_title,
+    "attempt": attempt,
+    "stretches": charts.stretches,
+    "progress_label": charts.progress_label,
+}

@@ -1,0 +1,234 @@
+"""The submit form: fields made from `SamplingParams` itself, and what a browser sent, made into a job's parts.
+
+Knows nothing of Redis or of pages. Input names are the paths that errors of the API name (`params.top_p`), so that
+every error finds its field. What was typed is only turned into numbers here; `submit_job` says whether they are good.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from pydantic.fields import FieldInfo
+
+from common.types import SamplingParams
+
+COMMON = ("max_tokens", "temperature", "top_p", "n", "seed")  # shown at once; the others are one click away
+ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+
+Kind = Literal["int", "float", "bool", "lines", "json"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One decoding setting as the form shows it. `bounds` is for people, like `0 to 1`."""
+
+    name: str
+    kind: Kind
+    help: str
+    default: str
+    bounds: str
+
+    @property
+    def input(self) -> str:
+        return f"params.{self.name}"
+
+    @property
+    def common(self) -> bool:
+        return self.name in COMMON
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """A prompt out of the text box, and the line it begins on (from 1)."""
+
+    text: str
+    line: int
+
+
+@dataclass
+class Errors:
+    """Messages by input name; those that belong to no field are under the empty name."""
+
+    by_field: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, name: str, message: str) -> None:
+        self.by_field.setdefault(name, []).append(message)
+
+    def __bool__(self) -> bool:
+        return bool(self.by_field)
+
+
+def settings() -> list[Setting]:
+    """Every field of `SamplingParams`, the common ones first."""
+    found = [_setting(name, info) for name, info in SamplingParams.model_fields.items()]
+    order = {name: place for place, name in enumerate(COMMON)}
+    return sorted(found, key=lambda setting: order.get(setting.name, len(order)))
+
+
+def _setting(name: str, info: FieldInfo) -> Setting:
+    default = info.get_default(call_default_factory=True)
+    shown = f"{default:g}" if isinstance(default, int | float) else ""
+    return Setting(name, _kind(info.annotation), info.description or "", shown, _bounds(info))
+
+
+def _kind(annotation: Any) -> Kind:
+    """How a type is typed in. Types that have no input of their own are typed as JSON."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    plain: dict[Any, Kind] = {bool: "bool", int: "int", float: "float"}
+    if annotation in plain:
+        return plain[annotation]
+    if get_origin(annotation) is tuple and _is_text(get_args(annotation)[0]):
+        return "lines"
+    return "json"
+
+
+def _is_text(annotation: Any) -> bool:
+    return annotation is str or get_args(annotation)[:1] == (str,)  # str, or Annotated[str, …]
+
+
+def _bounds(info: FieldInfo) -> str:
+    low = high = ""
+    for bound in info.metadata:
+        if isinstance(bound, Ge):
+            low = _number(bound.ge)
+        elif isinstance(bound, Gt):
+            low = f"above {_number(bound.gt)},"
+        elif isinstance(bound, Le):
+            high = _number(bound.le)
+        elif isinstance(bound, Lt):
+            high = f"below {_number(bound.lt)}"
+        elif isinstance(bound, MaxLen):
+            return f"at most {bound.max_length}"
+    if low and high:
+        return f"{low} to {high}"
+    return f"from {low}" if low else high
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if abs(value) < 10**9 else "2⁶³ − 1" if value == 2**63 - 1 else f"{value:.0e}"
+
+
+def read_job(form: Mapping[str, str], errors: Errors) -> dict[str, Any]:
+    """The job without its items: model, params and metadata as the API takes them. Empty fields are left out."""
+    job: dict[str, Any] = {}
+    if model := form.get("model", "").strip():
+        job["model"] = model
+    if name := form.get("metadata.name", "").strip():
+        job["metadata"] = {"name": name}
+    params = {}
+    for setting in settings():
+        typed = form.get(setting.input, "")
+        if typed.strip():
+            try:
+                params[setting.name] = _read_value(setting.kind, typed)
+            except ValueError as error:
+                errors.add(setting.input, str(error))
+    if params:
+        job["params"] = params
+    return job
+
+
+def _read_value(kind: Kind, typed: str) -> Any:
+    """What was typed as JSON would have it; `ValueError` says what was expected instead."""
+    if kind == "bool":
+        return True  # an unticked box is not sent
+    if kind == "lines":
+        return [_unescape(line) for line in typed.splitlines() if line]
+    if kind == "int":
+        if not re.fullmatch(r"\s*[+-]?[0-9]{1,30}\s*", typed):
+            raise ValueError(f"“{_cut(typed)}” is not a whole number")
+        return int(typed)
+    if kind == "float":
+        if not re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*", typed):
+            raise ValueError(f"“{_cut(typed)}” is not a number; write it like 0.7")
+        return float(typed)
+    try:
+        return json.loads(typed)
+    except (ValueError, RecursionError):
+        raise ValueError("this is not valid JSON") from None
+
+
+def _unescape(line: str) -> str:
+    r"""`\n`, `\t` and `\\` as in most languages: a line break cannot be typed into a list of lines."""
+    return re.sub(r"\\[nt\\]", lambda match: ESCAPES[match[0]], line)
+
+
+def escape(text: str) -> str:
+    """What `_unescape` undoes."""
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace("\t", r"\t")
+
+
+def _cut(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def read_prompts(text: str, split: str) -> list[Pasted]:
+    """The prompts in the text box: one a line, or (`split="blank"`) paragraphs with empty lines between them."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if split != "blank":
+        return [Pasted(line.strip(), number) for number, line in enumerate(lines, 1) if line.strip()]
+    found: list[Pasted] = []
+    paragraph: list[str] = []
+    for number, line in enumerate([*lines, ""], 1):
+        if line.strip():
+            paragraph.append(line)
+        elif paragraph:
+            found.append(Pasted("\n".join(paragraph).strip(), number - len(paragraph)))
+            paragraph = []
+    return found
+
+
+def place(errors: Errors, entry: Mapping[str, Any], source: str) -> None:
+    """Put one of the API's errors next to the field it is about. `source` is `prompts` or `file`."""
+    path, message, line = str(entry.get("field") or ""), str(entry["message"]), entry.get("line")
+    inputs = {setting.input for setting in settings()}
+    message = message.removeprefix(f"{path} ")  # the field is next to it already
+    if line:
+        errors.add(source, f"Line {line}: {message}")
+    elif path in inputs or path == "model":
+        errors.add(path, message)
+    elif ".".join(path.split(".")[:2]) in inputs:  # one entry of a list, like params.stop.0
+        errors.add(".".join(path.split(".")[:2]), message)
+    elif path in ("items", "prompts", "file", "prompt_column"):
+        errors.add(source, message)
+    elif path.startswith("metadata"):
+        errors.add("metadata.name", message)
+    else:
+        errors.add("", message)
+
+
+MOST_REFILLED = 200  # prompts that are typed in again for "run again"; more is a file's business
+
+
+def refill(
+    model: str, params: Mapping[str, Any], metadata: Mapping[str, Any], rows: list[dict[str, Any]]
+) -> dict[str, str]:
+    """What somebody would have typed for a job like this one; without prompts if they cannot be typed."""
+    typed = {"model": model, "metadata.name": str(metadata.get("name") or "")}
+    for setting in settings():
+        if params.get(setting.name) is not None:
+            typed[setting.input] = _typed(setting.kind, params[setting.name])
+    prompts = [row.get("prompt") for row in rows]
+    if len(prompts) <= MOST_REFILLED and all(prompts):
+        texts = [str(prompt) for prompt in prompts]
+        split, glue = ("blank", "\n\n") if any("\n" in text for text in texts) else ("line", "\n")
+        joined = glue.join(texts)
+        if [prompt.text for prompt in read_prompts(joined, split)] == texts:
+            typed |= {"prompts": joined, "split": split}
+    return typed
+
+
+def _typed(kind: Kind, value: Any) -> str:
+    if kind == "bool":
+        return "on" if value else ""
+    if kind == "lines":
+        return "\n".join(escape(line) for line in value)
+    return json.dumps(value)

@@ -1,0 +1,227 @@
+"""Checks a job's items against its model, a chunk at a time, and adds up what they will cost.
+
+Knows nothing of Redis or HTTP: drafts go in, records for the store come out, and every fault is noted with its place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from pydantic import ValidationError
+
+from common.errors import InvalidRequest, TooLarge
+from common.settings import Settings
+from common.types import SamplingParams
+from web.cards import Model
+from web.drafts import Draft
+from web.explain import Entry, explain
+from web.schemas import Item, JobOptions
+
+CHUNK = 64  # items tokenized together
+MOST_FAULTS = 100
+
+
+class Fault(Exception):
+    """One thing wrong with one item."""
+
+    def __init__(self, code: str, field: str, message: str):
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+@dataclass(slots=True)
+class _Read:
+    """An item that is right in itself, its place in the chunk, and the text that the model will read."""
+
+    place: int
+    draft: Draft
+    item: Item
+    text: str
+
+
+@dataclass
+class Totals:
+    items: int = 0
+    prompt_tokens: int = 0
+    max_prompt_tokens: int = 0
+    max_completion_tokens: int = 0
+    n_max: int = 1
+
+    @property
+    def cost(self) -> int:
+        """Tokens expected of an item, at most: what claiming one charges its tenant."""
+        return -(-(self.prompt_tokens + self.max_completion_tokens) // max(1, self.items))
+
+
+@dataclass
+class Intake:
+    """One job's. `faults` is full after 100: whoever sees that many mends them before asking for more."""
+
+    model: Model
+    options: JobOptions
+    limits: Settings
+    totals: Totals = field(default_factory=Totals)
+    faults: list[Entry] = field(default_factory=list)
+    _seen: dict[str, str] = field(default_factory=dict)  # custom_id -> where
+
+    def accept(self, drafts: Iterable[Draft]) -> Iterator[dict[str, Any]]:
+        """Records for the store, as long as nothing is wrong; after the first fault only more faults are looked for.
+
+        Raises:
+            TooLarge: more items than a job may have.
+        """
+        source = iter(drafts)
+        count = 0
+        while chunk := list(islice(source, CHUNK)):
+            count += len(chunk)
+            if count > self.limits.max_items:
+                raise TooLarge(f"a job takes at most {self.limits.max_items:,} items; split it", field="items")
+            records = self._accept_chunk(chunk)
+            if len(self.faults) >= MOST_FAULTS:
+                del self.faults[MOST_FAULTS:]
+                return
+            if not self.faults:
+                yield from records
+            time.sleep(0)  # others are served between two chunks
+        if count == 0:
+            self.faults.append({"code": "empty_job", "message": "a job needs at least one item", "field": "items"})
+
+    def raise_faults(self) -> None:
+        if self.faults:
+            bad = len(self.faults)
+            count = f"{bad} problems" if bad > 1 else "1 problem"
+            more = " or more" if bad == MOST_FAULTS else ""
+            first = self.faults[0]
+            where = f"line {first['line']}: " if "line" in first else ""
+            code = str(first["code"]) if bad == 1 else None
+            raise InvalidRequest(
+                f"{count}{more}, nothing was enqueued; {where}{first['message']}", errors=self.faults, code=code
+            )
+
+    def _accept_chunk(self, chunk: list[Draft]) -> list[dict[str, Any]]:
+        read: list[_Read] = []
+        faults: list[tuple[int, Entry]] = []  # by place in the chunk, so that they are told in order
+        for place, draft in enumerate(chunk):
+            try:
+                item = self._read(draft)
+                read.append(_Read(place, draft, item, self._text(item)))
+            except (Fault, ValidationError) as error:
+                faults += [(place, entry) for entry in _entries(error, draft)]
+        records = []
+        for one, tokens in zip(read, self._count(read), strict=True):
+            try:
+                records.append(self._record(one.item, tokens))
+            except (Fault, ValidationError) as error:
+                faults += [(one.place, entry) for entry in _entries(error, one.draft)]
+        self.faults += [entry for _, entry in sorted(faults, key=lambda found: found[0])]
+        return records
+
+    def _read(self, draft: Draft) -> Item:
+        """The draft as an item that is right in itself."""
+        if draft.fault:
+            raise Fault("malformed_item", "", draft.fault)
+        item = Item.model_validate(draft.value)
+        if (item.prompt is None) == (item.messages is None):
+            raise Fault("missing_field", "prompt", "give either prompt or messages, one of them")
+        if item.prompt == "" or item.messages == []:
+            name = "prompt" if item.messages is None else "messages"
+            raise Fault("empty_prompt", name, f"{name} must not be empty")
+        if item.custom_id is not None:
+            where = f"line {draft.line}" if draft.line else draft.path
+            before = self._seen.setdefault(item.custom_id, where)
+            if before is not where:
+                message = f"custom_id {item.custom_id[:64]!r} was used already, at {before}"
+                raise Fault("duplicate_custom_id", "custom_id", message)
+        return item
+
+    def _text(self, item: Item) -> str:
+        """What the model will read."""
+        if item.prompt is not None:
+            return item.prompt
+        if self.model.template is None:
+            message = f"{self.model.card.id} has no chat template; send a prompt instead of messages"
+            raise Fault("no_chat_template", "messages", message)
+        try:
+            return self.model.template.render([message.model_dump() for message in item.messages or ()])
+        except InvalidRequest as error:
+            raise Fault("chat_template_refused", "messages", error.message) from None
+
+    def _count(self, read: list[_Read]) -> list[int | None]:
+        """Exact prompt tokens of each. A rendered chat brings its special tokens along; plain text gets them."""
+        tokenizer = self.model.tokenizer
+        if tokenizer is None:
+            return [None] * len(read)
+        counts: list[int | None] = [None] * len(read)
+        for special in (True, False):
+            places = [place for place, one in enumerate(read) if (one.item.prompt is not None) is special]
+            if places:
+                encoded = tokenizer.encode_batch([read[place].text for place in places], special=special)
+                for place, ids in zip(places, encoded, strict=True):
+                    counts[place] = len(ids)
+        return counts
+
+    def _record(self, item: Item, tokens: int | None) -> dict[str, Any]:
+        """What the store keeps: only what was given, and max_tokens where its default does not fit."""
+        own = item.params.model_dump(mode="json", exclude_unset=True) if item.params else {}
+        job = self.options.params
+        params = SamplingParams.model_validate(job.model_dump(exclude_unset=True) | own) if own else job
+        max_tokens = self._fitting_max_tokens(params, tokens)
+        if max_tokens != params.max_tokens:
+            own["max_tokens"] = max_tokens
+        self._check_size(params.n, max_tokens, tokens or 0)
+        self.totals.items += 1
+        self.totals.prompt_tokens += tokens or 0
+        self.totals.max_prompt_tokens = max(self.totals.max_prompt_tokens, tokens or 0)
+        self.totals.max_completion_tokens += params.n * max_tokens
+        self.totals.n_max = max(self.totals.n_max, params.n)
+        messages = [message.model_dump() for message in item.messages] if item.messages else None
+        record = {"custom_id": item.custom_id, "prompt": item.prompt, "messages": messages}
+        return {name: value for name, value in record.items() if value is not None} | _filled(own, item.metadata)
+
+    def _fitting_max_tokens(self, params: SamplingParams, tokens: int | None) -> int:
+        if tokens is None:
+            return params.max_tokens
+        name, context = self.model.card.id, self.model.card.context
+        if tokens == 0:
+            raise Fault("empty_prompt", "prompt", "the prompt has no tokens")
+        room = context - tokens
+        if room < 1:
+            message = f"the prompt has {tokens:,} tokens; {name} takes {context:,}, and one must be left for the answer"
+            raise Fault("context_length_exceeded", "prompt", message)
+        if "max_tokens" not in params.model_fields_set:
+            return min(params.max_tokens, room)
+        if params.max_tokens > room:
+            message = (
+                f"{tokens:,} tokens of prompt and max_tokens {params.max_tokens:,} are {tokens + params.max_tokens:,}; "
+                f"{name} takes {context:,}: use max_tokens of at most {room:,}"
+            )
+            raise Fault("context_length_exceeded", "params.max_tokens", message)
+        return params.max_tokens
+
+    def _check_size(self, n: int, max_tokens: int, tokens: int) -> None:
+        slots, cap = self.model.card.slots, self.limits.max_item_tokens
+        if n > slots:
+            message = f"n is {n}; {self.model.card.id} runs at most {slots} continuations at once"
+            raise Fault("out_of_range", "params.n", message)
+        if n * (tokens + max_tokens) > cap:
+            message = f"n x (prompt + max_tokens) is {n * (tokens + max_tokens):,} tokens; an item may have {cap:,}"
+            raise Fault("too_many_tokens", "params.max_tokens", message)
+
+
+def _entries(error: Fault | ValidationError, draft: Draft) -> list[Entry]:
+    """What is wrong with an item, with its place in what was sent."""
+    line: Entry = {"line": draft.line} if draft.line else {}
+    if isinstance(error, ValidationError):
+        return [entry | line for entry in explain(error, Item, draft.at)]
+    entry: Entry = {"code": error.code, "message": str(error), "field": draft.at(error.field)}
+    return [{name: value for name, value in entry.items() if value} | line]
+
+
+def _filled(params: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    parts = {"params": params, "metadata": metadata}
+    return {name: part for name, part in parts.items() if part}

@@ -1,0 +1,101 @@
+"""Errors as problem+json (RFC 9457) with stable codes, and a request id on every answer.
+
+    {"type", "title", "status", "code", "detail", "errors": [{"code", "message", "field", "line"}], "request_id"}
+
+What is no `PromptmillError` is a crash: logged with its traceback and request id, answered without either's content.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from http import HTTPStatus
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorized, Unavailable
+from web.schemas import Problem
+
+RETRY_AFTER = 2  # seconds until Redis may be back
+
+log = logging.getLogger("web.requests")
+
+
+def register(app: Flask) -> None:
+    app.before_request(_begin)
+    app.after_request(_end)
+    app.register_error_handler(PromptmillError, _answer_error)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, _answer_crash)
+
+
+def problem(status: int, code: str, detail: str, errors: list[dict[str, object]] | None = None) -> Response:
+    body = Problem.model_validate(
+        {
+            "type": f"urn:promptmill:{code}",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "code": code,
+            "detail": detail,
+            "errors": errors or [],
+            "request_id": g.request_id,
+        }
+    )
+    return Response(body.model_dump_json(exclude_none=True), status, content_type="application/problem+json")
+
+
+def _answer_error(error: PromptmillError) -> Response:
+    if error.status >= 500 and not error.retry:
+        log.error("%s", error, exc_info=error, extra={"request": g.request_id})
+    errors = error.errors if isinstance(error, InvalidRequest) else [error.as_dict()] if error.field else []
+    response = problem(error.status, error.code, error.message, errors)
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _answer_http(error: HTTPException) -> Response:
+    if isinstance(error, RequestEntityTooLarge):
+        return _answer_error(too_large())
+    status = error.code or 500
+    if status == 404:
+        detail = f"there is nothing at {request.path[:200]}; /openapi.json lists what there is"
+    elif status == 405:
+        detail = f"{request.method} is not possible here"
+    else:
+        detail = error.description or HTTPStatus(status).phrase
+    response = problem(status, HTTPStatus(status).name.lower(), detail)
+    for name, value in error.get_headers(request.environ):
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    return response
+
+
+def too_large() -> TooLarge:
+    """The request's body is over its limit."""
+    limit = request.max_content_length or current_app.config["MAX_CONTENT_LENGTH"]
+    return TooLarge(f"the request is larger than {limit / 2**20:,.1f} MiB; split the job, or upload it as a file")
+
+
+def _answer_crash(error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.path, exc_info=error, extra={"request": g.request_id})
+    return problem(500, "internal_error", f"something broke here; the server's log has it under {g.request_id}")
+
+
+def _begin() -> None:
+    g.request_id = f"req_{secrets.token_hex(8)}"
+    g.began = time.monotonic()
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    milliseconds = round((time.monotonic() - g.began) * 1000, 1)
+    # Never the query: a login link's token is in it.
+    extra = {"request": g.request_id, "status": response.status_code, "ms": milliseconds}
+    log.info("%s %s", request.method, request.path, extra=extra)
+    return response

@@ -1,0 +1,89 @@
+"""Serves the web tier with gunicorn and gevent: a greenlet, not a thread, for each long-poll and event stream.
+
+This module and the process that starts it stay free of the app: it is loaded in the worker, after gevent has replaced
+the blocking parts of the standard library there.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+from gunicorn.workers.ggevent import GeventWorker
+
+from common import log
+from common.settings import Settings
+
+GRACE = 5  # seconds that requests under way have after SIGTERM; event streams and long-polls end at once
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    Server(settings).run()
+
+
+class Server(BaseApplication):
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        options: dict[str, Any] = {
+            "bind": f"[{self._settings.host}]:{self._settings.port}"
+            if ":" in self._settings.host
+            else f"{self._settings.host}:{self._settings.port}",
+            "worker_class": f"{__name__}.Worker",
+            "workers": 1,  # one process carries thousands of idle streams, and one Redis reader serves them all
+            "worker_connections": 4000,
+            "timeout": 60,
+            "graceful_timeout": GRACE,
+            "keepalive": 5,  # longer than clients pause between two requests, short enough to end soon
+            "logger_class": f"{__name__}.Log",
+            "control_socket_disable": True,
+            "proc_name": "promptmill-web",
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        from web.app import create_app
+
+        return create_app(self._settings)
+
+
+class Worker(GeventWorker):
+    """Ends event streams and long-polls as soon as it is told to stop, rather than at the end of the grace period."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        super().handle_exit(sig, frame)
+        import gevent  # type: ignore[import-untyped]
+
+        gevent.spawn(self._close_streams)  # not here: a signal handler must not wait for a lock
+
+    def _close_streams(self) -> None:
+        from web.services import EXTENSION
+
+        self.wsgi.extensions[EXTENSION].changes.close()
+
+
+class Log(Logger):
+    """Gunicorn's own lines go where all others go."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+        self.error_log.setLevel(logging.INFO)
+
+
+def main() -> None:
+    """`python -m web.serve`."""
+    settings = Settings.load()
+    log.set_up(settings.log_format)
+    serve(settings)
+
+
+if __name__ == "__main__":
+    main()

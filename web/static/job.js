@@ -1,0 +1,25 @@
+// The job page: fills in while the job runs.
+
+import { addCopyButtons } from "./copy.js";
+import { follow } from "./live.js";
+
+const SPEAK = 10_000; // ms: a screen reader hears of the progress now and then, not at every item
+
+const live = document.getElementById("live");
+const announcer = document.getElementById("announce");
+let spoken = 0;
+
+function announce(progress) {
+  const terminal = progress.dataset.terminal === "yes";
+  if (!terminal && Date.now() - spoken < SPEAK) return;
+  spoken = Date.now();
+  announcer.textContent = progress.dataset.summary;
+}
+
+follow(live, () => {
+  const progress = live.querySelector("[data-terminal]");
+  document.getElementById("cancel").hidden = progress.dataset.terminal === "yes";
+  announce(progress);
+  addCopyButtons(live);
+});
+addCopyButtons();
