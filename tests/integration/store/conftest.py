@@ -44,7 +44,7 @@ class Mill:
         self.fleet = Fleet(self.client)
         self.fleet.publish(card(), b"")
 
-    def submit(self, items: int, tenant: str = "t", **fields: object) -> str:
+    def submit(self, items: int, tenant: str = "t", job_id: str | None = None, **fields: object) -> str:
         options = {name: fields.pop(name) for name in ("idempotency", "deadline") if name in fields}
         stage = self.store.stage()
         for i in range(items):
@@ -55,10 +55,11 @@ class Mill:
             "tenant": tenant, "model": "m", "digest": "d", "total": items, "cost": 10, "n_max": 1, "priority": 0,
             "hooks": "", "retention": DAY, "spec": spec, **fields,
         }  # fmt: skip
-        return self.store.attach(stage, hash_fields, job_id=new_job_id(), **options).job_id  # type: ignore[arg-type]
+        return self.store.attach(stage, hash_fields, job_id=job_id or new_job_id(), **options).job_id  # type: ignore[arg-type]
 
-    def worker(self, slots: int = 8, lease: float = 5.0) -> Incarnation:
+    def worker(self, slots: int = 8, lease: float = 5.0, name: str | None = None) -> Incarnation:
         incarnation = Incarnation(self.client, card(slots=slots), lease)
+        incarnation.id = name or incarnation.id
         incarnation.register({"host": "h", "pid": "1", "started_at": "0"})
         return incarnation
 

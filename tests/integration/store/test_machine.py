@@ -1,0 +1,325 @@
+"""A random walk over the real scripts on a real server, held against a plain Python model of the states.
+
+The model does not predict which items an exchange gives out (that is policy, tested elsewhere); it says what may be given
+out, and what everything must look like afterwards.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from common import keys
+from common.errors import Conflict
+from common.fleet import Incarnation, Result
+from common.store import pack
+from common.types import ItemState
+from tests.integration.store.conftest import Mill, taken
+
+EXAMPLES, STEPS = 60, 100  # at least 5,000 steps; hypothesis stops an example early now and then
+MAX_ATTEMPTS, MOST_FREE = 3, 10
+ENDS = [ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState.FAILED]
+
+
+@dataclass
+class ItemModel:
+    state: ItemState = ItemState.PENDING
+    holder: str | None = None
+    charged: int = 0
+    free: int = 0
+    grown: bool = False
+    tokens: list[list[int]] = field(default_factory=list)  # what a next holder is to be told
+
+
+@dataclass
+class JobModel:
+    tenant: str
+    items: list[ItemModel]
+    cost: int
+    cancelled: bool = False
+    expired: bool = False
+    paused: bool = False
+    order: list[int] = field(default_factory=list)
+
+    def count(self, state: ItemState) -> int:
+        return sum(item.state == state for item in self.items)
+
+    @property
+    def over(self) -> bool:
+        return self.count(ItemState.PENDING) + self.count(ItemState.RUNNING) == 0
+
+    @property
+    def claimable(self) -> bool:
+        return self.count(ItemState.PENDING) > 0 and not (self.cancelled or self.expired or self.paused)
+
+    @property
+    def status(self) -> str:
+        if not self.over:
+            return "running" if self.started else "queued"
+        if self.cancelled and self.count(ItemState.CANCELLED):
+            return "cancelled"
+        return "expired" if self.count(ItemState.EXPIRED) else "completed"
+
+    started: bool = False
+
+    def obey_wishes(self) -> None:
+        """What waits of a job that is no longer wanted ends."""
+        for item in self.items:
+            if item.state == ItemState.PENDING and (self.cancelled or self.expired):
+                item.state = ItemState.CANCELLED if self.cancelled else ItemState.EXPIRED
+
+
+class StoreMachine(RuleBasedStateMachine):
+    url: str
+    steps = 0
+
+    @initialize()
+    def begin(self) -> None:
+        self.mill = Mill(self.url)
+        self.mill.client.flushall()
+        self.mill = Mill(self.url)
+        self.jobs: dict[str, JobModel] = {}
+        self.workers: dict[str, Incarnation] = {}
+        self.calls: dict[str, tuple[object, ...]] = {}  # the last exchange of each worker, as it was sent
+        self.names = itertools.count(100)  # not random ones: hypothesis repeats walks, and names decide between equals
+
+    # Picking
+
+    def job(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(list(self.jobs)))
+
+    def worker(self, data: st.DataObject) -> Incarnation:
+        return self.workers[data.draw(st.sampled_from(list(self.workers)))]
+
+    def held_by(self, incarnation: str) -> list[tuple[str, int]]:
+        return [(j, i) for j, job in self.jobs.items() for i, item in enumerate(job.items) if item.holder == incarnation]
+
+    # Submitting and editing
+
+    @rule(items=st.integers(1, 12), tenant=st.sampled_from("ab"), interactive=st.booleans())
+    def attach(self, items: int, tenant: str, interactive: bool) -> None:
+        if len(self.jobs) < 6:
+            job_id = self.mill.submit(items, tenant, f"job_{next(self.names)}", interactive=int(interactive))
+            self.jobs[job_id] = JobModel(tenant, [ItemModel() for _ in range(items)], cost=10)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), items=st.integers(1, 5))
+    def append(self, data: st.DataObject, items: int) -> None:
+        job_id = self.job(data)
+        job, stage = self.jobs[job_id], self.mill.store.stage()
+        for i in range(items):
+            stage.add({"prompt": f"more {i}"})
+        stage.close()
+        if job.over or job.cancelled:
+            with pytest.raises(Conflict):
+                self.mill.store.append(job_id, stage, tokens=items * 10, n_max=1)
+        else:
+            self.mill.store.append(job_id, stage, tokens=items * 10, n_max=1)
+            job.items += [ItemModel() for _ in range(items)]
+            job.obey_wishes()
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), wish=st.sampled_from(["paused", "resumed", "cancel", "deadline", "priority"]))
+    def edit(self, data: st.DataObject, wish: str) -> None:
+        job_id = self.job(data)
+        job = self.jobs[job_id]
+        if wish == "cancel":
+            self.mill.store.cancel(job_id)
+            if not job.over:
+                job.cancelled = True
+                job.obey_wishes()
+            return
+        field_name, value = {
+            "paused": ("paused", 1),
+            "resumed": ("paused", 0),
+            "priority": ("priority", 3),
+            "deadline": ("deadline", self.mill.store.now() - 1),
+        }[wish]
+        if job.over:
+            with pytest.raises(Conflict):
+                self.mill.store.edit(job_id, field_name, value)
+            return
+        self.mill.store.edit(job_id, field_name, value)
+        if field_name == "paused":
+            job.paused = bool(value)
+        if field_name == "deadline":
+            self.mill.tick(MAX_ATTEMPTS)
+            job.expired = True
+            job.obey_wishes()
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        job_id = self.job(data)
+        self.mill.store.delete(job_id)
+        del self.jobs[job_id]
+
+    # Workers
+
+    @rule(slots=st.sampled_from([1, 4, 9]))
+    def register(self, slots: int) -> None:
+        if len(self.workers) < 3:
+            worker = self.mill.worker(slots=slots, lease=300, name=f"w{next(self.names)}")
+            self.workers[worker.id] = worker
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), room=st.integers(0, 9))
+    def exchange(self, data: st.DataObject, room: int) -> None:
+        worker = self.worker(data)
+        held = self.held_by(worker.id)
+        chosen = data.draw(st.lists(st.sampled_from(held), unique=True)) if held else []
+        results = [self.result(data, job_id, index) for job_id, index in chosen]
+        self.calls[worker.id] = (worker.id, worker._call + 1, room, 0, 300_000, *flat(results))
+        answer = worker.exchange(results, room)
+        assert not answer.lost and answer.refused == []
+        for job_id in {job_id for job_id, _ in chosen}:
+            self.jobs[job_id].obey_wishes()
+        self.given(worker, taken(answer), {(r.job_id, r.first): r.resumed for r in answer.runs})
+        assert len(taken(answer)) <= room
+
+    def result(self, data: st.DataObject, job_id: str, index: int) -> Result:
+        job = self.jobs[job_id]
+        item = job.items[index]
+        state = data.draw(st.sampled_from([*ENDS, ItemState.PENDING]))
+        attempt = item.charged + 1
+        item.holder, item.grown, item.state = None, False, state
+        if state == ItemState.PENDING:
+            item.tokens = [[1, index]]
+            return Result(job_id, index, attempt, state, 0, 0, pack(item.tokens))
+        job.order.append(index)
+        return Result(job_id, index, attempt, state, 1, 2, pack({"outputs": []}))
+
+    def given(self, worker: Incarnation, items: list[tuple[str, int, int]], resumed: dict[tuple[str, int], bool]) -> None:
+        for job_id, index, attempt in items:
+            job = self.jobs[job_id]
+            item = job.items[index]
+            assert item.state == ItemState.PENDING and job.claimable
+            assert attempt == item.charged + 1
+            if item.tokens:
+                assert resumed[job_id, index] and worker.progress(job_id, index) == item.tokens
+            item.state, item.holder = ItemState.RUNNING, worker.id
+        for job_id in {job_id for job_id, _, _ in items}:
+            self.jobs[job_id].started = True
+        charged = {self.jobs[j].items[i].charged for j, i in self.held_by(worker.id)}
+        assert len(charged) <= 1 or 0 not in charged or not items, "suspects run among themselves"
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        """A reply was lost: the client sends the same exchange again."""
+        call = self.calls[data.draw(st.sampled_from(list(self.calls)))]
+        json.loads(self.mill.store.scripts.exchange(*call))
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def heartbeat(self, data: st.DataObject) -> None:
+        worker = self.worker(data)
+        wishes = worker.heartbeat()
+        assert wishes is not None
+        for job_id, wish in wishes.items():
+            job = self.jobs.get(job_id)
+            wanted = "gone" if job is None else "cancelled" if job.cancelled else "expired" if job.expired else "paused"
+            assert wish == wanted and (job is None or job.cancelled or job.expired or job.paused)
+        forgotten = [(job_id, index) for job_id, index in worker._held if job_id not in self.jobs]
+        if forgotten:
+            answer = worker.exchange([Result(j, i, 1, ItemState.SUCCEEDED, 0, 0, b"{}") for j, i in forgotten], 0)
+            assert sorted(answer.refused) == sorted(forgotten)
+            self.calls.pop(worker.id, None)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def checkpoint(self, data: st.DataObject) -> None:
+        worker = self.worker(data)
+        held = [(j, i) for j, i in self.held_by(worker.id) if not self.jobs[j].items[i].grown]
+        if held:
+            job_id, index = data.draw(st.sampled_from(held))
+            worker.checkpoint({f"{job_id} {index}": [(0, [7, index])]}, whole=False, first=[(job_id, index)])
+            self.jobs[job_id].items[index].grown = True
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), drained=st.booleans())
+    def leave(self, data: st.DataObject, drained: bool) -> None:
+        worker = self.worker(data)
+        held = self.held_by(worker.id)
+        late = [Result(j, i, self.jobs[j].items[i].charged + 1, ItemState.SUCCEEDED, 1, 1, b"{}") for j, i in held]
+        if drained:
+            worker.release()
+        else:
+            self.mill.lose(worker)
+            self.mill.tick(MAX_ATTEMPTS)
+        for job_id, index in held:
+            self.taken_back(job_id, index, charged=not drained)
+        for job_id in {job_id for job_id, _ in held}:
+            self.jobs[job_id].obey_wishes()
+        assert worker.exchange(late, 5).lost, "late writes are refused"
+        assert worker.heartbeat() is None
+        del self.workers[worker.id]
+        self.calls.pop(worker.id, None)
+
+    def taken_back(self, job_id: str, index: int, *, charged: bool) -> None:
+        item = self.jobs[job_id].items[index]
+        if item.grown:
+            item.tokens = [[7, index]]
+        if charged and item.grown and item.free < MOST_FREE:
+            item.free += 1
+        elif charged:
+            item.charged += 1
+        item.holder, item.grown, item.state = None, False, ItemState.PENDING
+        if charged and item.charged >= MAX_ATTEMPTS:
+            item.state = ItemState.FAILED
+            self.jobs[job_id].order.append(index)
+
+    # What must hold after every step
+
+    @invariant()
+    def the_store_agrees(self) -> None:
+        type(self).steps += 1
+        client = self.mill.client
+        for job_id, job in self.jobs.items():
+            stored = self.mill.store.job(job_id)
+            states = client.get(keys.job(job_id, "st")).decode()
+            assert states == "".join(item.state.byte for item in job.items)
+            assert {state: int(stored[state.value]) for state in ItemState} == {s: job.count(s) for s in ItemState}
+            assert stored["status"] == job.status
+            assert sorted(self.mill.store.finished_after(job_id, 0, 99)) == sorted(job.order)
+            lane = "interactive" if stored["interactive"] == "1" else "ready"
+            assert (client.zscore(f"pm:{lane}:m:{job.tenant}", job_id) is not None) == job.claimable
+        for incarnation in self.workers:
+            held = {name.decode() for name in client.hkeys(keys.held(incarnation))}
+            assert {name for name in held if name.split()[0] in self.jobs} == {f"{j} {i}" for j, i in self.held_by(incarnation)}
+        for tenant in "ab":
+            waiting = sum(job.count(ItemState.PENDING) for job in self.jobs.values() if job.tenant == tenant)
+            assert int(client.hget(keys.queued(tenant), "items") or 0) == waiting
+
+    def teardown(self) -> None:
+        if hasattr(self, "mill"):
+            self.mill.client.close()
+
+
+def flat(results: list[Result]) -> list[object]:
+    return [
+        part
+        for r in results
+        for part in (r.job_id, r.index, r.attempt, r.state.value, r.prompt_tokens, r.completion_tokens, r.blob)
+    ]
+
+
+def test_the_store_never_leaves_its_model(redis_url):
+    machine = type("Machine", (StoreMachine,), {"url": redis_url})
+    walk = machine.TestCase
+    walk.settings = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        derandomize=True,
+    )
+    walk().runTest()
+    assert machine.steps >= 5000, f"only {machine.steps} steps"
