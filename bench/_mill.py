@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from common.store import JobStore, connect
 
 START_LIMIT = 60.0  # seconds for all parts to be up
 SAMPLE = 0.02  # seconds between two looks at memory
+END = "end-of-count"
 
 
 class Mill:
@@ -121,17 +123,45 @@ class Mill:
                 return job
         raise RuntimeError(f"{job_id} is not done within {limit:.0f} s")
 
+    def results(self, job_id: str) -> int:
+        """How many results there are, all of them fetched."""
+        connection = self.connect()
+        connection.request("GET", f"/v1/jobs/{job_id}/results.jsonl", headers={"Authorization": f"Bearer {self._key}"})
+        lines = connection.getresponse().read().count(b"\n")
+        connection.close()
+        return lines
+
     def delete(self, job_id: str) -> None:
         self.request("DELETE", f"/v1/jobs/{job_id}")
 
     # What the parts use
 
-    def worker_commands(self) -> int:
-        """Commands that the worker process has sent to Redis so far, over all its connections (Celery's too)."""
-        pid = self._parts["worker"].pid
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        ports = {link.laddr.port for process in family for link in process.net_connections("tcp") if link.raddr}
-        return sum(int(client["tot-cmds"]) for client in self.client.client_list() if _port(client) in ports)
+    @contextmanager
+    def worker_commands(self) -> Iterator[Counter[str]]:
+        """Commands the worker process sends to Redis while the block runs, by name, over all its connections.
+
+        MONITOR tells them from those that scripts run inside the server, which the server's own counters do not. It
+        slows everything down: nothing else is to be measured meanwhile.
+        """
+        found: Counter[str] = Counter()
+        process = psutil.Process(self._parts["worker"].pid)
+        ports = {str(link.laddr.port) for link in process.net_connections("tcp")}
+        with self.client.monitor() as monitor:
+
+            def count() -> None:
+                for line in monitor.listen():
+                    if line["command"] == f"ECHO {END}":
+                        return
+                    if line["client_port"] in ports:
+                        found[line["command"].split()[0]] += 1
+
+            thread = threading.Thread(target=count)
+            thread.start()
+            try:
+                yield found
+            finally:
+                self.client.echo(END)
+                thread.join(60)
 
     @contextmanager
     def web_memory(self) -> Iterator[list[int]]:
@@ -154,10 +184,6 @@ class Mill:
 
     def pids(self) -> dict[str, int]:
         return {part: process.pid for part, process in self._parts.items()} | {"valkey": self._valkey.pid or 0}
-
-
-def _port(client: dict[str, str]) -> int:
-    return int(client["addr"].rpartition(":")[2])
 
 
 @contextmanager

@@ -141,14 +141,14 @@ def job(tenant: str, job_id: str) -> str:
 @logged_in
 def live(tenant: str, job_id: str) -> str:
     """The part of the job page that changes while it runs, for job.js."""
-    return render_template("_live.html", **_job_context(tenant, job_id))
+    return render_template("_live.html", bare="bare" in request.args, **_job_context(tenant, job_id))
 
 
 @pages.get("/jobs/<job_id>/trial")
 @logged_in
 def trial(tenant: str, job_id: str) -> str:
     """A trial's panel, for form.js."""
-    return render_template("_trial.html", **_job_context(tenant, job_id))
+    return render_template("_trial.html", bare=True, **_job_context(tenant, job_id))
 
 
 def _job_context(tenant: str, job_id: str) -> dict[str, Any]:
@@ -213,7 +213,8 @@ def log_out() -> Any:
 
 def _login_page(token: str | None = None, message: str | None = None, status: int = 200) -> Response:
     response = make_response(render_template("login.html", token=token, message=message), status)
-    response.headers["Referrer-Policy"] = "no-referrer"  # the address holds the token
+    # The address holds the token. Not `no-referrer`: the button's POST would then come from an origin called `null`.
+    response.headers["Referrer-Policy"] = "strict-origin"
     response.headers["Cache-Control"] = "no-store"
     return response
 

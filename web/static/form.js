@@ -8,6 +8,7 @@ const PAUSE = 500; // ms after the last key before the form is checked
 const LARGE = 4 * 2 ** 20; // bytes; larger files are checked once when chosen, not at every change of a setting
 
 const form = document.getElementById("submit");
+const address = form.getAttribute("action"); // `form.action` is the buttons of that name
 const file = document.getElementById("file");
 const count = document.getElementById("count");
 const trial = document.getElementById("trial");
@@ -16,7 +17,7 @@ const trial = document.getElementById("trial");
 async function send(action, signal) {
   const body = new FormData(form);
   body.set("action", action);
-  const answer = await fetch(form.action, { method: "POST", body, signal, headers: { Accept: "application/json" } });
+  const answer = await fetch(address, { method: "POST", body, signal, headers: { Accept: "application/json" } });
   if (!answer.headers.get("content-type")?.startsWith("application/json")) {
     throw new Error(`The server answered ${answer.status}.`);
   }

@@ -82,8 +82,10 @@ def paged_attention(
     # (tokens, heads, value_width)
     out = query.new_empty(query.shape[2], query.shape[1], cache.shape.value_width)
     for group in layout.decode:
-        queries = query[0].index_select(1, group.rows)  # (heads, rows, key_width)
-        out[group.rows] = _decode(group, queries, cache, scale, sliding_window, softcap, s_aux)
+        queries = query[0].transpose(0, 1)  # (tokens, heads, key_width)
+        if group.everything:
+            return _decode(group, queries, cache, scale, sliding_window, softcap, s_aux)[None], None
+        out[group.rows] = _decode(group, queries[group.rows], cache, scale, sliding_window, softcap, s_aux)
     for row in layout.prefill:
         inside = slice(row.first, row.first + row.count)
         keys, values = key[0, :, inside], value[0, :, inside]
@@ -96,7 +98,7 @@ def paged_attention(
 
 def _decode(
     group: DecodeGroup,
-    query: torch.Tensor,  # (heads, rows, key_width)
+    query: torch.Tensor,  # (rows, heads, key_width)
     cache: LayerCache,
     scale: float,
     window: int | None,
@@ -104,10 +106,13 @@ def _decode(
     sinks: torch.Tensor | None,
 ) -> torch.Tensor:
     """(rows, heads, value_width). The query heads that share a KV head are laid out as its query rows."""
-    heads, rows, width = query.shape
-    shared = heads // cache.shape.heads
-    grouped = query.transpose(0, 1).reshape(rows, cache.shape.heads, shared, width)
-    out = decode_attention(grouped, cache.keys, cache.values, group.table, group.lengths, scale, window, softcap, sinks)
+    rows, heads, width = query.shape
+    grouped = query.reshape(rows, cache.shape.heads, -1, width)
+    if window is not None:
+        group = group.unshared()
+    index, common = group.read_index(cache.shape.heads)
+    bias = group.bias(window)
+    out = decode_attention(grouped, cache.keys, cache.values, index, bias, common, scale, softcap, sinks)
     return out.reshape(rows, heads, -1)
 
 

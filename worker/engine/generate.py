@@ -168,7 +168,7 @@ class GenerateEngine:
         tokens = torch.zeros(len(batch), dtype=torch.int64)
         if live:
             sequences = [batch[row] for row in live]
-            drawn = draw(sequences, scores[live].float(), self._logprobs)
+            drawn = draw(sequences, scores[live], self._logprobs)
             for row, sequence, token in zip(live, sequences, drawn, strict=True):
                 if sequence.finish_reason:
                     continue

@@ -13,6 +13,9 @@ import torch
 
 # Rows are padded to the longest of their group; a group ends where padding would pass this share.
 PADDING = 0.25
+# Leading blocks that at least so many rows share are read once for all, if there are so many of them.
+SHARING_ROWS = 4
+SHARED_BLOCKS = 4
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,47 @@ class LayerCache:
 
 @dataclass
 class DecodeGroup:
-    """Rows of one query token each and of similar length."""
+    """Rows of one query token each and of similar length. What depends on a layer's kind is worked out once a step."""
 
     rows: torch.Tensor  # (rows,) their places among the step's tokens
-    table: torch.Tensor  # (rows, most blocks) block numbers, padded with block 0
-    lengths: torch.Tensor  # (rows,) keys each row may see, its own included
+    everything: bool  # they are all of the step's tokens, in order
+    common: torch.Tensor  # (shared blocks,) the leading blocks that all rows read; empty unless worth it
+    table: torch.Tensor  # (rows, most blocks) the others, padded with block 0
+    lengths: torch.Tensor  # (rows,) keys each row may see in `table`, its own included
+    size: int  # tokens per block
+    by_heads: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    by_window: dict[int | None, torch.Tensor] = field(default_factory=dict)
+    whole: DecodeGroup | None = None
+
+    def read_index(self, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(rows * heads * most blocks,) and (heads * shared blocks,) rows of a cache."""
+        if heads not in self.by_heads:
+            head = torch.arange(heads, device=self.table.device)[:, None]
+            own = (self.table[:, None, :] * heads + head).reshape(-1)
+            self.by_heads[heads] = own, (self.common[None, :] * heads + head).reshape(-1)
+        return self.by_heads[heads]
+
+    def unshared(self) -> DecodeGroup:
+        """The same rows, each reading everything itself: layers with a sliding window need that."""
+        if not len(self.common):
+            return self
+        if self.whole is None:
+            rows = len(self.table)
+            table = torch.cat([self.common.expand(rows, -1), self.table], 1)
+            lengths = self.lengths + len(self.common) * self.size
+            self.whole = DecodeGroup(self.rows, self.everything, self.common[:0], table, lengths, self.size)
+        return self.whole
+
+    def bias(self, window: int | None) -> torch.Tensor:
+        """(rows, 1, positions in `table`): 0 where a row may look, -inf elsewhere."""
+        if window not in self.by_window:
+            position = torch.arange(self.table.shape[1] * self.size, device=self.table.device)
+            hidden = position >= self.lengths[:, None]
+            if window is not None:
+                hidden |= position < self.lengths[:, None] - window
+            zeros = torch.zeros(hidden.shape, device=self.table.device)
+            self.by_window[window] = zeros.masked_fill_(hidden, -torch.inf)[:, None]
+        return self.by_window[window]
 
 
 @dataclass
@@ -105,8 +144,7 @@ def lay_out(
             slots[place : place + count] = np.asarray(blocks)[positions // size] * size + positions % size
             prefill.append(PrefillRow(place, count, start, torch.tensor(blocks, device=device)))
         place += count
-    single.sort(key=lambda row: row[:2])
-    groups = [_group(rows, size, device) for rows in _split(single)]
+    groups = [_group(rows, place, size, device) for rows in _split(sorted(single))]
     return StepLayout(size, torch.from_numpy(slots).to(device), groups, prefill, caches)
 
 
@@ -121,11 +159,25 @@ def _split(rows: list[tuple[int, int, list[int]]]) -> list[list[tuple[int, int, 
     return groups
 
 
-def _group(rows: list[tuple[int, int, list[int]]], size: int, device: torch.device) -> DecodeGroup:
+def _group(rows: list[tuple[int, int, list[int]]], tokens: int, size: int, device: torch.device) -> DecodeGroup:
+    """`tokens` is how many the whole step has."""
     most = -(-rows[-1][0] // size)
+    rows = sorted(rows, key=lambda row: row[1])
     table = np.zeros((len(rows), most), dtype=np.int64)
     for number, (_, _, blocks) in enumerate(rows):
         table[number, : len(blocks)] = blocks[:most]
-    places = torch.tensor([place for _, place, _ in rows], device=device)
-    lengths = torch.tensor([length for length, _, _ in rows], device=device)
-    return DecodeGroup(places, torch.from_numpy(table).to(device), lengths)
+    shared = 0
+    if len(rows) >= SHARING_ROWS:
+        # A block with several holders is full, so every row may look at all of it.
+        shortest = min(length for length, _, _ in rows)
+        equal = (table == table[0]).all(0)[: (shortest - 1) // size]
+        shared = int(equal.argmin()) if not equal.all() else len(equal)
+        shared = shared if shared >= SHARED_BLOCKS else 0
+    return DecodeGroup(
+        rows=torch.tensor([place for _, place, _ in rows], device=device),
+        everything=len(rows) == tokens,
+        common=torch.from_numpy(table[0, :shared].copy()).to(device),
+        table=torch.from_numpy(table[:, shared:].copy()).to(device),
+        lengths=torch.tensor([length - shared * size for length, _, _ in rows], device=device),
+        size=size,
+    )

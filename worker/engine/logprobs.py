@@ -49,7 +49,9 @@ class Logprobs:
             return
         followers = [sequence.request.prompt_ids[at + 1] for sequence, at, _ in asked]
         counts = [sequence.request.params.prompt_logprobs or 0 for sequence, *_ in asked]
-        for (sequence, *_), found in zip(asked, self._found(logits.log_softmax(-1), followers, counts), strict=True):
+        for (sequence, *_), found in zip(
+            asked, self._found(logits.float().log_softmax(-1), followers, counts), strict=True
+        ):
             if not sequence.prompt_logprobs:
                 sequence.prompt_logprobs.append(None)  # nothing comes before the first token
             sequence.prompt_logprobs.append(found)

@@ -21,6 +21,7 @@ from common.types import Request
 from .base import Detokenizer
 from .blocks import BlockPool
 from .draw import draw
+from .kernels import pack
 from .kv import bytes_per_token
 from .ledger import Ledger
 from .logprobs import Logprobs
@@ -56,6 +57,8 @@ class NativeEngine:
         block_size: int = BLOCK_SIZE,
     ):
         shapes = probe(model)
+        packed = pack(model)
+        log.info("native engine: %d layers with keys and values, %d weights packed for the CPU", len(shapes), packed)
         device = next(model.parameters()).device
         if kv_tokens is None:
             kv_tokens = _kv_tokens(bytes_per_token(shapes, model.dtype), device, slots * context)

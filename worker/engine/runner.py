@@ -24,7 +24,7 @@ class Runner:
         """Compute a step.
 
         `tokens` are each row's new tokens, `rows` their (blocks, position of the first); `wanted` are places among all
-        new tokens in order. Returns the logits there, (wanted, vocabulary) float32.
+        new tokens in order. Returns the logits there, (wanted, vocabulary), in the model's dtype.
         """
         layout = lay_out(
             [(blocks, start, len(new)) for new, (blocks, start) in zip(tokens, rows, strict=True)],
@@ -43,8 +43,7 @@ class Runner:
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         some = {"logits_to_keep": keep} if self._keeps_some else {}
         out = self._model(input_ids=ids[None], position_ids=positions[None], use_cache=False, **some)
-        logits = out.logits[0] if self._keeps_some else out.logits[0, keep]
-        return logits.float()
+        return out.logits[0] if self._keeps_some else out.logits[0, keep]
 
 
 def _cache_dtype(model: Any) -> torch.dtype:

@@ -35,6 +35,12 @@ class Sequence:
         """Log-probabilities of the prompt need its logits, so a prompt that wants them is computed in full."""
         return self.request.params.prompt_logprobs is None
 
+    @property
+    def is_plainly_greedy(self) -> bool:
+        """The likeliest token is all there is to drawing this sequence's next one."""
+        params = self.request.params
+        return params.temperature == 0 and params.logprobs is None and not self.edits.any
+
     def output(self) -> Output:
         assert self.finish_reason is not None
         wants = self.request.params.logprobs is not None

@@ -1,0 +1,204 @@
+"""A whole promptmill for the browser: own Valkey, own web process, own worker with the echo engine, and real Chromium.
+
+All browser tests share the processes; each test has a tenant of its own. A line on the browser's console is a failure
+unless the test says that it expects it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from cli.valkey import Valkey, free_port
+from common.accounts import Accounts
+from common.fleet import Fleet
+from common.store import connect
+from common.types import ModelCard
+from tests.conftest import missing
+from web.auth import COOKIE
+
+ROOT = Path(__file__).parents[2]
+START = 30.0  # seconds the parts may take to come up
+NO_PROXIES = {"http": ""}
+SLOW = "0.02"  # seconds a token takes: long enough to watch a job fill in
+# What Chromium does by itself needs a network that tests do not have.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Mill:
+    """The running server. `login` answers a link; each one works once."""
+
+    url: str
+    client: redis.Redis
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def new_tenant(self) -> str:
+        name = f"tenant-{next(self.numbers)}"
+        Accounts(self.client).create_key(name)
+        return name
+
+    def session(self, tenant: str) -> dict[str, str]:
+        """The cookie of somebody who pressed the button."""
+        token = Accounts(self.client).create_login(tenant)
+        answer = requests.post(f"{self.url}/login", data={"token": token}, allow_redirects=False, proxies=NO_PROXIES)
+        return {"name": COOKIE, "value": answer.cookies[COOKIE], "url": self.url}
+
+    def login(self, tenant: str) -> str:
+        return f"{self.url}/login?token={Accounts(self.client).create_login(tenant)}"
+
+
+@pytest.fixture(scope="session")
+def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
+    folder = tmp_path_factory.mktemp("mill")
+    valkey = Valkey(folder, durable=False)
+    url, port = valkey.start(), free_port()
+    settings = {"PROMPTMILL_MODEL": "echo", "PROMPTMILL_ECHO_DELAY": SLOW, "PROMPTMILL_SLOTS": "4"}
+    settings |= {"PROMPTMILL_ECHO_FAIL_ON": "boom", "PROMPTMILL_PORT": str(port), "REDIS_URL": url}
+    parts = [_start(part, folder / f"{part}.log", settings) for part in ("serve", "worker")]
+    client = connect(url)
+    try:
+        _until(lambda: bool(Fleet(client).workers()), folder / "worker.log")
+        _until(lambda: "Booting worker" in (folder / "serve.log").read_text(), folder / "serve.log")
+        yield Mill(f"http://127.0.0.1:{port}", client)
+    finally:
+        for part in parts:
+            part.terminate()
+        for part in parts:
+            part.wait(30)
+        client.close()
+        valkey.stop()
+
+
+def _start(part: str, log: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli.main", part], cwd=ROOT, env=os.environ | settings, stdout=output, stderr=output
+        )
+
+
+def _until(ready: Callable[[], bool], log: Path) -> None:
+    end = time.monotonic() + START
+    while not ready():
+        if time.monotonic() > end:
+            pytest.fail(f"a part did not come up in {START:.0f} s:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def sleeping_model(mill: Mill) -> str:
+    """A model that was served once and is not now."""
+    card = ModelCard(
+        id="sleepy",
+        digest="sleepy",
+        engine="echo",
+        device="cpu",
+        dtype="none",
+        context=8192,
+        slots=4,
+        tokenizer="words",
+        created=1,
+    )
+    Fleet(mill.client).publish(card, b"")
+    return card.id
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        missing("Chromium (Debian's package `chromium`)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Console:
+    """What browsers said on their consoles; `expected` are beginnings of lines that are fine."""
+
+    lines: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def listen(self, page: Page) -> None:
+        page.on("console", lambda message: self.lines.append(message.text))
+        page.on("pageerror", lambda error: self.lines.append(str(error)))
+
+    def expect_status(self, status: int) -> None:
+        """Chromium writes a line for each answer of 400 and above."""
+        self.expected.append(f"Failed to load resource: the server responded with a status of {status}")
+
+
+@pytest.fixture
+def console() -> Iterator[Console]:
+    console = Console()
+    yield console
+    assert [line for line in console.lines if not line.startswith(tuple(console.expected))] == []
+
+
+@pytest.fixture
+def context(mill: Mill, chromium: Browser, console: Console) -> Iterator[BrowserContext]:
+    """A browser that is logged in as a new tenant."""
+    yield from _logged_in(mill, chromium, console, scripts=True)
+
+
+@pytest.fixture
+def plain_context(mill: Mill, chromium: Browser, console: Console) -> Iterator[BrowserContext]:
+    """The same without JavaScript."""
+    yield from _logged_in(mill, chromium, console, scripts=False)
+
+
+def _logged_in(mill: Mill, chromium: Browser, console: Console, scripts: bool) -> Iterator[BrowserContext]:
+    context = chromium.new_context(base_url=mill.url, java_script_enabled=scripts)
+    context.set_default_timeout(10_000)
+    context.on("page", console.listen)
+    context.add_cookies([mill.session(mill.new_tenant())])
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """The submit form, logged in."""
+    page = context.new_page()
+    page.goto("/")
+    return page
+
+
+@pytest.fixture
+def plain_page(plain_context: BrowserContext) -> Page:
+    page = plain_context.new_page()
+    page.goto("/")
+    return page
+
+
+@pytest.fixture
+def jsonl(tmp_path: Path) -> Callable[[list[dict]], Path]:
+    def write(items: list[dict]) -> Path:
+        path = tmp_path / "prompts.jsonl"
+        path.write_text("".join(json.dumps(item) + "\n" for item in items))
+        return path
+
+    return write

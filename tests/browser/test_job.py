@@ -1,0 +1,130 @@
+"""Laws of the job page: it fills in by itself, hands everything out, and nothing that was said in it runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from playwright.sync_api import Page, expect
+
+NASTY = """<script>document.title='owned'</script><img src=x onerror="document.title='owned'">"""
+
+
+def submit(page: Page, prompts: list[str], **fields: str) -> None:
+    """Submit by the form and wait for the job's page."""
+    page.goto("/")
+    page.get_by_label("Prompts to paste").fill("\n".join(prompts))
+    for name, value in ({"temperature": "0"} | fields).items():
+        page.get_by_label(name, exact=True).fill(value)
+    page.get_by_role("button", name="Submit all").click()
+    page.wait_for_url("**/jobs/job_*")
+
+
+def finished(page: Page) -> None:
+    expect(page.locator("[data-terminal=yes]")).to_be_visible()
+
+
+def test_items_fill_in_while_the_job_runs(page: Page):
+    submit(page, [f"a few words of item {i}" for i in range(60)])
+    page.evaluate("window.same = true")  # gone if the page were loaded anew
+    outputs = page.locator(".items .output .text")
+    expect(outputs).not_to_have_count(0)
+    assert outputs.count() < 50
+    expect(page.get_by_role("img", name="60 items")).to_be_visible()
+    finished(page)
+    expect(outputs).to_have_count(50)
+    expect(page.get_by_text("60 of 60 done", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+    assert page.evaluate("window.same")
+    page.get_by_role("link", name="2", exact=True).click()
+    expect(outputs).to_have_count(10)
+
+
+def test_the_address_is_permanent_and_private(page: Page, chromium, mill, console):
+    submit(page, ["mine"])
+    finished(page)
+    page.reload()
+    expect(page.locator(".items .output .text")).to_have_text("mine")
+    console.expect_status(401)
+    stranger = chromium.new_context().new_page()
+    stranger.goto(page.url)
+    expect(stranger.get_by_text("promptmill login", exact=True)).to_be_visible()
+    console.expect_status(404)
+    stranger.goto(mill.login(mill.new_tenant()))
+    stranger.get_by_role("button", name="Log in").click()
+    stranger.goto(page.url)
+    expect(stranger.get_by_role("heading", name="Not here")).to_be_visible()
+    stranger.context.close()
+
+
+def test_a_script_in_a_prompt_is_text(page: Page):
+    submit(page, [NASTY, "boom " + NASTY], **{"Name of the job": NASTY})
+    finished(page)
+    assert page.locator(".items .output .text").first.inner_text() == NASTY
+    expect(page.get_by_role("heading", level=1)).to_have_text(NASTY)
+    for address in (page.url, page.url + "/items/0", page.url + "/items/1", "/jobs", page.url + "?page=1"):
+        response = page.goto(address)
+        assert response is not None
+        assert response.headers["content-security-policy"].startswith("default-src 'self'")
+        assert page.locator("main script, main img, main [style]").count() == 0
+        assert "owned" not in page.title().replace(NASTY, "")
+
+
+def test_white_space_of_an_output_is_kept(page: Page, jsonl):
+    page.get_by_label("Or upload a file").set_input_files(jsonl([{"prompt": "if a:\n    b  =  1\n\tc"}]))
+    page.get_by_role("button", name="Submit all").click()
+    page.wait_for_url("**/jobs/job_*")
+    assert page.locator(".items .prompt .text").inner_text() == "if a:\n    b  =  1\n\tc"
+
+
+def test_results_are_downloaded_while_it_runs_and_after(page: Page):
+    submit(page, [f"a few words of item {i}" for i in range(400)])
+    expect(page.locator(".items .output .text")).not_to_have_count(0)
+    early = [json.loads(line) for line in download(page, "Download JSONL").splitlines()]
+    assert 0 < len(early) < 400
+    page.get_by_role("button", name="Cancel").click()
+    finished(page)
+    rows = {row["index"]: row for row in map(json.loads, download(page, "Download JSONL").splitlines())}
+    assert all(rows[row["index"]] == row for row in early)
+    table = list(csv.DictReader(io.StringIO(download(page, "Download CSV"))))
+    assert {int(row["index"]) for row in table} >= set(rows)
+
+
+def download(page: Page, name: str) -> str:
+    with page.expect_download() as caught:
+        page.get_by_role("link", name=name).click()
+    return caught.value.path().read_text()
+
+
+def test_cancel_stops_what_is_left(page: Page):
+    submit(page, [f"many words for item number {i}" for i in range(200)])
+    page.get_by_role("button", name="Cancel").click()
+    finished(page)
+    expect(page.locator(".progress-head")).to_contain_text("cancelled")
+    expect(page.locator(".count.cancelled")).to_be_visible()
+
+
+def test_a_failed_item_says_why_and_fails_nothing_else(page: Page):
+    submit(page, ["fine", "boom"])
+    finished(page)
+    expect(page.locator(".items .wrong")).to_contain_text("engine_error")
+    expect(page.locator(".progress-head")).to_contain_text("completed")
+    page.get_by_role("link", name="Item 1").click()
+    expect(page.locator(".notice.bad")).to_contain_text("engine_error")
+
+
+def test_a_job_without_a_worker_says_how_to_start_one(page: Page, sleeping_model):
+    page.goto("/")
+    page.get_by_label("Prompts to paste").fill("hello")
+    page.get_by_label("Model").select_option(sleeping_model)
+    page.get_by_role("button", name="Submit all").click()
+    page.wait_for_url("**/jobs/job_*")
+    expect(page.get_by_text("Waiting for a worker.")).to_be_visible()
+    expect(page.get_by_text("PROMPTMILL_MODEL=sleepy promptmill worker")).to_be_visible()
+
+
+def test_the_fleet_is_shown(page: Page):
+    page.get_by_role("link", name="Workers").click()
+    expect(page.get_by_role("region", name="Workers")).to_contain_text("echo")
+    expect(page.get_by_role("region", name="Models")).to_contain_text("live")
