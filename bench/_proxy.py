@@ -1,0 +1,130 @@
+"""A TCP proxy between one part and Redis that can break the network the ways networks break.
+
+It forwards bytes and looks into requests only to find the ones whose reply is to be lost. All proxies run on one
+event loop in a thread of its own; their switches may be thrown from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+HOST = "127.0.0.1"
+PIECE = 65536  # bytes read at once
+SCRIPT = b"EVALSHA"  # how our own moves look on the wire; anything else there is Celery's
+
+
+class Network:
+    """The event loop that all proxies run on."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def proxy(self, target: int) -> Proxy:
+        """A proxy in front of a loopback port, listening."""
+        proxy = Proxy(target)
+        self._call(proxy.listen())
+        return proxy
+
+    def stop(self) -> None:
+        self._call(self._end_all())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _end_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _call(self, step: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(step, self._loop).result(10)
+
+
+class Proxy:
+    """Forwards one part's connections to Redis. `dropped` counts the replies it lost on purpose."""
+
+    def __init__(self, target: int):
+        self.port = 0
+        self.dropped = 0
+        self._target = target
+        self._to_drop = 0
+        self.holding = False
+
+    async def listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def drop_replies(self, count: int) -> None:
+        """The next `count` scripts that are sent run on the server; their answers and connections are lost."""
+        self._to_drop += count
+
+    def hold(self) -> None:
+        """Connections stay open and new ones are taken, but nothing passes, either way, until `resume`."""
+        self.holding = True
+
+    def resume(self) -> None:
+        self.holding = False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = _Link(self, reader, writer)
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await link.run(self._target)
+        writer.close()
+
+    def take_drop(self, request: bytes) -> bool:
+        """Whether the reply to this request is to be lost; if so, that is one fewer."""
+        if self._to_drop < 1 or SCRIPT not in request:
+            return False
+        self._to_drop -= 1
+        self.dropped += 1
+        return True
+
+    async def pass_through(self) -> None:
+        """Wait while nothing may pass."""
+        while self.holding:
+            await asyncio.sleep(0.05)
+
+
+class _Link:
+    """One connection of the part and its counterpart to the server."""
+
+    def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        self._proxy = proxy
+        self._reader, self._writer = reader, writer
+        self._drop = False
+
+    async def run(self, target: int) -> None:
+        """Until either side, or a lost reply, ends it."""
+        reader, writer = await asyncio.open_connection(HOST, target)
+        ways = [asyncio.ensure_future(way) for way in (self._requests(writer), self._replies(reader))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            writer.close()
+
+    async def _requests(self, server: asyncio.StreamWriter) -> None:
+        while piece := await self._reader.read(PIECE):
+            await self._proxy.pass_through()
+            self._drop = self._proxy.take_drop(piece) or self._drop
+            server.write(piece)
+            await server.drain()
+
+    async def _replies(self, server: asyncio.StreamReader) -> None:
+        while piece := await server.read(PIECE):
+            await self._proxy.pass_through()
+            if self._drop:
+                return
+            self._writer.write(piece)
+            await self._writer.drain()
