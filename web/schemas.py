@@ -53,7 +53,8 @@ def _deadline(value: Any) -> datetime | float | None:
 DEADLINE_SCHEMA = {
     "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]
 }
-Deadline = Annotated[datetime | float | None, PlainValidator(_deadline), WithJsonSchema(DEADLINE_SCHEMA)]
+# Any: told the real types, Pydantic serializes the result of serializing them once more, and warns that it is text.
+Deadline = Annotated[Any, PlainValidator(_deadline), WithJsonSchema(DEADLINE_SCHEMA)]  # datetime, seconds or None
 
 
 class Schema(BaseModel):
@@ -245,11 +246,10 @@ class JobList(BaseModel):
 
 
 class OutputView(BaseModel):
-    model_config = ConfigDict(extra="allow")  # log-probabilities, where they were asked for
-
     text: str
     finish_reason: FinishReason
     token_count: int
+    logprobs: Any = Field(None, description="Where they were asked for.")
 
 
 class ErrorEntry(BaseModel):

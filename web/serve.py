@@ -7,10 +7,14 @@ the blocking parts of the standard library there.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import gevent  # type: ignore[import-untyped]
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
+from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from common import log
@@ -39,7 +43,7 @@ class Server(BaseApplication):
             "worker_connections": 4000,
             "timeout": 60,
             "graceful_timeout": GRACE,
-            "keepalive": 5,  # longer than clients pause between two requests, short enough to end soon
+            "keepalive": 75,  # seconds; longer than proxies keep theirs, so that they never send into a closing one
             "logger_class": f"{__name__}.Log",
             "control_socket_disable": True,
             "proc_name": "promptmill-web",
@@ -54,18 +58,34 @@ class Server(BaseApplication):
 
 
 class Worker(GeventWorker):
-    """Ends event streams and long-polls as soon as it is told to stop, rather than at the end of the grace period."""
+    """Leaves at once when told to, but for requests under way: streams, long-polls and idle connections end early."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._idle: set[Any] = set()  # greenlets that wait for a next request
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """Around the wait for a request on a connection that is kept open."""
+        if not self.alive:
+            raise NoMoreData
+        greenlet = gevent.getcurrent()
+        self._idle.add(greenlet)
+        try:
+            with super().timeout_ctx():
+                yield
+        finally:
+            self._idle.discard(greenlet)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
-        import gevent  # type: ignore[import-untyped]
+        gevent.spawn(self._leave)  # not here: a signal handler must not wait for a lock
 
-        gevent.spawn(self._close_streams)  # not here: a signal handler must not wait for a lock
-
-    def _close_streams(self) -> None:
+    def _leave(self) -> None:
         from web.services import EXTENSION
 
         self.wsgi.extensions[EXTENSION].changes.close()
+        gevent.killall(list(self._idle), exception=NoMoreData, block=False)
 
 
 class Log(Logger):

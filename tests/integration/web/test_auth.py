@@ -1,0 +1,107 @@
+"""Who may ask what: keys, sessions, and pages of other sites."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.web.conftest import Web
+
+
+def log_in(web: Web, **headers: str) -> int:
+    token = web.services.accounts.create_login("acme")
+    return web.client.post("/login", data={"token": token}, headers=headers).status_code
+
+
+@pytest.mark.parametrize(
+    "given", [None, "", "Bearer", "Bearer pm_0_x", "Basic YTpi", f"Bearer pm_{'0' * 12}_{'a' * 43}"]
+)
+def test_without_a_good_key_nothing_is_told(web: Web, given: str | None) -> None:
+    headers = {"Authorization": given} if given is not None else {}
+    answer = web.client.get("/v1/jobs", headers=headers)
+    assert (answer.status_code, answer.json["code"]) == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_every_route_of_the_api_asks_who_it_is(web: Web) -> None:
+    for rule in web.app.url_map.iter_rules():
+        if rule.rule.startswith("/v1/"):
+            path = rule.rule.replace("<any(jsonl, csv, parquet):form>", "csv").replace("<job_id>", "x")
+            for method in rule.methods - {"OPTIONS", "HEAD"}:
+                assert web.client.open(path, method=method).status_code == 401, path
+
+
+def test_a_revoked_key_is_refused_at_once(web: Web) -> None:
+    web.services.accounts.revoke_key(web.key)
+    assert web.get("/v1/jobs").status_code == 401
+
+
+def test_a_login_link_works_once(web: Web) -> None:
+    token = web.services.accounts.create_login("acme")
+    first = web.client.post("/login", data={"token": token})
+    again = web.app.test_client().post("/login", data={"token": token})
+    assert (first.status_code, again.status_code) == (303, 401)
+    assert web.client.get("/v1/jobs").status_code == 200
+
+
+def test_opening_a_login_link_does_not_use_it_up(web: Web) -> None:
+    token = web.services.accounts.create_login("acme")
+    for _ in range(3):
+        page = web.client.get(f"/login?token={token}")
+        assert page.status_code == 200
+        assert token in page.text
+    assert web.client.post("/login", data={"token": token}).status_code == 303
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(web: Web) -> None:
+    token = web.services.accounts.create_login("acme")
+    cookie = web.client.post("/login", data={"token": token}).headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+
+
+def test_a_cookie_that_was_changed_is_nobodys(web: Web) -> None:
+    log_in(web)
+    cookie = web.client.get_cookie("promptmill_session")
+    assert cookie is not None
+    web.client.set_cookie("promptmill_session", "x" + cookie.value)
+    assert web.client.get("/v1/jobs").status_code == 401
+
+
+def test_logging_out_ends_the_session(web: Web) -> None:
+    log_in(web)
+    web.client.post("/logout")
+    assert web.client.get("/v1/jobs").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 202),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 202),
+        ({"Origin": "http://localhost"}, 202),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:9999"}, 403),
+    ],
+)
+def test_another_sites_page_cannot_act_for_who_is_logged_in(web: Web, headers: dict, status: int) -> None:
+    log_in(web)
+    assert web.client.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).status_code == status
+
+
+def test_a_key_may_be_used_from_any_page(web: Web) -> None:
+    answer = web.post("/v1/jobs", json={"prompts": ["a"]}, headers={"Origin": "https://other.example"})
+    assert answer.status_code == 202
+
+
+def test_another_site_cannot_log_somebody_in(web: Web) -> None:
+    assert log_in(web, Origin="https://evil.example") == 403
+
+
+def test_login_tokens_are_never_logged(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    web.client.get("/login?token=hunter2")
+    assert "/login" in caplog.text
+    assert "hunter2" not in caplog.text

@@ -1,0 +1,208 @@
+"""Each bad request is a clear 4xx, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration.web.conftest import Web, card
+
+GOOD = {"prompts": ["one two three"]}
+DEEP = b'{"prompts": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+def refused(web: Web, body: Any, status: int = 422) -> dict:
+    """The problem that a body meets; nothing of it is left in Redis."""
+    options = {"data": body, "content_type": "application/json"} if isinstance(body, bytes) else {"json": body}
+    answer = web.post("/v1/jobs", **options)
+    assert answer.status_code == status, answer.text
+    assert answer.content_type == "application/problem+json"
+    assert web.job_keys() == []
+    assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+    return answer.json
+
+
+def first(problem: dict) -> tuple[str, str | None]:
+    return problem["errors"][0]["code"], problem["errors"][0].get("field")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({}, "empty_job", "items"),
+        ({"items": []}, "empty_job", "items"),
+        ({"prompts": []}, "empty_job", "items"),
+        ({"prompts": ["a"], "items": [{"prompt": "a"}]}, "empty_job", "items"),
+        ({"prompts": "a"}, "wrong_type", "prompts"),
+        ({"prompts": ["a", ""]}, "empty_prompt", "prompts.1"),
+        ({"prompts": ["a", " \n"]}, "empty_prompt", "prompts.1"),
+        ({"prompts": ["a", 3]}, "wrong_type", "prompts.1"),
+        ({"items": [{"prompt": "a"}, "b"]}, "wrong_type", "items.1"),
+        ({"items": [{"custom_id": "x"}]}, "missing_field", "items.0.prompt"),
+        ({"items": [{"prompt": "a", "messages": []}]}, "missing_field", "items.0.prompt"),
+        ({"items": [{"messages": []}]}, "empty_prompt", "items.0.messages"),
+        ({"items": [{"messages": [{"role": "user", "content": "a"}]}]}, "no_chat_template", "items.0.messages"),
+        ({"items": [{"prompt": "a", "custom_id": "x"}] * 2}, "duplicate_custom_id", "items.1.custom_id"),
+        ({"items": [{"prompt": "a", "custom_id": ""}]}, "invalid_value", "items.0.custom_id"),
+        ({"items": [{"prompt": "a", "metadata": {"k": [1]}}]}, "wrong_type", "items.0.metadata.k"),
+        ({"items": [{"prompt": "a", "stream": True}]}, "invalid_value", "items.0.stream"),
+        (GOOD | {"params": {"temperature": -0.1}}, "out_of_range", "params.temperature"),
+        (GOOD | {"params": {"temperature": "0.5"}}, "wrong_type", "params.temperature"),
+        (GOOD | {"params": {"top_p": 0}}, "out_of_range", "params.top_p"),
+        (GOOD | {"params": {"top_p": 1.01}}, "out_of_range", "params.top_p"),
+        (GOOD | {"params": {"max_tokens": 0}}, "out_of_range", "params.max_tokens"),
+        (GOOD | {"params": {"max_tokens": 1.5}}, "wrong_type", "params.max_tokens"),
+        (GOOD | {"params": {"max_tokens": True}}, "wrong_type", "params.max_tokens"),
+        (GOOD | {"params": {"seed": 2**63}}, "out_of_range", "params.seed"),
+        (GOOD | {"params": {"stop": [""]}}, "invalid_value", "params.stop.0"),
+        (GOOD | {"params": []}, "wrong_type", "params"),
+        (GOOD | {"params": {"n": 9}}, "out_of_range", "prompts.0"),  # the model has eight slots
+        (GOOD | {"params": {"max_tokens": 98}}, "context_length_exceeded", "prompts.0"),
+        ({"prompts": ["word " * 100]}, "context_length_exceeded", "prompts.0"),
+        (GOOD | {"priority": 11}, "out_of_range", "priority"),
+        (GOOD | {"deadline": "tomorrow"}, "invalid_value", "deadline"),
+        (GOOD | {"deadline": "2099-01-01T00:00:00"}, "invalid_value", "deadline"),
+        (GOOD | {"deadline": "2001-01-01T00:00:00Z"}, "out_of_range", "deadline"),
+        (GOOD | {"deadline": -5}, "invalid_value", "deadline"),
+        (GOOD | {"webhook": {"url": "ftp://example.com"}}, "invalid_value", "webhook.url"),
+        (GOOD | {"webhook": {"url": "https://"}}, "invalid_value", "webhook.url"),
+        (GOOD | {"webhook": {"url": "http://[::1"}}, "invalid_value", "webhook.url"),
+        (GOOD | {"webhook": {"url": "https://x.example", "events": ["job.done"]}}, "invalid_value", "webhook.events.0"),
+        (GOOD | {"webhook": {"url": "https://x.example", "secret": "hush"}}, "invalid_value", "webhook.secret"),
+        (GOOD | {"webhook": {}}, "missing_field", "webhook.url"),
+        (GOOD | {"metadata": {str(i): 1 for i in range(17)}}, "invalid_value", "metadata"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(web: Web, body: dict, code: str, field: str) -> None:
+    assert first(refused(web, body)) == (code, field)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (GOOD | {"params": {"max_new_tokens": 5}}, "max_new_tokens is called max_tokens here"),
+        (GOOD | {"params": {"num_return_sequences": 5}}, "num_return_sequences is called n here"),
+        (GOOD | {"params": {"do_sample": True}}, "do_sample is called temperature (0 is greedy) here"),
+        (GOOD | {"params": {"max_length": 5}}, "max_length is called max_tokens here"),
+        (GOOD | {"params": {"temprature": 1}}, "did you mean temperature?"),
+        (GOOD | {"max_new_tokens": 5}, "max_new_tokens is called max_tokens here, inside params"),
+        (GOOD | {"temperature": 1}, "temperature belongs inside params"),
+        (GOOD | {"modle": "echo"}, "did you mean model?"),
+        (GOOD | {"webhook": {"url": "https://x.example", "event": []}}, "did you mean events?"),
+        ({"items": [{"promt": "a"}]}, "did you mean prompt?"),
+    ],
+)
+def test_a_misspelt_field_is_refused_with_the_right_name(web: Web, body: dict, says: str) -> None:
+    problem = refused(web, body)
+    assert any(says in entry["message"] and entry["code"] == "unknown_field" for entry in problem["errors"])
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "not valid JSON"),
+        (b'{"prompts": ["a"],}', "column 19"),
+        (b'{"prompts": ["a"], "params": {"temperature": NaN}}', "NaN"),
+        (b'{"prompts": ["a"], "params": {"temperature": -Infinity}}', "-Infinity"),
+        (b'{"prompts": ["a"], "params": {"temperature": 1e999}}', "too large"),
+        (b'{"prompts": ["a"], "params": {"seed": ' + b"9" * 5000 + b"}}", "too many digits"),
+        (b'{"prompts": ["a"], "prompts": ["b"]}', "'prompts' appears more than once"),
+        (b'{"prompts": ["\xff"]}', "UTF-8"),
+        (b'{"prompts": ["\\ud800"]}', "surrogate"),
+        (DEEP, "nested too deeply"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_json_is_a_400(web: Web, body: bytes, says: str) -> None:
+    problem = refused(web, body, 400)
+    assert problem["code"] == "malformed_json"
+    assert says in problem["detail"]
+
+
+def test_a_number_beyond_any_float_is_out_of_range(web: Web) -> None:
+    body = b'{"prompts": ["a"], "params": {"temperature": 1' + b"0" * 400 + b"}}"
+    refused(web, body)
+
+
+def test_the_body_must_be_an_object(web: Web) -> None:
+    assert refused(web, [1])["code"] == "wrong_type"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "text/csv"])
+def test_a_wrong_content_type_is_a_415(web: Web, content_type: str) -> None:
+    answer = web.post("/v1/jobs", data=b"{}", content_type=content_type)
+    assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
+
+
+def test_n_times_tokens_has_a_cap(make_web) -> None:
+    web = make_web(max_item_tokens=100)
+    body = {"prompts": ["a b"], "params": {"n": 2, "max_tokens": 50}}
+    problem = refused(web, body)
+    assert problem["errors"][0]["code"] == "too_many_tokens"
+    assert "104" in problem["detail"]
+
+
+def test_more_items_than_a_job_may_have_are_a_413(make_web) -> None:
+    problem = refused(make_web(max_items=3), {"prompts": ["a"] * 4}, 413)
+    assert problem["code"] == "too_large"
+
+
+def test_a_fault_after_thousands_of_good_items_leaves_nothing(web: Web) -> None:
+    refused(web, {"prompts": ["a"] * 5000 + [""]})
+
+
+def test_at_most_a_hundred_faults_are_listed(web: Web) -> None:
+    problem = refused(web, {"prompts": [""] * 500})
+    assert len(problem["errors"]) == 100
+    assert [entry["field"] for entry in problem["errors"][:2]] == ["prompts.0", "prompts.1"]
+
+
+def test_problems_never_echo_the_input(web: Web) -> None:
+    secret = "s3cret" * 100
+    body = {"items": [{"prompt": secret, "params": {"temperature": secret}, secret: 1}], "metadata": {secret: []}}
+    assert len(json.dumps(refused(web, body))) < 1500
+
+
+def test_what_the_template_refuses_is_told_in_its_words(web: Web) -> None:
+    template = "{{ raise_exception('system first') }}"
+    web.services.fleet.publish(card("chat", chat_template=template), b"")
+    problem = refused(web, {"model": "chat", "items": [{"messages": [{"role": "user", "content": "a"}]}]})
+    assert "system first" in problem["detail"]
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "é"])
+def test_an_idempotency_key_is_visible_ascii(web: Web, key: str) -> None:
+    answer = web.post("/v1/jobs", json=GOOD, headers={"Idempotency-Key": key})
+    assert answer.status_code == 422
+    assert web.job_keys() == []
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs?limit=0", "/v1/jobs?limit=x", "/v1/jobs?page=2"])
+def test_a_bad_query_is_refused(web: Web, path: str) -> None:
+    assert web.get(path).status_code == 422
+
+
+@pytest.mark.parametrize("wait", ["61", "-1", "nan", "soon"])
+def test_a_wait_is_bounded(web: Web, wait: str) -> None:
+    assert web.get(f"/v1/jobs/{web.submit()}?wait={wait}").status_code == 422
+
+
+def test_unknown_routes_and_methods_are_problems_too(web: Web) -> None:
+    nowhere, wrong = web.get("/v1/nowhere"), web.call("PUT", "/v1/jobs")
+    assert (nowhere.status_code, nowhere.json["code"]) == (404, "not_found")
+    assert (wrong.status_code, wrong.json["code"]) == (405, "method_not_allowed")
+    assert "POST" in wrong.headers["Allow"]
+
+
+def test_a_crash_is_logged_and_tells_nothing(web: Web, caplog: pytest.LogCaptureFixture, monkeypatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the password is hunter2")
+
+    monkeypatch.setattr("web.api.submit_job", broken)
+    answer = web.post("/v1/jobs", json=GOOD)
+    assert (answer.status_code, answer.json["code"]) == (500, "internal_error")
+    assert "hunter2" not in answer.text
+    assert "hunter2" in caplog.text
+    assert answer.json["request_id"] in answer.text

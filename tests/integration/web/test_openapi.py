@@ -1,0 +1,47 @@
+"""The specification says what the API does, and is made of the models that do it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tests.integration.web.conftest import Web
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["$ref"]} if "$ref" in node else set()
+        return own.union(*(references(value) for value in node.values())) if node else own
+    return set().union(*map(references, node)) if isinstance(node, list) and node else set()
+
+
+def test_every_route_of_the_api_is_in_the_specification(web: Web) -> None:
+    paths = web.client.get("/openapi.json").json["paths"]
+    described = {(path, method.upper()) for path, methods in paths.items() for method in methods}
+    routes = {
+        (re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule), method)
+        for rule in web.app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith("/v1/")
+    }
+    assert routes <= described
+
+
+def test_the_specification_is_complete_in_itself(web: Web) -> None:
+    found = web.client.get("/openapi.json").json
+    assert found["openapi"].startswith("3.1")
+    schemas = found["components"]["schemas"]
+    assert {ref.rsplit("/", 1)[-1] for ref in references(found)} <= set(schemas)
+
+
+def test_the_bounds_in_the_specification_are_those_that_refuse(web: Web) -> None:
+    params = web.client.get("/openapi.json").json["components"]["schemas"]["SamplingParams"]["properties"]
+    assert params["top_p"]["exclusiveMinimum"] == 0
+    assert params["top_p"]["maximum"] == 1
+    body = {"prompts": ["a"], "params": {"max_tokens": params["max_tokens"]["maximum"] + 1}}
+    assert web.post("/v1/jobs", json=body).status_code == 422
+
+
+def test_both_ways_to_send_a_job_are_described(web: Web) -> None:
+    content = web.client.get("/openapi.json").json["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
+    assert set(content) == {"application/json", "multipart/form-data"}

@@ -1,0 +1,231 @@
+"""Reading a job back: the job, its items, its results, while it runs and after."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+import time
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.integration.web.conftest import Web, card
+from web.schemas import ItemRow, ResultRow
+
+
+def lines(web: Web, job: str) -> list[dict]:
+    return [json.loads(line) for line in web.get(f"/v1/jobs/{job}/results.jsonl").text.splitlines()]
+
+
+def table(web: Web, job: str) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(web.get(f"/v1/jobs/{job}/results.csv").text)))
+
+
+def test_a_job_counts_what_became_of_its_items(web: Web) -> None:
+    job = web.submit("a", "b", "c")
+    worker = web.worker()
+    worker.run(1)
+    worker.run(1, error="engine_error")
+    answer = web.get(f"/v1/jobs/{job}")
+    assert answer.json["status"] == "running"
+    assert answer.json["counts"] == {
+        "total": 3, "pending": 1, "running": 0, "succeeded": 1, "failed": 1, "cancelled": 0, "expired": 0,
+    }  # fmt: skip
+    assert answer.json["usage"] == {"prompt_tokens": 6, "completion_tokens": 4, "total_tokens": 10}
+    assert answer.headers["Retry-After"]
+
+
+def test_a_finished_job_needs_no_more_polling(web: Web) -> None:
+    job = web.submit("a")
+    web.worker().run()
+    answer = web.get(f"/v1/jobs/{job}")
+    assert (answer.json["status"], "Retry-After" in answer.headers) == ("completed", False)
+    assert answer.json["started_at"] <= answer.json["finished_at"]
+
+
+def test_a_wait_returns_when_the_job_is_over(web: Web) -> None:
+    job = web.submit("a")
+    worker = web.worker()
+    timer = threading.Timer(0.3, worker.run)
+    timer.start()
+    began = time.monotonic()
+    assert web.get(f"/v1/jobs/{job}?wait=20").json["status"] == "completed"
+    assert 0.2 < time.monotonic() - began < 5
+    timer.join()
+
+
+def test_a_wait_returns_the_job_as_it_is_when_time_is_up(web: Web) -> None:
+    job = web.submit("a")
+    began = time.monotonic()
+    assert web.get(f"/v1/jobs/{job}?wait=0.2").json["status"] == "queued"
+    assert 0.15 < time.monotonic() - began < 3
+
+
+def test_jobs_are_listed_newest_first_a_page_at_a_time(web: Web) -> None:
+    made = []
+    for name in "abcde":
+        made.append(web.submit(name))
+        time.sleep(0.002)  # the order is by the millisecond
+    page = web.get("/v1/jobs?limit=2").json
+    seen = [job["id"] for job in page["data"]]
+    while page["has_more"]:
+        page = web.get(f"/v1/jobs?limit=2&after={page['after']}").json
+        seen += [job["id"] for job in page["data"]]
+    assert seen == made[::-1]
+
+
+def test_items_are_paged_with_what_was_asked_and_answered(web: Web) -> None:
+    items = [{"prompt": f"p {index}", "custom_id": f"c{index}", "metadata": {"i": index}} for index in range(5)]
+    job = web.post("/v1/jobs", json={"items": items}).json["id"]
+    web.worker().run(2)
+    page = web.get(f"/v1/jobs/{job}/items?limit=3").json
+    rest = web.get(f"/v1/jobs/{job}/items?after={page['after']}").json
+    rows = page["data"] + rest["data"]
+    assert (page["has_more"], rest["has_more"], rest["after"]) == (True, False, None)
+    assert [row["prompt"] for row in rows] == [item["prompt"] for item in items]
+    assert [row["metadata"] for row in rows] == [{"i": index} for index in range(5)]
+    assert [row["status"] for row in rows] == ["succeeded"] * 2 + ["pending"] * 3
+    assert rows[0]["outputs"] == [{"text": "said 0", "finish_reason": "stop", "token_count": 2, "logprobs": None}]
+    for row in rows:
+        ItemRow.model_validate(row, strict=False)
+
+
+def test_results_are_the_items_that_are_over_in_order(web: Web) -> None:
+    job = web.submit(*"abcd")
+    worker = web.worker()
+    first, second = worker.take(1), worker.take(1)
+    worker.finish(second)
+    assert [row["index"] for row in lines(web, job)] == [1]
+    worker.finish(first)
+    worker.run()
+    rows = lines(web, job)
+    assert [row["index"] for row in rows] == [0, 1, 2, 3]
+    assert rows[2]["params"]["max_tokens"] == 99
+    assert rows[2]["seed"] == 7
+    for row in rows:
+        ResultRow.model_validate(row, strict=False)
+
+
+def test_a_csv_has_one_row_per_output(web: Web) -> None:
+    job = web.submit("a", "b", params={"n": 2})
+    worker = web.worker()
+    worker.run(2, n=2)
+    worker.run(2, error="engine_error")
+    found = [(row["index"], row["output"], row["text"], row["error_code"]) for row in table(web, job)]
+    assert found == [("0", "0", "said 0", ""), ("0", "1", "said 0", ""), ("1", "", "", "engine_error")]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_csv_never_holds_a_formula(web: Web, start: str) -> None:
+    job = web.post("/v1/jobs", json={"items": [{"prompt": "a", "custom_id": f"{start}x"}]}).json["id"]
+    web.worker().run(text=f"{start}cmd|' /C calc'!A0")
+    (row,) = table(web, job)
+    assert row["text"] == f"'{start}cmd|' /C calc'!A0 0"
+    assert row["custom_id"] == f"'{start}x"
+    assert lines(web, job)[0]["custom_id"] == f"{start}x"
+
+
+def test_parquet_holds_what_csv_holds_with_types(web: Web) -> None:
+    job = web.submit("a", "b")
+    web.worker().run()
+    answer = web.get(f"/v1/jobs/{job}/results.parquet")
+    found = parquet.read_table(pa.BufferReader(answer.data)).to_pylist()
+    assert [(row["index"], row["text"], row["token_count"]) for row in found] == [(0, "said 0", 2), (1, "said 1", 2)]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_results_of_nothing_yet_are_an_empty_file(web: Web, form: str) -> None:
+    answer = web.get(f"/v1/jobs/{web.submit()}/results.{form}")
+    assert answer.status_code == 200
+    assert f'.{form}"' in answer.headers["Content-Disposition"]
+    rows = parquet.read_table(pa.BufferReader(answer.data)).num_rows if form == "parquet" else answer.text.count("said")
+    assert rows == 0
+
+
+def test_results_of_thousands_come_in_pieces(web: Web) -> None:
+    job = web.submit(*["a"] * 1000)
+    worker = web.worker()
+    for _ in range(4):
+        worker.run(256)
+    answer = web.get(f"/v1/jobs/{job}/results.jsonl", buffered=False)
+    pieces = list(answer.iter_encoded())
+    assert len(pieces) == 8
+    assert sum(piece.count(b"\n") for piece in pieces) == 1000
+    answer.close()
+
+
+def test_a_download_of_a_job_deleted_meanwhile_breaks_off(web: Web) -> None:
+    job = web.submit(*["a"] * 1000)
+    web.worker().run(256)
+    answer = web.get(f"/v1/jobs/{job}/results.jsonl", buffered=False)
+    pieces = answer.iter_encoded()
+    next(pieces)
+    web.call("DELETE", f"/v1/jobs/{job}")
+    with pytest.raises(Exception, match="deleted"):
+        list(pieces)
+    answer.close()
+
+
+def test_a_cancelled_job_stops_and_keeps_what_is_finished(web: Web) -> None:
+    job = web.submit(*"abc")
+    worker = web.worker()
+    worker.run(1)
+    running = worker.take(1)
+    answer = web.post(f"/v1/jobs/{job}/cancel")
+    assert answer.status_code == 202
+    assert (answer.json["status"], answer.json["flags"]) == ("running", {"cancel_requested": True})
+    assert answer.json["counts"]["cancelled"] == 1
+    worker.finish(running)
+    assert web.get(f"/v1/jobs/{job}").json["status"] == "cancelled"
+    assert [row["status"] for row in lines(web, job)] == ["succeeded", "succeeded", "cancelled"]
+
+
+def test_cancelling_what_is_over_changes_nothing(web: Web) -> None:
+    job = web.submit("a")
+    web.worker().run()
+    assert web.post(f"/v1/jobs/{job}/cancel").json["status"] == "completed"
+
+
+def test_a_deleted_job_is_gone_with_everything(web: Web) -> None:
+    job = web.submit("a", webhook={"url": "https://example.com"})
+    web.worker().run()
+    assert web.call("DELETE", f"/v1/jobs/{job}").status_code == 204
+    assert web.get(f"/v1/jobs/{job}").status_code == 404
+    assert web.services.redis.keys(f"*{job}*") == []
+
+
+PATHS = [
+    ("GET", ""), ("GET", "?wait=1"), ("GET", "/items"), ("GET", "/results.jsonl"), ("GET", "/results.csv"),
+    ("GET", "/events"), ("POST", "/cancel"), ("DELETE", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_another_tenants_job_is_not_found(web: Web, method: str, path: str) -> None:
+    job = web.submit("a")
+    other = web.services.accounts.create_key("other")
+    answer = web.call(method, f"/v1/jobs/{job}{path}", key=other)
+    assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+    assert web.get(f"/v1/jobs/{job}").json["flags"] == {"cancel_requested": False}
+
+
+def test_models_are_listed_as_openai_does_with_their_card(web: Web) -> None:
+    web.worker()
+    (model,) = web.get("/v1/models").json["data"]
+    assert (model["id"], model["object"], model["workers"]) == ("echo", "model", 1)
+    assert model["card"]["context"] == 100
+
+
+def test_a_models_name_may_hold_slashes(web: Web) -> None:
+    web.services.fleet.publish(card("org/model-7b"), b"")
+    assert web.get("/v1/models/org/model-7b").json["id"] == "org/model-7b"
+    assert web.get("/v1/models/org/none").json["code"] == "model_not_found"
+
+
+def test_live_workers_are_listed(web: Web) -> None:
+    web.worker()
+    (worker,) = web.get("/v1/workers").json["data"]
+    assert (worker["model"], worker["slots"], worker["room"], worker["held"]) == ("echo", 8, 8, 0)

@@ -1,0 +1,166 @@
+"""The web tier as it is deployed: gunicorn with gevent in a process of its own, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.integration.web.conftest import Web
+
+ROOT = Path(__file__).parents[3]
+LIMIT = 3 * 2**20  # bytes of an upload
+
+
+class Server:
+    def __init__(self, redis_url: str, key: str):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        settings = {
+            "REDIS_URL": redis_url, "PROMPTMILL_PORT": str(self.port), "PROMPTMILL_MAX_UPLOAD_BYTES": str(LIMIT),
+            "PROMPTMILL_LOG_FORMAT": "json",
+        }  # fmt: skip
+        command = [sys.executable, "-m", "web.serve"]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.PIPE)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.headers["Authorization"] = f"Bearer {key}"
+        self._wait_until_up()
+
+    def _wait_until_up(self) -> None:
+        end = time.monotonic() + 20
+        while True:
+            try:
+                self.session.get(f"{self.url}/readyz", timeout=1).raise_for_status()
+                return
+            except requests.RequestException:
+                assert time.monotonic() < end and self.process.poll() is None, "the server did not come up"
+                time.sleep(0.05)
+
+    def get(self, path: str, **options) -> requests.Response:
+        return self.session.get(self.url + path, timeout=30, **options)
+
+    def post(self, path: str, **options) -> requests.Response:
+        return self.session.post(self.url + path, timeout=30, **options)
+
+    def memory(self) -> int:
+        """Bytes that the process which serves holds."""
+        (worker,) = psutil.Process(self.process.pid).children()
+        return worker.memory_info().rss
+
+    def stop(self) -> tuple[float, list[dict]]:
+        """Seconds that it took, and the log."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        _, log = self.process.communicate(timeout=20)
+        self.session.close()
+        return time.monotonic() - began, [json.loads(line) for line in log.splitlines()]
+
+
+@pytest.fixture
+def server(web: Web, redis_url: str) -> Iterator[Server]:
+    server = Server(redis_url, web.key)
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+def test_a_job_goes_through_a_real_server_and_comes_out_as_events(server: Server, web: Web) -> None:
+    job = server.post("/v1/jobs", json={"prompts": ["a", "b"]}).json()
+    assert job["links"]["self"] == f"{server.url}/v1/jobs/{job['id']}"
+    threading.Timer(0.3, web.worker().run).start()
+    with server.get(f"/v1/jobs/{job['id']}/events", stream=True) as stream:
+        kinds = [line[7:] for line in stream.iter_lines(decode_unicode=True) if line.startswith("event: ")]
+    assert kinds.count("item.finished") == 2
+    assert kinds[-1] == "job.finished"
+    assert len(server.get(f"/v1/jobs/{job['id']}/results.jsonl").text.splitlines()) == 2
+
+
+def test_waiting_clients_do_not_hold_up_the_others(server: Server, web: Web) -> None:
+    job = server.post("/v1/jobs", json={"prompts": ["a"]}).json()["id"]
+    with ThreadPoolExecutor(40) as pool:
+        waiting = [pool.submit(requests_get, server, f"/v1/jobs/{job}?wait=30") for _ in range(40)]
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert server.get("/healthz").status_code == 200
+        assert time.monotonic() - began < 1
+        web.worker().run()
+        assert {answer.result().json()["status"] for answer in waiting} == {"completed"}
+
+
+def requests_get(server: Server, path: str) -> requests.Response:
+    """Over a connection of its own."""
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.get(server.url + path, headers=dict(server.session.headers), timeout=60)
+
+
+def test_stopping_ends_open_streams_and_leaves_quickly(server: Server) -> None:
+    job = server.post("/v1/jobs", json={"prompts": ["a"]}).json()["id"]
+    with server.get(f"/v1/jobs/{job}/events", stream=True) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        seconds, log = server.stop()
+        assert seconds < 4
+        assert b"event: job.finished" not in list(lines)
+    assert server.process.returncode == 0
+    assert not [line for line in log if line["level"] in ("warning", "error")]
+
+
+@pytest.mark.parametrize("way", ["length", "chunked"])
+def test_an_upload_over_the_limit_is_refused_while_it_streams(server: Server, web: Web, way: str) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
+    before = server.memory()
+    peak = [before]
+
+    def pieces() -> Iterator[bytes]:
+        yield head
+        for _ in range(64):
+            peak.append(server.memory())
+            yield b"word\n" * 50_000  # 16 MB in all, five times the limit
+        yield b"\r\n--x--\r\n"
+
+    body = pieces() if way == "chunked" else b"".join(pieces())
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    try:
+        answer = server.post("/v1/jobs", data=body, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    except requests.ConnectionError:  # it hung up on what it would not read; some clients see only that
+        assert way == "chunked"
+    assert max(*peak, server.memory()) - before < 30 * 2**20
+    assert web.job_keys() == []
+    assert server.get("/healthz").status_code == 200
+
+
+def test_a_json_body_has_a_limit_of_its_own(server: Server) -> None:
+    answer = server.post(
+        "/v1/jobs", data=b'{"prompts": ["' + b"a" * LIMIT + b'"]}', headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 413
+
+
+def test_each_request_is_logged_with_its_id(server: Server) -> None:
+    answer = server.get("/v1/jobs?limit=1")
+    _, log = server.stop()
+    (line,) = [line for line in log if line.get("request") == answer.headers["X-Request-Id"]]
+    assert (line["message"], line["status"]) == ("GET /v1/jobs", 200)
+
+
+def test_the_server_outlives_redis_being_away(server: Server, web: Web) -> None:
+    web.services.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    web.services.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    assert server.get("/v1/jobs").status_code == 200
