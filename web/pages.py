@@ -137,13 +137,6 @@ def job(tenant: str, job_id: str) -> str:
     return render_template("job.html", tenant=tenant, **_job_context(tenant, job_id))
 
 
-@pages.get("/jobs/<job_id>/live")
-@logged_in
-def live(tenant: str, job_id: str) -> str:
-    """The part of the job page that changes while it runs, for job.js."""
-    return render_template("_live.html", bare="bare" in request.args, **_job_context(tenant, job_id))
-
-
 @pages.get("/jobs/<job_id>/trial")
 @logged_in
 def trial(tenant: str, job_id: str) -> str:

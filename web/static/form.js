@@ -1,7 +1,6 @@
 // The submit form, made quicker: drop a file, see counts and errors while typing, try three prompts without leaving.
 // The server reads and checks the same form either way; without this module the page does all it must.
 
-import { addCopyButtons } from "./copy.js";
 import { follow } from "./live.js";
 
 const PAUSE = 500; // ms after the last key before the form is checked
@@ -101,7 +100,7 @@ async function showTrial(url) {
   if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
   trial.innerHTML = await answer.text(); // made and escaped by the server's template
   trial.hidden = false;
-  follow(trial.querySelector("[data-live]"), addCopyButtons);
+  follow(document.getElementById("live"));
   trial.scrollIntoView({ block: "nearest" });
   renewToken();
 }

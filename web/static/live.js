@@ -1,59 +1,67 @@
-// Keeps an element true: when the server says that its job changed, fetches the element's HTML anew and changes in place
-// what differs. All HTML is made, and escaped, by the server's templates; this module knows no job.
+// Keeps an element true: fetches its page anew when the server says that something changed, or now and then, and changes
+// in place what differs. All HTML is made, and escaped, by the server's templates; this module knows no job.
 
 const PAUSE = 400; // ms between two fetches: a fast job finishes thousands of items a second
-const POLL = 3000; // ms, while there is no event stream
+const POLL = 3000; // ms, where or while there is no event stream
 
 /**
- * Follow `element.dataset.events` (a job's event stream) and refresh from `element.dataset.live` until its part `progress`
- * is terminal. `changed(element)` is called after each refresh.
+ * Refresh an element from the page at `data-live`, which has one of the same id, until something in it says
+ * `data-terminal="yes"`: at every event of `data-events`, a job's stream, if it has one. `changed()` is called each time.
  */
 export function follow(element, changed = () => {}) {
   let source, timer, fetching = false, stale = false;
 
   const terminal = () => element.querySelector("[data-terminal]")?.dataset.terminal === "yes";
 
-  async function refresh() {
-    timer = undefined;
-    if (fetching) {
-      stale = true;
-      return;
-    }
-    fetching = true;
-    stale = false;
-    try {
-      const answer = await fetch(element.dataset.live, { headers: { Accept: "text/html" } });
-      if (answer.ok) {
-        morphChildren(element, parse(await answer.text()));
-        changed(element);
-      }
-    } catch {
-      stale = true; // the network or the server is away: the timer below tries again
-    }
-    fetching = false;
-    if (terminal()) source?.close();
-    else if (stale || !source || source.readyState !== EventSource.OPEN) schedule(stale ? PAUSE : POLL);
-  }
-
   function schedule(pause = PAUSE) {
     timer ??= setTimeout(refresh, pause);
   }
 
-  if (terminal()) return;
-  source = new EventSource(element.dataset.events);
-  source.addEventListener("job", () => schedule());
-  source.addEventListener("job.finished", () => {
-    source.close();
-    schedule();
-  });
-  source.onerror = () => schedule(POLL); // the browser reconnects by itself; until then, poll
-  addEventListener("pagehide", () => source.close());
-}
+  async function refresh() {
+    timer = undefined;
+    if (document.hidden) return schedule(POLL); // nobody looks
+    stale = fetching;
+    if (fetching) return;
+    fetching = true;
+    const fetched = await replace();
+    fetching = false;
+    if (terminal()) source?.close();
+    else if (stale) schedule();
+    else if (!fetched || source?.readyState !== EventSource.OPEN) schedule(POLL);
+  }
 
-function parse(html) {
-  const template = document.createElement("template");
-  template.innerHTML = html;
-  return template.content;
+  async function replace() {
+    try {
+      const answer = await fetch(element.dataset.live, { headers: { Accept: "text/html" } });
+      if (!answer.ok) return false;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      morphChildren(element, page.getElementById(element.id));
+    } catch {
+      return false; // the network or the server is away
+    }
+    changed();
+    return true;
+  }
+
+  function listen() {
+    if (!element.dataset.events) return;
+    source = new EventSource(element.dataset.events); // reconnects by itself
+    source.addEventListener("job", () => schedule());
+    source.addEventListener("job.finished", () => {
+      source.close();
+      schedule();
+    });
+  }
+
+  if (terminal()) return;
+  listen();
+  schedule(POLL);
+  addEventListener("pagehide", () => source?.close());
+  addEventListener("pageshow", (event) => {
+    if (!event.persisted) return; // back from another page: what is shown is old
+    listen();
+    schedule(0);
+  });
 }
 
 /** Make `old`'s children like `fresh`'s, keeping every node that is still right: selection, scroll and focus stay. */
