@@ -1,6 +1,7 @@
 """Tenants, API keys, single-use login links and the secret that signs browser sessions.
 
-A key is `pm_<id>_<secret>`; only a digest of the secret is stored. SHA-256 without stretching is enough for 256 random bits.
+A key is `pm_<id>_<secret>`; only a digest of the secret is stored. SHA-256 without stretching is enough for 256
+random bits.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Accounts:
     def create_key(self, tenant: str, name: str = "") -> str:
         """A new key of a tenant, which comes to be if it was not. The key is told once, here."""
         if not TENANT_NAME.fullmatch(tenant):
-            raise InvalidRequest(f"tenant {tenant!r}: use 1-63 of a-z 0-9 _ -, beginning with a letter or digit", field="tenant")
+            raise InvalidRequest(
+                f"tenant {tenant!r}: use 1-63 of a-z 0-9 _ -, beginning with a letter or digit", field="tenant"
+            )
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         record = {"tenant": tenant, "name": name, "digest": _digest(secret), "created_at": time.time()}
         with redis_errors():

@@ -101,10 +101,16 @@ class Deliveries:
         else:
             next_at = ended_at + int(pause(number, self._backoff) * 1000)
         entry = Try(event.claimed_at, ended_at - event.claimed_at, outcome.status_code, outcome.error, next_at)
-        tries = json.dumps([*event.tries, asdict(entry)])
-        with redis_errors():
-            recorded = self._scripts.record_hook(event.id, event.claim, state.value, tries, next_at or "")
+        recorded = self._store(event, state, [*event.tries, asdict(entry)], next_at)
         return state if recorded else None
+
+    def postpone(self, event: Event, seconds: float) -> None:
+        """Give a claimed event back untried; it is due again in `seconds`."""
+        self._store(event, HookState.PENDING, event.tries, event.claimed_at + int(seconds * 1000))
+
+    def _store(self, event: Event, state: HookState, tries: list[dict[str, Any]], next_at: int | None) -> bool:
+        with redis_errors():
+            return bool(self._scripts.record_hook(event.id, event.claim, state.value, json.dumps(tries), next_at or ""))
 
 
 def _event(fields: list[bytes], claim: str, now: int) -> Event:

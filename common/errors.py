@@ -15,6 +15,8 @@ A user's failure is data; a crash is any exception outside this tree.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PromptmillError(Exception):
     """Base of all errors that promptmill raises on purpose.
@@ -46,7 +48,7 @@ class InvalidRequest(PromptmillError):
     status = 422
     code = "invalid_request"
 
-    def __init__(self, message: str, *, errors: list[dict[str, object]] | None = None, status: int = 422, **where):
+    def __init__(self, message: str, *, errors: list[dict[str, object]] | None = None, status: int = 422, **where: Any):
         super().__init__(message, **where)
         self.status = status
         self.errors = errors if errors is not None else [self.as_dict()]
@@ -55,7 +57,7 @@ class InvalidRequest(PromptmillError):
 class TooLarge(InvalidRequest):
     code = "too_large"
 
-    def __init__(self, message: str, **where):
+    def __init__(self, message: str, **where: Any) -> None:
         super().__init__(message, status=413, **where)
 
 

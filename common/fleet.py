@@ -59,7 +59,8 @@ Checkpoint = dict[str, list[tuple[int, list[int]]]]
 
 @dataclass(frozen=True)
 class Exchanged:
-    """An exchange's answer. `lost`: the lease is gone, nothing was taken; `refused`: results of somebody else's items."""
+    """An exchange's answer. `lost`: the lease is gone, nothing was taken; `refused`: results of somebody else's
+    items."""
 
     lost: bool = False
     refused: list[tuple[str, int]] = field(default_factory=list)
@@ -100,34 +101,43 @@ class Incarnation:
         with redis_errors():
             seconds, micros = self._client.time()
             pipe = self._client.pipeline(transaction=True)
-            shown = {"model": self._card.id, "digest": self._card.digest, "engine": self._card.engine, "device": self._card.device}
+            shown = {
+                "model": self._card.id,
+                "digest": self._card.digest,
+                "engine": self._card.engine,
+                "device": self._card.device,
+            }
             pipe.hset(name, mapping={**about, **shown, "slots": self._card.slots, "room": self._card.slots, "call": ""})
             pipe.pexpire(name, self._lease * 10)
             pipe.zadd(keys.WORKERS, {self.id: seconds * 1000 + micros // 1000 + self._lease})
             pipe.execute()
 
     def exchange(self, results: list[Result], room: int, kept: int = 0) -> Exchanged:
-        """Hand in results and take items for `room` slots, the last `kept` of them for interactive jobs only. Sent again after a lost reply, it changes nothing.
+        """Hand in results and take items for `room` slots, the last `kept` of them for interactive jobs only. Sent
+        again after a lost reply, it changes nothing.
 
         Raises:
             Unavailable: the server is away; call again with the same arguments and the same call number is used.
         """
-        flat = [part for r in results
-                for part in (r.job_id, r.index, r.attempt, r.state.value, r.prompt_tokens, r.completion_tokens, r.blob)]
+        flat = [
+            part
+            for r in results
+            for part in (r.job_id, r.index, r.attempt, r.state.value, r.prompt_tokens, r.completion_tokens, r.blob)
+        ]
         with self._lock:
             with redis_errors():
                 answer = json.loads(self._scripts.exchange(self.id, self._call + 1, room, kept, self._lease, *flat))
             self._call += 1
             if answer.get("lost"):
                 return Exchanged(lost=True)
-            runs = [Run(*run[:5], resumed=bool(run[5])) for run in answer["runs"]]
+            runs = [Run(*run[:5], bool(run[5])) for run in answer["runs"]]
             self._held.difference_update((result.job_id, result.index) for result in results)
             self._held.update((run.job_id, run.first + i) for run in runs for i in range(run.count))
         refused = [(job_id, index) for job_id, index in answer["refused"]]
         return Exchanged(refused=refused, runs=runs, now=answer["now"], hooked=answer["hooked"])
 
     def heartbeat(self) -> dict[str, str] | None:
-        """Renew the lease. Answers wishes by job (`cancelled`, `expired`, `paused`, `gone`), or None when the lease is gone."""
+        """Renew the lease. Answers wishes by job (cancelled, expired, paused or gone), or None when the lease is gone."""
         with self._lock:
             jobs = {job_id for job_id, _ in self._held}
             with redis_errors():
@@ -141,8 +151,8 @@ class Incarnation:
     def checkpoint(self, tokens: Checkpoint, *, whole: bool, first: list[tuple[str, int]]) -> None:
         """Keep how far items got, so that whoever takes them over goes on from there.
 
-        `tokens` are the new ones since the last call; with `whole` all there are, in place of what was kept before. `first`
-        names the items that are in a checkpoint for the first time: losing this worker costs them no attempt.
+        `tokens` are the new ones since the last call; with `whole` all there are, in place of what was kept before.
+        `first` names the items that are in a checkpoint for the first time: losing this worker costs them no attempt.
         """
         slots = [f"{job_id} {index}" for job_id, index in first]
         with redis_errors():
@@ -211,7 +221,9 @@ class Fleet:
             raw = self.client.get(keys.model(name))
         if raw is None:
             known = ", ".join(card.id for card in self.models()) or "none yet: start a worker"
-            raise NotFound(f"no model {name!r} was ever served here; known: {known}", code="model_not_found", field="model")
+            raise NotFound(
+                f"no model {name!r} was ever served here; known: {known}", code="model_not_found", field="model"
+            )
         return ModelCard.model_validate_json(raw)
 
     def tokenizer(self, digest: str) -> bytes | None:
@@ -233,7 +245,12 @@ class Fleet:
         for incarnation, raw, held in zip(ids, answers[::2], answers[1::2], strict=True):
             if raw:
                 about: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
-                about |= {"id": incarnation.decode(), "slots": int(about["slots"]), "room": int(about["room"]), "held": held}
+                about |= {
+                    "id": incarnation.decode(),
+                    "slots": int(about["slots"]),
+                    "room": int(about["room"]),
+                    "held": held,
+                }
                 del about["call"]
                 about.pop("cohort", None)
                 found.append(about)

@@ -1,25 +1,32 @@
 """Every Redis key promptmill owns: the schema, and the only place that spells one.
 
 All keys begin with `pm:`; times are milliseconds of the Redis server's clock unless a field says otherwise. The Lua
-scripts under `lua/` build the same names (their shared head is `lua/lib.lua`); a test holds the two lists against each other.
+scripts under `lua/` build the same names (their shared head is `lua/lib.lua`); a test holds the two lists against
+each other.
 
 A job
-    job:{id}            hash    tenant, model, digest, status, total, counts by state, cursor (items never claimed start here),
-                                cost (expected tokens of an item), n_max (most slots an item takes), priority, created_at,
-                                started_at, finished_at, deadline, prompt_tokens, completion_tokens, hooks (events wanted),
-                                flags cancel_requested and deadline_passed, spec (JSON: params, webhook, metadata)
+    job:{id}            hash    tenant, model, digest, status, total, counts by state, cursor (items never claimed start
+                                here), cost (expected tokens of an item), n_max (most slots an item takes), priority,
+                                created_at, started_at, finished_at, deadline, prompt_tokens, completion_tokens, bytes
+                                (of items and results), hooks (events wanted), retention (ms), interactive,
+                                token_budget, error_rate (0: no limit), flags cancel_requested (and cancel_reason),
+                                deadline_passed and paused, isolating (incarnation that reruns suspects), appended (last
+                                stage appended), spec (JSON: params, webhook, metadata)
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
     job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
     job:{id}:st         string  one state byte per item (`ItemState.byte`)
     job:{id}:retry      zset    index -> attempts charged x 2^32 + index, of items handed back by a lost or
                                 draining worker
-    job:{id}:attempts   hash    index -> `charged free`: attempts used up, losses not charged; only where a worker was lost
-    job:{id}:from       hash    index -> how far it got: zlib(JSON list of token ids per continuation), or `@incarnation`
+    job:{id}:attempts   hash    index -> `charged free`: attempts used up, losses not charged; only where a worker was
+                                lost
+    job:{id}:from       hash    index -> how far it got: zlib(JSON list of token ids per continuation), or
+                                `@incarnation`
                                 whose checkpoint tells
     job:{id}:out        hash    index -> zlib(JSON of the result) or JSON
     job:{id}:order      string  4-byte big-endian indices in order of completion: the cursor of who follows
     job:{id}:hooks      list    ids of the job's webhook events
-  They live until `due` says purge, retention_days after the job ended, or until finished jobs take more than retention_bytes.
+  They live until `due` says purge, retention_days after the job ended, or until finished jobs take more than
+  retention_bytes.
   Written by attach, append, exchange, edit, cancel, tick, release, delete.
     finished            zset    job -> when it ended
     finished:bytes      string  bytes of all finished jobs
@@ -38,10 +45,11 @@ Fair serving
 
 Workers
     workers             zset    incarnation -> end of its lease
-    worker:{inc}        hash    model, digest, slots, room, device, engine, host, pid, started_at, call, cohort (1 while it reruns
-                                suspects); TTL, renewed by heartbeats
+    worker:{inc}        hash    model, digest, slots, room, device, engine, host, pid, started_at, call, cohort (1
+                                while it reruns suspects); TTL, renewed by heartbeats
     held:{inc}          hash    `job index` -> attempt: what the incarnation may write; removed when it is reaped
-    replay:{inc}        string  the answer to its last exchange, under the call number in worker:{inc}; TTL as worker:{inc}
+    replay:{inc}        string  the answer to its last exchange, under the call number in worker:{inc}; TTL as
+                                worker:{inc}
     checkpoint:{inc}    list    zlib(JSON) of tokens its items generated, a blob a beat; TTL one hour
     grown:{inc}         set     `job index` of held items that have a checkpoint; TTL, gone when it is reaped
     gpu:{uuid}          string  incarnation that uses the device; TTL, renewed by heartbeats

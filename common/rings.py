@@ -55,7 +55,7 @@ class Bell:
         self._app = celery_app("promptmill.bell", redis_url)
 
     def ring(self, model: str, count: int = 1) -> None:
-        """Wake `count` workers of a model. A ring that cannot be sent is no loss: the tick rings again within seconds."""
+        """Wake `count` workers of a model. A ring that cannot be sent is no loss: the next tick rings again."""
         for _ in range(count):
             self._send(GENERATE, generate_queue(model), [model])
 

@@ -12,7 +12,18 @@ from typing import Any
 import redis
 
 # Scripts that give memory back or keep a promise already made must run on a full server too.
-ALLOW_OOM = {"exchange", "checkpoint", "edit", "heartbeat", "release", "cancel", "delete", "tick", "claim_hooks", "record_hook"}
+ALLOW_OOM = {
+    "exchange",
+    "checkpoint",
+    "edit",
+    "heartbeat",
+    "release",
+    "cancel",
+    "delete",
+    "tick",
+    "claim_hooks",
+    "record_hook",
+}
 NAMES = ("attach", "append", *sorted(ALLOW_OOM))
 
 

@@ -45,9 +45,15 @@ class Settings(BaseSettings):
     interactive_slots: int = Field(0, ge=0, le=4095, description="Slots kept for interactive requests.")
     echo_delay: float = Field(0.0, ge=0, le=60, description="Seconds a token takes the echo engine.")
     echo_fail_on: str | None = Field(None, description="The echo engine fails items whose prompt contains this.")
-    lease: float = Field(5.0, ge=1, le=300, description="Seconds without a heartbeat after which a worker's items go on.")
-    heartbeat: float = Field(1.0, ge=0.1, le=60, description="Seconds between heartbeats; at most a third of the lease.")
-    wedge_limit: float = Field(60.0, ge=1, le=3600, description="Seconds one engine step may take before the worker ends.")
+    lease: float = Field(
+        5.0, ge=1, le=300, description="Seconds without a heartbeat after which a worker's items go on."
+    )
+    heartbeat: float = Field(
+        1.0, ge=0.1, le=60, description="Seconds between heartbeats; at most a third of the lease."
+    )
+    wedge_limit: float = Field(
+        60.0, ge=1, le=3600, description="Seconds one engine step may take before the worker ends."
+    )
     grace: float = Field(20.0, ge=0, le=3600, description="Seconds a worker may finish what it holds after SIGTERM.")
     max_attempts: int = Field(3, ge=1, le=20, description="Workers an item may lose before it fails as `worker_lost`.")
 
@@ -59,8 +65,12 @@ class Settings(BaseSettings):
     max_items: int = Field(100_000, ge=1, le=10_000_000, description="Most items of one job.")
     max_item_tokens: int = Field(131_072, ge=1, description="Cap of n x (prompt tokens + max_tokens) per item.")
     max_queued_items: int = Field(1_000_000, ge=0, description="Items a tenant may have waiting; 0 for no limit.")
-    max_queued_tokens: int = Field(2_000_000_000, ge=0, description="Tokens a tenant's waiting items may need; 0: no limit.")
-    max_total_items: int = Field(10_000_000, ge=0, description="Items all tenants together may have waiting; 0: no limit.")
+    max_queued_tokens: int = Field(
+        2_000_000_000, ge=0, description="Tokens a tenant's waiting items may need; 0: no limit."
+    )
+    max_total_items: int = Field(
+        10_000_000, ge=0, description="Items all tenants together may have waiting; 0: no limit."
+    )
     max_total_tokens: int = Field(0, ge=0, description="Tokens all waiting items may need; 0: no limit.")
     retention_bytes: int = Field(0, ge=0, description="Bytes of finished jobs to keep, oldest go first; 0: no limit.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days a finished job is kept.")
@@ -69,7 +79,9 @@ class Settings(BaseSettings):
     webhook_allow: str = Field("", description="Comma-separated host[:port] of private targets that are allowed.")
     webhook_timeout: float = Field(10.0, gt=0, le=60, description="Seconds a receiver may take to answer.")
     webhook_attempts: int = Field(8, ge=5, le=20, description="Deliveries tried before giving up.")
-    webhook_backoff: float = Field(5.0, gt=0, le=600, description="Seconds before the second try; tripled at each, 1 h at most.")
+    webhook_backoff: float = Field(
+        5.0, gt=0, le=600, description="Seconds before the second try; tripled at each, 1 h at most."
+    )
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
@@ -85,7 +97,8 @@ class Settings(BaseSettings):
             raise ConfigError("; ".join(_explain(entry) for entry in error.errors())) from None
         if settings.heartbeat * 3 > settings.lease:
             raise ConfigError(
-                f"PROMPTMILL_HEARTBEAT={settings.heartbeat} must be at most a third of PROMPTMILL_LEASE={settings.lease}"
+                f"PROMPTMILL_HEARTBEAT={settings.heartbeat} must be at most a third of "
+                f"PROMPTMILL_LEASE={settings.lease}"
             )
         return settings
 

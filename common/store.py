@@ -1,7 +1,7 @@
 """The JobStore: the only truth about jobs. Knows Redis; knows nothing of Celery, HTTP or models.
 
-Keys are in `common/keys.py`, moves in `common/lua/`. Writers are the web tier (`stage`, `attach`, `cancel`, `delete`) and
-the worker (`common/fleet.py`); here is also every way to read a job back.
+Keys are in `common/keys.py`, moves in `common/lua/`. Writers are the web tier (`stage`, `attach`, `cancel`, `delete`)
+and the worker (`common/fleet.py`); here is also every way to read a job back.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ def connect(url: str, **options: Any) -> redis.Redis:
 
     Answers stay bytes; `decode_responses` would break the compressed ones.
     """
-    options = {"socket_timeout": 5, "socket_connect_timeout": 2, "socket_keepalive": True, "health_check_interval": 5} | options
+    options = {
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+    } | options
     return redis.Redis.from_url(url, retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3), **options)
 
 
@@ -252,8 +257,11 @@ class JobStore:
             for job_id in ids[:limit]:
                 pipe.hgetall(keys.job(job_id.decode()))
             hashes = pipe.execute()
-        rows = [{name.decode(): value.decode() for name, value in raw.items()} | {"id": job_id.decode()}
-                for job_id, raw in zip(ids, hashes, strict=False) if raw]
+        rows = [
+            {name.decode(): value.decode() for name, value in raw.items()} | {"id": job_id.decode()}
+            for job_id, raw in zip(ids, hashes, strict=False)
+            if raw
+        ]
         return rows, len(ids) > limit
 
     def items(self, job_id: str, first: int, count: int) -> list[dict[str, Any]]:
@@ -269,7 +277,7 @@ class JobStore:
         return found
 
     def chunk(self, job_id: str, start: int) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
-        """What a worker needs to run items of one chunk, in one round trip: (spec, created_at in ms, the chunk's items).
+        """What a worker needs to run items of one chunk: (spec, created_at in ms, the chunk's items). One round trip.
 
         Raises:
             NotFound: the job is gone.
@@ -290,7 +298,7 @@ class JobStore:
         return [int(start) for start in before + inside]
 
     def rows(self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Items with state and, where there is one, result: index, custom_id, status, outputs, usage, error, params, …"""
+        """Items as `row` shows them, with state and, where there is one, result."""
         inputs = self.items(job_id, first, count)
         if not inputs:
             return []
@@ -323,7 +331,12 @@ class JobStore:
                 pipe.hgetall(keys.hook(event))
             hashes = pipe.execute()
         return [
-            {"id": event, "type": raw[b"type"].decode(), "status": raw[b"status"].decode(), "tries": json.loads(raw[b"tries"])}
+            {
+                "id": event,
+                "type": raw[b"type"].decode(),
+                "status": raw[b"status"].decode(),
+                "tries": json.loads(raw[b"tries"]),
+            }
             for event, raw in zip(events, hashes, strict=True)
             if raw
         ]
@@ -334,7 +347,9 @@ def effective_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, An
     return {**spec.get("params", {}), **item.get("params", {})}
 
 
-def row(index: int, item: dict[str, Any], state: ItemState, result: dict[str, Any] | None, spec: dict[str, Any]) -> dict[str, Any]:
+def row(
+    index: int, item: dict[str, Any], state: ItemState, result: dict[str, Any] | None, spec: dict[str, Any]
+) -> dict[str, Any]:
     """One item as users see it; params are complete, as they took effect."""
     return {
         "index": index,

@@ -1,7 +1,7 @@
 """Tokenizers: text to ids and back, and chat messages to text; the same code in the web tier and the worker.
 
-Needs `tokenizers` and `jinja2`, never torch. What the worker publishes with its card (`dumps`) is all the web tier needs
-to count exactly (`load`).
+Needs `tokenizers` and `jinja2`, never torch. What the worker publishes with its card (`dumps`) is all the web tier
+needs to count exactly (`load`).
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class WordTokenizer:
     eos_ids: frozenset[int] = frozenset()
     kind: Literal["json", "words"] = "words"
 
-    def encode(self, text: str, special: bool = True) -> list[int]:
+    def encode(self, text: str, special: bool = True) -> list[int]:  # noqa: ARG002  # words have no specials
         return [zlib.crc32(word.encode()) for word in text.split()]
 
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]:
-        return [self.encode(text) for text in texts]
+        return [self.encode(text, special) for text in texts]
 
     def stream(self) -> DecodeStream:
         raise TypeError("the echo engine makes its text itself")
@@ -116,7 +116,7 @@ class ChatTemplate:
         )
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
         return environment.from_string(self.source)
 
     def render(self, messages: list[dict[str, str]]) -> str:
@@ -128,7 +128,9 @@ class ChatTemplate:
         try:
             return self._template.render(messages=messages, add_generation_prompt=True, **self._special)
         except jinja2.TemplateError as error:
-            raise InvalidRequest(f"the model's chat template refuses these messages: {error}", field="messages") from error
+            raise InvalidRequest(
+                f"the model's chat template refuses these messages: {error}", field="messages"
+            ) from error
 
 
 def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:

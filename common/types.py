@@ -91,7 +91,9 @@ class SamplingParams(BaseModel):
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens by how often they were generated.")
     ignore_eos: bool = Field(False, description="Go on to max_tokens even when the model wants to end.")
     min_tokens: int = Field(0, ge=0, le=131_072, description="No end token before this many tokens.")
-    typical_p: float = Field(1.0, gt=0, le=1, description="Keep the most typical tokens that hold this much probability.")
+    typical_p: float = Field(
+        1.0, gt=0, le=1, description="Keep the most typical tokens that hold this much probability."
+    )
     stop_token_ids: tuple[TokenId, ...] = Field((), max_length=64, description="Token ids that end the text.")
     no_repeat_ngram_size: int = Field(0, ge=0, le=64, description="No run of this many tokens twice; 0 allows all.")
     logit_bias: dict[TokenId, Bias] = Field({}, max_length=300, description="Token id to what is added to its logit.")
@@ -112,7 +114,9 @@ class SamplingParams(BaseModel):
                 value = [] if value is None else [value] if isinstance(value, str) else value
                 data[name] = tuple(value) if isinstance(value, list) else value
         if isinstance(bias := data.get("logit_bias"), dict):
-            data["logit_bias"] = {int(key) if isinstance(key, str) and key.isdecimal() else key: bias[key] for key in bias}
+            data["logit_bias"] = {
+                int(key) if isinstance(key, str) and key.isdecimal() else key: bias[key] for key in bias
+            }
         return data
 
 
@@ -132,9 +136,9 @@ Metadata = Annotated[dict[str, str | int | float | bool | None], Field(max_lengt
 class ModelCard(BaseModel):
     """What a worker publishes about its model; outlives the worker.
 
-    `digest` pins weights, tokenizer, template, context and dtype. `tokenizer` names the blob `tokenizer:{digest}` holds:
-    `json` (a `tokenizers` file), `words` (the echo engine's: one token a word) or `none` (counts are only known to the
-    worker). `special_tokens` are what the chat template may mention.
+    `digest` pins weights, tokenizer, template, context and dtype. `tokenizer` names the blob `tokenizer:{digest}`
+    holds: `json` (a `tokenizers` file), `words` (the echo engine's: one token a word) or `none` (counts are only
+    known to the worker). `special_tokens` are what the chat template may mention.
     """
 
     id: str
@@ -160,7 +164,9 @@ class Request:
     params: SamplingParams
     seed: int
     resume: list[list[int]] | None = None  # what each continuation had generated at its last checkpoint
-    on_token: Callable[[int, int, str], None] | None = None  # (continuation, token id, text now certain), engine's thread
+    on_token: Callable[[int, int, str], None] | None = (
+        None  # (continuation, token id, text now certain), engine's thread
+    )
 
 
 @dataclass(slots=True)

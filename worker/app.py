@@ -20,6 +20,6 @@ app.steps["worker"].add(ServeStep)
 
 
 @app.task(name=GENERATE)
-def generate(model: str) -> None:
-    """The turn: serves until nothing is left. `model` names the queue it came by; this worker serves no other."""
+def generate(_model: str) -> None:
+    """The turn: serves until nothing is left. The ring names its model, of which this worker serves no other."""
     app.runner.turn()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from typing import Any
 
@@ -72,7 +73,7 @@ class ServeStep(bootsteps.StartStopStep):
     def _drain(self, **_: Any) -> None:
         self.runner.drain()
 
-    def stop(self, parent: Any) -> None:
+    def stop(self, _parent: Any) -> None:
         if not hasattr(self, "ticker"):
             return
         self.runner.stop()

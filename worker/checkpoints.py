@@ -1,4 +1,5 @@
-"""Checkpoints: what the rows of this worker have generated, kept in the store so that a lost worker costs seconds, not items.
+"""Checkpoints: what the rows of this worker have generated, kept in the store so that a lost worker costs seconds,
+not items.
 
 One blob a beat holds the new tokens of rows older than a few seconds; every so often a whole one replaces what was kept
 before, so that tokens of rows long finished do not pile up.
@@ -34,7 +35,9 @@ class Checkpoints:
         if not rows:
             return
         whole = self._blobs % WHOLE_EVERY == 0
-        tokens = {request_id: lists for request_id, lists in engine.checkpoint().items() if request_id in rows and any(lists)}
+        tokens = {
+            request_id: lists for request_id, lists in engine.checkpoint().items() if request_id in rows and any(lists)
+        }
         blob: Checkpoint = {}
         for request_id, lists in tokens.items():
             had = [0] * len(lists) if whole else self._kept.get(request_id, [0] * len(lists))

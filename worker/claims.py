@@ -82,14 +82,18 @@ class ClaimReader:
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         if self._template is None:
-            raise InvalidRequest("the model has no chat template; send `prompt` instead of `messages`", code="no_chat_template")
+            raise InvalidRequest(
+                "the model has no chat template; send `prompt` instead of `messages`", code="no_chat_template"
+            )
         return self._template.render(messages)
 
 
 def handed_back(claim: Claim, finished: Finished) -> Result:
     """An item that was stopped half-way goes back, with the tokens it has: whoever takes it goes on from there."""
     tokens = [output.token_ids for output in finished.outputs]
-    return Result(claim.job_id, claim.index, claim.attempt, ItemState.PENDING, 0, 0, pack(tokens) if any(tokens) else b"")
+    return Result(
+        claim.job_id, claim.index, claim.attempt, ItemState.PENDING, 0, 0, pack(tokens) if any(tokens) else b""
+    )
 
 
 def forgotten(run: Run) -> list[Result]:

@@ -72,6 +72,6 @@ def claim_gpu(client: redis.Redis, owner: str) -> GpuLock | None:
             log.info("using GPU %s", uuid)
             return lock
     raise ConfigError(
-        f"all {len(uuids)} visible GPUs are used by other workers; start fewer, or run on the CPU with PROMPTMILL_DEVICE=cpu "
-        f"(a killed worker's GPU is free again after {LOCK_TTL // 1000} s)"
+        f"all {len(uuids)} visible GPUs are used by other workers; start fewer, or run on the CPU with "
+        f"PROMPTMILL_DEVICE=cpu (a killed worker's GPU is free again after {LOCK_TTL // 1000} s)"
     )

@@ -59,9 +59,9 @@ class Heartbeat(threading.Thread):
         return self._stop_now.is_set()
 
     def _check_engine(self) -> None:
-        age = self._runner.engine.step_age()
-        if age > self._settings.wedge_limit:
-            log.critical("an engine step has been running for %.0f s (limit %.0f s): ending", age, self._settings.wedge_limit)
+        age, limit = self._runner.engine.step_age(), self._settings.wedge_limit
+        if age > limit:
+            log.critical("an engine step has been running for %.0f s (limit %.0f s): ending", age, limit)
             os._exit(WEDGED)
 
     def stop(self) -> None:

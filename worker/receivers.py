@@ -15,6 +15,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -106,6 +107,36 @@ def resolve(host: str, port: int, allowed: Allowed) -> list[str]:
                 advice = f"PROMPTMILL_WEBHOOK_ALLOW={host}:{port} would allow it"
                 raise Refused(f"{host} is at {address}, which is not a public address; {advice}")
     return addresses
+
+
+class Turnstile:
+    """Keeps receivers that do not answer from taking every thread: each gets one call at a time until it answers again.
+
+    Those that answer get as many as there are threads. Safe for threads; each process finds out for itself.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: Counter[str] = Counter()  # under way
+        self._silent: set[str] = set()  # whose last call got no answer
+
+    def enter(self, receiver: str) -> bool:
+        """Whether it may be called now; every True is to be followed by `leave`."""
+        with self._lock:
+            if receiver in self._silent and self._calls[receiver]:
+                return False
+            self._calls[receiver] += 1
+            return True
+
+    def leave(self, receiver: str, *, answered: bool) -> None:
+        with self._lock:
+            self._calls[receiver] -= 1
+            if answered:
+                self._silent.discard(receiver)
+            else:
+                self._silent.add(receiver)
+            if not self._calls[receiver]:
+                del self._calls[receiver]
 
 
 @cache

@@ -1,7 +1,8 @@
 """The runner: one opened model, its incarnation, and the turn that moves items between the store and the engine.
 
-Knows the store and the engine's protocol; nothing of Celery. Threads that meet here: the turn's, a ring's (it pokes), the
-heartbeat's (wishes, loss) and the one that shuts down. `_serving` is the turn's mark: whoever holds it may exchange.
+Knows the store and the engine's protocol; nothing of Celery. Threads that meet here: the turn's, a ring's (it pokes),
+the heartbeat's (wishes, loss) and the one that shuts down. `_serving` is the turn's mark: whoever holds it may
+exchange.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ class Runner:
 
     def _obey(self, wishes: dict[str, str]) -> None:
         with self._claims_lock:
-            ends = [(request_id, wishes[claim.job_id]) for request_id, claim in self._claims.items() if claim.job_id in wishes]
+            ends = [(name, wishes[claim.job_id]) for name, claim in self._claims.items() if claim.job_id in wishes]
         self._hand_back([request_id for request_id, wish in ends if wish == "paused"])
         for request_id, wish in ends:
             if wish != "paused":

@@ -1,4 +1,4 @@
-"""The ticker: lets time pass for the store. Every worker runs one, webhook workers included; the store lets one through a second."""
+"""The ticker: lets time pass for the store. Every worker runs one; the store lets one through a second."""
 
 from __future__ import annotations
 

@@ -23,10 +23,12 @@ from common.rings import DELIVER, WEBHOOK_QUEUE, Bell, celery_app
 from common.settings import Settings
 from common.signing import sign
 from common.store import JobStore, connect
-from worker.receivers import Allowed, Refused, Unreachable, post
+from worker.receivers import Allowed, Refused, Turnstile, Unreachable, post
 from worker.ticker import Ticker
 
 LEASE_MARGIN = 5.0  # seconds on top of the receiver's timeout: what claiming and recording may take
+THREADS = 8  # all they do is wait for others
+SILENT_PAUSE = 10.0  # seconds until an event is looked at again whose receiver is silent
 HEADERS = {"content-type": "application/json", "user-agent": "promptmill-webhooks/1"}
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Courier:
             attempts=settings.webhook_attempts,
             backoff=settings.webhook_backoff,
         )
+        self._turnstile = Turnstile()
         self.closing = threading.Event()
 
     def deliver_due(self) -> None:
@@ -60,7 +63,12 @@ class Courier:
             url, secret = self._target(event)
         except NotFound:
             return  # the job was deleted since the claim, and its events with it
+        receiver = "/".join(url.split("/")[:3])  # scheme, host and port
+        if not self._turnstile.enter(receiver):
+            self._deliveries.postpone(event, SILENT_PAUSE)
+            return
         outcome = self._try(url, secret, event)
+        self._turnstile.leave(receiver, answered=outcome.status_code is not None)
         state = self._deliveries.record(event, outcome)
         _tell(event, outcome, state)
 
@@ -125,7 +133,7 @@ app: Celery = celery_app("promptmill.webhooks", settings.redis_url)
 app.conf.update(
     task_default_queue=WEBHOOK_QUEUE,
     worker_pool="threads",
-    worker_concurrency=8,  # all they do is wait for others
+    worker_concurrency=THREADS,
 )
 app.steps["worker"].add(TickStep)
 

@@ -17,14 +17,24 @@ DAY = 86_400_000  # ms
 
 def card(name: str = "m", slots: int = 8) -> ModelCard:
     return ModelCard(
-        id=name, digest="d", engine="echo", device="cpu", dtype="none", context=8192, slots=slots, tokenizer="words", created=0
+        id=name,
+        digest="d",
+        engine="echo",
+        device="cpu",
+        dtype="none",
+        context=8192,
+        slots=slots,
+        tokenizer="words",
+        created=0,
     )
 
 
 def done(exchanged: Exchanged, state: ItemState = ItemState.SUCCEEDED, tokens: int = 5) -> list[Result]:
     """Results for everything an exchange gave out."""
     return [
-        Result(run.job_id, run.first + i, run.attempt, state, 3, tokens, pack({"outputs": [{"text": f"r{run.first + i}"}]}))
+        Result(
+            run.job_id, run.first + i, run.attempt, state, 3, tokens, pack({"outputs": [{"text": f"r{run.first + i}"}]})
+        )
         for run in exchanged.runs
         for i in range(run.count)
     ]

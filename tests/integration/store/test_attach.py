@@ -28,7 +28,17 @@ def test_attaching_again_after_a_lost_reply_makes_no_second_job(mill):
     stage.add({"prompt": "x"})
     stage.close()
     job_id = new_job_id()
-    fields = {"tenant": "t", "model": "m", "total": 1, "cost": 1, "n_max": 1, "priority": 0, "hooks": "", "retention": 1, "spec": "{}"}
+    fields = {
+        "tenant": "t",
+        "model": "m",
+        "total": 1,
+        "cost": 1,
+        "n_max": 1,
+        "priority": 0,
+        "hooks": "",
+        "retention": 1,
+        "spec": "{}",
+    }
     first = mill.store.attach(stage, fields, job_id=job_id)
     again = mill.store.attach(stage, fields, job_id=job_id)
     assert (first.outcome, again.outcome) == ("new", "new")
@@ -49,7 +59,9 @@ def test_an_idempotency_key_with_other_content_is_a_conflict(mill, key_snapshot)
     stage = mill.store.stage()
     stage.add({"prompt": "x"})
     stage.close()
-    answer = mill.store.attach(stage, {"tenant": "t", "model": "m", "total": 1}, job_id=new_job_id(), idempotency=("key", "other"))
+    answer = mill.store.attach(
+        stage, {"tenant": "t", "model": "m", "total": 1}, job_id=new_job_id(), idempotency=("key", "other")
+    )
     assert answer.outcome == "conflict"
     assert key_snapshot() == before
 

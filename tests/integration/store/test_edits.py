@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from common import keys
@@ -64,7 +63,11 @@ def test_appended_items_are_part_of_the_job(mill):
     job_id, worker = mill.submit(70), mill.worker()
     answer = worker.exchange([], 200)
     append(mill, job_id, 70)
-    assert mill.store.items(job_id, 69, 3) == [{"prompt": "prompt 69", "custom_id": "c69"}, {"prompt": "more 0"}, {"prompt": "more 1"}]
+    assert mill.store.items(job_id, 69, 3) == [
+        {"prompt": "prompt 69", "custom_id": "c69"},
+        {"prompt": "more 0"},
+        {"prompt": "more 1"},
+    ]
     answer = worker.exchange(done(answer), 200)
     assert [index for _, index, _ in taken(answer)] == list(range(70, 140))
     worker.exchange(done(answer), 0)
@@ -108,7 +111,17 @@ def attach(mill, items: int, tenant: str, limits: tuple[int, int, int, int]) -> 
     for _ in range(items):
         stage.add({"prompt": "x"})
     stage.close()
-    fields = {"tenant": tenant, "model": "m", "total": items, "cost": 10.5, "n_max": 1, "priority": 0, "hooks": "", "retention": 1, "spec": "{}"}
+    fields = {
+        "tenant": tenant,
+        "model": "m",
+        "total": items,
+        "cost": 10.5,
+        "n_max": 1,
+        "priority": 0,
+        "hooks": "",
+        "retention": 1,
+        "spec": "{}",
+    }
     return mill.store.attach(stage, fields, job_id=new_job_id(), limits=limits).outcome
 
 
@@ -145,5 +158,3 @@ def test_finished_jobs_past_the_bytes_to_keep_go_oldest_first(mill):
     mill.client.hset("pm:tick", "at", mill.store.now() - 1000)
     mill.fleet.tick(5.0, 3, keep_bytes=int(size * 2.5))
     assert [row["id"] for row in mill.store.jobs("t", None, 9)[0]] == [ids[2], ids[1]]
-
-

@@ -71,7 +71,11 @@ def test_delete_removes_every_key_and_late_results_do_not_bring_it_back(mill, ke
     mill.store.delete(job_id)
     assert worker.heartbeat() == {job_id: "gone"}
     assert worker.exchange(done(running), 8).refused == [(job_id, 0), (job_id, 1)]
-    left = key_snapshot() - before - {keys.PREFIX + f"replay:{worker.id}", "pm:vtime:m", "pm:vclock:m", "pm:queued", "pm:queued:t"}
+    left = (
+        key_snapshot()
+        - before
+        - {keys.PREFIX + f"replay:{worker.id}", "pm:vtime:m", "pm:vclock:m", "pm:queued", "pm:queued:t"}
+    )
     assert left == set()
 
 
@@ -84,7 +88,10 @@ def test_a_finished_job_is_purged_when_its_retention_is_over(mill):
 
 def test_every_key_of_a_finished_job_is_owned_by_its_purge(mill, key_snapshot):
     """Whatever remains after the purge must be in this list of things that outlive jobs, or have a TTL."""
-    job_id, worker = mill.submit(5, retention=0, hooks="job.started,job.finished", idempotency=("k", "f")), mill.worker()
+    job_id, worker = (
+        mill.submit(5, retention=0, hooks="job.started,job.finished", idempotency=("k", "f")),
+        mill.worker(),
+    )
     answer = worker.exchange([], 2)
     mill.lose(worker)
     mill.tick()
@@ -147,7 +154,17 @@ def test_rings_are_no_more_than_workers_with_room_or_items(mill):
         for _ in range(items):
             stage.add({"prompt": "x"})
         stage.close()
-        fields = {"tenant": "t", "model": "m", "total": items, "cost": 1, "n_max": 1, "priority": 0, "hooks": "", "retention": 1, "spec": "{}"}
+        fields = {
+            "tenant": "t",
+            "model": "m",
+            "total": items,
+            "cost": 1,
+            "n_max": 1,
+            "priority": 0,
+            "hooks": "",
+            "retention": 1,
+            "spec": "{}",
+        }
         attached = mill.store.attach(stage, fields, job_id=f"job_{items}")
         stage_rings[items] = attached.rings
         mill.store.delete(f"job_{items}")

@@ -24,7 +24,11 @@ def test_every_item_is_given_out_once_and_its_result_is_read_back(mill):
 def test_runs_never_cross_a_chunk_and_say_where_theirs_begins(mill):
     mill.submit(2 * CHUNK + 3)
     answer = mill.worker().exchange([], 200)
-    assert [(run.first, run.count, run.chunk) for run in answer.runs] == [(0, CHUNK, 0), (CHUNK, CHUNK, CHUNK), (2 * CHUNK, 3, 2 * CHUNK)]
+    assert [(run.first, run.count, run.chunk) for run in answer.runs] == [
+        (0, CHUNK, 0),
+        (CHUNK, CHUNK, CHUNK),
+        (2 * CHUNK, 3, 2 * CHUNK),
+    ]
 
 
 def test_an_exchange_sent_again_answers_the_same_and_changes_nothing(mill):

@@ -1,7 +1,7 @@
 """A random walk over the real scripts on a real server, held against a plain Python model of the states.
 
-The model does not predict which items an exchange gives out (that is policy, tested elsewhere); it says what may be given
-out, and what everything must look like afterwards.
+The model does not predict which items an exchange gives out (that is policy, tested elsewhere); it says what may be
+given out, and what everything must look like afterwards.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class StoreMachine(RuleBasedStateMachine):
         return self.workers[data.draw(st.sampled_from(list(self.workers)))]
 
     def held_by(self, incarnation: str) -> list[tuple[str, int]]:
-        return [(j, i) for j, job in self.jobs.items() for i, item in enumerate(job.items) if item.holder == incarnation]
+        return [
+            (j, i) for j, job in self.jobs.items() for i, item in enumerate(job.items) if item.holder == incarnation
+        ]
 
     # Submitting and editing
 
@@ -195,7 +197,9 @@ class StoreMachine(RuleBasedStateMachine):
         job.order.append(index)
         return Result(job_id, index, attempt, state, 1, 2, pack({"outputs": []}))
 
-    def given(self, worker: Incarnation, items: list[tuple[str, int, int]], resumed: dict[tuple[str, int], bool]) -> None:
+    def given(
+        self, worker: Incarnation, items: list[tuple[str, int, int]], resumed: dict[tuple[str, int], bool]
+    ) -> None:
         for job_id, index, attempt in items:
             job = self.jobs[job_id]
             item = job.items[index]
@@ -292,7 +296,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert (client.zscore(f"pm:{lane}:m:{job.tenant}", job_id) is not None) == job.claimable
         for incarnation in self.workers:
             held = {name.decode() for name in client.hkeys(keys.held(incarnation))}
-            assert {name for name in held if name.split()[0] in self.jobs} == {f"{j} {i}" for j, i in self.held_by(incarnation)}
+            assert {name for name in held if name.split()[0] in self.jobs} == {
+                f"{j} {i}" for j, i in self.held_by(incarnation)
+            }
         for tenant in "ab":
             waiting = sum(job.count(ItemState.PENDING) for job in self.jobs.values() if job.tenant == tenant)
             assert int(client.hget(keys.queued(tenant), "items") or 0) == waiting

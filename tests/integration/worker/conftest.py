@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -71,7 +72,7 @@ class Queue:
         for i in range(items):
             stage.add({"prompt": f"a{i} b c d e f g h i j", "params": {"ignore_eos": True}})
         stage.close()
-        spec = '{"model": "echo", "params": {"max_tokens": %d, "temperature": 0.0}}' % max_tokens
+        spec = json.dumps({"model": "echo", "params": {"max_tokens": max_tokens, "temperature": 0.0}})
         hash_fields = {
             "tenant": "t", "model": "echo", "digest": "d", "total": items, "cost": 20, "n_max": 1, "priority": 0,
             "hooks": "", "retention": 86_400_000, "spec": spec, **fields,
@@ -110,7 +111,13 @@ class OwnServer:
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
-        options = {"--port": self._port, "--bind": "127.0.0.1", "--save": "", "--appendonly": "yes", "--appendfsync": "always"}
+        options = {
+            "--port": self._port,
+            "--bind": "127.0.0.1",
+            "--save": "",
+            "--appendonly": "yes",
+            "--appendfsync": "always",
+        }
         arguments = [str(part) for pair in options.items() for part in pair]
         self._process = subprocess.Popen([find_binary(), *arguments], cwd=self._folder, stdout=subprocess.DEVNULL)
         with connect(self.url) as client:

@@ -9,8 +9,7 @@ from common.log import JsonFormatter, TextFormatter
 
 
 def record(**extra: object) -> logging.LogRecord:
-    made = logging.getLogger("t").makeRecord("t", logging.INFO, "f", 1, "done %d", (3,), None, extra=extra)
-    return made
+    return logging.getLogger("t").makeRecord("t", logging.INFO, "f", 1, "done %d", (3,), None, extra=extra)
 
 
 def test_a_json_line_is_one_object_with_the_job():

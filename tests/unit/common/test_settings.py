@@ -23,7 +23,7 @@ def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch):
 
 def test_a_setting_out_of_bounds_names_itself_and_the_bound(monkeypatch):
     monkeypatch.setenv("PROMPTMILL_SLOTS", "0")
-    with pytest.raises(ConfigError, match="PROMPTMILL_SLOTS='0'.*greater than or equal to 1"):
+    with pytest.raises(ConfigError, match=r"PROMPTMILL_SLOTS='0'.*greater than or equal to 1"):
         Settings.load()
 
 

@@ -40,8 +40,11 @@ def test_words_are_the_echo_engines_tokens():
 
 
 def test_a_chat_is_rendered_by_the_models_own_template():
-    template = ChatTemplate("{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-                            "{% if add_generation_prompt %}<assistant>{% endif %}", {"bos_token": "^"})
+    template = ChatTemplate(
+        "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}",
+        {"bos_token": "^"},
+    )
     assert template.render([{"role": "user", "content": "hi"}]) == "^<user>hi<assistant>"
 
 
