@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import click
 
@@ -34,9 +35,7 @@ def worker(processes: int | None) -> None:
 
         processes = len(visible_gpus()) or 1
     if processes == 1:
-        from worker.app import app
-
-        run_celery(app, "worker")
+        run_celery("worker.app", "worker")
     else:
         run_workers(processes, Settings.load().grace + GRACE_MARGIN)
 
@@ -45,15 +44,19 @@ def worker(processes: int | None) -> None:
 def webhooks() -> None:
     """The webhook worker: posts signed events to whoever a job named."""
     follow_parent()
-    from worker.webhooks import app
-
-    run_celery(app, "webhooks")
+    run_celery("worker.webhooks", "webhooks")
 
 
-def run_celery(app, name: str) -> None:  # type: ignore[no-untyped-def]  # a Celery app, which is untyped
-    # Gossip and mingle are for workers that count on each other; ours meet in the store only.
-    alone = ["--without-gossip", "--without-mingle"]
-    app.worker_main(["--quiet", "worker", "--loglevel=INFO", f"--hostname={name}-{os.getpid()}@%h", *alone])
+def run_celery(app: str, name: str) -> None:
+    """`celery -A APP worker` in this process; ends it with Celery's exit code."""
+    from celery.bin.celery import celery
+    from celery.platforms import SecurityWarning
+
+    # Its warning about root is about pickled messages; ours are JSON, and nothing else is accepted.
+    warnings.simplefilter("ignore", SecurityWarning)
+    alone = ["--without-gossip", "--without-mingle"]  # workers meet in the store, not with each other
+    hostname = f"--hostname={name}-{os.getpid()}@%h"
+    celery.main(["-A", app, "--quiet", "worker", "--loglevel=INFO", hostname, *alone], prog_name="celery")
 
 
 def run_workers(count: int, limit: float) -> None:

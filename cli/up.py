@@ -110,10 +110,17 @@ class Up:
         self._folder.remember_server(self.server)
 
     def run(self, stopped: threading.Event) -> None:
-        """Keep the parts running until told to stop."""
+        """Keep the parts running until told to stop: what crashes is started again.
+
+        Raises:
+            ConfigError: a part ended before it was ever ready; starting it again would not help.
+        """
         assert self._parts
         while not stopped.wait(LOOK):
-            self._parts.tend()
+            if self._announced:
+                self._parts.tend()
+            else:
+                self._check_parts()
             if self._valkey and not self._valkey.alive:
                 self._say("The embedded server ended; starting it again.")
                 self._valkey.stop()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -10,9 +12,12 @@ from typing import NoReturn
 import pytest
 import redis
 
+from cli.demo_model import demo_folder
 from cli.valkey import Valkey
+from common.settings import Settings
 
 DEAD_PROXY = "http://127.0.0.1:9"  # the discard port: whatever goes through a proxy by accident fails at once
+OUTSIDE = dict(os.environ)  # before any fixture: what pip needs to reach its index
 
 
 def missing(what: str) -> NoReturn:
@@ -32,7 +37,8 @@ def dead_proxy() -> Iterator[None]:
         for name in ("NO_PROXY", "no_proxy", "REDIS_URL"):
             patch.delenv(name, raising=False)
         for name in [name for name in os.environ if name.startswith("PROMPTMILL_")]:
-            patch.delenv(name)
+            if name != "PROMPTMILL_CACHE":
+                patch.delenv(name)
         yield
 
 
@@ -57,6 +63,18 @@ def redis_url(valkey: Valkey) -> str:
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_url) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Path:
+    """The folder of the real demo model, fetched once per machine."""
+    folder = demo_folder(Settings.load().cache)
+    if not (folder / "config.json").exists():
+        fetch = [sys.executable, "-m", "cli.main", "model", "fetch-demo"]
+        done = subprocess.run(fetch, env=OUTSIDE, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode != 0:
+            missing(f"the demo model: {done.stderr.strip()}")
+    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""`promptmill …` as a process, the way a user runs it: what it prints, its data folder, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from cli.client import Client
+from cli.valkey import free_port
+
+COMMAND = [sys.executable, "-m", "cli.main"]
+LIMIT = 60.0  # seconds anything here may take
+
+
+def run(*arguments: str | Path, env: dict[str, str] | None = None, limit: float = LIMIT) -> subprocess.CompletedProcess:
+    """A command to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        check=False,
+    )
+
+
+def wait_for(condition: Callable[[], object], limit: float = LIMIT) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.02)
+
+
+class Running:
+    """`promptmill up` on a data folder, with the echo engine unless told otherwise."""
+
+    def __init__(self, folder: Path, *arguments: str, **env: str):
+        self.folder = folder
+        self.lines: list[str] = []
+        arguments = arguments or ("--engine", "echo", "--model", "echo", "--port", str(free_port()))
+        self.process = subprocess.Popen(
+            [*COMMAND, "up", "--data", folder, *arguments],
+            env={**os.environ, "PROMPTMILL_LEASE": "3", "PROMPTMILL_GRACE": "2", **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_until_ready(self) -> Running:
+        wait_for(lambda: "Ready:" in self.said or self.process.poll() is not None)
+        assert "Ready:" in self.said, self.said
+        return self
+
+    @property
+    def url(self) -> str:
+        found = re.search(r"runs at (\S+);", self.said)
+        assert found, self.said
+        return found[1]
+
+    def client(self) -> Client:
+        server = json.loads((self.folder / "server.json").read_text())
+        return Client(server["url"], server["api_key"])
+
+    def processes(self) -> list[psutil.Process]:
+        """All that runs because of it, itself first."""
+        me = psutil.Process(self.process.pid)
+        return [me, *me.children(recursive=True)]
+
+    def kill_everything(self) -> None:
+        """What a power cut does to it."""
+        doomed = self.processes()
+        for process in doomed:
+            process.kill()
+        self.process.wait(LIMIT)
+        wait_for(lambda: not any(alive(process) for process in doomed))
+
+    def stop(self) -> int:
+        """Ctrl-C; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(LIMIT)
+        self._reader.join(LIMIT)
+        assert self.process.stdout
+        self.process.stdout.close()
+        return code
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+

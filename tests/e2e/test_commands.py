@@ -1,0 +1,136 @@
+"""The commands against a running promptmill: submit, watch, results, cancel, keys, login, listen."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from cli.valkey import free_port
+from tests.e2e.running import COMMAND, Running, run
+
+HOOK_PORT = free_port()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(
+        tmp_path_factory.mktemp("commands") / "data",
+        PROMPTMILL_WEBHOOK_ALLOW=f"127.0.0.1:{HOOK_PORT}",
+        PROMPTMILL_ECHO_DELAY="0.02",
+        PROMPTMILL_ECHO_FAIL_ON="please fail",
+    )
+    yield running.wait_until_ready()
+    running.stop()
+
+
+@pytest.fixture
+def jsonl(tmp_path: Path) -> Path:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps({"custom_id": f"c{n}", "prompt": f"say {n}"}) + "\n" for n in range(5)))
+    return file
+
+
+def promptmill(running: Running, *arguments: str | Path) -> subprocess.CompletedProcess:
+    return run(*arguments, "--data", running.folder)
+
+
+def submitted(running: Running, *arguments: str | Path) -> str:
+    done = promptmill(running, "submit", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_file_is_submitted_watched_and_its_results_written(running: Running, jsonl: Path):
+    job_id = submitted(running, jsonl, "--param", "max_tokens=2", "--param", "temperature=0")
+    watched = promptmill(running, "watch", job_id)
+    assert watched.returncode == 0
+    assert "completed: 5 succeeded" in watched.stdout
+    rows = [json.loads(line) for line in promptmill(running, "results", job_id).stdout.splitlines()]
+    assert {row["custom_id"]: row["outputs"][0]["text"] for row in rows} == {f"c{n}": f"say {n}" for n in range(5)}
+    assert len(promptmill(running, "results", job_id, "--format", "csv").stdout.splitlines()) == 6
+
+
+def test_watch_fails_when_an_item_failed(running: Running, tmp_path: Path):
+    (tmp_path / "prompts.txt").write_text("this is fine\nplease fail here\n")
+    watched = promptmill(running, "watch", submitted(running, tmp_path / "prompts.txt"))
+    assert watched.returncode == 1
+    assert "1 succeeded, 1 failed" in watched.stdout
+
+
+def test_bad_lines_are_told_with_their_numbers(running: Running, tmp_path: Path):
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "good"}\n{"prompt": 7}\n{"prompt"\n')
+    done = promptmill(running, "submit", tmp_path / "bad.jsonl")
+    assert done.returncode == 1
+    assert "line 2" in done.stderr
+    assert "line 3" in done.stderr
+
+
+def test_a_running_job_can_be_cancelled(running: Running, tmp_path: Path):
+    (tmp_path / "long.txt").write_text("a long one\n")
+    job_id = submitted(running, tmp_path / "long.txt", "--param", "max_tokens=4000", "--param", "ignore_eos=true")
+    assert promptmill(running, "cancel", job_id).returncode == 0
+    assert "cancelled" in promptmill(running, "watch", job_id).stdout
+
+
+def test_a_key_works_until_it_is_revoked(running: Running, jsonl: Path, monkeypatch: pytest.MonkeyPatch):
+    key = promptmill(running, "key", "create", "--name", "for the test").stdout.strip()
+    assert "for the test" in promptmill(running, "key", "list").stdout
+    monkeypatch.setenv("PROMPTMILL_URL", running.url)
+    monkeypatch.setenv("PROMPTMILL_API_KEY", key)
+    submitted(running, jsonl)
+    assert promptmill(running, "key", "revoke", key).returncode == 0
+    assert "key" in promptmill(running, "submit", jsonl).stderr
+
+
+def test_a_login_link_opens_the_pages_once(running: Running):
+    link = promptmill(running, "login").stdout.strip()
+    assert link.startswith(running.url)
+    with requests.Session() as browser:
+        browser.trust_env = False
+        assert browser.get(link, timeout=10).ok
+        token = link.partition("token=")[2]
+        login = browser.post(f"{running.url}/login", data={"token": token}, timeout=10)
+        assert login.ok, login.text
+        assert browser.get(f"{running.url}/", timeout=10).ok
+    with requests.Session() as second:
+        second.trust_env = False
+        assert second.post(f"{running.url}/login", data={"token": token}, timeout=10).status_code == 401
+
+
+def test_listen_prints_verified_webhooks(running: Running, jsonl: Path):
+    command = [*COMMAND, "listen", "--port", str(HOOK_PORT), "--data", running.folder]
+    listener = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "Listening" in listener.stderr.readline()
+        job_id = submitted(running, jsonl, "--webhook", f"http://127.0.0.1:{HOOK_PORT}/hook")
+        event = json.loads(listener.stdout.readline())
+        assert event["type"] == "job.finished"
+        assert job_id in json.dumps(event)
+    finally:
+        listener.send_signal(signal.SIGINT)
+        assert listener.wait(10) == 0
+        listener.stdout.close()
+        listener.stderr.close()
+
+
+def test_the_doctor_finds_nothing_wrong(running: Running, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PROMPTMILL_MODEL", "echo")
+    done = promptmill(running, "doctor")
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_unknown_job_is_told(running: Running):
+    assert promptmill(running, "watch", "job_nowhere").returncode == 1
+
+
+def test_a_server_that_is_away_is_told(tmp_path: Path, jsonl: Path):
+    env = {"PROMPTMILL_URL": f"http://127.0.0.1:{free_port()}", "PROMPTMILL_API_KEY": "pm_x"}
+    done = run("submit", jsonl, "--data", tmp_path, env=env)
+    assert done.returncode == 1
+    assert "is promptmill up?" in done.stderr

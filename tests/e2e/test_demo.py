@@ -1,0 +1,43 @@
+"""`promptmill demo --once`: a sample batch from submit to verified webhook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cli.demo import BATCH
+from cli.valkey import free_port
+from tests.e2e.running import run
+
+ECHO = ("--engine", "echo", "--model", "echo")
+
+
+def demo(folder: Path, *arguments: str, limit: float = 60, **env: str):
+    return run("demo", "--once", "--data", folder, "--port", str(free_port()), *arguments, env=env, limit=limit)
+
+
+def test_the_batch_has_twelve_prompts_and_three_decoding_settings():
+    assert len(BATCH) >= 12
+    assert len({tuple(params.items()) for params, _ in BATCH}) == 3
+
+
+def test_it_shows_every_answer_the_verified_webhook_and_how_to_go_on(data_folder: Path):
+    done = demo(data_folder, *ECHO)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for _, prompt in BATCH:
+        assert prompt in done.stdout
+    assert "completed: 12 succeeded" in done.stdout
+    assert "signature verified: job.finished" in done.stdout
+    assert "/login?token=" in done.stdout
+    assert "curl http" in done.stdout
+
+
+def test_it_fails_when_an_item_fails(data_folder: Path):
+    done = demo(data_folder, *ECHO, PROMPTMILL_ECHO_FAIL_ON="bakery")
+    assert done.returncode == 1
+    assert "11 succeeded, 1 failed" in done.stdout
+
+
+def test_the_real_model_knows_the_capital_of_france(data_folder: Path, demo_model: Path):
+    done = demo(data_folder, limit=110, PROMPTMILL_DEVICE="cpu")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The capital of France is Paris." in done.stdout

@@ -1,0 +1,170 @@
+"""`promptmill up`: one command starts it all, nothing of it outlives it, and no kill loses a job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cli.client import Client
+from cli.valkey import free_port
+from tests.e2e.running import Running, alive, run, wait_for
+
+SLOW = {"PROMPTMILL_ECHO_DELAY": "0.1", "PROMPTMILL_SLOTS": "4"}  # 40 items of 10 tokens: ten seconds
+TOKENS = 10
+ITEMS = 40
+
+
+@pytest.fixture
+def up(data_folder: Path) -> Iterator[Any]:
+    """Starts `up` on the test's data folder; whatever still runs at the end is ended."""
+    started: list[Running] = []
+
+    def start(*arguments: str, **env: str) -> Running:
+        started.append(Running(data_folder, *arguments, **env))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
+
+
+def submit_slow_job(client: Client) -> str:
+    prompts = [f"item {n} says a few words of its own" for n in range(ITEMS)]
+    params = {"max_tokens": TOKENS, "ignore_eos": True, "temperature": 0}
+    return str(client.submit({"prompts": prompts, "params": params})["id"])
+
+
+def succeeded(client: Client, job_id: str) -> int:
+    return int(client.job(job_id)["counts"]["succeeded"])
+
+
+def finished(client: Client, job_id: str) -> dict[int, dict[str, Any]]:
+    return {item["index"]: item for item in client.items(job_id) if item["status"] == "succeeded"}
+
+
+def watch_to_the_end(client: Client, job_id: str) -> dict[str, Any]:
+    *_, job = client.watch(job_id)
+    return job
+
+
+def part(running: Running, name: str) -> psutil.Process:
+    return next(p for p in running.processes() if p.cmdline()[-1] == name or name in p.cmdline())
+
+
+def test_after_a_kill_of_everything_the_job_goes_on_and_finished_results_are_untouched(up):
+    first = up(**SLOW).wait_until_ready()
+    client = first.client()
+    job_id = submit_slow_job(client)
+    wait_for(lambda: succeeded(client, job_id) >= 8)
+    before = finished(client, job_id)
+    first.kill_everything()
+
+    second = up(**SLOW).wait_until_ready()
+    client = second.client()
+    after = finished(client, job_id)
+    assert {index: after[index] for index in before} == before
+    assert len(after) < ITEMS  # it was in the middle
+    job = watch_to_the_end(client, job_id)
+    assert job["counts"]["succeeded"] == job["counts"]["total"] == ITEMS
+    final = finished(client, job_id)
+    assert {index: final[index] for index in before} == before
+    assert sorted(final) == list(range(ITEMS))
+
+
+def test_nothing_outlives_a_killed_up(up):
+    running = up().wait_until_ready()
+    processes = running.processes()
+    assert len(processes) >= 6  # up, server, web and its worker, webhooks, worker
+    running.process.kill()
+    wait_for(lambda: not any(alive(process) for process in processes), 15)
+
+
+def test_ctrl_c_ends_everything_and_its_data_are_kept(up):
+    running = up().wait_until_ready()
+    client = running.client()
+    job_id = submit_slow_job(client)
+    watch_to_the_end(client, job_id)
+    processes = running.processes()
+    assert running.stop() == 0
+    assert not any(alive(process) for process in processes)
+
+    again = up().wait_until_ready()
+    assert succeeded(again.client(), job_id) == ITEMS
+
+
+def test_a_killed_worker_is_started_again_and_the_job_completes(up):
+    running = up(**SLOW).wait_until_ready()
+    client = running.client()
+    job_id = submit_slow_job(client)
+    wait_for(lambda: succeeded(client, job_id) >= 4)
+    part(running, "worker").kill()
+    assert watch_to_the_end(client, job_id)["counts"]["succeeded"] == ITEMS
+    assert "worker ended with exit code -9" in running.said
+
+
+def test_a_killed_embedded_server_is_started_again_and_the_job_completes(up):
+    running = up(**SLOW).wait_until_ready()
+    client = running.client()
+    job_id = submit_slow_job(client)
+    wait_for(lambda: succeeded(client, job_id) >= 4)
+    next(p for p in running.processes() if "server" in p.name()).kill()
+    wait_for(lambda: "starting it again" in running.said)
+    assert watch_to_the_end(client, job_id)["counts"]["succeeded"] == ITEMS
+
+
+def test_two_workers_share_a_job(up):
+    running = up("--engine", "echo", "--model", "echo", "--port", str(free_port()), "--workers", "2", **SLOW)
+    client = running.wait_until_ready().client()
+    job_id = submit_slow_job(client)
+    assert watch_to_the_end(client, job_id)["counts"]["succeeded"] == ITEMS
+    assert len({item["worker"] for item in client.items(job_id)}) == 2
+
+
+def test_a_folder_in_use_is_refused_with_the_running_url(up, data_folder: Path):
+    running = up().wait_until_ready()
+    second = run("up", "--data", data_folder, "--engine", "echo", "--model", "echo")
+    assert second.returncode == 2
+    assert running.url in second.stderr
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_refused(data_folder: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = run("up", "--data", data_folder, "--engine", "echo", "--model", "echo", "--port", str(port))
+    assert refused.returncode == 2
+    assert f"port {port}" in refused.stderr
+
+
+def test_without_a_port_the_next_free_one_is_taken_and_told(up):
+    try:
+        taken = socket.create_server(("127.0.0.1", 8000))
+    except OSError:  # somebody else has it, which is as good
+        taken = None
+    try:
+        running = up("--engine", "echo", "--model", "echo").wait_until_ready()
+    finally:
+        if taken:
+            taken.close()
+    assert "Port 8000 is taken" in running.said
+    assert not running.url.endswith(":8000")
+
+
+def test_a_closed_terminal_or_sigterm_ends_it_like_ctrl_c(up):
+    running = up().wait_until_ready()
+    processes = running.processes()
+    os.kill(running.process.pid, signal.SIGTERM)
+    assert running.process.wait(60) == 0
+    assert not any(alive(process) for process in processes)
+
+
+def test_a_model_that_cannot_be_opened_ends_up_with_the_reason(up, tmp_path: Path):
+    running = up("--model", str(tmp_path), "--port", str(free_port()))
+    assert running.process.wait(60) == 2
+    wait_for(lambda: "config.json" in running.said)
