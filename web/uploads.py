@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import IO, Any
@@ -187,21 +188,20 @@ class _Columns:
         if prompt_column not in self.names:
             message = f"there is no column {prompt_column!r}; the file has {', '.join(self.names)[:300]}"
             raise InvalidRequest(message, code="missing_column", field="prompt_column")
-        if repeated := {name for name in self.names if self.names.count(name) > 1}:
-            raise InvalidRequest(
-                f"several columns are named {min(repeated)[:64]!r}", code="invalid_header", field="file"
-            )
+        repeated = [name for name, count in Counter(self.names).items() if count > 1]
+        if repeated:
+            raise InvalidRequest(f"several columns are named {repeated[0][:64]!r}", code="invalid_header", field="file")
         metadata = [name for name in self.names if self._is_metadata(name)]
-        for name in metadata:
-            if name in OTHER_NAMES or difflib.get_close_matches(name, SamplingParams.model_fields, n=1, cutoff=0.85):
-                message = f"the column {name} {unknown_name(name, SamplingParams.model_fields)}"
-                raise InvalidRequest(message, code="unknown_field", field="file")
         if len(metadata) > MOST_METADATA:
             message = (
                 f"columns that are no setting are kept as the items' metadata, at most {MOST_METADATA}; "
                 f"the file has {len(metadata)}"
             )
             raise InvalidRequest(message, code="invalid_header", field="file")
+        for name in metadata:
+            if name in OTHER_NAMES or difflib.get_close_matches(name, SamplingParams.model_fields, n=1, cutoff=0.85):
+                message = f"the column {name} {unknown_name(name, SamplingParams.model_fields)}"
+                raise InvalidRequest(message, code="unknown_field", field="file")
 
     def _is_metadata(self, name: str) -> bool:
         return name not in (self._prompt, "custom_id") and name not in SamplingParams.model_fields

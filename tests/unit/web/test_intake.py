@@ -1,0 +1,80 @@
+"""The checks of items without Redis: counting, fitting, adding up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.settings import Settings
+from common.tokenizer import WordTokenizer
+from common.types import ModelCard
+from web.cards import Model
+from web.drafts import from_items, from_prompts
+from web.intake import Intake
+from web.schemas import JobOptions
+
+CONTEXT = 50
+
+
+def intake(counted: bool = True, **job: Any) -> Intake:
+    about = {"id": "m", "digest": "d", "engine": "echo", "device": "cpu", "dtype": "none", "tokenizer": "words"}
+    card = ModelCard.model_validate(about | {"context": CONTEXT, "slots": 8, "created": 0})
+    return Intake(Model(card, WordTokenizer() if counted else None, None), JobOptions.model_validate(job), Settings())
+
+
+@given(st.lists(st.integers(1, CONTEXT + 5), min_size=1, max_size=200))
+def test_totals_are_the_sums_over_items(lengths: list[int]) -> None:
+    checked = intake()
+    records = list(checked.accept(from_prompts("w " * length for length in lengths)))
+    fitting = [length for length in lengths if length < CONTEXT]
+    assert len(checked.faults) == min(100, len(lengths) - len(fitting))
+    if len(fitting) == len(lengths):
+        assert len(records) == len(lengths)
+        assert checked.totals.prompt_tokens == sum(lengths)
+        assert checked.totals.max_prompt_tokens == max(lengths)
+        assert checked.totals.max_completion_tokens == sum(CONTEXT - length for length in lengths)
+
+
+@given(st.integers(1, CONTEXT - 1), st.integers(1, CONTEXT))
+def test_an_explicit_max_tokens_fits_or_is_refused_and_never_changed(length: int, max_tokens: int) -> None:
+    checked = intake(params={"max_tokens": max_tokens})
+    records = list(checked.accept(from_prompts(["w " * length])))
+    assert bool(checked.faults) is (length + max_tokens > CONTEXT)
+    assert all("params" not in record for record in records)
+
+
+def test_where_only_the_worker_can_count_length_is_not_judged() -> None:
+    checked = intake(counted=False)
+    (record,) = checked.accept(from_prompts(["w " * 1000]))
+    assert record == {"prompt": "w " * 1000}
+    assert not checked.faults
+
+
+def test_an_items_params_go_over_the_jobs() -> None:
+    checked = intake(params={"n": 4, "max_tokens": 5})
+    list(checked.accept(from_items([{"prompt": "a"}, {"prompt": "a", "params": {"n": 2}}])))
+    assert checked.totals.max_completion_tokens == 4 * 5 + 2 * 5
+
+
+def test_faults_are_told_in_the_order_of_the_items() -> None:
+    checked = intake(params={"max_tokens": 10})
+    prompts = ["", "w " * 45, "", "w " * 60, "good"]
+    assert list(checked.accept(from_prompts(prompts))) == []
+    assert [fault["field"] for fault in checked.faults] == ["prompts.0", "prompts.1", "prompts.2", "prompts.3"]
+
+
+def test_nothing_more_is_read_after_a_hundred_faults() -> None:
+    read = 0
+
+    def prompts() -> Any:
+        nonlocal read
+        while True:
+            read += 1
+            yield ""
+
+    checked = intake()
+    list(checked.accept(from_prompts(prompts())))
+    assert len(checked.faults) == 100
+    assert read <= 128
