@@ -35,7 +35,7 @@ class Part:
     def __init__(self, name: str, command: str, env: Mapping[str, str], folder: Path, proxy: Proxy):
         self.name = name
         self.proxy = proxy
-        self.killed = False
+        self.down = False  # it was killed or crashed, and somebody will start it again
         self.draining_since: float | None = None  # monotonic
         self.awake_from = 0.0  # monotonic; later than now while it is frozen or cut off
         self.logs: list[Path] = []
@@ -45,7 +45,7 @@ class Part:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.killed, self.draining_since, self.awake_from = False, None, 0.0
+        self.down, self.draining_since, self.awake_from = False, None, 0.0
         self.logs.append(self._folder / f"{self.name}.{len(self.logs)}.log")
         with self.logs[-1].open("wb") as log:
             self._process = subprocess.Popen(
@@ -85,8 +85,11 @@ class Part:
     def log(self) -> bytes:
         return self.logs[-1].read_bytes()
 
+    def last_words(self) -> str:
+        return " | ".join(self.log.decode(errors="replace").strip().splitlines()[-3:])
+
     def kill(self) -> None:
-        self.killed = True
+        self.down = True
         if self._process and self.exit_code is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)

@@ -23,6 +23,7 @@ class Network:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
+        self._proxies: list[Proxy] = []
 
     def start(self) -> None:
         self._thread.start()
@@ -31,6 +32,7 @@ class Network:
         """A proxy in front of a loopback port, listening."""
         proxy = Proxy(target)
         self._call(proxy.listen())
+        self._proxies.append(proxy)
         return proxy
 
     def stop(self) -> None:
@@ -40,6 +42,8 @@ class Network:
         self._loop.close()
 
     async def _end_all(self) -> None:
+        for proxy in self._proxies:
+            proxy.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -62,6 +66,10 @@ class Proxy:
     async def listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, HOST, 0)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        """Take no new connections."""
+        self._server.close()
 
     def drop_replies(self, count: int) -> None:
         """The next `count` scripts that are sent run on the server; their answers and connections are lost."""

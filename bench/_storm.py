@@ -103,18 +103,20 @@ class Storm:
     def _tend(self) -> None:
         """Start drained parts again, and those that ended although nobody struck them."""
         for part in self._parts.all:
-            code = part.exit_code
-            if code is None:
-                if part.draining_since and time.monotonic() - part.draining_since > self._grace + DRAIN_LIMIT:
-                    self._note(f"{part.name} did not end within its grace period: {part.logs[-1]}")
-                    part.kill()
-            elif part.killed:
-                continue  # its restart is on its way
-            elif part.draining_since is None or code != 0:
-                self._note(f"{part.name} ended by itself with exit code {code}: {part.logs[-1]}")
+            if part.exit_code is None:
+                self._check_drain(part)
+            elif part.draining_since is not None and part.exit_code == 0:
                 part.start()
-            else:
-                part.start()
+            elif not part.down:
+                part.down = True
+                self._note(f"{part.name} ended by itself with exit code {part.exit_code}: {part.last_words()}")
+                self._in(1.0, part.start)
+
+    def _check_drain(self, part: Part) -> None:
+        limit = self._grace + DRAIN_LIMIT
+        if part.draining_since is not None and time.monotonic() - part.draining_since > limit:
+            self._note(f"{part.name} did not end within {limit:.0f} s of SIGTERM: {part.last_words()}")
+            self._kill(part)
 
     # The faults. Each answers whom it struck, '' if there was nobody.
 

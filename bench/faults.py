@@ -49,7 +49,7 @@ START_LIMIT = 60.0  # seconds for all parts to be up
 SETTLE_LIMIT = 60.0  # seconds after the last fault for everything to be over
 OVERTIME = 120.0  # seconds past its time that a storm may go on to reach its number of items
 PROGRESS = 5.0  # seconds between two lines
-NOTES = 30  # of what is wrong, printed
+NOTES = 30  # of what is wrong, told in words; all are counted
 
 
 class Run:
@@ -68,6 +68,7 @@ class Run:
         self.parts = Parts(folder, options.workers, {name: str(value) for name, value in settings.items()})
         self._stack = stack
         self._told_at = 0.0
+        self._noted = 0
         self._begun = time.monotonic()
 
     def start(self) -> None:
@@ -139,9 +140,13 @@ class Run:
             self.ledger.check_end(self.caller.jobs())
         except Away as error:
             self.ledger.note("unexpected", f"away in calm weather: {error}")
+        self._tell()
 
     def _tell(self) -> bool:
-        """A line of progress now and then; always True, so that it can stand in a condition."""
+        """What is wrong, at once; a line of progress now and then. Always True, so that it can stand in a condition."""
+        for note in self.ledger.notes[self._noted : NOTES]:
+            self._say(note)
+            self._noted += 1
         if time.monotonic() - self._told_at > PROGRESS:
             self._told_at = time.monotonic()
             self._say(
@@ -169,8 +174,6 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         this.settle()
         this.check()
         lost_alive = lost_leases(this.parts) - this.reclaims.struck
-        for note in this.ledger.notes[:NOTES]:
-            print(note)
         reclaims = this.reclaims.seconds
         return {
             "bench": "faults",

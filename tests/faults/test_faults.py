@@ -1,0 +1,44 @@
+"""The short storm of `bench/faults.py`: nothing lost, nothing twice, nothing unexpected."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench._storm import WEIGHTS, plan
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 100.0  # seconds; on an idle machine it takes half a minute
+KEYS = [
+    "bench", "faults", "items", "lost", "duplicated", "unexpected", "reclaim_p50_s", "reclaim_p99_s", "reclaim_max_s",
+    "false_reclaims", "cancel_p99_s", "commit",
+]  # fmt: skip
+
+
+def test_a_storm_loses_nothing_and_repeats_nothing():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.faults"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        said, _ = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)  # it ends its parts itself
+        said, _ = process.communicate(timeout=20)
+        pytest.fail(f"not done within {LIMIT:.0f} s:\n{said}")
+    assert process.returncode == 0, said
+    answer = json.loads(said.splitlines()[-1])
+    assert list(answer) == KEYS
+    assert (answer["lost"], answer["duplicated"], answer["unexpected"]) == (0, 0, 0)
+    assert answer["items"] >= 1000 and set(answer["faults"]) == set(WEIGHTS)
+
+
+def test_equal_seeds_plan_equal_storms_with_every_kind_of_fault():
+    plans = [plan(random.Random(7), 40) for _ in range(2)]
+    assert plans[0] == plans[1] and len(plans[0]) == 40
+    assert set(plans[0]) == set(WEIGHTS)

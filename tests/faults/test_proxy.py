@@ -1,0 +1,53 @@
+"""The proxy breaks the network as it says, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from bench._proxy import Network, Proxy
+
+
+@pytest.fixture
+def proxy(redis_url: str) -> Iterator[Proxy]:
+    network = Network()
+    network.start()
+    yield network.proxy(urlsplit(redis_url).port or 0)
+    network.stop()
+
+
+@pytest.fixture
+def through(redis_url: str, proxy: Proxy) -> Iterator[redis.Redis]:
+    """A client that reaches the server through the proxy, and never sends anything twice."""
+    url = urlsplit(redis_url)
+    address = url._replace(netloc=f":{url.password}@127.0.0.1:{proxy.port}").geturl()
+    with redis.Redis.from_url(address, retry=None, socket_timeout=0.5) as client:
+        yield client
+
+
+def test_it_passes_what_it_is_given(through):
+    through.set("key", b"x" * 1_000_000)
+    assert through.get("key") == b"x" * 1_000_000
+
+
+def test_a_dropped_reply_is_of_a_script_that_ran(proxy, through, redis_client):
+    count = through.register_script("return redis.call('INCR', KEYS[1])")
+    assert count(keys=["n"]) == 1
+    proxy.drop_replies(1)
+    assert through.get("n") == b"1", "only scripts lose their answers"
+    with pytest.raises(redis.ConnectionError):
+        count(keys=["n"])
+    assert (redis_client.get("n"), proxy.dropped) == (b"2", 1)
+    assert count(keys=["n"]) == 3
+
+
+def test_nothing_passes_while_it_holds(proxy, through):
+    through.ping()
+    proxy.hold()
+    with pytest.raises(redis.TimeoutError):
+        through.ping()
+    proxy.resume()
+    assert through.ping()
