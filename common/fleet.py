@@ -130,14 +130,14 @@ class Incarnation:
             self._call += 1
             if answer.get("lost"):
                 return Exchanged(lost=True)
-            runs = [Run(*run[:5], bool(run[5])) for run in answer["runs"]]
+            runs = [Run(*run) for run in answer["runs"]]
             self._held.difference_update((result.job_id, result.index) for result in results)
             self._held.update((run.job_id, run.first + i) for run in runs for i in range(run.count))
         refused = [(job_id, index) for job_id, index in answer["refused"]]
         return Exchanged(refused=refused, runs=runs, now=answer["now"], hooked=answer["hooked"])
 
     def heartbeat(self) -> dict[str, str] | None:
-        """Renew the lease. Answers wishes by job (cancelled, expired, paused or gone), or None when the lease is gone."""
+        """Renew the lease. Answers wishes by job (cancelled, expired, paused, gone), or None when the lease is gone."""
         with self._lock:
             jobs = {job_id for job_id, _ in self._held}
             with redis_errors():

@@ -4,7 +4,7 @@
 -- Answers JSON:
 --   lost     true when this incarnation has no lease any more: nothing was taken, it must start over under a new name
 --   refused  [job, index] of results that were not this incarnation's to write
---   runs     [job, first index, count, attempt, first index of the chunk they lie in, 1 if it ran before and got somewhere]
+--   runs     [job, first index, count, attempt, first index of the chunk they lie in, true if it ran before and got somewhere]
 --   now      this server's clock
 --   hooked   true when the webhook worker has something to do
 -- The answer is kept under the call number: a client that sends a call again gets the same answer and changes nothing.
@@ -74,7 +74,7 @@ for id, job in pairs(touched) do
 end
 
 -- Items out.
-local function take(job, first, count, attempt, before)
+local function take(job, first, count, attempt, resumed)
   local fields = {}
   for index = first, first + count - 1 do
     fields[#fields + 1] = job.id .. ' ' .. string.format('%d', index)
@@ -84,7 +84,7 @@ local function take(job, first, count, attempt, before)
   set_states(job.id, first, count, 'r')
   job.pending, job.running = job.pending - count, job.running + count
   local start = redis.call('ZREVRANGEBYSCORE', key('job', job.id, 'starts'), first, '-inf', 'LIMIT', 0, 1)[1]
-  runs[#runs + 1] = {job.id, first, count, attempt, tonumber(start), before}
+  runs[#runs + 1] = {job.id, first, count, attempt, tonumber(start), resumed}
 end
 
 -- Items that wait again, with `charged` attempts used up at least and at most; answers how many it took.
@@ -94,7 +94,7 @@ local function take_retries(job, count, least, most)
   for _, index in ipairs(indices) do
     local charged = math.floor(redis.call('ZSCORE', key('job', job.id, 'retry'), index) / CHARGED)
     redis.call('ZREM', key('job', job.id, 'retry'), index)
-    take(job, tonumber(index), 1, charged + 1, redis.call('HEXISTS', key('job', job.id, 'from'), index))
+    take(job, tonumber(index), 1, charged + 1, redis.call('HEXISTS', key('job', job.id, 'from'), index) == 1)
   end
   return #indices
 end
@@ -104,7 +104,7 @@ local function take_fresh(job, count)
   while count > 0 do
     local next = redis.call('ZRANGEBYSCORE', key('job', job.id, 'starts'), '(' .. job.cursor, '+inf', 'LIMIT', 0, 1)[1]
     local run = math.min(count, (tonumber(next) or job.total) - job.cursor)
-    take(job, job.cursor, run, 1, 0)
+    take(job, job.cursor, run, 1, false)
     job.cursor, count = job.cursor + run, count - run
   end
 end
