@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from common.deliveries import Event
 from common.settings import Settings
 from common.store import JobStore
 from worker import webhooks
+from worker.receivers import Turnstile, Unreachable
 from worker.webhooks import Courier
+
+from .conftest import wait_until
 
 
 @pytest.fixture
@@ -23,6 +29,19 @@ def deliver_until_ended(courier: Courier, store: JobStore, job_id: str) -> dict:
         if hook["status"] != "pending":
             return hook
     raise AssertionError("the event never ends")
+
+
+def test_the_turnstile_lets_all_through_until_one_gets_no_answer():
+    turnstile = Turnstile()
+    assert turnstile.enter("a") and turnstile.enter("a")
+    turnstile.leave("a", answered=False)
+    assert not turnstile.enter("a")  # one is still under way
+    assert turnstile.enter("b")
+    turnstile.leave("a", answered=False)
+    assert turnstile.enter("a")  # the one call that finds out
+    assert not turnstile.enter("a")
+    turnstile.leave("a", answered=True)
+    assert turnstile.enter("a") and turnstile.enter("a")
 
 
 def test_a_secret_that_is_none_ends_the_event_with_a_clear_message(courier, store, receive, make_job, run_jobs):
@@ -44,6 +63,35 @@ def test_a_bug_while_sending_counts_as_a_try(courier, store, make_job, run_jobs,
     hook = deliver_until_ended(courier, store, job_id)
     assert hook["status"] == "failed"
     assert [entry["error"] for entry in hook["tries"]] == ["internal error: RuntimeError"] * 5
+
+
+def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(courier, store, make_job, run_jobs, monkeypatch):
+    calls: list[threading.Event] = []
+
+    def silent(*_args: object, **_options: object) -> int:
+        calls.append(threading.Event())
+        calls[-1].wait(10)
+        raise Unreachable("no answer")
+
+    monkeypatch.setattr(webhooks, "post", silent)
+    monkeypatch.setattr(webhooks, "SILENT_PAUSE", 0.3)
+    couriers = [threading.Thread(target=courier.deliver_due) for _ in range(3)]
+    jobs = [make_job("http://dead.example/", events="job.finished") for _ in range(3)]
+    run_jobs()
+    for thread in couriers:
+        thread.start()
+    wait_until(lambda: len(calls) == 3)  # nothing is known of it yet: each thread calls
+    calls[0].set()
+    wait_until(lambda: sum(len(store.hooks(job_id)[0]["tries"]) for job_id in jobs) == 1)
+    time.sleep(0.1)  # the free thread finds the first event due again, and puts it off
+    assert len(calls) == 3
+    monkeypatch.setattr(webhooks, "post", lambda *_args, **_options: 200)
+    for call in calls:
+        call.set()
+    for job_id in jobs:
+        wait_until(lambda job_id=job_id: courier.deliver_due() or store.hooks(job_id)[0]["status"] == "delivered")
+    for thread in couriers:
+        thread.join(10)
 
 
 def test_the_event_of_a_job_deleted_under_the_courier_is_not_sent(

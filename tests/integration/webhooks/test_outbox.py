@@ -119,6 +119,16 @@ def test_a_hopeless_try_is_the_last(job: str, deliveries: Deliveries, store: Job
     assert store.hooks(job)[0]["status"] == "failed"
 
 
+def test_a_postponed_event_is_due_again_untried(job: str, deliveries: Deliveries, store: JobStore):
+    (event,) = deliveries.due()
+    deliveries.postpone(event, 0.2)
+    assert deliveries.due() == []
+    assert store.hooks(job)[0]["tries"] == []
+    again = claim_again(deliveries)
+    assert (again.id, again.tries) == (event.id, [])
+    assert again.claimed_at >= event.claimed_at + 200
+
+
 def test_the_event_of_a_deleted_job_is_gone(job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis):
     (event,) = deliveries.due()
     store.delete(job)
