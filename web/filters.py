@@ -21,13 +21,6 @@ ENDINGS = {
 }
 
 
-def moment(value: datetime | float | str | None) -> datetime | None:
-    """A time, from itself or from unix seconds, which may come as text; in UTC."""
-    if value is None or value == "":
-        return None
-    return value.astimezone(UTC) if isinstance(value, datetime) else datetime.fromtimestamp(float(value), UTC)
-
-
 def short_time(value: datetime) -> str:
     """The hour today, the day before that; the reader's clock is not known here, so it says UTC."""
     now = datetime.now(UTC)
@@ -93,7 +86,6 @@ def attempt(tried: dict[str, Any]) -> str:
 
 
 FILTERS = {
-    "moment": moment,
     "short_time": short_time,
     "seconds": seconds,
     "clip": clip,

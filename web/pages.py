@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from common.errors import NotFound, PromptmillError, Unauthorized
 from web import auth, forms, jobpage
 from web.filters import FILTERS, seconds
-from web.schemas import ModelView
+from web.schemas import ModelView, WorkerView
 from web.services import services
 from web.submission import Submission
 from web.views import base_url, cancel_job, item_rows, job_list, job_view, model_list
@@ -179,7 +179,8 @@ def cancel(tenant: str, job_id: str) -> Any:
 @pages.get("/workers")
 @logged_in
 def fleet(tenant: str) -> str:
-    return render_template("workers.html", tenant=tenant, workers=services().fleet.workers(), models=_models())
+    workers = [WorkerView.model_validate(worker) for worker in services().fleet.workers()]
+    return render_template("workers.html", tenant=tenant, workers=workers, models=_models())
 
 
 @pages.get("/login")

@@ -1,0 +1,128 @@
+"""Laws of reading the form: every setting is there, what was typed arrives as typed, and refilling undoes reading."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.types import SamplingParams
+from web import forms
+
+LINE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=20)
+STOP = st.lists(st.text(st.sampled_from("ab\\nt\n\t "), min_size=1, max_size=8), max_size=4)
+
+
+def read(typed: dict[str, str]) -> tuple[dict, forms.Errors]:
+    errors = forms.Errors()
+    return forms.read_job(typed, errors), errors
+
+
+def test_every_sampling_param_is_in_the_form_once():
+    assert sorted(setting.name for setting in forms.settings()) == sorted(SamplingParams.model_fields)
+
+
+def test_common_settings_come_first():
+    names = [setting.name for setting in forms.settings()]
+    assert names[: len(forms.COMMON)] == list(forms.COMMON)
+
+
+def test_an_empty_form_leaves_every_default_to_the_model():
+    job, errors = read({setting.input: " " for setting in forms.settings()})
+    assert job == {}
+    assert not errors
+
+
+def test_each_kind_is_typed_its_own_way():
+    typed = {
+        "params.max_tokens": " 12 ",
+        "params.temperature": ".5",
+        "params.stop": "END\r\n\\n\\n",
+        "params.ignore_eos": "on",
+        "params.logit_bias": '{"7": -1.5}',
+        "model": "echo",
+        "metadata.name": "A name",
+    }
+    job, errors = read(typed)
+    assert not errors
+    assert job["params"] == {
+        "max_tokens": 12,
+        "temperature": 0.5,
+        "stop": ["END", "\n\n"],
+        "ignore_eos": True,
+        "logit_bias": {"7": -1.5},
+    }
+    assert job["model"] == "echo"
+    assert job["metadata"] == {"name": "A name"}
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("max_tokens", "12.5"),
+        ("max_tokens", "1e3"),
+        ("max_tokens", "９"),
+        ("temperature", "nan"),
+        ("temperature", "inf"),
+        ("temperature", "1,5"),
+        ("temperature", "0x1"),
+        ("logit_bias", "{"),
+        ("logit_bias", "[" * 100_000),
+    ],
+)
+def test_what_is_no_value_is_said_at_its_field(name: str, typed: str):
+    _, errors = read({f"params.{name}": typed})
+    assert list(errors.by_field) == [f"params.{name}"]
+
+
+def test_one_prompt_a_line():
+    assert forms.read_prompts("\r\n one \r\n\ntwo\rthree", "line") == [
+        forms.Pasted("one", 2),
+        forms.Pasted("two", 4),
+        forms.Pasted("three", 5),
+    ]
+
+
+def test_paragraphs_end_at_empty_lines():
+    assert forms.read_prompts("\n\nfirst\n  more\n \nsecond", "blank") == [
+        forms.Pasted("first\n  more", 3),
+        forms.Pasted("second", 6),
+    ]
+
+
+@given(
+    stop=STOP,
+    n=st.integers(1, 128),
+    temperature=st.floats(0, 100),
+    prompts=st.lists(LINE.map(str.strip).filter(bool), min_size=1, max_size=5),
+)
+def test_refilling_undoes_reading(stop: list[str], n: int, temperature: float, prompts: list[str]):
+    params = {"stop": stop, "n": n, "temperature": temperature}
+    typed = forms.refill("echo", params, {"name": "x"}, [{"prompt": prompt} for prompt in prompts])
+    job, errors = read(typed)
+    assert not errors
+    assert job["params"] == {name: value for name, value in params.items() if value != []}
+    assert [prompt.text for prompt in forms.read_prompts(typed["prompts"], typed["split"])] == prompts
+
+
+def test_prompts_that_cannot_be_typed_are_not_refilled():
+    for prompt in ("a\n\nb", " padded", None):
+        assert "prompts" not in forms.refill("echo", {}, {}, [{"prompt": prompt}, {"prompt": "fine"}])
+
+
+@pytest.mark.parametrize(
+    ("entry", "place", "message"),
+    [
+        ({"field": "params.top_p", "message": "params.top_p must be at most 1"}, "params.top_p", "must be at most 1"),
+        ({"field": "params.stop.0", "message": "params.stop.0 is long"}, "params.stop", "is long"),
+        ({"field": "model", "message": "no such model"}, "model", "no such model"),
+        ({"field": "params.n", "message": "too many", "line": 4}, "prompts", "Line 4: too many"),
+        ({"field": "items", "message": "empty"}, "prompts", "empty"),
+        ({"field": "metadata.name", "message": "too long"}, "metadata.name", "too long"),
+        ({"message": "something"}, "", "something"),
+    ],
+)
+def test_errors_find_their_field(entry: dict, place: str, message: str):
+    errors = forms.Errors()
+    forms.place(errors, entry, "prompts")
+    assert errors.by_field == {place: [message]}

@@ -1,0 +1,236 @@
+"""Laws of the pages: private, escaped, strict about scripts, and as useful without them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import pytest
+
+from common import keys
+from web import forms
+
+INLINE = re.compile(r"<script(?! type=\"module\" src=\"/static/)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
+NASTY = "<script>alert(1)</script>\"' onload=x"
+
+
+def pages_of(job_id: str) -> list[str]:
+    """Every page there is for somebody with a job."""
+    job = f"/jobs/{job_id}"
+    return ["/", f"/?like={job_id}", "/jobs", job, f"{job}/trial", f"{job}/items/0", "/workers", "/login"]
+
+
+def test_pages_show_nothing_to_strangers(site):
+    job_id = site.submit("my secret")
+    stranger = site.app.test_client()
+    for path in pages_of(job_id)[:-1]:
+        answer = stranger.get(path)
+        assert answer.status_code == 401
+        assert "promptmill login" in answer.text
+        assert "secret" not in answer.text
+
+
+def test_another_tenants_job_is_not_there(site):
+    job_id = site.submit("my secret")
+    other = site.log_in("globex")
+    for path in pages_of(job_id):
+        if job_id in path:
+            answer = other.get(path)
+            assert answer.status_code == 404
+            assert "secret" not in answer.text
+    assert other.post(f"/jobs/{job_id}/cancel").status_code == 404
+    assert job_id not in other.get("/jobs").text
+
+
+def test_no_page_runs_inline_code_and_all_is_escaped(site):
+    site.submit(NASTY, metadata={"name": NASTY, "note": NASTY}, params={"stop": [NASTY]})
+    worker = site.worker()
+    worker.run(text=NASTY)
+    job_id = site.submit(NASTY, metadata={"name": NASTY, NASTY: NASTY})
+    worker.finish(worker.take(), error=NASTY)
+    for path in [*pages_of(job_id), "/nowhere/at/all", "/jobs/<script>"]:
+        answer = site.browser.get(path)
+        if answer.mimetype == "text/html":
+            assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+            assert "<script>alert" not in answer.text
+            unescaped = re.sub(r"&#34;|&#39;|&lt;|&gt;", "", answer.text)
+            assert not INLINE.search(unescaped.replace(" onload=x", ""))
+            assert '" onload' not in answer.text
+
+
+def test_pages_hold_no_address_of_another_host(site):
+    job_id = site.submit("hello")
+    for path in pages_of(job_id):
+        text = site.browser.get(path).text
+        for address in re.findall(r"(?:src|href|action)=\"([^\"]*)\"", text):
+            assert not address or address.startswith(("/", "#")), address
+
+
+def test_every_setting_has_a_field_with_a_label_and_its_bounds(site):
+    text = site.look("/")
+    for setting in forms.settings():
+        assert f'<label for="{setting.input}"' in text
+        assert f'name="{setting.input}"' in text
+        assert setting.bounds in text
+
+
+def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site):
+    for name, typed in (("top_p", "0"), ("n", "0"), ("seed", "-1"), ("frequency_penalty", "3"), ("max_tokens", "x")):
+        answer = site.send(**{f"params__{name}": typed})
+        assert answer.status_code == 422
+        assert re.search(rf'id="params.{name}-errors" data-errors="params.{name}">\s*<p>', answer.text)
+        assert f'value="{typed}"' in answer.text
+        assert "hello there" in answer.text
+    assert site.services.store.jobs("acme", None, 10) == ([], False)
+
+
+def test_errors_come_as_json_to_the_script(site):
+    answer = site.browser.post("/", data={"prompts": "x", "params.n": "0"}, headers={"Accept": "application/json"})
+    assert answer.status_code == 422
+    assert list(answer.json["errors"]) == ["params.n"]
+
+
+def test_an_unknown_model_is_said_at_the_model(site):
+    answer = site.send(model="nobody")
+    assert answer.status_code == 422
+    assert re.search(r'data-errors="model">\s*<p>[^<]*nobody', answer.text)
+
+
+def test_bad_lines_are_all_listed(site):
+    lines = b'{"prompt": "fine"}\n{"prompt": \nnot json\n{"prompt": ""}\n'
+    data = {"action": "submit", "file": (io.BytesIO(lines), "prompts.jsonl")}
+    answer = site.browser.post("/", data=data)
+    assert answer.status_code == 422
+    assert re.findall(r"Line (\d):", answer.text) == ["2", "3", "4"]
+
+
+def test_a_file_and_pasted_prompts_are_one_too_many(site):
+    data = {"prompts": "hello", "file": (io.BytesIO(b"there\n"), "a.txt")}
+    answer = site.browser.post("/", data=data)
+    assert answer.status_code == 422
+    assert "not both" in answer.text
+
+
+def test_an_upload_over_the_limit_is_said_plainly(make_site):
+    site = make_site(max_upload_bytes=2048)
+    answer = site.browser.post("/", data={"file": (io.BytesIO(b"x" * 5000), "a.txt")})
+    assert answer.status_code == 413
+    assert "Too large" in answer.text
+
+
+def test_pressing_twice_makes_one_job_and_changing_something_another(site):
+    first = site.send(token="t")
+    assert first.status_code == 303
+    assert site.send(token="t").location == first.location
+    assert site.send(token="t", prompts="something else").location != first.location
+
+
+def test_a_try_takes_the_first_three(site):
+    answer = site.send("try", prompts="\n".join("abcdef"))
+    job = site.get(answer.location.replace("/jobs", "/v1/jobs")).json
+    assert job["counts"]["total"] == 3
+
+
+def test_checking_makes_nothing(site):
+    answer = site.send("check", prompts="one two\nthree", params__max_tokens="5")
+    assert answer.json == {"errors": {}, "summary": "2 prompts · 3 prompt tokens · at most 10 to generate"}
+    assert site.job_keys() == []
+
+
+def test_another_sites_page_cannot_press_our_buttons(site):
+    job_id = site.submit("hello")
+    elsewhere = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+    for path in ("/", f"/jobs/{job_id}/cancel", "/logout", "/login"):
+        assert site.browser.post(path, headers=elsewhere).status_code == 403
+    assert site.services.store.job(job_id)["cancel_requested"] == "0"
+
+
+def test_a_long_job_has_pages(site):
+    job_id = site.submit(*(f"prompt number {i}" for i in range(120)))
+    rows = {number: re.findall(r'id="item-(\d+)"', site.look(f"/jobs/{job_id}?page={number}")) for number in (1, 3, 99)}
+    assert rows[1] == [str(i) for i in range(50)]
+    assert rows[3] == [str(i) for i in range(100, 120)]
+    assert rows[99] == rows[3]
+
+
+def test_a_long_output_is_cut_in_the_table_and_whole_on_its_own_page(site):
+    job_id = site.submit("hello")
+    site.worker().run(text="word " * 1000)
+    assert "more characters" in site.look(f"/jobs/{job_id}")
+    assert "word " * 1000 in site.look(f"/jobs/{job_id}/items/0")
+
+
+def test_every_continuation_is_shown(site):
+    job_id = site.submit("hello", params={"n": 3})
+    site.worker().run(n=3)
+    assert site.look(f"/jobs/{job_id}").count("said 0") == 3
+
+
+def test_webhook_deliveries_are_shown_with_every_attempt(site):
+    job_id = site.submit("hello", webhook={"url": "https://example.com/hook"})
+    site.worker().run()
+    (event,) = site.services.store.hooks(job_id)
+    tried = [
+        {"at": 1_700_000_000_000, "duration_ms": 12, "status_code": 500, "error": "it said 500", "next_at": None},
+        {
+            "at": 1_700_000_009_000,
+            "duration_ms": 10,
+            "status_code": None,
+            "error": "no answer",
+            "next_at": 1_700_000_030_000,
+        },
+    ]
+    site.services.redis.hset(keys.hook(event["id"]), "tries", json.dumps(tried))
+    text = site.look(f"/jobs/{job_id}")
+    for said in (
+        "https://example.com/hook",
+        "job.finished",
+        "HTTP 500 in 12 ms",
+        "it said 500",
+        "no answer",
+        "next at",
+    ):
+        assert said in text
+
+
+def test_the_command_of_a_small_job_holds_its_items(site):
+    job_id = site.submit("it's one", params={"n": 2})
+    text = site.look(f"/jobs/{job_id}")
+    command = re.search(r"<code data-copy>(curl .*?)</code>", text, re.DOTALL)
+    assert command
+    assert "it&#39;" in command[1]
+    assert "/v1/jobs" in command[1]
+
+
+def test_the_command_of_a_large_job_uploads_a_file(site):
+    job_id = site.submit(*(f"prompt {i}" for i in range(10)))
+    assert "-F file=@prompts.jsonl" in site.look(f"/jobs/{job_id}")
+
+
+def test_what_is_not_there_is_a_page(site):
+    for path in ("/jobs/job_0nothing", "/?like=job_0nothing", f"/jobs/{site.submit('hello')}/items/7"):
+        answer = site.browser.get(path)
+        assert answer.status_code == 404
+        assert "Not here" in answer.text
+
+
+def test_without_redis_pages_ask_to_try_again(make_site, monkeypatch):
+    site = make_site()
+    monkeypatch.setattr(site.services.redis, "execute_command", _away)
+    answer = site.browser.get("/jobs")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert "Try again" in answer.text
+
+
+def _away(*_args: object, **_options: object) -> None:
+    import redis
+
+    raise redis.ConnectionError("away")
+
+
+@pytest.mark.parametrize("path", ["base.css", "form.js", "live.js", "logo.svg"])
+def test_assets_are_served(site, path):
+    with site.browser.get(f"/static/{path}") as answer:
+        assert answer.status_code == 200
