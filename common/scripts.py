@@ -6,10 +6,12 @@ Each file under `lua/` opens with its arguments and its answer; `lua/lib.lua` is
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
 import redis
+from redis.commands.core import Script
 
 # Scripts that give memory back or keep a promise already made must run on a full server too.
 ALLOW_OOM = {
@@ -34,12 +36,43 @@ def source(name: str) -> str:
     return f"#!lua{flags}\n{(folder / 'lib.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"
 
 
+# What is promised to somebody when these return must be on disk by then.
+PROMISES = {"attach", "append", "exchange"}
+DISK_LIMIT = 5000  # ms a promise may wait for the disk
+
+
 class Scripts:
-    """The scripts bound to one client: `scripts.cancel(job_id)` runs `lua/cancel.lua`."""
+    """The scripts bound to one client: `scripts.cancel(job_id)` runs `lua/cancel.lua`.
+
+    Under `appendfsync always` an answer means that the write is on disk. Under any other setting of an append-only
+    server the scripts that promise something are followed by WAITAOF, in one pipeline: on a connection of its own it
+    would vouch for nothing of ours.
+    """
 
     def __init__(self, client: redis.Redis):
+        self._client = client
         self._bound = {name: client.register_script(source(name)) for name in NAMES}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         script = self._bound[name]
+        if name in PROMISES and self._waits_for_disk:
+            return lambda *args: self._run_and_wait(script, args)
         return lambda *args: script(keys=(), args=args)
+
+    @cached_property
+    def _waits_for_disk(self) -> bool:
+        if not self._client.info("persistence").get("aof_enabled"):
+            return False
+        try:
+            return self._client.config_get("appendfsync").get("appendfsync") != "always"
+        except redis.ResponseError:  # a hosted server that keeps its settings to itself
+            return True
+
+    def _run_and_wait(self, script: Script, args: tuple[Any, ...]) -> Any:
+        pipe = self._client.pipeline(transaction=False)
+        script(keys=(), args=args, client=pipe)
+        pipe.execute_command("WAITAOF", 1, 0, DISK_LIMIT)
+        answer, (synced, _replicas) = pipe.execute()
+        if not synced:
+            raise redis.TimeoutError(f"the server did not write to disk within {DISK_LIMIT / 1000:.0f} s")
+        return answer

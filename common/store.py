@@ -29,6 +29,8 @@ from common.types import ItemState, JobState, SamplingParams
 log = logging.getLogger(__name__)
 
 CHUNK = 64  # items compressed together: most of the gain of larger chunks, and one claim reads few it does not need
+MEMORY_SHARE = 0.75  # of maxmemory; the rest is for what comes and goes
+BYTES_A_TOKEN = 3  # of a stored result: 4-5 characters, compressed, with its share of the record
 STAGE_TTL = 3600  # seconds an unfinished upload is kept
 NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
 
@@ -160,6 +162,28 @@ class JobStore:
 
     def stage(self) -> Stage:
         return Stage(self.client)
+
+    def check_memory(self, tokens: int) -> None:
+        """Refuse a job while the server can still hold what was accepted before: results that wait to come included.
+
+        `tokens` are what the new job may need. Only a server with a `maxmemory` can be full.
+
+        Raises:
+            Unavailable: with this job, more than 75 % of the server's memory would be used.
+        """
+        with redis_errors():
+            pipe = self.client.pipeline(transaction=False)
+            pipe.info("memory")
+            pipe.hget(keys.queued(), "tokens")
+            memory, queued = pipe.execute()
+        limit = memory["maxmemory"] * MEMORY_SHARE
+        expected = memory["used_memory"] + (int(queued or 0) + tokens) * BYTES_A_TOKEN
+        if limit and expected > limit:
+            raise Unavailable(
+                f"the server's memory is spoken for: with this job {expected >> 20} of {int(limit) >> 20} MiB; "
+                "try again when jobs have finished or were deleted",
+                code="server_full",
+            )
 
     def attach(
         self,

@@ -110,15 +110,11 @@ class OwnServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
-    def start(self) -> None:
-        options = {
-            "--port": self._port,
-            "--bind": "127.0.0.1",
-            "--save": "",
-            "--appendonly": "yes",
-            "--appendfsync": "always",
-        }
-        arguments = [str(part) for pair in options.items() for part in pair]
+    def start(self, **options: str) -> None:
+        """With the server's own settings, by default an append-only file written before every answer."""
+        options = {"bind": "127.0.0.1", "save": "", "appendonly": "yes", "appendfsync": "always"} | options
+        options["port"] = str(self._port)
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen([find_binary(), *arguments], cwd=self._folder, stdout=subprocess.DEVNULL)
         with connect(self.url) as client:
             wait_until_up(client, 10)
