@@ -22,21 +22,22 @@ NO_SECRET_YET = ""  # the receiver's port must be known before the parts start, 
 
 PLAIN: dict[str, Any] = {"temperature": 0}
 BALANCED: dict[str, Any] = {"temperature": 0.7, "top_p": 0.9, "seed": 7}
-LIVELY: dict[str, Any] = {"temperature": 1.1, "top_k": 50, "repetition_penalty": 1.1, "seed": 11}
+LIVELY: dict[str, Any] = {"temperature": 0.9, "top_k": 40, "min_p": 0.1, "presence_penalty": 0.3, "seed": 11}
 BATCH = (
     (PLAIN, "What is the capital of France?"),
-    (PLAIN, "Which planet is the largest in the solar system?"),
-    (PLAIN, "How many days are there in a leap year?"),
-    (PLAIN, "What do bees make?"),
+    (PLAIN, "What is the capital of Japan?"),
+    (PLAIN, "What is 2 + 2?"),
+    (PLAIN, "Name the three primary colors."),
     (BALANCED, "Explain in one sentence why the sky is blue."),
+    (BALANCED, "Why do cats purr? Answer in one sentence."),
     (BALANCED, "Give three tips for a good night's sleep."),
-    (BALANCED, "What is a queue, in computing?"),
-    (BALANCED, "Describe the taste of a ripe strawberry."),
+    (BALANCED, "What is photosynthesis?"),
     (LIVELY, "Write a short poem about the sea."),
-    (LIVELY, "Invent a name for a bakery and say why it fits."),
+    (LIVELY, "Write a two-line poem about autumn."),
     (LIVELY, "Begin a story about a robot who learns to paint."),
-    (LIVELY, "Write a slogan for a windmill that grinds words."),
+    (LIVELY, "Describe an old lighthouse at night."),
 )
+MAX_TOKENS = 64
 
 
 @click.command()
@@ -91,7 +92,7 @@ def sample_job(client: Client, model: str, receiver: str) -> dict[str, Any]:
         items.append({**asked, "params": params})
     return {
         "model": model,
-        "params": {"max_tokens": 80},
+        "params": {"max_tokens": MAX_TOKENS},
         "items": items,
         "webhook": {"url": f"http://{receiver}/", "events": ["job.finished"]},
         "metadata": {"from": "promptmill demo"},

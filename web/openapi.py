@@ -14,9 +14,11 @@ from typing import Any
 from flask import Blueprint, Flask, Response, current_app, json
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from werkzeug.routing import Rule
 
 from web.schemas import ItemRow, Problem, ResultRow
 
+ARGUMENT = re.compile(r"<(?:any\(([^)]*)\):|\w+:)?(\w+)>")  # of a route: its choices, its name
 REFERENCE = "#/components/schemas/{model}"
 
 openapi = Blueprint("openapi", __name__)
@@ -83,8 +85,8 @@ def _specification(app: Flask) -> dict[str, Any]:
     references, schemas = models_json_schema(list(wanted), ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for rule, method, description in found:
-        path = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
-        paths.setdefault(path, {})[method] = _operation(rule.endpoint, path, description, references, schemas["$defs"])
+        path = ARGUMENT.sub(r"{\2}", rule.rule)
+        paths.setdefault(path, {})[method] = _operation(rule, description, references, schemas["$defs"])
     return {
         "openapi": "3.1.0",
         "info": {"title": "promptmill", "version": "1", "description": "A self-hosted queue for text generation."},
@@ -98,15 +100,18 @@ def _specification(app: Flask) -> dict[str, Any]:
 
 
 def _operation(
-    endpoint: str, path: str, description: Description, references: dict[Any, Any], schemas: dict[str, Any]
+    rule: Rule, description: Description, references: dict[Any, Any], schemas: dict[str, Any]
 ) -> dict[str, Any]:
-    parameters = [_parameter("path", name, True) for name in re.findall(r"{(\w+)}", path)]
+    parameters = [
+        _parameter("path", name, True, {"type": "string"} | ({"enum": choices.split(", ")} if choices else {}))
+        for choices, name in ARGUMENT.findall(rule.rule)
+    ]
     parameters += [_parameter("header", name, False) for name in description.headers]
     if description.query:
         fields = schemas[references[description.query, "validation"]["$ref"].rsplit("/", 1)[-1]]["properties"]
         parameters += [_parameter("query", name, False, schema) for name, schema in fields.items()]
     operation: dict[str, Any] = {
-        "operationId": endpoint.rsplit(".", 1)[-1],
+        "operationId": rule.endpoint.rsplit(".", 1)[-1],
         "summary": description.summary,
         "parameters": parameters,
         "responses": _responses(description, references),

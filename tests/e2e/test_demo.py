@@ -32,7 +32,7 @@ def test_it_shows_every_answer_the_verified_webhook_and_how_to_go_on(data_folder
 
 
 def test_it_fails_when_an_item_fails(data_folder: Path):
-    done = demo(data_folder, *ECHO, PROMPTMILL_ECHO_FAIL_ON="bakery")
+    done = demo(data_folder, *ECHO, PROMPTMILL_ECHO_FAIL_ON="autumn")
     assert done.returncode == 1
     assert "11 succeeded, 1 failed" in done.stdout
 

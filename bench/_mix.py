@@ -1,0 +1,40 @@
+"""The prompts that the engine's benchmark is measured with: the same token ids on every machine and for every peer."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+NEW_TOKENS = 64
+SHARED_TOKENS = 400  # the long instruction of the second mix
+
+
+@dataclass(frozen=True)
+class Mix:
+    prompts: list[list[int]]
+    new_tokens: int = NEW_TOKENS
+
+    @property
+    def generated(self) -> int:
+        return len(self.prompts) * self.new_tokens
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(map(len, self.prompts))
+
+
+def short_prompts(rows: int, vocabulary: int) -> Mix:
+    """`rows` prompts of 38-98 tokens that share nothing."""
+    rng = random.Random(rows)
+    return Mix([_ids(rng, rng.randint(38, 98), vocabulary) for _ in range(rows)])
+
+
+def shared_instruction(rows: int, vocabulary: int) -> Mix:
+    """`rows` prompts of 38-98 tokens after the same instruction of 400."""
+    rng = random.Random(-rows)
+    instruction = _ids(rng, SHARED_TOKENS, vocabulary)
+    return Mix([instruction + _ids(rng, rng.randint(38, 98), vocabulary) for _ in range(rows)])
+
+
+def _ids(rng: random.Random, count: int, vocabulary: int) -> list[int]:
+    return [rng.randrange(vocabulary // 100, vocabulary) for _ in range(count)]

@@ -1,0 +1,227 @@
+"""The engine beside what people would use instead, on this machine; the last line is JSON.
+
+    python -m bench.engine [--model FOLDER] [--repeats 5] [--quick] [--vllm PYTHON]
+
+Contestants take turns, so that a noisy minute hits all of them; figures are medians. `--vllm` names the interpreter of
+an environment that holds vLLM (also `PROMPTMILL_BENCH_VLLM`); without it vLLM's fields are null. `--quick` is one
+repeat without the slow peers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from bench._machine import commit, device
+from bench._mix import Mix, shared_instruction, short_prompts
+from bench._peers import Transformers, vllm
+from common.types import Request, SamplingParams
+from worker.models import OpenedModel, open_model, pick_dtype
+
+MIXED: list[dict[str, Any]] = [  # what a busy hour brings: hardly two rows alike
+    {"temperature": 0.0},
+    {"temperature": 0.8, "top_p": 0.95},
+    {"temperature": 1.0, "top_k": 50, "repetition_penalty": 1.1},
+    {"temperature": 0.7, "min_p": 0.05, "presence_penalty": 0.5},
+    {"temperature": 1.2, "top_k": 20, "top_p": 0.9, "frequency_penalty": 0.3},
+    {"temperature": 0.9, "stop": ["\n\n\n"], "no_repeat_ngram_size": 4},
+    {"temperature": 1.0, "logit_bias": {5: 2.0, 6: -5.0}},
+    {"temperature": 0.6, "logprobs": 3},
+]
+
+
+class Bench:
+    def __init__(self, folder: Path, dtype: str, slots: int):
+        self.opened: OpenedModel = open_model(str(folder), engine="native", device="cpu", dtype=dtype, slots=slots)  # type: ignore[arg-type]
+        self.opened.engine.start()
+        self._serial = 0
+
+    def run(self, mix: Mix, settings: list[dict[str, Any]]) -> tuple[float, list[list[int]]]:
+        """Seconds for the whole mix, and each row's tokens."""
+        self._serial += 1
+        engine = self.opened.engine
+        requests = []
+        for row, prompt in enumerate(mix.prompts):
+            params = SamplingParams(max_tokens=mix.new_tokens, ignore_eos=True, **settings[row % len(settings)])
+            requests.append(Request(f"{self._serial}.{row}", "", prompt, params, row))
+        began = time.perf_counter()
+        for request in requests:
+            engine.submit(request)
+        finished: dict[str, list[int]] = {}
+        while len(finished) < len(requests):
+            for each in engine.collect(1.0):
+                assert each.error is None, each.error
+                finished[each.id] = each.outputs[0].token_ids
+        took = time.perf_counter() - began
+        return took, [finished[request.id] for request in requests]
+
+    def forget(self) -> None:
+        """Empty the prefix cache: within a run sharing counts, between runs it would be cheating."""
+        self.opened.engine.scheduler.pool.forget_all()  # type: ignore[attr-defined]
+
+
+def gemm_rate(dtype: torch.dtype) -> float:
+    """The best rate of a matrix product of the model's kind, FLOP/s."""
+    best = 0.0
+    weight = torch.randn(1536, 576).to(dtype)
+    for rows in (128, 256, 512, 1024):
+        x = torch.randn(rows, 576).to(dtype)
+        for _ in range(50):
+            began = time.perf_counter()
+            torch.nn.functional.linear(x, weight)
+            best = max(best, 2 * rows * 576 * 1536 / (time.perf_counter() - began))
+    return best
+
+
+def bandwidth() -> float:
+    """Bytes per second that torch reads while it sums 1 GB of float32."""
+    data = torch.ones(250_000_000)
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        data.sum()
+        times.append(time.perf_counter() - began)
+    return 1e9 / min(times)
+
+
+def useful_flops(mix: Mix, layers: int, head: int) -> float:
+    """Prompt tokens through the layers, generated ones through layers and head; `layers`, `head` in parameters."""
+    return 2.0 * (mix.prompt_tokens * layers + mix.generated * (layers + head))
+
+
+def main() -> None:
+    arguments = _arguments()
+    dtype = pick_dtype("auto", torch.device("cpu"))
+    config = json.loads((arguments.model / "config.json").read_text())
+    vocabulary = config["vocab_size"]
+    short, many = short_prompts(32, vocabulary), short_prompts(128, vocabulary)
+    shared = shared_instruction(32, vocabulary)
+    few = Mix(short.prompts[:4])  # one at a time is slow: its rate does not depend on how many
+    single = Mix([short.prompts[0]], 128)
+
+    bench = Bench(arguments.model, str(dtype).removeprefix("torch."), slots=128)
+    greedy = [{"temperature": 0.0}]
+    contestants: dict[str, Callable[[], float]] = {
+        "promptmill": lambda: bench.run(short, greedy)[0],
+        "mixed": lambda: bench.run(short, MIXED)[0],
+        "promptmill_128": lambda: bench.run(many, greedy)[0],
+        "shared": lambda: bench.run(shared, greedy)[0],
+        "single": lambda: bench.run(single, greedy)[0],
+    }
+    if not arguments.quick:
+        peers = Transformers(str(arguments.model), dtype)
+        contestants |= {
+            "generate": lambda: peers.one_at_a_time(few),
+            "static": lambda: peers.static_batch(short),
+            "transformers_cb": lambda: peers.continuous(short),
+            "shared_transformers_cb": lambda: peers.continuous(shared),
+        }
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    rates, reads = [], []
+    for repeat in range(arguments.repeats + 1):
+        rates.append(gemm_rate(dtype))
+        reads.append(bandwidth())
+        for name, run in contestants.items():
+            bench.forget()
+            seconds = run()
+            if repeat:  # the first round warms up
+                times[name].append(seconds)
+                print(f"{repeat}/{arguments.repeats} {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
+    if arguments.vllm:
+        mixes = {"vllm": short, "vllm_128": many, "shared_vllm": shared}
+        times |= vllm(arguments.vllm, str(arguments.model), mixes, arguments.repeats)
+
+    seconds = {name: median(taken) for name, taken in times.items() if taken}
+    generated = {"promptmill_128": many, "generate": few, "vllm_128": many, "single": single}
+
+    def rate(name: str) -> float | None:
+        mix = generated.get(name, short)  # the shared mix generates as many tokens as the short one
+        return round(mix.generated / seconds[name], 1) if name in seconds else None
+
+    def ratio(name: str, ours: str = "promptmill") -> float | None:
+        theirs, mine = rate(name), rate(ours)
+        return round(mine / theirs, 2) if theirs and mine else None
+
+    _, rounded = bench.run(short, greedy)
+    bench.opened.engine.stop()
+    head = config["vocab_size"] * config["hidden_size"]
+    layers = _parameters(arguments.model) - head
+    peak = max(rates)
+    single_reads = 2 * (layers + head) if dtype == torch.bfloat16 else 4 * (layers + head)
+    line = {
+        "bench": "engine",
+        "kernels": "torch + oneDNN",
+        "tokens_per_s": {
+            name: rate(name)
+            for name in ("promptmill", "promptmill_128", "generate", "static", "transformers_cb", "vllm", "vllm_128")
+        },
+        "shared_prefix": {
+            "promptmill": rate("shared"),
+            "transformers_cb": rate("shared_transformers_cb"),
+            "vllm": rate("shared_vllm"),
+            "vllm_prefix_cache": rate("shared_vllm+cache"),
+        },
+        "ratio": {
+            "static": ratio("static"),
+            "transformers_cb": ratio("transformers_cb"),
+            "vllm": ratio("vllm"),
+            "vllm_128": ratio("vllm_128", "promptmill_128"),
+            "shared_vllm": ratio("shared_vllm", "shared"),
+            "shared_vllm_prefix_cache": ratio("shared_vllm+cache", "shared"),
+        },
+        "useful_flops_fraction": round(useful_flops(short, layers, head) / seconds["promptmill"] / peak, 3),
+        "useful_flops_fraction_128": round(useful_flops(many, layers, head) / seconds["promptmill_128"] / peak, 3),
+        "single_row_bandwidth_fraction": round(single.new_tokens * single_reads / seconds["single"] / median(reads), 3),
+        "mixed_settings_cost": round(seconds["mixed"] / seconds["promptmill"] - 1, 3),
+        "lowprec_divergence": _divergence(arguments.model, short, rounded) if dtype == torch.bfloat16 else 0.0,
+        "commit": commit(),
+        "device": device(),
+    }
+    print(json.dumps(line))
+
+
+def _divergence(folder: Path, mix: Mix, rounded: list[list[int]]) -> float:
+    """The share of greedy rows that bfloat16 leads elsewhere than float32 does."""
+    exact = Bench(folder, "float32", slots=len(mix.prompts))
+    _, outputs = exact.run(mix, [{"temperature": 0.0}])
+    exact.opened.engine.stop()
+    return round(sum(a != b for a, b in zip(outputs, rounded, strict=True)) / len(rounded), 3)
+
+
+def _parameters(folder: Path) -> int:
+    """Elements of all weights, a tied head counted once."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - no mapping, it only has keys()
+                shape = weights.get_slice(name).get_shape()
+                total += int(torch.Size(shape).numel())
+    return total
+
+
+def _arguments() -> argparse.Namespace:
+    cache = Path(os.environ.get("PROMPTMILL_CACHE", "~/.cache/promptmill")).expanduser()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", type=Path, default=cache / "models" / "smollm2-135m")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one repeat, without the peers")
+    parser.add_argument("--vllm", default=os.environ.get("PROMPTMILL_BENCH_VLLM"), help="python that has vLLM")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.repeats = 1
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
