@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-engine faults clean
+.PHONY: help setup demo test lint bench-queue bench-engine faults faults-long clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -28,8 +28,11 @@ bench-queue: .venv/ready-test  ## the queue beside stock Celery; the last line i
 bench-engine: .venv/ready-test  ## the engine on this machine; the last line is JSON
 	$(BIN)/python -m bench.engine $(ARGS)
 
-faults: .venv/ready-test  ## kill, freeze and cut off the parts while jobs run
-	$(BIN)/pytest tests/faults $(ARGS)
+faults: .venv/ready-test  ## strike the parts at random for half a minute and hold a ledger against it; last line JSON
+	$(BIN)/python -m bench.faults $(ARGS)
+
+faults-long: .venv/ready-test  ## the same with 520 faults over 100,000 items, a quarter of an hour
+	$(BIN)/python -m bench.faults --long $(ARGS)
 
 clean:  ## remove .venv, caches and build leftovers; data folders stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
