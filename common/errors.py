@@ -6,6 +6,7 @@
     ├── Unauthorized          401      no key, a wrong key or a revoked one
     ├── NotFound              404      no such thing, or another tenant's
     ├── Conflict              409      the thing is not in a state that allows this
+    ├── TooMany               429      the tenant has as much waiting as it may; try again later
     ├── Unavailable           503      Redis cannot be reached; try again
     ├── EngineError           500      generating one item failed; data for that item, never for its job
     └── ConfigError           -        a setting or the machine is wrong; the process stops and says how to fix it
@@ -74,6 +75,12 @@ class NotFound(PromptmillError):
 class Conflict(PromptmillError):
     status = 409
     code = "conflict"
+
+
+class TooMany(PromptmillError):
+    status = 429
+    code = "too_many_queued"
+    retry = True
 
 
 class Unavailable(PromptmillError):

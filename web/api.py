@@ -12,8 +12,9 @@ from common.errors import InvalidRequest
 from common.store import redis_errors
 from common.types import JobState
 from web.auth import needs_tenant
-from web.bodies import read_query, read_submission
+from web.bodies import read_items, read_json, read_query, read_submission
 from web.events import stream_events
+from web.lifecycle import append_items, edit_job, retry_job, set_paused
 from web.openapi import described
 from web.results import MEDIA_TYPES, stream_results
 from web.schemas import (
@@ -22,12 +23,14 @@ from web.schemas import (
     Health,
     ItemList,
     ItemPage,
+    JobEdit,
     JobList,
     JobPage,
     JobRequest,
     JobView,
     ModelList,
     ModelView,
+    MoreItems,
     UploadOptions,
     Wait,
     WorkerList,
@@ -119,6 +122,44 @@ def events(tenant: str, job_id: str) -> Response:
 @needs_tenant
 def cancel(tenant: str, job_id: str) -> Response:
     return _job_answer(cancel_job(services(), job_id, tenant), 202)
+
+
+@api.post("/v1/jobs/<job_id>/pause")
+@described("Start nothing more of a job until it is resumed; what runs is handed back as far as it got", JobView)
+@needs_tenant
+def pause(tenant: str, job_id: str) -> Response:
+    return _job_answer(set_paused(services(), job_id, tenant, True))
+
+
+@api.post("/v1/jobs/<job_id>/resume")
+@described("Go on with a paused job", JobView)
+@needs_tenant
+def resume(tenant: str, job_id: str) -> Response:
+    return _job_answer(set_paused(services(), job_id, tenant, False))
+
+
+@api.post("/v1/jobs/<job_id>/retry")
+@described("A new job of the items that failed", JobView, status=202, headers=("Idempotency-Key",))
+@needs_tenant
+def retry(tenant: str, job_id: str) -> Response:
+    view = retry_job(services(), job_id, tenant, request.headers.get("Idempotency-Key"))
+    response = _job_answer(view, 202)
+    response.headers["Location"] = view.links["self"]
+    return response
+
+
+@api.patch("/v1/jobs/<job_id>")
+@described("Change a live job's priority or deadline", JobView, body=JobEdit)
+@needs_tenant
+def edit(tenant: str, job_id: str) -> Response:
+    return _job_answer(edit_job(services(), job_id, tenant, read_json(JobEdit)))
+
+
+@api.post("/v1/jobs/<job_id>/items")
+@described("Add items to a live job", JobView, status=202, body=MoreItems)
+@needs_tenant
+def append(tenant: str, job_id: str) -> Response:
+    return _job_answer(append_items(services(), job_id, tenant, read_items()), 202)
 
 
 @api.delete("/v1/jobs/<job_id>")

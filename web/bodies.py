@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from common.errors import InvalidRequest
 from web.drafts import Draft, from_items, from_prompts
 from web.explain import explain
-from web.schemas import JobOptions, JobRequest, UploadOptions
+from web.schemas import JobOptions, JobRequest, MoreItems, UploadOptions
 from web.strict_json import BadJson, parse
 from web.uploads import read_upload
 
@@ -24,7 +24,7 @@ def read_submission() -> tuple[JobOptions, Iterator[Draft]]:
     """A job without its items, and its items as drafts: from JSON, or from a multipart upload."""
     if request.mimetype == "multipart/form-data":
         return _read_multipart()
-    if request.mimetype == "application/json" or request.mimetype.endswith("+json"):
+    if request.is_json:
         return _read_job_json()
     message = "send application/json, or multipart/form-data with the parts `file` and `job`"
     raise InvalidRequest(message, status=415, code="unsupported_media_type", field="Content-Type")
@@ -44,17 +44,41 @@ def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) 
         raise InvalidRequest(str(errors[0]["message"]), errors=errors) from None
 
 
-def _read_job_json() -> tuple[JobOptions, Iterator[Draft]]:
+def read_json(model: type[M]) -> M:
+    """A small JSON body as the model."""
+    return validated(model, _json_body())
+
+
+def read_items() -> Iterator[Draft]:
+    """A JSON body's items or prompts, as drafts."""
+    body = _json_body()
+    drafts = _take_items(body)
+    validated(MoreItems, body)
+    return drafts
+
+
+def _json_body() -> dict[str, Any]:
+    if not request.is_json:
+        raise InvalidRequest("send application/json", status=415, code="unsupported_media_type", field="Content-Type")
     request.max_content_length = min(MOST_JSON, request.max_content_length or MOST_JSON)
-    body = _parsed(request.get_data(cache=False), "the body")
+    return _parsed(request.get_data(cache=False), "the body")
+
+
+def _take_items(body: dict[str, Any]) -> Iterator[Draft]:
     items, prompts = body.pop("items", None), body.pop("prompts", None)
-    options = validated(JobOptions, body, known=JobRequest)
     if (items is None) == (prompts is None):
         raise InvalidRequest("give either items or prompts, one of them", code="empty_job", field="items")
     name, entries = ("items", items) if prompts is None else ("prompts", prompts)
     if not isinstance(entries, list):
         raise InvalidRequest(f"{name} must be a list", code="wrong_type", field=name)
-    return options, from_items(entries) if prompts is None else from_prompts(entries)
+    return from_items(entries) if prompts is None else from_prompts(entries)
+
+
+def _read_job_json() -> tuple[JobOptions, Iterator[Draft]]:
+    body = _json_body()
+    given: dict[str, Any] = {name: body.pop(name) for name in ("items", "prompts") if name in body}
+    options = validated(JobOptions, body, known=JobRequest)
+    return options, _take_items(given)
 
 
 def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:

@@ -91,6 +91,10 @@ class Intake:
         if count == 0:
             self.faults.append({"code": "empty_job", "message": "a job needs at least one item", "field": "items"})
 
+    def know(self, custom_ids: Iterable[tuple[str, str]]) -> None:
+        """Names that are taken, each with where."""
+        self._seen.update(custom_ids)
+
     def raise_faults(self) -> None:
         if self.faults:
             bad = len(self.faults)

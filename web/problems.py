@@ -15,10 +15,10 @@ from http import HTTPStatus
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorized, Unavailable
+from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorized
 from web.schemas import Problem
 
-RETRY_AFTER = 2  # seconds until Redis may be back
+RETRY_AFTER = 2  # seconds until Redis may be back, or some of what waits has run
 
 log = logging.getLogger("web.requests")
 
@@ -51,7 +51,7 @@ def _answer_error(error: PromptmillError) -> Response:
         log.error("%s", error, exc_info=error, extra={"request": g.request_id})
     errors = error.errors if isinstance(error, InvalidRequest) else [error.as_dict()] if error.field else []
     response = problem(error.status, error.code, error.message, errors)
-    if isinstance(error, Unavailable):
+    if error.retry:
         response.headers["Retry-After"] = str(RETRY_AFTER)
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"

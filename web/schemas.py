@@ -121,6 +121,15 @@ class Item(Schema):
         return value
 
 
+class Limits(Schema):
+    """When to stop a job early. What is finished stays."""
+
+    tokens: int | None = Field(None, ge=1, description="Prompt and generated tokens the job may use in all.")
+    error_rate: float | None = Field(
+        None, gt=0, lt=1, description="Share of failed items at which to stop; looked at from 20 items on."
+    )
+
+
 class JobOptions(Schema):
     """A job without its items."""
 
@@ -132,6 +141,21 @@ class JobOptions(Schema):
     priority: int = Field(0, ge=-10, le=10, description="Higher first, among your own jobs.")
     deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; what is unfinished then expires.")
     metadata: Metadata = Field({}, description="Up to 16 values of your own, handed back.")
+    limits: Limits = Field(default_factory=lambda: Limits.model_validate({}), description="When to stop the job early.")
+
+
+class JobEdit(Schema):
+    """Changes to a live job; what is left out stays as it is."""
+
+    priority: int | None = Field(None, ge=-10, le=10, description="Higher first, among your own jobs.")
+    deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; null for none.")
+
+
+class MoreItems(Schema):
+    """Items to add to a live job."""
+
+    items: list[Item] | None = Field(None, min_length=1)
+    prompts: list[str] | None = Field(None, min_length=1, description="Short for items that are only a prompt.")
 
 
 class JobRequest(JobOptions):
@@ -194,6 +218,7 @@ class Flags(BaseModel):
     """Wishes under way."""
 
     cancel_requested: bool
+    paused: bool
 
 
 class HookView(BaseModel):
@@ -208,6 +233,9 @@ class HookView(BaseModel):
 class WebhookView(BaseModel):
     url: str
     events: list[str]
+
+
+StoppedBy = Literal["requested", "token_budget", "error_rate"]
 
 
 class JobView(BaseModel):
@@ -229,6 +257,9 @@ class JobView(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     deadline: datetime | None
+    cancelled_by: StoppedBy | None = Field(description="Who stopped the job: somebody, or one of its limits.")
+    retry_of: str | None = Field(description="The job whose failed items these are.")
+    limits: Limits
     links: dict[str, str]
 
     _replayed: bool = PrivateAttr(False)

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from common.errors import Conflict, InvalidRequest, NotFound, TooMany, Unavailable
+from common.settings import Settings
 from common.store import JobStore, Stage, new_job_id
 from web.drafts import Draft
 from web.estimate import estimate
@@ -37,33 +38,37 @@ def submit_job(
     drafts: Iterable[Draft],
     *,
     idempotency_key: str | None = None,
+    retry_of: str | None = None,
 ) -> JobView:
-    """Validate, stage, attach, ring. The job is durable when this returns.
+    """Validate, stage, attach, ring. The job is durable when this returns. `retry_of` is the job it links back to.
 
     Raises:
         InvalidRequest: with every problem found, up to 100, in `errors`.
         NotFound: no such model.
         Conflict: the idempotency key made a job of other content, or one that is gone.
-        Unavailable: Redis is away.
+        TooMany: the tenant has as much waiting as it may.
+        Unavailable: Redis is away, or as much waits in all as may.
     """
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
     intake = Intake(services.cards.choose(options.model), options, services.settings)
-    deadline = _deadline(services.store, options.deadline)
+    deadline = deadline_ms(services.store, options.deadline)
     fingerprint = _Fingerprint(options)
-    with _staged(services.store) as stage:
+    with staged(services.store) as stage:
         for record in intake.accept(drafts):
             stage.add(record)
             if idempotency_key:
                 fingerprint.add(record)
         intake.raise_faults()
         stage.close()
+        services.store.check_memory(intake.totals.cost * intake.totals.items)
         attached = services.store.attach(
             stage,
-            {"tenant": tenant, **_fields(services, intake, options)},
+            {"tenant": tenant, **_fields(services, intake, options, retry_of)},
             job_id=new_job_id(),
             idempotency=(idempotency_key, fingerprint.value()) if idempotency_key else ("", ""),
             deadline=deadline,
+            limits=_limits(services.settings),
         )
     match attached.outcome:
         case "conflict":
@@ -71,9 +76,14 @@ def submit_job(
             raise KeyReused(message, field="Idempotency-Key")
         case "lost":
             raise Unavailable("what was uploaded is not on the server any more; send it again")
+        case "tenant_full":
+            raise TooMany("you have as many items or tokens waiting as you may; submit again when some have run")
+        case "full":
+            message = "as many items or tokens wait here as may; try again when some have run"
+            raise Unavailable(message, code="queue_full")
         case "same":
             return _replay(services, attached.job_id, tenant)
-    _ring(services, intake.model.card.id, attached.rings, attached.job_id)
+    ring(services, intake.model.card.id, attached.rings, attached.job_id)
     log.info("submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items})
     return job_view(services, attached.job_id, tenant)
 
@@ -93,7 +103,7 @@ def check_job(
     `tenant` is whose recent jobs tell how long it may take.
     """
     intake = Intake(services.cards.choose(options.model), options, services.settings)
-    _deadline(services.store, options.deadline)
+    deadline_ms(services.store, options.deadline)
     for _ in intake.accept(drafts):
         pass
     totals, counted = intake.totals, intake.model.tokenizer is not None
@@ -124,7 +134,7 @@ class _Fingerprint:
 
 
 @contextmanager
-def _staged(store: JobStore) -> Iterator[Stage]:
+def staged(store: JobStore) -> Iterator[Stage]:
     """A stage that is gone again if anything inside goes wrong. If Redis is away by then, its TTL removes it."""
     stage = store.stage()
     try:
@@ -135,7 +145,17 @@ def _staged(store: JobStore) -> Iterator[Stage]:
         raise
 
 
-def _fields(services: Services, intake: Intake, options: JobOptions) -> dict[str, Any]:
+def _limits(settings: Settings) -> tuple[int, int, int, int]:
+    """What may wait: items and tokens of the tenant, items and tokens in all."""
+    return (
+        settings.max_queued_items,
+        settings.max_queued_tokens,
+        settings.max_total_items,
+        settings.max_total_tokens,
+    )
+
+
+def _fields(services: Services, intake: Intake, options: JobOptions, retry_of: str | None) -> dict[str, Any]:
     """The job hash's fields that come from the request."""
     card, totals = intake.model.card, intake.totals
     spec = {
@@ -143,6 +163,8 @@ def _fields(services: Services, intake: Intake, options: JobOptions) -> dict[str
         "params": options.params.model_dump(mode="json", exclude_unset=True),
         "webhook": options.webhook.model_dump(mode="json") if options.webhook else None,
         "metadata": options.metadata,
+        "limits": options.limits.model_dump(),
+        "retry_of": retry_of,
     }
     return {
         "model": card.id,
@@ -151,13 +173,15 @@ def _fields(services: Services, intake: Intake, options: JobOptions) -> dict[str
         "cost": totals.cost,
         "n_max": totals.n_max,
         "priority": options.priority,
+        "token_budget": options.limits.tokens or 0,
+        "error_rate": options.limits.error_rate or 0,
         "hooks": ",".join(options.webhook.events) if options.webhook else "",
         "retention": int(services.settings.retention_days * DAY),
         "spec": json.dumps(spec, ensure_ascii=False),
     }
 
 
-def _deadline(store: JobStore, wanted: datetime | float | None) -> int:
+def deadline_ms(store: JobStore, wanted: datetime | float | None) -> int:
     """In ms of the server's clock; 0 for none."""
     if wanted is None:
         return 0
@@ -177,7 +201,7 @@ def _replay(services: Services, job_id: str, tenant: str) -> JobView:
     return view
 
 
-def _ring(services: Services, model: str, rings: int, job_id: str) -> None:
+def ring(services: Services, model: str, rings: int, job_id: str) -> None:
     """A ring that fails is repaired by the next tick; the job is durable already and stays accepted."""
     try:
         services.bell.ring(model, rings)

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from flask import has_request_context, request
 
@@ -21,8 +21,10 @@ from web.schemas import (
     ItemRow,
     JobList,
     JobView,
+    Limits,
     ModelList,
     ModelView,
+    StoppedBy,
     Usage,
     WebhookView,
 )
@@ -121,7 +123,10 @@ def _view(
         counts=Counts(**{name: int(job[name]) for name in Counts.model_fields}),
         usage=Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion),
         waiting_for="worker" if not status.terminal and job["model"] not in served else None,
-        flags=Flags(cancel_requested=job["cancel_requested"] == "1"),
+        flags=Flags(cancel_requested=job["cancel_requested"] == "1", paused=job["paused"] == "1"),
+        cancelled_by=cast("StoppedBy | None", job.get("cancel_reason")),
+        retry_of=spec.get("retry_of"),
+        limits=Limits.model_validate(spec.get("limits", {})),
         priority=int(job["priority"]),
         params=spec["params"],
         webhook=WebhookView(url=spec["webhook"]["url"], events=spec["webhook"]["events"]) if spec["webhook"] else None,
@@ -136,7 +141,7 @@ def _view(
 
 
 def _moment(ms: str | None) -> Any:
-    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms else None
+    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms and ms != "0" else None
 
 
 def _links(base: str, job_id: str) -> dict[str, str]:

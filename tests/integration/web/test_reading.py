@@ -176,7 +176,7 @@ def test_a_cancelled_job_stops_and_keeps_what_is_finished(web: Web) -> None:
     running = worker.take(1)
     answer = web.post(f"/v1/jobs/{job}/cancel")
     assert answer.status_code == 202
-    assert (answer.json["status"], answer.json["flags"]) == ("running", {"cancel_requested": True})
+    assert (answer.json["status"], answer.json["flags"]) == ("running", {"cancel_requested": True, "paused": False})
     assert answer.json["counts"]["cancelled"] == 1
     worker.finish(running)
     assert web.get(f"/v1/jobs/{job}").json["status"] == "cancelled"
@@ -199,7 +199,7 @@ def test_a_deleted_job_is_gone_with_everything(web: Web) -> None:
 
 PATHS = [
     ("GET", ""), ("GET", "?wait=1"), ("GET", "/items"), ("GET", "/results.jsonl"), ("GET", "/results.csv"),
-    ("GET", "/events"), ("POST", "/cancel"), ("DELETE", ""),
+    ("GET", "/events"), ("POST", "/cancel"), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/retry"), ("DELETE", ""),
 ]  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def test_another_tenants_job_is_not_found(web: Web, method: str, path: str) -> N
     other = web.services.accounts.create_key("other")
     answer = web.call(method, f"/v1/jobs/{job}{path}", key=other)
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
-    assert web.get(f"/v1/jobs/{job}").json["flags"] == {"cancel_requested": False}
+    assert web.get(f"/v1/jobs/{job}").json["flags"] == {"cancel_requested": False, "paused": False}
 
 
 def test_models_are_listed_as_openai_does_with_their_card(web: Web) -> None:

@@ -47,7 +47,14 @@ def test_items_keep_exactly_what_was_given(web: Web) -> None:
         },
     ]
     spec = json.loads(web.services.store.job(answer.json["id"])["spec"])
-    assert spec == {"model": "echo", "params": {"temperature": 0.0}, "webhook": None, "metadata": {"run": "7"}}
+    assert spec == {
+        "model": "echo",
+        "params": {"temperature": 0.0},
+        "webhook": None,
+        "metadata": {"run": "7"},
+        "limits": {"tokens": None, "error_rate": None},
+        "retry_of": None,
+    }
     assert answer.json["metadata"] == {"run": "7"}
 
 

@@ -1,0 +1,108 @@
+"""What may be wished of a live job, and of one that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.web.conftest import Web
+
+
+def flags(web: Web, job: str) -> dict[str, bool]:
+    return web.get(f"/v1/jobs/{job}").json["flags"]
+
+
+def test_a_paused_job_waits_until_it_is_resumed(web: Web) -> None:
+    job = web.submit(*"abc")
+    worker = web.worker()
+    assert web.post(f"/v1/jobs/{job}/pause").status_code == 200
+    assert flags(web, job) == {"cancel_requested": False, "paused": True}
+    assert worker.take(3).runs == []
+    web.post(f"/v1/jobs/{job}/resume")
+    worker.run()
+    assert web.get(f"/v1/jobs/{job}").json["status"] == "completed"
+
+
+def test_priority_and_deadline_of_a_live_job_can_be_changed(web: Web) -> None:
+    job = web.submit("a")
+    answer = web.call("PATCH", f"/v1/jobs/{job}", json={"priority": 3, "deadline": "2090-01-01T00:00:00Z"})
+    assert (answer.json["priority"], answer.json["deadline"]) == (3, "2090-01-01T00:00:00Z")
+    answer = web.call("PATCH", f"/v1/jobs/{job}", json={"deadline": None})
+    assert (answer.json["priority"], answer.json["deadline"]) == (3, None)
+
+
+@pytest.mark.parametrize("body", [{"priority": 11}, {"priority": "1"}, {"deadline": "soon"}, {"model": "x"}])
+def test_a_bad_change_is_refused_whole(web: Web, body: dict[str, object]) -> None:
+    job = web.submit("a")
+    assert web.call("PATCH", f"/v1/jobs/{job}", json={"priority": 2} | body).status_code == 422
+    assert web.get(f"/v1/jobs/{job}").json["priority"] == 0
+
+
+def test_items_can_be_added_to_a_live_job(web: Web) -> None:
+    job = web.submit("a")
+    answer = web.post(f"/v1/jobs/{job}/items", json={"items": [{"prompt": "b", "custom_id": "x"}]})
+    assert (answer.status_code, answer.json["counts"]["total"]) == (202, 2)
+    again = web.post(f"/v1/jobs/{job}/items", json={"items": [{"prompt": "b", "custom_id": "x"}]})
+    assert (again.status_code, again.json["code"]) == (422, "duplicate_custom_id")
+    web.worker().run()
+    assert web.get(f"/v1/jobs/{job}").json["counts"]["succeeded"] == 2
+
+
+def test_what_is_over_cannot_be_changed(web: Web) -> None:
+    job = web.submit("a")
+    web.worker().run()
+    for answer in (
+        web.post(f"/v1/jobs/{job}/pause"),
+        web.post(f"/v1/jobs/{job}/items", json={"prompts": ["b"]}),
+        web.call("PATCH", f"/v1/jobs/{job}", json={"priority": 1}),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (409, "job_over")
+
+
+def test_failed_items_are_retried_as_a_linked_job_and_the_old_one_stays(web: Web) -> None:
+    answer = web.post("/v1/jobs", json={"items": [{"prompt": p, "custom_id": p} for p in "abc"], "metadata": {"k": 1}})
+    job, worker = answer.json["id"], web.worker()
+    assert web.post(f"/v1/jobs/{job}/retry").json["code"] == "job_not_over"
+    worker.finish(worker.take(2), error="engine_error")
+    worker.run()
+    answer = web.post(f"/v1/jobs/{job}/retry")
+    assert (answer.status_code, answer.json["retry_of"], answer.json["counts"]["total"]) == (202, job, 2)
+    assert answer.json["metadata"] == {"k": 1}
+    rows = web.get(f"/v1/jobs/{answer.json['id']}/items").json["data"]
+    assert [row["custom_id"] for row in rows] == ["a", "b"]
+    assert web.get(f"/v1/jobs/{job}").json["counts"]["failed"] == 2
+
+
+def test_a_job_without_failures_has_nothing_to_retry(web: Web) -> None:
+    job = web.submit("a")
+    web.worker().run()
+    assert web.post(f"/v1/jobs/{job}/retry").json["code"] == "nothing_failed"
+
+
+def test_a_job_stops_at_its_own_limits_and_says_which(web: Web) -> None:
+    job = web.post("/v1/jobs", json={"prompts": ["a b c"] * 5, "limits": {"tokens": 4}}).json["id"]
+    worker = web.worker()
+    worker.run(2)
+    view = web.get(f"/v1/jobs/{job}").json
+    assert (view["status"], view["cancelled_by"]) == ("cancelled", "token_budget")
+    assert view["counts"]["succeeded"] + view["counts"]["cancelled"] == 5
+
+
+def test_a_tenant_with_too_much_waiting_is_told_to_come_again(make_web: Callable[..., Web]) -> None:
+    web = make_web(max_queued_items=3)
+    web.submit("a", "b")
+    before = web.job_keys()
+    answer = web.post("/v1/jobs", json={"prompts": ["c", "d"]})
+    assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (429, "too_many_queued", True)
+    assert web.job_keys() == before
+    web.worker().run()
+    web.submit("c", "d")
+
+
+def test_a_full_house_is_a_503_for_everybody(make_web: Callable[..., Web]) -> None:
+    web = make_web(max_total_items=3)
+    web.submit("a", "b", "c")
+    other = web.services.accounts.create_key("other")
+    answer = web.call("POST", "/v1/jobs", key=other, json={"prompts": ["d"]})
+    assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (503, "queue_full", True)

@@ -1,0 +1,102 @@
+"""What may be wished of a job that exists: pause, resume, another priority or deadline, more items, a retry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from common.errors import Conflict
+from common.types import ItemState, JobState
+from web.drafts import Draft
+from web.intake import Intake
+from web.schemas import JobEdit, JobOptions, JobView
+from web.services import Services
+from web.submit import deadline_ms, ring, staged, submit_job
+from web.views import job_view
+
+PAGE = 500  # items read at a time
+
+
+def set_paused(services: Services, job_id: str, tenant: str, paused: bool) -> JobView:
+    """Paused, nothing of the job starts and what runs is handed back with its tokens; resumed, it goes on there."""
+    return _edit(services, job_id, tenant, paused=int(paused))
+
+
+def edit_job(services: Services, job_id: str, tenant: str, wanted: JobEdit) -> JobView:
+    """Change what is given; what is not stays."""
+    changes = {}
+    if wanted.priority is not None:
+        changes["priority"] = wanted.priority
+    if "deadline" in wanted.model_fields_set:
+        changes["deadline"] = deadline_ms(services.store, wanted.deadline)
+    return _edit(services, job_id, tenant, **changes)
+
+
+def _edit(services: Services, job_id: str, tenant: str, **changes: int) -> JobView:
+    job = services.store.job(job_id, tenant)
+    for field, value in changes.items():
+        ring(services, job["model"], services.store.edit(job_id, field, value), job_id)
+    return job_view(services, job_id, tenant)
+
+
+def append_items(services: Services, job_id: str, tenant: str, drafts: Iterable[Draft]) -> JobView:
+    """Add items to a job that is not over; they take its params. All of them or none.
+
+    Raises:
+        InvalidRequest: with every problem found; nothing was added.
+        Conflict: the job is over or was cancelled.
+    """
+    job = services.store.job(job_id, tenant)
+    spec = json.loads(job["spec"])
+    intake = Intake(services.cards.choose(job["model"]), _options(spec), services.settings)
+    intake.know((item["custom_id"], "the job") for item in _items(services, job_id) if "custom_id" in item)
+    with staged(services.store) as stage:
+        for record in intake.accept(drafts):
+            stage.add(record)
+        intake.raise_faults()
+        stage.close()
+        totals = intake.totals
+        rings = services.store.append(job_id, stage, tokens=totals.cost * totals.items, n_max=totals.n_max)
+    ring(services, job["model"], rings, job_id)
+    return job_view(services, job_id, tenant)
+
+
+def retry_job(services: Services, job_id: str, tenant: str, idempotency_key: str | None = None) -> JobView:
+    """A new job, linked to this one, of the items that failed. This one and its attempts stay as they are.
+
+    Raises:
+        Conflict: the job is not over yet, or nothing of it failed.
+    """
+    job = services.store.job(job_id, tenant)
+    if not JobState(job["status"]).terminal:
+        raise Conflict(f"job {job_id} is not over yet; retry what failed when it is", code="job_not_over")
+    if job["failed"] == "0":
+        raise Conflict(f"no item of job {job_id} failed, so there is nothing to retry", code="nothing_failed")
+    spec = json.loads(job["spec"])
+    failed = _failed(services, job_id, spec)
+    return submit_job(services, tenant, _options(spec), failed, idempotency_key=idempotency_key, retry_of=job_id)
+
+
+def _options(spec: dict[str, Any]) -> JobOptions:
+    """What the job was submitted with. Its deadline was for then, its priority is the new job's own affair."""
+    return JobOptions.model_validate(
+        {name: spec[name] for name in ("model", "params", "webhook", "metadata", "limits")}
+    )
+
+
+def _items(services: Services, job_id: str) -> Iterator[dict[str, Any]]:
+    first = 0
+    while page := services.store.items(job_id, first, PAGE):
+        yield from page
+        first += len(page)
+
+
+def _failed(services: Services, job_id: str, spec: dict[str, Any]) -> Iterator[Draft]:
+    first = 0
+    while page := services.store.items(job_id, first, PAGE):
+        rows = services.store.rows(job_id, first, len(page), spec)
+        for item, row in zip(page, rows, strict=True):
+            if row["status"] == ItemState.FAILED:
+                yield Draft(item, path=f"items.{row['index']}")
+        first += len(page)
