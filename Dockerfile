@@ -11,7 +11,7 @@ COPY pyproject.toml constraints.txt LICENSE ./
 RUN mkdir -p common web worker/engine cli
 
 FROM base AS web
-RUN pip install -c constraints.txt .
+RUN pip install -c constraints.txt ".[parquet]"
 COPY . .
 RUN pip install --no-deps --force-reinstall .
 WORKDIR /home/promptmill

@@ -13,6 +13,7 @@ from bench._caller import Away, Caller
 from bench._ledger import Ledger, Order
 
 PAUSE = 0.2  # seconds between two looks
+SUBMITTERS = 2
 FOLLOWERS = 3
 CANCEL_ITEMS = 4
 CANCEL_TOKENS = 3000  # of each: longer than any cancel can take
@@ -35,7 +36,7 @@ class Users:
         self._submitting, self._going = True, True
         self._followed: set[str] = set()
         self._lock = threading.Lock()
-        jobs: list[Callable[[], None]] = [self._submit_on, self._poll_on, *[self._follow_on] * FOLLOWERS]
+        jobs = [*[self._submit_on] * SUBMITTERS, self._poll_on, *[self._follow_on] * FOLLOWERS]
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]
 
     def start(self) -> None:

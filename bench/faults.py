@@ -22,167 +22,52 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import random
 import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-from bench._caller import Away, Caller
-from bench._ledger import Ledger
 from bench._machine import commit
-from bench._parts import Parts, die_with_parent, lost_leases
-from bench._receiver import Receiver
-from bench._reclaims import Reclaims
-from bench._storm import Storm, plan
-from bench._users import Users
-from common.accounts import Accounts
-from common.store import connect
+from bench._parts import lost_leases
+from bench._trial import Trial
 
-LEASE, GRACE = 5.0, 3.0  # seconds; the lease is the default one
-START_LIMIT = 60.0  # seconds for all parts to be up
-SETTLE_LIMIT = 60.0  # seconds after the last fault for everything to be over
-OVERTIME = 120.0  # seconds past its time that a storm may go on to reach its number of items
-PROGRESS = 5.0  # seconds between two lines
-NOTES = 30  # of what is wrong, told in words; all are counted
-
-
-class Run:
-    """Everything that runs, from start to verdict."""
-
-    def __init__(self, folder: Path, options: argparse.Namespace, stack: ExitStack):
-        self.options = options
-        self.chance = random.Random(options.seed)
-        self.ledger = Ledger()
-        self.receiver = Receiver(self.ledger)
-        settings = {
-            "LEASE": LEASE, "GRACE": GRACE, "ECHO_DELAY": 0.01, "SLOTS": 16, "WEBHOOK_ALLOW": self.receiver.address,
-            "WEBHOOK_TIMEOUT": 2, "WEBHOOK_BACKOFF": 0.5,
-            "MAX_ATTEMPTS": 20,  # by chance alone some item is hit three times; poison is another test
-        }  # fmt: skip
-        self.parts = Parts(folder, options.workers, {name: str(value) for name, value in settings.items()})
-        self._stack = stack
-        self._told_at = 0.0
-        self._noted = 0
-        self._begun = time.monotonic()
-
-    def start(self) -> None:
-        self._stack.callback(self.parts.stop)
-        self.parts.start()
-        self.receiver.start()
-        self._stack.callback(self.receiver.stop)
-        with connect(self.parts.server.url) as client:
-            key = Accounts(client).create_key("faults", "faults")
-        self.caller = Caller(self.parts.web_port, key, self.ledger)
-        self.reclaims = Reclaims(self.parts.server.url)
-        self.reclaims.start()
-        self._stack.callback(self.reclaims.stop)
-        self.storm = Storm(
-            self.parts,
-            self.reclaims,
-            self.chance,
-            lease=LEASE,
-            grace=GRACE,
-            tell=self._say,
-            note=lambda what: self.ledger.note("unexpected", what),
-        )
-        self._wait_until_up()
-        wishes = random.Random(self.options.seed + 1)
-        self.users = Users(self.caller, self.ledger, self.receiver.address, wishes, self.options.backlog)
-        self.users.start()
-        self._stack.callback(self.users.stop)
-
-    def _wait_until_up(self) -> None:
-        end = time.monotonic() + START_LIMIT
-        while time.monotonic() < end:
-            try:
-                self.caller.call("GET", "/readyz")
-                if all(worker.serving for worker in self.parts.workers):
-                    return
-            except Away:
-                pass
-            time.sleep(0.1)
-        logs = "\n".join(part.log.decode()[-2000:] for part in self.parts.all)
-        raise SystemExit(f"not up within {START_LIMIT:.0f} s:\n{logs}")
-
-    def blow(self) -> None:
-        """The storm, and overtime for the promised number of items."""
-        self.storm.schedule(plan(self.chance, self.options.faults), self.options.seconds)
-        limit = self.options.seconds + OVERTIME
-        self.storm.run(limit, lambda: self._tell() and (self.storm.blowing or self.ledger.items < self.options.items))
-
-    def cancel(self) -> list[float]:
-        """How long cancels take once everybody is back, while others still submit."""
-        self.storm.run(SETTLE_LIMIT, lambda: self._tell() and not all(worker.serving for worker in self.parts.workers))
-        return self.users.measure_cancels(self.options.cancels, at_once=3)
-
-    def settle(self) -> None:
-        """Nobody submits any more; what was promised comes to its end."""
-        self.users.stop_submitting()
-        self.storm.run(SETTLE_LIMIT, lambda: self._tell() and bool(self.ledger.open() or self.ledger.untold()))
-
-    def calm(self) -> None:
-        """No faults, and load on every core that leaves nobody idle."""
-        with busy_cores():
-            self.storm.run(self.options.calm, self._tell)
-
-    def check(self) -> None:
-        """Look at everything once more, now that it is over."""
-        self.users.stop()
-        try:
-            for order in list(self.ledger.orders.values()):
-                self.caller.poll(order)
-            self.ledger.check_end(self.caller.jobs())
-        except Away as error:
-            self.ledger.note("unexpected", f"away in calm weather: {error}")
-        self._tell()
-
-    def _tell(self) -> bool:
-        """What is wrong, at once; a line of progress now and then. Always True, so that it can stand in a condition."""
-        for note in self.ledger.notes[self._noted : NOTES]:
-            self._say(note)
-            self._noted += 1
-        if time.monotonic() - self._told_at > PROGRESS:
-            self._told_at = time.monotonic()
-            self._say(
-                f"{self.storm.faults.total()} faults, {self.ledger.items} items promised, {self.ledger.seen} seen, "
-                f"{self.ledger.events} events, {self.ledger.deliveries} webhooks, "
-                f"{len(self.reclaims.seconds) + len(self.reclaims.seconds_after_redis)} reclaims, "
-                f"{dict(self.ledger.counts)}"
-            )
-        return True
-
-    def _say(self, what: str) -> None:
-        print(f"{time.monotonic() - self._begun:6.1f} s  {what}", flush=True)
+SIZES = {
+    "faults": int,
+    "items": int,  # promised at least
+    "seconds": float,  # in which the faults strike
+    "cancels": int,  # measured
+    "workers": int,
+    "slots": int,  # of each worker
+    "backlog": int,  # items promised and not yet seen to end, at most
+}
+SHORT = dict(zip(SIZES, (14, 1_000, 15.0, 6, 3, 16, 600), strict=True))
+LONG = dict(zip(SIZES, (520, 100_000, 720.0, 100, 4, 48, 3_000), strict=True))
+CALM = LONG | {"faults": 0, "items": 0, "seconds": 0.0, "slots": 8, "backlog": 500}  # twenty minutes must fit the disk
 
 
 def run(options: argparse.Namespace) -> dict[str, object]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="promptmill-faults-")))
-        this = Run(options.keep or folder, options, stack)
-        this.start()
+        trial = Trial(options.keep or folder, options, stack)
+        trial.start()
         if options.calm:
-            this.calm()
+            trial.calm()
         else:
-            this.blow()
-        cancels = this.cancel()
-        this.settle()
-        this.check()
-        lost_alive = lost_leases(this.parts) - this.reclaims.struck
-        reclaims = this.reclaims.seconds
+            trial.blow()
+        cancels = trial.cancel()
+        trial.settle()
+        trial.check()
+        lost_alive = lost_leases(trial.parts) - trial.reclaims.struck
+        reclaims = trial.reclaims.seconds
         return {
             "bench": "faults",
-            "faults": dict(sorted(this.storm.faults.items())),
-            "items": this.ledger.items,
-            **this.ledger.counts,
+            "faults": dict(sorted(trial.storm.faults.items())),
+            "items": trial.ledger.items,
+            **trial.ledger.counts,
             "reclaim_p50_s": percentile(reclaims, 50),
             "reclaim_p99_s": percentile(reclaims, 99),
-            "reclaim_max_s": percentile(reclaims + this.reclaims.seconds_after_redis, 100),
+            "reclaim_max_s": percentile(reclaims + trial.reclaims.seconds_after_redis, 100),
             "false_reclaims": None if options.short else len(lost_alive),
             "cancel_p99_s": percentile(cancels, 99),
             "commit": commit(),
@@ -196,39 +81,17 @@ def percentile(values: list[float], percent: int) -> float | None:
     return round(sorted(values)[-(-len(values) * percent // 100) - 1], 3)
 
 
-@contextmanager
-def busy_cores() -> Iterator[None]:
-    """A process on each core that does nothing but compute."""
-    burners = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=die_with_parent())
-        for _ in range(os.cpu_count() or 1)
-    ]
-    try:
-        yield
-    finally:
-        for burner in burners:
-            burner.kill()
-            burner.wait()
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--long", action="store_true", help="520 faults over 100,000 items in 13 minutes")
+    parser.add_argument("--long", action="store_true", help="520 faults over 100,000 items and more in 15 minutes")
     parser.add_argument("--calm", type=float, default=0.0, metavar="SECONDS", help="no faults, all cores busy")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--faults", type=int)
-    parser.add_argument("--items", type=int)
-    parser.add_argument("--seconds", type=float, help="in which the faults strike")
-    parser.add_argument("--cancels", type=int)
-    parser.add_argument("--workers", type=int)
-    parser.add_argument("--backlog", type=int, help="items accepted and not yet seen to end, at most")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to leave logs and data")
+    for name, kind in SIZES.items():
+        parser.add_argument(f"--{name}", type=kind, help=f"{SHORT[name]}, {LONG[name]} in the long run")
     options = parser.parse_args(arguments)
     options.short = not options.long and not options.calm
-    defaults = {"faults": 14, "items": 1000, "seconds": 15.0, "cancels": 6, "workers": 3, "backlog": 600}
-    if not options.short:
-        defaults = {"faults": 520, "items": 100_000, "seconds": 780.0, "cancels": 100, "workers": 4, "backlog": 1500}
-    for name, value in defaults.items():
+    for name, value in (SHORT if options.short else CALM if options.calm else LONG).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     return options

@@ -179,15 +179,11 @@ def follow_parent() -> None:
     threading.Thread(target=watch, name="follow-parent", daemon=True).start()
 
 
-def wait_for_signal() -> threading.Event:
-    """Set by Ctrl-C, SIGTERM or a closed terminal; a second Ctrl-C raises KeyboardInterrupt."""
-    stopped = threading.Event()
+def end_on_signals() -> None:
+    """SIGTERM and a closed terminal end us as Ctrl-C does: by KeyboardInterrupt, so that parts are ended in order.
 
-    def on_signal(number: int, _frame: object) -> None:
-        if number == signal.SIGINT and stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
+    What is ignored stays so: `nohup` means it.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
-    return stopped
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)

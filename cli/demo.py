@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import queue
 import sys
-import threading
 from typing import Any
 
 import click
 
-from cli.children import wait_for_signal
+from cli.children import end_on_signals
 from cli.client import Client, all_succeeded, show_progress, summary
 from cli.demo_model import NAME, fetch_demo
 from cli.folder import DataFolder
@@ -45,34 +44,33 @@ MAX_TOKENS = 64
 @click.option("--once", is_flag=True, help="Exit when the batch is done: 0 only if everything succeeded.")
 def demo(folder: DataFolder, once: bool, **options: Any) -> None:
     """Start everything with a small real model and run a sample batch; keeps serving until Ctrl-C."""
-    stopped = wait_for_signal()
     receiver = Receiver(NO_SECRET_YET)
     settings = Settings.load()
     allowed = ",".join(filter(None, [settings.webhook_allow, receiver.address]))
     running = Up(folder, click.echo, env={"PROMPTMILL_WEBHOOK_ALLOW": allowed}, **options)
     if running.settings.model == NAME and running.settings.engine != "echo":
         fetch_demo(settings.cache, click.echo)
-    succeeded = False
+    end_on_signals()
     try:
-        running.start(stopped)
+        running.start()
         receiver.secret = running.accounts.webhook_secret(TENANT)
         receiver.start()
-        succeeded = run_batch(running, receiver, stopped)
+        succeeded = run_batch(running, receiver)
         running.tell()
-        if not once:
-            running.run(stopped)
+        if once:
+            sys.exit(0 if succeeded else 1)
+        running.run()
+    except KeyboardInterrupt:
+        pass
     finally:
         running.stop()
-        receiver.server_close()
-    sys.exit(0 if succeeded or not once else 1)
+        receiver.stop()
 
 
-def run_batch(running: Up, receiver: Receiver, stopped: threading.Event) -> bool:
+def run_batch(running: Up, receiver: Receiver) -> bool:
     """Submit the batch, show progress, answers and webhook; whether all of it succeeded."""
     click.echo(f"Loading {running.settings.model_name} …")
-    running.wait_for_worker(stopped)
-    if stopped.is_set():
-        return False
+    running.wait_for_worker()
     with Client(running.server.url, running.server.api_key) as client:
         job_id = client.submit(sample_job(client, running.settings.model_name, receiver.address))["id"]
         click.echo(f"Submitted {len(BATCH)} prompts with three decoding settings: {running.server.url}/jobs/{job_id}")

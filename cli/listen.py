@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import click
 
-from cli.children import wait_for_signal
+from cli.children import end_on_signals
 from cli.folder import DataFolder, data_option, find_settings
 from common.accounts import Accounts
 from common.errors import Unauthorized
@@ -19,6 +20,7 @@ from common.store import connect
 
 HOST = "127.0.0.1"
 BODY_LIMIT = 2**20  # bytes
+LOOK = 0.1  # seconds between two looks at what came
 READ_LIMIT = 10.0  # seconds a sender may be silent
 
 
@@ -43,7 +45,8 @@ class Receiver(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        self.shutdown()
+        if self._thread.is_alive():
+            self.shutdown()
         self.server_close()
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
@@ -88,12 +91,17 @@ def listen(port: int, secret: str | None, tenant: str, folder: DataFolder) -> No
     """
     secret = secret or Accounts(connect(find_settings(folder).redis_url)).webhook_secret(tenant)
     receiver = Receiver(secret, port)
-    stopped = wait_for_signal()
+    end_on_signals()
     receiver.start()
     click.echo(f"Listening at http://{receiver.address}/ (PROMPTMILL_WEBHOOK_ALLOW={receiver.address})", err=True)
-    while not stopped.wait(0.1):
-        while not receiver.refused.empty():
-            click.echo(f"refused: {receiver.refused.get()}", err=True)
-        while not receiver.events.empty():
-            click.echo(json.dumps(receiver.events.get(), ensure_ascii=False))
-    receiver.stop()
+    try:
+        while True:
+            time.sleep(LOOK)
+            while not receiver.refused.empty():
+                click.echo(f"refused: {receiver.refused.get()}", err=True)
+            while not receiver.events.empty():
+                click.echo(json.dumps(receiver.events.get(), ensure_ascii=False))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        receiver.stop()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 
 import click
 
-from cli.children import LOOK, Child, Children, follow_parent, wait_for_signal
+from cli.children import LOOK, Child, Children, end_on_signals, follow_parent
 from common import log
 from common.settings import Settings
 
@@ -63,9 +64,14 @@ def run_workers(count: int, limit: float) -> None:
     """Several workers as children, each restarted when it crashes. What they say goes to stderr."""
     env = dict(os.environ)
     children = [Child("worker", ["worker", "--processes=1"], env, limit=limit) for _ in range(count)]
-    stopped = wait_for_signal()
     parts = Children(children, lambda line: click.echo(line, err=True))
-    parts.start()
-    while not stopped.wait(LOOK):
-        parts.tend()
-    parts.stop()
+    end_on_signals()
+    try:
+        parts.start()
+        while True:
+            time.sleep(LOOK)
+            parts.tend()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        parts.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import click
 import requests
 
-from cli.children import LOOK, Child, Children, Say, wait_for_signal
+from cli.children import LOOK, Child, Children, Say, end_on_signals
 from cli.demo_model import NAME, demo_folder
 from cli.folder import DataFolder, Server, data_option
 from cli.parts import GRACE_MARGIN
@@ -25,6 +24,7 @@ from common.store import connect
 
 TENANT = "default"
 ENGINES = ["auto", "native", "generate", "echo"]
+SEEN_FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # who listens everywhere, listens on loopback
 PORTS_TRIED = 100  # from the default one on
 WEB_LIMIT = 60.0  # seconds until the web tier must answer
 
@@ -46,12 +46,14 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @up_options
 def up(folder: DataFolder, **options: Any) -> None:
     """Start everything on this machine; Ctrl-C stops all of it."""
-    stopped = wait_for_signal()
     running = Up(folder, click.echo, **options)
+    end_on_signals()
     try:
-        running.start(stopped)
+        running.start()
         running.tell()
-        running.run(stopped)
+        running.run()
+    except KeyboardInterrupt:
+        pass
     finally:
         running.stop()
 
@@ -81,7 +83,7 @@ class Up:
         self._parts: Children | None = None
         self._announced = False
 
-    def start(self, stopped: threading.Event) -> None:
+    def start(self) -> None:
         """Up to the point where the web tier answers. The workers may still be loading the model.
 
         Raises:
@@ -103,20 +105,21 @@ class Up:
         }
         self._client = connect(redis_url)
         self.accounts = Accounts(self._client)
-        self.server = Server(self.settings.base_url, self._find_key(), redis_url)
+        self.server = Server(self.settings.public_url or self._local_url, self._find_key(), redis_url)
         self._parts = Children(self._children(), self._say, self._folder.remember_children)
         self._parts.start()
-        self._wait_for_web(stopped)
+        self._wait_for_web()
         self._folder.remember_server(self.server)
 
-    def run(self, stopped: threading.Event) -> None:
-        """Keep the parts running until told to stop: what crashes is started again.
+    def run(self) -> None:
+        """Keep the parts running until KeyboardInterrupt: what crashes is started again.
 
         Raises:
             ConfigError: a part ended before it was ever ready; starting it again would not help.
         """
         assert self._parts
-        while not stopped.wait(LOOK):
+        while True:
+            time.sleep(LOOK)
             if self._announced:
                 self._parts.tend()
             else:
@@ -129,14 +132,15 @@ class Up:
                 self._say(f"Ready: {self.settings.model_name} is loaded.")
                 self._announced = True
 
-    def wait_for_worker(self, stopped: threading.Event) -> None:
+    def wait_for_worker(self) -> None:
         """Until a worker has loaded the model.
 
         Raises:
             ConfigError: a part ended instead; says why.
         """
-        while not self.ready and not stopped.wait(0.1):
+        while not self.ready:
             self._check_parts()
+            time.sleep(0.1)
         self._announced = True
 
     @property
@@ -212,11 +216,11 @@ class Up:
         web = Child("web", ["serve"], self._env, log=logs / "web.log")
         return [web, Child("webhooks", ["webhooks"], self._env, log=logs / "webhooks.log"), *workers]
 
-    def _wait_for_web(self, stopped: threading.Event) -> None:
+    def _wait_for_web(self) -> None:
         deadline = time.monotonic() + WEB_LIMIT
         with requests.Session() as session:
             session.trust_env = False  # our own loopback: no proxy
-            while time.monotonic() < deadline and not stopped.is_set():
+            while time.monotonic() < deadline:
                 try:
                     if session.get(f"{self._local_url}/healthz", timeout=5).ok:
                         return
@@ -224,14 +228,13 @@ class Up:
                     pass
                 self._check_parts()
                 time.sleep(0.05)
-        if not stopped.is_set():
-            raise ConfigError(f"the web tier did not answer in {WEB_LIMIT:.0f} s; its log is in {self._folder.logs}")
+        raise ConfigError(f"the web tier did not answer in {WEB_LIMIT:.0f} s; its log is in {self._folder.logs}")
 
     @property
     def _local_url(self) -> str:
-        """Where the web tier listens, seen from here: `public_url` may lead through a proxy of somebody's."""
-        host = "127.0.0.1" if self.settings.host == "0.0.0.0" else self.settings.host  # noqa: S104  # compared, not bound
-        return f"http://{host}:{self.settings.port}"
+        """Where the web tier listens, seen from this machine."""
+        host = SEEN_FROM_HERE.get(self.settings.host, self.settings.host)
+        return f"http://[{host}]:{self.settings.port}" if ":" in host else f"http://{host}:{self.settings.port}"
 
     def _check_parts(self) -> None:
         assert self._parts

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup, escape
+from pydantic import TypeAdapter
 
 from web import charts, forms
 from web.schemas import JobView
@@ -19,6 +20,14 @@ ENDINGS = {
     "expired": "cut off: past its deadline",
     "error": "cut off by an error",
 }
+
+
+_TIME = TypeAdapter(datetime)
+
+
+def moment(told: str) -> datetime:
+    """A time as workers tell theirs: unix seconds as text."""
+    return _TIME.validate_python(told)
 
 
 def short_time(value: datetime) -> str:
@@ -86,6 +95,7 @@ def attempt(tried: dict[str, Any]) -> str:
 
 
 FILTERS = {
+    "moment": moment,
     "short_time": short_time,
     "seconds": seconds,
     "clip": clip,
