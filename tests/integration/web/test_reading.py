@@ -199,7 +199,8 @@ def test_a_deleted_job_is_gone_with_everything(web: Web) -> None:
 
 PATHS = [
     ("GET", ""), ("GET", "?wait=1"), ("GET", "/items"), ("GET", "/results.jsonl"), ("GET", "/results.csv"),
-    ("GET", "/events"), ("POST", "/cancel"), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/retry"), ("DELETE", ""),
+    ("GET", "/events"), ("POST", "/cancel"), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/retry"),
+    ("DELETE", ""),
 ]  # fmt: skip
 
 
