@@ -41,7 +41,7 @@ def short_time(value: datetime) -> str:
 def seconds(value: float) -> str:
     """A duration as people say it: 0.42 s, 12 s, 3 min 20 s, 2 h 5 min."""
     if value < 9.95:
-        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
+        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s".replace(".0 s", " s")
     whole = round(value)
     if whole < 60:
         return f"{whole} s"

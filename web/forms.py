@@ -125,7 +125,8 @@ def read_job(form: Mapping[str, str], errors: Errors) -> dict[str, Any]:
     params = {}
     for setting in settings():
         typed = form.get(setting.input, "")
-        if typed.strip():
+        # A space is a stop string like any other; around a number it is nothing.
+        if typed.strip("\r\n" if setting.kind == "lines" else None):
             try:
                 params[setting.name] = _read_value(setting.kind, typed)
             except ValueError as error:

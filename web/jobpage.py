@@ -35,7 +35,7 @@ def pace(job: JobView, now: datetime) -> Pace:
     speed = f"{job.usage.completion_tokens / took:,.0f} tokens/s" if job.usage.completion_tokens else ""
     remaining = ""
     if done and not job.status.terminal and took > 2:  # sooner, a guess would be off by far
-        remaining = f"about {seconds(took * (job.counts.total - done) / done)}"
+        remaining = f"about {seconds(max(1, round(took * (job.counts.total - done) / done)))}"
     return Pace(done, seconds(took), speed, remaining)
 
 

@@ -14,11 +14,12 @@ from functools import wraps
 from typing import Any
 
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from common.errors import NotFound, PromptmillError, Unauthorized
 from web import auth, forms, jobpage
 from web.filters import FILTERS, seconds
+from web.problems import RETRY_AFTER, too_large
 from web.schemas import ModelView, WorkerView
 from web.services import services
 from web.submission import Submission
@@ -41,8 +42,12 @@ def _add_filters(state: Any) -> None:
 
 
 @pages.after_app_request
-def _protect(response: Response) -> Response:
-    """Every page there is, those of other modules too."""
+def _finish(response: Response) -> Response:
+    """Browsers get every error as a page, and every page its policy."""
+    if response.mimetype == "application/problem+json" and request.accept_mimetypes.best == "text/html":
+        detail = response.get_json()["detail"]
+        response.set_data(_error_html(response.status_code, detail, "Retry-After" in response.headers))
+        response.mimetype = "text/html"
     if response.mimetype == "text/html":
         response.headers["Content-Security-Policy"] = CONTENT_POLICY
         response.headers.setdefault("Referrer-Policy", "same-origin")
@@ -225,6 +230,8 @@ def refused(error: PromptmillError) -> Any:
 
 @pages.errorhandler(HTTPException)
 def refused_by_http(error: HTTPException) -> Any:
+    if isinstance(error, RequestEntityTooLarge):
+        return refused(too_large())
     return _error_page(error.code or 500, error.description or error.name)
 
 
@@ -245,18 +252,21 @@ TITLES = {
 
 
 def _error_page(status: int, message: str, retry: bool = False) -> Any:
-    message = message[:1].upper() + message[1:]
     if _wants_json():
-        return {"errors": {"": [message]}}, status
-    page = render_template(
-        "error.html",
-        tenant=g.get("tenant"),
-        status=status,
-        title=TITLES.get(status, "That did not work"),
-        message=message,
-        retry=retry,
-    )
-    response = make_response(page, status)
+        return {"errors": {"": [_sentence(message)]}}, status
+    response = make_response(_error_html(status, message, retry), status)
     if retry:
-        response.headers["Retry-After"] = "2"
+        response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
+
+
+def _error_html(status: int, message: str, retry: bool) -> str:
+    title = TITLES.get(status, "That did not work")
+    tenant = g.get("tenant")
+    return render_template(
+        "error.html", tenant=tenant, status=status, title=title, message=_sentence(message), retry=retry
+    )
+
+
+def _sentence(message: str) -> str:
+    return message[:1].upper() + message[1:]

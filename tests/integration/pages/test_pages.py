@@ -117,6 +117,7 @@ def test_an_upload_over_the_limit_is_said_plainly(make_site):
     answer = site.browser.post("/", data={"file": (io.BytesIO(b"x" * 5000), "a.txt")})
     assert answer.status_code == 413
     assert "Too large" in answer.text
+    assert "split the job" in answer.text
 
 
 def test_pressing_twice_makes_one_job_and_changing_something_another(site):
@@ -213,6 +214,16 @@ def test_what_is_not_there_is_a_page(site):
         answer = site.browser.get(path)
         assert answer.status_code == 404
         assert "Not here" in answer.text
+
+
+def test_browsers_get_every_error_as_a_page_and_programs_as_before(site):
+    for path in ("/nowhere", "/v1/nowhere", "/v1/jobs/job_0nothing"):
+        answer = site.browser.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
+        assert answer.status_code == 404
+        assert "Not here" in answer.text
+        assert answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Request-Id"]
+        assert site.browser.get(path, headers={"Accept": "*/*"}).mimetype == "application/problem+json"
 
 
 def test_without_redis_pages_ask_to_try_again(make_site, monkeypatch):
