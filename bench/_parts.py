@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench._machine import ROOT
-from bench._proxy import Network, Proxy
+from bench._proxy import POST, SCRIPT, Network, Proxy
 from cli.valkey import Valkey, free_port
 
 PR_SET_PDEATHSIG = 1
@@ -122,7 +122,7 @@ class Parts:
     def __init__(self, folder: Path, workers: int, settings: Mapping[str, str]):
         self.network = Network()
         self.server = Server(folder)
-        self.web_port = free_port()
+        self._web_port = free_port()
         self._folder = folder
         self._count = workers
         self._env = dict(os.environ) | {"PROMPTMILL_MODEL": "echo", "PROMPTMILL_DEVICE": "cpu"}
@@ -131,6 +131,7 @@ class Parts:
     def start(self) -> None:
         self.server.start()
         self.network.start()
+        self.front = self.network.proxy(self._web_port, POST)
         self.workers = [self._part(f"worker-{n}", "worker --processes=1") for n in range(self._count)]
         self.web = self._part("web", "serve")
         self.webhooks = self._part("webhooks", "webhooks")
@@ -138,10 +139,10 @@ class Parts:
             part.start()
 
     def _part(self, name: str, command: str) -> Part:
-        proxy = self.network.proxy(self.server.port)
+        proxy = self.network.proxy(self.server.port, SCRIPT)
         url = urlsplit(self.server.url)
         through = url._replace(netloc=f":{url.password}@127.0.0.1:{proxy.port}").geturl()
-        env = self._env | {"REDIS_URL": through, "PROMPTMILL_PORT": str(self.web_port)}
+        env = self._env | {"REDIS_URL": through, "PROMPTMILL_PORT": str(self._web_port)}
         return Part(name, command, env, self._folder, proxy)
 
     @property

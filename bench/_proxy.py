@@ -1,4 +1,4 @@
-"""A TCP proxy between one part and Redis that can break the network the ways networks break.
+"""A TCP proxy, between a part and Redis or users and the web tier, that breaks the network the ways networks break.
 
 It forwards bytes and looks into requests only to find the ones whose reply is to be lost. All proxies run on one
 event loop in a thread of its own; their switches may be thrown from any thread.
@@ -14,7 +14,9 @@ from typing import Any
 
 HOST = "127.0.0.1"
 PIECE = 65536  # bytes read at once
-SCRIPT = b"EVALSHA"  # how our own moves look on the wire; anything else there is Celery's
+# What a request holds whose reply may be lost: one that changes something.
+SCRIPT = b"EVALSHA"  # to Redis; all else there is Celery's
+POST = b"POST "  # to the web tier
 
 
 class Network:
@@ -28,9 +30,9 @@ class Network:
     def start(self) -> None:
         self._thread.start()
 
-    def proxy(self, target: int) -> Proxy:
-        """A proxy in front of a loopback port, listening."""
-        proxy = Proxy(target)
+    def proxy(self, target: int, marker: bytes) -> Proxy:
+        """A proxy in front of a loopback port, listening; only replies to requests with `marker` are ever lost."""
+        proxy = Proxy(target, marker)
         self._call(proxy.listen())
         self._proxies.append(proxy)
         return proxy
@@ -54,12 +56,13 @@ class Network:
 
 
 class Proxy:
-    """Forwards one part's connections to Redis. `dropped` counts the replies it lost on purpose."""
+    """Forwards connections. `dropped` counts the replies it lost on purpose."""
 
-    def __init__(self, target: int):
+    def __init__(self, target: int, marker: bytes):
         self.port = 0
         self.dropped = 0
         self._target = target
+        self._marker = marker
         self._to_drop = 0
         self.holding = False
 
@@ -72,7 +75,7 @@ class Proxy:
         self._server.close()
 
     def drop_replies(self, count: int) -> None:
-        """The next `count` scripts that are sent run on the server; their answers and connections are lost."""
+        """The next `count` marked requests are carried out; their answers and connections are lost."""
         self._to_drop += count
 
     def hold(self) -> None:
@@ -90,7 +93,7 @@ class Proxy:
 
     def take_drop(self, request: bytes) -> bool:
         """Whether the reply to this request is to be lost; if so, that is one fewer."""
-        if self._to_drop < 1 or SCRIPT not in request:
+        if self._to_drop < 1 or self._marker not in request:
             return False
         self._to_drop -= 1
         self.dropped += 1
@@ -103,7 +106,7 @@ class Proxy:
 
 
 class _Link:
-    """One connection of the part and its counterpart to the server."""
+    """One connection and its counterpart to the server."""
 
     def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self._proxy = proxy

@@ -22,7 +22,8 @@ WEIGHTS = {
     "drain_worker": 12,  # SIGTERM, as in a rolling restart
     "freeze_worker": 9,  # SIGSTOP past the lease, then SIGCONT
     "cut_off_worker": 5,  # nothing passes between it and Redis for longer than the lease
-    "drop_replies": 30,  # scripts run, their answers are lost
+    "drop_replies": 26,  # scripts run, their answers are lost
+    "drop_answers": 8,  # the web tier does what it is asked, its answer is lost
     "kill_redis": 7,
     "kill_web": 7,
     "kill_webhooks": 4,
@@ -169,6 +170,10 @@ class Storm:
         part = self._chance.choice([self._parts.web, self._parts.webhooks, *self._parts.workers])
         part.proxy.drop_replies(self._chance.randint(1, 2))
         return part.name
+
+    def _drop_answers(self) -> str:
+        self._parts.front.drop_replies(1)
+        return "web"
 
     def _kill_redis(self) -> str:
         server = self._parts.server

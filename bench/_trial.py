@@ -61,7 +61,7 @@ class Trial:
         self._stack.callback(self.receiver.stop)
         with connect(self.parts.server.url) as client:
             key = Accounts(client).create_key("faults", "faults")
-        self.caller = Caller(self.parts.web_port, key, self.ledger)
+        self.caller = Caller(self.parts.front.port, key, self.ledger)
         self.reclaims = Reclaims(self.parts.server.url)
         self.reclaims.start()
         self._stack.callback(self.reclaims.stop)
@@ -133,7 +133,7 @@ class Trial:
         if time.monotonic() - self._told_at > PROGRESS:
             self._told_at = time.monotonic()
             ledger, reclaims = self.ledger, self.reclaims
-            dropped = sum(part.proxy.dropped for part in self.parts.all)
+            dropped = self.parts.front.dropped + sum(part.proxy.dropped for part in self.parts.all)
             self._say(
                 f"{self.storm.faults.total()} faults, {dropped} replies lost, "
                 f"{len(reclaims.seconds) + len(reclaims.seconds_after_redis)} reclaims; "

@@ -2,7 +2,8 @@
 
 A Valkey that syncs every write, the web tier, workers on the echo engine, a webhook worker, each behind a proxy of its
 own to Redis. Users submit, cancel, poll, follow events and receive webhooks, while a seeded schedule kills, freezes,
-drains and cuts off the parts. An independent ledger holds every promise against everything seen. Last line is JSON:
+drains and cuts off the parts and loses answers on their way. An independent ledger holds every promise against
+everything seen. The last line is JSON:
 
     faults           how many of each kind struck
     items            in jobs that were answered 202

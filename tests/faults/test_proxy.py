@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from bench._proxy import Network, Proxy
+from bench._proxy import SCRIPT, Network, Proxy
 
 
 @pytest.fixture
 def proxy(redis_url: str) -> Iterator[Proxy]:
     network = Network()
     network.start()
-    yield network.proxy(urlsplit(redis_url).port or 0)
+    yield network.proxy(urlsplit(redis_url).port or 0, SCRIPT)
     network.stop()
 
 
@@ -37,7 +37,7 @@ def test_a_dropped_reply_is_of_a_script_that_ran(proxy, through, redis_client):
     count = through.register_script("return redis.call('INCR', KEYS[1])")
     assert count(keys=["n"]) == 1
     proxy.drop_replies(1)
-    assert through.get("n") == b"1", "only scripts lose their answers"
+    assert through.get("n") == b"1", "only marked requests lose their answers"
     with pytest.raises(redis.ConnectionError):
         count(keys=["n"])
     assert (redis_client.get("n"), proxy.dropped) == (b"2", 1)
