@@ -47,7 +47,11 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session.close()  # a server that is to stop waits for open connections
+        self.close()
+
+    def close(self) -> None:
+        """A server that is to stop waits for open connections."""
+        self._session.close()
 
     def submit(self, job: dict[str, Any]) -> dict[str, Any]:
         return self._call("POST", "/v1/jobs", json=job)

@@ -47,6 +47,7 @@ class Running:
     def __init__(self, folder: Path, *arguments: str, **env: str):
         self.folder = folder
         self.lines: list[str] = []
+        self._clients: list[Client] = []
         arguments = arguments or ("--engine", "echo", "--model", "echo", "--port", str(free_port()))
         self.process = subprocess.Popen(
             [*COMMAND, "up", "--data", folder, *arguments],
@@ -81,7 +82,8 @@ class Running:
 
     def client(self) -> Client:
         server = json.loads((self.folder / "server.json").read_text())
-        return Client(server["url"], server["api_key"])
+        self._clients.append(Client(server["url"], server["api_key"]))
+        return self._clients[-1]
 
     def processes(self) -> list[psutil.Process]:
         """All that runs because of it, itself first."""
@@ -98,6 +100,8 @@ class Running:
 
     def stop(self) -> int:
         """Ctrl-C; the exit code."""
+        for client in self._clients:
+            client.close()  # the web tier waits some seconds for connections that may be used again
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         code = self.process.wait(LIMIT)

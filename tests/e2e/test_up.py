@@ -16,7 +16,7 @@ from cli.client import Client
 from cli.valkey import free_port
 from tests.e2e.running import Running, alive, run, wait_for
 
-SLOW = {"PROMPTMILL_ECHO_DELAY": "0.1", "PROMPTMILL_SLOTS": "4"}  # 40 items of 10 tokens: ten seconds
+SLOW = {"PROMPTMILL_ECHO_DELAY": "0.05", "PROMPTMILL_SLOTS": "4"}  # 40 items of 10 tokens: five seconds
 TOKENS = 10
 ITEMS = 40
 
