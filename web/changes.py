@@ -25,10 +25,14 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """One waiter's flag. `closing` is set once the process is about to end."""
+    """One waiter's flag. `closing` is set once the process is about to end.
 
-    def __init__(self) -> None:
+    `version` rises with each change, the same for all who wait for a job: what was read at one is good for all.
+    """
+
+    def __init__(self, version: int) -> None:
         self._flag = threading.Event()
+        self.version = version
         self.closing = False
 
     def wait(self, seconds: float) -> bool:
@@ -37,7 +41,8 @@ class Watch:
         self._flag.clear()
         return changed
 
-    def wake(self, closing: bool = False) -> None:
+    def wake(self, version: int, closing: bool = False) -> None:
+        self.version = version
         self.closing = self.closing or closing
         self._flag.set()
 
@@ -49,6 +54,7 @@ class Changes:
         self._url = redis_url
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
         self._count = 0
+        self._version = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._subscribed = threading.Event()
@@ -65,7 +71,7 @@ class Changes:
             if self._closing or self._count >= MOST_WATCHES:
                 raise Unavailable("too many clients wait here already; poll instead, or try again in a few seconds")
             self._start()
-            watch = Watch()
+            watch = Watch(self._version)
             self._watches[job_id].add(watch)
             self._count += 1
         self._subscribed.wait(1.0)
@@ -90,9 +96,10 @@ class Changes:
             self._thread.start()
 
     def _wake_all(self) -> None:
+        self._version += 1
         for watches in self._watches.values():
             for watch in watches:
-                watch.wake(self._closing)
+                watch.wake(self._version, self._closing)
 
     def _run(self) -> None:
         while not self._closing:
@@ -118,5 +125,6 @@ class Changes:
 
     def _tell(self, job_id: str) -> None:
         with self._lock:
+            self._version += 1
             for watch in self._watches.get(job_id, ()):
-                watch.wake()
+                watch.wake(self._version)

@@ -10,48 +10,46 @@ Items that were cancelled or expired before they ran have no event of their own;
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 from common.errors import NotFound, Unavailable
 from web.schemas import JobView
 from web.services import Services
-from web.views import job_view
+from web.views import job_links, job_view
 
 LONGEST = 300.0  # seconds a stream lives
 HEARTBEAT = 15.0  # seconds of silence that proxies are sure to bear
 PACE = 0.1  # seconds between two looks: a fast job changes hundreds of times a second
-BATCH = 64  # finished items told between two looks at the job
-GAP = 16  # items between two finished ones that are read along rather than asked for separately
 RETRY = b"retry: 1000\n\n"  # ms after which a browser reconnects
 
 
 def stream_events(services: Services, job_id: str, tenant: str, cursor: int) -> Iterator[bytes]:
     """Events from behind the first `cursor` finished items. `NotFound` is raised here, not in the stream."""
-    job = services.store.job(job_id, tenant)
-    return _stream(services, job_id, tenant, json.loads(job["spec"]), cursor)
+    services.store.job(job_id, tenant)
+    return _stream(services, job_id, tenant, cursor, job_links(services, job_id))
 
 
-def _stream(services: Services, job_id: str, tenant: str, spec: dict[str, Any], cursor: int) -> Iterator[bytes]:
+def _stream(services: Services, job_id: str, tenant: str, cursor: int, links: dict[str, str]) -> Iterator[bytes]:
     end = time.monotonic() + LONGEST
+    feed = services.feeds.of(job_id)
+    read = partial(job_view, services, job_id, tenant)
     told: JobView | None = None
     yield RETRY
     try:
         with services.changes.watch(job_id) as watch:
             while time.monotonic() < end and not watch.closing:
-                view = job_view(services, job_id, tenant)  # before the items: a job seen as over has none to come
-                while finished := services.store.finished_after(job_id, cursor, BATCH):
-                    rows = _rows(services, job_id, finished, spec)
-                    for index in finished:
+                view = feed.view(watch.version, read)  # before the items: a job seen as over has none to come
+                while rows := feed.finished(cursor):
+                    for row in rows:
                         cursor += 1
-                        yield _event("item.finished", json.dumps(rows[index], ensure_ascii=False), cursor)
+                        yield _event("item.finished", row, cursor)
                 if view.status.terminal:
-                    yield _event("job.finished", view.model_dump_json())
+                    yield _job_event("job.finished", view, links)
                     return
                 if view != told:
-                    yield _event("job", view.model_dump_json())
+                    yield _job_event("job", view, links)
                     told = view
                 time.sleep(PACE)
                 if not watch.wait(min(HEARTBEAT, end - time.monotonic())):
@@ -60,17 +58,9 @@ def _stream(services: Services, job_id: str, tenant: str, spec: dict[str, Any], 
         return
 
 
-def _rows(services: Services, job_id: str, indices: list[int], spec: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Rows by index, read in as few runs as their closeness allows."""
-    runs: list[list[int]] = []
-    for index in sorted(indices):
-        if runs and index - runs[-1][-1] <= GAP:
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return {
-        row["index"]: row for run in runs for row in services.store.rows(job_id, run[0], run[-1] - run[0] + 1, spec)
-    }
+def _job_event(kind: str, view: JobView, links: dict[str, str]) -> bytes:
+    """The view is shared by all streams; the links are as this one's reader reached us."""
+    return _event(kind, view.model_copy(update={"links": links}).model_dump_json())
 
 
 def _event(kind: str, data: str, cursor: int | None = None) -> bytes:

@@ -359,9 +359,10 @@ class ModelList(BaseModel):
 
 
 class WorkerView(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
     id: str
+    host: str
+    pid: int
+    started_at: datetime
     model: str
     digest: str
     engine: str

@@ -14,8 +14,10 @@ from common.settings import Settings
 from common.store import JobStore, connect
 from web.cards import Cards
 from web.changes import Changes
+from web.feeds import Feeds
 
 EXTENSION = "promptmill"
+MOST_CONNECTIONS = 1000  # opened only as far as requests overlap; redis-py's own limit refuses the hundred-and-first
 
 
 @dataclass(frozen=True)
@@ -28,21 +30,23 @@ class Services:
     bell: Bell
     changes: Changes
     cards: Cards
+    feeds: Feeds
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
         """Opens no connection yet: the web tier starts, and answers 503, while Redis is away."""
-        client = connect(settings.redis_url)
-        fleet = Fleet(client)
+        client = connect(settings.redis_url, max_connections=MOST_CONNECTIONS)
+        store, fleet = JobStore(client), Fleet(client)
         return cls(
             settings=settings,
             redis=client,
-            store=JobStore(client),
+            store=store,
             fleet=fleet,
             accounts=Accounts(client),
             bell=Bell(settings.redis_url),
             changes=Changes(settings.redis_url),
             cards=Cards(fleet),
+            feeds=Feeds(store),
         )
 
 

@@ -136,7 +136,7 @@ def _view(
         started_at=_moment(job.get("started_at")),
         finished_at=_moment(job.get("finished_at")),
         deadline=_moment(job.get("deadline")),
-        links=_links(base_url(services), job_id),
+        links=job_links(services, job_id),
     )
 
 
@@ -144,7 +144,9 @@ def _moment(ms: str | None) -> Any:
     return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms and ms != "0" else None
 
 
-def _links(base: str, job_id: str) -> dict[str, str]:
+def job_links(services: Services, job_id: str) -> dict[str, str]:
+    """Where everything about a job is, as whoever asks reaches this server."""
+    base = base_url(services)
     job = f"{base}/v1/jobs/{job_id}"
     return {
         "self": job,

@@ -136,6 +136,30 @@ def test_a_cursor_that_is_none_is_refused(web: Web, cursor: str) -> None:
     assert web.get(f"/v1/jobs/{web.submit()}/events", headers={"Last-Event-ID": cursor}).status_code == 422
 
 
+def test_events_link_to_where_their_reader_reached_the_server(web: Web) -> None:
+    job = web.submit("a")
+    web.worker().run()
+    (*_, last) = events(web, job, base_url="https://mill.example")
+    assert last.data["links"]["self"] == f"https://mill.example/v1/jobs/{job}"
+
+
+def test_streams_of_one_job_share_what_is_read(web: Web) -> None:
+    job = web.submit(*["a"] * 100)
+    web.worker().run(100)
+    list(events(web, job))
+
+    def commands(streams: int) -> int:
+        before = web.services.redis.info("commandstats")["cmdstat_hmget"]["calls"]
+        feed = web.services.feeds.of(job)  # somebody reads on while the others come and go
+        for _ in range(streams):
+            assert len(list(events(web, job))) == 101
+        del feed
+        return web.services.redis.info("commandstats")["cmdstat_hmget"]["calls"] - before
+
+    one, twenty = commands(1), commands(20)
+    assert twenty - one <= 20 * 2  # each still shows its key
+
+
 def test_one_reader_of_redis_serves_all_streams(web: Web) -> None:
     job = web.submit("a")
     streams = [events(web, job) for _ in range(10)]
