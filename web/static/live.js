@@ -9,12 +9,17 @@ const POLL = 3000; // ms, where or while there is no event stream
  * `data-terminal="yes"`: at every event of `data-events`, a job's stream, if it has one. `changed()` is called each time.
  */
 export function follow(element, changed = () => {}) {
-  let source, timer, fetching = false, stale = false;
+  let source, timer, due = 0, fetching = false, stale = false;
 
   const terminal = () => element.querySelector("[data-terminal]")?.dataset.terminal === "yes";
 
+  /** Refresh after a pause, or sooner if that was wanted before. */
   function schedule(pause = PAUSE) {
-    timer ??= setTimeout(refresh, pause);
+    const at = Date.now() + pause;
+    if (timer && due <= at) return;
+    clearTimeout(timer);
+    due = at;
+    timer = setTimeout(refresh, pause);
   }
 
   async function refresh() {
