@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -126,10 +125,11 @@ class Child:
 
 
 class Children:
-    """Several parts, in the order in which they are ended."""
+    """Several parts, in stages: those of one stage are ended together, and before those of the next."""
 
-    def __init__(self, children: Sequence[Child], say: Say, remember: Remember = lambda _pids: None):
-        self._children = children
+    def __init__(self, stages: Sequence[Sequence[Child]], say: Say, remember: Remember = lambda _pids: None):
+        self._stages = stages
+        self._children = [child for stage in stages for child in stage]
         self._say = say
         self._remember = remember
 
@@ -148,13 +148,12 @@ class Children:
             self._remember_pids()
 
     def stop(self) -> None:
-        """End one name after the other (all workers at once), each within its limit; Ctrl-C kills what is left."""
+        """End one stage after the other, each part within its limit; Ctrl-C kills what is left."""
         try:
-            for _, group in groupby(self._children, key=lambda child: child.name):
-                together = list(group)
-                for child in together:
+            for stage in self._stages:
+                for child in stage:
                     child.terminate()
-                for child in together:
+                for child in stage:
                     child.wait()
         except KeyboardInterrupt:
             for child in self._children:

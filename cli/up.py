@@ -106,7 +106,7 @@ class Up:
         self._client = connect(redis_url)
         self.accounts = Accounts(self._client)
         self.server = Server(self.settings.public_url or self._local_url, self._find_key(), redis_url)
-        self._parts = Children(self._children(), self._say, self._folder.remember_children)
+        self._parts = Children(self._stages(), self._say, self._folder.remember_children)
         self._parts.start()
         self._wait_for_web()
         self._folder.remember_server(self.server)
@@ -148,7 +148,7 @@ class Up:
         return any(worker["model"] == self.settings.model_name for worker in Fleet(self._client).workers())
 
     def stop(self) -> None:
-        """End everything in order: web, webhooks, workers (which finish what fits), the embedded server."""
+        """End everything in order: web, then webhooks and workers (which finish what fits), the embedded server."""
         if self._parts:
             self._say(f"Stopping; the workers may take {self.settings.grace:.0f} s to finish (Ctrl-C again: at once).")
             self._parts.stop()
@@ -202,7 +202,8 @@ class Up:
                 pass
         return self.accounts.create_key(TENANT, "promptmill up")
 
-    def _children(self) -> list[Child]:
+    def _stages(self) -> list[list[Child]]:
+        """First the web tier ends, so that nothing new comes in; then those who work."""
         count = self._workers
         if count is None:
             from worker.gpu import visible_gpus
@@ -214,7 +215,7 @@ class Up:
             for n in range(1, count + 1)
         ]
         web = Child("web", ["serve"], self._env, log=logs / "web.log")
-        return [web, Child("webhooks", ["webhooks"], self._env, log=logs / "webhooks.log"), *workers]
+        return [[web], [Child("webhooks", ["webhooks"], self._env, log=logs / "webhooks.log"), *workers]]
 
     def _wait_for_web(self) -> None:
         deadline = time.monotonic() + WEB_LIMIT

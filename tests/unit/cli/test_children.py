@@ -57,7 +57,7 @@ def test_a_running_part_is_left_alone():
     child.kill()
 
 
-def test_parts_end_in_their_order_and_those_of_one_name_together(tmp_path: Path):
+def test_stages_end_in_their_order(tmp_path: Path):
     note = (
         "import os, signal, sys, time\n"
         "def end(*_):\n"
@@ -68,18 +68,19 @@ def test_parts_end_in_their_order_and_those_of_one_name_together(tmp_path: Path)
         "time.sleep(60)\n"
     )
     file = tmp_path / "order"
-    names = ["web", "webhooks", "worker", "worker"]
+    names = [["web"], ["webhooks", "webhooks"], ["worker"]]
     pids: list[list[int]] = []
-    parts = Children([part(name, note.format(file=str(file), name=name)) for name in names], print, pids.append)
+    stages = [[part(name, note.format(file=str(file), name=name)) for name in stage] for stage in names]
+    parts = Children(stages, print, pids.append)
     parts.start()
     up = Path(f"{file}.up")
     deadline = time.monotonic() + 20
-    while not (up.exists() and len(up.read_text()) == len(names)):
+    while not (up.exists() and len(up.read_text()) == 4):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     parts.stop()
-    assert file.read_text().split() == names
-    assert len(pids[0]) == len(names)
+    assert file.read_text().split() == ["web", "webhooks", "webhooks", "worker"]
+    assert len(pids[0]) == 4
     assert pids[-1] == []
 
 
