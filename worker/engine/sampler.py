@@ -15,7 +15,7 @@ import torch
 
 from common.types import SamplingParams
 
-CANDIDATES = 64  # likeliest tokens looked at before sorting a whole row
+CANDIDATES = (64, 1024)  # how many of a row's likeliest tokens to look at before sorting all of it
 TILE = 256  # tokens per tile of the two-level cumulative sum
 
 
@@ -77,17 +77,18 @@ def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Te
     typical = knobs.typical_p < 1
     whole = np.flatnonzero(~filtered | typical)
     short = np.flatnonzero(filtered & ~typical)
-    if len(short):
+    for some in CANDIDATES:
+        if not len(short):
+            break
         rows = _on(short, scaled)
         logits = scaled[rows] if len(short) < len(scaled) else scaled
-        values, ids = logits.topk(min(CANDIDATES, vocabulary))  # (rows, candidates), likeliest first
+        values, ids = logits.topk(min(some, vocabulary))  # (rows, candidates), likeliest first
         total = logits.logsumexp(-1) if (knobs.top_p[short] < 1).any() else values[:, 0]
         threshold, enough = _thresholds(values, total, knobs, short, vocabulary)
         enough &= (values[:, -1] < threshold) | (values.shape[1] == vocabulary)
-        picked = _pick_among(values, ids, threshold, uniform[rows])
-        tokens[rows] = picked
-        missed = np.flatnonzero(~enough.cpu().numpy())
-        whole = np.sort(np.concatenate([whole, short[missed]]))
+        tokens[rows] = _pick_among(values, ids, threshold, uniform[rows])  # again for those that miss
+        short = short[np.flatnonzero(~enough.cpu().numpy())]
+    whole = np.sort(np.concatenate([whole, short]))
     if len(whole):
         rows = _on(whole, scaled)
         logits = scaled[rows] if len(whole) < len(scaled) else scaled

@@ -107,7 +107,7 @@ def test_continuations_of_one_prompt_draw_different_numbers(model: Any) -> None:
 
 def test_a_shared_prefix_is_computed_once(model: Any) -> None:
     shared = prompts(1, shortest=64, longest=64)[0]
-    asked = [ask(str(n), shared + [20 + n], temperature=0.0, max_tokens=8) for n in range(8)]
+    asked = [ask(str(n), [*shared, 20 + n], temperature=0.0, max_tokens=8) for n in range(8)]
     expected = alone(model, asked)
     with running(model) as engine:
         computed = 0

@@ -21,11 +21,12 @@ from transformers import (
 )
 
 from common.types import SamplingParams
+from worker.engine import sampler
 from worker.engine.logits import Edits, apply_edits
 from worker.engine.sampler import Knobs, sample, uniforms
 
 DRAWS = 4096
-VOCABULARY = 300  # more than the candidates and than one tile
+VOCABULARY = 300  # more than one tile
 
 
 def reference(logits: torch.Tensor, history: list[int], prompt_length: int, params: SamplingParams) -> torch.Tensor:
@@ -80,8 +81,12 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("candidates", [(64, 1024), (8,)], ids=["among candidates", "mostly by sorting"])
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "combined in one batch"])
-def test_distributions_match_transformers(together: bool) -> None:
+def test_distributions_match_transformers(
+    together: bool, candidates: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "CANDIDATES", candidates)
     torch.manual_seed(1)
     logits = torch.randn(VOCABULARY) * 2
     history = [5, 6, 7, 9, 11, 6, 7, 5, 5, 6]

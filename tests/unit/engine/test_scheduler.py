@@ -72,7 +72,7 @@ def test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks(seed: 
                     assert held[:end] == tuple(chunk.sequence.tokens[:end]), "a row reads what is not its own prefix"
         scheduler.done(chunks)
         for chunk in chunks:
-            if not chunk.start + chunk.count == len(chunk.sequence.tokens):
+            if chunk.start + chunk.count != len(chunk.sequence.tokens):
                 continue
             chunk.sequence.tokens.append(rng.randrange(3))
             if chunk.sequence.generated >= chunk.sequence.request.params.max_tokens:
