@@ -138,6 +138,10 @@ class Children:
             child.start()
         self._remember_pids()
 
+    @property
+    def pids(self) -> list[int]:
+        return [child.pid for child in self._children]
+
     def failed(self) -> Child | None:
         """The first that is not running."""
         return next((child for child in self._children if child.exit_code is not None), None)
@@ -161,7 +165,7 @@ class Children:
         self._remember([])
 
     def _remember_pids(self) -> None:
-        self._remember([child.pid for child in self._children])
+        self._remember(self.pids)
 
 
 def follow_parent() -> None:

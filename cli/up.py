@@ -17,7 +17,7 @@ from cli.folder import DataFolder, Server, data_option
 from cli.parts import GRACE_MARGIN
 from cli.valkey import Valkey
 from common.accounts import Accounts
-from common.errors import ConfigError, Unauthorized
+from common.errors import ConfigError, Unauthorized, Unavailable
 from common.fleet import Fleet
 from common.settings import Settings
 from common.store import connect
@@ -33,7 +33,7 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `up` and `demo` are told."""
     for option in (
         click.option("--engine", type=click.Choice(ENGINES), help="How the model is run."),
-        click.option("--workers", type=click.IntRange(0, 64), help="Generation workers; one per GPU if not given."),
+        click.option("--workers", type=click.IntRange(1, 64), help="Generation workers; one per GPU if not given."),
         click.option("--model", help="Hub id, local folder, smollm2-135m or echo."),
         data_option,
         click.option("--port", type=click.IntRange(1, 65535), help="Port of the web tier; 8000 or the next free one."),
@@ -145,7 +145,12 @@ class Up:
 
     @property
     def ready(self) -> bool:
-        return any(worker["model"] == self.settings.model_name for worker in Fleet(self._client).workers())
+        """Whether a worker of ours serves; one that was killed a moment ago may still be listed."""
+        assert self._parts
+        try:
+            return any(int(worker["pid"]) in self._parts.pids for worker in Fleet(self._client).workers())
+        except Unavailable:
+            return False
 
     def stop(self) -> None:
         """End everything in order: web, then webhooks and workers (which finish what fits), the embedded server."""
