@@ -31,6 +31,13 @@ KEY = re.compile(r"[!-~]{1,255}")
 log = logging.getLogger(__name__)
 
 
+class KeyReused(Conflict):
+    """An idempotency key came again with other content."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
 def submit_job(
     services: Services,
     tenant: str,
@@ -86,13 +93,6 @@ def submit_job(
     ring(services, intake.model.card.id, attached.rings, attached.job_id)
     log.info("submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items})
     return job_view(services, attached.job_id, tenant)
-
-
-class KeyReused(Conflict):
-    """An idempotency key came again with other content."""
-
-    status = 422
-    code = "idempotency_key_reused"
 
 
 def check_job(
