@@ -112,7 +112,7 @@ def _bounds(info: FieldInfo) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:,}" if abs(value) < 10**9 else "2⁶³ − 1" if value == 2**63 - 1 else f"{value:.0e}"
+    return f"{value:,}".replace("-", "−") if abs(value) < 10**9 else "2⁶³ − 1" if value == 2**63 - 1 else f"{value:.0e}"
 
 
 def read_job(form: Mapping[str, str], errors: Errors) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from common.deliveries import HookState
 from common.errors import NotFound, PromptmillError, Unauthorized
 from web import auth, forms, jobpage
 from web.filters import FILTERS, seconds
@@ -155,6 +156,7 @@ def _job_context(tenant: str, job_id: str) -> dict[str, Any]:
     rows = item_rows(services(), job_id, tenant, page.first, page.end - page.first)
     return {
         "job": job,
+        "settled": job.status.terminal and all(hook.status != HookState.PENDING for hook in job.webhooks),
         "events": f"/v1/jobs/{job_id}/events?after={NO_RESULTS}",
         "rows": rows,
         "page": page,

@@ -6,12 +6,12 @@ const POLL = 3000; // ms, where or while there is no event stream
 
 /**
  * Refresh an element from the page at `data-live`, which has one of the same id, until something in it says
- * `data-terminal="yes"`: at every event of `data-events`, a job's stream, if it has one. `changed()` is called each time.
+ * `data-settled="yes"`: at every event of `data-events`, a job's stream, if it has one. `changed()` is called each time.
  */
 export function follow(element, changed = () => {}) {
   let source, timer, due = 0, fetching = false, stale = false;
 
-  const terminal = () => element.querySelector("[data-terminal]")?.dataset.terminal === "yes";
+  const settled = () => element.querySelector("[data-settled]")?.dataset.settled === "yes";
 
   /** Refresh after a pause, or sooner if that was wanted before. */
   function schedule(pause = PAUSE) {
@@ -24,13 +24,13 @@ export function follow(element, changed = () => {}) {
 
   async function refresh() {
     timer = undefined;
-    if (document.hidden) return schedule(POLL); // nobody looks
     stale = fetching;
     if (fetching) return;
     fetching = true;
     const fetched = await replace();
     fetching = false;
-    if (terminal()) source?.close();
+    if (settled()) source?.close();
+    else if (document.hidden) return;
     else if (stale) schedule();
     else if (!fetched || source?.readyState !== EventSource.OPEN) schedule(POLL);
   }
@@ -49,6 +49,7 @@ export function follow(element, changed = () => {}) {
   }
 
   function listen() {
+    source?.close();
     if (!element.dataset.events) return;
     source = new EventSource(element.dataset.events); // reconnects by itself
     source.addEventListener("job", () => schedule());
@@ -58,12 +59,15 @@ export function follow(element, changed = () => {}) {
     });
   }
 
-  if (terminal()) return;
+  if (settled()) return;
   listen();
   schedule(POLL);
-  addEventListener("pagehide", () => source?.close());
-  addEventListener("pageshow", (event) => {
-    if (!event.persisted) return; // back from another page: what is shown is old
+  // A browser has six connections to a server: pages that nobody looks at must not hold them all.
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(timer);
+    timer = undefined;
+    source?.close();
+    if (document.hidden || settled()) return;
     listen();
     schedule(0);
   });

@@ -182,8 +182,10 @@ def test_webhook_deliveries_are_shown_with_every_attempt(site):
             "next_at": 1_700_000_030_000,
         },
     ]
-    site.services.redis.hset(keys.hook(event["id"]), "tries", json.dumps(tried))
+    assert 'data-settled="no"' in site.look(f"/jobs/{job_id}")  # the page goes on looking
+    site.services.redis.hset(keys.hook(event["id"]), mapping={"tries": json.dumps(tried), "status": "failed"})
     text = site.look(f"/jobs/{job_id}")
+    assert 'data-settled="yes"' in text
     for said in (
         "https://example.com/hook",
         "job.finished",
