@@ -1,0 +1,52 @@
+"""constraints.txt pins what pyproject.toml pulls in, all of it, and nothing that only one machine has."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[3]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = [
+    line.partition("#")[0].strip()
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_package_is_pinned_also_those_that_packages_bring():
+    pinned = {canonical(pin.partition("==")[0]) for pin in PINS}
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    todo = [Requirement(text) for group in groups for text in group]
+    seen: set[str] = set()
+    while todo:
+        requirement = todo.pop()
+        name = canonical(requirement.name)
+        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(name)
+        try:
+            todo += [Requirement(text) for text in requires(name) or []]
+        except PackageNotFoundError:  # of an extra that is not installed here
+            continue
+    cuda = {name for name in seen if name.startswith(("nvidia-", "cuda-")) or name == "triton"}
+    assert seen - cuda <= pinned
+
+
+def test_pins_hold_on_any_machine():
+    for pin in PINS:
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*", pin), pin
+    assert "torch==2.13.0" in PINS
+
+
+def test_the_web_tier_pulls_in_no_torch():
+    names = {canonical(Requirement(text).name) for text in PROJECT["dependencies"]}
+    assert not names & {"torch", "transformers", "accelerate", "safetensors"}
