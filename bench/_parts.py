@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import redis
+
 from bench._machine import ROOT
 from bench._proxy import POST, SCRIPT, Network, Proxy
 from cli.valkey import Valkey, free_port
@@ -119,9 +121,9 @@ class Part:
 class Parts:
     """A durable server, the web tier, the webhook worker and `workers` workers on the echo engine."""
 
-    def __init__(self, folder: Path, workers: int, settings: Mapping[str, str]):
+    def __init__(self, folder: Path, workers: int, fsync: str, settings: Mapping[str, str]):
         self.network = Network()
-        self.server = Server(folder)
+        self.server = Server(folder, fsync)
         self._web_port = free_port()
         self._folder = folder
         self._count = workers
@@ -159,15 +161,19 @@ class Parts:
 
 
 class Server:
-    """A Valkey that writes before it answers. Killed and started again it is at the same address, with its data."""
+    """A Valkey with an append-only file, synced as `fsync` says. Killed and started again it is at the same address,
+    with its data."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, fsync: str):
         self._valkey = Valkey(folder)
+        self._fsync = fsync
         self.up = False
 
     def start(self) -> None:
         self.url = self._valkey.start()
         self.port = urlsplit(self.url).port or 0
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("appendfsync", self._fsync)
         self.up = True
 
     def kill(self) -> None:

@@ -48,7 +48,9 @@ class Trial:
             "WEBHOOK_BACKOFF": 0.5,
             "MAX_ATTEMPTS": 20,  # by chance alone some item is hit three times; poison is another test
         }
-        self.parts = Parts(folder, options.workers, {name: str(value) for name, value in settings.items()})
+        self.parts = Parts(
+            folder, options.workers, options.fsync, {name: str(value) for name, value in settings.items()}
+        )
         self._stack = stack
         self._told_at = 0.0
         self._noted = 0

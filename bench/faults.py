@@ -1,6 +1,6 @@
 """Is anything lost, or done twice? `make faults`, `make faults-long`: real processes, struck at random, and a ledger.
 
-A Valkey that syncs every write, the web tier, workers on the echo engine, a webhook worker, each behind a proxy of its
+A durable Valkey, the web tier, workers on the echo engine, a webhook worker, each behind a proxy of its
 own to Redis. Users submit, cancel, poll, follow events and receive webhooks, while a seeded schedule kills, freezes,
 drains and cuts off the parts and loses answers on their way. An independent ledger holds every promise against
 everything seen. The last line is JSON:
@@ -87,6 +87,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--long", action="store_true", help="520 faults over 100,000 items and more in 15 minutes")
     parser.add_argument("--calm", type=float, default=0.0, metavar="SECONDS", help="no faults, all cores busy")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fsync", choices=("always", "everysec"), default="always", help="what is asked of the disk")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to leave logs and data")
     for name, kind in SIZES.items():
         parser.add_argument(f"--{name}", type=kind, help=f"{SHORT[name]}, {LONG[name]} in the long run")
