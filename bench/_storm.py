@@ -60,6 +60,7 @@ class Storm:
         note: Callable[[str], None],
     ):
         self.faults: Counter[str] = Counter()
+        self.drains: list[float] = []  # seconds from SIGTERM to the end of the process
         self._parts = parts
         self._reclaims = reclaims
         self._chance = chance
@@ -67,6 +68,7 @@ class Storm:
         self._grace = grace
         self._tell = tell
         self._note = note
+        self._over = False
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._number = itertools.count()
 
@@ -90,10 +92,16 @@ class Storm:
         """Something is still to strike or to be repaired."""
         return bool(self._later)
 
+    def end(self) -> None:
+        """Nothing strikes any more; what is struck already is repaired when its time comes."""
+        self._over = True
+
     def _in(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._number), action))
 
     def _strike(self, kind: str) -> None:
+        if self._over:
+            return
         action: Callable[[], str] = getattr(self, f"_{kind}")
         if struck := action():
             self.faults[kind] += 1
@@ -107,6 +115,7 @@ class Storm:
             if part.exit_code is None:
                 self._check_drain(part)
             elif part.draining_since is not None and part.exit_code == 0:
+                self.drains.append(time.monotonic() - part.draining_since)
                 part.start()
             elif not part.down:
                 part.down = True

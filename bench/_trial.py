@@ -25,7 +25,7 @@ from common.store import connect
 LEASE, GRACE = 5.0, 3.0  # seconds; the lease is the default one
 START_LIMIT = 60.0  # seconds for all parts to be up
 SETTLE_LIMIT = 60.0  # seconds after the last fault for everything to be over
-OVERTIME = 120.0  # seconds past its time that a storm may go on to reach its number of items
+OVERTIME = 30.0  # seconds past its time that a storm may at least go on, for faults and items that are still to come
 PROGRESS = 5.0  # seconds between two lines
 NOTES = 30  # of what is wrong, told in words; all are counted
 
@@ -98,8 +98,9 @@ class Trial:
     def blow(self) -> None:
         """The storm, and overtime for the promised number of items."""
         self.storm.schedule(plan(self.chance, self.options.faults), self.options.seconds)
-        limit = self.options.seconds + OVERTIME
+        limit = self.options.seconds + max(OVERTIME, self.options.seconds / 5)
         self.storm.run(limit, lambda: self._tell() and (self.storm.blowing or self.ledger.items < self.options.items))
+        self.storm.end()
 
     def cancel(self) -> list[float]:
         """How long cancels take once everybody is back, while others still submit."""
@@ -126,6 +127,8 @@ class Trial:
         except Away as error:
             self.ledger.note("unexpected", f"away in calm weather: {error}")
         self._tell()
+        drains = self.storm.drains
+        self._say(f"{len(drains)} drains, {max(drains, default=0.0):.1f} s at most with {GRACE:.0f} s of grace")
 
     def _tell(self) -> bool:
         """What is wrong, at once; a line of progress now and then. Always True, so that it can stand in a condition."""

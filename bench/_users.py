@@ -109,7 +109,14 @@ class Users:
     def measure_cancels(self, count: int, at_once: int) -> list[float]:
         """Seconds from the call to the job's last slot being free, of jobs that run while others are submitted."""
         with ThreadPoolExecutor(at_once) as pool:
-            return [seconds for seconds in pool.map(lambda _: self._measure_cancel(), range(count)) if seconds]
+            return [seconds for seconds in pool.map(self._try_cancel, range(count)) if seconds]
+
+    def _try_cancel(self, _number: int) -> float | None:
+        try:
+            return self._measure_cancel()
+        except Away as error:
+            self._ledger.note("unexpected", f"away for too long: {error}")
+            return None
 
     def _measure_cancel(self) -> float | None:
         order = Order(f"c{next(self._number)}", CANCEL_ITEMS, CANCEL_TOKENS, 8, priority=10)
