@@ -212,7 +212,7 @@ def _eos_ids(*found: int | list[int] | None) -> frozenset[int]:
 
 
 def _weights(folder: Path) -> list[str]:
-    """What tells two sets of weights apart without reading them all: each file's name, size, tensor table and samples."""
+    """What tells two sets of weights apart, cheaply: each file's name, size, tensor table and samples."""
     found = []
     for file in sorted(folder.glob("*.safetensors")):
         size = file.stat().st_size
