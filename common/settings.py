@@ -52,7 +52,10 @@ class Settings(BaseSettings):
         1.0, ge=0.1, le=60, description="Seconds between heartbeats; at most a third of the lease."
     )
     wedge_limit: float = Field(
-        60.0, ge=1, le=3600, description="Seconds one engine step may take before the worker ends."
+        60.0,
+        ge=1,
+        le=3600,
+        description="Seconds an engine step may take before the worker ends; ten warm-ups at least.",
     )
     grace: float = Field(20.0, ge=0, le=3600, description="Seconds a worker may finish what it holds after SIGTERM.")
     max_attempts: int = Field(3, ge=1, le=20, description="Workers an item may lose before it fails as `worker_lost`.")

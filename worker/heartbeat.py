@@ -59,7 +59,7 @@ class Heartbeat(threading.Thread):
         return self._stop_now.is_set()
 
     def _check_engine(self) -> None:
-        age, limit = self._runner.engine.step_age(), self._settings.wedge_limit
+        age, limit = self._runner.engine.step_age(), self._runner.wedge_limit
         if age > limit:
             log.critical("an engine step has been running for %.0f s (limit %.0f s): ending", age, limit)
             os._exit(WEDGED)

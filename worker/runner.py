@@ -28,6 +28,7 @@ from worker.models import OpenedModel
 log = logging.getLogger(__name__)
 
 HAND_BACK_LIMIT = 5.0  # seconds rows may take to stop after the grace period
+SLOWEST_STEP = 10  # times the warm-up: no honest step takes longer
 RETRY_PAUSE = 0.5  # seconds between tries while Redis is away
 LOOK_AGAIN = 1.0  # seconds a turn waits at most before it looks at its flags
 
@@ -53,10 +54,13 @@ class Runner:
         self._unsent: list[Result] = []  # to hand in with the next exchange
         self._drain_until: float | None = None  # monotonic seconds
         self._stopped = False
+        self.wedge_limit = settings.wedge_limit  # seconds a step may take
 
     def start(self) -> None:
         """Warm the engine up, publish the card, take a lease."""
+        began = time.monotonic()
         self.engine.start()
+        self.wedge_limit = max(self._settings.wedge_limit, SLOWEST_STEP * (time.monotonic() - began))
         Fleet(self._client).publish(self.card, self._tokenizer.dumps())
         self._register()
 

@@ -1,0 +1,37 @@
+"""An engine that hangs ends its process; one that is idle or merely slow does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.heartbeat import WEDGED
+
+ROOT = Path(__file__).parents[3]
+# A real heartbeat beside an engine whose step has been running for so long.
+SCRIPT = """
+import sys, time
+from types import SimpleNamespace
+from common.settings import Settings
+from common.store import connect
+from worker.heartbeat import Heartbeat
+
+age = float(sys.argv[2])
+engine = SimpleNamespace(step_age=lambda: age)
+runner = SimpleNamespace(engine=engine, wedge_limit=5.0, heartbeat=lambda: None, holds=lambda job: False)
+heartbeat = Heartbeat(connect(sys.argv[1]), runner, Settings.load(lease=1, heartbeat=0.1), None)
+heartbeat.start()
+time.sleep(1)
+heartbeat.stop()
+"""
+
+
+@pytest.mark.parametrize(("age", "status"), [(5.1, WEDGED), (4.9, 0), (0.0, 0)])
+def test_only_a_step_over_the_limit_ends_the_process(redis_url, age, status):
+    command = [sys.executable, "-c", SCRIPT, redis_url, str(age)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == status, done.stderr
+    assert ("an engine step has been running" in done.stderr) == (status == WEDGED)
