@@ -388,5 +388,6 @@ def row(
         "run_s": None,
         "worker": None,
         "model": spec["model"],
+        "metadata": item.get("metadata", {}),
         **(result or {}),
     }

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from pydantic import TypeAdapter
 
 from web import charts, forms
-from web.schemas import JobView
+from web.schemas import JobView, TryView
 
 CLIP = 2000  # characters of one text in a table of items; the item's own page shows all of it
 ENDINGS = {
@@ -82,15 +82,15 @@ def job_title(job: JobView) -> str:
     return str(job.metadata.get("name") or job.id)
 
 
-def attempt(tried: dict[str, Any]) -> str:
-    """One try to deliver a webhook (`deliveries.Try`): when, what came of it, and when the next is due."""
-    parts = [short_time(datetime.fromtimestamp(tried["at"] / 1000, UTC))]
-    if tried.get("status_code"):
-        parts.append(f"HTTP {tried['status_code']} in {tried['duration_ms']} ms")
-    if tried.get("error"):
-        parts.append(str(tried["error"]))
-    if tried.get("next_at"):
-        parts.append(f"next at {short_time(datetime.fromtimestamp(tried['next_at'] / 1000, UTC))}")
+def attempt(tried: TryView) -> str:
+    """One try to deliver a webhook (`TryView`): when, what came of it, and when the next is due."""
+    parts = [short_time(tried.at)]
+    if tried.status_code:
+        parts.append(f"HTTP {tried.status_code} in {tried.duration_ms} ms")
+    if tried.error:
+        parts.append(tried.error)
+    if tried.next_at:
+        parts.append(f"next at {short_time(tried.next_at)}")
     return " · ".join(parts)
 
 

@@ -221,13 +221,23 @@ class Flags(BaseModel):
     paused: bool
 
 
+class TryView(BaseModel):
+    """One attempt to deliver an event."""
+
+    at: datetime
+    duration_ms: int
+    status_code: int | None = None
+    error: str | None = None
+    next_at: datetime | None = None
+
+
 class HookView(BaseModel):
     """A webhook event of a job with every attempt to deliver it."""
 
     id: str
     type: str
     status: str
-    tries: list[dict[str, Any]]
+    tries: list[TryView]
 
 
 class WebhookView(BaseModel):
@@ -308,6 +318,7 @@ class ResultRow(BaseModel):
     run_s: float | None
     worker: str | None
     model: str
+    metadata: dict[str, Any] = {}
 
 
 class ItemRow(ResultRow):
@@ -315,7 +326,6 @@ class ItemRow(ResultRow):
 
     prompt: str | None = None
     messages: list[Message] | None = None
-    metadata: dict[str, Any] = {}
 
 
 class ItemList(BaseModel):

@@ -53,7 +53,7 @@ def item_rows(services: Services, job_id: str, tenant: str, first: int, count: i
     spec = json.loads(services.store.job(job_id, tenant)["spec"])
     asked = services.store.items(job_id, first, count)
     rows = services.store.rows(job_id, first, count, spec)
-    inputs = ({name: item[name] for name in ("prompt", "messages", "metadata") if name in item} for item in asked)
+    inputs = ({name: item[name] for name in ("prompt", "messages") if name in item} for item in asked)
     return [row | given for row, given in zip(rows, inputs, strict=False)]
 
 
@@ -130,7 +130,7 @@ def _view(
         priority=int(job["priority"]),
         params=spec["params"],
         webhook=WebhookView(url=spec["webhook"]["url"], events=spec["webhook"]["events"]) if spec["webhook"] else None,
-        webhooks=[HookView(**hook) for hook in hooks],
+        webhooks=[HookView.model_validate(hook | {"tries": _tries(hook["tries"])}) for hook in hooks],
         metadata=spec["metadata"],
         created_at=_moment(job["created_at"]),
         started_at=_moment(job.get("started_at")),
@@ -140,7 +140,12 @@ def _view(
     )
 
 
-def _moment(ms: str | None) -> Any:
+def _tries(stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Deliveries keep ms of the server's clock; users see times."""
+    return [{**each, "at": _moment(each["at"]), "next_at": _moment(each.get("next_at"))} for each in stored]
+
+
+def _moment(ms: str | int | None) -> Any:
     return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms and ms != "0" else None
 
 
