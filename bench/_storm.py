@@ -116,6 +116,7 @@ class Storm:
                 self._check_drain(part)
             elif part.draining_since is not None and part.exit_code == 0:
                 self.drains.append(time.monotonic() - part.draining_since)
+                self._reclaims.excuse(part.incarnation)
                 part.start()
             elif not part.down:
                 part.down = True

@@ -24,7 +24,7 @@ from common.store import connect
 
 LEASE, GRACE = 5.0, 3.0  # seconds; the lease is the default one
 START_LIMIT = 60.0  # seconds for all parts to be up
-SETTLE_LIMIT = 60.0  # seconds after the last fault for everything to be over
+SETTLE_LIMIT = 120.0  # seconds after the last fault for everything to be over; items struck twice run one by one
 OVERTIME = 30.0  # seconds past its time that a storm may at least go on, for faults and items that are still to come
 PROGRESS = 5.0  # seconds between two lines
 NOTES = 30  # of what is wrong, told in words; all are counted

@@ -69,7 +69,7 @@ class Users:
         """Mostly many short items; now and then a few that run for seconds."""
         long = self._chance.random() < 0.05
         items = self._chance.randint(1, 8) if long else self._chance.randint(1, 400)
-        tokens = self._chance.randint(300, 600) if long else self._chance.randint(5, 40)
+        tokens = self._chance.randint(150, 400) if long else self._chance.randint(5, 40)
         return Order(f"j{next(self._number)}", items, tokens, self._chance.randint(4, 12))
 
     def _poll_on(self) -> None:
