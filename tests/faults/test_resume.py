@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.resume import compare
-from tests.conftest import missing
 
 
-def test_a_kill_in_mid_generation_changes_no_text():
-    if not (Path("~/.cache/promptmill/models/smollm2-135m").expanduser() / "config.json").exists():
-        missing("the demo model (promptmill model fetch-demo)")
+def test_a_kill_in_mid_generation_changes_no_text(demo_model: Path):
     figures = compare(kills=1, seed=5)
     assert (figures["kills"], figures["differing"]) == (1, 0)
