@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig
 
+from bench._machine import ROOT
 from bench._mix import Mix
 
 
@@ -64,7 +64,8 @@ def vllm(python: str, folder: str, mixes: dict[str, Mix], repeats: int) -> dict[
     found: dict[str, list[float]] = {}
     for caching in (False, True):
         done = subprocess.run(
-            [python, str(Path(__file__).with_name("_vllm.py"))],
+            [python, "-m", "bench._vllm"],  # as a file its folder would hide the standard library's `queue`
+            cwd=ROOT,
             input=json.dumps({**job, "prefix_caching": caching}),
             env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
             capture_output=True, text=True, check=True,
