@@ -104,7 +104,7 @@ class Bench:
         print(f"killed worker {self.kills}", flush=True)
         dead = self._incarnations()
         self.start_worker()
-        wait_for(lambda: not set(dead) & set(self._incarnations()), 30, "the dead worker was not reaped")
+        wait_for(lambda: not set(dead) & set(self._incarnations()), START_LIMIT, "the dead worker was not reaped")
 
 
 def wait_for(condition: Callable[[], object], seconds: float, why: str) -> None:

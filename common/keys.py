@@ -52,7 +52,7 @@ Workers
                                 worker:{inc}
     checkpoint:{inc}    list    zlib(JSON) of tokens its items generated, a blob a beat; TTL one hour
     grown:{inc}         set     `job index` of held items that have a checkpoint; TTL, gone when it is reaped
-    gpu:{uuid}          string  incarnation that uses the device; TTL, renewed by heartbeats
+    gpu:{uuid}          string  host and process that use the device; TTL, renewed by its holder
     tick                hash    at: when the last tick ran
     due                 zset    `expire:{job}` or `purge:{job}` -> when
 

@@ -49,6 +49,9 @@ class ServeStep(bootsteps.StartStopStep):
         client = connect(settings.redis_url)
         wait_until_up(client, START_WAIT)
         bell = Bell(settings.redis_url)
+        # Ticking before the model is loaded: what a killed worker held is free by the time this one can take it.
+        self.ticker = Ticker(Fleet(client), bell, settings)
+        self.ticker.start()
         use_gpu = settings.device != "cpu" and settings.model != "echo" and settings.engine != "echo"
         self.gpu = claim_gpu(client, f"{socket.gethostname()}:{os.getpid()}") if use_gpu else None
         opened = open_model(
@@ -65,16 +68,14 @@ class ServeStep(bootsteps.StartStopStep):
         self.runner = parent.app.runner = Runner(client, settings, opened, bell)
         self.runner.start()
         worker_shutting_down.connect(self._drain, weak=False)
-        self.heartbeat = Heartbeat(client, self.runner, settings, self.gpu)
+        self.heartbeat = Heartbeat(client, self.runner, settings)
         self.heartbeat.start()
-        self.ticker = Ticker(Fleet(client), bell, settings)
-        self.ticker.start()
 
     def _drain(self, **_: Any) -> None:
         self.runner.drain()
 
     def stop(self, _parent: Any) -> None:
-        if not hasattr(self, "ticker"):
+        if not hasattr(self, "heartbeat"):  # it never came to serve
             return
         self.runner.stop()
         self.ticker.stop()

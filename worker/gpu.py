@@ -9,16 +9,17 @@ import logging
 import os
 import shutil
 import subprocess
+import threading
 
 import redis
 
 from common import keys
-from common.errors import ConfigError
+from common.errors import ConfigError, Unavailable
 from common.store import redis_errors
 
 log = logging.getLogger(__name__)
 
-LOCK_TTL = 15_000  # ms; renewed by every heartbeat
+LOCK_TTL = 15_000  # ms; renewed three times as often, also while the model loads
 
 
 def visible_gpus() -> list[str]:
@@ -42,16 +43,26 @@ class GpuLock:
         self.uuid = uuid
         self._client = client
         self._owner = owner
+        self._released = threading.Event()
 
     def take(self) -> bool:
         with redis_errors():
             return bool(self._client.set(keys.gpu(self.uuid), self._owner, nx=True, px=LOCK_TTL))
 
-    def renew(self) -> None:
-        with redis_errors():
-            self._client.set(keys.gpu(self.uuid), self._owner, px=LOCK_TTL)
+    def keep(self) -> None:
+        """Renew the lock from a thread of its own until it is released."""
+        threading.Thread(target=self._renew, name="gpu-lock", daemon=True).start()
+
+    def _renew(self) -> None:
+        while not self._released.wait(LOCK_TTL / 3000):
+            try:
+                with redis_errors():
+                    self._client.set(keys.gpu(self.uuid), self._owner, px=LOCK_TTL)
+            except Unavailable as error:
+                log.warning("the lock of GPU %s was not renewed: %s", self.uuid, error)
 
     def release(self) -> None:
+        self._released.set()
         with redis_errors():
             self._client.delete(keys.gpu(self.uuid))
 
@@ -68,6 +79,7 @@ def claim_gpu(client: redis.Redis, owner: str) -> GpuLock | None:
     for uuid in uuids:
         lock = GpuLock(client, uuid, owner)
         if lock.take():
+            lock.keep()
             os.environ["CUDA_VISIBLE_DEVICES"] = uuid
             log.info("using GPU %s", uuid)
             return lock

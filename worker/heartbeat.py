@@ -12,7 +12,6 @@ import redis
 from common import keys
 from common.errors import Unavailable
 from common.settings import Settings
-from worker.gpu import GpuLock
 from worker.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -24,11 +23,10 @@ class Heartbeat(threading.Thread):
     """Beats every `heartbeat` seconds. A wedged engine cannot be interrupted, so its process ends and its items go on
     elsewhere when the lease runs out."""
 
-    def __init__(self, client: redis.Redis, runner: Runner, settings: Settings, gpu: GpuLock | None):
+    def __init__(self, client: redis.Redis, runner: Runner, settings: Settings):
         super().__init__(name="heartbeat", daemon=True)
         self._runner = runner
         self._settings = settings
-        self._gpu = gpu
         self._wishes = client.pubsub()
         self._wishes.subscribe(keys.WISHES)
         self._stop_now = threading.Event()
@@ -38,8 +36,6 @@ class Heartbeat(threading.Thread):
             self._check_engine()
             try:
                 self._runner.heartbeat()
-                if self._gpu:
-                    self._gpu.renew()
             except Unavailable as error:
                 log.warning("no heartbeat: %s", error)
             except Exception:  # a dead heartbeat would lose the lease of a living worker
