@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 
 import redis
 
@@ -19,6 +20,7 @@ from common.store import redis_errors
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 18.0  # seconds a start waits for a device: a killed worker's lock runs out meanwhile
 LOCK_TTL = 15_000  # ms; renewed three times as often, also while the model loads
 
 
@@ -67,15 +69,26 @@ class GpuLock:
             self._client.delete(keys.gpu(self.uuid))
 
 
-def claim_gpu(client: redis.Redis, owner: str) -> GpuLock | None:
+def claim_gpu(client: redis.Redis, owner: str, patience: float = PATIENCE) -> GpuLock | None:
     """Take a free visible GPU and make it the only one this process sees; None when there is no GPU at all.
 
     Raises:
-        ConfigError: there are GPUs, but other workers have them all.
+        ConfigError: there are GPUs, but other workers have had them all for `patience` seconds.
     """
-    uuids = visible_gpus()
-    if not uuids:
-        return None
+    uuids, end = visible_gpus(), time.monotonic() + patience
+    while uuids:
+        if lock := _take_one(client, uuids, owner):
+            return lock
+        if time.monotonic() > end:
+            raise ConfigError(
+                f"all {len(uuids)} visible GPUs are used by other workers; start fewer, or run on the CPU with "
+                "PROMPTMILL_DEVICE=cpu"
+            )
+        time.sleep(0.5)
+    return None
+
+
+def _take_one(client: redis.Redis, uuids: list[str], owner: str) -> GpuLock | None:
     for uuid in uuids:
         lock = GpuLock(client, uuid, owner)
         if lock.take():
@@ -83,7 +96,4 @@ def claim_gpu(client: redis.Redis, owner: str) -> GpuLock | None:
             os.environ["CUDA_VISIBLE_DEVICES"] = uuid
             log.info("using GPU %s", uuid)
             return lock
-    raise ConfigError(
-        f"all {len(uuids)} visible GPUs are used by other workers; start fewer, or run on the CPU with "
-        f"PROMPTMILL_DEVICE=cpu (a killed worker's GPU is free again after {LOCK_TTL // 1000} s)"
-    )
+    return None

@@ -30,7 +30,7 @@ def test_each_worker_claims_a_device_of_its_own_and_one_too_many_is_refused(redi
     assert second is not None and os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(ConfigError, match="all 2 visible GPUs are used"):
-        claim_gpu(client, "c")
+        claim_gpu(client, "c", patience=0)
     second.release()
     third = claim_gpu(client, "c")
     assert third is not None and third.uuid == "GPU-bbbb"
