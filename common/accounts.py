@@ -98,6 +98,21 @@ class Accounts:
             stored = self._client.hget(keys.tenant(tenant), "webhook_secret")
         return str(stored.decode())
 
+    def set_webhook_url(self, tenant: str, url: str | None) -> None:
+        """Whom to tell of the tenant's batches that name nobody themselves; None for nobody."""
+        with redis_errors():
+            if not self._client.sismember(keys.TENANTS, tenant):
+                raise NotFound(f"no tenant {tenant}; `promptmill key create --tenant {tenant}` makes it")
+            if url is None:
+                self._client.hdel(keys.tenant(tenant), "webhook_url")
+            else:
+                self._client.hset(keys.tenant(tenant), "webhook_url", url)
+
+    def webhook_url(self, tenant: str) -> str | None:
+        with redis_errors():
+            stored = self._client.hget(keys.tenant(tenant), "webhook_url")
+        return stored.decode() if stored else None
+
     def create_login(self, tenant: str) -> str:
         """A token for one browser login, good for ten minutes."""
         token = secrets.token_urlsafe(32)

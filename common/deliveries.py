@@ -46,7 +46,7 @@ class Event:
     """One claimed event. `claim` fences what its holder records; `claimed_at` and `created_at` are server ms."""
 
     id: str
-    job_id: str
+    owner: str  # the job or batch it tells of
     type: str
     created_at: int
     data: dict[str, Any]
@@ -115,8 +115,8 @@ class Deliveries:
 
 def _event(fields: list[bytes], claim: str, now: int) -> Event:
     """What the script answers about one event."""
-    event, job, kind, created, data, tries = fields
-    texts = event.decode(), job.decode(), kind.decode()
+    event, owner, kind, created, data, tries = fields
+    texts = event.decode(), owner.decode(), kind.decode()
     return Event(*texts, int(created), json.loads(data), json.loads(tries), claim, now)
 
 

@@ -9,7 +9,7 @@ A job
                                 here), cost (expected tokens of an item), n_max (most slots an item takes), priority,
                                 created_at, started_at, finished_at, deadline, prompt_tokens, completion_tokens, bytes
                                 (of items and results), hooks (events wanted), retention (ms), interactive,
-                                token_budget, error_rate (0: no limit), flags cancel_requested (and cancel_reason),
+                                token_budget, error_rate (0: no limit), batch (whose lines the items are), flags cancel_requested (and cancel_reason),
                                 deadline_passed and paused, isolating (incarnation that reruns suspects), appended (last
                                 stage appended), spec (JSON: params, webhook, metadata)
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
@@ -35,6 +35,18 @@ Submitting
     stage:{id}:in, stage:{id}:starts   like the job's, while an upload streams in; TTL one hour; attach renames them
     idem:{tenant}:{key}                string  `fingerprint job-id`; TTL 24 h; written by attach
 
+Files and batches (OpenAI's dialect)
+    file:{id}           hash    tenant, filename, purpose, bytes, created_at, expires_at; TTL until then
+    file:{id}:data      hash    number of a chunk -> zlib(256 KiB of it); TTL one hour while it streams in, then the file's
+    batch:{id}          hash    tenant, file, endpoint, window (as it was written), expires_at, metadata and webhook (JSON),
+                                fingerprint, created_at, output_ttl (ms), cancelling_at; while it is validated tries and
+                                claim (who does it); then queued_at, or failed_at, cancelled_at or
+                                expired_at and errors (JSON); output_gone, error_gone (deleted), output_bytes, error_bytes.
+                                Its job has the id job_0… where it has batch_…, and tells all else
+    batch:{id}:hooks    list    ids of the events of a batch that came to have no job
+    batches:due         zset    batch -> when its validation is to begin, or when the claim on it ends
+  A batch is purged with its job, or by `due` where none was made of it.
+
 Fair serving
     ready:{model}             zset    tenant -> virtual time (tokens), only tenants with something claimable
     ready:{model}:{tenant}    zset    job -> created_at - priority x 10 minutes
@@ -54,7 +66,7 @@ Workers
     grown:{inc}         set     `job index` of held items that have a checkpoint; TTL, gone when it is reaped
     gpu:{uuid}          string  host and process that use the device; TTL, renewed by its holder
     tick                hash    at: when the last tick ran
-    due                 zset    `expire:{job}` or `purge:{job}` -> when
+    due                 zset    `expire:{job}`, `purge:{job}` or `batch:{batch}` (purge it) -> when
 
 Models
     models              set     names of all models ever served
@@ -62,13 +74,16 @@ Models
     tokenizer:{digest}  string  the tokenizer's file, compressed
 
 Webhooks (the outbox)
-    hook:{event}        hash    job, type, created_at, data (JSON), status (`deliveries.HookState`), tries (JSON list of
-                                `deliveries.Try`), claim (who is trying it right now); goes with its job
+    hook:{event}        hash    owner (a job or a batch), type, created_at, data (JSON), status
+                                (`deliveries.HookState`), tries (JSON list of `deliveries.Try`), claim (who is trying it
+                                right now); goes with its owner
     hooks:due           zset    event -> when it is to be tried next, or when the claim on it ends
 
 Accounts
-    tenant:{t}          hash    webhook_secret, created_at
+    tenant:{t}          hash    webhook_secret, webhook_url (told of batches that name none), created_at
     tenant:{t}:jobs     zset    job -> created_at
+    tenant:{t}:batches  zset    batch -> created_at
+    tenant:{t}:files    zset    file -> created_at; TTL of the file that lives longest
     tenants             set     all tenants
     key:{id}            hash    tenant, name, digest (SHA-256 of the secret), created_at, revoked_at
     keys                set     ids of all keys
@@ -91,6 +106,7 @@ TENANTS = PREFIX + "tenants"
 KEYS = PREFIX + "keys"
 DUE = PREFIX + "due"
 HOOKS_DUE = PREFIX + "hooks:due"
+BATCHES_DUE = PREFIX + "batches:due"
 SESSION_SECRET = PREFIX + "session_secret"
 
 
@@ -140,6 +156,22 @@ def tenant(name: str) -> str:
 
 def tenant_jobs(name: str) -> str:
     return f"{PREFIX}tenant:{name}:jobs"
+
+
+def tenant_batches(name: str) -> str:
+    return f"{PREFIX}tenant:{name}:batches"
+
+
+def tenant_files(name: str) -> str:
+    return f"{PREFIX}tenant:{name}:files"
+
+
+def file(file_id: str, part: str = "") -> str:
+    return f"{PREFIX}file:{file_id}" + (f":{part}" if part else "")
+
+
+def batch(batch_id: str) -> str:
+    return f"{PREFIX}batch:{batch_id}"
 
 
 def api_key(key_id: str) -> str:

@@ -25,8 +25,12 @@ ALLOW_OOM = {
     "tick",
     "claim_hooks",
     "record_hook",
+    "claim_batch",
+    "hold_batch",
+    "cancel_batch",
+    "end_batch",
 }
-NAMES = ("attach", "append", *sorted(ALLOW_OOM))
+NAMES = ("attach", "append", "keep_file", "create_batch", *sorted(ALLOW_OOM))
 
 
 def source(name: str) -> str:
@@ -37,7 +41,7 @@ def source(name: str) -> str:
 
 
 # What is promised to somebody when these return must be on disk by then.
-PROMISES = {"attach", "append", "exchange"}
+PROMISES = {"attach", "append", "exchange", "keep_file", "create_batch"}
 DISK_LIMIT = 5000  # ms a promise may wait for the disk
 
 

@@ -16,6 +16,7 @@ from celery import Celery, bootsteps, signals
 
 from common import log as logs
 from common.accounts import Accounts
+from common.batches import Batches
 from common.deliveries import Deliveries, Event, HookState, Outcome
 from common.errors import InvalidRequest, NotFound, Unavailable
 from common.fleet import Fleet
@@ -40,6 +41,7 @@ class Courier:
     def __init__(self, settings: Settings):
         client = connect(settings.redis_url)
         self._store = JobStore(client)
+        self._batches = Batches(client)
         self._accounts = Accounts(client)
         self._allowed = Allowed.parse(settings.webhook_allow)
         self._timeout = settings.webhook_timeout
@@ -62,7 +64,7 @@ class Courier:
         try:
             url, secret = self._target(event)
         except NotFound:
-            return  # the job was deleted since the claim, and its events with it
+            return  # the job or batch was deleted since the claim, and its events with it
         receiver = "/".join(url.split("/")[:3])  # scheme, host and port
         if not self._turnstile.enter(receiver):
             self._deliveries.postpone(event, SILENT_PAUSE)
@@ -73,9 +75,13 @@ class Courier:
         _tell(event, outcome, state)
 
     def _target(self, event: Event) -> tuple[str, str]:
-        job = self._store.job(event.job_id)
-        webhook = json.loads(job["spec"])["webhook"]
-        return webhook["url"], webhook.get("secret") or self._accounts.webhook_secret(job["tenant"])
+        if event.owner.startswith("batch_"):
+            owner = self._batches.get(event.owner)
+            webhook = json.loads(owner["webhook"])
+        else:
+            owner = self._store.job(event.owner)
+            webhook = json.loads(owner["spec"])["webhook"]
+        return webhook["url"], webhook.get("secret") or self._accounts.webhook_secret(owner["tenant"])
 
     def _try(self, url: str, secret: str, event: Event) -> Outcome:
         body = envelope(event)
@@ -92,7 +98,7 @@ class Courier:
         except Unreachable as problem:
             return Outcome(took(), error=str(problem))
         except Exception as bug:  # counted as a try, or the event would come back for ever
-            log.exception("webhook could not be sent", extra={"job": event.job_id, "event": event.id})
+            log.exception("webhook could not be sent", extra={"owner": event.owner, "event": event.id})
             return Outcome(took(), error=f"internal error: {type(bug).__name__}")
         error = "a redirect, which is not followed: name the final URL" if 300 <= status < 400 else None
         return Outcome(took(), status_code=status, error=error)
@@ -101,7 +107,7 @@ class Courier:
 def _tell(event: Event, outcome: Outcome, state: HookState | None) -> None:
     """One log line a try, without the URL: the paths of many receivers are their passwords."""
     level = logging.INFO if outcome.ok else logging.WARNING
-    about = {"job": event.job_id, "event": event.id, "try": len(event.tries) + 1, "seconds": round(outcome.seconds, 3)}
+    about = {"owner": event.owner, "event": event.id, "try": len(event.tries) + 1, "seconds": round(outcome.seconds, 3)}
     about |= {"status_code": outcome.status_code, "error": outcome.error}
     log.log(level, "webhook %s", state or "try not recorded: its claim ran out", extra=about)
 

@@ -19,8 +19,8 @@ local TERMINAL = {completed = true, cancelled = true, expired = true}
 -- The job's fields by name, numbers as numbers; nil when there is no such job.
 local FIELDS = {'tenant', 'model', 'status', 'total', 'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired',
   'cursor', 'cost', 'n_max', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive', 'hooks',
-  'retention', 'prompt_tokens', 'completion_tokens', 'token_budget', 'error_rate', 'isolating', 'bytes'}
-local TEXT = {tenant = true, model = true, status = true, hooks = true, isolating = true}
+  'retention', 'prompt_tokens', 'completion_tokens', 'token_budget', 'error_rate', 'isolating', 'bytes', 'batch'}
+local TEXT = {tenant = true, model = true, status = true, hooks = true, isolating = true, batch = true}
 
 local function load_job(id)
   local values = redis.call('HMGET', key('job', id), unpack(FIELDS))
@@ -60,18 +60,28 @@ local function set_states(id, first, count, byte)
   redis.call('SETRANGE', key('job', id, 'st'), first, string.rep(byte, count))
 end
 
--- Write a webhook event into the outbox, if the job asked for this type. Its id is made of job and type: writing it twice is one event.
-local function emit(job, kind)
-  if not string.find(',' .. job.hooks .. ',', ',' .. kind .. ',', 1, true) then return end
-  local event = 'evt_' .. job.id .. '_' .. string.gsub(kind, '%.', '_')
-  if redis.call('HSETNX', key('hook', event), 'job', job.id) == 0 then return end
-  local counts = {total = job.total}
-  for _, name in ipairs({'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired'}) do counts[name] = job[name] end
-  redis.call('HSET', key('hook', event), 'type', kind, 'created_at', string.format('%d', NOW), 'status', 'pending', 'tries', '[]',
-    'data', cjson.encode({id = job.id, status = job.status, model = job.model, counts = counts}))
-  redis.call('RPUSH', key('job', job.id, 'hooks'), event)
+-- Write a webhook event into the outbox; it goes with its owner, a job or a batch, that has it in `list`. Its id is made of owner and type:
+-- writing it twice is one event.
+local function outbox(list, owner, event_type, data)
+  local event = 'evt_' .. owner .. '_' .. string.gsub(event_type, '%.', '_')
+  if redis.call('HSETNX', key('hook', event), 'owner', owner) == 0 then return end
+  redis.call('HSET', key('hook', event), 'type', event_type, 'created_at', string.format('%d', NOW), 'status', 'pending',
+    'tries', '[]', 'data', data)
+  redis.call('RPUSH', list, event)
   redis.call('ZADD', key('hooks:due'), NOW, event)
   HOOKED = true
+end
+
+-- Tell of a job, if it asked for this type of event. The end of a batch's job is the batch's own event, in OpenAI's words.
+local function emit(job, event_type)
+  if not string.find(',' .. job.hooks .. ',', ',' .. event_type .. ',', 1, true) then return end
+  local hooks = key('job', job.id, 'hooks')
+  if job.batch ~= '' then
+    return outbox(hooks, job.id, 'batch.' .. job.status, cjson.encode({id = job.batch}))
+  end
+  local counts = {total = job.total}
+  for _, name in ipairs({'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired'}) do counts[name] = job[name] end
+  outbox(hooks, job.id, event_type, cjson.encode({id = job.id, status = job.status, model = job.model, counts = counts}))
 end
 
 local function tell(id)
@@ -227,6 +237,24 @@ local function rings(model)
   return math.max(0, math.min(want, claimable) - redis.call('LLEN', 'generate.' .. model))
 end
 
+local function forget_hooks(list)
+  for _, event in ipairs(redis.call('LRANGE', list, 0, -1)) do
+    redis.call('UNLINK', key('hook', event))
+    redis.call('ZREM', key('hooks:due'), event)
+  end
+  redis.call('UNLINK', list)
+end
+
+-- Remove a batch's record and its events.
+local function forget_batch(id)
+  local tenant = redis.call('HGET', key('batch', id), 'tenant')
+  if not tenant then return end
+  forget_hooks(key('batch', id, 'hooks'))
+  redis.call('UNLINK', key('batch', id))
+  redis.call('ZREM', key('batches:due'), id)
+  redis.call('ZREM', key('tenant', tenant, 'batches'), id)
+end
+
 -- Remove a job and everything keyed by it.
 local function purge(job)
   job.pending = 0
@@ -234,11 +262,9 @@ local function purge(job)
   refresh_ready(job)
   wish(job)
   if redis.call('ZREM', key('finished'), job.id) == 1 then redis.call('DECRBY', key('finished', 'bytes'), job.bytes) end
-  for _, event in ipairs(redis.call('LRANGE', key('job', job.id, 'hooks'), 0, -1)) do
-    redis.call('UNLINK', key('hook', event))
-    redis.call('ZREM', key('hooks:due'), event)
-  end
-  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'out', 'order', 'hooks'}) do
+  forget_hooks(key('job', job.id, 'hooks'))
+  if job.batch ~= '' then forget_batch(job.batch) end
+  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'out', 'order'}) do
     redis.call('UNLINK', key('job', job.id, part))
   end
   redis.call('UNLINK', key('job', job.id))

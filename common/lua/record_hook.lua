@@ -7,5 +7,5 @@ if redis.call('HGET', hookkey, 'claim') ~= claim then return 0 end
 redis.call('HSET', hookkey, 'status', status, 'tries', tries)
 redis.call('HDEL', hookkey, 'claim')
 if due == '' then redis.call('ZREM', key('hooks:due'), event) else redis.call('ZADD', key('hooks:due'), due, event) end
-tell(redis.call('HGET', hookkey, 'job'))
+tell(redis.call('HGET', hookkey, 'owner'))
 return 1

@@ -23,7 +23,9 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key('due'), '-inf', NOW, 'LIM
   redis.call('ZREM', key('due'), entry)
   local what, id = string.match(entry, '^(%a+):(.+)$')
   local job = load_job(id)
-  if job and what == 'purge' then
+  if what == 'batch' then
+    forget_batch(id)
+  elseif job and what == 'purge' then
     purge(job)
   elseif job and not TERMINAL[job.status] then
     redis.call('HSET', key('job', id), 'deadline_passed', 1)

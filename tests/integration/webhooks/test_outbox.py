@@ -42,7 +42,7 @@ def claim_again(deliveries: Deliveries, limit: float = 3.0):
 
 def test_an_event_tells_of_its_job(job: str, deliveries: Deliveries):
     (event,) = deliveries.due()
-    assert (event.id, event.job_id, event.type, event.tries) == (f"evt_{job}_job_finished", job, "job.finished", [])
+    assert (event.id, event.owner, event.type, event.tries) == (f"evt_{job}_job_finished", job, "job.finished", [])
     assert event.data["id"] == job
     assert event.data["status"] == "completed"
     assert event.data["counts"]["succeeded"] == 1

@@ -1,0 +1,120 @@
+"""Batches in OpenAI's sense: a file whose lines are validated after it was accepted, and then are one job's items.
+
+Here is only what there is before the job, and beside it: the record, and the claim of whoever validates. Everything
+else of a batch is its job's, whose id follows from the batch's. Knows Redis; nothing of lines or HTTP.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import redis
+
+from common import keys
+from common.errors import NotFound
+from common.scripts import Scripts
+from common.store import redis_errors
+
+Record = dict[str, str]  # the batch's hash as text, and `id`
+Outcome = Literal["queued", "failed", "cancelled", "expired"]
+
+
+def job_of(batch_id: str) -> str:
+    """The id of the job that a batch becomes: the same whoever makes it, so that it is made once."""
+    return f"job_0{batch_id.removeprefix('batch_')}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A batch that this process validates; `tries` counts claims, this one included. `token` fences what it does."""
+
+    batch_id: str
+    token: str
+    tries: int
+
+
+class Batches:
+    """One per process; safe for threads."""
+
+    def __init__(self, client: redis.Redis):
+        self._client = client
+        self._scripts = Scripts(client)
+
+    def create(self, batch_id: str, tenant: str, fields: dict[str, Any]) -> bool:
+        """Keep a batch, to be validated now. Durable when it returns; False when there is one under this id already."""
+        flat = [part for pair in fields.items() for part in pair]
+        with redis_errors():
+            return bool(self._scripts.create_batch(batch_id, tenant, *flat))
+
+    def get(self, batch_id: str, tenant: str | None = None) -> Record:
+        """Another tenant's batch is not found; `tenant=None` is for the parts themselves."""
+        with redis_errors():
+            raw = self._client.hgetall(keys.batch(batch_id))
+        if not raw or (tenant is not None and raw[b"tenant"].decode() != tenant):
+            raise NotFound(f"no batch {batch_id[:80]!r}")
+        return _record(batch_id, raw)
+
+    def walk(
+        self, tenant: str, *, newest_first: bool = True, start: int | None = None, page: int = 100
+    ) -> Iterator[Record]:
+        """A tenant's batches in order of their creation, from the time `start` (ms) on; read a page at a time."""
+        index, offset = keys.tenant_batches(tenant), 0
+        while True:
+            with redis_errors():
+                if newest_first:
+                    latest = "+inf" if start is None else str(start)
+                    ids = self._client.zrevrangebyscore(index, latest, "-inf", start=offset, num=page)
+                else:
+                    earliest = "-inf" if start is None else str(start)
+                    ids = self._client.zrangebyscore(index, earliest, "+inf", start=offset, num=page)
+                pipe = self._client.pipeline(transaction=False)
+                for batch_id in ids:
+                    pipe.hgetall(keys.batch(batch_id.decode()))
+                hashes = pipe.execute()
+            yield from (_record(batch_id.decode(), raw) for batch_id, raw in zip(ids, hashes, strict=True) if raw)
+            if len(ids) < page:
+                return
+            offset += page
+
+    def note(self, batch_id: str, tenant: str, **fields: int) -> None:
+        """Write down what was found out about a batch, or done to its files."""
+        self.get(batch_id, tenant)
+        with redis_errors():
+            self._client.hset(keys.batch(batch_id), mapping=fields)
+
+    def cancel(self, batch_id: str) -> None:
+        """Note the wish. Whoever validates the batch ends at it; cancelling the job, if there is one, is the caller's."""
+        with redis_errors():
+            if not self._scripts.cancel_batch(batch_id):
+                raise NotFound(f"no batch {batch_id[:80]!r}")
+
+    # Validation
+
+    def claim(self, lease: float) -> Claim | None:
+        """Take a batch that waits for its validation; nobody else gets it for `lease` seconds."""
+        token = secrets.token_hex(8)
+        with redis_errors():
+            answer = self._scripts.claim_batch(int(lease * 1000), token)
+        return Claim(answer[0].decode(), token, int(answer[1])) if answer else None
+
+    def hold(self, claim: Claim, lease: float) -> Literal["held", "cancel", "lost"]:
+        """Go on for `lease` seconds more; `cancel` when the batch is to be, `lost` when it is another's by now."""
+        with redis_errors():
+            return self._scripts.hold_batch(claim.batch_id, claim.token, int(lease * 1000), 0).decode()
+
+    def postpone(self, claim: Claim, seconds: float) -> None:
+        """Give the batch back to be claimed in `seconds`; this try does not count."""
+        with redis_errors():
+            self._scripts.hold_batch(claim.batch_id, claim.token, int(seconds * 1000), 1)
+
+    def end(self, claim: Claim, outcome: Outcome, *, errors: str = "", retention: int = 0) -> bool:
+        """The validation is over; without a job, the batch is kept for `retention` ms. Answers if webhooks are due."""
+        with redis_errors():
+            return bool(self._scripts.end_batch(claim.batch_id, claim.token, outcome, errors, retention))
+
+
+def _record(batch_id: str, raw: dict[bytes, bytes]) -> Record:
+    return {name.decode(): value.decode() for name, value in raw.items()} | {"id": batch_id}

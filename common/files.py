@@ -1,0 +1,172 @@
+"""Uploaded files: kept in compressed chunks until they expire, and read back as streams.
+
+Knows Redis; nothing of what is in a file. A file is never held whole, neither on its way in nor out.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import redis
+
+from common import keys
+from common.errors import NotFound
+from common.scripts import Scripts
+from common.store import redis_errors
+
+CHUNK = 256 * 2**10  # bytes compressed together: what a reader holds, and some milliseconds of work
+CHUNKS_SENT = 8  # in one round trip: an fsync each would cost a large file seconds
+UPLOAD_TTL = 3600  # seconds the chunks of an unfinished upload are kept
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What is known of a file; `bytes` as they were uploaded, times in ms of the Redis server's clock."""
+
+    id: str
+    tenant: str
+    filename: str
+    purpose: str
+    bytes: int
+    created_at: int
+    expires_at: int
+
+
+class Files:
+    """One per process; safe for threads."""
+
+    def __init__(self, client: redis.Redis):
+        self._client = client
+        self._scripts = Scripts(client)
+
+    def create(
+        self, tenant: str, source: IO[bytes], *, filename: str, purpose: str, ttl: int, admit: Callable[[], None]
+    ) -> StoredFile:
+        """Store what `source` holds for `ttl` seconds. Durable when it returns.
+
+        `admit` is asked before each write and raises when the server's memory is spoken for; nothing is left then.
+        """
+        file_id = f"file-{secrets.token_hex(12)}"
+        try:
+            size = self._write(keys.file(file_id, "data"), source, admit)
+        except BaseException:
+            with redis_errors():
+                self._client.unlink(keys.file(file_id, "data"))
+            raise
+        fields = {"tenant": tenant, "filename": filename, "purpose": purpose, "bytes": size}
+        flat = [part for pair in fields.items() for part in pair]
+        with redis_errors():
+            self._scripts.keep_file(file_id, tenant, ttl, *flat)
+        return self.get(file_id, tenant)
+
+    def _write(self, key: str, source: IO[bytes], admit: Callable[[], None]) -> int:
+        size, number = 0, 0
+        fields: dict[str, bytes] = {}  # place -> chunk: sent again after a lost reply, each is still there once
+        while True:
+            chunk = source.read(CHUNK)
+            if chunk:
+                fields[str(number)] = zlib.compress(chunk, 1)
+                size, number = size + len(chunk), number + 1
+            if fields and (not chunk or len(fields) == CHUNKS_SENT):
+                admit()
+                with redis_errors():
+                    pipe = self._client.pipeline(transaction=False)
+                    pipe.hset(key, mapping=fields)
+                    pipe.expire(key, UPLOAD_TTL)
+                    pipe.execute()
+                fields = {}
+            if not chunk:
+                return size
+            time.sleep(0)  # others are served between two chunks
+
+    def get(self, file_id: str, tenant: str) -> StoredFile:
+        """Another tenant's file is not found, nor is one that has expired."""
+        with redis_errors():
+            raw = self._client.hgetall(keys.file(file_id))
+        if not raw or raw[b"tenant"].decode() != tenant:
+            raise NotFound(f"no file {file_id[:80]!r}; it was never uploaded, has expired or was deleted")
+        return _stored(file_id, raw)
+
+    def delete(self, file_id: str, tenant: str) -> None:
+        self.get(file_id, tenant)
+        with redis_errors():
+            pipe = self._client.pipeline(transaction=True)
+            pipe.unlink(keys.file(file_id), keys.file(file_id, "data"))
+            pipe.zrem(keys.tenant_files(tenant), file_id)
+            pipe.execute()
+
+    def chunks(self, file_id: str) -> Iterator[bytes]:
+        """The content in pieces. A file that is deleted meanwhile breaks off, so that no part passes for the whole.
+
+        Raises:
+            NotFound: from the first piece that is not there any more.
+        """
+        with redis_errors():
+            count = self._client.hlen(keys.file(file_id, "data"))
+        for number in range(count):
+            with redis_errors():
+                blob = self._client.hget(keys.file(file_id, "data"), str(number))
+            if blob is None:
+                raise NotFound(f"file {file_id} was deleted while it was read")
+            yield zlib.decompress(blob)
+
+    def open(self, file_id: str) -> IO[bytes]:
+        """The content as a file to read lines from."""
+        return io.BufferedReader(_Pieces(self.chunks(file_id)), CHUNK)
+
+    def walk(self, tenant: str, *, newest_first: bool, start: int | None, page: int = 100) -> Iterator[StoredFile]:
+        """A tenant's files in order of their creation, from the time `start` (ms) on; read a page at a time."""
+        index, offset = keys.tenant_files(tenant), 0
+        at = "-inf" if start is None else str(start)
+        while True:
+            with redis_errors():
+                if newest_first:
+                    bound = "+inf" if start is None else at
+                    ids = self._client.zrevrangebyscore(index, bound, "-inf", start=offset, num=page)
+                else:
+                    ids = self._client.zrangebyscore(index, at, "+inf", start=offset, num=page)
+                pipe = self._client.pipeline(transaction=False)
+                for file_id in ids:
+                    pipe.hgetall(keys.file(file_id.decode()))
+                hashes = pipe.execute()
+            gone = [file_id for file_id, raw in zip(ids, hashes, strict=True) if not raw]
+            yield from (_stored(file_id.decode(), raw) for file_id, raw in zip(ids, hashes, strict=True) if raw)
+            if gone:  # expired since
+                with redis_errors():
+                    self._client.zrem(index, *gone)
+            if len(ids) < page:
+                return
+            offset += page - len(gone)
+
+
+def _stored(file_id: str, raw: dict[bytes, bytes]) -> StoredFile:
+    texts = (raw[name].decode() for name in (b"tenant", b"filename", b"purpose"))
+    return StoredFile(file_id, *texts, *(int(raw[name]) for name in (b"bytes", b"created_at", b"expires_at")))
+
+
+class _Pieces(io.RawIOBase):
+    """An iterator of bytes as a raw stream."""
+
+    def __init__(self, pieces: Iterator[bytes]):
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
