@@ -86,7 +86,7 @@ class Batches:
             self._client.hset(keys.batch(batch_id), mapping=fields)
 
     def cancel(self, batch_id: str) -> None:
-        """Note the wish. Whoever validates the batch ends at it; cancelling the job, if there is one, is the caller's."""
+        """Note the wish. Whoever validates the batch ends at it; its job, if any, is the caller's to cancel."""
         with redis_errors():
             if not self._scripts.cancel_batch(batch_id):
                 raise NotFound(f"no batch {batch_id[:80]!r}")

@@ -9,9 +9,9 @@ A job
                                 here), cost (expected tokens of an item), n_max (most slots an item takes), priority,
                                 created_at, started_at, finished_at, deadline, prompt_tokens, completion_tokens, bytes
                                 (of items and results), hooks (events wanted), retention (ms), interactive,
-                                token_budget, error_rate (0: no limit), batch (whose lines the items are), flags cancel_requested (and cancel_reason),
-                                deadline_passed and paused, isolating (incarnation that reruns suspects), appended (last
-                                stage appended), spec (JSON: params, webhook, metadata)
+                                token_budget, error_rate (0: no limit), batch (whose lines the items are), flags
+                                cancel_requested (and cancel_reason), deadline_passed and paused, isolating
+                                (incarnation that reruns suspects), appended (last stage appended), spec (JSON: params, webhook, metadata)
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
     job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
     job:{id}:st         string  one state byte per item (`ItemState.byte`)
@@ -37,12 +37,12 @@ Submitting
 
 Files and batches (OpenAI's dialect)
     file:{id}           hash    tenant, filename, purpose, bytes, created_at, expires_at; TTL until then
-    file:{id}:data      hash    number of a chunk -> zlib(256 KiB of it); TTL one hour while it streams in, then the file's
-    batch:{id}          hash    tenant, file, endpoint, window (as it was written), expires_at, metadata and webhook (JSON),
-                                fingerprint, created_at, output_ttl (ms), cancelling_at; while it is validated tries and
-                                claim (who does it); then queued_at, or failed_at, cancelled_at or
-                                expired_at and errors (JSON); output_gone, error_gone (deleted), output_bytes, error_bytes.
-                                Its job has the id job_0… where it has batch_…, and tells all else
+    file:{id}:data      hash    number of a chunk -> zlib(256 KiB of it); TTL as the file's, one hour until it is whole
+    batch:{id}          hash    tenant, file, endpoint, window (as it was written), expires_at, metadata and webhook
+                                (JSON), fingerprint, created_at, output_ttl (ms), cancelling_at; while it is validated
+                                tries and claim (who does it); then queued_at, or failed_at, cancelled_at or expired_at
+                                and errors (JSON); output_gone, error_gone (deleted), output_bytes, error_bytes. Its job
+                                has the id job_0… where it has batch_…, and tells all else
     batch:{id}:hooks    list    ids of the events of a batch that came to have no job
     batches:due         zset    batch -> when its validation is to begin, or when the claim on it ends
   A batch is purged with its job, or by `due` where none was made of it.

@@ -96,7 +96,7 @@ def test_an_upload_that_is_not_admitted_leaves_nothing(files: Files, key_snapsho
 def test_an_upload_that_is_cut_off_runs_out_by_itself(mill: Mill, files: Files) -> None:
     class Cut(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
-            found = [name for name in mill.client.keys("pm:file:*")]
+            found = list(mill.client.keys("pm:file:*"))
             if found:
                 assert 0 < mill.client.ttl(found[0]) <= 3600
                 raise OSError("the client hung up")
