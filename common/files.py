@@ -146,8 +146,9 @@ class Files:
 
 
 def _stored(file_id: str, raw: dict[bytes, bytes]) -> StoredFile:
-    texts = (raw[name].decode() for name in (b"tenant", b"filename", b"purpose"))
-    return StoredFile(file_id, *texts, *(int(raw[name]) for name in (b"bytes", b"created_at", b"expires_at")))
+    tenant, filename, purpose = (raw[name].decode() for name in (b"tenant", b"filename", b"purpose"))
+    size, created_at, expires_at = (int(raw[name]) for name in (b"bytes", b"created_at", b"expires_at"))
+    return StoredFile(file_id, tenant, filename, purpose, size, created_at, expires_at)
 
 
 class _Pieces(io.RawIOBase):

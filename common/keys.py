@@ -11,7 +11,8 @@ A job
                                 (of items and results), hooks (events wanted), retention (ms), interactive,
                                 token_budget, error_rate (0: no limit), batch (whose lines the items are), flags
                                 cancel_requested (and cancel_reason), deadline_passed and paused, isolating
-                                (incarnation that reruns suspects), appended (last stage appended), spec (JSON: params, webhook, metadata)
+                                (incarnation that reruns suspects), appended (last stage appended), spec (JSON: params,
+                                webhook, metadata)
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
     job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
     job:{id}:st         string  one state byte per item (`ItemState.byte`)
