@@ -380,6 +380,7 @@ def row(
         "custom_id": item.get("custom_id"),
         "status": state.value,
         **NO_RESULT,
+        "prompt_logprobs": None,
         "error": None,
         "params": SamplingParams.model_validate(effective_params(spec, item)).model_dump(mode="json", exclude={"seed"}),
         "seed": None,

@@ -24,19 +24,21 @@ class DecodeStream(Protocol):
 
 
 class Tokenizer(Protocol):
-    """`encode` gives ids; `special` adds what the model expects around plain text (a rendered chat has it already)."""
+    """`encode` gives ids; `special` adds what the model expects around plain text (a rendered chat has it already).
+    `decode` spells ids that somebody sent in place of a text."""
 
     eos_ids: frozenset[int]
     kind: Literal["json", "words"]
 
     def encode(self, text: str, special: bool = True) -> list[int]: ...
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]: ...
+    def decode(self, ids: list[int]) -> str: ...
     def stream(self) -> DecodeStream: ...
     def dumps(self) -> bytes: ...
 
 
 class WordTokenizer:
-    """The echo engine's: one token a whitespace-separated word. Ids are checksums; nothing is decoded."""
+    """The echo engine's: one token a whitespace-separated word. Ids are checksums, which no one can undo."""
 
     eos_ids: frozenset[int] = frozenset()
     kind: Literal["json", "words"] = "words"
@@ -46,6 +48,9 @@ class WordTokenizer:
 
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]:
         return [self.encode(text, special) for text in texts]
+
+    def decode(self, ids: list[int]) -> str:
+        return " ".join(map(str, ids))  # a checksum has no word; its own digits are one
 
     def stream(self) -> DecodeStream:
         raise TypeError("the echo engine makes its text itself")
@@ -73,6 +78,10 @@ class JsonTokenizer:
 
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]:
         return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=special)]
+
+    def decode(self, ids: list[int]) -> str:
+        """All of it, special tokens too: nothing of a prompt is left out."""
+        return str(self._backend.decode(ids, skip_special_tokens=False))
 
     def stream(self) -> DecodeStream:
         return _Stream(self._backend)

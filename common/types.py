@@ -138,7 +138,8 @@ class ModelCard(BaseModel):
 
     `digest` pins weights, tokenizer, template, context and dtype. `tokenizer` names the blob `tokenizer:{digest}`
     holds: `json` (a `tokenizers` file), `words` (the echo engine's: one token a word) or `none` (counts are only
-    known to the worker). `special_tokens` are what the chat template may mention.
+    known to the worker). `special_tokens` are what the chat template may mention. Token ids are below `vocabulary`;
+    None where any will do.
     """
 
     id: str
@@ -151,6 +152,7 @@ class ModelCard(BaseModel):
     tokenizer: Literal["json", "words", "none"]
     chat_template: str | None = None
     special_tokens: dict[str, str] = {}
+    vocabulary: int | None = None
     created: int  # unix seconds
 
 

@@ -59,6 +59,8 @@ def clip(text: str) -> str | Markup:
 
 def said(row: dict[str, Any]) -> list[dict[str, str]]:
     """What an item asks, as parts with a role each; a plain prompt has none."""
+    if row.get("prompt_ids"):
+        return [{"role": "", "text": f"{len(row['prompt_ids']):,} token ids: {row['prompt_ids']}"}]
     if row.get("messages"):
         return [{"role": message["role"], "text": message["content"]} for message in row["messages"]]
     return [{"role": "", "text": row.get("prompt") or ""}]

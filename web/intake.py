@@ -19,7 +19,7 @@ from common.types import SamplingParams
 from web.cards import Model
 from web.drafts import Draft
 from web.explain import Entry, explain
-from web.schemas import Item, JobOptions
+from web.schemas import INPUTS, Item, JobOptions
 
 CHUNK = 64  # items tokenized together
 MOST_FAULTS = 100
@@ -41,7 +41,7 @@ class _Read:
     place: int
     draft: Draft
     item: Item
-    text: str
+    text: str | None  # None: token ids were sent
 
 
 @dataclass
@@ -60,11 +60,15 @@ class Totals:
 
 @dataclass
 class Intake:
-    """One job's. `faults` is full after 100: whoever sees that many mends them before asking for more."""
+    """One job's. `faults` is full after 100: whoever sees that many mends them before asking for more.
+
+    `default_max_tokens` is what an item gets, as far as it fits, that has none; the API's own default if None.
+    """
 
     model: Model
     options: JobOptions
     limits: Settings
+    default_max_tokens: int | None = None
     totals: Totals = field(default_factory=Totals)
     faults: list[Entry] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)  # custom_id -> where
@@ -130,11 +134,11 @@ class Intake:
         if draft.fault:
             raise Fault("malformed_item", "", draft.fault)
         item = Item.model_validate(draft.value)
-        if (item.prompt is None) == (item.messages is None):
-            raise Fault("missing_field", "prompt", "give either prompt or messages, one of them")
-        if item.prompt == "" or item.messages == []:
-            name = "prompt" if item.messages is None else "messages"
-            raise Fault("empty_prompt", name, f"{name} must not be empty")
+        given = [name for name in INPUTS if getattr(item, name) is not None]
+        if len(given) != 1:
+            raise Fault("missing_field", "prompt", "give either prompt, prompt_ids or messages, one of them")
+        if not getattr(item, given[0]):
+            raise Fault("empty_prompt", given[0], f"{given[0]} must not be empty")
         if item.custom_id is not None:
             where = f"line {draft.line}" if draft.line else draft.path
             before = self._seen.setdefault(item.custom_id, where)
@@ -143,29 +147,33 @@ class Intake:
                 raise Fault("duplicate_custom_id", "custom_id", message)
         return item
 
-    def _text(self, item: Item) -> str:
-        """What the model will read."""
-        if item.prompt is not None:
+    def _text(self, item: Item) -> str | None:
+        """What the model will read; None where its token ids were sent."""
+        if item.messages is None:
             return item.prompt
         if self.model.template is None:
             message = f"{self.model.card.id} has no chat template; send a prompt instead of messages"
             raise Fault("no_chat_template", "messages", message)
         try:
-            return self.model.template.render([message.model_dump() for message in item.messages or ()])
+            return self.model.template.render([message.model_dump() for message in item.messages])
         except InvalidRequest as error:
             raise Fault("chat_template_refused", "messages", error.message) from None
 
     def _count(self, read: list[_Read]) -> list[int | None]:
         """Exact prompt tokens of each. A rendered chat brings its special tokens along; plain text gets them."""
+        counts = [None if one.item.prompt_ids is None else len(one.item.prompt_ids) for one in read]
         tokenizer = self.model.tokenizer
         if tokenizer is None:
-            return [None] * len(read)
-        counts: list[int | None] = [None] * len(read)
+            return counts
         for special in (True, False):
-            places = [place for place, one in enumerate(read) if (one.item.prompt is not None) is special]
-            if places:
-                encoded = tokenizer.encode_batch([read[place].text for place in places], special=special)
-                for place, ids in zip(places, encoded, strict=True):
+            texts = {
+                place: one.text
+                for place, one in enumerate(read)
+                if one.text is not None and (one.item.prompt is not None) is special
+            }
+            if texts:
+                encoded = tokenizer.encode_batch(list(texts.values()), special=special)
+                for place, ids in zip(texts, encoded, strict=True):
                     counts[place] = len(ids)
         return counts
 
@@ -178,18 +186,26 @@ class Intake:
         if max_tokens != params.max_tokens:
             own["max_tokens"] = max_tokens
         self._check_size(params.n, max_tokens, tokens or 0)
+        self._check_vocabulary(item, params)
         self.totals.items += 1
         self.totals.prompt_tokens += tokens or 0
         self.totals.max_prompt_tokens = max(self.totals.max_prompt_tokens, tokens or 0)
         self.totals.max_completion_tokens += params.n * max_tokens
         self.totals.n_max = max(self.totals.n_max, params.n)
         messages = [message.model_dump() for message in item.messages] if item.messages else None
-        record = {"custom_id": item.custom_id, "prompt": item.prompt, "messages": messages}
+        record = {
+            "custom_id": item.custom_id,
+            "prompt": item.prompt,
+            "prompt_ids": item.prompt_ids,
+            "messages": messages,
+        }
         return {name: value for name, value in record.items() if value is not None} | _filled(own, item.metadata)
 
     def _fitting_max_tokens(self, params: SamplingParams, tokens: int | None) -> int:
+        given = "max_tokens" in params.model_fields_set
+        wanted = params.max_tokens if given else self.default_max_tokens or params.max_tokens
         if tokens is None:
-            return params.max_tokens
+            return wanted
         name, context = self.model.card.id, self.model.card.context
         if tokens == 0:
             raise Fault("empty_prompt", "prompt", "the prompt has no tokens")
@@ -197,15 +213,29 @@ class Intake:
         if room < 1:
             message = f"the prompt has {tokens:,} tokens; {name} takes {context:,}, and one must be left for the answer"
             raise Fault("context_length_exceeded", "prompt", message)
-        if "max_tokens" not in params.model_fields_set:
-            return min(params.max_tokens, room)
-        if params.max_tokens > room:
+        if not given:
+            return min(wanted, room)
+        if wanted > room:
             message = (
-                f"{tokens:,} tokens of prompt and max_tokens {params.max_tokens:,} are {tokens + params.max_tokens:,}; "
+                f"{tokens:,} tokens of prompt and max_tokens {wanted:,} are {tokens + wanted:,}; "
                 f"{name} takes {context:,}: use max_tokens of at most {room:,}"
             )
             raise Fault("context_length_exceeded", "params.max_tokens", message)
-        return params.max_tokens
+        return wanted
+
+    def _check_vocabulary(self, item: Item, params: SamplingParams) -> None:
+        size = self.model.card.vocabulary
+        if size is None:
+            return
+        asked = (
+            ("prompt_ids", item.prompt_ids or ()),
+            ("params.stop_token_ids", params.stop_token_ids),
+            ("params.logit_bias", params.logit_bias),
+        )
+        for field, ids in asked:
+            if (highest := max(ids, default=0)) >= size:
+                message = f"token id {highest} is none of {self.model.card.id}'s, which are below {size:,}"
+                raise Fault("out_of_range", field, message)
 
     def _check_size(self, n: int, max_tokens: int, tokens: int) -> None:
         slots, cap = self.model.card.slots, self.limits.max_item_tokens

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from web.filters import seconds
-from web.schemas import JobView
+from web.schemas import INPUTS, JobView
 
 PAGE = 50  # items a page
 INLINE = 1000  # characters of JSON that a command shows in full; more goes by file
@@ -97,7 +97,7 @@ def commands(job: JobView, rows: Sequence[dict[str, Any]], base_url: str) -> Com
 
 def _item(row: dict[str, Any]) -> dict[str, Any]:
     """A row's input as it would be sent again."""
-    return {name: row[name] for name in ("custom_id", "prompt", "messages") if row.get(name)}
+    return {name: row[name] for name in ("custom_id", *INPUTS) if row.get(name)}
 
 
 def _json(value: Any) -> str:

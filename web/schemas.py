@@ -24,9 +24,20 @@ from pydantic_core import PydanticCustomError
 
 from common.errors import InvalidRequest
 from common.signing import check_secret
-from common.types import CustomId, FinishReason, ItemState, JobState, Message, Metadata, ModelCard, SamplingParams
+from common.types import (
+    CustomId,
+    FinishReason,
+    ItemState,
+    JobState,
+    Message,
+    Metadata,
+    ModelCard,
+    SamplingParams,
+    TokenId,
+)
 
 LONGEST_DEADLINE = 366 * 86400  # seconds
+INPUTS = ("prompt", "prompt_ids", "messages")  # an item has one of them
 
 
 def refuse(message: str) -> PydanticCustomError:
@@ -104,10 +115,11 @@ class Webhook(Schema):
 
 
 class Item(Schema):
-    """One prompt: text, or the messages of a chat."""
+    """One prompt: text, token ids, or the messages of a chat."""
 
     custom_id: CustomId | None = Field(None, description="Your own name for it; no two items of a job may share one.")
     prompt: str | None = Field(None, description="Text to go on from, as it is.")
+    prompt_ids: list[TokenId] | None = Field(None, description="Token ids to go on from, as they are.")
     messages: list[Message] | None = Field(None, description="A chat; the model's own template renders it.")
     params: SamplingParams | None = Field(None, description="Overrides of the job's params.")
     metadata: Metadata = Field({}, description="Up to 16 values of your own, handed back.")
@@ -286,11 +298,26 @@ class JobList(BaseModel):
     after: str | None = Field(description="Give this as `after` for the next page.")
 
 
+class TopLogprob(BaseModel):
+    token: str
+    token_id: int
+    logprob: float
+
+
+class LogprobView(BaseModel):
+    """A token, how likely the model found it (before temperature, penalties and filters), and the likeliest ones."""
+
+    token: str
+    token_id: int | None
+    logprob: float | None = Field(description="Null for a prompt's first token: nothing comes before it.")
+    top: list[TopLogprob]
+
+
 class OutputView(BaseModel):
     text: str
     finish_reason: FinishReason
     token_count: int
-    logprobs: Any = Field(None, description="Where they were asked for.")
+    logprobs: list[LogprobView] | None = Field(None, description="One a generated token, where they were asked for.")
 
 
 class ErrorEntry(BaseModel):
@@ -309,6 +336,7 @@ class ResultRow(BaseModel):
     custom_id: str | None
     status: ItemState
     outputs: list[OutputView]
+    prompt_logprobs: list[LogprobView] | None = Field(None, description="One a prompt token, where asked for.")
     usage: Usage
     error: ErrorEntry | None
     params: dict[str, Any]
@@ -325,6 +353,7 @@ class ItemRow(ResultRow):
     """A result row with what was asked."""
 
     prompt: str | None = None
+    prompt_ids: list[int] | None = None
     messages: list[Message] | None = None
 
 

@@ -46,8 +46,10 @@ def submit_job(
     *,
     idempotency_key: str | None = None,
     retry_of: str | None = None,
+    default_max_tokens: int | None = None,
 ) -> JobView:
-    """Validate, stage, attach, ring. The job is durable when this returns. `retry_of` is the job it links back to.
+    """Validate, stage, attach, ring. The job is durable when this returns. `retry_of` is the job it links back to;
+    `default_max_tokens` what an item gets, as far as it fits, that was given none.
 
     Raises:
         InvalidRequest: with every problem found, up to 100, in `errors`.
@@ -58,7 +60,7 @@ def submit_job(
     """
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
-    intake = Intake(services.cards.choose(options.model), options, services.settings)
+    intake = Intake(services.cards.choose(options.model), options, services.settings, default_max_tokens)
     deadline = deadline_ms(services.store, options.deadline)
     fingerprint = _Fingerprint(options)
     with staged(services.store) as stage:

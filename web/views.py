@@ -14,6 +14,7 @@ from flask import has_request_context, request
 from common.errors import Unavailable
 from common.types import JobState, ModelCard
 from web.schemas import (
+    INPUTS,
     Counts,
     Flags,
     HookView,
@@ -53,7 +54,7 @@ def item_rows(services: Services, job_id: str, tenant: str, first: int, count: i
     spec = json.loads(services.store.job(job_id, tenant)["spec"])
     asked = services.store.items(job_id, first, count)
     rows = services.store.rows(job_id, first, count, spec)
-    inputs = ({name: item[name] for name in ("prompt", "messages") if name in item} for item in asked)
+    inputs = ({name: item[name] for name in INPUTS if name in item} for item in asked)
     return [row | given for row, given in zip(rows, inputs, strict=False)]
 
 

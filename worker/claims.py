@@ -16,8 +16,9 @@ from common.errors import InvalidRequest
 from common.fleet import Result, Run
 from common.store import JobStore, effective_params, pack
 from common.tokenizer import ChatTemplate, Tokenizer
-from common.types import Finished, ItemState, ModelCard, Request, SamplingParams
+from common.types import Finished, ItemState, ModelCard, Request, SamplingParams, TokenLogprob
 
+IMPOSSIBLE = -9999.0  # the log-probability of what the model rules out, as OpenAI spells it
 CACHED_CHUNKS = 128  # of 64 items; single-item claims of one job mostly hit the chunk of the claim before
 
 
@@ -31,12 +32,13 @@ class Claim:
     seed: int
     queued_s: float
     started: float  # monotonic seconds
+    first_token: tuple[int, str] | None = None  # of the prompt, where its log-probabilities are wanted
 
 
 class ClaimReader:
     """Reads the inputs of claimed runs and makes requests of them."""
 
-    def __init__(self, store: JobStore, tokenizer: Tokenizer | None, card: ModelCard):
+    def __init__(self, store: JobStore, tokenizer: Tokenizer, card: ModelCard):
         self._store = store
         self._tokenizer = tokenizer
         self._template = ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
@@ -59,8 +61,9 @@ class ClaimReader:
         for index, item in enumerate(items[offset : offset + run.count], start=run.first):
             params = SamplingParams.model_validate(effective_params(spec, item))
             seed = params.seed if params.seed is not None else seed_of(run.job_id, index)
-            claim = Claim(run.job_id, index, run.attempt, seed, queued_s, time.monotonic())
-            found.append((claim, self._request(item, params, seed)))
+            request = self._request(item, params, seed)
+            first = self._first_token(request) if params.prompt_logprobs is not None else None
+            found.append((Claim(run.job_id, index, run.attempt, seed, queued_s, time.monotonic(), first), request))
         return found
 
     def _chunk(self, run: Run) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
@@ -73,12 +76,22 @@ class ClaimReader:
 
     def _request(self, item: dict[str, Any], params: SamplingParams, seed: int) -> Request | InvalidRequest:
         try:
-            plain = "prompt" in item
-            text = item["prompt"] if plain else self._render(item["messages"])
-            ids = self._tokenizer.encode(text, special=plain) if self._tokenizer else []
+            if "prompt_ids" in item:
+                ids = item["prompt_ids"]
+                text = self._tokenizer.decode(ids)
+            else:
+                plain = "prompt" in item
+                text = item["prompt"] if plain else self._render(item["messages"])
+                ids = self._tokenizer.encode(text, special=plain)
         except InvalidRequest as error:
             return error
         return Request(str(next(self._ids)), text, ids, params, seed)
+
+    def _first_token(self, request: Request | InvalidRequest) -> tuple[int, str] | None:
+        if isinstance(request, InvalidRequest) or not request.prompt_ids:
+            return None
+        first = request.prompt_ids[0]
+        return first, self._tokenizer.decode([first])
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         if self._template is None:
@@ -117,11 +130,17 @@ def result(claim: Claim, finished: Finished, worker: str) -> Result:
         "total_tokens": finished.prompt_tokens + finished.completion_tokens,
     }
     outputs = [
-        {"text": o.text, "finish_reason": o.finish_reason, "token_count": o.token_count, "logprobs": None}
+        {
+            "text": o.text,
+            "finish_reason": o.finish_reason,
+            "token_count": o.token_count,
+            "logprobs": [_logprob(each) for each in o.logprobs] if o.logprobs is not None else None,
+        }
         for o in finished.outputs
     ]
     stored = {
         "outputs": outputs,
+        "prompt_logprobs": _prompt_logprobs(claim, finished),
         "usage": usage,
         "error": {"code": finished.error[0], "message": finished.error[1]} if finished.error else None,
         "seed": claim.seed,
@@ -139,6 +158,25 @@ def result(claim: Claim, finished: Finished, worker: str) -> Result:
         finished.completion_tokens,
         pack(stored),
     )
+
+
+def _logprob(found: TokenLogprob) -> dict[str, Any]:
+    top = [{"token": text, "token_id": token_id, "logprob": _rounded(value)} for token_id, text, value in found.top]
+    return {"token": found.text, "token_id": found.token_id, "logprob": _rounded(found.logprob), "top": top}
+
+
+def _rounded(logprob: float) -> float:
+    """To what a float32 can tell, which is half the digits; JSON has no infinity."""
+    return round(max(logprob, IMPOSSIBLE), 6)
+
+
+def _prompt_logprobs(claim: Claim, finished: Finished) -> list[dict[str, Any]] | None:
+    """One entry a token. The first has no log-probability, because nothing comes before it."""
+    if finished.prompt_logprobs is None:
+        return None
+    token_id, text = claim.first_token or (None, "")
+    nothing: dict[str, Any] = {"token": text, "token_id": token_id, "logprob": None, "top": []}
+    return [_logprob(each) if each else nothing for each in finished.prompt_logprobs]
 
 
 def end_state(finished: Finished) -> ItemState:

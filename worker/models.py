@@ -158,6 +158,7 @@ def _open_folder(
         slots=slots,
         tokenizer="json",
         chat_template=fast.chat_template,
+        vocabulary=model.config.get_text_config(decoder=True).vocab_size,
         special_tokens={key: str(token) for key, token in fast.special_tokens_map.items() if isinstance(token, str)},
         created=int(time.time()),
     )

@@ -2,21 +2,26 @@
 
 One token is one whitespace-separated word. The answer is the prompt's words once over (`stop`), or as many of them,
 round and round, as `max_tokens` and `ignore_eos` ask for (`length`). With a temperature the words start at a place
-that depends on (seed, sequence) alone. Equal requests give equal answers, whatever else is running.
+that depends on (seed, sequence) alone. Equal requests give equal answers, whatever else is running. It is certain of
+each of its words: their log-probabilities are 0.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from common.types import Finished, FinishReason, Output, Request
+from common.types import Finished, FinishReason, Output, Request, TokenLogprob
 
 from .mailbox import Mailbox
+
+
+MIN_PAUSE = 0.002  # seconds between two looks at who is to be told a word
 
 
 @dataclass(slots=True)
@@ -26,6 +31,7 @@ class _Answer:
     request: Request
     started: float
     outputs: list[Output]
+    streamed: int = 0  # words of each continuation that a stream has had
 
     @property
     def longest(self) -> int:
@@ -75,11 +81,23 @@ class EchoEngine:
             finished = [self._end(request_id, reason) for request_id, reason in wishes.items()]
             finished += self._finish_due(time.monotonic())
             finished += self._admit(time.monotonic())
+            self._stream()
             self._mail.finish(finished)
 
     def _patience(self) -> float | None:
         """Seconds until something must be handed over; None when only new mail can bring work."""
-        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+        if not self._due:
+            return None
+        now = time.monotonic()
+        words = (each.started + (each.streamed + 1) * self._delay for each in self._streaming())
+        return max(0.0, min(self._due[0][0], max(now + MIN_PAUSE, min(words, default=math.inf))) - now)
+
+    def _streaming(self) -> list[_Answer]:
+        return [each for each in self._telling.values() if each.request.on_token and each.streamed < each.longest]
+
+    def _stream(self) -> None:
+        for each in self._streaming():
+            _tell(each, self._told(each))
 
     def _admit(self, now: float) -> list[Finished]:
         """Start what fits; without a delay, finish it too."""
@@ -91,8 +109,9 @@ class EchoEngine:
                 continue
             told = max(map(len, request.resume or [[]]))
             answer = _answer(request, now - told * self._delay)
+            answer.streamed = told
             if self._delay == 0:
-                finished.append(Finished(request.id, answer.outputs, len(request.prompt_ids)))
+                finished.append(_finished(answer))
                 continue
             self._telling[request.id] = answer
             self._taken += request.params.n
@@ -113,7 +132,7 @@ class EchoEngine:
             _, request_id = heapq.heappop(self._due)
             if answer := self._telling.pop(request_id, None):  # None: it was cancelled
                 self._taken -= answer.request.params.n
-                finished.append(Finished(request_id, answer.outputs, len(answer.request.prompt_ids)))
+                finished.append(_finished(answer))
         return finished
 
     def _end(self, request_id: str, reason: Literal["cancelled", "expired"]) -> Finished:
@@ -125,17 +144,55 @@ class EchoEngine:
             return Finished(request_id, [Output("", [], reason) for _ in range(request.params.n)])
         self._taken -= answer.request.params.n
         told = self._told(answer)
-        outputs = []
-        for output in answer.outputs:
-            if output.token_count <= told:
-                outputs.append(output)
-            else:
-                outputs.append(Output(" ".join(output.text.split()[:told]), output.token_ids[:told], reason))
-        return Finished(request_id, outputs, len(answer.request.prompt_ids))
+        answer.outputs = [_cut(output, told, reason) for output in answer.outputs]
+        return _finished(answer)
 
     def _told(self, answer: _Answer) -> int:
         """How many words each continuation has said by now."""
         return int((time.monotonic() - answer.started) / self._delay)
+
+
+def _tell(answer: _Answer, upto: int) -> None:
+    """Give a stream the words it has not had, up to `upto` of each continuation."""
+    on_token = answer.request.on_token
+    if on_token is None:
+        return
+    for sequence, output in enumerate(answer.outputs):
+        for place, piece in list(enumerate(_pieces(output)))[answer.streamed : upto]:
+            on_token(sequence, output.token_ids[place], piece)
+    answer.streamed = max(answer.streamed, upto)
+
+
+def _pieces(output: Output) -> list[str]:
+    """The text by tokens: each word with the space before it; what a stop string cut off has none."""
+    words = output.text.split(" ")
+    pieces = [(" " if place else "") + word for place, word in enumerate(words)]
+    return pieces[: output.token_count] + [""] * (output.token_count - len(pieces))
+
+
+def _cut(output: Output, told: int, reason: Literal["cancelled", "expired"]) -> Output:
+    if output.token_count <= told:
+        return output
+    logprobs = output.logprobs and output.logprobs[:told]
+    return Output(" ".join(output.text.split()[:told]), output.token_ids[:told], reason, logprobs)
+
+
+def _finished(answer: _Answer) -> Finished:
+    request = answer.request
+    _tell(answer, answer.longest)
+    prompt = None
+    if request.params.prompt_logprobs is not None:
+        words = request.prompt.split()
+        prompt = [None, *_certain(words, request.prompt_ids, request.params.prompt_logprobs)[1:]]
+    return Finished(request.id, answer.outputs, len(request.prompt_ids), prompt_logprobs=prompt)
+
+
+def _certain(words: list[str], ids: list[int], alternatives: int) -> list[TokenLogprob]:
+    spelled = [(" " if place else "") + word for place, word in enumerate(words)]
+    return [
+        TokenLogprob(token_id, text, 0.0, [(token_id, text, 0.0)][:alternatives])
+        for text, token_id in zip(spelled, ids, strict=False)
+    ]
 
 
 def _answer(request: Request, now: float) -> _Answer:
@@ -158,12 +215,14 @@ def _say(request: Request, words: list[str], sequence: int) -> Output:
         rounds = -(-params.max_tokens // len(words))
         words, ids = (words * rounds)[: params.max_tokens], (ids * rounds)[: params.max_tokens]
     text = " ".join(words)
+    logprobs = _certain(words, ids, params.logprobs) if params.logprobs is not None else None
     cuts = [(at, at + len(stop)) for stop in params.stop if (at := text.find(stop)) >= 0]
     if cuts:
         # The stop that is complete first ends the text; among those, the one that begins first.
         begin, end = min(cuts, key=lambda cut: (cut[1], cut[0]))
-        return Output(text[:begin], ids[: len(text[:end].split())], "stop")
-    return Output(text, list(ids), reason)
+        count = len(text[:end].split())
+        return Output(text[:begin], ids[:count], "stop", logprobs and logprobs[:count])
+    return Output(text, list(ids), reason, logprobs)
 
 
 def _mix(seed: int, sequence: int) -> int:
