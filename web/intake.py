@@ -232,10 +232,10 @@ class Intake:
             ("params.stop_token_ids", params.stop_token_ids),
             ("params.logit_bias", params.logit_bias),
         )
-        for field, ids in asked:
+        for name, ids in asked:
             if (highest := max(ids, default=0)) >= size:
                 message = f"token id {highest} is none of {self.model.card.id}'s, which are below {size:,}"
-                raise Fault("out_of_range", field, message)
+                raise Fault("out_of_range", name, message)
 
     def _check_size(self, n: int, max_tokens: int, tokens: int) -> None:
         slots, cap = self.model.card.slots, self.limits.max_item_tokens

@@ -2,11 +2,14 @@
 
     {"type", "title", "status", "code", "detail", "errors": [{"code", "message", "field", "line"}], "request_id"}
 
+On OpenAI's paths they have OpenAI's shape (`web/dialect/errors.py`) and the same statuses and codes.
+
 What is no `PromptmillError` is a crash: logged with its traceback and request id, answered without either's content.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import time
@@ -16,6 +19,7 @@ from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorized
+from web.dialect import errors as dialect
 from web.schemas import Problem
 
 RETRY_AFTER = 2  # seconds until Redis may be back, or some of what waits has run
@@ -32,6 +36,14 @@ def register(app: Flask) -> None:
 
 
 def problem(status: int, code: str, detail: str, errors: list[dict[str, object]] | None = None) -> Response:
+    if dialect.speaks(request.path):
+        field = str(errors[0]["field"]) if errors and "field" in errors[0] else None
+        body = json.dumps(dialect.error_body(status, code, detail, field))
+        return Response(body, status, content_type="application/json")
+    return _native_problem(status, code, detail, errors)
+
+
+def _native_problem(status: int, code: str, detail: str, errors: list[dict[str, object]] | None) -> Response:
     body = Problem.model_validate(
         {
             "type": f"urn:promptmill:{code}",

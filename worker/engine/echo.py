@@ -20,7 +20,6 @@ from common.types import Finished, FinishReason, Output, Request, TokenLogprob
 
 from .mailbox import Mailbox
 
-
 MIN_PAUSE = 0.002  # seconds between two looks at who is to be told a word
 
 

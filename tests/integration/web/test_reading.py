@@ -223,7 +223,7 @@ def test_models_are_listed_as_openai_does_with_their_card(web: Web) -> None:
 def test_a_models_name_may_hold_slashes(web: Web) -> None:
     web.services.fleet.publish(card("org/model-7b"), b"")
     assert web.get("/v1/models/org/model-7b").json["id"] == "org/model-7b"
-    assert web.get("/v1/models/org/none").json["code"] == "model_not_found"
+    assert web.get("/v1/models/org/none").json["error"]["code"] == "model_not_found"
 
 
 def test_live_workers_are_listed(web: Web) -> None:
