@@ -6,11 +6,11 @@ each other.
 
 A job
     job:{id}            hash    tenant, model, digest, status, total, counts by state, cursor (items never claimed start
-                                here), cost (expected tokens of an item), n_max (most slots an item takes), priority,
-                                created_at, started_at, finished_at, deadline, prompt_tokens, completion_tokens, bytes
-                                (of items and results), hooks (events wanted), retention (ms), interactive,
-                                token_budget, error_rate (0: no limit), batch (whose lines the items are), flags
-                                cancel_requested (and cancel_reason), deadline_passed and paused, isolating
+                                here), cost and weight (expected tokens and stored bytes of an item), n_max (most slots
+                                an item takes), priority, created_at, started_at, finished_at, deadline, prompt_tokens,
+                                completion_tokens, bytes (of items and results), hooks (events wanted), retention (ms),
+                                interactive, token_budget, error_rate (0: no limit), batch (whose lines the items are),
+                                flags cancel_requested (and cancel_reason), deadline_passed and paused, isolating
                                 (incarnation that reruns suspects), appended (last stage appended), spec (JSON: params,
                                 webhook, metadata)
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
@@ -52,7 +52,7 @@ Fair serving
     ready:{model}             zset    tenant -> virtual time (tokens), only tenants with something claimable
     ready:{model}:{tenant}    zset    job -> created_at - priority x 10 minutes
     interactive:{model}, interactive:{model}:{tenant}    the same for interactive jobs, which go first
-    queued, queued:{tenant}   hash    items, tokens: what waits, in all and by tenant; what admission goes by
+    queued, queued:{tenant}   hash    items, tokens, bytes: what waits, in all and by tenant; what admission goes by
     vtime:{model}             hash    tenant -> virtual time, also while it has nothing to do
     vclock:{model}            string  virtual time of the last pick
 

@@ -71,10 +71,12 @@ class Settings(BaseSettings):
     max_queued_tokens: int = Field(
         2_000_000_000, ge=0, description="Tokens a tenant's waiting items may need; 0: no limit."
     )
+    max_queued_bytes: int = Field(2 * 2**30, ge=0, description="Bytes a tenant's waiting items may take; 0: no limit.")
     max_total_items: int = Field(
         10_000_000, ge=0, description="Items all tenants together may have waiting; 0: no limit."
     )
     max_total_tokens: int = Field(0, ge=0, description="Tokens all waiting items may need; 0: no limit.")
+    max_total_bytes: int = Field(0, ge=0, description="Bytes all waiting items may take, as stored; 0: no limit.")
     retention_bytes: int = Field(0, ge=0, description="Bytes of finished jobs to keep, oldest go first; 0: no limit.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days a finished job is kept.")
 

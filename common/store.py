@@ -22,7 +22,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from common import keys
-from common.errors import Conflict, NotFound, Unavailable
+from common.errors import Conflict, NotFound, TooMany, Unavailable
 from common.scripts import Scripts
 from common.types import ItemState, JobState, SamplingParams
 
@@ -32,6 +32,7 @@ CHUNK = 64  # items compressed together: most of the gain of larger chunks, and 
 MEMORY_SHARE = 0.75  # of maxmemory; the rest is for what comes and goes
 BYTES_A_TOKEN = 3  # of a stored result: 4-5 characters, compressed, with its share of the record
 STAGE_TTL = 3600  # seconds an unfinished upload is kept
+NO_LIMITS = (0, 0, 0, 0, 0, 0)
 NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
 
 
@@ -105,6 +106,15 @@ class Attached:
     outcome: str
     job_id: str
     rings: int
+
+
+def refuse_overfull(outcome: str) -> None:
+    """Tell a limit that `attach` or `append` met: the tenant's own, or everybody's."""
+    if outcome == "tenant_full":
+        raise TooMany("you have as many items, tokens or bytes waiting as you may; submit again when some have run")
+    if outcome == "full":
+        message = "as many items, tokens or bytes wait here as may; try again when some have run"
+        raise Unavailable(message, code="queue_full")
 
 
 class Stage:
@@ -193,28 +203,33 @@ class JobStore:
         job_id: str,
         idempotency: tuple[str, str] = ("", ""),
         deadline: int = 0,
-        limits: tuple[int, int, int, int] = (0, 0, 0, 0),
+        limits: tuple[int, ...] = NO_LIMITS,
     ) -> Attached:
         """Make what was staged a job. Durable when it returns.
 
         `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks, retention (ms) and spec
         (JSON), and where wanted interactive, token_budget and error_rate; `idempotency` is (key, fingerprint of the
-        content); `deadline` is in ms, 0 for none; `limits` are items and tokens the tenant may have waiting, items and
-        tokens all may have, 0 for none.
+        content); `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may have
+        waiting, then those that all may have, 0 for none.
         """
         flat = [part for pair in {**fields, "bytes": stage.bytes}.items() for part in pair]
         with redis_errors():
             outcome, found, rings = self.scripts.attach(job_id, stage.id, *idempotency, deadline, *limits, *flat)
         return Attached(outcome.decode(), found.decode(), rings)
 
-    def append(self, job_id: str, stage: Stage, *, tokens: int, n_max: int) -> int:
-        """Add what was staged to a job that is not over; `tokens` is what it is expected to need. Answers rings.
+    def append(
+        self, job_id: str, stage: Stage, *, tokens: int, n_max: int, limits: tuple[int, ...] = NO_LIMITS
+    ) -> int:
+        """Add what was staged to a job that is not over; `tokens` is what it is expected to need, `limits` are those of
+        `attach`. Answers rings.
 
         Raises:
             Conflict: the job is over or was cancelled.
+            TooMany, Unavailable: a limit would be passed.
         """
         with redis_errors():
-            outcome, rings = self.scripts.append(job_id, stage.id, stage.total, tokens, n_max, stage.bytes)
+            outcome, rings = self.scripts.append(job_id, stage.id, stage.total, tokens, n_max, stage.bytes, *limits)
+        refuse_overfull(outcome.decode())
         return self._outcome(job_id, outcome, rings)
 
     def edit(self, job_id: str, field: str, value: int) -> int:

@@ -12,7 +12,7 @@ from web.drafts import Draft
 from web.intake import Intake
 from web.schemas import JobEdit, JobOptions, JobView
 from web.services import Services
-from web.submit import deadline_ms, ring, staged, submit_job
+from web.submit import deadline_ms, queue_limits, ring, staged, submit_job
 from web.views import job_view
 
 PAGE = 500  # items read at a time
@@ -46,6 +46,7 @@ def append_items(services: Services, job_id: str, tenant: str, drafts: Iterable[
     Raises:
         InvalidRequest: with every problem found; nothing was added.
         Conflict: the job is over or was cancelled.
+        TooMany, Unavailable: as much waits as may.
     """
     job = services.store.job(job_id, tenant)
     spec = json.loads(job["spec"])
@@ -56,8 +57,10 @@ def append_items(services: Services, job_id: str, tenant: str, drafts: Iterable[
             stage.add(record)
         intake.raise_faults()
         stage.close()
-        totals = intake.totals
-        rings = services.store.append(job_id, stage, tokens=totals.cost * totals.items, n_max=totals.n_max)
+        tokens = intake.totals.cost * intake.totals.items
+        services.store.check_memory(tokens)
+        limits = queue_limits(services.settings)
+        rings = services.store.append(job_id, stage, tokens=tokens, n_max=intake.totals.n_max, limits=limits)
     ring(services, job["model"], rings, job_id)
     return job_view(services, job_id, tenant)
 

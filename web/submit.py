@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-from common.errors import Conflict, InvalidRequest, NotFound, TooMany, Unavailable
+from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from common.settings import Settings
-from common.store import JobStore, Stage, new_job_id
+from common.store import JobStore, Stage, new_job_id, refuse_overfull
 from web.drafts import Draft
 from web.estimate import estimate
 from web.intake import Intake
@@ -77,19 +77,15 @@ def submit_job(
             job_id=new_job_id(),
             idempotency=(idempotency_key, fingerprint.value()) if idempotency_key else ("", ""),
             deadline=deadline,
-            limits=_limits(services.settings),
+            limits=queue_limits(services.settings),
         )
+    refuse_overfull(attached.outcome)
     match attached.outcome:
         case "conflict":
             message = "this Idempotency-Key was used for a job with other content; take a new key for a new job"
             raise KeyReused(message, field="Idempotency-Key")
         case "lost":
             raise Unavailable("what was uploaded is not on the server any more; send it again")
-        case "tenant_full":
-            raise TooMany("you have as many items or tokens waiting as you may; submit again when some have run")
-        case "full":
-            message = "as many items or tokens wait here as may; try again when some have run"
-            raise Unavailable(message, code="queue_full")
         case "same":
             return _replay(services, attached.job_id, tenant)
     ring(services, intake.model.card.id, attached.rings, attached.job_id)
@@ -147,13 +143,15 @@ def staged(store: JobStore) -> Iterator[Stage]:
         raise
 
 
-def _limits(settings: Settings) -> tuple[int, int, int, int]:
-    """What may wait: items and tokens of the tenant, items and tokens in all."""
+def queue_limits(settings: Settings) -> tuple[int, ...]:
+    """What may wait: items, tokens and bytes of the tenant, then in all."""
     return (
         settings.max_queued_items,
         settings.max_queued_tokens,
+        settings.max_queued_bytes,
         settings.max_total_items,
         settings.max_total_tokens,
+        settings.max_total_bytes,
     )
 
 

@@ -1,5 +1,5 @@
--- attach(job, stage, idempotency key, fingerprint, deadline, 4 limits, field, value, ...): make a staged segment a job.
--- The limits, 0 for none: items and tokens the tenant may have waiting, items and tokens all may have.
+-- attach(job, stage, idempotency key, fingerprint, deadline, 6 limits, field, value, ...): make a staged segment a job.
+-- The limits, 0 for none: items, tokens and bytes the tenant may have waiting, and all may have.
 -- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
 -- content); `lost` (the staged segment ran out of time); `tenant_full`, `full` (a limit would be passed; nothing is left staged).
 -- Repeating a call whose reply was lost answers `new` again.
@@ -10,7 +10,7 @@ local known = load_job(id)
 if known then return {'new', id, rings(known.model)} end
 
 local spec, fields = {}, {}
-for i = 10, #ARGV, 2 do
+for i = 12, #ARGV, 2 do
   spec[ARGV[i]] = ARGV[i + 1]
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
 end
@@ -30,15 +30,11 @@ if idem ~= '' then
 end
 if redis.call('EXISTS', staged) == 0 then return {'lost', id, 0} end
 
+-- An item's share of each is a whole number, so that counting what waits never drifts.
 local items, cost = tonumber(spec.total), math.ceil(tonumber(spec.cost))
-local tokens = items * cost
-local function passes(whose, most_items, most_tokens)
-  local queued = redis.call('HMGET', whose, 'items', 'tokens')
-  return most_items > 0 and (tonumber(queued[1]) or 0) + items > most_items
-    or most_tokens > 0 and (tonumber(queued[2]) or 0) + tokens > most_tokens
-end
-if passes(key('queued', spec.tenant), tonumber(ARGV[6]), tonumber(ARGV[7])) then return refuse('tenant_full') end
-if passes(key('queued'), tonumber(ARGV[8]), tonumber(ARGV[9])) then return refuse('full') end
+local weight = math.ceil(tonumber(spec.bytes) / items)
+local too_much = overfull(spec.tenant, {items, items * cost, items * weight}, 6)
+if too_much then return refuse(too_much) end
 
 for part, source in pairs({['in'] = staged, starts = starts}) do
   redis.call('RENAME', source, key('job', id, part))
@@ -47,7 +43,7 @@ end
 redis.call('HSET', jobkey, 'status', 'queued', 'created_at', string.format('%d', NOW), 'pending', 0, 'running', 0,
   'succeeded', 0, 'failed', 0, 'cancelled', 0, 'expired', 0, 'cursor', 0, 'prompt_tokens', 0, 'completion_tokens', 0,
   'cancel_requested', 0, 'deadline_passed', 0, 'paused', 0, unpack(fields))
-redis.call('HSET', jobkey, 'cost', cost) -- whole, so that counting what waits never drifts
+redis.call('HSET', jobkey, 'cost', cost, 'weight', weight)
 redis.call('SET', key('job', id, 'st'), string.rep('p', items))
 redis.call('ZADD', key('tenant', spec.tenant, 'jobs'), NOW, id)
 if deadline > 0 then

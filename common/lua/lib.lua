@@ -19,7 +19,7 @@ local TERMINAL = {completed = true, cancelled = true, expired = true}
 -- The job's fields by name, numbers as numbers; nil when there is no such job.
 local FIELDS = {'tenant', 'model', 'status', 'total', 'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired',
   'cursor', 'cost', 'n_max', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive', 'hooks',
-  'retention', 'prompt_tokens', 'completion_tokens', 'token_budget', 'error_rate', 'isolating', 'bytes', 'batch'}
+  'retention', 'prompt_tokens', 'completion_tokens', 'token_budget', 'error_rate', 'isolating', 'bytes', 'weight', 'batch'}
 local TEXT = {tenant = true, model = true, status = true, hooks = true, isolating = true, batch = true}
 
 local function load_job(id)
@@ -40,8 +40,21 @@ local function account(job)
   for _, whose in ipairs({key('queued', job.tenant), key('queued')}) do
     redis.call('HINCRBY', whose, 'items', delta)
     redis.call('HINCRBY', whose, 'tokens', delta * job.cost)
+    redis.call('HINCRBY', whose, 'bytes', delta * job.weight)
   end
   job.queued = job.pending
+end
+
+-- Which limit so much more would pass: `tenant_full`, `full` or nil. `more` is items, tokens and bytes; the limits, 0 for none,
+-- begin at ARGV[first]: three for what the tenant may have waiting, three for all.
+local function overfull(tenant, more, first)
+  for i, whose in ipairs({key('queued', tenant), key('queued')}) do
+    local queued = redis.call('HMGET', whose, 'items', 'tokens', 'bytes')
+    for j, amount in ipairs(more) do
+      local most = tonumber(ARGV[first + (i - 1) * 3 + j - 1])
+      if most > 0 and (tonumber(queued[j]) or 0) + amount > most then return i == 1 and 'tenant_full' or 'full' end
+    end
+  end
 end
 
 local COUNTS = {'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'cursor'}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from common import keys
-from common.errors import Conflict, NotFound
-from common.store import new_job_id
+from common.errors import Conflict, NotFound, TooMany, Unavailable
+from common.store import NO_LIMITS, new_job_id
 from common.types import ItemState
 from tests.integration.store.conftest import done, taken
 
@@ -51,12 +51,12 @@ def test_a_moved_deadline_is_the_one_that_counts(mill):
     assert mill.counts(job_id) == {"expired": 2}
 
 
-def append(mill, job_id: str, items: int) -> None:
+def append(mill, job_id: str, items: int, limits: tuple[int, ...] = NO_LIMITS) -> None:
     stage = mill.store.stage()
     for i in range(items):
         stage.add({"prompt": f"more {i}"})
     stage.close()
-    mill.store.append(job_id, stage, tokens=items * 30, n_max=1)
+    mill.store.append(job_id, stage, tokens=items * 30, n_max=1, limits=limits)
 
 
 def test_appended_items_are_part_of_the_job(mill):
@@ -73,7 +73,7 @@ def test_appended_items_are_part_of_the_job(mill):
     worker.exchange(done(answer), 0)
     assert mill.store.job(job_id)["status"] == "completed"
     assert mill.counts(job_id) == {"succeeded": 140}
-    assert mill.client.hgetall("pm:queued:t") == {b"items": b"0", b"tokens": b"0"}
+    assert mill.client.hgetall("pm:queued:t") == {b"items": b"0", b"tokens": b"0", b"bytes": b"0"}
 
 
 def test_a_job_that_is_over_cannot_be_changed(mill, key_snapshot):
@@ -106,7 +106,7 @@ def test_a_job_that_fails_too_often_stops(mill):
     assert mill.store.job(job_id)["cancel_reason"] == "error_rate"
 
 
-def attach(mill, items: int, tenant: str, limits: tuple[int, int, int, int]) -> str:
+def attach(mill, items: int, tenant: str, limits: tuple[int, ...]) -> str:
     stage = mill.store.stage()
     for _ in range(items):
         stage.add({"prompt": "x"})
@@ -126,15 +126,31 @@ def attach(mill, items: int, tenant: str, limits: tuple[int, int, int, int]) -> 
 
 
 def test_admission_counts_what_waits_by_tenant_and_in_all(mill, key_snapshot):
-    assert attach(mill, 6, "a", (10, 0, 15, 0)) == "new"
+    limits = (10, 0, 0, 15, 0, 0)
+    assert attach(mill, 6, "a", limits) == "new"
     before = key_snapshot()
-    assert attach(mill, 6, "a", (10, 0, 15, 0)) == "tenant_full"
-    assert attach(mill, 6, "a", (0, 100, 0, 0)) == "tenant_full"
-    assert attach(mill, 10, "b", (10, 0, 15, 0)) == "full"
+    stored = int(mill.client.hget("pm:queued:a", "bytes"))
+    assert stored >= int(mill.store.job(mill.store.jobs("a", None, 1)[0][0]["id"])["bytes"]) > 0
+    assert attach(mill, 6, "a", limits) == "tenant_full"
+    assert attach(mill, 6, "a", (0, 100, 0, 0, 0, 0)) == "tenant_full"
+    assert attach(mill, 6, "a", (0, 0, 2 * stored - 1, 0, 0, 0)) == "tenant_full"
+    for most in ((15, 0, 0), (0, 170, 0), (0, 0, stored)):
+        assert attach(mill, 10, "b", (10, 0, 0, *most)) == "full"
     assert key_snapshot() == before
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 8)), 0)
-    assert attach(mill, 10, "b", (10, 0, 15, 0)) == "new", "what has run waits no more"
+    assert attach(mill, 10, "b", (10, 0, 2 * stored, 15, 110, 2 * stored)) == "new", "what has run waits no more"
+
+
+def test_items_appended_meet_the_same_limits(mill, key_snapshot):
+    job_id = mill.submit(6)
+    before = key_snapshot()
+    for limits, refusal in (((10, 0, 0, 0, 0, 0), TooMany), ((0, 0, 0, 10, 0, 0), Unavailable)):
+        with pytest.raises(refusal):
+            append(mill, job_id, 5, limits)
+    assert key_snapshot() == before
+    append(mill, job_id, 4, (10, 0, 0, 10, 0, 0))
+    assert mill.counts(job_id) == {"pending": 10}
 
 
 def test_interactive_jobs_go_first_and_may_use_the_slots_kept_for_them(mill):

@@ -107,7 +107,7 @@ def test_every_key_of_a_finished_job_is_owned_by_its_purge(mill, key_snapshot):
         "pm:queued", "pm:queued:t", "pm:finished:bytes",
     }  # fmt: skip
     assert {name: mill.client.hgetall(name) for name in ("pm:queued", "pm:queued:t")} == {
-        name: {b"items": b"0", b"tokens": b"0"} for name in ("pm:queued", "pm:queued:t")
+        name: {b"items": b"0", b"tokens": b"0", b"bytes": b"0"} for name in ("pm:queued", "pm:queued:t")
     }
     assert mill.client.get("pm:finished:bytes") == b"0"
 

@@ -89,12 +89,14 @@ def test_a_job_stops_at_its_own_limits_and_says_which(web: Web) -> None:
     assert view["counts"]["succeeded"] + view["counts"]["cancelled"] == 5
 
 
-def test_a_tenant_with_too_much_waiting_is_told_to_come_again(make_web: Callable[..., Web]) -> None:
-    web = make_web(max_queued_items=3)
-    web.submit("a", "b")
+@pytest.mark.parametrize("limit", [{"max_queued_items": 3}, {"max_queued_tokens": 300}, {"max_queued_bytes": 100}])
+def test_a_tenant_with_too_much_waiting_is_told_to_come_again(make_web: Callable[..., Web], limit: dict) -> None:
+    web = make_web(**limit)
+    job = web.submit("a", "b")
     before = web.job_keys()
     answer = web.post("/v1/jobs", json={"prompts": ["c", "d"]})
     assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (429, "too_many_queued", True)
+    assert web.post(f"/v1/jobs/{job}/items", json={"prompts": ["c", "d"]}).status_code == 429
     assert web.job_keys() == before
     web.worker().run()
     web.submit("c", "d")
