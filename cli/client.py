@@ -15,7 +15,7 @@ import click
 import requests
 
 from cli.folder import DataFolder, data_option, find_server
-from common.errors import PromptmillError
+from common.errors import ConfigError, PromptmillError
 
 TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
 POLL = 0.5  # seconds between two looks at a job
@@ -34,13 +34,20 @@ class Unreachable(PromptmillError):
 
 
 class Client:
-    """Calls one server with one key. Proxies are used as the environment says, but never for loopback."""
+    """Calls one server with one key. Proxies are used as the environment says, but never for loopback.
+
+    Raises:
+        ConfigError: the URL is none.
+    """
 
     def __init__(self, url: str, api_key: str):
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"PROMPTMILL_URL={url!r} must be the server's address, like http://127.0.0.1:8000")
         self._url = url
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {api_key}"
-        if is_loopback(urlsplit(url).hostname or ""):
+        if is_loopback(parts.hostname):
             self._session.trust_env = False
 
     def __enter__(self) -> Client:
@@ -83,7 +90,10 @@ class Client:
     def results(self, job_id: str, kind: str) -> Iterator[bytes]:
         """The download, piece by piece."""
         with self._send("GET", f"/v1/jobs/{job_id}/results.{kind}", stream=True) as response:
-            yield from response.iter_content(65536)
+            try:
+                yield from response.iter_content(65536)
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
+                raise Unreachable(f"{self._url} broke off in the middle of the results; get them again") from None
 
     def watch(self, job_id: str) -> Iterator[dict[str, Any]]:
         """The job again and again until it is terminal, through restarts of the server."""
@@ -133,7 +143,7 @@ def _problem(response: requests.Response) -> str:
         for error in problem.get("errors", []):
             where = [f"line {error['line']}" if "line" in error else None, error.get("field")]
             place = ", ".join(part for part in where if part)
-            if place:
+            if place and error["message"] != problem["detail"]:
                 lines.append(f"  {place}: {error['message']}")
         return "\n".join(lines)
     except (ValueError, KeyError, TypeError):

@@ -23,6 +23,10 @@ from common.store import connect, redis_errors
 OLDEST_REDIS = (7, 0)
 OLDEST_VALKEY = (7, 2)
 DISK_MB = 1024  # free, below which an append-only file gets into trouble soon
+MODEL_FIX = (
+    "set PROMPTMILL_MODEL to a hub id, a local folder or smollm2-135m (`promptmill model fetch-demo`), and "
+    "PROMPTMILL_DEVICE, PROMPTMILL_DTYPE and PROMPTMILL_ENGINE to auto"
+)
 KV_SHARE = 1.25  # memory wanted, as a multiple of the weights: room for the engine's cache and activations
 
 
@@ -56,7 +60,8 @@ def check_redis(settings: Settings, _folder: Path) -> Iterator[Finding]:
     try:
         info: dict[str, Any] = client.info("everything")
     except redis.AuthenticationError as error:
-        yield Finding(f"Redis at {where} refuses the password: {error}", False, "correct it in REDIS_URL")
+        fix = "put the right password into REDIS_URL: redis://:PASSWORD@HOST:PORT/0"
+        yield Finding(f"Redis at {where} refuses the password: {error}", False, fix)
         return
     except redis.RedisError as error:
         fix = "start it, or correct REDIS_URL; `promptmill up` brings one of its own"
@@ -127,9 +132,12 @@ def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
     except ImportError:
         yield Finding("torch is not installed: this machine can run all but generation workers", True)
         return
+    from transformers.utils import logging
+
     from worker.gpu import visible_gpus
     from worker.models import find_model, open_model, pick_device, pick_dtype
 
+    logging.disable_progress_bar()  # it would write between the findings
     gpus = len(visible_gpus())
     seen = torch.cuda.device_count()
     if gpus > seen:
@@ -155,7 +163,7 @@ def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
             )
             yield Finding(f"{settings.model} loads, on the {opened.card.engine} engine", True)
     except ConfigError as error:
-        yield Finding(f"{settings.model} cannot be run", False, error.message)
+        yield Finding(f"{settings.model} cannot be run: {error.message}", False, MODEL_FIX)
 
 
 def weight_count(folder: Path) -> int:

@@ -14,8 +14,8 @@ import click
 from cli.children import end_on_signals
 from cli.folder import DataFolder, data_option, find_settings
 from common.accounts import Accounts
-from common.errors import Unauthorized
-from common.signing import verify
+from common.errors import ConfigError, InvalidRequest, Unauthorized
+from common.signing import check_secret, verify
 from common.store import connect
 
 HOST = "127.0.0.1"
@@ -28,12 +28,18 @@ class Receiver(ThreadingHTTPServer):
     """Listens on loopback; verified events appear in `events`, reasons for refusing others in `refused`.
 
     Port 0 takes a free one. An event that comes again (its sender may have missed our answer) is told once.
+
+    Raises:
+        ConfigError: the port is taken.
     """
 
     daemon_threads = True
 
     def __init__(self, secret: str, port: int = 0):
-        super().__init__((HOST, port), Handler)
+        try:
+            super().__init__((HOST, port), Handler)
+        except OSError as error:
+            raise ConfigError(f"cannot listen at {HOST}:{port}: {error.strerror}; choose another --port") from None
         self.events: queue.Queue[dict[str, Any]] = queue.Queue()
         self.refused: queue.Queue[str] = queue.Queue()
         self.secret = secret
@@ -89,6 +95,11 @@ def listen(port: int, secret: str | None, tenant: str, folder: DataFolder) -> No
 
     The server only posts to loopback if PROMPTMILL_WEBHOOK_ALLOW names this receiver.
     """
+    if secret is not None:
+        try:
+            check_secret(secret)
+        except InvalidRequest as error:
+            raise click.BadParameter(error.message, param_hint="--secret") from None
     secret = secret or Accounts(connect(find_settings(folder).redis_url)).webhook_secret(tenant)
     receiver = Receiver(secret, port)
     end_on_signals()

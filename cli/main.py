@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from common.errors import ConfigError, PromptmillError
+from common.errors import ConfigError, PromptmillError, Unavailable
 
 # Loaded when called for: the web tier must not inherit an `ssl` that was imported before gevent replaces it, and no
 # part should carry the memory of the others.
@@ -47,7 +47,8 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except PromptmillError as error:
-            click.echo(f"promptmill: {error.message}", err=True)
+            hint = "; `promptmill doctor` looks what is wrong" if isinstance(error, Unavailable) else ""
+            click.echo(f"promptmill: {error.message}{hint}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.errors import ConfigError
@@ -88,6 +88,13 @@ class Settings(BaseSettings):
         5.0, gt=0, le=600, description="Seconds before the second try; tripled at each, 1 h at most."
     )
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// (TLS) or unix://, like redis://127.0.0.1:6379/0")
+        return value
+
     @classmethod
     def load(cls, **overrides: object) -> Settings:
         """Settings from the environment, `overrides` first.
@@ -98,6 +105,8 @@ class Settings(BaseSettings):
         refuse_unknown_variables()
         try:
             settings = cls(**overrides)  # type: ignore[arg-type]
+            if settings.engine == "echo" and "model" not in settings.model_fields_set:
+                settings = settings.model_copy(update={"model": "echo"})  # nobody should take it for the default model
         except ValidationError as error:
             raise ConfigError("; ".join(_explain(entry) for entry in error.errors())) from None
         if settings.heartbeat * 3 > settings.lease:
@@ -129,7 +138,7 @@ def refuse_unknown_variables() -> None:
     known = {variable(name) for name in Settings.model_fields} | CLI_VARIABLES
     for name in sorted(os.environ):
         if name.startswith("PROMPTMILL_") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)  # the prefix alone makes half of it alike
             raise ConfigError(f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else ""))
 
 

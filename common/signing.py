@@ -33,7 +33,7 @@ def check_secret(secret: str) -> str:
     except (binascii.Error, ValueError):
         key = b""
     if not secret.startswith(PREFIX) or len(key) not in KEY_BYTES:
-        message = "a webhook secret is `whsec_` followed by the base64 of 24 to 64 random bytes"
+        message = "must be `whsec_` followed by the base64 of 24 to 64 random bytes"
         raise InvalidRequest(message, field="webhook.secret")
     return secret
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 from pydantic import BaseModel
 
 from common.errors import InvalidRequest
 from common.store import redis_errors
 from common.types import JobState
 from web.auth import needs_tenant
-from web.bodies import read_items, read_json, read_query, read_submission
+from web.bodies import read_items, read_json, read_query, read_submission, refuse_unread
 from web.events import stream_events
 from web.lifecycle import append_items, edit_job, retry_job, set_paused
 from web.openapi import described
@@ -44,6 +45,13 @@ POLL_AGAIN = 2  # seconds, told to clients that poll
 PACE = 0.05  # seconds between two looks at a job that is waited for
 
 api = Blueprint("api", __name__)
+
+
+@api.before_request
+def _refuse_unread() -> None:
+    view: Any = current_app.view_functions[str(request.endpoint)]
+    if not view.description.public:  # whoever looks after machines may ask as they like
+        refuse_unread(view.description)
 
 
 @api.post("/v1/jobs")

@@ -7,10 +7,13 @@ from typing import Any, TypeVar
 
 from flask import request
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from common.errors import InvalidRequest
+from common.errors import InvalidRequest, TooLarge
 from web.drafts import Draft, from_items, from_prompts
 from web.explain import explain
+from web.openapi import Description
+from web.problems import too_large
 from web.schemas import JobOptions, JobRequest, MoreItems, UploadOptions
 from web.strict_json import BadJson, parse
 from web.uploads import read_upload
@@ -18,6 +21,7 @@ from web.uploads import read_upload
 M = TypeVar("M", bound=BaseModel)
 
 MOST_JSON = 16 * 2**20  # bytes of a JSON body, which is held whole, unlike an upload
+MOST_PARTS = 20  # of a form; two are known
 
 
 def read_submission() -> tuple[JobOptions, Iterator[Draft]]:
@@ -31,8 +35,20 @@ def read_submission() -> tuple[JobOptions, Iterator[Draft]]:
 
 
 def read_query(model: type[M]) -> M:
-    """The query as the model; names it does not know are refused too."""
+    """The query as the model; names it does not know, and names given twice, are refused too."""
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise InvalidRequest(f"{name[:64]} is given more than once", code="invalid_value", field=name[:64])
     return validated(model, request.args.to_dict())
+
+
+def refuse_unread(description: Description) -> None:
+    """A query or a body where the view takes none: it would be dropped in silence."""
+    if description.query is None and request.args:
+        name = next(iter(request.args))[:64]
+        raise InvalidRequest(f"{name} is not known; no query is taken here", code="unknown_field", field=name)
+    if description.body is None and (request.content_length or 0) > len("{}"):
+        raise InvalidRequest(f"{request.method} takes no body here", code="unknown_field", field="body")
 
 
 def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) -> M:
@@ -60,8 +76,13 @@ def read_items() -> Iterator[Draft]:
 def _json_body() -> dict[str, Any]:
     if not request.is_json:
         raise InvalidRequest("send application/json", status=415, code="unsupported_media_type", field="Content-Type")
-    request.max_content_length = min(MOST_JSON, request.max_content_length or MOST_JSON)
-    return _parsed(request.get_data(cache=False), "the body")
+    limit = min(MOST_JSON, request.max_content_length or MOST_JSON)
+    # One byte over: a body that does not tell its length is cut off there, in silence, and must not pass for the whole.
+    request.max_content_length = limit + 1
+    raw = request.get_data(cache=False)
+    if len(raw) > limit:
+        raise too_large()
+    return _parsed(raw, "the body")
 
 
 def _take_items(body: dict[str, Any]) -> Iterator[Draft]:
@@ -83,13 +104,20 @@ def _read_job_json() -> tuple[JobOptions, Iterator[Draft]]:
 
 def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
     request.max_form_memory_size = MOST_JSON
-    files, fields = request.files, request.form  # read to the end here; large files go to disk
+    request.max_form_parts = MOST_PARTS
+    try:
+        files, fields = request.files, request.form  # read to the end here; large files go to disk
+    except RequestEntityTooLarge:
+        message = f"{too_large().message}; its part `job` may have {MOST_JSON / 2**20:.0f} MiB of that, and others none"
+        raise TooLarge(message) from None
     for name in (*files, *fields):
         if name not in ("file", "job"):
             message = f"the part {name[:64]!r} is not known; send file and job"
             raise InvalidRequest(message, code="unknown_field", field=name[:64])
-    if "file" not in files or len(files.getlist("file")) != 1:
+    if len(files.getlist("file")) != 1 or "file" in fields:
         raise InvalidRequest("send one file as the part `file`, with its name", code="missing_field", field="file")
+    if len(files.getlist("job")) + len(fields.getlist("job")) > 1:
+        raise InvalidRequest("send the part `job` once", code="invalid_value", field="job")
     raw = files["job"].read() if "job" in files else fields.get("job", "{}").encode()
     if "�".encode() in raw:  # what the form parser makes of bytes that are no UTF-8
         raise InvalidRequest("the part job is not valid UTF-8", status=400, code="malformed_json", field="job")

@@ -30,10 +30,10 @@ SAYINGS: dict[str, tuple[str, str]] = {
     "model_type": ("wrong_type", "must be an object"),
     "model_attributes_type": ("wrong_type", "must be an object"),
     "finite_number": ("out_of_range", "must be a finite number"),
-    "greater_than": ("out_of_range", "must be above {gt:g}"),
-    "greater_than_equal": ("out_of_range", "must be at least {ge:g}"),
-    "less_than": ("out_of_range", "must be below {lt:g}"),
-    "less_than_equal": ("out_of_range", "must be at most {le:g}"),
+    "greater_than": ("out_of_range", "must be above {gt}"),
+    "greater_than_equal": ("out_of_range", "must be at least {ge}"),
+    "less_than": ("out_of_range", "must be below {lt}"),
+    "less_than_equal": ("out_of_range", "must be at most {le}"),
     "literal_error": ("invalid_value", "must be {expected}"),
     "string_too_short": ("invalid_value", "must not be empty"),
     "string_too_long": ("invalid_value", "must have at most {max_length} characters"),
@@ -63,8 +63,9 @@ def explain(error: ValidationError, model: type[BaseModel], at: Callable[[str], 
             code, text = "unknown_field", _unknown(loc, model)
         else:
             code, text = _say(details)
-        message = f"{path or 'it'} {text}"
-        found.setdefault(path, {"code": code, "message": message, "field": at(path)})
+        # Without its bad entries Pydantic may find a list too short: that is no second mistake of the user's.
+        if details["type"] != "too_short" or not any(other.startswith(f"{path}.") for other in found):
+            found.setdefault(path, {"code": code, "message": f"{path or 'the body'} {text}", "field": at(path)})
     return list(found.values())
 
 
@@ -89,12 +90,17 @@ def _path(loc: Iterable[int | str]) -> str:
 
 def _say(details: ErrorDetails) -> tuple[str, str]:
     code, text = SAYINGS.get(details["type"], ("invalid_value", "is wrong: {msg}"))
-    context: dict[str, Any] = {"msg": details["msg"], **details.get("ctx", {})}
-    text = text.format(**context)
+    context = {name: _plain(value) for name, value in details.get("ctx", {}).items()}
+    text = text.format(msg=details["msg"], **context)
     given = details["input"]
     if code == "out_of_range" and isinstance(given, int | float):
         text += f", not {given:g}" if abs(given) < 1e15 else ""
     return code, text
+
+
+def _plain(value: Any) -> Any:
+    """A bound as people write it: 1, not 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from pydantic import TypeAdapter
 
 from web import charts, forms
-from web.schemas import JobView, TryView
+from web.schemas import JobView, TimeRange, TryView
 
 CLIP = 2000  # characters of one text in a table of items; the item's own page shows all of it
 ENDINGS = {
@@ -48,6 +48,11 @@ def seconds(value: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def time_range(expected: TimeRange) -> str:
+    low, high = seconds(expected.low), seconds(expected.high)
+    return f"about {high}" if low == high else f"{low} to {high}"
 
 
 def clip(text: str) -> str | Markup:

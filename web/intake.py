@@ -133,6 +133,8 @@ class Intake:
         """The draft as an item that is right in itself."""
         if draft.fault:
             raise Fault("malformed_item", "", draft.fault)
+        if not isinstance(draft.value, dict):
+            raise Fault("wrong_type", "", 'an item must be an object, like {"prompt": "Once upon a time"}')
         item = Item.model_validate(draft.value)
         given = [name for name in INPUTS if getattr(item, name) is not None]
         if len(given) != 1:

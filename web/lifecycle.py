@@ -26,7 +26,7 @@ def set_paused(services: Services, job_id: str, tenant: str, paused: bool) -> Jo
 def edit_job(services: Services, job_id: str, tenant: str, wanted: JobEdit) -> JobView:
     """Change what is given; what is not stays."""
     changes = {}
-    if wanted.priority is not None:
+    if "priority" in wanted.model_fields_set:
         changes["priority"] = wanted.priority
     if "deadline" in wanted.model_fields_set:
         changes["deadline"] = deadline_ms(services.store, wanted.deadline)

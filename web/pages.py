@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from common.deliveries import HookState
 from common.errors import NotFound, PromptmillError, Unauthorized
 from web import auth, forms, jobpage
-from web.filters import FILTERS, seconds
+from web.filters import FILTERS, time_range
 from web.problems import RETRY_AFTER, too_large
 from web.schemas import ModelView, WorkerView
 from web.services import services
@@ -117,7 +117,7 @@ def _checked(submission: Submission, tenant: str) -> dict[str, Any]:
     if view and view.items:
         tokens = "" if view.prompt_tokens is None else f" · {view.prompt_tokens:,} prompt tokens"
         most = f" · at most {view.max_completion_tokens:,} to generate" if view.valid else ""
-        time = f" · {seconds(view.seconds.low)} to {seconds(view.seconds.high)}" if view.valid and view.seconds else ""
+        time = f" · {time_range(view.seconds)}" if view.valid and view.seconds else ""
         summary = f"{view.items:,} prompt{'s' if view.items != 1 else ''}{tokens}{most}{time}"
     return {"errors": submission.errors.by_field, "summary": summary}
 

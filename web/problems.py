@@ -90,7 +90,7 @@ def _answer_http(error: HTTPException) -> Response:
 def too_large() -> TooLarge:
     """The request's body is over its limit."""
     limit = request.max_content_length or current_app.config["MAX_CONTENT_LENGTH"]
-    return TooLarge(f"the request is larger than {limit / 2**20:,.1f} MiB; split the job, or upload it as a file")
+    return TooLarge(f"a request may have {limit / 2**20:,.1f} MiB here; split the job, or upload it as a file")
 
 
 def _answer_crash(error: Exception) -> Response:

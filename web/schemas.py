@@ -19,6 +19,7 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -157,10 +158,17 @@ class JobOptions(Schema):
 
 
 class JobEdit(Schema):
-    """Changes to a live job; what is left out stays as it is."""
+    """Changes to a live job, one at least; what is left out stays as it is."""
 
-    priority: int | None = Field(None, ge=-10, le=10, description="Higher first, among your own jobs.")
+    # Only what was given is read; a factory keeps its default out of the specification.
+    priority: int = Field(default_factory=int, ge=-10, le=10, description="Higher first, among your own jobs.")
     deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; null for none.")
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> JobEdit:
+        if not self.model_fields_set:
+            raise refuse("must have priority or deadline")
+        return self
 
 
 class MoreItems(Schema):

@@ -186,7 +186,10 @@ class _Columns:
         self.names = list(names)
         self._prompt = prompt_column
         if prompt_column not in self.names:
-            message = f"there is no column {prompt_column!r}; the file has {', '.join(self.names)[:300]}"
+            message = (
+                f"there is no column {prompt_column[:64]!r}; name the prompts' column as prompt_column: "
+                f"the file has {', '.join(self.names)[:300]}"
+            )
             raise InvalidRequest(message, code="missing_column", field="prompt_column")
         repeated = [name for name, count in Counter(self.names).items() if count > 1]
         if repeated:

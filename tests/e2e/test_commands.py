@@ -69,6 +69,8 @@ def test_bad_lines_are_told_with_their_numbers(running: Running, tmp_path: Path)
     assert done.returncode == 1
     assert "line 2" in done.stderr
     assert "line 3" in done.stderr
+    one = promptmill(running, "submit", tmp_path / "bad.jsonl", "--param", "top_p=7").stderr
+    assert one == "promptmill: params.top_p must be at most 1, not 7\n"  # once, not once more for its place
 
 
 def test_a_running_job_can_be_cancelled(running: Running, tmp_path: Path):
@@ -119,6 +121,12 @@ def test_listen_prints_verified_webhooks(running: Running, jsonl: Path):
         listener.stderr.close()
 
 
+def test_listen_names_a_port_that_is_taken(running: Running):
+    done = promptmill(running, "listen", "--port", running.url.rpartition(":")[2])
+    assert done.returncode == 2
+    assert "choose another --port" in done.stderr
+
+
 def test_the_doctor_finds_nothing_wrong(running: Running, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PROMPTMILL_MODEL", "echo")
     done = promptmill(running, "doctor")
@@ -127,6 +135,29 @@ def test_the_doctor_finds_nothing_wrong(running: Running, monkeypatch: pytest.Mo
 
 def test_an_unknown_job_is_told(running: Running):
     assert promptmill(running, "watch", "job_nowhere").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "arguments", "says"),
+    [
+        ({"PROMPTMILL_URL": "nonsense", "PROMPTMILL_API_KEY": "x"}, ["watch", "x"], "PROMPTMILL_URL='nonsense'"),
+        ({"PROMPTMILL_URL": "http://", "PROMPTMILL_API_KEY": "x"}, ["watch", "x"], "http://127.0.0.1:8000"),
+        ({"REDIS_URL": "nonsense"}, ["key", "list"], "REDIS_URL='nonsense'"),
+        ({}, ["listen", "--secret", "hush"], "--secret: must be `whsec_`"),
+        ({}, ["watch", "x"], "--data"),
+    ],
+)
+def test_what_is_set_wrong_is_named(tmp_path: Path, env: dict[str, str], arguments: list[str], says: str):
+    done = run(*arguments, "--data", tmp_path / "none", env=env)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_redis_that_is_away_sends_to_the_doctor(tmp_path: Path):
+    done = run("key", "list", "--data", tmp_path, env={"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
+    assert done.returncode == 1
+    assert "promptmill doctor" in done.stderr
 
 
 def test_a_server_that_is_away_is_told(tmp_path: Path, jsonl: Path):

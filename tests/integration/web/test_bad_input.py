@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -144,6 +145,22 @@ def test_n_times_tokens_has_a_cap(make_web) -> None:
     assert "104" in problem["detail"]
 
 
+def test_a_json_body_over_the_limit_is_a_413_with_and_without_its_length(web: Web, monkeypatch) -> None:
+    monkeypatch.setattr("web.bodies.MOST_JSON", 1000)
+    body = b'{"prompts": ["' + b"a " * 600 + b'"]}'
+    problem = refused(web, body, 413)
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    answer = web.post(
+        "/v1/jobs",
+        input_stream=io.BytesIO(body),
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides=chunked,
+    )
+    assert (problem["code"], answer.status_code, answer.json["code"]) == ("too_large", 413, "too_large")
+    assert web.job_keys() == []
+
+
 def test_more_items_than_a_job_may_have_are_a_413(make_web) -> None:
     problem = refused(make_web(max_items=3), {"prompts": ["a"] * 4}, 413)
     assert problem["code"] == "too_large"
@@ -179,9 +196,30 @@ def test_an_idempotency_key_is_visible_ascii(web: Web, key: str) -> None:
     assert web.job_keys() == []
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs?limit=0", "/v1/jobs?limit=x", "/v1/jobs?page=2"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/jobs?limit=0", "/v1/jobs?limit=x", "/v1/jobs?page=2", "/v1/jobs?limit=1&limit=2", "/v1/workers?limit=1"],
+)
 def test_a_bad_query_is_refused(web: Web, path: str) -> None:
     assert web.get(path).status_code == 422
+
+
+def test_what_nobody_would_read_is_refused(web: Web) -> None:
+    job_id = web.submit()
+    for answer in (
+        web.post("/v1/jobs?model=echo", json=GOOD),
+        web.post(f"/v1/jobs/{job_id}/cancel", json={"reason": "late"}),
+        web.post(f"/v1/jobs/{job_id}/retry", json={"params": {"temperature": 0}}),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (422, "unknown_field")
+    assert web.get(f"/v1/jobs/{job_id}").json["flags"]["cancel_requested"] is False
+    assert web.post(f"/v1/jobs/{job_id}/cancel", json={}).status_code == 202
+    assert web.get("/healthz?probe=1").status_code == 200
+
+
+@pytest.mark.parametrize("body", [{}, {"priority": None}, {"priority": 11}, {"deadline": -1}, {"paused": True}])
+def test_an_edit_changes_something_or_is_refused(web: Web, body: dict) -> None:
+    assert web.call("PATCH", f"/v1/jobs/{web.submit()}", json=body).status_code == 422
 
 
 @pytest.mark.parametrize("wait", ["61", "-1", "nan", "soon"])

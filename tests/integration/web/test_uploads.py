@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from werkzeug.datastructures import FileStorage
 
 from tests.integration.web.conftest import Web
 
@@ -39,6 +40,20 @@ def table(**columns: list) -> bytes:
     sink = io.BytesIO()
     parquet.write_table(pa.table(columns), sink)
     return sink.getvalue()
+
+
+def test_each_part_comes_once_and_has_its_limit(web: Web, monkeypatch) -> None:
+    for parts in (
+        {"file": FileStorage(io.BytesIO(b"a"), "a.txt"), "job": ["{}", '{"priority": 5}']},
+        {"file": [FileStorage(io.BytesIO(b"a"), "a.txt"), FileStorage(io.BytesIO(b"b"), "b.txt")]},
+        {"file": "not a file"},
+    ):
+        answer = web.post("/v1/jobs", data=parts, content_type="multipart/form-data")
+        assert (answer.status_code, web.job_keys()) == (422, [])
+    monkeypatch.setattr("web.bodies.MOST_JSON", 1000)
+    answer = web.upload("a.txt", b"a", metadata={"note": "x" * 2000})
+    assert (answer.status_code, answer.json["code"]) == (413, "too_large")
+    assert "part `job`" in answer.json["detail"]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
@@ -102,7 +117,7 @@ def test_the_prompt_column_may_have_another_name(web: Web) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"question,n\na,1\n", "there is no column 'prompt'; the file has question, n"),
+        (b"question,n\na,1\n", "name the prompts' column as prompt_column: the file has question, n"),
         (b"prompt,max_new_tokens\na,1\n", "is called max_tokens here"),
         (b"prompt,temprature\na,1\n", "did you mean temperature?"),
         (b"prompt,prompt\na,b\n", "several columns"),

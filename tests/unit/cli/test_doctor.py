@@ -82,7 +82,8 @@ def test_a_model_that_does_not_fit_is_told_with_both_numbers(
 def test_a_model_that_is_not_there_is_told(data_folder: Path, tmp_path: Path):
     pytest.importorskip("torch")
     (fault,) = bad(check_model(Settings.load(model=str(tmp_path), device="cpu"), data_folder))
-    assert "config.json" in fault.fix
+    assert "config.json" in fault.what
+    assert "PROMPTMILL_MODEL" in fault.fix
 
 
 def test_the_exit_code_tells_whether_all_is_well(redis_url: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch):

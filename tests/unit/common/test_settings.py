@@ -19,6 +19,10 @@ def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch):
     monkeypatch.setenv("PROMPTMILL_SLOT", "4")
     with pytest.raises(ConfigError, match="PROMPTMILL_SLOT is no setting; did you mean PROMPTMILL_SLOTS"):
         Settings.load()
+    monkeypatch.delenv("PROMPTMILL_SLOT")
+    monkeypatch.setenv("PROMPTMILL_FOO", "4")
+    with pytest.raises(ConfigError, match=r"PROMPTMILL_FOO is no setting$"):
+        Settings.load()
 
 
 def test_a_setting_out_of_bounds_names_itself_and_the_bound(monkeypatch):
@@ -39,6 +43,18 @@ def test_a_folder_serves_under_its_own_name_and_a_hub_id_under_itself(tmp_path):
     assert Settings.load(model=str(folder)).model_name == "tiny"
     assert Settings.load(model="org/model").model_name == "org/model"
     assert Settings.load(model=str(folder), served_name="mine").model_name == "mine"
+
+
+@pytest.mark.parametrize("url", ["", "queue:6379", "http://queue:6379"])
+def test_a_redis_url_of_another_kind_is_refused(monkeypatch, url):
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(ConfigError, match=r"REDIS_URL=.*must begin with redis://"):
+        Settings.load()
+
+
+def test_the_echo_engine_serves_as_echo_unless_a_model_is_named():
+    assert Settings.load(engine="echo").model_name == "echo"
+    assert Settings.load(engine="echo", model="org/model").model_name == "org/model"
 
 
 def test_every_setting_is_described():

@@ -19,6 +19,20 @@ def explained(value: Any, model: Any = JobOptions) -> list[dict[str, object]]:
     return explain(error.value, model)
 
 
+def test_one_mistake_is_one_message() -> None:
+    (entry,) = explained({"webhook": {"url": "https://x.example", "events": ["job.done"]}})
+    assert entry["message"] == "webhook.events.0 must be 'job.started' or 'job.finished'"
+    (entry,) = explained({"webhook": {"url": "https://x.example", "events": []}})
+    assert entry["message"] == "webhook.events must not be empty"
+
+
+def test_bounds_are_told_exactly() -> None:
+    (entry,) = explained({"params": {"seed": 2**63}})
+    assert entry["message"] == "params.seed must be at most 9223372036854775807"
+    (entry,) = explained({"params": {"top_p": 1.5}})
+    assert entry["message"] == "params.top_p must be at most 1, not 1.5"
+
+
 @pytest.mark.parametrize("name", OTHER_NAMES)
 def test_every_other_name_is_answered_with_ours(name: str) -> None:
     (entry,) = explained({"params": {name: 1}})
