@@ -338,6 +338,12 @@ class JobStore:
 
     def rows(self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Items as `row` shows them, with state and, where there is one, result."""
+        return [found for _, found in self.answers(job_id, first, count, spec)]
+
+    def answers(
+        self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None
+    ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Items as they were stored, each with its `row`."""
         inputs = self.items(job_id, first, count)
         if not inputs:
             return []
@@ -348,7 +354,7 @@ class JobStore:
             pipe.hmget(keys.job(job_id, "out"), [str(first + i) for i in range(len(inputs))])
             states, blobs = pipe.execute()
         return [
-            row(first + i, item, ItemState.from_byte(chr(state)), unpack(blob) if blob else None, spec)
+            (item, row(first + i, item, ItemState.from_byte(chr(state)), unpack(blob) if blob else None, spec))
             for i, (item, state, blob) in enumerate(zip(inputs, states, blobs, strict=False))
         ]
 

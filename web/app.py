@@ -7,6 +7,8 @@ from flask import Flask
 from common.settings import Settings
 from web import problems
 from web.api import api
+from web.dialect.batches import batches
+from web.dialect.files import files
 from web.openapi import openapi
 from web.pages import pages
 from web.services import EXTENSION, Services
@@ -19,6 +21,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.extensions[EXTENSION] = Services.build(settings)
     problems.register(app)
-    for blueprint in (api, openapi, pages):
+    for blueprint in (api, batches, files, openapi, pages):
         app.register_blueprint(blueprint)
     return app

@@ -34,6 +34,10 @@ class Fault(Exception):
         self.field = field
 
 
+class Broken(Fault):
+    """One thing wrong with what was sent as a whole, whatever else is in it."""
+
+
 @dataclass(slots=True)
 class _Read:
     """An item that is right in itself, its place in the chunk, and the text that the model will read."""
@@ -62,13 +66,15 @@ class Totals:
 class Intake:
     """One job's. `faults` is full after 100: whoever sees that many mends them before asking for more.
 
-    `default_max_tokens` is what an item gets, as far as it fits, that has none; the API's own default if None.
+    `default_max_tokens` is what an item gets, as far as it fits, that has none; the API's own default if None. With
+    `refused_stay` an item that cannot be run stays in the job, to fail there: only what is `Broken` is a fault.
     """
 
     model: Model
     options: JobOptions
     limits: Settings
     default_max_tokens: int | None = None
+    refused_stay: bool = False
     totals: Totals = field(default_factory=Totals)
     faults: list[Entry] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)  # custom_id -> where
@@ -113,26 +119,37 @@ class Intake:
 
     def _accept_chunk(self, chunk: list[Draft]) -> list[dict[str, Any]]:
         read: list[_Read] = []
-        faults: list[tuple[int, Entry]] = []  # by place in the chunk, so that they are told in order
+        records: dict[int, dict[str, Any]] = {}  # by place in the chunk, and so are faults: told in order
+        faults: list[tuple[int, Entry]] = []
+
+        def refuse(place: int, error: Fault | ValidationError) -> None:
+            entries = _entries(error, chunk[place])
+            if self.refused_stay and not isinstance(error, Broken):
+                records[place] = self._refused(chunk[place], entries[0])
+            else:
+                faults.extend((place, entry) for entry in entries)
+
         for place, draft in enumerate(chunk):
             try:
                 item = self._read(draft)
                 read.append(_Read(place, draft, item, self._text(item)))
             except (Fault, ValidationError) as error:
-                faults += [(place, entry) for entry in _entries(error, draft)]
-        records = []
+                refuse(place, error)
         for one, tokens in zip(read, self._count(read), strict=True):
             try:
-                records.append(self._record(one.item, tokens))
+                records[one.place] = self._record(one.item, tokens) | one.draft.kept
             except (Fault, ValidationError) as error:
-                faults += [(one.place, entry) for entry in _entries(error, one.draft)]
+                refuse(one.place, error)
         self.faults += [entry for _, entry in sorted(faults, key=lambda found: found[0])]
-        return records
+        return [record for _, record in sorted(records.items())]
 
     def _read(self, draft: Draft) -> Item:
         """The draft as an item that is right in itself."""
         if draft.fault:
-            raise Fault("malformed_item", "", draft.fault)
+            raise Broken(draft.code, draft.field, draft.fault)
+        if draft.refused:
+            self._know(draft.value["custom_id"], draft)
+            raise Fault(*(str(draft.refused.get(name, "")) for name in ("code", "field", "message")))
         if not isinstance(draft.value, dict):
             raise Fault("wrong_type", "", 'an item must be an object, like {"prompt": "Once upon a time"}')
         item = Item.model_validate(draft.value)
@@ -142,12 +159,15 @@ class Intake:
         if not getattr(item, given[0]):
             raise Fault("empty_prompt", given[0], f"{given[0]} must not be empty")
         if item.custom_id is not None:
-            where = f"line {draft.line}" if draft.line else draft.path
-            before = self._seen.setdefault(item.custom_id, where)
-            if before is not where:
-                message = f"custom_id {item.custom_id[:64]!r} was used already, at {before}"
-                raise Fault("duplicate_custom_id", "custom_id", message)
+            self._know(item.custom_id, draft)
         return item
+
+    def _know(self, custom_id: str, draft: Draft) -> None:
+        where = f"line {draft.line}" if draft.line else draft.path
+        before = self._seen.setdefault(custom_id, where)
+        if before is not where:
+            message = f"custom_id {custom_id[:64]!r} was used already, at {before}"
+            raise Broken("duplicate_custom_id", "custom_id", message)
 
     def _text(self, item: Item) -> str | None:
         """What the model will read; None where its token ids were sent."""
@@ -178,6 +198,12 @@ class Intake:
                 for place, ids in zip(texts, encoded, strict=True):
                     counts[place] = len(ids)
         return counts
+
+    def _refused(self, draft: Draft, why: Entry) -> dict[str, Any]:
+        """What the store keeps of an item that cannot be run: its worker hands it in as failed."""
+        self.totals.items += 1
+        why = {name: why[name] for name in ("code", "message", "field") if name in why}
+        return {"custom_id": draft.value["custom_id"], "refused": why}
 
     def _record(self, item: Item, tokens: int | None) -> dict[str, Any]:
         """What the store keeps: only what was given, and max_tokens where its default does not fit."""

@@ -10,7 +10,7 @@ from common.errors import Conflict
 from common.types import ItemState, JobState
 from web.drafts import Draft
 from web.intake import Intake
-from web.schemas import JobEdit, JobOptions, JobView
+from web.schemas import Item, JobEdit, JobOptions, JobView
 from web.services import Services
 from web.submit import deadline_ms, queue_limits, ring, staged, submit_job
 from web.views import job_view
@@ -97,9 +97,9 @@ def _items(services: Services, job_id: str) -> Iterator[dict[str, Any]]:
 
 def _failed(services: Services, job_id: str, spec: dict[str, Any]) -> Iterator[Draft]:
     first = 0
-    while page := services.store.items(job_id, first, PAGE):
-        rows = services.store.rows(job_id, first, len(page), spec)
-        for item, row in zip(page, rows, strict=True):
-            if row["status"] == ItemState.FAILED:
-                yield Draft(item, path=f"items.{row['index']}")
+    while page := services.store.answers(job_id, first, PAGE, spec):
+        for item, row in page:
+            if row["status"] == ItemState.FAILED and "refused" not in item:  # which would be refused again
+                given = {name: value for name, value in item.items() if name in Item.model_fields}
+                yield Draft(given, path=f"items.{row['index']}")
         first += len(page)

@@ -80,19 +80,11 @@ def _no_params() -> SamplingParams:
 # Requests
 
 
-class Webhook(Schema):
+class Target(Schema):
     """Whom to tell. Deliveries are signed with `secret`, else with the tenant's own."""
 
     url: str = Field(max_length=2048, description="An http or https URL.", examples=["https://example.com/hook"])
-    events: tuple[Literal["job.started", "job.finished"], ...] = Field(
-        ("job.finished",), min_length=1, description="What to tell of."
-    )
     secret: str | None = Field(None, description="`whsec_` and the base64 of 24 to 64 random bytes.")
-
-    @field_validator("events", mode="before")
-    @classmethod
-    def _accept_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("url")
     @classmethod
@@ -113,6 +105,19 @@ class Webhook(Schema):
             return value if value is None else check_secret(value)
         except InvalidRequest as error:
             raise refuse(error.message) from None
+
+
+class Webhook(Target):
+    """Whom to tell of what."""
+
+    events: tuple[Literal["job.started", "job.finished"], ...] = Field(
+        ("job.finished",), min_length=1, description="What to tell of."
+    )
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _accept_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
 
 
 class Item(Schema):

@@ -53,8 +53,12 @@ class Server(BaseApplication):
 
     def load(self) -> Any:
         from web.app import create_app
+        from web.dialect.validator import Validator
+        from web.services import EXTENSION
 
-        return create_app(self._settings)
+        app = create_app(self._settings)
+        Validator(app.extensions[EXTENSION]).start()
+        return app
 
 
 class Worker(GeventWorker):

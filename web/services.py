@@ -8,6 +8,8 @@ import redis
 from flask import current_app
 
 from common.accounts import Accounts
+from common.batches import Batches
+from common.files import Files
 from common.fleet import Fleet
 from common.rings import Bell
 from common.settings import Settings
@@ -27,6 +29,8 @@ class Services:
     store: JobStore
     fleet: Fleet
     accounts: Accounts
+    files: Files
+    batches: Batches
     bell: Bell
     changes: Changes
     cards: Cards
@@ -43,6 +47,8 @@ class Services:
             store=store,
             fleet=fleet,
             accounts=Accounts(client),
+            files=Files(client),
+            batches=Batches(client),
             bell=Bell(settings.redis_url),
             changes=Changes(settings.redis_url),
             cards=Cards(fleet),

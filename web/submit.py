@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
+from common.batches import job_of
 from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from common.settings import Settings
 from common.store import JobStore, Stage, new_job_id, refuse_overfull
@@ -47,9 +48,11 @@ def submit_job(
     idempotency_key: str | None = None,
     retry_of: str | None = None,
     default_max_tokens: int | None = None,
+    batch: str | None = None,
 ) -> JobView:
     """Validate, stage, attach, ring. The job is durable when this returns. `retry_of` is the job it links back to;
-    `default_max_tokens` what an item gets, as far as it fits, that was given none.
+    `default_max_tokens` what an item gets, as far as it fits, that was given none. `batch` is whose lines the items
+    are: it names the job, which is so made once, and an item that cannot be run stays in it and fails there.
 
     Raises:
         InvalidRequest: with every problem found, up to 100, in `errors`.
@@ -60,7 +63,8 @@ def submit_job(
     """
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
-    intake = Intake(services.cards.choose(options.model), options, services.settings, default_max_tokens)
+    model = services.cards.choose(options.model)
+    intake = Intake(model, options, services.settings, default_max_tokens, refused_stay=batch is not None)
     deadline = deadline_ms(services.store, options.deadline)
     fingerprint = _Fingerprint(options)
     with staged(services.store) as stage:
@@ -73,8 +77,8 @@ def submit_job(
         services.store.check_memory(intake.totals.cost * intake.totals.items)
         attached = services.store.attach(
             stage,
-            {"tenant": tenant, **_fields(services, intake, options, retry_of)},
-            job_id=new_job_id(),
+            {"tenant": tenant, **_fields(services, intake, options, retry_of), **({"batch": batch} if batch else {})},
+            job_id=job_of(batch) if batch else new_job_id(),
             idempotency=(idempotency_key, fingerprint.value()) if idempotency_key else ("", ""),
             deadline=deadline,
             limits=queue_limits(services.settings),

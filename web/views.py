@@ -71,7 +71,7 @@ def cancel_job(services: Services, job_id: str, tenant: str) -> JobView:
     services.store.job(job_id, tenant)
     _, hooked = services.store.cancel(job_id)
     if hooked:
-        _wake_deliveries(services, job_id)
+        wake_deliveries(services, job_id)
     return job_view(services, job_id, tenant)
 
 
@@ -90,7 +90,7 @@ def _model_view(card: ModelCard, workers: int) -> ModelView:
     return ModelView(id=card.id, created=card.created, workers=workers, card=card)
 
 
-def _wake_deliveries(services: Services, job_id: str) -> None:
+def wake_deliveries(services: Services, job_id: str) -> None:
     try:
         services.bell.deliver()
     except Unavailable as error:  # the next tick wakes them

@@ -75,6 +75,8 @@ class ClaimReader:
         return chunk
 
     def _request(self, item: dict[str, Any], params: SamplingParams, seed: int) -> Request | InvalidRequest:
+        if why := item.get("refused"):
+            return InvalidRequest(why["message"], code=why["code"])
         try:
             if "prompt_ids" in item:
                 ids = item["prompt_ids"]

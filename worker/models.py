@@ -88,19 +88,23 @@ def find_model(name: str, cache: Path) -> Path:
     return folder
 
 
+ECHO_TEMPLATE = "{{ messages | map(attribute='content') | join('\n') }}"
+
+
 def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
     from common.tokenizer import WordTokenizer, digest
 
     tokenizer = WordTokenizer()
     card = ModelCard(
         id=name,
-        digest=digest("echo", str(engine.context)),
+        digest=digest("echo", str(engine.context), ECHO_TEMPLATE),
         engine="echo",
         device="cpu",
         dtype="none",
         context=engine.context,
         slots=engine.slots,
         tokenizer="words",
+        chat_template=ECHO_TEMPLATE,
         created=int(time.time()),
     )
     return OpenedModel(engine, card, tokenizer)

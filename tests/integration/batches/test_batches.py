@@ -1,0 +1,223 @@
+"""Batches through the official client: every request answered once, under its own name, in the endpoint's own shape."""
+
+from __future__ import annotations
+
+import json
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletion
+from openai.types.completion import Completion
+
+from tests.integration.batches.conftest import CHAT, COMPLETIONS, Mill, chat, completion, jsonl
+
+
+def test_creating_a_batch_answers_at_once_and_validates_afterwards(running: Mill) -> None:
+    batch = running.submit([chat("a", "one two")], metadata={"name": "nightly"})
+    assert (batch.object, batch.status, batch.completion_window, batch.endpoint) == ("batch", "validating", "24h", CHAT)
+    assert batch.metadata == {"name": "nightly"}
+    assert batch.expires_at == batch.created_at + 86400
+    assert (batch.output_file_id, batch.error_file_id, batch.errors) == (None, None, None)
+    done = running.wait(batch)
+    assert (done.status, done.model) == ("completed", "echo")
+    assert done.in_progress_at and done.completed_at and done.completed_at >= done.in_progress_at >= done.created_at
+    assert done.request_counts and done.request_counts.to_dict() == {"total": 1, "completed": 1, "failed": 0}
+    assert done.usage and (done.usage.input_tokens, done.usage.output_tokens, done.usage.total_tokens) == (2, 2, 4)
+
+
+def test_each_chat_line_is_answered_with_its_own_settings(running: Mill) -> None:
+    lines = [
+        chat("short", "one two three", max_tokens=2),
+        chat("twice", "one two three", n=2),
+        chat("probable", "one two", logprobs=True, top_logprobs=1),
+        chat("labelled", "one", metadata={"team": "blue"}),
+    ]
+    done = running.run(lines)
+    rows = {row["custom_id"]: row for row in running.rows(done.output_file_id)}
+    assert list(rows) == ["short", "twice", "probable", "labelled"], "in the order of the file"
+    assert all(row["id"].startswith("batch_req_") and row["error"] is None for row in rows.values())
+    assert {row["response"]["status_code"] for row in rows.values()} == {200}
+    found = {name: ChatCompletion.model_validate(row["response"]["body"]) for name, row in rows.items()}
+    assert (found["short"].choices[0].message.content, found["short"].choices[0].finish_reason) == ("one two", "length")
+    assert [choice.index for choice in found["twice"].choices] == [0, 1]
+    assert found["probable"].choices[0].logprobs is not None
+    assert rows["labelled"]["response"]["body"]["metadata"] == {"team": "blue"}
+    assert len({row["response"]["request_id"] for row in rows.values()}) == len(rows)
+
+
+def test_completions_take_text_token_ids_and_echo(running: Mill) -> None:
+    lines = [
+        completion("text", "a b c", max_tokens=8),
+        completion("listed", ["a b"], max_tokens=8),
+        completion("ids", [7, 8, 9], max_tokens=8),
+        completion("score", "a b c", max_tokens=0, echo=True, logprobs=1),
+    ]
+    done = running.run(lines, COMPLETIONS)
+    rows = {row["custom_id"]: row["response"]["body"] for row in running.rows(done.output_file_id)}
+    found = {name: Completion.construct(**body) for name, body in rows.items()}
+    assert {name: each.choices[0].text for name, each in found.items()} == {
+        "text": "a b c", "listed": "a b", "ids": "7 8 9", "score": "a b c",
+    }  # fmt: skip
+    scored = found["score"].choices[0].logprobs
+    assert scored and scored.token_logprobs and len(scored.token_logprobs) == 3
+
+
+def test_a_request_that_is_refused_is_a_row_and_the_others_run(running: Mill) -> None:
+    lines = [
+        chat("good", "one"),
+        chat("cold", "one", temperature=-1),
+        chat("tools", "one", tools=[{"type": "function", "function": {"name": "f"}}]),
+        chat("streaming", "one", stream=True),
+        chat("long", "w " * 9000),
+        {**chat("nameless", "one"), "body": {"model": "echo"}},
+    ]
+    done = running.run(lines)
+    assert done.status == "completed"
+    assert done.request_counts and done.request_counts.to_dict() == {"total": 6, "completed": 1, "failed": 5}
+    assert [row["custom_id"] for row in running.rows(done.output_file_id)] == ["good"]
+    rows = {row["custom_id"]: row["response"] for row in running.rows(done.error_file_id)}
+    assert {row["status_code"] for row in rows.values()} == {422}
+    errors = {name: row["body"]["error"] for name, row in rows.items()}
+    assert all(set(error) == {"message", "type", "param", "code"} for error in errors.values())
+    assert {name: error["param"] for name, error in errors.items()} == {
+        "cold": "temperature", "tools": "tools", "streaming": "stream", "long": "prompt", "nameless": "messages",
+    }  # fmt: skip
+    assert errors["long"]["code"] == "context_length_exceeded"
+
+
+def test_a_prompt_list_in_one_line_is_refused_by_name(running: Mill) -> None:
+    done = running.run([completion("many", ["a", "b"])], COMPLETIONS)
+    (row,) = running.rows(done.error_file_id)
+    assert "a line of its own" in row["response"]["body"]["error"]["message"]
+
+
+BAD = [
+    (b'{"custom_id": "a"', "invalid_json_line", None),
+    (b"[1, 2]", "wrong_type", None),
+    (b"", "invalid_json_line", None),
+    ({"method": "POST", "url": CHAT, "body": {"model": "echo"}}, "missing_field", "custom_id"),
+    ({"custom_id": "b", "method": "POST", "url": CHAT}, "missing_field", "body"),
+    ({"custom_id": "c", "method": "GET", "url": CHAT, "body": {"model": "echo"}}, "invalid_value", "method"),
+    ({"custom_id": "d", "method": "POST", "body": {"model": "echo"}}, "missing_field", "url"),
+    (chat("good", "again"), "duplicate_custom_id", "custom_id"),
+    (completion("e", "x"), "url_mismatch", "url"),
+    (chat("f", "x", model="other"), "model_mismatch", "body.model"),
+    ({**chat("g", "x"), "body": {"messages": []}}, "missing_field", "body.model"),
+    ({**chat("h", "x"), "priority": 1}, "unknown_field", "priority"),
+    (b'{"custom_id": "\xff"}', "invalid_json_line", None),
+]
+
+
+def test_every_bad_line_is_listed_with_its_number_and_nothing_runs(running: Mill) -> None:
+    done = running.run(jsonl([chat("good", "one"), *(line for line, _, _ in BAD), chat("last", "fine")]))
+    assert done.status == "failed" and done.failed_at
+    assert done.errors and done.errors.object == "list" and done.errors.data
+    found = [(error.line, error.code, error.param) for error in done.errors.data]
+    assert found == [(line, code, param) for line, (_, code, param) in enumerate(BAD, start=2)]
+    assert all(error.message for error in done.errors.data)
+    assert (done.output_file_id, done.error_file_id) == (None, None)
+    assert "line 1" in str(done.errors.data[7].message), "a repeated name says where it was first"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", "empty_file"), (b"not json\n", "invalid_json_line"), (b'{"custom_id": "a"}', "missing_field")],
+)
+def test_a_file_without_one_good_line_says_why(running: Mill, content: bytes, code: str) -> None:
+    done = running.run(content)
+    assert done.status == "failed" and done.errors and done.errors.data
+    assert [error.code for error in done.errors.data] == [code]
+
+
+def test_an_unknown_model_names_the_known_ones(running: Mill) -> None:
+    done = running.run([chat("a", "x", model="gpt-9")])
+    assert done.status == "failed" and done.errors and done.errors.data
+    assert done.errors.data[0].code == "model_not_found" and "echo" in str(done.errors.data[0].message)
+
+
+def test_a_hundred_bad_lines_are_told_and_no_more(running: Mill) -> None:
+    done = running.run([chat("good", "one"), *(b"{" for _ in range(150))])
+    assert done.errors and done.errors.data and len(done.errors.data) == 100
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"endpoint": "/v1/embeddings"}, "endpoint"),
+        ({"completion_window": "soon"}, "completion_window"),
+        ({"completion_window": "0h"}, "completion_window"),
+        ({"completion_window": "24"}, "completion_window"),
+        ({"completion_window": "99999h"}, "completion_window"),
+        ({"metadata": {f"k{i}": "v" for i in range(17)}}, "metadata"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"output_expires_after": {"anchor": "created_at", "seconds": 10}}, "output_expires_after.seconds"),
+        ({"extra_body": {"webhook": {"url": "ftp://x"}}}, "webhook.url"),
+        ({"extra_body": {"priorty": 3}}, "priorty"),
+    ],
+)
+def test_what_can_be_seen_to_be_wrong_is_a_bad_request_at_once(running: Mill, wrong: dict, param: str) -> None:
+    options = {"input_file_id": running.upload([chat("a", "x")]), "endpoint": CHAT, "completion_window": "24h"} | wrong
+    with pytest.raises(openai.BadRequestError) as refused:
+        running.client.batches.create(**options)
+    assert str(refused.value.param).startswith(param), refused.value
+
+
+@pytest.mark.parametrize(("window", "seconds"), [("24h", 86400), ("90m", 5400), ("1h30m", 5400), ("48h", 172800)])
+def test_any_window_of_hours_and_minutes_is_the_deadline(running: Mill, window: str, seconds: int) -> None:
+    batch = running.submit([chat("a", "x")], window=window)
+    assert batch.completion_window == window and batch.expires_at == batch.created_at + seconds
+    running.wait(batch)
+    job = running.store.job(f"job_0{batch.id.removeprefix('batch_')}")
+    assert int(job["deadline"]) // 1000 == batch.expires_at
+
+
+def test_a_file_that_is_not_there_is_not_found_at_once(running: Mill) -> None:
+    for file_id in ("file-nothing", running.upload([chat("a", "x")], running.client_of("other"))):
+        with pytest.raises(openai.NotFoundError):
+            running.client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="24h")
+
+
+def test_another_tenants_batch_is_not_found(running: Mill) -> None:
+    done = running.run([chat("a", "x")])
+    other = running.client_of("other")
+    for call in (
+        lambda: other.batches.retrieve(done.id),
+        lambda: other.batches.cancel(done.id),
+        lambda: other.files.content(str(done.output_file_id)),
+        lambda: other.files.retrieve(str(done.output_file_id)),
+        lambda: other.files.delete(str(done.output_file_id)),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            call()
+    assert not [batch for batch in other.batches.list() if batch.id == done.id]
+
+
+def test_batches_are_listed_newest_first_a_page_at_a_time(running: Mill) -> None:
+    client = running.client_of("lister")
+    file_id = running.upload([chat("a", "x")], client)
+    made = [client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="24h").id for _ in range(5)]
+    page = client.batches.list(limit=2)
+    assert ([batch.id for batch in page.data], page.has_more) == (made[:-3:-1], True)
+    assert [batch.id for batch in client.batches.list(limit=2)] == made[::-1], "the client pages by itself"
+
+
+def test_a_batch_that_is_over_cannot_be_cancelled(running: Mill) -> None:
+    done = running.run([chat("a", "x")])
+    with pytest.raises(openai.ConflictError):
+        running.client.batches.cancel(done.id)
+
+
+def test_the_same_idempotency_key_makes_the_same_batch(running: Mill) -> None:
+    options = {"input_file_id": running.upload([chat("a", "x")]), "endpoint": CHAT, "completion_window": "24h"}
+    header = {"Idempotency-Key": "once"}
+    first, again = (running.client.batches.create(**options, extra_headers=header) for _ in range(2))
+    assert first.id == again.id
+    with pytest.raises(openai.UnprocessableEntityError):
+        running.client.batches.create(**options | {"completion_window": "1h"}, extra_headers=header)
+
+
+def test_a_batchs_job_shows_among_the_jobs(running: Mill) -> None:
+    done = running.run([chat("a", "x")], metadata={"name": "nightly"})
+    jobs, _ = running.store.jobs("acme", None, 100)
+    (job,) = [job for job in jobs if job.get("batch") == done.id]
+    assert json.loads(job["spec"])["metadata"] == {"name": "nightly"}

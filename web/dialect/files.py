@@ -1,0 +1,165 @@
+"""`/v1/files`: uploads of batches' requests, and what came of batches, as files."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from itertools import dropwhile, islice
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response, request
+from pydantic import BeforeValidator, Field
+from werkzeug.datastructures import FileStorage
+
+from common.errors import InvalidRequest
+from common.files import StoredFile
+from web.auth import needs_tenant
+from web.bodies import MOST_JSON, read_query, validated
+from web.dialect.outputs import OutputFile, content, find_output, output_files, size
+from web.dialect.shapes import Expiry, answered, listed, seconds_of
+from web.openapi import described
+from web.schemas import Query, Schema, refuse
+from web.services import Services, services
+
+KEPT = 30 * 86400  # seconds a file is kept that says nothing else: as long as one may ask for
+OUTPUT = "file-output-", "file-error-"
+
+AnyFile = StoredFile | OutputFile
+
+files = Blueprint("openai_files", __name__)
+
+
+def _purpose(value: Any) -> Any:
+    if isinstance(value, str) and value != "batch":
+        raise refuse("must be batch: files are for batches here")
+    return value
+
+
+class FileRequest(Schema):
+    """What goes with a file."""
+
+    purpose: Annotated[Literal["batch"], BeforeValidator(_purpose)]
+    expires_after: Expiry | None = None
+
+
+class FilePage(Query):
+    after: str | None = None
+    limit: int = Field(10_000, ge=1, le=10_000)
+    order: Literal["asc", "desc"] = "desc"
+    purpose: str | None = None
+
+
+@files.post("/v1/files")
+@described("Upload a file of requests: multipart with `file`, `purpose` and `expires_after`")
+@needs_tenant
+def create(tenant: str) -> Response:
+    upload, wanted = _read_upload()
+    kept = services().files.create(
+        tenant,
+        upload.stream,
+        filename=(upload.filename or "")[:255],
+        purpose=wanted.purpose,
+        ttl=wanted.expires_after.seconds if wanted.expires_after else KEPT,
+        admit=lambda: services().store.check_memory(0),
+    )
+    return answered(file_view(services(), kept))
+
+
+@files.get("/v1/files")
+@described("Your files: uploads, and batches' output", query=FilePage)
+@needs_tenant
+def listing(tenant: str) -> Response:
+    page = read_query(FilePage)
+    newest_first = page.order == "desc"
+    start = find(services(), page.after, tenant).created_at if page.after else None
+    found = _walk(services(), tenant, newest_first, start)
+    if page.after:
+        found = islice(dropwhile(lambda file: file.id != page.after, found), 1, None)
+    if page.purpose:
+        found = (file for file in found if purpose_of(file) == page.purpose)
+    shown = list(islice(found, page.limit + 1))
+    return listed([file_view(services(), file) for file in shown[: page.limit]], len(shown) > page.limit)
+
+
+@files.get("/v1/files/<file_id>")
+@described("A file")
+@needs_tenant
+def retrieve(tenant: str, file_id: str) -> Response:
+    return answered(file_view(services(), find(services(), file_id, tenant)))
+
+
+@files.get("/v1/files/<file_id>/content")
+@described("What is in a file", media_types=("application/octet-stream",))
+@needs_tenant
+def read(tenant: str, file_id: str) -> Response:
+    file = find(services(), file_id, tenant)
+    if isinstance(file, OutputFile):
+        return Response(content(services(), file), content_type="application/jsonl; charset=utf-8")
+    response = Response(services().files.chunks(file.id), content_type="application/octet-stream")
+    response.content_length = file.bytes
+    return response
+
+
+@files.delete("/v1/files/<file_id>")
+@described("Remove a file")
+@needs_tenant
+def delete(tenant: str, file_id: str) -> Response:
+    file = find(services(), file_id, tenant)
+    if isinstance(file, OutputFile):
+        services().batches.note(file.batch["id"], tenant, **{f"{file.kind}_gone": 1})
+    else:
+        services().files.delete(file.id, tenant)
+    return answered({"id": file.id, "object": "file", "deleted": True})
+
+
+def find(services: Services, file_id: str, tenant: str) -> AnyFile:
+    """An upload, or one of a batch's files."""
+    if file_id.startswith(OUTPUT):
+        return find_output(services, file_id, tenant)
+    return services.files.get(file_id, tenant)
+
+
+def purpose_of(file: AnyFile) -> str:
+    return "batch_output" if isinstance(file, OutputFile) else file.purpose
+
+
+def file_view(services: Services, file: AnyFile) -> dict[str, Any]:
+    """The file as the client reads it. `uploaded`: more comes to it; `processed`: it is whole."""
+    whole = not isinstance(file, OutputFile) or file.over
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": size(services, file) if isinstance(file, OutputFile) else file.bytes,
+        "created_at": seconds_of(file.created_at),
+        "expires_at": seconds_of(file.expires_at),
+        "filename": file.filename,
+        "purpose": purpose_of(file),
+        "status": "processed" if whole else "uploaded",
+        "status_details": None,
+    }
+
+
+def _walk(services: Services, tenant: str, newest_first: bool, start: int | None) -> Iterator[AnyFile]:
+    """Uploads and batches' files in order of their creation, from the time `start` on."""
+    uploads = services.files.walk(tenant, newest_first=newest_first, start=start)
+    batches = services.batches.walk(tenant, newest_first=newest_first, start=start)
+    outputs = (file for batch in batches for file in output_files(services, batch))
+    sign = -1 if newest_first else 1
+    return heapq.merge(uploads, outputs, key=lambda file: sign * file.created_at)
+
+
+def _read_upload() -> tuple[FileStorage, FileRequest]:
+    """The file, which is on disk by then if it is large, and what goes with it."""
+    if request.mimetype != "multipart/form-data":
+        message = "send multipart/form-data with the parts `file` and `purpose`"
+        raise InvalidRequest(message, status=415, code="unsupported_media_type", field="Content-Type")
+    request.max_form_memory_size = MOST_JSON
+    sent, fields = request.files, request.form
+    if set(sent) != {"file"} or len(sent.getlist("file")) != 1:
+        raise InvalidRequest("send one file, as the part `file`", code="missing_field", field="file")
+    wanted: dict[str, Any] = {name: text for name, text in fields.items() if not name.startswith("expires_after[")}
+    expiry = {name[14:-1]: text for name, text in fields.items() if name.startswith("expires_after[")}
+    if expiry:
+        number = expiry.get("seconds", "")
+        wanted["expires_after"] = expiry | ({"seconds": int(number)} if number.isdecimal() else {})
+    return sent["file"], validated(FileRequest, wanted)

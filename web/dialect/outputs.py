@@ -1,0 +1,168 @@
+"""A batch's output and error files. Nothing is stored for them: they are its job's results, told line by line.
+
+Every line of the input is, once it is over, in one of the two: what was answered in the output file, all else in the
+error file. They can be read while the batch runs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from common.batches import Record, job_of
+from common.errors import NotFound
+from common.types import ItemState, JobState
+from web.dialect.answers import answer
+from web.dialect.errors import error_body
+from web.dialect.requests import Ask, Endpoint
+from web.results import OVER
+from web.services import Services
+
+Kind = Literal["output", "error"]
+KINDS: tuple[Kind, ...] = ("output", "error")
+BATCH = 64  # items read at once
+REFUSED = 422  # the status that a request's own endpoint would have given
+UNFINISHED = {
+    ItemState.EXPIRED: ("batch_expired", "the completion window ended before this request was done"),
+    ItemState.CANCELLED: ("batch_cancelled", "the batch was cancelled before this request was done"),
+}
+
+
+def file_id(batch_id: str, kind: Kind) -> str:
+    """`file-output-…` of `batch_…`."""
+    return f"file-{kind}-{batch_id.removeprefix('batch_')}"
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One of a batch's two files, of which there are rows already. Times in ms of the Redis server's clock."""
+
+    batch: Record
+    job: dict[str, str]
+    kind: Kind
+
+    @property
+    def id(self) -> str:
+        return file_id(self.batch["id"], self.kind)
+
+    @property
+    def filename(self) -> str:
+        return f"{self.batch['id']}_{self.kind}.jsonl"
+
+    @property
+    def created_at(self) -> int:
+        """As its batch: its first row may come at any moment."""
+        return int(self.batch["created_at"])
+
+    @property
+    def over(self) -> bool:
+        """Nothing will be added to it."""
+        return JobState(self.job["status"]).terminal
+
+    @property
+    def expires_at(self) -> int | None:
+        """It goes with its job's retention, or before that, if so asked; counted from the end of the batch."""
+        if not self.over:
+            return None
+        kept = min(int(self.job["retention"]), int(self.batch.get("output_ttl", self.job["retention"])))
+        return int(self.job["finished_at"]) + kept
+
+
+def counts(job: dict[str, str]) -> dict[Kind, int]:
+    """Lines of the two files by now."""
+    failed = sum(int(job[state]) for state in ("failed", "expired", "cancelled"))
+    return {"output": int(job["succeeded"]), "error": failed}
+
+
+def output_files(services: Services, batch: Record) -> list[OutputFile]:
+    """Those of a batch that can be read now."""
+    try:
+        job = services.store.job(job_of(batch["id"]))
+    except NotFound:
+        return []
+    found = [OutputFile(batch, job, kind) for kind in KINDS if counts(job)[kind] and f"{kind}_gone" not in batch]
+    now = services.store.now()
+    return [each for each in found if each.expires_at is None or each.expires_at > now]
+
+
+def find_output(services: Services, wanted: str, tenant: str) -> OutputFile:
+    """By the file's id; not found when it is another tenant's, has no rows yet, was deleted or has expired."""
+    for kind in KINDS:
+        prefix = file_id("", kind)
+        if wanted.startswith(prefix):
+            batch = services.batches.get(f"batch_{wanted.removeprefix(prefix)}", tenant)
+            for found in output_files(services, batch):
+                if found.kind == kind:
+                    return found
+    raise NotFound(f"no file {wanted[:80]!r}; it was never uploaded, has expired or was deleted")
+
+
+def size(services: Services, file: OutputFile) -> int:
+    """Bytes of a file that is over, counted once and then remembered; 0 before, while it grows."""
+    if not file.over:
+        return 0
+    name = f"{file.kind}_bytes"
+    if name in file.batch:
+        return int(file.batch[name])
+    total = sum(len(piece) for piece in content(services, file))
+    services.batches.note(file.batch["id"], file.batch["tenant"], **{name: total})
+    return total
+
+
+def content(services: Services, file: OutputFile) -> Iterator[bytes]:
+    """The file in pieces. A job that is deleted meanwhile breaks it off, so that no part passes for the whole."""
+    spec, job_id, total = json.loads(file.job["spec"]), job_of(file.batch["id"]), int(file.job["total"])
+    telling = _Telling(services, file)
+    for first in range(0, total, BATCH):
+        answers = services.store.answers(job_id, first, BATCH, spec)
+        if len(answers) < min(BATCH, total - first):
+            raise NotFound(f"{file.batch['id']} was deleted while its results were read")
+        lines = [
+            json.dumps(telling.line(item, row), ensure_ascii=False) + "\n"
+            for item, row in answers
+            if row["status"] in OVER and (row["status"] == ItemState.SUCCEEDED) is (file.kind == "output")
+        ]
+        if lines:
+            yield "".join(lines).encode()
+        time.sleep(0)  # others are served between two pieces
+
+
+class _Telling:
+    """Items and their rows as lines of one file."""
+
+    def __init__(self, services: Services, file: OutputFile):
+        self._services = services
+        self._endpoint = cast("Endpoint", file.batch["endpoint"])
+        self._model = file.job["model"]
+        self._created = int(file.job["created_at"]) // 1000  # unix seconds
+        self._name = file.batch["id"].removeprefix("batch_")
+
+    def line(self, item: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+        name = f"{self._name}_{row['index']}"
+        line = {"id": f"batch_req_{name}", "custom_id": row["custom_id"], "response": None, "error": None}
+        if row["status"] == ItemState.SUCCEEDED:
+            line["response"] = {"status_code": 200, "request_id": f"req_{name}", "body": self._body(item, row, name)}
+        elif why := item.get("refused"):
+            body = error_body(REFUSED, why["code"], why["message"], why.get("field"))
+            line["response"] = {"status_code": REFUSED, "request_id": f"req_{name}", "body": body}
+        elif row["status"] in UNFINISHED:
+            code, message = UNFINISHED[row["status"]]
+            line["error"] = {"code": code, "message": message}
+        else:
+            line["error"] = {"code": row["error"]["code"], "message": row["error"]["message"]}
+        return line
+
+    def _body(self, item: dict[str, Any], row: dict[str, Any], name: str) -> dict[str, Any]:
+        ask = Ask(self._endpoint, self._model, **item.get("ask", {}))
+        kind = "chatcmpl" if self._endpoint == "/v1/chat/completions" else "cmpl"
+        prompts = [self._prompt(item)] if ask.echo else None
+        return answer(ask, [row], id_=f"{kind}-{name}", created=self._created, prompts=prompts)
+
+    def _prompt(self, item: dict[str, Any]) -> str:
+        if "prompt" in item:
+            return str(item["prompt"])
+        tokenizer = self._services.cards.choose(self._model).tokenizer
+        return tokenizer.decode(item["prompt_ids"]) if tokenizer else ""

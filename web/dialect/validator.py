@@ -1,0 +1,182 @@
+"""Makes jobs of batches, in the background of every web process.
+
+A batch that waits is claimed under a lease in Redis: one process has it, and if that dies another goes on from the
+beginning. The job's id follows from the batch's, so however often that happens there is one job.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import cast
+
+from common.batches import Claim, Outcome, Record, job_of
+from common.errors import InvalidRequest, NotFound, PromptmillError, TooLarge, TooMany, Unavailable
+from web.dialect.lines import model_of, read_lines
+from web.dialect.requests import Endpoint, default_max_tokens
+from web.drafts import Draft
+from web.intake import MOST_FAULTS
+from web.schemas import JobOptions
+from web.services import Services
+from web.submit import DAY, submit_job
+from web.views import wake_deliveries
+
+PAUSE = 0.5  # seconds between two looks for batches
+LEASE = 10.0  # seconds a claim lasts; renewed a third into it
+RETRY = 3.0  # seconds until a batch is looked at again that Redis could not take
+MOST_TRIES = 5  # processes that may die over one batch
+
+log = logging.getLogger(__name__)
+
+
+class _Lost(Exception):
+    """The claim ran out; the batch is another's."""
+
+
+class _Cancelled(Exception):
+    """The batch is to be cancelled."""
+
+
+class Validator:
+    """One per process. `start` runs it on a thread; `validate_due` is one look."""
+
+    def __init__(self, services: Services):
+        self._services = services
+        self._batches = services.batches
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="validator", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                while self.validate_due():
+                    pass
+            except Unavailable as error:
+                log.warning("batches wait for their validation: %s", error)
+            except Exception:  # without this thread no batch begins; one bad look must not end them all
+                log.exception("a batch's validation failed; its claim runs out and it is tried again")
+            time.sleep(PAUSE)
+
+    def validate_due(self) -> bool:
+        """Validate one batch, if one waits."""
+        claim = self._batches.claim(LEASE)
+        if claim is None:
+            return False
+        try:
+            self._validate(claim)
+        except _Lost:
+            log.warning("the claim on a batch ran out; it goes on elsewhere", extra={"batch": claim.batch_id})
+        except _Cancelled:
+            self._end(claim, "cancelled")
+        return True
+
+    def _validate(self, claim: Claim) -> None:
+        record = self._batches.get(claim.batch_id)
+        try:
+            if not self._has_job(claim.batch_id):
+                if claim.tries > MOST_TRIES:
+                    message = f"{MOST_TRIES} processes ended while they validated this file; split it"
+                    raise InvalidRequest(message, code="validation_failed")
+                if self._services.store.now() >= int(record["expires_at"]):
+                    self._end(claim, "expired")
+                    return
+                self._submit(claim, record)
+        except Unavailable as error:
+            log.warning("a batch waits for its validation: %s", error, extra={"batch": claim.batch_id})
+            self._batches.postpone(claim, RETRY)
+        except (InvalidRequest, NotFound, TooMany) as error:
+            self._end(claim, "failed", _errors(error))
+        else:
+            self._hand_over(claim)
+
+    def _submit(self, claim: Claim, record: Record) -> None:
+        files, endpoint = self._services.files, cast("Endpoint", record["endpoint"])
+        file = files.get(record["file"], record["tenant"])
+        model = model_of(files.open(file.id))
+        drafts = self._held(claim, read_lines(files.open(file.id), endpoint, model))
+        if model is None:
+            raise _nameless(drafts)
+        options = {
+            "model": model,
+            "deadline": datetime.fromtimestamp(int(record["expires_at"]) / 1000, UTC),
+            "metadata": json.loads(record["metadata"]),
+            "webhook": json.loads(record["webhook"]) if "webhook" in record else None,
+        }
+        submit_job(
+            self._services,
+            record["tenant"],
+            JobOptions.model_validate(options),
+            drafts,
+            default_max_tokens=default_max_tokens(endpoint),
+            batch=claim.batch_id,
+        )
+
+    def _held(self, claim: Claim, drafts: Iterable[Draft]) -> Iterator[Draft]:
+        """The drafts, while the claim is renewed, and once more at their end: what follows takes milliseconds."""
+        renewed = time.monotonic()
+        for draft in drafts:
+            if time.monotonic() - renewed > LEASE / 3:
+                self._hold(claim)
+                renewed = time.monotonic()
+            yield draft
+        self._hold(claim)
+
+    def _hold(self, claim: Claim) -> None:
+        match self._batches.hold(claim, LEASE):
+            case "lost":
+                raise _Lost
+            case "cancel":
+                raise _Cancelled
+
+    def _hand_over(self, claim: Claim) -> None:
+        """The job tells all from here on. A wish to cancel that came before there was a job is the job's now."""
+        if "cancelling_at" in self._batches.get(claim.batch_id):
+            self._services.store.cancel(job_of(claim.batch_id))
+        self._end(claim, "queued")
+
+    def _has_job(self, batch_id: str) -> bool:
+        try:
+            self._services.store.job(job_of(batch_id))
+        except NotFound:
+            return False
+        return True
+
+    def _end(self, claim: Claim, outcome: Outcome, errors: str = "") -> None:
+        retention = int(self._services.settings.retention_days * DAY)
+        if self._batches.end(claim, outcome, errors=errors, retention=retention):
+            wake_deliveries(self._services, claim.batch_id)
+        log.info("batch %s", outcome, extra={"batch": claim.batch_id})
+
+
+def _nameless(drafts: Iterable[Draft]) -> InvalidRequest:
+    """What is wrong with a file in which no line names a model: all of them, or there is none."""
+    faults: list[dict[str, object]] = [
+        {"code": draft.code, "message": draft.fault, "field": draft.field, "line": draft.line}
+        for draft in islice(drafts, MOST_FAULTS)
+    ]
+    nothing: dict[str, object] = {"code": "empty_file", "message": "the file has no lines"}
+    return InvalidRequest("no line names a model", errors=faults or [nothing])
+
+
+def _errors(error: PromptmillError) -> str:
+    """What is wrong with a batch, as its record keeps it."""
+    found = error.errors if isinstance(error, InvalidRequest) else [error.as_dict()]
+    if isinstance(error, TooLarge):
+        found = [error.as_dict() | {"code": "too_many_tasks"}]
+    return json.dumps(
+        [
+            {
+                "code": each["code"],
+                "line": each.get("line"),
+                "message": each["message"],
+                "param": each.get("field") or None,
+            }
+            for each in found
+        ]
+    )
