@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import worker.engine  # noqa: F401  # isort: skip - before torch: see there
 import torch
 
 from bench._machine import commit, device

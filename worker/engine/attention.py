@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -21,8 +22,24 @@ from .kv import DecodeGroup, LayerCache, LayerShape, PrefillRow, StepLayout
 NAME = "promptmill"
 
 
+class Attends(Protocol):
+    """A step whose attention is computed elsewhere: `flash.Pages`."""
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,  # (heads, tokens, key_width)
+        key: torch.Tensor,  # (kv heads, tokens, key_width)
+        value: torch.Tensor,  # (kv heads, tokens, value_width)
+        scale: float,
+        window: int | None,
+    ) -> torch.Tensor:
+        """(tokens, heads, value_width)"""
+        ...
+
+
 class _Here(threading.local):
-    layout: StepLayout | None = None
+    layout: StepLayout | Attends | None = None
     shapes: dict[int, LayerShape] | None = None
 
 
@@ -30,7 +47,7 @@ _here = _Here()
 
 
 @contextmanager
-def attending(layout: StepLayout) -> Iterator[None]:
+def attending(layout: StepLayout | Attends) -> Iterator[None]:
     """Within, this thread's forward passes use `layout`."""
     _here.layout = layout
     try:
@@ -66,13 +83,16 @@ def paged_attention(
     if _here.shapes is not None:
         if layer in _here.shapes:
             raise ValueError(f"layer {layer} attends twice in one pass")
-        _here.shapes[layer] = LayerShape(key.shape[1], key.shape[-1], value.shape[-1])
+        plain = softcap is None and s_aux is None
+        _here.shapes[layer] = LayerShape(key.shape[1], key.shape[-1], value.shape[-1], plain)
         row = PrefillRow(0, query.shape[2], 0, torch.empty(0, dtype=torch.int64))
         out = _prefill(row, query[0], key[0], value[0], scale, sliding_window, softcap, s_aux)
         return out.transpose(0, 1)[None], None
 
     layout = _here.layout
     assert layout is not None, "the model ran outside a step"
+    if not isinstance(layout, StepLayout):
+        return layout.attend(layer, query[0], key[0], value[0], scale, sliding_window)[None], None
     cache = layout.caches[layer]
     index = layout.write_index(cache.shape.heads)
     for flat, new in ((cache.keys, key), (cache.values, value)):

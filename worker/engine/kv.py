@@ -25,6 +25,7 @@ class LayerShape:
     heads: int
     key_width: int
     value_width: int
+    plain: bool = True  # neither a soft cap nor attention sinks
 
 
 @dataclass

@@ -18,6 +18,7 @@ import torch
 from common.errors import EngineError
 from common.types import Request
 
+from . import flash
 from .base import Detokenizer
 from .blocks import BlockPool
 from .draw import draw
@@ -60,14 +61,22 @@ class NativeEngine:
         packed = pack(model)
         log.info("native engine: %d layers with keys and values, %d weights packed for the CPU", len(shapes), packed)
         device = next(model.parameters()).device
+        paged = flash.usable(shapes, model.dtype, device)
+        size = flash.PAGE if paged else block_size
         if kv_tokens is None:
-            kv_tokens = _kv_tokens(bytes_per_token(shapes, model.dtype), device, slots * context)
-        blocks = kv_tokens // block_size
+            kv_tokens = _kv_tokens(
+                bytes_per_token(shapes, model.dtype), device, slots * -(-context // size) * size, size
+            )
+        blocks = kv_tokens // size
         self.slots = slots
-        self.context = min(context, blocks * block_size)
-        self._runner = Runner(model, shapes, blocks=blocks, size=block_size)
+        self.context = min(context, blocks * size)
+        self._runner = (
+            flash.FlashRunner(model, shapes, blocks=blocks, rows=slots, context=self.context)
+            if paged
+            else Runner(model, shapes, blocks=blocks, size=size)
+        )
         self.scheduler = Scheduler(
-            BlockPool(blocks, block_size), slots=slots, token_budget=token_budget or TOKEN_BUDGET.get(device.type, 1024)
+            BlockPool(blocks, size), slots=slots, token_budget=token_budget or TOKEN_BUDGET.get(device.type, 1024)
         )
         self._logprobs = Logprobs(detokenizer)
         self._step_began: float | None = None
@@ -89,7 +98,7 @@ class NativeEngine:
         self.checkpoint = self._ledger.checkpoint
 
     def start(self) -> None:
-        self._runner.logits([[0]], [([0], 0)], [0])
+        self._runner.warm_up()
         self._thread.start()
 
     def stop(self) -> None:
@@ -160,13 +169,16 @@ class NativeEngine:
                 self._ledger.advance(sequence, token)
 
 
-def _kv_tokens(per_token: int, device: torch.device, most: int) -> int:
-    """Tokens whose keys and values fit: 85 % of what is free on a GPU, a quarter of the RAM up to 2 GiB on a CPU."""
+def _kv_tokens(per_token: int, device: torch.device, most: int, block: int) -> int:
+    """Tokens whose keys and values fit: 85 % of what is free on a GPU, a quarter of the RAM up to 2 GiB on a CPU.
+
+    `most` are needed if every slot runs to the end of its context; fewer than a `block` are of no use.
+    """
     if device.type == "cuda":
         memory = int(torch.cuda.mem_get_info(device)[0] * 0.85)
     else:
         memory = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4, CPU_KV_BYTES)
-    tokens = min(memory // per_token, most + BLOCK_SIZE)
-    if tokens < BLOCK_SIZE:
+    tokens = min(memory // per_token, most)
+    if tokens < block:
         raise EngineError(f"{memory >> 20} MiB of free memory hold the keys and values of only {tokens} tokens")
     return tokens

@@ -12,13 +12,34 @@ from .attention import attending
 from .kv import LayerShape, allocate, lay_out
 
 
-class Runner:
-    def __init__(self, model: Any, shapes: dict[int, LayerShape], *, blocks: int, size: int):
+class Forward:
+    """The model's forward pass over packed tokens; attention goes where `attending` says."""
+
+    def __init__(self, model: Any):
+        self.device: torch.device = next(model.parameters()).device
+        self.dtype = _cache_dtype(model)
         self._model = model
-        self._size = size
-        self._device = next(model.parameters()).device
-        self._caches = allocate(shapes, blocks, size, _cache_dtype(model), self._device)
         self._keeps_some = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def __call__(self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Logits (kept, vocabulary) at the places `keep` (kept,) of the tokens `ids` (tokens,)."""
+        some = {"logits_to_keep": keep} if self._keeps_some else {}
+        out = self._model(input_ids=ids[None], position_ids=positions[None], use_cache=False, **some)
+        return out.logits[0] if self._keeps_some else out.logits[0, keep]
+
+
+class Runner:
+    """Runs anywhere: gathers what each row reads and attends by plain matrix products."""
+
+    def __init__(self, model: Any, shapes: dict[int, LayerShape], *, blocks: int, size: int):
+        self._forward = Forward(model)
+        self._device = self._forward.device
+        self._size = size
+        self._caches = allocate(shapes, blocks, size, self._forward.dtype, self._device)
+
+    def warm_up(self) -> None:
+        """Fails loudly if the model cannot run."""
+        self.logits([[0]], [([0], 0)], [0])
 
     def logits(self, tokens: list[list[int]], rows: list[tuple[list[int], int]], wanted: list[int]) -> torch.Tensor:
         """Compute a step.
@@ -39,11 +60,6 @@ class Runner:
         keep = torch.tensor(wanted, device=self._device)
         with torch.inference_mode(), attending(layout):
             return self._forward(_on(ids, self._device), _on(positions, self._device), keep)
-
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        some = {"logits_to_keep": keep} if self._keeps_some else {}
-        out = self._model(input_ids=ids[None], position_ids=positions[None], use_cache=False, **some)
-        return out.logits[0] if self._keeps_some else out.logits[0, keep]
 
 
 def _cache_dtype(model: Any) -> torch.dtype:
