@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-engine faults faults-long clean
+.PHONY: help setup demo test lint bench-queue bench-engine bench-vllm faults faults-long clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,10 @@ bench-queue: .venv/ready-test  ## the queue beside stock Celery; the last line i
 bench-engine: .venv/ready-test  ## the engine on this machine; the last line is JSON
 	$(BIN)/python -m bench.engine $(ARGS)
 
+bench-vllm: .venv/ready-test  ## the same beside vLLM for CPU, in an environment of its own: downloads 1.5 GB once
+	@bench/vllm-setup .venv-vllm
+	$(BIN)/python -m bench.engine --vllm .venv-vllm/bin/python $(ARGS)
+
 faults: .venv/ready-test  ## strike the parts at random for half a minute and hold a ledger against it; last line JSON
 	$(BIN)/python -m bench.faults $(ARGS)
 
@@ -35,7 +39,7 @@ faults-long: .venv/ready-test  ## the same with 520 faults over 100,000 items, a
 	$(BIN)/python -m bench.faults --long $(ARGS)
 
 clean:  ## remove .venv, caches and build leftovers; data folders stay
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/ready-%: $(INPUTS)
 	@sh .ci/setup $*

@@ -19,6 +19,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 from bench._machine import commit, device
 from bench._mix import Mix, short_prompts
 from common.types import Request, SamplingParams
+from worker.engine import flash
+from worker.engine.kv import LayerShape
 from worker.engine.native import NativeEngine
 from worker.engine.sampler import Knobs, sample, uniforms
 
@@ -130,6 +132,7 @@ def main() -> None:
     arguments = parser.parse_args()
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+    kernel = flash.parity(LayerShape(8, 64, 64), dtype, where) if where.type == "cuda" else None  # first of all
     agreed = parity(where)
 
     shape = SHAPES[arguments.shape]
@@ -158,7 +161,9 @@ def main() -> None:
     line = {
         "bench": "gpu",
         "shape": arguments.shape,
+        "kernel_difference": kernel,
         "parity": agreed,
+        "runner": type(engine._runner).__name__,
         "tokens_per_s": {
             "promptmill": round(mix.generated / ours, 1),
             "transformers_cb": round(mix.generated / theirs, 1),
@@ -170,6 +175,8 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if where.type == "cuda" else device(),
     }
     print(json.dumps(line))
+    if not all(agreed.values()) or (kernel is not None and not kernel < flash.TOLERANCE):
+        raise SystemExit("what the engine computes here is wrong: see parity and kernel_difference above")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,7 +131,7 @@ class FlashRunner:
         self, tokens: Sequence[list[int]], rows: Sequence[tuple[list[int], int]], wanted: Sequence[int]
     ) -> torch.Tensor:
         """Compute a step: see `Runner.logits`. What a recorded step returns is overwritten by the next one."""
-        decodes = len(wanted) == len(rows) and all(len(new) == 1 for new in tokens)
+        decodes = list(wanted) == list(range(len(rows))) and all(len(new) == 1 for new in tokens)
         size = min((size for size in self._recorded if size >= len(rows)), default=None) if decodes else None
         if size is None:
             return self._compute(*self._lay_out(tokens, rows, wanted))
@@ -162,9 +163,13 @@ class FlashRunner:
         slots = table[row_of, positions // PAGE] * PAGE + positions % PAGE
         ids = np.concatenate([np.asarray(new) for new in tokens])
         step = Step(
-            *(self._on(part, np.int64) for part in (ids, positions, slots)),
-            *(self._on(part, np.int32) for part in (starts, first + counts, table)),
-            self._on(np.asarray(wanted), np.int64),
+            ids=self._on(ids, np.int64),
+            positions=self._on(positions, np.int64),
+            slots=self._on(slots, np.int64),
+            starts=self._on(starts, np.int32),
+            used=self._on(first + counts, np.int32),
+            table=self._on(table, np.int32),
+            keep=self._on(np.asarray(wanted), np.int64),
         )
         return step, int(counts.max())
 
@@ -175,7 +180,7 @@ class FlashRunner:
 class _Recorded:
     """One decode step with inputs and outputs at fixed places. On CUDA its kernels are replayed in one launch."""
 
-    def __init__(self, compute: Callable[[Step], torch.Tensor], blank: Step, pool: tuple[int, int] | None):
+    def __init__(self, compute: Callable[[Step], torch.Tensor], blank: Step, pool: Any):
         self._step = blank
         self._compute = compute
         self._graph: torch.cuda.CUDAGraph | None = None
