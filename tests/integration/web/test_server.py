@@ -126,6 +126,27 @@ def test_waiting_clients_do_not_hold_up_the_others(server: Server, web: Web) -> 
         assert {answer.result().json()["status"] for answer in waiting} == {"completed"}
 
 
+def test_a_large_upload_does_not_hold_up_the_others(server: Server) -> None:
+    file = (b"word " * 90 + b"\n") * (LIMIT // 451 - 10)
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(requests_upload, server, "/v1/jobs/check", file)
+        waits = []
+        while not upload.done():
+            began = time.monotonic()
+            assert server.get("/healthz").status_code == 200
+            waits.append(time.monotonic() - began)
+    assert upload.result().json()["valid"]
+    assert len(waits) > 40, waits  # nearly two hundred; with sockets looked at only after fifty chunks, a dozen
+
+
+def requests_upload(server: Server, path: str, file: bytes) -> requests.Response:
+    """Over a connection of its own."""
+    with requests.Session() as session:
+        session.trust_env = False
+        headers = dict(server.session.headers)
+        return session.post(server.url + path, files={"file": ("a.txt", file)}, headers=headers, timeout=60)
+
+
 def requests_get(server: Server, path: str) -> requests.Response:
     """Over a connection of its own."""
     with requests.Session() as session:
