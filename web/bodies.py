@@ -57,7 +57,8 @@ def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) 
         return model.model_validate(value)
     except ValidationError as error:
         errors = explain(error, known or model)
-        raise InvalidRequest(str(errors[0]["message"]), errors=errors) from None
+        code = str(errors[0]["code"]) if len(errors) == 1 else None
+        raise InvalidRequest(str(errors[0]["message"]), errors=errors, code=code) from None
 
 
 def read_json(model: type[M]) -> M:

@@ -80,8 +80,13 @@ class Running:
         assert found, self.said
         return found[1]
 
+    def server(self) -> dict[str, str]:
+        """Its url and api_key."""
+        found: dict[str, str] = json.loads((self.folder / "server.json").read_text())
+        return found
+
     def client(self) -> Client:
-        server = json.loads((self.folder / "server.json").read_text())
+        server = self.server()
         self._clients.append(Client(server["url"], server["api_key"]))
         return self._clients[-1]
 

@@ -1,0 +1,51 @@
+"""Every example runs, as its first lines say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import Running
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("examples") / "data")
+    yield running.wait_until_ready()
+    running.stop()
+
+
+def example(name: str, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "examples" / name, *arguments]
+    env = {**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT), **env}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_client_prints_what_came_of_each_line(running: Running, tmp_path: Path):
+    (tmp_path / "prompts.jsonl").write_text('{"custom_id": "a", "prompt": "say this"}\n{"prompt": "and that"}\n')
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "say this"}\n{"promt": "and that"}\n')
+    server = running.server()
+    env = {"PROMPTMILL_URL": server["url"], "PROMPTMILL_API_KEY": server["api_key"]}
+    done = example("client.py", tmp_path / "prompts.jsonl", **env)
+    assert (done.returncode, done.stdout) == (0, "a\tsay this\n1\tand that\n"), done.stderr
+    refused = example("client.py", tmp_path / "bad.jsonl", **env)
+    assert refused.returncode == 1
+    assert "line 2: promt is not known; did you mean prompt?" in refused.stderr
+
+
+def test_the_engine_alone_answers_each_prompt():
+    done = example("engine.py", "echo")
+    assert done.returncode == 0, done.stderr
+    assert "The capital of France is -> ['The capital of France is']" in done.stdout
+
+
+def test_no_example_is_left_out():
+    tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    assert [file.name for file in (ROOT / "examples").glob("*.py") if f'"{file.name}"' not in tests] == []
