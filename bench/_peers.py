@@ -54,22 +54,37 @@ class Transformers:
         assert out.shape[1] == longest + new_tokens
 
 
-def vllm(python: str, folder: str, mixes: dict[str, Mix], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each run of each mix in an environment of its own; `name+cache` has prefix caching on."""
-    job = {
-        "model": folder,
-        "repeats": repeats,
-        "mixes": {name: {"prompts": mix.prompts, "new_tokens": mix.new_tokens} for name, mix in mixes.items()},
-    }
-    found: dict[str, list[float]] = {}
-    for caching in (False, True):
-        done = subprocess.run(
+class Vllm:
+    """vLLM for CPU in a process and an environment of its own, which waits while others are measured."""
+
+    def __init__(self, python: str, folder: str, dtype: str, mixes: dict[str, Mix], *, prefix_caching: bool):
+        self._process = subprocess.Popen(
             [python, "-m", "bench._vllm"],  # as a file its folder would hide the standard library's `queue`
             cwd=ROOT,
-            input=json.dumps({**job, "prefix_caching": caching}),
-            env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
-            capture_output=True, text=True, check=True,
+            # In one process, with 1 GiB for keys and values: left alone it takes most of the machine's memory.
+            env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
-        for name, seconds in json.loads(done.stdout.splitlines()[-1]).items():
-            found[name + ("+cache" if caching else "")] = seconds
-    return found
+        job = {
+            "model": folder,
+            "dtype": dtype,
+            "prefix_caching": prefix_caching,
+            "mixes": {name: {"prompts": mix.prompts, "new_tokens": mix.new_tokens} for name, mix in mixes.items()},
+        }
+        self._ask(json.dumps(job))
+
+    def run(self, name: str) -> float:
+        """Seconds for one of its mixes."""
+        return float(self._ask(name))
+
+    def stop(self) -> None:
+        self._process.communicate(timeout=60)
+
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline().strip()
+        if not answer:
+            raise RuntimeError(f"vLLM ended with status {self._process.wait(timeout=60)}; run bench/_vllm.py by hand")
+        return answer

@@ -1,28 +1,29 @@
-"""Runs mixes on vLLM, in its own environment: a job as JSON on stdin, the seconds of each run as JSON on stdout."""
+"""vLLM in its own environment: a job as a JSON line on stdin, then a mix's name a line; seconds come on stdout."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
 
 def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever vLLM prints is no answer
     from vllm import LLM, SamplingParams  # not a dependency: only this environment has it
 
-    job = json.load(sys.stdin)
-    llm = LLM(job["model"], dtype="bfloat16", enable_prefix_caching=job["prefix_caching"], max_model_len=2048)
-    found: dict[str, list[float]] = {name: [] for name in job["mixes"]}
-    for repeat in range(job["repeats"] + 1):  # the first one warms up
-        for name, mix in job["mixes"].items():
-            params = SamplingParams(temperature=0, max_tokens=mix["new_tokens"], ignore_eos=True, detokenize=True)
-            if job["prefix_caching"]:
-                llm.reset_prefix_cache()  # only what one run shares within itself counts
-            began = time.perf_counter()
-            llm.generate([{"prompt_token_ids": ids} for ids in mix["prompts"]], params, use_tqdm=False)
-            if repeat:
-                found[name].append(time.perf_counter() - began)
-    print(json.dumps(found))
+    job = json.loads(sys.stdin.readline())
+    llm = LLM(job["model"], dtype=job["dtype"], enable_prefix_caching=job["prefix_caching"], max_model_len=2048)
+    print("ready", file=answers)
+    for name in map(str.strip, sys.stdin):
+        mix = job["mixes"][name]
+        params = SamplingParams(temperature=0, max_tokens=mix["new_tokens"], ignore_eos=True, detokenize=True)
+        if job["prefix_caching"]:
+            llm.reset_prefix_cache()  # only what one run shares within itself counts
+        began = time.perf_counter()
+        llm.generate([{"prompt_token_ids": ids} for ids in mix["prompts"]], params, use_tqdm=False)
+        print(time.perf_counter() - began, file=answers)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +25,7 @@ import torch
 
 from bench._machine import commit, device
 from bench._mix import Mix, shared_instruction, short_prompts
-from bench._peers import Transformers, vllm
+from bench._peers import Transformers, Vllm
 from common.types import Request, SamplingParams
 from worker.models import OpenedModel, open_model, pick_dtype
 
@@ -126,6 +127,9 @@ def main() -> None:
             "transformers_cb": lambda: peers.continuous(short),
             "shared_transformers_cb": lambda: peers.continuous(shared),
         }
+    vllms = _vllms(arguments, dtype, {"vllm": short, "vllm_128": many, "shared_vllm": shared})
+    for name, (process, mix) in vllms.items():
+        contestants[name] = partial(process.run, mix)
     times: dict[str, list[float]] = {name: [] for name in contestants}
     rates, reads = [], []
     for repeat in range(arguments.repeats + 1):
@@ -137,9 +141,8 @@ def main() -> None:
             if repeat:  # the first round warms up
                 times[name].append(seconds)
                 print(f"{repeat}/{arguments.repeats} {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
-    if arguments.vllm:
-        mixes = {"vllm": short, "vllm_128": many, "shared_vllm": shared}
-        times |= vllm(arguments.vllm, str(arguments.model), mixes, arguments.repeats)
+    for process in {process for process, _ in vllms.values()}:
+        process.stop()
 
     seconds = {name: median(taken) for name, taken in times.items() if taken}
     generated = {"promptmill_128": many, "generate": few, "vllm_128": many, "single": single}
@@ -188,6 +191,19 @@ def main() -> None:
         "device": device(),
     }
     print(json.dumps(line))
+
+
+def _vllms(arguments: argparse.Namespace, dtype: torch.dtype, mixes: dict[str, Mix]) -> dict[str, tuple[Vllm, str]]:
+    """Contestants of vLLM, with and without prefix caching: name -> (process, its mix)."""
+    if not arguments.vllm:
+        return {}
+    found = {}
+    for caching in (False, True):
+        kept = {name: mix for name, mix in mixes.items() if not caching or name == "shared_vllm"}
+        kind = str(dtype).removeprefix("torch.")
+        process = Vllm(arguments.vllm, str(arguments.model), kind, kept, prefix_caching=caching)
+        found |= {name + ("+cache" if caching else ""): (process, name) for name in kept}
+    return found
 
 
 def _divergence(folder: Path, mix: Mix, rounded: list[list[int]]) -> float:
