@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import secrets
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from common import keys
 from common.errors import NotFound
 from common.scripts import Scripts
 from common.store import redis_errors
+from common.turns import give_way
 
 CHUNK = 256 * 2**10  # bytes compressed together: what a reader holds, and some milliseconds of work
 CHUNKS_SENT = 8  # in one round trip: an fsync each would cost a large file seconds
@@ -83,7 +83,7 @@ class Files:
                 fields = {}
             if not chunk:
                 return size
-            time.sleep(0)  # others are served between two chunks
+            give_way()
 
     def get(self, file_id: str, tenant: str) -> StoredFile:
         """Another tenant's file is not found, nor is one that has expired."""

@@ -5,7 +5,6 @@ Knows nothing of Redis or HTTP: drafts go in, records for the store come out, an
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from common.errors import InvalidRequest, TooLarge
 from common.settings import Settings
+from common.turns import give_way
 from common.types import SamplingParams
 from web.cards import Model
 from web.drafts import Draft
@@ -23,9 +23,6 @@ from web.schemas import INPUTS, Item, JobOptions
 
 CHUNK = 64  # items tokenized together
 MOST_FAULTS = 100
-# Seconds between two chunks, in which others are served. Not 0: gevent then looks at its sockets only after some fifty
-# chunks, which is half a second to everybody else.
-BREATH = 0.0001
 
 
 class Fault(Exception):
@@ -100,7 +97,7 @@ class Intake:
                 return
             if not self.faults:
                 yield from records
-            time.sleep(BREATH)
+            give_way()
         if count == 0:
             self.faults.append({"code": "empty_job", "message": "a job needs at least one item", "field": "items"})
 

@@ -20,6 +20,7 @@ from web.schemas import ItemRow, Problem, ResultRow
 
 ARGUMENT = re.compile(r"<(?:any\(([^)]*)\):|\w+:)?(\w+)>")  # of a route: its choices, its name
 REFERENCE = "#/components/schemas/{model}"
+FILE = {"type": "string", "format": "binary"}
 
 openapi = Blueprint("openapi", __name__)
 
@@ -33,6 +34,7 @@ class Description:
     status: int
     body: type[BaseModel] | None
     upload: type[BaseModel] | None
+    form: type[BaseModel] | None
     query: type[BaseModel] | None
     headers: tuple[str, ...]
     media_types: tuple[str, ...]
@@ -40,7 +42,7 @@ class Description:
 
     def models(self) -> list[tuple[type[BaseModel], JsonSchemaMode]]:
         asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-            (model, "validation") for model in (self.body, self.upload, self.query) if model
+            (model, "validation") for model in (self.body, self.upload, self.form, self.query) if model
         ]
         return [*asked, (self.answer, "serialization")] if self.answer else asked
 
@@ -52,15 +54,18 @@ def described(
     status: int = 200,
     body: type[BaseModel] | None = None,
     upload: type[BaseModel] | None = None,
+    form: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
     headers: tuple[str, ...] = (),
     media_types: tuple[str, ...] = (),
     public: bool = False,
 ) -> Callable[[Any], Any]:
-    """Put a view into the specification; a test sees to it that none of the API's is missing."""
+    """Put a view into the specification; a test sees to it that none of the API's is missing. `upload` is a file's part
+    `job`, `form` the parts beside a file.
+    """
 
     def mark(view: Any) -> Any:
-        view.description = Description(summary, answer, status, body, upload, query, headers, media_types, public)
+        view.description = Description(summary, answer, status, body, upload, form, query, headers, media_types, public)
         return view
 
     return mark
@@ -120,6 +125,10 @@ def _operation(
         operation["security"] = []
     if description.body:
         operation["requestBody"] = {"required": True, "content": _body(description, references)}
+    elif description.form:
+        file = {"properties": {"file": FILE}, "required": ["file"]}
+        form = {"allOf": [file, references[description.form, "validation"]]}
+        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
     return operation
 
 
@@ -133,7 +142,7 @@ def _parameter(place: str, name: str, required: bool, schema: dict[str, Any] | N
 def _body(description: Description, references: dict[Any, Any]) -> dict[str, Any]:
     content = {"application/json": {"schema": references[description.body, "validation"]}}
     if description.upload:
-        parts = {"file": {"type": "string", "format": "binary"}, "job": references[description.upload, "validation"]}
+        parts = {"file": FILE, "job": references[description.upload, "validation"]}
         content["multipart/form-data"] = {
             "schema": {"type": "object", "properties": parts, "required": ["file"]},
             "encoding": {"job": {"contentType": "application/json"}},

@@ -16,7 +16,7 @@ from common.batches import Record, job_of
 from common.errors import Conflict, InvalidRequest, NotFound
 from common.types import JobState
 from web.auth import needs_tenant
-from web.bodies import read_json, read_query
+from web.bodies import read_json, read_query, refuse_unread
 from web.dialect import windows
 from web.dialect.outputs import KINDS, counts, file_id
 from web.dialect.requests import Endpoint
@@ -31,6 +31,7 @@ ENDPOINTS = get_args(Endpoint)
 ENDS = ("failed", "cancelled", "expired")  # of a batch that came to have no job
 
 batches = Blueprint("openai_batches", __name__)
+batches.before_request(refuse_unread)
 
 
 def _endpoint(value: Any) -> Any:

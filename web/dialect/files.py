@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterator
 from itertools import dropwhile, islice
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from werkzeug.datastructures import FileStorage
 from common.errors import InvalidRequest
 from common.files import StoredFile
 from web.auth import needs_tenant
-from web.bodies import MOST_JSON, read_query, validated
+from web.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread, validated
 from web.dialect.outputs import OutputFile, content, find_output, output_files, size
 from web.dialect.shapes import Expiry, answered, listed, seconds_of
 from web.openapi import described
@@ -23,10 +24,12 @@ from web.services import Services, services
 
 KEPT = 30 * 86400  # seconds a file is kept that says nothing else: as long as one may ask for
 OUTPUT = "file-output-", "file-error-"
+INSIDE = re.compile(r"expires_after\[(\w{1,64})\]")  # how a form spells a field of an object
 
 AnyFile = StoredFile | OutputFile
 
 files = Blueprint("openai_files", __name__)
+files.before_request(refuse_unread)
 
 
 def _purpose(value: Any) -> Any:
@@ -50,7 +53,7 @@ class FilePage(Query):
 
 
 @files.post("/v1/files")
-@described("Upload a file of requests: multipart with `file`, `purpose` and `expires_after`")
+@described("Upload a file of requests", form=FileRequest)
 @needs_tenant
 def create(tenant: str) -> Response:
     upload, wanted = _read_upload()
@@ -154,12 +157,18 @@ def _read_upload() -> tuple[FileStorage, FileRequest]:
         message = "send multipart/form-data with the parts `file` and `purpose`"
         raise InvalidRequest(message, status=415, code="unsupported_media_type", field="Content-Type")
     request.max_form_memory_size = MOST_JSON
+    request.max_form_parts = MOST_PARTS
     sent, fields = request.files, request.form
     if set(sent) != {"file"} or len(sent.getlist("file")) != 1:
         raise InvalidRequest("send one file, as the part `file`", code="missing_field", field="file")
-    wanted: dict[str, Any] = {name: text for name, text in fields.items() if not name.startswith("expires_after[")}
-    expiry = {name[14:-1]: text for name, text in fields.items() if name.startswith("expires_after[")}
-    if expiry:
-        number = expiry.get("seconds", "")
-        wanted["expires_after"] = expiry | ({"seconds": int(number)} if number.isdecimal() else {})
+    for name, values in fields.lists():
+        if len(values) > 1:
+            raise InvalidRequest(f"{name[:64]} is given more than once", code="invalid_value", field=name[:64])
+    wanted: dict[str, Any] = {}
+    for name, text in fields.items():
+        if inside := INSIDE.fullmatch(name):
+            number = int(text) if inside[1] == "seconds" and text.isdecimal() and len(text) < 12 else text
+            wanted.setdefault("expires_after", {})[inside[1]] = number
+        else:
+            wanted[name] = text
     return sent["file"], validated(FileRequest, wanted)

@@ -91,6 +91,8 @@ def _fault(draft: Draft, code: str, message: str, field: str = "") -> Draft:
 def _told(ask: Ask) -> dict[str, Any]:
     """What the answer will need to know of its request, beyond what all of a batch share."""
     usual = Ask(ask.endpoint, ask.model)
+    if ask == usual:
+        return {}
     return {
         field.name: getattr(ask, field.name)
         for field in dataclasses.fields(Ask)

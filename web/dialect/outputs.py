@@ -7,13 +7,13 @@ error file. They can be read while the batch runs.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from common.batches import Record, job_of
 from common.errors import NotFound
+from common.turns import give_way
 from common.types import ItemState, JobState
 from web.dialect.answers import answer
 from web.dialect.errors import error_body
@@ -127,7 +127,7 @@ def content(services: Services, file: OutputFile) -> Iterator[bytes]:
         ]
         if lines:
             yield "".join(lines).encode()
-        time.sleep(0)  # others are served between two pieces
+        give_way()
 
 
 class _Telling:

@@ -17,6 +17,7 @@ from typing import cast
 
 from common.batches import Claim, Outcome, Record, job_of
 from common.errors import InvalidRequest, NotFound, PromptmillError, TooLarge, TooMany, Unavailable
+from common.turns import give_way
 from web.dialect.lines import model_of, read_lines
 from web.dialect.requests import Endpoint, default_max_tokens
 from web.drafts import Draft
@@ -27,8 +28,9 @@ from web.submit import DAY, submit_job
 from web.views import wake_deliveries
 
 PAUSE = 0.5  # seconds between two looks for batches
-LEASE = 10.0  # seconds a claim lasts; renewed a third into it
+LEASE = 5.0  # seconds a claim lasts; renewed a third into it
 RETRY = 3.0  # seconds until a batch is looked at again that Redis could not take
+BREATH = 16  # lines between which others are served: some milliseconds
 MOST_TRIES = 5  # processes that may die over one batch
 
 log = logging.getLogger(__name__)
@@ -97,7 +99,10 @@ class Validator:
 
     def _submit(self, claim: Claim, record: Record) -> None:
         files, endpoint = self._services.files, cast("Endpoint", record["endpoint"])
-        file = files.get(record["file"], record["tenant"])
+        try:
+            file = files.get(record["file"], record["tenant"])
+        except NotFound as gone:
+            raise NotFound(gone.message, code="file_not_found", field="input_file_id") from None
         model = model_of(files.open(file.id))
         drafts = self._held(claim, read_lines(files.open(file.id), endpoint, model))
         if model is None:
@@ -120,7 +125,9 @@ class Validator:
     def _held(self, claim: Claim, drafts: Iterable[Draft]) -> Iterator[Draft]:
         """The drafts, while the claim is renewed, and once more at their end: what follows takes milliseconds."""
         renewed = time.monotonic()
-        for draft in drafts:
+        for number, draft in enumerate(drafts):
+            if number % BREATH == 0:
+                give_way()
             if time.monotonic() - renewed > LEASE / 3:
                 self._hold(claim)
                 renewed = time.monotonic()

@@ -95,7 +95,8 @@ class Mill:
         return process
 
     def web(self, **settings: Any) -> subprocess.Popen[bytes]:
-        return self.start("web.serve", said="Booting worker", **settings)
+        self.web_process = self.start("web.serve", said="Booting worker", **settings)
+        return self.web_process
 
     def worker(self, **settings: Any) -> subprocess.Popen[bytes]:
         return self.start("celery", "-q", "-A", "worker.app", "worker", said="serving echo", **settings)
@@ -137,6 +138,12 @@ class Mill:
             return found if found.status in wanted else None
 
         return wait_until(look, limit)
+
+    def keep_busy(self) -> Batch:
+        """A batch that keeps the validator busy for a second or two: what comes behind it waits."""
+        batch = self.submit([chat(f"{i}", "x") for i in range(10_000)])
+        wait_until(lambda: self.redis.hget(f"pm:batch:{batch.id}", "claim"))
+        return batch
 
     def run(self, lines: list[Any] | bytes, endpoint: Any = CHAT, **options: Any) -> Batch:
         return self.wait(self.submit(lines, endpoint, **options))

@@ -1,0 +1,144 @@
+"""What a batch goes through: rows before its end, the wish to cancel, its deadline, and processes that die under it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.batches.conftest import Mill, chat, wait_until
+
+SLOW = {"echo_delay": 0.05, "slots": 4}  # seconds a word takes
+ONE = {"max_tokens": 1}
+
+
+def ids(rows: list[dict]) -> list[str]:
+    return [row["custom_id"] for row in rows]
+
+
+@pytest.fixture
+def mill(make_mill: Callable[[], Mill]) -> Mill:
+    made = make_mill()
+    made.web()
+    return made
+
+
+def test_rows_can_be_read_before_the_batch_ends(mill: Mill) -> None:
+    mill.worker(**SLOW)
+    batch = mill.submit([chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 20) for i in range(6))])
+    running = wait_until(lambda: (found := mill.client.batches.retrieve(batch.id)).output_file_id and found)
+    assert running.status == "in_progress" and running.request_counts and running.request_counts.completed >= 1
+    assert "quick" in ids(mill.rows(running.output_file_id))
+    file = mill.client.files.retrieve(running.output_file_id)
+    assert (file.status, file.expires_at) == ("uploaded", None)
+
+
+def test_cancelling_keeps_what_is_done_and_tells_of_the_rest(mill: Mill) -> None:
+    mill.worker(**SLOW)
+    batch = mill.submit([chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 50) for i in range(9))])
+    wait_until(lambda: mill.client.batches.retrieve(batch.id).output_file_id)
+    wished = mill.client.batches.cancel(batch.id)
+    assert wished.status in ("cancelling", "cancelled") and wished.cancelling_at
+    done = mill.wait(batch)
+    assert done.status == "cancelled" and done.cancelled_at and done.cancelling_at
+    assert ids(mill.rows(done.output_file_id)) == ["quick"]
+    rest = mill.rows(done.error_file_id)
+    assert ids(rest) == [f"slow{i}" for i in range(9)]
+    assert {row["error"]["code"] for row in rest} == {"batch_cancelled"}
+    assert done.request_counts and done.request_counts.to_dict() == {"total": 10, "completed": 1, "failed": 9}
+
+
+def test_a_batch_can_be_cancelled_before_and_while_it_is_validated(mill: Mill) -> None:
+    mill.worker()
+    batches = [mill.keep_busy(), mill.submit([chat("a", "x")])]
+    for batch in batches:
+        wished = mill.client.batches.cancel(batch.id)
+        assert wished.status in ("cancelling", "cancelled") and wished.cancelling_at
+    for batch in batches:
+        done = mill.wait(batch)
+        assert done.status == "cancelled" and done.cancelled_at and done.output_file_id is None
+    assert mill.redis.zcard("pm:tenant:acme:jobs") == 0 and not mill.redis.keys("pm:stage:*")
+
+
+def test_what_is_unfinished_at_the_deadline_is_told_as_expired(mill: Mill) -> None:
+    mill.worker(**SLOW)
+    batch = mill.submit([chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 500) for i in range(9))])
+    wait_until(lambda: mill.client.batches.retrieve(batch.id).output_file_id)
+    job_id = f"job_0{batch.id.removeprefix('batch_')}"
+    mill.store.edit(job_id, "deadline", mill.store.now() + 500)  # a window has minutes, which no test waits for
+    done = mill.wait(batch)
+    assert done.status == "expired" and done.expired_at
+    assert ids(mill.rows(done.output_file_id)) == ["quick"]
+    rest = mill.rows(done.error_file_id)
+    assert ids(rest) == [f"slow{i}" for i in range(9)]
+    assert {row["error"]["code"] for row in rest} == {"batch_expired"} and {row["response"] for row in rest} == {None}
+
+
+def test_a_window_that_ends_before_the_validation_expires_the_batch(mill: Mill) -> None:
+    mill.worker()
+    mill.keep_busy()
+    batch = mill.submit([chat("a", "x")])
+    mill.redis.hset(f"pm:batch:{batch.id}", "expires_at", 1)
+    done = mill.wait(batch)
+    assert done.status == "expired" and done.expired_at and done.output_file_id is None
+
+
+def test_a_file_that_is_deleted_before_its_batch_was_validated_fails_it_clearly(mill: Mill) -> None:
+    mill.worker()
+    mill.keep_busy()
+    batch = mill.submit([chat("a", "x")])
+    mill.client.files.delete(batch.input_file_id)
+    done = mill.wait(batch)
+    assert done.status == "failed" and done.errors and done.errors.data
+    assert batch.input_file_id in str(done.errors.data[0].message)
+    assert done.errors.data[0].param == "input_file_id"
+
+
+def test_the_web_process_answers_others_while_it_validates(mill: Mill) -> None:
+    mill.worker()
+    busy, took = mill.keep_busy(), []
+    while mill.client.batches.retrieve(busy.id).status == "validating":
+        began = time.monotonic()
+        mill.client.models.list()
+        took.append(time.monotonic() - began)
+    assert len(took) > 10 and sorted(took)[len(took) // 2] < 0.1, took
+
+
+def test_a_batch_that_ends_every_process_fails_in_the_end(mill: Mill) -> None:
+    mill.worker()
+    mill.keep_busy()
+    batch = mill.submit([chat("a", "x")])
+    mill.redis.hset(f"pm:batch:{batch.id}", "tries", 5)
+    done = mill.wait(batch)
+    assert done.status == "failed" and done.errors and done.errors.data
+    assert done.errors.data[0].code == "validation_failed"
+
+
+def test_requests_that_fail_in_the_engine_are_rows_of_the_error_file(mill: Mill) -> None:
+    mill.worker(echo_fail_on="bomb")
+    done = mill.run([chat("good", "x"), chat("bad", "a bomb")])
+    (row,) = mill.rows(done.error_file_id)
+    assert (row["custom_id"], row["response"], row["error"]["code"]) == ("bad", None, "engine_error")
+    assert done.status == "completed" and ids(mill.rows(done.output_file_id)) == ["good"]
+
+
+def test_a_batch_survives_the_death_of_the_web_process_and_of_the_worker(make_mill: Callable[[], Mill]) -> None:
+    mill = make_mill()
+    web = mill.web()
+    worker = mill.worker(echo_delay=0.002, slots=64, lease=1, heartbeat=0.3)
+    names = [f"line-{i}" for i in range(12_000)]
+    batch = mill.submit([chat(name, f"{name} b c") for name in names])
+    wait_until(lambda: mill.redis.hget(f"pm:batch:{batch.id}", "claim"))
+    time.sleep(0.3)  # some thousand lines in
+    mill.kill(web)
+    assert not mill.redis.hget(f"pm:batch:{batch.id}", "queued_at"), "it died in mid-validation"
+    mill.web()
+    assert mill.client.batches.retrieve(batch.id).status == "validating"
+    wait_until(lambda: (counts := mill.client.batches.retrieve(batch.id).request_counts) and counts.completed > 500)
+    mill.kill(worker)
+    mill.worker(slots=64)
+    done = mill.wait(batch, limit=60)
+    assert done.status == "completed" and int(mill.redis.zcard("pm:tenant:acme:jobs")) == 1
+    assert ids(mill.rows(done.output_file_id)) == names
+    assert done.error_file_id is None
