@@ -256,6 +256,12 @@ class Fleet:
                 found.append(about)
         return found
 
+    def waiting(self) -> dict[str, int]:
+        """What waits for a slot, of all tenants: items, and the tokens they may need."""
+        with redis_errors():
+            found = self.client.hmget(keys.queued(), "items", "tokens")
+        return {name: int(value or 0) for name, value in zip(("items", "tokens"), found, strict=True)}
+
     def tick(self, lease: float, max_attempts: int, keep_bytes: int = 0) -> Tick | None:
         """Let time pass: reap, expire, purge, count missing rings. None when another worker just did.
 

@@ -15,6 +15,7 @@ from web.auth import needs_tenant
 from web.bodies import read_items, read_json, read_query, read_submission, refuse_unread
 from web.events import stream_events
 from web.lifecycle import append_items, edit_job, retry_job, set_paused
+from web.metrics import MEDIA_TYPE, render
 from web.openapi import described
 from web.results import MEDIA_TYPES, stream_results
 from web.schemas import (
@@ -193,6 +194,13 @@ def model(_tenant: str, name: str) -> Response:
 @needs_tenant
 def workers(_tenant: str) -> Response:
     return _answer(WorkerList(data=[WorkerView.model_validate(worker) for worker in services().fleet.workers()]))
+
+
+@api.get("/metrics")
+@described("What waits and who works, for Prometheus", media_types=(MEDIA_TYPE,))
+@needs_tenant
+def metrics(_tenant: str) -> Response:
+    return Response(render(services()), content_type=MEDIA_TYPE)
 
 
 @api.get("/healthz")

@@ -13,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.integration.web.conftest import Web, card
+from web.metrics import OF_WORKERS
 from web.schemas import ItemRow, ResultRow
 
 
@@ -224,6 +225,25 @@ def test_a_models_name_may_hold_slashes(web: Web) -> None:
     web.services.fleet.publish(card("org/model-7b"), b"")
     assert web.get("/v1/models/org/model-7b").json["id"] == "org/model-7b"
     assert web.get("/v1/models/org/none").json["error"]["code"] == "model_not_found"
+
+
+def test_metrics_tell_what_waits_and_who_works(web: Web) -> None:
+    web.services.fleet.publish(card('a "b"'), b"")
+    web.submit(*"abc", model="echo", params={"max_tokens": 5})
+    web.worker().take(1)
+    answer = web.get("/metrics")
+    assert answer.content_type.startswith("text/plain; version=0.0.4")
+    told = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
+    assert told == {
+        "promptmill_items_waiting": "2",
+        "promptmill_tokens_waiting": "12",
+        'promptmill_workers{model="echo"}': "1",
+        'promptmill_slots{model="echo"}': "8",
+        'promptmill_slots_free{model="echo"}': "0",  # it was asked for one, and took one
+        'promptmill_items_running{model="echo"}': "1",
+        **{f'promptmill_{name}{{model="a \\"b\\""}}': "0" for name in OF_WORKERS},
+    }
+    assert web.get("/metrics", key="nobody").status_code == 401
 
 
 def test_live_workers_are_listed(web: Web) -> None:
