@@ -1,4 +1,7 @@
-"""Who may come in: `promptmill key create|list|revoke`, `login`, `webhook-secret`. They talk to Redis themselves."""
+"""Who may come in, and whom to tell: `promptmill key create|list|revoke`, `login`, `webhook-secret`, `webhook-url`.
+
+They talk to Redis themselves.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from cli.folder import DataFolder, data_option, find_settings
 from cli.up import TENANT, login_link
 from common.accounts import Accounts
 from common.store import connect
+from web.bodies import validated
+from web.schemas import Target
 
 tenant_option = click.option("--tenant", default=TENANT, show_default=True, help="Whose.")
 
@@ -61,6 +66,21 @@ def login(tenant: str, folder: DataFolder) -> None:
 def webhook_secret(tenant: str, folder: DataFolder) -> None:
     """Print the secret that signs a tenant's webhooks."""
     click.echo(_accounts(folder).webhook_secret(tenant))
+
+
+@click.command("webhook-url")
+@click.argument("url", required=False)
+@click.option("--clear", is_flag=True, help="Tell nobody any more.")
+@tenant_option
+@data_option
+def webhook_url(url: str | None, clear: bool, tenant: str, folder: DataFolder) -> None:
+    """Say whom to tell of a tenant's batches that name nobody themselves; without URL, print who that is."""
+    accounts = _accounts(folder)
+    if url and clear:
+        raise click.UsageError("give a URL or --clear, not both")
+    if url or clear:
+        accounts.set_webhook_url(tenant, validated(Target, {"url": url}).url if url else None)
+    click.echo(accounts.webhook_url(tenant) or "none")
 
 
 def _accounts(folder: DataFolder) -> Accounts:

@@ -26,6 +26,7 @@ COMMANDS = {
     "key": "cli.keys",
     "login": "cli.keys",
     "webhook-secret": "cli.keys",
+    "webhook-url": "cli.keys",
     "doctor": "cli.doctor",
     "model": "cli.demo_model",
 }

@@ -40,6 +40,17 @@ def test_the_client_prints_what_came_of_each_line(running: Running, tmp_path: Pa
     assert "line 2: promt is not known; did you mean prompt?" in refused.stderr
 
 
+def test_the_openai_client_prints_the_answers_of_a_batch(running: Running):
+    server = running.server()
+    env = {"OPENAI_BASE_URL": f"{server['url']}/v1", "OPENAI_API_KEY": server["api_key"]}
+    done = example("openai_batch.py", **env)
+    assert done.returncode == 0, done.stderr
+    answers = dict(line.split("\t") for line in done.stdout.splitlines())
+    assert {name: "capital" in answer for name, answer in answers.items()} == {"france": True, "italy": True}
+    refused = example("openai_batch.py", "no-such-model", **env)
+    assert refused.returncode == 1 and "no-such-model" in refused.stderr
+
+
 def test_the_engine_alone_answers_each_prompt():
     done = example("engine.py", "echo")
     assert done.returncode == 0, done.stderr

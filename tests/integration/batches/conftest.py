@@ -102,7 +102,7 @@ class Mill:
         return self.start("celery", "-q", "-A", "worker.app", "worker", said="serving echo", **settings)
 
     def webhooks(self) -> subprocess.Popen[bytes]:
-        return self.start("celery", "-A", "worker.webhooks", "worker", "-Q", "webhooks", said="ready")
+        return self.start("celery", "-A", "worker.webhooks", "worker", "-Q", "webhooks")
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """What a power cut does to a part."""
