@@ -158,6 +158,11 @@ class Incarnation:
         with redis_errors():
             self._scripts.checkpoint(self.id, self._lease, int(whole), pack(tokens), *slots)
 
+    def stream(self, said: list[tuple[str, int, int, str]]) -> None:
+        """Tell what items said: (job, index, attempt, tokens as `job:{id}:events` has them) of each."""
+        with redis_errors():
+            self._scripts.stream(self.id, *(part for each in said for part in each))
+
     def progress(self, job_id: str, index: int) -> list[list[int]]:
         """Token ids of each continuation that an earlier holder of the item left; empty when that is lost."""
         with redis_errors():

@@ -26,6 +26,9 @@ A job
     job:{id}:out        hash    index -> zlib(JSON of the result) or JSON
     job:{id}:order      string  4-byte big-endian indices in order of completion: the cursor of who follows
     job:{id}:hooks      list    ids of the job's webhook events
+    job:{id}:streams    set     indices of items that are streamed and have no result yet
+    job:{id}:events:{index}    list    what such an item said, an entry a flush: JSON list of [continuation, position
+                                of the first token, [token, ...]]; written by stream, dropped with the result
   They live until `due` says purge, retention_days after the job ended, or until finished jobs take more than
   retention_bytes.
   Written by attach, append, exchange, edit, cancel, tick, release, delete.
@@ -92,7 +95,8 @@ Accounts
     session_secret      string  signs the browser's cookie
 
 Channels
-    pm:changes          job ids whose state or results changed
+    pm:changes          `job` or `job status`: its state or results changed
+    pm:tokens           `job index entry`: what was just put into job:{id}:events:{index}
     pm:wishes           job ids that workers should hear of before their next heartbeat
 """
 
@@ -100,6 +104,7 @@ from __future__ import annotations
 
 PREFIX = "pm:"
 CHANGES = PREFIX + "changes"
+TOKENS = PREFIX + "tokens"
 WISHES = PREFIX + "wishes"
 WORKERS = PREFIX + "workers"
 MODELS = PREFIX + "models"

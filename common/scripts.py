@@ -30,7 +30,7 @@ ALLOW_OOM = {
     "cancel_batch",
     "end_batch",
 }
-NAMES = ("attach", "append", "keep_file", "create_batch", *sorted(ALLOW_OOM))
+NAMES = ("attach", "append", "keep_file", "create_batch", "stream", *sorted(ALLOW_OOM))
 
 
 def source(name: str) -> str:

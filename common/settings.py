@@ -42,7 +42,9 @@ class Settings(BaseSettings):
         "auto", description="`auto`: bfloat16 where the device has it natively, else float32."
     )
     slots: int | None = Field(None, ge=1, le=4096, description="Sequences at once; 32 on a CPU, 256 on a GPU if empty.")
-    interactive_slots: int = Field(0, ge=0, le=4095, description="Slots kept for interactive requests.")
+    interactive_slots: int | None = Field(
+        None, ge=0, le=4095, description="Slots kept for chats and completions; an eighth of all if empty."
+    )
     echo_delay: float = Field(0.0, ge=0, le=60, description="Seconds a token takes the echo engine.")
     echo_fail_on: str | None = Field(None, description="The echo engine fails items whose prompt contains this.")
     lease: float = Field(
@@ -79,6 +81,11 @@ class Settings(BaseSettings):
     max_total_bytes: int = Field(0, ge=0, description="Bytes all waiting items may take, as stored; 0: no limit.")
     retention_bytes: int = Field(0, ge=0, description="Bytes of finished jobs to keep, oldest go first; 0: no limit.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days a finished job is kept.")
+
+    request_timeout: float = Field(600.0, ge=1, le=3600, description="Seconds a chat or completion may take in all.")
+    worker_wait: float = Field(
+        20.0, ge=1, le=600, description="Seconds a chat or completion waits for a worker of its model to come up."
+    )
 
     # Webhooks
     webhook_allow: str = Field("", description="Comma-separated host[:port] of private targets that are allowed.")

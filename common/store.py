@@ -358,6 +358,21 @@ class JobStore:
             for i, (item, state, blob) in enumerate(zip(inputs, states, blobs, strict=False))
         ]
 
+    def results(self, job_id: str, count: int) -> list[dict[str, Any]]:
+        """What became of the first `count` items, without what was asked: the short form of `rows`."""
+        with redis_errors():
+            pipe = self.client.pipeline(transaction=True)
+            pipe.getrange(keys.job(job_id, "st"), 0, count - 1)
+            pipe.hmget(keys.job(job_id, "out"), [str(index) for index in range(count)])
+            states, blobs = pipe.execute()
+        if len(states) < count:
+            raise NotFound(f"no job {job_id}")
+        return [
+            {"status": ItemState.from_byte(chr(state)).value, **NO_RESULT, "prompt_logprobs": None, "error": None}
+            | (unpack(blob) if blob else {})
+            for state, blob in zip(states, blobs, strict=True)
+        ]
+
     def finished_after(self, job_id: str, cursor: int, limit: int) -> list[int]:
         """Indices in order of completion, from the cursor-th on: whoever has read k of them goes on at cursor k.
 
@@ -366,6 +381,16 @@ class JobStore:
         with redis_errors():
             packed = self.client.getrange(keys.job(job_id, "order"), cursor * 4, (cursor + limit) * 4 - 1)
         return [index for (index,) in struct.iter_unpack(">I", packed)]
+
+    def said(self, job_id: str) -> list[tuple[int, bytes]]:
+        """What streamed items without a result said so far, as (index, entry) in order of an item's entries."""
+        with redis_errors():
+            indices = sorted(int(index) for index in self.client.smembers(keys.job(job_id, "streams")))
+            pipe = self.client.pipeline(transaction=False)
+            for index in indices:
+                pipe.lrange(keys.job(job_id, f"events:{index}"), 0, -1)
+            lists = pipe.execute() if indices else []
+        return [(index, entry) for index, entries in zip(indices, lists, strict=True) for entry in entries]
 
     def hooks(self, job_id: str) -> list[dict[str, Any]]:
         """The job's webhook events with every delivery attempt."""

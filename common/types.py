@@ -166,9 +166,8 @@ class Request:
     params: SamplingParams
     seed: int
     resume: list[list[int]] | None = None  # what each continuation had generated at its last checkpoint
-    on_token: Callable[[int, int, str], None] | None = (
-        None  # (continuation, token id, text now certain), engine's thread
-    )
+    # (continuation, token id, text now certain, the token's log-probability if asked for), on the engine's thread
+    on_token: Callable[[int, int, str, TokenLogprob | None], None] | None = None
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, request
 from pydantic import BaseModel
 
-from common.errors import InvalidRequest
 from common.store import redis_errors
 from common.types import JobState
 from web.auth import needs_tenant
@@ -39,6 +38,7 @@ from web.schemas import (
 )
 from web.services import Services, services
 from web.submit import check_job, submit_job
+from web.told import Told
 from web.views import cancel_job, item_list, job_list, job_view, model_list, model_view
 
 POLL_AGAIN = 2  # seconds, told to clients that poll
@@ -109,14 +109,14 @@ def results(tenant: str, job_id: str, form: str) -> Response:
 
 @api.get("/v1/jobs/<job_id>/events")
 @described(
-    "A job as server-sent events: `job`, `item.finished`, `job.finished`",
+    "A job as server-sent events: `job`, `item.delta`, `item.finished`, `job.finished`",
     media_types=("text/event-stream",),
     query=EventCursor,
     headers=("Last-Event-ID",),
 )
 @needs_tenant
 def events(tenant: str, job_id: str) -> Response:
-    response = _stream(stream_events(services(), job_id, tenant, _event_cursor()), "text/event-stream")
+    response = _stream(stream_events(services(), job_id, tenant, _told()), "text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
     return response
 
@@ -229,13 +229,9 @@ def _wait_for_end(services: Services, job_id: str, tenant: str, seconds: float) 
             time.sleep(PACE)
 
 
-def _event_cursor() -> int:
+def _told() -> Told:
     given = request.headers.get("Last-Event-ID")
-    if given is None:
-        return read_query(EventCursor).after
-    if not given.isdecimal() or len(given) > 9:
-        raise InvalidRequest("Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID")
-    return int(given)
+    return Told(str(read_query(EventCursor).after) if given is None else given)
 
 
 def _answer(body: BaseModel, status: int = 200) -> Response:

@@ -8,6 +8,7 @@ from common.settings import Settings
 from web import problems
 from web.api import api
 from web.dialect.batches import batches
+from web.dialect.chat import chat
 from web.dialect.files import files
 from web.openapi import openapi
 from web.pages import pages
@@ -21,6 +22,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.extensions[EXTENSION] = Services.build(settings)
     problems.register(app)
-    for blueprint in (api, batches, files, openapi, pages):
+    for blueprint in (api, batches, chat, files, openapi, pages):
         app.register_blueprint(blueprint)
     return app

@@ -67,18 +67,19 @@ def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) 
 
 def read_json(model: type[M]) -> M:
     """A small JSON body as the model."""
-    return validated(model, _json_body())
+    return validated(model, json_body())
 
 
 def read_items() -> Iterator[Draft]:
     """A JSON body's items or prompts, as drafts."""
-    body = _json_body()
+    body = json_body()
     drafts = _take_items(body)
     validated(MoreItems, body)
     return drafts
 
 
-def _json_body() -> dict[str, Any]:
+def json_body() -> dict[str, Any]:
+    """A JSON body, an object of 16 MiB at most."""
     if not request.is_json:
         raise InvalidRequest("send application/json", status=415, code="unsupported_media_type", field="Content-Type")
     limit = min(MOST_JSON, request.max_content_length or MOST_JSON)
@@ -101,7 +102,7 @@ def _take_items(body: dict[str, Any]) -> Iterator[Draft]:
 
 
 def _read_job_json() -> tuple[JobOptions, Iterator[Draft]]:
-    body = _json_body()
+    body = json_body()
     given: dict[str, Any] = {name: body.pop(name) for name in ("items", "prompts") if name in body}
     options = validated(JobOptions, body, known=JobRequest)
     return options, _take_items(given)

@@ -1,6 +1,7 @@
-"""Who waits for a job to change: one reader of `pm:changes` per process wakes them all.
+"""Who waits for a job to change: one reader of `pm:changes` and `pm:tokens` per process wakes them all.
 
-A wake-up says "look again", nothing more. After a lost connection everybody is woken, so nothing is missed for long.
+A wake-up says "look again", nothing more; what streamed items say comes along. After a lost connection everybody is
+woken, and told that tokens were missed, so nothing is missed for long.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from common.errors import Unavailable
 from common.store import connect
 
 MOST_WATCHES = 2000  # long-polls and event streams of one process
+MOST_TOLD = 2000  # entries kept for a reader that is behind; then it looks at what the store has
 RECONNECT = 1.0  # seconds
 
 log = logging.getLogger(__name__)
@@ -28,12 +30,17 @@ class Watch:
     """One waiter's flag. `closing` is set once the process is about to end.
 
     `version` rises with each change, the same for all who wait for a job: what was read at one is good for all.
+    `status` is the job's as last heard of, None if that may be old. Tokens are entries (`job:{id}:events`) by
+    item that came since they were taken; with `missed` there were others.
     """
 
     def __init__(self, version: int) -> None:
         self._flag = threading.Event()
+        self._tokens: list[tuple[int, bytes]] = []
         self.version = version
         self.closing = False
+        self.missed = True
+        self.status: str | None = None
 
     def wait(self, seconds: float) -> bool:
         """True if the job changed since the last call, or within the time given. Look before the first call."""
@@ -41,10 +48,23 @@ class Watch:
         self._flag.clear()
         return changed
 
-    def wake(self, version: int, closing: bool = False) -> None:
+    def wake(self, version: int, closing: bool = False, missed: bool = False) -> None:
         self.version = version
         self.closing = self.closing or closing
+        if missed:
+            self.missed, self.status = True, None
         self._flag.set()
+
+    def hear(self, index: int, entry: bytes) -> None:
+        if len(self._tokens) < MOST_TOLD:
+            self._tokens.append((index, entry))
+        else:
+            self.missed = True
+        self._flag.set()
+
+    def take_tokens(self) -> list[tuple[int, bytes]]:
+        tokens, self._tokens = self._tokens, []
+        return tokens
 
 
 class Changes:
@@ -99,7 +119,7 @@ class Changes:
         self._version += 1
         for watches in self._watches.values():
             for watch in watches:
-                watch.wake(self._version, self._closing)
+                watch.wake(self._version, self._closing, missed=True)
 
     def _run(self) -> None:
         while not self._closing:
@@ -113,18 +133,30 @@ class Changes:
 
     def _listen(self) -> None:
         with connect(self._url) as client, client.pubsub(ignore_subscribe_messages=True) as channel:
-            channel.subscribe(keys.CHANGES)
+            channel.subscribe(keys.CHANGES, keys.TOKENS)
             channel.get_message(timeout=1.0)
             self._subscribed.set()
             with self._lock:
                 self._wake_all()
             while not self._closing:
                 message = channel.get_message(timeout=1.0)
-                if message is not None:
+                if message is None:
+                    continue
+                if message["channel"] == keys.TOKENS.encode():
+                    self._tell_tokens(message["data"])
+                else:
                     self._tell(message["data"].decode())
 
-    def _tell(self, job_id: str) -> None:
+    def _tell(self, message: str) -> None:
+        job_id, _, status = message.partition(" ")
         with self._lock:
             self._version += 1
             for watch in self._watches.get(job_id, ()):
+                watch.status = status or None
                 watch.wake(self._version)
+
+    def _tell_tokens(self, message: bytes) -> None:
+        job_id, index, entry = message.split(b" ", 2)
+        with self._lock:
+            for watch in self._watches.get(job_id.decode(), ()):
+                watch.hear(int(index), entry)

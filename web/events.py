@@ -1,8 +1,11 @@
 """A job as a stream of server-sent events.
 
     event: job             the job, at the start and whenever its state or counts changed
-    event: item.finished   a result row; `id` is how many finished items the reader has seen, to go on from
+    event: item.delta      what an item submitted with `stream: true` says next, while it runs
+    event: item.finished   a result row
     event: job.finished    the job as it ended; the last event
+
+The `id` of an event says which finished items and which tokens the reader has: where to go on from.
 
 A stream ends after five minutes even if the job goes on: clients reconnect with `Last-Event-ID` and miss nothing.
 Items that were cancelled or expired before they ran have no event of their own; the job's counts tell them.
@@ -10,6 +13,7 @@ Items that were cancelled or expired before they ran have no event of their own;
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,42 +21,50 @@ from functools import partial
 from common.errors import NotFound, Unavailable
 from web.schemas import JobView
 from web.services import Services
+from web.told import Told, heard
 from web.views import job_links, job_view
 
 LONGEST = 300.0  # seconds a stream lives
 HEARTBEAT = 15.0  # seconds of silence that proxies are sure to bear
 PACE = 0.1  # seconds between two looks: a fast job changes hundreds of times a second
+TOKEN_PACE = 0.01  # seconds, while tokens are told
 RETRY = b"retry: 1000\n\n"  # ms after which a browser reconnects
 
 
-def stream_events(services: Services, job_id: str, tenant: str, cursor: int) -> Iterator[bytes]:
-    """Events from behind the first `cursor` finished items. `NotFound` is raised here, not in the stream."""
+def stream_events(services: Services, job_id: str, tenant: str, told: Told) -> Iterator[bytes]:
+    """Events from behind what was told. `NotFound` is raised here, not in the stream."""
     services.store.job(job_id, tenant)
-    return _stream(services, job_id, tenant, cursor, job_links(services, job_id))
+    return _stream(services, job_id, tenant, told, job_links(services, job_id))
 
 
-def _stream(services: Services, job_id: str, tenant: str, cursor: int, links: dict[str, str]) -> Iterator[bytes]:
+def _stream(services: Services, job_id: str, tenant: str, told: Told, links: dict[str, str]) -> Iterator[bytes]:
     end = time.monotonic() + LONGEST
     feed = services.feeds.of(job_id)
     read = partial(job_view, services, job_id, tenant)
-    told: JobView | None = None
+    shown: JobView | None = None
+    looked = -1
     yield RETRY
     try:
         with services.changes.watch(job_id) as watch:
             while time.monotonic() < end and not watch.closing:
-                view = feed.view(watch.version, read)  # before the items: a job seen as over has none to come
-                while rows := feed.finished(cursor):
-                    for row in rows:
-                        cursor += 1
-                        yield _event("item.finished", row, cursor)
-                if view.status.terminal:
-                    yield _job_event("job.finished", view, links)
-                    return
-                if view != told:
-                    yield _job_event("job", view, links)
-                    told = view
-                time.sleep(PACE)
+                for piece in told.take(heard(services.store, job_id, watch)):
+                    yield _event("item.delta", json.dumps(piece.shown(), ensure_ascii=False), told.cursor)
+                if watch.version != looked:
+                    looked = watch.version
+                    view = feed.view(looked, read)  # before the items: a job seen as over has none to come
+                    while rows := feed.finished(told.finished):
+                        for index, row in rows:
+                            told.end(index)
+                            yield _event("item.finished", row, told.cursor)
+                    if view.status.terminal:
+                        yield _job_event("job.finished", view, links)
+                        return
+                    if view != shown:
+                        yield _job_event("job", view, links)
+                        shown = view
+                time.sleep(TOKEN_PACE if told.streams else PACE)
                 if not watch.wait(min(HEARTBEAT, end - time.monotonic())):
+                    looked = -1  # some things change untold
                     yield b": still here\n\n"
     except (NotFound, Unavailable, KeyError):  # deleted, or Redis is away: whoever reconnects is told which
         return
@@ -63,6 +75,6 @@ def _job_event(kind: str, view: JobView, links: dict[str, str]) -> bytes:
     return _event(kind, view.model_copy(update={"links": links}).model_dump_json())
 
 
-def _event(kind: str, data: str, cursor: int | None = None) -> bytes:
+def _event(kind: str, data: str, cursor: str | None = None) -> bytes:
     head = f"id: {cursor}\n" if cursor is not None else ""
     return f"{head}event: {kind}\ndata: {data}\n\n".encode()

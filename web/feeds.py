@@ -33,7 +33,7 @@ class Feed:
         self._view: JobView | None = None
         self._version = -1
         self._read_at = 0.0
-        self._batches: OrderedDict[int, list[str]] = OrderedDict()
+        self._batches: OrderedDict[int, list[tuple[int, str]]] = OrderedDict()
 
     def view(self, version: int, read: Callable[[], JobView]) -> JobView:
         """The job at `version` or later; `read` asks for it anew."""
@@ -42,8 +42,8 @@ class Feed:
                 self._view, self._version, self._read_at = read(), version, time.monotonic()
             return self._view
 
-    def finished(self, cursor: int) -> list[str]:
-        """Rows as JSON, in order of completion, from behind the first `cursor`; empty when there are no more yet."""
+    def finished(self, cursor: int) -> list[tuple[int, str]]:
+        """(index, row as JSON), in order of completion, from behind the first `cursor`; empty if none is yet."""
         with self._lock:
             batch = self._batches.get(cursor)
             if batch is None:
@@ -54,7 +54,7 @@ class Feed:
                     self._batches.popitem(last=False)
             return batch
 
-    def _read(self, cursor: int) -> list[str]:
+    def _read(self, cursor: int) -> list[tuple[int, str]]:
         indices = self._store.finished_after(self._job_id, cursor, BATCH)
         if indices and not self._spec:
             self._spec = json.loads(self._store.job(self._job_id)["spec"])
@@ -63,7 +63,7 @@ class Feed:
             for first, last in _runs(indices)
             for row in self._store.rows(self._job_id, first, last - first + 1, self._spec)
         }
-        return [rows[index] for index in indices]
+        return [(index, rows[index]) for index in indices]
 
 
 class Feeds:

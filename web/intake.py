@@ -23,6 +23,7 @@ from web.schemas import INPUTS, Item, JobOptions
 
 CHUNK = 64  # items tokenized together
 MOST_FAULTS = 100
+MOST_STREAMS = 512  # continuations of a job: how far each is told must fit into a header
 
 
 class Fault(Exception):
@@ -55,6 +56,7 @@ class Totals:
     max_prompt_tokens: int = 0
     max_completion_tokens: int = 0
     n_max: int = 1
+    streams: int = 0  # continuations
 
     @property
     def cost(self) -> int:
@@ -220,12 +222,17 @@ class Intake:
         self.totals.max_prompt_tokens = max(self.totals.max_prompt_tokens, tokens or 0)
         self.totals.max_completion_tokens += params.n * max_tokens
         self.totals.n_max = max(self.totals.n_max, params.n)
+        self.totals.streams += params.n if item.stream else 0
+        if self.totals.streams > MOST_STREAMS:
+            message = f"a job streams at most {MOST_STREAMS} continuations; leave stream out of the other items"
+            raise Fault("out_of_range", "stream", message)
         messages = [message.model_dump() for message in item.messages] if item.messages else None
         record = {
             "custom_id": item.custom_id,
             "prompt": item.prompt,
             "prompt_ids": item.prompt_ids,
             "messages": messages,
+            "stream": item.stream or None,
         }
         return {name: value for name, value in record.items() if value is not None} | _filled(own, item.metadata)
 

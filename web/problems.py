@@ -37,7 +37,9 @@ def register(app: Flask) -> None:
 
 def problem(status: int, code: str, detail: str, errors: list[dict[str, object]] | None = None) -> Response:
     if dialect.speaks(request.path):
-        field = str(errors[0]["field"]) if errors and "field" in errors[0] else None
+        first = errors[0] if errors else {}
+        field = str(first["field"]) if "field" in first else None
+        code = str(first["code"]) if "code" in first else code
         body = json.dumps(dialect.error_body(status, code, detail, field))
         return Response(body, status, content_type="application/json")
     return _native_problem(status, code, detail, errors)
@@ -65,6 +67,8 @@ def _answer_error(error: PromptmillError) -> Response:
     response = problem(error.status, error.code, error.message, errors)
     if error.retry:
         response.headers["Retry-After"] = str(RETRY_AFTER)
+    elif dialect.speaks(request.path):
+        response.headers["X-Should-Retry"] = "false"  # OpenAI's client would, for what is no use to try again
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -129,14 +129,7 @@ class Item(Schema):
     messages: list[Message] | None = Field(None, description="A chat; the model's own template renders it.")
     params: SamplingParams | None = Field(None, description="Overrides of the job's params.")
     metadata: Metadata = Field({}, description="Up to 16 values of your own, handed back.")
-    stream: Literal[False] = Field(False, description="Not supported yet.")
-
-    @field_validator("stream", mode="before")
-    @classmethod
-    def _not_yet(cls, value: Any) -> Any:
-        if value is True:
-            raise refuse("is not supported yet; leave it out")
-        return value
+    stream: bool = Field(False, description="Tell its tokens in the job's events while it runs.")
 
 
 class Limits(Schema):

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ from web.services import Services
 from web.views import job_view
 
 DAY = 86_400_000  # ms
+INTERACTIVE = {"interactive": 1, "retention": 60_000}  # ms; whoever asked has the answer by then
 KEY = re.compile(r"[!-~]{1,255}")
 
 log = logging.getLogger(__name__)
@@ -50,9 +52,47 @@ def submit_job(
     default_max_tokens: int | None = None,
     batch: str | None = None,
 ) -> JobView:
-    """Validate, stage, attach, ring. The job is durable when this returns. `retry_of` is the job it links back to;
-    `default_max_tokens` what an item gets, as far as it fits, that was given none. `batch` is whose lines the items
-    are: it names the job, which is so made once, and an item that cannot be run stays in it and fails there.
+    """`enqueue_job`, and how the job stands then."""
+    made = enqueue_job(
+        services,
+        tenant,
+        options,
+        drafts,
+        idempotency_key=idempotency_key,
+        retry_of=retry_of,
+        default_max_tokens=default_max_tokens,
+        batch=batch,
+    )
+    return _replay(services, made.job_id, tenant) if made.replayed else job_view(services, made.job_id, tenant)
+
+
+@dataclass(frozen=True)
+class Enqueued:
+    """`replayed`: the idempotency key had made this job before."""
+
+    job_id: str
+    replayed: bool
+
+
+def enqueue_job(
+    services: Services,
+    tenant: str,
+    options: JobOptions,
+    drafts: Iterable[Draft],
+    *,
+    job_id: str | None = None,
+    interactive: bool = False,
+    idempotency_key: str | None = None,
+    retry_of: str | None = None,
+    default_max_tokens: int | None = None,
+    batch: str | None = None,
+) -> Enqueued:
+    """Validate, stage, attach, ring. The job is durable when this returns.
+
+    `job_id` is what a new job is to be called. An `interactive` one goes first, is in no list of jobs, and is kept only
+    for a moment after its end. `retry_of` is the job it links back to; `default_max_tokens` what an item gets, as far
+    as it fits, that was given none. `batch` is whose lines the items are: it names the job, which is so made once, and
+    an item that cannot be run stays in it and fails there.
 
     Raises:
         InvalidRequest: with every problem found, up to 100, in `errors`.
@@ -77,8 +117,13 @@ def submit_job(
         services.store.check_memory(intake.totals.cost * intake.totals.items)
         attached = services.store.attach(
             stage,
-            {"tenant": tenant, **_fields(services, intake, options, retry_of), **({"batch": batch} if batch else {})},
-            job_id=job_of(batch) if batch else new_job_id(),
+            {
+                "tenant": tenant,
+                **_fields(services, intake, options, retry_of),
+                **(INTERACTIVE if interactive else {}),
+                **({"batch": batch} if batch else {}),
+            },
+            job_id=job_of(batch) if batch else job_id or new_job_id(),
             idempotency=(idempotency_key, fingerprint.value()) if idempotency_key else ("", ""),
             deadline=deadline,
             limits=queue_limits(services.settings),
@@ -91,10 +136,10 @@ def submit_job(
         case "lost":
             raise Unavailable("what was uploaded is not on the server any more; send it again")
         case "same":
-            return _replay(services, attached.job_id, tenant)
+            return Enqueued(attached.job_id, replayed=True)
     ring(services, intake.model.card.id, attached.rings, attached.job_id)
     log.info("submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items})
-    return job_view(services, attached.job_id, tenant)
+    return Enqueued(attached.job_id, replayed=False)
 
 
 def check_job(

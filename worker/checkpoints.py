@@ -12,6 +12,7 @@ import time
 from common.fleet import Checkpoint, Incarnation
 from worker.claims import Claim
 from worker.engine.base import Engine
+from worker.streams import Streams
 
 MIN_AGE = 5.0  # seconds; younger rows are cheaper to run again than to keep
 WHOLE_EVERY = 30  # blobs
@@ -24,7 +25,7 @@ class Checkpoints:
         self._kept: dict[str, list[int]] = {}  # by request id
         self._blobs = 0
 
-    def keep(self, incarnation: Incarnation, engine: Engine, claims: dict[str, Claim]) -> None:
+    def keep(self, incarnation: Incarnation, engine: Engine, claims: dict[str, Claim], streams: Streams) -> None:
         """Store what is new. `claims` are by request id.
 
         Raises:
@@ -47,6 +48,7 @@ class Checkpoints:
                 blob[f"{claim.job_id} {claim.index}"] = new
         if not blob:
             return
+        streams.flush()  # whoever takes an item over goes on telling it behind its checkpoint
         first = [(rows[r].job_id, rows[r].index) for r in tokens if r not in self._kept]
         incarnation.checkpoint(blob, whole=whole, first=first)
         self._blobs += 1

@@ -33,6 +33,7 @@ class Claim:
     queued_s: float
     started: float  # monotonic seconds
     first_token: tuple[int, str] | None = None  # of the prompt, where its log-probabilities are wanted
+    streamed: bool = False
 
 
 class ClaimReader:
@@ -62,8 +63,10 @@ class ClaimReader:
             params = SamplingParams.model_validate(effective_params(spec, item))
             seed = params.seed if params.seed is not None else seed_of(run.job_id, index)
             request = self._request(item, params, seed)
+            streamed = item.get("stream", False)
             first = self._first_token(request) if params.prompt_logprobs is not None else None
-            found.append((Claim(run.job_id, index, run.attempt, seed, queued_s, time.monotonic(), first), request))
+            claim = Claim(run.job_id, index, run.attempt, seed, queued_s, time.monotonic(), first, streamed)
+            found.append((claim, request))
         return found
 
     def _chunk(self, run: Run) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
@@ -136,7 +139,7 @@ def result(claim: Claim, finished: Finished, worker: str) -> Result:
             "text": o.text,
             "finish_reason": o.finish_reason,
             "token_count": o.token_count,
-            "logprobs": [_logprob(each) for each in o.logprobs] if o.logprobs is not None else None,
+            "logprobs": [shown_logprob(each) for each in o.logprobs] if o.logprobs is not None else None,
         }
         for o in finished.outputs
     ]
@@ -162,7 +165,8 @@ def result(claim: Claim, finished: Finished, worker: str) -> Result:
     )
 
 
-def _logprob(found: TokenLogprob) -> dict[str, Any]:
+def shown_logprob(found: TokenLogprob) -> dict[str, Any]:
+    """As rows and streams show it."""
     top = [{"token": text, "token_id": token_id, "logprob": _rounded(value)} for token_id, text, value in found.top]
     return {"token": found.text, "token_id": found.token_id, "logprob": _rounded(found.logprob), "top": top}
 
@@ -178,7 +182,7 @@ def _prompt_logprobs(claim: Claim, finished: Finished) -> list[dict[str, Any]] |
         return None
     token_id, text = claim.first_token or (None, "")
     nothing: dict[str, Any] = {"token": text, "token_id": token_id, "logprob": None, "top": []}
-    return [_logprob(each) if each else nothing for each in finished.prompt_logprobs]
+    return [shown_logprob(each) if each else nothing for each in finished.prompt_logprobs]
 
 
 def end_state(finished: Finished) -> ItemState:

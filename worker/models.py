@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEMO_MODEL = "smollm2-135m"
+ECHO_TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
 SAMPLES = 256  # places of a weights file that its digest looks at
 DEFAULT_SLOTS = {"cpu": 32, "cuda": 256}
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # what a model needs; never pickles, never code

@@ -24,12 +24,14 @@ from common.types import Finished, ItemState
 from worker.checkpoints import Checkpoints
 from worker.claims import Claim, ClaimReader, end_state, forgotten, handed_back, result
 from worker.models import OpenedModel
+from worker.streams import Streams
 
 log = logging.getLogger(__name__)
 
 HAND_BACK_LIMIT = 5.0  # seconds rows may take to stop after the grace period
 SLOWEST_STEP = 10  # times the warm-up: no honest step takes longer
 RETRY_PAUSE = 0.5  # seconds between tries while Redis is away
+KEPT_SHARE = 8  # an eighth of the slots is kept for interactive jobs, unless the settings say otherwise
 LOOK_AGAIN = 1.0  # seconds a turn waits at most before it looks at its flags
 
 
@@ -44,12 +46,15 @@ class Runner:
         self._client = client
         self._bell = bell
         self._reader = ClaimReader(JobStore(client), opened.tokenizer, opened.card)
+        kept = settings.interactive_slots
+        self._kept = opened.card.slots // KEPT_SHARE if kept is None else kept  # slots
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._serving = threading.Lock()
         self._claims: dict[str, Claim] = {}  # by request id: what the engine has
         self._claims_lock = threading.Lock()
         self._stopping: set[str] = set()  # request ids that go back when they have stopped
         self._checkpoints = Checkpoints()
+        self._streams = Streams()
         self._unread: list[tuple[Run, int]] = []  # claimed at a server time, not yet given to the engine
         self._unsent: list[Result] = []  # to hand in with the next exchange
         self._drain_until: float | None = None  # monotonic seconds
@@ -60,6 +65,7 @@ class Runner:
         """Warm the engine up, publish the card, take a lease."""
         began = time.monotonic()
         self.engine.start()
+        self._streams.start()
         self.wedge_limit = max(self._settings.wedge_limit, SLOWEST_STEP * (time.monotonic() - began))
         Fleet(self._client).publish(self.card, self._tokenizer.dumps())
         self._register()
@@ -69,6 +75,7 @@ class Runner:
         self.incarnation = Incarnation(self._client, self.card, self._settings.lease)
         about = {"host": socket.gethostname(), "pid": str(os.getpid()), "started_at": str(int(time.time()))}
         self.incarnation.register(about)
+        self._streams.speak_as(self.incarnation)
         log.info("serving %s with %d slots", self.card.id, self.card.slots, extra={"incarnation": self.incarnation.id})
 
     # The turn
@@ -108,7 +115,7 @@ class Runner:
         self._keep(self.engine.collect(0))
         room = 0 if self._drain_until is not None else self.engine.room()
         try:
-            answer = self.incarnation.exchange(self._unsent, room, self._settings.interactive_slots)
+            answer = self.incarnation.exchange(self._unsent, room, self._kept)
             if answer.lost:
                 self._start_over()
                 return
@@ -136,7 +143,10 @@ class Runner:
                 if isinstance(request, InvalidRequest):
                     self._unsent.append(result(claim, Finished("", error=(request.code, request.message)), self._name))
                 else:
-                    request.resume = resume or None
+                    # A checkpoint holds no log-probabilities, so an item that wants them starts anew.
+                    request.resume = (resume or None) if request.params.logprobs is None else None
+                    if claim.streamed:
+                        self._streams.follow(claim, request)
                     with self._claims_lock:
                         self._claims[request.id] = claim
                     self.engine.submit(request)
@@ -147,10 +157,18 @@ class Runner:
             pairs = [(self._claims.pop(f.id, None), f) for f in finished]
         for claim, f in pairs:
             if claim and f.id in self._stopping and end_state(f) == ItemState.CANCELLED:
+                self._tell_streams()  # whoever goes on from these tokens does not tell them again
                 self._unsent.append(handed_back(claim, f))
             elif claim:
                 self._unsent.append(result(claim, f, self._name))
             self._stopping.discard(f.id)
+            self._streams.forget(f.id)
+
+    def _tell_streams(self) -> None:
+        try:
+            self._streams.flush()
+        except Unavailable as error:
+            log.warning("some streamed tokens come with their results only: %s", error)
 
     def _after(self, answer: Exchanged) -> None:
         for job_id, index in answer.refused:
@@ -185,7 +203,7 @@ class Runner:
             self._obey(wishes)
             with self._claims_lock:
                 claims = dict(self._claims)
-            self._checkpoints.keep(incarnation, self.engine, claims)
+            self._checkpoints.keep(incarnation, self.engine, claims, self._streams)
         elif self._serving.acquire(blocking=False):  # no turn runs that would notice
             try:
                 self._exchange()
@@ -239,3 +257,4 @@ class Runner:
         finally:
             self._serving.release()
             self.engine.stop()
+            self._streams.stop()

@@ -30,6 +30,7 @@ local function hand_in(job, index, state, prompt_tokens, completion_tokens, blob
   redis.call('HSET', key('job', job.id, 'out'), index, blob)
   redis.call('APPEND', key('job', job.id, 'order'), struct.pack('>I4', index))
   set_states(job.id, index, 1, string.sub(state, 1, 1))
+  drop_stream(job.id, index)
   job.running, job[state] = job.running - 1, job[state] + 1
   job.prompt_added = (job.prompt_added or 0) + prompt_tokens
   job.completion_added = (job.completion_added or 0) + completion_tokens
@@ -171,7 +172,9 @@ local function serve(lane, keep)
       for _, id in ipairs(redis.call('ZRANGE', ready .. ':' .. tenants[i], 0, 7)) do
         local job = not passed[id] and job_of(id)
         if job then
-          local taken = claim(job, #tenants > 2 and 1 or 256, room - keep)
+          -- An item that needs more slots than are left without the kept ones would wait for ever.
+          local free = job.n_max > slots - keep and room or room - keep
+          local taken = claim(job, #tenants > 2 and 1 or 256, free)
           if not taken then return end
           if taken > 0 then
             redis.call('SET', key('vclock', model), tenants[i + 1])

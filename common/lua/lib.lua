@@ -97,8 +97,18 @@ local function emit(job, event_type)
   outbox(hooks, job.id, event_type, cjson.encode({id = job.id, status = job.status, model = job.model, counts = counts}))
 end
 
-local function tell(id)
-  redis.call('PUBLISH', key('changes'), id)
+-- `status` spares who waits for the end alone a look at the job.
+local function tell(id, status)
+  redis.call('PUBLISH', key('changes'), status and id .. ' ' .. status or id)
+end
+
+-- What an item said so far is of no use once its result is stored.
+local function drop_stream(id, index)
+  if redis.call('SREM', key('job', id, 'streams'), index) == 1 then redis.call('UNLINK', key('job', id, 'events', index)) end
+end
+
+local function drop_streams(id)
+  for _, index in ipairs(redis.call('SMEMBERS', key('job', id, 'streams'))) do drop_stream(id, index) end
 end
 
 -- The two lanes of a model: interactive jobs are served first and may use the slots kept for them.
@@ -143,6 +153,7 @@ local function settle(job)
   redis.call('ZADD', key('finished'), NOW, job.id)
   redis.call('INCRBY', key('finished', 'bytes'), job.bytes)
   redis.call('UNLINK', key('job', job.id, 'retry'), key('job', job.id, 'attempts'), key('job', job.id, 'from'))
+  drop_streams(job.id)
   emit(job, 'job.finished')
 end
 
@@ -163,7 +174,7 @@ local function finish(job)
   save_counts(job)
   settle(job)
   refresh_ready(job)
-  tell(job.id)
+  tell(job.id, job.status)
 end
 
 -- Tell the workers that a job has a wish, so that it is in force at once and not at the next heartbeat.
@@ -277,6 +288,7 @@ local function purge(job)
   if redis.call('ZREM', key('finished'), job.id) == 1 then redis.call('DECRBY', key('finished', 'bytes'), job.bytes) end
   forget_hooks(key('job', job.id, 'hooks'))
   if job.batch ~= '' then forget_batch(job.batch) end
+  drop_streams(job.id)
   for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'out', 'order'}) do
     redis.call('UNLINK', key('job', job.id, part))
   end

@@ -19,7 +19,7 @@ else
   end
 end
 
-for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key('due'), '-inf', NOW, 'LIMIT', 0, 100)) do
+for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key('due'), '-inf', NOW, 'LIMIT', 0, 500)) do
   redis.call('ZREM', key('due'), entry)
   local what, id = string.match(entry, '^(%a+):(.+)$')
   local job = load_job(id)

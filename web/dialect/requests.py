@@ -217,6 +217,8 @@ class CompletionRequest(Completable):
         super().check_together()
         if self.best_of not in (None, self.n):
             raise InvalidRequest(f"best_of is not supported: {refusals.REFUSED['best_of'][1]}", field="best_of")
+        if self.stream and self.echo and self.logprobs is not None:
+            raise InvalidRequest("echo with logprobs cannot be streamed", field="stream")
         if self.max_tokens == 0 and not self.echo:
             message = "max_tokens of 0 leaves nothing to answer without echo: true"
             raise InvalidRequest(message, field="max_tokens")

@@ -158,7 +158,8 @@ def _tell(answer: _Answer, upto: int) -> None:
         return
     for sequence, output in enumerate(answer.outputs):
         for place, piece in list(enumerate(_pieces(output)))[answer.streamed : upto]:
-            on_token(sequence, output.token_ids[place], piece)
+            logprob = output.logprobs[place] if output.logprobs else None
+            on_token(sequence, output.token_ids[place], piece, logprob)
     answer.streamed = max(answer.streamed, upto)
 
 

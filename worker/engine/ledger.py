@@ -108,7 +108,8 @@ class Ledger:
         if reason:
             text += sequence.text.flush()
         if sequence.request.on_token and not told:
-            sequence.request.on_token(sequence.index, token, text)
+            logprob = sequence.logprobs[-1] if params.logprobs is not None else None
+            sequence.request.on_token(sequence.index, token, text, logprob)
         if reason:
             self._finish(sequence, reason)
 

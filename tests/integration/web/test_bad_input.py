@@ -48,7 +48,7 @@ def first(problem: dict) -> tuple[str, str | None]:
         ({"items": [{"prompt": "a", "custom_id": "x"}] * 2}, "duplicate_custom_id", "items.1.custom_id"),
         ({"items": [{"prompt": "a", "custom_id": ""}]}, "invalid_value", "items.0.custom_id"),
         ({"items": [{"prompt": "a", "metadata": {"k": [1]}}]}, "wrong_type", "items.0.metadata.k"),
-        ({"items": [{"prompt": "a", "stream": True}]}, "invalid_value", "items.0.stream"),
+        ({"items": [{"prompt": "a", "stream": 1}]}, "wrong_type", "items.0.stream"),
         (GOOD | {"params": {"temperature": -0.1}}, "out_of_range", "params.temperature"),
         (GOOD | {"params": {"temperature": "0.5"}}, "wrong_type", "params.temperature"),
         (GOOD | {"params": {"top_p": 0}}, "out_of_range", "params.top_p"),

@@ -31,7 +31,8 @@ class Workers:
     def start(self, wait: bool = True, **settings: object) -> subprocess.Popen[bytes]:
         """A worker, by default one that has published its card. Settings are PROMPTMILL_ variables in lower case."""
         env = os.environ | {"REDIS_URL": self.url, "PROMPTMILL_MODEL": "echo"}
-        env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
+        settings = {"interactive_slots": 0} | settings  # None: by default, an eighth
+        env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items() if value is not None}
         log = (self._folder / f"worker-{len(self._all)}.log").open("wb")
         command = [sys.executable, "-m", "celery", "-q", "-A", "worker.app", "worker", "-n", f"w{len(self._all)}@%h"]
         with log:

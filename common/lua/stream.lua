@@ -1,0 +1,15 @@
+-- stream(incarnation, then per item: job, index, attempt, tokens): what items of this incarnation said since the last call.
+-- Kept until the item's result is stored, and told to who listens. Items it does not hold any more are passed over, so
+-- nothing is kept of an item that is finished. Answers 1, or 0 when the lease is gone. A repeated call repeats tokens,
+-- which readers tell by their positions.
+local incarnation = ARGV[1]
+if not redis.call('ZSCORE', key('workers'), incarnation) then return 0 end
+for i = 2, #ARGV, 4 do
+  local id, index, attempt, tokens = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  if redis.call('HGET', key('held', incarnation), id .. ' ' .. index) == attempt and redis.call('EXISTS', key('job', id)) == 1 then
+    redis.call('SADD', key('job', id, 'streams'), index)
+    redis.call('RPUSH', key('job', id, 'events', index), tokens)
+    redis.call('PUBLISH', key('tokens'), id .. ' ' .. index .. ' ' .. tokens)
+  end
+end
+return 1

@@ -1,0 +1,92 @@
+"""Chat completions and completions, plain and streaming: `/v1/chat/completions` and `/v1/completions`."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from flask import Blueprint, Response, request
+
+from common.errors import PromptmillError
+from web.auth import needs_tenant
+from web.bodies import json_body
+from web.dialect import answers
+from web.dialect.errors import row_error
+from web.dialect.live import Live, hung_up
+from web.dialect.requests import ChatRequest, CompletionRequest, Endpoint, read_request
+from web.dialect.streams import stream
+from web.openapi import described
+from web.services import Services, services
+
+chat = Blueprint("chat", __name__)
+
+KINDS = ("application/json", "text/event-stream")
+HEADERS = ("Idempotency-Key",)
+
+
+class Failed(PromptmillError):
+    """The request was run, and failed."""
+
+
+@chat.post("/v1/chat/completions")
+@described(
+    "A chat completion, as OpenAI's client asks", body=ChatRequest, media_types=KINDS, headers=("Idempotency-Key",)
+)
+@needs_tenant
+def chat_completions(tenant: str) -> Response:
+    return _complete("/v1/chat/completions", tenant, "chatcmpl-")
+
+
+@chat.post("/v1/completions")
+@described(
+    "Completions, as OpenAI's client asks", body=CompletionRequest, media_types=KINDS, headers=("Idempotency-Key",)
+)
+@needs_tenant
+def completions(tenant: str) -> Response:
+    return _complete("/v1/completions", tenant, "cmpl-")
+
+
+def _complete(endpoint: Endpoint, tenant: str, prefix: str) -> Response:
+    asked = read_request(endpoint, json_body())
+    prompts = _prompts(services(), asked)
+    live = Live(
+        services(),
+        tenant,
+        asked,
+        hung_up=hung_up(request.environ.get("gunicorn.socket")),
+        idempotency_key=request.headers.get("Idempotency-Key"),
+    )
+    id_, created = prefix + live.job_id.removeprefix("job_"), int(time.time())
+    if asked.stream:
+        pieces = stream(services(), live, asked.ask, prompts, id_=id_, created=created)
+        response = Response(pieces, content_type="text/event-stream")
+        response.call_on_close(live.close)  # also where the client is gone before the first of them
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
+        return response
+    with live:
+        while not live.over:
+            live.wait()
+        rows = live.rows()
+    for row in rows:
+        if failed := row_error(row):
+            _raise(*failed)
+    body = answers.answer(asked.ask, rows, id_=id_, created=created, prompts=prompts)
+    return Response(json.dumps(body, ensure_ascii=False), content_type="application/json")
+
+
+def _raise(status: int, body: dict[str, dict[str, str]]) -> None:
+    error = Failed(body["error"]["message"], code=body["error"]["code"])
+    error.status = status
+    raise error
+
+
+def _prompts(services: Services, asked: ChatRequest | CompletionRequest) -> list[str]:
+    """The prompts as text, where the answer begins with them."""
+    if not asked.ask.echo:
+        return []
+    tokenizer = services.cards.choose(asked.model).tokenizer
+    found = []
+    for item in asked.items():
+        ids = item.get("prompt_ids")
+        found.append(item["prompt"] if ids is None else tokenizer.decode(ids) if tokenizer else "")
+    return found

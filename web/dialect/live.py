@@ -1,0 +1,174 @@
+"""One interactive request: a job that somebody waits for on an open connection.
+
+It ends with the answer, or when it takes too long, nobody serves the model, the server is about to end, or the client
+hangs up; whatever is left of the job is then cancelled, so that its slots are free for others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from gevent.monkey import get_original  # type: ignore[import-untyped]
+
+from common.errors import PromptmillError, Unavailable
+from common.store import new_job_id
+from common.types import JobState
+from web.dialect.requests import ChatRequest, CompletionRequest, default_max_tokens
+from web.drafts import from_items
+from web.schemas import JobOptions
+from web.services import Services
+from web.submit import enqueue_job
+
+POLL = 0.5  # seconds between two looks at whether the client is still there
+
+log = logging.getLogger(__name__)
+
+HungUp = Callable[[], bool]
+PlainSocket = get_original("socket", "socket")  # gevent's own would wait for something to read
+
+
+class ClientGone(PromptmillError):
+    """Nobody will read the answer."""
+
+    status = 499
+    code = "client_gone"
+
+
+class TookTooLong(PromptmillError):
+    status = 504
+    code = "timeout"
+
+
+class NoWorker(Unavailable):
+    code = "no_worker"
+
+
+class Live:
+    """Wanted until `close`. `job_id` is the job's, or with an idempotency key an earlier one's."""
+
+    def __init__(
+        self,
+        services: Services,
+        tenant: str,
+        asked: ChatRequest | CompletionRequest,
+        *,
+        hung_up: HungUp,
+        idempotency_key: str | None = None,
+    ):
+        """Submits. Raises what `enqueue_job` does."""
+        self._services = services
+        self._hung_up = hung_up
+        self._closed = False
+        self._model = asked.model
+        self._items = asked.items()
+        if asked.stream:
+            self._items = [item | {"stream": True} for item in self._items]
+        settings = services.settings
+        self._end = time.monotonic() + settings.request_timeout
+        self._look_for_worker = time.monotonic() + settings.worker_wait
+        with ExitStack() as stack:
+            job_id = new_job_id()
+            self.watch = stack.enter_context(services.changes.watch(job_id))  # before it exists: nothing is missed
+            self.watch.missed, self.watch.status = False, JobState.QUEUED
+            made = enqueue_job(
+                services,
+                tenant,
+                JobOptions.model_validate({"model": asked.model}),
+                from_items(self._items),
+                job_id=job_id,
+                interactive=True,
+                idempotency_key=idempotency_key,
+                default_max_tokens=default_max_tokens(asked.ask.endpoint),
+            )
+            if made.job_id != job_id:
+                self.watch = stack.enter_context(services.changes.watch(made.job_id))
+            self.job_id = made.job_id
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nobody waits any more; what is not over is cancelled. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stack.close()
+        if self._is_over:
+            return
+        try:
+            self._services.store.cancel(self.job_id)
+        except PromptmillError as error:
+            log.warning("could not cancel what nobody waits for: %s", error, extra={"job": self.job_id})
+
+    @property
+    def over(self) -> bool:
+        """Every item has its result."""
+        if self.watch.status is None:
+            self.watch.status = self._services.store.job(self.job_id)["status"]
+        return self._is_over
+
+    @property
+    def _is_over(self) -> bool:
+        return self.watch.status is not None and JobState(self.watch.status).terminal
+
+    def wait(self) -> bool:
+        """Until there is news, half a second at most; whether there is.
+
+        Raises:
+            ClientGone, TookTooLong, NoWorker, Unavailable: there is no use in waiting on.
+        """
+        news = self.watch.wait(POLL)
+        if news and self._is_over:
+            return True
+        if self.watch.closing:
+            raise Unavailable("this server is about to end; send the request again")
+        if self._hung_up():
+            raise ClientGone("the client hung up")
+        now = time.monotonic()
+        if now > self._end:
+            seconds = self._services.settings.request_timeout
+            raise TookTooLong(f"no answer within {seconds:g} s; submit a job or a batch for what takes long")
+        if now > self._look_for_worker:
+            self._look_for_worker = now + self._services.settings.worker_wait
+            self._refuse_without_worker()
+        return news
+
+    def _refuse_without_worker(self) -> None:
+        if all(worker["model"] != self._model for worker in self._services.fleet.workers()):
+            seconds = self._services.settings.worker_wait
+            raise NoWorker(f"no worker serves {self._model}, and none came within {seconds:g} s; start one, try again")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The results, one for each prompt."""
+        return self._services.store.results(self.job_id, len(self._items))
+
+
+def hung_up(connection: socket.socket | None) -> Callable[[], bool]:
+    """Asks whether the client of a connection (gunicorn's `gunicorn.socket`) has closed it; without one, never."""
+    if connection is None:
+        return lambda: False
+
+    def closed() -> bool:
+        try:
+            copy = PlainSocket(fileno=os.dup(connection.fileno()))
+        except OSError:
+            return True
+        with copy:
+            try:
+                return bool(copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+
+    return closed
