@@ -217,14 +217,32 @@ def refill(
     for setting in settings():
         if params.get(setting.name) is not None:
             typed[setting.input] = _typed(setting.kind, params[setting.name])
-    prompts = [row.get("prompt") for row in rows]
+    chats = [_question(row) for row in rows]
+    prompts = chats if all(chats) else [row.get("prompt") for row in rows]
     if len(prompts) <= MOST_REFILLED and all(prompts):
         texts = [str(prompt) for prompt in prompts]
+        typed["reads"] = "chat" if all(chats) else "text"
         split, glue = ("blank", "\n\n") if any("\n" in text for text in texts) else ("line", "\n")
         joined = glue.join(texts)
         if [prompt.text for prompt in read_prompts(joined, split)] == texts:
             typed |= {"prompts": joined, "split": split}
     return typed
+
+
+def as_chat(item: Any) -> Any:
+    """An item with its prompt as what a user says in a chat; what has none, or is no item at all, stays as it is."""
+    if not isinstance(item, dict) or not item.get("prompt") or "messages" in item:
+        return item
+    rest = {name: value for name, value in item.items() if name != "prompt"}
+    return {**rest, "messages": [{"role": "user", "content": item["prompt"]}]}
+
+
+def _question(row: Mapping[str, Any]) -> str | None:
+    """What `as_chat` made the row's messages of, if it did."""
+    match row.get("messages"):
+        case [{"role": "user", "content": str(content)}]:
+            return content
+    return None
 
 
 def _typed(kind: Kind, value: Any) -> str:

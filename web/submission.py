@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 from pydantic import ValidationError
@@ -72,7 +73,10 @@ class Submission:
             return None
 
     def _drafts(self, first: int | None = None) -> Iterator[Draft]:
-        return islice(self._all_drafts(), first)
+        drafts = islice(self._all_drafts(), first)
+        if self.typed.get("reads") == "chat":
+            return (replace(draft, value=forms.as_chat(draft.value)) for draft in drafts)
+        return drafts
 
     def _all_drafts(self) -> Iterator[Draft]:
         if self._file:

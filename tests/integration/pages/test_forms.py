@@ -105,6 +105,20 @@ def test_refilling_undoes_reading(stop: list[str], n: int, temperature: float, p
     assert [prompt.text for prompt in forms.read_prompts(typed["prompts"], typed["split"])] == prompts
 
 
+@given(prompts=st.lists(LINE.map(str.strip).filter(bool), min_size=1, max_size=5))
+def test_refilling_undoes_asking_as_a_chat(prompts: list[str]):
+    rows = [forms.as_chat({"prompt": prompt}) for prompt in prompts]
+    typed = forms.refill("echo", {}, {}, rows)
+    assert typed["reads"] == "chat"
+    assert [prompt.text for prompt in forms.read_prompts(typed["prompts"], typed["split"])] == prompts
+    assert "prompts" not in forms.refill("echo", {}, {}, [*rows, {"prompt": "no chat"}])
+
+
+@pytest.mark.parametrize("item", [{"prompt": ""}, {"prompt": None}, {"messages": []}, "text", None, 3, {}])
+def test_only_prompts_are_asked_as_a_chat(item: object):
+    assert forms.as_chat(item) is item
+
+
 def test_prompts_that_cannot_be_typed_are_not_refilled():
     for prompt in ("a\n\nb", " padded", None):
         assert "prompts" not in forms.refill("echo", {}, {}, [{"prompt": prompt}, {"prompt": "fine"}])

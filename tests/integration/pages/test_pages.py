@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -9,6 +10,7 @@ import re
 import pytest
 
 from common import keys
+from tests.integration.web.conftest import card
 from web import forms
 
 INLINE = re.compile(r"<script(?! type=\"module\" src=\"/static/)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
@@ -73,6 +75,22 @@ def test_every_setting_has_a_field_with_a_label_and_its_bounds(site):
         assert f'<label for="{setting.input}"' in text
         assert f'name="{setting.input}"' in text
         assert setting.bounds in text
+
+
+def test_prompts_are_asked_as_a_chat_where_the_model_has_a_template(site):
+    assert 'name="reads"' not in site.look("/")
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    site.services.fleet.publish(card("chatty", chat_template=template), b"")
+    assert 'name="reads"' in site.look("/")
+    for reads, asked in (("text", {"prompt": "hello there"}), ("chat", forms.as_chat({"prompt": "hello there"}))):
+        answer = site.send(model="chatty", reads=reads)
+        assert answer.status_code == 303, answer.text
+        job_id = answer.location.rpartition("/")[2]
+        (item,) = site.services.store.items(job_id, 0, 10)
+        assert asked.items() <= item.items()
+        assert f'value="{reads}" checked' in site.look(f"/?like={job_id}")
+    refused = site.send(model="echo", reads="chat")
+    assert "Line 1: echo has no chat template" in html.unescape(refused.text)
 
 
 def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site):
