@@ -50,6 +50,19 @@ def test_items_fill_in_while_the_job_runs(page: Page):
     expect(outputs).to_have_count(10)
 
 
+def test_clocks_go_on_while_nothing_finishes(page: Page):
+    page.clock.install()
+    submit(page, ["one of very many words " * 200])
+    clock = page.locator(".facts div", has_text="Running for").locator("dd")
+    expect(clock).to_be_visible()
+    for _ in range(3):
+        shown = clock.text_content()
+        page.clock.fast_forward(6000)
+        expect(clock).not_to_have_text(shown, timeout=1000)
+    page.get_by_role("button", name="Cancel").click()
+    finished(page)
+
+
 def test_the_address_is_permanent_and_private(page: Page, chromium, mill, console):
     submit(page, ["mine"])
     finished(page)

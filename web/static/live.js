@@ -3,6 +3,7 @@
 
 const PAUSE = 400; // ms between two fetches: a fast job finishes thousands of items a second
 const POLL = 3000; // ms, where or while there is no event stream
+const CALM = 5000; // ms, where there is one: clocks and speeds go on while nothing else changes
 
 /**
  * Refresh an element from the page at `data-live`, which has one of the same id, until something in it says
@@ -32,7 +33,7 @@ export function follow(element, changed = () => {}) {
     if (settled()) source?.close();
     else if (document.hidden) return;
     else if (stale) schedule();
-    else if (!fetched || source?.readyState !== EventSource.OPEN) schedule(POLL);
+    else schedule(fetched && source?.readyState === EventSource.OPEN ? CALM : POLL);
   }
 
   async function replace() {
