@@ -34,6 +34,19 @@ class ItemState(StrEnum):
 
 _STATE_OF_BYTE = {state.value[0]: state for state in ItemState}
 
+# Every way an item may go, by the letters of docs/states.md: from (None: it comes to be) and to.
+ENDS = frozenset({ItemState.SUCCEEDED, ItemState.FAILED, ItemState.CANCELLED, ItemState.EXPIRED})
+MOVES: dict[str, tuple[ItemState | None, frozenset[ItemState]]] = {
+    "a": (None, frozenset({ItemState.PENDING})),
+    "b": (ItemState.PENDING, frozenset({ItemState.RUNNING})),
+    "c": (ItemState.RUNNING, ENDS),
+    "d": (ItemState.RUNNING, frozenset({ItemState.PENDING})),
+    "e": (ItemState.RUNNING, frozenset({ItemState.PENDING})),
+    "f": (ItemState.PENDING, frozenset({ItemState.CANCELLED})),
+    "g": (ItemState.PENDING, frozenset({ItemState.EXPIRED})),
+    "h": (ItemState.RUNNING, frozenset({ItemState.FAILED})),
+}
+
 
 class JobState(StrEnum):
     """Where a job is. Terminal states never change."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -18,8 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from common import keys
 from common.errors import Conflict
 from common.fleet import Incarnation, Result
+from common.scripts import Scripts
 from common.store import pack
-from common.types import ItemState
+from common.types import MOVES, ItemState
 from tests.integration.store.conftest import Mill, taken
 
 EXAMPLES, STEPS = 60, 100  # at least 5,000 steps; hypothesis stops an example early now and then
@@ -75,15 +78,39 @@ class JobModel:
                 item.state = ItemState.CANCELLED if self.cancelled else ItemState.EXPIRED
 
 
+class Lossy:
+    """The scripts over a bad line: the answer of the next call may be lost, so that it is sent again and runs twice."""
+
+    def __init__(self, scripts: Scripts):
+        self._scripts = scripts
+        self.lose = False
+        self.lost: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def call(*args: object) -> object:
+            answer = getattr(self._scripts, name)(*args)
+            if self.lose:
+                self.lose = False
+                self.lost[name] += 1
+                answer = getattr(self._scripts, name)(*args)
+            return answer
+
+        return call
+
+
 class StoreMachine(RuleBasedStateMachine):
     url: str
     steps = 0
+    moves: set[tuple[ItemState | None, ItemState]]  # seen in all walks
+    replies_lost: Counter[str]
 
     @initialize()
     def begin(self) -> None:
         self.mill = Mill(self.url)
         self.mill.client.flushall()
         self.mill = Mill(self.url)
+        self.scripts = self.mill.store.scripts = self.mill.fleet._scripts = Lossy(self.mill.store.scripts)
+        self.seen: dict[str, str] = {}  # the states of each job after the last step
         self.jobs: dict[str, JobModel] = {}
         self.workers: dict[str, Incarnation] = {}
         self.calls: dict[str, tuple[object, ...]] = {}  # the last exchange of each worker, as it was sent
@@ -101,6 +128,17 @@ class StoreMachine(RuleBasedStateMachine):
         return [
             (j, i) for j, job in self.jobs.items() for i, item in enumerate(job.items) if item.holder == incarnation
         ]
+
+    @rule()
+    def lose_a_reply(self) -> None:
+        """Of the next script that is called."""
+        self.scripts.lose = True
+
+    @rule()
+    def tick(self) -> None:
+        """Nothing is due and nobody lost: nothing changes."""
+        self.mill.client.hset(keys.PREFIX + "tick", "at", self.mill.store.now() - 1000)
+        assert self.mill.fleet.tick(5.0, MAX_ATTEMPTS).reaped == []
 
     # Submitting and editing
 
@@ -151,7 +189,7 @@ class StoreMachine(RuleBasedStateMachine):
         if field_name == "paused":
             job.paused = bool(value)
         if field_name == "deadline":
-            self.mill.tick(MAX_ATTEMPTS)
+            self.tick()
             job.expired = True
             job.obey_wishes()
 
@@ -168,6 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
     def register(self, slots: int) -> None:
         if len(self.workers) < 3:
             worker = self.mill.worker(slots=slots, lease=300, name=f"w{next(self.names)}")
+            worker._scripts = self.scripts
             self.workers[worker.id] = worker
 
     @precondition(lambda self: self.workers)
@@ -186,9 +225,25 @@ class StoreMachine(RuleBasedStateMachine):
         assert len(taken(answer)) <= room
 
     def result(self, data: st.DataObject, job_id: str, index: int) -> Result:
+        return self.end(job_id, index, data.draw(st.sampled_from([*ENDS, ItemState.PENDING])))
+
+    def unwanted(self, incarnation: str) -> list[tuple[str, int]]:
+        return [(j, i) for j, i in self.held_by(incarnation) if self.jobs[j].cancelled or self.jobs[j].expired]
+
+    @precondition(lambda self: any(map(self.unwanted, self.workers)))
+    @rule(data=st.data())
+    def obey(self, data: st.DataObject) -> None:
+        """A worker stops what is no longer wanted, and hands in what there is of it."""
+        worker = self.workers[data.draw(st.sampled_from([name for name in self.workers if self.unwanted(name)]))]
+        stopped = self.unwanted(worker.id)
+        ends = {j: ItemState.CANCELLED if self.jobs[j].cancelled else ItemState.EXPIRED for j, _ in stopped}
+        assert worker.exchange([self.end(j, i, ends[j]) for j, i in stopped], 0).refused == []
+        self.calls.pop(worker.id, None)
+
+    def end(self, job_id: str, index: int, state: ItemState) -> Result:
+        """The result of an item, in the model, too."""
         job = self.jobs[job_id]
         item = job.items[index]
-        state = data.draw(st.sampled_from([*ENDS, ItemState.PENDING]))
         attempt = item.charged + 1
         item.holder, item.grown, item.state = None, False, state
         if state == ItemState.PENDING:
@@ -256,7 +311,8 @@ class StoreMachine(RuleBasedStateMachine):
             worker.release()
         else:
             self.mill.lose(worker)
-            self.mill.tick(MAX_ATTEMPTS)
+            self.mill.client.hset(keys.PREFIX + "tick", "at", self.mill.store.now() - 1000)
+            self.mill.fleet.tick(5.0, MAX_ATTEMPTS)
         for job_id, index in held:
             self.taken_back(job_id, index, charged=not drained)
         for job_id in {job_id for job_id, _ in held}:
@@ -288,6 +344,8 @@ class StoreMachine(RuleBasedStateMachine):
         for job_id, job in self.jobs.items():
             stored = self.mill.store.job(job_id)
             states = client.get(keys.job(job_id, "st")).decode()
+            self.note_moves(self.seen.get(job_id, ""), states)
+            self.seen[job_id] = states
             assert states == "".join(item.state.byte for item in job.items)
             assert {state: int(stored[state.value]) for state in ItemState} == {s: job.count(s) for s in ItemState}
             assert stored["status"] == job.status
@@ -299,12 +357,25 @@ class StoreMachine(RuleBasedStateMachine):
             assert {name for name in held if name.split()[0] in self.jobs} == {
                 f"{j} {i}" for j, i in self.held_by(incarnation)
             }
-        for tenant in "ab":
-            waiting = sum(job.count(ItemState.PENDING) for job in self.jobs.values() if job.tenant == tenant)
-            assert int(client.hget(keys.queued(tenant), "items") or 0) == waiting
+        for tenants in ("a", "b", "ab"):
+            waiting = Counter(items=0, tokens=0, bytes=0)
+            for job_id, job in self.jobs.items():
+                if job.tenant in tenants:
+                    pending, stored = job.count(ItemState.PENDING), self.mill.store.job(job_id)
+                    each = {"items": 1, "tokens": int(stored["cost"]), "bytes": int(stored["weight"])}
+                    waiting.update({name: pending * amount for name, amount in each.items()})
+            counted = client.hgetall(keys.queued(tenants if len(tenants) == 1 else ""))
+            assert {name: int(counted.get(name.encode(), 0)) for name in waiting} == waiting
+
+    def note_moves(self, before: str, after: str) -> None:
+        for index, byte in enumerate(after):
+            start = ItemState.from_byte(before[index]) if index < len(before) else None
+            if start is None or start.byte != byte:
+                self.moves.add((start, ItemState.from_byte(byte)))
 
     def teardown(self) -> None:
         if hasattr(self, "mill"):
+            type(self).replies_lost.update(self.scripts.lost)
             self.mill.client.close()
 
 
@@ -317,7 +388,7 @@ def flat(results: list[Result]) -> list[object]:
 
 
 def test_the_store_never_leaves_its_model(redis_url):
-    machine = type("Machine", (StoreMachine,), {"url": redis_url})
+    machine = type("Machine", (StoreMachine,), {"url": redis_url, "moves": set(), "replies_lost": Counter()})
     walk = machine.TestCase
     walk.settings = settings(
         max_examples=EXAMPLES,
@@ -330,3 +401,8 @@ def test_the_store_never_leaves_its_model(redis_url):
     )
     walk().runTest()
     assert machine.steps >= 5000, f"only {machine.steps} steps"
+    told = {"attach", "append", "edit", "cancel", "delete", "exchange", "heartbeat", "checkpoint", "release", "tick"}
+    assert told <= set(machine.replies_lost), machine.replies_lost
+    drawn = {(start, end) for start, ends in MOVES.values() for end in ends}
+    born = {(None, end) for end in ItemState}  # what is added to an expired job is seen as expired at once
+    assert machine.moves - born == drawn - born
