@@ -19,7 +19,7 @@ from bench._receiver import SECRET
 
 TIMEOUT = (2.0, 10.0)  # seconds to connect, and between two bytes
 PAUSE = 0.1  # seconds before a call is made again
-LIMIT = 60.0  # seconds for which a call is made again and again
+LIMIT = 120.0  # seconds for which a call is made again and again
 
 
 class Away(Exception):

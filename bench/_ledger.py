@@ -68,6 +68,7 @@ class Ledger:
         self.orders: dict[str, Order] = {}  # by job id
         self.deliveries = 0
         self.events = 0  # told to followers
+        self.charged = 0  # results that more than one worker had begun
         self.counts = Counter(lost=0, duplicated=0, unexpected=0)
         self.notes: list[str] = []
         self._hooks: defaultdict[str, dict[str, bytes]] = defaultdict(dict)  # job id to webhook id to body
@@ -143,6 +144,7 @@ class Ledger:
         if index not in order.rows:
             order.rows[index] = digest
             order.states[row["status"]] += 1
+            self.charged += row.get("attempts", 1) > 1
             self._check_row(order, row)
         elif order.rows[index] != digest:
             self.note("duplicated", f"{order.name}: item {index} has a second result: {json.dumps(row)[:300]}")

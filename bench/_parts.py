@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import redis
@@ -119,11 +120,21 @@ class Part:
 
 
 class Parts:
-    """A durable server, the web tier, the webhook worker and `workers` workers on the echo engine."""
+    """A durable server, the web tier, the webhook worker and `workers` workers on the echo engine.
 
-    def __init__(self, folder: Path, workers: int, fsync: str, settings: Mapping[str, str]):
+    `settings` are the parts', without prefix; `server` is what the server's environment has besides ours.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        workers: int,
+        fsync: str,
+        settings: Mapping[str, str],
+        server: Mapping[str, str] | None = None,
+    ):
         self.network = Network()
-        self.server = Server(folder, fsync)
+        self.server = Server(folder, fsync, server or {})
         self._web_port = free_port()
         self._folder = folder
         self._count = workers
@@ -164,13 +175,15 @@ class Server:
     """A Valkey with an append-only file, synced as `fsync` says. Killed and started again it is at the same address,
     with its data."""
 
-    def __init__(self, folder: Path, fsync: str):
+    def __init__(self, folder: Path, fsync: str, env: Mapping[str, str]):
         self._valkey = Valkey(folder)
         self._fsync = fsync
+        self._env = env
         self.up = False
 
     def start(self) -> None:
-        self.url = self._valkey.start()
+        with patch.dict(os.environ, self._env):  # which the server inherits
+            self.url = self._valkey.start()
         self.port = urlsplit(self.url).port or 0
         with redis.Redis.from_url(self.url) as client:
             client.config_set("appendfsync", self._fsync)

@@ -64,6 +64,7 @@ class Proxy:
         self._target = target
         self._marker = marker
         self._to_drop = 0
+        self._links: set[_Link] = set()
         self.holding = False
 
     async def listen(self) -> None:
@@ -79,16 +80,21 @@ class Proxy:
         self._to_drop += count
 
     def hold(self) -> None:
-        """Connections stay open and new ones are taken, but nothing passes, either way, until `resume`."""
+        """A black hole until `resume`: connections stay open and new ones are taken, but nothing passes either way, and
+        nothing ever will on any of these, as when a router forgot them. Only connections made afterwards work."""
         self.holding = True
+        for link in list(self._links):
+            link.dead = True
 
     def resume(self) -> None:
         self.holding = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(self, reader, writer)
+        self._links.add(link)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await link.run(self._target)
+        self._links.discard(link)
         writer.close()
 
     def take_drop(self, request: bytes) -> bool:
@@ -99,11 +105,6 @@ class Proxy:
         self.dropped += 1
         return True
 
-    async def pass_through(self) -> None:
-        """Wait while nothing may pass."""
-        while self.holding:
-            await asyncio.sleep(0.05)
-
 
 class _Link:
     """One connection and its counterpart to the server."""
@@ -112,6 +113,7 @@ class _Link:
         self._proxy = proxy
         self._reader, self._writer = reader, writer
         self._drop = False
+        self.dead = proxy.holding  # whatever comes vanishes
 
     async def run(self, target: int) -> None:
         """Until either side, or a lost reply, ends it."""
@@ -127,15 +129,17 @@ class _Link:
 
     async def _requests(self, server: asyncio.StreamWriter) -> None:
         while piece := await self._reader.read(PIECE):
-            await self._proxy.pass_through()
+            if self.dead:
+                continue
             self._drop = self._proxy.take_drop(piece) or self._drop
             server.write(piece)
             await server.drain()
 
     async def _replies(self, server: asyncio.StreamReader) -> None:
         while piece := await server.read(PIECE):
-            await self._proxy.pass_through()
             if self._drop:
                 return
+            if self.dead:
+                continue
             self._writer.write(piece)
             await self._writer.drain()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -31,9 +31,10 @@ NOTES = 30  # of what is wrong, told in words; all are counted
 
 
 class Trial:
-    """`options` are those of `bench.faults`; whatever is started is ended by `stack`."""
+    """`options` are those of `bench.faults`; whatever is started is ended by `stack`. `server` is put into the
+    environment of Redis."""
 
-    def __init__(self, folder: Path, options: Namespace, stack: ExitStack):
+    def __init__(self, folder: Path, options: Namespace, stack: ExitStack, server: Mapping[str, str] | None = None):
         self.options = options
         self.chance = random.Random(options.seed)
         self.ledger = Ledger()
@@ -49,7 +50,7 @@ class Trial:
             "MAX_ATTEMPTS": 20,  # by chance alone some item is hit three times; poison is another test
         }
         self.parts = Parts(
-            folder, options.workers, options.fsync, {name: str(value) for name, value in settings.items()}
+            folder, options.workers, options.fsync, {name: str(value) for name, value in settings.items()}, server
         )
         self._stack = stack
         self._told_at = 0.0
@@ -73,7 +74,7 @@ class Trial:
             self.chance,
             lease=LEASE,
             grace=GRACE,
-            tell=self._say,
+            tell=self.say,
             note=lambda what: self.ledger.note("unexpected", what),
         )
         self._wait_until_up()
@@ -99,23 +100,23 @@ class Trial:
         """The storm, and overtime for the promised number of items."""
         self.storm.schedule(plan(self.chance, self.options.faults), self.options.seconds)
         limit = self.options.seconds + max(OVERTIME, self.options.seconds / 5)
-        self.storm.run(limit, lambda: self._tell() and (self.storm.blowing or self.ledger.items < self.options.items))
+        self.storm.run(limit, lambda: self.tell() and (self.storm.blowing or self.ledger.items < self.options.items))
         self.storm.end()
 
     def cancel(self) -> list[float]:
         """How long cancels take once everybody is back, while others still submit."""
-        self.storm.run(SETTLE_LIMIT, lambda: self._tell() and not all(worker.serving for worker in self.parts.workers))
+        self.storm.run(SETTLE_LIMIT, lambda: self.tell() and not all(worker.serving for worker in self.parts.workers))
         return self.users.measure_cancels(self.options.cancels, at_once=3)
 
     def settle(self) -> None:
         """Nobody submits any more; what was promised comes to its end."""
         self.users.stop_submitting()
-        self.storm.run(SETTLE_LIMIT, lambda: self._tell() and bool(self.ledger.open() or self.ledger.untold()))
+        self.storm.run(SETTLE_LIMIT, lambda: self.tell() and bool(self.ledger.open() or self.ledger.untold()))
 
     def calm(self) -> None:
         """No faults, and load on every core that leaves nobody idle."""
         with busy_cores():
-            self.storm.run(self.options.calm, self._tell)
+            self.storm.run(self.options.calm, self.tell)
 
     def check(self) -> None:
         """Look at everything once more, now that it is over."""
@@ -126,20 +127,20 @@ class Trial:
             self.ledger.check_end(self.caller.jobs())
         except Away as error:
             self.ledger.note("unexpected", f"away in calm weather: {error}")
-        self._tell()
+        self.tell()
         drains = self.storm.drains
-        self._say(f"{len(drains)} drains, {max(drains, default=0.0):.1f} s at most with {GRACE:.0f} s of grace")
+        self.say(f"{len(drains)} drains, {max(drains, default=0.0):.1f} s at most with {GRACE:.0f} s of grace")
 
-    def _tell(self) -> bool:
+    def tell(self) -> bool:
         """What is wrong, at once; a line of progress now and then. Always True, so that it can stand in a condition."""
         for note in self.ledger.notes[self._noted : NOTES]:
-            self._say(note)
+            self.say(note)
             self._noted += 1
         if time.monotonic() - self._told_at > PROGRESS:
             self._told_at = time.monotonic()
             ledger, reclaims = self.ledger, self.reclaims
             dropped = self.parts.front.dropped + sum(part.proxy.dropped for part in self.parts.all)
-            self._say(
+            self.say(
                 f"{self.storm.faults.total()} faults, {dropped} replies lost, "
                 f"{len(reclaims.seconds) + len(reclaims.seconds_after_redis)} reclaims; "
                 f"{ledger.items} items promised, {ledger.seen} seen, {ledger.events} events, "
@@ -147,7 +148,7 @@ class Trial:
             )
         return True
 
-    def _say(self, what: str) -> None:
+    def say(self, what: str) -> None:
         print(f"{time.monotonic() - self._begun:6.1f} s  {what}", flush=True)
 
 

@@ -71,11 +71,14 @@ class Exchanged:
 
 @dataclass(frozen=True)
 class Tick:
-    """What a tick found: rings missing per model, incarnations reaped, whether webhooks are due."""
+    """What a tick found: rings missing per model, incarnations reaped, whether webhooks are due, and how many seconds
+    it is until something else is. `ran` is False when another was not a second ago: then only what was due was done."""
 
+    ran: bool
     reaped: list[str]
     rings: dict[str, int]
     hooked: bool
+    next_due: float
 
 
 class Incarnation:
@@ -94,6 +97,7 @@ class Incarnation:
         self._lock = threading.Lock()  # guards call and held together: a heartbeat must not see one without the other
         self._call = 0
         self._held: set[tuple[str, int]] = set()
+        self.rings = 0  # that waited for somebody to take them at the last heartbeat
 
     def register(self, about: dict[str, str]) -> None:
         """Publish the worker and take a lease; `about` is host, pid, started_at and the like."""
@@ -145,14 +149,15 @@ class Incarnation:
                 answer = self._scripts.heartbeat(self.id, self._lease, call, len(self._held), *jobs)
         if not answer[0]:
             return None
-        texts = [part.decode() for part in answer[1:]]
+        self.rings = int(answer[1])
+        texts = [part.decode() for part in answer[2:]]
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
     def checkpoint(self, tokens: Checkpoint, *, whole: bool, first: list[tuple[str, int]]) -> None:
         """Keep how far items got, so that whoever takes them over goes on from there.
 
         `tokens` are the new ones since the last call; with `whole` all there are, in place of what was kept before.
-        `first` names the items that are in a checkpoint for the first time: losing this worker costs them no attempt.
+        `first` names the items that got further under this worker for the first time: losing it costs them no attempt.
         """
         slots = [f"{job_id} {index}" for job_id, index in first]
         with redis_errors():
@@ -267,13 +272,17 @@ class Fleet:
             found = self.client.hmget(keys.queued(), "items", "tokens")
         return {name: int(value or 0) for name, value in zip(("items", "tokens"), found, strict=True)}
 
-    def tick(self, lease: float, max_attempts: int, keep_bytes: int = 0) -> Tick | None:
-        """Let time pass: reap, expire, purge, count missing rings. None when another worker just did.
+    def tick(self, lease: float, max_attempts: int, keep_bytes: int = 0) -> Tick:
+        """Let time pass: reap, expire, purge, count missing rings. `lease` is in seconds.
 
         `keep_bytes` of finished jobs are kept, 0 for all.
         """
         with redis_errors():
             answer = json.loads(self._scripts.tick(int(lease * 1000), max_attempts, keep_bytes))
-        if not answer["ran"]:
-            return None
-        return Tick(reaped=list(answer["reaped"]), rings=dict(answer["rings"]), hooked=answer["hooked"])
+        return Tick(
+            ran=answer["ran"],
+            reaped=list(answer["reaped"]),
+            rings=dict(answer["rings"]),
+            hooked=answer["hooked"],
+            next_due=answer["next_due"] / 1000,
+        )

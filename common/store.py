@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 import struct
 import time
@@ -79,9 +80,22 @@ def redis_errors() -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unavailable("Redis cannot be reached; try again in a few seconds") from error
     except redis.ResponseError as error:
-        if str(error).startswith(("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "BUSY")):
-            raise Unavailable(f"Redis cannot take this now ({str(error)[:80]}); try again later") from error
+        if why := _passing(error):
+            raise Unavailable(f"Redis {why}; try again later") from error
         raise
+
+
+def _passing(error: redis.ResponseError) -> str:
+    """Why a server that is there does not take a command now; empty if the command itself is at fault. The error's own
+    text may hold what was to be stored, so it is not passed on."""
+    if isinstance(error, redis.OutOfMemoryError):
+        return "is full"
+    if isinstance(error, redis.ReadOnlyError):
+        return "takes no writes now"
+    code = re.search(r"(?:^|caused error: )(EXECABORT|MISCONF|MASTERDOWN|BUSY|NOREPLICAS)\b", str(error))
+    if isinstance(error, redis.ExecAbortError) or code:
+        return f"cannot take this now ({code[1] if code else 'EXECABORT'})"
+    return ""
 
 
 def pack(value: Any) -> bytes:
@@ -260,9 +274,9 @@ class JobStore:
         return JobState(answer[0].decode()), bool(answer[1])
 
     def delete(self, job_id: str) -> None:
+        """Remove a job. That there is none is no error: an earlier try, whose answer was lost, may have removed it."""
         with redis_errors():
-            if not self.scripts.delete(job_id):
-                raise NotFound(f"no job {job_id}")
+            self.scripts.delete(job_id)
 
     # Reads
 

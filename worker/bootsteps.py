@@ -24,6 +24,7 @@ from worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
+REDIS_SHARE = 0.4  # of the lease that a call may wait for Redis
 START_WAIT = 120.0  # seconds a worker waits for Redis at its start; after that whoever supervises it should know
 
 
@@ -46,7 +47,8 @@ class ServeStep(bootsteps.StartStopStep):
             raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
 
     def _serve(self, parent: Any, settings: Settings) -> None:
-        client = connect(settings.redis_url)
+        # A wait of its own, well within the lease: whoever hangs on a dead connection must be back before it ends.
+        client = connect(settings.redis_url, socket_timeout=max(1.0, settings.lease * REDIS_SHARE))
         wait_until_up(client, START_WAIT)
         bell = Bell(settings.redis_url)
         # Ticking before the model is loaded: what a killed worker held is free by the time this one can take it.

@@ -36,6 +36,9 @@ class Heartbeat(threading.Thread):
             self._check_engine()
             try:
                 self._runner.heartbeat()
+                if self._runner.deaf:
+                    log.warning("rings wait that do not arrive; taking a turn without")
+                    threading.Thread(target=self._runner.turn, name="turn", daemon=True).start()
             except Unavailable as error:
                 log.warning("no heartbeat: %s", error)
             except Exception:  # a dead heartbeat would lose the lease of a living worker

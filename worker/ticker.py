@@ -16,7 +16,7 @@ PERIOD = 1.0  # seconds
 
 
 class Ticker(threading.Thread):
-    """Ticks each second until stopped, and rings whoever the tick found missing."""
+    """Ticks each second, and when a deadline comes, until stopped; rings whoever the tick found missing."""
 
     def __init__(self, fleet: Fleet, bell: Bell, settings: Settings):
         super().__init__(name="ticker", daemon=True)
@@ -27,25 +27,26 @@ class Ticker(threading.Thread):
 
     def run(self) -> None:
         while True:
+            wait = PERIOD
             try:
-                self._tick()
+                wait = self._tick()
             except Unavailable as error:
                 log.warning("no tick: %s", error)
             except Exception:  # without ticks nothing is reaped; one bad tick must not end them all
                 log.exception("tick failed; trying on")
-            if self._stop_now.wait(PERIOD):
+            if self._stop_now.wait(wait):
                 return
 
-    def _tick(self) -> None:
+    def _tick(self) -> float:
+        """Seconds until the next."""
         tick = self._fleet.tick(self._settings.lease, self._settings.max_attempts, self._settings.retention_bytes)
-        if tick is None:
-            return
         for incarnation in tick.reaped:
             log.warning("worker %s lost its lease; its items go on elsewhere", incarnation)
         for model, count in tick.rings.items():
             self._bell.ring(model, count)
         if tick.hooked:
             self._bell.deliver()
+        return min(PERIOD, tick.next_due)
 
     def stop(self) -> None:
         self._stop_now.set()

@@ -1,5 +1,5 @@
 -- heartbeat(incarnation, lease, call, held count, job, ...): renew the lease on all the incarnation holds.
--- Answers {alive, job, wish, ...}: alive is 0 when the lease is gone, or when after this same call the server counts other
+-- Answers {alive, rings that nobody took yet, job, wish, ...}: alive is 0 when the lease is gone, or when after this same call the server counts other
 -- items than the worker does (it lost the tail of its log), which hands them back: either way the worker must start over.
 -- A wish is `cancelled`, `expired`, `paused` or `gone`, for each of the named jobs that should not run on.
 local incarnation, lease, call, count = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
@@ -12,7 +12,7 @@ end
 redis.call('ZADD', key('workers'), NOW + lease, incarnation)
 redis.call('PEXPIRE', workerkey, lease * 10)
 redis.call('PEXPIRE', key('replay', incarnation), lease * 10)
-local answer = {1}
+local answer = {1, redis.call('LLEN', 'generate.' .. redis.call('HGET', workerkey, 'model'))}
 for i = 5, #ARGV do
   local job = load_job(ARGV[i])
   local wanted = not job and 'gone' or job.cancel_requested == 1 and 'cancelled' or job.deadline_passed == 1 and 'expired'

@@ -1,22 +1,16 @@
--- tick(lease, max attempts, bytes of finished jobs to keep): what time brings about. Reaps lost workers, expires and purges what is due, counts missing rings.
--- Every worker calls it each second; it does nothing when another did so less than 0.9 s ago. Answers JSON:
---   ran, reaped (incarnations), rings {model: n}, hooked
--- After a pause or a jump of the clock every worker gets a fresh lease first: nobody alive is reaped for the server's absence.
+-- tick(lease, max attempts, bytes of finished jobs to keep): what time brings about. Expires and purges what is due, reaps lost
+-- workers, counts missing rings. Every worker calls it each second, and when the next deadline comes; all but the first is done
+-- only if nobody did so less than 0.9 s ago. Answers JSON:
+--   ran, reaped (incarnations), rings {model: n}, hooked, next_due (ms until something is)
 local lease, max_attempts, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local last = tonumber(redis.call('HGET', key('tick'), 'at'))
-if last and NOW >= last and NOW - last < 900 then return '{"ran":false}' end
-redis.call('HSET', key('tick'), 'at', string.format('%d', NOW))
+local RECONNECT = 2000 -- ms on top of a lease that getting back to a server may take whose absence nobody is to blame for
+local reaped, missing = {}, {}
 
-local reaped = {}
-if last and (NOW < last or NOW - last > 2000) then
-  for _, incarnation in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do
-    redis.call('ZADD', key('workers'), NOW + lease, incarnation)
-  end
-else
-  for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', '(' .. string.format('%d', NOW))) do
-    hand_back(incarnation, true, max_attempts)
-    reaped[#reaped + 1] = incarnation
-  end
+local function answer(ran)
+  if redis.call('ZCOUNT', key('hooks:due'), '-inf', NOW) > 0 then HOOKED = true end
+  local next = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')[2]
+  return cjson.encode({ran = ran, reaped = reaped, rings = missing, hooked = HOOKED,
+    next_due = math.max(1, math.min(60000, (tonumber(next) or math.huge) - NOW))})
 end
 
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key('due'), '-inf', NOW, 'LIMIT', 0, 500)) do
@@ -35,6 +29,22 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key('due'), '-inf', NOW, 'LIM
   end
 end
 
+local last = tonumber(redis.call('HGET', key('tick'), 'at'))
+if last and NOW >= last and NOW - last < 900 then return answer(false) end
+redis.call('HSET', key('tick'), 'at', string.format('%d', NOW))
+
+-- After a pause or a jump of the clock every worker gets a fresh lease: nobody alive is reaped for the server's absence.
+if last and (NOW < last or NOW - last > 2000) then
+  for _, incarnation in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do
+    redis.call('ZADD', key('workers'), NOW + lease + RECONNECT, incarnation)
+  end
+else
+  for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', '(' .. string.format('%d', NOW))) do
+    hand_back(incarnation, true, max_attempts)
+    reaped[#reaped + 1] = incarnation
+  end
+end
+
 -- Past the bytes to keep, the jobs that finished first go first.
 for _ = 1, 100 do
   if keep == 0 or (tonumber(redis.call('GET', key('finished', 'bytes'))) or 0) <= keep then break end
@@ -44,10 +54,8 @@ for _ = 1, 100 do
   purge(job)
 end
 
-local missing = {}
 for _, model in ipairs(redis.call('SMEMBERS', key('models'))) do
   local count = rings(model)
   if count > 0 then missing[model] = count end
 end
-if redis.call('ZCOUNT', key('hooks:due'), '-inf', NOW) > 0 then HOOKED = true end
-return cjson.encode({ran = true, reaped = reaped, rings = missing, hooked = HOOKED})
+return answer(true)

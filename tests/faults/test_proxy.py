@@ -44,10 +44,13 @@ def test_a_dropped_reply_is_of_a_script_that_ran(proxy, through, redis_client):
     assert count(keys=["n"]) == 3
 
 
-def test_nothing_passes_while_it_holds(proxy, through):
-    through.ping()
+def test_what_was_open_in_a_black_hole_stays_dead_and_new_connections_work_after_it(proxy, through):
+    before = through.connection_pool.get_connection()
     proxy.hold()
     with pytest.raises(redis.TimeoutError):
         through.ping()
     proxy.resume()
     assert through.ping()
+    before.send_command("PING", check_health=False)
+    with pytest.raises(redis.TimeoutError):
+        before.read_response()

@@ -1,0 +1,46 @@
+"""Redis goes away in every way it can; all goes on by itself, and nobody alive is taken for dead."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench._proxy import SCRIPT, Network
+from bench.outages import LIMIT
+from tests.integration.worker.conftest import Queue, Workers
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_after_every_outage_all_is_well_again_within_ten_seconds():
+    command = [sys.executable, "-m", "bench.outages", "--black", "8", "--short", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert {"kill", "blackhole", "straggle", "full", "read_only"} <= set(answer["outages"])
+    assert max(answer["outages"].values()) <= LIMIT
+    assert [answer[kind] for kind in ("lost", "duplicated", "unexpected", "reaped")] == [0] * 4
+
+
+def test_an_idle_worker_finds_back_from_a_black_hole_and_hears_of_work(redis_url, tmp_path):
+    """Nothing runs that would notice: its connections were open and silent when they died."""
+    network, url = Network(), urlsplit(redis_url)
+    network.start()
+    proxy = network.proxy(url.port or 0, SCRIPT)
+    workers = Workers(url._replace(netloc=f":{url.password}@127.0.0.1:{proxy.port}").geturl(), tmp_path)
+    try:
+        workers.start()
+        proxy.hold()
+        time.sleep(8)
+        proxy.resume()
+        queue, back = Queue(redis_url), time.monotonic()
+        job_id = queue.submit(1)
+        queue.wait_status(job_id, "completed", LIMIT)
+        print(f"{time.monotonic() - back:.1f} s")
+    finally:
+        workers.stop_all()
+        network.stop()
