@@ -67,7 +67,8 @@ Workers
     replay:{inc}        string  the answer to its last exchange, under the call number in worker:{inc}; TTL as
                                 worker:{inc}
     checkpoint:{inc}    list    zlib(JSON) of tokens its items generated, a blob a beat; TTL one hour
-    grown:{inc}         set     `job index` of held items that have a checkpoint; TTL, gone when it is reaped
+    grown:{inc}         set     `job index` of held items that got further, as a checkpoint tells; TTL, gone when it is
+                                reaped
     gpu:{uuid}          string  host and process that use the device; TTL, renewed by its holder
     tick                hash    at: when the last tick ran
     due                 zset    `expire:{job}`, `purge:{job}` or `batch:{batch}` (purge it) -> when

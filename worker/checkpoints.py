@@ -23,6 +23,7 @@ class Checkpoints:
 
     def __init__(self) -> None:
         self._kept: dict[str, list[int]] = {}  # by request id
+        self._grown: set[str] = set()  # request ids the store knows to have got further than where they started
         self._blobs = 0
 
     def keep(self, incarnation: Incarnation, engine: Engine, claims: dict[str, Claim], streams: Streams) -> None:
@@ -49,7 +50,9 @@ class Checkpoints:
         if not blob:
             return
         streams.flush()  # whoever takes an item over goes on telling it behind its checkpoint
-        first = [(rows[r].job_id, rows[r].index) for r in tokens if r not in self._kept]
+        grown = {r for r, lists in tokens.items() if sum(map(len, lists)) > rows[r].resumed}
+        first = [(rows[r].job_id, rows[r].index) for r in grown - self._grown]
         incarnation.checkpoint(blob, whole=whole, first=first)
         self._blobs += 1
+        self._grown = grown
         self._kept = {request_id: [len(ids) for ids in lists] for request_id, lists in tokens.items()}

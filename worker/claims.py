@@ -34,6 +34,7 @@ class Claim:
     started: float  # monotonic seconds
     first_token: tuple[int, str] | None = None  # of the prompt, where its log-probabilities are wanted
     streamed: bool = False
+    resumed: int = 0  # tokens it had when it started, of all its continuations
 
 
 class ClaimReader:

@@ -8,10 +8,12 @@ exchange.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import redis
 
@@ -28,10 +30,12 @@ from worker.streams import Streams
 
 log = logging.getLogger(__name__)
 
-HAND_BACK_LIMIT = 5.0  # seconds rows may take to stop after the grace period
+HAND_BACK = 2.0  # seconds of the grace period, a third at most, for stopping rows, handing them back and leaving
+HAND_BACK_LIMIT = 5.0  # seconds rows may take to stop at worst
 SLOWEST_STEP = 10  # times the warm-up: no honest step takes longer
 RETRY_PAUSE = 0.5  # seconds between tries while Redis is away
 KEPT_SHARE = 8  # an eighth of the slots is kept for interactive jobs, unless the settings say otherwise
+DEAF = 2  # heartbeats in a row with rings waiting and no turn: they do not arrive
 LOOK_AGAIN = 1.0  # seconds a turn waits at most before it looks at its flags
 
 
@@ -59,6 +63,8 @@ class Runner:
         self._unsent: list[Result] = []  # to hand in with the next exchange
         self._drain_until: float | None = None  # monotonic seconds
         self._stopped = False
+        self._turns = 0
+        self._unheard = (0, 0)  # heartbeats with rings waiting and no turn; the number of turns by then
         self.wedge_limit = settings.wedge_limit  # seconds a step may take
 
     def start(self) -> None:
@@ -82,6 +88,7 @@ class Runner:
 
     def turn(self) -> None:
         """Exchange results for work until there is none. A second turn pokes the first and returns."""
+        self._turns += 1
         while not self._stopped and self._serving.acquire(blocking=False):
             try:
                 while self._step():
@@ -107,7 +114,8 @@ class Runner:
             if time.monotonic() > self._drain_until + HAND_BACK_LIMIT:
                 return False
         if self._busy and not self._unsent:
-            self._keep(self.engine.collect(LOOK_AGAIN))
+            until = self._drain_until or math.inf
+            self._keep(self.engine.collect(min(LOOK_AGAIN, max(0.05, until - time.monotonic()))))
         return self._busy
 
     def _exchange(self) -> None:
@@ -148,7 +156,7 @@ class Runner:
                     if claim.streamed:
                         self._streams.follow(claim, request)
                     with self._claims_lock:
-                        self._claims[request.id] = claim
+                        self._claims[request.id] = replace(claim, resumed=sum(map(len, request.resume or [])))
                     self.engine.submit(request)
 
     def _keep(self, finished: list[Finished]) -> None:
@@ -212,6 +220,18 @@ class Runner:
         else:
             self.engine.poke()
 
+    @property
+    def deaf(self) -> bool:
+        """Rings wait, and none has come for some heartbeats although no turn runs: Celery hangs on a dead connection
+        or waits before it tries another (half a minute after a long outage). Asked once a heartbeat."""
+        waiting = self.incarnation.rings > 0 and not self._serving.locked() and self._drain_until is None
+        beats, turns = self._unheard
+        self._unheard = (beats + 1 if waiting and turns == self._turns else 0, self._turns)
+        if self._unheard[0] < DEAF:
+            return False
+        self._unheard = (0, self._turns)
+        return True
+
     def holds(self, job_id: str) -> bool:
         with self._claims_lock:
             return any(claim.job_id == job_id for claim in self._claims.values())
@@ -234,10 +254,11 @@ class Runner:
     # The end
 
     def drain(self) -> None:
-        """Take nothing more; finish what fits in the grace period."""
+        """Take nothing more; finish what fits in the grace period and leaves time to hand back the rest."""
         if self._drain_until is None:
             log.info("draining: %d items run", len(self._claims), extra={"grace_s": self._settings.grace})
-            self._drain_until = time.monotonic() + self._settings.grace
+            grace = self._settings.grace
+            self._drain_until = time.monotonic() + grace - min(HAND_BACK, grace / 3)
             self.engine.poke()
 
     def stop(self) -> None:

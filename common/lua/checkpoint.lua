@@ -1,6 +1,6 @@
 -- checkpoint(incarnation, lease, whole, blob, slot, ...): keep how far the incarnation's items have got.
 -- The blob is a worker's own record of new tokens; `whole` is 1 when it stands for all blobs before it. The slots (`job index`)
--- are those that got their first checkpoint: losing the worker costs them no attempt. Answers 1, or 0 when the lease is gone.
+-- are those that got further for the first time: losing the worker costs them no attempt. Answers 1, or 0 when the lease is gone.
 local incarnation, lease = ARGV[1], tonumber(ARGV[2])
 if not redis.call('ZSCORE', key('workers'), incarnation) then return 0 end
 local blobs = key('checkpoint', incarnation)

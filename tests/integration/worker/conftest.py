@@ -28,13 +28,13 @@ class Workers:
         self._folder = folder
         self._all: list[subprocess.Popen[bytes]] = []
 
-    def start(self, wait: bool = True, **settings: object) -> subprocess.Popen[bytes]:
+    def start(self, wait: bool = True, app: str = "worker.app", **settings: object) -> subprocess.Popen[bytes]:
         """A worker, by default one that has published its card. Settings are PROMPTMILL_ variables in lower case."""
         env = os.environ | {"REDIS_URL": self.url, "PROMPTMILL_MODEL": "echo"}
         settings = {"interactive_slots": 0} | settings  # None: by default, an eighth
         env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items() if value is not None}
         log = (self._folder / f"worker-{len(self._all)}.log").open("wb")
-        command = [sys.executable, "-m", "celery", "-q", "-A", "worker.app", "worker", "-n", f"w{len(self._all)}@%h"]
+        command = [sys.executable, "-m", "celery", "-q", "-A", app, "worker", "-n", f"w{len(self._all)}@%h"]
         with log:
             process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
         self._all.append(process)
@@ -68,17 +68,27 @@ class Queue:
         self.store = JobStore(connect(url))
         self._bell = Bell(url)
 
-    def submit(self, items: int, max_tokens: int = 10, **fields: object) -> str:
+    def submit(
+        self,
+        items: int,
+        max_tokens: int = 10,
+        *,
+        special: dict[int, str] | None = None,
+        deadline: int = 0,
+        **fields: object,
+    ) -> str:
+        """A job of so many prompts; `special` are words that some of them have at their end. `deadline` is in ms."""
         stage = self.store.stage()
         for i in range(items):
-            stage.add({"prompt": f"a{i} b c d e f g h i j", "params": {"ignore_eos": True}})
+            words = (special or {}).get(i, "j")
+            stage.add({"prompt": f"a{i} b c d e f g h i {words}", "params": {"ignore_eos": True}})
         stage.close()
         spec = json.dumps({"model": "echo", "params": {"max_tokens": max_tokens, "temperature": 0.0}})
         hash_fields = {
             "tenant": "t", "model": "echo", "digest": "d", "total": items, "cost": 20, "n_max": 1, "priority": 0,
             "hooks": "", "retention": 86_400_000, "spec": spec, **fields,
         }  # fmt: skip
-        attached = self.store.attach(stage, hash_fields, job_id=new_job_id())
+        attached = self.store.attach(stage, hash_fields, job_id=new_job_id(), deadline=deadline)
         self.ring(attached.rings)
         return attached.job_id
 
@@ -125,6 +135,11 @@ class OwnServer:
             self._process.kill()
             self._process.wait(10)
             self._process = None
+
+    @property
+    def log(self) -> Path:
+        """The append-only file's part that grows."""
+        return next((self._folder / "appendonlydir").glob("*.incr.aof"))
 
 
 @pytest.fixture

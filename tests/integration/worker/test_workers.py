@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -45,30 +46,72 @@ def test_a_frozen_worker_comes_back_and_its_late_results_are_refused(workers, qu
     wait_for(lambda: workers.log(frozen).count(b"serving echo") == 2, "it never registered anew")
 
 
+def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(own_server, tmp_path):
+    """The server forgets that the frozen worker ever claimed its items, and gives them out anew."""
+    own_server.start()
+    workers = Workers(own_server.url, tmp_path)
+    try:
+        frozen = workers.start(echo_delay=0.05, slots=4, lease=2, heartbeat=0.2)
+        queue = Queue(own_server.url)
+        job_id = queue.submit(20)
+        before = own_server.log.stat().st_size
+        wait_for(lambda: queue.count(job_id, "succeeded") > 4, "nothing ran")
+        frozen.send_signal(signal.SIGSTOP)
+        own_server.kill()
+        os.truncate(own_server.log, before)
+        own_server.start()
+        assert queue.count(job_id, "pending") + queue.count(job_id, "running") == 20, "it forgot"
+        frozen.send_signal(signal.SIGCONT)
+        workers.start(echo_delay=0.05, slots=4, lease=2, heartbeat=0.2)
+        queue.wait_status(job_id, "completed")
+        queue.check_all_succeeded_once(job_id)
+        assert b"refused" in workers.log(frozen) or b"lost the lease" in workers.log(frozen)
+    finally:
+        workers.stop_all()
+
+
 def test_sigterm_drains_within_the_grace_period_and_charges_no_attempt(workers, queue):
-    draining = workers.start(echo_delay=0.2, slots=8, grace=1)
-    job_id = queue.submit(20)
+    draining = workers.start(echo_delay=0.2, slots=8, grace=4)
+    job_id = queue.submit(20, max_tokens=50)
     wait_for(lambda: queue.count(job_id, "running") == 8, "nothing ran")
     started = time.monotonic()
     draining.send_signal(signal.SIGTERM)
     assert draining.wait(10) == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 4
     assert queue.count(job_id, "running") == 0
     workers.start()
     queue.wait_status(job_id, "completed")
     assert set(queue.check_all_succeeded_once(job_id)) == {1}
 
 
-def test_cancel_is_in_force_within_seconds_and_keeps_partial_text(workers, queue):
+def test_cancel_is_in_force_within_a_second_and_keeps_partial_text(workers, queue):
     workers.start(echo_delay=0.2, slots=4)
     job_id = queue.submit(20, max_tokens=1000)
     wait_for(lambda: queue.count(job_id, "running") == 4, "nothing ran")
     time.sleep(0.5)
     queue.store.cancel(job_id)
-    queue.wait_status(job_id, "cancelled", 3)
-    row = queue.store.rows(job_id, 0, 1)[0]
-    assert row["status"] == "cancelled"
-    assert row["outputs"][0]["finish_reason"] == "cancelled" and row["outputs"][0]["text"].startswith("a0")
+    queue.wait_status(job_id, "cancelled", 1)
+    check_partial(queue, job_id, "cancelled")
+
+
+def test_a_deadline_is_in_force_within_a_second_and_keeps_partial_text(workers, queue):
+    workers.start(echo_delay=0.2, slots=4)
+    deadline = queue.store.now() + 2_500
+    job_id = queue.submit(20, max_tokens=1000, deadline=deadline)
+    wait_for(lambda: queue.count(job_id, "running") == 4, "nothing ran")
+    queue.wait_status(job_id, "expired", 4)
+    check_partial(queue, job_id, "expired")
+    late = int(queue.store.job(job_id)["finished_at"]) - deadline
+    assert 0 <= late < 1000, f"{late} ms"
+
+
+def check_partial(queue: Queue, job_id: str, ended: str) -> None:
+    """The four that ran have what they had said by then, the others nothing."""
+    rows = queue.store.rows(job_id, 0, 20)
+    assert [row["status"] for row in rows] == [ended] * 20
+    for row in rows[:4]:
+        assert row["outputs"][0]["finish_reason"] == ended and row["outputs"][0]["text"].startswith(f"a{row['index']}")
+    assert [row["outputs"] for row in rows[4:]] == [[]] * 16
 
 
 def test_a_failing_item_fails_alone(workers, queue):
@@ -117,6 +160,7 @@ def test_a_paused_job_stops_at_once_and_goes_on_from_where_it_was(workers, queue
     wait_for(lambda: queue.count(job_id, "pending") == 4, "it ran on", 1.0)
     resumed = time.monotonic()
     queue.ring(queue.store.edit(job_id, "paused", 0))
+    wait_for(lambda: queue.count(job_id, "running") == 4, "it did not go on", 1.0)
     queue.wait_status(job_id, "completed")
     assert time.monotonic() - resumed < 5.5, "60 words at 0.1 s: it did not begin anew"
     assert set(queue.check_all_succeeded_once(job_id)) == {1}

@@ -1,0 +1,49 @@
+"""What a checkpoint tells the store: how far rows are, and which of them got further under this worker."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from tests.integration.store.conftest import Mill, done, taken
+from worker.checkpoints import MIN_AGE, Checkpoints
+from worker.claims import Claim
+
+
+@pytest.fixture
+def mill(redis_url: str) -> Mill:
+    return Mill(redis_url)
+
+
+def attempts(mill: Mill, tokens: list[list[list[int]]], resumed: int) -> tuple[int, list[list[int]]]:
+    """Lose a worker whose only row stood at each of `tokens` in turn, having begun with `resumed` of them; answers the
+    number of the next attempt and where it goes on."""
+    job_id, dead = mill.submit(1), mill.worker()
+    dead.exchange([], 1)
+    claim = replace(Claim(job_id, 0, 1, 7, 0.0, time.monotonic() - MIN_AGE - 1), resumed=resumed)
+    checkpoints, streams = Checkpoints(), SimpleNamespace(flush=lambda: None)
+    for lists in tokens:
+        engine = SimpleNamespace(checkpoint=lambda lists=lists: {"r": lists})
+        checkpoints.keep(dead, engine, {"r": claim}, streams)  # type: ignore[arg-type]
+    mill.lose(dead)
+    mill.tick()
+    worker = mill.worker()
+    answer = worker.exchange([], 1)
+    progress = worker.progress(job_id, 0)
+    worker.exchange(done(answer), 0)
+    return taken(answer)[0][2], progress
+
+
+def test_a_row_that_got_further_is_not_charged_and_goes_on_from_there(mill):
+    assert attempts(mill, [[[1, 2]], [[1, 2, 3]]], resumed=0) == (1, [[1, 2, 3]])
+
+
+def test_a_resumed_row_that_got_no_further_is_charged(mill):
+    assert attempts(mill, [[[1, 2, 3]], [[1, 2, 3]]], resumed=3)[0] == 2
+
+
+def test_a_resumed_row_that_got_further_is_not(mill):
+    assert attempts(mill, [[[1, 2, 3]], [[1, 2, 3, 4]]], resumed=3) == (1, [[1, 2, 3, 4]])
