@@ -79,11 +79,10 @@ class Batches:
                 return
             offset += page
 
-    def note(self, batch_id: str, tenant: str, **fields: int) -> None:
-        """Write down what was found out about a batch, or done to its files."""
-        self.get(batch_id, tenant)
+    def note(self, batch_id: str, field: str, value: int) -> None:
+        """Write down what was found out about a batch, or done to its files. One that is gone meanwhile stays so."""
         with redis_errors():
-            self._client.hset(keys.batch(batch_id), mapping=fields)
+            self._scripts.note_batch(batch_id, field, value)
 
     def cancel(self, batch_id: str) -> None:
         """Note the wish. Whoever validates the batch ends at it; its job, if any, is the caller's to cancel."""

@@ -28,6 +28,7 @@ ALLOW_OOM = {
     "claim_batch",
     "hold_batch",
     "cancel_batch",
+    "note_batch",
     "end_batch",
 }
 NAMES = ("attach", "append", "keep_file", "create_batch", "stream", *sorted(ALLOW_OOM))

@@ -90,6 +90,17 @@ def test_a_key_works_until_it_is_revoked(running: Running, jsonl: Path, monkeypa
     assert "key" in promptmill(running, "submit", jsonl).stderr
 
 
+def test_a_tenants_webhook_url_is_set_told_and_cleared(running: Running):
+    assert promptmill(running, "webhook-url").stdout == "none\n"
+    assert promptmill(running, "webhook-url", "https://example.com/hook").stdout == "https://example.com/hook\n"
+    assert promptmill(running, "webhook-url").stdout == "https://example.com/hook\n"
+    wrong = promptmill(running, "webhook-url", "example.com")
+    assert wrong.returncode == 1 and "http://" in wrong.stderr
+    unknown = promptmill(running, "webhook-url", "https://example.com/", "--tenant", "nobody")
+    assert unknown.returncode == 1 and "no tenant nobody" in unknown.stderr
+    assert promptmill(running, "webhook-url", "--clear").stdout == "none\n"
+
+
 def test_a_login_link_opens_the_pages_once(running: Running):
     link = promptmill(running, "login").stdout.strip()
     assert link.startswith(running.url)

@@ -164,7 +164,7 @@ def batch_view(services: Services, record: Record) -> dict[str, Any]:
     lines = counts(job) if job else {"output": 0, "error": 0}
     times = {
         "in_progress_at": made,
-        "expires_at": record["expires_at"],
+        "expires_at": (job or {}).get("deadline") or record["expires_at"],
         "finalizing_at": ended if status == "completed" else None,
         "completed_at": ended if status == "completed" else None,
         "failed_at": record.get("failed_at"),

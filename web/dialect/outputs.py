@@ -108,7 +108,7 @@ def size(services: Services, file: OutputFile) -> int:
     if name in file.batch:
         return int(file.batch[name])
     total = sum(len(piece) for piece in content(services, file))
-    services.batches.note(file.batch["id"], file.batch["tenant"], **{name: total})
+    services.batches.note(file.batch["id"], name, total)
     return total
 
 

@@ -29,9 +29,10 @@ from web.views import wake_deliveries
 
 PAUSE = 0.5  # seconds between two looks for batches
 LEASE = 5.0  # seconds a claim lasts; renewed a third into it
-RETRY = 3.0  # seconds until a batch is looked at again that Redis could not take
+RETRY = 3.0  # seconds until a batch is looked at again, after Redis was away
+RETRY_FULL = 30.0  # seconds where as much waits as may: reading a large file again costs some
 BREATH = 16  # lines between which others are served: some milliseconds
-MOST_TRIES = 5  # processes that may die over one batch
+MOST_TRIES = 5  # a batch that ends every process that reads it must not do so for ever
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Validator:
         try:
             if not self._has_job(claim.batch_id):
                 if claim.tries > MOST_TRIES:
-                    message = f"{MOST_TRIES} processes ended while they validated this file; split it"
+                    message = f"the validation of this file broke off {MOST_TRIES} times; the server's log says why"
                     raise InvalidRequest(message, code="validation_failed")
                 if self._services.store.now() >= int(record["expires_at"]):
                     self._end(claim, "expired")
@@ -91,7 +92,7 @@ class Validator:
                 self._submit(claim, record)
         except Unavailable as error:
             log.warning("a batch waits for its validation: %s", error, extra={"batch": claim.batch_id})
-            self._batches.postpone(claim, RETRY)
+            self._batches.postpone(claim, RETRY_FULL if error.code in ("queue_full", "server_full") else RETRY)
         except (InvalidRequest, NotFound, TooMany) as error:
             self._end(claim, "failed", _errors(error))
         else:

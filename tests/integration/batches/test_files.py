@@ -103,6 +103,18 @@ def test_output_expires_when_the_batch_was_told_so(running: Mill) -> None:
         running.client.files.content(file.id)
 
 
+def test_a_server_whose_memory_is_spoken_for_takes_no_file_and_keeps_nothing_of_it(running: Mill) -> None:
+    before = running.redis.keys("pm:file:*")
+    running.redis.config_set("maxmemory", running.redis.info("memory")["used_memory"])
+    try:
+        with pytest.raises(openai.InternalServerError) as refused:
+            running.upload(os.urandom(100_000))
+    finally:
+        running.redis.config_set("maxmemory", 0)
+    assert (refused.value.status_code, refused.value.code) == (503, "server_full")
+    assert running.redis.keys("pm:file:*") == before
+
+
 class Large(io.RawIOBase):
     """A file of 200 MB that nobody holds."""
 

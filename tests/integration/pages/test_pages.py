@@ -12,6 +12,9 @@ import pytest
 from common import keys
 from tests.integration.web.conftest import card
 from web import forms
+from web.drafts import Draft
+from web.schemas import JobOptions
+from web.submit import submit_job
 
 INLINE = re.compile(r"<script(?! type=\"module\" src=\"/static/)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
 NASTY = "<script>alert(1)</script>\"' onload=x"
@@ -213,6 +216,15 @@ def test_webhook_deliveries_are_shown_with_every_attempt(site):
         "next at",
     ):
         assert said in text
+
+
+def test_a_batchs_job_is_shown_like_any_other_what_was_refused_in_it_too(site):
+    drafts = [Draft({"custom_id": "good", "prompt": "a"}, line=1), Draft({"custom_id": "bad", "prompt": ""}, line=2)]
+    options = JobOptions.model_validate({"metadata": {"name": "nightly"}})
+    job_id = submit_job(site.services, "acme", options, drafts, batch="batch_" + "a" * 20).id
+    assert "nightly" in site.look("/jobs")
+    assert "good" in site.look(f"/jobs/{job_id}")
+    assert "bad" in site.look(f"/jobs/{job_id}/items/1")
 
 
 def test_the_command_of_a_small_job_holds_its_items(site):

@@ -74,6 +74,14 @@ def test_a_wish_to_cancel_reaches_whoever_validates(batches: Batches) -> None:
     assert batches.hold(claim, 5) == "cancel"
 
 
+def test_a_note_on_a_batch_that_is_gone_makes_none(mill: Mill, batches: Batches) -> None:
+    batches.note(BATCH, "output_bytes", 7)
+    assert batches.get(BATCH)["output_bytes"] == "7"
+    mill.client.delete(keys.batch(BATCH))
+    batches.note(BATCH, "output_bytes", 8)
+    assert not mill.client.exists(keys.batch(BATCH))
+
+
 def test_another_tenants_batch_is_not_found(batches: Batches) -> None:
     with pytest.raises(NotFound):
         batches.get(BATCH, "other")
