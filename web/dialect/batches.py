@@ -7,7 +7,7 @@ import json
 import secrets
 from contextlib import suppress
 from itertools import dropwhile, islice
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, cast, get_args
 
 from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field, StringConstraints
@@ -20,7 +20,7 @@ from web.bodies import read_json, read_query, refuse_unread
 from web.dialect import windows
 from web.dialect.outputs import KINDS, counts, file_id
 from web.dialect.requests import Endpoint
-from web.dialect.shapes import Expiry, answered, listed, seconds_of
+from web.dialect.shapes import BatchList, BatchStatus, BatchView, Expiry, answered, page, seconds_of
 from web.openapi import described
 from web.schemas import Query, Schema, Target, refuse
 from web.services import Services, services
@@ -28,7 +28,7 @@ from web.submit import KEY, KeyReused
 from web.views import cancel_job
 
 ENDPOINTS = get_args(Endpoint)
-ENDS = ("failed", "cancelled", "expired")  # of a batch that came to have no job
+ENDS: tuple[BatchStatus, ...] = ("failed", "cancelled", "expired")  # of a batch that came to have no job
 
 batches = Blueprint("openai_batches", __name__)
 batches.before_request(refuse_unread)
@@ -65,7 +65,7 @@ class BatchPage(Query):
 
 
 @batches.post("/v1/batches")
-@described("Make a batch of an uploaded file", body=BatchRequest, headers=("Idempotency-Key",))
+@described("Make a batch of an uploaded file", BatchView, body=BatchRequest, headers=("Idempotency-Key",))
 @needs_tenant
 def create(tenant: str) -> Response:
     try:
@@ -78,30 +78,31 @@ def create(tenant: str) -> Response:
 
 
 @batches.get("/v1/batches")
-@described("Your batches, newest first", query=BatchPage)
+@described("Your batches, newest first", BatchList, query=BatchPage)
 @needs_tenant
 def listing(tenant: str) -> Response:
-    page = read_query(BatchPage)
-    start = int(services().batches.get(page.after, tenant)["created_at"]) if page.after else None
+    asked = read_query(BatchPage)
+    start = int(services().batches.get(asked.after, tenant)["created_at"]) if asked.after else None
     found = services().batches.walk(tenant, start=start)
-    if page.after:
-        found = islice(dropwhile(lambda record: record["id"] != page.after, found), 1, None)
-    records = list(islice(found, page.limit + 1))
-    return listed([batch_view(services(), record) for record in records[: page.limit]], len(records) > page.limit)
+    if asked.after:
+        found = islice(dropwhile(lambda record: record["id"] != asked.after, found), 1, None)
+    records = list(islice(found, asked.limit + 1))
+    data = [batch_view(services(), record) for record in records[: asked.limit]]
+    return answered(BatchList.model_validate(page(data, len(records) > asked.limit)))
 
 
 @batches.get("/v1/batches/<batch_id>")
-@described("A batch")
+@described("A batch", BatchView)
 @needs_tenant
 def retrieve(tenant: str, batch_id: str) -> Response:
     return answered(batch_view(services(), services().batches.get(batch_id, tenant)))
 
 
 @batches.post("/v1/batches/<batch_id>/cancel")
-@described("Stop a batch; what is done stays")
+@described("Stop a batch; what is done stays", BatchView)
 @needs_tenant
 def cancel(tenant: str, batch_id: str) -> Response:
-    status = batch_view(services(), services().batches.get(batch_id, tenant))["status"]
+    status = batch_view(services(), services().batches.get(batch_id, tenant)).status
     if status in ("completed", *ENDS):
         raise Conflict(f"batch {batch_id} is {status} and cannot be cancelled", code="batch_over")
     services().batches.cancel(batch_id)
@@ -153,52 +154,58 @@ def _digest(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def batch_view(services: Services, record: Record) -> dict[str, Any]:
+def batch_view(services: Services, record: Record) -> BatchView:
     """The batch as the client reads it."""
     try:
         job = services.store.job(job_of(record["id"]))
     except NotFound:
         job = None
     status = _status(record, job)
-    made, ended = (job or {}).get("created_at"), (job or record).get("finished_at")
     lines = counts(job) if job else {"output": 0, "error": 0}
-    times = {
-        "in_progress_at": made,
-        "expires_at": (job or {}).get("deadline") or record["expires_at"],
+    files = {f"{kind}_file_id": file_id(record["id"], kind) if lines[kind] else None for kind in KINDS}
+    errors = {"data": json.loads(record["errors"])} if "errors" in record else None
+    return BatchView.model_validate(
+        {
+            "id": record["id"],
+            "endpoint": record["endpoint"],
+            "model": job["model"] if job else None,
+            "errors": errors,
+            "input_file_id": record["file"],
+            "completion_window": record["window"],
+            "status": status,
+            **files,
+            **{name: seconds_of(moment) for name, moment in _times(status, record, job or {}).items()},
+            "request_counts": {
+                "total": int(job["total"]) if job else 0,
+                "completed": lines["output"],
+                "failed": lines["error"],
+            },
+            "usage": _usage(job) if job else None,
+            "metadata": json.loads(record["metadata"]) or None,
+        }
+    )
+
+
+def _times(status: BatchStatus, record: Record, job: dict[str, str]) -> dict[str, str | None]:
+    """In ms; of what came to be, and of the deadline."""
+    ended = job.get("finished_at")
+    return {
+        "created_at": record["created_at"],
+        "in_progress_at": job.get("created_at"),
+        "expires_at": job.get("deadline") or record["expires_at"],
         "finalizing_at": ended if status == "completed" else None,
         "completed_at": ended if status == "completed" else None,
         "failed_at": record.get("failed_at"),
         "expired_at": ended or record.get("expired_at") if status == "expired" else None,
-        "cancelling_at": record.get("cancelling_at") if "cancel" in status else None,
+        "cancelling_at": record.get("cancelling_at") if status in ("cancelling", "cancelled") else None,
         "cancelled_at": ended or record.get("cancelled_at") if status == "cancelled" else None,
     }
-    files = {f"{kind}_file_id": file_id(record["id"], kind) if lines[kind] else None for kind in KINDS}
-    return {
-        "id": record["id"],
-        "object": "batch",
-        "endpoint": record["endpoint"],
-        "model": job["model"] if job else None,
-        "errors": {"object": "list", "data": json.loads(record["errors"])} if "errors" in record else None,
-        "input_file_id": record["file"],
-        "completion_window": record["window"],
-        "status": status,
-        **files,
-        "created_at": seconds_of(record["created_at"]),
-        **{name: seconds_of(moment) for name, moment in times.items()},
-        "request_counts": {
-            "total": int(job["total"]) if job else 0,
-            "completed": lines["output"],
-            "failed": lines["error"],
-        },
-        "usage": _usage(job) if job else None,
-        "metadata": json.loads(record["metadata"]) or None,
-    }
 
 
-def _status(record: Record, job: dict[str, str] | None) -> str:
+def _status(record: Record, job: dict[str, str] | None) -> BatchStatus:
     if job:
         if JobState(job["status"]).terminal:
-            return job["status"]  # completed, cancelled, expired: the same words
+            return cast("BatchStatus", job["status"])  # completed, cancelled, expired: the same words
         return "cancelling" if job["cancel_requested"] == "1" else "in_progress"
     for end in ENDS:
         if f"{end}_at" in record:
@@ -206,12 +213,6 @@ def _status(record: Record, job: dict[str, str] | None) -> str:
     return "cancelling" if "cancelling_at" in record else "validating"
 
 
-def _usage(job: dict[str, str]) -> dict[str, Any]:
+def _usage(job: dict[str, str]) -> dict[str, int]:
     prompt, completion = int(job["prompt_tokens"]), int(job["completion_tokens"])
-    return {
-        "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": completion,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": prompt + completion,
-    }
+    return {"input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion}

@@ -17,7 +17,7 @@ from common.files import StoredFile
 from web.auth import needs_tenant
 from web.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread, validated
 from web.dialect.outputs import OutputFile, content, find_output, output_files, size
-from web.dialect.shapes import Expiry, answered, listed, seconds_of
+from web.dialect.shapes import Expiry, FileGone, FileList, FileView, answered, page, seconds_of
 from web.openapi import described
 from web.schemas import Query, Schema, refuse
 from web.services import Services, services
@@ -53,7 +53,7 @@ class FilePage(Query):
 
 
 @files.post("/v1/files")
-@described("Upload a file of requests", form=FileRequest)
+@described("Upload a file of requests", FileView, form=FileRequest)
 @needs_tenant
 def create(tenant: str) -> Response:
     upload, wanted = _read_upload()
@@ -69,23 +69,24 @@ def create(tenant: str) -> Response:
 
 
 @files.get("/v1/files")
-@described("Your files: uploads, and batches' output", query=FilePage)
+@described("Your files: uploads, and batches' output", FileList, query=FilePage)
 @needs_tenant
 def listing(tenant: str) -> Response:
-    page = read_query(FilePage)
-    newest_first = page.order == "desc"
-    start = find(services(), page.after, tenant).created_at if page.after else None
+    asked = read_query(FilePage)
+    newest_first = asked.order == "desc"
+    start = find(services(), asked.after, tenant).created_at if asked.after else None
     found = _walk(services(), tenant, newest_first, start)
-    if page.after:
-        found = islice(dropwhile(lambda file: file.id != page.after, found), 1, None)
-    if page.purpose:
-        found = (file for file in found if purpose_of(file) == page.purpose)
-    shown = list(islice(found, page.limit + 1))
-    return listed([file_view(services(), file) for file in shown[: page.limit]], len(shown) > page.limit)
+    if asked.after:
+        found = islice(dropwhile(lambda file: file.id != asked.after, found), 1, None)
+    if asked.purpose:
+        found = (file for file in found if purpose_of(file) == asked.purpose)
+    shown = list(islice(found, asked.limit + 1))
+    data = [file_view(services(), file) for file in shown[: asked.limit]]
+    return answered(FileList.model_validate(page(data, len(shown) > asked.limit)))
 
 
 @files.get("/v1/files/<file_id>")
-@described("A file")
+@described("A file", FileView)
 @needs_tenant
 def retrieve(tenant: str, file_id: str) -> Response:
     return answered(file_view(services(), find(services(), file_id, tenant)))
@@ -104,7 +105,7 @@ def read(tenant: str, file_id: str) -> Response:
 
 
 @files.delete("/v1/files/<file_id>")
-@described("Remove a file")
+@described("Remove a file", FileGone)
 @needs_tenant
 def delete(tenant: str, file_id: str) -> Response:
     file = find(services(), file_id, tenant)
@@ -112,7 +113,7 @@ def delete(tenant: str, file_id: str) -> Response:
         services().batches.note(file.batch["id"], f"{file.kind}_gone", 1)
     else:
         services().files.delete(file.id, tenant)
-    return answered({"id": file.id, "object": "file", "deleted": True})
+    return answered(FileGone(id=file.id))
 
 
 def find(services: Services, file_id: str, tenant: str) -> AnyFile:
@@ -126,20 +127,20 @@ def purpose_of(file: AnyFile) -> str:
     return "batch_output" if isinstance(file, OutputFile) else file.purpose
 
 
-def file_view(services: Services, file: AnyFile) -> dict[str, Any]:
-    """The file as the client reads it. `uploaded`: more comes to it; `processed`: it is whole."""
+def file_view(services: Services, file: AnyFile) -> FileView:
+    """The file as the client reads it."""
     whole = not isinstance(file, OutputFile) or file.over
-    return {
-        "id": file.id,
-        "object": "file",
-        "bytes": size(services, file) if isinstance(file, OutputFile) else file.bytes,
-        "created_at": seconds_of(file.created_at),
-        "expires_at": seconds_of(file.expires_at),
-        "filename": file.filename,
-        "purpose": purpose_of(file),
-        "status": "processed" if whole else "uploaded",
-        "status_details": None,
-    }
+    return FileView.model_validate(
+        {
+            "id": file.id,
+            "bytes": size(services, file) if isinstance(file, OutputFile) else file.bytes,
+            "created_at": seconds_of(file.created_at),
+            "expires_at": seconds_of(file.expires_at),
+            "filename": file.filename,
+            "purpose": purpose_of(file),
+            "status": "processed" if whole else "uploaded",
+        }
+    )
 
 
 def _walk(services: Services, tenant: str, newest_first: bool, start: int | None) -> Iterator[AnyFile]:

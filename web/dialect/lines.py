@@ -8,7 +8,7 @@ Redis.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, Literal
 
 from pydantic import ValidationError
@@ -33,18 +33,23 @@ class Line(Schema):
     body: dict[str, Any]
 
 
-def model_of(file: IO[bytes]) -> str | None:
+def split(file: IO[bytes]) -> Iterator[Draft]:
+    """What is in each line, whatever it is."""
+    return read_upload(file, FILENAME)
+
+
+def model_of(drafts: Iterable[Draft]) -> str | None:
     """The model of the first line that names one: the batch's."""
-    for draft in read_upload(file, FILENAME):
+    for draft in drafts:
         body = draft.value.get("body") if isinstance(draft.value, dict) else None
         if isinstance(body, dict) and isinstance(model := body.get("model"), str):
             return model
     return None
 
 
-def read_lines(file: IO[bytes], endpoint: Endpoint, model: str | None) -> Iterator[Draft]:
-    """Every line as a draft: an item, a request that is refused, or a fault of the batch."""
-    for draft in read_upload(file, FILENAME):
+def read_lines(drafts: Iterable[Draft], endpoint: Endpoint, model: str | None) -> Iterator[Draft]:
+    """Each line read: an item, a request that is refused, or a fault of the batch."""
+    for draft in drafts:
         if draft.fault is not None:
             yield _fault(draft, "invalid_json_line", draft.fault)
         else:

@@ -18,7 +18,7 @@ from typing import cast
 from common.batches import Claim, Outcome, Record, job_of
 from common.errors import InvalidRequest, NotFound, PromptmillError, TooLarge, TooMany, Unavailable
 from common.turns import give_way
-from web.dialect.lines import model_of, read_lines
+from web.dialect.lines import model_of, read_lines, split
 from web.dialect.requests import Endpoint, default_max_tokens
 from web.drafts import Draft
 from web.intake import MOST_FAULTS
@@ -104,8 +104,8 @@ class Validator:
             file = files.get(record["file"], record["tenant"])
         except NotFound as gone:
             raise NotFound(gone.message, code="file_not_found", field="input_file_id") from None
-        model = model_of(files.open(file.id))
-        drafts = self._held(claim, read_lines(files.open(file.id), endpoint, model))
+        model = model_of(self._held(claim, split(files.open(file.id))))
+        drafts = read_lines(self._held(claim, split(files.open(file.id))), endpoint, model)
         if model is None:
             raise _nameless(drafts)
         options = {

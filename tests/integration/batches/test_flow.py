@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from tests.integration.batches.conftest import Mill, chat, wait_until
@@ -95,14 +96,31 @@ def test_a_file_that_is_deleted_before_its_batch_was_validated_fails_it_clearly(
     assert done.errors.data[0].param == "input_file_id"
 
 
-def test_the_web_process_answers_others_while_it_validates(mill: Mill) -> None:
+@pytest.mark.parametrize(
+    ("setting", "code"), [("max_items", "too_many_tasks"), ("max_queued_items", "too_many_queued")]
+)
+def test_more_requests_than_may_be_fail_the_batch(make_mill: Callable[[], Mill], setting: str, code: str) -> None:
+    mill = make_mill()
+    mill.web(**{setting: 5})
     mill.worker()
+    assert mill.run([chat(f"{i}", "x") for i in range(5)]).status == "completed"
+    done = mill.run([chat(f"{i}", "x") for i in range(6)])
+    assert done.status == "failed" and done.errors and done.errors.data
+    assert [error.code for error in done.errors.data] == [code]
+
+
+def test_the_web_process_answers_others_while_it_validates_and_holds_no_more(mill: Mill) -> None:
+    mill.worker()
+    (web,) = psutil.Process(mill.web_process.pid).children()
+    mill.run([chat("a", "x")])  # what a first batch loads is loaded
+    before = web.memory_info().rss
     busy, took = mill.keep_busy(), []
     while mill.client.batches.retrieve(busy.id).status == "validating":
         began = time.monotonic()
         mill.client.models.list()
         took.append(time.monotonic() - began)
     assert len(took) > 10 and sorted(took)[len(took) // 2] < 0.1, took
+    assert web.memory_info().rss - before < 30 * 2**20
 
 
 def test_a_batch_that_ends_every_process_fails_in_the_end(mill: Mill) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from web.dialect import windows
-from web.dialect.lines import model_of, read_lines
+from web.dialect.lines import model_of, read_lines, split
 
 CHAT = "/v1/chat/completions"
 VALUES = st.recursive(
@@ -35,7 +35,7 @@ def line(**fields: Any) -> dict[str, Any]:
 
 def read(*lines: Any) -> list[Any]:
     content = b"\n".join(each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines)
-    return list(read_lines(io.BytesIO(content), CHAT, "echo"))
+    return list(read_lines(split(io.BytesIO(content)), CHAT, "echo"))
 
 
 @given(st.lists(LINES | VALUES | st.binary(max_size=20).filter(lambda raw: b"\n" not in raw), max_size=4))
@@ -61,8 +61,8 @@ def test_a_good_line_is_an_item_under_its_name() -> None:
 def test_the_batchs_model_is_the_first_that_is_named() -> None:
     lines = [b"{", [1], line(body=3), line(body={"model": 5}), line(body={"model": "second"}), line()]
     content = b"\n".join(each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines)
-    assert model_of(io.BytesIO(content)) == "second"
-    assert model_of(io.BytesIO(b"")) is None
+    assert model_of(split(io.BytesIO(content))) == "second"
+    assert model_of(split(io.BytesIO(b""))) is None
 
 
 @pytest.mark.parametrize(
