@@ -9,13 +9,14 @@ import io
 import secrets
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
 import redis
 
 from common import keys
-from common.errors import NotFound
+from common.errors import NotFound, Unavailable
 from common.scripts import Scripts
 from common.store import redis_errors
 from common.turns import give_way
@@ -56,7 +57,7 @@ class Files:
         try:
             size = self._write(keys.file(file_id, "data"), source, admit)
         except BaseException:
-            with redis_errors():
+            with suppress(Unavailable), redis_errors():  # if Redis is away by then, its TTL removes it
                 self._client.unlink(keys.file(file_id, "data"))
             raise
         fields = {"tenant": tenant, "filename": filename, "purpose": purpose, "bytes": size}
