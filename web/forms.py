@@ -17,9 +17,13 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic.fields import FieldInfo
 
 from common.types import SamplingParams
+from web.strict_json import parse
 
 COMMON = ("max_tokens", "temperature", "top_p", "n", "seed")  # shown at once; the others are one click away
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+
+CHOICES = {"action": ("submit", "try", "check"), "split": ("line", "blank"), "reads": ("text", "chat")}
+INPUTS = {"token", "prompts", "file", "prompt_column", "model", "metadata.name"}  # and a setting's `params.…`
 
 Kind = Literal["int", "float", "bool", "lines", "json"]
 
@@ -131,9 +135,22 @@ def read_job(form: Mapping[str, str], errors: Errors) -> dict[str, Any]:
                 params[setting.name] = _read_value(setting.kind, typed)
             except ValueError as error:
                 errors.add(setting.input, str(error))
+    # Settings that are none: whoever checks the job has the right name for them.
+    known = {setting.input for setting in settings()}
+    strange = [name for name in form if name.startswith("params.") and name not in known]
+    params |= {name.removeprefix("params."): form[name] for name in strange}
     if params:
         job["params"] = params
     return job
+
+
+def refuse_unknown(form: Mapping[str, str], errors: Errors) -> None:
+    """What no input of the form sends would be dropped in silence."""
+    for name, value in form.items():
+        if name in CHOICES and value not in CHOICES[name]:
+            errors.add("", f"{name} must be {' or '.join(CHOICES[name])}")
+        elif name not in CHOICES and name not in INPUTS and not name.startswith("params."):
+            errors.add("", f"{name[:64]} is no field of this form")
 
 
 def _read_value(kind: Kind, typed: str) -> Any:
@@ -150,10 +167,7 @@ def _read_value(kind: Kind, typed: str) -> Any:
         if not re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*", typed):
             raise ValueError(f"“{_cut(typed)}” is not a number; write it like 0.7")
         return float(typed)
-    try:
-        return json.loads(typed)
-    except (ValueError, RecursionError):
-        raise ValueError("this is not valid JSON") from None
+    return parse(typed)
 
 
 def _unescape(line: str) -> str:
@@ -189,9 +203,9 @@ def read_prompts(text: str, split: str) -> list[Pasted]:
 
 def place(errors: Errors, entry: Mapping[str, Any], source: str) -> None:
     """Put one of the API's errors next to the field it is about. `source` is `prompts` or `file`."""
-    path, message, line = str(entry.get("field") or ""), str(entry["message"]), entry.get("line")
+    path, whole, line = str(entry.get("field") or ""), str(entry["message"]), entry.get("line")
     inputs = {setting.input for setting in settings()}
-    message = message.removeprefix(f"{path} ")  # the field is next to it already
+    message = whole.removeprefix(f"{path} ")  # the field is next to it already
     if line:
         errors.add(source, f"Line {line}: {message}")
     elif path in inputs or path == "model":
@@ -203,7 +217,7 @@ def place(errors: Errors, entry: Mapping[str, Any], source: str) -> None:
     elif path.startswith("metadata"):
         errors.add("metadata.name", message)
     else:
-        errors.add("", message)
+        errors.add("", whole)
 
 
 MOST_REFILLED = 200  # prompts that are typed in again for "run again"; more is a file's business

@@ -28,6 +28,7 @@ class Submission:
         self._file = file if file and file.filename else None
         self._pasted = forms.read_prompts(typed.get("prompts", ""), typed.get("split", "line"))
         self._source = "file" if self._file else "prompts"  # where errors of prompts are shown
+        forms.refuse_unknown(typed, self.errors)
         self._options = self._read_options()
         if self._file and self._pasted:
             self.errors.add("file", "Paste prompts or upload a file, not both: clear the text box or the file.")

@@ -106,6 +106,24 @@ def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site):
     assert site.services.store.jobs("acme", None, 10) == ([], False)
 
 
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ({"params__max_new_tokens": "5"}, "max_new_tokens is called max_tokens here"),
+        ({"params__logit_bias": '{"1": 1, "1": 2}'}, "the key '1' appears more than once"),
+        ({"split": "words"}, "split must be line or blank"),
+        ({"reads": "aloud"}, "reads must be text or chat"),
+        ({"action": "explode"}, "action must be submit or try or check"),
+        ({"priority": "5"}, "priority is no field of this form"),
+    ],
+)
+def test_what_the_form_would_drop_is_refused(site, typed, says):
+    answer = site.send(**typed)
+    assert answer.status_code == 422
+    assert says in html.unescape(answer.text)
+    assert site.services.store.jobs("acme", None, 10) == ([], False)
+
+
 def test_errors_come_as_json_to_the_script(site):
     answer = site.browser.post("/", data={"prompts": "x", "params.n": "0"}, headers={"Accept": "application/json"})
     assert answer.status_code == 422
