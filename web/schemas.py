@@ -287,6 +287,7 @@ class JobView(BaseModel):
     deadline: datetime | None
     cancelled_by: StoppedBy | None = Field(description="Who stopped the job: somebody, or one of its limits.")
     retry_of: str | None = Field(description="The job whose failed items these are.")
+    batch: str | None = Field(description="The batch (in OpenAI's sense) whose lines these are.")
     limits: Limits
     links: dict[str, str]
 

@@ -127,6 +127,7 @@ def _view(
         flags=Flags(cancel_requested=job["cancel_requested"] == "1", paused=job["paused"] == "1"),
         cancelled_by=cast("StoppedBy | None", job.get("cancel_reason")),
         retry_of=spec.get("retry_of"),
+        batch=job.get("batch"),
         limits=Limits.model_validate(spec.get("limits", {})),
         priority=int(job["priority"]),
         params=spec["params"],

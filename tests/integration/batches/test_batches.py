@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import openai
 import pytest
 from openai.types.chat import ChatCompletion
@@ -218,6 +216,7 @@ def test_the_same_idempotency_key_makes_the_same_batch(running: Mill) -> None:
 
 def test_a_batchs_job_shows_among_the_jobs(running: Mill) -> None:
     done = running.run([chat("a", "x")], metadata={"name": "nightly"})
-    jobs, _ = running.store.jobs("acme", None, 100)
-    (job,) = [job for job in jobs if job.get("batch") == done.id]
-    assert json.loads(job["spec"])["metadata"] == {"name": "nightly"}
+    listed = running.client.get("/jobs?limit=100", cast_to=object)
+    assert isinstance(listed, dict)
+    (job,) = [job for job in listed["data"] if job["batch"] == done.id]
+    assert (job["status"], job["metadata"]) == ("completed", {"name": "nightly"})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.integration.batches.conftest import Mill, chat, wait_until
+from tests.integration.worker.conftest import OwnServer
 
 SLOW = {"echo_delay": 0.05, "slots": 4}  # seconds a word takes
 ONE = {"max_tokens": 1}
@@ -16,6 +18,15 @@ ONE = {"max_tokens": 1}
 
 def ids(rows: list[dict]) -> list[str]:
     return [row["custom_id"] for row in rows]
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[OwnServer]:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = OwnServer(folder)
+    yield server
+    server.kill()
 
 
 @pytest.fixture
@@ -139,6 +150,23 @@ def test_requests_that_fail_in_the_engine_are_rows_of_the_error_file(mill: Mill)
     (row,) = mill.rows(done.error_file_id)
     assert (row["custom_id"], row["response"], row["error"]["code"]) == ("bad", None, "engine_error")
     assert done.status == "completed" and ids(mill.rows(done.output_file_id)) == ["good"]
+
+
+def test_a_batch_survives_the_death_of_the_server_in_mid_validation(own_server: OwnServer, tmp_path: Path) -> None:
+    own_server.start()
+    mill = Mill(own_server.url, tmp_path)
+    try:
+        mill.web()
+        mill.worker(slots=64)
+        batch = mill.keep_busy()
+        own_server.kill()
+        own_server.start()
+        wait_until(lambda: mill.redis.ping())
+        done = mill.wait(batch, limit=60)
+        assert done.status == "completed" and done.request_counts and done.request_counts.completed == 10_000
+        assert ids(mill.rows(done.output_file_id)) == [f"{i}" for i in range(10_000)]
+    finally:
+        mill.close()
 
 
 def test_a_batch_survives_the_death_of_the_web_process_and_of_the_worker(make_mill: Callable[[], Mill]) -> None:
