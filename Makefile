@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-engine bench-vllm faults faults-long clean
+.PHONY: help setup demo test lint bench-queue bench-engine bench-vllm faults faults-long outages restarts bench-upkeep clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,15 @@ faults: .venv/ready-test  ## strike the parts at random for half a minute and ho
 
 faults-long: .venv/ready-test  ## the same with 520 faults over 100,000 items, a quarter of an hour
 	$(BIN)/python -m bench.faults --long $(ARGS)
+
+outages: .venv/ready-test  ## take Redis away in every way, under load, and see how long until all is well; last line JSON
+	$(BIN)/python -m bench.outages $(ARGS)
+
+restarts: .venv/ready-test  ## 50 rolling restarts under load, some ten minutes; last line JSON
+	$(BIN)/python -m bench.restarts $(ARGS)
+
+bench-upkeep: .venv/ready-test  ## what a worker costs Redis, and its memory after 100,000 items; last line JSON
+	$(BIN)/python -m bench.upkeep $(ARGS)
 
 clean:  ## remove .venv, caches and build leftovers; data folders stay
 	rm -rf .venv .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

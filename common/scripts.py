@@ -49,9 +49,9 @@ DISK_LIMIT = 5000  # ms a promise may wait for the disk
 class Scripts:
     """The scripts bound to one client: `scripts.cancel(job_id)` runs `lua/cancel.lua`.
 
-    Under `appendfsync always` an answer means that the write is on disk. Under any other setting of an append-only
-    server the scripts that promise something are followed by WAITAOF, in one pipeline: on a connection of its own it
-    would vouch for nothing of ours.
+    Under `appendfsync always` an answer means that the write is on disk. Under `everysec` the scripts that promise
+    something are followed by WAITAOF, in one pipeline: on a connection of its own it would vouch for nothing of ours.
+    A server that syncs when it likes (`no`) cannot be waited for.
     """
 
     def __init__(self, client: redis.Redis):
@@ -69,7 +69,7 @@ class Scripts:
         if not self._client.info("persistence").get("aof_enabled"):
             return False
         try:
-            return self._client.config_get("appendfsync").get("appendfsync") != "always"
+            return self._client.config_get("appendfsync").get("appendfsync") == "everysec"
         except redis.ResponseError:  # a hosted server that keeps its settings to itself
             return True
 

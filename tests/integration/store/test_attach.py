@@ -66,6 +66,34 @@ def test_an_idempotency_key_with_other_content_is_a_conflict(mill, key_snapshot)
     assert key_snapshot() == before
 
 
+def test_of_two_requests_with_one_key_that_run_at_once_the_first_to_end_makes_the_job(mill, key_snapshot):
+    slow = mill.store.stage()
+    slow.add({"prompt": "x"})
+    made = mill.submit(1, idempotency=("key", "content"))  # all of it while the slow one is still being read
+    before = key_snapshot()
+    slow.close()
+    fields = {"tenant": "t", "model": "m", "total": 1, "cost": 1}
+    answer = mill.store.attach(slow, fields, job_id=new_job_id(), idempotency=("key", "content"))
+    assert (answer.outcome, answer.job_id) == ("same", made)
+    assert key_snapshot() == before
+
+
+def test_a_request_that_crashed_before_its_end_leaves_its_key_free(mill):
+    crashed = mill.store.stage()
+    crashed.add({"prompt": "x"})
+    crashed.close()
+    job_id = mill.submit(1, idempotency=("key", "content"))
+    assert mill.counts(job_id) == {"pending": 1}
+    assert 0 < mill.client.ttl(f"pm:stage:{crashed.id}:in") <= 3600, "what it had staged goes by itself"
+
+
+def test_an_idempotency_key_is_kept_for_a_day_whatever_becomes_of_its_job(mill):
+    job_id = mill.submit(1, idempotency=("key", "content"))
+    mill.store.delete(job_id)
+    assert 86_390 < mill.client.ttl("pm:idem:t:key") <= 86_400
+    assert mill.submit(1, idempotency=("key", "content")) == job_id
+
+
 def test_another_tenants_idempotency_key_is_another_job(mill):
     assert mill.submit(1, "a", idempotency=("key", "content")) != mill.submit(1, "b", idempotency=("key", "content"))
 

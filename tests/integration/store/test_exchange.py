@@ -104,6 +104,28 @@ def test_tenants_are_served_in_turn_whatever_the_length_of_their_queues(mill):
     assert jobs.count(small) == 3 and jobs.count(big) == 3
 
 
+def test_a_single_item_starts_at_the_next_free_slot_beside_a_backlog_of_100_000(mill):
+    mill.submit(100_000, "big")
+    worker = mill.worker()
+    held = worker.exchange([], 8)
+    small = mill.submit(1, "small")
+    answer = worker.exchange(done(held)[:1], 1)
+    assert taken(answer) == [(small, 0, 1)]
+
+
+def test_priority_ages(mill):
+    """Ten minutes of waiting weigh as much as a step of priority."""
+    for minutes, first in ((9, "new"), (11, "old")):
+        jobs = {"old": mill.submit(1, priority=0)}
+        mill.client.hincrby(f"pm:job:{jobs['old']}", "created_at", -minutes * 60_000)
+        mill.store.edit(jobs["old"], "priority", 0)  # listed anew
+        jobs["new"] = mill.submit(1, priority=1)
+        worker = mill.worker()
+        assert worker.exchange([], 1).runs[0].job_id == jobs[first]
+        for job_id in jobs.values():
+            mill.store.delete(job_id)
+
+
 def test_higher_priority_goes_first_among_a_tenants_own_jobs(mill):
     low, high = mill.submit(1, priority=0), mill.submit(1, priority=1)
     worker = mill.worker()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from common.errors import Unavailable
@@ -24,6 +26,28 @@ def test_under_everysec_the_acknowledgement_waits_for_the_disk(own_server):
     queue.submit(1)
     stats = queue.store.client.info("commandstats")
     assert stats["cmdstat_waitaof"]["calls"] == 1
+
+
+def test_under_everysec_script_and_wait_share_one_connection(own_server):
+    """On another WAITAOF would vouch for nothing of ours."""
+    own_server.start(appendfsync="everysec")
+    queue = Queue(own_server.url)
+    queue.submit(1)  # loads the scripts
+    with queue.store.client.monitor() as monitor:
+        queue.submit(1)
+        seen = []
+        while not any("WAITAOF" in line["command"] for line in seen):
+            seen.append(monitor.next_command())
+    scripts = [line for line in seen if line["command"].startswith("EVALSHA") and line["client_type"] != "lua"]
+    assert scripts[-1]["client_port"] == seen[-1]["client_port"]
+    assert seen.index(scripts[-1]) < len(seen) - 1
+
+
+def test_a_server_that_never_syncs_is_asked_to_promise_nothing(own_server):
+    own_server.start(appendfsync="no")
+    begun = time.monotonic()
+    Queue(own_server.url).submit(1)
+    assert time.monotonic() - begun < 3
 
 
 def test_under_always_it_need_not(own_server):

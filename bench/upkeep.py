@@ -1,0 +1,127 @@
+"""What a worker costs Redis, and what its memory does in the long run: `make bench-upkeep`.
+
+Real processes: a Valkey that syncs every write, one web process, one worker with 64 slots on the echo engine; jobs of
+10,000 prompts one after the other. The last line is JSON:
+
+    round_trips_per_item   commands the worker sends, Celery's, heartbeats and ticks included; of a job of its own
+    redis_us_per_item      the server's own processor time while the other jobs ran, per item
+    heartbeat_us           the same for one heartbeat of a worker that holds 256 items; there is one a second
+    checkpoint_us          and for one checkpoint of 256 rows that got eight tokens further each, of checkpoint_bytes
+    rss_10k_mb, rss_100k_mb, rss_ratio   what the worker held in memory after so many items; at most 1.05 is asked
+
+Exit status 1 if the memory grew by more than that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+
+import psutil
+import redis
+
+from bench._machine import commit, device
+from bench._mill import Mill, running_mill
+from common import keys
+from common.fleet import Fleet, Incarnation
+from common.store import pack
+
+SLOTS = 64
+JOB = 10_000  # items
+HELD = 256  # items of the worker whose heartbeats and checkpoints are measured
+TOKENS = 8  # a row gets further between two checkpoints
+CALLS = 300
+MOST_GROWTH = 1.05
+LEASE = 60.0  # seconds
+
+
+def submit(mill: Mill, items: int, model: str = "echo") -> str:
+    prompts = [f"{number} is a prompt of some ten words or so, nothing more" for number in range(items)]
+    return mill.submit(json.dumps({"model": model, "prompts": prompts, "params": {"temperature": 0}}).encode())
+
+
+def server_time(client: redis.Redis) -> float:
+    """Microseconds of processor time the server has used."""
+    used = client.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"]) * 1e6
+
+
+def cost(client: redis.Redis, call: Callable[[], object]) -> float:
+    """Microseconds of the server per call."""
+    before = server_time(client)
+    for _ in range(CALLS):
+        call()
+    return (server_time(client) - before) / CALLS
+
+
+def memory(mill: Mill) -> float:
+    """MB the worker's processes hold."""
+    time.sleep(2.0)  # what a turn held is gone
+    worker = psutil.Process(mill.pids()["worker"])
+    return sum(process.memory_info().rss for process in [worker, *worker.children(recursive=True)]) / 1e6
+
+
+def holder(mill: Mill) -> Incarnation:
+    """A worker of a model that nobody else serves, holding items."""
+    card = Fleet(mill.client).model("echo").model_copy(update={"id": "held", "digest": "held", "slots": HELD})
+    Fleet(mill.client).publish(card, b"")
+    incarnation = Incarnation(mill.client, card, LEASE)
+    incarnation.register({"host": "bench", "pid": "0", "started_at": "0"})
+    submit(mill, HELD, "held")
+    incarnation.exchange([], HELD)
+    return incarnation
+
+
+def run(jobs: int) -> dict[str, object]:
+    with running_mill(SLOTS) as mill:
+        mill.wait(submit(mill, JOB))
+        first = memory(mill)
+        with mill.worker_commands() as commands:
+            mill.wait(submit(mill, JOB))
+        before, items = server_time(mill.client), 0
+        for number in range(2, jobs):
+            job_id = submit(mill, JOB)
+            mill.wait(job_id)
+            mill.delete(job_id)
+            items += JOB
+            print(f"{(number + 1) * JOB} items", flush=True)
+        per_item = (server_time(mill.client) - before) / items
+        last = memory(mill)
+        worker = holder(mill)
+        heartbeat = cost(mill.client, worker.heartbeat)
+        chance = random.Random(1)
+        (job_id,) = {field.split()[0].decode() for field in mill.client.hkeys(keys.held(worker.id))}
+        blob = {f"{job_id} {i}": [(100, [chance.randrange(49_152) for _ in range(TOKENS)])] for i in range(HELD)}
+        first_time = [(job_id, i) for i in range(HELD)]
+        worker.checkpoint(blob, whole=True, first=first_time)  # type: ignore[arg-type]
+        checkpoint = cost(mill.client, lambda: worker.checkpoint(blob, whole=False, first=[]))  # type: ignore[arg-type]
+        mill.delete(job_id)
+    return {
+        "bench": "upkeep",
+        "round_trips_per_item": round(commands.total() / JOB, 3),
+        "redis_us_per_item": round(per_item, 1),
+        "heartbeat_us": round(heartbeat, 1),
+        "checkpoint_us": round(checkpoint, 1),
+        "checkpoint_bytes": len(pack(blob)),
+        "rss_10k_mb": round(first, 1),
+        f"rss_{jobs * JOB // 1000}k_mb": round(last, 1),
+        "rss_ratio": round(last / first, 3),
+        "commit": commit(),
+        "device": device(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=10, help=f"of {JOB} items each, 3 at least")
+    figures = run(parser.parse_args().jobs)
+    print(json.dumps(figures))
+    return 1 if float(str(figures["rss_ratio"])) > MOST_GROWTH else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
