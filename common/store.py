@@ -246,8 +246,9 @@ class JobStore:
         refuse_overfull(outcome.decode())
         return self._outcome(job_id, outcome, rings)
 
-    def edit(self, job_id: str, field: str, value: int) -> int:
-        """Change a live job: `paused` (0 or 1), `priority`, or `deadline` (ms, 0 for none). Answers rings.
+    def edit(self, job_id: str, field: str, value: float) -> int:
+        """Change a live job: `paused` (0 or 1), `priority`, `deadline` (ms), `token_budget` or `error_rate` (of these
+        three 0 is none). Answers rings.
 
         Raises:
             Conflict: the job is over.

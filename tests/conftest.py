@@ -15,6 +15,7 @@ import redis
 from cli.demo_model import demo_folder
 from cli.valkey import Valkey
 from common.settings import Settings
+from tests.leaks import leaks
 
 DEAD_PROXY = "http://127.0.0.1:9"  # the discard port: whatever goes through a proxy by accident fails at once
 OUTSIDE = dict(os.environ)  # before any fixture: what pip needs to reach its index
@@ -52,11 +53,12 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def redis_url(valkey: Valkey) -> str:
-    """The URL of an empty database."""
+def redis_url(valkey: Valkey) -> Iterator[str]:
+    """The URL of an empty database, in which the test must leave nothing that nobody would ever remove."""
     with redis.Redis.from_url(valkey.url) as client:
         client.flushall()
-    return valkey.url
+        yield valkey.url
+        assert leaks(client) == []
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def retry(tenant: str, job_id: str) -> Response:
 
 
 @api.patch("/v1/jobs/<job_id>")
-@described("Change a live job's priority or deadline", JobView, body=JobEdit)
+@described("Change a live job's priority, deadline or limits", JobView, body=JobEdit)
 @needs_tenant
 def edit(tenant: str, job_id: str) -> Response:
     return _job_answer(edit_job(services(), job_id, tenant, read_json(JobEdit)))

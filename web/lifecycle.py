@@ -16,6 +16,7 @@ from web.submit import deadline_ms, queue_limits, ring, staged, submit_job
 from web.views import job_view
 
 PAGE = 500  # items read at a time
+LIMITS = {"tokens": "token_budget", "error_rate": "error_rate"}  # as the store calls them
 
 
 def set_paused(services: Services, job_id: str, tenant: str, paused: bool) -> JobView:
@@ -25,15 +26,17 @@ def set_paused(services: Services, job_id: str, tenant: str, paused: bool) -> Jo
 
 def edit_job(services: Services, job_id: str, tenant: str, wanted: JobEdit) -> JobView:
     """Change what is given; what is not stays."""
-    changes = {}
+    changes: dict[str, float] = {}
     if "priority" in wanted.model_fields_set:
         changes["priority"] = wanted.priority
     if "deadline" in wanted.model_fields_set:
         changes["deadline"] = deadline_ms(services.store, wanted.deadline)
+    limits = wanted.limits.model_dump(exclude_unset=True) if "limits" in wanted.model_fields_set else {}
+    changes |= {LIMITS[name]: value or 0 for name, value in limits.items()}
     return _edit(services, job_id, tenant, **changes)
 
 
-def _edit(services: Services, job_id: str, tenant: str, **changes: int) -> JobView:
+def _edit(services: Services, job_id: str, tenant: str, **changes: float) -> JobView:
     job = services.store.job(job_id, tenant)
     for field, value in changes.items():
         ring(services, job["model"], services.store.edit(job_id, field, value), job_id)

@@ -161,11 +161,14 @@ class JobEdit(Schema):
     # Only what was given is read; a factory keeps its default out of the specification.
     priority: int = Field(default_factory=int, ge=-10, le=10, description="Higher first, among your own jobs.")
     deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; null for none.")
+    limits: Limits = Field(
+        default_factory=lambda: Limits.model_validate({}), description="Those given are set; null for none."
+    )
 
     @model_validator(mode="after")
     def _changes_something(self) -> JobEdit:
         if not self.model_fields_set:
-            raise refuse("must have priority or deadline")
+            raise refuse("must have priority, deadline or limits")
         return self
 
 

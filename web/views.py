@@ -128,7 +128,7 @@ def _view(
         cancelled_by=cast("StoppedBy | None", job.get("cancel_reason")),
         retry_of=spec.get("retry_of"),
         batch=job.get("batch"),
-        limits=Limits.model_validate(spec.get("limits", {})),
+        limits=Limits(tokens=int(job["token_budget"]) or None, error_rate=float(job["error_rate"]) or None),
         priority=int(job["priority"]),
         params=spec["params"],
         webhook=WebhookView(url=spec["webhook"]["url"], events=spec["webhook"]["events"]) if spec["webhook"] else None,

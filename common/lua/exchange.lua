@@ -53,20 +53,12 @@ for i = 6, #ARGV, 7 do
   redis.call('HDEL', heldkey, slot)
 end
 
--- Stop a job that has used up its tokens or fails too often.
-local STOP_AFTER = 20 -- items; an error rate means nothing before
-local function limit(job)
-  local ended = job.succeeded + job.failed
-  if job.token_budget > 0 and job.prompt_tokens + job.completion_tokens >= job.token_budget then cancel(job, 'token_budget')
-  elseif job.error_rate > 0 and ended >= STOP_AFTER and job.failed / ended > job.error_rate then cancel(job, 'error_rate') end
-end
-
 for id, job in pairs(touched) do
   if job and job.prompt_added then
     job.prompt_tokens = redis.call('HINCRBY', key('job', id), 'prompt_tokens', job.prompt_added)
     job.completion_tokens = redis.call('HINCRBY', key('job', id), 'completion_tokens', job.completion_added)
     job.bytes = redis.call('HINCRBY', key('job', id), 'bytes', job.bytes_added)
-    if job.cancel_requested == 0 then limit(job) end
+    limit(job)
   end
   if job and job.correction then
     charge(job, job.correction)

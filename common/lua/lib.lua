@@ -189,6 +189,15 @@ local function cancel(job, why)
   wish(job)
 end
 
+-- Stop a job that has used up its tokens or fails too often.
+local STOP_AFTER = 20 -- items; an error rate means nothing before
+local function limit(job)
+  if job.cancel_requested == 1 then return end
+  local ended = job.succeeded + job.failed
+  if job.token_budget > 0 and job.prompt_tokens + job.completion_tokens >= job.token_budget then cancel(job, 'token_budget')
+  elseif job.error_rate > 0 and ended >= STOP_AFTER and job.failed / ended > job.error_rate then cancel(job, 'error_rate') end
+end
+
 local MOST_FREE = 10 -- losses an item may have without a charge, because it had got further each time
 
 -- What an item has used up: attempts charged, and losses that were not.

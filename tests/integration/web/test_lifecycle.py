@@ -102,6 +102,18 @@ def test_a_tenant_with_too_much_waiting_is_told_to_come_again(make_web: Callable
     web.submit("c", "d")
 
 
+def test_limits_of_a_live_job_can_be_set_moved_and_taken_away(web: Web) -> None:
+    job = web.post("/v1/jobs", json={"prompts": ["a b c"] * 5, "limits": {"tokens": 400, "error_rate": 0.5}}).json["id"]
+    answer = web.call("PATCH", f"/v1/jobs/{job}", json={"limits": {"error_rate": 0.25}})
+    assert answer.json["limits"] == {"tokens": 400, "error_rate": 0.25}, "what is not named stays"
+    answer = web.call("PATCH", f"/v1/jobs/{job}", json={"limits": {"tokens": None}})
+    assert answer.json["limits"] == {"tokens": None, "error_rate": 0.25}
+    web.worker().run(2)
+    answer = web.call("PATCH", f"/v1/jobs/{job}", json={"limits": {"tokens": 9}})  # ten are used by then
+    assert (answer.json["status"], answer.json["cancelled_by"]) == ("cancelled", "token_budget")
+    assert answer.json["counts"]["succeeded"] == 2, "what is finished stays"
+
+
 def test_a_full_house_is_a_503_for_everybody(make_web: Callable[..., Web]) -> None:
     web = make_web(max_total_items=3)
     web.submit("a", "b", "c")

@@ -1,0 +1,60 @@
+"""Finds keys that would last for ever: without a time to live and without an owner that takes them along.
+
+What may last is listed here by family; the parts of a job are read from the purge in `lua/lib.lua`, which is what
+removes them.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import redis
+
+FOREVER = re.compile(  # as many as there are models, tenants and API keys
+    r"pm:(tick|due|workers|models|tenants|keys|session_secret|finished|finished:bytes|hooks:due|batches:due"
+    r"|(model|tokenizer|vtime|vclock|key|queued):[^:]+|queued|tenant:[^:]+(:jobs|:batches)?"
+    r"|(ready|interactive):[^:]+(:[^:]+)?)"
+)
+OWNED = re.compile(r"pm:(job|held|hook|batch):([^:]+)(?::([a-z]+))?")
+
+
+def purged_parts() -> set[str]:
+    """The parts of a job that its purge removes."""
+    source = (files("common") / "lua" / "lib.lua").read_text().partition("local function purge(job)")[2]
+    listed = re.search(r"for _, part in ipairs\(\{(.*?)\}\)", source, re.S)
+    assert listed
+    hooks = {"hooks"} if "forget_hooks(key('job', job.id, 'hooks'))" in source else set()
+    return set(re.findall(r"'([a-z]+)'", listed[1])) | hooks
+
+
+def leaks(client: redis.Redis) -> list[str]:
+    """Names of keys that nothing will ever remove."""
+    names = sorted(name.decode() for name in client.scan_iter("pm:*", count=1000))
+    pipe = client.pipeline(transaction=False)
+    for name in names:
+        pipe.ttl(name)
+    return [name for name, ttl in zip(names, pipe.execute(), strict=True) if ttl == -1 and not _owned(client, name)]
+
+
+def _owned(client: redis.Redis, name: str) -> bool:
+    if FOREVER.fullmatch(name):
+        return True
+    match = OWNED.fullmatch(name)
+    if not match:
+        return False
+    kind, owner, part = match.groups()
+    if kind == "held":  # reaped with its lease
+        return client.zscore("pm:workers", owner) is not None
+    if kind == "hook":  # goes with the job or batch that lists it
+        whose = (client.hget(name, "owner") or b"").decode()
+        return any(owner.encode() in client.lrange(f"pm:{kind}:{whose}:hooks", 0, -1) for kind in ("job", "batch"))
+    if kind == "batch":
+        return bool(client.exists(f"pm:batch:{owner}"))
+    if part is not None and part not in purged_parts():
+        return False
+    status = client.hget(f"pm:job:{owner}", "status")
+    if status is None:
+        return False
+    ended = status in (b"completed", b"cancelled", b"expired")
+    return not ended or client.zscore("pm:due", f"purge:{owner}") is not None
