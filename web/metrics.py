@@ -1,6 +1,7 @@
 """`/metrics` in Prometheus' text format: what waits, and who works on it.
 
 Read from Redis at each scrape, so every process of the web tier says the same and none has to be asked in particular.
+A client library would count within a process, which is what is not wanted here; the format is a line a figure.
 """
 
 from __future__ import annotations
