@@ -168,11 +168,13 @@ class Call(threading.Thread):
         """The status code of the answer; raises what `post` says."""
         self.start()
         self.join(self._timeout)
-        if self.is_alive():
+        late = self.is_alive()
+        if late:
             self._give_up()
         if self._status is not None:
             return self._status
-        raise self._error or self._too_late()
+        # What the thread meets once it is given up is of our own making.
+        raise self._error if self._error and not late else self._too_late()
 
     def run(self) -> None:
         try:
