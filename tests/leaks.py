@@ -11,6 +11,9 @@ from importlib.resources import files
 
 import redis
 
+from common import keys
+from common.batches import job_of
+
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|workers|models|tenants|keys|session_secret|finished|finished:bytes|hooks:due|batches:due"
     r"|(model|tokenizer|vtime|vclock|key|queued):[^:]+|queued|tenant:[^:]+(:jobs|:batches)?"
@@ -49,8 +52,9 @@ def _owned(client: redis.Redis, name: str) -> bool:
     if kind == "hook":  # goes with the job or batch that lists it
         whose = (client.hget(name, "owner") or b"").decode()
         return any(owner.encode() in client.lrange(f"pm:{kind}:{whose}:hooks", 0, -1) for kind in ("job", "batch"))
-    if kind == "batch":
-        return bool(client.exists(f"pm:batch:{owner}"))
+    if kind == "batch":  # is validated, waits for its purge, or goes with its job
+        lists = client.zscore("pm:batches:due", owner), client.zscore("pm:due", f"batch:{owner}")
+        return lists != (None, None) or bool(client.exists(keys.job(job_of(owner))))
     if part is not None and part not in purged_parts():
         return False
     status = client.hget(f"pm:job:{owner}", "status")
