@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-engine bench-vllm faults faults-long outages restarts bench-upkeep clean
+.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-upkeep clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ lint: .venv/ready-test  ## ruff, mypy and the import contracts
 
 bench-queue: .venv/ready-test  ## the queue beside stock Celery; the last line is JSON
 	$(BIN)/python -m bench.queue $(ARGS)
+
+bench-openai: .venv/ready-test  ## the OpenAI surface with the echo engine; the last line is JSON
+	$(BIN)/python -m bench.openai $(ARGS)
 
 bench-engine: .venv/ready-test  ## the engine on this machine; the last line is JSON
 	$(BIN)/python -m bench.engine $(ARGS)

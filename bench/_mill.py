@@ -33,21 +33,22 @@ END = "end-of-count"
 
 
 class Mill:
-    """The running parts. `slots` are the worker's."""
+    """The running parts. `slots` are the worker's; `settings` are PROMPTMILL_ variables in lower case."""
 
-    def __init__(self, folder: Path, slots: int):
+    def __init__(self, folder: Path, slots: int, **settings: object):
         self._folder = folder
         self._valkey = Valkey(folder)
-        self._slots = slots
+        self._settings = {"slots": slots, **settings}
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         url = self._valkey.start()
         self.client = connect(url)
         self.store = JobStore(self.client)
-        self._key = Accounts(self.client).create_key("bench", "bench")
-        self._port = free_port()
-        settings = {"PORT": str(self._port), "MODEL": "echo", "SLOTS": str(self._slots), "DEVICE": "cpu"}
+        self.key = Accounts(self.client).create_key("bench", "bench")
+        self.port = free_port()
+        settings = {"PORT": str(self.port), "MODEL": "echo", "DEVICE": "cpu"}
+        settings |= {name.upper(): str(value) for name, value in self._settings.items()}
         env = os.environ | {"REDIS_URL": url} | {f"PROMPTMILL_{name}": value for name, value in settings.items()}
         for part in ("serve", "worker"):
             with (self._folder / f"{part}.log").open("wb") as log:
@@ -83,7 +84,7 @@ class Mill:
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection for many requests, as a program that submits often keeps one."""
-        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def request(
         self,
@@ -96,7 +97,7 @@ class Mill:
         """Status and JSON of an answer."""
         own = connection or self.connect()
         try:
-            headers = {"Authorization": f"Bearer {self._key}", "Content-Type": content_type}
+            headers = {"Authorization": f"Bearer {self.key}", "Content-Type": content_type}
             own.request(method, path, body, headers)
             answer = own.getresponse()
             content = answer.read()
@@ -126,7 +127,7 @@ class Mill:
     def results(self, job_id: str) -> int:
         """How many results there are, all of them fetched."""
         connection = self.connect()
-        connection.request("GET", f"/v1/jobs/{job_id}/results.jsonl", headers={"Authorization": f"Bearer {self._key}"})
+        connection.request("GET", f"/v1/jobs/{job_id}/results.jsonl", headers={"Authorization": f"Bearer {self.key}"})
         lines = connection.getresponse().read().count(b"\n")
         connection.close()
         return lines
@@ -187,9 +188,9 @@ class Mill:
 
 
 @contextmanager
-def running_mill(slots: int) -> Iterator[Mill]:
+def running_mill(slots: int, **settings: object) -> Iterator[Mill]:
     with tempfile.TemporaryDirectory(prefix="promptmill-bench-") as folder:
-        mill = Mill(Path(folder), slots)
+        mill = Mill(Path(folder), slots, **settings)
         try:
             mill.start()
             yield mill

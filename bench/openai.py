@@ -1,0 +1,138 @@
+"""How fast the OpenAI surface is: `make bench-openai`. Echo engine, real processes, one web process, one worker.
+
+The last line is JSON:
+
+    chat_per_s                chat completions of ten words over 64 client connections, each of which sends its next
+                              request when it has the answer
+    first_token_overhead_ms   from sending a streaming request on an idle machine until its first token is here, less
+                              what the engine takes for a token (20 ms); the median
+    open_streams              streams open at once on the web process, each of which is told a token a second
+    web_rss_mb                most that all processes of the web tier held together with them, resident
+    batch_50k_queued_s        a file of 50,000 lines as a batch, from creating it until it is queued; null: not measured
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+from bench._connections import Connection, drive, request
+from bench._machine import commit, device
+from bench._mill import Mill, running_mill
+
+SLOTS = 64
+DELAY = 0.02  # seconds a token takes the engine where the first one is timed
+PATH = "/v1/chat/completions"
+
+
+def chat(words: str, **fields: object) -> bytes:
+    messages = [{"role": "user", "content": words}]
+    return json.dumps({"model": "echo", "messages": messages, "temperature": 0, **fields}).encode()
+
+
+def chats_per_s(mill: Mill, connections: int, total: int) -> float:
+    """Whole answers."""
+    asked = request(mill.port, mill.key, PATH, chat("one two three four five six seven eight nine ten"))
+    left = total
+
+    def step(connection: Connection) -> bool:
+        nonlocal left
+        if not connection.whole:
+            return True
+        if b"nine ten" not in connection.received:
+            raise RuntimeError(f"a wrong answer: {connection.received[-500:]!r}")
+        left -= 1
+        if left < connections:  # the others have their last one under way
+            return False
+        connection.send(asked)
+        return True
+
+    opened = [Connection(mill.port) for _ in range(connections)]
+    began = time.monotonic()
+    for connection in opened:
+        connection.send(asked)
+    drive(opened, step, 120)
+    seconds = time.monotonic() - began
+    for connection in opened:
+        connection.socket.close()
+    return total / seconds
+
+
+def first_tokens_ms(mill: Mill, count: int) -> list[float]:
+    """Of streams one after another."""
+    asked = request(mill.port, mill.key, PATH, chat("one two three", stream=True))
+    connection = Connection(mill.port)
+    found = []
+    for _ in range(count):
+        first: list[float] = []
+
+        def step(connection: Connection, first: list[float] = first) -> bool:
+            if not first and b'"content":"one"' in connection.received:
+                first.append(time.monotonic() - connection.sent_at)
+            return not connection.whole
+
+        connection.send(asked)
+        drive([connection], step, 30)
+        found.append((first[0] - DELAY) * 1000)
+        time.sleep(0.05)
+    connection.socket.close()
+    return found
+
+
+def open_streams(mill: Mill, count: int) -> tuple[int, float]:
+    """How many are open and told tokens at once, and the megabytes that takes."""
+    asked = request(mill.port, mill.key, PATH, chat("word " * 120, stream=True, max_tokens=120))
+    opened = []
+    with mill.web_memory() as samples:
+        for _ in range(count):
+            opened.append(Connection(mill.port))
+            opened[-1].send(asked)
+        told: set[int] = set()
+
+        def step(connection: Connection) -> bool:
+            if connection.received.count(b'"content":') >= 4:  # the opening, and three tokens
+                told.add(id(connection))
+            return len(told) < count
+
+        drive(opened, step, 100)
+    for connection in opened:
+        connection.socket.close()
+    return len(told), max(samples) / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chats", type=int, default=6000)
+    parser.add_argument("--streams", type=int, default=1000)
+    options = parser.parse_args()
+    with running_mill(SLOTS) as mill:
+        chats_per_s(mill, SLOTS, 500)  # warm up
+        rates = [chats_per_s(mill, SLOTS, options.chats // 3) for _ in range(3)]
+        print("chats per second:", [round(rate) for rate in rates], flush=True)
+    with running_mill(SLOTS, echo_delay=DELAY) as mill:
+        first_tokens_ms(mill, 10)  # warm up
+        firsts = first_tokens_ms(mill, 100)
+        print(
+            "first tokens, ms: p50, p90",
+            [round(each, 1) for each in statistics.quantiles(firsts, n=10)[4::4]],
+            flush=True,
+        )
+    with running_mill(options.streams * 9 // 8 + 8, echo_delay=1.0) as mill:
+        streams, megabytes = open_streams(mill, options.streams)
+    found = {
+        "bench": "openai",
+        "chat_per_s": round(statistics.median(rates)),
+        "first_token_overhead_ms": round(statistics.median(firsts), 1),
+        "open_streams": streams,
+        "web_rss_mb": round(megabytes, 1),
+        "batch_50k_queued_s": None,
+        "commit": commit(),
+        "device": device(),
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
