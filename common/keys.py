@@ -98,6 +98,7 @@ Accounts
 Channels
     pm:changes          `job` or `job status`: its state or results changed
     pm:tokens           `job index entry`: what was just put into job:{id}:events:{index}
+    pm:work             names of models that have work for workers in the middle of a turn, who need no ring
     pm:wishes           job ids that workers should hear of before their next heartbeat
 """
 
@@ -105,6 +106,7 @@ from __future__ import annotations
 
 PREFIX = "pm:"
 CHANGES = PREFIX + "changes"
+WORK = PREFIX + "work"
 TOKENS = PREFIX + "tokens"
 WISHES = PREFIX + "wishes"
 WORKERS = PREFIX + "workers"

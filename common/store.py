@@ -31,14 +31,18 @@ log = logging.getLogger(__name__)
 
 CHUNK = 64  # items compressed together: most of the gain of larger chunks, and one claim reads few it does not need
 MEMORY_SHARE = 0.75  # of maxmemory; the rest is for what comes and goes
+MEMORY_AGE = 1.0  # seconds
 BYTES_A_TOKEN = 3  # of a stored result: 4-5 characters, compressed, with its share of the record
+POOL_WAIT = 10  # seconds for a connection of a pool to become free
 STAGE_TTL = 3600  # seconds an unfinished upload is kept
 NO_LIMITS = (0, 0, 0, 0, 0, 0)
 NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
 
 
-def connect(url: str, **options: Any) -> redis.Redis:
+def connect(url: str, *, most: int = 0, **options: Any) -> redis.Redis:
     """A client whose every wait is bounded. Lost replies are re-sent, which all our scripts expect.
+
+    With `most` connections, whoever finds none free waits for one.
 
     Answers stay bytes; `decode_responses` would break the compressed ones.
     """
@@ -48,7 +52,11 @@ def connect(url: str, **options: Any) -> redis.Redis:
         "socket_keepalive": True,
         "health_check_interval": 5,
     } | options
-    return redis.Redis.from_url(url, retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3), **options)
+    options["retry"] = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
+    if not most:
+        return redis.Redis.from_url(url, **options)
+    pool = redis.BlockingConnectionPool.from_url(url, max_connections=most, timeout=POOL_WAIT, **options)
+    return redis.Redis.from_pool(pool)
 
 
 def wait_until_up(client: redis.Redis, seconds: float) -> None:
@@ -138,6 +146,7 @@ class Stage:
         self.id = secrets.token_hex(10)
         self.total = 0
         self.bytes = 0  # as stored
+        self.whole = b""  # all of it, where that goes with the attach
         self._client = client
         self._chunk: list[dict[str, Any]] = []
         self._pipe = client.pipeline(transaction=False)
@@ -148,10 +157,14 @@ class Stage:
         if len(self._chunk) == CHUNK:
             self._close_chunk()
 
+    def _pack_chunk(self) -> bytes:
+        blob = pack(self._chunk)
+        self.bytes += len(blob)
+        return blob
+
     def _close_chunk(self) -> None:
         if self._chunk:
-            blob = pack(self._chunk)
-            self.bytes += len(blob)
+            blob = self._pack_chunk()
             self._pipe.hset(self._in, str(self.total), blob)
             self._pipe.zadd(self._starts, {str(self.total): self.total})
             self.total += len(self._chunk)
@@ -170,6 +183,13 @@ class Stage:
         self._close_chunk()
         self._send()
 
+    def close_for_attach(self) -> None:
+        """The same, but what fits into one chunk waits for the attach: a round trip, and a write to disk, less."""
+        if self.total or not self._chunk:
+            self.close()
+            return
+        self.total, self.whole = len(self._chunk), self._pack_chunk()
+
     def discard(self) -> None:
         with redis_errors():
             self._client.unlink(self._in, self._starts)
@@ -181,6 +201,7 @@ class JobStore:
     def __init__(self, client: redis.Redis):
         self.client = client
         self.scripts = Scripts(client)
+        self._memory_read: tuple[float, dict[str, Any]] = (-MEMORY_AGE, {})
 
     # Moves
 
@@ -195,19 +216,28 @@ class JobStore:
         Raises:
             Unavailable: with this job, more than 75 % of the server's memory would be used.
         """
-        with redis_errors():
-            pipe = self.client.pipeline(transaction=False)
-            pipe.info("memory")
-            pipe.hget(keys.queued(), "tokens")
-            memory, queued = pipe.execute()
+        memory = self._memory()
         limit = memory["maxmemory"] * MEMORY_SHARE
+        if not limit:
+            return
+        with redis_errors():
+            queued = self.client.hget(keys.queued(), "tokens")
         expected = memory["used_memory"] + (int(queued or 0) + tokens) * BYTES_A_TOKEN
-        if limit and expected > limit:
+        if expected > limit:
             raise Unavailable(
                 f"the server's memory is spoken for: with this job {expected >> 20} of {int(limit) >> 20} MiB; "
                 "try again when jobs have finished or were deleted",
                 code="server_full",
             )
+
+    def _memory(self) -> dict[str, Any]:
+        """What the server says of its memory, a second old at most: asking costs more than all else of a small job."""
+        read_at, memory = self._memory_read
+        if time.monotonic() - read_at > MEMORY_AGE:
+            with redis_errors():
+                memory = self.client.info("memory")
+            self._memory_read = (time.monotonic(), memory)
+        return memory
 
     def attach(
         self,
@@ -228,7 +258,9 @@ class JobStore:
         """
         flat = [part for pair in {**fields, "bytes": stage.bytes}.items() for part in pair]
         with redis_errors():
-            outcome, found, rings = self.scripts.attach(job_id, stage.id, *idempotency, deadline, *limits, *flat)
+            outcome, found, rings = self.scripts.attach(
+                job_id, stage.id, *idempotency, deadline, *limits, stage.whole, *flat
+            )
         return Attached(outcome.decode(), found.decode(), rings)
 
     def append(
@@ -376,7 +408,7 @@ class JobStore:
     def results(self, job_id: str, count: int) -> list[dict[str, Any]]:
         """What became of the first `count` items, without what was asked: the short form of `rows`."""
         with redis_errors():
-            pipe = self.client.pipeline(transaction=True)
+            pipe = self.client.pipeline(transaction=False)
             pipe.getrange(keys.job(job_id, "st"), 0, count - 1)
             pipe.hmget(keys.job(job_id, "out"), [str(index) for index in range(count)])
             states, blobs = pipe.execute()

@@ -19,7 +19,7 @@ from web.changes import Changes
 from web.feeds import Feeds
 
 EXTENSION = "promptmill"
-MOST_CONNECTIONS = 1000  # opened only as far as requests overlap; redis-py's own limit refuses the hundred-and-first
+MOST_CONNECTIONS = 100  # opened only as far as requests overlap; the next request waits for one
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Services:
     @classmethod
     def build(cls, settings: Settings) -> Services:
         """Opens no connection yet: the web tier starts, and answers 503, while Redis is away."""
-        client = connect(settings.redis_url, max_connections=MOST_CONNECTIONS)
+        client = connect(settings.redis_url, most=MOST_CONNECTIONS)
         store, fleet = JobStore(client), Fleet(client)
         return cls(
             settings=settings,

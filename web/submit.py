@@ -113,7 +113,7 @@ def enqueue_job(
             if idempotency_key:
                 fingerprint.add(record)
         intake.raise_faults()
-        stage.close()
+        stage.close_for_attach()
         services.store.check_memory(intake.totals.cost * intake.totals.items)
         attached = services.store.attach(
             stage,

@@ -28,7 +28,7 @@ class Heartbeat(threading.Thread):
         self._runner = runner
         self._settings = settings
         self._wishes = client.pubsub()
-        self._wishes.subscribe(keys.WISHES)
+        self._wishes.subscribe(keys.WISHES, keys.WORK)
         self._stop_now = threading.Event()
 
     def run(self) -> None:
@@ -53,7 +53,9 @@ class Heartbeat(threading.Thread):
             except redis.RedisError:
                 self._stop_now.wait(left)
                 break
-            if message and self._runner.holds(message["data"].decode()):
+            if message and message["channel"] == keys.WORK.encode():
+                self._runner.poke(message["data"].decode())
+            elif message and self._runner.holds(message["data"].decode()):
                 break
         return self._stop_now.is_set()
 

@@ -102,6 +102,11 @@ class Runner:
                 return
         self.engine.poke()
 
+    def poke(self, model: str) -> None:
+        """There is work for this model: a turn that waits for its engine looks now; a ring would cost more."""
+        if model == self.card.id:
+            self.engine.poke()
+
     @property
     def _busy(self) -> bool:
         return bool(self._claims or self._unread or self._unsent)

@@ -1,5 +1,6 @@
--- attach(job, stage, idempotency key, fingerprint, deadline, 6 limits, field, value, ...): make a staged segment a job.
--- The limits, 0 for none: items, tokens and bytes the tenant may have waiting, and all may have.
+-- attach(job, stage, idempotency key, fingerprint, deadline, 6 limits, whole, field, value, ...): make a staged segment a job.
+-- The limits, 0 for none: items, tokens and bytes the tenant may have waiting, and all may have. `whole` is the segment's one
+-- chunk, if it was not sent before.
 -- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
 -- content); `lost` (the staged segment ran out of time); `tenant_full`, `full` (a limit would be passed; nothing is left staged).
 -- Repeating a call whose reply was lost answers `new` again.
@@ -10,7 +11,7 @@ local known = load_job(id)
 if known then return {'new', id, rings(known.model)} end
 
 local spec, fields = {}, {}
-for i = 12, #ARGV, 2 do
+for i = 13, #ARGV, 2 do
   spec[ARGV[i]] = ARGV[i + 1]
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
 end
@@ -27,6 +28,10 @@ if idem ~= '' then
     local before, made = string.match(record, '^(%S+) (%S+)$')
     return refuse(before == fingerprint and 'same' or 'conflict', made)
   end
+end
+if ARGV[12] ~= '' then
+  redis.call('HSET', staged, 0, ARGV[12])
+  redis.call('ZADD', starts, 0, 0)
 end
 if redis.call('EXISTS', staged) == 0 then return {'lost', id, 0} end
 

@@ -174,7 +174,7 @@ local function finish(job)
   save_counts(job)
   settle(job)
   refresh_ready(job)
-  tell(job.id, job.status)
+  if job.interactive == 0 or TERMINAL[job.status] then tell(job.id, job.status) end -- who waits for a chat waits for its end
 end
 
 -- Tell the workers that a job has a wish, so that it is in force at once and not at the next heartbeat.
@@ -254,11 +254,14 @@ end
 
 -- How many rings would do something: workers with room, no more than there are items, less those already under way.
 local function rings(model)
-  local want = 0
+  local want, busy = 0, false
   for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), NOW, '+inf')) do
     local worker = redis.call('HMGET', key('worker', incarnation), 'model', 'room')
-    if worker[1] == model and (tonumber(worker[2]) or 0) > 0 then want = want + 1 end
+    if worker[1] == model and (tonumber(worker[2]) or 0) > 0 then
+      if redis.call('HLEN', key('held', incarnation)) > 0 then busy = true else want = want + 1 end
+    end
   end
+  if busy then redis.call('PUBLISH', key('work'), model) end
   local claimable = 0
   for _, lane in ipairs(LANES) do
     for _, tenant in ipairs(redis.call('ZRANGE', key(lane, model), 0, want)) do

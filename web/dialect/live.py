@@ -16,7 +16,7 @@ from typing import Any
 
 from gevent.monkey import get_original  # type: ignore[import-untyped]
 
-from common.errors import PromptmillError, Unavailable
+from common.errors import Conflict, NotFound, PromptmillError, Unavailable
 from common.store import new_job_id
 from common.types import JobState
 from web.dialect.requests import ChatRequest, CompletionRequest, default_max_tokens
@@ -86,9 +86,11 @@ class Live:
                 idempotency_key=idempotency_key,
                 default_max_tokens=default_max_tokens(asked.ask.endpoint),
             )
-            if made.job_id != job_id:
-                self.watch = stack.enter_context(services.changes.watch(made.job_id))
             self.job_id = made.job_id
+            if made.replayed:
+                self.watch = stack.enter_context(services.changes.watch(made.job_id))
+                self._find(tenant)
+            self._may_cancel = not made.replayed  # an earlier request may still wait for it
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Live:
@@ -103,12 +105,19 @@ class Live:
             return
         self._closed = True
         self._stack.close()
-        if self._is_over:
+        if self._is_over or not self._may_cancel:
             return
         try:
             self._services.store.cancel(self.job_id)
         except PromptmillError as error:
             log.warning("could not cancel what nobody waits for: %s", error, extra={"job": self.job_id})
+
+    def _find(self, tenant: str) -> None:
+        try:
+            self.watch.status = self._services.store.job(self.job_id, tenant)["status"]
+        except NotFound:
+            message = "this Idempotency-Key was answered before, and the answer is not kept any more; take a new key"
+            raise Conflict(message, code="job_deleted") from None
 
     @property
     def over(self) -> bool:
