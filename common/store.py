@@ -406,18 +406,20 @@ class JobStore:
         ]
 
     def results(self, job_id: str, count: int) -> list[dict[str, Any]]:
-        """What became of the first `count` items, without what was asked: the short form of `rows`."""
+        """What became of the first `count` items, without what was asked: the short form of `rows`.
+
+        Those without a result have a `status` instead: they were cancelled or expired before they ran.
+        """
         with redis_errors():
-            pipe = self.client.pipeline(transaction=False)
-            pipe.getrange(keys.job(job_id, "st"), 0, count - 1)
-            pipe.hmget(keys.job(job_id, "out"), [str(index) for index in range(count)])
-            states, blobs = pipe.execute()
-        if len(states) < count:
+            blobs = self.client.hmget(keys.job(job_id, "out"), [str(index) for index in range(count)])
+            states = b"" if all(blobs) else self.client.getrange(keys.job(job_id, "st"), 0, count - 1)
+        if not all(blobs) and len(states) < count:
             raise NotFound(f"no job {job_id}")
         return [
-            {"status": ItemState.from_byte(chr(state)).value, **NO_RESULT, "prompt_logprobs": None, "error": None}
-            | (unpack(blob) if blob else {})
-            for state, blob in zip(states, blobs, strict=True)
+            {**NO_RESULT, "prompt_logprobs": None, "error": None, **unpack(blob)}
+            if blob
+            else {**NO_RESULT, "error": None, "status": ItemState.from_byte(chr(states[index])).value}
+            for index, blob in enumerate(blobs)
         ]
 
     def finished_after(self, job_id: str, cursor: int, limit: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 from common.errors import InvalidRequest, NotFound
@@ -10,6 +11,7 @@ from common.fleet import Fleet
 from common.tokenizer import ChatTemplate, Tokenizer, load
 from common.types import ModelCard
 
+CARD_AGE = 1.0  # seconds
 MOST_LOADED = 8  # tokenizers kept; a large one takes 100 MB
 
 
@@ -23,10 +25,11 @@ class Model:
 
 
 class Cards:
-    """Cards are read anew for each job; what takes time to load is kept by digest."""
+    """Cards are read anew every second; what takes time to load is kept by digest."""
 
     def __init__(self, fleet: Fleet):
         self._fleet = fleet
+        self._read: dict[str, tuple[float, ModelCard]] = {}  # when, in monotonic seconds
         self._loaded: dict[str, tuple[Tokenizer | None, ChatTemplate | None]] = {}
         self._lock = threading.Lock()
 
@@ -39,9 +42,16 @@ class Cards:
         """
         if name is None:
             name = self._only_one()
-        card = self._fleet.model(name)
+        card = self._card(name)
         tokenizer, template = self._tools(card)
         return Model(card, tokenizer, template)
+
+    def _card(self, name: str) -> ModelCard:
+        read_at, card = self._read.get(name, (0.0, None))
+        if card is None or time.monotonic() - read_at > CARD_AGE:
+            card = self._fleet.model(name)
+            self._read[name] = time.monotonic(), card  # only of names that exist: strangers cannot fill it
+        return card
 
     def _only_one(self) -> str:
         names = [card.id for card in self._fleet.models()]

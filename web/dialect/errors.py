@@ -31,6 +31,6 @@ def row_error(row: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         code, message = row["error"]["code"], row["error"]["message"]
         status = 422 if code in ("invalid_request", "context_length_exceeded") else 500
         return status, error_body(status, code, message)
-    if row["status"] in ("cancelled", "expired") and not row["outputs"]:
+    if not row["outputs"]:
         return 503, error_body(503, row["status"], f"the request was {row['status']} before it ran")
     return None
