@@ -71,7 +71,8 @@ class Live:
             self._items = [item | {"stream": True} for item in self._items]
         settings = services.settings
         self._end = time.monotonic() + settings.request_timeout
-        self._look_for_worker = time.monotonic() + settings.worker_wait
+        self._look_for_worker = time.monotonic()
+        self._missing_since: float | None = None
         with ExitStack() as stack:
             job_id = new_job_id()
             self.watch = stack.enter_context(services.changes.watch(job_id))  # before it exists: nothing is missed
@@ -148,14 +149,18 @@ class Live:
             seconds = self._services.settings.request_timeout
             raise TookTooLong(f"no answer within {seconds:g} s; submit a job or a batch for what takes long")
         if now > self._look_for_worker:
-            self._look_for_worker = now + self._services.settings.worker_wait
-            self._refuse_without_worker()
+            self._refuse_without_worker(now)
         return news
 
-    def _refuse_without_worker(self) -> None:
-        if all(worker["model"] != self._model for worker in self._services.fleet.workers()):
-            seconds = self._services.settings.worker_wait
-            raise NoWorker(f"no worker serves {self._model}, and none came within {seconds:g} s; start one, try again")
+    def _refuse_without_worker(self, now: float) -> None:
+        patience = self._services.settings.worker_wait
+        self._look_for_worker = now + patience / 4  # seldom enough for a thousand requests at once
+        if any(worker["model"] == self._model for worker in self._services.fleet.workers()):
+            self._missing_since = None
+            return
+        self._missing_since = self._missing_since or now
+        if now - self._missing_since >= patience:
+            raise NoWorker(f"no worker serves {self._model}, and none came within {patience:g} s; start one, try again")
 
     def rows(self) -> list[dict[str, Any]]:
         """The results, one for each prompt."""
