@@ -42,10 +42,10 @@ class Ticker(threading.Thread):
         tick = self._fleet.tick(self._settings.lease, self._settings.max_attempts, self._settings.retention_bytes)
         for incarnation in tick.reaped:
             log.warning("worker %s lost its lease; its items go on elsewhere", incarnation)
-        for model, count in tick.rings.items():
-            self._bell.ring(model, count)
         if tick.hooked:
             self._bell.deliver()
+        for model, count in tick.rings.items():
+            self._bell.ring(model, count)
         return min(PERIOD, tick.next_due)
 
     def stop(self) -> None:

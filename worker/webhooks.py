@@ -29,6 +29,7 @@ from worker.ticker import Ticker
 
 LEASE_MARGIN = 5.0  # seconds on top of the receiver's timeout: what claiming and recording may take
 THREADS = 8  # all they do is wait for others
+REDIS_WAIT = 2.0  # seconds for a reply: whoever hangs on a dead connection must be back soon
 SILENT_PAUSE = 10.0  # seconds until an event is looked at again whose receiver is silent
 HEADERS = {"content-type": "application/json", "user-agent": "promptmill-webhooks/1"}
 
@@ -39,7 +40,7 @@ class Courier:
     """Takes due events to their receivers. Safe for threads: each event is claimed by one of them."""
 
     def __init__(self, settings: Settings):
-        client = connect(settings.redis_url)
+        client = connect(settings.redis_url, socket_timeout=REDIS_WAIT)
         self._store = JobStore(client)
         self._batches = Batches(client)
         self._accounts = Accounts(client)
@@ -119,18 +120,42 @@ def envelope(event: Event) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+class OwnBell(Bell):
+    """What this worker's tick rings. One turn it takes by itself, for Celery hears of nothing for half a minute after a
+    long outage; only while that turn is busy does it ring for another hand."""
+
+    def __init__(self, redis_url: str):
+        super().__init__(redis_url)
+        self._turn = threading.Thread()
+
+    def deliver(self) -> None:
+        if self._turn.is_alive():
+            super().deliver()
+            return
+        self._turn = threading.Thread(target=deliver, name="turn", daemon=True)
+        self._turn.start()
+
+    def close(self, seconds: float) -> None:
+        """Let the delivery under way end, once the courier is closing; Celery waits only for its own threads."""
+        if self._turn.is_alive():
+            self._turn.join(seconds)
+
+
 class TickStep(bootsteps.StartStopStep):
     """Lets time pass while this worker is up, even if it is the only one: deadlines, leases, retries of webhooks."""
 
     def __init__(self, parent: Any, **options: Any):
         super().__init__(parent, **options)
-        self._ticker = Ticker(Fleet(connect(settings.redis_url)), Bell(settings.redis_url), settings)
+        fleet = Fleet(connect(settings.redis_url, socket_timeout=REDIS_WAIT))
+        self._bell = OwnBell(settings.redis_url)
+        self._ticker = Ticker(fleet, self._bell, settings)
 
     def start(self, _parent: Any) -> None:
         self._ticker.start()
 
     def stop(self, _parent: Any) -> None:
         self._ticker.stop()
+        self._bell.close(settings.webhook_timeout + LEASE_MARGIN)
 
 
 settings = Settings.load()

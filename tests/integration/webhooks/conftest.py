@@ -193,10 +193,10 @@ def run_jobs(client: redis.Redis) -> Callable[[], None]:
 class Worker:
     """A webhook worker as it is deployed: a Celery process of its own."""
 
-    def __init__(self, redis_url: str, **settings: object):
+    def __init__(self, redis_url: str, queue: str = "webhooks", **settings: object):
         env = os.environ | {"REDIS_URL": redis_url, "PROMPTMILL_WEBHOOK_BACKOFF": "0.05", "PYTHONPATH": str(ROOT)}
         env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
-        command = [sys.executable, "-m", "celery", "-A", "worker.webhooks", "worker", "-Q", "webhooks"]
+        command = [sys.executable, "-m", "celery", "-A", "worker.webhooks", "worker", "-Q", queue]
         self._process = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True)
 
     def kill(self) -> None:
@@ -219,11 +219,11 @@ class Worker:
 
 @pytest.fixture
 def start_worker(redis_url: str) -> Iterator[Callable[..., Worker]]:
-    """Starts webhook workers; settings are named as in common/settings.py."""
+    """Starts webhook workers; settings are named as in common/settings.py. `via` is another way to Redis."""
     started: list[Worker] = []
 
-    def start(**settings: object) -> Worker:
-        started.append(Worker(redis_url, **settings))
+    def start(via: str = redis_url, **settings: Any) -> Worker:
+        started.append(Worker(via, **settings))
         return started[-1]
 
     yield start

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from standardwebhooks import Webhook
 
+from bench._proxy import SCRIPT, Network
+from bench.outages import LIMIT
 from common.accounts import Accounts
 from common.rings import Bell
 from common.store import JobStore
@@ -16,6 +19,7 @@ from common.store import JobStore
 from .conftest import SECRET, wait_until
 
 ATTEMPTS = 5  # the least the settings take
+HOLE = 12.0  # seconds; Celery has found its connection dead by then and waits before it tries another
 
 
 @pytest.fixture
@@ -167,3 +171,52 @@ def test_an_order_to_stop_lets_the_delivery_under_way_end(receive, make_job, run
     assert worker.stop() == 0
     (hook,) = store.hooks(job_id)
     assert [entry["error"] for entry in hook["tries"]] == ["no answer within 2 s"]
+
+
+def test_a_worker_that_hears_no_ring_delivers_all_the_same(receive, make_job, run_jobs, start_worker, hooks):
+    receiver = receive(500, 200)
+    worker = start_worker(webhook_allow=receiver.host, queue="nobody-rings-here")
+    job_id = make_job(receiver.url)
+    run_jobs()
+    assert {hook["status"] for hook in hooks(job_id).values()} == {"delivered"}
+    assert len(receiver.calls) == 3
+    assert worker.stop() == 0
+
+
+def test_a_turn_without_a_ring_ends_its_delivery_before_the_worker_stops(
+    receive, make_job, run_jobs, start_worker, store: JobStore
+):
+    receiver = receive()
+    receiver.hold.clear()
+    worker = start_worker(webhook_allow=receiver.host, webhook_timeout=2, queue="nobody-rings-here")
+    job_id = make_job(receiver.url, events="job.finished")
+    run_jobs()
+    receiver.wait_for(1)
+    assert worker.stop() == 0
+    (hook,) = store.hooks(job_id)
+    assert [entry["error"] for entry in hook["tries"]] == ["no answer within 2 s"]
+
+
+def test_after_a_black_hole_events_are_delivered_within_ten_seconds(
+    receive, make_job, run_jobs, start_worker, hooks, redis_url
+):
+    receiver, network, url = receive(), Network(), urlsplit(redis_url)
+    network.start()
+    proxy = network.proxy(url.port or 0, SCRIPT)
+    try:
+        worker = start_worker(f"redis://:{url.password}@127.0.0.1:{proxy.port}{url.path}", webhook_allow=receiver.host)
+        before = make_job(receiver.url, events="job.finished")
+        run_jobs()
+        assert hooks(before)["job.finished"]["status"] == "delivered"  # it is up, with open connections
+        proxy.hold()
+        job_id = make_job(receiver.url, events="job.finished")
+        run_jobs()
+        time.sleep(HOLE)
+        proxy.resume()
+        back = time.monotonic()
+        receiver.wait_for(2, LIMIT)
+        print(f"{time.monotonic() - back:.1f} s")
+        assert hooks(job_id)["job.finished"]["status"] == "delivered"
+        assert worker.stop() == 0
+    finally:
+        network.stop()
