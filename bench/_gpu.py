@@ -78,13 +78,13 @@ def run(engine: NativeEngine, mix: Mix, params: SamplingParams) -> tuple[float, 
     return time.perf_counter() - began, [found[str(row)] for row in range(len(mix.prompts))]
 
 
-def parity(where: torch.device) -> dict[str, bool]:
-    """Greedy output against `generate()` in float32, small models of several families."""
+def parity(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """The share of rows whose greedy output is `generate()`'s, small models of several families."""
     torch.backends.cuda.matmul.allow_tf32 = False
     found = {}
     for family in FAMILIES:
         extra = {"n_embd": 64, "n_layer": 2, "n_head": 4} if family == "gpt2" else {}
-        model = build({**SHAPES["tiny"], "type": family, "initializer_range": 0.2, **extra}, torch.float32, where)
+        model = build({**SHAPES["tiny"], "type": family, "initializer_range": 0.2, **extra}, dtype, where)
         mix = Mix(short_prompts(8, 256).prompts, 24)
         expected = []
         for prompt in mix.prompts:
@@ -95,7 +95,7 @@ def parity(where: torch.device) -> dict[str, bool]:
         engine.start()
         _, outputs = run(engine, mix, SamplingParams(max_tokens=mix.new_tokens, temperature=0.0))
         engine.stop()
-        found[family] = outputs == expected
+        found[family] = sum(a == b for a, b in zip(outputs, expected, strict=True)) / len(expected)
     return found
 
 
@@ -133,7 +133,8 @@ def main() -> None:
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
     kernel = flash.parity(LayerShape(8, 64, 64), dtype, where) if where.type == "cuda" else None  # first of all
-    agreed = parity(where)
+    agreed = parity(where, torch.float32)  # to the token
+    nearly = parity(where, torch.bfloat16)  # counted, not promised: rounding leads some rows elsewhere
 
     shape = SHAPES[arguments.shape]
     model = build(shape, dtype, where)
@@ -163,6 +164,7 @@ def main() -> None:
         "shape": arguments.shape,
         "kernel_difference": kernel,
         "parity": agreed,
+        "parity_bfloat16": nearly,
         "runner": type(engine._runner).__name__,
         "tokens_per_s": {
             "promptmill": round(mix.generated / ours, 1),
@@ -175,7 +177,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if where.type == "cuda" else device(),
     }
     print(json.dumps(line))
-    if not all(agreed.values()) or (kernel is not None and not kernel < flash.TOLERANCE):
+    if min(agreed.values()) < 1 or (kernel is not None and not kernel < flash.TOLERANCE):
         raise SystemExit("what the engine computes here is wrong: see parity and kernel_difference above")
 
 
