@@ -1,9 +1,9 @@
 """How long a large batch takes to be validated and queued: part of `make bench-openai`, or alone as a module.
 
-    batch_50k_queued_s   50,000 chat requests of 250 characters, uploaded before: from `POST /v1/batches` until the
-                         batch is in progress. One web process; a worker takes the first items meanwhile
-    web_rss_mb           most that all processes of the web tier held together during that
-    other_p50_ms         `GET /v1/models` over one connection meanwhile: what everybody else waits
+batch_50k_queued_s   50,000 chat requests of 250 characters, uploaded before: from `POST /v1/batches` until the
+                     batch is in progress. One web process; a worker takes the first items meanwhile
+web_rss_mb           most that all processes of the web tier held together during that
+other_p50_ms         `GET /v1/models` over one connection meanwhile: what everybody else waits
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from typing import Any
 
 from bench._machine import ROOT, commit, device
 from cli.valkey import Valkey
+from common.fleet import Fleet
 from common.store import JobStore, connect, new_job_id
 
 ITEMS = 6  # of a job
@@ -71,8 +72,9 @@ class Bench:
             stage.add({"prompt": prompt, "params": params})
         stage.close()
         spec = {"model": MODEL, "params": {"max_tokens": TOKENS, "ignore_eos": True}}
+        digest = Fleet(self.store.client).model(MODEL).digest
         fields = {
-            "tenant": "t", "model": MODEL, "digest": "", "total": ITEMS, "cost": TOKENS, "n_max": 1, "priority": 0,
+            "tenant": "t", "model": MODEL, "digest": digest, "total": ITEMS, "cost": TOKENS, "n_max": 1, "priority": 0,
             "hooks": "", "retention": 86_400_000, "spec": json.dumps(spec),
         }  # fmt: skip
         return self.store.attach(stage, fields, job_id=new_job_id()).job_id

@@ -203,7 +203,7 @@ class Fleet:
         """Make a model known. Its card stays when its workers go.
 
         Raises:
-            ConfigError: a live worker serves other weights under this name.
+            ConfigError: a live worker serves other weights under this name, or jobs wait that were made for others.
         """
         for worker in self.workers():
             if worker["model"] == card.id and worker["digest"] != card.digest:
@@ -211,12 +211,23 @@ class Fleet:
                     f"{card.id} is being served with other weights, dtype or template by worker {worker['id']} on "
                     f"{worker['host']}; give this one another name with PROMPTMILL_SERVED_NAME"
                 )
+        self._check_waiting(card)
         with redis_errors():
             pipe = self.client.pipeline(transaction=True)
             pipe.set(keys.tokenizer(card.digest), zlib.compress(tokenizer))
             pipe.set(keys.model(card.id), card.model_dump_json())
             pipe.sadd(keys.MODELS, card.id)
             pipe.execute()
+
+    def _check_waiting(self, card: ModelCard) -> None:
+        with redis_errors():
+            known = self.client.get(keys.model(card.id))
+            waiting = self.client.exists(*keys.lines(card.id))
+        if waiting and known and ModelCard.model_validate_json(known).digest != card.digest:
+            raise ConfigError(
+                f"jobs wait for {card.id} that were made for other weights, another dtype or template; serve those to "
+                "finish them, or cancel the jobs, or give this model another name with PROMPTMILL_SERVED_NAME"
+            )
 
     def models(self) -> list[ModelCard]:
         """Cards of all models ever served, by name."""

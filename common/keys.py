@@ -143,6 +143,11 @@ def queued(tenant_name: str = "") -> str:
     return f"{PREFIX}queued" + (f":{tenant_name}" if tenant_name else "")
 
 
+def lines(model_name: str) -> tuple[str, str]:
+    """Whose tenants have something claimable: the model's two lanes."""
+    return f"{PREFIX}ready:{model_name}", f"{PREFIX}interactive:{model_name}"
+
+
 def gpu(uuid: str) -> str:
     return f"{PREFIX}gpu:{uuid}"
 

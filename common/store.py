@@ -362,20 +362,21 @@ class JobStore:
                 found.extend(chunk[max(0, first - start) : max(0, first + count - start)])
         return found
 
-    def chunk(self, job_id: str, start: int) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
-        """What a worker needs to run items of one chunk: (spec, created_at in ms, the chunk's items). One round trip.
+    def chunk(self, job_id: str, start: int) -> tuple[dict[str, Any], int, str, list[dict[str, Any]]]:
+        """What a worker needs to run items of one chunk: (spec, created_at in ms, the model's digest, the chunk's
+        items). One round trip.
 
         Raises:
             NotFound: the job is gone.
         """
         with redis_errors():
             pipe = self.client.pipeline(transaction=False)
-            pipe.hmget(keys.job(job_id), "spec", "created_at")
+            pipe.hmget(keys.job(job_id), "spec", "created_at", "digest")
             pipe.hget(keys.job(job_id, "in"), str(start))
-            (spec, created_at), blob = pipe.execute()
+            (spec, created_at, digest), blob = pipe.execute()
         if spec is None or blob is None:
             raise NotFound(f"no job {job_id}")
-        return json.loads(spec), int(created_at), unpack(blob)
+        return json.loads(spec), int(created_at), digest.decode(), unpack(blob)
 
     def _chunk_starts(self, job_id: str, first: int, count: int) -> list[int]:
         line = keys.job(job_id, "starts")

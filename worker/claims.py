@@ -22,6 +22,9 @@ IMPOSSIBLE = -9999.0  # the log-probability of what the model rules out, as Open
 CACHED_CHUNKS = 128  # of 64 items; single-item claims of one job mostly hit the chunk of the claim before
 
 
+Chunk = tuple[dict[str, Any], int, str, list[dict[str, Any]]]  # as `JobStore.chunk` has it
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """An item this worker holds: what fences its result, and what the result will tell."""
@@ -43,8 +46,9 @@ class ClaimReader:
     def __init__(self, store: JobStore, tokenizer: Tokenizer, card: ModelCard):
         self._store = store
         self._tokenizer = tokenizer
+        self._digest = card.digest
         self._template = ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
-        self._chunks: OrderedDict[tuple[str, int], tuple[dict[str, Any], int, list[dict[str, Any]]]] = OrderedDict()
+        self._chunks: OrderedDict[tuple[str, int], Chunk] = OrderedDict()
         self._ids = itertools.count()
 
     def read(self, run: Run, now: int) -> list[tuple[Claim, Request | InvalidRequest]]:
@@ -56,21 +60,21 @@ class ClaimReader:
             NotFound: the job was deleted meanwhile.
             Unavailable: the server is away.
         """
-        spec, created_at, items = self._chunk(run)
+        spec, created_at, digest, items = self._chunk(run)
         queued_s = round(max(0, now - created_at) / 1000, 3)
         offset = run.first - run.chunk
         found = []
         for index, item in enumerate(items[offset : offset + run.count], start=run.first):
             params = SamplingParams.model_validate(effective_params(spec, item))
             seed = params.seed if params.seed is not None else seed_of(run.job_id, index)
-            request = self._request(item, params, seed)
+            request = self._request(item, params, seed) if digest == self._digest else _other_model()
             streamed = item.get("stream", False)
             first = self._first_token(request) if params.prompt_logprobs is not None else None
             claim = Claim(run.job_id, index, run.attempt, seed, queued_s, time.monotonic(), first, streamed)
             found.append((claim, request))
         return found
 
-    def _chunk(self, run: Run) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
+    def _chunk(self, run: Run) -> Chunk:
         key = (run.job_id, run.chunk)
         chunk = self._chunks.pop(key, None) or self._store.chunk(*key)
         self._chunks[key] = chunk
@@ -105,6 +109,12 @@ class ClaimReader:
                 "the model has no chat template; send `prompt` instead of `messages`", code="no_chat_template"
             )
         return self._template.render(messages)
+
+
+def _other_model() -> InvalidRequest:
+    """Items are counted, rendered and seeded for the model that was served when they came; no other runs them."""
+    message = "the model was replaced by another under its name since this was submitted; retry it for the new one"
+    return InvalidRequest(message, code="model_replaced")
 
 
 def handed_back(claim: Claim, finished: Finished) -> Result:

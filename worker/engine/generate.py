@@ -35,6 +35,9 @@ class GenerateEngine:
         self.slots = slots
         self.context = context
         self._model = model
+        for layers in (module for module in model.modules() if isinstance(module, torch.nn.ModuleList)):
+            for layer in layers:
+                layer.register_forward_hook(self._note_progress)
         # What a model's own generation config holds (beams, penalties) was not asked for, and `generate()` falls back
         # on it for whatever ours leaves empty.
         own = model.generation_config
@@ -83,6 +86,11 @@ class GenerateEngine:
     def step_age(self) -> float:
         began = self._step_began
         return 0.0 if began is None else time.monotonic() - began
+
+    def _note_progress(self, *_: object) -> None:
+        """A layer is done. The prompts of a whole batch are read in one step, which may take long without hanging."""
+        if self._step_began is not None:
+            self._step_began = time.monotonic()
 
     def _run(self) -> None:
         try:

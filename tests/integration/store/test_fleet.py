@@ -38,3 +38,15 @@ def test_other_weights_under_a_served_name_are_refused_while_it_is_served(mill):
     mill.fleet.publish(other, b"tokenizer")
     assert mill.fleet.model("m").digest == "other"
     assert mill.fleet.tokenizer("other") == b"tokenizer"
+
+
+def test_other_weights_under_a_name_are_refused_while_jobs_wait_for_it(mill):
+    other = card().model_copy(update={"digest": "other"})
+    mill.worker().release()
+    job = mill.submit(3)
+    with pytest.raises(ConfigError, match="cancel the jobs"):
+        mill.fleet.publish(other, b"")
+    assert mill.fleet.model("m") == card()
+    mill.store.cancel(job)
+    mill.fleet.publish(other, b"")
+    assert mill.fleet.model("m").digest == "other"

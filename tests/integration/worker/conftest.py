@@ -16,8 +16,10 @@ import pytest
 from cli.valkey import find_binary, free_port
 from common.rings import Bell
 from common.store import JobStore, connect, new_job_id, wait_until_up
+from worker.models import open_model
 
 ROOT = Path(__file__).parents[3]
+DIGEST = open_model("echo").card.digest  # workers run no items that were made for another model
 
 
 class Workers:
@@ -85,7 +87,7 @@ class Queue:
         stage.close()
         spec = json.dumps({"model": "echo", "params": {"max_tokens": max_tokens, "temperature": 0.0}})
         hash_fields = {
-            "tenant": "t", "model": "echo", "digest": "d", "total": items, "cost": 20, "n_max": 1, "priority": 0,
+            "tenant": "t", "model": "echo", "digest": DIGEST, "total": items, "cost": 20, "n_max": 1, "priority": 0,
             "hooks": "", "retention": 86_400_000, "spec": spec, **fields,
         }  # fmt: skip
         attached = self.store.attach(stage, hash_fields, job_id=new_job_id(), deadline=deadline)

@@ -124,3 +124,13 @@ def test_models_with_states_run_rows_of_one_length_together() -> None:
     with generating(model) as engine:
         together = run(engine, requests)
     assert {id: tokens(each) for id, each in alone.items()} == {id: tokens(each) for id, each in together.items()}
+
+
+def test_a_step_is_as_old_as_its_last_layer_so_that_a_long_prefill_does_not_hang() -> None:
+    model = build("llama")
+    with generating(model) as engine:
+        seen: list[float] = []
+        for layer in model.model.layers:
+            layer.register_forward_hook(lambda *_: seen.append(engine._step_began or 0.0))
+        run(engine, [ask("a", [5, 6, 7], temperature=0.0, max_tokens=1)])
+        assert len(seen) == len(model.model.layers) and seen == sorted(set(seen))
