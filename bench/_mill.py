@@ -25,7 +25,8 @@ import psutil
 from bench._machine import ROOT
 from cli.valkey import Valkey, free_port
 from common.accounts import Accounts
-from common.store import JobStore, connect
+from common.server import connect
+from common.store import JobStore
 
 START_LIMIT = 60.0  # seconds for all parts to be up
 SAMPLE = 0.02  # seconds between two looks at memory

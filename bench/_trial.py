@@ -20,7 +20,7 @@ from bench._reclaims import Reclaims
 from bench._storm import Storm, plan
 from bench._users import Users
 from common.accounts import Accounts
-from common.store import connect
+from common.server import connect
 
 LEASE, GRACE = 5.0, 3.0  # seconds; the lease is the default one
 START_LIMIT = 60.0  # seconds for all parts to be up

@@ -24,7 +24,8 @@ from typing import Any
 from bench._machine import ROOT, commit, device
 from cli.valkey import Valkey
 from common.fleet import Fleet
-from common.store import JobStore, connect, new_job_id
+from common.server import connect
+from common.store import JobStore, new_job_id
 
 ITEMS = 6  # of a job
 TOKENS = 220  # per item

@@ -28,7 +28,7 @@ from bench._machine import commit, device
 from bench._mill import Mill, running_mill
 from common import keys
 from common.fleet import Fleet, Incarnation
-from common.store import pack
+from common.packing import pack
 
 SLOTS = 64
 JOB = 10_000  # items

@@ -17,8 +17,8 @@ import redis
 
 from cli.folder import DataFolder, data_option, find_settings
 from common.errors import ConfigError, Unavailable
+from common.server import connect, redis_errors
 from common.settings import Settings
-from common.store import connect, redis_errors
 
 OLDEST_REDIS = (7, 0)
 OLDEST_VALKEY = (7, 2)

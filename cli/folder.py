@@ -1,9 +1,9 @@
 """The data folder: who uses it, where its server is, with which key, and which processes belong to it.
 
-    lock            flocked by the `up` that uses the folder; the kernel lets go when it dies
-    server.json     URL, API key and Redis URL of its server, for the other commands (mode 0600)
-    children.json   process ids and start times of the parts, to end those that outlived a killed `up`
-    redis/          the embedded server's data;  logs/  what the parts said
+lock            flocked by the `up` that uses the folder; the kernel lets go when it dies
+server.json     URL, API key and Redis URL of its server, for the other commands (mode 0600)
+children.json   process ids and start times of the parts, to end those that outlived a killed `up`
+redis/          the embedded server's data;  logs/  what the parts said
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import click
 from cli.folder import DataFolder, data_option, find_settings
 from cli.up import TENANT, login_link
 from common.accounts import Accounts
-from common.store import connect
+from common.server import connect
 from web.bodies import validated
 from web.schemas import Target
 

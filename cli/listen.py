@@ -15,8 +15,8 @@ from cli.children import end_on_signals
 from cli.folder import DataFolder, data_option, find_settings
 from common.accounts import Accounts
 from common.errors import ConfigError, InvalidRequest, Unauthorized
+from common.server import connect
 from common.signing import check_secret, verify
-from common.store import connect
 
 HOST = "127.0.0.1"
 BODY_LIMIT = 2**20  # bytes

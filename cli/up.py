@@ -19,8 +19,8 @@ from cli.valkey import Valkey
 from common.accounts import Accounts
 from common.errors import ConfigError, Unauthorized, Unavailable
 from common.fleet import Fleet
+from common.server import connect
 from common.settings import Settings
-from common.store import connect
 
 TENANT = "default"
 ENGINES = ["auto", "native", "generate", "echo"]

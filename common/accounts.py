@@ -18,7 +18,7 @@ import redis
 
 from common import keys
 from common.errors import InvalidRequest, NotFound, Unauthorized
-from common.store import redis_errors
+from common.server import redis_errors
 
 LOGIN_TTL = 600  # seconds
 TENANT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")

@@ -16,7 +16,7 @@ import redis
 from common import keys
 from common.errors import NotFound
 from common.scripts import Scripts
-from common.store import redis_errors
+from common.server import redis_errors
 
 Record = dict[str, str]  # the batch's hash as text, and `id`
 Outcome = Literal["queued", "failed", "cancelled", "expired"]

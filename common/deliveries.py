@@ -17,7 +17,7 @@ from typing import Any
 import redis
 
 from common.scripts import Scripts
-from common.store import redis_errors
+from common.server import redis_errors
 
 LONGEST_PAUSE = 3600.0  # seconds between two tries at most
 

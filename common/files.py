@@ -18,7 +18,7 @@ import redis
 from common import keys
 from common.errors import NotFound, Unavailable
 from common.scripts import Scripts
-from common.store import redis_errors
+from common.server import redis_errors
 from common.turns import give_way
 
 CHUNK = 256 * 2**10  # bytes compressed together: what a reader holds, and some milliseconds of work

@@ -17,16 +17,17 @@ import redis
 
 from common import keys
 from common.errors import ConfigError, NotFound
+from common.packing import pack, unpack
 from common.scripts import Scripts
-from common.store import pack, redis_errors, unpack
+from common.server import redis_errors
 from common.types import ItemState, ModelCard
 
 
 @dataclass(frozen=True)
 class Result:
-    """One item as a worker hands it in. `blob` is `store.pack` of outputs, usage, error, seed, attempts, …
+    """One item as a worker hands it in. `blob` is `packing.pack` of outputs, usage, error, seed, attempts, …
 
-    With the state `pending` it is handed back, uncharged: `blob` is `store.pack` of the token ids of each continuation.
+    With the state `pending` it is handed back, uncharged: `blob` is `packing.pack` of the token ids of each continuation.
     """
 
     job_id: str

@@ -7,113 +7,27 @@ and the worker (`common/fleet.py`); here is also every way to read a job back.
 from __future__ import annotations
 
 import json
-import logging
-import re
 import secrets
 import struct
 import time
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
 from common import keys
 from common.errors import Conflict, NotFound, TooMany, Unavailable
+from common.packing import unpack
 from common.scripts import Scripts
+from common.server import redis_errors
+from common.stage import Stage
 from common.types import ItemState, JobState, SamplingParams
 
-log = logging.getLogger(__name__)
-
-CHUNK = 64  # items compressed together: most of the gain of larger chunks, and one claim reads few it does not need
 MEMORY_SHARE = 0.75  # of maxmemory; the rest is for what comes and goes
 MEMORY_AGE = 1.0  # seconds
 BYTES_A_TOKEN = 3  # of a stored result: 4-5 characters, compressed, with its share of the record
-POOL_WAIT = 10  # seconds for a connection of a pool to become free
-STAGE_TTL = 3600  # seconds an unfinished upload is kept
 NO_LIMITS = (0, 0, 0, 0, 0, 0)
 NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
-
-
-def connect(url: str, *, most: int = 0, **options: Any) -> redis.Redis:
-    """A client whose every wait is bounded. Lost replies are re-sent, which all our scripts expect.
-
-    With `most` connections, whoever finds none free waits for one.
-
-    Answers stay bytes; `decode_responses` would break the compressed ones.
-    """
-    options = {
-        "socket_timeout": 5,
-        "socket_connect_timeout": 2,
-        "socket_keepalive": True,
-        "health_check_interval": 5,
-    } | options
-    options["retry"] = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
-    if not most:
-        return redis.Redis.from_url(url, **options)
-    pool = redis.BlockingConnectionPool.from_url(url, max_connections=most, timeout=POOL_WAIT, **options)
-    return redis.Redis.from_pool(pool)
-
-
-def wait_until_up(client: redis.Redis, seconds: float) -> None:
-    """Wait for a server that is starting or away; a part that starts before it is no mistake.
-
-    Raises:
-        Unavailable: it is not there after `seconds`.
-    """
-    end, told = time.monotonic() + seconds, False
-    while True:
-        try:
-            with redis_errors():
-                client.ping()
-            return
-        except Unavailable:
-            if time.monotonic() > end:
-                raise
-            if not told:
-                log.warning("waiting for Redis, %.0f s at most", seconds)
-                told = True
-            time.sleep(0.2)
-
-
-@contextmanager
-def redis_errors() -> Iterator[None]:
-    """Turn what redis-py raises when the server is away, loading, full or read-only into `Unavailable`."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Unavailable("Redis cannot be reached; try again in a few seconds") from error
-    except redis.ResponseError as error:
-        if why := _passing(error):
-            raise Unavailable(f"Redis {why}; try again later") from error
-        raise
-
-
-def _passing(error: redis.ResponseError) -> str:
-    """Why a server that is there does not take a command now; empty if the command itself is at fault. The error's own
-    text may hold what was to be stored, so it is not passed on."""
-    if isinstance(error, redis.OutOfMemoryError):
-        return "is full"
-    if isinstance(error, redis.ReadOnlyError):
-        return "takes no writes now"
-    code = re.search(r"(?:^|caused error: )(EXECABORT|MISCONF|MASTERDOWN|BUSY|NOREPLICAS)\b", str(error))
-    if isinstance(error, redis.ExecAbortError) or code:
-        return f"cannot take this now ({code[1] if code else 'EXECABORT'})"
-    return ""
-
-
-def pack(value: Any) -> bytes:
-    """JSON, compressed. Level 1: four times faster than the default for a few percent more bytes."""
-    return zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), 1)
-
-
-def unpack(blob: bytes) -> Any:
-    """What `pack` made; scripts write plain JSON, which is taken too."""
-    return json.loads(blob if blob[:1] in b"{[" else zlib.decompress(blob))
 
 
 def new_job_id() -> str:
@@ -137,62 +51,6 @@ def refuse_overfull(outcome: str) -> None:
     if outcome == "full":
         message = "as many items, tokens or bytes wait here as may; try again when some have run"
         raise Unavailable(message, code="queue_full")
-
-
-class Stage:
-    """A job's items while they stream in, written in chunks and never held whole. Gone in an hour unless attached."""
-
-    def __init__(self, client: redis.Redis):
-        self.id = secrets.token_hex(10)
-        self.total = 0
-        self.bytes = 0  # as stored
-        self.whole = b""  # all of it, where that goes with the attach
-        self._client = client
-        self._chunk: list[dict[str, Any]] = []
-        self._pipe = client.pipeline(transaction=False)
-        self._in, self._starts = keys.stage(self.id, "in"), keys.stage(self.id, "starts")
-
-    def add(self, item: dict[str, Any]) -> None:
-        self._chunk.append(item)
-        if len(self._chunk) == CHUNK:
-            self._close_chunk()
-
-    def _pack_chunk(self) -> bytes:
-        blob = pack(self._chunk)
-        self.bytes += len(blob)
-        return blob
-
-    def _close_chunk(self) -> None:
-        if self._chunk:
-            blob = self._pack_chunk()
-            self._pipe.hset(self._in, str(self.total), blob)
-            self._pipe.zadd(self._starts, {str(self.total): self.total})
-            self.total += len(self._chunk)
-            self._chunk = []
-        if len(self._pipe) >= 32:  # 16 chunks a round trip: an fsync each would cost an upload seconds
-            self._send()
-
-    def _send(self) -> None:
-        for key in (self._in, self._starts):
-            self._pipe.expire(key, STAGE_TTL)
-        with redis_errors():
-            self._pipe.execute()
-
-    def close(self) -> None:
-        """Everything added is on the server when this returns."""
-        self._close_chunk()
-        self._send()
-
-    def close_for_attach(self) -> None:
-        """The same, but what fits into one chunk waits for the attach: a round trip, and a write to disk, less."""
-        if self.total or not self._chunk:
-            self.close()
-            return
-        self.total, self.whole = len(self._chunk), self._pack_chunk()
-
-    def discard(self) -> None:
-        with redis_errors():
-            self._client.unlink(self._in, self._starts)
 
 
 class JobStore:
@@ -263,9 +121,7 @@ class JobStore:
             )
         return Attached(outcome.decode(), found.decode(), rings)
 
-    def append(
-        self, job_id: str, stage: Stage, *, tokens: int, n_max: int, limits: tuple[int, ...] = NO_LIMITS
-    ) -> int:
+    def append(self, job_id: str, stage: Stage, *, tokens: int, n_max: int, limits: tuple[int, ...] = NO_LIMITS) -> int:
         """Add what was staged to a job that is not over; `tokens` is what it is expected to need, `limits` are those of
         `attach`. Answers rings.
 

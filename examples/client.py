@@ -1,6 +1,6 @@
 """The native API over plain HTTP: submit a file, wait for the job's end, print what came of each line.
 
-    PROMPTMILL_API_KEY=pm_… python examples/client.py prompts.jsonl
+PROMPTMILL_API_KEY=pm_… python examples/client.py prompts.jsonl
 """
 
 import json

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, request
 from pydantic import BaseModel
 
-from common.store import redis_errors
+from common.server import redis_errors
 from common.types import JobState
 from web.auth import needs_tenant
 from web.bodies import read_items, read_json, read_query, read_submission, refuse_unread

@@ -17,7 +17,7 @@ import redis
 
 from common import keys
 from common.errors import Unavailable
-from common.store import connect
+from common.server import connect
 
 MOST_WATCHES = 2000  # long-polls and event streams of one process
 MOST_TOLD = 2000  # entries kept for a reader that is behind; then it looks at what the store has

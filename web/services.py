@@ -12,8 +12,9 @@ from common.batches import Batches
 from common.files import Files
 from common.fleet import Fleet
 from common.rings import Bell
+from common.server import connect
 from common.settings import Settings
-from common.store import JobStore, connect
+from common.store import JobStore
 from web.cards import Cards
 from web.changes import Changes
 from web.feeds import Feeds

@@ -19,7 +19,8 @@ from typing import Any
 from common.batches import job_of
 from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from common.settings import Settings
-from common.store import JobStore, Stage, new_job_id, refuse_overfull
+from common.stage import Stage
+from common.store import JobStore, new_job_id, refuse_overfull
 from web.drafts import Draft
 from web.estimate import estimate
 from web.intake import Intake

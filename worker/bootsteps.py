@@ -14,8 +14,8 @@ from common import log as logs
 from common.errors import ConfigError, Unavailable
 from common.fleet import Fleet
 from common.rings import Bell
+from common.server import connect, wait_until_up
 from common.settings import Settings
-from common.store import connect, wait_until_up
 from worker.gpu import claim_gpu
 from worker.heartbeat import Heartbeat
 from worker.models import open_model

@@ -14,7 +14,8 @@ from typing import Any
 
 from common.errors import InvalidRequest
 from common.fleet import Result, Run
-from common.store import JobStore, effective_params, pack
+from common.packing import pack
+from common.store import JobStore, effective_params
 from common.tokenizer import ChatTemplate, Tokenizer
 from common.types import Finished, ItemState, ModelCard, Request, SamplingParams, TokenLogprob
 

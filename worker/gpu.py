@@ -16,7 +16,7 @@ import redis
 
 from common import keys
 from common.errors import ConfigError, Unavailable
-from common.store import redis_errors
+from common.server import redis_errors
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,10 @@ from common.deliveries import Deliveries, Event, HookState, Outcome
 from common.errors import InvalidRequest, NotFound, Unavailable
 from common.fleet import Fleet
 from common.rings import DELIVER, WEBHOOK_QUEUE, Bell, celery_app
+from common.server import connect
 from common.settings import Settings
 from common.signing import sign
-from common.store import JobStore, connect
+from common.store import JobStore
 from worker.receivers import Allowed, Refused, Turnstile, Unreachable, post
 from worker.ticker import Ticker
 

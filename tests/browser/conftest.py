@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from cli.valkey import Valkey, free_port
 from common.accounts import Accounts
 from common.fleet import Fleet
-from common.store import connect
+from common.server import connect
 from common.types import ModelCard
 from tests.conftest import missing
 from web.auth import COOKIE

@@ -19,7 +19,8 @@ from openai.types import Batch
 
 from cli.valkey import free_port
 from common.accounts import Accounts
-from common.store import JobStore, connect
+from common.server import connect
+from common.store import JobStore
 
 ROOT = Path(__file__).parents[3]
 CHAT = "/v1/chat/completions"

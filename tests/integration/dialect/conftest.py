@@ -16,7 +16,7 @@ from openai import OpenAI
 from cli.valkey import Valkey, free_port
 from common.accounts import Accounts
 from common.fleet import Fleet
-from common.store import connect
+from common.server import connect
 from tests.integration.worker.conftest import Workers, wait_for
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,9 @@ import pytest
 
 from common import keys
 from common.fleet import Exchanged, Fleet, Incarnation, Result
-from common.store import JobStore, connect, new_job_id, pack
+from common.packing import pack
+from common.server import connect
+from common.store import JobStore, new_job_id
 from common.types import ItemState, ModelCard
 
 DAY = 86_400_000  # ms

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from common.errors import NotFound
-from common.store import CHUNK, new_job_id
+from common.stage import CHUNK
+from common.store import new_job_id
 
 
 def test_an_attached_job_is_queued_with_every_item_pending(mill):

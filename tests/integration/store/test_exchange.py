@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from common.store import CHUNK
+from common.stage import CHUNK
 from common.types import ItemState
 from tests.integration.store.conftest import done, taken
 

@@ -20,8 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from common import keys
 from common.errors import Conflict
 from common.fleet import Incarnation, Result
+from common.packing import pack
 from common.scripts import Scripts
-from common.store import pack
 from common.types import MOVES, ItemState
 from tests.integration.store.conftest import Mill, taken
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.fleet import Result
-from common.store import pack
+from common.packing import pack
 from common.types import ItemState
 from tests.integration.store.conftest import done, taken
 

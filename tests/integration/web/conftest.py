@@ -13,8 +13,8 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from common.fleet import Exchanged, Incarnation, Result
+from common.packing import pack
 from common.settings import Settings
-from common.store import pack
 from common.types import ItemState, ModelCard
 from web.app import create_app
 from web.services import EXTENSION, Services

@@ -19,7 +19,9 @@ import pytest
 import redis
 
 from common.fleet import Fleet, Incarnation, Result
-from common.store import JobStore, connect, new_job_id, pack
+from common.packing import pack
+from common.server import connect
+from common.store import JobStore, new_job_id
 from common.types import ItemState, ModelCard
 
 ROOT = Path(__file__).parents[3]

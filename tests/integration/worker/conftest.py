@@ -15,7 +15,8 @@ import pytest
 
 from cli.valkey import find_binary, free_port
 from common.rings import Bell
-from common.store import JobStore, connect, new_job_id, wait_until_up
+from common.server import connect, wait_until_up
+from common.store import JobStore, new_job_id
 from worker.models import open_model
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from common.store import connect
+from common.server import connect
 from worker.gpu import LOCK_TTL, claim_gpu, visible_gpus
 
 

@@ -1,0 +1,17 @@
+"""How values are kept in Redis: JSON, compressed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+
+def pack(value: Any) -> bytes:
+    """JSON, compressed. Level 1: four times faster than the default for a few percent more bytes."""
+    return zlib.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), 1)
+
+
+def unpack(blob: bytes) -> Any:
+    """What `pack` made; scripts write plain JSON, which is taken too."""
+    return json.loads(blob if blob[:1] in b"{[" else zlib.decompress(blob))

@@ -1,0 +1,87 @@
+"""The Redis server as all parts reach it: bounded waits, and its troubles as one error. Knows no keys."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from common.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+POOL_WAIT = 10  # seconds for a connection of a pool to become free
+
+
+def connect(url: str, *, most: int = 0, **options: Any) -> redis.Redis:
+    """A client whose every wait is bounded. Lost replies are re-sent, which all our scripts expect.
+
+    With `most` connections, whoever finds none free waits for one.
+
+    Answers stay bytes; `decode_responses` would break the compressed ones.
+    """
+    options = {
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+    } | options
+    options["retry"] = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
+    if not most:
+        return redis.Redis.from_url(url, **options)
+    pool = redis.BlockingConnectionPool.from_url(url, max_connections=most, timeout=POOL_WAIT, **options)
+    return redis.Redis.from_pool(pool)
+
+
+def wait_until_up(client: redis.Redis, seconds: float) -> None:
+    """Wait for a server that is starting or away; a part that starts before it is no mistake.
+
+    Raises:
+        Unavailable: it is not there after `seconds`.
+    """
+    end, told = time.monotonic() + seconds, False
+    while True:
+        try:
+            with redis_errors():
+                client.ping()
+            return
+        except Unavailable:
+            if time.monotonic() > end:
+                raise
+            if not told:
+                log.warning("waiting for Redis, %.0f s at most", seconds)
+                told = True
+            time.sleep(0.2)
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Turn what redis-py raises when the server is away, loading, full or read-only into `Unavailable`."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise Unavailable("Redis cannot be reached; try again in a few seconds") from error
+    except redis.ResponseError as error:
+        if why := _passing(error):
+            raise Unavailable(f"Redis {why}; try again later") from error
+        raise
+
+
+def _passing(error: redis.ResponseError) -> str:
+    """Why a server that is there does not take a command now; empty if the command itself is at fault. The error's own
+    text may hold what was to be stored, so it is not passed on."""
+    if isinstance(error, redis.OutOfMemoryError):
+        return "is full"
+    if isinstance(error, redis.ReadOnlyError):
+        return "takes no writes now"
+    code = re.search(r"(?:^|caused error: )(EXECABORT|MISCONF|MASTERDOWN|BUSY|NOREPLICAS)\b", str(error))
+    if isinstance(error, redis.ExecAbortError) or code:
+        return f"cannot take this now ({code[1] if code else 'EXECABORT'})"
+    return ""

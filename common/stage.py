@@ -1,0 +1,71 @@
+"""The stage: a job's items on their way in, before `attach` makes them a job or part of one."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import redis
+
+from common import keys
+from common.packing import pack
+from common.server import redis_errors
+
+CHUNK = 64  # items compressed together: most of the gain of larger chunks, and one claim reads few it does not need
+STAGE_TTL = 3600  # seconds an unfinished upload is kept
+
+
+class Stage:
+    """A job's items while they stream in, written in chunks and never held whole. Gone in an hour unless attached."""
+
+    def __init__(self, client: redis.Redis):
+        self.id = secrets.token_hex(10)
+        self.total = 0
+        self.bytes = 0  # as stored
+        self.whole = b""  # all of it, where that goes with the attach
+        self._client = client
+        self._chunk: list[dict[str, Any]] = []
+        self._pipe = client.pipeline(transaction=False)
+        self._in, self._starts = keys.stage(self.id, "in"), keys.stage(self.id, "starts")
+
+    def add(self, item: dict[str, Any]) -> None:
+        self._chunk.append(item)
+        if len(self._chunk) == CHUNK:
+            self._close_chunk()
+
+    def _pack_chunk(self) -> bytes:
+        blob = pack(self._chunk)
+        self.bytes += len(blob)
+        return blob
+
+    def _close_chunk(self) -> None:
+        if self._chunk:
+            blob = self._pack_chunk()
+            self._pipe.hset(self._in, str(self.total), blob)
+            self._pipe.zadd(self._starts, {str(self.total): self.total})
+            self.total += len(self._chunk)
+            self._chunk = []
+        if len(self._pipe) >= 32:  # 16 chunks a round trip: an fsync each would cost an upload seconds
+            self._send()
+
+    def _send(self) -> None:
+        for key in (self._in, self._starts):
+            self._pipe.expire(key, STAGE_TTL)
+        with redis_errors():
+            self._pipe.execute()
+
+    def close(self) -> None:
+        """Everything added is on the server when this returns."""
+        self._close_chunk()
+        self._send()
+
+    def close_for_attach(self) -> None:
+        """The same, but what fits into one chunk waits for the attach: a round trip, and a write to disk, less."""
+        if self.total or not self._chunk:
+            self.close()
+            return
+        self.total, self.whole = len(self._chunk), self._pack_chunk()
+
+    def discard(self) -> None:
+        with redis_errors():
+            self._client.unlink(self._in, self._starts)
