@@ -27,7 +27,7 @@ from common.types import ItemState, ModelCard
 class Result:
     """One item as a worker hands it in. `blob` is `packing.pack` of outputs, usage, error, seed, attempts, …
 
-    With the state `pending` it is handed back, uncharged: `blob` is `packing.pack` of the token ids of each continuation.
+    With the state `pending` it is handed back, uncharged: `blob` is `packing.pack` of each continuation's token ids.
     """
 
     job_id: str
