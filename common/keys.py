@@ -10,6 +10,7 @@ A job
                                 an item takes), priority, created_at, started_at, finished_at, deadline, prompt_tokens,
                                 completion_tokens, bytes (of items and results), hooks (events wanted), retention (ms),
                                 interactive, token_budget, error_rate (0: no limit), batch (whose lines the items are),
+                                retry_of and retried_by (jobs: each other's, the last if there are several),
                                 flags cancel_requested (and cancel_reason), deadline_passed and paused, isolating
                                 (incarnation that reruns suspects), appended (last stage appended), spec (JSON: params,
                                 webhook, metadata)

@@ -110,8 +110,8 @@ class JobStore:
         """Make what was staged a job. Durable when it returns.
 
         `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks, retention (ms) and spec
-        (JSON), and where wanted interactive, token_budget and error_rate; `idempotency` is (key, fingerprint of the
-        content); `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may have
+        (JSON), and where wanted interactive, token_budget, error_rate and retry_of; `idempotency` is (key, fingerprint
+        of the content); `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may have
         waiting, then those that all may have, 0 for none.
         """
         flat = [part for pair in {**fields, "bytes": stage.bytes}.items() for part in pair]

@@ -20,6 +20,7 @@ from common.deliveries import HookState
 from common.errors import NotFound, PromptmillError, Unauthorized
 from web import auth, forms, jobpage
 from web.filters import FILTERS, time_range
+from web.lifecycle import retry_job, set_paused
 from web.problems import RETRY_AFTER, too_large
 from web.schemas import ModelView, WorkerView
 from web.services import services
@@ -93,8 +94,7 @@ def submit(tenant: str) -> Any:
         if _wants_json():
             return {"errors": submission.errors.by_field}, 422
         return _form(tenant, submission.typed, submission.errors.by_field), 422
-    url = url_for("pages.job", job_id=job.id)
-    return ({"url": url}, 201) if _wants_json() else redirect(url, 303)
+    return ({"url": url_for("pages.job", job_id=job.id)}, 201) if _wants_json() else _to_job(job.id)
 
 
 def _form(tenant: str, typed: Any, errors: dict[str, list[str]]) -> str:
@@ -161,6 +161,7 @@ def _job_context(tenant: str, job_id: str) -> dict[str, Any]:
         "rows": rows,
         "page": page,
         "pace": jobpage.pace(job, datetime.fromtimestamp(services().store.now() / 1000, UTC)),
+        "token": secrets.token_hex(16),
         "commands": jobpage.commands(job, rows if job.counts.total <= FEW else [], base_url(services())),
     }
 
@@ -180,6 +181,33 @@ def item(tenant: str, job_id: str, index: int) -> str:
 @logged_in
 def cancel(tenant: str, job_id: str) -> Any:
     cancel_job(services(), job_id, tenant)
+    return _to_job(job_id)
+
+
+@pages.post("/jobs/<job_id>/pause")
+@logged_in
+def pause(tenant: str, job_id: str) -> Any:
+    set_paused(services(), job_id, tenant, True)
+    return _to_job(job_id)
+
+
+@pages.post("/jobs/<job_id>/resume")
+@logged_in
+def resume(tenant: str, job_id: str) -> Any:
+    set_paused(services(), job_id, tenant, False)
+    return _to_job(job_id)
+
+
+@pages.post("/jobs/<job_id>/retry")
+@logged_in
+def retry(tenant: str, job_id: str) -> Any:
+    """Goes to the new job. The form's token makes pressing twice one."""
+    token = request.form.get("token", "")[:64]
+    made = retry_job(services(), job_id, tenant, f"retry:{token}" if token else None)
+    return _to_job(made.id)
+
+
+def _to_job(job_id: str) -> Any:
     return redirect(url_for("pages.job", job_id=job_id), 303)
 
 

@@ -290,6 +290,7 @@ class JobView(BaseModel):
     deadline: datetime | None
     cancelled_by: StoppedBy | None = Field(description="Who stopped the job: somebody, or one of its limits.")
     retry_of: str | None = Field(description="The job whose failed items these are.")
+    retried_by: str | None = Field(description="The last job, if it is still there, that retries what failed of this.")
     batch: str | None = Field(description="The batch (in OpenAI's sense) whose lines these are.")
     limits: Limits
     links: dict[str, str]

@@ -120,9 +120,10 @@ def enqueue_job(
             stage,
             {
                 "tenant": tenant,
-                **_fields(services, intake, options, retry_of),
+                **_fields(services, intake, options),
                 **(INTERACTIVE if interactive else {}),
                 **({"batch": batch} if batch else {}),
+                **({"retry_of": retry_of} if retry_of else {}),
             },
             job_id=job_of(batch) if batch else job_id or new_job_id(),
             idempotency=(idempotency_key, fingerprint.value()) if idempotency_key else ("", ""),
@@ -205,7 +206,7 @@ def queue_limits(settings: Settings) -> tuple[int, ...]:
     )
 
 
-def _fields(services: Services, intake: Intake, options: JobOptions, retry_of: str | None) -> dict[str, Any]:
+def _fields(services: Services, intake: Intake, options: JobOptions) -> dict[str, Any]:
     """The job hash's fields that come from the request."""
     card, totals = intake.model.card, intake.totals
     spec = {
@@ -214,7 +215,6 @@ def _fields(services: Services, intake: Intake, options: JobOptions, retry_of: s
         "webhook": options.webhook.model_dump(mode="json") if options.webhook else None,
         "metadata": options.metadata,
         "limits": options.limits.model_dump(),
-        "retry_of": retry_of,
     }
     return {
         "model": card.id,

@@ -56,6 +56,9 @@ if deadline > 0 then
   redis.call('HSET', jobkey, 'deadline', string.format('%d', deadline))
   redis.call('ZADD', key('due'), deadline, 'expire:' .. id)
 end
+if spec.retry_of and redis.call('EXISTS', key('job', spec.retry_of)) == 1 then
+  redis.call('HSET', key('job', spec.retry_of), 'retried_by', id)
+end
 if idem ~= '' then redis.call('SET', key('idem', spec.tenant, idem), fingerprint .. ' ' .. id, 'EX', 86400) end
 local job = load_job(id)
 job.pending = items

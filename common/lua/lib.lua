@@ -301,6 +301,10 @@ local function purge(job)
   forget_hooks(key('job', job.id, 'hooks'))
   if job.batch ~= '' then forget_batch(job.batch) end
   drop_streams(job.id)
+  local source = redis.call('HGET', key('job', job.id), 'retry_of')
+  if source and redis.call('HGET', key('job', source), 'retried_by') == job.id then
+    redis.call('HDEL', key('job', source), 'retried_by')
+  end
   for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'out', 'order'}) do
     redis.call('UNLINK', key('job', job.id, part))
   end

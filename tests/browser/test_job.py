@@ -127,6 +127,19 @@ def test_cancel_stops_what_is_left(page: Page):
     expect(page.locator(".count.cancelled")).to_be_visible()
 
 
+def test_a_job_pauses_goes_on_and_lets_its_failures_be_retried(page: Page):
+    submit(page, ["boom", *(f"many words for item number {i}" for i in range(60))])
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("done, paused")).to_be_visible()
+    expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.get_by_role("button", name="Retry what failed").click()  # comes by itself when the job is over
+    expect(page.get_by_text("Retries what failed of")).to_be_visible()
+    finished(page)
+    expect(page.get_by_text("1 of 1 done", exact=True)).to_be_visible()
+
+
 def test_a_failed_item_says_why_and_fails_nothing_else(page: Page):
     submit(page, ["fine", "boom"])
     finished(page)

@@ -57,6 +57,20 @@ def test_cancel_is_a_form(plain_page: Page):
     expect(page.locator(".count.cancelled")).to_be_visible()
 
 
+def test_pause_resume_and_retry_are_forms(plain_page: Page):
+    page = plain_page
+    page.get_by_label("Prompts to paste").fill("boom\n" + "\n".join(f"a few words of item {i}" for i in range(60)))
+    page.get_by_role("button", name="Submit all").click()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("done, paused")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Retry what failed").click(timeout=20_000)
+    expect(page.get_by_text("Retries what failed of")).to_be_visible()
+    expect(page.get_by_text("of 1 done")).to_be_visible()
+    page.get_by_role("link", name="job_").click()
+    expect(page.get_by_text("What failed is retried by")).to_be_visible()
+
+
 def test_a_login_link_works_once(plain_page: Page, mill, console):
     page = plain_page
     page.get_by_role("button", name="Log out").click()

@@ -18,7 +18,6 @@ function announce(progress) {
 
 follow(live, () => {
   const progress = live.querySelector("[data-terminal]");
-  document.getElementById("cancel").hidden = progress.dataset.terminal === "yes";
   announce(progress);
   addCopyButtons(live);
 });

@@ -17,6 +17,7 @@ from web.schemas import JobOptions
 from web.submit import submit_job
 
 INLINE = re.compile(r"<script(?! type=\"module\" src=\"/static/)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
+WISHES = ("pause", "resume", "cancel", "retry")
 NASTY = "<script>alert(1)</script>\"' onload=x"
 
 
@@ -24,6 +25,11 @@ def pages_of(job_id: str) -> list[str]:
     """Every page there is for somebody with a job."""
     job = f"/jobs/{job_id}"
     return ["/", f"/?like={job_id}", "/jobs", job, f"{job}/trial", f"{job}/items/0", "/workers", "/login"]
+
+
+def offered(site, job_id: str) -> list[str]:
+    """What a job's page lets one do to it, in order."""
+    return re.findall(rf'<form method="post" action="/jobs/{job_id}/(\w+)"', site.look(f"/jobs/{job_id}"))
 
 
 def test_pages_show_nothing_to_strangers(site):
@@ -44,7 +50,8 @@ def test_another_tenants_job_is_not_there(site):
             answer = other.get(path)
             assert answer.status_code == 404
             assert "secret" not in answer.text
-    assert other.post(f"/jobs/{job_id}/cancel").status_code == 404
+    for wish in WISHES:
+        assert other.post(f"/jobs/{job_id}/{wish}").status_code == 404
     assert job_id not in other.get("/jobs").text
 
 
@@ -181,9 +188,52 @@ def test_checking_makes_nothing(site):
 def test_another_sites_page_cannot_press_our_buttons(site):
     job_id = site.submit("hello")
     elsewhere = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
-    for path in ("/", f"/jobs/{job_id}/cancel", "/logout", "/login"):
+    for path in ("/", *(f"/jobs/{job_id}/{wish}" for wish in WISHES), "/logout", "/login"):
         assert site.browser.post(path, headers=elsewhere).status_code == 403
-    assert site.services.store.job(job_id)["cancel_requested"] == "0"
+    job = site.services.store.job(job_id)
+    assert (job["cancel_requested"], job["paused"]) == ("0", "0")
+
+
+def test_a_job_offers_what_would_do_something(site):
+    job_id, worker = site.submit("a", "b"), site.worker()
+    assert offered(site, job_id) == ["pause", "cancel"]
+    taken = worker.take(1)
+    site.browser.post(f"/jobs/{job_id}/pause")
+    assert offered(site, job_id) == ["resume", "cancel"]
+    assert "0 of 2 done, paused" in site.look(f"/jobs/{job_id}")
+    assert worker.take().runs == []
+    site.browser.post(f"/jobs/{job_id}/resume")
+    assert offered(site, job_id) == ["pause", "cancel"]
+    site.browser.post(f"/jobs/{job_id}/cancel")
+    assert offered(site, job_id) == []
+    assert "Cancelling…" in site.look(f"/jobs/{job_id}")
+    worker.finish(taken)
+    assert offered(site, job_id) == []
+
+
+def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site):
+    job_id, worker = site.submit("a", "b"), site.worker()
+    worker.finish(worker.take(1), error="engine_error")
+    worker.run()
+    assert offered(site, job_id) == ["retry"]
+    token = re.search(r'name="token" value="(\w+)"', site.look(f"/jobs/{job_id}"))[1]
+    answers = [site.browser.post(f"/jobs/{job_id}/retry", data={"token": token}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert answers[0].location == answers[1].location
+    again = answers[0].location
+    assert f'<a href="/jobs/{job_id}">' in site.look(again)
+    assert f'<a href="{again}">' in site.look(f"/jobs/{job_id}")
+    worker.run()
+    assert offered(site, again.removeprefix("/jobs/")) == []
+
+
+def test_a_wish_that_comes_too_late_is_answered_by_a_page(site):
+    job_id = site.submit("a")
+    for wish, said in (("retry", "is not over yet"), ("pause", "is over"), ("resume", "is over"), ("retry", "failed")):
+        answer = site.browser.post(f"/jobs/{job_id}/{wish}", headers={"Accept": "text/html"})
+        assert (answer.status_code, answer.mimetype) == (409, "text/html")
+        assert said in answer.text
+        site.worker().run()
 
 
 def test_a_long_job_has_pages(site):

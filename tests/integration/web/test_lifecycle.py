@@ -71,7 +71,29 @@ def test_failed_items_are_retried_as_a_linked_job_and_the_old_one_stays(web: Web
     assert answer.json["metadata"] == {"k": 1}
     rows = web.get(f"/v1/jobs/{answer.json['id']}/items").json["data"]
     assert [row["custom_id"] for row in rows] == ["a", "b"]
-    assert web.get(f"/v1/jobs/{job}").json["counts"]["failed"] == 2
+    before = web.get(f"/v1/jobs/{job}").json
+    assert (before["counts"]["failed"], before["retried_by"]) == (2, answer.json["id"])
+
+
+def test_a_job_names_no_retry_that_is_gone(web: Web) -> None:
+    job = web.submit("a")
+    web.worker().run(error="engine_error")
+    first, last = (web.post(f"/v1/jobs/{job}/retry").json["id"] for _ in range(2))
+    for gone, named in ((first, last), (last, None)):
+        web.call("DELETE", f"/v1/jobs/{gone}")
+        assert web.get(f"/v1/jobs/{job}").json["retried_by"] == named
+
+
+def test_a_retry_outlives_the_job_that_it_retries(web: Web) -> None:
+    job, worker = web.submit("a"), web.worker()
+    worker.run(error="engine_error")
+    again = web.post(f"/v1/jobs/{job}/retry").json["id"]
+    web.call("DELETE", f"/v1/jobs/{job}")
+    worker.run()
+    assert web.get(f"/v1/jobs/{again}").json["status"] == "completed"
+    assert web.get(f"/v1/jobs/{job}").status_code == 404
+    web.call("DELETE", f"/v1/jobs/{again}")
+    assert web.services.redis.keys("pm:job:*") == []
 
 
 def test_a_job_without_failures_has_nothing_to_retry(web: Web) -> None:

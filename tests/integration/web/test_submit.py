@@ -53,7 +53,6 @@ def test_items_keep_exactly_what_was_given(web: Web) -> None:
         "webhook": None,
         "metadata": {"run": "7"},
         "limits": {"tokens": None, "error_rate": None},
-        "retry_of": None,
     }
     assert answer.json["metadata"] == {"run": "7"}
 
