@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from common.errors import Conflict
@@ -72,7 +73,7 @@ def retry_job(services: Services, job_id: str, tenant: str, idempotency_key: str
     """A new job, linked to this one, of the items that failed. This one and its attempts stay as they are.
 
     Raises:
-        Conflict: the job is not over yet, or nothing of it failed.
+        Conflict: the job is not over yet, or nothing of it failed that would run.
     """
     job = services.store.job(job_id, tenant)
     if not JobState(job["status"]).terminal:
@@ -81,7 +82,11 @@ def retry_job(services: Services, job_id: str, tenant: str, idempotency_key: str
         raise Conflict(f"no item of job {job_id} failed, so there is nothing to retry", code="nothing_failed")
     spec = json.loads(job["spec"])
     failed = _failed(services, job_id, spec)
-    return submit_job(services, tenant, _options(spec), failed, idempotency_key=idempotency_key, retry_of=job_id)
+    first = next(failed, None)
+    if first is None:
+        raise Conflict(f"what failed of job {job_id} was refused, and would be again", code="nothing_failed")
+    drafts = chain([first], failed)
+    return submit_job(services, tenant, _options(spec), drafts, idempotency_key=idempotency_key, retry_of=job_id)
 
 
 def _options(spec: dict[str, Any]) -> JobOptions:
