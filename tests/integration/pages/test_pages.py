@@ -293,7 +293,9 @@ def test_a_batchs_job_is_shown_like_any_other_what_was_refused_in_it_too(site):
     assert "nightly" in site.look("/jobs")
     assert "good" in site.look(f"/jobs/{job_id}")
     assert "bad" in site.look(f"/jobs/{job_id}/items/1")
-    site.worker().run()
+    worker = site.worker()
+    worker.finish(worker.take(1))
+    worker.finish(worker.take(1), error="invalid_request")
     answer = site.browser.post(f"/jobs/{job_id}/retry")
     assert answer.status_code == 409
     assert "was refused, and would be again" in answer.text
