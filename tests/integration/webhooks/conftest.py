@@ -198,7 +198,8 @@ class Worker:
     def __init__(self, redis_url: str, queue: str = "webhooks", **settings: object):
         env = os.environ | {"REDIS_URL": redis_url, "PROMPTMILL_WEBHOOK_BACKOFF": "0.05", "PYTHONPATH": str(ROOT)}
         env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
-        command = [sys.executable, "-m", "celery", "-A", "worker.webhooks", "worker", "-Q", queue]
+        alone = ["--without-gossip", "--without-mingle"]
+        command = [sys.executable, "-m", "celery", "-A", "worker.webhooks", "worker", "-Q", queue, *alone]
         self._process = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True)
 
     def kill(self) -> None:
