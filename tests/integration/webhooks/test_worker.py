@@ -11,7 +11,6 @@ import pytest
 from standardwebhooks import Webhook
 
 from bench._proxy import SCRIPT, Network
-from bench.outages import LIMIT
 from common.accounts import Accounts
 from common.rings import WEBHOOK_QUEUE, Bell
 from common.store import JobStore
@@ -20,6 +19,7 @@ from .conftest import SECRET, wait_until
 
 ATTEMPTS = 5  # the least the settings take
 HOLE = 12.0  # seconds; Celery has found its connection dead by then and waits before it tries another
+SOON = 6.0  # seconds after a black hole: Redis is waited for 2 s, then a tick comes; Celery alone takes 7 to 30
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_turn_without_a_ring_ends_its_delivery_before_the_worker_stops(
     assert [entry["error"] for entry in hook["tries"]] == ["no answer within 2 s"]
 
 
-def test_after_a_black_hole_events_are_delivered_within_ten_seconds(
+def test_after_a_black_hole_events_are_delivered_before_celery_is_back(
     receive, make_job, run_jobs, start_worker, hooks, redis_url, client
 ):
     receiver, network, url = receive(), Network(), urlsplit(redis_url)
@@ -216,7 +216,7 @@ def test_after_a_black_hole_events_are_delivered_within_ten_seconds(
         time.sleep(HOLE)
         proxy.resume()
         back = time.monotonic()
-        receiver.wait_for(2, LIMIT)
+        receiver.wait_for(2, SOON)
         print(f"{time.monotonic() - back:.1f} s")
         assert hooks(job_id)["job.finished"]["status"] == "delivered"
         assert worker.stop() == 0
