@@ -69,6 +69,10 @@ def redis_errors() -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unavailable("Redis cannot be reached; try again in a few seconds") from error
     except redis.ResponseError as error:
+        if isinstance(error, redis.OutOfMemoryError):
+            raise Unavailable(
+                "Redis is full; try again when jobs have finished or were deleted", code="server_full"
+            ) from error
         if why := _passing(error):
             raise Unavailable(f"Redis {why}; try again later") from error
         raise
@@ -77,8 +81,6 @@ def redis_errors() -> Iterator[None]:
 def _passing(error: redis.ResponseError) -> str:
     """Why a server that is there does not take a command now; empty if the command itself is at fault. The error's own
     text may hold what was to be stored, so it is not passed on."""
-    if isinstance(error, redis.OutOfMemoryError):
-        return "is full"
     if isinstance(error, redis.ReadOnlyError):
         return "takes no writes now"
     code = re.search(r"(?:^|caused error: )(EXECABORT|MISCONF|MASTERDOWN|BUSY|NOREPLICAS)\b", str(error))
