@@ -14,8 +14,13 @@ setup: .venv/ready-test  ## make .venv with everything for running, testing and 
 demo: .venv/ready-demo  ## start it all with a small real model and run a sample batch; ARGS=--once ends after it
 	@$(BIN)/promptmill demo $(ARGS)
 
-test: lint  ## lint, then every test this machine can run
+test: lint  ## lint, then every test this machine can run; ARGS=… runs pytest once, with these
+ifdef ARGS
 	$(BIN)/pytest $(ARGS)
+else
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults
+	$(BIN)/pytest tests/faults
+endif
 
 lint: .venv/ready-test  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check
