@@ -20,7 +20,7 @@ from common.batches import job_of
 from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from common.settings import Settings
 from common.stage import Stage
-from common.store import JobStore, new_job_id, refuse_overfull
+from common.store import Attached, JobStore, new_job_id, refuse_overfull
 from web.drafts import Draft
 from web.estimate import estimate
 from web.intake import Intake
@@ -130,18 +130,22 @@ def enqueue_job(
             deadline=deadline,
             limits=queue_limits(services.settings),
         )
-    refuse_overfull(attached.outcome)
-    match attached.outcome:
-        case "conflict":
-            message = "this Idempotency-Key was used for a job with other content; take a new key for a new job"
-            raise KeyReused(message, field="Idempotency-Key")
-        case "lost":
-            raise Unavailable("what was uploaded is not on the server any more; send it again")
-        case "same":
-            return Enqueued(attached.job_id, replayed=True)
+    if _made_before(attached):
+        return Enqueued(attached.job_id, replayed=True)
     ring(services, intake.model.card.id, attached.rings, attached.job_id)
     log.info("submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items})
     return Enqueued(attached.job_id, replayed=False)
+
+
+def _made_before(attached: Attached) -> bool:
+    """Whether the idempotency key had made this job already. Raises what `enqueue_job` says where nothing was made."""
+    refuse_overfull(attached.outcome)
+    if attached.outcome == "conflict":
+        message = "this Idempotency-Key was used for a job with other content; take a new key for a new job"
+        raise KeyReused(message, field="Idempotency-Key")
+    if attached.outcome == "lost":
+        raise Unavailable("what was uploaded is not on the server any more; send it again")
+    return attached.outcome == "same"
 
 
 def check_job(
