@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel
@@ -12,6 +11,7 @@ from common.server import redis_errors
 from common.types import JobState
 from web.auth import needs_tenant
 from web.bodies import read_items, read_json, read_query, read_submission, refuse_unread
+from web.downloads import download
 from web.events import stream_events
 from web.lifecycle import append_items, edit_job, retry_job, set_paused
 from web.metrics import MEDIA_TYPE, render
@@ -102,7 +102,7 @@ def items(tenant: str, job_id: str) -> Response:
 @described("Finished items as a file, also while the job runs", media_types=tuple(MEDIA_TYPES.values()))
 @needs_tenant
 def results(tenant: str, job_id: str, form: str) -> Response:
-    response = _stream(stream_results(services(), job_id, tenant, form), MEDIA_TYPES[form])
+    response = download(stream_results(services(), job_id, tenant, form), MEDIA_TYPES[form])
     response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.{form}"'
     return response
 
@@ -116,7 +116,8 @@ def results(tenant: str, job_id: str, form: str) -> Response:
 )
 @needs_tenant
 def events(tenant: str, job_id: str) -> Response:
-    response = _stream(stream_events(services(), job_id, tenant, _told()), "text/event-stream")
+    response = Response(stream_events(services(), job_id, tenant, _told()), content_type="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
     return response
 
@@ -242,10 +243,4 @@ def _job_answer(view: JobView, status: int = 200) -> Response:
     response = _answer(view, status)
     if not view.status.terminal:
         response.headers["Retry-After"] = str(POLL_AGAIN)
-    return response
-
-
-def _stream(pieces: Iterator[bytes], content_type: str) -> Response:
-    response = Response(pieces, content_type=content_type)
-    response.headers["Cache-Control"] = "no-store"
     return response

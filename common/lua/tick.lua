@@ -3,7 +3,7 @@
 -- only if nobody did so less than 0.9 s ago. Answers JSON:
 --   ran, reaped (incarnations), rings {model: n}, hooked, next_due (ms until something is)
 local lease, max_attempts, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local RECONNECT = 2000 -- ms on top of a lease that getting back to a server may take whose absence nobody is to blame for
+local RECONNECT = 2000 -- ms on top of a lease, at most, to get back to a server whose absence nobody is to blame for
 local reaped, missing = {}, {}
 
 local function answer(ran)
@@ -33,10 +33,13 @@ local last = tonumber(redis.call('HGET', key('tick'), 'at'))
 if last and NOW >= last and NOW - last < 900 then return answer(false) end
 redis.call('HSET', key('tick'), 'at', string.format('%d', NOW))
 
--- After a pause or a jump of the clock every worker gets a fresh lease: nobody alive is reaped for the server's absence.
-if last and (NOW < last or NOW - last > 2000) then
+-- After a pause or a jump of the clock every worker gets a fresh lease: nobody alive is reaped for the server's absence. Where it
+-- was short, connections were closed rather than dead, and everybody is back at once.
+local absent = last and NOW - last or 0
+if absent < 0 or absent > 2000 then
+  local extra = absent < 0 and RECONNECT or math.min(RECONNECT, math.floor(absent / 4))
   for _, incarnation in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do
-    redis.call('ZADD', key('workers'), NOW + lease + RECONNECT, incarnation)
+    redis.call('ZADD', key('workers'), NOW + lease + extra, incarnation)
   end
 else
   for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', '(' .. string.format('%d', NOW))) do

@@ -18,6 +18,7 @@ from web.auth import needs_tenant
 from web.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread, validated
 from web.dialect.outputs import OutputFile, content, find_output, output_files, size
 from web.dialect.shapes import Expiry, FileGone, FileList, FileView, answered, page, seconds_of
+from web.downloads import download
 from web.openapi import described
 from web.schemas import Query, Schema, refuse
 from web.services import Services, services
@@ -98,8 +99,8 @@ def retrieve(tenant: str, file_id: str) -> Response:
 def read(tenant: str, file_id: str) -> Response:
     file = find(services(), file_id, tenant)
     if isinstance(file, OutputFile):
-        return Response(content(services(), file), content_type="application/jsonl; charset=utf-8")
-    response = Response(services().files.chunks(file.id), content_type="application/octet-stream")
+        return download(content(services(), file), "application/jsonl; charset=utf-8")
+    response = download(services().files.chunks(file.id), "application/octet-stream")
     response.content_length = file.bytes
     return response
 

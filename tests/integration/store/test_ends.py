@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from common import keys
 from common.types import ItemState
 from tests.integration.store.conftest import done, taken
@@ -121,6 +123,15 @@ def test_after_a_gap_everybody_gets_a_fresh_lease_instead_of_being_reaped(mill):
     assert tick.reaped == []
     assert worker.heartbeat() == {}
     assert mill.counts(job_id) == {"running": 2}
+
+
+@pytest.mark.parametrize(("gap", "lease"), [(3.0, 5.75), (60.0, 7.0), (-30.0, 7.0)])
+def test_a_fresh_lease_is_longer_after_a_longer_gap(mill, gap, lease):
+    worker = mill.worker()
+    mill.client.hset("pm:tick", "at", int(mill.store.now() - 1000 * gap))
+    mill.fleet.tick(5.0, 3)
+    left = mill.client.zscore("pm:workers", worker.id) - mill.store.now()
+    assert left / 1000 == pytest.approx(lease, abs=0.2)
 
 
 def test_a_jump_back_of_the_clock_reaps_nobody(mill):

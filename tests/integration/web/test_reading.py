@@ -7,11 +7,14 @@ import io
 import json
 import threading
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from cli.valkey import Valkey
+from common.settings import Settings
 from tests.integration.web.conftest import Web, card
 from web.metrics import OF_WORKERS
 from web.schemas import ItemRow, ResultRow
@@ -250,3 +253,23 @@ def test_live_workers_are_listed(web: Web) -> None:
     web.worker()
     (worker,) = web.get("/v1/workers").json["data"]
     assert (worker["model"], worker["slots"], worker["room"], worker["held"]) == ("echo", 8, 8, 0)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_a_download_whose_server_goes_away_before_the_first_piece_is_a_503(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    valkey = Valkey(tmp_path, durable=False)
+    web = Web(Settings.load(redis_url=valkey.start()))
+    job, find = web.submit("a"), web.services.store.job
+
+    def find_and_kill(*args: str) -> dict[str, str]:
+        found = find(*args)
+        valkey.stop()
+        return found
+
+    monkeypatch.setattr(web.services.store, "job", find_and_kill)
+    answer = web.get(f"/v1/jobs/{job}/results.{form}")
+    assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (503, "unavailable", True)
+    web.services.changes.close()
+    web.services.redis.close()
