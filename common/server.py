@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -16,6 +16,8 @@ from redis.retry import Retry
 from common.errors import Unavailable
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 POOL_WAIT = 10  # seconds for a connection of a pool to become free
 
@@ -58,6 +60,23 @@ def wait_until_up(client: redis.Redis, seconds: float) -> None:
             if not told:
                 log.warning("waiting for Redis, %.0f s at most", seconds)
                 told = True
+            time.sleep(0.2)
+
+
+def when_up(client: redis.Redis, seconds: float, action: Callable[[], T]) -> T:
+    """What `action` gives, tried again while the server is away.
+
+    Raises:
+        Unavailable: it failed after `seconds`, too.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        wait_until_up(client, end - time.monotonic())
+        try:
+            return action()
+        except Unavailable:
+            if time.monotonic() > end:
+                raise
             time.sleep(0.2)
 
 

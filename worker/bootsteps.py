@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -14,7 +15,7 @@ from common import log as logs
 from common.errors import ConfigError, Unavailable
 from common.fleet import Fleet
 from common.rings import Bell
-from common.server import connect, wait_until_up
+from common.server import connect, wait_until_up, when_up
 from common.settings import Settings
 from worker.gpu import claim_gpu
 from worker.heartbeat import Heartbeat
@@ -55,7 +56,8 @@ class ServeStep(bootsteps.StartStopStep):
         self.ticker = Ticker(Fleet(client), bell, settings)
         self.ticker.start()
         use_gpu = settings.device != "cpu" and settings.model != "echo" and settings.engine != "echo"
-        self.gpu = claim_gpu(client, f"{socket.gethostname()}:{os.getpid()}") if use_gpu else None
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.gpu = when_up(client, START_WAIT, partial(claim_gpu, client, owner)) if use_gpu else None
         opened = open_model(
             settings.model,
             engine=settings.engine,
@@ -69,6 +71,7 @@ class ServeStep(bootsteps.StartStopStep):
         )
         self.runner = parent.app.runner = Runner(client, settings, opened, bell)
         self.runner.start()
+        when_up(client, START_WAIT, self.runner.join)  # it may have gone away while the model was loaded
         worker_shutting_down.connect(self._drain, weak=False)
         self.heartbeat = Heartbeat(client, self.runner, settings)
         self.heartbeat.start()

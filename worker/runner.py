@@ -68,11 +68,14 @@ class Runner:
         self.wedge_limit = settings.wedge_limit  # seconds a step may take
 
     def start(self) -> None:
-        """Warm the engine up, publish the card, take a lease."""
+        """Warm the engine up."""
         began = time.monotonic()
         self.engine.start()
         self._streams.start()
         self.wedge_limit = max(self._settings.wedge_limit, SLOWEST_STEP * (time.monotonic() - began))
+
+    def join(self) -> None:
+        """Publish the card, take a lease."""
         Fleet(self._client).publish(self.card, self._tokenizer.dumps())
         self._register()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
 from common.errors import Unavailable
+from common.server import connect, redis_errors, when_up
 from tests.integration.worker.conftest import Queue
 
 
@@ -63,3 +65,30 @@ def test_a_job_is_refused_before_the_server_is_full_with_its_results_counted(own
     store.check_memory(1_000_000)
     with pytest.raises(Unavailable, match="memory is spoken for"):
         store.check_memory(13_000_000)
+
+
+def test_what_a_starting_worker_does_waits_for_a_server_that_goes_away_meanwhile(own_server):
+    own_server.start()
+    client = connect(own_server.url)
+    tries = 0
+
+    def join() -> str:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            own_server.kill()
+            threading.Timer(2.0, own_server.start).start()  # longer than redis-py tries by itself
+        with redis_errors():
+            client.set("joined", tries)
+        return "joined"
+
+    assert when_up(client, 20, join) == "joined"
+    assert client.get("joined") == b"2"
+
+
+def test_it_does_not_wait_for_ever(own_server):
+    own_server.start()
+    client = connect(own_server.url)
+    own_server.kill()
+    with pytest.raises(Unavailable):
+        when_up(client, 0.5, client.ping)
