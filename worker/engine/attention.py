@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -22,15 +23,25 @@ from .kv import DecodeGroup, LayerCache, LayerShape, PrefillRow, StepLayout
 NAME = "promptmill"
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a layer weighs what its tokens may see."""
+
+    scale: float
+    window: int | None = None  # tokens that each sees, itself included
+    softcap: float | None = None
+    sinks: torch.Tensor | None = None  # (heads,) logits of attention sinks
+
+
 class Attends(Protocol):
     """A step whose attention is computed elsewhere: `flash.Pages`."""
 
     def attend(
         self,
         layer: int,
-        query: torch.Tensor,  # (heads, tokens, key_width)
-        key: torch.Tensor,  # (kv heads, tokens, key_width)
-        value: torch.Tensor,  # (kv heads, tokens, value_width)
+        query: torch.Tensor,  # (tokens, heads, key_width)
+        key: torch.Tensor,  # (tokens, kv heads, key_width)
+        value: torch.Tensor,  # (tokens, kv heads, value_width)
         scale: float,
         window: int | None,
     ) -> torch.Tensor:
@@ -75,64 +86,67 @@ def paged_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    s_aux: torch.Tensor | None = None,  # (heads,) logits of attention sinks
+    s_aux: torch.Tensor | None = None,
     **_others: object,
 ) -> tuple[torch.Tensor, None]:
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    how = How(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)
     if _here.shapes is not None:
         if layer in _here.shapes:
             raise ValueError(f"layer {layer} attends twice in one pass")
         plain = softcap is None and s_aux is None
-        _here.shapes[layer] = LayerShape(key.shape[1], key.shape[-1], value.shape[-1], plain)
+        _here.shapes[layer] = LayerShape(key.shape[1], key.shape[-1], value.shape[-1], plain, how.scale, how.window)
         row = PrefillRow(0, query.shape[2], 0, torch.empty(0, dtype=torch.int64))
-        out = _prefill(row, query[0], key[0], value[0], scale, sliding_window, softcap, s_aux)
-        return out.transpose(0, 1)[None], None
+        return _prefill(row, query[0], key[0], value[0], how).transpose(0, 1)[None], None
+    return attend(layer, query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), how)[None], None
 
+
+def attend(
+    layer: int,
+    query: torch.Tensor,  # (tokens, heads, key_width)
+    key: torch.Tensor,  # (tokens, kv heads, key_width)
+    value: torch.Tensor,  # (tokens, kv heads, value_width)
+    how: How,
+) -> torch.Tensor:
+    """(tokens, heads, value_width): keep this step's keys and values, then let every token see what it may."""
     layout = _here.layout
     assert layout is not None, "the model ran outside a step"
     if not isinstance(layout, StepLayout):
-        return layout.attend(layer, query[0], key[0], value[0], scale, sliding_window)[None], None
+        return layout.attend(layer, query, key, value, how.scale, how.window)
     cache = layout.caches[layer]
     index = layout.write_index(cache.shape.heads)
     for flat, new in ((cache.keys, key), (cache.values, value)):
         width = flat.shape[-1]
-        flat.view(-1, width).index_copy_(0, index, new[0].transpose(0, 1).reshape(-1, width))
+        flat.view(-1, width).index_copy_(0, index, new.reshape(-1, width))
 
-    # (tokens, heads, value_width)
-    out = query.new_empty(query.shape[2], query.shape[1], cache.shape.value_width)
+    if len(layout.decode) == 1 and layout.decode[0].everything:
+        return _decode(layout.decode[0], query, cache, how)
+    out = query.new_empty(len(query), query.shape[1], cache.shape.value_width)
     for group in layout.decode:
-        queries = query[0].transpose(0, 1)  # (tokens, heads, key_width)
-        if group.everything:
-            return _decode(group, queries, cache, scale, sliding_window, softcap, s_aux)[None], None
-        out[group.rows] = _decode(group, queries[group.rows], cache, scale, sliding_window, softcap, s_aux)
+        out[group.rows] = _decode(group, query[group.rows], cache, how)
     for row in layout.prefill:
         inside = slice(row.first, row.first + row.count)
-        keys, values = key[0, :, inside], value[0, :, inside]
+        keys, values = key[inside].transpose(0, 1), value[inside].transpose(0, 1)
         if row.start:
             keys, values = _gather(row, cache)
-        mine = _prefill(row, query[0, :, inside], keys, values, scale, sliding_window, softcap, s_aux)
-        out[inside] = mine.transpose(0, 1)
-    return out[None], None
+        out[inside] = _prefill(row, query[inside].transpose(0, 1), keys, values, how).transpose(0, 1)
+    return out
 
 
 def _decode(
     group: DecodeGroup,
     query: torch.Tensor,  # (rows, heads, key_width)
     cache: LayerCache,
-    scale: float,
-    window: int | None,
-    softcap: float | None,
-    sinks: torch.Tensor | None,
+    how: How,
 ) -> torch.Tensor:
     """(rows, heads, value_width). The query heads that share a KV head are laid out as its query rows."""
     rows, heads, width = query.shape
     grouped = query.reshape(rows, cache.shape.heads, -1, width)
-    if window is not None:
+    if how.window is not None:
         group = group.unshared()
     index, common = group.read_index(cache.shape.heads)
-    bias = group.bias(window)
-    out = decode_attention(grouped, cache.keys, cache.values, index, bias, common, scale, softcap, sinks)
+    bias = group.bias(how.window, cache.shape.heads, query.dtype)
+    out = decode_attention(grouped, cache.keys, cache.values, index, bias, common, how.scale, how.softcap, how.sinks)
     return out.reshape(rows, heads, -1)
 
 
@@ -150,32 +164,29 @@ def _prefill(
     query: torch.Tensor,  # (heads, count, key_width)
     key: torch.Tensor,  # (kv heads, start + count, key_width)
     value: torch.Tensor,
-    scale: float,
-    window: int | None,
-    softcap: float | None,
-    sinks: torch.Tensor | None,
+    how: How,
 ) -> torch.Tensor:
     """(heads, count, value_width): several query tokens of one row, each sees what comes before it."""
     shared = query.shape[0] // key.shape[0]
     if shared > 1:
         key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
     total = row.start + row.count
-    plain = softcap is None and sinks is None
-    if plain and row.start == 0 and (window is None or total <= window):
-        return scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True, scale=scale)[0]
+    plain = how.softcap is None and how.sinks is None
+    if plain and row.start == 0 and (how.window is None or total <= how.window):
+        return scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True, scale=how.scale)[0]
     asks = torch.arange(row.start, total, device=query.device)[:, None]
     sees = torch.arange(total, device=query.device)[None, :]
     visible = sees <= asks
-    if window is not None:
-        visible &= asks - sees < window
+    if how.window is not None:
+        visible &= asks - sees < how.window
     if plain:
-        return scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=visible, scale=scale)[0]
-    scores = (query @ key.transpose(1, 2) * scale).float()
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
+        return scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=visible, scale=how.scale)[0]
+    scores = (query @ key.transpose(1, 2) * how.scale).float()
+    if how.softcap is not None:
+        scores = how.softcap * torch.tanh(scores / how.softcap)
     scores = scores.masked_fill(~visible, -torch.inf)
-    if sinks is not None:
-        column = sinks.float()[:, None, None].expand(-1, row.count, 1)
+    if how.sinks is not None:
+        column = how.sinks.float()[:, None, None].expand(-1, row.count, 1)
         weights = torch.cat([scores, column], -1).softmax(-1)[..., :-1]
     else:
         weights = scores.softmax(-1)

@@ -59,8 +59,8 @@ class Pages:
     def attend(
         self,
         layer: int,
-        query: torch.Tensor,  # (heads, tokens, width)
-        key: torch.Tensor,  # (kv heads, tokens, width)
+        query: torch.Tensor,  # (tokens, heads, width)
+        key: torch.Tensor,  # (tokens, kv heads, width)
         value: torch.Tensor,
         scale: float,
         window: int | None,
@@ -70,8 +70,8 @@ class Pages:
         assert step is not None
         keys, values = self._layers[layer]
         for pages, new in ((keys, key), (values, value)):
-            pages.view(-1, *pages.shape[2:]).index_copy_(0, step.slots, new.transpose(0, 1))
-        return _attend(query.transpose(0, 1), keys, values, step, self.longest, scale, window)
+            pages.view(-1, *pages.shape[2:]).index_copy_(0, step.slots, new)
+        return _attend(query, keys, values, step, self.longest, scale, window)
 
 
 def _attend(

@@ -1,7 +1,7 @@
 """The seam for fast code: everything in the engine that is worth a kernel of its own goes through here.
 
-`pack` lays a model's linear layers out once for the CPU and computes sibling projections together.
-`decode_attention` is the attention of rows with one query token.
+`pack` lays a model's linear layers out once for the CPU and computes sibling projections together. `decode_attention`
+is the attention of rows with one query token. The others are what a decoder layer does besides.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.functional import silu
 
 # Projections that read the same input, by the names that most families give them.
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
@@ -29,13 +30,13 @@ def pack(model: Any) -> int:
         for names in SIBLINGS:
             layers: list[Any] = [getattr(parent, name, None) for name in names]
             if all(_packable(layer) for layer in layers) and len({layer.in_features for layer in layers}) == 1:
-                shared = _Shared(layers)
+                shared = _Shared(Packed(layers))
                 for index, name in enumerate(names):
                     setattr(parent, name, _Part(shared, index))
                 packed += 1
         for name, layer in list(parent.named_children()):
             if _packable(layer):
-                setattr(parent, name, _Packed([layer]))
+                setattr(parent, name, Packed([layer]))
                 packed += 1
     return packed
 
@@ -44,7 +45,7 @@ def _packable(layer: Any) -> bool:
     return type(layer) is torch.nn.Linear and layer.weight.dtype in PACKABLE
 
 
-class _Packed(torch.nn.Module):
+class Packed(torch.nn.Module):
     """One or several linear layers of one input, their outputs side by side: (..., in) -> (..., sum of outs)."""
 
     def __init__(self, layers: list[torch.nn.Linear]):
@@ -58,21 +59,51 @@ class _Packed(torch.nn.Module):
         self.widths = [layer.out_features for layer in layers]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if _differs_alone(x):
+            return self(_twice(x))[..., :1, :]
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """`forward(x) + other`, rounded once."""
+        if _differs_alone(x):
+            return self.plus(_twice(x), _twice(other))[..., :1, :]
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
+
+
+def _differs_alone(x: torch.Tensor) -> bool:
+    """A float32 row alone takes another path through oneDNN, to other last bits than it has among others."""
+    return x.dtype == torch.float32 and x.shape[-2] == 1
+
+
+def _twice(x: torch.Tensor) -> torch.Tensor:
+    return x.expand(*x.shape[:-2], 2, -1)
+
+
+def packed_of(*layers: Any) -> Packed:
+    """What computes all these layers at once, where `pack` put it.
+
+    Raises:
+        ValueError: they were not packed so.
+    """
+    first = layers[0]
+    found = first if isinstance(first, Packed) else first.shared.packed if isinstance(first, _Part) else None
+    if found is None or len(found.widths) != len(layers):
+        raise ValueError("its layers are not packed")
+    return found
 
 
 class _Shared:
     """Sibling projections: the first that is asked computes for all, if they are asked about the very same tensor."""
 
-    def __init__(self, layers: list[torch.nn.Linear]):
-        self._packed = _Packed(layers)
+    def __init__(self, packed: Packed):
+        self.packed = packed
         self._input: torch.Tensor | None = None
         self._outputs: list[torch.Tensor | None] = []
 
     def part(self, x: torch.Tensor, index: int) -> torch.Tensor:
         if x is not self._input or self._outputs[index] is None:
             self._input = x
-            self._outputs = list(self._packed(x).split(self._packed.widths, -1))
+            self._outputs = list(self.packed(x).split(self.packed.widths, -1))
         output, self._outputs[index] = self._outputs[index], None
         assert output is not None
         if not any(part is not None for part in self._outputs):
@@ -85,11 +116,36 @@ class _Part(torch.nn.Module):
 
     def __init__(self, shared: _Shared, index: int):
         super().__init__()
-        self._shared = shared
+        self.shared = shared
         self._index = index
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._shared.part(x, self._index)
+        return self.shared.part(x, self._index)
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """x / sqrt(mean(x²) + eps) * weight over the last dimension; `weight` is there twice, one copy behind the other.
+
+    On the CPU torch composes this norm of seven operations, but has one kernel for the layer norm, which is the same
+    for (x, -x): their mean is 0 and their variance the mean square of x.
+    """
+    width = x.shape[-1]
+    both = torch.cat((x, -x), -1)
+    return torch.native_layer_norm(both, [2 * width], weight, None, eps)[0][..., :width]
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding of `x` (tokens, heads, width) by `cos` and `sin` (tokens, 1, width); the first half of `sin` is
+    negated already."""
+    half = x.shape[-1] // 2
+    swapped = torch.cat((x[..., half:], x[..., :half]), -1)
+    return torch.addcmul(swapped.mul_(sin), x, cos)
+
+
+def gated(gate_up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up of (..., gate beside up)."""
+    gate, up = gate_up.chunk(2, -1)
+    return silu(gate).mul_(up)
 
 
 def decode_attention(
@@ -97,7 +153,7 @@ def decode_attention(
     keys: torch.Tensor,  # (blocks * kv heads, size, key_width)
     values: torch.Tensor,  # (blocks * kv heads, size, value_width)
     index: torch.Tensor,  # (rows * kv heads * most blocks,) which rows of `keys` and `values` each row reads
-    bias: torch.Tensor,  # (rows, 1, positions): 0 where a row may look, -inf elsewhere
+    bias: torch.Tensor,  # (rows * kv heads, 1, positions): 0 where a row may look, -inf elsewhere
     common: torch.Tensor,  # (kv heads * shared blocks,) what all rows read before that; may be empty
     scale: float,
     softcap: float | None,
@@ -105,27 +161,25 @@ def decode_attention(
 ) -> torch.Tensor:
     """Attention of one query token per row over its blocks: (rows, kv heads, query heads per kv head, value_width).
 
-    The blocks that all rows share are read once, by one matrix product for all of them.
+    The blocks that all rows share are read once, by one matrix product for all of them. A softmax in a short type
+    computes in float32, so nothing is cast for it.
     """
     rows, heads, shared, width = query.shape
     own = query.reshape(rows * heads, shared, width)
     gathered = keys.index_select(0, index).view(rows * heads, -1, width).transpose(1, 2)
-    mask = bias.repeat_interleave(heads, 0) if heads > 1 else bias
     if softcap is None:
-        scores = torch.baddbmm(mask.to(own.dtype), own, gathered, alpha=scale)
+        scores = torch.baddbmm(bias, own, gathered, alpha=scale)
     else:
-        scores = softcap * torch.tanh(torch.bmm(own, gathered) * (scale / softcap)) + mask
-    parts = [scores.float().view(rows, heads, shared, -1)]
-    if len(common):
-        together = query.permute(1, 0, 2, 3).reshape(heads, rows * shared, width)
-        found = torch.bmm(together, keys.index_select(0, common).view(heads, -1, width).transpose(1, 2)).float() * scale
-        if softcap is not None:
-            found = softcap * torch.tanh(found / softcap)
-        parts.append(found.view(heads, rows, shared, -1).transpose(0, 1))
-    if sinks is not None:
-        parts.append(sinks.float().view(1, heads, shared, 1).expand(rows, -1, -1, -1))
-    weights = (torch.cat(parts, -1) if len(parts) > 1 else parts[0]).softmax(-1).to(values.dtype)
+        scores = _capped(torch.bmm(own, gathered), scale, softcap) + bias
     here = scores.shape[-1]
+    parts = [scores.view(rows, heads, shared, here)]
+    if len(common):
+        together = query.transpose(0, 1).reshape(heads, rows * shared, width)
+        found = torch.bmm(together, keys.index_select(0, common).view(heads, -1, width).transpose(1, 2))
+        parts.append(_capped(found, scale, softcap).view(heads, rows, shared, -1).transpose(0, 1))
+    if sinks is not None:
+        parts.append(sinks.to(scores.dtype).view(1, heads, shared, 1).expand(rows, -1, -1, -1))
+    weights = (torch.cat(parts, -1) if len(parts) > 1 else parts[0]).softmax(-1)
     out = torch.bmm(
         weights[..., :here].reshape(rows * heads, shared, here),
         values.index_select(0, index).view(rows * heads, here, -1),
@@ -136,3 +190,7 @@ def decode_attention(
         found = torch.bmm(pooled, values.index_select(0, common).view(heads, there, -1))
         out = out + found.view(heads, rows, shared, -1).transpose(0, 1)
     return out
+
+
+def _capped(products: torch.Tensor, scale: float, softcap: float | None) -> torch.Tensor:
+    return products * scale if softcap is None else softcap * torch.tanh(products * (scale / softcap))

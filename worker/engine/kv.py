@@ -20,12 +20,14 @@ SHARED_BLOCKS = 4
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What one layer stores per token: `heads` keys of `key_width` and values of `value_width`."""
+    """What a layer stores per token, `heads` keys of `key_width` and values of `value_width`, and how it reads them."""
 
     heads: int
     key_width: int
     value_width: int
     plain: bool = True  # neither a soft cap nor attention sinks
+    scale: float = 1.0
+    window: int | None = None
 
 
 @dataclass
@@ -46,7 +48,7 @@ class DecodeGroup:
     lengths: torch.Tensor  # (rows,) keys each row may see in `table`, its own included
     size: int  # tokens per block
     by_heads: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-    by_window: dict[int | None, torch.Tensor] = field(default_factory=dict)
+    by_kind: dict[tuple[int | None, int, torch.dtype], torch.Tensor] = field(default_factory=dict)
     whole: DecodeGroup | None = None
 
     def read_index(self, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,16 +70,17 @@ class DecodeGroup:
             self.whole = DecodeGroup(self.rows, self.everything, self.common[:0], table, lengths, self.size)
         return self.whole
 
-    def bias(self, window: int | None) -> torch.Tensor:
-        """(rows, 1, positions in `table`): 0 where a row may look, -inf elsewhere."""
-        if window not in self.by_window:
+    def bias(self, window: int | None, heads: int, dtype: torch.dtype) -> torch.Tensor:
+        """(rows * heads, 1, positions in `table`): 0 where a row may look, -inf elsewhere."""
+        kind = window, heads, dtype
+        if kind not in self.by_kind:
             position = torch.arange(self.table.shape[1] * self.size, device=self.table.device)
             hidden = position >= self.lengths[:, None]
             if window is not None:
                 hidden |= position < self.lengths[:, None] - window
-            zeros = torch.zeros(hidden.shape, device=self.table.device)
-            self.by_window[window] = zeros.masked_fill_(hidden, -torch.inf)[:, None]
-        return self.by_window[window]
+            zeros = torch.zeros(hidden.shape, dtype=dtype, device=self.table.device)
+            self.by_kind[kind] = zeros.masked_fill_(hidden, -torch.inf)[:, None].repeat_interleave(heads, 0)
+        return self.by_kind[kind]
 
 
 @dataclass

@@ -27,7 +27,7 @@ from .kv import bytes_per_token
 from .ledger import Ledger
 from .logprobs import Logprobs
 from .mailbox import Mailbox
-from .probe import probe
+from .probe import forward_of, probe
 from .runner import Runner
 from .scheduler import Chunk, Scheduler
 
@@ -73,7 +73,7 @@ class NativeEngine:
         self._runner = (
             flash.FlashRunner(model, shapes, blocks=blocks, rows=slots, context=self.context)
             if paged
-            else Runner(model, shapes, blocks=blocks, size=size)
+            else Runner(forward_of(model, shapes), shapes, blocks=blocks, size=size)
         )
         self.scheduler = Scheduler(
             BlockPool(blocks, size), slots=slots, token_budget=token_budget or TOKEN_BUDGET.get(device.type, 1024)

@@ -7,13 +7,17 @@ and on through a decode step. The attention must be ours in every layer, once, a
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any
 
 import torch
 
 from .attention import NAME, observing
+from .decoder import Decoder
 from .kv import LayerShape
-from .runner import Runner
+from .runner import Forward, Runner
+
+log = logging.getLogger(__name__)
 
 LENGTHS = (9, 6)  # tokens of the two rows, without the one for the decode step
 
@@ -64,32 +68,61 @@ def _refusal(model: Any) -> str | None:
 
 def _try_out(model: Any) -> dict[int, LayerShape]:
     config = model.config.get_text_config()
-    device = next(model.parameters()).device
-    step = max(1, config.vocab_size // 41)
-    rows = [[(3 + 7 * step * place + place) % config.vocab_size for place in range(n + 1)] for n in LENGTHS]
+    rows = _rows(config)
     with torch.inference_mode():
-        inputs = [torch.tensor([row], device=device) for row in rows]
+        inputs = [torch.tensor([row], device=next(model.parameters()).device) for row in rows]
         separate = [model(input_ids=ids, use_cache=False).logits[0].float() for ids in inputs]
         model.set_attn_implementation(NAME)
         with observing() as shapes:
             model(input_ids=inputs[0], use_cache=False)
     if sorted(shapes) != list(range(config.num_hidden_layers)):
         raise NotPackable(f"{len(shapes)} of its {config.num_hidden_layers} layers call the attention interface")
+    error = _difference(separate, _packed(Forward(model), shapes, rows))
+    if not error < _tolerance(model):
+        raise NotPackable(f"packed rows do not compute what separate rows do (relative difference {error:.1e})")
+    return shapes
 
-    runner = Runner(model, shapes, blocks=8, size=4)
+
+def forward_of(model: Any, shapes: dict[int, LayerShape]) -> Forward | Decoder:
+    """How to run a packed model: by the lean forward pass if it computes what the model's modules do."""
+    modules = Forward(model)
+    try:
+        lean = Decoder(model, shapes)
+    except ValueError as reason:
+        log.info("running the model's own modules: %s", reason)
+        return modules
+    rows = _rows(model.config)
+    error = _difference(_packed(modules, shapes, rows), _packed(lean, shapes, rows))
+    if error < _tolerance(model):
+        return lean
+    log.warning("the lean forward pass is wrong for this model (relative difference %.1e); running its modules", error)
+    return modules
+
+
+def _rows(config: Any) -> list[list[int]]:
+    step = max(1, config.vocab_size // 41)
+    return [[(3 + 7 * step * place + place) % config.vocab_size for place in range(n + 1)] for n in LENGTHS]
+
+
+def _packed(forward: Forward | Decoder, shapes: dict[int, LayerShape], rows: list[list[int]]) -> list[torch.Tensor]:
+    """The logits of each row (tokens, vocabulary), float32: all but the last token prefilled, then a decode step."""
+    runner = Runner(forward, shapes, blocks=8, size=4)
     blocks = [[5, 1, 7], [2, 6, 3]]
     prefilled = runner.logits([row[:-1] for row in rows], [(blocks[0], 0), (blocks[1], 0)], list(range(sum(LENGTHS))))
     decoded = runner.logits([row[-1:] for row in rows], list(zip(blocks, LENGTHS, strict=True)), [0, 1])
-    prefilled, decoded = prefilled.float(), decoded.float()
-    packed = [
-        torch.cat([prefilled[: LENGTHS[0]], decoded[:1]]),
-        torch.cat([prefilled[LENGTHS[0] :], decoded[1:]]),
-    ]
-    tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
-    for expected, found in zip(separate, packed, strict=True):
-        spread = (expected - expected.mean(-1, keepdim=True)).norm(dim=-1)
-        # A leak between rows shows in every token; rounding in bfloat16 may flip an expert's choice in a few.
-        error = ((found - expected).norm(dim=-1) / spread).median().item()
-        if not error < tolerance:
-            raise NotPackable(f"packed rows do not compute what separate rows do (relative difference {error:.1e})")
-    return shapes
+    parts = zip(prefilled.float().split(LENGTHS), decoded.float().split(1), strict=True)
+    return [torch.cat(part) for part in parts]
+
+
+def _difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> float:
+    """The worse row's relative difference. A leak between rows shows in every token, so the median of a row's is meant:
+    rounding in bfloat16 may flip an expert's choice in a few."""
+    worst = 0.0
+    for one, other in zip(expected, found, strict=True):
+        spread = (one - one.mean(-1, keepdim=True)).norm(dim=-1)
+        worst = max(worst, ((other - one).norm(dim=-1) / spread).median().item())
+    return worst
+
+
+def _tolerance(model: Any) -> float:
+    return 1e-3 if model.dtype == torch.float32 else 0.1

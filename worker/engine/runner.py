@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .attention import attending
+from .decoder import Decoder
 from .kv import LayerShape, allocate, lay_out
 
 
@@ -31,11 +32,11 @@ class Forward:
 class Runner:
     """Runs anywhere: gathers what each row reads and attends by plain matrix products."""
 
-    def __init__(self, model: Any, shapes: dict[int, LayerShape], *, blocks: int, size: int):
-        self._forward = Forward(model)
-        self._device = self._forward.device
+    def __init__(self, forward: Forward | Decoder, shapes: dict[int, LayerShape], *, blocks: int, size: int):
+        self._forward = forward
+        self._device = forward.device
         self._size = size
-        self._caches = allocate(shapes, blocks, size, self._forward.dtype, self._device)
+        self._caches = allocate(shapes, blocks, size, forward.dtype, self._device)
 
     def warm_up(self) -> None:
         """Fails loudly if the model cannot run."""
