@@ -101,7 +101,8 @@ class Incarnation:
         self.rings = 0  # that waited for somebody to take them at the last heartbeat
 
     def register(self, about: dict[str, str]) -> None:
-        """Publish the worker and take a lease; `about` is host, pid, started_at and the like."""
+        """Publish the worker and take a lease; `about` is host, pid, started_at and the like. What is kept of a worker
+        goes with its lease, not by itself: the lease outlives any absence of the server."""
         name = keys.worker(self.id)
         with redis_errors():
             seconds, micros = self._client.time()
@@ -113,7 +114,6 @@ class Incarnation:
                 "device": self._card.device,
             }
             pipe.hset(name, mapping={**about, **shown, "slots": self._card.slots, "room": self._card.slots, "call": ""})
-            pipe.pexpire(name, self._lease * 10)
             pipe.zadd(keys.WORKERS, {self.id: seconds * 1000 + micros // 1000 + self._lease})
             pipe.execute()
 
@@ -131,7 +131,7 @@ class Incarnation:
         ]
         with self._lock:
             with redis_errors():
-                answer = json.loads(self._scripts.exchange(self.id, self._call + 1, room, kept, self._lease, *flat))
+                answer = json.loads(self._scripts.exchange(self.id, self._call + 1, room, kept, *flat))
             self._call += 1
             if answer.get("lost"):
                 return Exchanged(lost=True)

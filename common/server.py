@@ -103,6 +103,6 @@ def _passing(error: redis.ResponseError) -> str:
     if isinstance(error, redis.ReadOnlyError):
         return "takes no writes now"
     code = re.search(r"(?:^|caused error: )(EXECABORT|MISCONF|MASTERDOWN|BUSY|NOREPLICAS)\b", str(error))
-    if isinstance(error, redis.ExecAbortError) or code:
+    if isinstance(error, redis.exceptions.ExecAbortError) or code:
         return f"cannot take this now ({code[1] if code else 'EXECABORT'})"
     return ""

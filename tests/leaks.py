@@ -19,7 +19,7 @@ FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"|(model|tokenizer|vtime|vclock|key|queued):[^:]+|queued|tenant:[^:]+(:jobs|:batches)?"
     r"|(ready|interactive):[^:]+(:[^:]+)?)"
 )
-OWNED = re.compile(r"pm:(job|held|hook|batch):([^:]+)(?::([a-z]+))?")
+OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))?")
 
 
 def purged_parts() -> set[str]:
@@ -47,7 +47,7 @@ def _owned(client: redis.Redis, name: str) -> bool:
     if not match:
         return False
     kind, owner, part = match.groups()
-    if kind == "held":  # reaped with its lease
+    if kind in ("held", "worker", "replay"):  # reaped with its lease
         return client.zscore("pm:workers", owner) is not None
     if kind == "hook":  # goes with the job or batch that lists it
         whose = (client.hget(name, "owner") or b"").decode()

@@ -1,4 +1,4 @@
--- exchange(incarnation, call, room, kept, lease, then per result: job, index, attempt, state, prompt tokens, completion tokens, blob)
+-- exchange(incarnation, call, room, kept, then per result: job, index, attempt, state, prompt tokens, completion tokens, blob)
 -- Hands finished results in and takes items for up to `room` slots, of which the last `kept` are for interactive jobs only.
 -- A result's state may be `pending`: the item is handed back, uncharged, with a blob of how far it got.
 -- Answers JSON:
@@ -8,7 +8,7 @@
 --   now      this server's clock
 --   hooked   true when the webhook worker has something to do
 -- The answer is kept under the call number: a client that sends a call again gets the same answer and changes nothing.
-local incarnation, call, room, kept, lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local incarnation, call, room, kept = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local workerkey, heldkey, replay = key('worker', incarnation), key('held', incarnation), key('replay', incarnation)
 
 if not redis.call('ZSCORE', key('workers'), incarnation) then return '{"lost":true}' end
@@ -38,7 +38,7 @@ local function hand_in(job, index, state, prompt_tokens, completion_tokens, blob
   job.correction = (job.correction or 0) + prompt_tokens + completion_tokens - job.cost
 end
 
-for i = 6, #ARGV, 7 do
+for i = 5, #ARGV, 7 do
   local id, index, attempt, state, blob = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 6]
   local slot, job = id .. ' ' .. index, job_of(id)
   if redis.call('HGET', heldkey, slot) ~= attempt or not job then
@@ -194,5 +194,5 @@ end
 
 local answer = cjson.encode({refused = refused, runs = runs, now = NOW, hooked = HOOKED})
 redis.call('HSET', workerkey, 'call', call, 'room', math.max(room, 0), 'cohort', cohort and 1 or 0)
-redis.call('SET', replay, answer, 'PX', lease * 10)
+redis.call('SET', replay, answer)
 return answer

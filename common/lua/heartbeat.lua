@@ -10,8 +10,6 @@ if (redis.call('HGET', workerkey, 'call') or '') == call and redis.call('HLEN', 
   return {0}
 end
 redis.call('ZADD', key('workers'), NOW + lease, incarnation)
-redis.call('PEXPIRE', workerkey, lease * 10)
-redis.call('PEXPIRE', key('replay', incarnation), lease * 10)
 local answer = {1, redis.call('LLEN', 'generate.' .. redis.call('HGET', workerkey, 'model'))}
 for i = 5, #ARGV do
   local job = load_job(ARGV[i])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 
 from common import keys
@@ -123,6 +126,19 @@ def test_after_a_gap_everybody_gets_a_fresh_lease_instead_of_being_reaped(mill):
     assert tick.reaped == []
     assert worker.heartbeat() == {}
     assert mill.counts(job_id) == {"running": 2}
+
+
+def test_after_an_absence_of_many_leases_a_worker_is_still_known_and_its_lost_reply_kept(mill):
+    job_id, worker = mill.submit(4), mill.worker(lease=0.05)
+    before = worker.exchange([], 2)
+    time.sleep(1.0)
+    mill.client.hset("pm:tick", "at", mill.store.now() - 60_000)
+    assert mill.fleet.tick(5.0, 3).reaped == []
+    again = json.loads(mill.store.scripts.exchange(worker.id, 1, 2, 0))
+    assert [tuple(run[:4]) for run in again["runs"]] == [(r.job_id, r.first, r.count, r.attempt) for r in before.runs]
+    assert worker.heartbeat() == {}
+    assert len(taken(worker.exchange([], 2))) == 2
+    assert mill.counts(job_id) == {"running": 4}
 
 
 @pytest.mark.parametrize(("gap", "lease"), [(3.0, 5.75), (60.0, 7.0), (-30.0, 7.0)])

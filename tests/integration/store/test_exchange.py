@@ -33,7 +33,7 @@ def test_runs_never_cross_a_chunk_and_say_where_theirs_begins(mill):
 
 def test_an_exchange_sent_again_answers_the_same_and_changes_nothing(mill):
     job_id, worker = mill.submit(10), mill.worker()
-    args = (worker.id, 1, 4, 0, 5000)
+    args = (worker.id, 1, 4, 0)
     first, again = mill.store.scripts.exchange(*args), mill.store.scripts.exchange(*args)
     assert first == again
     assert mill.counts(job_id) == {"pending": 6, "running": 4}

@@ -8,7 +8,9 @@ from tests.integration.store.conftest import done
 from tests.leaks import leaks
 
 
-@pytest.mark.parametrize("name", ["pm:stray", "pm:job:job_1:new", "pm:held:nobody", "pm:job:job_1", "pm:stage:x:in"])
+@pytest.mark.parametrize(
+    "name", ["pm:stray", "pm:job:job_1:new", "pm:held:nobody", "pm:worker:nobody", "pm:job:job_1", "pm:stage:x:in"]
+)
 def test_a_key_that_nobody_owns_is_found(mill, name):
     mill.client.set(name, "x") if name != "pm:job:job_1" else mill.client.hset(name, "status", "completed")
     assert leaks(mill.client) == [name]

@@ -216,7 +216,7 @@ class StoreMachine(RuleBasedStateMachine):
         held = self.held_by(worker.id)
         chosen = data.draw(st.lists(st.sampled_from(held), unique=True)) if held else []
         results = [self.result(data, job_id, index) for job_id, index in chosen]
-        self.calls[worker.id] = (worker.id, worker._call + 1, room, 0, 300_000, *flat(results))
+        self.calls[worker.id] = (worker.id, worker._call + 1, room, 0, *flat(results))
         answer = worker.exchange(results, room)
         assert not answer.lost and answer.refused == []
         for job_id in {job_id for job_id, _ in chosen}:
