@@ -96,7 +96,7 @@ def paged_attention(
             raise ValueError(f"layer {layer} attends twice in one pass")
         plain = softcap is None and s_aux is None
         _here.shapes[layer] = LayerShape(key.shape[1], key.shape[-1], value.shape[-1], plain, how.scale, how.window)
-        row = PrefillRow(0, query.shape[2], 0, torch.empty(0, dtype=torch.int64))
+        row = PrefillRow(0, query.shape[2], 0, torch.empty(0, dtype=torch.int64, device=query.device))
         return _prefill(row, query[0], key[0], value[0], how).transpose(0, 1)[None], None
     return attend(layer, query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), how)[None], None
 
@@ -152,11 +152,10 @@ def _decode(
 
 def _gather(row: PrefillRow, cache: LayerCache) -> tuple[torch.Tensor, torch.Tensor]:
     """The keys and values (kv heads, start + count, width) of a row, this step's included."""
-    heads, length = cache.shape.heads, row.start + row.count
-    index = (row.table[None, :] * heads + torch.arange(heads, device=row.table.device)[:, None]).reshape(-1)
+    heads, index = cache.shape.heads, row.read_index(cache.shape.heads)
     keys = cache.keys.index_select(0, index).view(heads, -1, cache.shape.key_width)
     values = cache.values.index_select(0, index).view(heads, -1, cache.shape.value_width)
-    return keys[:, :length], values[:, :length]
+    return keys[:, : row.total], values[:, : row.total]
 
 
 def _prefill(
@@ -167,30 +166,28 @@ def _prefill(
     how: How,
 ) -> torch.Tensor:
     """(heads, count, value_width): several query tokens of one row, each sees what comes before it."""
-    shared = query.shape[0] // key.shape[0]
-    if shared > 1:
-        key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
-    total = row.start + row.count
+    heads, count, width = query.shape
+    shared = heads // len(key)
     plain = how.softcap is None and how.sinks is None
-    if plain and row.start == 0 and (how.window is None or total <= how.window):
+    if plain and row.start == 0 and (how.window is None or count <= how.window):
+        if shared > 1:
+            key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
         return scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True, scale=how.scale)[0]
-    asks = torch.arange(row.start, total, device=query.device)[:, None]
-    sees = torch.arange(total, device=query.device)[None, :]
-    visible = sees <= asks
-    if how.window is not None:
-        visible &= asks - sees < how.window
+    grouped = query.reshape(len(key), shared * count, width)  # the query heads of a KV head one after the other
     if plain:
-        return scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=visible, scale=how.scale)[0]
-    scores = (query @ key.transpose(1, 2) * how.scale).float()
+        bias = row.bias(how.window, shared, query.dtype)
+        out = scaled_dot_product_attention(grouped[None], key[None], value[None], attn_mask=bias, scale=how.scale)[0]
+        return out.reshape(heads, count, -1)
+    scores = (grouped @ key.transpose(1, 2) * how.scale).float()
     if how.softcap is not None:
         scores = how.softcap * torch.tanh(scores / how.softcap)
-    scores = scores.masked_fill(~visible, -torch.inf)
+    scores = scores + row.bias(how.window, shared, scores.dtype)
     if how.sinks is not None:
-        column = how.sinks.float()[:, None, None].expand(-1, row.count, 1)
+        column = how.sinks.float().repeat_interleave(count).view(len(key), shared * count, 1)
         weights = torch.cat([scores, column], -1).softmax(-1)[..., :-1]
     else:
         weights = scores.softmax(-1)
-    return weights.to(value.dtype) @ value
+    return (weights.to(value.dtype) @ value).reshape(heads, count, -1)
 
 
 AttentionInterface.register(NAME, paged_attention)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-# Rows are padded to the longest of their group; a group ends where padding would pass this share.
+# Rows are padded to the longest of their group; a group ends where padding would pass this share, and so many tokens:
+# reading them costs as much as another group.
 PADDING = 0.25
+PADDED_TOKENS = 1024
 # Leading blocks that at least so many rows share are read once for all, if there are so many of them.
 SHARING_ROWS = 4
 SHARED_BLOCKS = 4
@@ -91,6 +93,30 @@ class PrefillRow:
     count: int
     start: int
     table: torch.Tensor  # (blocks,)
+    by_heads: dict[int, torch.Tensor] = field(default_factory=dict)
+    by_kind: dict[tuple[int | None, int, torch.dtype], torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return self.start + self.count
+
+    def read_index(self, heads: int) -> torch.Tensor:
+        """(heads * blocks,) rows of a cache."""
+        if heads not in self.by_heads:
+            head = torch.arange(heads, device=self.table.device)[:, None]
+            self.by_heads[heads] = (self.table[None, :] * heads + head).reshape(-1)
+        return self.by_heads[heads]
+
+    def bias(self, window: int | None, shared: int, dtype: torch.dtype) -> torch.Tensor:
+        """(shared * count, total): 0 where each of the step's tokens may look, -inf elsewhere, `shared` times over."""
+        kind = window, shared, dtype
+        if kind not in self.by_kind:
+            asks = torch.arange(self.start, self.total, device=self.table.device)[:, None]
+            sees = torch.arange(self.total, device=self.table.device)[None, :]
+            hidden = sees > asks if window is None else (sees > asks) | (asks - sees >= window)
+            zeros = torch.zeros(hidden.shape, dtype=dtype, device=self.table.device)
+            self.by_kind[kind] = zeros.masked_fill_(hidden, -torch.inf).repeat(shared, 1)
+        return self.by_kind[kind]
 
 
 @dataclass
@@ -155,11 +181,15 @@ def lay_out(
 def _split(rows: list[tuple[int, int, list[int]]]) -> list[list[tuple[int, int, list[int]]]]:
     """Cut rows, sorted by length, where one more would leave too much padding."""
     groups: list[list[tuple[int, int, list[int]]]] = []
+    used = 0  # by the last group's rows, in tokens
     for row in rows:
-        if groups and sum(other[0] for other in groups[-1]) + row[0] >= (1 - PADDING) * row[0] * (len(groups[-1]) + 1):
+        padded = row[0] * (len(groups[-1]) + 1) if groups else 0
+        if groups and padded - used - row[0] <= max(PADDING * padded, PADDED_TOKENS):
             groups[-1].append(row)
+            used += row[0]
         else:
             groups.append([row])
+            used = row[0]
     return groups
 
 
