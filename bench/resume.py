@@ -59,6 +59,7 @@ class Bench:
 
     def start_worker(self) -> None:
         settings = {"MODEL": MODEL, "DEVICE": "cpu", "DTYPE": "float32", "SLOTS": str(ITEMS)}
+        settings["MAX_ATTEMPTS"] = "20"  # by chance one item is in flight at many of the kills; poison is another test
         env = os.environ | {"REDIS_URL": self.url} | {f"PROMPTMILL_{name}": value for name, value in settings.items()}
         with (self._folder / "worker.log").open("ab") as log:
             command = [sys.executable, "-m", "celery", "-q", "-A", "worker.app", "worker"]

@@ -6,6 +6,7 @@ that one gather of block rows gives `[row, head, position, width]` without a tra
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -146,11 +147,18 @@ def allocate(
     return {
         layer: LayerCache(
             shape,
-            torch.zeros(blocks * shape.heads, size, shape.key_width, dtype=dtype, device=device),
-            torch.zeros(blocks * shape.heads, size, shape.value_width, dtype=dtype, device=device),
+            _zeros((blocks * shape.heads, size, shape.key_width), dtype, device),
+            _zeros((blocks * shape.heads, size, shape.value_width), dtype, device),
         )
         for layer, shape in shapes.items()
     }
+
+
+def _zeros(shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # torch writes its zeros; numpy asks the system for pages that are zero when they are first touched.
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
 
 
 def bytes_per_token(shapes: dict[int, LayerShape], dtype: torch.dtype) -> int:

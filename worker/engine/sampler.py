@@ -34,6 +34,11 @@ class Knobs:
         table = np.array([(p.temperature, p.top_k, p.top_p, p.min_p, p.typical_p) for p in params], dtype=np.float64)
         return cls(*table.T)
 
+    def limits_k(self, vocabulary: int) -> np.ndarray:
+        """(rows,) whether top_k drops anything."""
+        limits: np.ndarray = (self.top_k > 0) & (self.top_k < vocabulary)
+        return limits
+
 
 def uniforms(seeds: np.ndarray, sequences: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """One number in (0, 1) for each (seed, sequence, position): float32 of 24 random bits.
@@ -55,17 +60,16 @@ def sample(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> torch.Ten
 
     Rows with temperature 0 take the likeliest token and leave their number unused.
     """
-    drawn = np.flatnonzero(knobs.temperature > 0)
-    if len(drawn) < len(logits):
-        tokens = logits.argmax(-1)
-        if len(drawn) == 0:
-            return tokens
-    else:
-        tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
-    rows = _on(drawn, logits)
-    scaled = logits[rows] / _on(knobs.temperature[drawn].astype(np.float32), logits)[:, None]
-    chosen = Knobs(*(getattr(knobs, name)[drawn] for name in Knobs.__slots__))
-    tokens[rows] = _draw(scaled, chosen, _on(uniform[drawn], logits))
+    tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+    drawn, greedy = np.flatnonzero(knobs.temperature > 0), np.flatnonzero(knobs.temperature == 0)
+    if len(greedy):
+        rows = _on(greedy, logits)
+        tokens[rows] = logits.index_select(0, rows).argmax(-1)
+    if len(drawn):
+        rows = _on(drawn, logits)
+        scaled = logits.index_select(0, rows).div_(_on(knobs.temperature[drawn].astype(np.float32), logits)[:, None])
+        chosen = Knobs(*(getattr(knobs, name)[drawn] for name in Knobs.__slots__))
+        tokens[rows] = _draw(scaled, chosen, _on(uniform[drawn], logits))
     return tokens
 
 
@@ -73,27 +77,49 @@ def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Te
     """`sample` for rows that all have a temperature, which `scaled` (rows, vocabulary) is divided by already."""
     vocabulary = scaled.shape[1]
     tokens = torch.empty(len(scaled), dtype=torch.int64, device=scaled.device)
-    filtered = ((knobs.top_k > 0) & (knobs.top_k < vocabulary)) | (knobs.top_p < 1) | (knobs.min_p > 0)
+    floor = scaled.new_full((len(scaled),), -torch.inf)  # the least logit that each row keeps
+    total = _totals(scaled, knobs)
     typical = knobs.typical_p < 1
-    whole = np.flatnonzero(~filtered | typical)
-    short = np.flatnonzero(filtered & ~typical)
+    unknown = knobs.limits_k(vocabulary) | (knobs.top_p < 1) | (knobs.min_p > 0)  # rows whose floor is yet to be found
+    drawn = np.zeros(len(scaled), dtype=bool)
     for some in CANDIDATES:
-        if not len(short):
+        tried = np.flatnonzero(unknown & ~typical)
+        if not len(tried):
             break
-        rows = _on(short, scaled)
-        logits = scaled[rows] if len(short) < len(scaled) else scaled
-        values, ids = logits.topk(min(some, vocabulary))  # (rows, candidates), likeliest first
-        total = logits.logsumexp(-1) if (knobs.top_p[short] < 1).any() else values[:, 0]
-        threshold, enough = _thresholds(values, total, knobs, short, vocabulary)
-        enough &= (values[:, -1] < threshold) | (values.shape[1] == vocabulary)
-        tokens[rows] = _pick_among(values, ids, threshold, uniform[rows])  # again for those that miss
-        short = short[np.flatnonzero(~enough.cpu().numpy())]
-    whole = np.sort(np.concatenate([whole, short]))
+        rows = _on(tried, scaled)
+        values, ids = _likeliest(scaled, tried, min(some, vocabulary))
+        floor[rows], known = _thresholds(values, total[rows], knobs, tried, vocabulary)
+        reached = known & ((values[:, -1] < floor[rows]) | (values.shape[1] == vocabulary))
+        tokens[rows] = _pick_among(values, ids, floor[rows], uniform[rows])  # again for those that are not reached
+        unknown[tried] = ~known.cpu().numpy()
+        drawn[tried] = reached.cpu().numpy()
+    whole = np.flatnonzero(~drawn)
     if len(whole):
         rows = _on(whole, scaled)
-        logits = scaled[rows] if len(whole) < len(scaled) else scaled
-        tokens[rows] = _pick_from_all(_filter_sorted(logits, knobs, whole, filtered, typical), uniform[rows])
+        unsorted = np.flatnonzero(unknown[whole])
+        if len(unsorted):
+            at = rows[_on(unsorted, scaled)]
+            values = scaled.index_select(0, at).sort(-1, descending=True).values
+            floor[at], _ = _thresholds(values, total[at], knobs, whole[unsorted], vocabulary)
+        logits = scaled.index_select(0, rows)
+        least = floor[rows]
+        if (least > -torch.inf).any():
+            logits = torch.where(logits < least[:, None], -torch.inf, logits)
+        tokens[rows] = _pick_from_all(_keep_typical(logits, knobs.typical_p[whole]), uniform[rows])
     return tokens
+
+
+def _totals(scaled: torch.Tensor, knobs: Knobs) -> torch.Tensor:
+    """The log of the whole mass of each row where top_p needs it, 0 elsewhere."""
+    needing = _on(np.flatnonzero((knobs.top_p < 1) & ~knobs.limits_k(scaled.shape[1])), scaled)
+    return scaled.new_zeros(len(scaled)).index_copy_(0, needing, scaled.index_select(0, needing).logsumexp(-1))
+
+
+def _likeliest(scaled: torch.Tensor, rows: np.ndarray, some: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and ids (rows, some) of the likeliest tokens, likeliest first."""
+    logits = scaled if len(rows) == len(scaled) else scaled.index_select(0, _on(rows, scaled))
+    values, ids = logits.topk(some)
+    return values, ids
 
 
 def _thresholds(
@@ -101,11 +127,12 @@ def _thresholds(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The least logit that each row keeps, and whether `values` (rows, some), sorted, sufficed to tell.
 
-    `total` is the log of the row's whole mass. Ties at the threshold stay, so their order never matters.
+    `total` is the log of the whole mass of rows that have top_p without top_k. Ties at the threshold stay, so their
+    order never matters.
     """
     complete = values.shape[1] == vocabulary
     some = values.shape[1]
-    wants_k = _on((knobs.top_k[rows] > 0) & (knobs.top_k[rows] < vocabulary), values)
+    wants_k = _on(knobs.limits_k(vocabulary)[rows], values)
     top_k = _on(knobs.top_k[rows].astype(np.int64), values)
     kth = values.gather(1, top_k.clamp(1, some)[:, None] - 1).squeeze(1)
     by_k = kth.where(wants_k, -torch.inf)
@@ -124,35 +151,22 @@ def _thresholds(
     return torch.maximum(torch.maximum(by_k, by_p), by_min), enough | complete
 
 
-def _filter_sorted(
-    logits: torch.Tensor, knobs: Knobs, rows: np.ndarray, filtered: np.ndarray, typical: np.ndarray
-) -> torch.Tensor:
-    """`logits` (rows, vocabulary) with everything dropped at -inf, found by sorting the rows that have filters."""
-    cut = np.flatnonzero(filtered[rows])
-    if len(cut):
-        at = _on(cut, logits)
-        values = logits[at].sort(-1, descending=True).values
-        threshold, _ = _thresholds(values, values.logsumexp(-1), knobs, rows[cut], logits.shape[1])
-        logits = logits.index_copy(0, at, logits[at].masked_fill(logits[at] < threshold[:, None], -torch.inf))
-    odd = np.flatnonzero(typical[rows])
-    if len(odd):
-        at = _on(odd, logits)
-        share = _on(knobs.typical_p[rows[odd]].astype(np.float32), logits)
-        logits = logits.index_copy(0, at, _keep_typical(logits[at], share))
-    return logits
-
-
-def _keep_typical(logits: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Keep the tokens whose surprise is nearest to the entropy, until they hold `share` of the mass."""
-    log_p = logits.log_softmax(-1)
+def _keep_typical(logits: torch.Tensor, shares: np.ndarray) -> torch.Tensor:
+    """Of rows with a share below 1, keep the tokens whose surprise is nearest to the entropy until they hold that."""
+    odd = np.flatnonzero(shares < 1)
+    if not len(odd):
+        return logits
+    at = _on(odd, logits)
+    log_p = logits.index_select(0, at).log_softmax(-1)
     p = log_p.exp()
     entropy = -(log_p * p).nansum(-1, keepdim=True)
     distance = (-log_p - entropy).abs()
     order = distance.argsort(stable=True, dim=-1)
     sums = p.gather(1, order).cumsum(1)
+    share = _on(shares[odd].astype(np.float32), logits)
     last = (sums < share[:, None]).sum(1, keepdim=True).clamp(max=logits.shape[1] - 1)
     threshold = distance.gather(1, order).gather(1, last)
-    return logits.masked_fill(distance > threshold, -torch.inf)
+    return logits.index_copy(0, at, log_p.masked_fill(distance > threshold, -torch.inf))
 
 
 def _pick_among(
@@ -168,7 +182,7 @@ def _pick_among(
 def _pick_from_all(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """Where `uniform` falls in the whole row's distribution; two levels, so that one tile is summed in order."""
     rows, vocabulary = logits.shape
-    weights = (logits - logits.amax(-1, keepdim=True)).exp()
+    weights = logits.softmax(-1)
     tiles = torch.nn.functional.pad(weights, (0, -vocabulary % TILE)).view(rows, -1, TILE)
     masses = tiles.sum(-1)
     sums = masses.cumsum(1)

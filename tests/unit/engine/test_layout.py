@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
+import torch
 
 from tests.unit.engine.test_native import mixed
 from tests.unit.engine.tiny import assert_same, build, run, running, tokens
@@ -26,6 +28,14 @@ def test_a_long_row_does_not_make_many_short_ones_read_as_much() -> None:
 
 def test_rows_of_like_lengths_stay_together_however_many() -> None:
     assert lengths(*range(300, 400)) == [list(range(300, 400))]
+
+
+def test_room_for_keys_and_values_is_taken_as_it_is_used() -> None:
+    process = psutil.Process()
+    before = process.memory_info().rss
+    caches = kv.allocate({0: kv.LayerShape(4, 64, 64)}, 8192, 64, torch.bfloat16, torch.device("cpu"))  # 512 MiB
+    assert process.memory_info().rss - before < 50 << 20
+    assert not caches[0].keys[100].any() and not caches[0].values[-1].any()
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt_oss"])
