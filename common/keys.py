@@ -63,10 +63,10 @@ Fair serving
 Workers
     workers             zset    incarnation -> end of its lease
     worker:{inc}        hash    model, digest, slots, room, device, engine, host, pid, started_at, call, cohort (1
-                                while it reruns suspects); TTL, renewed by heartbeats
+                                while it reruns suspects); removed when it is reaped
     held:{inc}          hash    `job index` -> attempt: what the incarnation may write; removed when it is reaped
-    replay:{inc}        string  the answer to its last exchange, under the call number in worker:{inc}; TTL as
-                                worker:{inc}
+    replay:{inc}        string  the answer to its last exchange, under the call number in worker:{inc}; removed
+                                when it is reaped
     checkpoint:{inc}    list    zlib(JSON) of tokens its items generated, a blob a beat; TTL one hour
     grown:{inc}         set     `job index` of held items that got further, as a checkpoint tells; TTL, gone when it is
                                 reaped
