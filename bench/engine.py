@@ -140,7 +140,7 @@ def main() -> None:
             seconds = run()
             if repeat:  # the first round warms up
                 times[name].append(seconds)
-                print(f"{repeat}/{arguments.repeats} {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
+            print(f"{repeat}/{arguments.repeats} {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
     for process in {process for process, _ in vllms.values()}:
         process.stop()
 
