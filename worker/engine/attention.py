@@ -21,6 +21,9 @@ from .kernels import decode_attention
 from .kv import DecodeGroup, LayerCache, LayerShape, PrefillRow, StepLayout
 
 NAME = "promptmill"
+# Scores of a prefill row in a short type up to which plain products beat the kernel that never stores them (measured:
+# by a third; docs/log.md).
+PRODUCT_SCORES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +122,15 @@ def attend(
         width = flat.shape[-1]
         flat.view(-1, width).index_copy_(0, index, new.reshape(-1, width))
 
-    if len(layout.decode) == 1 and layout.decode[0].everything:
-        return _decode(layout.decode[0], query, cache, how)
-    out = query.new_empty(len(query), query.shape[1], cache.shape.value_width)
-    for group in layout.decode:
-        out[group.rows] = _decode(group, query[group.rows], cache, how)
+    parts = [_decode(group, query.index_select(0, group.places), cache, how) for group in layout.decode]
     for row in layout.prefill:
         inside = slice(row.first, row.first + row.count)
         keys, values = key[inside].transpose(0, 1), value[inside].transpose(0, 1)
         if row.start:
             keys, values = _gather(row, cache)
-        out[inside] = _prefill(row, query[inside].transpose(0, 1), keys, values, how).transpose(0, 1)
-    return out
+        parts.append(_prefill(row, query[inside].transpose(0, 1), keys, values, how).transpose(0, 1))
+    out = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return out if layout.order is None else out.index_select(0, layout.order)
 
 
 def _decode(
@@ -176,6 +176,9 @@ def _prefill(
     grouped = query.reshape(len(key), shared * count, width)  # the query heads of a KV head one after the other
     if plain:
         bias = row.bias(how.window, shared, query.dtype)
+        if query.dtype != torch.float32 and len(key) * bias.numel() <= PRODUCT_SCORES:
+            weights = torch.baddbmm(bias, grouped, key.transpose(1, 2), alpha=how.scale).softmax(-1)
+            return torch.bmm(weights, value).reshape(heads, count, -1)
         out = scaled_dot_product_attention(grouped[None], key[None], value[None], attn_mask=bias, scale=how.scale)[0]
         return out.reshape(heads, count, -1)
     scores = (grouped @ key.transpose(1, 2) * how.scale).float()

@@ -7,18 +7,18 @@ that one gather of block rows gives `[row, head, position, width]` without a tra
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-# Rows are padded to the longest of their group; a group ends where padding would pass this share, and so many tokens:
-# reading them costs as much as another group.
-PADDING = 0.25
-PADDED_TOKENS = 1024
-# Leading blocks that at least so many rows share are read once for all, if there are so many of them.
-SHARING_ROWS = 4
-SHARED_BLOCKS = 4
+# What attention for one more group of rows costs, and reading blocks for a whole group at once: as much as reading so
+# many tokens (measured; docs/log.md).
+GROUP_TOKENS = 1024
+SHARING_TOKENS = 2048
+LEAD = 3  # rows whose block of this number is the same one share what precedes it too
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class LayerCache:
 class DecodeGroup:
     """Rows of one query token each and of similar length. What depends on a layer's kind is worked out once a step."""
 
-    rows: torch.Tensor  # (rows,) their places among the step's tokens
-    everything: bool  # they are all of the step's tokens, in order
+    places: torch.Tensor  # (rows,) among the step's tokens
     common: torch.Tensor  # (shared blocks,) the leading blocks that all rows read; empty unless worth it
     table: torch.Tensor  # (rows, most blocks) the others, padded with block 0
     lengths: torch.Tensor  # (rows,) keys each row may see in `table`, its own included
@@ -70,7 +69,7 @@ class DecodeGroup:
             rows = len(self.table)
             table = torch.cat([self.common.expand(rows, -1), self.table], 1)
             lengths = self.lengths + len(self.common) * self.size
-            self.whole = DecodeGroup(self.rows, self.everything, self.common[:0], table, lengths, self.size)
+            self.whole = DecodeGroup(self.places, self.common[:0], table, lengths, self.size)
         return self.whole
 
     def bias(self, window: int | None, heads: int, dtype: torch.dtype) -> torch.Tensor:
@@ -128,6 +127,7 @@ class StepLayout:
     slots: torch.Tensor  # (tokens,) block * size + offset, where each token's key goes
     decode: list[DecodeGroup]
     prefill: list[PrefillRow]
+    order: torch.Tensor | None  # (tokens,) where each is among those of `decode` and then `prefill`; None: right there
     caches: dict[int, LayerCache]
     by_heads: dict[int, torch.Tensor] = field(default_factory=dict)
 
@@ -171,55 +171,90 @@ def lay_out(
     """The layout of a step that computes, one row after the other, (blocks, first token, how many tokens)."""
     slots = np.empty(sum(count for _, _, count in rows), dtype=np.int64)
     prefill: list[PrefillRow] = []
-    single: list[tuple[int, int, list[int]]] = []  # (length, place, blocks) of rows with one token
+    single: list[_Single] = []
     place = 0
     for blocks, start, count in rows:
         if count == 1:
             slots[place] = blocks[start // size] * size + start % size
-            single.append((start + 1, place, blocks))
+            single.append(_Single(start + 1, place, blocks))
         else:
             positions = np.arange(start, start + count)
             slots[place : place + count] = np.asarray(blocks)[positions // size] * size + positions % size
             prefill.append(PrefillRow(place, count, start, torch.tensor(blocks, device=device)))
         place += count
-    groups = [_group(rows, place, size, device) for rows in _split(sorted(single))]
-    return StepLayout(size, torch.from_numpy(slots).to(device), groups, prefill, caches)
+    decode = [
+        _group(sorted(group, key=lambda row: row.place), shared, size, device)
+        for family, shared in _families(single, size)
+        for group in _split(sorted(family, key=lambda row: row.length), shared, size)
+    ]
+    places = [group.places for group in decode]
+    places += [torch.arange(row.first, row.first + row.count, device=device) for row in prefill]
+    order = torch.cat(places).argsort()
+    in_order = bool((order[1:] > order[:-1]).all())
+    return StepLayout(size, torch.from_numpy(slots).to(device), decode, prefill, None if in_order else order, caches)
 
 
-def _split(rows: list[tuple[int, int, list[int]]]) -> list[list[tuple[int, int, list[int]]]]:
-    """Cut rows, sorted by length, where one more would leave too much padding."""
-    groups: list[list[tuple[int, int, list[int]]]] = []
-    used = 0  # by the last group's rows, in tokens
+class _Single(NamedTuple):
+    """A row with one token in this step."""
+
+    length: int
+    place: int
+    blocks: list[int]
+
+
+def _families(rows: list[_Single], size: int) -> list[tuple[list[_Single], int]]:
+    """(rows, how many leading blocks they share): those that share enough for it to pay, and all others with 0."""
+    by_lead: dict[int, list[_Single]] = defaultdict(list)
+    others: list[_Single] = []
     for row in rows:
-        padded = row[0] * (len(groups[-1]) + 1) if groups else 0
-        if groups and padded - used - row[0] <= max(PADDING * padded, PADDED_TOKENS):
-            groups[-1].append(row)
-            used += row[0]
+        (by_lead[row.blocks[LEAD]] if len(row.blocks) > LEAD else others).append(row)
+    families = []
+    for family in by_lead.values():
+        shared = _shared(family, size) if len(family) > 1 else 0
+        if (len(family) - 1) * shared * size >= SHARING_TOKENS:
+            families.append((family, shared))
         else:
-            groups.append([row])
-            used = row[0]
-    return groups
+            others += family
+    return families + [(others, 0)] * bool(others)
 
 
-def _group(rows: list[tuple[int, int, list[int]]], tokens: int, size: int, device: torch.device) -> DecodeGroup:
-    """`tokens` is how many the whole step has."""
-    most = -(-rows[-1][0] // size)
-    rows = sorted(rows, key=lambda row: row[1])
-    table = np.zeros((len(rows), most), dtype=np.int64)
-    for number, (_, _, blocks) in enumerate(rows):
-        table[number, : len(blocks)] = blocks[:most]
-    shared = 0
-    if len(rows) >= SHARING_ROWS:
-        # A block with several holders is full, so every row may look at all of it.
-        shortest = min(length for length, _, _ in rows)
-        equal = (table == table[0]).all(0)[: (shortest - 1) // size]
-        shared = int(equal.argmin()) if not equal.all() else len(equal)
-        shared = shared if shared >= SHARED_BLOCKS else 0
+def _shared(rows: list[_Single], size: int) -> int:
+    """How many leading blocks all rows read whole: one with several holders is full, the last of a row is its own."""
+    shortest = (min(row.length for row in rows) - 1) // size
+    table = np.array([row.blocks[:shortest] for row in rows])
+    return int((table == table[0]).all(0).cumprod().sum())
+
+
+def _split(rows: list[_Single], shared: int, size: int) -> list[list[_Single]]:
+    """Cut rows, sorted by length, into the groups that cost least: each pads its rows to the longest of them."""
+    blocks, firsts = np.unique([-(-row.length // size) for row in rows], return_index=True)
+    ends = np.append(firsts[1:], len(rows))
+    fixed = GROUP_TOKENS + (SHARING_TOKENS if shared else 0)
+    cheapest = [0]  # cost of all rows with fewer blocks than the n-th kind
+    begins = []  # the kind with which the last group begins then
+    for kind, end in enumerate(ends):
+        costs = np.array(cheapest) + fixed + (end - firsts[: kind + 1]) * blocks[kind] * size
+        begins.append(int(costs.argmin()))
+        cheapest.append(int(costs.min()))
+    groups = []
+    kind = len(blocks)
+    while kind > 0:
+        begin = begins[kind - 1]
+        groups.append(rows[firsts[begin] : ends[kind - 1]])
+        kind = begin
+    return groups[::-1]
+
+
+def _group(rows: list[_Single], shared: int, size: int, device: torch.device) -> DecodeGroup:
+    """`shared` leading blocks are the same for all rows."""
+    lengths = np.array([row.length for row in rows])
+    table = np.zeros((len(rows), -(-lengths.max() // size)), dtype=np.int64)
+    for number, row in enumerate(rows):
+        table[number, : len(row.blocks)] = row.blocks[: table.shape[1]]
     return DecodeGroup(
-        rows=torch.tensor([place for _, place, _ in rows], device=device),
-        everything=len(rows) == tokens,
+        places=torch.tensor([row.place for row in rows], device=device),
         common=torch.from_numpy(table[0, :shared].copy()).to(device),
         table=torch.from_numpy(table[:, shared:].copy()).to(device),
-        lengths=torch.tensor([length - shared * size for length, _, _ in rows], device=device),
+        lengths=torch.from_numpy(lengths - shared * size).to(device),
         size=size,
     )

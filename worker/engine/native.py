@@ -33,7 +33,7 @@ from .scheduler import Chunk, Scheduler
 
 log = logging.getLogger(__name__)
 
-BLOCK_SIZE = 32  # tokens
+BLOCK_SIZE = 16  # tokens: larger ones are no faster, and prompts share only whole blocks
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}  # tokens per step: past this a longer step gains no throughput
 CPU_KV_BYTES = 2 << 30  # at most; pages are only taken when a block is first used
 

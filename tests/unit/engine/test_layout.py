@@ -2,32 +2,68 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+from typing import Any
+
 import psutil
 import pytest
 import torch
 
 from tests.unit.engine.test_native import mixed
-from tests.unit.engine.tiny import assert_same, build, run, running, tokens
+from tests.unit.engine.tiny import ask, assert_same, build, prompts, run, running, tokens
 from worker.engine import kv
 
 
-def lengths(*each: int) -> list[list[int]]:
+def single(*lengths: int, lead: tuple[int, ...] = ()) -> list[kv._Single]:
+    """Rows of these lengths in blocks of 16, which begin with those of `lead` and have the others for themselves."""
+    fresh = itertools.count(1000 * (1 + len(lead) + sum(lead)))
+    return [
+        kv._Single(length, place, [*lead, *itertools.islice(fresh, -(-length // 16) - len(lead))])
+        for place, length in enumerate(lengths)
+    ]
+
+
+def groups(*lengths: int) -> list[list[int]]:
     """The lengths of the groups that rows of these lengths fall into."""
-    return [[row[0] for row in group] for group in kv._split([(length, 0, []) for length in sorted(each)])]
+    return [[row.length for row in group] for group in kv._split(single(*sorted(lengths)), 0, 16)]
+
+
+def cost(groups: list[list[int]]) -> int:
+    return sum(kv.GROUP_TOKENS + len(group) * -(-max(group) // 16) * 16 for group in groups)
 
 
 def test_few_short_rows_stay_together_whatever_they_waste() -> None:
-    assert lengths(10, 500) == [[10, 500]]
-    assert lengths(*[40] * 20, 90) == [[40] * 20 + [90]]
+    assert groups(10, 500) == [[10, 500]]
+    assert groups(*[40] * 20, 90) == [[40] * 20 + [90]]
 
 
 def test_a_long_row_does_not_make_many_short_ones_read_as_much() -> None:
-    assert lengths(*[40] * 20, 4000) == [[40] * 20, [4000]]
-    assert lengths(10, 2000) == [[10], [2000]]
+    assert groups(*[40] * 20, 4000) == [[40] * 20, [4000]]
+    assert groups(10, 2000) == [[10], [2000]]
 
 
 def test_rows_of_like_lengths_stay_together_however_many() -> None:
-    assert lengths(*range(300, 400)) == [list(range(300, 400))]
+    assert groups(*range(300, 310)) == [list(range(300, 310))]
+
+
+def test_no_other_cut_costs_less() -> None:
+    rng = random.Random(1)
+    for _ in range(20):
+        rows = sorted(rng.choices([30, 100, 400, 900, 2500], k=9))
+        cuts = itertools.chain.from_iterable(itertools.combinations(range(1, 9), count) for count in range(9))
+        others = [[rows[a:b] for a, b in itertools.pairwise((0, *cut, 9))] for cut in cuts]
+        assert cost(groups(*rows)) == min(map(cost, others))
+
+
+def test_rows_of_two_instructions_read_each_of_them_once() -> None:
+    one, two = single(*[400] * 10, lead=tuple(range(20))), single(*[300] * 12, lead=tuple(range(50, 65)))
+    families = kv._families([*one, *two, *single(100, 90)], 16)
+    assert [(len(rows), shared) for rows, shared in families] == [(10, 20), (12, 15), (2, 0)]
+
+
+def test_what_few_rows_share_is_read_by_each() -> None:
+    assert [shared for _, shared in kv._families(single(200, 300, lead=tuple(range(10))), 16)] == [0]
 
 
 def test_room_for_keys_and_values_is_taken_as_it_is_used() -> None:
@@ -43,12 +79,40 @@ def test_rows_say_the_same_in_groups_of_their_own(family: str, monkeypatch: pyte
     model, requests = build(family), mixed()
     with running(model) as engine:
         together = run(engine, requests)
-    monkeypatch.setattr(kv, "PADDED_TOKENS", 0)
+    monkeypatch.setattr(kv, "GROUP_TOKENS", 0)
     groups = []
     split = kv._split
-    monkeypatch.setattr(kv, "_split", lambda rows: groups.append(split(rows)) or groups[-1])
+    monkeypatch.setattr(kv, "_split", lambda *args: groups.append(split(*args)) or groups[-1])
     with running(model) as engine:
         apart = run(engine, requests)
     assert max(map(len, groups)) > 1
     for request in requests:
         assert_same(model, request, tokens(apart[request.id]), tokens(together[request.id]))
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt_oss"])
+def test_rows_say_the_same_when_their_instructions_are_read_once(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(family)
+    one, two = prompts(2, shortest=44, longest=44)
+    requests = [
+        ask(str(number), [*instruction, *ids], temperature=0.0, max_tokens=12)
+        for number, (instruction, ids) in enumerate(zip([one, two, []] * 5, prompts(15, seed=1), strict=True))
+    ]
+    families: list[int] = []
+    find = kv._families
+
+    def noting(*args: Any) -> Any:
+        found = find(*args)
+        families.append(sum(shared == 5 for _, shared in found))
+        return found
+
+    monkeypatch.setattr(kv, "_families", noting)
+    with running(model, kv_tokens=4096) as engine:
+        apart = run(engine, requests)
+    assert not any(families)
+    monkeypatch.setattr(kv, "SHARING_TOKENS", 64)
+    with running(model, kv_tokens=4096) as engine:
+        together = run(engine, requests)
+    assert max(families) == 2
+    for request in requests:
+        assert_same(model, request, tokens(together[request.id]), tokens(apart[request.id]))
