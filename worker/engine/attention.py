@@ -17,13 +17,10 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from .kernels import decode_attention
-from .kv import DecodeGroup, LayerCache, LayerShape, PrefillRow, StepLayout
+from .kernels import block_attention
+from .kv import Group, LayerCache, LayerShape, LongRow, StepLayout
 
 NAME = "promptmill"
-# Scores of a prefill row in a short type up to which plain products beat the kernel that never stores them (measured:
-# by a third; docs/log.md).
-PRODUCT_SCORES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +96,7 @@ def paged_attention(
             raise ValueError(f"layer {layer} attends twice in one pass")
         plain = softcap is None and s_aux is None
         _here.shapes[layer] = LayerShape(key.shape[1], key.shape[-1], value.shape[-1], plain, how.scale, how.window)
-        row = PrefillRow(0, query.shape[2], 0, torch.empty(0, dtype=torch.int64, device=query.device))
-        return _prefill(row, query[0], key[0], value[0], how).transpose(0, 1)[None], None
+        return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1]), None
     return attend(layer, query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), how)[None], None
 
 
@@ -122,75 +118,44 @@ def attend(
         width = flat.shape[-1]
         flat.view(-1, width).index_copy_(0, index, new.reshape(-1, width))
 
-    parts = [_decode(group, query.index_select(0, group.places), cache, how) for group in layout.decode]
-    for row in layout.prefill:
-        inside = slice(row.first, row.first + row.count)
-        keys, values = key[inside].transpose(0, 1), value[inside].transpose(0, 1)
-        if row.start:
-            keys, values = _gather(row, cache)
-        parts.append(_prefill(row, query[inside].transpose(0, 1), keys, values, how).transpose(0, 1))
+    parts = [_attend_together(group, query, cache, how) for group in layout.groups]
+    parts += [_attend_alone(row, query, key, value, cache, how) for row in layout.long]
     out = torch.cat(parts) if len(parts) > 1 else parts[0]
     return out if layout.order is None else out.index_select(0, layout.order)
 
 
-def _decode(
-    group: DecodeGroup,
-    query: torch.Tensor,  # (rows, heads, key_width)
-    cache: LayerCache,
-    how: How,
-) -> torch.Tensor:
-    """(rows, heads, value_width). The query heads that share a KV head are laid out as its query rows."""
-    rows, heads, width = query.shape
-    grouped = query.reshape(rows, cache.shape.heads, -1, width)
+def _attend_together(group: Group, query: torch.Tensor, cache: LayerCache, how: How) -> torch.Tensor:
+    """(rows * queries, heads, value_width). The query heads that share a KV head are laid out as its query rows."""
     if how.window is not None:
         group = group.unshared()
-    index, common = group.read_index(cache.shape.heads)
-    bias = group.bias(how.window, cache.shape.heads, query.dtype)
-    out = decode_attention(grouped, cache.keys, cache.values, index, bias, common, how.scale, how.softcap, how.sinks)
-    return out.reshape(rows, heads, -1)
+    heads, queries = cache.shape.heads, group.queries
+    asked = query.index_select(0, group.places).view(-1, queries, heads, query.shape[1] // heads, query.shape[2])
+    grouped = asked.permute(0, 2, 3, 1, 4).flatten(2, 3)
+    index, common = group.read_index(heads)
+    bias = group.bias(how.window, query.dtype)
+    out = block_attention(grouped, cache.keys, cache.values, index, bias, common, how.scale, how.softcap, how.sinks)
+    return out.reshape(len(group.first), query.shape[1], queries, -1).transpose(1, 2).flatten(0, 1)
 
 
-def _gather(row: PrefillRow, cache: LayerCache) -> tuple[torch.Tensor, torch.Tensor]:
-    """The keys and values (kv heads, start + count, width) of a row, this step's included."""
-    heads, index = cache.shape.heads, row.read_index(cache.shape.heads)
-    keys = cache.keys.index_select(0, index).view(heads, -1, cache.shape.key_width)
-    values = cache.values.index_select(0, index).view(heads, -1, cache.shape.value_width)
-    return keys[:, : row.total], values[:, : row.total]
-
-
-def _prefill(
-    row: PrefillRow,
-    query: torch.Tensor,  # (heads, count, key_width)
-    key: torch.Tensor,  # (kv heads, start + count, key_width)
-    value: torch.Tensor,
-    how: How,
+def _attend_alone(
+    row: LongRow, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cache: LayerCache, how: How
 ) -> torch.Tensor:
-    """(heads, count, value_width): several query tokens of one row, each sees what comes before it."""
-    heads, count, width = query.shape
-    shared = heads // len(key)
-    plain = how.softcap is None and how.sinks is None
-    if plain and row.start == 0 and (how.window is None or count <= how.window):
+    """(count, heads, value_width) by the fused kernel, which never stores the scores; it has no soft cap nor sinks."""
+    inside = slice(row.first, row.first + row.count)
+    query, key, value = (tensor[inside].transpose(0, 1) for tensor in (query, key, value))
+    shared = len(query) // len(key)
+    if row.start == 0 and (how.window is None or row.count <= how.window):
         if shared > 1:
             key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
-        return scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True, scale=how.scale)[0]
-    grouped = query.reshape(len(key), shared * count, width)  # the query heads of a KV head one after the other
-    if plain:
-        bias = row.bias(how.window, shared, query.dtype)
-        if query.dtype != torch.float32 and len(key) * bias.numel() <= PRODUCT_SCORES:
-            weights = torch.baddbmm(bias, grouped, key.transpose(1, 2), alpha=how.scale).softmax(-1)
-            return torch.bmm(weights, value).reshape(heads, count, -1)
-        out = scaled_dot_product_attention(grouped[None], key[None], value[None], attn_mask=bias, scale=how.scale)[0]
-        return out.reshape(heads, count, -1)
-    scores = (grouped @ key.transpose(1, 2) * how.scale).float()
-    if how.softcap is not None:
-        scores = how.softcap * torch.tanh(scores / how.softcap)
-    scores = scores + row.bias(how.window, shared, scores.dtype)
-    if how.sinks is not None:
-        column = how.sinks.float().repeat_interleave(count).view(len(key), shared * count, 1)
-        weights = torch.cat([scores, column], -1).softmax(-1)[..., :-1]
-    else:
-        weights = scores.softmax(-1)
-    return (weights.to(value.dtype) @ value).reshape(heads, count, -1)
+        out = scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True, scale=how.scale)[0]
+        return out.transpose(0, 1)
+    index = row.read_index(len(key))
+    key = cache.keys.index_select(0, index).view(len(key), -1, key.shape[-1])[:, : row.total]
+    value = cache.values.index_select(0, index).view(len(key), -1, value.shape[-1])[:, : row.total]
+    grouped = query.reshape(len(key), shared * row.count, -1)  # the query heads of a KV head one after the other
+    bias = row.bias(how.window, query.dtype).repeat(shared, 1)
+    out = scaled_dot_product_attention(grouped[None], key[None], value[None], attn_mask=bias, scale=how.scale)[0]
+    return out.reshape(len(query), row.count, -1).transpose(0, 1)
 
 
 AttentionInterface.register(NAME, paged_attention)

@@ -1,7 +1,7 @@
 """The seam for fast code: everything in the engine that is worth a kernel of its own goes through here.
 
-`pack` lays a model's linear layers out once for the CPU and computes sibling projections together. `decode_attention`
-is the attention of rows with one query token. The others are what a decoder layer does besides.
+`pack` lays a model's linear layers out once for the CPU and computes sibling projections together. `block_attention`
+is the attention of rows over their blocks of the cache. The others are what a decoder layer does besides.
 """
 
 from __future__ import annotations
@@ -154,49 +154,53 @@ def gated(gate_up: torch.Tensor) -> torch.Tensor:
     return silu(gate).mul_(up)
 
 
-def decode_attention(
-    query: torch.Tensor,  # (rows, kv heads, query heads per kv head, key_width)
+def block_attention(
+    query: torch.Tensor,  # (rows, kv heads, query heads per kv head * queries, key_width)
     keys: torch.Tensor,  # (blocks * kv heads, size, key_width)
     values: torch.Tensor,  # (blocks * kv heads, size, value_width)
     index: torch.Tensor,  # (rows * kv heads * most blocks,) which rows of `keys` and `values` each row reads
-    bias: torch.Tensor,  # (rows * kv heads, 1, positions): 0 where a row may look, -inf elsewhere
+    bias: torch.Tensor,  # (rows, queries, positions): 0 where a query may look, -inf elsewhere
     common: torch.Tensor,  # (kv heads * shared blocks,) what all rows read before that; may be empty
     scale: float,
     softcap: float | None,
     sinks: torch.Tensor | None,  # (query heads,)
 ) -> torch.Tensor:
-    """Attention of one query token per row over its blocks: (rows, kv heads, query heads per kv head, value_width).
+    """Attention of each row's queries over its blocks: shaped as `query`, but of value_width.
 
     The blocks that all rows share are read once, by one matrix product for all of them. A softmax in a short type
     computes in float32, so nothing is cast for it.
     """
-    rows, heads, shared, width = query.shape
-    own = query.reshape(rows * heads, shared, width)
-    gathered = keys.index_select(0, index).view(rows * heads, -1, width).transpose(1, 2)
-    if softcap is None:
-        scores = torch.baddbmm(bias, own, gathered, alpha=scale)
-    else:
-        scores = _capped(torch.bmm(own, gathered), scale, softcap) + bias
+    rows, heads, asking, width = query.shape
+    queries = bias.shape[1]
+    own = query.reshape(rows * heads, asking, width)
+    gathered = keys.index_select(0, index).view(rows * heads, -1, width)
+    scores = _scores(own, gathered, scale, softcap)
     here = scores.shape[-1]
-    parts = [scores.view(rows, heads, shared, here)]
+    scores.view(rows, -1, queries, here).add_(bias[:, None])
+    parts = [scores.view(rows, heads, asking, here)]
     if len(common):
-        together = query.transpose(0, 1).reshape(heads, rows * shared, width)
-        found = torch.bmm(together, keys.index_select(0, common).view(heads, -1, width).transpose(1, 2))
-        parts.append(_capped(found, scale, softcap).view(heads, rows, shared, -1).transpose(0, 1))
+        together = query.transpose(0, 1).reshape(heads, rows * asking, width)
+        found = _scores(together, keys.index_select(0, common).view(heads, -1, width), scale, softcap)
+        parts.append(found.view(heads, rows, asking, -1).transpose(0, 1))
     if sinks is not None:
-        parts.append(sinks.to(scores.dtype).view(1, heads, shared, 1).expand(rows, -1, -1, -1))
+        column = sinks.to(scores.dtype).view(1, heads, -1, 1).expand(rows, -1, -1, queries)
+        parts.append(column.reshape(rows, heads, asking, 1))
     weights = (torch.cat(parts, -1) if len(parts) > 1 else parts[0]).softmax(-1)
     out = torch.bmm(
-        weights[..., :here].reshape(rows * heads, shared, here),
+        weights[..., :here].reshape(rows * heads, asking, here),
         values.index_select(0, index).view(rows * heads, here, -1),
-    ).view(rows, heads, shared, -1)
+    ).view(rows, heads, asking, -1)
     if len(common):
         there = parts[1].shape[-1]
-        pooled = weights[..., here : here + there].transpose(0, 1).reshape(heads, rows * shared, there)
+        pooled = weights[..., here : here + there].transpose(0, 1).reshape(heads, rows * asking, there)
         found = torch.bmm(pooled, values.index_select(0, common).view(heads, there, -1))
-        out = out + found.view(heads, rows, shared, -1).transpose(0, 1)
+        out = out + found.view(heads, rows, asking, -1).transpose(0, 1)
     return out
 
 
-def _capped(products: torch.Tensor, scale: float, softcap: float | None) -> torch.Tensor:
-    return products * scale if softcap is None else softcap * torch.tanh(products * (scale / softcap))
+def _scores(query: torch.Tensor, keys: torch.Tensor, scale: float, softcap: float | None) -> torch.Tensor:
+    """(batch, queries, positions) of (batch, queries, width) and (batch, positions, width)."""
+    ignored = query.new_zeros(1, 1, 1)  # `bmm` cannot scale its products, this can
+    if softcap is None:
+        return torch.baddbmm(ignored, query, keys.transpose(1, 2), beta=0, alpha=scale)
+    return torch.baddbmm(ignored, query, keys.transpose(1, 2), beta=0, alpha=scale / softcap).tanh_().mul_(softcap)

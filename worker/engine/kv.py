@@ -9,16 +9,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-# What attention for one more group of rows costs, and reading blocks for a whole group at once: as much as reading so
-# many tokens (measured; docs/log.md).
+# What attention costs, as much as reading so many tokens (measured; docs/log.md): for one more group of rows, for
+# reading what a whole group shares apart, and how many query tokens of a row cost as much as what they read.
 GROUP_TOKENS = 1024
 SHARING_TOKENS = 2048
+QUERIES = 8
 LEAD = 3  # rows whose block of this number is the same one share what precedes it too
+# Query tokens times what they see, past which a row's scores are better never stored, by the fused kernel.
+LONG = 400_000
+LONG_EXACT = 16_000  # in float32
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,19 @@ class LayerCache:
 
 
 @dataclass
-class DecodeGroup:
-    """Rows of one query token each and of similar length. What depends on a layer's kind is worked out once a step."""
+class Group:
+    """Rows that attend together: padded to the same numbers of query tokens and of blocks. What depends on a layer's
+    kind is worked out once a step."""
 
-    places: torch.Tensor  # (rows,) among the step's tokens
+    places: torch.Tensor  # (rows * queries,) query tokens among the step's; a row's last again where it has fewer
+    queries: int
     common: torch.Tensor  # (shared blocks,) the leading blocks that all rows read; empty unless worth it
     table: torch.Tensor  # (rows, most blocks) the others, padded with block 0
-    lengths: torch.Tensor  # (rows,) keys each row may see in `table`, its own included
+    first: torch.Tensor  # (rows,) where in `table` each row's first query token is
     size: int  # tokens per block
     by_heads: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-    by_kind: dict[tuple[int | None, int, torch.dtype], torch.Tensor] = field(default_factory=dict)
-    whole: DecodeGroup | None = None
+    by_kind: dict[tuple[int | None, torch.dtype], torch.Tensor] = field(default_factory=dict)
+    whole: Group | None = None
 
     def read_index(self, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(rows * heads * most blocks,) and (heads * shared blocks,) rows of a cache."""
@@ -61,40 +66,36 @@ class DecodeGroup:
             self.by_heads[heads] = own, (self.common[None, :] * heads + head).reshape(-1)
         return self.by_heads[heads]
 
-    def unshared(self) -> DecodeGroup:
+    def unshared(self) -> Group:
         """The same rows, each reading everything itself: layers with a sliding window need that."""
         if not len(self.common):
             return self
         if self.whole is None:
-            rows = len(self.table)
-            table = torch.cat([self.common.expand(rows, -1), self.table], 1)
-            lengths = self.lengths + len(self.common) * self.size
-            self.whole = DecodeGroup(self.places, self.common[:0], table, lengths, self.size)
+            table = torch.cat([self.common.expand(len(self.table), -1), self.table], 1)
+            first = self.first + len(self.common) * self.size
+            self.whole = Group(self.places, self.queries, self.common[:0], table, first, self.size)
         return self.whole
 
-    def bias(self, window: int | None, heads: int, dtype: torch.dtype) -> torch.Tensor:
-        """(rows * heads, 1, positions in `table`): 0 where a row may look, -inf elsewhere."""
-        kind = window, heads, dtype
+    def bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """(rows, queries, positions in `table`): 0 where a query token may look, -inf elsewhere."""
+        kind = window, dtype
         if kind not in self.by_kind:
-            position = torch.arange(self.table.shape[1] * self.size, device=self.table.device)
-            hidden = position >= self.lengths[:, None]
-            if window is not None:
-                hidden |= position < self.lengths[:, None] - window
-            zeros = torch.zeros(hidden.shape, dtype=dtype, device=self.table.device)
-            self.by_kind[kind] = zeros.masked_fill_(hidden, -torch.inf)[:, None].repeat_interleave(heads, 0)
+            device = self.table.device
+            asks = (self.first[:, None] + torch.arange(self.queries, device=device))[..., None]
+            self.by_kind[kind] = _bias(asks, torch.arange(self.table.shape[1] * self.size, device=device), *kind)
         return self.by_kind[kind]
 
 
 @dataclass
-class PrefillRow:
-    """One row with several query tokens; `start` of its tokens were computed in earlier steps or for others."""
+class LongRow:
+    """A row with so many query tokens that it attends by itself; `start` of its tokens were computed before."""
 
     first: int  # place of its first token among the step's
     count: int
     start: int
     table: torch.Tensor  # (blocks,)
     by_heads: dict[int, torch.Tensor] = field(default_factory=dict)
-    by_kind: dict[tuple[int | None, int, torch.dtype], torch.Tensor] = field(default_factory=dict)
+    by_kind: dict[tuple[int | None, torch.dtype], torch.Tensor] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -107,16 +108,19 @@ class PrefillRow:
             self.by_heads[heads] = (self.table[None, :] * heads + head).reshape(-1)
         return self.by_heads[heads]
 
-    def bias(self, window: int | None, shared: int, dtype: torch.dtype) -> torch.Tensor:
-        """(shared * count, total): 0 where each of the step's tokens may look, -inf elsewhere, `shared` times over."""
-        kind = window, shared, dtype
+    def bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """(count, total): 0 where each of the step's tokens may look, -inf elsewhere."""
+        kind = window, dtype
         if kind not in self.by_kind:
-            asks = torch.arange(self.start, self.total, device=self.table.device)[:, None]
-            sees = torch.arange(self.total, device=self.table.device)[None, :]
-            hidden = sees > asks if window is None else (sees > asks) | (asks - sees >= window)
-            zeros = torch.zeros(hidden.shape, dtype=dtype, device=self.table.device)
-            self.by_kind[kind] = zeros.masked_fill_(hidden, -torch.inf).repeat(shared, 1)
+            positions = torch.arange(self.total, device=self.table.device)
+            self.by_kind[kind] = _bias(positions[self.start :, None], positions, *kind)
         return self.by_kind[kind]
+
+
+def _bias(asks: torch.Tensor, sees: torch.Tensor, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+    """0 where a token at position `asks` may look at one at `sees`, -inf elsewhere."""
+    hidden = sees > asks if window is None else (sees > asks) | (asks - sees >= window)
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)
 
 
 @dataclass
@@ -125,9 +129,9 @@ class StepLayout:
 
     size: int  # tokens per block
     slots: torch.Tensor  # (tokens,) block * size + offset, where each token's key goes
-    decode: list[DecodeGroup]
-    prefill: list[PrefillRow]
-    order: torch.Tensor | None  # (tokens,) where each is among those of `decode` and then `prefill`; None: right there
+    groups: list[Group]
+    long: list[LongRow]
+    order: torch.Tensor | None  # (tokens,) where each is among those of `groups` and then `long`; None: right there
     caches: dict[int, LayerCache]
     by_heads: dict[int, torch.Tensor] = field(default_factory=dict)
 
@@ -165,47 +169,66 @@ def bytes_per_token(shapes: dict[int, LayerShape], dtype: torch.dtype) -> int:
     return sum(shape.heads * (shape.key_width + shape.value_width) for shape in shapes.values()) * dtype.itemsize
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """`count` tokens to compute; the first is the step's `place`-th and the row's `start`-th."""
+
+    place: int
+    start: int
+    count: int
+    blocks: list[int]
+
+    @property
+    def total(self) -> int:
+        return self.start + self.count
+
+    def blocks_seen(self, size: int) -> int:
+        return -(-self.total // size)
+
+
 def lay_out(
     rows: list[tuple[list[int], int, int]], caches: dict[int, LayerCache], size: int, device: torch.device
 ) -> StepLayout:
     """The layout of a step that computes, one row after the other, (blocks, first token, how many tokens)."""
-    slots = np.empty(sum(count for _, _, count in rows), dtype=np.int64)
-    prefill: list[PrefillRow] = []
-    single: list[_Single] = []
-    place = 0
-    for blocks, start, count in rows:
-        if count == 1:
-            slots[place] = blocks[start // size] * size + start % size
-            single.append(_Single(start + 1, place, blocks))
-        else:
-            positions = np.arange(start, start + count)
-            slots[place : place + count] = np.asarray(blocks)[positions // size] * size + positions % size
-            prefill.append(PrefillRow(place, count, start, torch.tensor(blocks, device=device)))
-        place += count
-    decode = [
-        _group(sorted(group, key=lambda row: row.place), shared, size, device)
-        for family, shared in _families(single, size)
-        for group in _split(sorted(family, key=lambda row: row.length), shared, size)
+    ends = np.cumsum([count for *_, count in rows])
+    placed = [
+        _Row(int(end) - count, start, count, blocks) for end, (blocks, start, count) in zip(ends, rows, strict=True)
     ]
-    places = [group.places for group in decode]
-    places += [torch.arange(row.first, row.first + row.count, device=device) for row in prefill]
-    order = torch.cat(places).argsort()
-    in_order = bool((order[1:] > order[:-1]).all())
-    return StepLayout(size, torch.from_numpy(slots).to(device), decode, prefill, None if in_order else order, caches)
+    limit = _limit(caches)
+    long = [row for row in placed if row.count > 1 and row.count * row.total > limit]
+    chunks = [row for row in placed if row.count > 1 and row.count * row.total <= limit]
+    families = _families([row for row in placed if row.count == 1], size) + [(chunks, 0)] * bool(chunks)
+    groups = [
+        _group(sorted(group, key=lambda row: row.place), shared, size, device)
+        for family, shared in families
+        for group in _split(family, shared, size)
+    ]
+    return StepLayout(
+        size,
+        torch.tensor([slot for row in placed for slot in _slots(row, size)], device=device),
+        groups,
+        [LongRow(row.place, row.count, row.start, torch.tensor(row.blocks, device=device)) for row in long],
+        _order(groups, long, int(ends[-1]), device),
+        caches,
+    )
 
 
-class _Single(NamedTuple):
-    """A row with one token in this step."""
+def _limit(caches: dict[int, LayerCache]) -> float:
+    """Of query tokens times what they see; rows past it are long. Soft caps and sinks need the scores of all rows."""
+    if not all(cache.shape.plain for cache in caches.values()):
+        return math.inf
+    return LONG_EXACT if any(cache.keys.dtype == torch.float32 for cache in caches.values()) else LONG
 
-    length: int
-    place: int
-    blocks: list[int]
+
+def _slots(row: _Row, size: int) -> list[int]:
+    """Where its tokens' keys go."""
+    return [row.blocks[at // size] * size + at % size for at in range(row.start, row.total)]
 
 
-def _families(rows: list[_Single], size: int) -> list[tuple[list[_Single], int]]:
+def _families(rows: list[_Row], size: int) -> list[tuple[list[_Row], int]]:
     """(rows, how many leading blocks they share): those that share enough for it to pay, and all others with 0."""
-    by_lead: dict[int, list[_Single]] = defaultdict(list)
-    others: list[_Single] = []
+    by_lead: dict[int, list[_Row]] = defaultdict(list)
+    others: list[_Row] = []
     for row in rows:
         (by_lead[row.blocks[LEAD]] if len(row.blocks) > LEAD else others).append(row)
     families = []
@@ -218,26 +241,29 @@ def _families(rows: list[_Single], size: int) -> list[tuple[list[_Single], int]]
     return families + [(others, 0)] * bool(others)
 
 
-def _shared(rows: list[_Single], size: int) -> int:
+def _shared(rows: list[_Row], size: int) -> int:
     """How many leading blocks all rows read whole: one with several holders is full, the last of a row is its own."""
-    shortest = (min(row.length for row in rows) - 1) // size
+    shortest = min(row.start for row in rows) // size
     table = np.array([row.blocks[:shortest] for row in rows])
     return int((table == table[0]).all(0).cumprod().sum())
 
 
-def _split(rows: list[_Single], shared: int, size: int) -> list[list[_Single]]:
-    """Cut rows, sorted by length, into the groups that cost least: each pads its rows to the longest of them."""
-    blocks, firsts = np.unique([-(-row.length // size) for row in rows], return_index=True)
+def _split(rows: list[_Row], shared: int, size: int) -> list[list[_Row]]:
+    """Cut rows, by length, into the groups that cost least: each pads its rows to its longest."""
+    rows = sorted(rows, key=lambda row: (row.blocks_seen(size), row.count))
+    kinds, firsts = np.unique([(row.blocks_seen(size), row.count) for row in rows], axis=0, return_index=True)
     ends = np.append(firsts[1:], len(rows))
     fixed = GROUP_TOKENS + (SHARING_TOKENS if shared else 0)
-    cheapest = [0]  # cost of all rows with fewer blocks than the n-th kind
-    begins = []  # the kind with which the last group begins then
-    for kind, end in enumerate(ends):
-        costs = np.array(cheapest) + fixed + (end - firsts[: kind + 1]) * blocks[kind] * size
+    cheapest = np.zeros(1)  # what all rows before the n-th kind cost
+    begins: list[int] = []  # the kind with which the last group begins then
+    for kind, (end, (blocks, _)) in enumerate(zip(ends, kinds, strict=True)):
+        queries = np.maximum.accumulate(kinds[kind::-1, 1])[::-1]  # if the group begins with each of the kinds so far
+        reads = (end - firsts[: kind + 1]) * blocks * size * (1 + (queries - 1) / QUERIES)
+        costs = cheapest + fixed + reads
         begins.append(int(costs.argmin()))
-        cheapest.append(int(costs.min()))
+        cheapest = np.append(cheapest, costs.min())
     groups = []
-    kind = len(blocks)
+    kind = len(kinds)
     while kind > 0:
         begin = begins[kind - 1]
         groups.append(rows[firsts[begin] : ends[kind - 1]])
@@ -245,16 +271,30 @@ def _split(rows: list[_Single], shared: int, size: int) -> list[list[_Single]]:
     return groups[::-1]
 
 
-def _group(rows: list[_Single], shared: int, size: int, device: torch.device) -> DecodeGroup:
+def _group(rows: list[_Row], shared: int, size: int, device: torch.device) -> Group:
     """`shared` leading blocks are the same for all rows."""
-    lengths = np.array([row.length for row in rows])
-    table = np.zeros((len(rows), -(-lengths.max() // size)), dtype=np.int64)
+    queries = max(row.count for row in rows)
+    table = np.zeros((len(rows), max(row.blocks_seen(size) for row in rows)), dtype=np.int64)
     for number, row in enumerate(rows):
-        table[number, : len(row.blocks)] = row.blocks[: table.shape[1]]
-    return DecodeGroup(
-        places=torch.tensor([row.place for row in rows], device=device),
+        seen = row.blocks[: row.blocks_seen(size)]
+        table[number, : len(seen)] = seen
+    counts = np.array([row.count for row in rows])[:, None]
+    places = np.array([row.place for row in rows])[:, None] + np.minimum(np.arange(queries), counts - 1)
+    return Group(
+        places=torch.from_numpy(places.reshape(-1)).to(device),
+        queries=queries,
         common=torch.from_numpy(table[0, :shared].copy()).to(device),
         table=torch.from_numpy(table[:, shared:].copy()).to(device),
-        lengths=torch.from_numpy(lengths - shared * size).to(device),
+        first=torch.tensor([row.start - shared * size for row in rows], device=device),
         size=size,
     )
+
+
+def _order(groups: list[Group], long: list[_Row], tokens: int, device: torch.device) -> torch.Tensor | None:
+    """Where each of the step's tokens is among those of all groups and long rows; None if each is in its place."""
+    places = [group.places.cpu().numpy() for group in groups]
+    places += [np.arange(row.place, row.place + row.count) for row in long]
+    joined = np.concatenate(places)
+    order = np.empty(tokens, dtype=np.int64)
+    order[joined[::-1]] = np.arange(len(joined))[::-1]  # of a token that stands several times, the first
+    return None if np.array_equal(order, np.arange(len(joined))) else torch.from_numpy(order).to(device)

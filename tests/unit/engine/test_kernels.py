@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worker.engine import attention, kernels
-from worker.engine.kv import PrefillRow
+from worker.engine import kernels, kv
+from worker.engine.attention import How, attend, attending
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -20,21 +20,51 @@ def test_the_norm_is_the_norm_for_few_and_for_many_tokens(tokens: int, dtype: to
     torch.testing.assert_close(found.double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)
 
 
-@pytest.mark.parametrize("products", [0, attention.PRODUCT_SCORES])
-@pytest.mark.parametrize("window", [None, 20])
-@pytest.mark.parametrize("start", [0, 33])
-def test_a_chunk_sees_what_comes_before_it(
-    start: int, window: int | None, products: int, monkeypatch: pytest.MonkeyPatch
+ROWS = [  # (blocks, first token, how many tokens) with blocks of 4
+    ([7], 0, 3),
+    ([2, 9, 4, 5, 11, 12, 13, 14, 15, 16], 21, 17),
+    ([1, 3, 6], 0, 12),
+    ([17, 18, 19], 9, 1),
+    ([20, 21, 22, 23, 24], 6, 11),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("long", [0, 150, 10**9])
+@pytest.mark.parametrize("window", [None, 5])
+def test_every_token_sees_what_comes_before_it_in_its_row(
+    window: int | None, long: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "PRODUCT_SCORES", products)
-    torch.manual_seed(start)
-    count, total = 25, start + 25
-    query = torch.randn(6, count, 32).bfloat16()
-    key, value = torch.randn(2, 2, total, 32).bfloat16().unbind()
-    row = PrefillRow(0, count, start, torch.arange(8))
-    found = attention._prefill(row, query, key, value, attention.How(0.2, window))
-    distance = torch.arange(start, total)[:, None] - torch.arange(total)
-    hidden = (distance < 0) | (distance >= (window or total))
-    keys, values = key.double().repeat_interleave(3, 0), value.double().repeat_interleave(3, 0)
-    scores = (query.double() @ keys.transpose(1, 2) * 0.2).masked_fill(hidden, -torch.inf)
-    torch.testing.assert_close(found.double(), scores.softmax(-1) @ values, rtol=2e-2, atol=2e-2)
+    monkeypatch.setattr(kv, "LONG", long)
+    monkeypatch.setattr(kv, "LONG_EXACT", long)
+    monkeypatch.setattr(kv, "GROUP_TOKENS", 0)
+    torch.manual_seed(1)
+    caches = kv.allocate({0: kv.LayerShape(2, 32, 32)}, 30, 4, dtype, torch.device("cpu"))
+    caches[0].keys.normal_()
+    caches[0].values.normal_()
+    layout = kv.lay_out(ROWS, caches, 4, torch.device("cpu"))
+    tokens = sum(count for *_, count in ROWS)
+    query = torch.randn(tokens, 6, 32).to(dtype)
+    key, value = torch.randn(2, tokens, 2, 32).to(dtype).unbind()
+    with attending(layout):
+        found = attend(0, query, key, value, How(0.2, window)).double()
+    assert len(layout.long) == {0: 4, 150: 2, 10**9: 0}[long]
+
+    place = 0
+    for blocks, start, count in ROWS:
+        own = slice(place, place + count)
+        keys, values = (
+            cache.view(30, 2, 4, 32)[torch.tensor(blocks)]
+            .transpose(0, 1)
+            .reshape(2, -1, 32)[:, : start + count]
+            .double()
+            for cache in (caches[0].keys, caches[0].values)
+        )
+        assert torch.equal(keys[:, start:].transpose(0, 1), key[own].double())
+        distance = torch.arange(start, start + count)[:, None] - torch.arange(start + count)
+        hidden = (distance < 0) | (distance >= (window or start + count))
+        scores = query[own].double().transpose(0, 1) @ keys.repeat_interleave(3, 0).transpose(1, 2) * 0.2
+        expected = scores.masked_fill(hidden, -torch.inf).softmax(-1) @ values.repeat_interleave(3, 0)
+        close = 1e-5 if dtype == torch.float32 else 2e-2
+        torch.testing.assert_close(found[own].transpose(0, 1), expected, rtol=close, atol=close)
+        place += count

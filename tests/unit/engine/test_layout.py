@@ -15,18 +15,18 @@ from tests.unit.engine.tiny import ask, assert_same, build, prompts, run, runnin
 from worker.engine import kv
 
 
-def single(*lengths: int, lead: tuple[int, ...] = ()) -> list[kv._Single]:
+def single(*lengths: int, lead: tuple[int, ...] = ()) -> list[kv._Row]:
     """Rows of these lengths in blocks of 16, which begin with those of `lead` and have the others for themselves."""
     fresh = itertools.count(1000 * (1 + len(lead) + sum(lead)))
     return [
-        kv._Single(length, place, [*lead, *itertools.islice(fresh, -(-length // 16) - len(lead))])
+        kv._Row(place, length - 1, 1, [*lead, *itertools.islice(fresh, -(-length // 16) - len(lead))])
         for place, length in enumerate(lengths)
     ]
 
 
 def groups(*lengths: int) -> list[list[int]]:
     """The lengths of the groups that rows of these lengths fall into."""
-    return [[row.length for row in group] for group in kv._split(single(*sorted(lengths)), 0, 16)]
+    return [[row.total for row in group] for group in kv._split(single(*lengths), 0, 16)]
 
 
 def cost(groups: list[list[int]]) -> int:
