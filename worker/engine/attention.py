@@ -1,4 +1,4 @@
-"""The attention that the models' own modules call: writes keys and values into the paged cache, attends row by row.
+"""The attention that the models' own modules call: writes keys and values into the paged cache, attends in groups.
 
 Registered once with transformers under `NAME`. It finds the step it works for in a thread-local, not in forwarded
 arguments, because several families pass none on. The model runs packed, one row of tokens `[1, tokens]`; who may see
