@@ -142,20 +142,17 @@ def _attend_alone(
 ) -> torch.Tensor:
     """(count, heads, value_width) by the fused kernel, which never stores the scores; it has no soft cap nor sinks."""
     inside = slice(row.first, row.first + row.count)
-    query, key, value = (tensor[inside].transpose(0, 1) for tensor in (query, key, value))
-    shared = len(query) // len(key)
-    if row.start == 0 and (how.window is None or row.count <= how.window):
-        if shared > 1:
-            key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
-        out = scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True, scale=how.scale)[0]
-        return out.transpose(0, 1)
-    index = row.read_index(len(key))
-    key = cache.keys.index_select(0, index).view(len(key), -1, key.shape[-1])[:, : row.total]
-    value = cache.values.index_select(0, index).view(len(key), -1, value.shape[-1])[:, : row.total]
-    grouped = query.reshape(len(key), shared * row.count, -1)  # the query heads of a KV head one after the other
-    bias = row.bias(how.window, query.dtype).repeat(shared, 1)
-    out = scaled_dot_product_attention(grouped[None], key[None], value[None], attn_mask=bias, scale=how.scale)[0]
-    return out.reshape(len(query), row.count, -1).transpose(0, 1)
+    heads = cache.shape.heads
+    asked = query[inside].transpose(0, 1).unflatten(0, (heads, -1))  # the query heads of a KV head side by side
+    mask = None
+    keys, values = key[inside].transpose(0, 1), value[inside].transpose(0, 1)
+    if row.start or (how.window is not None and row.count > how.window):
+        index, mask = row.read_index(heads), row.bias(how.window, query.dtype)
+        keys = cache.keys.index_select(0, index).view(heads, -1, keys.shape[-1])[:, : row.total]
+        values = cache.values.index_select(0, index).view(heads, -1, values.shape[-1])[:, : row.total]
+    keys, values = (held[:, None].expand(-1, asked.shape[1], -1, -1) for held in (keys, values))
+    out = scaled_dot_product_attention(asked, keys, values, attn_mask=mask, is_causal=mask is None, scale=how.scale)
+    return out.flatten(0, 1).transpose(0, 1)
 
 
 AttentionInterface.register(NAME, paged_attention)

@@ -22,6 +22,8 @@ LEAD = 3  # rows whose block of this number is the same one share what precedes 
 # Query tokens times what they see, past which a row's scores are better never stored, by the fused kernel.
 LONG = 400_000
 LONG_EXACT = 16_000  # in float32
+# Keys that a group of chunks may read at once, each row those of a common prefix too: what bounds its memory.
+CHUNK_READS = 16_384
 
 
 @dataclass(frozen=True)
@@ -197,11 +199,13 @@ def lay_out(
     limit = _limit(caches)
     long = [row for row in placed if row.count > 1 and row.count * row.total > limit]
     chunks = [row for row in placed if row.count > 1 and row.count * row.total <= limit]
-    families = _families([row for row in placed if row.count == 1], size) + [(chunks, 0)] * bool(chunks)
     groups = [
-        _group(sorted(group, key=lambda row: row.place), shared, size, device)
-        for family, shared in families
+        _group(group, shared, size, device)
+        for family, shared in _families([row for row in placed if row.count == 1], size)
         for group in _split(family, shared, size)
+    ]
+    groups += [
+        _group(piece, 0, size, device) for group in _split(chunks, 0, size) for piece in _pieces(group, CHUNK_READS)
     ]
     return StepLayout(
         size,
@@ -250,6 +254,8 @@ def _shared(rows: list[_Row], size: int) -> int:
 
 def _split(rows: list[_Row], shared: int, size: int) -> list[list[_Row]]:
     """Cut rows, by length, into the groups that cost least: each pads its rows to its longest."""
+    if not rows:
+        return []
     rows = sorted(rows, key=lambda row: (row.blocks_seen(size), row.count))
     kinds, firsts = np.unique([(row.blocks_seen(size), row.count) for row in rows], axis=0, return_index=True)
     ends = np.append(firsts[1:], len(rows))
@@ -271,8 +277,15 @@ def _split(rows: list[_Row], shared: int, size: int) -> list[list[_Row]]:
     return groups[::-1]
 
 
+def _pieces(rows: list[_Row], reads: int) -> list[list[_Row]]:
+    """Cut a group so that no more than one row reads more than so many keys."""
+    most = max(1, reads // max(row.total for row in rows))
+    return [rows[at : at + most] for at in range(0, len(rows), most)]
+
+
 def _group(rows: list[_Row], shared: int, size: int, device: torch.device) -> Group:
     """`shared` leading blocks are the same for all rows."""
+    rows = sorted(rows, key=lambda row: row.place)
     queries = max(row.count for row in rows)
     table = np.zeros((len(rows), max(row.blocks_seen(size) for row in rows)), dtype=np.int64)
     for number, row in enumerate(rows):

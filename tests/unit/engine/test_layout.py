@@ -29,8 +29,15 @@ def groups(*lengths: int) -> list[list[int]]:
     return [[row.total for row in group] for group in kv._split(single(*lengths), 0, 16)]
 
 
-def cost(groups: list[list[int]]) -> int:
-    return sum(kv.GROUP_TOKENS + len(group) * -(-max(group) // 16) * 16 for group in groups)
+def cost(groups: list[list[kv._Row]]) -> float:
+    return sum(
+        kv.GROUP_TOKENS
+        + len(group)
+        * max(-(-row.total // 16) for row in group)
+        * 16
+        * (1 + (max(row.count for row in group) - 1) / kv.QUERIES)
+        for group in groups
+    )
 
 
 def test_few_short_rows_stay_together_whatever_they_waste() -> None:
@@ -44,16 +51,27 @@ def test_a_long_row_does_not_make_many_short_ones_read_as_much() -> None:
 
 
 def test_rows_of_like_lengths_stay_together_however_many() -> None:
-    assert groups(*range(300, 310)) == [list(range(300, 310))]
+    lengths = [*range(305, 321)] * 20  # all in 20 blocks
+    assert [sorted(group) for group in groups(*lengths)] == [sorted(lengths)]
 
 
-def test_no_other_cut_costs_less() -> None:
+@pytest.mark.parametrize("counts", [[1], [2, 20, 90]], ids=["tokens", "chunks"])
+def test_no_other_cut_costs_less(counts: list[int]) -> None:
     rng = random.Random(1)
     for _ in range(20):
-        rows = sorted(rng.choices([30, 100, 400, 900, 2500], k=9))
+        shapes = [(rng.choice([100, 400, 900, 2500]), rng.choice(counts)) for _ in range(9)]
+        rows = [kv._Row(0, total - count, count, []) for total, count in sorted(shapes)]
         cuts = itertools.chain.from_iterable(itertools.combinations(range(1, 9), count) for count in range(9))
         others = [[rows[a:b] for a, b in itertools.pairwise((0, *cut, 9))] for cut in cuts]
-        assert cost(groups(*rows)) == min(map(cost, others))
+        assert cost(kv._split(rows, 0, 16)) == pytest.approx(min(map(cost, others)))
+
+
+def test_chunks_after_a_long_common_prefix_do_not_read_it_all_at_once() -> None:
+    prefix = list(range(2, 502))  # 8,000 tokens
+    rows = [([*prefix, 600 + number], 8000, 10) for number in range(40)]
+    caches = kv.allocate({0: kv.LayerShape(1, 8, 8)}, 700, 16, torch.bfloat16, torch.device("cpu"))
+    layout = kv.lay_out(rows, caches, 16, torch.device("cpu"))
+    assert [len(group.table) for group in layout.groups] == [2] * 20 and not layout.long
 
 
 def test_rows_of_two_instructions_read_each_of_them_once() -> None:
