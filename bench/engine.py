@@ -41,6 +41,10 @@ MIXED: list[dict[str, Any]] = [  # what a busy hour brings: hardly two rows alik
 ]
 
 
+GREEDY = [{"temperature": 0.0}]
+Contestant = Callable[[], float]  # runs its mix and gives the seconds it took
+
+
 class Bench:
     def __init__(self, folder: Path, dtype: str, slots: int):
         self.opened: OpenedModel = open_model(str(folder), engine="native", device="cpu", dtype=dtype, slots=slots)  # type: ignore[arg-type]
@@ -65,6 +69,9 @@ class Bench:
                 finished[each.id] = each.outputs[0].token_ids
         took = time.perf_counter() - began
         return took, [finished[request.id] for request in requests]
+
+    def seconds(self, mix: Mix, settings: list[dict[str, Any]]) -> float:
+        return self.run(mix, settings)[0]
 
     def forget(self) -> None:
         """Empty the prefix cache: within a run sharing counts, between runs it would be cheating."""
@@ -95,6 +102,19 @@ def bandwidth() -> float:
     return 1e9 / min(times)
 
 
+class Machine:
+    """What the machine can do, measured again each round: FLOP/s of products in `dtype` and bytes read per second."""
+
+    def __init__(self, dtype: torch.dtype):
+        self._dtype = dtype
+        self.rates: list[float] = []
+        self.reads: list[float] = []
+
+    def measure(self) -> None:
+        self.rates.append(gemm_rate(self._dtype))
+        self.reads.append(bandwidth())
+
+
 def useful_flops(mix: Mix, layers: int, head: int) -> float:
     """Prompt tokens through the layers, generated ones through layers and head; `layers`, `head` in parameters."""
     return 2.0 * (mix.prompt_tokens * layers + mix.generated * (layers + head))
@@ -103,71 +123,89 @@ def useful_flops(mix: Mix, layers: int, head: int) -> float:
 def main() -> None:
     arguments = _arguments()
     dtype = pick_dtype("auto", torch.device("cpu"))
-    config = json.loads((arguments.model / "config.json").read_text())
-    vocabulary = config["vocab_size"]
+    vocabulary = json.loads((arguments.model / "config.json").read_text())["vocab_size"]
+    mixes = _mixes(vocabulary)
+    bench = Bench(arguments.model, str(dtype).removeprefix("torch."), slots=128)
+    vllms = _vllms(arguments, dtype, {name: mixes[name] for name in ("vllm", "vllm_128", "shared_vllm")})
+    contestants = _ours(bench, mixes)
+    if not arguments.quick:
+        contestants |= _transformers(arguments.model, dtype, mixes)
+    contestants |= {name: partial(process.run, mix) for name, (process, mix) in vllms.items()}
+    machine = Machine(dtype)
+    seconds = _take_turns(bench, contestants, machine, arguments.repeats)
+    for process in {process for process, _ in vllms.values()}:
+        process.stop()
+    _, rounded = bench.run(mixes["promptmill"], GREEDY)
+    bench.opened.engine.stop()
+    divergence = _divergence(arguments.model, mixes["promptmill"], rounded) if dtype == torch.bfloat16 else 0.0
+    line = {
+        "bench": "engine",
+        "kernels": "torch + oneDNN",
+        **_rates(mixes, seconds),
+        **_shares(arguments.model, dtype, mixes, seconds, machine),
+        "mixed_settings_cost": round(seconds["mixed"] / seconds["promptmill"] - 1, 3),
+        "lowprec_divergence": divergence,
+        "commit": commit(),
+        "device": device(),
+    }
+    print(json.dumps(line))
+
+
+def _mixes(vocabulary: int) -> dict[str, Mix]:
+    """What each contestant runs."""
     short, many = short_prompts(32, vocabulary), short_prompts(128, vocabulary)
     shared = shared_instruction(32, vocabulary)
-    few = Mix(short.prompts[:4])  # one at a time is slow: its rate does not depend on how many
-    single = Mix([short.prompts[0]], 128)
-
-    bench = Bench(arguments.model, str(dtype).removeprefix("torch."), slots=128)
-    greedy = [{"temperature": 0.0}]
-    contestants: dict[str, Callable[[], float]] = {
-        "promptmill": lambda: bench.run(short, greedy)[0],
-        "mixed": lambda: bench.run(short, MIXED)[0],
-        "promptmill_128": lambda: bench.run(many, greedy)[0],
-        "shared": lambda: bench.run(shared, greedy)[0],
-        "single": lambda: bench.run(single, greedy)[0],
+    return {
+        **dict.fromkeys(("promptmill", "mixed", "static", "transformers_cb", "vllm"), short),
+        **dict.fromkeys(("promptmill_128", "vllm_128"), many),
+        **dict.fromkeys(("shared", "shared_transformers_cb", "shared_vllm", "shared_vllm+cache"), shared),
+        "single": Mix([short.prompts[0]], 128),
+        "generate": Mix(short.prompts[:4]),  # one at a time is slow: its rate does not depend on how many
     }
-    if not arguments.quick:
-        peers = Transformers(str(arguments.model), dtype)
-        contestants |= {
-            "generate": lambda: peers.one_at_a_time(few),
-            "static": lambda: peers.static_batch(short),
-            "transformers_cb": lambda: peers.continuous(short),
-            "shared_transformers_cb": lambda: peers.continuous(shared),
-        }
-    vllms = _vllms(arguments, dtype, {"vllm": short, "vllm_128": many, "shared_vllm": shared})
-    for name, (process, mix) in vllms.items():
-        contestants[name] = partial(process.run, mix)
+
+
+def _ours(bench: Bench, mixes: dict[str, Mix]) -> dict[str, Contestant]:
+    settings = {"promptmill": GREEDY, "mixed": MIXED, "promptmill_128": GREEDY, "shared": GREEDY, "single": GREEDY}
+    return {name: partial(bench.seconds, mixes[name], each) for name, each in settings.items()}
+
+
+def _transformers(model: Path, dtype: torch.dtype, mixes: dict[str, Mix]) -> dict[str, Contestant]:
+    peers = Transformers(str(model), dtype)
+    return {
+        "generate": partial(peers.one_at_a_time, mixes["generate"]),
+        "static": partial(peers.static_batch, mixes["static"]),
+        "transformers_cb": partial(peers.continuous, mixes["transformers_cb"]),
+        "shared_transformers_cb": partial(peers.continuous, mixes["shared_transformers_cb"]),
+    }
+
+
+def _take_turns(bench: Bench, contestants: dict[str, Contestant], machine: Machine, repeats: int) -> dict[str, float]:
+    """The median seconds of each contestant; the machine is measured once a round."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    rates, reads = [], []
-    for repeat in range(arguments.repeats + 1):
-        rates.append(gemm_rate(dtype))
-        reads.append(bandwidth())
+    for repeat in range(repeats + 1):
+        machine.measure()
         for name, run in contestants.items():
             bench.forget()
             seconds = run()
             if repeat:  # the first round warms up
                 times[name].append(seconds)
-            print(f"{repeat}/{arguments.repeats} {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
-    for process in {process for process, _ in vllms.values()}:
-        process.stop()
+            print(f"{repeat}/{repeats} {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
+    return {name: median(taken) for name, taken in times.items()}
 
-    seconds = {name: median(taken) for name, taken in times.items() if taken}
-    generated = {"promptmill_128": many, "generate": few, "vllm_128": many, "single": single}
+
+def _rates(mixes: dict[str, Mix], seconds: dict[str, float]) -> dict[str, dict[str, float | None]]:
+    """Tokens per second and their ratios, None for what did not run."""
 
     def rate(name: str) -> float | None:
-        mix = generated.get(name, short)  # the shared mix generates as many tokens as the short one
-        return round(mix.generated / seconds[name], 1) if name in seconds else None
+        return round(mixes[name].generated / seconds[name], 1) if name in seconds else None
 
     def ratio(name: str, ours: str = "promptmill") -> float | None:
         theirs, mine = rate(name), rate(ours)
         return round(mine / theirs, 2) if theirs and mine else None
 
-    _, rounded = bench.run(short, greedy)
-    bench.opened.engine.stop()
-    head = config["vocab_size"] * config["hidden_size"]
-    layers = _parameters(arguments.model) - head
-    peak = max(rates)
-    single_reads = 2 * (layers + head) if dtype == torch.bfloat16 else 4 * (layers + head)
-    line = {
-        "bench": "engine",
-        "kernels": "torch + oneDNN",
-        "tokens_per_s": {
-            name: rate(name)
-            for name in ("promptmill", "promptmill_128", "generate", "static", "transformers_cb", "vllm", "vllm_128")
-        },
+    alone = ("promptmill", "promptmill_128", "generate", "static", "transformers_cb", "vllm", "vllm_128")
+    return {
+        "tokens_per_s": {name: rate(name) for name in alone},
         "shared_prefix": {
             "promptmill": rate("shared"),
             "transformers_cb": rate("shared_transformers_cb"),
@@ -182,22 +220,33 @@ def main() -> None:
             "shared_vllm": ratio("shared_vllm", "shared"),
             "shared_vllm_prefix_cache": ratio("shared_vllm+cache", "shared"),
         },
-        "useful_flops_fraction": round(useful_flops(short, layers, head) / seconds["promptmill"] / peak, 3),
-        "useful_flops_fraction_128": round(useful_flops(many, layers, head) / seconds["promptmill_128"] / peak, 3),
-        "single_row_bandwidth_fraction": round(single.new_tokens * single_reads / seconds["single"] / median(reads), 3),
-        "mixed_settings_cost": round(seconds["mixed"] / seconds["promptmill"] - 1, 3),
-        "lowprec_divergence": _divergence(arguments.model, short, rounded) if dtype == torch.bfloat16 else 0.0,
-        "commit": commit(),
-        "device": device(),
     }
-    print(json.dumps(line))
+
+
+def _shares(
+    model: Path, dtype: torch.dtype, mixes: dict[str, Mix], seconds: dict[str, float], machine: Machine
+) -> dict[str, float]:
+    """What was used of the machine's products and of its memory."""
+    config = json.loads((model / "config.json").read_text())
+    head = config["vocab_size"] * config["hidden_size"]
+    layers = _parameters(model) - head
+
+    def flops(name: str) -> float:
+        return round(useful_flops(mixes[name], layers, head) / seconds[name] / max(machine.rates), 3)
+
+    reads = mixes["single"].new_tokens * dtype.itemsize * (layers + head) / seconds["single"]
+    return {
+        "useful_flops_fraction": flops("promptmill"),
+        "useful_flops_fraction_128": flops("promptmill_128"),
+        "single_row_bandwidth_fraction": round(reads / median(machine.reads), 3),
+    }
 
 
 def _vllms(arguments: argparse.Namespace, dtype: torch.dtype, mixes: dict[str, Mix]) -> dict[str, tuple[Vllm, str]]:
     """Contestants of vLLM, with and without prefix caching: name -> (process, its mix)."""
     if not arguments.vllm:
         return {}
-    found = {}
+    found: dict[str, tuple[Vllm, str]] = {}
     for caching in (False, True):
         kept = {name: mix for name, mix in mixes.items() if not caching or name == "shared_vllm"}
         kind = str(dtype).removeprefix("torch.")
@@ -209,7 +258,7 @@ def _vllms(arguments: argparse.Namespace, dtype: torch.dtype, mixes: dict[str, M
 def _divergence(folder: Path, mix: Mix, rounded: list[list[int]]) -> float:
     """The share of greedy rows that bfloat16 leads elsewhere than float32 does."""
     exact = Bench(folder, "float32", slots=len(mix.prompts))
-    _, outputs = exact.run(mix, [{"temperature": 0.0}])
+    _, outputs = exact.run(mix, GREEDY)
     exact.opened.engine.stop()
     return round(sum(a != b for a, b in zip(outputs, rounded, strict=True)) / len(rounded), 3)
 
