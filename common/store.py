@@ -44,6 +44,17 @@ class Attached:
     rings: int
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Items of a job that are stored together, and what of their job a worker needs to run them."""
+
+    spec: dict[str, Any]
+    created_at: int  # ms
+    digest: str  # of the model that the items were counted for
+    interactive: bool
+    items: list[dict[str, Any]]
+
+
 def refuse_overfull(outcome: str) -> None:
     """Tell a limit that `attach` or `append` met: the tenant's own, or everybody's."""
     if outcome == "tenant_full":
@@ -218,21 +229,20 @@ class JobStore:
                 found.extend(chunk[max(0, first - start) : max(0, first + count - start)])
         return found
 
-    def chunk(self, job_id: str, start: int) -> tuple[dict[str, Any], int, str, list[dict[str, Any]]]:
-        """What a worker needs to run items of one chunk: (spec, created_at in ms, the model's digest, the chunk's
-        items). One round trip.
+    def chunk(self, job_id: str, start: int) -> Chunk:
+        """What a worker needs to run items of one chunk. One round trip.
 
         Raises:
             NotFound: the job is gone.
         """
         with redis_errors():
             pipe = self.client.pipeline(transaction=False)
-            pipe.hmget(keys.job(job_id), "spec", "created_at", "digest")
+            pipe.hmget(keys.job(job_id), "spec", "created_at", "digest", "interactive")
             pipe.hget(keys.job(job_id, "in"), str(start))
-            (spec, created_at, digest), blob = pipe.execute()
+            (spec, created_at, digest, interactive), blob = pipe.execute()
         if spec is None or blob is None:
             raise NotFound(f"no job {job_id}")
-        return json.loads(spec), int(created_at), digest.decode(), unpack(blob)
+        return Chunk(json.loads(spec), int(created_at), digest.decode(), interactive == b"1", unpack(blob))
 
     def _chunk_starts(self, job_id: str, first: int, count: int) -> list[int]:
         line = keys.job(job_id, "starts")

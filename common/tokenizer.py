@@ -17,6 +17,8 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from common.errors import InvalidRequest
+from common.spelling import Spellings
+from common.types import Spelling
 
 
 class DecodeStream(Protocol):
@@ -33,6 +35,8 @@ class Tokenizer(Protocol):
     def encode(self, text: str, special: bool = True) -> list[int]: ...
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]: ...
     def decode(self, ids: list[int]) -> str: ...
+    def spell(self, token_id: int) -> Spelling: ...
+    def special_id(self, text: str) -> int | None: ...
     def stream(self) -> DecodeStream: ...
     def dumps(self) -> bytes: ...
 
@@ -51,6 +55,12 @@ class WordTokenizer:
 
     def decode(self, ids: list[int]) -> str:
         return " ".join(map(str, ids))  # a checksum has no word; its own digits are one
+
+    def spell(self, token_id: int) -> Spelling:
+        return Spelling(token_id, str(token_id))
+
+    def special_id(self, text: str) -> int | None:  # noqa: ARG002  # words have no specials
+        return None
 
     def stream(self) -> DecodeStream:
         raise TypeError("the echo engine makes its text itself")
@@ -83,6 +93,16 @@ class JsonTokenizer:
         """All of it, special tokens too: nothing of a prompt is left out."""
         return str(self._backend.decode(ids, skip_special_tokens=False))
 
+    @cached_property
+    def _spellings(self) -> Spellings:
+        return Spellings(self._backend)
+
+    def spell(self, token_id: int) -> Spelling:
+        return self._spellings.spell(token_id)
+
+    def special_id(self, text: str) -> int | None:
+        return self._spellings.special_ids.get(text)
+
     def stream(self) -> DecodeStream:
         return _Stream(self._backend)
 
@@ -94,13 +114,29 @@ class _Stream:
     """Incremental decoding that holds back bytes of an unfinished character."""
 
     def __init__(self, backend: Any):
+        self._backend = backend
+        self._held: list[int] = []  # tokens since the last text
+        self._start()
+
+    def _start(self) -> None:
         from tokenizers.decoders import DecodeStream as Native
 
-        self._backend = backend
         self._native = Native(skip_special_tokens=True)
 
     def step(self, token_id: int) -> str:
-        return self._native.step(self._backend, token_id) or ""
+        self._held.append(token_id)
+        try:
+            text = self._native.step(self._backend, token_id) or ""
+        except Exception as error:  # the binding raises nothing narrower
+            if "prefix" not in str(error).lower():
+                raise
+            # Bytes that make no character changed how earlier ones read: what was given out stays, these begin anew.
+            text = str(self._backend.decode(self._held, skip_special_tokens=True))
+            self._start()
+            self._native.step(self._backend, token_id)  # given out already; what follows is not the start of a text
+        if text:
+            self._held = []
+        return text
 
 
 def load(kind: str, blob: bytes | None) -> Tokenizer | None:

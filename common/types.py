@@ -82,6 +82,13 @@ TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
+GREEDY_BELOW = 1e-5  # temperature
+SEED_HELP = (
+    "Same seed, same text, on models served in float32, but for ties that rounding decides. In bfloat16 and float16 "
+    "what else runs may change the text (the model's card says its type). Empty: a fresh one per item."
+)
+
+
 class SamplingParams(BaseModel):
     """How to decode: vLLM's and OpenAI's names. Every field is honoured by the engine or refused here.
 
@@ -94,12 +101,12 @@ class SamplingParams(BaseModel):
     max_tokens: int = Field(256, ge=1, le=131_072, description="Most tokens to generate per continuation.")
     temperature: float = Field(1.0, ge=0, le=100, description="0 is greedy; higher is more random.")
     top_p: float = Field(1.0, gt=0, le=1, description="Keep the likeliest tokens whose probabilities add up to this.")
-    top_k: int = Field(0, ge=0, description="Keep this many likeliest tokens; 0 keeps all.")
+    top_k: int = Field(0, ge=0, le=2**31 - 1, description="Keep this many likeliest tokens; 0 keeps all.")
     min_p: float = Field(0.0, ge=0, le=1, description="Drop tokens less likely than this share of the likeliest.")
-    seed: int | None = Field(None, ge=0, le=2**63 - 1, description="Same seed, same text. Empty: a fresh one per item.")
+    seed: int | None = Field(None, ge=0, le=2**63 - 1, description=SEED_HELP)
     n: int = Field(1, ge=1, le=128, description="Continuations per prompt.")
     stop: tuple[StopString, ...] = Field((), max_length=16, description="Strings that end the text; not part of it.")
-    repetition_penalty: float = Field(1.0, gt=0, le=10, description="Above 1 discourages tokens seen before.")
+    repetition_penalty: float = Field(1.0, ge=0.01, le=10, description="Above 1 discourages tokens seen before.")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers every token already generated, once.")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens by how often they were generated.")
     ignore_eos: bool = Field(False, description="Go on to max_tokens even when the model wants to end.")
@@ -113,6 +120,11 @@ class SamplingParams(BaseModel):
     bad_words: tuple[StopString, ...] = Field((), max_length=64, description="Words that are never generated.")
     logprobs: int | None = Field(None, ge=0, le=20, description="Log-probabilities, with this many alternatives each.")
     prompt_logprobs: int | None = Field(None, ge=0, le=20, description="The same for the tokens of the prompt.")
+
+    @property
+    def is_greedy(self) -> bool:
+        """Dividing by a temperature this small overflows, and leaves nothing but the likeliest token long before."""
+        return self.temperature < GREEDY_BELOW
 
     @model_validator(mode="before")
     @classmethod
@@ -166,6 +178,7 @@ class ModelCard(BaseModel):
     chat_template: str | None = None
     special_tokens: dict[str, str] = {}
     vocabulary: int | None = None
+    reproducible: bool = False  # same seed, same text, whatever else runs (ties that rounding decides aside)
     created: int  # unix seconds
 
 
@@ -179,21 +192,35 @@ class Request:
     params: SamplingParams
     seed: int
     resume: list[list[int]] | None = None  # what each continuation had generated at its last checkpoint
+    interactive: bool = False  # somebody waits for it: its tokens come before those of other requests
     # (continuation, token id, text now certain, the token's log-probability if asked for), on the engine's thread
     on_token: Callable[[int, int, str, TokenLogprob | None], None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """A token as text. `raw` is what it adds to the text in UTF-8 where that is not `text` itself: a part of a
+    character, which `text` shows as escapes (`\\xe6\\x97`), or nothing, for an end token and its like."""
+
+    token_id: int
+    text: str
+    raw: bytes | None = None
+
+    @property
+    def added(self) -> bytes:
+        return self.text.encode() if self.raw is None else self.raw
+
+
 @dataclass(slots=True)
 class TokenLogprob:
-    """One token, how likely the model found it, and the likeliest alternatives as (token id, text, log-probability).
+    """One token, how likely the model found it, and the likeliest alternatives as (log-probability, spelling).
 
     Of the model's own distribution: before temperature, penalties and filters.
     """
 
-    token_id: int
-    text: str
-    logprob: float
-    top: list[tuple[int, str, float]]
+    token: Spelling
+    logprob: float | None  # None for a prompt's first token: nothing comes before it
+    top: list[tuple[float, Spelling]]
 
 
 @dataclass(slots=True)
@@ -218,7 +245,7 @@ class Finished:
     outputs: list[Output] = field(default_factory=list)
     prompt_tokens: int = 0
     error: tuple[str, str] | None = None
-    prompt_logprobs: list[TokenLogprob | None] | None = None  # one per prompt token, None for the first
+    prompt_logprobs: list[TokenLogprob] | None = None  # one per prompt token
 
     @property
     def completion_tokens(self) -> int:

@@ -309,17 +309,19 @@ class JobList(BaseModel):
     after: str | None = Field(description="Give this as `after` for the next page.")
 
 
-class TopLogprob(BaseModel):
-    token: str
+class SpelledToken(BaseModel):
+    token: str = Field(description="A part of a character is shown as escapes.")
     token_id: int
+    bytes: list[int] | None = Field(None, description="What it adds to the text, where that is not `token` in UTF-8.")
+
+
+class TopLogprob(SpelledToken):
     logprob: float
 
 
-class LogprobView(BaseModel):
+class LogprobView(SpelledToken):
     """A token, how likely the model found it (before temperature, penalties and filters), and the likeliest ones."""
 
-    token: str
-    token_id: int | None
     logprob: float | None = Field(description="Null for a prompt's first token: nothing comes before it.")
     top: list[TopLogprob]
 

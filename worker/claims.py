@@ -15,15 +15,12 @@ from typing import Any
 from common.errors import InvalidRequest
 from common.fleet import Result, Run
 from common.packing import pack
-from common.store import JobStore, effective_params
+from common.store import Chunk, JobStore, effective_params
 from common.tokenizer import ChatTemplate, Tokenizer
-from common.types import Finished, ItemState, ModelCard, Request, SamplingParams, TokenLogprob
+from common.types import Finished, ItemState, ModelCard, Request, SamplingParams, Spelling, TokenLogprob
 
 IMPOSSIBLE = -9999.0  # the log-probability of what the model rules out, as OpenAI spells it
 CACHED_CHUNKS = 128  # of 64 items; single-item claims of one job mostly hit the chunk of the claim before
-
-
-Chunk = tuple[dict[str, Any], int, str, list[dict[str, Any]]]  # as `JobStore.chunk` has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,6 @@ class Claim:
     seed: int
     queued_s: float
     started: float  # monotonic seconds
-    first_token: tuple[int, str] | None = None  # of the prompt, where its log-probabilities are wanted
     streamed: bool = False
     resumed: int = 0  # tokens it had when it started, of all its continuations
 
@@ -61,17 +57,18 @@ class ClaimReader:
             NotFound: the job was deleted meanwhile.
             Unavailable: the server is away.
         """
-        spec, created_at, digest, items = self._chunk(run)
-        queued_s = round(max(0, now - created_at) / 1000, 3)
+        chunk = self._chunk(run)
+        queued_s = round(max(0, now - chunk.created_at) / 1000, 3)
         offset = run.first - run.chunk
         found = []
-        for index, item in enumerate(items[offset : offset + run.count], start=run.first):
-            params = SamplingParams.model_validate(effective_params(spec, item))
+        for index, item in enumerate(chunk.items[offset : offset + run.count], start=run.first):
+            params = SamplingParams.model_validate(effective_params(chunk.spec, item))
             seed = params.seed if params.seed is not None else seed_of(run.job_id, index)
-            request = self._request(item, params, seed) if digest == self._digest else _other_model()
+            request = self._request(item, params, seed) if chunk.digest == self._digest else _other_model()
+            if isinstance(request, Request):
+                request.interactive = chunk.interactive
             streamed = item.get("stream", False)
-            first = self._first_token(request) if params.prompt_logprobs is not None else None
-            claim = Claim(run.job_id, index, run.attempt, seed, queued_s, time.monotonic(), first, streamed)
+            claim = Claim(run.job_id, index, run.attempt, seed, queued_s, time.monotonic(), streamed)
             found.append((claim, request))
         return found
 
@@ -97,12 +94,6 @@ class ClaimReader:
         except InvalidRequest as error:
             return error
         return Request(str(next(self._ids)), text, ids, params, seed)
-
-    def _first_token(self, request: Request | InvalidRequest) -> tuple[int, str] | None:
-        if isinstance(request, InvalidRequest) or not request.prompt_ids:
-            return None
-        first = request.prompt_ids[0]
-        return first, self._tokenizer.decode([first])
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         if self._template is None:
@@ -151,13 +142,13 @@ def result(claim: Claim, finished: Finished, worker: str) -> Result:
             "text": o.text,
             "finish_reason": o.finish_reason,
             "token_count": o.token_count,
-            "logprobs": [shown_logprob(each) for each in o.logprobs] if o.logprobs is not None else None,
+            "logprobs": _shown(o.logprobs),
         }
         for o in finished.outputs
     ]
     stored = {
         "outputs": outputs,
-        "prompt_logprobs": _prompt_logprobs(claim, finished),
+        "prompt_logprobs": _shown(finished.prompt_logprobs),
         "usage": usage,
         "error": {"code": finished.error[0], "message": finished.error[1]} if finished.error else None,
         "seed": claim.seed,
@@ -179,22 +170,23 @@ def result(claim: Claim, finished: Finished, worker: str) -> Result:
 
 def shown_logprob(found: TokenLogprob) -> dict[str, Any]:
     """As rows and streams show it."""
-    top = [{"token": text, "token_id": token_id, "logprob": _rounded(value)} for token_id, text, value in found.top]
-    return {"token": found.text, "token_id": found.token_id, "logprob": _rounded(found.logprob), "top": top}
+    top = [_spelled(spelling) | {"logprob": _rounded(logprob)} for logprob, spelling in found.top]
+    return _spelled(found.token) | {"logprob": _rounded(found.logprob), "top": top}
 
 
-def _rounded(logprob: float) -> float:
+def _shown(found: list[TokenLogprob] | None) -> list[dict[str, Any]] | None:
+    return None if found is None else [shown_logprob(each) for each in found]
+
+
+def _spelled(token: Spelling) -> dict[str, Any]:
+    """`bytes` only where they are not those of `token`."""
+    found: dict[str, Any] = {"token": token.text, "token_id": token.token_id}
+    return found if token.raw is None else found | {"bytes": list(token.raw)}
+
+
+def _rounded(logprob: float | None) -> float | None:
     """To what a float32 can tell, which is half the digits; JSON has no infinity."""
-    return round(max(logprob, IMPOSSIBLE), 6)
-
-
-def _prompt_logprobs(claim: Claim, finished: Finished) -> list[dict[str, Any]] | None:
-    """One entry a token. The first has no log-probability, because nothing comes before it."""
-    if finished.prompt_logprobs is None:
-        return None
-    token_id, text = claim.first_token or (None, "")
-    nothing: dict[str, Any] = {"token": text, "token_id": token_id, "logprob": None, "top": []}
-    return [shown_logprob(each) if each else nothing for each in finished.prompt_logprobs]
+    return None if logprob is None else round(max(logprob, IMPOSSIBLE), 6)
 
 
 def end_state(finished: Finished) -> ItemState:

@@ -106,6 +106,7 @@ def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
         slots=engine.slots,
         tokenizer="words",
         chat_template=ECHO_TEMPLATE,
+        reproducible=True,
         created=int(time.time()),
     )
     return OpenedModel(engine, card, tokenizer)
@@ -164,6 +165,7 @@ def _open_folder(
         tokenizer="json",
         chat_template=fast.chat_template,
         vocabulary=model.config.get_text_config(decoder=True).vocab_size,
+        reproducible=dtype == torch.float32,
         special_tokens={key: str(token) for key, token in fast.special_tokens_map.items() if isinstance(token, str)},
         created=int(time.time()),
     )

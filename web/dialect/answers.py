@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from web.dialect.logprobs import TokenWindow, chat_logprobs, completion_logprobs, placed
 from web.dialect.requests import Ask
 
 Row = dict[str, Any]
@@ -68,35 +69,12 @@ def reason(finish_reason: str) -> str:
     return finish_reason if finish_reason in ("stop", "length") else "length"
 
 
-def chat_logprobs(found: list[dict[str, Any]] | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    content = [_chat_logprob(each) | {"top_logprobs": [_chat_logprob(top) for top in each["top"]]} for each in found]
-    return {"content": content, "refusal": None}
-
-
-def completion_logprobs(found: list[dict[str, Any]] | None, offset: int = 0) -> dict[str, Any] | None:
-    """`offset` is where the first token begins in the answer's text."""
-    if found is None:
-        return None
-    offsets = []
-    for each in found:
-        offsets.append(offset)
-        offset += len(each["token"])
-    return {
-        "tokens": [each["token"] for each in found],
-        "token_logprobs": [each["logprob"] for each in found],
-        "top_logprobs": [_alternatives(each) for each in found],
-        "text_offset": offsets,
-    }
-
-
 def _chat_choices(row: Row) -> list[dict[str, Any]]:
     return [
         {
             "index": index,
             "message": {"role": "assistant", "content": output["text"], "refusal": None},
-            "logprobs": chat_logprobs(output["logprobs"]),
+            "logprobs": chat_logprobs(_within(output)),
             "finish_reason": reason(output["finish_reason"]),
         }
         for index, output in enumerate(row["outputs"])
@@ -108,9 +86,9 @@ def _completion_choices(ask: Ask, rows: list[Row], prompts: list[str]) -> list[d
     for place, row in enumerate(rows):
         before = prompts[place] if ask.echo else ""
         for index, output in enumerate(row["outputs"]):
-            found = None if output["logprobs"] is None else [] if ask.scored else output["logprobs"]
-            if ask.echo and found is not None:
-                found = [*(row["prompt_logprobs"] or ()), *found]
+            found = _within(output, len(before))
+            if found is not None:
+                found = [*placed(row["prompt_logprobs"] or [] if ask.echo else []), *([] if ask.scored else found)]
             choice = {
                 "index": place * ask.n + index,
                 "text": before + ("" if ask.scored else output["text"]),
@@ -123,17 +101,9 @@ def _completion_choices(ask: Ask, rows: list[Row], prompts: list[str]) -> list[d
     return choices
 
 
-def _chat_logprob(found: dict[str, Any]) -> dict[str, Any]:
-    text = found["token"]
-    whole = text and "\N{REPLACEMENT CHARACTER}" not in text  # a piece of a character has no text of its own
-    return {"token": text, "logprob": found["logprob"], "bytes": list(text.encode()) if whole else None}
-
-
-def _alternatives(found: dict[str, Any]) -> dict[str, float] | None:
-    """By text, as the client has it; of tokens that look the same the likeliest. The token itself is always in."""
-    if found["logprob"] is None:
+def _within(output: Row, start: int = 0) -> list[Row] | None:
+    """The log-probabilities of the tokens that are part of an output's text, which begins at `start`."""
+    if output["logprobs"] is None:
         return None
-    told: dict[str, float] = {}
-    for each in (*found["top"], found):
-        told[each["token"]] = max(each["logprob"], told.get(each["token"], each["logprob"]))
-    return told
+    window = TokenWindow(start)
+    return window.push(output["logprobs"], output["text"]) + window.finish(output["finish_reason"])

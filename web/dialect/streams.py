@@ -15,6 +15,7 @@ from common.errors import PromptmillError
 from web.dialect import answers
 from web.dialect.errors import error_body, row_error
 from web.dialect.live import ClientGone, Live
+from web.dialect.logprobs import Entry, TokenWindow, chat_logprobs, completion_logprobs
 from web.dialect.requests import Ask
 from web.services import Services
 from web.told import Told, heard
@@ -46,6 +47,7 @@ class _Chunks:
         self._frame = answers.chunk(ask, [], id_=id_, created=created)
         self._told = Told()
         self._lengths: dict[int, int] = {}  # characters told of each choice
+        self._windows: dict[int, TokenWindow] = {}  # of each choice with log-probabilities
 
     def all(self) -> Iterator[bytes]:
         yield from self._opening()
@@ -54,7 +56,8 @@ class _Chunks:
             over = self._live.over  # before the tokens: one that is over has none to come
             for piece in self._told.take(heard(self._services.store, self._live.job_id, self._live.watch)):
                 if not self._ask.scored:
-                    yield self._delta(piece.index * self._ask.n + piece.output, piece.text, piece.logprobs)
+                    choice = piece.index * self._ask.n + piece.output
+                    yield self._delta(choice, piece.text, self._entries(choice, piece.text, piece.logprobs))
                     last = time.monotonic()
             if over:
                 break
@@ -88,20 +91,26 @@ class _Chunks:
         choice = index * self._ask.n + output
         prompt = len(self._prompts[index]) if self._ask.echo else 0
         rest = found["text"][self._lengths.get(choice, 0) - prompt :]
-        if rest and not self._ask.scored:
-            logprobs = found["logprobs"] and found["logprobs"][self._told.had(index, output) :]
-            yield self._delta(choice, rest, logprobs)
+        logprobs = found["logprobs"] and found["logprobs"][self._told.had(index, output) :]
+        entries = self._entries(choice, rest, logprobs, found["finish_reason"])
+        if not self._ask.scored and (rest or entries):
+            yield self._delta(choice, rest, entries)
         reason = "length" if self._ask.scored else answers.reason(found["finish_reason"])
         yield self._chunk(answers.delta(self._ask, choice, "", finish_reason=reason))
 
-    def _delta(self, choice: int, text: str, logprobs: list[dict[str, Any]] | None) -> bytes:
-        offset = self._lengths.get(choice, 0)
-        self._lengths[choice] = offset + len(text)
-        if self._ask.endpoint == "/v1/chat/completions":
-            shown = answers.chat_logprobs(logprobs)
-        else:
-            shown = answers.completion_logprobs(logprobs, offset)
-        return self._chunk(answers.delta(self._ask, choice, text, logprobs=shown))
+    def _entries(
+        self, choice: int, text: str, logprobs: list[Entry] | None, ended: str | None = None
+    ) -> list[Entry] | None:
+        """The log-probabilities to tell with this text; `ended`: how, if it is the last."""
+        if logprobs is None:
+            return None
+        window = self._windows.setdefault(choice, TokenWindow(self._lengths.get(choice, 0)))
+        return window.push(logprobs, text) + (window.finish(ended) if ended else [])
+
+    def _delta(self, choice: int, text: str, logprobs: list[Entry] | None) -> bytes:
+        self._lengths[choice] = self._lengths.get(choice, 0) + len(text)
+        shape = chat_logprobs if self._ask.endpoint == "/v1/chat/completions" else completion_logprobs
+        return self._chunk(answers.delta(self._ask, choice, text, logprobs=shape(logprobs)))
 
     def _chunk(self, choice: dict[str, Any]) -> bytes:
         return _data(self._frame | {"choices": [choice]})

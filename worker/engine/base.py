@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from common.types import Finished, Request
+from common.types import Finished, Request, Spelling
 
 
 class Detokenizer(Protocol):
@@ -17,6 +17,14 @@ class Detokenizer(Protocol):
     eos_ids: frozenset[int]
 
     def encode(self, text: str, special: bool = True) -> list[int]: ...
+
+    def spell(self, token_id: int) -> Spelling:
+        """A token by itself, as it reads in the middle of a text."""
+        ...
+
+    def special_id(self, text: str) -> int | None:
+        """The id of the special token that is written so, which never shows in a text."""
+        ...
 
     def stream(self) -> DecodeStream:
         """A fresh incremental decoder for one sequence."""

@@ -70,10 +70,6 @@ class BlockPool:
                 del self._idle[block]
             self._holders[block] += 1
 
-    def idle_among(self, blocks: list[int]) -> int:
-        """How many of `blocks` would leave the free ones if held."""
-        return sum(self._holders[block] == 0 for block in blocks)
-
     def file(self, block: int, chain: int, tokens: tuple[int, ...]) -> int:
         """Make a full block findable; returns the chain that includes it. The first block of equal ones stays filed."""
         found = self._filed.get((chain, tokens))

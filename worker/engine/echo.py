@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from common.types import Finished, FinishReason, Output, Request, TokenLogprob
+from common.types import Finished, FinishReason, Output, Request, Spelling, TokenLogprob
 
 from .mailbox import Mailbox
 
@@ -182,17 +182,18 @@ def _finished(answer: _Answer) -> Finished:
     _tell(answer, answer.longest)
     prompt = None
     if request.params.prompt_logprobs is not None:
-        words = request.prompt.split()
-        prompt = [None, *_certain(words, request.prompt_ids, request.params.prompt_logprobs)[1:]]
+        prompt = _certain(request.prompt.split(), request.prompt_ids, request.params.prompt_logprobs)
+        for first in prompt[:1]:
+            first.logprob, first.top = None, []
     return Finished(request.id, answer.outputs, len(request.prompt_ids), prompt_logprobs=prompt)
 
 
 def _certain(words: list[str], ids: list[int], alternatives: int) -> list[TokenLogprob]:
-    spelled = [(" " if place else "") + word for place, word in enumerate(words)]
-    return [
-        TokenLogprob(token_id, text, 0.0, [(token_id, text, 0.0)][:alternatives])
-        for text, token_id in zip(spelled, ids, strict=False)
+    spelled = [
+        Spelling(token_id, (" " if place else "") + word)
+        for place, (word, token_id) in enumerate(zip(words, ids, strict=False))
     ]
+    return [TokenLogprob(token, 0.0, [(0.0, token)][:alternatives]) for token in spelled]
 
 
 def _answer(request: Request, now: float) -> _Answer:

@@ -19,7 +19,6 @@ from common.types import Request
 from .base import Detokenizer
 from .draw import draw
 from .ledger import Ledger
-from .logprobs import Logprobs
 from .mailbox import Mailbox
 from .sequence import Sequence
 
@@ -52,7 +51,6 @@ class GenerateEngine:
         # Rows of unequal length need padding, which recurrent states and length-dependent rotary embeddings take in.
         self._pads = self._two_parts or not (getattr(model, "_is_stateful", False) or _rope_reads_lengths(model.config))
         self._waiting: list[Sequence] = []
-        self._logprobs = Logprobs(detokenizer)
         self._step_began: float | None = None
         self._mail = Mailbox(slots)
         self._ledger = Ledger(
@@ -107,7 +105,7 @@ class GenerateEngine:
             raise _Stopped
         requests, wishes = mail
         for request in requests:
-            self._accept(request)
+            self._ledger.guarded(request, self._accept)
         for request_id, reason in wishes.items():
             self._ledger.end(request_id, reason)
 
@@ -123,8 +121,7 @@ class GenerateEngine:
         # The decoder of an encoder-decoder model starts anew: the same numbers are drawn again.
         if not self._two_parts:
             for sequence, generated in zip(sequences, request.resume or [], strict=False):
-                for token in generated:
-                    self._ledger.advance(sequence, token, told=True)
+                self._ledger.resume(sequence, generated)
 
     def _forget(self, sequence: Sequence) -> None:
         if sequence in self._waiting:
@@ -139,34 +136,57 @@ class GenerateEngine:
         return batch
 
     def _generate(self, batch: list[Sequence]) -> None:
-        longest = max(len(sequence.tokens) for sequence in batch)
-        ids = torch.zeros(len(batch), longest, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for row, sequence in enumerate(batch):
-            count = len(sequence.tokens)
-            # Decoders are padded on the left, where generation does not go on; encoders on the right.
-            inside = slice(0, count) if self._two_parts else slice(longest - count, longest)
-            ids[row, inside] = torch.tensor(sequence.tokens)
-            mask[row, inside] = 1
-        steps = max(sequence.request.params.max_tokens - sequence.generated for sequence in batch)
+        """Generate until all rows of the batch have ended. If that fails, the rows that are left go on in two halves,
+        and so on until the one at fault is alone: only its request fails."""
         self._step_began = time.monotonic()
         try:
             with torch.inference_mode():
-                self._model.generate(
-                    input_ids=ids.to(self._model.device),
-                    attention_mask=mask.to(self._model.device),
-                    max_new_tokens=steps,
-                    logits_processor=LogitsProcessorList([_Picker(self, batch)]),
-                    stopping_criteria=StoppingCriteriaList([_EndOfAll(batch)]),
-                )
+                self._run_model(batch)
+            error = None
         except _Stopped:
             raise
-        except Exception as error:  # this batch fails, the thread goes on
+        except Exception as found:
             log.exception("a batch of %d rows failed", len(batch))
-            for sequence in batch:
-                if sequence.request.id in self._ledger:
-                    self._ledger.fail(sequence.request.id, f"{type(error).__name__}: {error}")
+            error = found.with_traceback(None)  # which would keep the batch's tensors
         self._step_began = None
+        left = [sequence for sequence in batch if not sequence.finish_reason]
+        if error and len(batch) == 1:
+            self._ledger.fail(batch[0].request.id, error)
+        elif error and left:
+            half = -(-len(left) // 2)
+            for part in (left[:half], left[half:]):
+                if part := [sequence for sequence in part if not sequence.finish_reason]:
+                    self._generate(part)
+
+    def _run_model(self, batch: list[Sequence]) -> None:
+        read = [sequence.request.prompt_ids if self._two_parts else sequence.tokens for sequence in batch]
+        longest = max(map(len, read))
+        ids = torch.zeros(len(batch), longest, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, tokens in enumerate(read):
+            count = len(tokens)
+            # Decoders are padded on the left, where generation does not go on; encoders on the right.
+            inside = slice(0, count) if self._two_parts else slice(longest - count, longest)
+            ids[row, inside] = torch.tensor(tokens)
+            mask[row, inside] = 1
+        steps = max(sequence.request.params.max_tokens - sequence.generated for sequence in batch)
+        self._model.generate(
+            input_ids=ids.to(self._model.device),
+            attention_mask=mask.to(self._model.device),
+            max_new_tokens=steps,
+            logits_processor=LogitsProcessorList([_Picker(self, batch)]),
+            stopping_criteria=StoppingCriteriaList([_EndOfAll(batch)]),
+            **self._said(batch),
+        )
+
+    def _said(self, batch: list[Sequence]) -> dict[str, torch.Tensor]:
+        """What the decoder of an encoder-decoder has said in a batch that failed: all its rows equally many tokens."""
+        said = [sequence.tokens[len(sequence.request.prompt_ids) :] for sequence in batch]
+        if not self._two_parts or not said[0]:
+            return {}
+        config = self._model.generation_config
+        start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
+        return {"decoder_input_ids": torch.tensor([[start, *row] for row in said], device=self._model.device)}
 
     def step(self, batch: list[Sequence], scores: torch.Tensor) -> torch.Tensor:
         """One decoding step: advance every live row of `batch`; returns the tokens, (rows,)."""
@@ -176,15 +196,9 @@ class GenerateEngine:
         tokens = torch.zeros(len(batch), dtype=torch.int64)
         if live:
             sequences = [batch[row] for row in live]
-            drawn = draw(sequences, scores[live], self._logprobs)
-            for row, sequence, token in zip(live, sequences, drawn, strict=True):
-                if sequence.finish_reason:
-                    continue
-                if token is None:
-                    self._ledger.fail(sequence.request.id, "the model's logits are not finite")
-                else:
-                    tokens[row] = token
-                    self._ledger.advance(sequence, token)
+            for row, sequence, drawn in zip(live, sequences, draw(sequences, scores[live]), strict=True):
+                tokens[row] = drawn.token or 0
+                self._ledger.take(sequence, drawn)
         return tokens.to(scores.device)
 
 

@@ -6,6 +6,7 @@ is the attention of rows over their blocks of the cache. The others are what a d
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -43,7 +44,17 @@ def pack(model: Any) -> int:
 
 
 def _packable(layer: Any) -> bool:
-    return type(layer) is torch.nn.Linear and layer.weight.dtype in PACKABLE
+    return type(layer) is torch.nn.Linear and layer.weight.dtype in PACKABLE and packs(layer.weight.dtype)
+
+
+@cache
+def packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN lays out weights of this type on this CPU: bfloat16 needs AVX-512 or its like."""
+    try:
+        torch.ops.mkldnn._reorder_linear_weight(torch.zeros(1, 1, dtype=dtype))
+    except RuntimeError:
+        return False
+    return True
 
 
 class Packed(torch.nn.Module):

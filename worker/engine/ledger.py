@@ -6,16 +6,22 @@ Shared by the native and the generate engine. Knows tokens, text and reasons to 
 from __future__ import annotations
 
 import itertools
+import logging
+import secrets
 from collections.abc import Callable
 
 from common.errors import EngineError
-from common.types import Finished, FinishReason, Request
+from common.types import Finished, FinishReason, Request, Spelling, TokenLogprob
 
 from .base import Detokenizer
+from .draw import Drawn
 from .logits import Edits
+from .logprobs import Score, spelled
 from .mailbox import Mailbox, Reason
 from .sequence import Sequence
-from .text import Text
+from .text import Speller, Text
+
+log = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -72,10 +78,12 @@ class Ledger:
         self._mail.finish([Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error)])
 
     def open(self, request: Request) -> list[Sequence]:
-        """A sequence for each continuation, from its checkpoint if there is one; those that had ended have ended."""
+        """A new sequence for each continuation."""
         params = request.params
         edited = request.prompt_ids if self._reads_prompt else []
         bad_words = [ids for word in params.bad_words for ids in self._spellings(word)]
+        special = {self._detokenizer.special_id(stop) for stop in params.stop} - {None}
+        stop_ids = frozenset(params.stop_token_ids) | {token for token in special if token is not None}
         sequences = [
             Sequence(
                 request,
@@ -83,21 +91,63 @@ class Ledger:
                 next(self._arrivals),
                 list(request.prompt_ids),
                 Text(self._detokenizer.stream(), params.stop),
-                Edits(params, edited, self._detokenizer.eos_ids, bad_words),
+                Edits(params, edited, self._detokenizer.eos_ids | stop_ids, bad_words),
+                stop_ids,
+                speller=Speller(self._detokenizer) if params.logprobs is not None else None,
             )
             for index in range(params.n)
         ]
+        if params.prompt_logprobs is not None:
+            first = sequences[0]
+            first.prompt_speller = Speller(self._detokenizer)
+            first.prompt_logprobs.append(TokenLogprob(first.prompt_speller.push(request.prompt_ids[0]), None, []))
         self._open[request.id] = sequences
         return sequences
 
-    def advance(self, sequence: Sequence, token: int, *, told: bool = False) -> None:
+    def resume(self, sequence: Sequence, generated: list[int]) -> None:
+        """Bring a new sequence to where a checkpoint left it; if it had ended, it ends. Streams have had its tokens."""
+        for token in generated:
+            self.advance(sequence, token, told=True)
+
+    def take(self, sequence: Sequence, drawn: Drawn) -> None:
+        """Advance a sequence by what was drawn for it. Whatever goes wrong fails its own request only."""
+        if sequence.finish_reason:
+            return  # another continuation of its request failed just now
+        try:
+            if drawn.token is None:
+                raise EngineError("the model's logits are not finite")
+            self.advance(sequence, drawn.token, drawn.score)
+        except Exception as error:
+            self.fail(sequence.request.id, error)
+
+    def take_prompt(self, sequence: Sequence, score: Score) -> None:
+        """Note the log-probability of a prompt's next token; likewise."""
+        if sequence.finish_reason:
+            return
+        try:
+            assert sequence.prompt_speller is not None
+            spelling = sequence.prompt_speller.push(score.token)
+            sequence.prompt_logprobs.append(spelled(score, spelling, self._detokenizer))
+        except Exception as error:
+            self.fail(sequence.request.id, error)
+
+    def advance(self, sequence: Sequence, token: int, score: Score | None = None, *, told: bool = False) -> None:
         """Append a generated token; end the sequence if it is the last. `told`: a stream has had it already."""
         params = sequence.request.params
         sequence.tokens.append(token)
         sequence.edits.push(token)
         text = ""
         reason: FinishReason | None = None
-        if token in params.stop_token_ids or (token in self._detokenizer.eos_ids and not params.ignore_eos):
+        ends = token in sequence.stop_ids or (token in self._detokenizer.eos_ids and not params.ignore_eos)
+        logprob = None
+        if score and sequence.speller:
+            # A token that ends the text is no part of it.
+            spelling = (
+                Spelling(token, self._detokenizer.spell(token).text, b"") if ends else sequence.speller.push(token)
+            )
+            logprob = spelled(score, spelling, self._detokenizer)
+            sequence.logprobs.append(logprob)
+        if ends:
             reason = "stop"
         else:
             text, stopped = sequence.text.push(token)
@@ -108,7 +158,6 @@ class Ledger:
         if reason:
             text += sequence.text.flush()
         if sequence.request.on_token and not told:
-            logprob = sequence.logprobs[-1] if params.logprobs is not None else None
             sequence.request.on_token(sequence.index, token, text, logprob)
         if reason:
             self._finish(sequence, reason)
@@ -119,13 +168,26 @@ class Ledger:
             if sequence.finish_reason is None:
                 self._finish(sequence, reason)
 
-    def fail(self, request_id: str, message: str) -> None:
+    def fail(self, request_id: str, error: Exception) -> None:
+        """End a request with an error, if it has not ended."""
+        if request_id not in self._open:
+            return
         sequences = self._open.pop(request_id)
         for sequence in sequences:
             if sequence.finish_reason is None:
                 sequence.finish_reason = "error"
                 self._on_end(sequence)
-        self.refuse(sequences[0].request, (EngineError.code, message))
+        self.refuse(sequences[0].request, _told(request_id, error))
+
+    def guarded(self, request: Request, action: Callable[[Request], None]) -> None:
+        """Do something for a request; if that goes wrong, only this request fails."""
+        try:
+            action(request)
+        except Exception as error:
+            if request.id in self._open:
+                self.fail(request.id, error)
+            else:
+                self.refuse(request, _told(request.id, error))
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.finish_reason = reason
@@ -134,12 +196,22 @@ class Ledger:
         sequences = self._open[request.id]
         if not all(other.finish_reason for other in sequences):
             return
-        del self._open[request.id]
         finished = Finished(request.id, [each.output() for each in sequences], len(request.prompt_ids))
         if request.params.prompt_logprobs is not None:
             finished.prompt_logprobs = sequences[0].prompt_logprobs
+        del self._open[request.id]
         self._mail.finish([finished])
 
     def _spellings(self, word: str) -> list[list[int]]:
         """A bad word's tokens at the start of a text and after a space."""
         return [ids for text in (word, " " + word) if (ids := self._detokenizer.encode(text, special=False))]
+
+
+def _told(request_id: str, error: Exception) -> tuple[str, str]:
+    """What the user is told of an error, as `(code, message)`. An error that is not ours may quote anybody's text, so
+    its own words go to the log only."""
+    if isinstance(error, EngineError):
+        return error.code, error.message
+    reference = secrets.token_hex(4)
+    log.error("request %s failed, reference %s", request_id, reference, exc_info=error)
+    return EngineError.code, f"generating this failed; the worker's log has the details under reference {reference}"

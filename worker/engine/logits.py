@@ -15,13 +15,13 @@ from common.types import SamplingParams
 
 
 class Edits:
-    """The edits of one sequence. `bad_words` are token id sequences; `eos_ids` end a text unless it must go on."""
+    """The edits of one sequence. `bad_words` are token id sequences; `end_ids` end a text unless it must go on."""
 
     def __init__(
-        self, params: SamplingParams, prompt_ids: list[int], eos_ids: frozenset[int], bad_words: list[list[int]]
+        self, params: SamplingParams, prompt_ids: list[int], end_ids: frozenset[int], bad_words: list[list[int]]
     ):
         self._params = params
-        self._eos_ids = sorted(eos_ids | set(params.stop_token_ids))
+        self._end_ids = sorted(end_ids)
         self._bad_words = bad_words
         self._tokens = list(prompt_ids)
         self._prompt_length = len(prompt_ids)
@@ -64,7 +64,7 @@ class Edits:
         banned: list[int] = []
         generated = len(self._tokens) - self._prompt_length
         if generated < self._params.min_tokens:
-            banned += self._eos_ids
+            banned += self._end_ids
         if size := self._params.no_repeat_ngram_size:
             banned += self._ngrams.get(tuple(self._tokens[len(self._tokens) - size + 1 :]), [])
         for word in self._bad_words:

@@ -1,74 +1,69 @@
 """Log-probabilities of generated tokens and of prompts, for the rows that ask for them.
 
-They are the model's own: before temperature, penalties and filters.
+They are the model's own: before temperature, penalties and filters. Computing them changes no sequence; noting them
+does, row by row, once the step has succeeded.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from common.types import TokenLogprob
+from common.types import Spelling, TokenLogprob
 
 from .base import Detokenizer
 from .scheduler import Chunk
 from .sequence import Sequence
 
+SCORED_AT_ONCE = 512  # rows of logits: in float32, with a vocabulary of 150,000, some 300 MB
 
-class Logprobs:
-    def __init__(self, detokenizer: Detokenizer):
-        self._detokenizer = detokenizer
 
-    def keep(self, sequences: list[Sequence], logits: torch.Tensor) -> tuple[list[int], torch.Tensor]:
-        """The rows that ask, and their log-probabilities (asking, vocabulary), before anybody edits the logits."""
-        asking = [row for row, sequence in enumerate(sequences) if sequence.request.params.logprobs is not None]
-        return asking, logits[asking].log_softmax(-1)
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely the model found a token, and its likeliest alternatives as (token id, log-probability)."""
 
-    def note(self, sequences: list[Sequence], tokens: list[int], raw: tuple[list[int], torch.Tensor]) -> None:
-        asking, log_p = raw
-        if asking:
-            counts = [sequences[row].request.params.logprobs or 0 for row in asking]
-            for row, found in zip(asking, self._found(log_p, [tokens[row] for row in asking], counts), strict=True):
-                sequences[row].logprobs.append(found)
+    token: int
+    logprob: float
+    top: list[tuple[int, float]]
 
-    def places(self, chunks: list[Chunk], ends: list[int]) -> list[tuple[Sequence, int, int]]:
-        """(sequence, position, place in the step) of each prompt token whose successor's log-probability is wanted."""
-        asked = []
-        for chunk, end in zip(chunks, ends, strict=True):
-            sequence = chunk.sequence
-            # One continuation's worth is enough; a preempted one has noted its first positions already.
-            if sequence.request.params.prompt_logprobs is not None and sequence.index == 0:
-                last = len(sequence.request.prompt_ids) - 1
-                first = max(chunk.start, len(sequence.prompt_logprobs) - 1, 0)
-                place = end - chunk.count - chunk.start
-                asked += [(sequence, at, place + at) for at in range(first, min(chunk.start + chunk.count, last))]
-        return asked
 
-    def note_prompts(self, asked: list[tuple[Sequence, int, int]], logits: torch.Tensor) -> None:
-        """`logits` are (asked, vocabulary)."""
-        if not asked:
-            return
-        followers = [sequence.request.prompt_ids[at + 1] for sequence, at, _ in asked]
-        counts = [sequence.request.params.prompt_logprobs or 0 for sequence, *_ in asked]
-        for (sequence, *_), found in zip(
-            asked, self._found(logits.float().log_softmax(-1), followers, counts), strict=True
-        ):
-            if not sequence.prompt_logprobs:
-                sequence.prompt_logprobs.append(None)  # nothing comes before the first token
-            sequence.prompt_logprobs.append(found)
+def places(chunks: list[Chunk], ends: list[int]) -> list[tuple[Sequence, int, int]]:
+    """(sequence, position, place in the step) of each prompt token whose successor's log-probability is wanted."""
+    asked = []
+    for chunk, end in zip(chunks, ends, strict=True):
+        sequence = chunk.sequence
+        # One continuation's worth is enough; a preempted one has noted its first positions already.
+        if sequence.request.params.prompt_logprobs is not None and sequence.index == 0:
+            last = len(sequence.request.prompt_ids) - 1
+            first = max(chunk.start, len(sequence.prompt_logprobs) - 1)
+            place = end - chunk.count - chunk.start
+            asked += [(sequence, at, place + at) for at in range(first, min(chunk.start + chunk.count, last))]
+    return asked
 
-    def _found(self, log_p: torch.Tensor, tokens: list[int], counts: list[int]) -> list[TokenLogprob]:
-        own = log_p.gather(1, torch.tensor(tokens, device=log_p.device)[:, None]).squeeze(1).tolist()
-        top = log_p.topk(max(1, *counts), -1)
-        likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-        return [
-            TokenLogprob(
-                token,
-                self._spell(token),
-                logprob,
-                [(id_, self._spell(id_), value) for id_, value in zip(ids[:count], values[:count], strict=True)],
-            )
-            for token, logprob, count, (ids, values) in zip(tokens, own, counts, likeliest, strict=True)
-        ]
 
-    def _spell(self, token: int) -> str:
-        return self._detokenizer.stream().step(token)
+def prompt_scores(asked: list[tuple[Sequence, int, int]], logits: torch.Tensor) -> list[tuple[Sequence, Score]]:
+    """Each of `asked` with the score of its successor; `logits` are (asked, vocabulary)."""
+    followers = [sequence.request.prompt_ids[at + 1] for sequence, at, _ in asked]
+    counts = [sequence.request.params.prompt_logprobs or 0 for sequence, *_ in asked]
+    found: list[Score] = []
+    for begin in range(0, len(asked), SCORED_AT_ONCE):
+        part = slice(begin, begin + SCORED_AT_ONCE)
+        found += scores(logits[part].float().log_softmax(-1), followers[part], counts[part])
+    return [(sequence, score) for (sequence, *_), score in zip(asked, found, strict=True)]
+
+
+def scores(log_p: torch.Tensor, tokens: list[int], counts: list[int]) -> list[Score]:
+    """The score of each row's token, with as many alternatives as its count; `log_p` is (rows, vocabulary)."""
+    own = log_p.gather(1, torch.tensor(tokens, dtype=torch.int64, device=log_p.device)[:, None]).squeeze(1).tolist()
+    top = log_p.topk(min(max(1, *counts), log_p.shape[1]), -1)
+    likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return [
+        Score(token, logprob, list(zip(ids[:count], values[:count], strict=True)))
+        for token, logprob, count, (ids, values) in zip(tokens, own, counts, likeliest, strict=True)
+    ]
+
+
+def spelled(score: Score, spelling: Spelling, detokenizer: Detokenizer) -> TokenLogprob:
+    """A score as it is told: `spelling` is the token's in its text, the alternatives are spelled each by itself."""
+    return TokenLogprob(spelling, score.logprob, [(value, detokenizer.spell(token)) for token, value in score.top])

@@ -2,12 +2,16 @@
 
 A step is: take new requests and wishes, plan, compute, draw, advance each row, hand over what finished. One thread does
 all of it; `scheduler.py` decides, `runner.py` computes, `draw.py` draws, `ledger.py` keeps the books.
+
+Computing and drawing change no row, so a step that fails is computed again in halves until the row at fault is found,
+and only that row's request fails. A step that runs out of memory is planned again with half the tokens.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -21,21 +25,26 @@ from common.types import Request
 from . import flash
 from .base import Detokenizer
 from .blocks import BlockPool
-from .draw import draw
+from .draw import Drawn, draw
 from .kernels import pack
 from .kv import bytes_per_token
 from .ledger import Ledger
-from .logprobs import Logprobs
+from .logprobs import Score, places, prompt_scores
 from .mailbox import Mailbox
 from .probe import forward_of, probe
 from .runner import Runner
 from .scheduler import Chunk, Scheduler
+from .sequence import Sequence
 
 log = logging.getLogger(__name__)
 
 BLOCK_SIZE = 16  # tokens: larger ones are no faster, and prompts share only whole blocks
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}  # tokens per step: past this a longer step gains no throughput
 CPU_KV_BYTES = 2 << 30  # at most; pages are only taken when a block is first used
+GOOD_STEPS = 256  # after so many since memory ran out, steps may grow again
+
+# What a step found: next tokens, and the log-probabilities of prompts.
+Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Sequence, Score]]]
 
 
 class NativeEngine:
@@ -60,7 +69,7 @@ class NativeEngine:
         shapes = probe(model)
         packed = pack(model)
         log.info("native engine: %d layers with keys and values, %d weights packed for the CPU", len(shapes), packed)
-        device = next(model.parameters()).device
+        device = self._device = next(model.parameters()).device
         paged = flash.usable(shapes, model.dtype, device)
         size = flash.PAGE if paged else block_size
         if kv_tokens is None:
@@ -75,11 +84,11 @@ class NativeEngine:
             if paged
             else Runner(forward_of(model, shapes), shapes, blocks=blocks, size=size)
         )
-        self.scheduler = Scheduler(
-            BlockPool(blocks, size), slots=slots, token_budget=token_budget or TOKEN_BUDGET.get(device.type, 1024)
-        )
-        self._logprobs = Logprobs(detokenizer)
+        self._most_tokens = token_budget or TOKEN_BUDGET.get(device.type, 1024)  # per step
+        self.scheduler = Scheduler(BlockPool(blocks, size), slots=slots, token_budget=self._most_tokens)
+        self._good_steps = 0  # since memory ran out
         self._step_began: float | None = None
+        self._lost_device = False
         self._mail = Mailbox(slots)
         self._ledger = Ledger(
             self._mail,
@@ -107,6 +116,8 @@ class NativeEngine:
             self._thread.join()
 
     def step_age(self) -> float:
+        if self._lost_device:
+            return math.inf
         began = self._step_began
         return 0.0 if began is None else time.monotonic() - began
 
@@ -114,12 +125,17 @@ class NativeEngine:
         while (mail := self._mail.take(0 if self._ledger else None)) is not None:
             requests, wishes = mail
             for request in requests:
-                self._accept(request)
+                self._ledger.guarded(request, self._accept)
             for request_id, reason in wishes.items():
                 self._ledger.end(request_id, reason)
             if self._ledger:
                 self._step_began = time.monotonic()
-                self._step()
+                try:
+                    self._step()
+                except torch.AcceleratorError:
+                    log.critical("the device computes no more: this process must end", exc_info=True)
+                    self._lost_device = True  # no row is at fault; the wedge check ends the process
+                    return
                 self._step_began = None
 
     def _accept(self, request: Request) -> None:
@@ -130,43 +146,92 @@ class NativeEngine:
         for sequence in sequences:
             self.scheduler.add(sequence)
         for sequence, generated in zip(sequences, request.resume or [], strict=False):
-            for token in generated:
-                self._ledger.advance(sequence, token, told=True)
+            self._ledger.resume(sequence, generated)
 
     def _step(self) -> None:
         chunks = self.scheduler.plan()
-        try:
-            self._compute(chunks)
-        except Exception as error:  # the rows of this step fail, the others and the thread go on
-            log.exception("a step with %d rows failed", len(chunks))
-            self.scheduler.pool.forget_all()
-            for request_id in {chunk.sequence.request.id for chunk in chunks}:
-                if request_id in self._ledger:
-                    self._ledger.fail(request_id, f"{type(error).__name__}: {error}")
+        error = self._try(chunks)
+        if error is None:
+            self._grow()
+        elif _out_of_memory(error):
+            self._shrink(chunks)
+        else:
+            self._find_fault(chunks, error)
 
-    def _compute(self, chunks: list[Chunk]) -> None:
+    def _try(self, chunks: list[Chunk]) -> Exception | None:
+        """Compute these rows and advance them, or change nothing and say why."""
+        try:
+            drawn, scored = self._compute(chunks)
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:
+            log.exception("a step with %d rows failed", len(chunks))
+            return error.with_traceback(None)  # which would keep the step's tensors
+        self.scheduler.done(chunks)
+        for sequence, score in scored:
+            self._ledger.take_prompt(sequence, score)
+        for sequence, each in drawn:
+            self._ledger.take(sequence, each)
+        return None
+
+    def _compute(self, chunks: list[Chunk]) -> Found:
         ends = list(itertools.accumulate(chunk.count for chunk in chunks))
         sampling = [(chunk.sequence, end - 1) for chunk, end in zip(chunks, ends, strict=True) if chunk.samples]
-        asked = self._logprobs.places(chunks, ends)
+        asked = places(chunks, ends)
         logits = self._runner.logits(
             [chunk.sequence.tokens[chunk.start : chunk.start + chunk.count] for chunk in chunks],
             [(chunk.sequence.blocks, chunk.start) for chunk in chunks],
             [place for _, place in sampling] + [place for *_, place in asked],
         )
-        self.scheduler.done(chunks)
+        sequences = [sequence for sequence, _ in sampling]
         with torch.inference_mode():
-            self._logprobs.note_prompts(asked, logits[len(sampling) :])
-            if not sampling:
-                return
-            sequences = [sequence for sequence, _ in sampling]
-            tokens = draw(sequences, logits[: len(sampling)], self._logprobs)
-        for sequence, token in zip(sequences, tokens, strict=True):
-            if sequence.finish_reason:
-                continue  # another continuation of its request failed just now
-            if token is None:
-                self._ledger.fail(sequence.request.id, "the model's logits are not finite")
-            else:
-                self._ledger.advance(sequence, token)
+            scored = prompt_scores(asked, logits[len(sampling) :]) if asked else []
+            drawn = draw(sequences, logits[: len(sampling)]) if sampling else []
+        return list(zip(sequences, drawn, strict=True)), scored
+
+    def _find_fault(self, chunks: list[Chunk], error: Exception) -> None:
+        """Halve the rows of a failed step until the one at fault is alone; the halves that run have made their step.
+
+        Takes at most two runs for each halving. Further rows at fault are found in the next steps.
+        """
+        failed = chunks
+        suspects = self.scheduler.undo(chunks)
+        while len(suspects) > 1 or len(suspects) < len(failed):
+            failed = []
+            half = len(suspects) // 2
+            for part in (suspects[:half], suspects[half:]):
+                part = [chunk for chunk in part if not chunk.sequence.finish_reason]
+                again = self._try(part) if part else None
+                if again and not failed:
+                    failed, error = part, again
+            suspects = failed
+        for chunk in suspects:
+            self._ledger.fail(chunk.sequence.request.id, error)
+
+    def _shrink(self, chunks: list[Chunk]) -> None:
+        """Memory ran out: steps have half as many tokens from now on. Only a row with a single token fails."""
+        tokens = sum(chunk.count for chunk in chunks)
+        self._good_steps = 0
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        for chunk in self.scheduler.undo(chunks) if tokens == 1 else []:
+            self._ledger.fail(chunk.sequence.request.id, EngineError("the worker has no memory left for this"))
+        if tokens > 1:
+            self.scheduler.undo(chunks)
+            self.scheduler.token_budget = tokens // 2
+            log.warning("memory ran out in a step of %d tokens; steps have %d from now on", tokens, tokens // 2)
+
+    def _grow(self) -> None:
+        if self.scheduler.token_budget < self._most_tokens:
+            self._good_steps += 1
+            if self._good_steps == GOOD_STEPS:
+                self._good_steps = 0
+                self.scheduler.token_budget = min(2 * self.scheduler.token_budget, self._most_tokens)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """On a CPU torch raises a RuntimeError like any other."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _kv_tokens(per_token: int, device: torch.device, most: int, block: int) -> int:

@@ -58,7 +58,7 @@ class Runner:
         positions = np.concatenate(
             [np.arange(start, start + len(new)) for new, (_, start) in zip(tokens, rows, strict=True)]
         )
-        keep = torch.tensor(wanted, device=self._device)
+        keep = torch.tensor(wanted, dtype=torch.int64, device=self._device)  # an empty list alone would be float
         with torch.inference_mode(), attending(layout):
             return self._forward(_on(ids, self._device), _on(positions, self._device), keep)
 

@@ -23,7 +23,7 @@ TILE = 256  # tokens per tile of the two-level cumulative sum
 class Knobs:
     """Settings of all rows as arrays, and what to draw with."""
 
-    temperature: np.ndarray
+    temperature: np.ndarray  # 0 is greedy
     top_k: np.ndarray
     top_p: np.ndarray
     min_p: np.ndarray
@@ -31,8 +31,8 @@ class Knobs:
 
     @classmethod
     def of(cls, params: list[SamplingParams]) -> Knobs:
-        table = np.array([(p.temperature, p.top_k, p.top_p, p.min_p, p.typical_p) for p in params], dtype=np.float64)
-        return cls(*table.T)
+        rows = [(0.0 if p.is_greedy else p.temperature, p.top_k, p.top_p, p.min_p, p.typical_p) for p in params]
+        return cls(*np.array(rows, dtype=np.float64).T)
 
     def limits_k(self, vocabulary: int) -> np.ndarray:
         """(rows,) whether top_k drops anything."""

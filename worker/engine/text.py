@@ -5,7 +5,9 @@ A stop string may begin in one token and end in another, so text that could stil
 
 from __future__ import annotations
 
-from .base import DecodeStream
+from common.types import Spelling
+
+from .base import DecodeStream, Detokenizer
 
 
 class Text:
@@ -49,3 +51,23 @@ class Text:
             if any(stop.startswith(end) for stop in self._stops):
                 return length
         return 0
+
+
+class Speller:
+    """Spells the tokens of one text one after the other: what all of them add, joined, is that text in UTF-8."""
+
+    def __init__(self, detokenizer: Detokenizer):
+        self._detokenizer = detokenizer
+        self._stream = detokenizer.stream()
+        self._open = False  # the text ends inside a character
+
+    def push(self, token_id: int) -> Spelling:
+        alone = self._detokenizer.spell(token_id)
+        piece = self._stream.step(token_id)
+        whole = not self._open and alone.raw is None
+        if not piece:
+            self._open = self._open or alone.added != b""
+            return alone
+        self._open = False
+        # The first word of some texts loses the space that its token has.
+        return Spelling(token_id, piece) if whole else alone

@@ -9,6 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from web.dialect import answers
 from web.dialect.errors import error_body, row_error, speaks
+from web.dialect.logprobs import completion_logprobs, placed
 from web.dialect.requests import Ask
 
 
@@ -53,7 +54,8 @@ def test_echo_puts_the_prompt_and_its_log_probabilities_first():
 
 def test_the_likeliest_is_told_from_the_token_s_own():
     """What a harness does to see whether an answer was greedy."""
-    told = answers.completion_logprobs([token("a", -0.2, ("a", -0.2)), token("b", -0.9, ("c", -0.1)), token("d", None)])
+    said = [token("a", -0.2, ("a", -0.2)), token("b", -0.9, ("c", -0.1)), token("d", None)]
+    told = completion_logprobs(placed(said))
     assert told and told["top_logprobs"] == [{"a": -0.2}, {"c": -0.1, "b": -0.9}, None]
 
 
@@ -64,11 +66,6 @@ def test_scoring_shows_the_prompt_alone():
     assert found.choices[0].text == "ab"
     assert found.choices[0].logprobs and found.choices[0].logprobs.tokens == ["a", "b"]
     assert found.usage and found.usage.completion_tokens == 0
-
-
-def test_a_token_that_is_a_piece_of_a_character_has_no_bytes():
-    told = answers.chat_logprobs([token("é"), token("\N{REPLACEMENT CHARACTER}"), token("")])
-    assert told and [each["bytes"] for each in told["content"]] == [[195, 169], None, None]
 
 
 def test_chunks_are_the_client_s():

@@ -15,10 +15,19 @@ from worker.engine.sequence import Sequence
 from worker.engine.text import Text
 
 
-def sequence(arrival: int, ids: list[int], max_tokens: int) -> Sequence:
+def sequence(arrival: int, ids: list[int], max_tokens: int, *, interactive: bool = False) -> Sequence:
     params = SamplingParams(max_tokens=max_tokens)
-    request = Request(str(arrival), "", ids, params, 0)
+    request = Request(str(arrival), "", ids, params, 0, interactive=interactive)
     return Sequence(request, 0, arrival, list(ids), Text(Letters(), ()), Edits(params, ids, frozenset(), []))
+
+
+def rewrite(contents: dict[int, tuple[int, ...]], running: list[Sequence], size: int) -> None:
+    """Of a block that a failed step wrote into, what was computed before is still there."""
+    for each in running:
+        for at, block in enumerate(each.blocks):
+            end = min((at + 1) * size, each.computed)
+            if end > at * size and contents[block] == (-1,):
+                contents[block] = tuple(each.tokens[:end])
 
 
 def check(scheduler: Scheduler) -> None:
@@ -50,16 +59,25 @@ def test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks(seed: 
             left -= 1
             length = rng.randint(1, capacity // 2)
             ids = [*shared[: rng.randint(0, length)], *[rng.randrange(3) for _ in range(length)]][:length]
-            scheduler.add(sequence(left * -1, ids, rng.randint(1, capacity - length)))
+            scheduler.add(sequence(left * -1, ids, rng.randint(1, capacity - length), interactive=rng.random() < 0.2))
             open_now.add(left * -1)
         chunks = scheduler.plan()
         assert chunks or not open_now
         assert sum(chunk.count for chunk in chunks) <= scheduler.token_budget
         assert len({chunk.sequence.arrival for chunk in chunks}) == len(chunks)
         if scheduler.running:
-            oldest = min(scheduler.running, key=lambda each: each.arrival)
-            assert any(chunk.sequence is oldest for chunk in chunks), "the oldest must advance"
+            senior = min(scheduler.running, key=lambda each: each.seniority)
+            assert any(chunk.sequence is senior for chunk in chunks), "the most senior must advance"
         check(scheduler)
+        if rng.random() < 0.1:  # the step fails: what it was to write is lost, and some rows are computed after all
+            for chunk in chunks:
+                for block in chunk.sequence.blocks[chunk.start // size :]:
+                    contents[block] = (-1,)
+            kept = {id(each) for each in chunks}
+            chunks = [chunk for chunk in scheduler.undo(chunks) if rng.random() < 0.5]
+            assert {id(each) for each in chunks} <= kept
+            check(scheduler)
+            rewrite(contents, scheduler.running, size)
         for chunk in chunks:  # all rows write, then all rows read: as in a layer
             for at in range(chunk.start, chunk.start + chunk.count):
                 block = chunk.sequence.blocks[at // size]
@@ -104,3 +122,63 @@ def test_equal_tokens_after_different_prefixes_are_different_blocks() -> None:
     pool.file(other, 0, (9, 9))
     pool.file(last, pool.file(one, 0, (1, 2)), (5, 5))
     assert pool.find([9, 9, 5, 5], 2)[0] == [other]
+
+
+def steps_until_first_token(scheduler: Scheduler, asked: Sequence) -> int:
+    scheduler.add(asked)
+    for step in range(1, 1000):
+        chunks = scheduler.plan()
+        scheduler.done(chunks)
+        for chunk in chunks:
+            if chunk.samples:
+                if chunk.sequence is asked:
+                    return step
+                chunk.sequence.tokens.append(5)
+    raise AssertionError("it starves")
+
+
+def test_an_interactive_row_starts_beside_long_prompts_as_soon_as_alone() -> None:
+    def scheduler(blocks: int) -> Scheduler:
+        return Scheduler(BlockPool(blocks, 16), slots=32, token_budget=1024)
+
+    def chat(arrival: int, length: int = 400) -> Sequence:
+        return sequence(arrival, [7] * length, 100, interactive=True)
+
+    for blocks in (4096, 300):  # room for all of them; room for one of them and little more
+        alone = steps_until_first_token(scheduler(blocks), chat(0))
+        beside = scheduler(blocks)
+        for arrival in range(6):
+            beside.add(sequence(arrival, list(range(arrival, 4000 + arrival)), 100))
+        for _ in range(2):
+            beside.done(beside.plan())
+        assert steps_until_first_token(beside, chat(10)) <= alone + 1
+
+
+def test_long_interactive_prompts_leave_others_half_of_each_step() -> None:
+    scheduler = Scheduler(BlockPool(4096, 16), slots=32, token_budget=1000)
+    scheduler.add(sequence(0, list(range(3000)), 10))
+    scheduler.add(sequence(1, list(range(1, 3000)), 10, interactive=True))
+    counts = {chunk.sequence.arrival: chunk.count for chunk in scheduler.plan()}
+    assert counts[1] == 1000  # it was admitted alone: the other one was not running yet
+    scheduler = Scheduler(BlockPool(4096, 16), slots=32, token_budget=1000)
+    scheduler.add(sequence(0, list(range(3000)), 10))
+    scheduler.done(scheduler.plan())
+    scheduler.add(sequence(1, list(range(1, 3000)), 10, interactive=True))
+    counts = {chunk.sequence.arrival: chunk.count for chunk in scheduler.plan()}
+    assert abs(counts[0] - counts[1]) <= 2 and sum(counts.values()) == 1000
+
+
+def test_decoding_rows_advance_in_every_step_beside_a_long_prompt() -> None:
+    scheduler = Scheduler(BlockPool(4096, 16), slots=32, token_budget=64)
+    scheduler.add(sequence(0, list(range(1000)), 10))
+    decoding = [sequence(arrival, [arrival] * 3, 50) for arrival in range(1, 9)]
+    for each in decoding:
+        each.request.interactive = True  # they start at once
+        scheduler.add(each)
+    for _ in range(12):
+        chunks = scheduler.plan()
+        scheduler.done(chunks)
+        for chunk in chunks:
+            if chunk.samples:
+                chunk.sequence.tokens.append(5)
+    assert all(each.generated >= 10 for each in decoding)

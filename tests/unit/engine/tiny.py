@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from common.types import Finished, Request, SamplingParams
-from worker.engine.attention import observing
+from common.types import Finished, Request, SamplingParams, Spelling
 from worker.engine.base import Engine
 from worker.engine.logits import Edits, apply_edits
 from worker.engine.native import NativeEngine
@@ -95,6 +94,12 @@ class Letters:
     def encode(self, text: str, special: bool = True) -> list[int]:
         return [ord(letter) - ord("a") + 10 for letter in text if letter != " "]
 
+    def spell(self, token_id: int) -> Spelling:
+        return Spelling(token_id, self.step(token_id)) if token_id >= 10 else Spelling(token_id, f"<{token_id}>", b"")
+
+    def special_id(self, text: str) -> int | None:
+        return int(text[1:-1]) if text.startswith("<") else None
+
     def stream(self) -> Letters:
         return self
 
@@ -156,10 +161,12 @@ def assert_same(model: Any, request: Request, found: list[int], expected: list[i
         return
     at = next((n for n, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), None)
     assert at is not None, f"{request.id}: one output is {len(found)} tokens, the other {len(expected)}"
-    with torch.inference_mode(), observing():
-        logits = (
-            model(input_ids=torch.tensor([request.prompt_ids + found[:at]]), use_cache=False).logits[0, -1:].float()
-        )
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # the engine's own attends only within a step
+    with torch.inference_mode():
+        whole = torch.tensor([request.prompt_ids + found[:at]])
+        logits = model(input_ids=whole, use_cache=False).logits[0, -1:].float()
+    model.set_attn_implementation(before)
     pair = {found[at], expected[at]}
     if request.params.temperature == 0:
         a, b = (logits[0, token].item() for token in pair)
