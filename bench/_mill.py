@@ -40,6 +40,7 @@ class Mill:
         self._folder = folder
         self._valkey = Valkey(folder)
         self._settings = {"slots": slots, **settings}
+        self.model = Path(str(settings.get("model", "echo"))).name
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:

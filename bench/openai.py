@@ -1,4 +1,5 @@
-"""How fast the OpenAI surface is: `make bench-openai`. Echo engine, real processes, one web process, one worker.
+"""How fast the OpenAI surface is: `make bench-openai`. Real processes, one web process, one worker; the echo engine but
+for the last field, which takes a real model (`--model`, by default the demo model).
 
 The last line is JSON:
 
@@ -9,19 +10,25 @@ The last line is JSON:
     open_streams              streams open at once on the web process, each of which is told a token a second
     web_rss_mb                most that all processes of the web tier held together with them, resident
     batch_50k_queued_s        a file of 50,000 lines as a batch, from creating it until it is queued
+    chat_beside_prefill_steps how much later a chat starts beside a batch of 4,000-token prompts than alone, in steps of
+                              that batch; the median. prefill_step_s is how long such a step takes
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import time
+from pathlib import Path
 
 from bench._batches import batch_queued
 from bench._connections import Connection, drive, request
 from bench._machine import commit, device
 from bench._mill import Mill, running_mill
+from cli.demo_model import demo_folder
+from common.settings import Settings
 
 SLOTS = 64
 DELAY = 0.02  # seconds a token takes the engine where the first one is timed
@@ -103,10 +110,52 @@ def open_streams(mill: Mill, count: int) -> tuple[int, float]:
     return len(told), max(samples) / 1e6
 
 
+def first_token_s(mill: Mill, words: str) -> float:
+    """Of one streamed chat."""
+    connection = Connection(mill.port)
+    first: list[float] = []
+
+    def step(connection: Connection) -> bool:
+        if not first and connection.received.count(b'"content":') >= 2:  # the opening, and a token
+            first.append(time.monotonic() - connection.sent_at)
+        return not connection.whole
+
+    connection.send(request(mill.port, mill.key, PATH, chat(words, model=mill.model, stream=True, max_tokens=2)))
+    drive([connection], step, 120)
+    connection.socket.close()
+    return first[0]
+
+
+def beside_prefill(mill: Mill, tokens_a_step: int = 1024) -> tuple[float, float]:
+    """How many steps of a batch of 4,000-token prompts a chat starts later beside it; seconds of such a step."""
+
+    def long_prompt() -> list[int]:  # no two alike
+        return [random.randrange(1000, 40_000) for _ in range(4000)]
+
+    def batch(count: int) -> str:
+        items = [{"prompt_ids": long_prompt()} for _ in range(count)]
+        job = {"model": mill.model, "items": items, "params": {"max_tokens": 1, "ignore_eos": True}}
+        return mill.submit(json.dumps(job).encode())
+
+    began = time.monotonic()
+    mill.wait(batch(2))
+    step = (time.monotonic() - began) / (8000 / tokens_a_step)
+    alone = statistics.median(first_token_s(mill, f"How are you today? {n}") for n in range(5))
+    job = batch(8)
+    time.sleep(step)
+    beside = statistics.median(first_token_s(mill, f"How are you this morning? {n}") for n in range(5))
+    _, left = mill.request("GET", f"/v1/jobs/{job}")
+    if left["status"] not in ("queued", "running"):
+        raise RuntimeError("the batch was over before the chats were")
+    mill.request("POST", f"/v1/jobs/{job}/cancel")
+    return (beside - alone) / step, step
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chats", type=int, default=6000)
     parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--model", type=Path, default=demo_folder(Settings.load().cache), help="for the last field")
     options = parser.parse_args()
     with running_mill(SLOTS) as mill:
         chats_per_s(mill, SLOTS, 500)  # warm up
@@ -125,6 +174,9 @@ def main() -> None:
         print("batch:", queued, flush=True)
     with running_mill(options.streams * 9 // 8 + 8, echo_delay=1.0) as mill:
         streams, megabytes = open_streams(mill, options.streams)
+    with running_mill(32, model=options.model) as mill:
+        later, prefill_step = beside_prefill(mill)
+    print(f"a chat beside 4,000-token prompts: {later:.2f} steps of {prefill_step:.2f} s later", flush=True)
     found = {
         "bench": "openai",
         "chat_per_s": round(statistics.median(rates)),
@@ -132,6 +184,8 @@ def main() -> None:
         "open_streams": streams,
         "web_rss_mb": round(megabytes, 1),
         "batch_50k_queued_s": queued["batch_50k_queued_s"],
+        "chat_beside_prefill_steps": round(later, 2),
+        "prefill_step_s": round(prefill_step, 2),
         "commit": commit(),
         "device": device(),
     }

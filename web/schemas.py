@@ -135,7 +135,9 @@ class Item(Schema):
 class Limits(Schema):
     """When to stop a job early. What is finished stays."""
 
-    tokens: int | None = Field(None, ge=1, description="Prompt and generated tokens the job may use in all.")
+    tokens: int | None = Field(
+        None, ge=1, le=2**53 - 1, description="Prompt and generated tokens the job may use in all."
+    )
     error_rate: float | None = Field(
         None, gt=0, lt=1, description="Share of failed items at which to stop; looked at from 20 items on."
     )
@@ -204,7 +206,7 @@ class JobPage(Query):
 
 
 class ItemPage(Query):
-    after: int = Field(-1, ge=-1, description="An item's index: go on behind it.")
+    after: int = Field(-1, ge=-1, lt=2**31, description="An item's index: go on behind it.")
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -213,7 +215,7 @@ class Wait(Query):
 
 
 class EventCursor(Query):
-    after: int = Field(0, ge=0, description="Finished items seen already; the header Last-Event-ID goes before it.")
+    after: int = Field(0, ge=0, lt=2**31, description="Finished items seen already; the header Last-Event-ID goes before it.")
 
 
 # Answers

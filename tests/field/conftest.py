@@ -1,0 +1,61 @@
+"""One running stack for the cases that users met: web, worker and server, with a small real model of random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from cli.client import Client
+from cli.valkey import free_port
+from tests.e2e.running import Running
+from tests.unit.engine.tiny import build
+
+CONTEXT = 2560  # tokens: more than two steps of the engine on a CPU
+END = "<|end|>"
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+
+
+@pytest.fixture(scope="session")
+def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama that reads and writes bytes, one a token."""
+    folder = tmp_path_factory.mktemp("models") / "bytes"
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE({letter: id for id, letter in enumerate(letters)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(END, special=True)])
+    ids = {"bos_token_id": 256, "eos_token_id": 256, "pad_token_id": 256}
+    build("llama", vocab_size=257, max_position_embeddings=CONTEXT, **ids).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stack(byte_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    arguments = ("--model", str(byte_model), "--port", str(free_port()))
+    running = Running(tmp_path_factory.mktemp("field"), *arguments, PROMPTMILL_DTYPE="float32")
+    try:
+        yield running.wait_until_ready()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def client(stack: Running) -> Client:
+    return stack.client()
+
+
+@pytest.fixture
+def openai_client(stack: Running) -> Iterator[openai.OpenAI]:
+    server = stack.server()
+    direct = openai.DefaultHttpx2Client(trust_env=False)  # past the proxies of the environment
+    url, key = f"{server['url']}/v1", server["api_key"]
+    with openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60, http_client=direct) as client:
+        yield client
