@@ -215,7 +215,9 @@ class Wait(Query):
 
 
 class EventCursor(Query):
-    after: int = Field(0, ge=0, lt=2**31, description="Finished items seen already; the header Last-Event-ID goes before it.")
+    after: int = Field(
+        0, ge=0, lt=2**31, description="Finished items seen already; the header Last-Event-ID goes before it."
+    )
 
 
 # Answers
