@@ -72,13 +72,15 @@ class Exchanged:
 
 @dataclass(frozen=True)
 class Tick:
-    """What a tick found: rings missing per model, incarnations reaped, whether webhooks are due, and how many seconds
-    it is until something else is. `ran` is False when another was not a second ago: then only what was due was done."""
+    """What a tick found: rings missing per model, incarnations reaped, whether webhooks are due and a ring for them
+    lies in the queue already, and how many seconds it is until something else is. `ran` is False when another was not
+    a second ago: then only what was due was done."""
 
     ran: bool
     reaped: list[str]
     rings: dict[str, int]
     hooked: bool
+    rung: bool
     next_due: float
 
 
@@ -296,5 +298,6 @@ class Fleet:
             reaped=list(answer["reaped"]),
             rings=dict(answer["rings"]),
             hooked=answer["hooked"],
+            rung=answer["rung"],
             next_due=answer["next_due"] / 1000,
         )

@@ -59,12 +59,15 @@ class Bell:
         for _ in range(count):
             self._send(GENERATE, generate_queue(model), [model])
 
-    def deliver(self) -> None:
-        """Wake the webhook worker."""
-        self._send(DELIVER, WEBHOOK_QUEUE, [])
+    def deliver(self, *, rung: bool = False) -> None:
+        """Wake the webhook worker, unless a ring lies in its queue already (`rung`): where no webhook worker runs, each
+        tick of every part would add one."""
+        if not rung:
+            self._send(DELIVER, WEBHOOK_QUEUE, [])
 
     def _send(self, task: str, queue: str, args: list[str]) -> None:
+        # No `expires`: it would be measured by two machines' clocks, and one ring too many does no harm.
         try:
-            self._app.send_task(task, args=args, queue=queue, retry=False, expires=60)
+            self._app.send_task(task, args=args, queue=queue, retry=False)
         except (OperationalError, RedisError, OSError) as error:
             raise Unavailable("Redis cannot be reached to ring a worker") from error

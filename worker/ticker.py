@@ -43,7 +43,7 @@ class Ticker(threading.Thread):
         for incarnation in tick.reaped:
             log.warning("worker %s lost its lease; its items go on elsewhere", incarnation)
         if tick.hooked:
-            self._bell.deliver()
+            self._bell.deliver(rung=tick.rung)
         for model, count in tick.rings.items():
             self._bell.ring(model, count)
         return min(PERIOD, tick.next_due)

@@ -129,9 +129,9 @@ class OwnBell(Bell):
         super().__init__(redis_url)
         self._turn = threading.Thread()
 
-    def deliver(self) -> None:
+    def deliver(self, *, rung: bool = False) -> None:
         if self._turn.is_alive():
-            super().deliver()
+            super().deliver(rung=rung)
             return
         self._turn = threading.Thread(target=deliver, name="turn", daemon=True)
         self._turn.start()

@@ -6,4 +6,4 @@ if not TERMINAL[job.status] and job.cancel_requested == 0 then
   cancel(job, 'requested')
   finish(job)
 end
-return {job.status, HOOKED and 1 or 0}
+return {job.status, hooked() and 1 or 0}

@@ -1,6 +1,6 @@
 -- end_batch(batch, claim, outcome, errors, retention): a validation is over. Outcomes: `queued` (a job was made of the batch, and
 -- tells the rest), `failed`, `cancelled`, `expired`; `errors` is JSON or ''. Without a job the batch is purged after `retention` ms.
--- Answers 1 when the webhook worker has something to do. Does nothing when the claim is another's by now.
+-- Answers 1 when the webhook worker should be rung. Does nothing when the claim is another's by now.
 local id, claim, outcome, errors, retention = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local record = key('batch', id)
 if redis.call('HGET', record, 'claim') ~= claim then return 0 end
@@ -13,4 +13,4 @@ redis.call('ZADD', key('due'), NOW + retention, 'batch:' .. id)
 if redis.call('HEXISTS', record, 'webhook') == 1 then
   outbox(key('batch', id, 'hooks'), id, 'batch.' .. outcome, cjson.encode({id = id}))
 end
-return HOOKED and 1 or 0
+return hooked() and 1 or 0

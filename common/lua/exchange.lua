@@ -6,7 +6,7 @@
 --   refused  [job, index] of results that were not this incarnation's to write
 --   runs     [job, first index, count, attempt, first index of the chunk they lie in, true if it ran before and got somewhere]
 --   now      this server's clock
---   hooked   true when the webhook worker has something to do
+--   hooked   true when the webhook worker should be rung
 -- The answer is kept under the call number: a client that sends a call again gets the same answer and changes nothing.
 local incarnation, call, room, kept = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local workerkey, heldkey, replay = key('worker', incarnation), key('held', incarnation), key('replay', incarnation)
@@ -192,7 +192,7 @@ for _, job in pairs(touched) do
   if job then finish(job) end
 end
 
-local answer = cjson.encode({refused = refused, runs = runs, now = NOW, hooked = HOOKED})
+local answer = cjson.encode({refused = refused, runs = runs, now = NOW, hooked = hooked()})
 redis.call('HSET', workerkey, 'call', call, 'room', math.max(room, 0), 'cohort', cohort and 1 or 0)
 redis.call('SET', replay, answer)
 return answer

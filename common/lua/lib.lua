@@ -13,7 +13,7 @@ local function clock()
 end
 
 local NOW = clock()
-local HOOKED = false -- an event was written: whoever called should wake the webhook worker
+local HOOKED = false -- an event was written
 local TERMINAL = {completed = true, cancelled = true, expired = true}
 
 -- The job's fields by name, numbers as numbers; nil when there is no such job.
@@ -271,6 +271,16 @@ local function rings(model)
     end
   end
   return math.max(0, math.min(want, claimable) - redis.call('LLEN', 'generate.' .. model))
+end
+
+-- A ring lies in the webhook worker's queue that nobody has taken yet.
+local function hooks_rung()
+  return redis.call('LLEN', 'webhooks') > 0
+end
+
+-- Whether whoever called should ring the webhook worker: an event was written, and no ring lies there for it.
+local function hooked()
+  return HOOKED and not hooks_rung()
 end
 
 local function forget_hooks(list)

@@ -1,15 +1,16 @@
 -- tick(lease, max attempts, bytes of finished jobs to keep): what time brings about. Expires and purges what is due, reaps lost
 -- workers, counts missing rings. Every worker calls it each second, and when the next deadline comes; all but the first is done
 -- only if nobody did so less than 0.9 s ago. Answers JSON:
---   ran, reaped (incarnations), rings {model: n}, hooked, next_due (ms until something is)
+--   ran, reaped (incarnations), rings {model: n}, hooked (webhooks are due), rung (a ring for
+--   them lies in the queue), next_due (ms until something is)
 local lease, max_attempts, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local RECONNECT = 2000 -- ms on top of a lease, at most, to get back to a server whose absence nobody is to blame for
 local reaped, missing = {}, {}
 
 local function answer(ran)
-  if redis.call('ZCOUNT', key('hooks:due'), '-inf', NOW) > 0 then HOOKED = true end
+  local due = HOOKED or redis.call('ZCOUNT', key('hooks:due'), '-inf', NOW) > 0
   local next = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')[2]
-  return cjson.encode({ran = ran, reaped = reaped, rings = missing, hooked = HOOKED,
+  return cjson.encode({ran = ran, reaped = reaped, rings = missing, hooked = due, rung = hooks_rung(),
     next_due = math.max(1, math.min(60000, (tonumber(next) or math.huge) - NOW))})
 end
 
