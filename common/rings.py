@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.transport.redis import Channel
 from redis.exceptions import RedisError
 
 from common.errors import Unavailable
@@ -15,6 +16,11 @@ from common.errors import Unavailable
 GENERATE = "promptmill.generate"
 DELIVER = "promptmill.deliver"
 WEBHOOK_QUEUE = "webhooks"
+
+
+# A ring that was taken and not acknowledged is not put back: kombu would do so while it closes a broken connection, of
+# which it then knows the address no more, and the AttributeError ends the worker (5 of 15 kills of the server).
+Channel.do_restore = False
 
 
 def generate_queue(model: str) -> str:
@@ -34,6 +40,7 @@ def celery_app(name: str, redis_url: str) -> Celery:
         broker_connection_max_retries=None,  # for ever: the worker picks up again when Redis is back
         broker_pool_limit=4,
         broker_transport_options={
+            "ack_emulation": False,  # records of unacknowledged messages guard what may be lost, for two round trips
             "socket_timeout": 5,  # kombu's default waits for ever on half-open TCP
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
