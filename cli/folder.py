@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import click
 import psutil
 
-from cli.valkey import write_private
+from cli.valkey import is_full, write_private
 from common.errors import ConfigError
 from common.settings import Settings
 
@@ -84,7 +84,11 @@ class DataFolder:
                 children.append([pid, psutil.Process(pid).create_time()])
             except psutil.NoSuchProcess:  # gone already
                 continue
-        write_private(self.path / "children.json", json.dumps(children))
+        try:
+            write_private(self.path / "children.json", json.dumps(children))
+        except OSError as error:
+            if not is_full(error):
+                raise  # on a full disk the old list stays; parts that it lacks end by themselves when we do
 
     def end_leftovers(self) -> int:
         """End the parts, and what they started, that outlived a killed `up`. Answers how many processes that were.

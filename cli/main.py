@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -51,6 +52,12 @@ class Commands(click.Group):
             hint = "; `promptmill doctor` looks what is wrong" if isinstance(error, Unavailable) else ""
             click.echo(f"promptmill: {error.message}{hint}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # full
+                raise
+            where = f" of {error.filename}" if error.filename else ""
+            click.echo(f"promptmill: the disk{where} is full; free some space there", err=True)
+            sys.exit(2)
 
 
 @click.group(cls=Commands)

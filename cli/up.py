@@ -124,10 +124,8 @@ class Up:
                 self._parts.tend()
             else:
                 self._check_parts()
-            if self._valkey and not self._valkey.alive:
-                self._say("The embedded server ended; starting it again.")
-                self._valkey.stop()
-                self._valkey.start()
+            if self._valkey and (news := self._valkey.tend()):
+                self._say(news)
             if not self._announced and self.ready:
                 self._say(f"Ready: {self.settings.model_name} is loaded.")
                 self._announced = True

@@ -8,6 +8,7 @@ that outlived us.
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib.util
 import os
 import secrets
@@ -26,6 +27,14 @@ from common.errors import ConfigError
 
 LOAD_LIMIT = 120.0  # seconds a start may take; a large append-only file is read at about 100 MB a second
 STOP_LIMIT = 10.0  # seconds to end by itself
+LOW_DISK = 16 * 2**20  # bytes free, below which no new work is taken; what gives space back still is
+FULL_DISK = 4 * 2**20  # bytes free, below which nothing is written: a write that fails would end the server
+# What the server takes, and the settings that make it so. Writes are refused by asking for a replica that is not there.
+TAKES = {
+    "all": {"maxmemory": "0", "min-replicas-to-write": "0"},
+    "no new work": {"maxmemory": "1", "min-replicas-to-write": "0"},
+    "reads only": {"maxmemory": "0", "min-replicas-to-write": "1"},
+}
 PR_SET_PDEATHSIG = 1
 
 
@@ -38,6 +47,7 @@ class Valkey:
         self._log = folder / "redis" / "valkey.log"
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
+        self._takes = "all"
         self.url = ""
 
     def start(self) -> str:
@@ -45,14 +55,21 @@ class Valkey:
         the same when it is started again, so that whoever was connected finds it back.
 
         Raises:
-            ConfigError: there is no server binary, or it does not come up; with its last words.
+            ConfigError: there is no server binary, no room on the disk, or it does not come up; with its last words.
         """
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._end_orphan()
+        if self._fits() == "reads only":
+            raise ConfigError(f"{self._disk()}; free some, for the server must write there")
         if not self.url:
             self._port, self._password = free_port(), secrets.token_urlsafe(24)
             self.url = f"redis://:{self._password}@127.0.0.1:{self._port}/0"
         write_private(self._address, self.url)
+        self._launch()
+        return self.url
+
+    def _launch(self) -> None:
+        self._takes = self._fits()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [find_binary(), "-"],  # settings come by stdin: arguments show in `ps`, and so would the password
@@ -67,7 +84,6 @@ class Valkey:
         self._process.stdin.write(self._settings().encode())
         self._process.stdin.close()
         self._wait_until_serving()
-        return self.url
 
     def stop(self) -> None:
         """End it in order, by force after 10 s."""
@@ -81,6 +97,38 @@ class Valkey:
             self._process.wait()
         self._address.unlink(missing_ok=True)
         self._process = None
+
+    def tend(self) -> str:
+        """Start it again if it ended, and let it take what the disk has room for. Answers what there is to tell."""
+        if not self.alive:
+            self._launch()
+            return f"The embedded server ended and was started again. {self._about_disk()}".rstrip()
+        fits = self._fits()
+        if fits == self._takes:
+            return ""
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=5, retry=None) as client:
+                for name, value in TAKES[fits].items():
+                    client.config_set(name, value)
+        except redis.RedisError:
+            return ""  # it is just ending; the next look starts it again
+        self._takes = fits
+        return self._about_disk() or f"The server takes all again: {self._disk()}."
+
+    def _fits(self) -> str:
+        """Which of `TAKES` the disk has room for. A server that keeps nothing takes all."""
+        free = shutil.disk_usage(self._data).free
+        if not self._durable or free >= LOW_DISK:
+            return "all"
+        return "no new work" if free >= FULL_DISK else "reads only"
+
+    def _disk(self) -> str:
+        return f"the disk of {self._data} has {shutil.disk_usage(self._data).free // 2**20} MB free"
+
+    def _about_disk(self) -> str:
+        if self._takes == "all":
+            return ""
+        return f"The server takes {self._takes} until there is more room: {self._disk()}. Free some."
 
     @property
     def alive(self) -> bool:
@@ -100,6 +148,7 @@ class Valkey:
             "appendonly " + ("yes" if self._durable else "no"),
             "appendfsync always",  # what was answered with 202 survives a kill of the server
         ]
+        lines += [f"{name} {value}" for name, value in TAKES[self._takes].items()]
         return "\n".join(lines) + "\n"
 
     def _wait_until_serving(self) -> None:
@@ -165,6 +214,11 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     draft.replace(path)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it is for want of space on a disk."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_running(pid: int) -> bool:

@@ -115,7 +115,7 @@ def test_a_killed_embedded_server_is_started_again_and_the_job_completes(up):
     job_id = submit_slow_job(client)
     wait_for(lambda: succeeded(client, job_id) >= 4)
     next(p for p in running.processes() if "server" in p.name()).kill()
-    wait_for(lambda: "starting it again" in running.said)
+    wait_for(lambda: "was started again" in running.said)
     assert watch_to_the_end(client, job_id)["counts"]["succeeded"] == ITEMS
 
 
