@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import psutil
 import redis
 
 from cli.folder import DataFolder, data_option, find_settings
+from common.address import without_secrets
 from common.errors import ConfigError, Unavailable
 from common.server import connect, redis_errors
 from common.settings import Settings
@@ -55,7 +55,7 @@ def doctor(folder: DataFolder) -> None:
 
 
 def check_redis(settings: Settings, _folder: Path) -> Iterator[Finding]:
-    where = re.sub(r"//[^@/]*@", "//", settings.redis_url)  # without the password
+    where = without_secrets(settings.redis_url)
     client = connect(settings.redis_url)
     try:
         info: dict[str, Any] = client.info("everything")

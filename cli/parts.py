@@ -31,6 +31,7 @@ def serve() -> None:
 def worker(processes: int | None) -> None:
     """The generation workers: one process per visible GPU, or one on the CPU."""
     follow_parent()
+    settings = Settings.load()  # a wrong one is told here in a sentence, where Celery would show a traceback
     if processes is None:
         from worker.gpu import visible_gpus
 
@@ -38,13 +39,14 @@ def worker(processes: int | None) -> None:
     if processes == 1:
         run_celery("worker.app", "worker")
     else:
-        run_workers(processes, Settings.load().grace + GRACE_MARGIN)
+        run_workers(processes, settings.grace + GRACE_MARGIN)
 
 
 @click.command()
 def webhooks() -> None:
     """The webhook worker: posts signed events to whoever a job named."""
     follow_parent()
+    Settings.load()
     run_celery("worker.webhooks", "webhooks")
 
 

@@ -100,6 +100,7 @@ Channels
     pm:changes          `job` or `job status`: its state or results changed
     pm:tokens           `job index entry`: what was just put into job:{id}:events:{index}
     pm:work             names of models that have work for workers in the middle of a turn, who need no ring
+    pm:fence            nothing; published so that a wait for disk or replicas covers what came before
     pm:wishes           job ids that workers should hear of before their next heartbeat
 """
 
@@ -110,6 +111,7 @@ CHANGES = PREFIX + "changes"
 WORK = PREFIX + "work"
 TOKENS = PREFIX + "tokens"
 WISHES = PREFIX + "wishes"
+FENCE = PREFIX + "fence"
 WORKERS = PREFIX + "workers"
 MODELS = PREFIX + "models"
 TENANTS = PREFIX + "tenants"

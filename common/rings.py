@@ -11,11 +11,13 @@ from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel
 from redis.exceptions import RedisError
 
+from common.address import Address
 from common.errors import Unavailable
 
 GENERATE = "promptmill.generate"
 DELIVER = "promptmill.deliver"
 WEBHOOK_QUEUE = "webhooks"
+BOUNDS = {"socket_timeout": 5, "socket_connect_timeout": 2}  # seconds; kombu's default waits for ever on half-open TCP
 
 
 # A ring that was taken and not acknowledged is not put back: kombu would do so while it closes a broken connection, of
@@ -30,8 +32,10 @@ def generate_queue(model: str) -> str:
 
 def celery_app(name: str, redis_url: str) -> Celery:
     """A Celery app that only ever carries rings. Each option answers a trap of Celery on Redis."""
-    app = Celery(name, broker=redis_url)
+    address = Address.parse(redis_url)
+    app = Celery(name)
     app.conf.update(
+        **address.broker(),
         task_ignore_result=True,  # results are in the JobStore
         task_acks_late=False,  # a late ack by a stale worker would delete the new owner's record
         worker_disable_prefetch=True,  # a ring waits in the list, where the tick can count it
@@ -41,8 +45,9 @@ def celery_app(name: str, redis_url: str) -> Celery:
         broker_pool_limit=4,
         broker_transport_options={
             "ack_emulation": False,  # records of unacknowledged messages guard what may be lost, for two round trips
-            "socket_timeout": 5,  # kombu's default waits for ever on half-open TCP
-            "socket_connect_timeout": 2,
+            "master_name": address.service,
+            "sentinel_kwargs": BOUNDS | address.sentinel_login,
+            **BOUNDS,
             "socket_keepalive": True,
             "health_check_interval": 5,
         },

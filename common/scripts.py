@@ -13,6 +13,8 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
+from common import keys
+
 # Scripts that give memory back or keep a promise already made must run on a full server too.
 ALLOW_OOM = {
     "exchange",
@@ -41,26 +43,27 @@ def source(name: str) -> str:
     return f"#!lua{flags}\n{(folder / 'lib.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"
 
 
-# What is promised to somebody when these return must be on disk by then.
+# What is promised to somebody when these return must be on disk and on the replicas by then.
 PROMISES = {"attach", "append", "exchange", "keep_file", "create_batch"}
-DISK_LIMIT = 5000  # ms a promise may wait for the disk
+LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas
 
 
 class Scripts:
     """The scripts bound to one client: `scripts.cancel(job_id)` runs `lua/cancel.lua`.
 
     Under `appendfsync always` an answer means that the write is on disk. Under `everysec` the scripts that promise
-    something are followed by WAITAOF, in one pipeline: on a connection of its own it would vouch for nothing of ours.
-    A server that syncs when it likes (`no`) cannot be waited for.
+    something are followed by WAITAOF, and where the client has replicas by WAIT, in one pipeline: these vouch for what
+    their own connection wrote last. A server that syncs when it likes (`no`) cannot be waited for.
     """
 
     def __init__(self, client: redis.Redis):
         self._client = client
+        self._replicas = getattr(client, "replicas", 0)
         self._bound = {name: client.register_script(source(name)) for name in NAMES}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         script = self._bound[name]
-        if name in PROMISES and self._waits_for_disk:
+        if name in PROMISES and (self._replicas or self._waits_for_disk):
             return lambda *args: self._run_and_wait(script, args)
         return lambda *args: script(keys=(), args=args)
 
@@ -76,8 +79,15 @@ class Scripts:
     def _run_and_wait(self, script: Script, args: tuple[Any, ...]) -> Any:
         pipe = self._client.pipeline(transaction=False)
         script(keys=(), args=args, client=pipe)
-        pipe.execute_command("WAITAOF", 1, 0, DISK_LIMIT)
-        answer, (synced, _replicas) = pipe.execute()
-        if not synced:
-            raise redis.TimeoutError(f"the server did not write to disk within {DISK_LIMIT / 1000:.0f} s")
+        # A script that is sent again finds its work done and writes nothing; this makes the waits count all the same.
+        pipe.publish(keys.FENCE, "")
+        if self._replicas:
+            pipe.execute_command("WAIT", self._replicas, LIMIT)
+        if self._waits_for_disk:
+            pipe.execute_command("WAITAOF", 1, 0, LIMIT)
+        answer, _, *waited = pipe.execute()
+        if self._replicas and waited[0] < self._replicas:
+            raise redis.TimeoutError(f"{waited[0]} of {self._replicas} replicas took it within {LIMIT / 1000:.0f} s")
+        if self._waits_for_disk and not waited[-1][0]:
+            raise redis.TimeoutError(f"the server did not write to disk within {LIMIT / 1000:.0f} s")
         return answer

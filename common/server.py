@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from common.address import Address
 from common.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -20,26 +22,57 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 POOL_WAIT = 10  # seconds for a connection of a pool to become free
+MOST = 1000  # connections of a pool, if nothing else is said
 
 
-def connect(url: str, *, most: int = 0, **options: Any) -> redis.Redis:
+class Client(redis.Redis):
+    """A connection pool to the server, which knows how many of its `replicas` must have what is promised."""
+
+    replicas = 0
+
+
+class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
+    """Connections to whichever server the Sentinels name. One to a server that is that no more is closed as it comes
+    back, and finds the other when it is used again."""
+
+    def release(self, connection: Any) -> None:
+        if (connection.host, connection.port) != self.master_address:
+            connection.disconnect()
+        super().release(connection)
+
+    def owns_connection(self, connection: Any) -> bool:
+        return bool(redis.ConnectionPool.owns_connection(self, connection))
+
+
+def connect(url: str, *, most: int = 0, replicas: int = 0, **options: Any) -> Client:
     """A client whose every wait is bounded. Lost replies are re-sent, which all our scripts expect.
 
-    With `most` connections, whoever finds none free waits for one.
+    With `most` connections, whoever finds none free waits for one. Promises wait for `replicas`.
 
     Answers stay bytes; `decode_responses` would break the compressed ones.
     """
-    options = {
-        "socket_timeout": 5,
-        "socket_connect_timeout": 2,
-        "socket_keepalive": True,
-        "health_check_interval": 5,
-    } | options
-    options["retry"] = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
-    if not most:
-        return redis.Redis.from_url(url, **options)
-    pool = redis.BlockingConnectionPool.from_url(url, max_connections=most, timeout=POOL_WAIT, **options)
-    return redis.Redis.from_pool(pool)
+    waits = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 5} | options
+    waits["retry"] = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
+    client = Client.from_pool(_pool(Address.parse(url), most or MOST, waits))
+    client.replicas = replicas
+    return client
+
+
+def _pool(address: Address, most: int, waits: dict[str, Any]) -> redis.ConnectionPool:
+    options = waits | address.login | {"db": address.db}
+    limits = {"max_connections": most, "timeout": POOL_WAIT}
+    if address.path:
+        socket = {"connection_class": redis.UnixDomainSocketConnection, "path": address.path}
+        return redis.BlockingConnectionPool(**options, **limits, **socket)
+    options["socket_keepalive"] = True
+    if address.service:
+        sentinels = Sentinel(address.hosts, sentinel_kwargs=waits | address.sentinel_login)
+        return SentinelPool(address.service, sentinels, **options, **limits)
+    ((host, port),) = address.hosts
+    kind = redis.SSLConnection if address.scheme == "rediss" else redis.Connection
+    return redis.BlockingConnectionPool(
+        connection_class=kind, host=host, port=port, **options, **limits, **address.options
+    )
 
 
 def wait_until_up(client: redis.Redis, seconds: float) -> None:

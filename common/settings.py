@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.address import Address, without_secrets
 from common.errors import ConfigError
 
 # Read by the command line (where the server is, with which key, whose child this is), not by the parts.
@@ -28,7 +29,10 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
-        description="Redis >= 7.0 or Valkey >= 7.2; one instance, not Cluster.",
+        description="Redis >= 7.0 or Valkey >= 7.2; one instance or one with Sentinels, not Cluster.",
+    )
+    replicas: int = Field(
+        0, ge=0, le=9, description="Replicas of the server that must have what is promised before it is."
     )
     log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for machines.")
     cache: Path = Field(Path("~/.cache/promptmill"), description="Where the demo model is kept.")
@@ -98,8 +102,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: str) -> str:
-        if not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must begin with redis://, rediss:// (TLS) or unix://, like redis://127.0.0.1:6379/0")
+        Address.parse(value)
         return value
 
     @classmethod
@@ -152,4 +155,5 @@ def refuse_unknown_variables() -> None:
 def _explain(entry) -> str:  # type: ignore[no-untyped-def]  # pydantic's error dictionary
     name = str(entry["loc"][0])
     name = name if name == "REDIS_URL" else variable(name)
-    return f"{name}={entry['input']!r}: {entry['msg']}"
+    value = without_secrets(entry["input"]) if name == "REDIS_URL" else entry["input"]
+    return f"{name}={value!r}: {entry['msg'].removeprefix('Value error, ')}"

@@ -40,7 +40,7 @@ class Services:
     @classmethod
     def build(cls, settings: Settings) -> Services:
         """Opens no connection yet: the web tier starts, and answers 503, while Redis is away."""
-        client = connect(settings.redis_url, most=MOST_CONNECTIONS)
+        client = connect(settings.redis_url, most=MOST_CONNECTIONS, replicas=settings.replicas)
         store, fleet = JobStore(client), Fleet(client)
         return cls(
             settings=settings,

@@ -49,7 +49,9 @@ class ServeStep(bootsteps.StartStopStep):
 
     def _serve(self, parent: Any, settings: Settings) -> None:
         # A wait of its own, well within the lease: whoever hangs on a dead connection must be back before it ends.
-        client = connect(settings.redis_url, socket_timeout=max(1.0, settings.lease * REDIS_SHARE))
+        client = connect(
+            settings.redis_url, replicas=settings.replicas, socket_timeout=max(1.0, settings.lease * REDIS_SHARE)
+        )
         wait_until_up(client, START_WAIT)
         bell = Bell(settings.redis_url)
         # Ticking before the model is loaded: what a killed worker held is free by the time this one can take it.
