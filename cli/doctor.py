@@ -72,6 +72,8 @@ def check_redis(settings: Settings, _folder: Path) -> Iterator[Finding]:
     yield check_cluster(info)
     yield from check_persistence(info, client)
     yield check_policy(info)
+    if settings.replicas:
+        yield from check_replicas(settings.replicas, info, client)
 
 
 def check_version(info: dict[str, Any]) -> Finding:
@@ -105,6 +107,20 @@ def check_persistence(info: dict[str, Any], client: redis.Redis) -> Iterator[Fin
     good = policy in ("always", b"always")
     loss = "" if good else ": up to two seconds of accepted jobs can be lost"
     yield Finding(f"appendfsync is {policy}{loss}", good, "set `appendfsync always` in its configuration")
+
+
+def check_replicas(wanted: int, info: dict[str, Any], client: redis.Redis) -> Iterator[Finding]:
+    found = int(info.get("connected_slaves", 0))
+    fix = "start more replicas, or lower PROMPTMILL_REPLICAS"
+    yield Finding(f"{found} replicas of Redis are connected, promises wait for {wanted}", found >= wanted, fix)
+    try:
+        with redis_errors():
+            least = int(client.config_get("min-replicas-to-write").get("min-replicas-to-write", 0))
+    except (redis.ResponseError, Unavailable):
+        return
+    what = "refuses writes" if least else "takes writes that a failover throws away"
+    fix = "set `min-replicas-to-write 1` in the configuration of every server"
+    yield Finding(f"a Redis that is cut off from its replicas {what}", least > 0, fix)
 
 
 def check_policy(info: dict[str, Any]) -> Finding:

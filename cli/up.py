@@ -228,7 +228,7 @@ class Up:
                 try:
                     if session.get(f"{self._local_url}/healthz", timeout=5).ok:
                         return
-                except requests.ConnectionError:
+                except (requests.ConnectionError, requests.Timeout):
                     pass
                 self._check_parts()
                 time.sleep(0.05)

@@ -92,3 +92,10 @@ def test_the_exit_code_tells_whether_all_is_well(redis_url: str, data_folder: Pa
     done = CliRunner().invoke(cli, ["doctor", "--data", str(data_folder)])
     assert done.exit_code == 1, done.output  # the tests' server keeps nothing
     assert "fix: set `appendonly yes`" in done.output
+
+
+def test_missing_replicas_are_told(redis_url: str, data_folder: Path):
+    settings = Settings.load(redis_url=redis_url, replicas=1)
+    faults = [fault.what for fault in bad(check_redis(settings, data_folder))]
+    assert "0 replicas of Redis are connected, promises wait for 1" in faults
+    assert "a Redis that is cut off from its replicas takes writes that a failover throws away" in faults

@@ -55,7 +55,7 @@ def test_nonsense_is_refused_by_name_and_without_its_password(monkeypatch, url: 
     secret = url.replace("://", "://:hidden@", 1)
     for each in (url, secret):
         monkeypatch.setenv("REDIS_URL", each)
-        with pytest.raises(ConfigError, match="^REDIS_URL=") as refused:
+        with pytest.raises(ConfigError, match=r"^REDIS_URL=") as refused:
             Settings.load()
         assert what in str(refused.value)
         assert "hidden" not in str(refused.value) and "\n" not in str(refused.value)

@@ -1,0 +1,106 @@
+"""Real servers for the tests: single ones with any settings, and three with Sentinels that watch over them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import redis
+
+from cli.valkey import find_binary, free_port
+from tests.e2e.running import wait_for
+
+SERVICE = "mill"
+PASSWORD = "pass/word"
+DURABLE = {
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "save": '""',
+    "bind": "127.0.0.1",
+    "repl-diskless-sync-delay": "0",
+}
+
+
+class Process:
+    """A server or a Sentinel with a folder and a configuration file of its own."""
+
+    def __init__(self, folder: Path, lines: list[str], *arguments: str):
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._arguments = arguments
+        (folder / "server.conf").write_text("\n".join(lines) + "\n")
+        self.start()
+
+    def start(self) -> None:
+        with (self._folder / "log").open("ab") as log:
+            command = [find_binary(), "server.conf", *self._arguments]
+            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+
+class Server(Process):
+    def __init__(self, folder: Path, *lines: str, **options: str):
+        self.port = int(options.setdefault("port", str(free_port())))
+        settings = {**DURABLE, **options}
+        super().__init__(folder, [f"{name} {value}" for name, value in settings.items()] + [*lines])
+
+    def client(self, **options: str) -> redis.Redis:
+        return redis.Redis(port=self.port, socket_timeout=5, **options)
+
+
+class Cluster:
+    """A primary, two replicas and three Sentinels, all with a password; writes need a replica."""
+
+    def __init__(self, folder: Path):
+        options = {"requirepass": f'"{PASSWORD}"', "masterauth": f'"{PASSWORD}"', "min-replicas-to-write": "1"}
+        options |= {"min-replicas-max-lag": "3", "repl-ping-replica-period": "1"}
+        self.servers = [Server(folder / "0", **options)]
+        of = {"replicaof": f"127.0.0.1 {self.servers[0].port}"}
+        self.servers += [Server(folder / str(n), **options, **of) for n in (1, 2)]
+        self._ports = [free_port() for _ in range(3)]
+        lines = [
+            "bind 127.0.0.1",
+            f"requirepass {SERVICE}",
+            f"sentinel sentinel-pass {SERVICE}",
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self.servers[0].port} 2",
+            f'sentinel auth-pass {SERVICE} "{PASSWORD}"',
+            f"sentinel down-after-milliseconds {SERVICE} 1500",
+            f"sentinel failover-timeout {SERVICE} 6000",
+        ]
+        self._sentinels = [
+            Process(folder / f"sentinel-{port}", [f"port {port}", *lines], "--sentinel") for port in self._ports
+        ]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        password = PASSWORD.replace("/", "%2F")
+        self.url = f"redis+sentinel://:{password}@{hosts}/{SERVICE}/1?sentinel_password={SERVICE}"
+        wait_for(self._is_whole)
+
+    def primary(self) -> Server:
+        """Whom the Sentinels name now."""
+        with redis.Redis(port=self._ports[0], password=SERVICE, decode_responses=True) as sentinel:
+            _, port = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        return next(server for server in self.servers if server.port == int(port))
+
+    def _is_whole(self) -> bool:
+        try:
+            with redis.Redis(port=self._ports[-1], password=SERVICE) as sentinel:
+                seen = sentinel.sentinel_master(SERVICE)
+            with self.servers[0].client(password=PASSWORD) as client:
+                online = [client.info("replication").get(f"slave{n}", {}).get("state") for n in (0, 1)]
+        except redis.RedisError:
+            return False
+        return bool(online == ["online", "online"] and seen["num-slaves"] == 2 and seen["num-other-sentinels"] == 2)
+
+    def stop(self) -> None:
+        for process in (*self._sentinels, *self.servers):
+            process.kill()
