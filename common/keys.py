@@ -11,9 +11,9 @@ A job
                                 completion_tokens, bytes (of items and results), hooks (events wanted), retention (ms),
                                 interactive, token_budget, error_rate (0: no limit), batch (whose lines the items are),
                                 retry_of and retried_by (jobs: each other's, the last if there are several),
-                                flags cancel_requested (and cancel_reason), deadline_passed and paused, isolating
-                                (incarnation that reruns suspects), appended (last stage appended), spec (JSON: params,
-                                webhook, metadata)
+                                flags cancel_requested (and cancel_reason), deadline_passed and paused, suspected (1 once
+                                a worker was lost with items of it), appended (last stage appended), spec (JSON:
+                                params, webhook, metadata)
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
     job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
     job:{id}:st         string  one state byte per item (`ItemState.byte`)
@@ -56,14 +56,16 @@ Fair serving
     ready:{model}             zset    tenant -> virtual time (tokens), only tenants with something claimable
     ready:{model}:{tenant}    zset    job -> created_at - priority x 10 minutes
     interactive:{model}, interactive:{model}:{tenant}    the same for interactive jobs, which go first
+    suspects:{model}          zset    job -> rank x 2^43 + created_at, only jobs with something claimable whose worker
+                                was lost; they are no part of the lists above
     queued, queued:{tenant}   hash    items, tokens, bytes: what waits, in all and by tenant; what admission goes by
     vtime:{model}             hash    tenant -> virtual time, also while it has nothing to do
     vclock:{model}            string  virtual time of the last pick
 
 Workers
     workers             zset    incarnation -> end of its lease
-    worker:{inc}        hash    model, digest, slots, room, device, engine, host, pid, started_at, call, cohort (1
-                                while it reruns suspects); removed when it is reaped
+    worker:{inc}        hash    model, digest, slots, room, device, engine, host, pid, started_at, call, cohort (what it
+                                does about suspects, and since when or until when); removed when it is reaped
     held:{inc}          hash    `job index` -> attempt: what the incarnation may write; removed when it is reaped
     replay:{inc}        string  the answer to its last exchange, under the call number in worker:{inc}; removed
                                 when it is reaped
@@ -146,9 +148,13 @@ def queued(tenant_name: str = "") -> str:
     return f"{PREFIX}queued" + (f":{tenant_name}" if tenant_name else "")
 
 
-def lines(model_name: str) -> tuple[str, str]:
-    """Whose tenants have something claimable: the model's two lanes."""
-    return f"{PREFIX}ready:{model_name}", f"{PREFIX}interactive:{model_name}"
+def lines(model_name: str) -> tuple[str, str, str]:
+    """What lists all that is claimable of a model: the tenants of its two lanes, and the jobs with suspects."""
+    return f"{PREFIX}ready:{model_name}", f"{PREFIX}interactive:{model_name}", suspects(model_name)
+
+
+def suspects(model_name: str) -> str:
+    return f"{PREFIX}suspects:{model_name}"
 
 
 def gpu(uuid: str) -> str:

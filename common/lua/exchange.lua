@@ -102,55 +102,133 @@ local function take_fresh(job, count)
   end
 end
 
--- Items whose worker died are suspects: one of them may have killed it. They run among themselves, second attempts at most
--- sqrt(slots) together, a third alone, so that the guilty one is found and its neighbours are not. One worker a job sees to it;
--- it lets what it holds finish first, and the others go on with the rest.
-local idle = redis.call('HLEN', heldkey) == 0
-local cohort = not idle and worker[4] == '1'
-if cohort then room = 0 end
-
-local function isolates(job)
-  local owner = job.isolating
-  if owner ~= '' and owner ~= incarnation and redis.call('HLEN', key('held', owner)) > 0 then return false end
-  if owner ~= incarnation then
-    job.isolating = incarnation
-    redis.call('HSET', key('job', job.id), 'isolating', incarnation)
-  end
-  return true
-end
-
-local function take_suspects(job)
-  local taken = take_retries(job, math.max(1, math.floor(math.sqrt(slots) / job.n_max)), 1, 1)
-  if taken == 0 then taken = take_retries(job, 1, 2, 100) end
-  cohort, room = true, 0
-  return taken
-end
-
--- Take at most `most` items of this job into `free` slots; answers how many, or nil to wait with all else until this worker has
--- the room or is idle.
-local function claim(job, most, free)
-  local waiting_again = job.pending - (job.total - job.cursor)
-  local suspects = waiting_again > 0 and redis.call('ZCOUNT', key('job', job.id, 'retry'), CHARGED, '+inf') or 0
-  if suspects > 0 and isolates(job) then
-    if not idle then return nil end
-    return take_suspects(job)
-  end
-  most = math.min(most, math.floor(free / job.n_max), job.pending - suspects)
-  if most < 1 then
-    if suspects < job.pending and job.n_max <= slots then return nil end -- wait for room rather than pass it over for ever
-    return 0
-  end
-  local again = waiting_again > suspects and take_retries(job, most, 0, 0) or 0
-  local fresh = math.min(most - again, job.total - job.cursor)
-  take_fresh(job, fresh)
-  return again + fresh
-end
-
 local function start(job)
   if job.status ~= 'queued' then return end
   job.status = 'running'
   redis.call('HSET', key('job', job.id), 'status', 'running', 'started_at', string.format('%d', NOW))
   emit(job, 'job.started')
+end
+
+-- Items whose worker died are suspects: one of them may have killed it. They run in cohorts on workers set aside for them: second
+-- attempts, of whatever jobs, on at most sqrt(slots) together, a third attempt alone, so that the guilty item is found and its
+-- neighbours are not. A quarter of the model's workers are set aside at most, and one at least; the others go on with the rest.
+-- The only worker of a model goes on with the rest by itself, for as long as suspects have kept it from that.
+local SHARE = 4
+local SLICE = 1000 -- ms after which an only worker begins no further cohort before the rest had its turn
+local LOOKS = 256 -- jobs of a rank that are searched for suspects which fit
+
+-- What this worker does about suspects, and since when: it `waits` to be idle, runs `second` attempts or a `third`; or it `rests`
+-- from them until then.
+local doing, since = string.match(worker[4] or '', '^(%a+) (%d+)$')
+since = tonumber(since)
+local held = redis.call('HLEN', heldkey)
+local runs_suspects = held > 0 and (doing == 'second' or doing == 'third')
+
+-- Whether one more worker may be set aside, and whether this is the only one. Who is idle goes before those that wait to be.
+local function share()
+  local live, aside = 0, 0
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), NOW, '+inf')) do
+    local about = redis.call('HMGET', key('worker', other), 'model', 'cohort')
+    if about[1] == model then
+      local does = other ~= incarnation and string.match(about[2] or '', '^%a+')
+      live = live + 1
+      if does == 'second' or does == 'third' or does == 'waits' and held > 0 then aside = aside + 1 end
+    end
+  end
+  return aside < math.max(1, math.floor(live / SHARE)), live <= 1
+end
+
+-- Up to `most` jobs of a rank whose suspects fit on this worker.
+local function suspected(rank, most)
+  local fit = {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('suspects', model), rank * RANK, '(' .. string.format('%d', (rank + 1) * RANK),
+    'LIMIT', 0, LOOKS)) do
+    if tonumber(redis.call('HGET', key('job', id), 'n_max')) <= slots then fit[#fit + 1] = id end
+    if #fit == most then break end
+  end
+  return fit
+end
+
+-- Take suspects of jobs of this rank for up to `free` slots, an item whatever it needs where `one` is wanted at least; answers
+-- how many slots they take.
+local function take_suspects(rank, free, one)
+  local charged, slots_taken = rank % 2 == 0 and {1, 1} or {2, 100}, 0
+  for _, id in ipairs(suspected(rank, math.max(1, free))) do
+    local job = job_of(id)
+    local count = math.floor((free - slots_taken) / job.n_max)
+    if one and slots_taken == 0 then count = math.max(1, count) end
+    local taken = count > 0 and take_retries(job, count, unpack(charged)) or 0
+    if taken > 0 then
+      slots_taken = slots_taken + taken * job.n_max
+      start(job)
+      charge(job, taken * job.cost)
+    end
+  end
+  return slots_taken
+end
+
+-- A cohort for an idle worker: what comes first in the order of ranks, and second attempts of the other lane with it.
+local function begin_cohort()
+  local size = math.floor(math.sqrt(slots))
+  for rank = 0, 3 do
+    local third = rank % 2 == 1
+    local taken = take_suspects(rank, third and 0 or size, true)
+    if taken > 0 then
+      if rank == 0 then take_suspects(2, size - taken, false) end
+      return third and 'third' or 'second'
+    end
+  end
+end
+
+-- Second attempts join those that run, as far as there is room in the cohort.
+local function join_cohort()
+  local free = math.floor(math.sqrt(slots)) - math.max(held, slots - room)
+  for rank = 0, 2, 2 do
+    if free > 0 then free = free - take_suspects(rank, free, false) end
+  end
+end
+
+-- Answers whether this worker is set aside: it takes suspects or nothing.
+local function see_to_suspects()
+  if redis.call('EXISTS', key('suspects', model)) == 0 or room < 1 or doing == 'third' and runs_suspects then
+    if not runs_suspects and doing ~= 'rests' then doing = nil end
+    return runs_suspects
+  end
+  local allowed, alone = share()
+  local begun = (doing == 'waits' or doing == 'second' or doing == 'third') and since or NOW
+  local others = alone and redis.call('EXISTS', key('interactive', model), key('ready', model)) > 0 -- that nobody else runs
+  if others and doing == 'rests' and NOW < since then return false end
+  local over = others and doing ~= 'waits' and NOW - begun > SLICE
+  if runs_suspects then
+    if not over then join_cohort() end
+    return true
+  end
+  if over then
+    doing, since = 'rests', 2 * NOW - begun
+    return false
+  end
+  doing, since = nil, begun
+  if allowed and held == 0 then
+    doing = begin_cohort()
+  elseif allowed and #suspected(0, 1) + #suspected(1, 1) + #suspected(2, 1) + #suspected(3, 1) > 0 then
+    doing = 'waits'
+  end
+  return doing ~= nil
+end
+
+-- Take at most `most` items of this job into `free` slots; answers how many, or nil to wait with all else until this worker has
+-- the room.
+local function claim(job, most, free)
+  local waiting = job.pending - suspects(job)
+  most = math.min(most, math.floor(free / job.n_max), waiting)
+  if most < 1 then
+    if waiting > 0 and job.n_max <= slots then return nil end -- wait for room rather than pass it over for ever
+    return 0
+  end
+  local again = waiting > job.total - job.cursor and take_retries(job, most, 0, 0) or 0
+  local fresh = math.min(most - again, job.total - job.cursor)
+  take_fresh(job, fresh)
+  return again + fresh
 end
 
 -- Serve one lane: the tenant that is furthest behind, its first job; those that have nothing for this worker are passed over.
@@ -170,7 +248,7 @@ local function serve(lane, keep)
           if not taken then return end
           if taken > 0 then
             redis.call('SET', key('vclock', model), tenants[i + 1])
-            room, idle, served = room - taken * job.n_max, false, true
+            room, served = room - taken * job.n_max, true
             start(job)
             charge(job, taken * job.cost)
             refresh_ready(job)
@@ -185,6 +263,7 @@ local function serve(lane, keep)
   end
 end
 
+if see_to_suspects() then room = 0 end
 if room > 0 then serve('interactive', 0) end
 if room > 0 then serve('ready', kept) end
 
@@ -193,6 +272,7 @@ for _, job in pairs(touched) do
 end
 
 local answer = cjson.encode({refused = refused, runs = runs, now = NOW, hooked = hooked()})
-redis.call('HSET', workerkey, 'call', call, 'room', math.max(room, 0), 'cohort', cohort and 1 or 0)
+redis.call('HSET', workerkey, 'call', call, 'room', math.max(room, 0), 'cohort',
+  doing and string.format('%s %d', doing, since) or '')
 redis.call('SET', replay, answer)
 return answer

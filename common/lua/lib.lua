@@ -19,8 +19,8 @@ local TERMINAL = {completed = true, cancelled = true, expired = true}
 -- The job's fields by name, numbers as numbers; nil when there is no such job.
 local FIELDS = {'tenant', 'model', 'status', 'total', 'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired',
   'cursor', 'cost', 'n_max', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive', 'hooks',
-  'retention', 'prompt_tokens', 'completion_tokens', 'token_budget', 'error_rate', 'isolating', 'bytes', 'weight', 'batch'}
-local TEXT = {tenant = true, model = true, status = true, hooks = true, isolating = true, batch = true}
+  'retention', 'prompt_tokens', 'completion_tokens', 'token_budget', 'error_rate', 'suspected', 'bytes', 'weight', 'batch'}
+local TEXT = {tenant = true, model = true, status = true, hooks = true, batch = true}
 
 local function load_job(id)
   local values = redis.call('HMGET', key('job', id), unpack(FIELDS))
@@ -114,11 +114,40 @@ end
 -- The two lanes of a model: interactive jobs are served first and may use the slots kept for them.
 local LANES = {'ready', 'interactive'}
 
--- Listed if and only if something of the job can be claimed; its tenant likewise. A returning tenant starts at the clock.
+local CHARGED = 4294967296 -- 2^32: the `retry` score is attempts charged x this + index, so suspects sort last and in order
+
+-- How many of a job's items wait again with an attempt charged: one of them may have killed its worker. Few jobs ever have any.
+local function suspects(job)
+  if job.suspected == 0 then return 0 end
+  return redis.call('ZCOUNT', key('job', job.id, 'retry'), CHARGED, '+inf')
+end
+
+-- The order in which jobs with suspects are served: interactive ones first, second attempts before later ones, the oldest job first.
+-- The score in `suspects` is the rank x this + the job's created_at in ms.
+local RANK = 8796093022208 -- 2^43
+local function rank_of(job, charged)
+  return (job.interactive == 1 and 0 or 2) + (charged > 1 and 1 or 0)
+end
+
+-- Listed in `suspects` if and only if suspects of the job can be claimed.
+local function refresh_suspects(job, open)
+  local first = open and redis.call('ZRANGEBYSCORE', key('job', job.id, 'retry'), CHARGED, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  if first then
+    local score = rank_of(job, math.floor(first / CHARGED)) * RANK + job.created_at
+    redis.call('ZADD', key('suspects', job.model), string.format('%d', score), job.id)
+  else
+    redis.call('ZREM', key('suspects', job.model), job.id)
+  end
+end
+
+-- Listed if and only if something of the job can be claimed that is no suspect; its tenant likewise. A returning tenant starts at
+-- the clock.
 local function refresh_ready(job)
   local lane = job.interactive == 1 and 'interactive' or 'ready'
   local ready, line = key(lane, job.model), key(lane, job.model, job.tenant)
-  if job.pending > 0 and job.cancel_requested + job.deadline_passed + job.paused == 0 then
+  local open = job.pending > 0 and job.cancel_requested + job.deadline_passed + job.paused == 0
+  if job.suspected == 1 then refresh_suspects(job, open) end
+  if open and job.pending > suspects(job) then
     redis.call('ZADD', line, job.created_at - job.priority * PRIORITY_STEP, job.id)
     if not redis.call('ZSCORE', ready, job.tenant) then
       local own = tonumber(redis.call('HGET', key('vtime', job.model), job.tenant)) or 0
@@ -208,13 +237,15 @@ local function used(id, index)
   return tonumber(charged), tonumber(free)
 end
 
-local CHARGED = 4294967296 -- 2^32: the `retry` score is attempts charged x this + index, so suspects sort last and in order
-
 -- One running item waits again; with an attempt charged it is a suspect.
 local function requeue(job, index, charged)
   job.running, job.pending = job.running - 1, job.pending + 1
   set_states(job.id, index, 1, 'p')
   redis.call('ZADD', key('job', job.id, 'retry'), charged * CHARGED + index, index)
+  if charged > 0 and job.suspected == 0 then
+    job.suspected = 1
+    redis.call('HSET', key('job', job.id), 'suspected', 1)
+  end
 end
 
 local function fail_lost(job, index, attempts)
@@ -262,7 +293,7 @@ local function rings(model)
     end
   end
   if busy then redis.call('PUBLISH', key('work'), model) end
-  local claimable = 0
+  local claimable = redis.call('ZCARD', key('suspects', model))
   for _, lane in ipairs(LANES) do
     for _, tenant in ipairs(redis.call('ZRANGE', key(lane, model), 0, want)) do
       for _, id in ipairs(redis.call('ZRANGE', key(lane, model, tenant), 0, want)) do

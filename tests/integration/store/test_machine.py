@@ -39,6 +39,10 @@ class ItemModel:
     grown: bool = False
     tokens: list[list[int]] = field(default_factory=list)  # what a next holder is to be told
 
+    @property
+    def suspect(self) -> bool:
+        return self.state == ItemState.PENDING and self.charged > 0
+
 
 @dataclass
 class JobModel:
@@ -351,7 +355,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert stored["status"] == job.status
             assert sorted(self.mill.store.finished_after(job_id, 0, 99)) == sorted(job.order)
             lane = "interactive" if stored["interactive"] == "1" else "ready"
-            assert (client.zscore(f"pm:{lane}:m:{job.tenant}", job_id) is not None) == job.claimable
+            suspects = job.claimable and sum(item.suspect for item in job.items)
+            rest = job.claimable and job.count(ItemState.PENDING) > suspects
+            assert (client.zscore(f"pm:{lane}:m:{job.tenant}", job_id) is not None) == rest
+            assert (client.zscore(keys.suspects("m"), job_id) is not None) == bool(suspects)
         for incarnation in self.workers:
             held = {name.decode() for name in client.hkeys(keys.held(incarnation))}
             assert {name for name in held if name.split()[0] in self.jobs} == {

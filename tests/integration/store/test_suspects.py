@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from common import keys
+from common.errors import ConfigError
 from common.fleet import Result
 from common.packing import pack
 from common.types import ItemState
-from tests.integration.store.conftest import done, taken
+from tests.integration.store.conftest import card, done, taken
 
 
 def indices(exchanged) -> list[int]:
@@ -57,16 +61,142 @@ def test_the_guilty_item_fails_and_all_its_neighbours_succeed(mill):
     assert mill.store.rows(job_id, guilty, 1)[0]["error"]["code"] == "worker_lost"
 
 
-def test_other_workers_go_on_with_the_rest_while_one_sees_to_the_suspects(mill):
+def test_a_busy_worker_lets_what_it_holds_finish_before_it_sees_to_suspects(mill):
     mill.submit(100)
     dead, first, second = (mill.worker(slots=4) for _ in range(3))
     dead.exchange([], 4)
-    held = first.exchange([], 4)
+    held, others = first.exchange([], 4), second.exchange([], 4)
     mill.lose(dead)
     mill.tick()
-    assert first.exchange(done(held)[:2], 2).runs == [], "it lets what it holds finish first"
-    assert indices(second.exchange([], 4)) == [8, 9, 10, 11]
+    assert first.exchange(done(held)[:2], 2).runs == []
+    assert indices(second.exchange(done(others), 4)) == [0, 1], "who is idle first goes first"
+    assert indices(first.exchange(done(held)[2:], 4)) == [12, 13, 14, 15], "and the others go on with the rest"
+
+
+def test_a_busy_worker_that_has_waited_takes_the_suspects_when_it_is_idle(mill):
+    mill.submit(100)
+    dead, first, second = (mill.worker(slots=4) for _ in range(3))
+    dead.exchange([], 4)
+    held, others = first.exchange([], 4), second.exchange([], 4)
+    mill.lose(dead)
+    mill.tick()
+    assert first.exchange(done(held)[:2], 2).runs == []
+    assert indices(second.exchange(done(others)[:2], 2)) == [12, 13], "only one waits"
     assert indices(first.exchange(done(held)[2:], 4)) == [0, 1]
+
+
+def crash(mill, *jobs: str) -> None:
+    """A worker dies with all that waits of these jobs, and of no others."""
+    dead = mill.worker(slots=128)
+    answer = dead.exchange([], 128)
+    assert {job_id for job_id, _, _ in taken(answer)} == set(jobs)
+    mill.lose(dead)
+    mill.tick()
+
+
+def singles(mill, count: int, **fields: object) -> list[str]:
+    return [mill.submit(1, **fields) for _ in range(count)]
+
+
+def test_suspects_of_many_jobs_and_tenants_run_in_cohorts_on_one_worker_and_the_others_go_on(mill):
+    jobs = singles(mill, 14) + singles(mill, 2, tenant="u")
+    crash(mill, *jobs)
+    rest = mill.submit(100)
+    workers = [mill.worker(slots=16) for _ in range(4)]
+    answers = [worker.exchange([], 16) for worker in workers]
+    assert [len(taken(answer)) for answer in answers] == [4, 16, 16, 16]
+    seen, answer = [], answers[0]
+    while taken(answer) and taken(answer)[0][0] != rest:
+        assert {attempt for _, _, attempt in taken(answer)} == {2} and len(taken(answer)) == 4
+        seen += [job_id for job_id, _, _ in taken(answer)]
+        answer = workers[0].exchange(done(answer), 16)
+    assert sorted(seen) == sorted(jobs)
+
+
+def test_a_quarter_of_the_workers_sees_to_suspects(mill):
+    crash(mill, *singles(mill, 64))
+    mill.submit(200)
+    workers = [mill.worker(slots=16) for _ in range(9)]
+    answers = [worker.exchange([], 16) for worker in workers]
+    assert [len(taken(answer)) for answer in answers] == [4, 4, 16, 16, 16, 16, 16, 16, 16]
+
+
+def test_workers_of_other_models_do_not_count(mill):
+    crash(mill, *singles(mill, 16))
+    mill.submit(100)
+    for worker in [mill.worker() for _ in range(8)]:
+        mill.client.hset(keys.worker(worker.id), "model", "other")
+    answers = [worker.exchange([], 16) for worker in (mill.worker(slots=16), mill.worker(slots=16))]
+    assert [len(taken(answer)) for answer in answers] == [4, 16]
+
+
+def test_second_attempts_join_a_cohort_as_others_end(mill):
+    crash(mill, *singles(mill, 16))
+    worker = mill.worker(slots=16)
+    first = worker.exchange([], 16)
+    more = worker.exchange(done(first)[:3], 15)
+    assert len(taken(more)) == 3 and {attempt for _, _, attempt in taken(more)} == {2}
+    assert worker.exchange([], 12).runs == []
+
+
+def test_suspects_of_interactive_jobs_go_first(mill):
+    jobs, chats = singles(mill, 4), singles(mill, 2, interactive=1)
+    crash(mill, *jobs, *chats)
+    worker = mill.worker(slots=4)
+    assert sorted(job_id for job_id, _, _ in taken(worker.exchange([], 4))) == sorted(chats)
+
+
+def test_an_only_worker_gives_the_rest_its_turn_for_as_long_as_it_saw_to_suspects(mill):
+    crash(mill, *singles(mill, 16))
+    chat = mill.submit(1, interactive=1)
+    worker = mill.worker(slots=16)
+    cohort = worker.exchange([], 16)
+    assert {attempt for _, _, attempt in taken(cohort)} == {2}
+    mill.client.hset(keys.worker(worker.id), "cohort", f"second {mill.store.now() - 3000}")
+    assert worker.exchange(done(cohort)[:1], 13).runs == [], "nothing joins any more"
+    answer = worker.exchange(done(cohort)[1:], 16)
+    assert taken(answer) == [(chat, 0, 1)]
+    fresh = mill.submit(40)
+    answer = worker.exchange(done(answer), 16)
+    assert {job_id for job_id, _, _ in taken(answer)} == {fresh}
+    mill.client.hset(keys.worker(worker.id), "cohort", f"rests {mill.store.now()}")
+    assert worker.exchange(done(answer)[:8], 8).runs == []
+    assert {attempt for _, _, attempt in taken(worker.exchange(done(answer)[8:], 16))} == {2}
+
+
+def test_suspects_that_fit_on_no_slot_of_a_worker_do_not_keep_it(mill):
+    small = mill.worker(slots=4)
+    crash(mill, mill.submit(2, n_max=8))
+    rest = mill.submit(20)
+    answer = small.exchange([], 4)
+    assert {job_id for job_id, _, _ in taken(answer)} == {rest} and len(taken(answer)) == 4
+    assert len(taken(small.exchange(done(answer)[:2], 2))) == 2
+    assert len(taken(mill.worker(slots=16).exchange([], 16))) == 1
+
+
+def test_suspects_of_a_paused_job_wait_with_it(mill):
+    job_id = mill.submit(1)
+    crash(mill, job_id)
+    mill.store.edit(job_id, "paused", 1)
+    worker = mill.worker()
+    assert worker.exchange([], 8).runs == []
+    assert mill.store.edit(job_id, "paused", 0) == 1, "rings"
+    assert taken(worker.exchange([], 8)) == [(job_id, 0, 2)]
+
+
+def test_suspects_of_a_job_that_is_cancelled_or_deleted_are_listed_no_more(mill):
+    cancelled, deleted = singles(mill, 2)
+    crash(mill, cancelled, deleted)
+    mill.store.cancel(cancelled)
+    mill.store.delete(deleted)
+    assert not mill.client.exists(keys.suspects("m"))
+
+
+def test_suspects_alone_keep_their_model_from_being_replaced(mill):
+    crash(mill, *singles(mill, 1))
+    other = card().model_copy(update={"digest": "other"})
+    with pytest.raises(ConfigError):
+        mill.fleet.publish(other, b"")
 
 
 def test_losing_an_item_that_had_got_further_costs_no_attempt(mill):
