@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-upkeep clean
+.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ outages: .venv/ready-test  ## take Redis away in every way, under load, and see 
 
 restarts: .venv/ready-test  ## 50 rolling restarts under load, some ten minutes; last line JSON
 	$(BIN)/python -m bench.restarts $(ARGS)
+
+bench-losses: .venv/ready-test  ## kill one of four workers under jobs of one item; last line JSON
+	$(BIN)/python -m bench.losses $(ARGS)
 
 bench-upkeep: .venv/ready-test  ## what a worker costs Redis, and its memory after 100,000 items; last line JSON
 	$(BIN)/python -m bench.upkeep $(ARGS)

@@ -11,8 +11,8 @@ A job
                                 completion_tokens, bytes (of items and results), hooks (events wanted), retention (ms),
                                 interactive, token_budget, error_rate (0: no limit), batch (whose lines the items are),
                                 retry_of and retried_by (jobs: each other's, the last if there are several),
-                                flags cancel_requested (and cancel_reason), deadline_passed and paused, suspected (1 once
-                                a worker was lost with items of it), appended (last stage appended), spec (JSON:
+                                flags cancel_requested (and cancel_reason), deadline_passed and paused, suspected (1
+                                once a worker was lost with items of it), appended (last stage appended), spec (JSON:
                                 params, webhook, metadata)
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
     job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
