@@ -7,7 +7,8 @@ each other.
 A job
     job:{id}            hash    tenant, model, digest, status, total, counts by state, cursor (items never claimed start
                                 here), cost and weight (expected tokens and stored bytes of an item), n_max (most slots
-                                an item takes), priority, created_at, started_at, finished_at, deadline, prompt_tokens,
+                                an item takes) and n_min (fewest; none where all take n_max), priority, created_at,
+                                started_at, finished_at, deadline, prompt_tokens,
                                 completion_tokens, bytes (of items and results), hooks (events wanted), retention (ms),
                                 interactive, token_budget, error_rate (0: no limit), batch (whose lines the items are),
                                 retry_of and retried_by (jobs: each other's, the last if there are several),
@@ -17,8 +18,10 @@ A job
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
     job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
     job:{id}:st         string  one state byte per item (`ItemState.byte`)
+    job:{id}:needs      string  a byte per item, the slots it takes; only where not all take the same, and until the job
+                                ends
     job:{id}:retry      zset    index -> attempts charged x 2^32 + index, of items handed back by a lost or
-                                draining worker
+                                draining worker, and of those that a worker passed over because it is too small
     job:{id}:attempts   hash    index -> `charged free`: attempts used up, losses not charged; only where a worker was
                                 lost
     job:{id}:from       hash    index -> how far it got: zlib(JSON list of token ids per continuation), or
@@ -37,7 +40,8 @@ A job
     finished:bytes      string  bytes of all finished jobs
 
 Submitting
-    stage:{id}:in, stage:{id}:starts   like the job's, while an upload streams in; TTL one hour; attach renames them
+    stage:{id}:in, stage:{id}:starts, stage:{id}:needs
+                                       like the job's, while an upload streams in; TTL one hour; attach renames them
     idem:{tenant}:{key}                string  `fingerprint job-id`; TTL 24 h; written by attach
 
 Files and batches (OpenAI's dialect)

@@ -16,20 +16,27 @@ STAGE_TTL = 3600  # seconds an unfinished upload is kept
 
 
 class Stage:
-    """A job's items while they stream in, written in chunks and never held whole. Gone in an hour unless attached."""
+    """A job's items while they stream in, written in chunks and never held whole. Gone in an hour unless attached.
 
-    def __init__(self, client: redis.Redis):
+    `n` is how many continuations, and so slots, an item takes that does not say it.
+    """
+
+    def __init__(self, client: redis.Redis, n: int = 1):
         self.id = secrets.token_hex(10)
         self.total = 0
         self.bytes = 0  # as stored
         self.whole = b""  # all of it, where that goes with the attach
+        self._n = n
+        self._needs = bytearray()  # slots that each item takes
         self._client = client
         self._chunk: list[dict[str, Any]] = []
         self._pipe = client.pipeline(transaction=False)
         self._in, self._starts = keys.stage(self.id, "in"), keys.stage(self.id, "starts")
+        self._needs_key = keys.stage(self.id, "needs")
 
     def add(self, item: dict[str, Any]) -> None:
         self._chunk.append(item)
+        self._needs.append(item.get("params", {}).get("n", self._n))
         if len(self._chunk) == CHUNK:
             self._close_chunk()
 
@@ -49,7 +56,7 @@ class Stage:
             self._send()
 
     def _send(self) -> None:
-        for key in (self._in, self._starts):
+        for key in (self._in, self._starts, self._needs_key):
             self._pipe.expire(key, STAGE_TTL)
         with redis_errors():
             self._pipe.execute()
@@ -57,15 +64,23 @@ class Stage:
     def close(self) -> None:
         """Everything added is on the server when this returns."""
         self._close_chunk()
+        if self.n_min is not None:
+            self._pipe.set(self._needs_key, bytes(self._needs))
         self._send()
+
+    @property
+    def n_min(self) -> int | None:
+        """Fewest slots an item takes, where they do not all take the same."""
+        least = min(self._needs, default=1)
+        return least if least < max(self._needs, default=1) else None
 
     def close_for_attach(self) -> None:
         """The same, but what fits into one chunk waits for the attach: a round trip, and a write to disk, less."""
-        if self.total or not self._chunk:
+        if self.total or not self._chunk or self.n_min is not None:
             self.close()
             return
         self.total, self.whole = len(self._chunk), self._pack_chunk()
 
     def discard(self) -> None:
         with redis_errors():
-            self._client.unlink(self._in, self._starts)
+            self._client.unlink(self._in, self._starts, self._needs_key)

@@ -74,8 +74,9 @@ class JobStore:
 
     # Moves
 
-    def stage(self) -> Stage:
-        return Stage(self.client)
+    def stage(self, n: int = 1) -> Stage:
+        """Of items that have `n` continuations each where they do not say."""
+        return Stage(self.client, n)
 
     def check_memory(self, tokens: int) -> None:
         """Refuse a job while the server can still hold what was accepted before: results that wait to come included.
@@ -125,7 +126,8 @@ class JobStore:
         of the content); `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may have
         waiting, then those that all may have, 0 for none.
         """
-        flat = [part for pair in {**fields, "bytes": stage.bytes}.items() for part in pair]
+        sizes = {"bytes": stage.bytes} | ({} if stage.n_min is None else {"n_min": stage.n_min})
+        flat = [part for pair in {**fields, **sizes}.items() for part in pair]
         with redis_errors():
             outcome, found, rings = self.scripts.attach(
                 job_id, stage.id, *idempotency, deadline, *limits, stage.whole, *flat

@@ -56,7 +56,7 @@ def append_items(services: Services, job_id: str, tenant: str, drafts: Iterable[
     spec = json.loads(job["spec"])
     intake = Intake(services.cards.choose(job["model"]), _options(spec), services.settings)
     intake.know((item["custom_id"], "the job") for item in _items(services, job_id) if "custom_id" in item)
-    with staged(services.store) as stage:
+    with staged(services.store, intake.options.params.n) as stage:
         for record in intake.accept(drafts):
             stage.add(record)
         intake.raise_faults()

@@ -108,7 +108,7 @@ def enqueue_job(
     intake = Intake(model, options, services.settings, default_max_tokens, refused_stay=batch is not None)
     deadline = deadline_ms(services.store, options.deadline)
     fingerprint = _Fingerprint(options)
-    with staged(services.store) as stage:
+    with staged(services.store, options.params.n) as stage:
         for record in intake.accept(drafts):
             stage.add(record)
             if idempotency_key:
@@ -187,9 +187,9 @@ class _Fingerprint:
 
 
 @contextmanager
-def staged(store: JobStore) -> Iterator[Stage]:
+def staged(store: JobStore, n: int) -> Iterator[Stage]:
     """A stage that is gone again if anything inside goes wrong. If Redis is away by then, its TTL removes it."""
-    stage = store.stage()
+    stage = store.stage(n)
     try:
         yield stage
     except BaseException:

@@ -4,14 +4,14 @@
 -- Repeating a call whose reply was lost answers `added` and adds nothing.
 local id, stage = ARGV[1], ARGV[2]
 local items, tokens, n_max, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local staged, starts = key('stage', stage, 'in'), key('stage', stage, 'starts')
+local staged, starts, needs = key('stage', stage, 'in'), key('stage', stage, 'starts'), key('stage', stage, 'needs')
 local job = load_job(id)
 if not job then return {'gone', 0} end
 if redis.call('HGET', key('job', id), 'appended') == stage then return {'added', rings(job.model)} end
 local refused = (TERMINAL[job.status] or job.cancel_requested == 1) and 'terminal'
   or redis.call('EXISTS', staged) == 0 and 'lost' or overfull(job.tenant, {items, tokens, bytes}, 7)
 if refused then
-  redis.call('UNLINK', staged, starts)
+  redis.call('UNLINK', staged, starts, needs)
   return {refused, 0}
 end
 
@@ -20,7 +20,17 @@ for _, start in ipairs(redis.call('ZRANGE', starts, 0, -1)) do
   redis.call('HSET', key('job', id, 'in'), first, redis.call('HGET', staged, start))
   redis.call('ZADD', key('job', id, 'starts'), first, first)
 end
-redis.call('UNLINK', staged, starts)
+-- What each item takes is written down as soon as they differ.
+local new = redis.call('GET', needs) or string.rep(string.char(n_max), items)
+if job.n_min == job.n_max and new ~= string.rep(string.char(job.n_max), items) then
+  redis.call('SET', key('job', id, 'needs'), string.rep(string.char(job.n_max), job.total))
+end
+for i = 1, #new do
+  job.n_min, job.n_max = math.min(job.n_min, string.byte(new, i)), math.max(job.n_max, string.byte(new, i))
+end
+if job.n_min < job.n_max then redis.call('SETRANGE', key('job', id, 'needs'), job.total, new) end
+
+redis.call('UNLINK', staged, starts, needs)
 redis.call('APPEND', key('job', id, 'st'), string.rep('p', items))
 
 -- What waits was counted at the old cost and weight: take it out of the count, and put all of it back at the new ones.
@@ -29,9 +39,9 @@ job.pending = 0
 account(job)
 job.cost = math.ceil((waiting_tokens + tokens) / (waiting + items))
 job.weight = math.ceil((waiting_bytes + bytes) / (waiting + items))
-job.pending, job.total, job.n_max = waiting + items, job.total + items, math.max(job.n_max, n_max)
-redis.call('HSET', key('job', id), 'total', job.total, 'cost', job.cost, 'weight', job.weight, 'n_max', job.n_max,
-  'appended', stage)
+job.pending, job.total = waiting + items, job.total + items
+redis.call('HSET', key('job', id), 'total', job.total, 'cost', job.cost, 'weight', job.weight, 'n_min', job.n_min,
+  'n_max', job.n_max, 'appended', stage)
 redis.call('HINCRBY', key('job', id), 'bytes', bytes)
 finish(job)
 return {'added', rings(job.model)}

@@ -15,10 +15,10 @@ for i = 13, #ARGV, 2 do
   spec[ARGV[i]] = ARGV[i + 1]
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
 end
-local staged, starts = key('stage', stage, 'in'), key('stage', stage, 'starts')
+local staged, starts, needs = key('stage', stage, 'in'), key('stage', stage, 'starts'), key('stage', stage, 'needs')
 
 local function refuse(outcome, job)
-  redis.call('UNLINK', staged, starts)
+  redis.call('UNLINK', staged, starts, needs)
   return {outcome, job or id, 0}
 end
 
@@ -41,7 +41,7 @@ local weight = math.ceil(tonumber(spec.bytes) / items)
 local too_much = overfull(spec.tenant, {items, items * cost, items * weight}, 6)
 if too_much then return refuse(too_much) end
 
-for part, source in pairs({['in'] = staged, starts = starts}) do
+for part, source in pairs({['in'] = staged, starts = starts, needs = spec.n_min and needs}) do
   redis.call('RENAME', source, key('job', id, part))
   redis.call('PERSIST', key('job', id, part))
 end

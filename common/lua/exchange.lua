@@ -45,6 +45,7 @@ for i = 5, #ARGV, 7 do
     refused[#refused + 1] = {id, tonumber(index)}
   elseif state == 'pending' then
     if blob ~= '' then redis.call('HSET', key('job', id, 'from'), index, blob) end
+    redis.call('SREM', key('grown', incarnation), slot) -- should it come back to this worker: what it did then is another try
     requeue(job, index, (used(id, index)))
     job.correction = (job.correction or 0) - job.cost
   else
@@ -67,6 +68,8 @@ for id, job in pairs(touched) do
 end
 
 -- Items out.
+local LOOKS = 256 -- jobs or items that are searched at a time for those that fit
+
 local function take(job, first, count, attempt, resumed)
   local fields = {}
   for index = first, first + count - 1 do
@@ -80,16 +83,35 @@ local function take(job, first, count, attempt, resumed)
   runs[#runs + 1] = {job.id, first, count, attempt, tonumber(start), resumed}
 end
 
--- Items that wait again, with `charged` attempts used up at least and at most; answers how many it took.
-local function take_retries(job, count, least, most)
+-- How many slots an item takes.
+local function need(job, index)
+  if job.n_min == job.n_max then return job.n_max end
+  return string.byte(redis.call('GETRANGE', key('job', job.id, 'needs'), index, index)) or job.n_max
+end
+
+-- Of `left` slots, those that an item of `n` may use: one that would not fit beside the kept ones may use those, too.
+local function free(n, left, keep)
+  return n > slots - keep and left or left - keep
+end
+
+-- Items that wait again, with `least` to `most` attempts charged: `count` at most, into `left` slots. What no slot of this worker
+-- is enough for is passed over. Answers how many it took, the slots they take, and whether one waits for more to be free.
+local function take_retries(job, count, left, keep, least, most)
+  local taken, used = 0, 0
   local indices = redis.call('ZRANGEBYSCORE', key('job', job.id, 'retry'), least * CHARGED, '(' .. (most + 1) * CHARGED,
-    'LIMIT', 0, count)
+    'LIMIT', 0, LOOKS)
   for _, index in ipairs(indices) do
-    local charged = math.floor(redis.call('ZSCORE', key('job', job.id, 'retry'), index) / CHARGED)
-    redis.call('ZREM', key('job', job.id, 'retry'), index)
-    take(job, tonumber(index), 1, charged + 1, redis.call('HEXISTS', key('job', job.id, 'from'), index) == 1)
+    local n = need(job, index)
+    if taken == count then break end
+    if n <= slots then
+      if n > free(n, left - used, keep) then return taken, used, true end
+      local charged = math.floor(redis.call('ZSCORE', key('job', job.id, 'retry'), index) / CHARGED)
+      redis.call('ZREM', key('job', job.id, 'retry'), index)
+      take(job, tonumber(index), 1, charged + 1, redis.call('HEXISTS', key('job', job.id, 'from'), index) == 1)
+      taken, used = taken + 1, used + n
+    end
   end
-  return #indices
+  return taken, used, false
 end
 
 -- Never-claimed items, a run for each chunk: whoever reads a chunk gets all it needs of it.
@@ -100,6 +122,31 @@ local function take_fresh(job, count)
     take(job, job.cursor, run, 1, false)
     job.cursor, count = job.cursor + run, count - run
   end
+end
+
+-- Never-claimed items that need more slots than this worker has wait among those that wait again, so that it gets to the others.
+local function pass_over(job)
+  local needs = redis.call('GETRANGE', key('job', job.id, 'needs'), job.cursor, job.cursor + LOOKS - 1)
+  local count = 0
+  while count < #needs and string.byte(needs, count + 1) > slots do
+    redis.call('ZADD', key('job', job.id, 'retry'), job.cursor + count, job.cursor + count)
+    count = count + 1
+  end
+  job.cursor = job.cursor + count
+end
+
+-- How many of the never-claimed items fit into `left` slots, `most` at most, and how many slots they take.
+local function fitting(job, most, left, keep)
+  if job.n_min == job.n_max then
+    local count = math.min(most, math.max(0, math.floor(free(job.n_max, left, keep) / job.n_max)))
+    return count, count * job.n_max
+  end
+  local count, used = 0, 0
+  for _, n in ipairs({string.byte(redis.call('GETRANGE', key('job', job.id, 'needs'), job.cursor, job.cursor + most - 1), 1, -1)}) do
+    if n > slots or n > free(n, left - used, keep) then break end
+    count, used = count + 1, used + n
+  end
+  return count, used
 end
 
 local function start(job)
@@ -115,7 +162,6 @@ end
 -- The only worker of a model goes on with the rest by itself, for as long as suspects have kept it from that.
 local SHARE = 4
 local SLICE = 1000 -- ms after which an only worker begins no further cohort before the rest had its turn
-local LOOKS = 256 -- jobs of a rank that are searched for suspects which fit
 
 -- What this worker does about suspects, and since when: it `waits` to be idle, runs `second` attempts or a `third`; or it `rests`
 -- from them until then.
@@ -138,53 +184,53 @@ local function share()
   return aside < math.max(1, math.floor(live / SHARE)), live <= 1
 end
 
--- Up to `most` jobs of a rank whose suspects fit on this worker.
+-- Up to `most` jobs of a rank whose suspects may fit on this worker.
 local function suspected(rank, most)
   local fit = {}
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('suspects', model), rank * RANK, '(' .. string.format('%d', (rank + 1) * RANK),
     'LIMIT', 0, LOOKS)) do
-    if tonumber(redis.call('HGET', key('job', id), 'n_max')) <= slots then fit[#fit + 1] = id end
+    local n = redis.call('HMGET', key('job', id), 'n_min', 'n_max')
+    if tonumber(n[1] or n[2]) <= slots then fit[#fit + 1] = id end
     if #fit == most then break end
   end
   return fit
 end
 
--- Take suspects of jobs of this rank for up to `free` slots, an item whatever it needs where `one` is wanted at least; answers
--- how many slots they take.
-local function take_suspects(rank, free, one)
-  local charged, slots_taken = rank % 2 == 0 and {1, 1} or {2, 100}, 0
-  for _, id in ipairs(suspected(rank, math.max(1, free))) do
+-- Take `count` suspects at most of jobs of this rank, into `left` slots; answers how many slots they take.
+local function take_suspects(rank, count, left)
+  local least, most, used = rank % 2 == 0 and 1 or 2, rank % 2 == 0 and 1 or 100, 0
+  for _, id in ipairs(suspected(rank, count)) do
     local job = job_of(id)
-    local count = math.floor((free - slots_taken) / job.n_max)
-    if one and slots_taken == 0 then count = math.max(1, count) end
-    local taken = count > 0 and take_retries(job, count, unpack(charged)) or 0
+    local taken, more = take_retries(job, count, left - used, 0, least, most)
     if taken > 0 then
-      slots_taken = slots_taken + taken * job.n_max
+      count, used = count - taken, used + more
       start(job)
       charge(job, taken * job.cost)
+      refresh_ready(job)
     end
+    if count < 1 or used >= left then break end
   end
-  return slots_taken
+  return used
 end
 
--- A cohort for an idle worker: what comes first in the order of ranks, and second attempts of the other lane with it.
-local function begin_cohort()
-  local size = math.floor(math.sqrt(slots))
-  for rank = 0, 3 do
-    local third = rank % 2 == 1
-    local taken = take_suspects(rank, third and 0 or size, true)
-    if taken > 0 then
-      if rank == 0 then take_suspects(2, size - taken, false) end
-      return third and 'third' or 'second'
-    end
-  end
-end
-
--- Second attempts join those that run, as far as there is room in the cohort.
-local function join_cohort()
-  local free = math.floor(math.sqrt(slots)) - math.max(held, slots - room)
+-- Second attempts for up to `left` slots of a cohort.
+local function fill_cohort(left)
   for rank = 0, 2, 2 do
-    if free > 0 then free = free - take_suspects(rank, free, false) end
+    if left > 0 then left = left - take_suspects(rank, left, left) end
+  end
+end
+
+local COHORT = math.floor(math.sqrt(slots)) -- slots
+
+-- A cohort for an idle worker: what comes first in the order of ranks, an item whatever it needs, and more second attempts with one.
+local function begin_cohort()
+  for rank = 0, 3 do
+    local used = take_suspects(rank, 1, room)
+    if used > 0 and rank % 2 == 1 then return 'third' end
+    if used > 0 then
+      fill_cohort(math.min(COHORT, room) - used)
+      return 'second'
+    end
   end
 end
 
@@ -200,7 +246,7 @@ local function see_to_suspects()
   if others and doing == 'rests' and NOW < since then return false end
   local over = others and doing ~= 'waits' and NOW - begun > SLICE
   if runs_suspects then
-    if not over then join_cohort() end
+    if not over then fill_cohort(math.min(COHORT - math.max(held, slots - room), room)) end
     return true
   end
   if over then
@@ -216,19 +262,22 @@ local function see_to_suspects()
   return doing ~= nil
 end
 
--- Take at most `most` items of this job into `free` slots; answers how many, or nil to wait with all else until this worker has
--- the room.
-local function claim(job, most, free)
-  local waiting = job.pending - suspects(job)
-  most = math.min(most, math.floor(free / job.n_max), waiting)
-  if most < 1 then
-    if waiting > 0 and job.n_max <= slots then return nil end -- wait for room rather than pass it over for ever
-    return 0
+-- Take at most `most` items of this job, none into the last `keep` slots that fits without. Answers how many and how many slots they
+-- take, or nil to wait with all else until this worker has the room.
+local function claim(job, most, keep)
+  if job.n_min > slots then return 0, 0 end
+  local taken, used, blocked = 0, 0, false
+  most = math.min(most, job.pending - suspects(job))
+  if job.pending > job.total - job.cursor then taken, used, blocked = take_retries(job, most, room, keep, 0, 0) end
+  if not blocked and taken < most and job.cursor < job.total then
+    if job.n_max > slots then pass_over(job) end
+    local count, more = fitting(job, math.min(most - taken, job.total - job.cursor), room - used, keep)
+    blocked = count == 0 and job.cursor < job.total and need(job, job.cursor) <= slots
+    take_fresh(job, count)
+    taken, used = taken + count, used + more
   end
-  local again = waiting > job.total - job.cursor and take_retries(job, most, 0, 0) or 0
-  local fresh = math.min(most - again, job.total - job.cursor)
-  take_fresh(job, fresh)
-  return again + fresh
+  if taken == 0 and blocked then return nil end -- wait for room rather than pass it over for ever
+  return taken, used
 end
 
 -- Serve one lane: the tenant that is furthest behind, its first job; those that have nothing for this worker are passed over.
@@ -242,13 +291,11 @@ local function serve(lane, keep)
       for _, id in ipairs(redis.call('ZRANGE', ready .. ':' .. tenants[i], 0, 7)) do
         local job = not passed[id] and job_of(id)
         if job then
-          -- An item that needs more slots than are left without the kept ones would wait for ever.
-          local free = job.n_max > slots - keep and room or room - keep
-          local taken = claim(job, #tenants > 2 and 1 or 256, free)
+          local taken, used = claim(job, #tenants > 2 and 1 or 256, keep)
           if not taken then return end
           if taken > 0 then
             redis.call('SET', key('vclock', model), tenants[i + 1])
-            room, served = room - taken * job.n_max, true
+            room, served = room - used, true
             start(job)
             charge(job, taken * job.cost)
             refresh_ready(job)

@@ -18,7 +18,7 @@ local TERMINAL = {completed = true, cancelled = true, expired = true}
 
 -- The job's fields by name, numbers as numbers; nil when there is no such job.
 local FIELDS = {'tenant', 'model', 'status', 'total', 'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired',
-  'cursor', 'cost', 'n_max', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive', 'hooks',
+  'cursor', 'cost', 'n_min', 'n_max', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive', 'hooks',
   'retention', 'prompt_tokens', 'completion_tokens', 'token_budget', 'error_rate', 'suspected', 'bytes', 'weight', 'batch'}
 local TEXT = {tenant = true, model = true, status = true, hooks = true, batch = true}
 
@@ -29,6 +29,7 @@ local function load_job(id)
   for i, name in ipairs(FIELDS) do
     if TEXT[name] then job[name] = values[i] or '' else job[name] = tonumber(values[i]) or 0 end
   end
+  if job.n_min == 0 then job.n_min = job.n_max end -- all items take the same
   job.queued = job.pending -- what `account` has counted
   return job
 end
@@ -181,7 +182,8 @@ local function settle(job)
   redis.call('ZADD', key('due'), NOW + job.retention, 'purge:' .. job.id)
   redis.call('ZADD', key('finished'), NOW, job.id)
   redis.call('INCRBY', key('finished', 'bytes'), job.bytes)
-  redis.call('UNLINK', key('job', job.id, 'retry'), key('job', job.id, 'attempts'), key('job', job.id, 'from'))
+  redis.call('UNLINK', key('job', job.id, 'retry'), key('job', job.id, 'attempts'), key('job', job.id, 'from'),
+    key('job', job.id, 'needs'))
   drop_streams(job.id)
   emit(job, 'job.finished')
 end
@@ -346,7 +348,7 @@ local function purge(job)
   if source and redis.call('HGET', key('job', source), 'retried_by') == job.id then
     redis.call('HDEL', key('job', source), 'retried_by')
   end
-  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'out', 'order'}) do
+  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order'}) do
     redis.call('UNLINK', key('job', job.id, part))
   end
   redis.call('UNLINK', key('job', job.id))

@@ -11,6 +11,7 @@ from common import keys
 from common.fleet import Exchanged, Fleet, Incarnation, Result
 from common.packing import pack
 from common.server import connect
+from common.stage import Stage
 from common.store import JobStore, new_job_id
 from common.types import ItemState, ModelCard
 
@@ -56,15 +57,26 @@ class Mill:
         self.fleet = Fleet(self.client)
         self.fleet.publish(card(), b"")
 
-    def submit(self, items: int, tenant: str = "t", job_id: str | None = None, **fields: object) -> str:
-        options = {name: fields.pop(name) for name in ("idempotency", "deadline") if name in fields}
-        stage = self.store.stage()
-        for i in range(items):
-            stage.add({"prompt": f"prompt {i}", "custom_id": f"c{i}"})
+    def stage(self, needs: list[int], n: int = 1) -> Stage:
+        """Items that take so many slots; those that take `n` do not say it."""
+        stage = self.store.stage(n)
+        for i, need in enumerate(needs):
+            own = {} if need == n else {"params": {"n": need}}
+            stage.add({"prompt": f"prompt {i}", "custom_id": f"c{i}", **own})
         stage.close()
+        return stage
+
+    def submit(
+        self, items: int | list[int], tenant: str = "t", job_id: str | None = None, n: int = 1, **fields: object
+    ) -> str:
+        """So many items, or one for each number of slots; those that take `n` do not say it."""
+        options = {name: fields.pop(name) for name in ("idempotency", "deadline") if name in fields}
+        if isinstance(items, list):
+            fields = {"n_max": max(items)} | fields
+        stage = self.stage(items if isinstance(items, list) else [n] * items, n)
         spec = json.dumps({"model": "m", "params": {"max_tokens": 7}})
         hash_fields = {
-            "tenant": tenant, "model": "m", "digest": "d", "total": items, "cost": 10, "n_max": 1, "priority": 0,
+            "tenant": tenant, "model": "m", "digest": "d", "total": stage.total, "cost": 10, "n_max": 1, "priority": 0,
             "hooks": "", "retention": DAY, "spec": spec, **fields,
         }  # fmt: skip
         return self.store.attach(stage, hash_fields, job_id=job_id or new_job_id(), **options).job_id  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""Slots: an item takes as many as it has continuations, and what does not fit a worker hides nothing that does."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.packing import pack
+from common.types import ItemState
+from tests.integration.store.conftest import done, taken
+
+
+def indices(exchanged) -> list[int]:
+    return [index for _, index, _ in taken(exchanged)]
+
+
+def test_one_line_of_many_continuations_among_others_takes_its_own_slots_and_no_more(mill):
+    needs = [1] * 96
+    needs[37] = 16
+    mill.submit(needs)
+    worker = mill.worker(slots=64)
+    first = worker.exchange([], 64)
+    assert indices(first) == list(range(49)), "48 of one slot and one of sixteen"
+    assert indices(worker.exchange(done(first), 64)) == list(range(49, 96))
+
+
+@pytest.mark.parametrize(("needs", "n"), [([4, 4, 4], 1), ([4, 4, 4], 4), ([1, 1, 1], 1)])
+def test_a_job_whose_items_take_the_same_writes_nothing_down_for_each(mill, needs, n):
+    job_id = mill.submit(needs, n=n)
+    assert not mill.client.exists(f"pm:job:{job_id}:needs")
+    assert len(taken(mill.worker(slots=64).exchange([], 8))) == min(3, 8 // needs[0])
+
+
+def test_items_that_say_nothing_take_what_their_job_says(mill):
+    mill.submit([2, 8, 2], n=8)
+    assert indices(mill.worker(slots=16).exchange([], 11)) == [0, 1]
+
+
+def test_a_pending_item_of_a_mixed_job_costs_one_byte_more(mill):
+    job_id = mill.submit([1, 2] * 500)
+    assert mill.client.strlen(f"pm:job:{job_id}:needs") == 1000
+
+
+def test_an_item_waits_for_the_room_it_needs_and_is_not_passed_by_its_neighbours(mill):
+    mill.submit([1, 6, 1, 1])
+    worker = mill.worker(slots=8)
+    assert indices(worker.exchange([], 4)) == [0]
+    assert worker.exchange([], 4).runs == []
+    assert indices(worker.exchange([], 7)) == [1, 2]
+
+
+def test_what_comes_back_takes_its_own_slots_too(mill):
+    mill.submit([1, 6, 1, 1])
+    worker = mill.worker(slots=16)
+    answer = worker.exchange([], 16)
+    back = [
+        result.__class__(**{**vars(result), "state": ItemState.PENDING, "blob": pack([])}) for result in done(answer)
+    ]
+    assert indices(worker.exchange(back, 4)) == [0]
+    assert worker.exchange([], 5).runs == []
+    assert indices(worker.exchange([], 7)) == [1, 2]
+
+
+def test_a_cohort_is_counted_in_slots(mill):
+    mill.submit([1, 1, 3, 1, 1, 1])
+    dead = mill.worker(slots=16)
+    assert len(taken(dead.exchange([], 16))) == 6
+    mill.lose(dead)
+    mill.tick()
+    worker, seen = mill.worker(slots=16), []
+    answer = worker.exchange([], 16)
+    while answer.runs:
+        seen.append(indices(answer))
+        answer = worker.exchange(done(answer), 16)
+    assert seen == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("before", "added", "expected"),
+    [
+        ([1, 1], [1, 4], [1, 1, 1, 4]),
+        ([1, 1], [4, 4], [1, 1, 4, 4]),
+        ([1, 4], [1, 1], [1, 4, 1, 1]),
+        ([4, 4], [4], None),
+    ],
+)
+def test_appended_items_take_their_own_slots(mill, before, added, expected):
+    job_id = mill.submit(before)
+    mill.store.append(job_id, mill.stage(added), tokens=10, n_max=max(added))
+    found = mill.client.get(f"pm:job:{job_id}:needs")
+    assert found == (bytes(expected) if expected else None)
+    worker, slots = mill.worker(slots=64), sum(before + added)
+    assert indices(worker.exchange([], slots - 1)) == list(range(len(before + added) - 1))
+
+
+def test_a_small_worker_goes_on_behind_items_that_only_a_larger_one_can_run(mill):
+    job_id = mill.submit([16, 16, 1, 16, 1, 1])
+    small, large = mill.worker(slots=8), mill.worker(slots=64)
+    assert indices(small.exchange([], 2)) == [2, 4]
+    assert sorted(indices(large.exchange([], 64))) == [0, 1, 3, 5]
+    assert mill.counts(job_id) == {"running": 6}
+
+
+def test_what_a_small_worker_passed_over_ends_with_its_job(mill):
+    job_id = mill.submit([16, 16, 1, 1])
+    small = mill.worker(slots=8)
+    answer = small.exchange([], 1)
+    assert indices(answer) == [2]
+    mill.store.cancel(job_id)
+    small.exchange(done(answer), 8)
+    assert mill.counts(job_id) == {"cancelled": 3, "succeeded": 1}
+    assert not mill.client.exists(f"pm:job:{job_id}:needs")
+
+
+def test_slots_kept_for_interactive_jobs_go_to_items_that_fit_nowhere_else(mill):
+    mill.submit([1, 7, 1, 1])
+    worker = mill.worker(slots=8)
+    assert indices(worker.exchange([], 8, kept=2)) == [0, 1]
+    mill.submit([1] * 9)
+    assert len(taken(mill.worker(slots=8).exchange([], 8, kept=2))) == 6
