@@ -203,18 +203,20 @@ class Fleet:
         self._scripts = Scripts(client)
 
     def publish(self, card: ModelCard, tokenizer: bytes) -> None:
-        """Make a model known. Its card stays when its workers go.
+        """Make a model known. Its card stays when its workers go; its slots are those of the largest worker now.
 
         Raises:
             ConfigError: a live worker serves other weights under this name, or jobs wait that were made for others.
         """
-        for worker in self.workers():
-            if worker["model"] == card.id and worker["digest"] != card.digest:
+        live = [worker for worker in self.workers() if worker["model"] == card.id]
+        for worker in live:
+            if worker["digest"] != card.digest:
                 raise ConfigError(
                     f"{card.id} is being served with other weights, dtype or template by worker {worker['id']} on "
                     f"{worker['host']}; give this one another name with PROMPTMILL_SERVED_NAME"
                 )
         self._check_waiting(card)
+        card = card.model_copy(update={"slots": max(card.slots, *(worker["slots"] for worker in live), 0)})
         with redis_errors():
             pipe = self.client.pipeline(transaction=True)
             pipe.set(keys.tokenizer(card.digest), zlib.compress(tokenizer))
@@ -277,6 +279,7 @@ class Fleet:
                 }
                 del about["call"]
                 about.pop("cohort", None)
+                about.pop("passed", None)
                 found.append(about)
         return found
 

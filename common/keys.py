@@ -69,7 +69,8 @@ Fair serving
 Workers
     workers             zset    incarnation -> end of its lease
     worker:{inc}        hash    model, digest, slots, room, device, engine, host, pid, started_at, call, cohort (what it
-                                does about suspects, and since when or until when); removed when it is reaped
+                                does about suspects, and since when or until when), passed (where it goes on, behind
+                                jobs that do not fit it); removed when it is reaped
     held:{inc}          hash    `job index` -> attempt: what the incarnation may write; removed when it is reaped
     replay:{inc}        string  the answer to its last exchange, under the call number in worker:{inc}; removed
                                 when it is reaped

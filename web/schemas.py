@@ -281,7 +281,10 @@ class JobView(BaseModel):
     model: str
     counts: Counts
     usage: Usage
-    waiting_for: Literal["worker"] | None = Field(description="`worker`: nobody serves the model now; the job waits.")
+    waiting_for: Literal["worker", "larger_worker"] | None = Field(
+        description="`worker`: nobody serves the model now; the job waits. `larger_worker`: no live worker has as many "
+        "slots as an item needs, one for each of its `n` continuations; such items wait."
+    )
     flags: Flags
     priority: int
     params: dict[str, Any] = Field(description="The params that were given; each item's result has them complete.")

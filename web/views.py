@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from flask import has_request_context, request
 
@@ -104,15 +104,26 @@ def base_url(services: Services) -> str:
     return services.settings.base_url
 
 
-def _served(services: Services, jobs: Iterable[dict[str, str]]) -> set[str]:
-    """Models with a live worker; asked only when some job is not over."""
-    if all(JobState(job["status"]).terminal for job in jobs):
-        return set()
-    return {str(worker["model"]) for worker in services.fleet.workers()}
+def _served(services: Services, jobs: Iterable[dict[str, str]]) -> dict[str, int]:
+    """Models with a live worker, and the slots of the largest one; asked only when some job is not over."""
+    found: dict[str, int] = {}
+    if not all(JobState(job["status"]).terminal for job in jobs):
+        for worker in services.fleet.workers():
+            found[worker["model"]] = max(found.get(worker["model"], 0), worker["slots"])
+    return found
+
+
+def _waiting_for(job: dict[str, str], served: dict[str, int]) -> Literal["worker", "larger_worker"] | None:
+    """What must come before the job can end, as `JobView` says it."""
+    if JobState(job["status"]).terminal:
+        return None
+    if job["model"] not in served:
+        return "worker"
+    return "larger_worker" if int(job["pending"]) and int(job["n_max"]) > served[job["model"]] else None
 
 
 def _view(
-    services: Services, job_id: str, job: dict[str, str], hooks: list[dict[str, Any]], served: set[str]
+    services: Services, job_id: str, job: dict[str, str], hooks: list[dict[str, Any]], served: dict[str, int]
 ) -> JobView:
     spec = json.loads(job["spec"])
     status = JobState(job["status"])
@@ -123,7 +134,7 @@ def _view(
         model=job["model"],
         counts=Counts(**{name: int(job[name]) for name in Counts.model_fields}),
         usage=Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion),
-        waiting_for="worker" if not status.terminal and job["model"] not in served else None,
+        waiting_for=_waiting_for(job, served),
         flags=Flags(cancel_requested=job["cancel_requested"] == "1", paused=job["paused"] == "1"),
         cancelled_by=cast("StoppedBy | None", job.get("cancel_reason")),
         retry_of=job.get("retry_of"),

@@ -12,7 +12,7 @@ local incarnation, call, room, kept = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonum
 local workerkey, heldkey, replay = key('worker', incarnation), key('held', incarnation), key('replay', incarnation)
 
 if not redis.call('ZSCORE', key('workers'), incarnation) then return '{"lost":true}' end
-local worker = redis.call('HMGET', workerkey, 'call', 'model', 'slots', 'cohort')
+local worker = redis.call('HMGET', workerkey, 'call', 'model', 'slots', 'cohort', 'passed')
 if worker[1] == call then
   local answer = redis.call('GET', replay)
   if answer then return answer end
@@ -280,33 +280,52 @@ local function claim(job, most, keep)
   return taken, used
 end
 
+-- Jobs of which no item fits on this worker are passed over, so many in a call; the next call goes on behind them. Where it goes on:
+-- for each lane, how many tenants have nothing for this worker, and how many jobs of the next one.
+local PASSED = 1000
+local looks = PASSED
+local places = {interactive = {0, 0}, ready = {0, 0}}
+for lane, tenants, jobs in string.gmatch(worker[5] or '', '(%a+) (%d+) (%d+)') do
+  places[lane] = {tonumber(tenants), tonumber(jobs)}
+end
+
+-- Whether something of a job may fit.
+local function fits(id)
+  if touched[id] then return touched[id].n_min <= slots end
+  local n = redis.call('HMGET', key('job', id), 'n_min', 'n_max')
+  return tonumber(n[1] or n[2] or 1) <= slots
+end
+
 -- Serve one lane: the tenant that is furthest behind, its first job; those that have nothing for this worker are passed over.
 -- With several tenants waiting, one item a pick keeps them level; alone, a tenant gets contiguous runs.
 local function serve(lane, keep)
-  local ready, passed = key(lane, model), {}
+  local ready, first, passed = key(lane, model), places[lane][1], {}
+  local from = places[lane][2] -- of the tenant that the last call did not get through
+  places[lane] = {0, 0}
   while room > keep do
-    local served = false
-    local tenants = redis.call('ZRANGE', ready, 0, 31, 'WITHSCORES')
-    for i = 1, #tenants, 2 do
-      for _, id in ipairs(redis.call('ZRANGE', ready .. ':' .. tenants[i], 0, 7)) do
-        local job = not passed[id] and job_of(id)
-        if job then
-          local taken, used = claim(job, #tenants > 2 and 1 or 256, keep)
-          if not taken then return end
-          if taken > 0 then
-            redis.call('SET', key('vclock', model), tenants[i + 1])
-            room, served = room - used, true
-            start(job)
-            charge(job, taken * job.cost)
-            refresh_ready(job)
-            break
-          end
-          passed[id] = true
-        end
-      end
-      if served then break end
+    local tenant, time = unpack(redis.call('ZRANGE', ready, first, first, 'WITHSCORES'))
+    if not tenant then return end
+    passed[tenant], from = passed[tenant] or from, 0
+    local id = redis.call('ZRANGE', ready .. ':' .. tenant, passed[tenant], passed[tenant])[1]
+    local job, taken, used = id and fits(id) and job_of(id), 0, 0
+    if job then
+      taken, used = claim(job, redis.call('ZCARD', ready) > 1 and 1 or 256, keep)
+      if not taken then return end
     end
-    if not served then return end
+    if taken > 0 then
+      redis.call('SET', key('vclock', model), time)
+      room = room - used
+      start(job)
+      charge(job, taken * job.cost)
+      refresh_ready(job)
+    elseif looks == 0 then
+      places[lane] = {first, passed[tenant]}
+      return
+    elseif id then
+      passed[tenant], looks = passed[tenant] + 1, looks - 1
+    else
+      first = first + 1
+    end
   end
 end
 
@@ -320,6 +339,7 @@ end
 
 local answer = cjson.encode({refused = refused, runs = runs, now = NOW, hooked = hooked()})
 redis.call('HSET', workerkey, 'call', call, 'room', math.max(room, 0), 'cohort',
-  doing and string.format('%s %d', doing, since) or '')
+  doing and string.format('%s %d', doing, since) or '', 'passed', string.format('interactive %d %d ready %d %d',
+    places.interactive[1], places.interactive[2], places.ready[1], places.ready[2]))
 redis.call('SET', replay, answer)
 return answer

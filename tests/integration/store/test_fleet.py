@@ -50,3 +50,12 @@ def test_other_weights_under_a_name_are_refused_while_jobs_wait_for_it(mill):
     mill.store.cancel(job)
     mill.fleet.publish(other, b"")
     assert mill.fleet.model("m").digest == "other"
+
+
+def test_a_card_has_the_slots_of_the_largest_live_worker(mill):
+    large = mill.worker(slots=32)
+    mill.fleet.publish(card(slots=8), b"")
+    assert mill.fleet.model("m").slots == 32
+    large.release()
+    mill.fleet.publish(card(slots=8), b"")
+    assert mill.fleet.model("m").slots == 8

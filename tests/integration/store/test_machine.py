@@ -25,7 +25,7 @@ from common.scripts import Scripts
 from common.types import MOVES, ItemState
 from tests.integration.store.conftest import Mill, taken
 
-EXAMPLES, STEPS = 60, 100  # at least 5,000 steps; hypothesis stops an example early now and then
+EXAMPLES, STEPS = 75, 100  # at least 5,000 steps; hypothesis stops an example early now and then
 MAX_ATTEMPTS, MOST_FREE = 2, 10  # two, not three: a walk of 100 steps reaches it
 ENDS = [ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState.FAILED]
 
@@ -219,7 +219,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.workers[worker.id] = worker
 
     @precondition(lambda self: self.workers)
-    @rule(data=st.data(), room=st.integers(0, 9))
+    @rule(data=st.data(), room=st.sampled_from([9, 9, 9, 4, 1, 0]))
     def exchange(self, data: st.DataObject, room: int) -> None:
         worker = self.worker(data)
         held = self.held_by(worker.id)

@@ -117,3 +117,43 @@ def test_slots_kept_for_interactive_jobs_go_to_items_that_fit_nowhere_else(mill)
     assert indices(worker.exchange([], 8, kept=2)) == [0, 1]
     mill.submit([1] * 9)
     assert len(taken(mill.worker(slots=8).exchange([], 8, kept=2))) == 6
+
+
+def test_jobs_that_do_not_fit_hide_no_other_of_their_tenant(mill):
+    for _ in range(300):
+        mill.submit([16])
+    fits = mill.submit(3)
+    assert taken(mill.worker(slots=8).exchange([], 8)) == [(fits, i, 1) for i in range(3)]
+
+
+@pytest.mark.parametrize("interactive", [0, 1])
+def test_tenants_whose_jobs_do_not_fit_hide_no_other(mill, interactive):
+    for i in range(100):
+        mill.submit([16], f"t{i}", interactive=interactive)
+    fits = [mill.submit(2, tenant, interactive=interactive) for tenant in ("u", "v")]
+    items = taken(mill.worker(slots=8).exchange([], 8))
+    assert sorted(items) == sorted((job_id, i, 1) for job_id in fits for i in range(2))
+
+
+def test_however_many_jobs_do_not_fit_a_worker_gets_behind_them_in_bounded_calls(mill):
+    for _ in range(1200):
+        mill.submit([16])
+    fits = mill.submit(1)
+    for _ in range(1200):
+        mill.submit([16])
+    worker, calls, answer = mill.worker(slots=8), 1, None
+    while not (answer := worker.exchange([], 8)).runs:
+        calls += 1
+    assert taken(answer) == [(fits, 0, 1)] and calls == 2
+    more = mill.submit(1, priority=10)
+    calls = 0
+    while not (answer := worker.exchange(done(answer), 8)).runs:
+        calls += 1
+    assert taken(answer) == [(more, 0, 1)] and calls <= 3, "it begins at the front again"
+
+
+def test_tenants_are_served_in_turn_past_those_that_do_not_fit(mill):
+    mill.submit([16], "wide")
+    jobs = [mill.submit(20, tenant) for tenant in ("u", "v")]
+    items = taken(mill.worker(slots=8).exchange([], 8))
+    assert [[job_id for job_id, _, _ in items].count(job_id) for job_id in jobs] == [4, 4]

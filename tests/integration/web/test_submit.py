@@ -8,6 +8,7 @@ import json
 import pytest
 
 from common import keys
+from common.fleet import Incarnation
 from common.rings import Bell
 from common.settings import Settings
 from tests.integration.web.conftest import Web, card
@@ -83,6 +84,16 @@ def test_messages_are_kept_and_counted_as_the_template_renders_them(web: Web) ->
 def test_a_job_without_a_live_worker_waits_for_one(web: Web) -> None:
     job = web.submit("a")
     assert web.get(f"/v1/jobs/{job}").json["waiting_for"] == "worker"
+    web.worker()
+    assert web.get(f"/v1/jobs/{job}").json["waiting_for"] is None
+
+
+def test_a_job_whose_largest_worker_has_gone_waits_for_another_such(web: Web) -> None:
+    job = web.post("/v1/jobs", json={"items": [{"prompt": "a", "params": {"n": 8}}, {"prompt": "b"}]}).json["id"]
+    web.services.fleet.publish(card(slots=4), b"")
+    small = Incarnation(web.services.redis, card(slots=4), lease=30)
+    small.register({"host": "box", "pid": "1", "started_at": "2030-01-01T00:00:00Z"})
+    assert web.get(f"/v1/jobs/{job}").json["waiting_for"] == "larger_worker"
     web.worker()
     assert web.get(f"/v1/jobs/{job}").json["waiting_for"] is None
 
