@@ -88,6 +88,14 @@ def test_a_job_without_a_live_worker_waits_for_one(web: Web) -> None:
     assert web.get(f"/v1/jobs/{job}").json["waiting_for"] is None
 
 
+def test_an_item_with_more_continuations_than_its_model_has_slots_is_refused(web: Web) -> None:
+    answer = web.post("/v1/jobs", json={"items": [{"prompt": "a", "params": {"n": 9}}]})
+    assert answer.status_code == 422
+    (error,) = answer.json["errors"]
+    assert (error["field"], error["code"]) == ("items.0.params.n", "out_of_range")
+    assert error["message"] == "n is 9; echo runs at most 8 continuations at once"
+
+
 def test_a_job_whose_largest_worker_has_gone_waits_for_another_such(web: Web) -> None:
     job = web.post("/v1/jobs", json={"items": [{"prompt": "a", "params": {"n": 8}}, {"prompt": "b"}]}).json["id"]
     web.services.fleet.publish(card(slots=4), b"")
