@@ -206,7 +206,8 @@ class Fleet:
         """Make a model known. Its card stays when its workers go; its slots are those of the largest worker now.
 
         Raises:
-            ConfigError: a live worker serves other weights under this name, or jobs wait that were made for others.
+            ConfigError: a live worker serves other weights under this name, or jobs that were made for others
+                are not over, paused ones included.
         """
         live = [worker for worker in self.workers() if worker["model"] == card.id]
         for worker in live:
@@ -227,11 +228,11 @@ class Fleet:
     def _check_waiting(self, card: ModelCard) -> None:
         with redis_errors():
             known = self.client.get(keys.model(card.id))
-            waiting = self.client.exists(*keys.lines(card.id))
+            waiting = self.client.exists(keys.unfinished(card.id))
         if waiting and known and ModelCard.model_validate_json(known).digest != card.digest:
             raise ConfigError(
-                f"jobs wait for {card.id} that were made for other weights, another dtype or template; serve those to "
-                "finish them, or cancel the jobs, or give this model another name with PROMPTMILL_SERVED_NAME"
+                f"jobs that were made for other weights, another dtype or template of {card.id} wait, run or are paused; "
+                "serve those to finish them, or cancel the jobs, or give this model another name with PROMPTMILL_SERVED_NAME"
             )
 
     def models(self) -> list[ModelCard]:

@@ -63,6 +63,8 @@ Fair serving
     suspects:{model}          zset    job -> rank x 2^43 + created_at, only jobs with something claimable whose worker
                                 was lost; they are no part of the lists above
     queued, queued:{tenant}   hash    items, tokens, bytes: what waits, in all and by tenant; what admission goes by
+    unfinished:{model}        set     jobs that are not over, paused ones included; no other weights are served under
+                                      the name while there are any
     vtime:{model}             hash    tenant -> virtual time, also while it has nothing to do
     vclock:{model}            string  virtual time of the last pick
 
@@ -153,13 +155,12 @@ def queued(tenant_name: str = "") -> str:
     return f"{PREFIX}queued" + (f":{tenant_name}" if tenant_name else "")
 
 
-def lines(model_name: str) -> tuple[str, str, str]:
-    """What lists all that is claimable of a model: the tenants of its two lanes, and the jobs with suspects."""
-    return f"{PREFIX}ready:{model_name}", f"{PREFIX}interactive:{model_name}", suspects(model_name)
-
-
 def suspects(model_name: str) -> str:
     return f"{PREFIX}suspects:{model_name}"
+
+
+def unfinished(model_name: str) -> str:
+    return f"{PREFIX}unfinished:{model_name}"
 
 
 def gpu(uuid: str) -> str:

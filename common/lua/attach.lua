@@ -50,6 +50,7 @@ redis.call('HSET', jobkey, 'status', 'queued', 'created_at', string.format('%d',
   'cancel_requested', 0, 'deadline_passed', 0, 'paused', 0, unpack(fields))
 redis.call('HSET', jobkey, 'cost', cost, 'weight', weight)
 redis.call('SET', key('job', id, 'st'), string.rep('p', items))
+redis.call('SADD', key('unfinished', spec.model), id)
 -- An interactive request has its answer when it is over; in the list of jobs it would only hide those one looks for.
 if spec.interactive ~= '1' then redis.call('ZADD', key('tenant', spec.tenant, 'jobs'), NOW, id) end
 if deadline > 0 then

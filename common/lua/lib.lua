@@ -179,6 +179,7 @@ local function settle(job)
   else job.status = 'completed' end
   redis.call('HSET', key('job', job.id), 'status', job.status, 'finished_at', string.format('%d', NOW))
   redis.call('ZREM', key('due'), 'expire:' .. job.id)
+  redis.call('SREM', key('unfinished', job.model), job.id)
   redis.call('ZADD', key('due'), NOW + job.retention, 'purge:' .. job.id)
   redis.call('ZADD', key('finished'), NOW, job.id)
   redis.call('INCRBY', key('finished', 'bytes'), job.bytes)
@@ -339,6 +340,7 @@ local function purge(job)
   job.pending = 0
   account(job)
   refresh_ready(job)
+  redis.call('SREM', key('unfinished', job.model), job.id)
   wish(job)
   if redis.call('ZREM', key('finished'), job.id) == 1 then redis.call('DECRBY', key('finished', 'bytes'), job.bytes) end
   forget_hooks(key('job', job.id, 'hooks'))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import ConfigError, NotFound
-from tests.integration.store.conftest import card
+from tests.integration.store.conftest import card, done
 
 
 def test_a_model_nobody_ever_served_is_not_found_and_the_known_ones_are_named(mill):
@@ -38,6 +38,40 @@ def test_other_weights_under_a_served_name_are_refused_while_it_is_served(mill):
     mill.fleet.publish(other, b"tokenizer")
     assert mill.fleet.model("m").digest == "other"
     assert mill.fleet.tokenizer("other") == b"tokenizer"
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete"])
+def test_a_paused_job_keeps_other_weights_from_its_name_as_a_waiting_one_does(mill, end):
+    other = card().model_copy(update={"digest": "other"})
+    worker, job = mill.worker(), mill.submit(3)
+    worker.exchange([], 1)
+    mill.store.edit(job, "paused", 1)
+    worker.release()
+    with pytest.raises(ConfigError, match="paused"):
+        mill.fleet.publish(other, b"")
+    mill.fleet.publish(card(), b"")
+    getattr(mill.store, end)(job)
+    mill.fleet.publish(other, b"")
+    assert mill.fleet.model("m").digest == "other"
+
+
+def test_what_a_dead_worker_held_keeps_other_weights_from_its_name(mill):
+    """Its lease is over and no tick has given its items to others yet."""
+    worker = mill.worker(lease=0.001)
+    mill.submit(1)
+    worker.exchange([], 1)
+    while mill.fleet.workers():
+        pass
+    with pytest.raises(ConfigError, match="cancel the jobs"):
+        mill.fleet.publish(card().model_copy(update={"digest": "other"}), b"")
+
+
+def test_a_finished_job_keeps_nobody_from_its_models_name(mill):
+    worker, job = mill.worker(), mill.submit(2)
+    worker.exchange(done(worker.exchange([], 2)), 0)
+    assert mill.store.job(job)["status"] == "completed"
+    worker.release()
+    mill.fleet.publish(card().model_copy(update={"digest": "other"}), b"")
 
 
 def test_other_weights_under_a_name_are_refused_while_jobs_wait_for_it(mill):

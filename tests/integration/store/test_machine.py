@@ -364,6 +364,8 @@ class StoreMachine(RuleBasedStateMachine):
             rest = job.claimable and job.count(ItemState.PENDING) > suspects
             assert (client.zscore(f"pm:{lane}:m:{job.tenant}", job_id) is not None) == rest
             assert (client.zscore(keys.suspects("m"), job_id) is not None) == bool(suspects)
+        unfinished = {name.decode() for name in client.smembers(keys.unfinished("m"))}
+        assert unfinished == {job_id for job_id, job in self.jobs.items() if not job.over}
         for incarnation in self.workers:
             held = {name.decode() for name in client.hkeys(keys.held(incarnation))}
             assert {name for name in held if name.split()[0] in self.jobs} == {
