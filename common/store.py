@@ -26,6 +26,7 @@ from common.types import ItemState, JobState, SamplingParams
 MEMORY_SHARE = 0.75  # of maxmemory; the rest is for what comes and goes
 MEMORY_AGE = 1.0  # seconds
 BYTES_A_TOKEN = 3  # of a stored result: 4-5 characters, compressed, with its share of the record
+TEMPLATE_KWARGS = "chat_template_kwargs"  # of a job's spec and of an item
 NO_LIMITS = (0, 0, 0, 0, 0, 0)
 NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
 
@@ -333,6 +334,11 @@ class JobStore:
 def effective_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
     """The job's params with the item's own over them."""
     return {**spec.get("params", {}), **item.get("params", {})}
+
+
+def effective_template_kwargs(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
+    """The job's chat template's variables with the item's own over them."""
+    return {**spec.get(TEMPLATE_KWARGS, {}), **item.get(TEMPLATE_KWARGS, {})}
 
 
 def row(

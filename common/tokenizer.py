@@ -1,22 +1,15 @@
-"""Tokenizers: text to ids and back, and chat messages to text; the same code in the web tier and the worker.
+"""Tokenizers: text to ids and back; the same code in the web tier and the worker.
 
-Needs `tokenizers` and `jinja2`, never torch. What the worker publishes with its card (`dumps`) is all the web tier
+Needs `tokenizers`, never torch. What the worker publishes with its card (`dumps`) is all the web tier
 needs to count exactly (`load`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
-from datetime import datetime
-from functools import cached_property
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, Protocol
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from common.errors import InvalidRequest
 from common.spelling import Spellings
 from common.types import Spelling
 
@@ -144,46 +137,6 @@ def load(kind: str, blob: bytes | None) -> Tokenizer | None:
     if kind == "words":
         return WordTokenizer()
     return JsonTokenizer(blob) if kind == "json" and blob else None
-
-
-class ChatTemplate:
-    """A model's own chat template. Comes from the model, never from a user; sandboxed all the same."""
-
-    def __init__(self, source: str, special_tokens: dict[str, str]):
-        self.source = source
-        self._special = special_tokens
-
-    @cached_property
-    def _template(self) -> jinja2.Template:
-        # The options and helpers that Hugging Face templates are written for.
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
-        return environment.from_string(self.source)
-
-    def render(self, messages: list[dict[str, str]]) -> str:
-        """The prompt for these messages, ending where the assistant is to speak.
-
-        Raises:
-            InvalidRequest: the template refuses them (roles out of order, no system role, …), in its own words.
-        """
-        try:
-            return self._template.render(messages=messages, add_generation_prompt=True, **self._special)
-        except jinja2.TemplateError as error:
-            raise InvalidRequest(
-                f"the model's chat template refuses these messages: {error}", field="messages"
-            ) from error
-
-
-def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
 
 
 def digest(*parts: bytes | str) -> str:

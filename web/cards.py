@@ -6,9 +6,10 @@ import threading
 import time
 from dataclasses import dataclass
 
+from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest, NotFound
 from common.fleet import Fleet
-from common.tokenizer import ChatTemplate, Tokenizer, load
+from common.tokenizer import Tokenizer, load
 from common.types import ModelCard
 
 CARD_AGE = 1.0  # seconds

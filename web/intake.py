@@ -5,9 +5,10 @@ Knows nothing of Redis or HTTP: drafts go in, records for the store come out, an
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,6 +23,7 @@ from web.explain import Entry, explain
 from web.schemas import INPUTS, Item, JobOptions
 
 CHUNK = 64  # items tokenized together
+LONG = 0.02  # seconds after which others are served before the next item is read
 MOST_FAULTS = 100
 MOST_STREAMS = 512  # continuations of a job: how far each is told must fit into a header
 
@@ -70,6 +72,7 @@ class Intake:
 
     `default_max_tokens` is what an item gets, as far as it fits, that has none; the API's own default if None. With
     `refused_stay` an item that cannot be run stays in the job, to fail there: only what is `Broken` is a fault.
+    `rendered_at` is what chat templates are told that the time is, in unix seconds: the worker tells them the same.
     """
 
     model: Model
@@ -77,6 +80,7 @@ class Intake:
     limits: Settings
     default_max_tokens: int | None = None
     refused_stay: bool = False
+    rendered_at: int = field(default_factory=lambda: int(time.time()))
     totals: Totals = field(default_factory=Totals)
     faults: list[Entry] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)  # custom_id -> where
@@ -87,21 +91,31 @@ class Intake:
         Raises:
             TooLarge: more items than a job may have.
         """
-        source = iter(drafts)
-        count = 0
-        while chunk := list(islice(source, CHUNK)):
-            count += len(chunk)
-            if count > self.limits.max_items:
-                raise TooLarge(f"a job takes at most {self.limits.max_items:,} items; split it", field="items")
-            records = self._accept_chunk(chunk)
+        source = self._one_by_one(drafts)
+        empty = True
+        while first := next(source, None):
+            empty = False
+            records = self._accept_chunk(chain([first], islice(source, CHUNK - 1)))
             if len(self.faults) >= MOST_FAULTS:
                 del self.faults[MOST_FAULTS:]
                 return
             if not self.faults:
                 yield from records
             give_way()
-        if count == 0:
+        if empty:
             self.faults.append({"code": "empty_job", "message": "a job needs at least one item", "field": "items"})
+
+    def _one_by_one(self, drafts: Iterable[Draft]) -> Iterator[Draft]:
+        """No more drafts than a job may have. Each is taken when the one before it was rendered, so that a chunk of
+        slow ones keeps neither other requests waiting nor the drafts' source from renewing its claim."""
+        began = time.monotonic()
+        for count, draft in enumerate(drafts, start=1):
+            if count > self.limits.max_items:
+                raise TooLarge(f"a job takes at most {self.limits.max_items:,} items; split it", field="items")
+            if time.monotonic() - began > LONG:
+                give_way()
+                began = time.monotonic()
+            yield draft
 
     def know(self, custom_ids: Iterable[tuple[str, str]]) -> None:
         """Names that are taken, each with where."""
@@ -119,7 +133,8 @@ class Intake:
                 f"{count}{more}, nothing was enqueued; {where}{first['message']}", errors=self.faults, code=code
             )
 
-    def _accept_chunk(self, chunk: list[Draft]) -> list[dict[str, Any]]:
+    def _accept_chunk(self, drafts: Iterable[Draft]) -> list[dict[str, Any]]:
+        chunk: list[Draft] = []
         read: list[_Read] = []
         records: dict[int, dict[str, Any]] = {}  # by place in the chunk, and so are faults: told in order
         faults: list[tuple[int, Entry]] = []
@@ -131,7 +146,8 @@ class Intake:
             else:
                 faults.extend((place, entry) for entry in entries)
 
-        for place, draft in enumerate(chunk):
+        for place, draft in enumerate(drafts):
+            chunk.append(draft)
             try:
                 item = self._read(draft)
                 read.append(_Read(place, draft, item, self._text(item)))
@@ -173,13 +189,20 @@ class Intake:
 
     def _text(self, item: Item) -> str | None:
         """What the model will read; None where its token ids were sent."""
+        kwargs = {**self.options.chat_template_kwargs, **(item.chat_template_kwargs or {})}
         if item.messages is None:
+            if kwargs:
+                message = (
+                    "chat_template_kwargs are for items with messages: nothing else is rendered by a chat template"
+                )
+                raise Fault("invalid_value", "chat_template_kwargs", message)
             return item.prompt
         if self.model.template is None:
             message = f"{self.model.card.id} has no chat template; send a prompt instead of messages"
             raise Fault("no_chat_template", "messages", message)
         try:
-            return self.model.template.render([message.model_dump() for message in item.messages])
+            messages = [message.model_dump() for message in item.messages]
+            return self.model.template.render(messages, kwargs, self.rendered_at)
         except InvalidRequest as error:
             raise Fault("chat_template_refused", "messages", error.message) from None
 
@@ -215,7 +238,7 @@ class Intake:
         max_tokens = self._fitting_max_tokens(params, tokens)
         if max_tokens != params.max_tokens:
             own["max_tokens"] = max_tokens
-        self._check_size(params.n, max_tokens, tokens or 0)
+        self._check_size(params, max_tokens, tokens or 0)
         self._check_vocabulary(item, params)
         self.totals.items += 1
         self.totals.prompt_tokens += tokens or 0
@@ -232,6 +255,7 @@ class Intake:
             "prompt": item.prompt,
             "prompt_ids": item.prompt_ids,
             "messages": messages,
+            "chat_template_kwargs": item.chat_template_kwargs or None,
             "stream": item.stream or None,
         }
         return {name: value for name, value in record.items() if value is not None} | _filled(own, item.metadata)
@@ -272,8 +296,12 @@ class Intake:
                 message = f"token id {highest} is none of {self.model.card.id}'s, which are below {size:,}"
                 raise Fault("out_of_range", name, message)
 
-    def _check_size(self, n: int, max_tokens: int, tokens: int) -> None:
-        slots, cap = self.model.card.slots, self.limits.max_item_tokens
+    def _check_size(self, params: SamplingParams, max_tokens: int, tokens: int) -> None:
+        n, slots, cap = params.n, self.model.card.slots, self.limits.max_item_tokens
+        if params.min_tokens > max_tokens:
+            whose = "max_tokens" if "max_tokens" in params.model_fields_set else "max_tokens, which was not given,"
+            message = f"min_tokens is {params.min_tokens:,}, but {whose} is {max_tokens:,}; it may be at most that"
+            raise Fault("out_of_range", "params.min_tokens", message)
         if n > slots:
             message = f"n is {n}; {self.model.card.id} runs at most {slots} continuations at once"
             raise Fault("out_of_range", "params.n", message)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 from common.errors import Conflict
+from common.store import TEMPLATE_KWARGS
 from common.types import ItemState, JobState
 from web.drafts import Draft
 from web.intake import Intake
@@ -54,7 +56,8 @@ def append_items(services: Services, job_id: str, tenant: str, drafts: Iterable[
     """
     job = services.store.job(job_id, tenant)
     spec = json.loads(job["spec"])
-    intake = Intake(services.cards.choose(job["model"]), _options(spec), services.settings)
+    model = services.cards.choose(job["model"])
+    intake = Intake(model, _options(spec), services.settings, rendered_at=spec.get("rendered_at", int(time.time())))
     intake.know((item["custom_id"], "the job") for item in _items(services, job_id) if "custom_id" in item)
     with staged(services.store, intake.options.params.n) as stage:
         for record in intake.accept(drafts):
@@ -91,9 +94,8 @@ def retry_job(services: Services, job_id: str, tenant: str, idempotency_key: str
 
 def _options(spec: dict[str, Any]) -> JobOptions:
     """What the job was submitted with. Its deadline was for then, its priority is the new job's own affair."""
-    return JobOptions.model_validate(
-        {name: spec[name] for name in ("model", "params", "webhook", "metadata", "limits")}
-    )
+    names = ("model", "params", TEMPLATE_KWARGS, "webhook", "metadata", "limits")
+    return JobOptions.model_validate({name: spec[name] for name in names if name in spec})
 
 
 def _items(services: Services, job_id: str) -> Iterator[dict[str, Any]]:

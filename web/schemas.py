@@ -6,14 +6,17 @@ RFC 3339 times and tokens.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     PlainValidator,
     PrivateAttr,
     StringConstraints,
@@ -23,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from common.chat_template import RESERVED
 from common.errors import InvalidRequest
 from common.signing import check_secret
 from common.types import (
@@ -38,6 +42,7 @@ from common.types import (
 )
 
 LONGEST_DEADLINE = 366 * 86400  # seconds
+MOST_TEMPLATE_KWARGS = 16_384  # bytes, as JSON
 INPUTS = ("prompt", "prompt_ids", "messages")  # an item has one of them
 
 
@@ -67,6 +72,18 @@ DEADLINE_SCHEMA = {
 }
 # Any: told the real types, Pydantic serializes the result of serializing them once more, and warns that it is text.
 Deadline = Annotated[Any, PlainValidator(_deadline), WithJsonSchema(DEADLINE_SCHEMA)]  # datetime, seconds or None
+
+
+def _template_kwargs(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if reserved := next((name for name in RESERVED if name in value), None):
+        raise refuse(f"must not have {reserved}, which is set by the server")
+    size = len(json.dumps(value, ensure_ascii=False).encode())
+    if size > MOST_TEMPLATE_KWARGS:
+        raise refuse(f"has {size:,} bytes as JSON; it may have {MOST_TEMPLATE_KWARGS:,}")
+    return value
+
+
+TemplateKwargs = Annotated[dict[str, JsonValue], AfterValidator(_template_kwargs)]
 
 
 class Schema(BaseModel):
@@ -128,6 +145,7 @@ class Item(Schema):
     prompt_ids: list[TokenId] | None = Field(None, description="Token ids to go on from, as they are.")
     messages: list[Message] | None = Field(None, description="A chat; the model's own template renders it.")
     params: SamplingParams | None = Field(None, description="Overrides of the job's params.")
+    chat_template_kwargs: TemplateKwargs | None = Field(None, description="Go over the job's; only with messages.")
     metadata: Metadata = Field({}, description="Up to 16 values of your own, handed back.")
     stream: bool = Field(False, description="Tell its tokens in the job's events while it runs.")
 
@@ -150,6 +168,9 @@ class JobOptions(Schema):
         None, description="May be left out when just one is known."
     )
     params: SamplingParams = Field(default_factory=_no_params, description="How to decode; items may override it.")
+    chat_template_kwargs: TemplateKwargs = Field(
+        {}, description="Variables of the model's chat template, such as enable_thinking; for items with messages."
+    )
     webhook: Webhook | None = None
     priority: int = Field(0, ge=-10, le=10, description="Higher first, among your own jobs.")
     deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; what is unfinished then expires.")
@@ -288,6 +309,7 @@ class JobView(BaseModel):
     flags: Flags
     priority: int
     params: dict[str, Any] = Field(description="The params that were given; each item's result has them complete.")
+    chat_template_kwargs: dict[str, JsonValue] = Field({}, description="As they were given.")
     webhook: WebhookView | None
     webhooks: list[HookView]
     metadata: dict[str, Any]
@@ -375,6 +397,7 @@ class ItemRow(ResultRow):
     prompt: str | None = None
     prompt_ids: list[int] | None = None
     messages: list[Message] | None = None
+    chat_template_kwargs: dict[str, JsonValue] | None = None
 
 
 class ItemList(BaseModel):

@@ -20,7 +20,7 @@ from common.batches import job_of
 from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from common.settings import Settings
 from common.stage import Stage
-from common.store import Attached, JobStore, new_job_id, refuse_overfull
+from common.store import TEMPLATE_KWARGS, Attached, JobStore, new_job_id, refuse_overfull
 from web.drafts import Draft
 from web.estimate import estimate
 from web.intake import Intake
@@ -213,13 +213,16 @@ def queue_limits(settings: Settings) -> tuple[int, ...]:
 def _fields(services: Services, intake: Intake, options: JobOptions) -> dict[str, Any]:
     """The job hash's fields that come from the request."""
     card, totals = intake.model.card, intake.totals
-    spec = {
+    spec: dict[str, Any] = {
         "model": card.id,
         "params": options.params.model_dump(mode="json", exclude_unset=True),
         "webhook": options.webhook.model_dump(mode="json") if options.webhook else None,
         "metadata": options.metadata,
         "limits": options.limits.model_dump(),
+        "rendered_at": intake.rendered_at,
     }
+    if options.chat_template_kwargs:
+        spec[TEMPLATE_KWARGS] = options.chat_template_kwargs
     return {
         "model": card.id,
         "digest": card.digest,

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from flask import has_request_context, request
 
 from common.errors import Unavailable
+from common.store import TEMPLATE_KWARGS
 from common.types import JobState, ModelCard
 from web.schemas import (
     INPUTS,
@@ -54,7 +55,7 @@ def item_rows(services: Services, job_id: str, tenant: str, first: int, count: i
     spec = json.loads(services.store.job(job_id, tenant)["spec"])
     asked = services.store.items(job_id, first, count)
     rows = services.store.rows(job_id, first, count, spec)
-    inputs = ({name: item[name] for name in INPUTS if name in item} for item in asked)
+    inputs = ({name: item[name] for name in (*INPUTS, TEMPLATE_KWARGS) if name in item} for item in asked)
     return [row | given for row, given in zip(rows, inputs, strict=False)]
 
 
@@ -143,6 +144,7 @@ def _view(
         limits=Limits(tokens=int(job["token_budget"]) or None, error_rate=float(job["error_rate"]) or None),
         priority=int(job["priority"]),
         params=spec["params"],
+        chat_template_kwargs=spec.get(TEMPLATE_KWARGS, {}),
         webhook=WebhookView(url=spec["webhook"]["url"], events=spec["webhook"]["events"]) if spec["webhook"] else None,
         webhooks=[HookView.model_validate(hook | {"tries": _tries(hook["tries"])}) for hook in hooks],
         metadata=spec["metadata"],

@@ -12,11 +12,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
+from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest
 from common.fleet import Result, Run
 from common.packing import pack
-from common.store import Chunk, JobStore, effective_params
-from common.tokenizer import ChatTemplate, Tokenizer
+from common.store import Chunk, JobStore, effective_params, effective_template_kwargs
+from common.tokenizer import Tokenizer
 from common.types import Finished, ItemState, ModelCard, Request, SamplingParams, Spelling, TokenLogprob
 
 IMPOSSIBLE = -9999.0  # the log-probability of what the model rules out, as OpenAI spells it
@@ -64,7 +65,7 @@ class ClaimReader:
         for index, item in enumerate(chunk.items[offset : offset + run.count], start=run.first):
             params = SamplingParams.model_validate(effective_params(chunk.spec, item))
             seed = params.seed if params.seed is not None else seed_of(run.job_id, index)
-            request = self._request(item, params, seed) if chunk.digest == self._digest else _other_model()
+            request = self._request(item, params, seed, chunk.spec) if chunk.digest == self._digest else _other_model()
             if isinstance(request, Request):
                 request.interactive = chunk.interactive
             streamed = item.get("stream", False)
@@ -80,7 +81,9 @@ class ClaimReader:
             self._chunks.popitem(last=False)
         return chunk
 
-    def _request(self, item: dict[str, Any], params: SamplingParams, seed: int) -> Request | InvalidRequest:
+    def _request(
+        self, item: dict[str, Any], params: SamplingParams, seed: int, spec: dict[str, Any]
+    ) -> Request | InvalidRequest:
         if why := item.get("refused"):
             return InvalidRequest(why["message"], code=why["code"])
         try:
@@ -89,18 +92,18 @@ class ClaimReader:
                 text = self._tokenizer.decode(ids)
             else:
                 plain = "prompt" in item
-                text = item["prompt"] if plain else self._render(item["messages"])
+                text = item["prompt"] if plain else self._render(item, spec)
                 ids = self._tokenizer.encode(text, special=plain)
         except InvalidRequest as error:
             return error
         return Request(str(next(self._ids)), text, ids, params, seed)
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
+    def _render(self, item: dict[str, Any], spec: dict[str, Any]) -> str:
         if self._template is None:
             raise InvalidRequest(
                 "the model has no chat template; send `prompt` instead of `messages`", code="no_chat_template"
             )
-        return self._template.render(messages)
+        return self._template.render(item["messages"], effective_template_kwargs(spec, item), spec.get("rendered_at"))
 
 
 def _other_model() -> InvalidRequest:

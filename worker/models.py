@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from common.errors import ConfigError
+from common.errors import ConfigError, InvalidRequest
 from common.types import ModelCard
 
 from .engine.base import Engine
@@ -139,6 +139,8 @@ def _open_folder(
         generation = GenerationConfig.from_model_config(config)
     eos_ids = _eos_ids(generation.eos_token_id, config.eos_token_id, fast.eos_token_id)
     tokenizer = JsonTokenizer(fast.backend_tokenizer.to_str().encode(), eos_ids)
+    special_tokens = {key: str(token) for key, token in fast.special_tokens_map.items() if isinstance(token, str)}
+    template = _chat_template(name, fast.chat_template, special_tokens)
 
     model_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     model: Any = model_class.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval()
@@ -156,17 +158,17 @@ def _open_folder(
     engine = running or GenerateEngine(model, tokenizer, slots=slots, context=context)
     card = ModelCard(
         id=name,
-        digest=digest(*_weights(folder), tokenizer.dumps(), fast.chat_template or "", str(engine.context), str(dtype)),
+        digest=digest(*_weights(folder), tokenizer.dumps(), template or "", str(engine.context), str(dtype)),
         engine=kind,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         dtype=str(dtype).removeprefix("torch."),
         context=engine.context,
         slots=slots,
         tokenizer="json",
-        chat_template=fast.chat_template,
+        chat_template=template,
         vocabulary=model.config.get_text_config(decoder=True).vocab_size,
         reproducible=dtype == torch.float32,
-        special_tokens={key: str(token) for key, token in fast.special_tokens_map.items() if isinstance(token, str)},
+        special_tokens=special_tokens,
         created=int(time.time()),
     )
     return OpenedModel(engine, card, tokenizer)
@@ -198,6 +200,27 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     dtype = torch.bfloat16 if native else torch.float32
     log.info("dtype %s: %s", str(dtype).removeprefix("torch."), why)
     return dtype
+
+
+def _chat_template(name: str, found: str | dict[str, str] | None, special_tokens: dict[str, str]) -> str | None:
+    """The template that transformers takes where no tools are given: of several by name, `default`.
+
+    Raises:
+        ConfigError: it cannot be read, or never ends.
+    """
+    from common.chat_template import ChatTemplate
+
+    if isinstance(found, dict):
+        if "default" not in found:
+            names = ", ".join(sorted(found))
+            log.warning("%s is served without a chat template: it has %s, and none called default", name, names)
+        found = found.get("default")
+    if found:
+        try:
+            ChatTemplate(found, special_tokens).check()
+        except InvalidRequest as error:
+            raise ConfigError(f"{name} cannot be served with its chat template: {error.message}") from None
+    return found
 
 
 def _served_name(name: str, folder: Path) -> str:

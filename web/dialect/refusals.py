@@ -20,7 +20,7 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "prediction": ((), "predicted outputs are not supported"),
     "prompt_cache_options": ((), "equal prompt prefixes are reused by themselves"),
     "prompt_cache_retention": (("in_memory",), "prefixes are kept in memory only"),
-    "reasoning_effort": (("none",), "no model here can be told how much to reason"),
+    "reasoning_effort": (("none",), "give what the model's chat template reads as chat_template_kwargs"),
     "response_format": (({"type": "text"},), "only text is generated; the output cannot be held to a format"),
     "service_tier": (("auto", "default"), "there is one tier"),
     "store": ((False,), "completions are not stored; submit a job to keep its results"),

@@ -1,7 +1,8 @@
 """Chat completions and completions as OpenAI's client sends them, and the job that each means.
 
 The models have every field of the client's request types: honoured, or refused by `refusals.py`. Sampling settings of
-ours that OpenAI lacks (`top_k`, `min_p`, …; the client's `extra_body`) stand beside the others.
+ours that OpenAI lacks (`top_k`, `min_p`, …; the client's `extra_body`) stand beside the others, and so does vLLM's
+`chat_template_kwargs`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from common.errors import InvalidRequest
 from common.types import Metadata, SamplingParams, TokenId
 from web.bodies import validated
 from web.dialect import refusals
-from web.schemas import Schema, refuse
+from web.schemas import Schema, TemplateKwargs, refuse
 
 CHAT_MAX_TOKENS = 4096  # where none is given: long enough for answers to end by themselves
 COMPLETION_MAX_TOKENS = 16  # OpenAI's own default
@@ -132,6 +133,9 @@ class ChatRequest(Completable):
     safety_identifier: str | None = Field(None, max_length=512, description="Kept with the item.")
     prompt_cache_key: str | None = Field(None, description="Accepted; equal prefixes are reused whatever the key.")
     parallel_tool_calls: bool | None = Field(None, description="Accepted; there are no tools.")
+    chat_template_kwargs: TemplateKwargs | None = Field(
+        None, description="Variables of the model's chat template, such as enable_thinking."
+    )
     audio: Any = None
     function_call: Any = None
     functions: Any = None
@@ -178,7 +182,8 @@ class ChatRequest(Completable):
             params["max_tokens"] = self.max_completion_tokens
         labels = {"user": self.user, "safety_identifier": self.safety_identifier}
         metadata = {**(self.metadata or {}), **{name: label for name, label in labels.items() if label is not None}}
-        return [{"messages": [message.plain() for message in self.messages], "params": params, "metadata": metadata}]
+        item = {"messages": [message.plain() for message in self.messages], "params": params, "metadata": metadata}
+        return [item | ({"chat_template_kwargs": self.chat_template_kwargs} if self.chat_template_kwargs else {})]
 
 
 class CompletionRequest(Completable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 
 import pytest
 
@@ -48,6 +49,7 @@ def test_items_keep_exactly_what_was_given(web: Web) -> None:
         },
     ]
     spec = json.loads(web.services.store.job(answer.json["id"])["spec"])
+    assert spec.pop("rendered_at") == pytest.approx(time.time(), abs=60)
     assert spec == {
         "model": "echo",
         "params": {"temperature": 0.0},
@@ -79,6 +81,41 @@ def test_messages_are_kept_and_counted_as_the_template_renders_them(web: Web) ->
     body = {"model": "chat", "items": [{"messages": messages}]}
     assert web.post("/v1/jobs/check", json=body).json["prompt_tokens"] == 6
     assert stored(web, web.post("/v1/jobs", json=body).json["id"])[0]["messages"] == messages
+
+
+THINKING = (
+    "{% for m in messages %}{{ m.content }} {% endfor %}"
+    "{% if enable_thinking is defined and enable_thinking is false %}<no> {% endif %}<assistant>"
+)
+
+
+def test_variables_of_the_chat_template_go_with_the_job_and_its_items(web: Web) -> None:
+    web.services.fleet.publish(card("chat", chat_template=THINKING), b"")
+    chat = {"messages": [{"role": "user", "content": "hi"}]}
+    body = {
+        "model": "chat",
+        "chat_template_kwargs": {"enable_thinking": False},
+        "items": [chat, chat | {"chat_template_kwargs": {"enable_thinking": True, "unknown": [1, {"a": None}]}}],
+    }
+    assert web.post("/v1/jobs/check", json=body).json["prompt_tokens"] == 3 + 2
+    job = web.post("/v1/jobs", json=body).json
+    assert job["chat_template_kwargs"] == {"enable_thinking": False}
+    rows = web.get(f"/v1/jobs/{job['id']}/items").json["data"]
+    assert [row["chat_template_kwargs"] for row in rows] == [None, body["items"][1]["chat_template_kwargs"]]
+    more = web.post(f"/v1/jobs/{job['id']}/items", json={"items": [chat]})
+    assert more.json["counts"]["total"] == 3
+
+
+def test_a_retry_keeps_the_variables_of_the_chat_template(web: Web) -> None:
+    model = card("chat", chat_template=THINKING)
+    web.services.fleet.publish(model, b"")
+    item = {"messages": [{"role": "user", "content": "hi"}], "chat_template_kwargs": {"a": 1}}
+    body = {"model": "chat", "chat_template_kwargs": {"b": 2}, "items": [item]}
+    job = web.post("/v1/jobs", json=body).json["id"]
+    web.worker(model).run(error="engine_error")
+    again = web.post(f"/v1/jobs/{job}/retry")
+    assert again.json["chat_template_kwargs"] == {"b": 2}
+    assert stored(web, again.json["id"])[0]["chat_template_kwargs"] == {"a": 1}
 
 
 def test_a_job_without_a_live_worker_waits_for_one(web: Web) -> None:

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import json
+
 from common.errors import InvalidRequest
+from common.store import new_job_id
 from common.tokenizer import WordTokenizer
+from common.types import Request
 from tests.integration.store.conftest import Mill, card
 from worker.claims import ClaimReader
+
+
+def test_a_worker_renders_what_the_web_tier_counted(redis_url: str) -> None:
+    """With the job's variables, the item's own over them, and the time that the web tier told the template."""
+    mill = Mill(redis_url)
+    source = "{{ messages[0].content }} {{ a }} {{ b }} {{ strftime_now('%Y-%m-%d') }}{{ 1 / zero if zero is defined }}"
+    model = card().model_copy(update={"chat_template": source})
+    chat = {"messages": [{"role": "user", "content": "hi"}]}
+    stage = mill.store.stage()
+    for item in (chat, chat | {"chat_template_kwargs": {"b": 3}}, chat | {"chat_template_kwargs": {"zero": 0}}):
+        stage.add(item)
+    stage.close()
+    spec = {"model": "m", "params": {}, "chat_template_kwargs": {"a": 1, "b": 2}, "rendered_at": 1_764_100_000}
+    fields = {"tenant": "t", "model": "m", "digest": "d", "total": 3, "cost": 1, "n_max": 1, "priority": 0}
+    fields |= {"hooks": "", "retention": 1000, "spec": json.dumps(spec)}
+    mill.store.attach(stage, fields, job_id=new_job_id())
+    (run,) = mill.worker().exchange([], 8).runs
+    first, second, broken = (request for _, request in ClaimReader(mill.store, WordTokenizer(), model).read(run, 0))
+    assert isinstance(first, Request) and first.prompt == "hi 1 2 2025-11-25"
+    assert isinstance(second, Request) and second.prompt == "hi 1 3 2025-11-25"
+    assert isinstance(broken, InvalidRequest) and "ZeroDivisionError" in broken.message
 
 
 def test_items_made_for_other_weights_are_refused_and_not_run_on_these(redis_url: str) -> None:

@@ -1,12 +1,11 @@
-"""Tokenizing and templates, the same for the web tier and the worker."""
+"""Tokenizing, the same for the web tier and the worker."""
 
 from __future__ import annotations
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from common.errors import InvalidRequest
-from common.tokenizer import ChatTemplate, JsonTokenizer, WordTokenizer, load
+from common.tokenizer import JsonTokenizer, WordTokenizer, load
 
 
 @pytest.fixture
@@ -37,24 +36,3 @@ def test_streamed_text_is_whole_and_never_shows_half_a_character(byte_tokenizer,
 def test_words_are_the_echo_engines_tokens():
     assert len(WordTokenizer().encode("one  two\nthree")) == 3
     assert load("none", None) is None
-
-
-def test_a_chat_is_rendered_by_the_models_own_template():
-    template = ChatTemplate(
-        "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-        "{% if add_generation_prompt %}<assistant>{% endif %}",
-        {"bos_token": "^"},
-    )
-    assert template.render([{"role": "user", "content": "hi"}]) == "^<user>hi<assistant>"
-
-
-def test_what_a_template_refuses_is_a_clear_error():
-    template = ChatTemplate("{{ raise_exception('System role not supported') }}", {})
-    with pytest.raises(InvalidRequest, match="System role not supported"):
-        template.render([{"role": "system", "content": "x"}])
-
-
-def test_a_template_cannot_reach_out_of_its_sandbox():
-    template = ChatTemplate("{{ messages.__class__.__mro__[1].__subclasses__() }}", {})
-    with pytest.raises(InvalidRequest):
-        template.render([{"role": "user", "content": "x"}])

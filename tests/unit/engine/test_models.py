@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,45 @@ def test_encoder_decoder_models_take_the_generate_engine_and_the_card_says_so(tm
     assert (opened.card.id, opened.card.engine) == ("translate", "generate")
     with pytest.raises(ConfigError, match="encoder-decoder"):
         open_model(str(folder), engine="native", dtype="float32", device="cpu")
+
+
+TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+def named(folder: Path, how: str, templates: dict[str, str]) -> Path:
+    """A folder whose tokenizer has several templates, in each way that they are written down."""
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    if how == "list":
+        config["chat_template"] = [{"name": name, "template": text} for name, text in templates.items()]
+    elif how == "dict":
+        config["chat_template"] = templates
+    else:
+        (folder / "additional_chat_templates").mkdir()
+        for name, text in templates.items():
+            path = "chat_template.jinja" if name == "default" else f"additional_chat_templates/{name}.jinja"
+            (folder / path).write_text(text)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("how", ["list", "dict", "files"])
+def test_of_several_chat_templates_the_default_is_taken(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = named(save(build("llama"), tmp_path / "both"), how, {"default": TEMPLATE, "rag": "x", "tool_use": "y"})
+    assert open_model(str(both), dtype="float32", device="cpu").card.chat_template == TEMPLATE
+    assert "chat template" not in caplog.text
+    none = named(save(build("llama"), tmp_path / "none"), how, {"rag": "x", "tool_use": "y"})
+    assert open_model(str(none), dtype="float32", device="cpu").card.chat_template is None
+    assert "it has rag, tool_use, and none called default" in caplog.text
+
+
+@pytest.mark.parametrize("template", ["{% if %}", "{{ 'x' * 10 ** 10 }}"])
+def test_a_chat_template_that_serves_no_chat_is_found_at_load(tmp_path: Path, template: str) -> None:
+    folder = save(build("llama"), tmp_path / "broken")
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(ConfigError, match="cannot be served with its chat template"):
+        open_model(str(folder), dtype="float32", device="cpu")
 
 
 def test_the_digest_pins_weights_and_dtype_and_not_the_name(tmp_path: Path) -> None:

@@ -227,6 +227,14 @@ def test_a_failing_step_fails_its_rows_and_not_the_engine(model: Any) -> None:
         assert engine.room() == engine.slots
 
 
+def test_a_prompt_of_one_token_has_one_log_probability_which_is_none(model: Any) -> None:
+    with running(model) as engine:
+        asked = {"a": [30], "b": [30, 31]}
+        found = run(engine, [ask(name, ids, max_tokens=2, prompt_logprobs=1) for name, ids in asked.items()])
+    assert [each.logprob for each in found["a"].prompt_logprobs or []] == [None]
+    assert [each.logprob is None for each in found["b"].prompt_logprobs or []] == [True, False]
+
+
 def test_logprobs_are_the_models_own(model: Any) -> None:
     with running(model) as engine:
         found = run(

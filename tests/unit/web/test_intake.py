@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.chat_template import ChatTemplate
 from common.settings import Settings
 from common.tokenizer import WordTokenizer
 from common.types import ModelCard
 from web.cards import Model
-from web.drafts import from_items, from_prompts
+from web.drafts import Draft, from_items, from_prompts
 from web.intake import Intake
 from web.schemas import JobOptions
 
@@ -50,6 +54,55 @@ def test_where_only_the_worker_can_count_length_is_not_judged() -> None:
     (record,) = checked.accept(from_prompts(["w " * 1000]))
     assert record == {"prompt": "w " * 1000}
     assert not checked.faults
+
+
+class Slow(ChatTemplate):
+    """Tells when it renders."""
+
+    def __init__(self, told: list[str]):
+        super().__init__("", {})
+        self._told = told
+
+    def render(self, messages: list[dict[str, str]], kwargs: Any = None, at: Any = None) -> str:
+        self._told.append(f"render {messages[0]['content']}")
+        return "text"
+
+
+def test_a_draft_is_taken_when_the_one_before_it_was_rendered() -> None:
+    """A batch's drafts renew the claim on it between two of them: a chunk of slow ones must not keep them from it."""
+    told: list[str] = []
+
+    def drafts() -> Iterator[Draft]:
+        for n in range(3):
+            told.append(f"draft {n}")
+            yield Draft({"messages": [{"role": "user", "content": str(n)}]})
+
+    checked = intake()
+    checked.model = dataclasses.replace(checked.model, template=Slow(told))
+    assert len(list(checked.accept(drafts()))) == 3
+    assert told == ["draft 0", "render 0", "draft 1", "render 1", "draft 2", "render 2"]
+
+
+@pytest.mark.parametrize(
+    ("job", "item", "words", "refused"),
+    [
+        ({}, {"min_tokens": 11, "max_tokens": 10}, 1, True),
+        ({}, {"min_tokens": 10, "max_tokens": 10}, 1, False),
+        ({"min_tokens": 11}, {"max_tokens": 10}, 1, True),
+        ({"max_tokens": 10}, {"min_tokens": 11}, 1, True),
+        ({"min_tokens": 11, "max_tokens": 10}, {"max_tokens": 11}, 1, False),
+        ({"min_tokens": 6}, {}, CONTEXT - 5, True),
+        ({"min_tokens": 5}, {}, CONTEXT - 5, False),
+    ],
+)
+def test_min_tokens_are_no_more_than_max_tokens_as_they_take_effect(
+    job: dict[str, int], item: dict[str, int], words: int, refused: bool
+) -> None:
+    checked = intake(params=job)
+    list(checked.accept(from_items([{"prompt": "w " * words, "params": item}])))
+    assert [(entry["code"], entry["field"]) for entry in checked.faults] == [
+        ("out_of_range", "items.0.params.min_tokens")
+    ] * refused
 
 
 def test_an_items_params_go_over_the_jobs() -> None:
