@@ -10,7 +10,7 @@ import json
 import logging
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import jinja2
 from jinja2 import nodes
@@ -111,7 +111,7 @@ class ChatTemplate:
 class _Generation(Extension):
     """`{% generation %}` marks what the assistant said, for training; rendered is its body, in a scope of its own."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags = {"generation"}  # noqa: RUF012  # Jinja declares it so
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno

@@ -231,8 +231,9 @@ class Fleet:
             waiting = self.client.exists(keys.unfinished(card.id))
         if waiting and known and ModelCard.model_validate_json(known).digest != card.digest:
             raise ConfigError(
-                f"jobs of {card.id} wait, run or are paused that were made for other weights, another dtype or template; "
-                "serve those to finish them, or cancel the jobs, or name this model otherwise by PROMPTMILL_SERVED_NAME"
+                f"jobs of {card.id} wait, run or are paused that were made for other weights, another dtype or "
+                "template; serve those to finish them, or cancel the jobs, or give this model another name with "
+                "PROMPTMILL_SERVED_NAME"
             )
 
     def models(self) -> list[ModelCard]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from common.spelling import Spellings
