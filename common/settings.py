@@ -43,7 +43,9 @@ class Settings(BaseSettings):
     engine: Literal["auto", "native", "generate", "echo"] = Field("auto", description="How the model is run.")
     device: str = Field("auto", description="`cuda`, `cpu`, or `auto`: CUDA if there is one.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="`auto`: bfloat16 where the device has it natively, else float32."
+        "auto",
+        description="`auto`: bfloat16 where the device has it natively, else float32. "
+        '"Same seed, same text" holds in float32 only.',
     )
     slots: int | None = Field(None, ge=1, le=4096, description="Sequences at once; 32 on a CPU, 256 on a GPU if empty.")
     interactive_slots: int | None = Field(
