@@ -16,6 +16,7 @@ One producer, one web process, one worker with 64 slots, a Valkey that syncs eve
                               for the step and handing it in are part of it
     round_trips_per_item      commands the worker process sends to Redis for such a job, Celery's, heartbeats and ticks
                               included, per item; counted in a run of its own, for counting slows it down
+    scripts_per_chat_32       scripts the server runs for a chat beside 32 busy workers; once, on a server of its own
 
 Figures are medians over the rounds (ring_to_step_ms: of all jobs); ours and stock Celery take turns in each round.
 """
@@ -31,6 +32,7 @@ from collections import defaultdict
 from bench import _stock
 from bench._machine import commit, device
 from bench._mill import Mill, running_mill
+from bench._wakes import scripts_per_chat
 
 SLOTS = 64
 WORDS = (
@@ -135,6 +137,7 @@ def run(items: int, rounds: int, singles: int) -> Figures:
                 figures[f"stock_{pool}"].append(_stock.items_per_s(stock, pool, prompts))
             pools = [max(pools, key=lambda pool: figures[f"stock_{pool}"][-1])]  # the better one runs in every round
             print(f"round {number}:", {name: round(values[-1], 3) for name, values in figures.items()}, flush=True)
+    figures["scripts_per_chat_32"].append(scripts_per_chat())
     return figures
 
 
@@ -153,6 +156,7 @@ def summary(figures: Figures) -> dict[str, object]:
         "submit_p99_ms": round(median["submit_p99_ms"], 1),
         "ring_to_step_ms": round(median["ring_to_step_ms"], 1),
         "round_trips_per_item": round(median["round_trips_per_item"], 3),
+        "scripts_per_chat_32": round(median["scripts_per_chat_32"], 1),
         "commit": commit(),
         "device": device(),
     }

@@ -116,6 +116,7 @@ class Incarnation:
                 "device": self._card.device,
             }
             pipe.hset(name, mapping={**about, **shown, "slots": self._card.slots, "room": self._card.slots, "call": ""})
+            pipe.zadd(keys.room(self._card.id), {self.id: 0})
             pipe.zadd(keys.WORKERS, {self.id: seconds * 1000 + micros // 1000 + self._lease})
             pipe.execute()
 

@@ -68,6 +68,9 @@ Fair serving
                                       the name while there are any
     vtime:{model}             hash    tenant -> virtual time, also while it has nothing to do
     vclock:{model}            string  virtual time of the last pick
+    room:{model}              zset    incarnation -> load: the workers that have room, by the share of their slots that
+                                      is taken; a wake counts as some more until the worker's next exchange
+    woken:{model}             zset    incarnation -> when it was last woken; removed by its next exchange
 
 Workers
     workers             zset    incarnation -> end of its lease
@@ -81,7 +84,7 @@ Workers
     grown:{inc}         set     `job index` of held items that got further, as a checkpoint tells; TTL, gone when it is
                                 reaped
     gpu:{uuid}          string  host and process that use the device; TTL, renewed by its holder
-    tick                hash    at: when the last tick ran
+    tick                hash    at: when the last tick ran; models: where its walk through them goes on
     due                 zset    `expire:{job}`, `purge:{job}` or `batch:{batch}` (purge it) -> when
 
 Models
@@ -109,7 +112,8 @@ Accounts
 Channels
     pm:changes          `job` or `job status`: its state or results changed
     pm:tokens           `job index entry`: what was just put into job:{id}:events:{index}
-    pm:work             names of models that have work for workers in the middle of a turn, who need no ring
+    pm:work:{inc}       the model's name: there is work for this worker, which begins a turn or, in the middle of one,
+                        looks now
     pm:fence            nothing; published so that a wait for disk or replicas covers what came before
     pm:wishes           job ids that workers should hear of before their next heartbeat
 """
@@ -118,7 +122,6 @@ from __future__ import annotations
 
 PREFIX = "pm:"
 CHANGES = PREFIX + "changes"
-WORK = PREFIX + "work"
 TOKENS = PREFIX + "tokens"
 WISHES = PREFIX + "wishes"
 FENCE = PREFIX + "fence"
@@ -146,6 +149,14 @@ def worker(incarnation: str) -> str:
 
 def held(incarnation: str) -> str:
     return f"{PREFIX}held:{incarnation}"
+
+
+def work(incarnation: str) -> str:
+    return f"{PREFIX}work:{incarnation}"
+
+
+def room(model_name: str) -> str:
+    return f"{PREFIX}room:{model_name}"
 
 
 def checkpoint(incarnation: str) -> str:

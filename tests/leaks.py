@@ -17,7 +17,7 @@ from common.batches import job_of
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|workers|models|tenants|keys|session_secret|finished|finished:bytes|hooks:due|batches:due"
     r"|(model|tokenizer|vtime|vclock|unfinished|key|queued|suspects):[^:]+|queued|tenant:[^:]+(:jobs|:batches)?"
-    r"|(ready|interactive):[^:]+(:[^:]+)?)"
+    r"|(ready|interactive):[^:]+(:[^:]+)?|(room|woken):[^:]+)"
 )
 OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))?")
 

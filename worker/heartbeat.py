@@ -28,7 +28,8 @@ class Heartbeat(threading.Thread):
         self._runner = runner
         self._settings = settings
         self._wishes = client.pubsub()
-        self._wishes.subscribe(keys.WISHES, keys.WORK)
+        self._wishes.subscribe(keys.WISHES)
+        self._channel = ""  # where this incarnation is woken
         self._stop_now = threading.Event()
 
     def run(self) -> None:
@@ -38,23 +39,33 @@ class Heartbeat(threading.Thread):
                 self._runner.heartbeat()
                 if self._runner.deaf:
                     log.warning("rings wait that do not arrive; taking a turn without")
-                    threading.Thread(target=self._runner.turn, name="turn", daemon=True).start()
+                    self._runner.wake()
             except Unavailable as error:
                 log.warning("no heartbeat: %s", error)
             except Exception:  # a dead heartbeat would lose the lease of a living worker
                 log.exception("heartbeat failed; trying on")
+
+    def _listen(self) -> None:
+        """Subscribe to what wakes this incarnation; a worker that started over has another."""
+        channel = keys.work(self._runner.incarnation.id)
+        if channel != self._channel:
+            self._wishes.subscribe(channel)
+            if self._channel:
+                self._wishes.unsubscribe(self._channel)
+            self._channel = channel
 
     def _wait(self) -> bool:
         """Until the next beat is due or a wish for something we hold is told; True when it is time to stop."""
         end = time.monotonic() + self._settings.heartbeat
         while (left := end - time.monotonic()) > 0 and not self._stop_now.is_set():
             try:
+                self._listen()
                 message = self._wishes.get_message(ignore_subscribe_messages=True, timeout=left)
             except redis.RedisError:
                 self._stop_now.wait(left)
                 break
-            if message and message["channel"] == keys.WORK.encode():
-                self._runner.poke(message["data"].decode())
+            if message and message["channel"] != keys.WISHES.encode():
+                self._runner.wake()
             elif message and self._runner.holds(message["data"].decode()):
                 break
         return self._stop_now.is_set()

@@ -54,6 +54,7 @@ class Runner:
         self._kept = opened.card.slots // KEPT_SHARE if kept is None else kept  # slots
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._serving = threading.Lock()
+        self._rung = threading.Event()  # something may wait that no exchange has looked for yet
         self._claims: dict[str, Claim] = {}  # by request id: what the engine has
         self._claims_lock = threading.Lock()
         self._stopping: set[str] = set()  # request ids that go back when they have stopped
@@ -92,23 +93,24 @@ class Runner:
     def turn(self) -> None:
         """Exchange results for work until there is none. A second turn pokes the first and returns."""
         self._turns += 1
-        while not self._stopped and self._serving.acquire(blocking=False):
+        self._rung.set()
+        while self._rung.is_set() and not self._stopped:  # rung after the last exchange: look once more
+            if not self._serving.acquire(blocking=False):
+                self.engine.poke()
+                return
             try:
                 while self._step():
                     pass
             finally:
                 self._serving.release()
-            # A ring between the last exchange and the release found this turn still serving: look once more.
-            with self._serving:
-                self._exchange()
-            if not self._busy:
-                return
-        self.engine.poke()
 
-    def poke(self, model: str) -> None:
-        """There is work for this model: a turn that waits for its engine looks now; a ring would cost more."""
-        if model == self.card.id:
+    def wake(self) -> None:
+        """There is work: begin a turn, or have the one that runs look now."""
+        self._rung.set()
+        if self._serving.locked():
             self.engine.poke()
+        else:
+            threading.Thread(target=self.turn, name="turn", daemon=True).start()
 
     @property
     def _busy(self) -> bool:
@@ -116,6 +118,7 @@ class Runner:
 
     def _step(self) -> bool:
         """Hand in what finished, take what fits, wait for the engine; False when there is nothing to go on with."""
+        self._rung.clear()
         self._exchange()
         if self._drain_until is not None and time.monotonic() > self._drain_until:
             self._hand_back(list(self._claims))

@@ -7,7 +7,7 @@ local items, tokens, n_max, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumb
 local staged, starts, needs = key('stage', stage, 'in'), key('stage', stage, 'starts'), key('stage', stage, 'needs')
 local job = load_job(id)
 if not job then return {'gone', 0} end
-if redis.call('HGET', key('job', id), 'appended') == stage then return {'added', rings(job.model)} end
+if redis.call('HGET', key('job', id), 'appended') == stage then return {'added', wake(job.model, claimable(job))} end
 local refused = (TERMINAL[job.status] or job.cancel_requested == 1) and 'terminal'
   or redis.call('EXISTS', staged) == 0 and 'lost' or overfull(job.tenant, {items, tokens, bytes}, 7)
 if refused then
@@ -44,4 +44,4 @@ redis.call('HSET', key('job', id), 'total', job.total, 'cost', job.cost, 'weight
   'n_max', job.n_max, 'appended', stage)
 redis.call('HINCRBY', key('job', id), 'bytes', bytes)
 finish(job)
-return {'added', rings(job.model)}
+return {'added', wake(job.model, math.min(items, claimable(job)))}

@@ -8,7 +8,7 @@ local id, stage, idem, fingerprint, deadline = ARGV[1], ARGV[2], ARGV[3], ARGV[4
 local jobkey = key('job', id)
 
 local known = load_job(id)
-if known then return {'new', id, rings(known.model)} end
+if known then return {'new', id, wake(known.model, claimable(known))} end
 
 local spec, fields = {}, {}
 for i = 13, #ARGV, 2 do
@@ -64,4 +64,4 @@ if idem ~= '' then redis.call('SET', key('idem', spec.tenant, idem), fingerprint
 local job = load_job(id)
 job.pending = items
 finish(job)
-return {'new', id, rings(spec.model)}
+return {'new', id, wake(spec.model, claimable(job))}

@@ -15,4 +15,4 @@ end
 if field == 'paused' and value == 1 then wish(job) end
 limit(job)
 finish(job)
-return {'done', rings(job.model)}
+return {'done', wake(job.model, claimable(job))}

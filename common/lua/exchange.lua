@@ -19,6 +19,13 @@ if worker[1] == call then
 end
 local model, slots = worker[2], tonumber(worker[3])
 
+-- Others that were woken a moment ago are on their way. Work that is not enough for all of them and this one is shared, and what
+-- was submitted for an idle worker is not taken by a busy one that happens to come first.
+local HEED = 100 -- ms; who does not come by then is not waited for
+local called = redis.call('ZREM', key('woken', model), incarnation)
+local others = redis.call('ZCOUNT', key('woken', model), NOW - HEED, '+inf')
+local fair = math.huge -- items this exchange may take
+
 local touched, refused, runs = {}, {}, {}
 local function job_of(id)
   if touched[id] == nil then touched[id] = load_job(id) or false end
@@ -302,19 +309,19 @@ local function serve(lane, keep)
   local ready, first, passed = key(lane, model), places[lane][1], {}
   local from = places[lane][2] -- of the tenant that the last call did not get through
   places[lane] = {0, 0}
-  while room > keep do
+  while room > keep and fair > 0 do
     local tenant, time = unpack(redis.call('ZRANGE', ready, first, first, 'WITHSCORES'))
     if not tenant then return end
     passed[tenant], from = passed[tenant] or from, 0
     local id = redis.call('ZRANGE', ready .. ':' .. tenant, passed[tenant], passed[tenant])[1]
     local job, taken, used = id and fits(id) and job_of(id), 0, 0
     if job then
-      taken, used = claim(job, redis.call('ZCARD', ready) > 1 and 1 or 256, keep)
+      taken, used = claim(job, math.min(fair, redis.call('ZCARD', ready) > 1 and 1 or 256), keep)
       if not taken then return end
     end
     if taken > 0 then
       redis.call('SET', key('vclock', model), time)
-      room = room - used
+      room, fair = room - used, fair - taken
       start(job)
       charge(job, taken * job.cost)
       refresh_ready(job)
@@ -330,6 +337,10 @@ local function serve(lane, keep)
 end
 
 if see_to_suspects() then room = 0 end
+if others > 0 and room > 0 then
+  local found = count_waiting(model, room * (others + 1))
+  fair = called == 1 and math.ceil(found / (others + 1)) or found - others
+end
 if room > 0 then serve('interactive', 0) end
 if room > 0 then serve('ready', kept) end
 
@@ -341,5 +352,6 @@ local answer = cjson.encode({refused = refused, runs = runs, now = NOW, hooked =
 redis.call('HSET', workerkey, 'call', call, 'room', math.max(room, 0), 'cohort',
   doing and string.format('%s %d', doing, since) or '', 'passed', string.format('interactive %d %d ready %d %d',
     places.interactive[1], places.interactive[2], places.ready[1], places.ready[2]))
+list_worker(model, incarnation, room, slots)
 redis.call('SET', replay, answer)
 return answer

@@ -141,12 +141,17 @@ local function refresh_suspects(job, open)
   end
 end
 
+-- How many of the job's items may be taken now.
+local function claimable(job)
+  return job.cancel_requested + job.deadline_passed + job.paused == 0 and job.pending or 0
+end
+
 -- Listed if and only if something of the job can be claimed that is no suspect; its tenant likewise. A returning tenant starts at
 -- the clock.
 local function refresh_ready(job)
   local lane = job.interactive == 1 and 'interactive' or 'ready'
   local ready, line = key(lane, job.model), key(lane, job.model, job.tenant)
-  local open = job.pending > 0 and job.cancel_requested + job.deadline_passed + job.paused == 0
+  local open = claimable(job) > 0
   if job.suspected == 1 then refresh_suspects(job, open) end
   if open and job.pending > suspects(job) then
     redis.call('ZADD', line, job.created_at - job.priority * PRIORITY_STEP, job.id)
@@ -262,6 +267,7 @@ end
 -- Items an incarnation held go back to pending. A lost worker's are charged an attempt, unless a checkpoint shows that this one
 -- had got further; charged max_attempts times, an item fails. A draining worker's (`lost` false) are never charged.
 local function hand_back(incarnation, lost, max_attempts)
+  local model = redis.call('HGET', key('worker', incarnation), 'model')
   local held, grown, touched = redis.call('HGETALL', key('held', incarnation)), key('grown', incarnation), {}
   for i = 1, #held, 2 do
     local id, index = string.match(held[i], '^(%S+) (%d+)$')
@@ -280,31 +286,53 @@ local function hand_back(incarnation, lost, max_attempts)
   end
   redis.call('UNLINK', key('held', incarnation), key('replay', incarnation), key('worker', incarnation), grown)
   redis.call('ZREM', key('workers'), incarnation)
+  if model then
+    redis.call('ZREM', key('room', model), incarnation)
+    redis.call('ZREM', key('woken', model), incarnation)
+  end
   for _, job in pairs(touched) do
     if job then finish(job) end
   end
-  return #held / 2
+  return #held / 2, model
 end
 
--- How many rings would do something: workers with room, no more than there are items, less those already under way.
-local function rings(model)
-  local want, busy = 0, false
-  for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), NOW, '+inf')) do
-    local worker = redis.call('HMGET', key('worker', incarnation), 'model', 'room')
-    if worker[1] == model and (tonumber(worker[2]) or 0) > 0 then
-      if redis.call('HLEN', key('held', incarnation)) > 0 then busy = true else want = want + 1 end
-    end
-  end
-  if busy then redis.call('PUBLISH', key('work'), model) end
-  local claimable = redis.call('ZCARD', key('suspects', model))
+-- How many items of a model can be claimed, counted up to `most`. Many jobs are not looked at one by one: they count as `most`.
+local MOST_JOBS = 64
+local function count_waiting(model, most)
+  local found, jobs, last = redis.call('ZCARD', key('suspects', model)), 0, math.min(most, MOST_JOBS + 1) - 1
   for _, lane in ipairs(LANES) do
-    for _, tenant in ipairs(redis.call('ZRANGE', key(lane, model), 0, want)) do
-      for _, id in ipairs(redis.call('ZRANGE', key(lane, model, tenant), 0, want)) do
-        claimable = claimable + (tonumber(redis.call('HGET', key('job', id), 'pending')) or 0)
+    for _, tenant in ipairs(redis.call('ZRANGE', key(lane, model), 0, last)) do
+      for _, id in ipairs(redis.call('ZRANGE', key(lane, model, tenant), 0, last)) do
+        found, jobs = found + (tonumber(redis.call('HGET', key('job', id), 'pending')) or 0), jobs + 1
+        if found >= most or jobs > MOST_JOBS then return most end
       end
     end
   end
-  return math.max(0, math.min(want, claimable) - redis.call('LLEN', 'generate.' .. model))
+  return found
+end
+
+-- Workers of a model that have room are listed by load, the share of their slots that is taken. A wake counts as some load more
+-- until the worker's next exchange, so that the wakes of a burst go to different workers.
+local WOKEN = 0.01
+
+local function list_worker(model, incarnation, room, slots)
+  if room > 0 then redis.call('ZADD', key('room', model), 1 - room / slots, incarnation)
+  else redis.call('ZREM', key('room', model), incarnation) end
+end
+
+-- Wake a worker for each of so many items, the least loaded first, idle ones before all others. Answers how many rings are wanted:
+-- one for each worker that does not listen, less those already under way. A `doubted` wake is one that was lost before: idle workers
+-- are rung as well.
+local function wake(model, items, doubted)
+  local rings = 0
+  local chosen = items > 0 and redis.call('ZRANGE', key('room', model), 0, items - 1) or {}
+  for _, incarnation in ipairs(chosen) do
+    redis.call('ZINCRBY', key('room', model), WOKEN, incarnation)
+    local heard = redis.call('PUBLISH', key('work', incarnation), model) > 0
+    if heard then redis.call('ZADD', key('woken', model), NOW, incarnation) end
+    if not heard or doubted and redis.call('HLEN', key('held', incarnation)) == 0 then rings = rings + 1 end
+  end
+  return rings > 0 and math.max(0, rings - redis.call('LLEN', 'generate.' .. model)) or 0
 end
 
 -- A ring lies in the webhook worker's queue that nobody has taken yet.

@@ -5,7 +5,12 @@
 --   them lies in the queue), next_due (ms until something is)
 local lease, max_attempts, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local RECONNECT = 2000 -- ms on top of a lease, at most, to get back to a server whose absence nobody is to blame for
+local MODELS = 100 -- looked at in a call, about; the next call goes on with the others
 local reaped, missing = {}, {}
+
+local function ring(model, count)
+  if count > 0 then missing[model] = count end
+end
 
 local function answer(ran)
   local due = HOOKED or redis.call('ZCOUNT', key('hooks:due'), '-inf', NOW) > 0
@@ -44,7 +49,8 @@ if absent < 0 or absent > 2000 then
   end
 else
   for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', '(' .. string.format('%d', NOW))) do
-    hand_back(incarnation, true, max_attempts)
+    local count, model = hand_back(incarnation, true, max_attempts)
+    if model then ring(model, wake(model, count)) end
     reaped[#reaped + 1] = incarnation
   end
 end
@@ -58,8 +64,19 @@ for _ = 1, 100 do
   purge(job)
 end
 
-for _, model in ipairs(redis.call('SMEMBERS', key('models'))) do
-  local count = rings(model)
-  if count > 0 then missing[model] = count end
+-- Workers list themselves at each exchange; those of an older release do not.
+for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), NOW, '+inf')) do
+  local worker = redis.call('HMGET', key('worker', incarnation), 'model', 'room')
+  if worker[1] and tonumber(worker[2]) > 0 then redis.call('ZADD', key('room', worker[1]), 'NX', 0, incarnation) end
+end
+
+-- Where work waits beside workers with room, a wake was lost.
+local models = redis.call('SSCAN', key('models'), redis.call('HGET', key('tick'), 'models') or 0, 'COUNT', MODELS)
+redis.call('HSET', key('tick'), 'models', models[1])
+for _, model in ipairs(models[2]) do
+  local workers = redis.call('ZCARD', key('room', model))
+  if workers > 0 and redis.call('EXISTS', key('ready', model), key('interactive', model), key('suspects', model)) > 0 then
+    ring(model, wake(model, count_waiting(model, workers), true))
+  end
 end
 return answer(true)

@@ -1,0 +1,31 @@
+"""Workers are woken on their own channel, without a ring."""
+
+from __future__ import annotations
+
+import time
+
+from bench._wakes import running_fleet, submit, wait_until_all
+from common.server import connect
+from common.store import JobStore
+from tests.integration.worker.conftest import wait_for
+
+WORKERS = 6
+
+
+def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url):
+    store = JobStore(connect(redis_url))
+    with running_fleet(redis_url, WORKERS, slots=8, kept=0) as runners:
+        for _ in range(WORKERS):
+            submit(store, 1, 100_000 // 20)
+        wait_for(lambda: sum(len(r._claims) for r in runners) == WORKERS, "not all items were taken")
+        assert [len(runner._claims) for runner in runners] == [1] * WORKERS
+
+
+def test_a_short_item_beside_idle_workers_needs_no_ring_and_no_tick(redis_url):
+    store = JobStore(connect(redis_url))
+    with running_fleet(redis_url, WORKERS, slots=8, kept=0):
+        for _ in range(30):  # most come while a turn ends
+            begun = time.monotonic()
+            wait_until_all(store, [submit(store, 1, 1)], "succeeded")
+            assert time.monotonic() - begun < 0.5
+    assert store.client.llen("generate.echo") == 0
