@@ -7,6 +7,8 @@ Real processes: a Valkey that syncs every write, one web process, one worker wit
     redis_us_per_item      the server's own processor time while the other jobs ran, per item
     heartbeat_us           the same for one heartbeat of a worker that holds 256 items; there is one a second
     checkpoint_us          and for one checkpoint of 256 rows that got eight tokens further each, of checkpoint_bytes
+    exchange_256_jobs_ms   the server's own time for an exchange of 256 results and 256 items where each is a job of one
+    exchange_1000_tenants_ms   and where those jobs are of 1,000 tenants
     rss_10k_mb, rss_100k_mb, rss_ratio   what the worker held in memory after so many items; at most 1.05 is asked
 
 Exit status 1 if the memory grew by more than that.
@@ -24,6 +26,7 @@ from collections.abc import Callable
 import psutil
 import redis
 
+from bench._exchanges import exchange_costs
 from bench._machine import commit, device
 from bench._mill import Mill, running_mill
 from common import keys
@@ -107,6 +110,7 @@ def run(jobs: int) -> dict[str, object]:
         "heartbeat_us": round(heartbeat, 1),
         "checkpoint_us": round(checkpoint, 1),
         "checkpoint_bytes": len(pack(blob)),
+        **exchange_costs(),
         "rss_10k_mb": round(first, 1),
         f"rss_{jobs * JOB // 1000}k_mb": round(last, 1),
         "rss_ratio": round(last / first, 3),

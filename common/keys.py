@@ -13,9 +13,10 @@ A job
                                 interactive, token_budget, error_rate (0: no limit), batch (whose lines the items are),
                                 retry_of and retried_by (jobs: each other's, the last if there are several),
                                 flags cancel_requested (and cancel_reason), deadline_passed and paused, suspected (1
-                                once a worker was lost with items of it), appended (last stage appended), spec (JSON:
-                                params, webhook, metadata, limits, chat_template_kwargs, rendered_at: the time that
-                                chat templates are told, in unix seconds)
+                                once a worker was lost with items of it), streamed (1 once an item of it was), appended
+                                (last stage appended), spec (JSON: params, webhook, metadata, limits,
+                                chat_template_kwargs, rendered_at: the time that chat templates are told, in unix
+                                seconds)
     job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
     job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
     job:{id}:st         string  one state byte per item (`ItemState.byte`)

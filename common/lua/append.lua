@@ -36,12 +36,12 @@ redis.call('APPEND', key('job', id, 'st'), string.rep('p', items))
 -- What waits was counted at the old cost and weight: take it out of the count, and put all of it back at the new ones.
 local waiting, waiting_tokens, waiting_bytes = job.pending, job.pending * job.cost, job.pending * job.weight
 job.pending = 0
-account(job)
+account({job})
 job.cost = math.ceil((waiting_tokens + tokens) / (waiting + items))
 job.weight = math.ceil((waiting_bytes + bytes) / (waiting + items))
 job.pending, job.total = waiting + items, job.total + items
 redis.call('HSET', key('job', id), 'total', job.total, 'cost', job.cost, 'weight', job.weight, 'n_min', job.n_min,
   'n_max', job.n_max, 'appended', stage)
-redis.call('HINCRBY', key('job', id), 'bytes', bytes)
+job.bytes = job.bytes + bytes
 finish(job)
 return {'added', wake(job.model, math.min(items, claimable(job)))}

@@ -13,6 +13,7 @@ else
   job[field] = value
 end
 if field == 'paused' and value == 1 then wish(job) end
+job.listed = nil -- whatever it was: its place may be another
 limit(job)
 finish(job)
 return {'done', wake(job.model, claimable(job))}

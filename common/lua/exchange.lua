@@ -26,68 +26,140 @@ local called = redis.call('ZREM', key('woken', model), incarnation)
 local others = redis.call('ZCOUNT', key('woken', model), NOW - HEED, '+inf')
 local fair = math.huge -- items this exchange may take
 
-local touched, refused, runs = {}, {}, {}
+local clock_at -- virtual time of the last pick
+
+local jobs, refused, runs = {}, {}, {}
 local function job_of(id)
-  if touched[id] == nil then touched[id] = load_job(id) or false end
-  return touched[id]
+  if jobs[id] == nil then jobs[id] = load_job(id) or false end
+  return jobs[id]
+end
+
+local touched = {} -- jobs that this exchange changes
+local function touch(job)
+  if not job.touched then touched[#touched + 1] = job end
+  job.touched = true
+end
+
+-- Virtual times of the tenants that this exchange charges, as they are kept and where they are ranked: read and written once.
+local times, charged_tenants = {}, {}
+
+local function read_times(jobs)
+  local tenants, known = {}, {}
+  for _, job in ipairs(jobs) do
+    if not known[job.tenant] then
+      known[job.tenant] = true
+      tenants[#tenants + 1] = job.tenant
+    end
+  end
+  local lists = {call_with(tenants, 'HMGET', key('vtime', model))}
+  for _, lane in ipairs(LANES) do lists[#lists + 1] = call_with(tenants, 'ZMSCORE', key(lane, model)) end
+  for i, tenant in ipairs(tenants) do
+    for _, list in ipairs(lists) do times[tenant] = math.max(times[tenant] or 0, tonumber(list[i]) or 0) end
+  end
+end
+
+-- Add tokens to a tenant's virtual time.
+local function charge(job, tokens)
+  if not times[job.tenant] then read_times({job}) end
+  times[job.tenant] = math.max(times[job.tenant] + tokens, 0)
+  charged_tenants[job.tenant] = true
+end
+
+local function write_times()
+  local kept, ranked = {}, {}
+  for tenant in pairs(charged_tenants) do
+    kept[#kept + 1], kept[#kept + 2] = tenant, times[tenant]
+    ranked[#ranked + 1], ranked[#ranked + 2] = times[tenant], tenant
+  end
+  call_with(kept, 'HSET', key('vtime', model))
+  for _, lane in ipairs(LANES) do call_with(ranked, 'ZADD', key(lane, model), 'XX') end
+  charged_tenants = {}
 end
 
 -- Results in.
 local function hand_in(job, index, state, prompt_tokens, completion_tokens, blob)
-  redis.call('HSET', key('job', job.id, 'out'), index, blob)
-  redis.call('APPEND', key('job', job.id, 'order'), struct.pack('>I4', index))
+  job.out = job.out or {}
+  job.out[#job.out + 1], job.out[#job.out + 2] = index, blob
+  job.order = (job.order or '') .. struct.pack('>I4', index)
   set_states(job.id, index, 1, string.sub(state, 1, 1))
-  drop_stream(job.id, index)
+  if job.streamed == 1 then drop_stream(job.id, index) end
   job.running, job[state] = job.running - 1, job[state] + 1
-  job.prompt_added = (job.prompt_added or 0) + prompt_tokens
-  job.completion_added = (job.completion_added or 0) + completion_tokens
-  job.bytes_added = (job.bytes_added or 0) + #blob
+  job.prompt_tokens, job.completion_tokens = job.prompt_tokens + prompt_tokens, job.completion_tokens + completion_tokens
+  job.bytes = job.bytes + #blob
   job.correction = (job.correction or 0) + prompt_tokens + completion_tokens - job.cost
 end
 
-for i = 5, #ARGV, 7 do
-  local id, index, attempt, state, blob = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 6]
-  local slot, job = id .. ' ' .. index, job_of(id)
-  if redis.call('HGET', heldkey, slot) ~= attempt or not job then
-    refused[#refused + 1] = {id, tonumber(index)}
-  elseif state == 'pending' then
-    if blob ~= '' then redis.call('HSET', key('job', id, 'from'), index, blob) end
-    redis.call('SREM', key('grown', incarnation), slot) -- should it come back to this worker: what it did then is another try
-    requeue(job, index, (used(id, index)))
-    job.correction = (job.correction or 0) - job.cost
-  else
-    hand_in(job, index, state, tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]), blob)
-  end
-  redis.call('HDEL', heldkey, slot)
+local function take_back(job, index, blob)
+  if blob ~= '' then redis.call('HSET', key('job', job.id, 'from'), index, blob) end
+  requeue(job, index, (used(job.id, index)))
+  job.correction = (job.correction or 0) - job.cost
 end
 
-for id, job in pairs(touched) do
-  if job and job.prompt_added then
-    job.prompt_tokens = redis.call('HINCRBY', key('job', id), 'prompt_tokens', job.prompt_added)
-    job.completion_tokens = redis.call('HINCRBY', key('job', id), 'completion_tokens', job.completion_added)
-    job.bytes = redis.call('HINCRBY', key('job', id), 'bytes', job.bytes_added)
+local names = {} -- of the results' items in what the incarnation holds
+for i = 5, #ARGV, 7 do names[#names + 1] = ARGV[i] .. ' ' .. ARGV[i + 1] end
+local attempts, done = call_with(names, 'HMGET', heldkey), {}
+for i, name in ipairs(names) do
+  local at = 7 * i - 2 -- where the result begins
+  local id, index, state, blob = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 6]
+  local job = job_of(id)
+  if attempts[i] ~= ARGV[at + 2] or done[name] or not job then
+    refused[#refused + 1] = {id, tonumber(index)}
+  else
+    touch(job)
+    if state == 'pending' then take_back(job, index, blob)
+    else hand_in(job, index, state, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), blob) end
+  end
+  done[name] = true
+end
+call_with(names, 'HDEL', heldkey)
+
+read_times(touched)
+for _, job in ipairs(touched) do
+  if job.out then
+    call_with(job.out, 'HSET', key('job', job.id, 'out'))
+    redis.call('APPEND', key('job', job.id, 'order'), job.order)
     limit(job)
   end
-  if job and job.correction then
-    charge(job, job.correction)
-    refresh_ready(job) -- what was handed back can be picked below, what was just stopped can not
-  end
+  charge(job, job.correction)
 end
+write_times()
+refresh_ready(touched) -- what was handed back can be picked below, what was just stopped can not
 
 -- Items out.
 local LOOKS = 256 -- jobs or items that are searched at a time for those that fit
 
-local function take(job, first, count, attempt, resumed)
-  local fields = {}
-  for index = first, first + count - 1 do
-    fields[#fields + 1] = job.id .. ' ' .. string.format('%d', index)
-    fields[#fields + 1] = attempt
+local claims = {} -- what the incarnation holds from now on: slot, attempt, ...
+
+-- The chunk an item lies in: its first index, and that of the next.
+local function chunk_of(job, index)
+  if job.total == 1 then return 0, 1 end
+  if not job.chunk or index < job.chunk or index >= job.chunk_end then
+    local starts = key('job', job.id, 'starts')
+    job.chunk = tonumber(redis.call('ZREVRANGEBYSCORE', starts, index, '-inf', 'LIMIT', 0, 1)[1])
+    job.chunk_end = tonumber(redis.call('ZRANGEBYSCORE', starts, '(' .. index, '+inf', 'LIMIT', 0, 1)[1]) or job.total
   end
-  redis.call('HSET', heldkey, unpack(fields))
-  set_states(job.id, first, count, 'r')
+  return job.chunk, job.chunk_end
+end
+
+-- Give out items of one chunk; a run that goes on where the job's last one ended is one with it.
+local function take(job, first, count, attempt, resumed)
+  touch(job)
+  for index = first, first + count - 1 do
+    claims[#claims + 1], claims[#claims + 2] = job.id .. ' ' .. index, attempt
+  end
   job.pending, job.running = job.pending - count, job.running + count
-  local start = redis.call('ZREVRANGEBYSCORE', key('job', job.id, 'starts'), first, '-inf', 'LIMIT', 0, 1)[1]
-  runs[#runs + 1] = {job.id, first, count, attempt, tonumber(start), resumed}
+  local chunk, last = chunk_of(job, first), job.run
+  if last and not resumed and not last[6] and last[2] + last[3] == first and last[4] == attempt and last[5] == chunk then
+    last[3] = last[3] + count
+  else
+    job.run = {job.id, first, count, attempt, chunk, resumed}
+    runs[#runs + 1] = job.run
+  end
+end
+
+local function write_claims()
+  call_with(claims, 'HSET', heldkey)
+  for _, run in ipairs(runs) do set_states(run[1], run[2], run[3], 'r') end
 end
 
 -- How many slots an item takes.
@@ -124,8 +196,8 @@ end
 -- Never-claimed items, a run for each chunk: whoever reads a chunk gets all it needs of it.
 local function take_fresh(job, count)
   while count > 0 do
-    local next = redis.call('ZRANGEBYSCORE', key('job', job.id, 'starts'), '(' .. job.cursor, '+inf', 'LIMIT', 0, 1)[1]
-    local run = math.min(count, (tonumber(next) or job.total) - job.cursor)
+    local _, chunk_end = chunk_of(job, job.cursor)
+    local run = math.min(count, chunk_end - job.cursor)
     take(job, job.cursor, run, 1, false)
     job.cursor, count = job.cursor + run, count - run
   end
@@ -159,7 +231,6 @@ end
 local function start(job)
   if job.status ~= 'queued' then return end
   job.status = 'running'
-  redis.call('HSET', key('job', job.id), 'status', 'running', 'started_at', string.format('%d', NOW))
   emit(job, 'job.started')
 end
 
@@ -213,7 +284,7 @@ local function take_suspects(rank, count, left)
       count, used = count - taken, used + more
       start(job)
       charge(job, taken * job.cost)
-      refresh_ready(job)
+      refresh_ready({job})
     end
     if count < 1 or used >= left then break end
   end
@@ -296,42 +367,115 @@ for lane, tenants, jobs in string.gmatch(worker[5] or '', '(%a+) (%d+) (%d+)') d
   places[lane] = {tonumber(tenants), tonumber(jobs)}
 end
 
--- Whether something of a job may fit.
+-- A heap of {virtual time, tenant, ...}, the furthest behind on top, equals by name.
+local function before(a, b)
+  return a[1] < b[1] or a[1] == b[1] and a[2] < b[2]
+end
+
+local function push(heap, entry)
+  local i = #heap + 1
+  while i > 1 and before(entry, heap[math.floor(i / 2)]) do
+    heap[i], i = heap[math.floor(i / 2)], math.floor(i / 2)
+  end
+  heap[i] = entry
+end
+
+local function pop(heap)
+  local top, last = heap[1], table.remove(heap)
+  local i, child = 1, 2
+  while child <= #heap do
+    if child < #heap and before(heap[child + 1], heap[child]) then child = child + 1 end
+    if not before(heap[child], last) then break end
+    heap[i], i, child = heap[child], child, 2 * child
+  end
+  if #heap > 0 then heap[i] = last end
+  return top
+end
+
+local PAGE = 32 -- tenants read at a time
+local JOBS = 8 -- jobs of a tenant read at a time
+
+-- The tenants of a lane as this exchange serves them: a function that answers the one furthest behind and whether it is alone, and
+-- one that takes it back. They are read as far as is needed. What is known of a tenant: the jobs of its line that were read last,
+-- the place of the next among them, how many were read, and how many are passed over.
+local function queue_of(lane)
+  local ready, heap, more = key(lane, model), {}, true
+  local read, from = places[lane][1], places[lane][2]
+  local last -- that was read
+  local function furthest_behind()
+    while more and (#heap == 0 or before(last, heap[1])) do
+      local page = redis.call('ZRANGE', ready, read, read + PAGE - 1, 'WITHSCORES')
+      for i = 1, #page, 2 do
+        last = {tonumber(page[i + 1]), page[i]}
+        times[page[i]] = math.max(times[page[i]] or 0, last[1])
+        push(heap, {times[page[i]], page[i], jobs = {}, next = 1, read = from, passed = from})
+        from = 0
+      end
+      read, more = read + #page / 2, #page == 2 * PAGE
+    end
+    return #heap > 0 and pop(heap) or nil, #heap == 0 and not more
+  end
+  return furthest_behind, function(tenant)
+    tenant[1] = times[tenant[2]]
+    push(heap, tenant)
+  end
+end
+
+local function pass(tenant)
+  tenant.next, tenant.passed, looks = tenant.next + 1, tenant.passed + 1, looks - 1
+end
+
+-- Whether something of a job may fit: asked before it is loaded, once others were passed over.
 local function fits(id)
-  if touched[id] then return touched[id].n_min <= slots end
+  if looks == PASSED or jobs[id] then return not jobs[id] or jobs[id].n_min <= slots end
   local n = redis.call('HMGET', key('job', id), 'n_min', 'n_max')
   return tonumber(n[1] or n[2] or 1) <= slots
+end
+
+-- The first job of a tenant's line of which something may fit and waits; nil if there is none, or none among those it may look at.
+local function first_job(lane, tenant)
+  while true do
+    local id = tenant.jobs[tenant.next]
+    if not id then
+      tenant.jobs = redis.call('ZRANGE', key(lane, model, tenant[2]), tenant.read, tenant.read + JOBS - 1)
+      tenant.read, tenant.next = tenant.read + #tenant.jobs, 1
+      id = tenant.jobs[1]
+    end
+    local job = id and fits(id) and job_of(id)
+    if job and job.pending > suspects(job) then return job end
+    if not id or not job and looks == 0 then return nil end
+    if job then tenant.next = tenant.next + 1 else pass(tenant) end -- it is empty by now, or too large
+  end
 end
 
 -- Serve one lane: the tenant that is furthest behind, its first job; those that have nothing for this worker are passed over.
 -- With several tenants waiting, one item a pick keeps them level; alone, a tenant gets contiguous runs.
 local function serve(lane, keep)
-  local ready, first, passed = key(lane, model), places[lane][1], {}
-  local from = places[lane][2] -- of the tenant that the last call did not get through
+  local furthest_behind, put_back = queue_of(lane)
+  local without = places[lane][1] -- tenants that have nothing for this worker
   places[lane] = {0, 0}
   while room > keep and fair > 0 do
-    local tenant, time = unpack(redis.call('ZRANGE', ready, first, first, 'WITHSCORES'))
+    local tenant, alone = furthest_behind()
     if not tenant then return end
-    passed[tenant], from = passed[tenant] or from, 0
-    local id = redis.call('ZRANGE', ready .. ':' .. tenant, passed[tenant], passed[tenant])[1]
-    local job, taken, used = id and fits(id) and job_of(id), 0, 0
+    local job, taken, used = first_job(lane, tenant), 0, 0
     if job then
-      taken, used = claim(job, math.min(fair, redis.call('ZCARD', ready) > 1 and 1 or 256), keep)
+      taken, used = claim(job, math.min(fair, alone and 256 or 1), keep)
       if not taken then return end
     end
     if taken > 0 then
-      redis.call('SET', key('vclock', model), time)
+      clock_at = tenant[1]
       room, fair = room - used, fair - taken
       start(job)
       charge(job, taken * job.cost)
-      refresh_ready(job)
+      put_back(tenant)
     elseif looks == 0 then
-      places[lane] = {first, passed[tenant]}
+      places[lane] = {without, tenant.passed}
       return
-    elseif id then
-      passed[tenant], looks = passed[tenant] + 1, looks - 1
-    else
-      first = first + 1
+    elseif job then
+      pass(tenant)
+      put_back(tenant)
+    elseif tenant.passed > 0 then
+      without = without + 1
     end
   end
 end
@@ -344,9 +488,10 @@ end
 if room > 0 then serve('interactive', 0) end
 if room > 0 then serve('ready', kept) end
 
-for _, job in pairs(touched) do
-  if job then finish(job) end
-end
+write_claims()
+write_times()
+if clock_at then redis.call('SET', key('vclock', model), clock_at) end
+finish_all(touched)
 
 local answer = cjson.encode({refused = refused, runs = runs, now = NOW, hooked = hooked()})
 redis.call('HSET', workerkey, 'call', call, 'room', math.max(room, 0), 'cohort',

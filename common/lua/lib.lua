@@ -1,10 +1,12 @@
--- The head of every script: key names, the clock, and the two helpers that end every move, `settle` and `refresh_ready`.
+-- The head of every script: key names, the clock, and `finish_all`, which ends every move.
 -- Key schema: common/keys.py. Times are milliseconds of this server's clock.
 
 local PRIORITY_STEP = 600000 -- ten minutes a step: priority orders a tenant's jobs, and ages
 
-local function key(...)
-  return 'pm:' .. table.concat({...}, ':')
+local function key(name, owner, part, rest)
+  if rest then return 'pm:' .. name .. ':' .. owner .. ':' .. part .. ':' .. rest end
+  if part then return 'pm:' .. name .. ':' .. owner .. ':' .. part end
+  return owner and 'pm:' .. name .. ':' .. owner or 'pm:' .. name
 end
 
 local function clock()
@@ -17,33 +19,81 @@ local HOOKED = false -- an event was written
 local TERMINAL = {completed = true, cancelled = true, expired = true}
 
 -- The job's fields by name, numbers as numbers; nil when there is no such job.
-local FIELDS = {'tenant', 'model', 'status', 'total', 'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired',
-  'cursor', 'cost', 'n_min', 'n_max', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive', 'hooks',
-  'retention', 'prompt_tokens', 'completion_tokens', 'token_budget', 'error_rate', 'suspected', 'bytes', 'weight', 'batch'}
-local TEXT = {tenant = true, model = true, status = true, hooks = true, batch = true}
+local FIELDS = {'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'cursor', 'prompt_tokens', 'completion_tokens',
+  'bytes', 'total', 'cost', 'n_max', 'n_min', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive',
+  'retention', 'token_budget', 'error_rate', 'suspected', 'streamed', 'weight', 'tenant', 'model', 'hooks', 'batch', 'status'}
+local COUNTS, NUMBERS, STATUS = 10, 26, #FIELDS -- the first so many are counts, which scripts move, and numbers
+local SAVED = {} -- what `save` stores of a job, kept as one table for all
 
+local CHARGED = 4294967296 -- 2^32: the `retry` score is attempts charged x this + index, so suspects sort last and in order
+
+-- How many of a job's items wait again with an attempt charged: one of them may have killed its worker. Few jobs ever have any.
+local function suspects(job)
+  if job.suspected == 0 then return 0 end
+  return redis.call('ZCOUNT', key('job', job.id, 'retry'), CHARGED, '+inf')
+end
+
+-- How many of the job's items may be taken now.
+local function claimable(job)
+  return job.cancel_requested + job.deadline_passed + job.paused == 0 and job.pending or 0
+end
+
+-- Whether the lists of what can be claimed hold it: if and only if something of the job can be claimed that is no suspect.
+local function listed(job)
+  return claimable(job) > suspects(job)
+end
+
+-- Written out, because a table made at its size costs half of one that grows, and an exchange loads hundreds of jobs.
 local function load_job(id)
-  local values = redis.call('HMGET', key('job', id), unpack(FIELDS))
-  if not values[1] then return nil end
-  local job = {id = id}
-  for i, name in ipairs(FIELDS) do
-    if TEXT[name] then job[name] = values[i] or '' else job[name] = tonumber(values[i]) or 0 end
-  end
+  local v = redis.call('HMGET', key('job', id), unpack(FIELDS))
+  if not v[NUMBERS + 1] then return nil end
+  for i = 1, NUMBERS do v[i] = tonumber(v[i]) or 0 end
+  local job = {id = id, stored = v, touched = false, correction = false,
+    pending = v[1], running = v[2], succeeded = v[3], failed = v[4], cancelled = v[5], expired = v[6], cursor = v[7],
+    prompt_tokens = v[8], completion_tokens = v[9], bytes = v[10], total = v[11], cost = v[12], n_max = v[13],
+    n_min = v[14], priority = v[15], created_at = v[16], cancel_requested = v[17], deadline_passed = v[18], paused = v[19],
+    interactive = v[20], retention = v[21], token_budget = v[22], error_rate = v[23], suspected = v[24], streamed = v[25],
+    weight = v[26], tenant = v[27], model = v[28], hooks = v[29] or '', batch = v[30] or '', status = v[31],
+    queued = v[1], -- what `account` has counted
+    listed = false} -- what `refresh_ready` has seen to
   if job.n_min == 0 then job.n_min = job.n_max end -- all items take the same
-  job.queued = job.pending -- what `account` has counted
+  job.listed = listed(job)
   return job
 end
 
--- Keep count of what waits, by tenant and in all: what admission goes by.
-local function account(job)
-  local delta = job.pending - job.queued
-  if delta == 0 then return end
-  for _, whose in ipairs({key('queued', job.tenant), key('queued')}) do
-    redis.call('HINCRBY', whose, 'items', delta)
-    redis.call('HINCRBY', whose, 'tokens', delta * job.cost)
-    redis.call('HINCRBY', whose, 'bytes', delta * job.weight)
+-- Run a command for a list of values after its first arguments, as many at a time as the stack takes. Answers what it answered, in
+-- one list.
+local MOST_VALUES = 6000 -- even: they may be pairs
+local function call_with(values, command, name, option)
+  local answers = {}
+  for first = 1, #values, MOST_VALUES do
+    local last = math.min(first + MOST_VALUES - 1, #values)
+    local answer
+    if option then answer = redis.call(command, name, option, unpack(values, first, last))
+    else answer = redis.call(command, name, unpack(values, first, last)) end
+    if #values == last and first == 1 then return answer end
+    for i = 1, type(answer) == 'table' and #answer or 0 do answers[first + i - 1] = answer[i] end
   end
-  job.queued = job.pending
+  return answers
+end
+
+-- Keep count of what waits, by tenant and in all: what admission goes by.
+local function account(jobs)
+  local sums = {}
+  for _, job in ipairs(jobs) do
+    local delta = job.pending - job.queued
+    job.queued = job.pending
+    if delta ~= 0 then
+      for _, whose in ipairs({key('queued', job.tenant), key('queued')}) do
+        local sum = sums[whose] or {items = 0, tokens = 0, bytes = 0}
+        sums[whose] = sum
+        sum.items, sum.tokens, sum.bytes = sum.items + delta, sum.tokens + delta * job.cost, sum.bytes + delta * job.weight
+      end
+    end
+  end
+  for whose, sum in pairs(sums) do
+    for name, amount in pairs(sum) do redis.call('HINCRBY', whose, name, amount) end
+  end
 end
 
 -- Which limit so much more would pass: `tenant_full`, `full` or nil. `more` is items, tokens and bytes; the limits, 0 for none,
@@ -58,16 +108,22 @@ local function overfull(tenant, more, first)
   end
 end
 
-local COUNTS = {'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'cursor'}
-
-local function save_counts(job)
-  local fields = {}
-  for _, name in ipairs(COUNTS) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = string.format('%d', job[name])
+-- Store the counts that have changed, and the status with the time it changed.
+local function save(job)
+  local changes, n, stored = SAVED, 0, job.stored
+  for i = 1, COUNTS do
+    local name = FIELDS[i]
+    if job[name] ~= stored[i] then
+      stored[i] = job[name]
+      changes[n + 1], changes[n + 2], n = name, job[name], n + 2
+    end
   end
-  redis.call('HSET', key('job', job.id), unpack(fields))
-  account(job)
+  if job.status ~= stored[STATUS] then
+    stored[STATUS] = job.status
+    changes[n + 1], changes[n + 2] = 'status', job.status
+    changes[n + 3], changes[n + 4], n = TERMINAL[job.status] and 'finished_at' or 'started_at', NOW, n + 4
+  end
+  if n > 0 then redis.call('HSET', key('job', job.id), unpack(changes, 1, n)) end
 end
 
 local function set_states(id, first, count, byte)
@@ -88,6 +144,7 @@ end
 
 -- Tell of a job, if it asked for this type of event. The end of a batch's job is the batch's own event, in OpenAI's words.
 local function emit(job, event_type)
+  if job.hooks == '' then return end
   if not string.find(',' .. job.hooks .. ',', ',' .. event_type .. ',', 1, true) then return end
   local hooks = key('job', job.id, 'hooks')
   if job.batch ~= '' then
@@ -112,23 +169,15 @@ local function drop_streams(id)
   for _, index in ipairs(redis.call('SMEMBERS', key('job', id, 'streams'))) do drop_stream(id, index) end
 end
 
--- The two lanes of a model: interactive jobs are served first and may use the slots kept for them.
-local LANES = {'ready', 'interactive'}
-
-local CHARGED = 4294967296 -- 2^32: the `retry` score is attempts charged x this + index, so suspects sort last and in order
-
--- How many of a job's items wait again with an attempt charged: one of them may have killed its worker. Few jobs ever have any.
-local function suspects(job)
-  if job.suspected == 0 then return 0 end
-  return redis.call('ZCOUNT', key('job', job.id, 'retry'), CHARGED, '+inf')
-end
-
 -- The order in which jobs with suspects are served: interactive ones first, second attempts before later ones, the oldest job first.
 -- The score in `suspects` is the rank x this + the job's created_at in ms.
 local RANK = 8796093022208 -- 2^43
 local function rank_of(job, charged)
   return (job.interactive == 1 and 0 or 2) + (charged > 1 and 1 or 0)
 end
+
+-- The two lanes of a model: interactive jobs are served first and may use the slots kept for them.
+local LANES = {'ready', 'interactive'}
 
 -- Listed in `suspects` if and only if suspects of the job can be claimed.
 local function refresh_suspects(job, open)
@@ -141,57 +190,75 @@ local function refresh_suspects(job, open)
   end
 end
 
--- How many of the job's items may be taken now.
-local function claimable(job)
-  return job.cancel_requested + job.deadline_passed + job.paused == 0 and job.pending or 0
-end
-
--- Listed if and only if something of the job can be claimed that is no suspect; its tenant likewise. A returning tenant starts at
--- the clock.
-local function refresh_ready(job)
-  local lane = job.interactive == 1 and 'interactive' or 'ready'
-  local ready, line = key(lane, job.model), key(lane, job.model, job.tenant)
-  local open = claimable(job) > 0
-  if job.suspected == 1 then refresh_suspects(job, open) end
-  if open and job.pending > suspects(job) then
-    redis.call('ZADD', line, job.created_at - job.priority * PRIORITY_STEP, job.id)
-    if not redis.call('ZSCORE', ready, job.tenant) then
-      local own = tonumber(redis.call('HGET', key('vtime', job.model), job.tenant)) or 0
-      local now = tonumber(redis.call('GET', key('vclock', job.model))) or 0
-      redis.call('ZADD', ready, math.max(own, now), job.tenant)
-    end
-  else
-    redis.call('ZREM', line, job.id)
-    if redis.call('EXISTS', line) == 0 then redis.call('ZREM', ready, job.tenant) end
+-- List what can be claimed, and its tenant, and nothing else. A returning tenant starts at the clock.
+local function list_job(job, ready, line)
+  redis.call('ZADD', line, job.created_at - job.priority * PRIORITY_STEP, job.id)
+  if not redis.call('ZSCORE', ready, job.tenant) then
+    local own = tonumber(redis.call('HGET', key('vtime', job.model), job.tenant)) or 0
+    local now = tonumber(redis.call('GET', key('vclock', job.model))) or 0
+    redis.call('ZADD', ready, math.max(own, now), job.tenant)
   end
 end
 
--- Add tokens to a tenant's virtual time, where it is kept and where it is ranked.
-local function charge(job, tokens)
-  local lane = job.interactive == 1 and 'interactive' or 'ready'
-  local own = redis.call('HGET', key('vtime', job.model), job.tenant) or 0
-  local ranked = redis.call('ZSCORE', key(lane, job.model), job.tenant)
-  local time = math.max(tonumber(ranked or own) + tokens, 0)
-  redis.call('HSET', key('vtime', job.model), job.tenant, time)
-  for _, each in ipairs(LANES) do redis.call('ZADD', key(each, job.model), 'XX', time, job.tenant) end
+local function refresh_ready(jobs)
+  local gone = {} -- by line: its tenants' list, the tenant, and the jobs that leave it
+  for _, job in ipairs(jobs) do
+    if job.suspected == 1 then refresh_suspects(job, claimable(job) > 0) end
+    local now = listed(job)
+    if now ~= job.listed then
+      local lane = job.interactive == 1 and 'interactive' or 'ready'
+      local ready, line = key(lane, job.model), key(lane, job.model, job.tenant)
+      job.listed = now
+      if now then
+        list_job(job, ready, line)
+      else
+        gone[line] = gone[line] or {ready = ready, tenant = job.tenant}
+        table.insert(gone[line], job.id)
+      end
+    end
+  end
+  local idle = {} -- tenants, by the list they leave
+  for line, ids in pairs(gone) do
+    call_with(ids, 'ZREM', line)
+    if redis.call('EXISTS', line) == 0 then
+      idle[ids.ready] = idle[ids.ready] or {}
+      table.insert(idle[ids.ready], ids.tenant)
+    end
+  end
+  for ready, tenants in pairs(idle) do call_with(tenants, 'ZREM', ready) end
 end
 
--- A job with nothing left becomes terminal, once; then its purge is due.
+-- A job with nothing left becomes terminal, once.
 local function settle(job)
-  if TERMINAL[job.status] or job.pending + job.running > 0 then return end
+  if TERMINAL[job.status] or job.pending + job.running > 0 then return false end
   if job.cancel_requested == 1 and job.cancelled > 0 then job.status = 'cancelled'
   elseif job.expired > 0 then job.status = 'expired'
   else job.status = 'completed' end
-  redis.call('HSET', key('job', job.id), 'status', job.status, 'finished_at', string.format('%d', NOW))
-  redis.call('ZREM', key('due'), 'expire:' .. job.id)
-  redis.call('SREM', key('unfinished', job.model), job.id)
-  redis.call('ZADD', key('due'), NOW + job.retention, 'purge:' .. job.id)
-  redis.call('ZADD', key('finished'), NOW, job.id)
-  redis.call('INCRBY', key('finished', 'bytes'), job.bytes)
-  redis.call('UNLINK', key('job', job.id, 'retry'), key('job', job.id, 'attempts'), key('job', job.id, 'from'),
-    key('job', job.id, 'needs'))
-  drop_streams(job.id)
-  emit(job, 'job.finished')
+  return true
+end
+
+-- What is only of use to jobs that are not over goes; then their purge is due. They are of one model.
+local function bury(jobs)
+  local ids, unwanted, expiries, purges, times, bytes = {}, {}, {}, {}, {}, 0
+  for _, job in ipairs(jobs) do
+    local n, id = #ids, job.id
+    ids[n + 1] = id
+    unwanted[4 * n + 1], unwanted[4 * n + 2] = key('job', id, 'retry'), key('job', id, 'attempts')
+    unwanted[4 * n + 3], unwanted[4 * n + 4] = key('job', id, 'from'), key('job', id, 'needs')
+    expiries[n + 1] = 'expire:' .. id
+    purges[2 * n + 1], purges[2 * n + 2] = NOW + job.retention, 'purge:' .. id
+    times[2 * n + 1], times[2 * n + 2] = NOW, id
+    bytes = bytes + job.bytes
+    if job.streamed == 1 then drop_streams(job.id) end
+    emit(job, 'job.finished')
+  end
+  if #jobs == 0 then return end
+  call_with(unwanted, 'UNLINK', unwanted[1])
+  call_with(expiries, 'ZREM', key('due'))
+  call_with(ids, 'SREM', key('unfinished', jobs[1].model))
+  call_with(purges, 'ZADD', key('due'))
+  call_with(times, 'ZADD', key('finished'))
+  redis.call('INCRBY', key('finished', 'bytes'), bytes)
 end
 
 -- All pending items reach a terminal state without having run; they need no result record.
@@ -204,14 +271,25 @@ local function end_pending(job, name)
   job.pending, job.cursor = 0, job.total
 end
 
--- End of every move: what is no longer wanted ends, counts are stored, the job settles, is listed or not, and who waits is told.
+-- End of every move: what is no longer wanted ends, counts are stored, jobs settle, are listed or not, and who waits is told.
+local function finish_all(jobs)
+  local over = {}
+  for _, job in ipairs(jobs) do
+    if job.pending > 0 and job.cancel_requested == 1 then end_pending(job, 'cancelled') end
+    if job.pending > 0 and job.deadline_passed == 1 then end_pending(job, 'expired') end
+    if settle(job) then over[#over + 1] = job end
+    save(job)
+  end
+  account(jobs)
+  bury(over)
+  refresh_ready(jobs)
+  for _, job in ipairs(jobs) do
+    if job.interactive == 0 or TERMINAL[job.status] then tell(job.id, job.status) end -- who waits for a chat waits for its end
+  end
+end
+
 local function finish(job)
-  if job.pending > 0 and job.cancel_requested == 1 then end_pending(job, 'cancelled') end
-  if job.pending > 0 and job.deadline_passed == 1 then end_pending(job, 'expired') end
-  save_counts(job)
-  settle(job)
-  refresh_ready(job)
-  if job.interactive == 0 or TERMINAL[job.status] then tell(job.id, job.status) end -- who waits for a chat waits for its end
+  finish_all({job})
 end
 
 -- Tell the workers that a job has a wish, so that it is in force at once and not at the next heartbeat.
@@ -290,9 +368,11 @@ local function hand_back(incarnation, lost, max_attempts)
     redis.call('ZREM', key('room', model), incarnation)
     redis.call('ZREM', key('woken', model), incarnation)
   end
+  local jobs = {}
   for _, job in pairs(touched) do
-    if job then finish(job) end
+    if job then jobs[#jobs + 1] = job end
   end
+  finish_all(jobs)
   return #held / 2, model
 end
 
@@ -366,8 +446,8 @@ end
 -- Remove a job and everything keyed by it.
 local function purge(job)
   job.pending = 0
-  account(job)
-  refresh_ready(job)
+  account({job})
+  refresh_ready({job})
   redis.call('SREM', key('unfinished', job.model), job.id)
   wish(job)
   if redis.call('ZREM', key('finished'), job.id) == 1 then redis.call('DECRBY', key('finished', 'bytes'), job.bytes) end

@@ -7,7 +7,7 @@ if not redis.call('ZSCORE', key('workers'), incarnation) then return 0 end
 for i = 2, #ARGV, 4 do
   local id, index, attempt, tokens = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   if redis.call('HGET', key('held', incarnation), id .. ' ' .. index) == attempt and redis.call('EXISTS', key('job', id)) == 1 then
-    redis.call('SADD', key('job', id, 'streams'), index)
+    if redis.call('SADD', key('job', id, 'streams'), index) == 1 then redis.call('HSET', key('job', id), 'streamed', 1) end
     redis.call('RPUSH', key('job', id, 'events', index), tokens)
     redis.call('PUBLISH', key('tokens'), id .. ' ' .. index .. ' ' .. tokens)
   end

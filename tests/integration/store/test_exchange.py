@@ -176,3 +176,44 @@ def test_a_failed_item_never_fails_its_job(mill):
     worker.exchange(results, 0)
     assert mill.store.job(job_id)["status"] == "completed"
     assert mill.counts(job_id) == {"succeeded": 2, "failed": 1}
+
+
+def test_a_result_that_is_in_one_call_twice_counts_once(mill):
+    job_id, worker = mill.submit(2), mill.worker()
+    results = done(worker.exchange([], 2))
+    assert worker.exchange([*results, results[0]], 0).refused == [(job_id, 0)]
+    assert mill.counts(job_id) == {"succeeded": 2}
+    assert mill.store.finished_after(job_id, 0, 10) == [0, 1]
+
+
+def test_an_exchange_needs_a_bounded_number_of_commands_for_each_job(mill):
+    """Counted by the server, those that the script runs included: 54 of them for a job in and a job out, once."""
+    for tenants, most in ((1, 12), (100, 20)):
+        for number in range(200):
+            mill.submit(1, f"t{number % tenants}")
+        worker = mill.worker(slots=100)
+        results = done(worker.exchange([], 100))
+        mill.client.config_resetstat()
+        assert len(taken(worker.exchange(results, 100))) == 100
+        calls = sum(stat["calls"] for stat in mill.client.info("commandstats").values())
+        assert calls < most * 100
+        worker.release()
+        mill.client.flushall()
+
+
+def test_many_tenants_with_many_jobs_are_served_level(mill):
+    for number in range(50):
+        for _ in range(12 if number % 2 else 3):
+            mill.submit(2, f"t{number}")
+    worker = mill.worker(slots=250)
+    owners = [mill.store.job(job_id)["tenant"] for job_id, _, _ in taken(worker.exchange([], 250))]
+    assert {owners.count(f"t{number}") for number in range(50)} == {5}
+    owners = [mill.store.job(job_id)["tenant"] for job_id, _, _ in taken(worker.exchange([], 250))]
+    assert [owners.count(f"t{number}") for number in (0, 2, 48)] == [1, 1, 1]
+    assert sum(owners.count(f"t{number}") for number in range(1, 50, 2)) == 225
+
+
+def test_items_picked_one_by_one_are_one_run_where_they_are_contiguous(mill):
+    first, second = mill.submit(10, "a"), mill.submit(10, "b")
+    runs = mill.worker().exchange([], 8).runs
+    assert sorted((run.job_id, run.first, run.count) for run in runs) == sorted([(first, 0, 4), (second, 0, 4)])
