@@ -22,6 +22,12 @@ Record = dict[str, str]  # the batch's hash as text, and `id`
 Outcome = Literal["queued", "failed", "cancelled", "expired"]
 
 
+def new_batch_id() -> str:
+    """Never used before: an id that follows from an idempotency key would come again once the batch is deleted, and
+    workers would take the new job for the old one."""
+    return f"batch_{secrets.token_hex(10)}"
+
+
 def job_of(batch_id: str) -> str:
     """The id of the job that a batch becomes: the same whoever makes it, so that it is made once."""
     return f"job_0{batch_id.removeprefix('batch_')}"
@@ -43,11 +49,18 @@ class Batches:
         self._client = client
         self._scripts = Scripts(client)
 
-    def create(self, batch_id: str, tenant: str, fields: dict[str, Any]) -> bool:
-        """Keep a batch, to be validated now. Durable when it returns; False when there is one under this id already."""
+    def create(
+        self, batch_id: str, tenant: str, fields: dict[str, Any], idempotency: tuple[str, str] = ("", "")
+    ) -> tuple[Literal["new", "same", "conflict"], str]:
+        """Keep a batch, to be validated now. Durable when it returns.
+
+        `idempotency` is (key, fingerprint of the content). Answers whether the key had made a batch before, of the same
+        or of other content, and the id of the batch, which may be gone by now where it is the `same`.
+        """
         flat = [part for pair in fields.items() for part in pair]
         with redis_errors():
-            return bool(self._scripts.create_batch(batch_id, tenant, *flat))
+            outcome, found = self._scripts.create_batch(batch_id, tenant, *idempotency, *flat)
+        return outcome.decode(), found.decode()
 
     def get(self, batch_id: str, tenant: str | None = None) -> Record:
         """Another tenant's batch is not found; `tenant=None` is for the parts themselves."""

@@ -50,10 +50,11 @@ Files and batches (OpenAI's dialect)
     file:{id}           hash    tenant, filename, purpose, bytes, created_at, expires_at; TTL until then
     file:{id}:data      hash    number of a chunk -> zlib(256 KiB of it); TTL as the file's, one hour until it is whole
     batch:{id}          hash    tenant, file, endpoint, window (as it was written), expires_at, metadata and webhook
-                                (JSON), fingerprint, created_at, output_ttl (ms), cancelling_at; while it is validated
+                                (JSON), created_at, output_ttl (ms), cancelling_at; while it is validated
                                 tries and claim (who does it); then queued_at, or failed_at, cancelled_at or expired_at
                                 and errors (JSON); output_gone, error_gone (deleted), output_bytes, error_bytes. Its job
                                 has the id job_0… where it has batch_…, and tells all else
+    batchidem:{tenant}:{key}    string  `fingerprint batch-id`; TTL 24 h; written by create_batch
     batch:{id}:hooks    list    ids of the events of a batch that came to have no job
     batches:due         zset    batch -> when its validation is to begin, or when the claim on it ends
   A batch is purged with its job, or by `due` where none was made of it.

@@ -38,7 +38,8 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True)
 class Attached:
-    """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict, lost, tenant_full or full."""
+    """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict, deleted (its batch was), lost,
+    tenant_full or full."""
 
     outcome: str
     job_id: str

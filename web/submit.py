@@ -143,6 +143,8 @@ def _made_before(attached: Attached) -> bool:
     if attached.outcome == "conflict":
         message = "this Idempotency-Key was used for a job with other content; take a new key for a new job"
         raise KeyReused(message, field="Idempotency-Key")
+    if attached.outcome == "deleted":
+        raise NotFound("the batch was deleted while its job was being made")
     if attached.outcome == "lost":
         raise Unavailable("what was uploaded is not on the server any more; send it again")
     return attached.outcome == "same"

@@ -2,7 +2,8 @@
 -- The limits, 0 for none: items, tokens and bytes the tenant may have waiting, and all may have. `whole` is the segment's one
 -- chunk, if it was not sent before.
 -- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
--- content); `lost` (the staged segment ran out of time); `tenant_full`, `full` (a limit would be passed; nothing is left staged).
+-- content); `deleted` (the batch it is made of was deleted meanwhile); `lost` (the staged segment ran out of time);
+-- `tenant_full`, `full` (a limit would be passed; nothing is left staged).
 -- Repeating a call whose reply was lost answers `new` again.
 local id, stage, idem, fingerprint, deadline = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local jobkey = key('job', id)
@@ -23,12 +24,11 @@ local function refuse(outcome, job)
 end
 
 if idem ~= '' then
-  local record = redis.call('GET', key('idem', spec.tenant, idem))
-  if record then
-    local before, made = string.match(record, '^(%S+) (%S+)$')
-    return refuse(before == fingerprint and 'same' or 'conflict', made)
-  end
+  local outcome, made = made_before(key('idem', spec.tenant, idem), fingerprint, 'job')
+  if outcome then return refuse(outcome, made) end
 end
+-- A validator that was frozen while another made the job, and somebody deleted it, must not make it again under the same id.
+if spec.batch and redis.call('EXISTS', key('batch', spec.batch)) == 0 then return refuse('deleted') end
 if ARGV[12] ~= '' then
   redis.call('HSET', staged, 0, ARGV[12])
   redis.call('ZADD', starts, 0, 0)

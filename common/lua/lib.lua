@@ -108,6 +108,15 @@ local function overfull(tenant, more, first)
   end
 end
 
+-- What an idempotency key has made before: `same` or `conflict`, and the id; nil where it is free. `record` is the key's own; it made a
+-- `kind` (job, batch). Once that is gone the key is free for other content; the same content is a late repetition and makes nothing.
+local function made_before(record, fingerprint, kind)
+  local before, made = string.match(redis.call('GET', record) or '', '^(%S+) (%S+)$')
+  if not before then return nil end
+  if before == fingerprint then return 'same', made end
+  if redis.call('EXISTS', key(kind, made)) == 1 then return 'conflict', made end
+end
+
 -- Store the counts that have changed, and the status with the time it changed.
 local function save(job)
   local changes, n, stored = SAVED, 0, job.stored

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from contextlib import suppress
 from itertools import dropwhile, islice
 from typing import Annotated, Any, cast, get_args
@@ -12,7 +11,7 @@ from typing import Annotated, Any, cast, get_args
 from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from common.batches import Record, job_of
+from common.batches import Record, job_of, new_batch_id
 from common.errors import Conflict, InvalidRequest, NotFound
 from common.types import JobState
 from web.auth import needs_tenant
@@ -116,22 +115,25 @@ def create_batch(services: Services, tenant: str, wanted: BatchRequest, idempote
 
     Raises:
         NotFound: no such file.
-        KeyReused: the key made a batch of other content.
+        KeyReused: the key made a batch of other content, which is still there.
+        Conflict: the key made this very batch, and it was deleted since.
     """
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
-    content = wanted.model_dump_json()
-    name = f"{tenant} {idempotency_key}" if idempotency_key else secrets.token_hex()
-    batch_id = f"batch_{hashlib.sha256(name.encode()).hexdigest()[:20]}"
+    fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
+    idempotency = (idempotency_key, fingerprint) if idempotency_key else ("", "")
     services.files.get(wanted.input_file_id, tenant)
-    services.batches.create(batch_id, tenant, _fields(services, tenant, wanted, content))
-    record = services.batches.get(batch_id, tenant)
-    if record["fingerprint"] != _digest(content):
+    outcome, batch_id = services.batches.create(new_batch_id(), tenant, _fields(services, tenant, wanted), idempotency)
+    if outcome == "conflict":
         raise KeyReused("this Idempotency-Key was used for another batch; take a new key", field="Idempotency-Key")
-    return record
+    try:
+        return services.batches.get(batch_id, tenant)
+    except NotFound:
+        message = f"this Idempotency-Key made {batch_id}, which was deleted since; take a new key"
+        raise Conflict(message, code="batch_deleted", field="Idempotency-Key") from None
 
 
-def _fields(services: Services, tenant: str, wanted: BatchRequest, content: str) -> dict[str, Any]:
+def _fields(services: Services, tenant: str, wanted: BatchRequest) -> dict[str, Any]:
     window = windows.seconds(wanted.completion_window)
     found = {
         "file": wanted.input_file_id,
@@ -139,7 +141,6 @@ def _fields(services: Services, tenant: str, wanted: BatchRequest, content: str)
         "window": wanted.completion_window,
         "expires_at": services.store.now() + window * 1000,
         "metadata": json.dumps(wanted.metadata or {}),
-        "fingerprint": _digest(content),
     }
     if wanted.webhook:
         found["webhook"] = wanted.webhook.model_dump_json(exclude_none=True)
@@ -148,10 +149,6 @@ def _fields(services: Services, tenant: str, wanted: BatchRequest, content: str)
     if wanted.output_expires_after:
         found["output_ttl"] = wanted.output_expires_after.seconds * 1000
     return found
-
-
-def _digest(content: str) -> str:
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def batch_view(services: Services, record: Record) -> BatchView:

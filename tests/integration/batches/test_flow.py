@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 
+from common.batches import job_of
+from common.types import ItemState
 from tests.integration.batches.conftest import Mill, chat, wait_until
 from tests.integration.worker.conftest import OwnServer
 
 SLOW = {"echo_delay": 0.05, "slots": 4}  # seconds a word takes
 ONE = {"max_tokens": 1}
+STATES = {state.value for state in ItemState}
 
 
 def ids(rows: list[dict]) -> list[str]:
@@ -34,6 +39,29 @@ def mill(make_mill: Callable[[], Mill]) -> Mill:
     made = make_mill()
     made.web()
     return made
+
+
+def test_a_reused_key_never_brings_the_answers_of_another_file(mill: Mill) -> None:
+    """The first worker holds items of the first batch while that is deleted and corrected, and wakes after it."""
+    key = {"extra_headers": {"Idempotency-Key": "nightly"}}
+    frozen = mill.worker(lease=60, echo_delay=0.2, slots=4)
+    first = mill.submit([chat(f"wrong{i}", f"old{i} a b c d e") for i in range(8)], **key)
+    job_id = wait_until(lambda: (found := mill.redis.zrange("pm:tenant:acme:jobs", 0, 0)) and found[0].decode())
+    wait_until(lambda: int(mill.store.job(job_id)["running"]) > 0)
+    frozen.send_signal(signal.SIGSTOP)
+    assert mill.client.delete(f"/jobs/{job_id}", cast_to=httpx2.Response).status_code == 204
+    second = mill.submit([chat(f"right{i}", f"new{i} a b c d e") for i in range(8)], **key)
+    assert second.id != first.id
+    wait_until(lambda: mill.client.batches.retrieve(second.id).status == "in_progress")
+    frozen.send_signal(signal.SIGCONT)
+    done = mill.wait(second)
+    assert done.request_counts and (done.request_counts.completed, done.request_counts.failed) == (8, 0)
+    choices = {row["custom_id"]: row["response"]["body"]["choices"] for row in mill.rows(done.output_file_id)}
+    texts = {name: found[0]["message"]["content"] for name, found in choices.items()}
+    assert set(texts) == {f"right{i}" for i in range(8)}
+    assert all(f"new{name.removeprefix('right')}" in text for name, text in texts.items()), texts
+    counts = {name: int(value) for name, value in mill.store.job(job_of(second.id)).items() if name in STATES}
+    assert counts == {"pending": 0, "running": 0, "succeeded": 8, "failed": 0, "cancelled": 0, "expired": 0}
 
 
 def test_rows_can_be_read_before_the_batch_ends(mill: Mill) -> None:

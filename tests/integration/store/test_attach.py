@@ -95,6 +95,14 @@ def test_an_idempotency_key_is_kept_for_a_day_whatever_becomes_of_its_job(mill):
     assert mill.submit(1, idempotency=("key", "content")) == job_id
 
 
+def test_a_key_whose_job_was_deleted_is_free_for_other_content(mill):
+    first = mill.submit(1, idempotency=("key", "content"))
+    mill.store.delete(first)
+    second = mill.submit(1, idempotency=("key", "other"))
+    assert second != first and mill.counts(second) == {"pending": 1}
+    assert mill.submit(1, idempotency=("key", "other")) == second
+
+
 def test_another_tenants_idempotency_key_is_another_job(mill):
     assert mill.submit(1, "a", idempotency=("key", "content")) != mill.submit(1, "b", idempotency=("key", "content"))
 

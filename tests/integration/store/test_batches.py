@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from common import keys
-from common.batches import Batches, job_of
+from common.batches import Batches, job_of, new_batch_id
 from common.deliveries import Deliveries
 from common.errors import NotFound
 from tests.integration.store.conftest import DAY, Mill, done
@@ -63,8 +63,29 @@ def test_a_try_that_could_not_be_does_not_count(mill: Mill, batches: Batches) ->
 
 
 def test_making_a_batch_twice_makes_it_once(mill: Mill, batches: Batches) -> None:
-    assert not batches.create(BATCH, "t", {"file": "file-2"})
+    assert batches.create(BATCH, "t", {"file": "file-2"}) == ("new", BATCH)
     assert batches.get(BATCH, "t")["file"] == "file-1"
+
+
+def test_a_key_finds_the_batch_it_made_as_long_as_that_is_there(mill: Mill, batches: Batches) -> None:
+    first, second, third = (new_batch_id() for _ in range(3))
+    assert batches.create(first, "t", FIELDS, ("key", "content")) == ("new", first)
+    assert batches.create(first, "t", FIELDS, ("key", "content")) == ("new", first), "its answer was lost"
+    assert batches.create(second, "t", FIELDS, ("key", "content")) == ("same", first)
+    assert batches.create(second, "t", FIELDS, ("key", "other")) == ("conflict", first)
+    assert batches.create(second, "u", FIELDS, ("key", "other")) == ("new", second), "another tenant's key"
+    assert 86_390 < mill.client.ttl("pm:batchidem:t:key") <= 86_400
+    mill.store.delete(mill.submit(1, job_id=job_of(first), batch=first))
+    assert batches.create(third, "t", FIELDS, ("key", "content")) == ("same", first), "a late repetition"
+    assert batches.create(third, "t", FIELDS, ("key", "other")) == ("new", third)
+    assert batches.create(first, "t", FIELDS, ("key", "other")) == ("same", third)
+
+
+def test_a_validator_that_was_frozen_makes_no_job_of_a_deleted_batch(mill: Mill, batches: Batches) -> None:
+    job_id = job(mill)
+    mill.store.delete(job_id)
+    job(mill)
+    assert not mill.client.exists(keys.job(job_id))
 
 
 def test_a_wish_to_cancel_reaches_whoever_validates(batches: Batches) -> None:
