@@ -20,6 +20,7 @@ from .base import Detokenizer
 from .draw import draw
 from .ledger import Ledger
 from .mailbox import Mailbox
+from .padding import padded, together
 from .sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -48,10 +49,9 @@ class GenerateEngine:
             forced_bos_token_id=own.forced_bos_token_id,
         )
         self._two_parts = bool(model.config.is_encoder_decoder)
-        # Rows of unequal length need padding, which recurrent states and length-dependent rotary embeddings take in.
-        self._pads = self._two_parts or not (getattr(model, "_is_stateful", False) or _rope_reads_lengths(model.config))
         self._waiting: list[Sequence] = []
         self._step_began: float | None = None
+        self._together = together(model)
         self._mail = Mailbox(slots)
         self._ledger = Ledger(
             self._mail,
@@ -131,7 +131,8 @@ class GenerateEngine:
         if not self._waiting:
             return []
         length = len(self._waiting[0].tokens)
-        batch = [each for each in self._waiting if self._pads or len(each.tokens) == length][: self.slots]
+        fitting = [each for each in self._waiting if self._together == "any" or len(each.tokens) == length]
+        batch = fitting[: 1 if self._together == "none" else self.slots]
         self._waiting = [each for each in self._waiting if each not in batch]
         return batch
 
@@ -160,15 +161,8 @@ class GenerateEngine:
 
     def _run_model(self, batch: list[Sequence]) -> None:
         read = [sequence.request.prompt_ids if self._two_parts else sequence.tokens for sequence in batch]
-        longest = max(map(len, read))
-        ids = torch.zeros(len(batch), longest, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for row, tokens in enumerate(read):
-            count = len(tokens)
-            # Decoders are padded on the left, where generation does not go on; encoders on the right.
-            inside = slice(0, count) if self._two_parts else slice(longest - count, longest)
-            ids[row, inside] = torch.tensor(tokens)
-            mask[row, inside] = 1
+        # Decoders are padded on the left, where generation does not go on; encoders on the right.
+        ids, mask = padded(read, left=not self._two_parts)
         steps = max(sequence.request.params.max_tokens - sequence.generated for sequence in batch)
         self._model.generate(
             input_ids=ids.to(self._model.device),
@@ -223,9 +217,3 @@ class _EndOfAll:
     def __call__(self, ids: torch.Tensor, _scores: Any, **_others: Any) -> torch.Tensor:
         ended = [sequence.finish_reason is not None for sequence in self._batch]
         return torch.tensor(ended, device=ids.device)
-
-
-def _rope_reads_lengths(config: Any) -> bool:
-    rope = getattr(config.get_text_config(decoder=True), "rope_parameters", None) or {}
-    kinds = {rope.get("rope_type")} | {part.get("rope_type") for part in rope.values() if isinstance(part, dict)}
-    return bool(kinds & {"dynamic", "longrope"})

@@ -57,6 +57,26 @@ def packs(dtype: torch.dtype) -> bool:
     return True
 
 
+def unpack(model: Any, *, only_read: bool = False) -> int:
+    """Put packed layers back as they were: all, or only those whose weight was read; returns how many weights."""
+    found: set[Packed] = set()
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, Packed | _Part) and (layer.packed.read or not only_read):
+                found.add(layer.packed)
+                setattr(parent, name, _linear(layer.weight, layer.bias))
+    return len(found)
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.nn.Linear:
+    outs, ins = weight.shape
+    layer = torch.nn.Linear(ins, outs, bias=bias is not None, device="meta")
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = torch.nn.Parameter(bias, requires_grad=False)
+    return layer
+
+
 class Packed(torch.nn.Module):
     """One or several linear layers of one input, their outputs side by side: (..., in) -> (..., sum of outs)."""
 
@@ -69,6 +89,21 @@ class Packed(torch.nn.Module):
         ]
         self._bias = torch.cat(biases) if any(layer.bias is not None for layer in layers) else None
         self.widths = [layer.out_features for layer in layers]
+        self.read = False  # whether anybody asked for the weight, which is costly
+
+    @property
+    def packed(self) -> Packed:
+        return self
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(sum of outs, in), as it was: some models compute with a layer's weight instead of calling the layer."""
+        self.read = True
+        return self._weight.to_dense()
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        return self._bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if _differs_alone(x):
@@ -97,8 +132,7 @@ def packed_of(*layers: Any) -> Packed:
     Raises:
         ValueError: they were not packed so.
     """
-    first = layers[0]
-    found = first if isinstance(first, Packed) else first.shared.packed if isinstance(first, _Part) else None
+    found = layers[0].packed if isinstance(layers[0], Packed | _Part) else None
     if found is None or len(found.widths) != len(layers):
         raise ValueError("its layers are not packed")
     return found
@@ -130,6 +164,18 @@ class _Part(torch.nn.Module):
         super().__init__()
         self.shared = shared
         self._index = index
+
+    @property
+    def packed(self) -> Packed:
+        return self.shared.packed
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.packed.weight.split(self.packed.widths)[self._index].clone()
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        return None if self.packed.bias is None else self.packed.bias.split(self.packed.widths)[self._index]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.shared.part(x, self._index)

@@ -26,12 +26,11 @@ from . import flash
 from .base import Detokenizer
 from .blocks import BlockPool
 from .draw import Drawn, draw
-from .kernels import pack
 from .kv import bytes_per_token
 from .ledger import Ledger
 from .logprobs import Score, places, prompt_scores
 from .mailbox import Mailbox
-from .probe import forward_of, probe
+from .probe import forward_of, prepare, probe
 from .runner import Runner
 from .scheduler import Chunk, Scheduler
 from .sequence import Sequence
@@ -67,7 +66,7 @@ class NativeEngine:
         block_size: int = BLOCK_SIZE,
     ):
         shapes = probe(model)
-        packed = pack(model)
+        packed = prepare(model, shapes)
         log.info("native engine: %d layers with keys and values, %d weights packed for the CPU", len(shapes), packed)
         device = self._device = next(model.parameters()).device
         paged = flash.usable(shapes, model.dtype, device)

@@ -1,7 +1,8 @@
 """Whether a loaded model can run packed: tried out, because some families go wrong without a word.
 
 Two short rows are computed by the model's own attention, one at a time, then packed in one pass through the paged cache
-and on through a decode step. The attention must be ours in every layer, once, and the logits must agree.
+and on through a decode step. The attention must be ours in every layer, once, and the logits must agree; also past the
+model's windows, which are lowered for that. What serves in the end, packed weights and all, is compared once more.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import torch
 
 from .attention import NAME, observing
 from .decoder import Decoder
+from .kernels import pack, unpack
 from .kv import LayerShape
 from .runner import Forward, Runner
+from .thresholds import longest_row, lowered
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,19 @@ def _refusal(model: Any) -> str | None:
 
 
 def _try_out(model: Any) -> dict[int, LayerShape]:
+    own_attention = model.config._attn_implementation
+    shapes = _compared(model)
+    if reason := _unseen_window(model.config.get_text_config(), shapes):
+        raise NotPackable(reason)
+    with lowered(model) as thresholds:
+        if thresholds:
+            model.set_attn_implementation(own_attention)
+            _compared(model, f" past its {' and '.join(sorted(thresholds))}")
+    return shapes
+
+
+def _compared(model: Any, where: str = "") -> dict[int, LayerShape]:
+    """The shapes of all layers, if packed rows get the logits that they get alone; puts the model on our attention."""
     config = model.config.get_text_config()
     rows = _rows(config)
     with torch.inference_mode():
@@ -77,10 +93,39 @@ def _try_out(model: Any) -> dict[int, LayerShape]:
             model(input_ids=inputs[0], use_cache=False)
     if sorted(shapes) != list(range(config.num_hidden_layers)):
         raise NotPackable(f"{len(shapes)} of its {config.num_hidden_layers} layers call the attention interface")
-    error = _difference(separate, _packed(Forward(model), shapes, rows))
-    if not error < _tolerance(model):
-        raise NotPackable(f"packed rows do not compute what separate rows do (relative difference {error:.1e})")
+    error = difference(separate, _packed(Forward(model), shapes, rows))
+    if not error < tolerance(model):
+        raise NotPackable(f"packed rows do not compute what separate rows do{where} (relative difference {error:.1e})")
     return shapes
+
+
+def _unseen_window(config: Any, shapes: dict[int, LayerShape]) -> str | None:
+    """A layer that should slide but gives our attention no window leaves it to the mask, which nobody builds for us."""
+    window = getattr(config, "sliding_window", None)
+    if not window or window >= longest_row(config) or getattr(config, "use_sliding_window", None) is False:
+        return None
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * len(shapes)
+    unseen = [layer for layer, kind in enumerate(kinds) if kind == "sliding_attention" and shapes[layer].window is None]
+    if not unseen:
+        return None
+    return f"{len(unseen)} of its layers have a sliding window that only their mask knows"
+
+
+def prepare(model: Any, shapes: dict[int, LayerShape]) -> int:
+    """Pack the weights of a model that passed `probe`, if it then computes what it did; returns how many are packed."""
+    forward, rows = Forward(model), _rows(model.config.get_text_config())
+    expected = _packed(forward, shapes, rows)
+    try:
+        packed = pack(model)
+        error = difference(expected, _packed(forward, shapes, rows))
+        reason = None if error < tolerance(model) else f"relative difference {error:.1e}"
+    except Exception as failure:  # whatever a strange family does with its layers, unpacked it ran just now
+        reason = f"{type(failure).__name__}: {failure}"
+    if reason:
+        log.warning("this model does not run with packed weights, it keeps its own: %s", reason)
+        unpack(model)
+        return 0
+    return packed - unpack(model, only_read=True)
 
 
 def forward_of(model: Any, shapes: dict[int, LayerShape]) -> Forward | Decoder:
@@ -92,8 +137,8 @@ def forward_of(model: Any, shapes: dict[int, LayerShape]) -> Forward | Decoder:
         log.info("running the model's own modules: %s", reason)
         return modules
     rows = _rows(model.config)
-    error = _difference(_packed(modules, shapes, rows), _packed(lean, shapes, rows))
-    if error < _tolerance(model):
+    error = difference(_packed(modules, shapes, rows), _packed(lean, shapes, rows))
+    if error < tolerance(model):
         return lean
     log.warning("the lean forward pass is wrong for this model (relative difference %.1e); running its modules", error)
     return modules
@@ -114,7 +159,7 @@ def _packed(forward: Forward | Decoder, shapes: dict[int, LayerShape], rows: lis
     return [torch.cat(part) for part in parts]
 
 
-def _difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> float:
+def difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> float:
     """The worse row's relative difference. A leak between rows shows in every token, so the median of a row's is meant:
     rounding in bfloat16 may flip an expert's choice in a few."""
     worst = 0.0
@@ -124,5 +169,5 @@ def _difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> floa
     return worst
 
 
-def _tolerance(model: Any) -> float:
+def tolerance(model: Any) -> float:
     return 1e-3 if model.dtype == torch.float32 else 0.1

@@ -13,10 +13,11 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_
 from tests.unit.engine.tiny import build
 from worker.engine.decoder import FAMILIES, Decoder
 from worker.engine.kernels import Packed, gated, pack, packs, rms_norm, rotate
-from worker.engine.probe import forward_of, probe
+from worker.engine.probe import forward_of, prepare, probe
 from worker.engine.runner import Forward
 
 CPU_PACKS = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="nothing is packed without oneDNN")
+
 
 
 def prepared(family: str, **changes: Any) -> tuple[Any, Any]:
@@ -47,6 +48,49 @@ def test_others_run_their_own_modules(family: str) -> None:
 def test_what_is_not_packed_runs_its_own_modules() -> None:
     model = build("llama")
     assert isinstance(forward_of(model, probe(model)), Forward)
+
+
+@CPU_PACKS
+@pytest.mark.parametrize("family", ["hunyuan_v1_moe", "longcat_flash"])
+def test_a_layer_whose_weight_the_model_reads_stays_as_it_was(family: str) -> None:
+    model = build(family)
+    read = {name for name, _ in model.named_modules() if name.endswith((".wg", ".classifier"))}
+    packed = prepare(model, probe(model))
+    kinds = {name: type(module) for name, module in model.named_modules()}
+    assert packed and read and all(kinds[name] is torch.nn.Linear for name in read)
+    assert any(kind is Packed for kind in kinds.values())
+
+
+@CPU_PACKS
+@pytest.mark.parametrize("wrong", ["fails", "differs"])
+def test_a_model_that_packed_weights_do_not_suit_keeps_its_own(
+    wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forward(self: Packed, x: torch.Tensor) -> torch.Tensor:
+        if wrong == "fails":
+            raise RuntimeError("no such instruction")
+        return original(self, x) * 1.1
+
+    original = Packed.forward
+    monkeypatch.setattr(Packed, "forward", forward)
+    model = build("granite", attention_bias=True)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    shapes = probe(model)
+    with caplog.at_level(logging.WARNING):
+        assert prepare(model, shapes) == 0
+    assert "keeps its own" in caplog.text
+    after = model.state_dict()
+    assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
+    assert isinstance(forward_of(model, shapes), Forward)
+
+
+@CPU_PACKS
+def test_bfloat16_runs_where_the_cpu_cannot_pack_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.engine.kernels.packs", lambda dtype: dtype == torch.float32)
+    model = build("llama").to(torch.bfloat16)
+    shapes = probe(model)
+    assert prepare(model, shapes) == 0
+    assert isinstance(forward_of(model, shapes), Forward)
 
 
 @CPU_PACKS

@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForSeq2SeqLM, GenerationConfig
 
-from tests.unit.engine.tiny import Letters, ask, build, prompts, run, running, tokens
+from tests.unit.engine.tiny import BASE, Letters, ask, build, prompts, run, running, tokens
 from worker.engine.generate import GenerateEngine
+from worker.engine.padding import together
 from worker.engine.probe import NotPackable, probe
 
 TINY_T5 = {
@@ -61,6 +62,10 @@ def generating(model: Any, *, slots: int = 8) -> Iterator[GenerateEngine]:
         ("mpt", {"d_model": 32, "n_layers": 2, "n_heads": 4}, "position ids"),
         ("lfm2", {"layer_types": ["conv", "full_attention"]}, "layers of kind conv"),
         ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "longest row"),
+        ("qwen2_moe", {}, "1 of its layers have a sliding window that only their mask knows"),
+        ("phimoe", {}, "2 of its layers have a sliding window that only their mask knows"),
+        ("moshi", {}, "2 of its layers have a sliding window that only their mask knows"),
+        ("doge", {}, "past its keep_window_size"),
     ],
 )
 def test_the_probe_refuses_what_would_be_silently_wrong(family: str, changes: dict[str, Any], why: str) -> None:
@@ -78,6 +83,28 @@ def test_the_probe_refuses_attention_that_mixes_rows() -> None:
     layer.forward = lambda hidden: forward(hidden) + hidden.mean(1, keepdim=True)  # looks at its neighbours
     with pytest.raises(NotPackable, match="do not compute what separate rows do"):
         probe(model)
+
+
+@pytest.mark.parametrize("family", ["qwen2_moe", "phimoe"])
+def test_a_window_is_tried_out_however_long_it_is(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.engine.probe._unseen_window", lambda *_: None)
+    with pytest.raises(NotPackable, match="past its sliding_window"):
+        probe(build(family))
+
+
+@pytest.mark.parametrize("family", ["qwen2_moe", "phimoe"])
+def test_a_window_that_no_row_reaches_is_none(family: str) -> None:
+    model = build(family, sliding_window=BASE["max_position_embeddings"])
+    assert all(shape.window in (None, model.config.sliding_window) for shape in probe(model).values())
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text", "gpt_oss"])
+def test_trying_a_window_out_leaves_it_as_it_was(family: str) -> None:
+    model = build(family)
+    shapes = probe(model)
+    assert model.config.sliding_window == shapes[0].window == 9
+    own = [module.sliding_window for module in model.modules() if getattr(module, "sliding_window", None) is not None]
+    assert set(own) <= {9}
 
 
 def test_both_engines_say_the_same() -> None:
@@ -115,15 +142,42 @@ def test_seq2seq_models_generate_what_transformers_would(family: str) -> None:
     assert [tokens(found[str(n)]) for n in range(5)] == expected
 
 
-def test_models_with_states_run_rows_of_one_length_together() -> None:
-    model = build("lfm2", layer_types=["conv", "full_attention"])
-    asked = prompts(6, shortest=4, longest=6)
+@pytest.mark.parametrize(
+    ("family", "changes", "rows"),
+    [
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}, "any"),
+        ("phimoe", {}, "any"),
+        ("minimax", {}, "equal lengths"),
+        ("doge", {}, "equal lengths"),
+        ("llama4_text", {}, "equal lengths"),
+        ("deepseek_v32", {}, "equal lengths"),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "equal lengths"),
+        ("rwkv", {}, "none"),
+    ],
+)
+def test_a_row_says_among_others_what_it_says_alone(family: str, changes: dict[str, Any], rows: str) -> None:
+    model = build(family, **changes)
+    asked = prompts(3, shortest=4, longest=40) + prompts(2, shortest=24, longest=24)
     requests = [ask(str(n), ids, temperature=0.0, max_tokens=8) for n, ids in enumerate(asked)]
     with generating(model, slots=1) as engine:
         alone = run(engine, requests)
     with generating(model) as engine:
-        together = run(engine, requests)
-    assert {id: tokens(each) for id, each in alone.items()} == {id: tokens(each) for id, each in together.items()}
+        found = run(engine, requests)
+        assert engine._together == rows
+    assert {id: tokens(each) for id, each in alone.items()} == {id: tokens(each) for id, each in found.items()}
+
+
+def test_what_cannot_be_tried_runs_alone() -> None:
+    model = build("bloom", n_layer=2, n_head=4)
+    forward = model.forward
+
+    def one_row_only(input_ids: torch.Tensor, **others: Any) -> Any:
+        if len(input_ids) > 1:
+            raise ValueError("one row only")
+        return forward(input_ids=input_ids, **others)
+
+    model.forward = one_row_only
+    assert together(model) == "none"
 
 
 def test_a_step_is_as_old_as_its_last_layer_so_that_a_long_prefill_does_not_hang() -> None:

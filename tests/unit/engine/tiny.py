@@ -35,6 +35,15 @@ BASE: dict[str, Any] = {
 }
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 
+LATENT = {
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 16,
+    "q_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+}
+
 # model type -> what its config has beyond BASE
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -57,6 +66,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32, "init_std": 0.2},
     "olmo2": {},
     "cohere": {},
+    "cohere2": {"sliding_window": 9, "layer_types": ["sliding_attention", "full_attention"]},
     "granite": {},
     "smollm3": {},
     "starcoder2": {"sliding_window": 9},
@@ -68,13 +78,57 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention"],
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
     },
+    # Their routers read a layer's weight instead of calling the layer.
+    "hunyuan_v1_moe": {"num_experts": 4, "moe_topk": 2},
+    "longcat_flash": {
+        **LATENT,
+        "num_layers": 1,
+        "n_routed_experts": 4,
+        "zero_expert_num": 1,
+        "moe_topk": 2,
+        "ffn_hidden_size": 48,
+        "expert_ffn_hidden_size": 24,
+    },
+}
+# Those that cannot run packed.
+UNPACKABLE: dict[str, dict[str, Any]] = {
+    "qwen2_moe": {
+        **EXPERTS,
+        "use_sliding_window": True,
+        "sliding_window": 100,
+        "shared_expert_intermediate_size": 24,
+    },
+    "phimoe": {"sliding_window": 100, "num_local_experts": 4},
+    "moshi": {"sliding_window": 100, "ffn_dim": 48},
+    "doge": {"keep_window_size": 100},
+    "minimax": {"layer_types": ["linear_attention", "full_attention"], "num_local_experts": 4},
+    "llama4_text": {
+        **EXPERTS,
+        "num_local_experts": 4,
+        "intermediate_size_mlp": 48,
+        "attention_chunk_size": 128,
+        "floor_scale": 20,
+        "attn_scale": 0.5,
+        "no_rope_layers": [1, 0],
+    },
+    "deepseek_v32": {
+        **LATENT,
+        **EXPERTS,
+        "n_routed_experts": 4,
+        "n_group": 1,
+        "topk_group": 1,
+        "index_topk": 8,
+        "index_head_dim": 16,
+        "index_n_heads": 2,
+    },
+    "rwkv": {"attention_hidden_size": 32},
 }
 
 
 def build(family: str, **changes: Any) -> Any:
     """A random model in float32, with its own attention."""
     torch.manual_seed(7)
-    config = CONFIG_MAPPING[family](**{**BASE, **FAMILIES.get(family, {}), **changes})
+    config = CONFIG_MAPPING[family](**{**BASE, **{**FAMILIES, **UNPACKABLE}.get(family, {}), **changes})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     for name, parameter in model.named_parameters():
         if "norm" not in name and parameter.dim() > 1 and parameter.std() < 0.1:
