@@ -16,6 +16,7 @@ from cli.demo_model import demo_folder
 from cli.valkey import Valkey
 from common.settings import Settings
 from tests.leaks import leaks
+from tests.processes import end_all, marked
 
 DEAD_PROXY = "http://127.0.0.1:9"  # the discard port: whatever goes through a proxy by accident fails at once
 OUTSIDE = dict(os.environ)  # before any fixture: what pip needs to reach its index
@@ -43,13 +44,24 @@ def dead_proxy() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_survivors() -> Iterator[None]:
+    """Nothing that this run started outlives it, whatever its tests did."""
+    with marked() as mark:
+        yield
+        if left := end_all(mark):
+            print("killed at the end of the run:", *left, sep="\n  ", file=sys.stderr)
+
+
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """The run's server: real, on a free port, in memory only."""
     server = Valkey(tmp_path_factory.mktemp("valkey"), durable=False)
-    server.start()
-    yield server
-    server.stop()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

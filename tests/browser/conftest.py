@@ -28,6 +28,7 @@ from common.fleet import Fleet
 from common.server import connect
 from common.types import ModelCard
 from tests.conftest import missing
+from tests.processes import killed_on_error, spawn
 from web.auth import COOKIE
 
 ROOT = Path(__file__).parents[2]
@@ -86,14 +87,15 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
         for part in parts:
             part.terminate()
         for part in parts:
-            part.wait(30)
+            with killed_on_error(part):
+                part.wait(30)
         client.close()
         valkey.stop()
 
 
 def _start(part: str, log: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
-        return subprocess.Popen(
+        return spawn(
             [sys.executable, "-m", "cli.main", part], cwd=ROOT, env=os.environ | settings, stdout=output, stderr=output
         )
 

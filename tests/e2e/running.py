@@ -10,13 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from cli.client import Client
 from cli.valkey import free_port
+from tests.processes import spawn
 
 COMMAND = [sys.executable, "-m", "cli.main"]
 LIMIT = 60.0  # seconds anything here may take
@@ -42,14 +45,14 @@ def wait_for(condition: Callable[[], object], limit: float = LIMIT) -> None:
 
 
 class Running:
-    """`promptmill up` on a data folder, with the echo engine unless told otherwise."""
+    """`promptmill up` on a data folder, with the echo engine unless told otherwise. `start` is how, `Popen`'s way."""
 
-    def __init__(self, folder: Path, *arguments: str, **env: str):
+    def __init__(self, folder: Path, *arguments: str, start: Callable[..., Any] = spawn, **env: str):
         self.folder = folder
         self.lines: list[str] = []
         self._clients: list[Client] = []
         arguments = arguments or ("--engine", "echo", "--model", "echo", "--port", str(free_port()))
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[str] = start(
             [*COMMAND, "up", "--data", folder, *arguments],
             env={**os.environ, "PROMPTMILL_LEASE": "3", "PROMPTMILL_GRACE": "2", **env},
             stdin=subprocess.DEVNULL,
@@ -97,6 +100,8 @@ class Running:
 
     def kill_everything(self) -> None:
         """What a power cut does to it."""
+        if self.process.poll() is not None:
+            return
         doomed = self.processes()
         for process in doomed:
             process.kill()
@@ -104,16 +109,28 @@ class Running:
         wait_for(lambda: not any(alive(process) for process in doomed))
 
     def stop(self) -> int:
-        """Ctrl-C; the exit code."""
+        """Ctrl-C; the exit code. What does not end by that is killed, and the test fails."""
         for client in self._clients:
             client.close()  # the web tier waits some seconds for connections that may be used again
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(LIMIT)
-        self._reader.join(LIMIT)
-        assert self.process.stdout
-        self.process.stdout.close()
-        return code
+        try:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGINT)
+            return self.process.wait(LIMIT)
+        finally:
+            self.kill_everything()
+            self._reader.join(LIMIT)
+            assert self.process.stdout
+            self.process.stdout.close()
+
+
+@contextmanager
+def running(*arguments: Any, **options: Any) -> Iterator[Running]:
+    """`Running`, ready, and stopped in the end."""
+    started = Running(*arguments, **options)
+    try:
+        yield started.wait_until_ready()
+    finally:
+        started.stop()
 
 
 def alive(process: psutil.Process) -> bool:

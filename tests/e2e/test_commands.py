@@ -13,20 +13,21 @@ import requests
 
 from cli.valkey import free_port
 from tests.e2e.running import COMMAND, Running, run
+from tests.e2e.running import running as started
+from tests.processes import spawn
 
 HOOK_PORT = free_port()
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = Running(
+    with started(
         tmp_path_factory.mktemp("commands") / "data",
         PROMPTMILL_WEBHOOK_ALLOW=f"127.0.0.1:{HOOK_PORT}",
         PROMPTMILL_ECHO_DELAY="0.02",
         PROMPTMILL_ECHO_FAIL_ON="please fail",
-    )
-    yield running.wait_until_ready()
-    running.stop()
+    ) as up:
+        yield up
 
 
 @pytest.fixture
@@ -118,18 +119,18 @@ def test_a_login_link_opens_the_pages_once(running: Running):
 
 def test_listen_prints_verified_webhooks(running: Running, jsonl: Path):
     command = [*COMMAND, "listen", "--port", str(HOOK_PORT), "--data", running.folder]
-    listener = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    listener = spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert "Listening" in listener.stderr.readline()
         job_id = submitted(running, jsonl, "--webhook", f"http://127.0.0.1:{HOOK_PORT}/hook")
         event = json.loads(listener.stdout.readline())
         assert event["type"] == "job.finished"
         assert job_id in json.dumps(event)
-    finally:
         listener.send_signal(signal.SIGINT)
         assert listener.wait(10) == 0
-        listener.stdout.close()
-        listener.stderr.close()
+    finally:
+        listener.kill()
+        listener.communicate()
 
 
 def test_listen_names_a_port_that_is_taken(running: Running):

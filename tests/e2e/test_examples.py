@@ -13,15 +13,15 @@ import pytest
 
 from cli.valkey import free_port
 from tests.e2e.running import Running
+from tests.e2e.running import running as started
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = Running(tmp_path_factory.mktemp("examples") / "data")
-    yield running.wait_until_ready()
-    running.stop()
+    with started(tmp_path_factory.mktemp("examples") / "data") as up:
+        yield up
 
 
 def example(name: str, *arguments: str | Path, said: str = "", **env: str) -> subprocess.CompletedProcess:

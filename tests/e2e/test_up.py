@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from cli.client import Client
 from cli.valkey import free_port
 from tests.e2e.running import Running, alive, run, wait_for
+from tests.processes import spawn
 
 SLOW = {"PROMPTMILL_ECHO_DELAY": "0.05", "PROMPTMILL_SLOTS": "4"}  # 40 items of 10 tokens: five seconds
 TOKENS = 10
@@ -26,13 +29,14 @@ def up(data_folder: Path) -> Iterator[Any]:
     """Starts `up` on the test's data folder; whatever still runs at the end is ended."""
     started: list[Running] = []
 
-    def start(*arguments: str, **env: str) -> Running:
-        started.append(Running(data_folder, *arguments, **env))
+    def start(*arguments: str, **options: Any) -> Running:
+        started.append(Running(data_folder, *arguments, **options))
         return started[-1]
 
-    yield start
-    for running in started:
-        running.stop()
+    with ExitStack() as stops:
+        yield start
+        for running in started:
+            stops.callback(running.stop)
 
 
 def submit_slow_job(client: Client) -> str:
@@ -156,8 +160,14 @@ def test_without_a_port_the_next_free_one_is_taken_and_told(up):
     assert not running.url.endswith(":8000")
 
 
-def test_a_closed_terminal_or_sigterm_ends_it_like_ctrl_c(up):
-    running = up().wait_until_ready()
+def in_the_background(command: list[Any], **options: Any) -> subprocess.Popen[Any]:
+    """As a shell starts what ends in `&`: it ignores Ctrl-C, and so does all that it starts."""
+    return subprocess.Popen(["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command], **options)
+
+
+@pytest.mark.parametrize("start", [spawn, in_the_background])
+def test_sigterm_ends_it_like_ctrl_c(up, start):
+    running = up(start=start).wait_until_ready()
     processes = running.processes()
     os.kill(running.process.pid, signal.SIGTERM)
     assert running.process.wait(60) == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench._storm import WEIGHTS, plan
+from tests.processes import killed_on_error, spawn
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 150.0  # seconds; on an idle machine it takes half a minute
@@ -23,14 +24,15 @@ KEYS = [
 
 @pytest.mark.timeout(LIMIT + 40)
 def test_a_storm_loses_nothing_and_repeats_nothing():
-    process = subprocess.Popen(
+    process = spawn(
         [sys.executable, "-m", "bench.faults"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
         said, _ = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)  # it ends its parts itself
-        said, _ = process.communicate(timeout=20)
+        with killed_on_error(process):
+            said, _ = process.communicate(timeout=20)
         pytest.fail(f"not done within {LIMIT:.0f} s:\n{said}")
     assert process.returncode == 0, said
     answer = json.loads(said.splitlines()[-1])

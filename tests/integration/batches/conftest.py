@@ -21,6 +21,7 @@ from cli.valkey import free_port
 from common.accounts import Accounts
 from common.server import connect
 from common.store import JobStore
+from tests.processes import spawn
 
 ROOT = Path(__file__).parents[3]
 CHAT = "/v1/chat/completions"
@@ -86,7 +87,7 @@ class Mill:
         env = os.environ | {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
         log = self._folder / f"part-{len(self._parts)}.log"
         with log.open("wb") as sink:
-            process = subprocess.Popen(
+            process = spawn(
                 [sys.executable, "-m", *command], cwd=ROOT, env=env | {"REDIS_URL": self._url},
                 stdout=sink, stderr=sink, start_new_session=True,
             )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from common.accounts import Accounts
 from common.fleet import Fleet
 from common.server import connect
 from tests.integration.worker.conftest import Workers, wait_for
+from tests.processes import killed_on_error, spawn
 
 ROOT = Path(__file__).parents[3]
 DELAY = 0.02  # seconds a word takes the echo engine
@@ -34,10 +34,11 @@ class Stack:
         env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
         self._log = (folder / "web.log").open("wb")
         command = [sys.executable, "-m", "web.serve"]
-        self._web = subprocess.Popen(command, cwd=ROOT, env=os.environ | env, stdout=self._log, stderr=self._log)
+        self._web = spawn(command, cwd=ROOT, env=os.environ | env, stdout=self._log, stderr=self._log)
         self.key = Accounts(self.redis).create_key("acme")
         self.client = self.client_with(self.key)
-        wait_for(self._answers, "the web tier did not come up")
+        with killed_on_error(self._web):
+            wait_for(self._answers, "the web tier did not come up")
 
     def client_with(self, key: str, **options: object) -> OpenAI:
         return OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, **{"max_retries": 0, **options})
@@ -58,7 +59,8 @@ class Stack:
         self.client.close()
         self.workers.stop_all()
         self._web.terminate()
-        self._web.wait(15)
+        with killed_on_error(self._web):
+            self._web.wait(15)
         self._log.close()
         self.redis.close()
 

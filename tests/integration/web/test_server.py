@@ -20,6 +20,7 @@ import requests
 
 from cli.valkey import Valkey
 from tests.integration.web.conftest import Web
+from tests.processes import killed_on_error, spawn
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 3 * 2**20  # bytes of an upload
@@ -35,11 +36,12 @@ class Server:
             "PROMPTMILL_LOG_FORMAT": "json",
         }  # fmt: skip
         command = [sys.executable, "-m", "web.serve"]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.PIPE)
+        self.process = spawn(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.PIPE)
         self.url = f"http://127.0.0.1:{self.port}"
         self.session = requests.Session()
         self.session.trust_env = False
-        self._wait_until_up()
+        with killed_on_error(self.process):
+            self._wait_until_up()
 
     def use(self, key: str) -> None:
         self.session.headers["Authorization"] = f"Bearer {key}"
@@ -69,7 +71,8 @@ class Server:
         """Seconds that it took, and the log."""
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=20)
+        with killed_on_error(self.process):
+            _, log = self.process.communicate(timeout=20)
         self.session.close()
         return time.monotonic() - began, [_entry(line) for line in log.decode().splitlines()]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from common.packing import pack
 from common.server import connect
 from common.store import JobStore, new_job_id
 from common.types import ItemState, ModelCard
+from tests.processes import spawn
 
 ROOT = Path(__file__).parents[3]
 CARD = ModelCard(
@@ -200,7 +200,7 @@ class Worker:
         env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
         alone = ["--without-gossip", "--without-mingle"]
         command = [sys.executable, "-m", "celery", "-A", "worker.webhooks", "worker", "-Q", queue, *alone]
-        self._process = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True)
+        self._process = spawn(command, cwd=ROOT, env=env, start_new_session=True)
 
     def kill(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)

@@ -17,6 +17,7 @@ from cli.valkey import find_binary, free_port
 from common.rings import Bell
 from common.server import connect, wait_until_up
 from common.store import JobStore, new_job_id
+from tests.processes import spawn
 from worker.models import open_model
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +40,7 @@ class Workers:
         log = (self._folder / f"worker-{len(self._all)}.log").open("wb")
         command = [sys.executable, "-m", "celery", "-q", "-A", app, "worker", "-n", f"w{len(self._all)}@%h"]
         with log:
-            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+            process = spawn(command, cwd=ROOT, env=env, stdout=log, stderr=log)
         self._all.append(process)
         if wait:
             wait_for(lambda: b"serving echo" in self.log(process), f"worker did not start: {self.log(process)!r}")
@@ -129,7 +130,7 @@ class OwnServer:
         options = {"bind": "127.0.0.1", "save": "", "appendonly": "yes", "appendfsync": "always"} | options
         options["port"] = str(self._port)
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = subprocess.Popen([find_binary(), *arguments], cwd=self._folder, stdout=subprocess.DEVNULL)
+        self._process = spawn([find_binary(), *arguments], cwd=self._folder, stdout=subprocess.DEVNULL)
         with connect(self.url) as client:
             wait_until_up(client, 10)
 

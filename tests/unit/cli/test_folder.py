@@ -13,6 +13,7 @@ import pytest
 
 from cli.folder import DataFolder, Server, find_server, find_settings
 from common.errors import ConfigError
+from tests.processes import spawn
 
 SERVER = Server("http://127.0.0.1:8000", "pm_key", "redis://:secret@127.0.0.1:7000/0")
 
@@ -27,7 +28,7 @@ def folder(data_folder: Path):
 
 @pytest.fixture
 def sleeper():
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process = spawn([sys.executable, "-c", "import time; time.sleep(60)"])
     yield process
     process.kill()
     process.wait()
