@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +10,12 @@ import pytest
 
 from cli.valkey import free_port
 from common.errors import Unavailable
+from common.fleet import Incarnation
 from common.server import connect
-from common.store import JobStore
 from tests.e2e.running import Running, run, wait_for
 from tests.field.cluster import Cluster, Server
 from tests.field.conftest import Users
-from tests.integration.webhooks.conftest import SECRET, Receiver
+from tests.integration.webhooks.conftest import CARD, SECRET, Receiver
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("--engine", "echo", "--model", "echo", "--workers", "1")
@@ -108,22 +107,17 @@ def test_a_promise_that_a_replica_lacks_is_not_made_however_often_it_is_asked_fo
 ):
     monkeypatch.setattr("common.scripts.LIMIT", 300)
     replica = next(server for server in cluster.servers if server is not cluster.primary())
-    fields = {"tenant": "t", "model": "m", "digest": "d", "total": 1, "cost": 1, "n_max": 1, "priority": 0}
-    fields |= {"hooks": "", "retention": 1000, "spec": json.dumps({"model": "m"})}
-
-    def submit() -> str:
-        store = JobStore(connect(cluster.url, replicas=2))  # on a new connection, as a client that lost the first does
-        stage = store.stage()
-        stage.add({"prompt": "a"})
-        stage.close()
-        return store.attach(stage, fields, job_id="job_0a").outcome
-
+    client = connect(cluster.url, replicas=2)
+    worker = Incarnation(client, CARD, lease=60)
+    worker.register({"host": "here", "pid": "1", "started_at": "0"})
     replica.freeze()
     for _ in range(2):
         with pytest.raises(Unavailable):
-            submit()
+            worker.exchange([], 1)
+        client.connection_pool.disconnect()  # the same call is sent again, on a connection that wrote nothing yet
     replica.thaw()
-    assert submit() == "new"
+    assert not worker.exchange([], 1).lost
+    worker.release()
 
 
 @pytest.mark.parametrize("part", ["serve", "worker", "webhooks", "up", "doctor"])
