@@ -44,7 +44,10 @@ def source(name: str) -> str:
 
 
 # What is promised to somebody when these return must be on disk and on the replicas by then.
-PROMISES = {"attach", "append", "exchange", "keep_file", "create_batch"}
+PROMISES = {
+    *("attach", "append", "exchange", "keep_file", "create_batch"),
+    *("cancel", "cancel_batch", "edit", "delete"),
+}
 LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas
 
 
