@@ -122,8 +122,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         budget = self._running.budget
-        if operator != "+":
-            _foresee(budget, operator, (left, right))
+        if operator == "+":  # what templates do most
+            return budget.measure(left + right)
+        _foresee(budget, operator, (left, right))
         return budget.measure(super().call_binop(context, operator, left, right))
 
     def _bounded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NoReturn
@@ -96,7 +97,11 @@ class ChatTemplate:
             raise InvalidRequest(message, field="messages") from error
 
     def _variables(self, messages: Messages, kwargs: dict[str, Any], at: int | None) -> dict[str, Any]:
-        now = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+        moment = time.time() if at is None else at
+
+        def strftime_now(form: str) -> str:
+            return datetime.fromtimestamp(moment, UTC).replace(tzinfo=None).strftime(form)
+
         return {
             **self._special,
             "documents": None,
@@ -104,7 +109,7 @@ class ChatTemplate:
             "messages": messages,
             "tools": None,
             "add_generation_prompt": True,
-            "strftime_now": now.replace(tzinfo=None).strftime,
+            "strftime_now": strftime_now,
         }
 
 
