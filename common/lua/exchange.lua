@@ -212,6 +212,7 @@ local function pass_over(job)
     count = count + 1
   end
   job.cursor = job.cursor + count
+  if count > 0 then touch(job) end
 end
 
 -- How many of the never-claimed items fit into `left` slots, `most` at most, and how many slots they take.
