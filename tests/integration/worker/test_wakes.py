@@ -15,9 +15,9 @@ WORKERS = 6
 def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url):
     store = JobStore(connect(redis_url))
     with running_fleet(redis_url, WORKERS, slots=8, kept=0) as runners:
-        for _ in range(WORKERS):
-            submit(store, 1, 100_000 // 20)
-        wait_for(lambda: sum(len(r._claims) for r in runners) == WORKERS, "not all items were taken")
+        for taken in range(1, WORKERS + 1):
+            submit(store, 1, 5_000)
+            wait_for(lambda: sum(len(r._claims) for r in runners) == taken, "an item was not taken")  # noqa: B023
         assert [len(runner._claims) for runner in runners] == [1] * WORKERS
 
 
