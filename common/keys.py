@@ -13,11 +13,12 @@ A job
                                 interactive, token_budget, error_rate (0: no limit), batch (whose lines the items are),
                                 retry_of and retried_by (jobs: each other's, the last if there are several),
                                 flags cancel_requested (and cancel_reason), deadline_passed and paused, suspected (1
-                                once a worker was lost with items of it), streamed (1 once an item of it was), appended
-                                (last stage appended), spec (JSON: params, webhook, metadata, limits,
-                                chat_template_kwargs, rendered_at: the time that chat templates are told, in unix
-                                seconds)
-    job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items)
+                                once a worker was lost with items of it), streamed (1 once an item of it was), streams
+                                (continuations to be streamed), indexed (1: custom_ids are in `in`; 0.1.0's first jobs
+                                have none), spec (JSON: params, webhook, metadata, limits, chat_template_kwargs,
+                                rendered_at: the time that chat templates are told, in unix seconds)
+    job:{id}:in         hash    first index of a chunk -> zlib(JSON list of items); `#bucket` -> digests, eight bytes
+                                each, of the custom_ids in that bucket (`stage.custom_id_digest`)
     job:{id}:starts     zset    first index of each chunk, so that an item's chunk is found
     job:{id}:st         string  one state byte per item (`ItemState.byte`)
     job:{id}:needs      string  a byte per item, the slots it takes; only where not all take the same, and until the job
@@ -44,7 +45,9 @@ A job
 Submitting
     stage:{id}:in, stage:{id}:starts, stage:{id}:needs
                                        like the job's, while an upload streams in; TTL one hour; attach renames them
-    idem:{tenant}:{key}                string  `fingerprint job-id`; TTL 24 h; written by attach
+    stage:{id}:done                    string  first index of what was appended; TTL one hour; written by append
+    idem:{tenant}:{key}                string  `fingerprint job-id`, of an append with `first-index count`; TTL 24 h;
+                                       written by attach and append
 
 Files and batches (OpenAI's dialect)
     file:{id}           hash    tenant, filename, purpose, bytes, created_at, expires_at; TTL until then

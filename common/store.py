@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from common import keys
-from common.errors import Conflict, NotFound, TooMany, Unavailable
+from common.errors import Conflict, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable
 from common.packing import unpack
 from common.scripts import Scripts
 from common.server import redis_errors
@@ -55,6 +55,18 @@ class Chunk:
     digest: str  # of the model that the items were counted for
     interactive: bool
     items: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What `append` did: `outcome` is added, same (the idempotency key knew it), conflict, or duplicate with digests of
+    the custom_ids that the job has already. The items are the job's from index `first` on."""
+
+    outcome: str
+    rings: int = 0
+    first: int = 0
+    count: int = 0
+    duplicates: frozenset[bytes] = frozenset()
 
 
 def refuse_overfull(outcome: str) -> None:
@@ -128,26 +140,55 @@ class JobStore:
         of the content); `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may have
         waiting, then those that all may have, 0 for none.
         """
-        sizes = {"bytes": stage.bytes} | ({} if stage.n_min is None else {"n_min": stage.n_min})
+        sizes = {"bytes": stage.bytes, "indexed": 1} | ({} if stage.n_min is None else {"n_min": stage.n_min})
         flat = [part for pair in {**fields, **sizes}.items() for part in pair]
         with redis_errors():
             outcome, found, rings = self.scripts.attach(
-                job_id, stage.id, *idempotency, deadline, *limits, stage.whole, *flat
+                job_id, stage.id, *idempotency, deadline, *limits, stage.whole, stage.whole_ids, *flat
             )
         return Attached(outcome.decode(), found.decode(), rings)
 
-    def append(self, job_id: str, stage: Stage, *, tokens: int, n_max: int, limits: tuple[int, ...] = NO_LIMITS) -> int:
-        """Add what was staged to a job that is not over; `tokens` is what it is expected to need, `limits` are those of
-        `attach`. Answers rings.
+    def append(
+        self,
+        job_id: str,
+        stage: Stage,
+        *,
+        tokens: int,
+        n_max: int,
+        limits: tuple[int, ...] = NO_LIMITS,
+        most_items: int,
+        streams: tuple[int, int] = (0, 0),
+        idempotency: tuple[str, str] = ("", ""),
+    ) -> Appended:
+        """Add what was staged to a job that is not over, whole or not at all. Durable when it returns.
+
+        `tokens` is what it is expected to need; `limits` and `idempotency` are those of `attach`; `most_items` is what
+        the job may have in all; `streams` are continuations to be streamed and how many of those it may have.
 
         Raises:
             Conflict: the job is over or was cancelled.
-            TooMany, Unavailable: a limit would be passed.
+            TooMany, Unavailable: a limit of what waits would be passed.
+            TooLarge: the job would have more items than it may.
+            InvalidRequest: it would stream more than it may.
         """
+        needs = (stage.total, tokens, n_max, stage.bytes, *limits, most_items, *streams)
         with redis_errors():
-            outcome, rings = self.scripts.append(job_id, stage.id, stage.total, tokens, n_max, stage.bytes, *limits)
-        refuse_overfull(outcome.decode())
-        return self._outcome(job_id, outcome, rings)
+            outcome, rings, *more = self.scripts.append(
+                job_id, stage.id, *needs, *idempotency, stage.whole, stage.whole_ids
+            )
+        told = outcome.decode()
+        if told in ("added", "same"):
+            return Appended(told, rings, *more)
+        if told == "duplicate":
+            return Appended(told, duplicates=frozenset(more))
+        if told == "too_many":
+            message = f"a job takes at most {most_items:,} items, with those it has; submit another job"
+            raise TooLarge(message, field="items")
+        if told == "too_many_streams":
+            message = f"a job streams at most {streams[1]} continuations, with those it has; leave stream out"
+            raise InvalidRequest(message, code="out_of_range", field="stream")
+        refuse_overfull(told)
+        return Appended(told, self._outcome(job_id, outcome, rings) if told != "conflict" else 0)
 
     def edit(self, job_id: str, field: str, value: float) -> int:
         """Change a live job: `paused` (0 or 1), `priority`, `deadline` (ms), `token_budget` or `error_rate` (of these

@@ -18,6 +18,7 @@ from web.metrics import MEDIA_TYPE, render
 from web.openapi import described
 from web.results import MEDIA_TYPES, stream_results
 from web.schemas import (
+    AppendView,
     CheckView,
     EventCursor,
     Health,
@@ -56,12 +57,7 @@ api.before_request(refuse_unread)
 def create_job(tenant: str) -> Response:
     options, drafts = read_submission()
     key = request.headers.get("Idempotency-Key")
-    view = submit_job(services(), tenant, options, drafts, idempotency_key=key)
-    response = _job_answer(view, 202)
-    response.headers["Location"] = view.links["self"]
-    if view.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return response
+    return _submit_answer(submit_job(services(), tenant, options, drafts, idempotency_key=key))
 
 
 @api.post("/v1/jobs/check")
@@ -147,10 +143,7 @@ def resume(tenant: str, job_id: str) -> Response:
 @described("A new job of the items that failed", JobView, status=202, headers=("Idempotency-Key",))
 @needs_tenant
 def retry(tenant: str, job_id: str) -> Response:
-    view = retry_job(services(), job_id, tenant, request.headers.get("Idempotency-Key"))
-    response = _job_answer(view, 202)
-    response.headers["Location"] = view.links["self"]
-    return response
+    return _submit_answer(retry_job(services(), job_id, tenant, request.headers.get("Idempotency-Key")))
 
 
 @api.patch("/v1/jobs/<job_id>")
@@ -161,10 +154,11 @@ def edit(tenant: str, job_id: str) -> Response:
 
 
 @api.post("/v1/jobs/<job_id>/items")
-@described("Add items to a live job", JobView, status=202, body=MoreItems)
+@described("Add items to a live job", AppendView, status=202, body=MoreItems, headers=("Idempotency-Key",))
 @needs_tenant
 def append(tenant: str, job_id: str) -> Response:
-    return _job_answer(append_items(services(), job_id, tenant, read_items()), 202)
+    key = request.headers.get("Idempotency-Key")
+    return _submit_answer(append_items(services(), job_id, tenant, read_items(), key))
 
 
 @api.delete("/v1/jobs/<job_id>")
@@ -237,6 +231,15 @@ def _told() -> Told:
 
 def _answer(body: BaseModel, status: int = 200) -> Response:
     return Response(body.model_dump_json(), status, content_type="application/json")
+
+
+def _submit_answer(view: JobView) -> Response:
+    """Of a job that was made or got items, now or when the idempotency key was first used."""
+    response = _job_answer(view, 202)
+    response.headers["Location"] = view.links["self"]
+    if view.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
 
 
 def _job_answer(view: JobView, status: int = 200) -> Response:

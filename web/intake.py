@@ -6,10 +6,10 @@ Knows nothing of Redis or HTTP: drafts go in, records for the store come out, an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -120,6 +120,19 @@ class Intake:
     def know(self, custom_ids: Iterable[tuple[str, str]]) -> None:
         """Names that are taken, each with where."""
         self._seen.update(custom_ids)
+
+    def refuse_taken(self, is_taken: Callable[[str], bool]) -> NoReturn:
+        """Refuse what was accepted: some of its custom_ids turned out to be taken by the job.
+
+        Raises:
+            InvalidRequest: naming each.
+        """
+        for custom_id, where in self._seen.items():
+            if is_taken(custom_id) and len(self.faults) < MOST_FAULTS:
+                message = f"custom_id {custom_id[:64]!r} was used already, at the job"
+                self.faults.append({"code": "duplicate_custom_id", "message": message, "field": f"{where}.custom_id"})
+        self.raise_faults()
+        raise AssertionError("no custom_id of these is taken")
 
     def raise_faults(self) -> None:
         if self.faults:

@@ -9,13 +9,23 @@ from itertools import chain
 from typing import Any
 
 from common.errors import Conflict
-from common.store import TEMPLATE_KWARGS
+from common.stage import custom_id_digest
+from common.store import TEMPLATE_KWARGS, Appended
 from common.types import ItemState, JobState
 from web.drafts import Draft
-from web.intake import Intake
-from web.schemas import Item, JobEdit, JobOptions, JobView
+from web.intake import MOST_STREAMS, Intake
+from web.schemas import Added, AppendView, Item, JobEdit, JobOptions, JobView
 from web.services import Services
-from web.submit import deadline_ms, queue_limits, ring, staged, submit_job
+from web.submit import (
+    Fingerprint,
+    KeyReused,
+    check_key,
+    deadline_ms,
+    queue_limits,
+    ring,
+    staged,
+    submit_job,
+)
 from web.views import job_view
 
 PAGE = 500  # items read at a time
@@ -46,30 +56,58 @@ def _edit(services: Services, job_id: str, tenant: str, **changes: float) -> Job
     return job_view(services, job_id, tenant)
 
 
-def append_items(services: Services, job_id: str, tenant: str, drafts: Iterable[Draft]) -> JobView:
-    """Add items to a job that is not over; they take its params. All of them or none.
+def append_items(
+    services: Services, job_id: str, tenant: str, drafts: Iterable[Draft], idempotency_key: str | None = None
+) -> AppendView:
+    """Add items to a job that is not over; they take its params. All of them or none, and durable when this returns.
 
     Raises:
         InvalidRequest: with every problem found; nothing was added.
-        Conflict: the job is over or was cancelled.
+        TooLarge: the job would have more items than a job may.
+        Conflict: the job is over or was cancelled, or the idempotency key came with other content.
         TooMany, Unavailable: as much waits as may.
     """
+    check_key(idempotency_key)
     job = services.store.job(job_id, tenant)
-    spec = json.loads(job["spec"])
-    model = services.cards.choose(job["model"])
+    spec, model = json.loads(job["spec"]), services.cards.choose(job["model"])
     intake = Intake(model, _options(spec), services.settings, rendered_at=spec.get("rendered_at", int(time.time())))
-    intake.know((item["custom_id"], "the job") for item in _items(services, job_id) if "custom_id" in item)
+    if "indexed" not in job:  # made by an earlier version
+        intake.know((item["custom_id"], "the job") for item in _items(services, job_id) if "custom_id" in item)
+    fingerprint = Fingerprint({"append": job_id})
     with staged(services.store, intake.options.params.n) as stage:
         for record in intake.accept(drafts):
             stage.add(record)
+            if idempotency_key:
+                fingerprint.add(record)
         intake.raise_faults()
-        stage.close()
-        tokens = intake.totals.cost * intake.totals.items
-        services.store.check_memory(tokens)
-        limits = queue_limits(services.settings)
-        rings = services.store.append(job_id, stage, tokens=tokens, n_max=intake.totals.n_max, limits=limits)
-    ring(services, job["model"], rings, job_id)
-    return job_view(services, job_id, tenant)
+        stage.close_for_attach()
+        totals = intake.totals
+        services.store.check_memory(totals.cost * totals.items)
+        appended = services.store.append(
+            job_id,
+            stage,
+            tokens=totals.cost * totals.items,
+            n_max=totals.n_max,
+            limits=queue_limits(services.settings),
+            most_items=services.settings.max_items,
+            streams=(totals.streams, MOST_STREAMS),
+            idempotency=(idempotency_key, fingerprint.value()) if idempotency_key else ("", ""),
+        )
+    if appended.outcome == "conflict":
+        message = "this Idempotency-Key was used for other content; take a new key for more items"
+        raise KeyReused(message, field="Idempotency-Key")
+    if appended.outcome == "duplicate":
+        intake.refuse_taken(lambda custom_id: custom_id_digest(custom_id)[1] in appended.duplicates)
+    ring(services, job["model"], appended.rings, job_id)
+    return _append_view(services, job_id, tenant, appended)
+
+
+def _append_view(services: Services, job_id: str, tenant: str, appended: Appended) -> AppendView:
+    """The job now, and which of its items were added."""
+    added = Added(first=appended.first, count=appended.count)
+    view = AppendView(**dict(job_view(services, job_id, tenant)), added=added)
+    view._replayed = appended.outcome == "same"
+    return view
 
 
 def retry_job(services: Services, job_id: str, tenant: str, idempotency_key: str | None = None) -> JobView:

@@ -332,6 +332,19 @@ class JobView(BaseModel):
         return self._replayed
 
 
+class Added(BaseModel):
+    """Items that an append made: the job's from index `first` on."""
+
+    first: int
+    count: int
+
+
+class AppendView(JobView):
+    """The job, and which of its items were added."""
+
+    added: Added
+
+
 class JobList(BaseModel):
     data: list[JobView]
     has_more: bool

@@ -102,12 +102,11 @@ def enqueue_job(
         TooMany: the tenant has as much waiting as it may.
         Unavailable: Redis is away, or as much waits in all as may.
     """
-    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
-        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
+    check_key(idempotency_key)
     model = services.cards.choose(options.model)
     intake = Intake(model, options, services.settings, default_max_tokens, refused_stay=batch is not None)
     deadline = deadline_ms(services.store, options.deadline)
-    fingerprint = _Fingerprint(options)
+    fingerprint = Fingerprint(options.model_dump(mode="json"))
     with staged(services.store, options.params.n) as stage:
         for record in intake.accept(drafts):
             stage.add(record)
@@ -174,12 +173,17 @@ def check_job(
     )
 
 
-class _Fingerprint:
-    """Of a job's content, so that a key sent again with other content is noticed."""
+def check_key(idempotency_key: str | None) -> None:
+    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
 
-    def __init__(self, options: JobOptions):
+
+class Fingerprint:
+    """Of what is sent, so that a key sent again with other content is noticed. `about` is all but the items."""
+
+    def __init__(self, about: dict[str, Any]):
         self._hash = hashlib.sha256()
-        self.add(options.model_dump(mode="json"))
+        self.add(about)
 
     def add(self, part: dict[str, Any]) -> None:
         self._hash.update(json.dumps(part, sort_keys=True).encode())
@@ -231,6 +235,7 @@ def _fields(services: Services, intake: Intake, options: JobOptions) -> dict[str
         "total": totals.items,
         "cost": totals.cost,
         "n_max": totals.n_max,
+        "streams": totals.streams,
         "priority": options.priority,
         "token_budget": options.limits.tokens or 0,
         "error_rate": options.limits.error_rate or 0,

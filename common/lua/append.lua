@@ -1,19 +1,65 @@
--- append(job, stage, items, tokens, most slots an item takes, bytes, 6 limits as in attach): add a staged segment to a job that
--- is not over. Answers {outcome, rings}: `added`; `terminal`; `gone` (no such job); `lost` (the stage ran out of time);
--- `tenant_full`, `full` (a limit would be passed; nothing is left staged).
--- Repeating a call whose reply was lost answers `added` and adds nothing.
+-- append(job, stage, items, tokens, most slots an item takes, bytes, 6 limits as in attach, most items of a job, streamed
+-- continuations, most of them, idempotency key, fingerprint, whole and its custom_ids as in attach): add a staged segment to a
+-- job that is not over.
+-- Answers {outcome, rings, first index, count}: `added`; `same` (the key and content were added before, there); or, with nothing
+-- left staged, `conflict` (the key had other content); `terminal`; `gone` (no such job); `lost` (the stage ran out of time);
+-- `tenant_full`, `full` (a limit would be passed); `too_many`, `too_many_streams` (the job would have more than it may).
+-- {`duplicate`, 0, digest, ...} are custom_ids that the job has already, 100 at most.
+-- Repeating a call whose reply was lost answers the same and adds nothing.
 local id, stage = ARGV[1], ARGV[2]
 local items, tokens, n_max, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local most_items, streamed, most_streamed = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+local idem, fingerprint = ARGV[16], ARGV[17]
 local staged, starts, needs = key('stage', stage, 'in'), key('stage', stage, 'starts'), key('stage', stage, 'needs')
-local job = load_job(id)
-if not job then return {'gone', 0} end
-if redis.call('HGET', key('job', id), 'appended') == stage then return {'added', wake(job.model, claimable(job))} end
-local refused = (TERMINAL[job.status] or job.cancel_requested == 1) and 'terminal'
-  or redis.call('EXISTS', staged) == 0 and 'lost' or overfull(job.tenant, {items, tokens, bytes}, 7)
-if refused then
+local done = key('stage', stage, 'done')
+
+local function refuse(outcome, ...)
   redis.call('UNLINK', staged, starts, needs)
-  return {refused, 0}
+  return {outcome, 0, ...}
 end
+
+local job = load_job(id)
+if not job then return refuse('gone') end
+local before = redis.call('GET', done)
+if before then return {'added', wake(job.model, claimable(job)), tonumber(before), items} end
+if idem ~= '' then
+  local record = key('idem', job.tenant, idem)
+  local known, whose = made_before(record, fingerprint, 'job')
+  if known == 'same' and whose == id then
+    local first, count = string.match(redis.call('GET', record), '(%d+) (%d+)$')
+    return refuse('same', tonumber(first), tonumber(count))
+  end
+  if known then return refuse('conflict') end
+end
+stage_whole(staged, starts, ARGV[18], ARGV[19])
+local told = redis.call('HGET', key('job', id), 'streams') or 0
+local refused = (TERMINAL[job.status] or job.cancel_requested == 1) and 'terminal'
+  or redis.call('EXISTS', staged) == 0 and 'lost'
+  or job.total + items > most_items and 'too_many'
+  or streamed > 0 and told + streamed > most_streamed and 'too_many_streams'
+  or overfull(job.tenant, {items, tokens, bytes}, 7)
+if refused then return refuse(refused) end
+
+-- The job's digests of custom_ids are in buckets, each a string of digests of eight bytes; so are the stage's.
+local function has(digests, digest)
+  local at = string.find(digests, digest, 1, true)
+  while at and at % 8 ~= 1 do at = string.find(digests, digest, at + 1, true) end
+  return at
+end
+
+local buckets, duplicates = {}, {}
+for _, field in ipairs(redis.call('HKEYS', staged)) do
+  if string.sub(field, 1, 1) == '#' then
+    local known, new = redis.call('HGET', key('job', id, 'in'), field) or '', redis.call('HGET', staged, field)
+    for i = 1, known == '' and 0 or #new, 8 do
+      local digest = string.sub(new, i, i + 7)
+      if #duplicates < 100 and has(known, digest) then duplicates[#duplicates + 1] = digest end
+    end
+    buckets[#buckets + 1], buckets[#buckets + 2] = field, known .. new
+  end
+end
+if #duplicates > 0 then return refuse('duplicate', unpack(duplicates)) end
+for i = 1, #buckets, 2 do redis.call('HSET', key('job', id, 'in'), buckets[i], buckets[i + 1]) end
 
 for _, start in ipairs(redis.call('ZRANGE', starts, 0, -1)) do
   local first = string.format('%d', job.total + start)
@@ -32,6 +78,11 @@ if job.n_min < job.n_max then redis.call('SETRANGE', key('job', id, 'needs'), jo
 
 redis.call('UNLINK', staged, starts, needs)
 redis.call('APPEND', key('job', id, 'st'), string.rep('p', items))
+local first = string.format('%d', job.total)
+redis.call('SET', done, first, 'EX', 3600)
+if idem ~= '' then
+  redis.call('SET', key('idem', job.tenant, idem), table.concat({fingerprint, id, first, items}, ' '), 'EX', 86400)
+end
 
 -- What waits was counted at the old cost and weight: take it out of the count, and put all of it back at the new ones.
 local waiting, waiting_tokens, waiting_bytes = job.pending, job.pending * job.cost, job.pending * job.weight
@@ -41,7 +92,8 @@ job.cost = math.ceil((waiting_tokens + tokens) / (waiting + items))
 job.weight = math.ceil((waiting_bytes + bytes) / (waiting + items))
 job.pending, job.total = waiting + items, job.total + items
 redis.call('HSET', key('job', id), 'total', job.total, 'cost', job.cost, 'weight', job.weight, 'n_min', job.n_min,
-  'n_max', job.n_max, 'appended', stage)
+  'n_max', job.n_max)
 job.bytes = job.bytes + bytes
+if streamed > 0 then redis.call('HINCRBY', key('job', id), 'streams', streamed) end
 finish(job)
-return {'added', wake(job.model, math.min(items, claimable(job)))}
+return {'added', wake(job.model, math.min(items, claimable(job))), tonumber(first), items}

@@ -1,6 +1,7 @@
--- attach(job, stage, idempotency key, fingerprint, deadline, 6 limits, whole, field, value, ...): make a staged segment a job.
+-- attach(job, stage, idempotency key, fingerprint, deadline, 6 limits, whole, its custom_ids, field, value, ...): make a
+-- staged segment a job.
 -- The limits, 0 for none: items, tokens and bytes the tenant may have waiting, and all may have. `whole` is the segment's one
--- chunk, if it was not sent before.
+-- chunk, if it was not sent before, and then the digests of its custom_ids, ten bytes each: bucket and digest.
 -- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
 -- content); `deleted` (the batch it is made of was deleted meanwhile); `lost` (the staged segment ran out of time);
 -- `tenant_full`, `full` (a limit would be passed; nothing is left staged).
@@ -12,7 +13,7 @@ local known = load_job(id)
 if known then return {'new', id, wake(known.model, claimable(known))} end
 
 local spec, fields = {}, {}
-for i = 13, #ARGV, 2 do
+for i = 14, #ARGV, 2 do
   spec[ARGV[i]] = ARGV[i + 1]
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
 end
@@ -29,10 +30,7 @@ if idem ~= '' then
 end
 -- A validator that was frozen while another made the job, and somebody deleted it, must not make it again under the same id.
 if spec.batch and redis.call('EXISTS', key('batch', spec.batch)) == 0 then return refuse('deleted') end
-if ARGV[12] ~= '' then
-  redis.call('HSET', staged, 0, ARGV[12])
-  redis.call('ZADD', starts, 0, 0)
-end
+stage_whole(staged, starts, ARGV[12], ARGV[13])
 if redis.call('EXISTS', staged) == 0 then return {'lost', id, 0} end
 
 -- An item's share of each is a whole number, so that counting what waits never drifts.

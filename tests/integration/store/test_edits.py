@@ -6,7 +6,7 @@ import pytest
 
 from common import keys
 from common.errors import Conflict, NotFound, TooMany, Unavailable
-from common.store import NO_LIMITS, new_job_id
+from common.store import NO_LIMITS, Appended, new_job_id
 from common.types import ItemState
 from tests.integration.store.conftest import done, taken
 
@@ -51,12 +51,12 @@ def test_a_moved_deadline_is_the_one_that_counts(mill):
     assert mill.counts(job_id) == {"expired": 2}
 
 
-def append(mill, job_id: str, items: int, limits: tuple[int, ...] = NO_LIMITS) -> None:
+def append(mill, job_id: str, items: int, limits: tuple[int, ...] = NO_LIMITS) -> Appended:
     stage = mill.store.stage()
     for i in range(items):
         stage.add({"prompt": f"more {i}"})
     stage.close()
-    mill.store.append(job_id, stage, tokens=items * 30, n_max=1, limits=limits)
+    return mill.store.append(job_id, stage, tokens=items * 30, n_max=1, limits=limits, most_items=1000)
 
 
 def test_appended_items_are_part_of_the_job(mill):

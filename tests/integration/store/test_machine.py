@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -165,11 +166,15 @@ class StoreMachine(RuleBasedStateMachine):
     def append(self, data: st.DataObject, items: int) -> None:
         job_id, slots = self.job(data), needs(items)
         job, stage = self.jobs[job_id], self.mill.stage(slots)
+        send = partial(
+            self.mill.store.append, job_id, stage, tokens=items * 10, n_max=max(slots), most_items=1000
+        )
         if job.over or job.cancelled:
             with pytest.raises(Conflict):
-                self.mill.store.append(job_id, stage, tokens=items * 10, n_max=max(slots))
+                send()
         else:
-            self.mill.store.append(job_id, stage, tokens=items * 10, n_max=max(slots))
+            added = send()
+            assert (added.first, added.count) == (len(job.items), items)
             job.items += map(ItemModel, slots)
             job.obey_wishes()
 
