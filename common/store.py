@@ -290,9 +290,10 @@ class JobStore:
         return Chunk(json.loads(spec), int(created_at), digest.decode(), interactive == b"1", unpack(blob))
 
     def _chunk_starts(self, job_id: str, first: int, count: int) -> list[int]:
-        line = keys.job(job_id, "starts")
-        before = self.client.zrevrangebyscore(line, first, "-inf", start=0, num=1)
-        inside = self.client.zrangebyscore(line, f"({first}", f"({first + count}")
+        line, pipe = keys.job(job_id, "starts"), self.client.pipeline(transaction=False)
+        pipe.zrevrangebyscore(line, first, "-inf", start=0, num=1)
+        pipe.zrangebyscore(line, f"({first}", f"({first + count}")
+        before, inside = pipe.execute()
         return [int(start) for start in before + inside]
 
     def rows(self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -303,19 +304,21 @@ class JobStore:
         self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None
     ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Items as they were stored, each with its `row`."""
-        inputs = self.items(job_id, first, count)
-        if not inputs:
+        with redis_errors():
+            states, lengths, results, *chunks = self.scripts.rows(job_id, first, count)
+        if not states:
             return []
         spec = spec or json.loads(self.job(job_id)["spec"])
-        with redis_errors():
-            pipe = self.client.pipeline(transaction=True)  # states and results of one moment
-            pipe.getrange(keys.job(job_id, "st"), first, first + len(inputs) - 1)
-            pipe.hmget(keys.job(job_id, "out"), [str(first + i) for i in range(len(inputs))])
-            states, blobs = pipe.execute()
-        return [
-            (item, row(first + i, item, ItemState.from_byte(chr(state)), unpack(blob) if blob else None, spec))
-            for i, (item, state, blob) in enumerate(zip(inputs, states, blobs, strict=False))
-        ]
+        items = _between(first, len(states), chunks)
+        params, at, found = complete_params(spec, {}), 0, []
+        for i, (item, state, (length,)) in enumerate(
+            zip(items, states, struct.iter_unpack(">I", lengths), strict=True)
+        ):
+            result = unpack(results[at : at + length]) if length else None
+            at += length
+            own = complete_params(spec, item) if "params" in item else params
+            found.append((item, row(first + i, item, ItemState.from_byte(chr(state)), result, spec["model"], own)))
+        return found
 
     def results(self, job_id: str, count: int) -> list[dict[str, Any]]:
         """What became of the first `count` items, without what was asked: the short form of `rows`.
@@ -373,9 +376,27 @@ class JobStore:
         ]
 
 
+def _between(first: int, count: int, chunks: list[Any]) -> list[dict[str, Any]]:
+    """Items [first, first + count) of chunks as `rows` answers them: start, chunk, start, chunk, ..."""
+    found: list[dict[str, Any]] = []
+    for start, blob in zip(chunks[::2], chunks[1::2], strict=True):
+        found += unpack(blob)[max(0, first - start) : max(0, first + count - start)]
+    return found
+
+
 def effective_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
     """The job's params with the item's own over them."""
     return {**spec.get("params", {}), **item.get("params", {})}
+
+
+DEFAULTS = SamplingParams.model_validate({}).model_dump(mode="json", exclude={"seed"})
+
+
+def complete_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
+    """The same with all defaults, but without the seed. Both were stored as the model dumps them: nothing to check."""
+    params = {**DEFAULTS, **effective_params(spec, item)}
+    params.pop("seed", None)
+    return params
 
 
 def effective_template_kwargs(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
@@ -384,9 +405,14 @@ def effective_template_kwargs(spec: dict[str, Any], item: dict[str, Any]) -> dic
 
 
 def row(
-    index: int, item: dict[str, Any], state: ItemState, result: dict[str, Any] | None, spec: dict[str, Any]
+    index: int,
+    item: dict[str, Any],
+    state: ItemState,
+    result: dict[str, Any] | None,
+    model: str,
+    params: dict[str, Any],
 ) -> dict[str, Any]:
-    """One item as users see it; params are complete, as they took effect."""
+    """One item as users see it; `params` are complete, as they took effect."""
     return {
         "index": index,
         "custom_id": item.get("custom_id"),
@@ -394,13 +420,13 @@ def row(
         **NO_RESULT,
         "prompt_logprobs": None,
         "error": None,
-        "params": SamplingParams.model_validate(effective_params(spec, item)).model_dump(mode="json", exclude={"seed"}),
+        "params": params,
         "seed": None,
         "attempts": 0,
         "queued_s": None,
         "run_s": None,
         "worker": None,
-        "model": spec["model"],
+        "model": model,
         "metadata": item.get("metadata", {}),
         **(result or {}),
     }

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common.errors import InvalidRequest, NotFound
+from common.packing import json_line
+from common.turns import give_way
 from common.types import ItemState
 from web.services import Services
 
@@ -56,11 +58,12 @@ def _finished(services: Services, job_id: str, job: dict[str, str]) -> Iterator[
         if len(rows) < min(BATCH, total - first):
             raise NotFound(f"{job_id} was deleted while its results were read")
         yield [row for row in rows if row["status"] in OVER]
+        give_way()
 
 
 def _jsonl(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
     for batch in batches:
-        yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in batch).encode()
+        yield b"".join(map(json_line, batch))
 
 
 def _csv(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:

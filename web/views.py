@@ -53,10 +53,8 @@ def job_list(services: Services, tenant: str, after: str | None = None, limit: i
 def item_rows(services: Services, job_id: str, tenant: str, first: int, count: int) -> list[dict[str, Any]]:
     """`ItemRow`s of items [first, first + count), as dictionaries."""
     spec = json.loads(services.store.job(job_id, tenant)["spec"])
-    asked = services.store.items(job_id, first, count)
-    rows = services.store.rows(job_id, first, count, spec)
-    inputs = ({name: item[name] for name in (*INPUTS, TEMPLATE_KWARGS) if name in item} for item in asked)
-    return [row | given for row, given in zip(rows, inputs, strict=False)]
+    found, shown = services.store.answers(job_id, first, count, spec), (*INPUTS, TEMPLATE_KWARGS)
+    return [row | {name: item[name] for name in shown if name in item} for item, row in found]
 
 
 def item_list(services: Services, job_id: str, tenant: str, after: int = -1, limit: int = 100) -> ItemList:

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from common.batches import Record, job_of
 from common.errors import NotFound
+from common.packing import json_line
 from common.turns import give_way
 from common.types import ItemState, JobState
 from web.dialect.answers import answer
@@ -121,12 +122,12 @@ def content(services: Services, file: OutputFile) -> Iterator[bytes]:
         if len(answers) < min(BATCH, total - first):
             raise NotFound(f"{file.batch['id']} was deleted while its results were read")
         lines = [
-            json.dumps(telling.line(item, row), ensure_ascii=False) + "\n"
+            json_line(telling.line(item, row))
             for item, row in answers
             if row["status"] in OVER and (row["status"] == ItemState.SUCCEEDED) is (file.kind == "output")
         ]
         if lines:
-            yield "".join(lines).encode()
+            yield b"".join(lines)
         give_way()
 
 

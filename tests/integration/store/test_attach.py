@@ -6,7 +6,8 @@ import pytest
 
 from common.errors import NotFound
 from common.stage import CHUNK
-from common.store import new_job_id
+from common.store import complete_params, new_job_id
+from common.types import SamplingParams
 
 
 def test_an_attached_job_is_queued_with_every_item_pending(mill):
@@ -145,3 +146,30 @@ def test_jobs_are_listed_newest_first_and_paged(mill):
         after = seen[-1]
     assert sorted(seen) == sorted(ids)
     assert [created[job_id] for job_id in seen] == sorted(created.values(), reverse=True)
+
+
+def test_rows_are_read_in_one_round_trip_however_many(mill):
+    job_id = mill.submit(3 * CHUNK)
+    mill.store.rows(job_id, 0, 1)  # loads the script
+    spec = {"model": "m", "params": {}}
+    before = mill.client.info("stats")["total_reads_processed"]
+    assert len(mill.store.rows(job_id, 10, 2 * CHUNK, spec)) == 2 * CHUNK
+    reads = mill.client.info("stats")["total_reads_processed"] - before
+    assert reads <= 2, "the rows, and the question itself"
+
+
+@pytest.mark.parametrize(
+    ("job", "own"),
+    [
+        ({}, {}),
+        ({"temperature": 0.0, "seed": 3}, {"seed": 4}),
+        ({"stop": ["a", "b"], "logit_bias": {"5": 1.5}}, {"stop": ["c"], "top_p": 0.5}),
+        ({"max_tokens": 9, "bad_words": ["x"]}, {"logit_bias": {"7": -100.0}, "max_tokens": 8}),
+    ],
+)
+def test_the_params_of_a_row_are_what_the_model_makes_of_them(job, own):
+    def kept(params):
+        return SamplingParams.model_validate(params).model_dump(mode="json", exclude_unset=True)
+
+    made = SamplingParams.model_validate({**kept(job), **kept(own)}).model_dump(mode="json", exclude={"seed"})
+    assert complete_params({"params": kept(job)}, {"params": kept(own)} if own else {}) == made
