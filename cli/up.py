@@ -21,6 +21,7 @@ from common.errors import ConfigError, Unauthorized, Unavailable
 from common.fleet import Fleet
 from common.server import connect
 from common.settings import Settings
+from common.version import meet_store
 
 TENANT = "default"
 ENGINES = ["auto", "native", "generate", "echo"]
@@ -104,6 +105,7 @@ class Up:
             "PROMPTMILL_ENGINE": self.settings.engine,
         }
         self._client = connect(redis_url)
+        meet_store(self._client)
         self.accounts = Accounts(self._client)
         self.server = Server(self.settings.public_url or self._local_url, self._find_key(), redis_url)
         self._parts = Children(self._stages(), self._say, self._folder.remember_children)

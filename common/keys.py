@@ -114,6 +114,10 @@ Accounts
     login:{digest}      string  tenant; TTL 10 minutes; taken once
     session_secret      string  signs the browser's cookie
 
+Versions
+    version             hash    schema (the newest that a part wrote), compatible (the oldest whose parts may work here)
+                                and version (of the part that wrote it); written by meet
+
 Channels
     pm:changes          `job` or `job status`: its state or results changed
     pm:tokens           `job index entry`: what was just put into job:{id}:events:{index}
@@ -135,6 +139,7 @@ MODELS = PREFIX + "models"
 TENANTS = PREFIX + "tenants"
 KEYS = PREFIX + "keys"
 DUE = PREFIX + "due"
+VERSION = PREFIX + "version"
 HOOKS_DUE = PREFIX + "hooks:due"
 BATCHES_DUE = PREFIX + "batches:due"
 SESSION_SECRET = PREFIX + "session_secret"

@@ -15,8 +15,11 @@ from redis.commands.core import Script
 
 from common import keys
 
+SCHEMA = 2  # of the records; 1 is what kept no version. Raise it with every change that an older part would misread
+
 # Scripts that read, give memory back or keep a promise already made must run on a full server too.
 ALLOW_OOM = {
+    "meet",
     "rows",
     "exchange",
     "checkpoint",
@@ -41,7 +44,8 @@ def source(name: str) -> str:
     """The full text of a script as Redis compiles it."""
     folder = files("common") / "lua"
     flags = " flags=allow-oom" if name in ALLOW_OOM else ""
-    return f"#!lua{flags}\n{(folder / 'lib.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"
+    head = f"#!lua{flags}\nlocal SCHEMA = {SCHEMA}\n"
+    return f"{head}{(folder / 'lib.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"
 
 
 # What is promised to somebody when these return must be on disk and on the replicas by then.

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+START_WAIT = 120.0  # seconds a worker waits for Redis at its start; after that its supervisor should know
 POOL_WAIT = 10  # seconds for a connection of a pool to become free
 MOST = 1000  # connections of a pool, if nothing else is said
 
@@ -125,6 +126,8 @@ def redis_errors() -> Iterator[None]:
             raise Unavailable(
                 "Redis is full; try again when jobs have finished or were deleted", code="server_full"
             ) from error
+        if str(error).startswith("PMVERSION"):  # `version.py`; a part that starts says more and ends
+            raise Unavailable(f"{str(error).removeprefix('PMVERSION ')}: update it", code="outdated") from error
         if why := _passing(error):
             raise Unavailable(f"Redis {why}; try again later") from error
         raise

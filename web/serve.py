@@ -7,12 +7,14 @@ the blocking parts of the standard library there.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
@@ -24,8 +26,14 @@ GRACE = 5  # seconds that requests under way have after SIGTERM; event streams a
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    Server(settings).run()
+    """Serve until SIGTERM or SIGINT. Exit code 2 if the store is of a newer version."""
+    first = os.getpid()
+    try:
+        Server(settings).run()
+    except SystemExit as end:
+        if end.code == Arbiter.APP_LOAD_ERROR and os.getpid() == first:  # its children, forked in there, end here too
+            raise SystemExit(2) from None
+        raise
 
 
 class Server(BaseApplication):
@@ -52,11 +60,20 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:
+        from common.errors import ConfigError, Unavailable
+        from common.version import meet_store
         from web.app import create_app
         from web.dialect.validator import Validator
         from web.services import EXTENSION
 
         app = create_app(self._settings)
+        try:
+            meet_store(app.extensions[EXTENSION].redis)
+        except ConfigError as error:
+            logging.getLogger(__name__).critical("%s", error)
+            raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
+        except Unavailable as error:  # the web tier starts without Redis; the store's scripts look again
+            logging.getLogger(__name__).warning("could not ask the store for its version: %s", error)
         Validator(app.extensions[EXTENSION]).start()
         return app
 

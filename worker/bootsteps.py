@@ -15,8 +15,9 @@ from common import log as logs
 from common.errors import ConfigError, Unavailable
 from common.fleet import Fleet
 from common.rings import Bell
-from common.server import connect, wait_until_up, when_up
+from common.server import START_WAIT, connect, when_up
 from common.settings import Settings
+from common.version import meet_store
 from worker.gpu import claim_gpu
 from worker.heartbeat import Heartbeat
 from worker.models import open_model
@@ -26,7 +27,6 @@ from worker.ticker import Ticker
 log = logging.getLogger(__name__)
 
 REDIS_SHARE = 0.4  # of the lease that a call may wait for Redis
-START_WAIT = 120.0  # seconds a worker waits for Redis at its start; after that whoever supervises it should know
 
 
 class ServeStep(bootsteps.StartStopStep):
@@ -52,7 +52,7 @@ class ServeStep(bootsteps.StartStopStep):
         client = connect(
             settings.redis_url, replicas=settings.replicas, socket_timeout=max(1.0, settings.lease * REDIS_SHARE)
         )
-        wait_until_up(client, START_WAIT)
+        when_up(client, START_WAIT, partial(meet_store, client))
         bell = Bell(settings.redis_url)
         # Ticking before the model is loaded: what a killed worker held is free by the time this one can take it.
         self.ticker = Ticker(Fleet(client), bell, settings)

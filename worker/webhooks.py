@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -18,13 +19,14 @@ from common import log as logs
 from common.accounts import Accounts
 from common.batches import Batches
 from common.deliveries import Deliveries, Event, HookState, Outcome
-from common.errors import InvalidRequest, NotFound, Unavailable
+from common.errors import ConfigError, InvalidRequest, NotFound, Unavailable
 from common.fleet import Fleet
 from common.rings import DELIVER, WEBHOOK_QUEUE, Bell, celery_app
-from common.server import connect
+from common.server import START_WAIT, connect, when_up
 from common.settings import Settings
 from common.signing import sign
 from common.store import JobStore
+from common.version import meet_store
 from worker.receivers import Allowed, Refused, Turnstile, Unreachable, post
 from worker.ticker import Ticker
 
@@ -147,11 +149,16 @@ class TickStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any):
         super().__init__(parent, **options)
-        fleet = Fleet(connect(settings.redis_url, socket_timeout=REDIS_WAIT))
+        self._client = connect(settings.redis_url, socket_timeout=REDIS_WAIT)
         self._bell = OwnBell(settings.redis_url)
-        self._ticker = Ticker(fleet, self._bell, settings)
+        self._ticker = Ticker(Fleet(self._client), self._bell, settings)
 
     def start(self, _parent: Any) -> None:
+        try:
+            when_up(self._client, START_WAIT, partial(meet_store, self._client))
+        except (ConfigError, Unavailable) as error:
+            log.critical("%s", error)
+            raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
         self._ticker.start()
 
     def stop(self, _parent: Any) -> None:

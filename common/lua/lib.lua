@@ -9,6 +9,12 @@ local function key(name, owner, part, rest)
   return owner and 'pm:' .. name .. ':' .. owner or 'pm:' .. name
 end
 
+-- A part that is older than the store allows must not touch it (`common/version.py`).
+local NEEDED = tonumber(redis.call('HGET', key('version'), 'compatible')) or 0
+if NEEDED > SCHEMA then
+  return redis.error_reply('PMVERSION this store takes parts from schema ' .. NEEDED .. ' on; this one has ' .. SCHEMA)
+end
+
 local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,0 +1,66 @@
+-- attach(job, stage, idempotency key, fingerprint, deadline, 6 limits, whole, field, value, ...): make a staged segment a job.
+-- The limits, 0 for none: items, tokens and bytes the tenant may have waiting, and all may have. `whole` is the segment's one
+-- chunk, if it was not sent before.
+-- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
+-- content); `lost` (the staged segment ran out of time); `tenant_full`, `full` (a limit would be passed; nothing is left staged).
+-- Repeating a call whose reply was lost answers `new` again.
+local id, stage, idem, fingerprint, deadline = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local jobkey = key('job', id)
+
+local known = load_job(id)
+if known then return {'new', id, rings(known.model)} end
+
+local spec, fields = {}, {}
+for i = 13, #ARGV, 2 do
+  spec[ARGV[i]] = ARGV[i + 1]
+  fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
+end
+local staged, starts = key('stage', stage, 'in'), key('stage', stage, 'starts')
+
+local function refuse(outcome, job)
+  redis.call('UNLINK', staged, starts)
+  return {outcome, job or id, 0}
+end
+
+if idem ~= '' then
+  local record = redis.call('GET', key('idem', spec.tenant, idem))
+  if record then
+    local before, made = string.match(record, '^(%S+) (%S+)$')
+    return refuse(before == fingerprint and 'same' or 'conflict', made)
+  end
+end
+if ARGV[12] ~= '' then
+  redis.call('HSET', staged, 0, ARGV[12])
+  redis.call('ZADD', starts, 0, 0)
+end
+if redis.call('EXISTS', staged) == 0 then return {'lost', id, 0} end
+
+-- An item's share of each is a whole number, so that counting what waits never drifts.
+local items, cost = tonumber(spec.total), math.ceil(tonumber(spec.cost))
+local weight = math.ceil(tonumber(spec.bytes) / items)
+local too_much = overfull(spec.tenant, {items, items * cost, items * weight}, 6)
+if too_much then return refuse(too_much) end
+
+for part, source in pairs({['in'] = staged, starts = starts}) do
+  redis.call('RENAME', source, key('job', id, part))
+  redis.call('PERSIST', key('job', id, part))
+end
+redis.call('HSET', jobkey, 'status', 'queued', 'created_at', string.format('%d', NOW), 'pending', 0, 'running', 0,
+  'succeeded', 0, 'failed', 0, 'cancelled', 0, 'expired', 0, 'cursor', 0, 'prompt_tokens', 0, 'completion_tokens', 0,
+  'cancel_requested', 0, 'deadline_passed', 0, 'paused', 0, unpack(fields))
+redis.call('HSET', jobkey, 'cost', cost, 'weight', weight)
+redis.call('SET', key('job', id, 'st'), string.rep('p', items))
+-- An interactive request has its answer when it is over; in the list of jobs it would only hide those one looks for.
+if spec.interactive ~= '1' then redis.call('ZADD', key('tenant', spec.tenant, 'jobs'), NOW, id) end
+if deadline > 0 then
+  redis.call('HSET', jobkey, 'deadline', string.format('%d', deadline))
+  redis.call('ZADD', key('due'), deadline, 'expire:' .. id)
+end
+if spec.retry_of and redis.call('EXISTS', key('job', spec.retry_of)) == 1 then
+  redis.call('HSET', key('job', spec.retry_of), 'retried_by', id)
+end
+if idem ~= '' then redis.call('SET', key('idem', spec.tenant, idem), fingerprint .. ' ' .. id, 'EX', 86400) end
+local job = load_job(id)
+job.pending = items
+finish(job)
+return {'new', id, rings(spec.model)}

@@ -1,0 +1,23 @@
+-- heartbeat(incarnation, lease, call, held count, job, ...): renew the lease on all the incarnation holds.
+-- Answers {alive, rings that nobody took yet, job, wish, ...}: alive is 0 when the lease is gone, or when after this same call the server counts other
+-- items than the worker does (it lost the tail of its log), which hands them back: either way the worker must start over.
+-- A wish is `cancelled`, `expired`, `paused` or `gone`, for each of the named jobs that should not run on.
+local incarnation, lease, call, count = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local workerkey = key('worker', incarnation)
+if not redis.call('ZSCORE', key('workers'), incarnation) then return {0} end
+if (redis.call('HGET', workerkey, 'call') or '') == call and redis.call('HLEN', key('held', incarnation)) ~= count then
+  hand_back(incarnation, false, 0)
+  return {0}
+end
+redis.call('ZADD', key('workers'), NOW + lease, incarnation)
+local answer = {1, redis.call('LLEN', 'generate.' .. redis.call('HGET', workerkey, 'model'))}
+for i = 5, #ARGV do
+  local job = load_job(ARGV[i])
+  local wanted = not job and 'gone' or job.cancel_requested == 1 and 'cancelled' or job.deadline_passed == 1 and 'expired'
+    or job.paused == 1 and 'paused'
+  if wanted then
+    answer[#answer + 1] = ARGV[i]
+    answer[#answer + 1] = wanted
+  end
+end
+return answer
