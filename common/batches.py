@@ -92,10 +92,21 @@ class Batches:
                 return
             offset += page
 
-    def note(self, batch_id: str, field: str, value: int) -> None:
+    def note(self, batch_id: str, **fields: int) -> None:
         """Write down what was found out about a batch, or done to its files. One that is gone meanwhile stays so."""
+        flat = [part for pair in fields.items() for part in pair]
         with redis_errors():
-            self._scripts.note_batch(batch_id, field, value)
+            self._scripts.note_batch(batch_id, *flat)
+
+    def claim_sizing(self, lease: float) -> str:
+        """The batch whose files are to be measured next, "" for none; nobody else gets it for `lease` seconds."""
+        with redis_errors():
+            return str(self._scripts.claim_sizing(int(lease * 1000)).decode())
+
+    def end_sizing(self, batch_id: str) -> None:
+        """Its files are whole and measured, or it is gone."""
+        with redis_errors():
+            self._client.zrem(keys.BATCHES_SIZING, batch_id)
 
     def cancel(self, batch_id: str) -> None:
         """Note the wish. Whoever validates the batch ends at it; its job, if any, is the caller's to cancel."""

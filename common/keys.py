@@ -55,11 +55,13 @@ Files and batches (OpenAI's dialect)
     batch:{id}          hash    tenant, file, endpoint, window (as it was written), expires_at, metadata and webhook
                                 (JSON), created_at, output_ttl (ms), cancelling_at; while it is validated
                                 tries and claim (who does it); then queued_at, or failed_at, cancelled_at or expired_at
-                                and errors (JSON); output_gone, error_gone (deleted), output_bytes, error_bytes. Its job
+                                and errors (JSON); output_gone, error_gone (deleted); sized (items, from the
+                                first on, whose lines were measured), sized_output, sized_error (their bytes). Its job
                                 has the id job_0… where it has batch_…, and tells all else
     batchidem:{tenant}:{key}    string  `fingerprint batch-id`; TTL 24 h; written by create_batch
     batch:{id}:hooks    list    ids of the events of a batch that came to have no job
     batches:due         zset    batch -> when its validation is to begin, or when the claim on it ends
+    batches:sizing      zset    batch -> when its files are to be measured on, until they are whole
   A batch is purged with its job, or by `due` where none was made of it.
 
 Fair serving
@@ -142,6 +144,7 @@ DUE = PREFIX + "due"
 VERSION = PREFIX + "version"
 HOOKS_DUE = PREFIX + "hooks:due"
 BATCHES_DUE = PREFIX + "batches:due"
+BATCHES_SIZING = PREFIX + "batches:sizing"
 SESSION_SECRET = PREFIX + "session_secret"
 
 

@@ -32,6 +32,7 @@ ALLOW_OOM = {
     "claim_hooks",
     "record_hook",
     "claim_batch",
+    "claim_sizing",
     "hold_batch",
     "cancel_batch",
     "note_batch",

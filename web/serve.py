@@ -63,6 +63,7 @@ class Server(BaseApplication):
         from common.errors import ConfigError, Unavailable
         from common.version import meet_store
         from web.app import create_app
+        from web.dialect.sizer import Sizer
         from web.dialect.validator import Validator
         from web.services import EXTENSION
 
@@ -75,6 +76,7 @@ class Server(BaseApplication):
         except Unavailable as error:  # the web tier starts without Redis; the store's scripts look again
             logging.getLogger(__name__).warning("could not ask the store for its version: %s", error)
         Validator(app.extensions[EXTENSION]).start()
+        Sizer(app.extensions[EXTENSION]).start()
         return app
 
 

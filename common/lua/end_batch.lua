@@ -7,7 +7,10 @@ if redis.call('HGET', record, 'claim') ~= claim then return 0 end
 redis.call('ZREM', key('batches:due'), id)
 redis.call('HDEL', record, 'claim', 'tries')
 redis.call('HSET', record, outcome .. '_at', string.format('%d', NOW))
-if outcome == 'queued' then return 0 end
+if outcome == 'queued' then
+  redis.call('ZADD', key('batches:sizing'), NOW, id)
+  return 0
+end
 if errors ~= '' then redis.call('HSET', record, 'errors', errors) end
 redis.call('ZADD', key('due'), NOW + retention, 'batch:' .. id)
 if redis.call('HEXISTS', record, 'webhook') == 1 then

@@ -467,6 +467,7 @@ local function forget_batch(id)
   forget_hooks(key('batch', id, 'hooks'))
   redis.call('UNLINK', key('batch', id))
   redis.call('ZREM', key('batches:due'), id)
+  redis.call('ZREM', key('batches:sizing'), id)
   redis.call('ZREM', key('tenant', tenant, 'batches'), id)
 end
 

@@ -111,7 +111,7 @@ def read(tenant: str, file_id: str) -> Response:
 def delete(tenant: str, file_id: str) -> Response:
     file = find(services(), file_id, tenant)
     if isinstance(file, OutputFile):
-        services().batches.note(file.batch["id"], f"{file.kind}_gone", 1)
+        services().batches.note(file.batch["id"], **{f"{file.kind}_gone": 1})
     else:
         services().files.delete(file.id, tenant)
     return answered(FileGone(id=file.id))

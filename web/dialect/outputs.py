@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal, cast
 
 from common.batches import Record, job_of
@@ -102,44 +103,68 @@ def find_output(services: Services, wanted: str, tenant: str) -> OutputFile:
 
 
 def size(services: Services, file: OutputFile) -> int:
-    """Bytes of a file that is over, counted once and then remembered; 0 before, while it grows."""
+    """Bytes of a file that is over; 0 before, while it grows."""
     if not file.over:
         return 0
-    name = f"{file.kind}_bytes"
-    if name in file.batch:
-        return int(file.batch[name])
-    total = sum(len(piece) for piece in content(services, file))
-    services.batches.note(file.batch["id"], name, total)
-    return total
+    if (counted := file.batch.get(f"{file.kind}_bytes")) is not None:  # by an earlier version
+        return int(counted)
+    return measure(services, file.batch, file.job)[file.kind]
+
+
+def measure(services: Services, batch: Record, job: dict[str, str]) -> dict[Kind, int]:
+    """Bytes of the two files up to the first item that is not over, which never change any more; and note them in the
+    batch, so that the next call goes on there."""
+    sized, sizes = int(batch.get("sized", 0)), {kind: int(batch.get(f"sized_{kind}", 0)) for kind in KINDS}
+    before = sized
+    for page in _pages(services, batch, job, sized):
+        over = list(takewhile(lambda told: told is not None, page))
+        for told in over:
+            assert told
+            sizes[told[0]] += len(told[1])
+        sized += len(over)
+        if len(over) < len(page):
+            break
+    if sized > before:
+        fields = {"sized": sized, "sized_output": sizes["output"], "sized_error": sizes["error"]}
+        services.batches.note(batch["id"], **fields)
+        batch |= {name: str(value) for name, value in fields.items()}
+    return sizes
 
 
 def content(services: Services, file: OutputFile) -> Iterator[bytes]:
     """The file in pieces. A job that is deleted meanwhile breaks it off, so that no part passes for the whole."""
-    spec, job_id, total = json.loads(file.job["spec"]), job_of(file.batch["id"]), int(file.job["total"])
-    telling = _Telling(services, file)
-    for first in range(0, total, BATCH):
-        answers = services.store.answers(job_id, first, BATCH, spec)
-        if len(answers) < min(BATCH, total - first):
-            raise NotFound(f"{file.batch['id']} was deleted while its results were read")
-        lines = [
-            json_line(telling.line(item, row))
-            for item, row in answers
-            if row["status"] in OVER and (row["status"] == ItemState.SUCCEEDED) is (file.kind == "output")
-        ]
-        if lines:
-            yield b"".join(lines)
+    for page in _pages(services, file.batch, file.job, 0):
+        if piece := b"".join(told[1] for told in page if told and told[0] == file.kind):
+            yield piece
+
+
+def _pages(
+    services: Services, batch: Record, job: dict[str, str], first: int
+) -> Iterator[list[tuple[Kind, bytes] | None]]:
+    """Of each item from the `first` on its file and its line, None if it is not over; a page at a time."""
+    spec, job_id, total = json.loads(job["spec"]), job_of(batch["id"]), int(job["total"])
+    telling = _Telling(services, batch, job)
+    for at in range(first, total, BATCH):
+        answers = services.store.answers(job_id, at, BATCH, spec)
+        if len(answers) < min(BATCH, total - at):
+            raise NotFound(f"{batch['id']} was deleted while its results were read")
+        yield [telling.told(item, row) if row["status"] in OVER else None for item, row in answers]
         give_way()
 
 
 class _Telling:
-    """Items and their rows as lines of one file."""
+    """Items and their rows as lines of the two files."""
 
-    def __init__(self, services: Services, file: OutputFile):
+    def __init__(self, services: Services, batch: Record, job: dict[str, str]):
         self._services = services
-        self._endpoint = cast("Endpoint", file.batch["endpoint"])
-        self._model = file.job["model"]
-        self._created = int(file.job["created_at"]) // 1000  # unix seconds
-        self._name = file.batch["id"].removeprefix("batch_")
+        self._endpoint = cast("Endpoint", batch["endpoint"])
+        self._model = job["model"]
+        self._created = int(job["created_at"]) // 1000  # unix seconds
+        self._name = batch["id"].removeprefix("batch_")
+
+    def told(self, item: dict[str, Any], row: dict[str, Any]) -> tuple[Kind, bytes]:
+        kind: Kind = "output" if row["status"] == ItemState.SUCCEEDED else "error"
+        return kind, json_line(self.line(item, row))
 
     def line(self, item: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         name = f"{self._name}_{row['index']}"

@@ -96,10 +96,11 @@ def test_a_wish_to_cancel_reaches_whoever_validates(batches: Batches) -> None:
 
 
 def test_a_note_on_a_batch_that_is_gone_makes_none(mill: Mill, batches: Batches) -> None:
-    batches.note(BATCH, "output_bytes", 7)
-    assert batches.get(BATCH)["output_bytes"] == "7"
+    batches.note(BATCH, sized=7, sized_output=70)
+    found = batches.get(BATCH)
+    assert (found["sized"], found["sized_output"]) == ("7", "70")
     mill.client.delete(keys.batch(BATCH))
-    batches.note(BATCH, "output_bytes", 8)
+    batches.note(BATCH, sized=8)
     assert not mill.client.exists(keys.batch(BATCH))
 
 

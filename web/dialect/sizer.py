@@ -1,0 +1,60 @@
+"""Measures the files of batches while they grow, in the background of every web process.
+
+Their lines are made when they are read (`outputs.py`), so their size is known only once that was done. It is done as
+items end, so that a list of files need not wait for it. Two processes that measure one batch do the same twice, and no
+harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from common.batches import job_of
+from common.errors import NotFound, Unavailable
+from common.types import JobState
+from web.dialect.outputs import measure
+from web.services import Services
+
+PAUSE = 1.0  # seconds between two looks for batches
+AGAIN = 2.0  # seconds until a batch that goes on is measured again
+
+log = logging.getLogger(__name__)
+
+
+class Sizer:
+    """One per process. `start` runs it on a thread; `measure_due` is one look."""
+
+    def __init__(self, services: Services):
+        self._services = services
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="sizer", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                while self.measure_due():
+                    pass
+            except Unavailable as error:
+                log.warning("files of batches are not measured: %s", error)
+            except Exception:  # one batch must not end them all; it is measured when it is asked for
+                log.exception("the files of a batch could not be measured")
+            time.sleep(PAUSE)
+
+    def measure_due(self) -> bool:
+        """Measure the files of one batch as far as they are, if it is time to."""
+        batch_id = self._services.batches.claim_sizing(AGAIN)
+        if not batch_id:
+            return False
+        try:
+            batch = self._services.batches.get(batch_id)
+            job = self._services.store.job(job_of(batch_id))
+            measure(self._services, batch, job)
+        except NotFound:
+            self._services.batches.end_sizing(batch_id)
+        else:
+            if JobState(job["status"]).terminal:
+                self._services.batches.end_sizing(batch_id)
+        return True
