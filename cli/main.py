@@ -28,6 +28,8 @@ COMMANDS = {
     "login": "cli.keys",
     "webhook-secret": "cli.keys",
     "webhook-url": "cli.keys",
+    "backup": "cli.backup",
+    "restore": "cli.backup",
     "doctor": "cli.doctor",
     "model": "cli.demo_model",
 }

@@ -118,7 +118,8 @@ Accounts
 
 Versions
     version             hash    schema (the newest that a part wrote), compatible (the oldest whose parts may work here)
-                                and version (of the part that wrote it); written by meet
+                                and version (of the part that wrote it); written by meet. While a backup is restored
+                                compatible is 1,000,000
 
 Channels
     pm:changes          `job` or `job status`: its state or results changed
@@ -142,6 +143,7 @@ TENANTS = PREFIX + "tenants"
 KEYS = PREFIX + "keys"
 DUE = PREFIX + "due"
 VERSION = PREFIX + "version"
+RESTORING = 1_000_000  # as what is compatible: nobody, until a restore is done
 HOOKS_DUE = PREFIX + "hooks:due"
 BATCHES_DUE = PREFIX + "batches:due"
 BATCHES_SIZING = PREFIX + "batches:sizing"

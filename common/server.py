@@ -128,6 +128,8 @@ def redis_errors() -> Iterator[None]:
             ) from error
         if str(error).startswith("PMVERSION"):  # `version.py`; a part that starts says more and ends
             raise Unavailable(f"{str(error).removeprefix('PMVERSION ')}: update it", code="outdated") from error
+        if str(error).startswith("PMRESTORE"):
+            raise Unavailable("a backup is being restored; try again when that is done", code="restoring") from error
         if why := _passing(error):
             raise Unavailable(f"Redis {why}; try again later") from error
         raise

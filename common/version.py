@@ -12,7 +12,7 @@ from importlib.metadata import version
 import redis
 
 from common import keys
-from common.errors import ConfigError
+from common.errors import ConfigError, Unavailable
 from common.scripts import SCHEMA, Scripts
 from common.server import redis_errors
 
@@ -28,6 +28,8 @@ def meet_store(client: redis.Redis) -> None:
     """
     with redis_errors():
         found = {name.decode(): value.decode() for name, value in client.hgetall(keys.VERSION).items()}
+    if found.get("compatible") == str(keys.RESTORING):
+        raise Unavailable("a backup is being restored here; if no `promptmill restore` runs any more, run it again")
     if int(found.get("compatible", 0)) > SCHEMA:
         raise ConfigError(
             f"this store was used by promptmill {found['version']} (schema {found['schema']}) and takes parts from "

@@ -11,6 +11,7 @@ end
 
 -- A part that is older than the store allows must not touch it (`common/version.py`).
 local NEEDED = tonumber(redis.call('HGET', key('version'), 'compatible')) or 0
+if NEEDED == 1000000 then return redis.error_reply('PMRESTORE a backup is restored here') end
 if NEEDED > SCHEMA then
   return redis.error_reply('PMVERSION this store takes parts from schema ' .. NEEDED .. ' on; this one has ' .. SCHEMA)
 end
