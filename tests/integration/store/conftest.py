@@ -57,12 +57,13 @@ class Mill:
         self.fleet = Fleet(self.client)
         self.fleet.publish(card(), b"")
 
-    def stage(self, needs: list[int], n: int = 1) -> Stage:
-        """Items that take so many slots; those that take `n` do not say it."""
+    def stage(self, needs: list[int], n: int = 1, named: bool = True) -> Stage:
+        """Items that take so many slots, those that take `n` do not say it; with custom_ids if they are `named`."""
         stage = self.store.stage(n)
         for i, need in enumerate(needs):
             own = {} if need == n else {"params": {"n": need}}
-            stage.add({"prompt": f"prompt {i}", "custom_id": f"c{i}", **own})
+            name = {"custom_id": f"c{i}"} if named else {}
+            stage.add({"prompt": f"prompt {i}", **name, **own})
         stage.close()
         return stage
 

@@ -165,10 +165,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), items=st.integers(1, 5))
     def append(self, data: st.DataObject, items: int) -> None:
         job_id, slots = self.job(data), needs(items)
-        job, stage = self.jobs[job_id], self.mill.stage(slots)
-        send = partial(
-            self.mill.store.append, job_id, stage, tokens=items * 10, n_max=max(slots), most_items=1000
-        )
+        job, stage = self.jobs[job_id], self.mill.stage(slots, named=False)
+        send = partial(self.mill.store.append, job_id, stage, tokens=items * 10, n_max=max(slots), most_items=1000)
         if job.over or job.cancelled:
             with pytest.raises(Conflict):
                 send()

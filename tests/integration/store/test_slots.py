@@ -86,7 +86,7 @@ def test_a_cohort_is_counted_in_slots(mill):
 )
 def test_appended_items_take_their_own_slots(mill, before, added, expected):
     job_id = mill.submit(before)
-    mill.store.append(job_id, mill.stage(added), tokens=10, n_max=max(added))
+    mill.store.append(job_id, mill.stage(added, named=False), tokens=10, n_max=max(added), most_items=1000)
     found = mill.client.get(f"pm:job:{job_id}:needs")
     assert found == (bytes(expected) if expected else None)
     worker, slots = mill.worker(slots=64), sum(before + added)
