@@ -167,3 +167,19 @@ def test_jobs_of_the_previous_version_open_with_todays_parts(mill):
         assert mill.counts(job_id) == {"succeeded": 3}
         mill.store.delete(job_id)
     assert mill.client.hgetall("pm:queued:t") == {b"items": b"0", b"tokens": b"0", b"bytes": b"0"}
+
+
+def test_suspects_that_the_previous_version_left_run_again(mill):
+    """Its tick reaped a worker; today's find items with an attempt charged that nobody listed for them."""
+    job_id, worker = mill.submit(3), PreviousWorker(mill.client)
+    for field in ("indexed", "suspected", "streamed"):
+        mill.client.hdel(keys.job(job_id), field)
+    assert len(worker.exchange([], 8)) == 3
+    mill.lose(worker)
+    mill.client.hset("pm:tick", "at", str(mill.store.now() - 1000))
+    worker.run("tick", 5000, 3, 0)
+    assert mill.client.zrange(keys.job(job_id, "retry"), 0, -1, withscores=True)[0][1] >= 2**32
+    todays = mill.worker()
+    for _ in range(8):
+        todays.exchange(done(todays.exchange([], 8)), 0)
+    assert mill.counts(job_id) == {"succeeded": 3}
