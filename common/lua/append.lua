@@ -25,10 +25,8 @@ if before then return {'added', wake(job.model, claimable(job)), tonumber(before
 if idem ~= '' then
   local record = key('idem', job.tenant, idem)
   local known, whose = made_before(record, fingerprint, 'job')
-  if known == 'same' and whose == id then
-    local first, count = string.match(redis.call('GET', record), '(%d+) (%d+)$')
-    return refuse('same', tonumber(first), tonumber(count))
-  end
+  local first, count = string.match(redis.call('GET', record) or '', ' (%d+) (%d+)$') -- a submit's has none
+  if known == 'same' and whose == id and first then return refuse('same', tonumber(first), tonumber(count)) end
   if known then return refuse('conflict') end
 end
 stage_whole(staged, starts, ARGV[18], ARGV[19])

@@ -359,7 +359,7 @@ local function claim(job, most, keep)
   if taken == 0 and job.suspected == 0 and redis.call('ZCOUNT', key('job', job.id, 'retry'), CHARGED, '+inf') > 0 then
     job.suspected = 1 -- a part of schema 1 handed them back, and listed them nowhere
     redis.call('HSET', key('job', job.id), 'suspected', 1)
-    refresh_ready(job)
+    refresh_ready({job})
   end
   return taken, used
 end

@@ -172,7 +172,7 @@ def test_jobs_of_the_previous_version_open_with_todays_parts(mill):
 def test_suspects_that_the_previous_version_left_run_again(mill):
     """Its tick reaped a worker; today's find items with an attempt charged that nobody listed for them."""
     job_id, worker = mill.submit(3), PreviousWorker(mill.client)
-    for field in ("indexed", "suspected", "streamed"):
+    for field in ("indexed", "suspected", "streams"):
         mill.client.hdel(keys.job(job_id), field)
     assert len(worker.exchange([], 8)) == 3
     mill.lose(worker)
