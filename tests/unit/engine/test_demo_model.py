@@ -1,7 +1,7 @@
 """A real model in float32 on fifty prompts of mixed length: what `generate()` says, and the same however it is run.
 
-Greedy rows are equal to the token on these prompts. Drawn ones are but for near-ties (`assert_same`), of which some CPUs
-show one.
+Greedy rows are equal to the token on these prompts. Drawn ones are but for near-ties (`assert_same`): some CPUs show
+one.
 """
 
 from __future__ import annotations
