@@ -144,8 +144,14 @@ class Incarnation:
         refused = [(job_id, index) for job_id, index in answer["refused"]]
         return Exchanged(refused=refused, runs=runs, now=answer["now"], hooked=answer["hooked"])
 
+    @property
+    def held(self) -> int:
+        """Items given out to this worker, whose results it has not handed in."""
+        return len(self._held)
+
     def heartbeat(self) -> dict[str, str] | None:
-        """Renew the lease. Answers wishes by job (cancelled, expired, paused, gone), or None when the lease is gone."""
+        """Renew the lease. Answers wishes by job (cancelled, expired, paused, gone), or None when the lease is gone, or
+        the server forgot what this worker did."""
         with self._lock:
             jobs = {job_id for job_id, _ in self._held}
             with redis_errors():
@@ -185,13 +191,15 @@ class Incarnation:
         for blob in blobs:
             for sequence, (offset, tokens) in enumerate(unpack(blob).get(f"{job_id} {index}", [])):
                 found.extend([] for _ in range(len(found), sequence + 1))
-                found[sequence][offset:] = tokens
+                if offset <= len(found[sequence]):  # else the server lost a blob in between
+                    found[sequence][offset:] = tokens
         return found
 
-    def release(self) -> tuple[int, int]:
-        """Hand back what is held, uncharged, and leave. Answers (items handed back, rings)."""
+    def release(self, max_attempts: int = 0) -> tuple[int, int]:
+        """Hand back what is held and leave; uncharged, or with `max_attempts` charged as if this worker had died.
+        Answers (items handed back, rings)."""
         with self._lock, redis_errors():
-            count, rings, _hooked = self._scripts.release(self.id)
+            count, rings, _hooked = self._scripts.release(self.id, max_attempts)
             self._held.clear()
         return int(count), int(rings)
 

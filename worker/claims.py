@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import redis
+from pydantic import ValidationError
+
 from common.chat_template import ChatTemplate
-from common.errors import InvalidRequest
+from common.errors import InvalidRequest, PromptmillError
 from common.fleet import Result, Run
 from common.packing import pack
-from common.store import Chunk, JobStore, effective_params, effective_template_kwargs
+from common.store import TEMPLATE_KWARGS, Chunk, JobStore, effective_params, effective_template_kwargs
 from common.tokenizer import Tokenizer
 from common.types import Finished, ItemState, ModelCard, Request, SamplingParams, Spelling, TokenLogprob
 
+log = logging.getLogger(__name__)
+
 IMPOSSIBLE = -9999.0  # the log-probability of what the model rules out, as OpenAI spells it
 CACHED_CHUNKS = 128  # of 64 items; single-item claims of one job mostly hit the chunk of the claim before
-
+ITEM_FIELDS = {  # that are honoured here; any other comes from a newer web tier
+    "custom_id", "prompt", "prompt_ids", "messages", TEMPLATE_KWARGS, "stream", "params", "metadata", "refused",
+}  # fmt: skip
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -58,20 +66,43 @@ class ClaimReader:
             NotFound: the job was deleted meanwhile.
             Unavailable: the server is away.
         """
-        chunk = self._chunk(run)
+        claims = [_claim(run, index) for index in range(run.first, run.first + run.count)]
+        try:
+            chunk = self._chunk(run)
+        except (PromptmillError, redis.RedisError):
+            raise
+        except Exception as error:  # nothing of the chunk can be read; other chunks can
+            return [(claim, _unreadable(claim, error)) for claim in claims]
         queued_s = round(max(0, now - chunk.created_at) / 1000, 3)
-        offset = run.first - run.chunk
-        found = []
-        for index, item in enumerate(chunk.items[offset : offset + run.count], start=run.first):
-            params = SamplingParams.model_validate(effective_params(chunk.spec, item))
-            seed = params.seed if params.seed is not None else seed_of(run.job_id, index)
-            request = self._request(item, params, seed, chunk.spec) if chunk.digest == self._digest else _other_model()
-            if isinstance(request, Request):
-                request.interactive = chunk.interactive
-            streamed = item.get("stream", False)
-            claim = Claim(run.job_id, index, run.attempt, seed, queued_s, time.monotonic(), streamed)
-            found.append((claim, request))
+        found: list[tuple[Claim, Request | InvalidRequest]] = []
+        for claim in claims:
+            claim = replace(claim, queued_s=queued_s)
+            try:
+                if chunk.digest != self._digest:
+                    raise _other_model()
+                found.append(self._prepare(claim, chunk, chunk.items[claim.index - run.chunk]))
+            except InvalidRequest as error:
+                found.append((claim, error))
+            except Exception as error:  # one item that cannot be read must not keep the others
+                found.append((claim, _unreadable(claim, error)))
         return found
+
+    def forget(self) -> None:
+        """Drop what was read: the server may have lost it, and have other content in its place."""
+        self._chunks.clear()
+
+    def _prepare(self, claim: Claim, chunk: Chunk, item: dict[str, Any]) -> tuple[Claim, Request]:
+        if unknown := item.keys() - ITEM_FIELDS:
+            raise _Unknown(", ".join(sorted(unknown)))
+        if why := item.get("refused"):
+            raise InvalidRequest(why["message"], code=why["code"])
+        params = SamplingParams.model_validate(effective_params(chunk.spec, item))
+        claim = replace(claim, streamed=item.get("stream", False))
+        if params.seed is not None:
+            claim = replace(claim, seed=params.seed)
+        request = self._request(item, params, claim.seed, chunk.spec)
+        request.interactive = chunk.interactive
+        return claim, request
 
     def _chunk(self, run: Run) -> Chunk:
         key = (run.job_id, run.chunk)
@@ -83,19 +114,14 @@ class ClaimReader:
 
     def _request(
         self, item: dict[str, Any], params: SamplingParams, seed: int, spec: dict[str, Any]
-    ) -> Request | InvalidRequest:
-        if why := item.get("refused"):
-            return InvalidRequest(why["message"], code=why["code"])
-        try:
-            if "prompt_ids" in item:
-                ids = item["prompt_ids"]
-                text = self._tokenizer.decode(ids)
-            else:
-                plain = "prompt" in item
-                text = item["prompt"] if plain else self._render(item, spec)
-                ids = self._tokenizer.encode(text, special=plain)
-        except InvalidRequest as error:
-            return error
+    ) -> Request:
+        if "prompt_ids" in item:
+            ids = item["prompt_ids"]
+            text = self._tokenizer.decode(ids)
+        else:
+            plain = "prompt" in item
+            text = item["prompt"] if plain else self._render(item, spec)
+            ids = self._tokenizer.encode(text, special=plain)
         return Request(str(next(self._ids)), text, ids, params, seed)
 
     def _render(self, item: dict[str, Any], spec: dict[str, Any]) -> str:
@@ -110,6 +136,26 @@ def _other_model() -> InvalidRequest:
     """Items are counted, rendered and seeded for the model that was served when they came; no other runs them."""
     message = "the model was replaced by another under its name since this was submitted; retry it for the new one"
     return InvalidRequest(message, code="model_replaced")
+
+
+class _Unknown(Exception):
+    """Fields of an item that this worker does not know."""
+
+
+def _claim(run: Run, index: int) -> Claim:
+    return Claim(run.job_id, index, run.attempt, seed_of(run.job_id, index), 0.0, time.monotonic())
+
+
+def _unreadable(claim: Claim, error: Exception) -> InvalidRequest:
+    """Nothing is dropped without a word: an item that a newer web tier wrote fails here, and names what is new."""
+    log.warning("cannot read item %d", claim.index, extra={"job": claim.job_id}, exc_info=error)
+    what = f"({type(error).__name__})"
+    if isinstance(error, ValidationError):
+        what = ", ".join(f"params.{'.'.join(map(str, each['loc']))}" for each in error.errors())
+    elif isinstance(error, KeyError | _Unknown):
+        what = str(error.args[0])
+    message = f"this worker cannot read {what} of the item; upgrade the workers to the web tier's version, then retry"
+    return InvalidRequest(message, code="unreadable")
 
 
 def handed_back(claim: Claim, finished: Finished) -> Result:

@@ -37,8 +37,8 @@ class Heartbeat(threading.Thread):
             self._check_engine()
             try:
                 self._runner.heartbeat()
-                if self._runner.deaf:
-                    log.warning("rings wait that do not arrive; taking a turn without")
+                if self._runner.deaf or self._runner.stranded:
+                    log.warning("rings wait that do not arrive, or items that no turn serves; taking a turn")
                     self._runner.wake()
             except Unavailable as error:
                 log.warning("no heartbeat: %s", error)

@@ -13,18 +13,20 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import redis
 
 from common.errors import InvalidRequest, NotFound, Unavailable
-from common.fleet import Exchanged, Fleet, Incarnation, Result, Run
+from common.fleet import Exchanged, Fleet, Incarnation, Run
 from common.rings import Bell
 from common.settings import Settings
 from common.store import JobStore
 from common.types import Finished, ItemState
+from worker.books import Books
 from worker.checkpoints import Checkpoints
-from worker.claims import Claim, ClaimReader, end_state, forgotten, handed_back, result
+from worker.claims import ClaimReader, end_state, forgotten, handed_back, result
 from worker.models import OpenedModel
 from worker.streams import Streams
 
@@ -34,6 +36,7 @@ HAND_BACK = 2.0  # seconds of the grace period, a third at most, for stopping ro
 HAND_BACK_LIMIT = 5.0  # seconds rows may take to stop at worst
 SLOWEST_STEP = 10  # times the warm-up: no honest step takes longer
 RETRY_PAUSE = 0.5  # seconds between tries while Redis is away
+MOST_REFUSALS = 10  # exchanges the server may refuse in a row before others have the items
 KEPT_SHARE = 8  # an eighth of the slots is kept for interactive jobs, unless the settings say otherwise
 DEAF = 2  # heartbeats in a row with rings waiting and no turn: they do not arrive
 LOOK_AGAIN = 1.0  # seconds a turn waits at most before it looks at its flags
@@ -55,13 +58,11 @@ class Runner:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._serving = threading.Lock()
         self._rung = threading.Event()  # something may wait that no exchange has looked for yet
-        self._claims: dict[str, Claim] = {}  # by request id: what the engine has
-        self._claims_lock = threading.Lock()
+        self._books = Books()
         self._stopping: set[str] = set()  # request ids that go back when they have stopped
         self._checkpoints = Checkpoints()
         self._streams = Streams()
-        self._unread: list[tuple[Run, int]] = []  # claimed at a server time, not yet given to the engine
-        self._unsent: list[Result] = []  # to hand in with the next exchange
+        self._refusals = 0  # by the server, in a row
         self._drain_until: float | None = None  # monotonic seconds
         self._stopped = False
         self._turns = 0
@@ -99,10 +100,36 @@ class Runner:
                 self.engine.poke()
                 return
             try:
-                while self._step():
+                while self._guarded(self._step):
                     pass
             finally:
                 self._serving.release()
+    def _guarded(self, part: Callable[[], bool]) -> bool:
+        """A part of the turn; True to go on. Whatever goes wrong in it, what this worker holds is worked on or handed
+        back: the heartbeat keeps the lease, so nobody else would ever do it."""
+        try:
+            return part()
+        except Exception as error:
+            log.exception("the turn failed; handing back what this worker holds")
+            # One of the items may be why, as when a worker dies; what the server refuses is no item's doing.
+            self._give_up(0 if isinstance(error, redis.RedisError) else self._settings.max_attempts)
+            return False
+
+    def _give_up(self, max_attempts: int) -> None:
+        """Leave, and come back under a new name; `max_attempts` as `release` has it. Where even that fails, what this
+        worker held is taken over when its lease runs out, and the next exchange finds it gone."""
+        self._refusals = 0
+        try:
+            _, rings = self.incarnation.release(max_attempts)
+            self._bell.ring(self.card.id, rings)
+        except Exception as error:
+            log.warning("could not hand back: %s", error)
+        try:
+            self._start_over()
+        except Exception as error:
+            log.warning("could not start over yet: %s", error)
+        time.sleep(RETRY_PAUSE)  # others come first
+        self._rung.set()  # then what went back may be this worker's again
 
     def wake(self) -> None:
         """There is work: begin a turn, or have the one that runs look now."""
@@ -112,74 +139,96 @@ class Runner:
         else:
             threading.Thread(target=self.turn, name="turn", daemon=True).start()
 
-    @property
-    def _busy(self) -> bool:
-        return bool(self._claims or self._unread or self._unsent)
-
     def _step(self) -> bool:
         """Hand in what finished, take what fits, wait for the engine; False when there is nothing to go on with."""
         self._rung.clear()
         self._exchange()
         if self._drain_until is not None and time.monotonic() > self._drain_until:
-            self._hand_back(list(self._claims))
+            self._hand_back(list(self._books.running()))
             if time.monotonic() > self._drain_until + HAND_BACK_LIMIT:
                 return False
-        if self._busy and not self._unsent:
+        if self._books.busy and not self._books.results:
             until = self._drain_until or math.inf
             self._keep(self.engine.collect(min(LOOK_AGAIN, max(0.05, until - time.monotonic()))))
-        return self._busy
+        return self._books.busy
 
-    def _exchange(self) -> None:
-        """One exchange with the store. While Redis is away, results and claims wait in memory."""
+    def _exchange(self) -> bool:
+        """One exchange with the store; True when something is held. While Redis is away, results and claims wait in
+        memory."""
         self._keep(self.engine.collect(0))
         room = 0 if self._drain_until is not None else self.engine.room()
         try:
-            answer = self.incarnation.exchange(self._unsent, room, self._kept)
+            answer = self.incarnation.exchange(*self._books.send(room), self._kept)
             if answer.lost:
+                log.warning("lost the lease of %s; starting over", self.incarnation.id)
                 self._start_over()
-                return
-            self._unsent = []
-            self._unread.extend((run, answer.now) for run in answer.runs)
+                return False
+            self._books.sending, self._refusals = None, 0
+            self._books.unread.extend((run, answer.now) for run in answer.runs)
+            self._after(answer)
             self._read()
         except Unavailable as error:
-            log.warning("%s; %d results wait", error, len(self._unsent))
-            time.sleep(RETRY_PAUSE)
+            self._wait_for_redis(str(error))
+        except redis.RedisError as error:  # it is there and refuses: a mistake of ours, or rights that may come back
+            self._refusals += 1
+            if self._refusals >= MOST_REFUSALS:
+                raise
+            self._wait_for_redis(f"the server refuses this worker: {error}")
         else:
-            self._after(answer)
+            self._check_books()
+        return self._books.busy
+
+    def _wait_for_redis(self, why: str) -> None:
+        log.warning("%s; %d results wait", why, self._books.results)
+        time.sleep(RETRY_PAUSE)
+
+    def _check_books(self) -> None:
+        """What the store gave out is in one place here, or nobody would ever work on it."""
+        if self._books.items != self.incarnation.held:
+            raise RuntimeError(f"{self.incarnation.held} items are held, {self._books.items} are known here")
 
     def _read(self) -> None:
         """Give the engine what was claimed. Stops where Redis fails; the rest is read after the next exchange."""
-        while self._unread:
-            run, now = self._unread[0]
+        while self._books.unread:
+            run, now = self._books.unread[0]
             try:
                 pairs = self._reader.read(run, now)
             except NotFound:
-                self._unsent.extend(forgotten(run))
+                self._books.unsent.extend(forgotten(run))
                 pairs = []
-            resume = self.incarnation.progress(run.job_id, run.first) if run.resumed else None
-            del self._unread[0]
+            resume = self._progress(run) if run.resumed else None
+            del self._books.unread[0]
             for claim, request in pairs:
                 if isinstance(request, InvalidRequest):
-                    self._unsent.append(result(claim, Finished("", error=(request.code, request.message)), self._name))
+                    self._books.unsent.append(
+                        result(claim, Finished("", error=(request.code, request.message)), self._name)
+                    )
                 else:
                     # A checkpoint holds no log-probabilities, so an item that wants them starts anew.
                     request.resume = (resume or None) if request.params.logprobs is None else None
                     if claim.streamed:
                         self._streams.follow(claim, request)
-                    with self._claims_lock:
-                        self._claims[request.id] = replace(claim, resumed=sum(map(len, request.resume or [])))
+                    self._books.runs(request.id, replace(claim, resumed=sum(map(len, request.resume or []))))
                     self.engine.submit(request)
+
+    def _progress(self, run: Run) -> list[list[int]] | None:
+        try:
+            return self.incarnation.progress(run.job_id, run.first)
+        except (Unavailable, redis.RedisError):
+            raise
+        except Exception:  # what an earlier holder left cannot be read
+            log.warning("item %d begins anew", run.first, extra={"job": run.job_id}, exc_info=True)
+            return None
 
     def _keep(self, finished: list[Finished]) -> None:
         """Make results of what the engine finished; what an earlier incarnation held is dropped."""
-        with self._claims_lock:
-            pairs = [(self._claims.pop(f.id, None), f) for f in finished]
-        for claim, f in pairs:
+        for f in finished:
+            claim = self._books.ended(f.id)
             if claim and f.id in self._stopping and end_state(f) == ItemState.CANCELLED:
                 self._tell_streams()  # whoever goes on from these tokens does not tell them again
-                self._unsent.append(handed_back(claim, f))
+                self._books.unsent.append(handed_back(claim, f))
             elif claim:
-                self._unsent.append(result(claim, f, self._name))
+                self._books.unsent.append(result(claim, f, self._name))
             self._stopping.discard(f.id)
             self._streams.forget(f.id)
 
@@ -195,18 +244,19 @@ class Runner:
         if answer.hooked:
             try:
                 self._bell.deliver()
-            except Unavailable:
-                log.info("the webhook worker could not be rung; the next tick does it")
+            except Exception as error:
+                log.info("the webhook worker could not be rung; the next tick does it: %s", error)
 
     def _start_over(self) -> None:
-        """The lease is gone and others have the items: drop everything and come back under a new name."""
-        log.warning("lost the lease of %s; starting over", self.incarnation.id)
-        with self._claims_lock:
-            dropped, self._claims = list(self._claims), {}
-        for request_id in dropped:
-            self.engine.cancel(request_id, "cancelled")
-        self._unread, self._unsent = [], []
-        self._register()
+        """Others have the items: drop everything and come back under a new name."""
+        dropped = self._books.clear()
+        self._stopping.clear()
+        self._reader.forget()
+        try:
+            self._register()
+        finally:
+            for request_id in dropped:
+                self.engine.cancel(request_id, "cancelled")
 
     # The heartbeat
 
@@ -220,16 +270,19 @@ class Runner:
         wishes = incarnation.heartbeat()
         if wishes is not None:
             self._obey(wishes)
-            with self._claims_lock:
-                claims = dict(self._claims)
-            self._checkpoints.keep(incarnation, self.engine, claims, self._streams)
+            self._checkpoints.keep(incarnation, self.engine, self._books.running(), self._streams)
         elif self._serving.acquire(blocking=False):  # no turn runs that would notice
             try:
-                self._exchange()
+                self._guarded(self._exchange)
             finally:
                 self._serving.release()
         else:
             self.engine.poke()
+
+    @property
+    def stranded(self) -> bool:
+        """Something is held, and no turn runs that would go on with it. Asked once a heartbeat."""
+        return self._books.busy and not self._serving.locked() and not self._stopped
 
     @property
     def deaf(self) -> bool:
@@ -244,12 +297,11 @@ class Runner:
         return True
 
     def holds(self, job_id: str) -> bool:
-        with self._claims_lock:
-            return any(claim.job_id == job_id for claim in self._claims.values())
+        return any(claim.job_id == job_id for claim in self._books.running().values())
 
     def _obey(self, wishes: dict[str, str]) -> None:
-        with self._claims_lock:
-            ends = [(name, wishes[claim.job_id]) for name, claim in self._claims.items() if claim.job_id in wishes]
+        running = self._books.running()
+        ends = [(name, wishes[claim.job_id]) for name, claim in running.items() if claim.job_id in wishes]
         self._hand_back([request_id for request_id, wish in ends if wish == "paused"])
         for request_id, wish in ends:
             if wish != "paused":
@@ -267,7 +319,7 @@ class Runner:
     def drain(self) -> None:
         """Take nothing more; finish what fits in the grace period and leaves time to hand back the rest."""
         if self._drain_until is None:
-            log.info("draining: %d items run", len(self._claims), extra={"grace_s": self._settings.grace})
+            log.info("draining: %d items run", len(self._books.running()), extra={"grace_s": self._settings.grace})
             grace = self._settings.grace
             self._drain_until = time.monotonic() + grace - min(HAND_BACK, grace / 3)
             self.engine.poke()
@@ -280,11 +332,11 @@ class Runner:
             log.error("the turn did not end; its items are taken over when the lease runs out")
             return
         try:
-            self._exchange()
+            self._guarded(self._exchange)
             handed_back, rings = self.incarnation.release()
             log.info("left; %d items handed back", handed_back)
             self._bell.ring(self.card.id, rings)
-        except Unavailable as error:
+        except Exception as error:
             log.warning("%s; what this worker held is taken over when its lease runs out", error)
         finally:
             self._serving.release()

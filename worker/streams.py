@@ -115,6 +115,8 @@ class Streams(threading.Thread):
                 self.flush()
             except Unavailable as error:
                 log.warning("some streamed tokens come with their results only: %s", error)
+            except Exception:  # without this thread nothing is streamed any more
+                log.exception("some streamed tokens come with their results only")
             self._first.wait(PERIOD)
 
     def stop(self) -> None:

@@ -2,7 +2,8 @@
 -- Hands finished results in and takes items for up to `room` slots, of which the last `kept` are for interactive jobs only.
 -- A result's state may be `pending`: the item is handed back, uncharged, with a blob of how far it got.
 -- Answers JSON:
---   lost     true when this incarnation has no lease any more: nothing was taken, it must start over under a new name
+--   lost     true when this incarnation has no lease any more, or the server forgot calls it made: nothing was taken, it must start
+--            over under a new name
 --   refused  [job, index] of results that were not this incarnation's to write
 --   runs     [job, first index, count, attempt, first index of the chunk they lie in, true if it ran before and got somewhere]
 --   now      this server's clock
@@ -16,6 +17,11 @@ local worker = redis.call('HMGET', workerkey, 'call', 'model', 'slots', 'cohort'
 if worker[1] == call then
   local answer = redis.call('GET', replay)
   if answer then return answer end
+end
+-- The server counts fewer calls than the worker made: it lost the tail of its log. What it thinks the worker holds goes back.
+if tonumber(call) ~= (tonumber(worker[1]) or 0) + 1 then
+  hand_back(incarnation, false, 0)
+  return '{"lost":true}'
 end
 local model, slots = worker[2], tonumber(worker[3])
 

@@ -1,11 +1,13 @@
 -- heartbeat(incarnation, lease, call, held count, job, ...): renew the lease on all the incarnation holds.
--- Answers {alive, rings that nobody took yet, job, wish, ...}: alive is 0 when the lease is gone, or when after this same call the server counts other
--- items than the worker does (it lost the tail of its log), which hands them back: either way the worker must start over.
+-- Answers {alive, rings that nobody took yet, job, wish, ...}: alive is 0 when the lease is gone, or when the server lost the tail of its
+-- log: it counts fewer calls than the worker made, or after as many holds other items for it. These go back. Either way the worker must
+-- start over. More calls than the worker knows of are one whose reply is under way.
 -- A wish is `cancelled`, `expired`, `paused` or `gone`, for each of the named jobs that should not run on.
 local incarnation, lease, call, count = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local workerkey = key('worker', incarnation)
 if not redis.call('ZSCORE', key('workers'), incarnation) then return {0} end
-if (redis.call('HGET', workerkey, 'call') or '') == call and redis.call('HLEN', key('held', incarnation)) ~= count then
+local known, made = tonumber(redis.call('HGET', workerkey, 'call')) or 0, tonumber(call) or 0
+if known < made or known == made and redis.call('HLEN', key('held', incarnation)) ~= count then
   hand_back(incarnation, false, 0)
   return {0}
 end

@@ -366,7 +366,7 @@ local function fail_lost(job, index, attempts)
   job.running, job.failed = job.running - 1, job.failed + 1
   set_states(job.id, index, 1, 'f')
   redis.call('HSET', key('job', job.id, 'out'), index, cjson.encode({attempts = attempts, error = {code = 'worker_lost',
-    message = 'the worker died or froze ' .. attempts .. ' times while it ran this item'}}))
+    message = 'the worker died, froze or failed ' .. attempts .. ' times while it ran this item'}}))
   redis.call('APPEND', key('job', job.id, 'order'), struct.pack('>I4', index))
 end
 
