@@ -91,7 +91,8 @@ Workers
     grown:{inc}         set     `job index` of held items that got further, as a checkpoint tells; TTL, gone when it is
                                 reaped
     gpu:{uuid}          string  host and process that use the device; TTL, renewed by its holder
-    tick                hash    at: when the last tick ran; models: where its walk through them goes on
+    tick                hash    at: when the last tick ran; models: where its walk through them goes on; purge_from:
+                                nothing is purged before, because time jumped
     due                 zset    `expire:{job}`, `purge:{job}` or `batch:{batch}` (purge it) -> when
 
 Models

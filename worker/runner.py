@@ -104,6 +104,7 @@ class Runner:
                     pass
             finally:
                 self._serving.release()
+
     def _guarded(self, part: Callable[[], bool]) -> bool:
         """A part of the turn; True to go on. Whatever goes wrong in it, what this worker holds is worked on or handed
         back: the heartbeat keeps the lease, so nobody else would ever do it."""

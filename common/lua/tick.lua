@@ -6,6 +6,7 @@
 local lease, max_attempts, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local RECONNECT = 2000 -- ms on top of a lease, at most, to get back to a server whose absence nobody is to blame for
 local MODELS = 100 -- looked at in a call, about; the next call goes on with the others
+local MOST_PAUSE = 3600000 -- ms without purges after a gap
 local reaped, missing = {}, {}
 
 local function ring(model, count)
@@ -19,30 +20,50 @@ local function answer(ran)
     next_due = math.max(1, math.min(60000, (tonumber(next) or math.huge) - NOW))})
 end
 
+local noted = redis.call('HMGET', key('tick'), 'at', 'purge_from')
+local last, purge_from = tonumber(noted[1]), tonumber(noted[2]) or 0
+local absent = last and NOW - last or 0
+local gap = absent < 0 or absent > 2000
+
+-- The server's clock may have jumped ahead, which looks as if nobody had ticked for long. Nothing finished is purged before as much
+-- time has passed again, an hour at most, in which the clock can be set right. Deadlines do not wait: those that came in a real
+-- absence have passed.
+if gap then
+  purge_from = absent > 0 and NOW + math.min(absent, MOST_PAUSE) or 0
+  redis.call('HSET', key('tick'), 'purge_from', string.format('%d', purge_from))
+end
+
+-- An interactive job is purged anyway: whoever asked has the answer, and there are many.
+local function postponed(entry, what, job)
+  if NOW >= purge_from or what == 'expire' or (job and job.interactive == 1) then return false end
+  redis.call('ZADD', key('due'), purge_from, entry)
+  return true
+end
+
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key('due'), '-inf', NOW, 'LIMIT', 0, 500)) do
-  redis.call('ZREM', key('due'), entry)
   local what, id = string.match(entry, '^(%a+):(.+)$')
   local job = load_job(id)
-  if what == 'batch' then
-    forget_batch(id)
-  elseif job and what == 'purge' then
-    purge(job)
-  elseif job and not TERMINAL[job.status] then
-    redis.call('HSET', key('job', id), 'deadline_passed', 1)
-    job.deadline_passed = 1
-    wish(job)
-    finish(job)
+  if not postponed(entry, what, job) then
+    redis.call('ZREM', key('due'), entry)
+    if what == 'batch' then
+      forget_batch(id)
+    elseif job and what == 'purge' then
+      purge(job)
+    elseif job and not TERMINAL[job.status] then
+      redis.call('HSET', key('job', id), 'deadline_passed', 1)
+      job.deadline_passed = 1
+      wish(job)
+      finish(job)
+    end
   end
 end
 
-local last = tonumber(redis.call('HGET', key('tick'), 'at'))
-if last and NOW >= last and NOW - last < 900 then return answer(false) end
+if last and absent >= 0 and absent < 900 then return answer(false) end
 redis.call('HSET', key('tick'), 'at', string.format('%d', NOW))
 
 -- After a pause or a jump of the clock every worker gets a fresh lease: nobody alive is reaped for the server's absence. Where it
 -- was short, connections were closed rather than dead, and everybody is back at once.
-local absent = last and NOW - last or 0
-if absent < 0 or absent > 2000 then
+if gap then
   local extra = absent < 0 and RECONNECT or math.min(RECONNECT, math.floor(absent / 4))
   for _, incarnation in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do
     redis.call('ZADD', key('workers'), NOW + lease + extra, incarnation)

@@ -150,6 +150,59 @@ def test_a_fresh_lease_is_longer_after_a_longer_gap(mill, gap, lease):
     assert left / 1000 == pytest.approx(lease, abs=0.2)
 
 
+def finished(mill: Mill, retention: int = 60_000, **fields: object) -> str:
+    worker = mill.worker()
+    job_id = mill.submit(1, retention=retention, **fields)
+    worker.exchange(done(worker.exchange([], 1)), 0)
+    worker.release()
+    return job_id
+
+
+def jump(mill: Mill, seconds: float) -> None:
+    """Move the server's clock, as the store knows it: all that is due, and the last tick, so much the other way."""
+    for entry, moment in mill.client.zrange(keys.DUE, 0, -1, withscores=True):
+        mill.client.zadd(keys.DUE, {entry: moment - seconds * 1000})
+    at = int(mill.client.hget("pm:tick", "at") or mill.store.now())
+    mill.client.hset("pm:tick", "at", int(at - seconds * 1000))
+    mill.fleet.tick(5.0, 3)
+
+
+def test_a_jump_of_the_clock_purges_nothing_that_is_finished(mill):
+    job_id = finished(mill)
+    mill.tick()
+    jump(mill, 10 * 86_400)
+    assert mill.counts(job_id) == {"succeeded": 1}
+    mill.fleet.tick(5.0, 3)  # not a second later
+    mill.tick()  # nor a second later
+    assert mill.counts(job_id) == {"succeeded": 1}
+    due = mill.client.zscore(keys.DUE, f"purge:{job_id}") - mill.store.now()
+    assert 3_590_000 < due <= 3_600_000, "it has an hour, in which the clock can be set right"
+    jump(mill, -10 * 86_400)
+    mill.tick()
+    assert mill.counts(job_id) == {"succeeded": 1}
+
+
+def test_after_an_absence_what_is_over_is_purged_when_as_much_time_has_passed_again(mill):
+    job_id = finished(mill)
+    mill.tick()
+    jump(mill, 100)
+    due = mill.client.zscore(keys.DUE, f"purge:{job_id}") - mill.store.now()
+    assert 90_000 < due <= 101_000
+    mill.client.zadd(keys.DUE, {f"purge:{job_id}": 1})
+    mill.client.hset("pm:tick", "purge_from", mill.store.now() - 1)
+    mill.tick()
+    assert not mill.client.exists(keys.job(job_id))
+
+
+def test_after_an_absence_chats_are_purged_at_once_and_deadlines_have_passed(mill):
+    chat = finished(mill, interactive=1)
+    late = mill.submit(1, deadline=mill.store.now() + 60_000)
+    mill.tick()
+    jump(mill, 100)
+    assert not mill.client.exists(keys.job(chat))
+    assert mill.counts(late) == {"expired": 1}
+
+
 def test_a_jump_back_of_the_clock_reaps_nobody(mill):
     worker = mill.worker()
     mill.lose(worker)
