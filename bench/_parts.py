@@ -176,6 +176,7 @@ class Server:
     with its data."""
 
     def __init__(self, folder: Path, fsync: str, env: Mapping[str, str]):
+        self._folder = folder
         self._valkey = Valkey(folder)
         self._fsync = fsync
         self._env = env
@@ -194,6 +195,10 @@ class Server:
         assert self._valkey.pid
         os.kill(self._valkey.pid, signal.SIGKILL)
         self._valkey.stop()
+
+    def log(self) -> Path:
+        """The append-only file's part that grows."""
+        return max(self._folder.rglob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
 
     def stop(self) -> None:
         self.up = False

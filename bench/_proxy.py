@@ -14,6 +14,7 @@ from typing import Any
 
 HOST = "127.0.0.1"
 PIECE = 65536  # bytes read at once
+REFUSAL = b"-NOPERM refused by the proxy, after it was done\r\n"  # Redis's form of an error
 # What a request holds whose reply may be lost: one that changes something.
 SCRIPT = b"EVALSHA"  # to Redis; all else there is Celery's
 POST = b"POST "  # to the web tier
@@ -64,6 +65,7 @@ class Proxy:
         self._target = target
         self._marker = marker
         self._to_drop = 0
+        self._to_refuse = 0
         self._links: set[_Link] = set()
         self.holding = False
 
@@ -78,6 +80,11 @@ class Proxy:
     def drop_replies(self, count: int) -> None:
         """The next `count` marked requests are carried out; their answers and connections are lost."""
         self._to_drop += count
+
+    def refuse_replies(self, count: int) -> None:
+        """The next `count` marked requests are carried out and answered with an error, as if the right to them was
+        lacking; then their connections end."""
+        self._to_refuse += count
 
     def hold(self) -> None:
         """A black hole until `resume`: connections stay open and new ones are taken, but nothing passes either way, and
@@ -105,6 +112,13 @@ class Proxy:
         self.dropped += 1
         return True
 
+    def take_refusal(self, request: bytes) -> bool:
+        """Whether this request is to be answered with an error; if so, that is one fewer."""
+        if self._to_refuse < 1 or self._marker not in request:
+            return False
+        self._to_refuse -= 1
+        return True
+
 
 class _Link:
     """One connection and its counterpart to the server."""
@@ -112,7 +126,7 @@ class _Link:
     def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self._proxy = proxy
         self._reader, self._writer = reader, writer
-        self._drop = False
+        self._drop = self._refuse = False
         self.dead = proxy.holding  # whatever comes vanishes
 
     async def run(self, target: int) -> None:
@@ -132,6 +146,7 @@ class _Link:
             if self.dead:
                 continue
             self._drop = self._proxy.take_drop(piece) or self._drop
+            self._refuse = self._proxy.take_refusal(piece) or self._refuse
             server.write(piece)
             await server.drain()
 
@@ -141,5 +156,7 @@ class _Link:
                 return
             if self.dead:
                 continue
-            self._writer.write(piece)
+            self._writer.write(REFUSAL if self._refuse else piece)
             await self._writer.drain()
+            if self._refuse:
+                return

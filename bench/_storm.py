@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import random
 import time
 from collections import Counter
@@ -24,7 +25,9 @@ WEIGHTS = {
     "cut_off_worker": 5,  # nothing passes between it and Redis for longer than the lease
     "drop_replies": 26,  # scripts run, their answers are lost
     "drop_answers": 8,  # the web tier does what it is asked, its answer is lost
+    "refuse_replies": 8,  # scripts run, and the worker is told that it may not run them
     "kill_redis": 7,
+    "lose_tail": 5,  # what workers did last was acknowledged and is gone, as after a failover to a lagging replica
     "kill_web": 7,
     "kill_webhooks": 4,
 }
@@ -180,6 +183,36 @@ class Storm:
         part = self._chance.choice([self._parts.web, self._parts.webhooks, *self._parts.workers])
         part.proxy.drop_replies(self._chance.randint(1, 2))
         return part.name
+
+    def _refuse_replies(self) -> str:
+        part = self._chance.choice(self._parts.workers)
+        part.proxy.refuse_replies(self._chance.randint(1, 12))
+        return part.name
+
+    def _lose_tail(self) -> str:
+        """No user sees what is lost, or it would be a broken promise: web tier and webhook worker are cut off."""
+        server, cut_off = self._parts.server, [self._parts.web.proxy, self._parts.webhooks.proxy]
+        if not server.up or any(proxy.holding for proxy in cut_off):
+            return ""
+        for proxy in cut_off:
+            proxy.hold()
+        log = server.log()
+        length, seconds = log.stat().st_size, self._chance.uniform(0.2, 1.0)
+
+        def set_back() -> None:
+            if not server.up:  # killed meanwhile: what is lost is lost once it is up again
+                self._in(LOOK, set_back)
+                return
+            server.kill()
+            os.truncate(log, length)
+            for worker in self._parts.workers:
+                self._reclaims.excuse(worker.incarnation)
+            server.start()
+            for proxy in cut_off:
+                proxy.resume()
+
+        self._in(seconds, set_back)
+        return f"{seconds:.1f} s of it"
 
     def _drop_answers(self) -> str:
         self._parts.front.drop_replies(1)

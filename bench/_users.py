@@ -66,9 +66,9 @@ class Users:
                 self._attempt(lambda order=order: self._caller.cancel(order))  # type: ignore[misc]
 
     def _next_order(self) -> Order:
-        """Mostly many short items; now and then a few that run for seconds."""
-        long = self._chance.random() < 0.05
-        items = self._chance.randint(1, 8) if long else self._chance.randint(1, 400)
+        """Often a single item, mostly many short ones, now and then a few that run for seconds."""
+        long, single = self._chance.random() < 0.05, self._chance.random() < 0.3
+        items = 1 if single else self._chance.randint(1, 8) if long else self._chance.randint(1, 400)
         tokens = self._chance.randint(150, 400) if long else self._chance.randint(5, 40)
         return Order(f"j{next(self._number)}", items, tokens, self._chance.randint(4, 12))
 

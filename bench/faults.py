@@ -42,7 +42,7 @@ SIZES = {
     "slots": int,  # of each worker
     "backlog": int,  # items promised and not yet seen to end, at most
 }
-SHORT = dict(zip(SIZES, (14, 1_000, 15.0, 6, 3, 16, 600), strict=True))
+SHORT = dict(zip(SIZES, (16, 1_000, 15.0, 6, 3, 16, 600), strict=True))
 LONG = dict(zip(SIZES, (520, 100_000, 660.0, 100, 4, 48, 3_000), strict=True))
 CALM = LONG | {"faults": 0, "items": 0, "seconds": 0.0, "slots": 8, "backlog": 500}  # twenty minutes must fit the disk
 

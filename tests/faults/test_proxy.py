@@ -44,6 +44,15 @@ def test_a_dropped_reply_is_of_a_script_that_ran(proxy, through, redis_client):
     assert count(keys=["n"]) == 3
 
 
+def test_a_refused_reply_is_of_a_script_that_ran(proxy, through, redis_client):
+    count = through.register_script("return redis.call('INCR', KEYS[1])")
+    assert count(keys=["n"]) == 1
+    proxy.refuse_replies(1)
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        count(keys=["n"])
+    assert redis_client.get("n") == b"2"
+
+
 def test_what_was_open_in_a_black_hole_stays_dead_and_new_connections_work_after_it(proxy, through):
     before = through.connection_pool.get_connection()
     proxy.hold()

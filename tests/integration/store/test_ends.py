@@ -150,7 +150,7 @@ def test_a_fresh_lease_is_longer_after_a_longer_gap(mill, gap, lease):
     assert left / 1000 == pytest.approx(lease, abs=0.2)
 
 
-def finished(mill: Mill, retention: int = 60_000, **fields: object) -> str:
+def finished(mill, retention: int = 60_000, **fields: object) -> str:
     worker = mill.worker()
     job_id = mill.submit(1, retention=retention, **fields)
     worker.exchange(done(worker.exchange([], 1)), 0)
@@ -158,7 +158,7 @@ def finished(mill: Mill, retention: int = 60_000, **fields: object) -> str:
     return job_id
 
 
-def jump(mill: Mill, seconds: float) -> None:
+def jump(mill, seconds: float) -> None:
     """Move the server's clock, as the store knows it: all that is due, and the last tick, so much the other way."""
     for entry, moment in mill.client.zrange(keys.DUE, 0, -1, withscores=True):
         mill.client.zadd(keys.DUE, {entry: moment - seconds * 1000})

@@ -6,8 +6,10 @@ given out, and what everything must look like afterwards.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
+import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from common import keys, scripts
 from common.errors import Conflict
-from common.fleet import Incarnation, Result
+from common.fleet import Exchanged, Incarnation, Result, Run
 from common.packing import pack
 from common.scripts import Scripts
 from common.types import MOVES, ItemState
@@ -90,6 +92,16 @@ class JobModel:
                 item.state = ItemState.CANCELLED if self.cancelled else ItemState.EXPIRED
 
 
+@dataclass
+class Saved:
+    """All there was at a moment: the server's keys, the model, and how many calls each live worker had made."""
+
+    dumps: dict[bytes, tuple[bytes, int]]
+    jobs: dict[str, JobModel]
+    calls: dict[str, int]
+    seen: dict[str, str]
+
+
 class Lossy:
     """The scripts over a bad line: the answer of the next call may be lost, so that it is sent again and runs twice."""
 
@@ -115,6 +127,7 @@ class StoreMachine(RuleBasedStateMachine):
     steps = 0
     moves: set[tuple[ItemState | None, ItemState]]  # seen in all walks
     replies_lost: Counter[str]
+    struck: Counter[str]
 
     @initialize()
     def begin(self) -> None:
@@ -126,6 +139,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.jobs: dict[str, JobModel] = {}
         self.workers: dict[str, Incarnation] = {}
         self.calls: dict[str, tuple[object, ...]] = {}  # the last exchange of each worker, as it was sent
+        self.saved: Saved | None = None
         self.names = itertools.count(100)  # not random ones: hypothesis repeats walks, and names decide between equals
 
     # Picking
@@ -304,8 +318,9 @@ class StoreMachine(RuleBasedStateMachine):
             self.calls.pop(worker.id, None)
 
     @precondition(lambda self: self.workers)
-    @rule(data=st.data())
-    def checkpoint(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), lost=st.booleans())
+    def checkpoint(self, data: st.DataObject, lost: bool) -> None:
+        self.scripts.lose = lost
         worker = self.worker(data)
         held = [(j, i) for j, i in self.held_by(worker.id) if not self.jobs[j].items[i].grown]
         if held:
@@ -318,21 +333,83 @@ class StoreMachine(RuleBasedStateMachine):
     def leave(self, data: st.DataObject, drained: bool) -> None:
         worker = self.worker(data)
         held = self.held_by(worker.id)
-        late = [Result(j, i, self.jobs[j].items[i].charged + 1, ItemState.SUCCEEDED, 1, 1, b"{}") for j, i in held]
         if drained:
             worker.release()
         else:
             self.mill.lose(worker)
-            self.mill.client.hset(keys.PREFIX + "tick", "at", self.mill.store.now() - 1000)
-            self.mill.fleet.tick(5.0, MAX_ATTEMPTS)
-        for job_id, index in held:
-            self.taken_back(job_id, index, charged=not drained)
-        for job_id in {job_id for job_id, _ in held}:
-            self.jobs[job_id].obey_wishes()
+            self.reap()
+        self.gone(worker, held, charged=not drained)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), room=st.integers(0, 9), refused=st.booleans())
+    def raise_in_the_turn(self, data: st.DataObject, room: int, refused: bool) -> None:
+        """An exchange was done and its reply came to nothing: the worker hands back what it holds, and what it does not
+        know of."""
+        worker = self.worker(data)
+        self.struck["exception"] += 1
+        answer = json.loads(self.scripts.exchange(worker.id, worker._call + 1, room, 0))
+        given = Exchanged(runs=[Run(*run) for run in answer["runs"]])
+        self.given(worker, taken(given), {(r.job_id, r.first): r.resumed for r in given.runs})
+        held = self.held_by(worker.id)
+        worker.release(0 if refused else MAX_ATTEMPTS)
+        self.gone(worker, held, charged=not refused)
+
+    @precondition(lambda self: self.workers and not self.saved)
+    @rule()
+    def save(self) -> None:
+        """What a replica has, or an older file: the server may be set back to it."""
+        names = self.mill.client.keys(keys.PREFIX + "*")
+        pipe = self.mill.client.pipeline(transaction=False)
+        for name in names:
+            pipe.dump(name).pttl(name)
+        answers = pipe.execute()
+        dumps = dict(zip(names, zip(answers[::2], answers[1::2], strict=True), strict=True))
+        calls = {name: worker._call for name, worker in self.workers.items()}
+        self.saved = Saved(dumps, copy.deepcopy(self.jobs), calls, dict(self.seen))
+
+    @precondition(lambda self: self.saved)
+    @rule(data=st.data(), exchanges=st.booleans())
+    def lose_the_tail(self, data: st.DataObject, exchanges: bool) -> None:
+        """The server forgets what it acknowledged since. Live workers find out, with a heartbeat or an exchange."""
+        saved = self.saved
+        pipe = self.mill.client.pipeline(transaction=False).flushdb()
+        for name, (dump, ttl) in saved.dumps.items():
+            pipe.restore(name, max(ttl, 0), dump)
+        pipe.execute()
+        self.jobs, self.seen, self.saved = copy.deepcopy(saved.jobs), dict(saved.seen), None
+        self.calls.clear()
+        for name in sorted(
+            saved.calls.keys() - self.workers.keys()
+        ):  # it left in what was lost: nobody renews its lease
+            held = self.held_by(name)
+            self.mill.client.zadd(keys.WORKERS, {name: 1})
+            self.reap()
+            self.take_all_back(held, charged=True)
+        for name, worker in list(self.workers.items()):
+            if name not in saved.calls or saved.calls[name] < worker._call:
+                held = self.held_by(name)
+                self.struck["exchange" if exchanges else "heartbeat"] += 1  # after a lost tail
+                assert worker.exchange([], 5).lost if exchanges else worker.heartbeat() is None
+                self.gone(worker, held, charged=False)
+
+    def reap(self) -> None:
+        self.mill.client.hset(keys.PREFIX + "tick", "at", self.mill.store.now() - 1000)
+        self.mill.fleet.tick(5.0, MAX_ATTEMPTS)
+
+    def gone(self, worker: Incarnation, held: list[tuple[str, int]], *, charged: bool) -> None:
+        """The store does not know this worker any more; what it held is others'."""
+        late = [Result(j, i, self.jobs[j].items[i].charged + 1, ItemState.SUCCEEDED, 1, 1, b"{}") for j, i in held]
+        self.take_all_back(held, charged=charged)
         assert worker.exchange(late, 5).lost, "late writes are refused"
         assert worker.heartbeat() is None
         del self.workers[worker.id]
         self.calls.pop(worker.id, None)
+
+    def take_all_back(self, held: list[tuple[str, int]], *, charged: bool) -> None:
+        for job_id, index in held:
+            self.taken_back(job_id, index, charged=charged)
+        for job_id in {job_id for job_id, _ in held}:
+            self.jobs[job_id].obey_wishes()
 
     def taken_back(self, job_id: str, index: int, *, charged: bool) -> None:
         item = self.jobs[job_id].items[index]
@@ -352,25 +429,32 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def the_store_agrees(self) -> None:
         type(self).steps += 1
-        client = self.mill.client
+        pipe = self.mill.client.pipeline(transaction=False)  # one round trip: this is most of what a walk takes
         for job_id, job in self.jobs.items():
-            stored = self.mill.store.job(job_id)
-            states = client.get(keys.job(job_id, "st")).decode()
-            self.note_moves(self.seen.get(job_id, ""), states)
-            self.seen[job_id] = states
-            assert states == "".join(item.state.byte for item in job.items)
-            assert {state: int(stored[state.value]) for state in ItemState} == {s: job.count(s) for s in ItemState}
-            assert stored["status"] == job.status
-            assert sorted(self.mill.store.finished_after(job_id, 0, 99)) == sorted(job.order)
-            lane = "interactive" if stored["interactive"] == "1" else "ready"
+            pipe.hgetall(keys.job(job_id)).get(keys.job(job_id, "st")).get(keys.job(job_id, "order"))
+            for lane in ("ready", "interactive"):
+                pipe.zscore(f"pm:{lane}:m:{job.tenant}", job_id)
+            pipe.zscore(keys.suspects("m"), job_id)
+        for incarnation in self.workers:
+            pipe.hkeys(keys.held(incarnation))
+        for tenant in ("a", "b", ""):
+            pipe.hgetall(keys.queued(tenant))
+        pipe.smembers(keys.unfinished("m"))
+        answers = iter(pipe.execute())
+        each = {}  # tokens and bytes of an item, by job
+        for job_id, job in self.jobs.items():
+            stored = {name.decode(): value.decode() for name, value in next(answers).items()}
+            states, order, *scores = next(answers).decode(), next(answers) or b"", next(answers), next(answers)
+            ranked = next(answers) is not None
+            self.check_job(job_id, job, stored, states)
+            assert sorted(index for (index,) in struct.iter_unpack(">I", order)) == sorted(job.order)
             suspects = job.claimable and sum(item.suspect for item in job.items)
             rest = job.claimable and job.count(ItemState.PENDING) > suspects
-            assert (client.zscore(f"pm:{lane}:m:{job.tenant}", job_id) is not None) == rest
-            assert (client.zscore(keys.suspects("m"), job_id) is not None) == bool(suspects)
-        unfinished = {name.decode() for name in client.smembers(keys.unfinished("m"))}
-        assert unfinished == {job_id for job_id, job in self.jobs.items() if not job.over}
+            assert (scores[int(stored["interactive"])] is not None) == rest
+            assert ranked == bool(suspects)
+            each[job_id] = {"items": 1, "tokens": int(stored["cost"]), "bytes": int(stored["weight"])}
         for incarnation in self.workers:
-            held = {name.decode() for name in client.hkeys(keys.held(incarnation))}
+            held = {name.decode() for name in next(answers)}
             assert {name for name in held if name.split()[0] in self.jobs} == {
                 f"{j} {i}" for j, i in self.held_by(incarnation)
             }
@@ -378,11 +462,19 @@ class StoreMachine(RuleBasedStateMachine):
             waiting = Counter(items=0, tokens=0, bytes=0)
             for job_id, job in self.jobs.items():
                 if job.tenant in tenants:
-                    pending, stored = job.count(ItemState.PENDING), self.mill.store.job(job_id)
-                    each = {"items": 1, "tokens": int(stored["cost"]), "bytes": int(stored["weight"])}
-                    waiting.update({name: pending * amount for name, amount in each.items()})
-            counted = client.hgetall(keys.queued(tenants if len(tenants) == 1 else ""))
+                    pending = job.count(ItemState.PENDING)
+                    waiting.update({name: pending * amount for name, amount in each[job_id].items()})
+            counted = next(answers)
             assert {name: int(counted.get(name.encode(), 0)) for name in waiting} == waiting
+        unfinished = {name.decode() for name in next(answers)}
+        assert unfinished == {job_id for job_id, job in self.jobs.items() if not job.over}
+
+    def check_job(self, job_id: str, job: JobModel, stored: dict[str, str], states: str) -> None:
+        self.note_moves(self.seen.get(job_id, ""), states)
+        self.seen[job_id] = states
+        assert states == "".join(item.state.byte for item in job.items)
+        assert {state: int(stored[state.value]) for state in ItemState} == {s: job.count(s) for s in ItemState}
+        assert stored["status"] == job.status
 
     def note_moves(self, before: str, after: str) -> None:
         for index, byte in enumerate(after):
@@ -409,7 +501,9 @@ def test_the_store_never_leaves_its_model(redis_url, monkeypatch):
     assert "SLICE = 1000" in whole
     timeless = {"exchange": whole.replace("SLICE = 1000", "SLICE = math.huge")}  # a walk is the same on a busy machine
     monkeypatch.setattr(scripts, "source", lambda name, real=scripts.source: timeless.get(name) or real(name))
-    machine = type("Machine", (StoreMachine,), {"url": redis_url, "moves": set(), "replies_lost": Counter()})
+    machine = type(
+        "Machine", (StoreMachine,), {"url": redis_url, "moves": set(), "replies_lost": Counter(), "struck": Counter()}
+    )
     walk = machine.TestCase
     walk.settings = settings(
         max_examples=EXAMPLES,
@@ -424,6 +518,7 @@ def test_the_store_never_leaves_its_model(redis_url, monkeypatch):
     assert machine.steps >= 5000, f"only {machine.steps} steps"
     told = {"attach", "append", "edit", "cancel", "delete", "exchange", "heartbeat", "checkpoint", "release", "tick"}
     assert told <= set(machine.replies_lost), machine.replies_lost
+    assert min(machine.struck[kind] for kind in ("exception", "exchange", "heartbeat")) >= 5, machine.struck
     drawn = {(start, end) for start, ends in MOVES.values() for end in ends}
     born = {(None, end) for end in ItemState}  # what is added to an expired job is seen as expired at once
     assert machine.moves - born == drawn - born
