@@ -32,6 +32,7 @@ ITEM_FIELDS = {  # that are honoured here; any other comes from a newer web tier
     "custom_id", "prompt", "prompt_ids", "messages", TEMPLATE_KWARGS, "stream", "params", "metadata", "refused",
 }  # fmt: skip
 
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """An item this worker holds: what fences its result, and what the result will tell."""
@@ -112,9 +113,7 @@ class ClaimReader:
             self._chunks.popitem(last=False)
         return chunk
 
-    def _request(
-        self, item: dict[str, Any], params: SamplingParams, seed: int, spec: dict[str, Any]
-    ) -> Request:
+    def _request(self, item: dict[str, Any], params: SamplingParams, seed: int, spec: dict[str, Any]) -> Request:
         if "prompt_ids" in item:
             ids = item["prompt_ids"]
             text = self._tokenizer.decode(ids)

@@ -28,7 +28,7 @@ from common.scripts import Scripts
 from common.types import MOVES, ItemState
 from tests.integration.store.conftest import Mill, taken
 
-EXAMPLES, STEPS = 75, 100  # at least 5,000 steps; hypothesis stops an example early now and then
+EXAMPLES, STEPS = 68, 100  # at least 5,000 steps; hypothesis stops an example early now and then
 MAX_ATTEMPTS, MOST_FREE = 2, 10  # two, not three: a walk of 100 steps reaches it
 ENDS = [ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState.FAILED]
 
@@ -176,8 +176,9 @@ class StoreMachine(RuleBasedStateMachine):
             self.jobs[job_id] = JobModel(tenant, list(map(ItemModel, slots)), cost=10)
 
     @precondition(lambda self: self.jobs)
-    @rule(data=st.data(), items=st.integers(1, 5))
-    def append(self, data: st.DataObject, items: int) -> None:
+    @rule(data=st.data(), items=st.integers(1, 5), lost=st.booleans())
+    def append(self, data: st.DataObject, items: int, lost: bool) -> None:
+        self.scripts.lose = lost
         job_id, slots = self.job(data), needs(items)
         job, stage = self.jobs[job_id], self.mill.stage(slots, named=False)
         send = partial(self.mill.store.append, job_id, stage, tokens=items * 10, n_max=max(slots), most_items=1000)
@@ -191,8 +192,13 @@ class StoreMachine(RuleBasedStateMachine):
             job.obey_wishes()
 
     @precondition(lambda self: self.jobs)
-    @rule(data=st.data(), wish=st.sampled_from(["paused", "resumed", "cancel", "deadline", "priority"]))
-    def edit(self, data: st.DataObject, wish: str) -> None:
+    @rule(
+        data=st.data(),
+        wish=st.sampled_from(["paused", "resumed", "cancel", "deadline", "deadline", "priority"]),
+        lost=st.booleans(),
+    )
+    def edit(self, data: st.DataObject, wish: str, lost: bool) -> None:
+        self.scripts.lose = lost
         job_id = self.job(data)
         job = self.jobs[job_id]
         if wish == "cancel":
@@ -231,9 +237,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(slots=st.sampled_from([1, 4, 9]))
     def register(self, slots: int) -> None:
         if len(self.workers) < 3:
-            worker = self.mill.worker(slots=slots, lease=300, name=f"w{next(self.names)}")
-            worker._scripts = self.scripts
-            self.workers[worker.id] = worker
+            self.join(slots)
+
+    def join(self, slots: int) -> None:
+        """A worker begins, or starts over under a new name."""
+        worker = self.mill.worker(slots=slots, lease=300, name=f"w{next(self.names)}")
+        worker._scripts = self.scripts
+        self.workers[worker.id] = worker
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), room=st.sampled_from([9, 9, 9, 4, 1, 0]))
@@ -317,16 +327,17 @@ class StoreMachine(RuleBasedStateMachine):
             assert sorted(answer.refused) == sorted(forgotten)
             self.calls.pop(worker.id, None)
 
-    @precondition(lambda self: self.workers)
+    def young(self, incarnation: str) -> list[tuple[str, int]]:
+        return [(j, i) for j, i in self.held_by(incarnation) if not self.jobs[j].items[i].grown]
+
+    @precondition(lambda self: any(map(self.young, self.workers)))
     @rule(data=st.data(), lost=st.booleans())
     def checkpoint(self, data: st.DataObject, lost: bool) -> None:
+        worker = self.workers[data.draw(st.sampled_from([name for name in self.workers if self.young(name)]))]
+        job_id, index = data.draw(st.sampled_from(self.young(worker.id)))
         self.scripts.lose = lost
-        worker = self.worker(data)
-        held = [(j, i) for j, i in self.held_by(worker.id) if not self.jobs[j].items[i].grown]
-        if held:
-            job_id, index = data.draw(st.sampled_from(held))
-            worker.checkpoint({f"{job_id} {index}": [(0, [7, index])]}, whole=False, first=[(job_id, index)])
-            self.jobs[job_id].items[index].grown = True
+        worker.checkpoint({f"{job_id} {index}": [(0, [7, index])]}, whole=False, first=[(job_id, index)])
+        self.jobs[job_id].items[index].grown = True
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), drained=st.booleans())
@@ -350,9 +361,11 @@ class StoreMachine(RuleBasedStateMachine):
         answer = json.loads(self.scripts.exchange(worker.id, worker._call + 1, room, 0))
         given = Exchanged(runs=[Run(*run) for run in answer["runs"]])
         self.given(worker, taken(given), {(r.job_id, r.first): r.resumed for r in given.runs})
+        self.the_store_agrees()
         held = self.held_by(worker.id)
         worker.release(0 if refused else MAX_ATTEMPTS)
         self.gone(worker, held, charged=not refused)
+        self.join(worker._card.slots)
 
     @precondition(lambda self: self.workers and not self.saved)
     @rule()
@@ -391,6 +404,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.struck["exchange" if exchanges else "heartbeat"] += 1  # after a lost tail
                 assert worker.exchange([], 5).lost if exchanges else worker.heartbeat() is None
                 self.gone(worker, held, charged=False)
+                self.join(worker._card.slots)
 
     def reap(self) -> None:
         self.mill.client.hset(keys.PREFIX + "tick", "at", self.mill.store.now() - 1000)
