@@ -276,6 +276,27 @@ class StoreMachine(RuleBasedStateMachine):
         assert worker.exchange([self.end(j, i, ends[j]) for j, i in stopped], 0).refused == []
         self.calls.pop(worker.id, None)
 
+    def in_time(self) -> list[str]:
+        return [
+            j for j, job in self.jobs.items() if job.count(ItemState.RUNNING) and not (job.cancelled or job.expired)
+        ]
+
+    @precondition(lambda self: self.in_time())
+    @rule(data=st.data())
+    def run_out_of_time(self, data: st.DataObject) -> None:
+        """A deadline passes while items run, and their workers stop them."""
+        job_id = data.draw(st.sampled_from(self.in_time()))
+        self.mill.store.edit(job_id, "deadline", self.mill.store.now() - 1)
+        self.tick()
+        self.jobs[job_id].expired = True
+        self.jobs[job_id].obey_wishes()
+        for worker in self.workers.values():
+            stopped = [(j, i) for j, i in self.held_by(worker.id) if j == job_id]
+            if stopped:
+                results = [self.end(j, i, ItemState.EXPIRED) for j, i in stopped]
+                assert worker.exchange(results, 0).refused == []
+                self.calls.pop(worker.id, None)
+
     def end(self, job_id: str, index: int, state: ItemState) -> Result:
         """The result of an item, in the model, too."""
         job = self.jobs[job_id]
