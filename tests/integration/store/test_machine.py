@@ -282,18 +282,23 @@ class StoreMachine(RuleBasedStateMachine):
         ]
 
     @precondition(lambda self: self.in_time())
-    @rule(data=st.data())
-    def run_out_of_time(self, data: st.DataObject) -> None:
-        """A deadline passes while items run, and their workers stop them."""
+    @rule(data=st.data(), cancelled=st.booleans())
+    def stop_while_running(self, data: st.DataObject, cancelled: bool) -> None:
+        """A deadline passes or a job is cancelled while its items run, and their workers stop them."""
         job_id = data.draw(st.sampled_from(self.in_time()))
-        self.mill.store.edit(job_id, "deadline", self.mill.store.now() - 1)
-        self.tick()
-        self.jobs[job_id].expired = True
+        end = ItemState.CANCELLED if cancelled else ItemState.EXPIRED
+        if cancelled:
+            self.mill.store.cancel(job_id)
+            self.jobs[job_id].cancelled = True
+        else:
+            self.mill.store.edit(job_id, "deadline", self.mill.store.now() - 1)
+            self.tick()
+            self.jobs[job_id].expired = True
         self.jobs[job_id].obey_wishes()
         for worker in self.workers.values():
             stopped = [(j, i) for j, i in self.held_by(worker.id) if j == job_id]
             if stopped:
-                results = [self.end(j, i, ItemState.EXPIRED) for j, i in stopped]
+                results = [self.end(j, i, end) for j, i in stopped]
                 assert worker.exchange(results, 0).refused == []
                 self.calls.pop(worker.id, None)
 
