@@ -28,7 +28,7 @@ from common.scripts import Scripts
 from common.types import MOVES, ItemState
 from tests.integration.store.conftest import Mill, taken
 
-EXAMPLES, STEPS = 76, 100  # at least 5,000 steps; hypothesis stops an example early now and then
+EXAMPLES, STEPS = 130, 100  # at least 5,000 steps; hypothesis stops an example early now and then
 MAX_ATTEMPTS, MOST_FREE = 2, 10  # two, not three: a walk of 100 steps reaches it
 ENDS = [ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState.FAILED]
 
@@ -366,10 +366,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.jobs[job_id].items[index].grown = True
 
     @precondition(lambda self: self.workers)
-    @rule(data=st.data(), drained=st.booleans())
-    def leave(self, data: st.DataObject, drained: bool) -> None:
+    @rule(data=st.data(), drained=st.booleans(), lost=st.booleans())
+    def leave(self, data: st.DataObject, drained: bool, lost: bool) -> None:
         worker = self.worker(data)
         held = self.held_by(worker.id)
+        self.scripts.lose = lost
         if drained:
             worker.release()
         else:
