@@ -39,6 +39,11 @@ class Settings(BaseSettings):
 
     # The worker
     model: str = Field("smollm2-135m", description="Hub id, local folder, `smollm2-135m` or `echo`.")
+    model_defaults: Literal["on", "off"] = Field(
+        "on",
+        description="Whether the model's own generation_config.json gives the settings that a job leaves out. "
+        "`off`: everybody's defaults do.",
+    )
     served_name: str | None = Field(None, description="Name that jobs use for the model; its own name if empty.")
     engine: Literal["auto", "native", "generate", "echo"] = Field("auto", description="How the model is run.")
     device: str = Field("auto", description="`cuda`, `cpu`, or `auto`: CUDA if there is one.")

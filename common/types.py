@@ -179,6 +179,7 @@ class ModelCard(BaseModel):
     special_tokens: dict[str, str] = {}
     vocabulary: int | None = None
     reproducible: bool = False  # same seed, same text, whatever else runs (ties that rounding decides aside)
+    defaults: dict[str, Any] = {}  # the model's own sampling params, for jobs that say nothing else
     created: int  # unix seconds
 
 

@@ -21,6 +21,7 @@ from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from common.settings import Settings
 from common.stage import Stage
 from common.store import TEMPLATE_KWARGS, Attached, JobStore, new_job_id, refuse_overfull
+from common.types import ModelCard, SamplingParams
 from web.drafts import Draft
 from web.estimate import estimate
 from web.intake import Intake
@@ -104,9 +105,10 @@ def enqueue_job(
     """
     check_key(idempotency_key)
     model = services.cards.choose(options.model)
+    fingerprint = Fingerprint(options.model_dump(mode="json"))  # of what was sent, without what the model adds
+    options = _with_defaults(options, model.card)
     intake = Intake(model, options, services.settings, default_max_tokens, refused_stay=batch is not None)
     deadline = deadline_ms(services.store, options.deadline)
-    fingerprint = Fingerprint(options.model_dump(mode="json"))
     with staged(services.store, options.params.n) as stage:
         for record in intake.accept(drafts):
             stage.add(record)
@@ -136,6 +138,14 @@ def enqueue_job(
     return Enqueued(attached.job_id, replayed=False)
 
 
+def _with_defaults(options: JobOptions, card: ModelCard) -> JobOptions:
+    """The job keeps the model's own settings where it says nothing: a later card does not change it."""
+    if not card.defaults:
+        return options
+    params = SamplingParams.model_validate(card.defaults | options.params.model_dump(mode="json", exclude_unset=True))
+    return options.model_copy(update={"params": params})
+
+
 def _made_before(attached: Attached) -> bool:
     """Whether the idempotency key had made this job already. Raises what `enqueue_job` says where nothing was made."""
     refuse_overfull(attached.outcome)
@@ -156,7 +166,8 @@ def check_job(
 
     `tenant` is whose recent jobs tell how long it may take.
     """
-    intake = Intake(services.cards.choose(options.model), options, services.settings)
+    model = services.cards.choose(options.model)
+    intake = Intake(model, _with_defaults(options, model.card), services.settings)
     deadline_ms(services.store, options.deadline)
     for _ in intake.accept(drafts):
         pass

@@ -67,6 +67,7 @@ class ServeStep(bootsteps.StartStopStep):
             dtype=settings.dtype,
             slots=settings.slots,
             served_name=settings.model_name,
+            defaults=settings.model_defaults == "on",
             cache=settings.cache,
             echo_delay=settings.echo_delay,
             echo_fail_on=settings.echo_fail_on,

@@ -18,6 +18,7 @@ from common.types import ModelCard
 
 from .engine.base import Engine
 from .engine.echo import EchoEngine
+from .model_defaults import model_defaults
 
 if TYPE_CHECKING:
     import torch
@@ -53,10 +54,12 @@ def open_model(
     cache: Path = Path("~/.cache/promptmill"),
     echo_delay: float = 0.0,
     echo_fail_on: str | None = None,
+    defaults: bool = True,
 ) -> OpenedModel:
     """Open `name`: a hub id, a local folder, `smollm2-135m` (the demo model) or `echo`.
 
-    `engine="auto"` takes the native engine for whatever passes its probe, else `generate`.
+    `engine="auto"` takes the native engine for whatever passes its probe, else `generate`. With `defaults` the card has
+    the model's own sampling params.
 
     Raises:
         ConfigError: the model cannot be found, has no safetensors weights, or cannot be run as asked.
@@ -64,7 +67,10 @@ def open_model(
     if name == "echo" or engine == "echo":
         return _open_echo(served_name or name, EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on))
     folder = find_model(name, cache)
-    return _open_folder(folder, served_name or _served_name(name, folder), engine, device, dtype, slots)
+    opened = _open_folder(folder, served_name or _served_name(name, folder), engine, device, dtype, slots)
+    if defaults:
+        opened.card.defaults = model_defaults(folder, opened.tokenizer)
+    return opened
 
 
 def find_model(name: str, cache: Path) -> Path:

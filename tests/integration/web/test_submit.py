@@ -273,3 +273,29 @@ def test_redis_away_is_a_503_with_retry_after(web: Web) -> None:
         assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
         assert int(answer.headers["Retry-After"]) > 0
     assert gone.get("/healthz").status_code == 200
+
+
+def test_a_models_own_settings_are_its_jobs_defaults_and_are_told(web: Web) -> None:
+    own = {"temperature": 0.7, "top_k": 20, "logit_bias": {"3": -100.0}}
+    web.services.fleet.publish(card("chosen", defaults=own), b"")
+    items = [{"prompt": "a"}, {"prompt": "b", "params": {"top_k": 5}}]
+    job = web.post("/v1/jobs", json={"model": "chosen", "items": items, "params": {"temperature": 0.2}}).json
+    assert job["params"] == {"temperature": 0.2, "top_k": 20, "logit_bias": {"3": -100.0}}
+    rows = web.get(job["links"]["items"]).json["data"]
+    shown = [{name: row["params"][name] for name in ("temperature", "top_k", "logit_bias")} for row in rows]
+    assert shown == [
+        {"temperature": 0.2, "top_k": 20, "logit_bias": {"3": -100.0}},
+        {"temperature": 0.2, "top_k": 5, "logit_bias": {"3": -100.0}},
+    ]
+    models = {each["id"]: each["card"] for each in web.get("/v1/models").json["data"]}
+    assert models["chosen"]["defaults"] == own
+
+
+def test_a_key_sent_again_after_the_models_settings_changed_is_answered_as_before(web: Web) -> None:
+    web.services.fleet.publish(card("chosen", defaults={"temperature": 0.7}), b"")
+    headers = {"Idempotency-Key": "again"}
+    first = web.post("/v1/jobs", json={"model": "chosen", "prompts": ["a"]}, headers=headers).json
+    web.services.fleet.publish(card("chosen", defaults={"temperature": 0.1}), b"")
+    web.services.cards._read.clear()
+    again = web.post("/v1/jobs", json={"model": "chosen", "prompts": ["a"]}, headers=headers)
+    assert again.json["id"] == first["id"] and again.json["params"] == {"temperature": 0.7}
