@@ -44,6 +44,13 @@ class Settings(BaseSettings):
         description="Whether the model's own generation_config.json gives the settings that a job leaves out. "
         "`off`: everybody's defaults do.",
     )
+    context: int | None = Field(
+        None,
+        ge=2,
+        le=2**20,
+        description="Tokens a prompt and its answer may have together, for models that do not say it (mamba, rwkv, "
+        "bloom), or less than they say. Without it: what the model says, else its tokenizer, else 512.",
+    )
     served_name: str | None = Field(None, description="Name that jobs use for the model; its own name if empty.")
     engine: Literal["auto", "native", "generate", "echo"] = Field("auto", description="How the model is run.")
     device: str = Field("auto", description="`cuda`, `cpu`, or `auto`: CUDA if there is one.")

@@ -12,7 +12,7 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 
 from common import log as logs
-from common.errors import ConfigError, Unavailable
+from common.errors import ConfigError, EngineError, Unavailable
 from common.fleet import Fleet
 from common.rings import Bell
 from common.server import START_WAIT, connect, when_up
@@ -43,7 +43,7 @@ class ServeStep(bootsteps.StartStopStep):
         logs.set_up(settings.log_format)
         try:
             self._serve(parent, settings)
-        except (ConfigError, Unavailable) as error:
+        except (ConfigError, EngineError, Unavailable) as error:
             log.critical("%s", error)
             raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
 
@@ -68,6 +68,7 @@ class ServeStep(bootsteps.StartStopStep):
             slots=settings.slots,
             served_name=settings.model_name,
             defaults=settings.model_defaults == "on",
+            context=settings.context,
             cache=settings.cache,
             echo_delay=settings.echo_delay,
             echo_fail_on=settings.echo_fail_on,

@@ -5,9 +5,7 @@ Torch is imported only on the way to the native and generate engines; `echo` nee
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from common.types import ModelCard
 from .engine.base import Engine
 from .engine.echo import EchoEngine
 from .model_defaults import model_defaults
+from .model_files import fingerprints, inspect
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +28,8 @@ log = logging.getLogger(__name__)
 
 DEMO_MODEL = "smollm2-135m"
 ECHO_TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
-SAMPLES = 256  # places of a weights file that its digest looks at
+UNSAID_CONTEXT = 512  # tokens, where neither config nor tokenizer say any
+MOST_SAID = 10**9  # tokenizers that know no length say 10^30
 DEFAULT_SLOTS = {"cpu": 32, "cuda": 256}
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # what a model needs; never pickles, never code
 
@@ -55,19 +55,20 @@ def open_model(
     echo_delay: float = 0.0,
     echo_fail_on: str | None = None,
     defaults: bool = True,
+    context: int | None = None,
 ) -> OpenedModel:
     """Open `name`: a hub id, a local folder, `smollm2-135m` (the demo model) or `echo`.
 
     `engine="auto"` takes the native engine for whatever passes its probe, else `generate`. With `defaults` the card has
-    the model's own sampling params.
+    the model's own sampling params. `context` is in tokens, for models that do not say theirs, or less than they say.
 
     Raises:
-        ConfigError: the model cannot be found, has no safetensors weights, or cannot be run as asked.
+        ConfigError: the model cannot be found, something in its folder is wrong, or it cannot be run as asked.
     """
     if name == "echo" or engine == "echo":
         return _open_echo(served_name or name, EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on))
     folder = find_model(name, cache)
-    opened = _open_folder(folder, served_name or _served_name(name, folder), engine, device, dtype, slots)
+    opened = _open_folder(folder, served_name or _served_name(name, folder), engine, device, dtype, slots, context)
     if defaults:
         opened.card.defaults = model_defaults(folder, opened.tokenizer)
     return opened
@@ -81,8 +82,6 @@ def find_model(name: str, cache: Path) -> Path:
             raise ConfigError(f"the demo model is not in {folder}; run `promptmill model fetch-demo` once")
     elif name.startswith((".", "/", "~")) or Path(name).is_dir():
         folder = Path(name).expanduser().resolve()
-        if not (folder / "config.json").exists():
-            raise ConfigError(f"{folder} holds no config.json, so it is no model folder")
     else:
         from huggingface_hub import snapshot_download
 
@@ -90,8 +89,6 @@ def find_model(name: str, cache: Path) -> Path:
             folder = Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=["original/*"]))
         except Exception as error:  # the hub client raises a dozen unrelated classes
             raise ConfigError(f"model {name!r} is no local folder and could not be fetched: {error}") from None
-    if not list(folder.glob("*.safetensors")):
-        raise ConfigError(f"{folder} has no *.safetensors weights; pickled ones are never loaded, convert them")
     return folder
 
 
@@ -119,38 +116,39 @@ def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
 
 
 def _open_folder(
-    folder: Path, name: str, wanted: str, device_name: str, dtype_name: str, slots: int | None
+    folder: Path,
+    name: str,
+    wanted: str,
+    device_name: str,
+    dtype_name: str,
+    slots: int | None,
+    wanted_context: int | None,
 ) -> OpenedModel:
+    inspect(folder)
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
     from common.tokenizer import JsonTokenizer, digest
 
     from .engine.generate import GenerateEngine
     from .engine.native import NativeEngine
     from .engine.probe import NotPackable
+    from .weights import check_finite, load_config, load_generation_config, load_tokenizer, load_weights
 
     device = pick_device(device_name)
     dtype = pick_dtype(dtype_name, device)
-    config = AutoConfig.from_pretrained(folder)
-    context = _context(config)
+    config = load_config(folder)
+    fast = load_tokenizer(folder)
+    context = _context(config, fast.model_max_length, wanted_context)
     slots = slots or DEFAULT_SLOTS.get(device.type, 32)
-
-    fast = AutoTokenizer.from_pretrained(folder)
-    if not fast.is_fast:
-        raise ConfigError(f"{folder} has no fast tokenizer (tokenizer.json), which counting tokens needs")
-    try:
-        generation = GenerationConfig.from_pretrained(folder)
-    except OSError:  # none was saved with the model
-        generation = GenerationConfig.from_model_config(config)
-    eos_ids = _eos_ids(generation.eos_token_id, config.eos_token_id, fast.eos_token_id)
+    generation = load_generation_config(folder, config)
+    text = config.get_text_config(decoder=True)
+    eos_ids = _eos_ids(*(getattr(part, "eos_token_id", None) for part in (generation, config, text, fast)))
     tokenizer = JsonTokenizer(fast.backend_tokenizer.to_str().encode(), eos_ids)
     special_tokens = {key: str(token) for key, token in fast.special_tokens_map.items() if isinstance(token, str)}
     template = _chat_template(name, fast.chat_template, special_tokens)
 
-    model_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model: Any = model_class.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval()
-    model.to(device)
+    model = load_weights(folder, config, dtype).to(device)
+    check_finite(model, folder)
     running: Engine | None = None
     if wanted != "generate":
         try:
@@ -164,7 +162,7 @@ def _open_folder(
     engine = running or GenerateEngine(model, tokenizer, slots=slots, context=context)
     card = ModelCard(
         id=name,
-        digest=digest(*_weights(folder), tokenizer.dumps(), template or "", str(engine.context), str(dtype)),
+        digest=digest(*fingerprints(folder), tokenizer.dumps(), template or "", str(engine.context), str(dtype)),
         engine=kind,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         dtype=str(dtype).removeprefix("torch."),
@@ -233,11 +231,19 @@ def _served_name(name: str, folder: Path) -> str:
     return folder.name if name.startswith((".", "/", "~")) or Path(name).is_dir() else name
 
 
-def _context(config: Any) -> int:
-    """Tokens a sequence may have. T5 and its like name none; 512 is what they were trained with."""
+def _context(config: Any, tokenizer_says: int, wanted: int | None) -> int:
+    """Tokens a sequence may have: what the setting says, within what the model's config does; else what that says, or
+    its tokenizer.
+
+    Raises:
+        ConfigError: the setting is more than the config says.
+    """
     text = config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-    return next((length for name in names if (length := getattr(text, name, None))), 512)
+    said = next((length for name in names if (length := getattr(text, name, None))), None)
+    if wanted and said and wanted > said:
+        raise ConfigError(f"PROMPTMILL_CONTEXT is {wanted}, but the model's config.json says {said}; it may be less")
+    return wanted or said or (tokenizer_says if tokenizer_says < MOST_SAID else UNSAID_CONTEXT)
 
 
 def _eos_ids(*found: int | list[int] | None) -> frozenset[int]:
@@ -246,20 +252,3 @@ def _eos_ids(*found: int | list[int] | None) -> frozenset[int]:
         if ids is not None:
             return frozenset(ids if isinstance(ids, list) else [ids])
     return frozenset()
-
-
-def _weights(folder: Path) -> list[str]:
-    """What tells two sets of weights apart, cheaply: each file's name, size, tensor table and samples."""
-    found = []
-    for file in sorted(folder.glob("*.safetensors")):
-        size = file.stat().st_size
-        seen = hashlib.sha256()
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            seen.update(stream.read(length))
-            # The tables of two fine-tunes are equal, and so may be any one tensor: look at places all over the file.
-            for sample in range(SAMPLES):
-                stream.seek(8 + length + (size - 8 - length) * sample // SAMPLES)
-                seen.update(stream.read(4096))
-        found.append(f"{file.name}:{size}:{seen.hexdigest()}")
-    return found

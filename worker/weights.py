@@ -1,0 +1,165 @@
+"""Loads a model's parts and verifies them: nothing is served that transformers had to make up.
+
+`from_pretrained` fills what a checkpoint lacks with random numbers and drops what it does not know, with a warning.
+Here both are refused by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers.models.auto import modeling_auto
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+from common.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+SHOWN = 3  # names in a message
+HEADS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice", "MaskedLM")
+# Buffers that old checkpoints saved and that are computed since.
+COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias|position_ids)$")
+
+
+def load_config(folder: Path) -> Any:
+    """The config of a model that writes text.
+
+    Raises:
+        ConfigError: transformers does not know its type or quantisation, or it is no model that writes.
+    """
+    file = folder / "config.json"
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except Exception as error:  # anything from KeyError to a library's own, by what is wrong in the file
+        raise ConfigError(f"{file} cannot be used: {_first_sentence(error)}") from None
+    method = _quantisation(config)
+    if method and method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        raise ConfigError(f"{file} names the quantisation {method!r}, which is not known; take another version of it")
+    if why := _cannot_write(config):
+        raise ConfigError(f"{file} is of {why}, which cannot write text; choose a causal language model")
+    return config
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The model's fast tokenizer.
+
+    Raises:
+        ConfigError: it is missing or broken, or none of the fast kind.
+    """
+    needs = f"{folder} needs a tokenizer.json; save one with `AutoTokenizer.from_pretrained(...).save_pretrained(...)`"
+    if not (folder / "tokenizer.json").exists():
+        log.info("%s has no tokenizer.json; converting what it has", folder)
+    try:
+        fast = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # a missing converter's ImportError, a parser's own
+        raise ConfigError(f"{needs}; what is there cannot be read: {_first_sentence(error)}") from None
+    if not fast.is_fast:
+        raise ConfigError(f"{needs}; counting tokens needs it")
+    return fast
+
+
+def load_generation_config(folder: Path, config: Any) -> Any:
+    """What was saved with the model, else what its config says.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    file = folder / "generation_config.json"
+    try:
+        return GenerationConfig.from_pretrained(folder) if file.exists() else GenerationConfig.from_model_config(config)
+    except Exception as error:
+        raise ConfigError(f"{file} cannot be used: {_first_sentence(error)}") from None
+
+
+def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> Any:
+    """The model in evaluation mode, on the CPU, every weight of it from the folder.
+
+    Raises:
+        ConfigError: weights are missing, unexpected, of another shape or unreadable.
+    """
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    try:
+        model, told = kind.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told, then refused below, where the first would only raise
+        )
+    except Exception as error:  # a quantiser's ImportError, a loader's OSError, a kernel's own
+        method = _quantisation(config)
+        what = f"the weights in {folder}" + (f", quantised by {method}," if method else "")
+        raise ConfigError(f"{what} cannot be loaded: {_first_sentence(error)}") from None
+    unexpected = [name for name in told["unexpected_keys"] if not COMPUTED.search(name)]
+    mismatched = [name if isinstance(name, str) else name[0] for name in told["mismatched_keys"]]
+    _refuse(folder, mismatched, "have another shape than config.json says")
+    _refuse(folder, told["missing_keys"], "are missing, and would be random")
+    _refuse(folder, unexpected, f"have no place in {type(model).__name__} as config.json describes it")
+    if told.get("error_msgs"):
+        raise ConfigError(f"the weights in {folder} cannot be loaded: {_first_sentence(told['error_msgs'][0])}")
+    return model.eval()
+
+
+def check_finite(model: Any, folder: Path) -> None:
+    """One step on a few tokens.
+
+    Raises:
+        ConfigError: its logits are not numbers.
+    """
+    width = model.config.get_text_config(decoder=True).vocab_size
+    ids = torch.arange(1, 6, device=next(model.parameters()).device)[None] % width
+    inputs = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+    with torch.inference_mode():
+        logits = model(input_ids=ids, **inputs, use_cache=False).logits
+    if logits.isnan().any() or logits.isposinf().any():
+        dtype = str(model.dtype).removeprefix("torch.")
+        raise ConfigError(
+            f"the weights in {folder} give no numbers (NaN or infinity) in {dtype}; "
+            "download them again, or set PROMPTMILL_DTYPE=float32"
+        )
+
+
+def _refuse(folder: Path, names: Collection[str], what: str) -> None:
+    if names:
+        shown = ", ".join(sorted(names)[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        raise ConfigError(f"weights in {folder} {what}: {shown}; take a complete checkpoint of this model")
+
+
+def _quantisation(config: Any) -> str | None:
+    found = getattr(config, "quantization_config", None) or {}
+    if not isinstance(found, dict):
+        found = found.to_dict()
+    if found.get("load_in_8bit"):
+        return "bitsandbytes_8bit"
+    method = found.get("quant_method")
+    method = getattr(method, "value", method)
+    return "bitsandbytes_4bit" if found.get("load_in_4bit") or method == "bitsandbytes" else method
+
+
+def _cannot_write(config: Any) -> str | None:
+    """What a config describes that is no language model which goes on with a text; None if it is one."""
+    for name in config.architectures or []:
+        if any(name.endswith(f"For{head}") for head in HEADS):
+            return f"a {name}"
+    if config.is_encoder_decoder:
+        known = config.model_type in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+        return None if known else f"the type {config.model_type!r}"
+    if config.model_type not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return f"the type {config.model_type!r}"
+    encodes = {*modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation"}  # unless told to decode
+    if config.model_type in encodes and not (getattr(config, "is_decoder", False) or getattr(config, "causal", False)):
+        return f"the encoder-only type {config.model_type!r}"
+    return None
+
+
+def _first_sentence(error: object) -> str:
+    """The first line of what a library says, without the pages that follow it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".:")[:300]
