@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from pathlib import Path
 
 import redis
 
 from cli.valkey import find_binary, free_port
 from tests.e2e.running import wait_for
+from tests.processes import spawn
 
 SERVICE = "mill"
 PASSWORD = "pass/word"
@@ -35,7 +35,7 @@ class Process:
     def start(self) -> None:
         with (self._folder / "log").open("ab") as log:
             command = [find_binary(), "server.conf", *self._arguments]
-            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log)
+            self._process = spawn(command, cwd=self._folder, stdout=log, stderr=log)
 
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,10 @@ def up(data_folder: Path) -> Iterator[Callable[..., Running]]:
         started.append(Running(data_folder, *arguments, **env))
         return started[-1]
 
-    yield start
-    for running in started:
-        running.stop()
+    with ExitStack() as stops:
+        yield start
+        for running in started:
+            stops.callback(running.stop)
 
 
 @pytest.fixture
