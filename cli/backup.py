@@ -155,7 +155,7 @@ def _check_target(target: redis.Redis, replace: bool) -> None:
 def _let_go(source: redis.Redis) -> None:
     """Take what ran from its workers: they are of another time, and get nothing more under their names."""
     for incarnation in source.zrange(keys.WORKERS, 0, -1):
-        Scripts(source).release(incarnation.decode())
+        Scripts(source).release(incarnation.decode(), 0)
 
 
 def _clear(target: redis.Redis) -> None:

@@ -17,10 +17,10 @@ from common import keys
 
 SCHEMA = 2  # of the records; 1 is what kept no version. Raise it with every change that an older part would misread
 
-# Scripts that read, give memory back or keep a promise already made must run on a full server too.
+READS = {"rows"}  # run on a server that takes no writes, too
+# Scripts that give memory back or keep a promise already made must run on a full server too.
 ALLOW_OOM = {
     "meet",
-    "rows",
     "exchange",
     "checkpoint",
     "edit",
@@ -38,13 +38,13 @@ ALLOW_OOM = {
     "note_batch",
     "end_batch",
 }
-NAMES = ("attach", "append", "keep_file", "create_batch", "stream", *sorted(ALLOW_OOM))
+NAMES = ("attach", "append", "keep_file", "create_batch", "stream", *sorted(READS), *sorted(ALLOW_OOM))
 
 
 def source(name: str) -> str:
     """The full text of a script as Redis compiles it."""
     folder = files("common") / "lua"
-    flags = " flags=allow-oom" if name in ALLOW_OOM else ""
+    flags = " flags=no-writes" if name in READS else " flags=allow-oom" if name in ALLOW_OOM else ""
     head = f"#!lua{flags}\nlocal SCHEMA = {SCHEMA}\n"
     return f"{head}{(folder / 'lib.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"
 

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 IMPOSSIBLE = -9999.0  # the log-probability of what the model rules out, as OpenAI spells it
 CACHED_CHUNKS = 128  # of 64 items; single-item claims of one job mostly hit the chunk of the claim before
-ITEM_FIELDS = {  # that are honoured here; any other comes from a newer web tier
-    "custom_id", "prompt", "prompt_ids", "messages", TEMPLATE_KWARGS, "stream", "params", "metadata", "refused",
+ITEM_FIELDS = {  # that are honoured here, or by whoever makes the answer (`ask`); any other comes from a newer web tier
+    "custom_id", "prompt", "prompt_ids", "messages", TEMPLATE_KWARGS, "stream", "params", "metadata", "refused", "ask",
 }  # fmt: skip
 
 

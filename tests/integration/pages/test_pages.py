@@ -289,7 +289,9 @@ def test_webhook_deliveries_are_shown_with_every_attempt(site):
 def test_a_batchs_job_is_shown_like_any_other_what_was_refused_in_it_too(site):
     drafts = [Draft({"custom_id": "good", "prompt": "a"}, line=1), Draft({"custom_id": "bad", "prompt": ""}, line=2)]
     options = JobOptions.model_validate({"metadata": {"name": "nightly"}})
-    job_id = submit_job(site.services, "acme", options, drafts, batch="batch_" + "a" * 20).id
+    batch = "batch_" + "a" * 20
+    site.services.batches.create(batch, "acme", {"file": "file-1"})
+    job_id = submit_job(site.services, "acme", options, drafts, batch=batch).id
     assert "nightly" in site.look("/jobs")
     assert "good" in site.look(f"/jobs/{job_id}")
     assert "bad" in site.look(f"/jobs/{job_id}/items/1")

@@ -178,7 +178,7 @@ def test_an_item_from_a_newer_web_tier_fails_alone_and_names_what_is_new(runner:
         stage.add(item)
     stage.close()
     job_id = queue.submit(3)
-    queue.store.append(job_id, stage, tokens=50, n_max=1)
+    queue.store.append(job_id, stage, tokens=50, n_max=1, most_items=100)
     other = queue.submit(2)
     client = queue.store.client
     client.hset(keys.job(other, "in"), "0", b"zstd:not yet known")

@@ -17,8 +17,8 @@ def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url):
     with running_fleet(redis_url, WORKERS, slots=8, kept=0) as runners:
         for taken in range(1, WORKERS + 1):
             submit(store, 1, 5_000)
-            wait_for(lambda: sum(len(r._claims) for r in runners) == taken, "an item was not taken")  # noqa: B023
-        assert [len(runner._claims) for runner in runners] == [1] * WORKERS
+            wait_for(lambda: sum(len(r._books.running()) for r in runners) == taken, "an item was not taken")  # noqa: B023
+        assert [len(runner._books.running()) for runner in runners] == [1] * WORKERS
 
 
 def test_a_short_item_beside_idle_workers_needs_no_ring_and_no_tick(redis_url):
