@@ -176,6 +176,8 @@ def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
                 device=settings.device,
                 dtype=settings.dtype,
                 cache=settings.cache,
+                defaults=settings.model_defaults == "on",
+                context=settings.context,
             )
             yield Finding(f"{settings.model} loads, on the {opened.card.engine} engine", True)
     except ConfigError as error:

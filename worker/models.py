@@ -75,7 +75,7 @@ def open_model(
 
 
 def find_model(name: str, cache: Path) -> Path:
-    """The local folder of a model's files; a hub id is downloaded once, safetensors only."""
+    """The local folder of a model, its files inspected; a hub id is downloaded once, safetensors only."""
     if name == DEMO_MODEL:
         folder = cache.expanduser() / "models" / DEMO_MODEL
         if not (folder / "config.json").exists():
@@ -89,6 +89,7 @@ def find_model(name: str, cache: Path) -> Path:
             folder = Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=["original/*"]))
         except Exception as error:  # the hub client raises a dozen unrelated classes
             raise ConfigError(f"model {name!r} is no local folder and could not be fetched: {error}") from None
+    inspect(folder)
     return folder
 
 
@@ -124,7 +125,6 @@ def _open_folder(
     slots: int | None,
     wanted_context: int | None,
 ) -> OpenedModel:
-    inspect(folder)
     import torch
 
     from common.tokenizer import JsonTokenizer, digest

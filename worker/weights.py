@@ -42,7 +42,7 @@ def load_config(folder: Path) -> Any:
     if method and method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
         raise ConfigError(f"{file} names the quantisation {method!r}, which is not known; take another version of it")
     if why := _cannot_write(config):
-        raise ConfigError(f"{file} is of {why}, which cannot write text; choose a causal language model")
+        raise ConfigError(f"{file} is of {why}; choose a causal language model")
     return config
 
 
@@ -52,13 +52,17 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         ConfigError: it is missing or broken, or none of the fast kind.
     """
+    file = folder / "tokenizer.json"
     needs = f"{folder} needs a tokenizer.json; save one with `AutoTokenizer.from_pretrained(...).save_pretrained(...)`"
-    if not (folder / "tokenizer.json").exists():
+    if not file.exists():
         log.info("%s has no tokenizer.json; converting what it has", folder)
     try:
         fast = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # a missing converter's ImportError, a parser's own
-        raise ConfigError(f"{needs}; what is there cannot be read: {_first_sentence(error)}") from None
+        why = _first_sentence(error)
+        if file.exists():
+            raise ConfigError(f"{file} or a file beside it cannot be read ({why}); download them again") from None
+        raise ConfigError(f"{needs}; what is there cannot be converted ({why})") from None
     if not fast.is_fast:
         raise ConfigError(f"{needs}; counting tokens needs it")
     return fast
@@ -144,18 +148,18 @@ def _quantisation(config: Any) -> str | None:
 
 
 def _cannot_write(config: Any) -> str | None:
-    """What a config describes that is no language model which goes on with a text; None if it is one."""
+    """What a config describes that is no language model which goes on with a text, and why; None if it is one."""
     for name in config.architectures or []:
         if any(name.endswith(f"For{head}") for head in HEADS):
-            return f"a {name}"
+            return f"a {name}, which cannot write text"
     if config.is_encoder_decoder:
         known = config.model_type in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
-        return None if known else f"the type {config.model_type!r}"
+        return None if known else f"the type {config.model_type!r}, which transformers opens as no text-to-text model"
     if config.model_type not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return f"the type {config.model_type!r}"
+        return f"the type {config.model_type!r}, which transformers opens as no language model by itself"
     encodes = {*modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation"}  # unless told to decode
     if config.model_type in encodes and not (getattr(config, "is_decoder", False) or getattr(config, "causal", False)):
-        return f"the encoder-only type {config.model_type!r}"
+        return f"the encoder-only type {config.model_type!r}, which cannot write text"
     return None
 
 

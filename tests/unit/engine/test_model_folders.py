@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
 
+from cli.doctor import check_model
 from common.errors import ConfigError
+from common.settings import Settings
 from tests.unit.engine.test_models import save
 from tests.unit.engine.tiny import BASE, VOCABULARY, build
 from worker.models import open_model
@@ -120,6 +123,11 @@ def sentencepiece_only(folder: Path) -> None:
     edit_json(folder / "tokenizer_config.json", tokenizer_class="LlamaTokenizer")
 
 
+def no_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no head": (without("lm_head.weight"), r"lm_head\.weight"),
     "base model only": (base_only, r"lm_head\.weight"),
@@ -155,7 +163,9 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "an adapter beside weights": (adapter, r"adapter_config\.json.*not served"),
     "an adapter alone": (adapter_alone, r"adapter_config\.json.*not served"),
     "a sentencepiece model only": (sentencepiece_only, r"needs a tokenizer\.json"),
-    "a broken tokenizer": (written("tokenizer.json", b'{"version": "1.0"'), r"needs a tokenizer\.json"),
+    "no tokenizer": (no_tokenizer, r"needs a tokenizer\.json"),
+    "a broken tokenizer": (written("tokenizer.json", b'{"version": "1.0"'), r"tokenizer\.json .*download"),
+    "a tokenizer that is none": (written("tokenizer.json", b"{}"), r"tokenizer\.json .*download"),
     "a broken template": (written("chat_template.jinja", b"{% for m in messages %}"), r"template"),
     "a broken generation config": (written("generation_config.json", b"{"), r"generation_config\.json"),
 }
@@ -216,6 +226,14 @@ def test_composite_configs_without_an_end_token_on_top_open(family: str, tmp_pat
     assert opened(folder).tokenizer.eos_ids == {2}
 
 
+def test_a_vision_model_without_a_causal_class_is_refused_by_its_type(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    CONFIG_MAPPING["qwen2_5_vl"](text_config=BASE).save_pretrained(folder)
+    with pytest.raises(ConfigError, match=r"type 'qwen2_5_vl', which transformers opens as no language model"):
+        opened(folder)
+
+
 def test_a_context_that_the_config_does_not_say(tmp_path: Path, whole: Path) -> None:
     folder = save(build("bloom", n_layer=2, n_head=4, hidden_size=32), tmp_path / "bloom")
     edit_json(folder / "config.json", max_position_embeddings=None)  # which no bloom says
@@ -238,6 +256,24 @@ def test_a_worker_says_the_sentence_and_ends_with_2(whole: Path, tmp_path: Path,
     ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     said = ended.stdout + ended.stderr
     assert ended.returncode == 2 and "lm_head.weight" in said and "Traceback" not in said, said
+
+
+SEEN = ["empty weights", "weights cut off", "an LFS pointer", "no head", "a broken tokenizer"]
+
+
+@pytest.mark.parametrize("fault", SEEN)
+def test_the_doctor_says_the_sentence_too(fault: str, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    damage, names = FAULTS[fault]
+    damage(folder)
+    *_, last = check_model(Settings.load(model=str(folder), device="cpu"), tmp_path)
+    assert not last.good and re.search(names, last.what), last.what
+
+
+def test_the_doctor_tries_the_context_that_a_worker_would(whole: Path, tmp_path: Path) -> None:
+    *_, last = check_model(Settings.load(model=str(whole), device="cpu", context=300), tmp_path)
+    assert not last.good and "PROMPTMILL_CONTEXT is 300" in last.what
 
 
 def test_the_generation_config_is_read_where_there_is_one(whole: Path, tmp_path: Path) -> None:
