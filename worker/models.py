@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEMO_MODEL = "smollm2-135m"
-ECHO_TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
 UNSAID_CONTEXT = 512  # tokens, where neither config nor tokenizer say any
 MOST_SAID = 10**9  # tokenizers that know no length say 10^30
 DEFAULT_SLOTS = {"cpu": 32, "cuda": 256}

@@ -112,22 +112,26 @@ def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> Any:
 
 
 def check_finite(model: Any, folder: Path) -> None:
-    """One step on a few tokens.
+    """All weights are numbers, and so is what one step on a few tokens gives.
 
     Raises:
-        ConfigError: its logits are not numbers.
+        ConfigError: they are not, or the step fails.
     """
+    remedy = "download them again, or set PROMPTMILL_DTYPE=float32"
+    dtype = str(model.dtype).removeprefix("torch.")
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise ConfigError(f"{name} of the weights in {folder} has NaN or infinity in {dtype}; {remedy}")
     width = model.config.get_text_config(decoder=True).vocab_size
     ids = torch.arange(1, 6, device=next(model.parameters()).device)[None] % width
     inputs = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
-    with torch.inference_mode():
-        logits = model(input_ids=ids, **inputs, use_cache=False).logits
+    try:
+        with torch.inference_mode():
+            logits = model(input_ids=ids, **inputs, use_cache=False).logits
+    except Exception as error:
+        raise ConfigError(f"a first step of the model in {folder} fails: {_first_sentence(error)}") from error
     if logits.isnan().any() or logits.isposinf().any():
-        dtype = str(model.dtype).removeprefix("torch.")
-        raise ConfigError(
-            f"the weights in {folder} give no numbers (NaN or infinity) in {dtype}; "
-            "download them again, or set PROMPTMILL_DTYPE=float32"
-        )
+        raise ConfigError(f"the weights in {folder} give NaN or infinity in {dtype}; {remedy}")
 
 
 def _refuse(folder: Path, names: Collection[str], what: str) -> None:

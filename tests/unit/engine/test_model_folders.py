@@ -92,6 +92,10 @@ def not_numbers(folder: Path) -> None:
     edit_weights(folder, lambda found: found["model.norm.weight"].fill_(float("nan")))
 
 
+def one_not_a_number(folder: Path) -> None:
+    edit_weights(folder, lambda found: found["model.embed_tokens.weight"][90].fill_(float("nan")))
+
+
 def cut_off(folder: Path) -> None:
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[: len(content) // 2])
@@ -159,6 +163,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "weights that are none": (written(WEIGHTS, b"\xff" * 4096), r"model\.safetensors.*download"),
     "an LFS pointer": (written(WEIGHTS, b"version https://git-lfs.github.com/spec/v1\n"), r"LFS pointer"),
     "weights that are no numbers": (not_numbers, r"NaN"),
+    "a row that is no number": (one_not_a_number, r"embed_tokens.*NaN"),
     "GGUF": (gguf_only, r"GGUF"),
     "an adapter beside weights": (adapter, r"adapter_config\.json.*not served"),
     "an adapter alone": (adapter_alone, r"adapter_config\.json.*not served"),
