@@ -141,7 +141,7 @@ def _open_folder(
     slots = slots or DEFAULT_SLOTS.get(device.type, 32)
     generation = load_generation_config(folder, config)
     text = config.get_text_config(decoder=True)
-    eos_ids = _eos_ids(*(getattr(part, "eos_token_id", None) for part in (generation, config, text, fast)))
+    eos_ids = _eos_ids(folder, text.vocab_size, generation, config, text, fast)
     tokenizer = JsonTokenizer(fast.backend_tokenizer.to_str().encode(), eos_ids)
     special_tokens = {key: str(token) for key, token in fast.special_tokens_map.items() if isinstance(token, str)}
     template = _chat_template(name, fast.chat_template, special_tokens)
@@ -235,19 +235,30 @@ def _context(config: Any, tokenizer_says: int, wanted: int | None) -> int:
     its tokenizer.
 
     Raises:
-        ConfigError: the setting is more than the config says.
+        ConfigError: the setting is more than the config says, or what that says is no length.
     """
     text = config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-    said = next((length for name in names if (length := getattr(text, name, None))), None)
+    name, said = next(((name, length) for name in names if (length := getattr(text, name, None))), ("", None))
+    if said is not None and (not isinstance(said, int) or said < 2):
+        raise ConfigError(f"the model's config.json has {name} {said!r}, which is no number of tokens; mend it")
     if wanted and said and wanted > said:
         raise ConfigError(f"PROMPTMILL_CONTEXT is {wanted}, but the model's config.json says {said}; it may be less")
     return wanted or said or (tokenizer_says if tokenizer_says < MOST_SAID else UNSAID_CONTEXT)
 
 
-def _eos_ids(*found: int | list[int] | None) -> frozenset[int]:
-    """The first place that names end tokens decides: generation config, then config, then tokenizer."""
-    for ids in found:
-        if ids is not None:
-            return frozenset(ids if isinstance(ids, list) else [ids])
-    return frozenset()
+def _eos_ids(folder: Path, vocabulary: int, *parts: Any) -> frozenset[int]:
+    """The first part that names end tokens decides.
+
+    Raises:
+        ConfigError: none of those that it names is a token of the model: nothing would end a text.
+    """
+    found: Any = next((ids for part in parts if (ids := getattr(part, "eos_token_id", None)) is not None), [])
+    named = found if isinstance(found, list) else [found]
+    known = frozenset(each for each in named if isinstance(each, int) and 0 <= each < vocabulary)
+    if named and not known:
+        raise ConfigError(
+            f"generation_config.json or config.json in {folder} has eos_token_id {found!r}, which is no token id below "
+            f"{vocabulary}; mend it"
+        )
+    return known

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 from transformers.models.auto import modeling_auto
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
@@ -87,6 +88,7 @@ def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> Any:
     Raises:
         ConfigError: weights are missing, unexpected, of another shape or unreadable.
     """
+    transformers.logging.set_verbosity_error()  # its table of weights comes as our sentence
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     try:
         model, told = kind.from_pretrained(
@@ -117,8 +119,8 @@ def check_finite(model: Any, folder: Path) -> None:
     Raises:
         ConfigError: they are not, or the step fails.
     """
-    remedy = "download them again, or set PROMPTMILL_DTYPE=float32"
     dtype = str(model.dtype).removeprefix("torch.")
+    remedy = "download them again" + ("" if model.dtype == torch.float32 else ", or set PROMPTMILL_DTYPE=float32")
     for name, weight in model.named_parameters():
         if weight.is_floating_point() and not weight.isfinite().all():
             raise ConfigError(f"{name} of the weights in {folder} has NaN or infinity in {dtype}; {remedy}")
@@ -168,6 +170,8 @@ def _cannot_write(config: Any) -> str | None:
 
 
 def _first_sentence(error: object) -> str:
-    """The first line of what a library says, without the pages that follow it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".:")[:300]
+    """What a library says, in one line and without the pages that follow."""
+    words = " ".join(str(error).split())
+    if isinstance(error, Exception) and " " not in words:  # a KeyError says the key and nothing else
+        words = f"{type(error).__name__}: {words}"
+    return words[:300].rstrip(".:")

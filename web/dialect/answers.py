@@ -88,7 +88,8 @@ def _completion_choices(ask: Ask, rows: list[Row], prompts: list[str]) -> list[d
         for index, output in enumerate(row["outputs"]):
             found = _within(output, len(before))
             if found is not None:
-                found = [*placed(row["prompt_logprobs"] or [] if ask.echo else []), *([] if ask.scored else found)]
+                asked = row["prompt_logprobs"] if ask.echo else None
+                found = [*placed(asked or [], before), *([] if ask.scored else found)]
             choice = {
                 "index": place * ask.n + index,
                 "text": before + ("" if ask.scored else output["text"]),

@@ -17,7 +17,7 @@ class TokenWindow:
     def __init__(self, start: int = 0):
         self._held: list[Entry] = []
         self._waits = 0  # bytes that were told without their tokens
-        self._place = start  # characters before the next token
+        self.place = start  # characters before the next token
         self._inside = False  # some token has begun a character
 
     def push(self, entries: list[Entry], text: str) -> list[Entry]:
@@ -43,24 +43,28 @@ class TokenWindow:
 
     def _take(self, count: int) -> list[Entry]:
         taken, self._held = self._held[:count], self._held[count:]
-        return [self._placed(entry) for entry in taken]
+        return [self.put(entry) for entry in taken]
 
-    def _placed(self, entry: Entry) -> Entry:
+    def put(self, entry: Entry) -> Entry:
+        """The next token, with its offset."""
         added = _added(entry)
         continues = bool(added) and self._inside and _continues(added[0])
-        offset = self._place - continues
+        offset = self.place - continues
         for byte in added:
             if not (_continues(byte) and self._inside):
-                self._place += 1
+                self.place += 1
             self._inside = True
         return entry | {"offset": offset}
 
 
-def placed(entries: list[Entry]) -> list[Entry]:
-    """All of a prompt's tokens, with their offsets."""
+def placed(entries: list[Entry], text: str) -> list[Entry]:
+    """All tokens of a prompt, with their offsets. Special tokens that were written into it stand in its text."""
     window = TokenWindow()
-    window.push(entries, "")
-    return window.finish("length")
+    found = []
+    for entry in entries:
+        written = not _added(entry) and text.startswith(entry["token"], window.place)
+        found.append(window.put(entry | {"bytes": None} if written else entry))
+    return found
 
 
 def chat_logprobs(found: list[Entry] | None) -> dict[str, Any] | None:

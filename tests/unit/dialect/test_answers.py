@@ -55,7 +55,7 @@ def test_echo_puts_the_prompt_and_its_log_probabilities_first():
 def test_the_likeliest_is_told_from_the_token_s_own():
     """What a harness does to see whether an answer was greedy."""
     said = [token("a", -0.2, ("a", -0.2)), token("b", -0.9, ("c", -0.1)), token("d", None)]
-    told = completion_logprobs(placed(said))
+    told = completion_logprobs(placed(said, "abd"))
     assert told and told["top_logprobs"] == [{"a": -0.2}, {"c": -0.1, "b": -0.9}, None]
 
 

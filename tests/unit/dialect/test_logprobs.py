@@ -69,8 +69,13 @@ def test_a_text_cut_for_length_keeps_all_tokens():
 
 
 def test_a_prompts_tokens_are_all_told_with_offsets():
-    found = placed([entry("", special="<s>"), *HELLO])
+    found = placed([entry("", special="<s>"), *HELLO], "日本語 hello world")
     assert [each["offset"] for each in found] == [0, 0, 0, 1, 2, 2, 3, 9]
+
+
+def test_special_tokens_that_a_prompt_has_written_count_as_characters():
+    asked = [entry("", special="<s>"), entry("x "), entry("", special="<end>"), entry(" a"), entry("é")]
+    assert [each["offset"] for each in placed(asked, "x <end> aé")] == [0, 0, 2, 7, 9]
 
 
 @pytest.mark.parametrize("seed", range(30))

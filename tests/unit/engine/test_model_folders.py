@@ -172,6 +172,18 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a broken tokenizer": (written("tokenizer.json", b'{"version": "1.0"'), r"tokenizer\.json .*download"),
     "a tokenizer that is none": (written("tokenizer.json", b"{}"), r"tokenizer\.json .*download"),
     "a broken template": (written("chat_template.jinja", b"{% for m in messages %}"), r"template"),
+    "a negative context": (config(max_position_embeddings=-5), r"max_position_embeddings -5"),
+    "an end token that is none": (
+        written("generation_config.json", b'{"eos_token_id": 999999}'),
+        r"eos_token_id 999999",
+    ),
+    "an end token that is text": (
+        written("generation_config.json", b'{"eos_token_id": "</s>"}'),
+        r"eos_token_id '</s>'",
+    ),
+    "heads that do not divide": (config(hidden_size=33), r"config\.json|weights"),
+    "no key heads": (config(num_key_value_heads=0), r"."),
+    "an unknown rotation": (config(rope_parameters={"rope_type": "nonsense", "rope_theta": 1e4}), r"nonsense"),
     "a broken generation config": (written("generation_config.json", b"{"), r"generation_config\.json"),
 }
 
