@@ -1,9 +1,10 @@
 """Who computes what in the next step. Pure policy: no tensors, no clocks, no text.
 
 Rows are ordered by seniority: those that somebody waits for (interactive) first, then all others, the oldest first. A
-step has a budget of tokens. Every decoding row gets its one token; of the rest, interactive prompts and other prompts
-may each take half, and what the other half leaves. Interactive rows are admitted before the others compute, and the
-others afterwards, while slots and KV blocks last. When blocks run out the most junior runner is preempted: it gives its
+step has a budget of tokens. Every decoding row gets its one token. Of the rest, interactive prompts take half, and what
+other prompts leave of theirs; others take all, but half in a step that computes an interactive prompt, so that it is
+short. Interactive rows are admitted before the others compute, and the others afterwards, while slots and KV blocks
+last. When blocks run out the most junior runner is preempted: it gives its
 blocks back and computes them again later. The most senior always advances, so everybody ends.
 """
 
@@ -66,6 +67,8 @@ class Scheduler:
             if count and self._make_room(sequence, sequence.computed + count):
                 chunks.append(self._chunk(sequence, count))
         budget = self.token_budget - sum(chunk.count for chunk in chunks)
+        if any(chunk.count > 1 and chunk.sequence.request.interactive for chunk in chunks):
+            budget = 0  # somebody waits for this step
         while budget > 0 and len(self.running) < self.slots and (admitted := self._admit(interactive=False)):
             count = min(_wanted(admitted), budget)
             self._make_room(admitted, admitted.computed + count)
@@ -106,7 +109,7 @@ class Scheduler:
         urgent = [sequence for sequence in prompts if sequence.request.interactive]
         others = [sequence for sequence in prompts if not sequence.request.interactive]
         kept = min(left // 2, sum(wanted[sequence] - shares[sequence] for sequence in others))
-        for group, limit in ((urgent, left - kept), (others, left)):
+        for group, limit in ((urgent, left - kept), (others, left // 2 if urgent else left)):
             for sequence in group:
                 more = min(wanted[sequence] - shares[sequence], limit, left)
                 shares[sequence] += more

@@ -182,3 +182,13 @@ def test_decoding_rows_advance_in_every_step_beside_a_long_prompt() -> None:
             if chunk.samples:
                 chunk.sequence.tokens.append(5)
     assert all(each.generated >= 10 for each in decoding)
+
+
+def test_a_step_with_an_interactive_prompt_is_half_as_long() -> None:
+    scheduler = Scheduler(BlockPool(4096, 16), slots=32, token_budget=1000)
+    for arrival in range(4):
+        scheduler.add(sequence(arrival, list(range(arrival, 3000 + arrival)), 10))
+    assert sum(chunk.count for chunk in scheduler.plan()) == 1000
+    scheduler.add(sequence(9, [7] * 20, 10, interactive=True))
+    counts = {chunk.sequence.arrival: chunk.count for chunk in scheduler.plan()}
+    assert counts.pop(9) == 20 and 400 <= sum(counts.values()) <= 500
