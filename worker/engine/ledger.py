@@ -52,9 +52,6 @@ class Ledger:
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._open
-
     def checkpoint(self) -> dict[str, list[list[int]]]:
         open_now = list(self._open.items())
         return {

@@ -204,6 +204,9 @@ class NativeEngine:
                 if again and not failed:
                     failed, error = part, again
             suspects = failed
+        if _out_of_memory(error):
+            self._shrink(suspects)
+            return
         for chunk in suspects:
             self._ledger.fail(chunk.sequence.request.id, error)
 
@@ -213,12 +216,13 @@ class NativeEngine:
         self._good_steps = 0
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        for chunk in self.scheduler.undo(chunks) if tokens == 1 else []:
-            self._ledger.fail(chunk.sequence.request.id, EngineError("the worker has no memory left for this"))
+        left = self.scheduler.undo(chunks)
         if tokens > 1:
-            self.scheduler.undo(chunks)
             self.scheduler.token_budget = tokens // 2
             log.warning("memory ran out in a step of %d tokens; steps have %d from now on", tokens, tokens // 2)
+            return
+        for chunk in left:
+            self._ledger.fail(chunk.sequence.request.id, EngineError("the worker has no memory left for this"))
 
     def _grow(self) -> None:
         if self.scheduler.token_budget < self._most_tokens:
