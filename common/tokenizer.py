@@ -14,6 +14,9 @@ from typing import Any, Literal, Protocol
 from common.spelling import Spellings
 from common.types import Spelling
 
+SHORT = 16_384  # characters of all texts that are counted together; about 10 ms
+LONGEST_WORD = 64  # characters that a word of the echo engine's stands for at most, white space around it included
+
 
 class DecodeStream(Protocol):
     def step(self, token_id: int) -> str: ...
@@ -21,13 +24,19 @@ class DecodeStream(Protocol):
 
 class Tokenizer(Protocol):
     """`encode` gives ids; `special` adds what the model expects around plain text (a rendered chat has it already).
-    `decode` spells ids that somebody sent in place of a text."""
+    `count_batch` gives only how many there are: of `SHORT` texts at once, in this thread, of longer ones on the
+    tokenizer's own threads and without the interpreter's lock. `decode` spells ids that somebody sent
+    in place of a text. `longest` is how many characters one token stands for at most."""
 
     eos_ids: frozenset[int]
     kind: Literal["json", "words"]
 
+    @property
+    def longest(self) -> int: ...
+
     def encode(self, text: str, special: bool = True) -> list[int]: ...
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]: ...
+    def count_batch(self, texts: list[str], special: bool = True) -> list[int]: ...
     def decode(self, ids: list[int]) -> str: ...
     def spell(self, token_id: int) -> Spelling: ...
     def special_id(self, text: str) -> int | None: ...
@@ -40,12 +49,16 @@ class WordTokenizer:
 
     eos_ids: frozenset[int] = frozenset()
     kind: Literal["json", "words"] = "words"
+    longest = LONGEST_WORD
 
     def encode(self, text: str, special: bool = True) -> list[int]:  # noqa: ARG002  # words have no specials
         return [zlib.crc32(word.encode()) for word in text.split()]
 
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]:
         return [self.encode(text, special) for text in texts]
+
+    def count_batch(self, texts: list[str], special: bool = True) -> list[int]:  # noqa: ARG002  # words have no specials
+        return [len(text.split()) for text in texts]
 
     def decode(self, ids: list[int]) -> str:
         return " ".join(map(str, ids))  # a checksum has no word; its own digits are one
@@ -82,6 +95,15 @@ class JsonTokenizer:
 
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]:
         return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=special)]
+
+    def count_batch(self, texts: list[str], special: bool = True) -> list[int]:
+        if sum(map(len, texts)) <= SHORT:
+            return [len(self._backend.encode(text, add_special_tokens=special)) for text in texts]
+        return [len(encoding) for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=special)]
+
+    @cached_property
+    def longest(self) -> int:
+        return max(map(len, self._backend.get_vocab(with_added_tokens=True)), default=1)
 
     def decode(self, ids: list[int]) -> str:
         """All of it, special tokens too: nothing of a prompt is left out."""

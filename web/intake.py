@@ -18,11 +18,13 @@ from common.settings import Settings
 from common.turns import give_way
 from common.types import SamplingParams
 from web.cards import Model
+from web.counting import count_tokens, is_too_long
 from web.drafts import Draft
 from web.explain import Entry, explain
 from web.schemas import INPUTS, Item, JobOptions
 
 CHUNK = 64  # items tokenized together
+CHUNK_CHARACTERS = 1 << 20  # after which no further item joins them
 LONG = 0.02  # seconds after which others are served before the next item is read
 MOST_FAULTS = 100
 MOST_STREAMS = 512  # continuations of a job: how far each is told must fit into a header
@@ -151,6 +153,7 @@ class Intake:
         read: list[_Read] = []
         records: dict[int, dict[str, Any]] = {}  # by place in the chunk, and so are faults: told in order
         faults: list[tuple[int, Entry]] = []
+        size = 0
 
         def refuse(place: int, error: Fault | ValidationError) -> None:
             entries = _entries(error, chunk[place])
@@ -163,9 +166,13 @@ class Intake:
             chunk.append(draft)
             try:
                 item = self._read(draft)
-                read.append(_Read(place, draft, item, self._text(item)))
+                read.append(_Read(place, draft, item, self._checked_text(item)))
             except (Fault, ValidationError) as error:
                 refuse(place, error)
+            else:
+                size += len(read[-1].text or "")
+                if size > CHUNK_CHARACTERS:
+                    break
         for one, tokens in zip(read, self._count(read), strict=True):
             try:
                 records[one.place] = self._record(one.item, tokens) | one.draft.kept
@@ -200,6 +207,20 @@ class Intake:
             message = f"custom_id {custom_id[:64]!r} was used already, at {before}"
             raise Broken("duplicate_custom_id", "custom_id", message)
 
+    def _checked_text(self, item: Item) -> str | None:
+        """What the model will read, if it may fit into its context; None where its token ids were sent."""
+        text, tokenizer = self._text(item), self.model.tokenizer
+        if text is None or tokenizer is None:
+            return text
+        context = self.model.card.context
+        if is_too_long(tokenizer, text, context):
+            message = (
+                f"the prompt has {len(text):,} characters, which are more than the {context:,} tokens that "
+                f"{self.model.card.id} takes"
+            )
+            raise Fault("context_length_exceeded", "prompt" if item.messages is None else "messages", message)
+        return text
+
     def _text(self, item: Item) -> str | None:
         """What the model will read; None where its token ids were sent."""
         kwargs = {**self.options.chat_template_kwargs, **(item.chat_template_kwargs or {})}
@@ -232,9 +253,9 @@ class Intake:
                 if one.text is not None and (one.item.prompt is not None) is special
             }
             if texts:
-                encoded = tokenizer.encode_batch(list(texts.values()), special=special)
-                for place, ids in zip(texts, encoded, strict=True):
-                    counts[place] = len(ids)
+                counted = count_tokens(tokenizer, list(texts.values()), special)
+                for place, count in zip(texts, counted, strict=True):
+                    counts[place] = count
         return counts
 
     def _refused(self, draft: Draft, why: Entry) -> dict[str, Any]:

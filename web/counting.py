@@ -1,0 +1,41 @@
+"""Counts the tokens of prompts without holding up other requests, whatever the texts are.
+
+A tokenizer reads about a million characters a second, and a context of 100,000 tokens can stand for millions. So long
+texts are counted in a real thread, and very long ones are given up as soon as they are sure not to fit.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+
+import gevent  # type: ignore[import-untyped]
+
+from common.tokenizer import SHORT, Tokenizer
+
+PIECE = 1 << 20  # characters of a text that are counted at once: about 100 MB of tokens where each stands for itself
+SEAM = 64  # tokens that cutting a text in two may add, with ample room
+_one_at_a_time = threading.Lock()  # very long texts: the tokenizer's own threads stay free for other requests
+
+
+def count_tokens(tokenizer: Tokenizer, texts: list[str], special: bool) -> list[int]:
+    """How many tokens each text has, with the special tokens around it if `special`."""
+    if sum(map(len, texts)) <= SHORT:
+        return tokenizer.count_batch(texts, special)
+    with _one_at_a_time if max(map(len, texts)) > PIECE // 4 else nullcontext():
+        counts: list[int] = gevent.get_hub().threadpool.apply(tokenizer.count_batch, (texts, special))
+    return counts
+
+
+def is_too_long(tokenizer: Tokenizer, text: str, context: int) -> bool:
+    """Whether the text is sure to have more than `context` tokens. False where only counting all of it tells."""
+    if len(text) > context * tokenizer.longest:
+        return True
+    if len(text) <= PIECE:
+        return False
+    count = 0
+    for piece, start in enumerate(range(0, len(text), PIECE)):
+        count += count_tokens(tokenizer, [text[start : start + PIECE]], special=False)[0]
+        if count > context + piece * SEAM:
+            return True
+    return False
