@@ -26,6 +26,8 @@ SHOWN = 3  # names in a message
 HEADS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice", "MaskedLM")
 # Buffers that old checkpoints saved and that are computed since.
 COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias|position_ids)$")
+# Said on every load: left open, transformers asks on the terminal whether to run the Python files of a model's folder.
+OWN_CODE: dict[str, Any] = {"trust_remote_code": False}
 
 
 def load_config(folder: Path) -> Any:
@@ -36,7 +38,7 @@ def load_config(folder: Path) -> Any:
     """
     file = folder / "config.json"
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, **OWN_CODE)
     except Exception as error:  # anything from KeyError to a library's own, by what is wrong in the file
         raise ConfigError(f"{file} cannot be used: {_first_sentence(error)}") from None
     method = _quantisation(config)
@@ -58,7 +60,7 @@ def load_tokenizer(folder: Path) -> Any:
     if not file.exists():
         log.info("%s has no tokenizer.json; converting what it has", folder)
     try:
-        fast = AutoTokenizer.from_pretrained(folder)
+        fast = AutoTokenizer.from_pretrained(folder, **OWN_CODE)
     except Exception as error:  # a missing converter's ImportError, a parser's own
         why = _first_sentence(error)
         if file.exists():
@@ -93,6 +95,7 @@ def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> Any:
     try:
         model, told = kind.from_pretrained(
             folder,
+            **OWN_CODE,
             config=config,
             dtype=dtype,
             use_safetensors=True,
