@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep clean
+.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep stall clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ bench-losses: .venv/ready-test  ## kill one of four workers under jobs of one it
 
 bench-upkeep: .venv/ready-test  ## what a worker costs Redis, and its memory after 100,000 items; last line JSON
 	$(BIN)/python -m bench.upkeep $(ARGS)
+
+stall: .venv/ready-test  ## one tenant's hostile and large requests, and what another waits; last line JSON
+	$(BIN)/python -m bench.stall $(ARGS)
 
 clean:  ## remove .venv, caches and build leftovers; data folders stay
 	rm -rf .venv .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

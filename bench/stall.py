@@ -1,0 +1,159 @@
+"""What one tenant's requests cost another: `make stall`. Real processes, the echo engine, and loopback.
+
+Each case is sent once, and four times at once, while another tenant asks for `GET /v1/jobs` again and again; with one
+and with two web processes. Hostile cases must be answered with a 4xx, honest ones of the same size must be accepted.
+
+The last line is JSON:
+
+    cases          how many were run, each counted once for each way in which it was sent
+    worst_wait_s   longest that the other tenant waited for an answer
+    worst_rss_mb   most that the web tier's processes held together, less what they held before
+    wrong          cases that were answered otherwise than they should, and those whose wait or memory is over the aim
+    health_s       longest that the health check took beside 4,000 slow bodies of one address
+    chats_s        longest that another tenant's chat took beside 2,000 event streams of one tenant
+    validating_s   how long another tenant's one-line batch took to be validated behind 60 batches of one 13 MiB file
+    delivery_s     how long another tenant's webhook took behind 200 to ports that never answer
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from bench._crowds import (
+    chats_beside_streams,
+    delivery_beside_silence,
+    health_beside_slow_bodies,
+    validating_beside_batches,
+)
+from bench._hostile import CASES, Case, post
+from bench._machine import commit, device
+from bench._mill import Mill, running_mill
+from common.accounts import Accounts
+
+PAUSE = 0.02  # seconds between two requests of the other tenant
+AIM_WAIT = 1.0  # seconds
+AIM_MEMORY = 300.0  # megabytes
+SETTLE = 1.0  # seconds before a case in which memory is measured as it stands
+
+
+@contextmanager
+def waits(mill: Mill, key: str) -> Iterator[list[float]]:
+    """Seconds that each of the other tenant's requests took while the block ran."""
+    found, ended = [], threading.Event()
+
+    def ask() -> None:
+        connection = mill.connect()
+        while not ended.is_set():
+            began = time.monotonic()
+            try:
+                connection.request("GET", "/v1/jobs", headers={"Authorization": f"Bearer {key}"})
+                status = connection.getresponse()
+                status.read()
+                wrong = status.status != 200
+            except OSError:
+                connection.close()
+                wrong = True
+            found.append(time.monotonic() - began + (60.0 if wrong else 0.0))
+            time.sleep(PAUSE)
+        connection.close()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
+
+
+def run_case(mill: Mill, other: str, case: Case, body: bytes, times: int) -> dict[str, Any]:
+    """What a case cost, sent so many times at once."""
+    with mill.web_memory() as before:
+        time.sleep(SETTLE)
+    began = time.monotonic()
+    with waits(mill, other) as waited, mill.web_memory() as memory, ThreadPoolExecutor(times) as senders:
+        statuses = list(senders.map(lambda _: post(mill.port, mill.key, case, body), range(times)))
+    found = {
+        "case": case.name,
+        "times": times,
+        "statuses": statuses,
+        "seconds": round(time.monotonic() - began, 1),
+        "wait_s": round(max(waited), 2),
+        "rss_mb": round((max(memory) - max(before)) / 1e6),
+    }
+    found["right"] = all(status < 300 if case.honest else 400 <= status < 500 for status in statuses if status) and (
+        0 not in statuses and found["wait_s"] <= AIM_WAIT and found["rss_mb"] <= AIM_MEMORY
+    )
+    forget_jobs(mill)
+    return found
+
+
+def forget_jobs(mill: Mill) -> None:
+    """Delete what honest cases left, so that it is no load on the next."""
+    while jobs := mill.request("GET", "/v1/jobs?limit=100")[1]["data"]:
+        for job in jobs:
+            mill.delete(job["id"])
+
+
+def run_cases(chosen: list[Case], processes: int) -> list[dict[str, Any]]:
+    limits = {"max_queued_items": 0, "max_queued_tokens": 0, "max_queued_bytes": 0}
+    found = []
+    with running_mill(64, web_processes=processes, **limits) as mill:
+        other = Accounts(mill.client).create_key("other", "other")
+        for case in chosen:
+            body = case.make()
+            for times in (1, 4):
+                found.append(run_case(mill, other, case, body, times))
+                print(f"{processes} web process(es): {json.dumps(found[-1])}", flush=True)
+    return found
+
+
+def run_crowds(processes: int) -> dict[str, float]:
+    found = {}
+    for name, measure in {
+        "health_s": health_beside_slow_bodies,
+        "chats_s": chats_beside_streams,
+        "validating_s": validating_beside_batches,
+        "delivery_s": delivery_beside_silence,
+    }.items():
+        with running_mill(64, web_processes=processes, webhook_allow="127.0.0.1") as mill:
+            found[name] = round(measure(mill, Accounts(mill.client).create_key("other", "other")), 2)
+        print(f"{processes} web process(es): {name} {found[name]}", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="web processes; several runs")
+    parser.add_argument("--no-crowds", action="store_true", help="leave out the last four fields")
+    arguments = parser.parse_args()
+    chosen = [case for case in CASES if arguments.only in case.name]
+    cases = [found for processes in arguments.processes for found in run_cases(chosen, processes)]
+    crowds: dict[str, float] = {}
+    if not arguments.no_crowds:
+        for processes in arguments.processes:
+            for name, value in run_crowds(processes).items():
+                crowds[name] = max(value, crowds.get(name, 0.0))
+    told = {
+        "bench": "stall",
+        "cases": len(cases),
+        "worst_wait_s": max(found["wait_s"] for found in cases),
+        "worst_rss_mb": max(found["rss_mb"] for found in cases),
+        "wrong": [f"{found['case']} x {found['times']}" for found in cases if not found["right"]],
+        **crowds,
+        "device": device(),
+        "commit": commit(),
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
