@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.address import Address, without_secrets
 from common.errors import ConfigError
+from common.networks import parse_networks
 
 # Read by the command line (where the server is, with which key, whose child this is), not by the parts.
 CLI_VARIABLES = {"PROMPTMILL_URL", "PROMPTMILL_API_KEY", "PROMPTMILL_PARENT"}
@@ -84,6 +85,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the web tier listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port the web tier listens on.")
     public_url: str | None = Field(None, description="How users reach the web tier, for links; host and port if empty.")
+    trusted_proxies: str = Field(
+        "",
+        description="Comma-separated addresses and networks of reverse proxies, whose X-Forwarded-For, -Proto and "
+        "-Host are believed.",
+    )
     max_upload_bytes: int = Field(200 * 2**20, ge=1024, description="Largest request body.")
     max_items: int = Field(100_000, ge=1, le=10_000_000, description="Most items of one job.")
     max_item_tokens: int = Field(131_072, ge=1, description="Cap of n x (prompt tokens + max_tokens) per item.")
@@ -117,6 +123,12 @@ class Settings(BaseSettings):
     @classmethod
     def _is_redis(cls, value: str) -> str:
         Address.parse(value)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        parse_networks(value)
         return value
 
     @classmethod

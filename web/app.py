@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from common.networks import parse_networks
 from common.settings import Settings
 from web import problems
 from web.api import api
@@ -12,6 +13,7 @@ from web.dialect.chat import chat
 from web.dialect.files import files
 from web.openapi import openapi
 from web.pages import pages
+from web.proxies import Proxies
 from web.services import EXTENSION, Services
 
 
@@ -20,6 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.load()
     app = Flask("web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
+    app.wsgi_app = Proxies(app.wsgi_app, parse_networks(settings.trusted_proxies))  # type: ignore[method-assign]
     app.extensions[EXTENSION] = Services.build(settings)
     problems.register(app)
     for blueprint in (api, batches, chat, files, openapi, pages):

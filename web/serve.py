@@ -54,6 +54,7 @@ class Server(BaseApplication):
             "keepalive": 75,  # seconds; longer than proxies keep theirs, so that they never send into a closing one
             "logger_class": f"{__name__}.Log",
             "control_socket_disable": True,
+            "forwarded_allow_ips": "",  # what proxies say is for `web/proxies.py`, which asks whose word it is
             "proc_name": "promptmill-web",
         }
         for name, value in options.items():
