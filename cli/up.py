@@ -27,6 +27,7 @@ TENANT = "default"
 ENGINES = ["auto", "native", "generate", "echo"]
 SEEN_FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # who listens everywhere, listens on loopback
 PORTS_TRIED = 100  # from the default one on
+WEB_PROCESSES = 2  # if nothing else is said
 WEB_LIMIT = 60.0  # seconds until the web tier must answer
 
 
@@ -103,6 +104,7 @@ class Up:
             "PROMPTMILL_PORT": str(port),
             "PROMPTMILL_MODEL": self.settings.model,
             "PROMPTMILL_ENGINE": self.settings.engine,
+            "PROMPTMILL_WEB_PROCESSES": str(self._web_processes()),
         }
         self._client = connect(redis_url)
         meet_store(self._client)
@@ -190,6 +192,12 @@ class Up:
                 return port
         raise ConfigError(f"ports {first} to {first + PORTS_TRIED - 1} of {host} are taken; choose one with --port")
 
+    def _web_processes(self) -> int:
+        """As many as were asked for, else two where there are two cores: one may be busy with what somebody sent."""
+        if "web_processes" in self.settings.model_fields_set:
+            return self.settings.web_processes
+        return min(WEB_PROCESSES, usable_cores())
+
     def _find_redis(self) -> str:
         if "REDIS_URL" in os.environ:
             return self.settings.redis_url
@@ -252,6 +260,11 @@ class Up:
 
 def login_link(url: str, accounts: Accounts, tenant: str) -> str:
     return f"{url}/login?token={accounts.create_login(tenant)}"
+
+
+def usable_cores() -> int:
+    """Those that this process may run on, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_free(host: str, port: int) -> bool:

@@ -84,6 +84,13 @@ class Settings(BaseSettings):
     # The web tier
     host: str = Field("127.0.0.1", description="Address the web tier listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port the web tier listens on.")
+    web_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes of the web tier: while one works, the others answer. `up` starts 2 where there are two "
+        "cores.",
+    )
     public_url: str | None = Field(None, description="How users reach the web tier, for links; host and port if empty.")
     trusted_proxies: str = Field(
         "",

@@ -47,7 +47,7 @@ class Server(BaseApplication):
             if ":" in self._settings.host
             else f"{self._settings.host}:{self._settings.port}",
             "worker_class": f"{__name__}.Worker",
-            "workers": 1,  # one process carries thousands of idle streams, and one Redis reader serves them all
+            "workers": self._settings.web_processes,  # each loads the app after it was forked: no thread comes along
             "worker_connections": 4000,
             "timeout": 60,
             "graceful_timeout": GRACE,

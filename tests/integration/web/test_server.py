@@ -2,84 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import psutil
 import pytest
 import requests
 
 from cli.valkey import Valkey
 from tests.integration.web.conftest import Web
-from tests.processes import killed_on_error, spawn
-
-ROOT = Path(__file__).parents[3]
-LIMIT = 3 * 2**20  # bytes of an upload
-
-
-class Server:
-    def __init__(self, redis_url: str):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        settings = {
-            "REDIS_URL": redis_url, "PROMPTMILL_PORT": str(self.port), "PROMPTMILL_MAX_UPLOAD_BYTES": str(LIMIT),
-            "PROMPTMILL_LOG_FORMAT": "json",
-        }  # fmt: skip
-        command = [sys.executable, "-m", "web.serve"]
-        self.process = spawn(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.PIPE)
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.session = requests.Session()
-        self.session.trust_env = False
-        with killed_on_error(self.process):
-            self._wait_until_up()
-
-    def use(self, key: str) -> None:
-        self.session.headers["Authorization"] = f"Bearer {key}"
-
-    def _wait_until_up(self) -> None:
-        end = time.monotonic() + 20
-        while True:
-            try:
-                self.session.get(f"{self.url}/readyz", timeout=1).raise_for_status()
-                return
-            except requests.RequestException:
-                assert time.monotonic() < end and self.process.poll() is None, "the server did not come up"
-                time.sleep(0.05)
-
-    def get(self, path: str, **options) -> requests.Response:
-        return self.session.get(self.url + path, timeout=30, **options)
-
-    def post(self, path: str, **options) -> requests.Response:
-        return self.session.post(self.url + path, timeout=30, **options)
-
-    def memory(self) -> int:
-        """Bytes that the process which serves holds."""
-        (worker,) = psutil.Process(self.process.pid).children()
-        return worker.memory_info().rss
-
-    def stop(self) -> tuple[float, list[dict]]:
-        """Seconds that it took, and the log."""
-        began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        with killed_on_error(self.process):
-            _, log = self.process.communicate(timeout=20)
-        self.session.close()
-        return time.monotonic() - began, [_entry(line) for line in log.decode().splitlines()]
-
-
-def _entry(line: str) -> dict:
-    """A line of the log; what is no JSON was written by something that broke."""
-    return json.loads(line) if line.startswith("{") else {"level": "broken", "message": line}
+from tests.integration.web.server import LIMIT, Server
 
 
 @pytest.fixture(scope="module")
