@@ -31,6 +31,7 @@ PATIENCE = 120.0  # seconds the server may say nothing: it writes its snapshot, 
 SENT = 8 * 2**20  # bytes of records copied in one round trip; a larger record goes alone
 MAGIC = (b"REDIS", b"VALKEY")
 EVERYTHING = f"{keys.PREFIX}*"
+LOGINS = [keys.PREFIX + rest for rest in ("login:*", "begun:*", "tenant:*:links", "tenant:*:sessions")]
 
 
 @click.command()
@@ -153,9 +154,13 @@ def _check_target(target: redis.Redis, replace: bool) -> None:
 
 
 def _let_go(source: redis.Redis) -> None:
-    """Take what ran from its workers: they are of another time, and get nothing more under their names."""
+    """Take what ran from its workers: they are of another time, and get nothing more under their names. Sessions that
+    may have ended since then do not begin again: browsers log in anew."""
     for incarnation in source.zrange(keys.WORKERS, 0, -1):
         Scripts(source).release(incarnation.decode(), 0)
+    for pattern in LOGINS:
+        for name in source.scan_iter(pattern, count=1000):
+            source.delete(name)
 
 
 def _clear(target: redis.Redis) -> None:

@@ -1,4 +1,5 @@
-"""Who may come in, and whom to tell: `promptmill key create|list|revoke`, `login`, `webhook-secret`, `webhook-url`.
+"""Who may come in, and whom to tell: `promptmill key create|list|revoke`, `login`, `logout`, `webhook-secret` and
+`webhook-url`.
 
 They talk to Redis themselves.
 """
@@ -58,6 +59,15 @@ def login(tenant: str, folder: DataFolder) -> None:
     """Print a link that logs a browser in, once, within ten minutes."""
     settings, server = find_settings(folder), folder.server()
     click.echo(login_link(server.url if server else settings.base_url, Accounts(connect(settings.redis_url)), tenant))
+
+
+@click.command()
+@tenant_option
+@data_option
+def logout(tenant: str, folder: DataFolder) -> None:
+    """Log out every browser of a tenant; login links that nobody used yet are void, too."""
+    _accounts(folder).end_sessions(tenant)
+    click.echo(f"every browser of {tenant} is logged out")
 
 
 @click.command("webhook-secret")

@@ -26,6 +26,7 @@ COMMANDS = {
     "listen": "cli.listen",
     "key": "cli.keys",
     "login": "cli.keys",
+    "logout": "cli.keys",
     "webhook-secret": "cli.keys",
     "webhook-url": "cli.keys",
     "backup": "cli.backup",

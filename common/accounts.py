@@ -1,7 +1,7 @@
-"""Tenants, API keys, single-use login links and the secret that signs browser sessions.
+"""Tenants, API keys, single-use login links and browser sessions.
 
-A key is `pm_<id>_<secret>`; only a digest of the secret is stored. SHA-256 without stretching is enough for 256
-random bits.
+A key is `pm_<id>_<secret>`, a session's cookie `<tenant>.<secret>`; only digests of the secrets are stored. SHA-256
+without stretching is enough for 256 random bits.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 
 from common import keys
 from common.errors import InvalidRequest, NotFound, Unauthorized
+from common.scripts import Scripts
 from common.server import redis_errors
 
-LOGIN_TTL = 600  # seconds
+LINK_AGE = 600  # seconds
+SESSION_AGE = 30 * 86400  # seconds
+MOST_SESSIONS = 100  # of a tenant; the next login ends the oldest
 TENANT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+BAD_TENANT = "tenant {!r}: use 1-63 of a-z 0-9 _ -, beginning with a letter or digit"
 KEY = re.compile(r"pm_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+COOKIE = re.compile(rf"({TENANT_NAME.pattern})\.([A-Za-z0-9_-]{{43}})")
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,15 @@ class ApiKey:
     revoked_at: float | None
 
 
+@dataclass(frozen=True)
+class Grant:
+    """What a request was let in by: an API key (its id) or a browser's session (its digest). The other one is empty."""
+
+    tenant: str
+    key_id: str = ""
+    session: str = ""
+
+
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
@@ -41,13 +57,12 @@ def _digest(secret: str) -> str:
 class Accounts:
     def __init__(self, client: redis.Redis):
         self._client = client
+        self._scripts = Scripts(client)
 
     def create_key(self, tenant: str, name: str = "") -> str:
         """A new key of a tenant, which comes to be if it was not. The key is told once, here."""
         if not TENANT_NAME.fullmatch(tenant):
-            raise InvalidRequest(
-                f"tenant {tenant!r}: use 1-63 of a-z 0-9 _ -, beginning with a letter or digit", field="tenant"
-            )
+            raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         record = {"tenant": tenant, "name": name, "digest": _digest(secret), "created_at": time.time()}
         with redis_errors():
@@ -60,13 +75,17 @@ class Accounts:
         return f"pm_{key_id}_{secret}"
 
     def tenant_of_key(self, key: str) -> str:
-        """Who a key belongs to; `Unauthorized` for a malformed, unknown or revoked one, without saying which."""
+        """Who a key belongs to; `Unauthorized` as for `grant_of_key`."""
+        return self.grant_of_key(key).tenant
+
+    def grant_of_key(self, key: str) -> Grant:
+        """What a key gives; `Unauthorized` for a malformed, unknown or revoked one, without saying which."""
         match = KEY.fullmatch(key)
         if match:
             with redis_errors():
                 tenant, digest, revoked = self._client.hmget(keys.api_key(match[1]), "tenant", "digest", "revoked_at")
             if tenant and not revoked and hmac.compare_digest(digest.decode(), _digest(match[2])):
-                return str(tenant.decode())
+                return Grant(tenant.decode(), key_id=match[1])
         raise Unauthorized("the API key is not valid here; make one with `promptmill key create`")
 
     def list_keys(self) -> list[ApiKey]:
@@ -81,14 +100,26 @@ class Accounts:
             for key_id, (tenant, name, created, revoked) in zip(ids, records, strict=True)
         ]
 
+    def valid(self, grants: Collection[Grant]) -> set[Grant]:
+        """Those whose key is not revoked and whose session has not ended; one round trip for all of them."""
+        asked = list(grants)
+        with redis_errors():
+            pipe = self._client.pipeline(transaction=False)
+            for grant in asked:
+                if grant.session:
+                    pipe.zscore(keys.sessions(grant.tenant), grant.session)
+                else:
+                    pipe.hmget(keys.api_key(grant.key_id), "tenant", "revoked_at")
+            found = pipe.execute()
+        return {grant for grant, record in zip(asked, found, strict=True) if _is_valid(grant, record)}
+
     def revoke_key(self, key_id: str) -> None:
-        """From now on the key is refused. `key_id` may be the whole key."""
+        """From now on the key is refused. `key_id` may be the whole key. Sessions end with the tenant's last key."""
         match = KEY.fullmatch(key_id)
         key_id = match[1] if match else key_id
         with redis_errors():
-            if not self._client.exists(keys.api_key(key_id)):
+            if not self._scripts.revoke_key(key_id):
                 raise NotFound(f"no key {key_id}; `promptmill key list` shows them")
-            self._client.hset(keys.api_key(key_id), "revoked_at", time.time())
 
     def webhook_secret(self, tenant: str) -> str:
         """The tenant's webhook secret (`whsec_` and base64), made at first use."""
@@ -115,21 +146,47 @@ class Accounts:
 
     def create_login(self, tenant: str) -> str:
         """A token for one browser login, good for ten minutes."""
+        if not TENANT_NAME.fullmatch(tenant):
+            raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
         token = secrets.token_urlsafe(32)
         with redis_errors():
-            self._client.set(keys.login(_digest(token)), tenant, ex=LOGIN_TTL)
+            self._scripts.make_link(tenant, _digest(token), LINK_AGE * 1000)
         return token
 
-    def take_login(self, token: str) -> str:
-        """The tenant of a login token, which is used up; `Unauthorized` if it was used, too old or never made."""
+    def begin_session(self, token: str) -> str:
+        """The cookie of a new session. The login token is used up.
+
+        Raises:
+            Unauthorized: it was used, is too old or was never made.
+        """
+        secret = secrets.token_urlsafe(32)
         with redis_errors():
-            tenant = self._client.getdel(keys.login(_digest(token)))
+            tenant = self._scripts.begin_session(_digest(token), _digest(secret), SESSION_AGE * 1000, MOST_SESSIONS)
         if not tenant:
             raise Unauthorized("this login link was used already or is too old; `promptmill login` prints another")
-        return str(tenant.decode())
+        return f"{tenant.decode()}.{secret}"
 
-    def session_secret(self) -> bytes:
-        """Signs the browser's cookie; the same for every web process, made at first use."""
+    def grant_of_cookie(self, cookie: str) -> Grant | None:
+        """What a session's cookie gives; None for a malformed one or one whose session is over."""
+        match = COOKIE.fullmatch(cookie)
+        grant = Grant(match[1], session=_digest(match[2])) if match else None
+        return grant if grant and self.valid([grant]) else None
+
+    def end_session(self, grant: Grant) -> None:
+        """Log one browser out: copies of its cookie are refused from now on."""
+        assert grant.session
         with redis_errors():
-            self._client.set(keys.SESSION_SECRET, secrets.token_hex(32), nx=True)
-            return bytes(self._client.get(keys.SESSION_SECRET))
+            self._scripts.end_sessions(grant.tenant, grant.session)
+
+    def end_sessions(self, tenant: str) -> None:
+        """Log out every browser of a tenant; login links that nobody used yet are void, too."""
+        with redis_errors():
+            self._scripts.end_sessions(tenant, "")
+
+
+def _is_valid(grant: Grant, record: Any) -> bool:
+    """`record` is what the store has of it."""
+    if grant.session:
+        return record is not None and float(record) > time.time() * 1000
+    tenant, revoked = record
+    return tenant == grant.tenant.encode() and not revoked

@@ -114,8 +114,12 @@ Accounts
     tenants             set     all tenants
     key:{id}            hash    tenant, name, digest (SHA-256 of the secret), created_at, revoked_at
     keys                set     ids of all keys
-    login:{digest}      string  tenant; TTL 10 minutes; taken once
-    session_secret      string  signs the browser's cookie
+    login:{digest}      string  tenant of a login link; TTL 10 minutes; taken once
+    tenant:{t}:links    zset    digest of a login link -> when it ends; TTL of the last one
+    tenant:{t}:sessions zset    digest of a browser's session -> when it ends; TTL of the last one
+    begun:{digest}      string  tenant of the session that began a moment ago, for a login that is sent again; TTL one
+                                minute
+  0.1.0's first sessions were signed by `session_secret`, which nothing reads any more.
 
 Versions
     version             hash    schema (the newest that a part wrote), compatible (the oldest whose parts may work here)
@@ -148,7 +152,6 @@ RESTORING = 1_000_000  # as what is compatible: nobody, until a restore is done
 HOOKS_DUE = PREFIX + "hooks:due"
 BATCHES_DUE = PREFIX + "batches:due"
 BATCHES_SIZING = PREFIX + "batches:sizing"
-SESSION_SECRET = PREFIX + "session_secret"
 
 
 def job(job_id: str, part: str = "") -> str:
@@ -235,5 +238,5 @@ def api_key(key_id: str) -> str:
     return f"{PREFIX}key:{key_id}"
 
 
-def login(digest: str) -> str:
-    return f"{PREFIX}login:{digest}"
+def sessions(tenant_name: str) -> str:
+    return f"{PREFIX}tenant:{tenant_name}:sessions"

@@ -37,8 +37,11 @@ ALLOW_OOM = {
     "cancel_batch",
     "note_batch",
     "end_batch",
+    "begin_session",
+    "end_sessions",
+    "revoke_key",
 }
-NAMES = ("attach", "append", "keep_file", "create_batch", "stream", *sorted(READS), *sorted(ALLOW_OOM))
+NAMES = ("attach", "append", "keep_file", "create_batch", "make_link", "stream", *sorted(READS), *sorted(ALLOW_OOM))
 
 
 def source(name: str) -> str:
@@ -53,6 +56,7 @@ def source(name: str) -> str:
 PROMISES = {
     *("attach", "append", "exchange", "keep_file", "create_batch"),
     *("cancel", "cancel_batch", "edit", "delete"),
+    *("revoke_key", "end_sessions"),
 }
 LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas
 

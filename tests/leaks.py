@@ -15,7 +15,7 @@ from common import keys
 from common.batches import job_of
 
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
-    r"pm:(tick|due|version|workers|models|tenants|keys|session_secret|finished|finished:bytes|hooks:due|batches:due"
+    r"pm:(tick|due|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due|batches:due"
     r"|batches:sizing"
     r"|(model|tokenizer|vtime|vclock|unfinished|key|queued|suspects):[^:]+|queued|tenant:[^:]+(:jobs|:batches)?"
     r"|(ready|interactive):[^:]+(:[^:]+)?|(room|woken):[^:]+)"

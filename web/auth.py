@@ -1,4 +1,5 @@
-"""Who is asking: an API key (`Authorization: Bearer pm_…`) or a browser's session cookie, each of one tenant.
+"""Who is asking: an API key (`Authorization: Bearer pm_…`) or a browser's session cookie, each of one tenant. Either is
+looked up in the store with one round trip a request, so that one that was ended is refused at once.
 
 A session begins with a single-use login link. Opening the link shows a button and uses nothing up, so that a chat's
 link preview or a mail scanner cannot spend it; pressing the button does, in a POST.
@@ -12,13 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Response, g, request
-from itsdangerous import BadData, URLSafeTimedSerializer
 
+from common.accounts import SESSION_AGE, Grant
 from common.errors import PromptmillError, Unauthorized
 from web.services import services
 
 COOKIE = "promptmill_session"
-SESSION_AGE = 30 * 86400  # seconds
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -29,18 +29,24 @@ class Forbidden(PromptmillError):
     code = "cross_site_request"
 
 
-def tenant() -> str:
-    """Whose request this is, by key or cookie.
+def grant() -> Grant:
+    """What lets this request in, a key or a cookie; `Accounts.valid` says later whether it still would.
 
     Raises:
         Unauthorized: nobody's.
         Forbidden: a cookie's, but another site's page sent it.
     """
-    if "tenant" not in g:
-        g.tenant = _tenant_of_key() or _tenant_of_cookie()
-    if g.tenant is None:
+    if "grant" not in g:
+        g.grant = _grant_of_key() or _grant_of_cookie()
+    if g.grant is None:
         raise Unauthorized("send an API key as `Authorization: Bearer pm_…`, or log in with `promptmill login`")
-    return str(g.tenant)
+    found: Grant = g.grant
+    return found
+
+
+def tenant() -> str:
+    """Whose request this is. Raises as `grant` does."""
+    return grant().tenant
 
 
 def browser_tenant() -> str | None:
@@ -61,14 +67,20 @@ def needs_tenant(view: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def start_session(response: Response, tenant: str) -> Response:
-    """Log this browser in."""
-    value = _serializer().dumps(tenant)
+def start_session(response: Response, login: str) -> Response:
+    """Log this browser in with a login link's token; `Unauthorized` if that is good no more."""
+    value = services().accounts.begin_session(login)
     response.set_cookie(COOKIE, value, max_age=SESSION_AGE, httponly=True, samesite="Lax", secure=request.is_secure)
     return response
 
 
-def end_session(response: Response) -> Response:
+def end_session(response: Response, everywhere: bool) -> Response:
+    """Log this browser out, or every browser of its tenant. Does nothing for one that is logged out already."""
+    found = _grant_of_cookie()
+    if found and everywhere:
+        services().accounts.end_sessions(found.tenant)
+    elif found:
+        services().accounts.end_session(found)
     response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=request.is_secure)
     return response
 
@@ -87,28 +99,21 @@ def refuse_cross_site() -> None:
         raise Forbidden("this request came from another site's page; open the page of this server and try again")
 
 
-def _tenant_of_key() -> str | None:
+def _grant_of_key() -> Grant | None:
     given = request.headers.get("Authorization")
     if given is None:
         return None
     scheme, _, key = given.partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized("the Authorization header must be `Bearer pm_…`")
-    return services().accounts.tenant_of_key(key.strip())
+    return services().accounts.grant_of_key(key.strip())
 
 
-def _tenant_of_cookie() -> str | None:
+def _grant_of_cookie() -> Grant | None:
     cookie = request.cookies.get(COOKIE)
     if cookie is None:
         return None
-    try:
-        found = str(_serializer().loads(cookie, max_age=SESSION_AGE))
-    except BadData:
-        return None
-    if request.method not in SAFE_METHODS:
+    found = services().accounts.grant_of_cookie(cookie)
+    if found and request.method not in SAFE_METHODS:
         refuse_cross_site()
     return found
-
-
-def _serializer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(services().accounts.session_secret(), salt="promptmill-session")

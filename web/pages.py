@@ -227,17 +227,19 @@ def login_page() -> Response:
 @pages.post("/login")
 def log_in() -> Any:
     auth.refuse_cross_site()
+    response = make_response(redirect(url_for("pages.submit_form"), 303))
     try:
-        tenant = services().accounts.take_login(request.form.get("token", ""))
+        return auth.start_session(response, request.form.get("token", ""))
     except Unauthorized as error:
         return _login_page(message=error.message, status=401)
-    return auth.start_session(make_response(redirect(url_for("pages.submit_form"), 303)), tenant)
 
 
 @pages.post("/logout")
 def log_out() -> Any:
     auth.refuse_cross_site()
-    return auth.end_session(make_response(redirect(url_for("pages.login_page"), 303)))
+    response = make_response(redirect(url_for("pages.login_page"), 303))
+    response.headers["Clear-Site-Data"] = '"cache"'  # nor does the button Back show anything more
+    return auth.end_session(response, everywhere="everywhere" in request.form)
 
 
 def _login_page(token: str | None = None, message: str | None = None, status: int = 200) -> Response:
@@ -292,9 +294,9 @@ def _error_page(status: int, message: str, retry: bool = False) -> Any:
 
 def _error_html(status: int, message: str, retry: bool) -> str:
     title = TITLES.get(status, "That did not work")
-    tenant = g.get("tenant")
+    grant = g.get("grant")
     return render_template(
-        "error.html", tenant=tenant, status=status, title=title, message=_sentence(message), retry=retry
+        "error.html", tenant=grant and grant.tenant, status=status, title=title, message=_sentence(message), retry=retry
     )
 
 

@@ -472,6 +472,17 @@ local function forget_batch(id)
   redis.call('ZREM', key('tenant', tenant, 'batches'), id)
 end
 
+-- Nobody is logged in as this tenant any more, and no link that was made for it works.
+local function end_sessions(tenant)
+  for _, link in ipairs(redis.call('ZRANGE', key('tenant', tenant, 'links'), 0, -1)) do
+    redis.call('DEL', key('login', link))
+  end
+  for _, session in ipairs(redis.call('ZRANGE', key('tenant', tenant, 'sessions'), 0, -1)) do
+    redis.call('DEL', key('begun', session))
+  end
+  redis.call('DEL', key('tenant', tenant, 'links'), key('tenant', tenant, 'sessions'))
+end
+
 -- Remove a job and everything keyed by it.
 local function purge(job)
   job.pending = 0

@@ -14,6 +14,8 @@ import requests
 
 from cli.valkey import Valkey
 from common import keys
+from common.accounts import Accounts
+from common.errors import Unauthorized
 from common.fleet import Fleet
 from common.server import connect
 from common.store import JobStore
@@ -114,6 +116,20 @@ def test_what_was_acknowledged_before_a_backup_is_in_it(mill: Mill, redis_url: s
         names = {name for name in mill.redis.keys("pm:*") if b"worker" not in name}
         ttls = {name for name in names if mill.redis.ttl(name) > 0}
         assert {name for name in client.keys("pm:*") if client.ttl(name) > 0} == ttls & set(client.keys("pm:*"))
+
+
+def test_a_session_of_the_time_of_the_backup_does_not_begin_again(redis_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "store.rdb"
+    with connect(redis_url) as client:
+        accounts = Accounts(client)
+        accounts.create_key("acme")
+        cookie, link = accounts.begin_session(accounts.create_login("acme")), accounts.create_login("acme")
+        promptmill(redis_url, "backup", str(file))
+        accounts.end_sessions("acme")
+        promptmill(redis_url, "restore", "--replace", str(file))
+        assert accounts.grant_of_cookie(cookie) is None
+        with pytest.raises(Unauthorized):
+            accounts.begin_session(link)
 
 
 def test_while_a_restore_is_under_way_nothing_can_be_changed(mill: Mill, redis_url: str, tmp_path: Path) -> None:

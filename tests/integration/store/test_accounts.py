@@ -1,16 +1,28 @@
-"""Keys, tenants and login links."""
+"""Keys, tenants, login links and sessions."""
 
 from __future__ import annotations
 
 import pytest
 
-from common.accounts import Accounts
+from common import keys
+from common.accounts import MOST_SESSIONS, Accounts, Grant
 from common.errors import InvalidRequest, NotFound, Unauthorized
 
 
 @pytest.fixture
 def accounts(mill) -> Accounts:
     return Accounts(mill.client)
+
+
+def log_in(accounts: Accounts, tenant: str) -> str:
+    """The cookie of a new session."""
+    return accounts.begin_session(accounts.create_login(tenant))
+
+
+def granted(accounts: Accounts, cookie: str) -> Grant:
+    found = accounts.grant_of_cookie(cookie)
+    assert found
+    return found
 
 
 def test_a_key_opens_its_tenant_and_is_stored_only_as_a_digest(accounts, mill):
@@ -51,13 +63,95 @@ def test_a_tenants_name_cannot_break_a_redis_key(accounts):
 
 def test_a_login_link_works_once(accounts, mill):
     token = accounts.create_login("t")
-    assert accounts.take_login(token) == "t"
-    with pytest.raises(Unauthorized):
-        accounts.take_login(token)
     assert all(0 < mill.client.ttl(name) <= 600 for name in mill.client.scan_iter("pm:login:*"))
+    assert granted(accounts, accounts.begin_session(token)).tenant == "t"
+    with pytest.raises(Unauthorized):
+        accounts.begin_session(token)
+
+
+def test_a_login_that_is_sent_again_begins_the_same_session(accounts, mill):
+    accounts.create_login("t")
+    (link,) = mill.client.zrange("pm:tenant:t:links", 0, -1)
+    told = [accounts._scripts.begin_session(link, "session", 60_000, 10) for _ in range(2)]
+    assert told == [b"t", b"t"]
+    assert mill.client.zcard(keys.sessions("t")) == 1
+    assert accounts._scripts.begin_session(link, "other", 60_000, 10) is None
+
+
+def test_a_session_ends_alone_and_its_cookie_is_dead(accounts):
+    first, second = log_in(accounts, "t"), log_in(accounts, "t")
+    accounts.end_session(granted(accounts, first))
+    assert accounts.grant_of_cookie(first) is None
+    assert granted(accounts, second).tenant == "t"
+
+
+def test_all_sessions_and_unused_links_of_a_tenant_end_together(accounts):
+    cookies, link, other = [log_in(accounts, "t") for _ in range(3)], accounts.create_login("t"), log_in(accounts, "u")
+    accounts.end_sessions("t")
+    assert [accounts.grant_of_cookie(cookie) for cookie in cookies] == [None] * 3
+    with pytest.raises(Unauthorized):
+        accounts.begin_session(link)
+    assert granted(accounts, other).tenant == "u"
+
+
+def test_sessions_end_with_the_last_key_of_their_tenant(accounts):
+    one, two, _ = accounts.create_key("t"), accounts.create_key("t"), accounts.create_key("u")
+    cookie, link = log_in(accounts, "t"), accounts.create_login("t")
+    accounts.revoke_key(one)
+    assert granted(accounts, cookie)
+    accounts.revoke_key(two)
+    assert accounts.grant_of_cookie(cookie) is None
+    with pytest.raises(Unauthorized):
+        accounts.begin_session(link)
+
+
+def test_a_tenant_has_a_bounded_number_of_sessions_and_the_oldest_end(accounts, mill):
+    first = log_in(accounts, "t")
+    rest = [log_in(accounts, "t") for _ in range(MOST_SESSIONS)]
+    assert mill.client.zcard(keys.sessions("t")) == MOST_SESSIONS
+    assert accounts.grant_of_cookie(first) is None
+    assert granted(accounts, rest[-1])
+
+
+def test_a_session_whose_time_is_over_is_none(accounts, mill):
+    cookie = log_in(accounts, "t")
+    mill.client.zadd(keys.sessions("t"), {granted(accounts, cookie).session: 1})
+    assert accounts.grant_of_cookie(cookie) is None
+
+
+@pytest.mark.parametrize(
+    "cookie", ["", "t", "t.", ".x", "t.short", "T." + "x" * 43, "t." + "x" * 43, "u:jobs." + "x" * 43]
+)
+def test_a_made_up_cookie_is_nobodys(accounts, cookie):
+    log_in(accounts, "t")
+    assert accounts.grant_of_cookie(cookie) is None
+
+
+def test_what_is_still_valid_is_told_in_one_round_trip(accounts, mill, monkeypatch):
+    kept, gone = (accounts.grant_of_key(accounts.create_key("t")) for _ in range(2))
+    session, over = (granted(accounts, log_in(accounts, "t")) for _ in range(2))
+    accounts.revoke_key(gone.key_id)
+    accounts.end_session(over)
+    made_up = Grant("u", key_id=kept.key_id)
+    sent = mill.client.info("stats")["total_reads_processed"]
+    assert accounts.valid([kept, gone, session, over, made_up]) == {kept, session}
+    assert mill.client.info("stats")["total_reads_processed"] - sent <= 2  # the question, and this one
+    assert accounts.valid([]) == set()
+
+
+def test_a_full_server_still_takes_who_may_come_in_no_more(accounts, mill):
+    key, cookie = accounts.create_key("t"), log_in(accounts, "t")
+    mill.client.config_set("maxmemory", 1)
+    try:
+        accounts.revoke_key(key)
+        accounts.end_sessions("t")
+    finally:
+        mill.client.config_set("maxmemory", 0)
+    with pytest.raises(Unauthorized):
+        accounts.tenant_of_key(key)
+    assert accounts.grant_of_cookie(cookie) is None
 
 
 def test_secrets_are_made_once(accounts):
     assert accounts.webhook_secret("t") == accounts.webhook_secret("t")
     assert accounts.webhook_secret("t") != accounts.webhook_secret("u")
-    assert accounts.session_secret() == accounts.session_secret()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from flask.testing import FlaskClient
 
 from tests.integration.web.conftest import Web
+from web import auth
 
 
 def log_in(web: Web, **headers: str) -> int:
@@ -67,10 +69,63 @@ def test_a_cookie_that_was_changed_is_nobodys(web: Web) -> None:
     assert web.client.get("/v1/jobs").status_code == 401
 
 
-def test_logging_out_ends_the_session(web: Web) -> None:
+def cookie_of(client: FlaskClient) -> str:
+    cookie = client.get_cookie("promptmill_session")
+    assert cookie is not None
+    return cookie.value
+
+
+def jobs_with(web: Web, cookie: str) -> int:
+    """The answer to somebody who has this cookie, wherever from."""
+    client = web.app.test_client()
+    client.set_cookie("promptmill_session", cookie)
+    return client.get("/v1/jobs").status_code
+
+
+def test_logging_out_ends_the_session_and_every_copy_of_its_cookie(web: Web) -> None:
     log_in(web)
-    web.client.post("/logout")
+    copied = cookie_of(web.client)
+    answer = web.client.post("/logout")
+    assert answer.headers["Clear-Site-Data"] == '"cache"'
     assert web.client.get("/v1/jobs").status_code == 401
+    assert jobs_with(web, copied) == 401
+
+
+def test_logging_out_leaves_other_browsers_unless_it_is_asked_for_everywhere(web: Web) -> None:
+    cookies = []
+    for _ in range(3):
+        log_in(web)
+        cookies.append(cookie_of(web.client))
+    web.client.post("/logout")
+    assert [jobs_with(web, cookie) for cookie in cookies] == [200, 200, 401]
+    web.client.set_cookie("promptmill_session", cookies[0])
+    assert web.client.post("/logout", data={"everywhere": "yes"}).status_code == 303
+    assert [jobs_with(web, cookie) for cookie in cookies] == [401, 401, 401]
+
+
+def test_sessions_end_with_the_last_key_of_their_tenant(web: Web) -> None:
+    log_in(web)
+    web.services.accounts.revoke_key(web.key)
+    assert web.client.get("/v1/jobs").status_code == 401
+
+
+def test_another_site_can_log_nobody_out(web: Web) -> None:
+    log_in(web)
+    assert web.client.post("/logout", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert web.client.get("/v1/jobs").status_code == 200
+
+
+@pytest.mark.parametrize("asks_with", ["key", "cookie"])
+def test_finding_out_who_asks_takes_one_round_trip(web: Web, asks_with: str) -> None:
+    log_in(web)
+    headers = {"Authorization": f"Bearer {web.key}"} if asks_with == "key" else {}
+    cookie = {"Cookie": f"promptmill_session={cookie_of(web.client)}"} if asks_with == "cookie" else {}
+    with web.app.test_request_context("/v1/jobs", headers=headers | cookie):
+        auth.grant()  # opens the connection
+    before = web.services.redis.info("stats")["total_reads_processed"]
+    with web.app.test_request_context("/v1/jobs", headers=headers | cookie):
+        assert auth.tenant() == "acme"
+    assert web.services.redis.info("stats")["total_reads_processed"] - before <= 2  # one, and this question
 
 
 @pytest.mark.parametrize(
