@@ -16,6 +16,7 @@ import requests
 
 from cli.folder import DataFolder, data_option, find_server
 from common.errors import ConfigError, PromptmillError
+from common.urls import web_url
 
 TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
 POLL = 0.5  # seconds between two looks at a job
@@ -41,13 +42,13 @@ class Client:
     """
 
     def __init__(self, url: str, api_key: str):
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"PROMPTMILL_URL={url!r} must be the server's address, like http://127.0.0.1:8000")
-        self._url = url
+        try:
+            self._url = web_url(url)
+        except ValueError as error:
+            raise ConfigError(f"PROMPTMILL_URL={url!r} {error}") from None
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {api_key}"
-        if is_loopback(parts.hostname):
+        if is_loopback(urlsplit(self._url).hostname or ""):
             self._session.trust_env = False
 
     def __enter__(self) -> Client:

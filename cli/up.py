@@ -25,7 +25,6 @@ from common.version import meet_store
 
 TENANT = "default"
 ENGINES = ["auto", "native", "generate", "echo"]
-SEEN_FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # who listens everywhere, listens on loopback
 PORTS_TRIED = 100  # from the default one on
 WEB_PROCESSES = 2  # if nothing else is said
 WEB_LIMIT = 60.0  # seconds until the web tier must answer
@@ -109,7 +108,7 @@ class Up:
         self._client = connect(redis_url)
         meet_store(self._client)
         self.accounts = Accounts(self._client)
-        self.server = Server(self.settings.public_url or self._local_url, self._find_key(), redis_url)
+        self.server = Server(self.settings.base_url, self._find_key(), redis_url)
         self._parts = Children(self._stages(), self._say, self._folder.remember_children)
         self._parts.start()
         self._wait_for_web()
@@ -236,19 +235,13 @@ class Up:
             session.trust_env = False  # our own loopback: no proxy
             while time.monotonic() < deadline:
                 try:
-                    if session.get(f"{self._local_url}/healthz", timeout=5).ok:
+                    if session.get(f"{self.settings.local_url}/healthz", timeout=5).ok:
                         return
                 except (requests.ConnectionError, requests.Timeout):
                     pass
                 self._check_parts()
                 time.sleep(0.05)
         raise ConfigError(f"the web tier did not answer in {WEB_LIMIT:.0f} s; its log is in {self._folder.logs}")
-
-    @property
-    def _local_url(self) -> str:
-        """Where the web tier listens, seen from this machine."""
-        host = SEEN_FROM_HERE.get(self.settings.host, self.settings.host)
-        return f"http://[{host}]:{self.settings.port}" if ":" in host else f"http://{host}:{self.settings.port}"
 
     def _check_parts(self) -> None:
         assert self._parts

@@ -10,6 +10,7 @@ import difflib
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,9 +18,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common.address import Address, without_secrets
 from common.errors import ConfigError
 from common.networks import parse_networks
+from common.urls import host_name, in_url, web_url
 
 # Read by the command line (where the server is, with which key, whose child this is), not by the parts.
 CLI_VARIABLES = {"PROMPTMILL_URL", "PROMPTMILL_API_KEY", "PROMPTMILL_PARENT"}
+# Where a web tier that listens everywhere is reached from its own machine.
+SEEN_FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class Settings(BaseSettings):
@@ -91,7 +95,10 @@ class Settings(BaseSettings):
         description="Processes of the web tier: while one works, the others answer. `up` starts 2 where there are two "
         "cores.",
     )
-    public_url: str | None = Field(None, description="How users reach the web tier, for links; host and port if empty.")
+    public_url: str | None = Field(
+        None,
+        description="How users reach the web tier, for links and cookies; it may have a path. Host and port if empty.",
+    )
     trusted_proxies: str = Field(
         "",
         description="Comma-separated addresses and networks of reverse proxies, whose X-Forwarded-For, -Proto and "
@@ -132,6 +139,16 @@ class Settings(BaseSettings):
         Address.parse(value)
         return value
 
+    @field_validator("host")
+    @classmethod
+    def _is_a_host(cls, value: str) -> str:
+        return host_name(value)
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        return web_url(value) if value else None
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: str) -> str:
@@ -161,7 +178,18 @@ class Settings(BaseSettings):
 
     @property
     def base_url(self) -> str:
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        """How users reach the web tier, without a slash at the end."""
+        return self.public_url or self.local_url
+
+    @property
+    def local_url(self) -> str:
+        """Where the web tier listens, seen from its own machine."""
+        return f"http://{in_url(SEEN_FROM_HERE.get(self.host, self.host))}:{self.port}"
+
+    @property
+    def prefix(self) -> str:
+        """The path under which everything is, like `/mill`; empty for none."""
+        return urlsplit(self.public_url or "").path
 
     @property
     def model_name(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-url = os.environ.get("PROMPTMILL_URL", "http://127.0.0.1:8000")
+url = os.environ.get("PROMPTMILL_URL", "http://127.0.0.1:8000").rstrip("/")
 http = requests.Session()
 http.headers["Authorization"] = f"Bearer {os.environ['PROMPTMILL_API_KEY']}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 import redis
+from playwright.sync_api import Browser, sync_playwright
 
 from cli.demo_model import demo_folder
 from cli.valkey import Valkey
@@ -19,6 +21,16 @@ from tests.leaks import leaks
 from tests.processes import end_all, marked
 
 DEAD_PROXY = "http://127.0.0.1:9"  # the discard port: whatever goes through a proxy by accident fails at once
+# What Chromium does by itself needs a network that tests do not have.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 OUTSIDE = dict(os.environ)  # before any fixture: what pip needs to reach its index
 
 
@@ -89,6 +101,18 @@ def demo_model() -> Path:
         if done.returncode != 0:
             missing(f"the demo model: {done.stderr.strip()}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One for the whole run: playwright cannot be started twice in a process."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        missing("Chromium (Debian's package `chromium`)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ from web.dialect.chat import chat
 from web.dialect.files import files
 from web.openapi import openapi
 from web.pages import pages
+from web.prefix import add_prefix
 from web.proxies import Proxies
 from web.services import EXTENSION, Services
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """An app on these settings, else on the environment's."""
+    """An app on these settings, else on the environment's; `ConfigError` if they do not go together with its routes."""
     settings = settings or Settings.load()
     app = Flask("web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
@@ -27,4 +28,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.register(app)
     for blueprint in (api, batches, chat, files, openapi, pages):
         app.register_blueprint(blueprint)
+    add_prefix(app, settings)
     return app

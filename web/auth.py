@@ -16,6 +16,7 @@ from flask import Response, g, request
 
 from common.accounts import SESSION_AGE, Grant
 from common.errors import PromptmillError, Unauthorized
+from common.urls import origin as origin_of
 from web.services import services
 
 COOKIE = "promptmill_session"
@@ -70,7 +71,7 @@ def needs_tenant(view: Callable[..., Any]) -> Callable[..., Any]:
 def start_session(response: Response, login: str) -> Response:
     """Log this browser in with a login link's token; `Unauthorized` if that is good no more."""
     value = services().accounts.begin_session(login)
-    response.set_cookie(COOKIE, value, max_age=SESSION_AGE, httponly=True, samesite="Lax", secure=request.is_secure)
+    response.set_cookie(COOKIE, value, max_age=SESSION_AGE, **_cookie_options())
     return response
 
 
@@ -81,7 +82,7 @@ def end_session(response: Response, everywhere: bool) -> Response:
         services().accounts.end_sessions(found.tenant)
     elif found:
         services().accounts.end_session(found)
-    response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=request.is_secure)
+    response.delete_cookie(COOKIE, **_cookie_options())
     return response
 
 
@@ -92,11 +93,26 @@ def refuse_cross_site() -> None:
     cookie across sites (SameSite=Lax).
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    own = {request.host, urlsplit(services().settings.base_url).netloc}
-    if (site is not None and site not in ("same-origin", "none")) or (
-        origin is not None and urlsplit(origin).netloc not in own
-    ):
-        raise Forbidden("this request came from another site's page; open the page of this server and try again")
+    if site not in (None, "same-origin", "none") or (origin is not None and not _is_own(origin)):
+        raise Forbidden(
+            "this request came from another site's page; open the page of this server and try again. If this is its "
+            "page, a proxy changes the Host header: set PROMPTMILL_PUBLIC_URL to the address that the browser shows"
+        )
+
+
+def _is_own(origin: str) -> bool:
+    """Whether a page of this origin is ours: of the public URL, or of the host that was asked. Without a public URL the
+    scheme may be unknown: what comes through a TLS proxy that is not trusted looks like plain HTTP."""
+    public = services().settings.public_url
+    if public is None:
+        return urlsplit(origin).netloc == request.host
+    return origin in (origin_of(public), f"{request.scheme}://{request.host}")
+
+
+def _cookie_options() -> dict[str, Any]:
+    """`Secure` where browsers come by TLS: the proxy that ends it says so, or the public URL does."""
+    secure = request.is_secure or services().settings.base_url.startswith("https://")
+    return {"path": request.script_root or "/", "httponly": True, "samesite": "Lax", "secure": secure}
 
 
 def _grant_of_key() -> Grant | None:

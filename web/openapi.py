@@ -17,6 +17,8 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from werkzeug.routing import Rule
 
 from web.schemas import ItemRow, Problem, ResultRow
+from web.services import services
+from web.views import base_url
 
 ARGUMENT = re.compile(r"<(?:any\(([^)]*)\):|\w+:)?(\w+)>")  # of a route: its choices, its name
 REFERENCE = "#/components/schemas/{model}"
@@ -95,6 +97,7 @@ def _specification(app: Flask) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "promptmill", "version": "1", "description": "A self-hosted queue for text generation."},
+        "servers": [{"url": base_url(services())}],
         "security": [{"key": []}],
         "paths": paths,
         "components": {

@@ -157,7 +157,7 @@ def _job_context(tenant: str, job_id: str) -> dict[str, Any]:
     return {
         "job": job,
         "settled": job.status.terminal and all(hook.status != HookState.PENDING for hook in job.webhooks),
-        "events": f"/v1/jobs/{job_id}/events?after={NO_RESULTS}",
+        "events": url_for("api.events", job_id=job_id, after=NO_RESULTS),
         "rows": rows,
         "page": page,
         "pace": jobpage.pace(job, datetime.fromtimestamp(services().store.now() / 1000, UTC)),

@@ -21,6 +21,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from common import log
 from common.settings import Settings
+from common.urls import in_url
 
 GRACE = 5  # seconds that requests under way have after SIGTERM; event streams and long-polls end at once
 
@@ -43,9 +44,7 @@ class Server(BaseApplication):
 
     def load_config(self) -> None:
         options: dict[str, Any] = {
-            "bind": f"[{self._settings.host}]:{self._settings.port}"
-            if ":" in self._settings.host
-            else f"{self._settings.host}:{self._settings.port}",
+            "bind": f"{in_url(self._settings.host)}:{self._settings.port}",
             "worker_class": f"{__name__}.Worker",
             "workers": self._settings.web_processes,  # each loads the app after it was forked: no thread comes along
             "worker_connections": 4000,
@@ -68,8 +67,8 @@ class Server(BaseApplication):
         from web.dialect.validator import Validator
         from web.services import EXTENSION
 
-        app = create_app(self._settings)
         try:
+            app = create_app(self._settings)
             meet_store(app.extensions[EXTENSION].redis)
         except ConfigError as error:
             logging.getLogger(__name__).critical("%s", error)

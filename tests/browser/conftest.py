@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -20,14 +19,13 @@ from pathlib import Path
 import pytest
 import redis
 import requests
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from cli.valkey import Valkey, free_port
 from common.accounts import Accounts
 from common.fleet import Fleet
 from common.server import connect
 from common.types import ModelCard
-from tests.conftest import missing
 from tests.processes import killed_on_error, spawn
 from web.auth import COOKIE
 
@@ -35,16 +33,6 @@ ROOT = Path(__file__).parents[2]
 START = 30.0  # seconds the parts may take to come up
 NO_PROXIES = {"http": ""}
 SLOW = "0.02"  # seconds a token takes: long enough to watch a job fill in
-# What Chromium does by itself needs a network that tests do not have.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @dataclass
@@ -124,17 +112,6 @@ def sleeping_model(mill: Mill) -> str:
     )
     Fleet(mill.client).publish(card, b"")
     return card.id
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not found:
-        missing("Chromium (Debian's package `chromium`)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 
 from cli.client import Client
 from cli.up import usable_cores
@@ -181,3 +182,36 @@ def test_a_model_that_cannot_be_opened_ends_up_with_the_reason(up, tmp_path: Pat
     running = up("--model", str(tmp_path), "--port", str(free_port()))
     assert running.process.wait(60) == 2
     wait_for(lambda: "config.json" in running.said)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+def test_on_ipv6_every_address_has_brackets_and_works(up):
+    running = up(PROMPTMILL_HOST="[::1]").wait_until_ready()
+    url = running.server()["url"]
+    assert url.startswith("http://[::1]:")
+    assert f"curl {url}/v1/jobs" in running.said
+    (link,) = [line.split()[-1] for line in running.lines if "/login?token=" in line]
+    with requests.Session() as session:
+        session.trust_env = False
+        token = {"token": link.rpartition("=")[2]}
+        page = session.post(f"{url}/login", data=token, headers={"Origin": url}, timeout=10)
+        assert (page.status_code, page.url) == (200, f"{url}/")
+    client = running.client()
+    job = client.submit({"prompts": ["a b"]})
+    assert job["links"]["self"].startswith(f"{url}/")
+    assert watch_to_the_end(client, job["id"])["counts"]["succeeded"] == 1
+
+
+def test_a_public_url_that_is_nonsense_ends_every_part_at_its_start():
+    for part in ("up", "serve", "worker"):
+        ended = run(part, env={"PROMPTMILL_PUBLIC_URL": "queue.example.org"})
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith("promptmill: PROMPTMILL_PUBLIC_URL='queue.example.org': must begin with http")
+
+
+def test_a_public_url_that_hides_a_page_ends_the_web_tier_at_its_start():
+    env = {"PROMPTMILL_PUBLIC_URL": "https://example.org/jobs", "PROMPTMILL_PORT": str(free_port())}
+    ended = run("serve", env=env)
+    assert ended.returncode == 2
+    assert "its path must not begin with /jobs" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -146,6 +146,59 @@ def test_another_sites_page_cannot_act_for_who_is_logged_in(web: Web, headers: d
     assert web.client.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).status_code == status
 
 
+PUBLIC = "https://queue.example.org"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": PUBLIC}, 202),
+        ({"Origin": "http://localhost"}, 202),  # this very server, past the proxy
+        ({"Origin": "https://localhost"}, 403),
+        ({"Origin": "http://queue.example.org"}, 403),
+        ({"Origin": f"{PUBLIC}:8443"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}, 403),  # no proxy is trusted
+    ],
+)
+def test_a_public_url_says_whose_pages_are_its_own(make_web, headers: dict, status: int) -> None:
+    web = make_web(public_url=PUBLIC)
+    log_in(web)
+    web.client.set_cookie("promptmill_session", cookie_of(web.client))  # it is Secure; the client here speaks HTTP
+    assert web.client.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).status_code == status
+
+
+def test_the_host_that_a_trusted_proxy_tells_is_whose_pages_are_its_own(make_web) -> None:
+    web = make_web(trusted_proxies="127.0.0.1")
+    log_in(web)
+    said = {"X-Forwarded-Host": "queue.example.org", "X-Forwarded-Proto": "https"}
+    for origin, status in ((PUBLIC, 202), ("http://localhost", 403)):
+        answer = web.client.post("/v1/jobs", json={"prompts": ["a"]}, headers=said | {"Origin": origin})
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "secure"),
+    [
+        ({}, {}, False),
+        ({}, {"X-Forwarded-Proto": "https"}, False),  # anybody may say that
+        ({"trusted_proxies": "127.0.0.1"}, {"X-Forwarded-Proto": "https"}, True),
+        ({"trusted_proxies": "127.0.0.1"}, {"X-Forwarded-Proto": "http"}, False),
+        ({"trusted_proxies": "10.0.0.0/8"}, {"X-Forwarded-Proto": "https"}, False),
+        ({"public_url": "https://queue.example.org"}, {}, True),
+        ({"public_url": "http://queue.example.org"}, {}, False),
+    ],
+)
+def test_the_cookie_is_secure_where_browsers_come_by_tls(make_web, settings: dict, headers: dict, secure: bool) -> None:
+    web = make_web(**settings)
+    token = web.services.accounts.create_login("acme")
+    for answer in (
+        web.client.post("/login", data={"token": token}, headers=headers),
+        web.client.post("/logout", headers=headers),
+    ):
+        assert ("; Secure" in answer.headers["Set-Cookie"]) == secure
+
+
 def test_a_key_may_be_used_from_any_page(web: Web) -> None:
     answer = web.post("/v1/jobs", json={"prompts": ["a"]}, headers={"Origin": "https://other.example"})
     assert answer.status_code == 202

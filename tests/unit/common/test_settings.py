@@ -52,6 +52,78 @@ def test_a_redis_url_of_another_kind_is_refused(monkeypatch, url):
         Settings.load()
 
 
+@pytest.mark.parametrize(
+    ("given", "base_url", "prefix"),
+    [
+        ("https://queue.example.org", "https://queue.example.org", ""),
+        ("https://Queue.Example.org:443/", "https://queue.example.org", ""),
+        ("http://box:80", "http://box", ""),
+        ("http://box:443", "http://box:443", ""),
+        ("https://example.org/mill", "https://example.org/mill", "/mill"),
+        ("https://example.org/a/b-c.d/", "https://example.org/a/b-c.d", "/a/b-c.d"),
+        ("http://[::1]:8000/mill", "http://[::1]:8000/mill", "/mill"),
+        ("http://[2001:DB8::0:1]", "http://[2001:db8::1]", ""),
+        ("https://bücher.example", "https://xn--bcher-kva.example", ""),
+        ("http://under_score:8000", "http://under_score:8000", ""),
+        ("", "http://127.0.0.1:8000", ""),
+    ],
+)
+def test_the_public_url_is_written_in_one_way(monkeypatch, given: str, base_url: str, prefix: str):
+    monkeypatch.setenv("PROMPTMILL_PUBLIC_URL", given)
+    settings = Settings.load()
+    assert (settings.base_url, settings.prefix) == (base_url, prefix)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("queue.example.org", "must begin with http:// or https://"),
+        ("ftp://queue.example.org", "must begin with http:// or https://"),
+        ("javascript:alert(1)", "must begin with http:// or https://"),
+        ("https://", "no good host"),
+        ("https:///mill", "no good host"),
+        ("https://a b", "a space"),
+        ("https://queue.example.org\n/x", "a control character"),
+        ("https://queue\\@evil", "a backslash"),
+        ("https://me:secret@queue.example.org", "no user"),
+        ("https://queue.example.org?x=1", "no user, query or fragment"),
+        ("https://queue.example.org/#x", "no user, query or fragment"),
+        ("https://queue.example.org:0", "no good port"),
+        ("https://queue.example.org:70000", "Port out of range"),
+        ("https://queue.example.org:http", "Port could not be cast"),
+        ("https://[::1", "Invalid IPv6 URL"),
+        ("https://[x]", "is no URL"),
+        ("https://-x-", "no good host"),
+        ("https://queue.example.org/../x", "a path with"),
+        ("https://queue.example.org/a//b", "a path with"),
+        ("https://queue.example.org/a;b", "a path with"),
+        ("https://queue.example.org/%2e%2e", "a path with"),
+    ],
+)
+def test_a_public_url_that_is_nonsense_is_refused_by_name(monkeypatch, given: str, why: str):
+    monkeypatch.setenv("PROMPTMILL_PUBLIC_URL", given)
+    with pytest.raises(ConfigError, match=rf"PROMPTMILL_PUBLIC_URL=.*{why}"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("::1", "[::1]"), ("[::1]", "[::1]"), ("::", "[::1]"), ("0.0.0.0", "127.0.0.1"), ("box", "box")],
+)
+def test_an_ipv6_host_stands_in_brackets_in_addresses(monkeypatch, host: str, local: str):
+    monkeypatch.setenv("PROMPTMILL_HOST", host)
+    settings = Settings.load()
+    assert settings.base_url == settings.local_url == f"http://{local}:8000"
+    assert "[" not in settings.host
+
+
+@pytest.mark.parametrize("host", ["", "a b", "http://box", "box:8000", "[::1]:8000", "[box]x", "a/b"])
+def test_a_host_that_is_none_is_refused_by_name(monkeypatch, host: str):
+    monkeypatch.setenv("PROMPTMILL_HOST", host)
+    with pytest.raises(ConfigError, match=r"PROMPTMILL_HOST=.*no good host"):
+        Settings.load()
+
+
 def test_the_echo_engine_serves_as_echo_unless_a_model_is_named():
     assert Settings.load(engine="echo").model_name == "echo"
     assert Settings.load(engine="echo", model="org/model").model_name == "org/model"
