@@ -45,7 +45,7 @@ class Client:
         try:
             self._url = web_url(url)
         except ValueError as error:
-            raise ConfigError(f"PROMPTMILL_URL={url!r} {error}") from None
+            raise ConfigError(f"PROMPTMILL_URL={url!r} {error}; it is like http://127.0.0.1:8000") from None
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {api_key}"
         if is_loopback(urlsplit(self._url).hostname or ""):

@@ -139,7 +139,7 @@ def find_server(folder: DataFolder) -> tuple[str, str]:
             f"no server known: set PROMPTMILL_URL and PROMPTMILL_API_KEY, or name the data folder of one with --data "
             f"({folder.path} has none; `promptmill up` starts one)"
         )
-    return url, key
+    return url.rstrip("/"), key
 
 
 def find_settings(folder: DataFolder) -> Settings:
