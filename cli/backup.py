@@ -19,6 +19,7 @@ import click
 import redis
 
 from cli.folder import DataFolder, data_option, find_settings
+from cli.say import say
 from cli.valkey import Valkey
 from common import keys
 from common.errors import ConfigError, Unavailable
@@ -49,7 +50,7 @@ def backup(file: Path, folder: DataFolder) -> None:
         draft.rename(file)
     finally:
         draft.unlink(missing_ok=True)
-    click.echo(f"{file}: {size:,} bytes; it holds keys and secrets and is readable by you alone")
+    say(f"{file}: {size:,} bytes; it holds keys and secrets and is readable by you alone")
 
 
 @click.command()
@@ -67,7 +68,7 @@ def restore(file: Path, replace: bool, folder: DataFolder) -> None:
         count = _copy(source, target)
         target.delete(keys.VERSION)  # the store is open from here on
         meet_store(target)
-    click.echo(f"{count:,} records restored; workers take what waits by themselves")
+    say(f"{count:,} records restored; workers take what waits by themselves")
 
 
 def _take_snapshot(url: str, file: Path) -> int:

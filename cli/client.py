@@ -15,7 +15,9 @@ import click
 import requests
 
 from cli.folder import DataFolder, data_option, find_server
+from cli.say import say, shown
 from common.errors import ConfigError, PromptmillError
+from common.printable import printable
 from common.urls import web_url
 
 TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
@@ -154,7 +156,8 @@ def _problem(response: requests.Response) -> str:
 def show_progress(client: Client, job_id: str) -> dict[str, Any]:
     """A progress bar until the job is terminal; answers the job as it ended."""
     job = client.job(job_id)
-    with click.progressbar(length=job["counts"]["total"], label=job_id, show_pos=True, file=sys.stderr) as bar:
+    total, label = job["counts"]["total"], printable(job_id)
+    with click.progressbar(length=total, label=label, show_pos=True, file=sys.stderr) as bar:
         for job in client.watch(job_id):
             bar.update(sum(job["counts"][state] for state in ENDED) - bar.pos)
     return job
@@ -196,7 +199,7 @@ def submit(file: Path, model: str | None, params: dict[str, Any], webhook: str |
     if webhook:
         options["webhook"] = {"url": webhook}
     with _client(folder) as client:
-        click.echo(client.upload(file, options)["id"])
+        say(client.upload(file, options)["id"])
 
 
 @click.command()
@@ -206,7 +209,7 @@ def watch(job_id: str, folder: DataFolder) -> None:
     """Show a job's progress until it ends; exit code 0 only if every item succeeded."""
     with _client(folder) as client:
         job = show_progress(client, job_id)
-    click.echo(summary(job))
+    say(summary(job))
     sys.exit(0 if all_succeeded(job) else 1)
 
 
@@ -215,11 +218,14 @@ def watch(job_id: str, folder: DataFolder) -> None:
 @click.option("--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 @data_option
 def results(job_id: str, kind: str, folder: DataFolder) -> None:
-    """Write a job's results, as far as it has any, to standard output."""
+    """Write a job's results, as far as it has any, to standard output. A terminal is shown no control characters."""
     with _client(folder) as client:
-        for piece in client.results(job_id, kind):
-            sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+        pieces = client.results(job_id, kind)
+        if sys.stdout.isatty():
+            sys.stdout.writelines(shown(pieces))
+        else:
+            sys.stdout.buffer.writelines(pieces)
+    sys.stdout.flush()
 
 
 @click.command()
@@ -228,7 +234,7 @@ def results(job_id: str, kind: str, folder: DataFolder) -> None:
 def cancel(job_id: str, folder: DataFolder) -> None:
     """Cancel a job; what is finished stays."""
     with _client(folder) as client:
-        click.echo(summary(client.cancel(job_id)))
+        say(summary(client.cancel(job_id)))
 
 
 def _client(folder: DataFolder) -> Client:

@@ -13,6 +13,7 @@ from cli.client import Client, all_succeeded, show_progress, summary
 from cli.demo_model import NAME, fetch_demo
 from cli.folder import DataFolder
 from cli.listen import Receiver
+from cli.say import say
 from cli.up import TENANT, Up, up_options
 from common.settings import Settings
 
@@ -48,9 +49,9 @@ def demo(folder: DataFolder, once: bool, **options: Any) -> None:
     receiver = Receiver(NO_SECRET_YET)
     settings = Settings.load()
     allowed = ",".join(filter(None, [settings.webhook_allow, receiver.address]))
-    running = Up(folder, click.echo, env={"PROMPTMILL_WEBHOOK_ALLOW": allowed}, **options)
+    running = Up(folder, say, env={"PROMPTMILL_WEBHOOK_ALLOW": allowed}, **options)
     if running.settings.model == NAME and running.settings.engine != "echo":
-        fetch_demo(settings.cache, click.echo)
+        fetch_demo(settings.cache, say)
     end_on_signals()
     try:
         running.start()
@@ -70,15 +71,15 @@ def demo(folder: DataFolder, once: bool, **options: Any) -> None:
 
 def run_batch(running: Up, receiver: Receiver) -> bool:
     """Submit the batch, show progress, answers and webhook; whether all of it succeeded."""
-    click.echo(f"Loading {running.settings.model_name} …")
+    say(f"Loading {running.settings.model_name} …")
     running.wait_for_worker()
     with Client(running.server.url, running.server.api_key) as client:
         job_id = client.submit(sample_job(client, running.settings.model_name, receiver.address))["id"]
-        click.echo(f"Submitted {len(BATCH)} prompts with three decoding settings: {running.server.url}/jobs/{job_id}")
+        say(f"Submitted {len(BATCH)} prompts with three decoding settings: {running.server.url}/jobs/{job_id}")
         job = show_progress(client, job_id)
         for item in client.items(job_id):
             show_item(item)
-    click.echo(f"\n{summary(job)}")
+    say(f"\n{summary(job)}")
     return show_webhook(receiver, job_id) and all_succeeded(job)
 
 
@@ -101,8 +102,9 @@ def sample_job(client: Client, model: str, receiver: str) -> dict[str, Any]:
 def show_item(item: dict[str, Any]) -> None:
     asked = item["prompt"] or item["messages"][-1]["content"]
     setting = ", ".join(f"{name} {value}" for name, value in BATCH[item["index"]][0].items())
-    click.echo("\n" + click.style(asked, bold=True) + click.style(f"  ({setting})", dim=True))
-    click.echo(item["error"]["message"] if item["error"] else item["outputs"][0]["text"].strip())
+    say(f"\n{asked}", nl=False, bold=True)
+    say(f"  ({setting})", dim=True)
+    say(item["error"]["message"] if item["error"] else item["outputs"][0]["text"].strip())
 
 
 def show_webhook(receiver: Receiver, job_id: str) -> bool:
@@ -110,7 +112,7 @@ def show_webhook(receiver: Receiver, job_id: str) -> bool:
         event = receiver.events.get(timeout=WEBHOOK_LIMIT)
     except queue.Empty:
         reason = receiver.refused.get() if not receiver.refused.empty() else "see logs/webhooks.log in the data folder"
-        click.echo(f"No verified webhook came within {WEBHOOK_LIMIT:.0f} s: {reason}")
+        say(f"No verified webhook came within {WEBHOOK_LIMIT:.0f} s: {reason}")
         return False
-    click.echo(f"Webhook received, signature verified: {event['type']} of {event['data'].get('id', job_id)}")
+    say(f"Webhook received, signature verified: {event['type']} of {event['data'].get('id', job_id)}")
     return True

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import click
 
+from cli.say import say
 from common.errors import ConfigError
 from common.settings import Settings
 
@@ -43,7 +44,7 @@ def model() -> None:
 @model.command("fetch-demo")
 def fetch_demo_command() -> None:
     """Fetch and convert the demo model, once."""
-    fetch_demo(Settings.load().cache, click.echo)
+    fetch_demo(Settings.load().cache, say)
 
 
 def fetch_demo(cache: Path, say: Say) -> Path:

@@ -15,6 +15,7 @@ import psutil
 import redis
 
 from cli.folder import DataFolder, data_option, find_settings
+from cli.say import say
 from common.address import without_secrets
 from common.errors import ConfigError, Unavailable
 from common.server import connect, redis_errors
@@ -48,9 +49,9 @@ def doctor(folder: DataFolder) -> None:
     for check in (check_redis, check_disk, check_model):
         for finding in check(settings, folder.path):
             findings.append(finding)
-            click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
+            say(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
             if not finding.good:
-                click.echo(f"     fix: {finding.fix}")
+                say(f"     fix: {finding.fix}")
     sys.exit(0 if all(finding.good for finding in findings) else 1)
 
 

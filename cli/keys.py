@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 import click
 
 from cli.folder import DataFolder, data_option, find_settings
+from cli.say import say
 from cli.up import TENANT, login_link
 from common.accounts import Accounts
+from common.printable import printable
 from common.server import connect
 from web.bodies import validated
 from web.schemas import Target
@@ -31,7 +33,7 @@ def key() -> None:
 @data_option
 def create(tenant: str, name: str, folder: DataFolder) -> None:
     """Make a key and print it; it is not shown again."""
-    click.echo(_accounts(folder).create_key(tenant, name))
+    say(_accounts(folder).create_key(tenant, name))
 
 
 @key.command("list")
@@ -40,7 +42,7 @@ def list_keys(folder: DataFolder) -> None:
     """All keys, without their secrets."""
     for entry in _accounts(folder).list_keys():
         created = datetime.fromtimestamp(entry.created_at, UTC).strftime("%Y-%m-%d %H:%M")
-        click.echo(f"{entry.id}  {created}  {entry.tenant}  {entry.name}{'  revoked' if entry.revoked_at else ''}")
+        say(f"{entry.id}  {created}  {entry.tenant}  {printable(entry.name)}{'  revoked' if entry.revoked_at else ''}")
 
 
 @key.command()
@@ -49,7 +51,7 @@ def list_keys(folder: DataFolder) -> None:
 def revoke(key_id: str, folder: DataFolder) -> None:
     """Refuse a key from now on; its id or the whole key names it."""
     _accounts(folder).revoke_key(key_id)
-    click.echo("revoked")
+    say("revoked")
 
 
 @click.command()
@@ -58,7 +60,7 @@ def revoke(key_id: str, folder: DataFolder) -> None:
 def login(tenant: str, folder: DataFolder) -> None:
     """Print a link that logs a browser in, once, within ten minutes."""
     settings, server = find_settings(folder), folder.server()
-    click.echo(login_link(server.url if server else settings.base_url, Accounts(connect(settings.redis_url)), tenant))
+    say(login_link(server.url if server else settings.base_url, Accounts(connect(settings.redis_url)), tenant))
 
 
 @click.command()
@@ -67,7 +69,7 @@ def login(tenant: str, folder: DataFolder) -> None:
 def logout(tenant: str, folder: DataFolder) -> None:
     """Log out every browser of a tenant; login links that nobody used yet are void, too."""
     _accounts(folder).end_sessions(tenant)
-    click.echo(f"every browser of {tenant} is logged out")
+    say(f"every browser of {tenant} is logged out")
 
 
 @click.command("webhook-secret")
@@ -75,7 +77,7 @@ def logout(tenant: str, folder: DataFolder) -> None:
 @data_option
 def webhook_secret(tenant: str, folder: DataFolder) -> None:
     """Print the secret that signs a tenant's webhooks."""
-    click.echo(_accounts(folder).webhook_secret(tenant))
+    say(_accounts(folder).webhook_secret(tenant))
 
 
 @click.command("webhook-url")
@@ -90,7 +92,7 @@ def webhook_url(url: str | None, clear: bool, tenant: str, folder: DataFolder) -
         raise click.UsageError("give a URL or --clear, not both")
     if url or clear:
         accounts.set_webhook_url(tenant, validated(Target, {"url": url}).url if url else None)
-    click.echo(accounts.webhook_url(tenant) or "none")
+    say(accounts.webhook_url(tenant) or "none")
 
 
 def _accounts(folder: DataFolder) -> Accounts:

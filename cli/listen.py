@@ -13,6 +13,7 @@ import click
 
 from cli.children import end_on_signals
 from cli.folder import DataFolder, data_option, find_settings
+from cli.say import say
 from common.accounts import Accounts
 from common.errors import ConfigError, InvalidRequest, Unauthorized
 from common.server import connect
@@ -104,14 +105,14 @@ def listen(port: int, secret: str | None, tenant: str, folder: DataFolder) -> No
     receiver = Receiver(secret, port)
     end_on_signals()
     receiver.start()
-    click.echo(f"Listening at http://{receiver.address}/ (PROMPTMILL_WEBHOOK_ALLOW={receiver.address})", err=True)
+    say(f"Listening at http://{receiver.address}/ (PROMPTMILL_WEBHOOK_ALLOW={receiver.address})", err=True)
     try:
         while True:
             time.sleep(LOOK)
             while not receiver.refused.empty():
-                click.echo(f"refused: {receiver.refused.get()}", err=True)
+                say(f"refused: {receiver.refused.get()}", err=True)
             while not receiver.events.empty():
-                click.echo(json.dumps(receiver.events.get(), ensure_ascii=False))
+                say(json.dumps(receiver.events.get(), ensure_ascii=False))
     except KeyboardInterrupt:
         pass
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cli.say import say
 from common.errors import ConfigError, PromptmillError, Unavailable
 
 # Loaded when called for: the web tier must not inherit an `ssl` that was imported before gevent replaces it, and no
@@ -53,13 +54,13 @@ class Commands(click.Group):
             return super().invoke(context)
         except PromptmillError as error:
             hint = "; `promptmill doctor` looks what is wrong" if isinstance(error, Unavailable) else ""
-            click.echo(f"promptmill: {error.message}{hint}", err=True)
+            say(f"promptmill: {error.message}{hint}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # full
                 raise
             where = f" of {error.filename}" if error.filename else ""
-            click.echo(f"promptmill: the disk{where} is full; free some space there", err=True)
+            say(f"promptmill: the disk{where} is full; free some space there", err=True)
             sys.exit(2)
 
 

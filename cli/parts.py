@@ -9,6 +9,7 @@ import warnings
 import click
 
 from cli.children import LOOK, Child, Children, end_on_signals, follow_parent
+from cli.say import say
 from common import log
 from common.settings import Settings
 
@@ -66,7 +67,7 @@ def run_workers(count: int, limit: float) -> None:
     """Several workers as children, each restarted when it crashes. What they say goes to stderr."""
     env = dict(os.environ)
     children = [Child("worker", ["worker", "--processes=1"], env, limit=limit) for _ in range(count)]
-    parts = Children([children], lambda line: click.echo(line, err=True))
+    parts = Children([children], lambda line: say(line, err=True))
     end_on_signals()
     try:
         parts.start()

@@ -15,6 +15,7 @@ from cli.children import LOOK, Child, Children, Say, end_on_signals
 from cli.demo_model import NAME, demo_folder
 from cli.folder import DataFolder, Server, data_option
 from cli.parts import GRACE_MARGIN
+from cli.say import say
 from cli.valkey import Valkey
 from common.accounts import Accounts
 from common.errors import ConfigError, Unauthorized, Unavailable
@@ -47,7 +48,7 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @up_options
 def up(folder: DataFolder, **options: Any) -> None:
     """Start everything on this machine; Ctrl-C stops all of it."""
-    running = Up(folder, click.echo, **options)
+    running = Up(folder, say, **options)
     end_on_signals()
     try:
         running.start()

@@ -1,6 +1,7 @@
 """Log lines for people (text) or machines (one JSON object a line); both carry the job id where there is one.
 
-Give it with `log.info("…", extra={"job": job_id})`; any other extra is printed too.
+Give it with `log.info("…", extra={"job": job_id})`; any other extra is printed too. What users wrote cannot begin a
+line or command a terminal: control characters are escaped, and the lines of a traceback are indented.
 """
 
 from __future__ import annotations
@@ -8,7 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import textwrap
 from datetime import UTC, datetime
+from typing import Any
+
+from common.printable import printable
 
 STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "data"}
 
@@ -28,16 +33,19 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return printable(json.dumps(line, default=str, ensure_ascii=False))
 
 
 class TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
 
-    def format(self, record: logging.LogRecord) -> str:
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
         extras = " ".join(f"{name}={value}" for name, value in _extras(record).items())
-        return super().format(record) + (f" [{extras}]" if extras else "")
+        return printable(super().formatMessage(record) + (f" [{extras}]" if extras else ""))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return textwrap.indent(printable(super().formatException(ei), keep="\n"), "    ")
 
 
 def set_up(log_format: str = "text", level: int = logging.INFO) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -177,3 +182,71 @@ def test_a_server_that_is_away_is_told(tmp_path: Path, jsonl: Path):
     done = run("submit", jsonl, "--data", tmp_path, env=env)
     assert done.returncode == 1
     assert "is promptmill up?" in done.stderr
+
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b2J\u202e"
+
+
+def on_a_terminal(running: Running, *arguments: str) -> str:
+    """What a terminal is sent by a command that writes to one."""
+    ours, theirs = pty.openpty()
+    process = spawn([*COMMAND, *arguments, "--data", running.folder], stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 65536):
+            said += piece
+    except OSError:  # Linux's way to say that the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(30) == 0, said
+    return said.decode()
+
+
+def test_a_terminal_is_commanded_by_no_output_of_a_model(running: Running, tmp_path: Path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"custom_id": ESCAPES, "prompt": f"say {ESCAPES}"}) + "\n")
+    job_id = submitted(running, file, "--param", "temperature=0")
+    assert "completed" in on_a_terminal(running, "watch", job_id)
+    for kind in ("jsonl", "csv"):
+        said = on_a_terminal(running, "results", job_id, "--format", kind)
+        assert "\\u001b]0;owned\\u0007" in said
+        assert not set(said) & set(ESCAPES) - set("]0;owned[2J")
+    written = promptmill(running, "results", job_id, "--format", "csv").stdout
+    assert ESCAPES in written  # a file gets what was said
+
+
+def test_no_request_forges_a_line_of_the_log(running: Running):
+    forged = "12:00:00 INFO    web.requests: GET /forged"
+    with requests.Session() as session:
+        session.trust_env = False
+        path = quote(f"/v1/\n{forged}\n{ESCAPES}", safe="/")
+        assert session.get(f"{running.url}{path}", timeout=10).status_code == 404
+    log = (running.folder / "logs" / "web.log").read_text()
+    assert f"\\n{forged}\\n\\u001b]0;owned" in log
+    assert forged not in log.splitlines()
+    assert not set(log) & set(ESCAPES) - set("]0;owned[2J")
+
+
+def test_what_a_server_says_commands_no_terminal(running: Running):
+    answer = json.dumps({"detail": f"no {ESCAPES}", "errors": [{"message": ESCAPES, "field": ESCAPES}]}).encode()
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        env = {"PROMPTMILL_URL": f"http://127.0.0.1:{server.server_port}", "PROMPTMILL_API_KEY": "x"}
+        said = run("watch", "job_1", env=env).stderr
+        server.shutdown()
+        thread.join(10)
+    assert said.count("\\u001b]0;owned\\u0007\\u001b[2J\\u009b2J\\u202e") == 3
+    assert not set(said) & set(ESCAPES) - set("]0;owned[2J")

@@ -19,7 +19,6 @@ from worker.engine.runner import Forward
 CPU_PACKS = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="nothing is packed without oneDNN")
 
 
-
 def prepared(family: str, **changes: Any) -> tuple[Any, Any]:
     model = build(family, **changes)
     shapes = probe(model)
