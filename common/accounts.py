@@ -20,6 +20,7 @@ import redis
 
 from common import keys
 from common.errors import InvalidRequest, NotFound, Unauthorized
+from common.records import readable
 from common.scripts import Scripts
 from common.server import redis_errors
 
@@ -52,6 +53,13 @@ class Grant:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _api_key(pair: tuple[str, list[bytes | None]]) -> ApiKey:
+    key_id, (tenant, name, created, revoked) = pair
+    if tenant is None or name is None or created is None:
+        raise ValueError("a field is missing")
+    return ApiKey(key_id, tenant.decode(), name.decode(), float(created), float(revoked) if revoked else None)
 
 
 class Accounts:
@@ -95,10 +103,7 @@ class Accounts:
             for key_id in ids:
                 pipe.hmget(keys.api_key(key_id), "tenant", "name", "created_at", "revoked_at")
             records = pipe.execute()
-        return [
-            ApiKey(key_id, tenant.decode(), name.decode(), float(created), float(revoked) if revoked else None)
-            for key_id, (tenant, name, created, revoked) in zip(ids, records, strict=True)
-        ]
+        return list(readable(zip(ids, records, strict=True), _api_key, lambda pair: pair[0]))
 
     def valid(self, grants: Collection[Grant]) -> set[Grant]:
         """Those whose key is not revoked and whose session has not ended; one round trip for all of them."""

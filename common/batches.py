@@ -15,6 +15,7 @@ import redis
 
 from common import keys
 from common.errors import NotFound
+from common.records import as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
 
@@ -66,9 +67,10 @@ class Batches:
         """Another tenant's batch is not found; `tenant=None` is for the parts themselves."""
         with redis_errors():
             raw = self._client.hgetall(keys.batch(batch_id))
-        if not raw or (tenant is not None and raw[b"tenant"].decode() != tenant):
+        if not raw or (tenant is not None and raw.get(b"tenant") != tenant.encode()):
             raise NotFound(f"no batch {batch_id[:80]!r}")
-        return _record(batch_id, raw)
+        with reading(batch_id):
+            return _record(batch_id, raw)
 
     def walk(
         self, tenant: str, *, newest_first: bool = True, start: int | None = None, page: int = 100
@@ -86,8 +88,9 @@ class Batches:
                 pipe = self._client.pipeline(transaction=False)
                 for batch_id in ids:
                     pipe.hgetall(keys.batch(batch_id.decode()))
-                hashes = pipe.execute()
-            yield from (_record(batch_id.decode(), raw) for batch_id, raw in zip(ids, hashes, strict=True) if raw)
+                hashes = pipe.execute(raise_on_error=False)
+            found = [(batch_id.decode(), raw) for batch_id, raw in zip(ids, hashes, strict=True) if raw]
+            yield from readable(found, lambda pair: _record(*pair), lambda pair: pair[0])
             if len(ids) < page:
                 return
             offset += page
@@ -139,5 +142,5 @@ class Batches:
             return bool(self._scripts.end_batch(claim.batch_id, claim.token, outcome, errors, retention))
 
 
-def _record(batch_id: str, raw: dict[bytes, bytes]) -> Record:
-    return {name.decode(): value.decode() for name, value in raw.items()} | {"id": batch_id}
+def _record(batch_id: str, raw: Any) -> Record:
+    return as_text(raw) | {"id": batch_id}

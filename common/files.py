@@ -17,6 +17,7 @@ import redis
 
 from common import keys
 from common.errors import NotFound, Unavailable
+from common.records import Unreadable, as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
 from common.turns import give_way
@@ -90,12 +91,14 @@ class Files:
         """Another tenant's file is not found, nor is one that has expired."""
         with redis_errors():
             raw = self._client.hgetall(keys.file(file_id))
-        if not raw or raw[b"tenant"].decode() != tenant:
+        if not raw or raw.get(b"tenant") != tenant.encode():
             raise NotFound(f"no file {file_id[:80]!r}; it was never uploaded, has expired or was deleted")
-        return _stored(file_id, raw)
+        with reading(file_id):
+            return _stored(file_id, raw)
 
     def delete(self, file_id: str, tenant: str) -> None:
-        self.get(file_id, tenant)
+        with suppress(Unreadable):
+            self.get(file_id, tenant)
         with redis_errors():
             pipe = self._client.pipeline(transaction=True)
             pipe.unlink(keys.file(file_id), keys.file(file_id, "data"))
@@ -135,9 +138,10 @@ class Files:
                 pipe = self._client.pipeline(transaction=False)
                 for file_id in ids:
                     pipe.hgetall(keys.file(file_id.decode()))
-                hashes = pipe.execute()
+                hashes = pipe.execute(raise_on_error=False)
             gone = [file_id for file_id, raw in zip(ids, hashes, strict=True) if not raw]
-            yield from (_stored(file_id.decode(), raw) for file_id, raw in zip(ids, hashes, strict=True) if raw)
+            found = [(file_id.decode(), raw) for file_id, raw in zip(ids, hashes, strict=True) if raw]
+            yield from readable(found, lambda pair: _stored(*pair), lambda pair: pair[0])
             if gone:  # expired since
                 with redis_errors():
                     self._client.zrem(index, *gone)
@@ -146,10 +150,10 @@ class Files:
             offset += page - len(gone)
 
 
-def _stored(file_id: str, raw: dict[bytes, bytes]) -> StoredFile:
-    tenant, filename, purpose = (raw[name].decode() for name in (b"tenant", b"filename", b"purpose"))
-    size, created_at, expires_at = (int(raw[name]) for name in (b"bytes", b"created_at", b"expires_at"))
-    return StoredFile(file_id, tenant, filename, purpose, size, created_at, expires_at)
+def _stored(file_id: str, raw: Any) -> StoredFile:
+    about = as_text(raw)
+    sizes = (int(about[name]) for name in ("bytes", "created_at", "expires_at"))
+    return StoredFile(file_id, about["tenant"], about["filename"], about["purpose"], *sizes)
 
 
 class _Pieces(io.RawIOBase):

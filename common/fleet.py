@@ -18,6 +18,7 @@ import redis
 from common import keys
 from common.errors import ConfigError, NotFound
 from common.packing import pack, unpack
+from common.records import as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
 from common.types import ItemState, ModelCard
@@ -250,7 +251,8 @@ class Fleet:
         with redis_errors():
             names = sorted(name.decode() for name in self.client.smembers(keys.MODELS))
             raw = self.client.mget([keys.model(name) for name in names]) if names else []
-        return [ModelCard.model_validate_json(card) for card in raw if card]
+        found = [(name, card) for name, card in zip(names, raw, strict=True) if card]
+        return list(readable(found, lambda pair: ModelCard.model_validate_json(pair[1]), lambda pair: pair[0]))
 
     def model(self, name: str) -> ModelCard:
         """One card; `NotFound` names the known ones."""
@@ -261,7 +263,8 @@ class Fleet:
             raise NotFound(
                 f"no model {name!r} was ever served here; known: {known}", code="model_not_found", field="model"
             )
-        return ModelCard.model_validate_json(raw)
+        with reading(f"the model {name}"):
+            return ModelCard.model_validate_json(raw)
 
     def tokenizer(self, digest: str) -> bytes | None:
         with redis_errors():
@@ -277,22 +280,9 @@ class Fleet:
             for incarnation in ids:
                 pipe.hgetall(keys.worker(incarnation.decode()))
                 pipe.hlen(keys.held(incarnation.decode()))
-            answers = pipe.execute()
-        found = []
-        for incarnation, raw, held in zip(ids, answers[::2], answers[1::2], strict=True):
-            if raw:
-                about: dict[str, Any] = {name.decode(): value.decode() for name, value in raw.items()}
-                about |= {
-                    "id": incarnation.decode(),
-                    "slots": int(about["slots"]),
-                    "room": int(about["room"]),
-                    "held": held,
-                }
-                del about["call"]
-                about.pop("cohort", None)
-                about.pop("passed", None)
-                found.append(about)
-        return found
+            answers = pipe.execute(raise_on_error=False)
+        about = [each for each in zip(ids, answers[::2], answers[1::2], strict=True) if each[1]]
+        return list(readable(about, _worker, lambda each: each[0].decode()))
 
     def waiting(self) -> dict[str, int]:
         """What waits for a slot, of all tenants: items, and the tokens they may need."""
@@ -315,3 +305,11 @@ class Fleet:
             rung=answer["rung"],
             next_due=answer["next_due"] / 1000,
         )
+
+
+def _worker(found: tuple[bytes, Any, int]) -> dict[str, Any]:
+    """One live worker: its id, its record and how many items it holds."""
+    incarnation, raw, held = found
+    about: dict[str, Any] = as_text(raw)
+    about |= {"id": incarnation.decode(), "slots": int(about["slots"]), "room": int(about["room"]), "held": held}
+    return {name: value for name, value in about.items() if name not in ("call", "cohort", "passed")}

@@ -7,10 +7,13 @@ and the worker (`common/fleet.py`); here is also every way to read a job back.
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import redis
@@ -18,6 +21,7 @@ import redis
 from common import keys
 from common.errors import Conflict, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable
 from common.packing import unpack
+from common.records import Unreadable, as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
 from common.stage import Stage
@@ -26,9 +30,12 @@ from common.types import ItemState, JobState, SamplingParams
 MEMORY_SHARE = 0.75  # of maxmemory; the rest is for what comes and goes
 MEMORY_AGE = 1.0  # seconds
 BYTES_A_TOKEN = 3  # of a stored result: 4-5 characters, compressed, with its share of the record
+MOST_READ = 2**20  # bytes of jobs' records that are read at once
 TEMPLATE_KWARGS = "chat_template_kwargs"  # of a job's spec and of an item
 NO_LIMITS = (0, 0, 0, 0, 0, 0)
 NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
+
+log = logging.getLogger(__name__)
 
 
 def new_job_id() -> str:
@@ -235,32 +242,71 @@ class JobStore:
         """The job's hash as text. Another tenant's job is not found; `tenant=None` is for the parts themselves."""
         with redis_errors():
             raw = self.client.hgetall(keys.job(job_id))
-        found = {name.decode(): value.decode() for name, value in raw.items()}
-        if not found or (tenant is not None and found["tenant"] != tenant):
+        if not raw or (tenant is not None and raw.get(b"tenant") != tenant.encode()):
             raise NotFound(f"no job {job_id}")
-        return found
+        with reading(job_id):
+            return as_text(raw)
+
+    def check_owner(self, job_id: str, tenant: str) -> None:
+        """`NotFound` for another tenant's job; asks nothing else of its record, which may be unreadable."""
+        with redis_errors():
+            found = self.client.hget(keys.job(job_id), "tenant")
+        if found != tenant.encode():
+            raise NotFound(f"no job {job_id}")
 
     def jobs(self, tenant: str, after: str | None, limit: int) -> tuple[list[dict[str, str]], bool]:
         """A tenant's jobs, newest first, from behind `after`; and whether there are more."""
+        found = list(islice(self.walk(tenant, after, limit + 1), limit + 1))
+        return found[:limit], len(found) > limit
+
+    def walk(self, tenant: str, after: str | None = None, page: int = 100) -> Iterator[dict[str, str]]:
+        """The same one by one, each with its `id`; read about a `page` at a time, and a MiB at most. A job whose record
+        cannot be read is left out, with a line in the log."""
         line = keys.tenant_jobs(tenant)
+        start = self._behind(line, after)
+        while True:
+            with redis_errors():
+                ids = [job_id.decode() for job_id in self.client.zrevrange(line, start, start + page - 1)]
+            for some in self._by_size(ids):
+                with redis_errors():
+                    pipe = self.client.pipeline(transaction=False)
+                    for job_id in some:
+                        pipe.hgetall(keys.job(job_id))
+                    hashes = pipe.execute(raise_on_error=False)
+                found = [pair for pair in zip(some, hashes, strict=True) if pair[1]]
+                yield from readable(found, lambda pair: as_text(pair[1]) | {"id": pair[0]}, lambda pair: pair[0])
+            if len(ids) < page:
+                return
+            start += page
+
+    def _behind(self, line: str, after: str | None) -> int:
+        """The place behind a job in its tenant's list."""
+        if after is None:
+            return 0
         with redis_errors():
-            start = 0
-            if after is not None:
-                rank = self.client.zrevrank(line, after)
-                if rank is None:
-                    raise NotFound(f"no job {after} to go on from", field="after")
-                start = rank + 1
-            ids = self.client.zrevrange(line, start, start + limit)
+            rank = self.client.zrevrank(line, after)
+        if rank is None:
+            raise NotFound(f"no job {after[:80]} to go on from", field="after")
+        return int(rank) + 1
+
+    def _by_size(self, ids: list[str]) -> Iterator[list[str]]:
+        """The jobs in groups of `MOST_READ` bytes: those of earlier versions may have megabytes of metadata each."""
+        with redis_errors():
             pipe = self.client.pipeline(transaction=False)
-            for job_id in ids[:limit]:
-                pipe.hgetall(keys.job(job_id.decode()))
-            hashes = pipe.execute()
-        rows = [
-            {name.decode(): value.decode() for name, value in raw.items()} | {"id": job_id.decode()}
-            for job_id, raw in zip(ids, hashes, strict=False)
-            if raw
-        ]
-        return rows, len(ids) > limit
+            for job_id in ids:
+                pipe.hstrlen(keys.job(job_id), "spec")
+            sizes = pipe.execute(raise_on_error=False) if ids else []
+        group: list[str] = []
+        total = 0
+        for job_id, size in zip(ids, sizes, strict=True):
+            size = size if isinstance(size, int) else 0
+            if group and total + size > MOST_READ:
+                yield group
+                group, total = [], 0
+            group.append(job_id)
+            total += size
+        if group:
+            yield group
 
     def items(self, job_id: str, first: int, count: int) -> list[dict[str, Any]]:
         """Inputs of items [first, first + count), fewer at the end of the job. Unknown jobs have none."""
@@ -309,15 +355,21 @@ class JobStore:
         if not states:
             return []
         spec = spec or json.loads(self.job(job_id)["spec"])
-        items = _between(first, len(states), chunks)
+        inputs = _between(job_id, first, len(states), chunks)
         params, at, found = complete_params(spec, {}), 0, []
         for i, (item, state, (length,)) in enumerate(
-            zip(items, states, struct.iter_unpack(">I", lengths), strict=True)
+            zip(inputs, states, struct.iter_unpack(">I", lengths), strict=True)
         ):
-            result = unpack(results[at : at + length]) if length else None
+            blob = results[at : at + length]
             at += length
-            own = complete_params(spec, item) if "params" in item else params
-            found.append((item, row(first + i, item, ItemState.from_byte(chr(state)), result, spec["model"], own)))
+            try:
+                with reading(f"item {first + i} of {job_id}"):
+                    own = complete_params(spec, item) if "params" in item else params
+                    status, result = ItemState.from_byte(chr(state)), _result(blob) if length else None
+                    told = row(first + i, item, status, result, spec["model"], own)
+            except Unreadable as error:
+                item, told = {}, unreadable_row(first + i, error, spec["model"], params)
+            found.append((item, told))
         return found
 
     def results(self, job_id: str, count: int) -> list[dict[str, Any]]:
@@ -364,24 +416,44 @@ class JobStore:
             for event in events:
                 pipe.hgetall(keys.hook(event))
             hashes = pipe.execute()
-        return [
-            {
-                "id": event,
-                "type": raw[b"type"].decode(),
-                "status": raw[b"status"].decode(),
-                "tries": json.loads(raw[b"tries"]),
-            }
-            for event, raw in zip(events, hashes, strict=True)
-            if raw
-        ]
+        found = [(event, raw) for event, raw in zip(events, hashes, strict=True) if raw]
+        return list(readable(found, _hook, lambda pair: pair[0]))
 
 
-def _between(first: int, count: int, chunks: list[Any]) -> list[dict[str, Any]]:
-    """Items [first, first + count) of chunks as `rows` answers them: start, chunk, start, chunk, ..."""
-    found: list[dict[str, Any]] = []
+def _hook(pair: tuple[str, dict[bytes, bytes]]) -> dict[str, Any]:
+    event, raw = pair
+    tries = json.loads(raw[b"tries"])
+    return {"id": event, "type": raw[b"type"].decode(), "status": raw[b"status"].decode(), "tries": tries}
+
+
+def _between(job_id: str, first: int, count: int, chunks: list[Any]) -> list[Any]:
+    """Items [first, first + count) of chunks as `rows` answers them: start, chunk, start, chunk, ... None for one that
+    cannot be read."""
+    found: list[Any] = [None] * count
     for start, blob in zip(chunks[::2], chunks[1::2], strict=True):
-        found += unpack(blob)[max(0, first - start) : max(0, first + count - start)]
+        try:
+            with reading(f"items from {start} on of {job_id}"):
+                part = unpack(blob)[max(0, first - start) : max(0, first + count - start)]
+        except Unreadable as error:
+            log.warning("%s: %s", error, error.__cause__, extra={"job": job_id})
+        else:
+            place = max(0, start - first)
+            found[place : place + len(part)] = part
     return found
+
+
+def _result(blob: bytes) -> dict[str, Any]:
+    """A result as it is stored; `ValueError` where it has no shape that could be shown."""
+    found: dict[str, Any] = unpack(blob)
+    if not isinstance(found.get("outputs", []), list) or not isinstance(found.get("usage", {}), dict):
+        raise ValueError("outputs or usage have another shape")
+    return found
+
+
+def unreadable_row(index: int, error: Unreadable, model: str, params: dict[str, Any]) -> dict[str, Any]:
+    """What stands for an item whose record is damaged."""
+    log.warning("%s: %s", error, error.__cause__)
+    return row(index, {}, ItemState.FAILED, {"error": {"code": error.code, "message": error.message}}, model, params)
 
 
 def effective_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:

@@ -35,12 +35,11 @@ from web.schemas import (
     UploadOptions,
     Wait,
     WorkerList,
-    WorkerView,
 )
 from web.services import Services, services
 from web.submit import check_job, submit_job
 from web.told import Told
-from web.views import cancel_job, item_list, job_list, job_view, model_list, model_view
+from web.views import cancel_job, item_list, job_list, job_view, model_list, model_view, worker_views
 
 POLL_AGAIN = 2  # seconds, told to clients that poll
 PACE = 0.05  # seconds between two looks at a job that is waited for
@@ -165,7 +164,7 @@ def append(tenant: str, job_id: str) -> Response:
 @described("Remove a job and its results, now", status=204)
 @needs_tenant
 def delete(tenant: str, job_id: str) -> Response:
-    services().store.job(job_id, tenant)
+    services().store.check_owner(job_id, tenant)
     services().store.delete(job_id)
     return Response(status=204)
 
@@ -188,7 +187,7 @@ def model(_tenant: str, name: str) -> Response:
 @described("Live workers", WorkerList)
 @needs_tenant
 def workers(_tenant: str) -> Response:
-    return _answer(WorkerList(data=[WorkerView.model_validate(worker) for worker in services().fleet.workers()]))
+    return _answer(WorkerList(data=worker_views(services())))
 
 
 @api.get("/metrics")

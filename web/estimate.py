@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.records import readable
 from common.store import JobStore
 from common.types import ModelCard
 from web.schemas import TimeRange
@@ -15,12 +16,10 @@ def estimate(store: JobStore, tenant: str, card: ModelCard, max_completion_token
     None when no job of this tenant finished on these weights, or none took long enough to tell.
     """
     jobs, _ = store.jobs(tenant, None, LOOK_BACK)
+    finished = [job for job in jobs if job.get("digest") == card.digest and job.get("status") == "completed"]
     speeds, shares = [], []
-    for job in jobs:
-        seconds = (int(job.get("finished_at", 0)) - int(job.get("started_at", 0))) / 1000
-        generated = int(job["completion_tokens"])
-        asked = int(job["cost"]) * int(job["total"]) - int(job["prompt_tokens"])
-        if job["digest"] == card.digest and job["status"] == "completed" and seconds >= 1 and generated and asked > 0:
+    for seconds, generated, asked in readable(finished, _went, lambda job: job["id"]):
+        if seconds >= 1 and generated and asked > 0:
             speeds.append(generated / seconds)
             shares.append(min(1.0, generated / asked))
     if not speeds:
@@ -29,3 +28,10 @@ def estimate(store: JobStore, tenant: str, card: ModelCard, max_completion_token
         low=round(max_completion_tokens * min(shares) / max(speeds), 1),
         high=round(max_completion_tokens / min(speeds), 1),
     )
+
+
+def _went(job: dict[str, str]) -> tuple[float, int, int]:
+    """How many seconds a finished job took, how many tokens it generated, and how many it was expected to."""
+    seconds = (int(job["finished_at"]) - int(job["started_at"])) / 1000
+    asked = int(job["cost"]) * int(job["total"]) - int(job["prompt_tokens"])
+    return seconds, int(job["completion_tokens"]), asked

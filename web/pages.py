@@ -22,10 +22,10 @@ from web import auth, forms, jobpage
 from web.filters import FILTERS, time_range
 from web.lifecycle import retry_job, set_paused
 from web.problems import RETRY_AFTER, too_large
-from web.schemas import ModelView, WorkerView
+from web.schemas import ModelView
 from web.services import services
 from web.submission import Submission
-from web.views import base_url, cancel_job, item_rows, job_list, job_view, model_list
+from web.views import base_url, cancel_job, item_rows, job_list, job_view, model_list, worker_views
 
 JOBS = 25  # a page of the list
 FEW = 3  # items that the curl line still holds
@@ -214,8 +214,7 @@ def _to_job(job_id: str) -> Any:
 @pages.get("/workers")
 @logged_in
 def fleet(tenant: str) -> str:
-    workers = [WorkerView.model_validate(worker) for worker in services().fleet.workers()]
-    return render_template("workers.html", tenant=tenant, workers=workers, models=_models())
+    return render_template("workers.html", tenant=tenant, workers=worker_views(services()), models=_models())
 
 
 @pages.get("/login")

@@ -7,7 +7,7 @@ RFC 3339 times and tokens.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -42,6 +42,7 @@ from common.types import (
 )
 
 LONGEST_DEADLINE = 366 * 86400  # seconds
+LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # the last second that a view can tell
 MOST_TEMPLATE_KWARGS = 16_384  # bytes, as JSON
 INPUTS = ("prompt", "prompt_ids", "messages")  # an item has one of them
 
@@ -64,6 +65,8 @@ def _deadline(value: Any) -> datetime | float | None:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise refuse("must be an RFC 3339 time with an offset, like 2030-01-31T12:00:00Z, or seconds from now")
+    if moment > LATEST:
+        raise refuse(f"must be at most {LATEST:%Y-%m-%dT%H:%M:%SZ}, the latest time there is here")
     return moment
 
 

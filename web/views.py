@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from functools import cached_property
+from typing import Any, Literal, TypeVar, cast
 
 from flask import has_request_context, request
 
 from common.errors import Unavailable
-from common.store import TEMPLATE_KWARGS
+from common.records import Unreadable, readable, reading
+from common.store import TEMPLATE_KWARGS, unreadable_row
 from common.types import JobState, ModelCard
 from web.schemas import (
     INPUTS,
+    LATEST,
     Counts,
     Flags,
     HookView,
@@ -29,8 +32,14 @@ from web.schemas import (
     StoppedBy,
     Usage,
     WebhookView,
+    WorkerView,
 )
 from web.services import Services
+
+MOST_PAGE = 4 * 2**20  # bytes of a page of a list, about; one entry may have more
+FEW = 64  # items read at a time for a page
+T = TypeVar("T")
+LATEST_MS = int(LATEST.timestamp() * 1000)
 
 log = logging.getLogger(__name__)
 
@@ -38,31 +47,80 @@ log = logging.getLogger(__name__)
 def job_view(services: Services, job_id: str, tenant: str) -> JobView:
     """One job; `NotFound` for another tenant's."""
     job = services.store.job(job_id, tenant)
-    hooks = services.store.hooks(job_id) if job["hooks"] else []
-    return _view(services, job_id, job, hooks, _served(services, [job]))
+    hooks = services.store.hooks(job_id) if job.get("hooks") else []
+    with reading(job_id):
+        return _view(services, job_id, job, hooks, _Served(services))
+
+
+def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:
+    """The first entries, each given with its bytes: up to `limit`, and fewer where they have more than `MOST_PAGE`
+    bytes together, but one. And whether there are more."""
+    found: list[T] = []
+    size = 0
+    for entry, length in entries:
+        size += length
+        if len(found) == limit or (found and size > MOST_PAGE):
+            return found, True
+        found.append(entry)
+    return found, False
 
 
 def job_list(services: Services, tenant: str, after: str | None = None, limit: int = 20) -> JobList:
-    """A tenant's jobs, newest first. Their webhooks are told only by `job_view`."""
-    jobs, more = services.store.jobs(tenant, after, limit)
-    served = _served(services, jobs)
-    data = [_view(services, job["id"], job, [], served) for job in jobs]
-    return JobList(data=data, has_more=more, after=data[-1].id if more and data else None)
+    """A tenant's jobs, newest first: up to `limit`, and fewer where they would make a page of more than `MOST_PAGE`
+    bytes. Their webhooks are told only by `job_view`."""
+    served = _Served(services)
+    jobs = services.store.walk(tenant, after, limit + 1)
+
+    def shown(job: dict[str, str]) -> tuple[JobView, int]:
+        return _view(services, job["id"], job, [], served), len(job["spec"])
+
+    data, more = page(readable(jobs, shown, lambda job: job["id"]), limit)
+    return JobList(data=data, has_more=more, after=data[-1].id if more else None)
 
 
 def item_rows(services: Services, job_id: str, tenant: str, first: int, count: int) -> list[dict[str, Any]]:
     """`ItemRow`s of items [first, first + count), as dictionaries."""
-    spec = json.loads(services.store.job(job_id, tenant)["spec"])
-    found, shown = services.store.answers(job_id, first, count, spec), (*INPUTS, TEMPLATE_KWARGS)
-    return [row | {name: item[name] for name in shown if name in item} for item, row in found]
+    spec = _spec(services, job_id, tenant)
+    return [_asked(item, row) for item, row in services.store.answers(job_id, first, count, spec)]
 
 
 def item_list(services: Services, job_id: str, tenant: str, after: int = -1, limit: int = 100) -> ItemList:
     """Items behind index `after`, in order."""
-    rows = item_rows(services, job_id, tenant, after + 1, limit + 1)
-    data = [ItemRow.model_validate(row) for row in rows[:limit]]
-    more = len(rows) > limit
+    spec = _spec(services, job_id, tenant)
+    answers = _answers(services, job_id, after + 1, limit + 1, spec)
+    rows = (_item_row(_asked(item, row)) for item, row in answers)
+    data, more = page(((row, len(row.model_dump_json())) for row in rows), limit)
     return ItemList(data=data, has_more=more, after=data[-1].index if more else None)
+
+
+def _answers(
+    services: Services, job_id: str, first: int, count: int, spec: dict[str, Any]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The store's answers, read a few at a time."""
+    for at in range(first, first + count, FEW):
+        found = services.store.answers(job_id, at, min(FEW, first + count - at), spec)
+        yield from found
+        if len(found) < FEW:
+            return
+
+
+def _spec(services: Services, job_id: str, tenant: str) -> dict[str, Any]:
+    job = services.store.job(job_id, tenant)
+    with reading(job_id):
+        return dict(json.loads(job["spec"]))
+
+
+def _asked(item: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """A row with what was asked."""
+    return row | {name: item[name] for name in (*INPUTS, TEMPLATE_KWARGS) if name in item}
+
+
+def _item_row(row: dict[str, Any]) -> ItemRow:
+    try:
+        with reading(f"item {row['index']}"):
+            return ItemRow.model_validate(row)
+    except Unreadable as error:
+        return ItemRow.model_validate(unreadable_row(row["index"], error, row["model"], row["params"]))
 
 
 def cancel_job(services: Services, job_id: str, tenant: str) -> JobView:
@@ -85,6 +143,11 @@ def model_view(services: Services, name: str) -> ModelView:
     return _model_view(card, sum(worker["model"] == card.id for worker in services.fleet.workers()))
 
 
+def worker_views(services: Services) -> list[WorkerView]:
+    """Live workers."""
+    return list(readable(services.fleet.workers(), WorkerView.model_validate, lambda worker: worker["id"]))
+
+
 def _model_view(card: ModelCard, workers: int) -> ModelView:
     return ModelView(id=card.id, created=card.created, workers=workers, card=card)
 
@@ -103,26 +166,32 @@ def base_url(services: Services) -> str:
     return services.settings.base_url
 
 
-def _served(services: Services, jobs: Iterable[dict[str, str]]) -> dict[str, int]:
-    """Models with a live worker, and the slots of the largest one; asked only when some job is not over."""
-    found: dict[str, int] = {}
-    if not all(JobState(job["status"]).terminal for job in jobs):
-        for worker in services.fleet.workers():
+class _Served:
+    """Models with a live worker, and the slots of the largest one; asked once, when a job is seen that is not over."""
+
+    def __init__(self, services: Services):
+        self._services = services
+
+    @cached_property
+    def slots(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for worker in self._services.fleet.workers():
             found[worker["model"]] = max(found.get(worker["model"], 0), worker["slots"])
-    return found
+        return found
 
 
-def _waiting_for(job: dict[str, str], served: dict[str, int]) -> Literal["worker", "larger_worker"] | None:
+def _waiting_for(job: dict[str, str], served: _Served) -> Literal["worker", "larger_worker"] | None:
     """What must come before the job can end, as `JobView` says it."""
     if JobState(job["status"]).terminal:
         return None
-    if job["model"] not in served:
+    slots = served.slots.get(job["model"])
+    if slots is None:
         return "worker"
-    return "larger_worker" if int(job["pending"]) and int(job["n_max"]) > served[job["model"]] else None
+    return "larger_worker" if int(job["pending"]) and int(job["n_max"]) > slots else None
 
 
 def _view(
-    services: Services, job_id: str, job: dict[str, str], hooks: list[dict[str, Any]], served: dict[str, int]
+    services: Services, job_id: str, job: dict[str, str], hooks: list[dict[str, Any]], served: _Served
 ) -> JobView:
     spec = json.loads(job["spec"])
     status = JobState(job["status"])
@@ -160,7 +229,8 @@ def _tries(stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _moment(ms: str | int | None) -> Any:
-    return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms and ms != "0" else None
+    """Of a time that a deadline may have (`schemas.LATEST`); earlier versions stored later ones, too."""
+    return datetime.fromtimestamp(min(int(ms), LATEST_MS) / 1000, UTC) if ms and ms != "0" else None
 
 
 def job_links(services: Services, job_id: str) -> dict[str, str]:

@@ -60,7 +60,7 @@ local function load_job(id)
     prompt_tokens = v[8], completion_tokens = v[9], bytes = v[10], total = v[11], cost = v[12], n_max = v[13],
     n_min = v[14], priority = v[15], created_at = v[16], cancel_requested = v[17], deadline_passed = v[18], paused = v[19],
     interactive = v[20], retention = v[21], token_budget = v[22], error_rate = v[23], suspected = v[24], streamed = v[25],
-    weight = v[26], tenant = v[27], model = v[28], hooks = v[29] or '', batch = v[30] or '', status = v[31],
+    weight = v[26], tenant = v[27], model = v[28] or '', hooks = v[29] or '', batch = v[30] or '', status = v[31] or '',
     queued = v[1], -- what `account` has counted
     listed = false} -- what `refresh_ready` has seen to
   if job.n_min == 0 then job.n_min = job.n_max end -- all items take the same

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
+from functools import partial
 from itertools import dropwhile, islice
 from typing import Annotated, Any, cast, get_args
 
@@ -13,6 +14,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from common.batches import Record, job_of, new_batch_id
 from common.errors import Conflict, InvalidRequest, NotFound
+from common.records import readable, reading
 from common.types import JobState
 from web.auth import needs_tenant
 from web.bodies import read_json, read_query, refuse_unread
@@ -85,9 +87,9 @@ def listing(tenant: str) -> Response:
     found = services().batches.walk(tenant, start=start)
     if asked.after:
         found = islice(dropwhile(lambda record: record["id"] != asked.after, found), 1, None)
-    records = list(islice(found, asked.limit + 1))
-    data = [batch_view(services(), record) for record in records[: asked.limit]]
-    return answered(BatchList.model_validate(page(data, len(records) > asked.limit)))
+    views = readable(found, partial(batch_view, services()), lambda record: record["id"])
+    data = list(islice(views, asked.limit + 1))
+    return answered(BatchList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
 
 
 @batches.get("/v1/batches/<batch_id>")
@@ -153,6 +155,11 @@ def _fields(services: Services, tenant: str, wanted: BatchRequest) -> dict[str, 
 
 def batch_view(services: Services, record: Record) -> BatchView:
     """The batch as the client reads it."""
+    with reading(record["id"]):
+        return _view(services, record)
+
+
+def _view(services: Services, record: Record) -> BatchView:
     try:
         job = services.store.job(job_of(record["id"]))
     except NotFound:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator
+from functools import partial
 from itertools import dropwhile, islice
 from typing import Annotated, Any, Literal
 
@@ -12,8 +13,10 @@ from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field
 from werkzeug.datastructures import FileStorage
 
+from common.batches import Record
 from common.errors import InvalidRequest
 from common.files import StoredFile
+from common.records import readable, reading
 from web.auth import needs_tenant
 from web.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread, validated
 from web.dialect.outputs import OutputFile, content, find_output, output_files, size
@@ -81,9 +84,9 @@ def listing(tenant: str) -> Response:
         found = islice(dropwhile(lambda file: file.id != asked.after, found), 1, None)
     if asked.purpose:
         found = (file for file in found if purpose_of(file) == asked.purpose)
-    shown = list(islice(found, asked.limit + 1))
-    data = [file_view(services(), file) for file in shown[: asked.limit]]
-    return answered(FileList.model_validate(page(data, len(shown) > asked.limit)))
+    views = readable(found, partial(file_view, services()), lambda file: file.id)
+    data = list(islice(views, asked.limit + 1))
+    return answered(FileList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
 
 
 @files.get("/v1/files/<file_id>")
@@ -109,12 +112,12 @@ def read(tenant: str, file_id: str) -> Response:
 @described("Remove a file", FileGone)
 @needs_tenant
 def delete(tenant: str, file_id: str) -> Response:
-    file = find(services(), file_id, tenant)
-    if isinstance(file, OutputFile):
+    if file_id.startswith(OUTPUT):
+        file = find_output(services(), file_id, tenant)
         services().batches.note(file.batch["id"], **{f"{file.kind}_gone": 1})
     else:
-        services().files.delete(file.id, tenant)
-    return answered(FileGone(id=file.id))
+        services().files.delete(file_id, tenant)
+    return answered(FileGone(id=file_id))
 
 
 def find(services: Services, file_id: str, tenant: str) -> AnyFile:
@@ -130,6 +133,11 @@ def purpose_of(file: AnyFile) -> str:
 
 def file_view(services: Services, file: AnyFile) -> FileView:
     """The file as the client reads it."""
+    with reading(file.id):
+        return _view(services, file)
+
+
+def _view(services: Services, file: AnyFile) -> FileView:
     whole = not isinstance(file, OutputFile) or file.over
     return FileView.model_validate(
         {
@@ -148,9 +156,15 @@ def _walk(services: Services, tenant: str, newest_first: bool, start: int | None
     """Uploads and batches' files in order of their creation, from the time `start` on."""
     uploads = services.files.walk(tenant, newest_first=newest_first, start=start)
     batches = services.batches.walk(tenant, newest_first=newest_first, start=start)
-    outputs = (file for batch in batches for file in output_files(services, batch))
+    of_batches = readable(batches, partial(_outputs, services), lambda batch: batch["id"])
+    outputs = (file for found in of_batches for file in found)
     sign = -1 if newest_first else 1
     return heapq.merge(uploads, outputs, key=lambda file: sign * file.created_at)
+
+
+def _outputs(services: Services, batch: Record) -> list[AnyFile]:
+    int(batch["created_at"])  # by which they are merged with the uploads: it must be a number
+    return list(output_files(services, batch))
 
 
 def _read_upload() -> tuple[FileStorage, FileRequest]:

@@ -13,6 +13,7 @@ import time
 
 from common.batches import job_of
 from common.errors import NotFound, Unavailable
+from common.records import Unreadable, reading
 from common.types import JobState
 from web.dialect.outputs import measure
 from web.services import Services
@@ -51,8 +52,11 @@ class Sizer:
         try:
             batch = self._services.batches.get(batch_id)
             job = self._services.store.job(job_of(batch_id))
-            measure(self._services, batch, job)
-        except NotFound:
+            with reading(batch_id):
+                measure(self._services, batch, job)
+        except (NotFound, Unreadable) as error:
+            if isinstance(error, Unreadable):
+                log.warning("the files of a batch are not measured: %s", error, extra={"batch": batch_id})
             self._services.batches.end_sizing(batch_id)
         else:
             if JobState(job["status"]).terminal:

@@ -195,7 +195,9 @@ def test_keys_of_tenants_do_not_meet(web: Web) -> None:
     assert web.post("/v1/jobs", key=other, json={"prompts": ["b"]}, headers=headers).json["id"] != first
 
 
-@pytest.mark.parametrize("deadline", [3600, 0.5, "2099-01-31T12:00:00Z", "2099-01-31T12:00:00+02:00"])
+@pytest.mark.parametrize(
+    "deadline", [3600, 0.5, "2099-01-31T12:00:00Z", "2099-01-31T12:00:00+02:00", "9999-12-31T23:59:59Z"]
+)
 def test_a_deadline_is_seconds_or_a_time(web: Web, deadline: object) -> None:
     job = web.submit("a", deadline=deadline)
     assert web.get(f"/v1/jobs/{job}").json["deadline"] is not None
