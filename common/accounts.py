@@ -18,7 +18,7 @@ from typing import Any
 
 import redis
 
-from common import keys
+from common import ids, keys
 from common.errors import InvalidRequest, NotFound, Unauthorized
 from common.records import readable
 from common.scripts import Scripts
@@ -27,10 +27,9 @@ from common.server import redis_errors
 LINK_AGE = 600  # seconds
 SESSION_AGE = 30 * 86400  # seconds
 MOST_SESSIONS = 100  # of a tenant; the next login ends the oldest
-TENANT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 BAD_TENANT = "tenant {!r}: use 1-63 of a-z 0-9 _ -, beginning with a letter or digit"
 KEY = re.compile(r"pm_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
-COOKIE = re.compile(rf"({TENANT_NAME.pattern})\.([A-Za-z0-9_-]{{43}})")
+COOKIE = re.compile(rf"({ids.TENANT.pattern})\.([A-Za-z0-9_-]{{43}})")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Accounts:
 
     def create_key(self, tenant: str, name: str = "") -> str:
         """A new key of a tenant, which comes to be if it was not. The key is told once, here."""
-        if not TENANT_NAME.fullmatch(tenant):
+        if not ids.TENANT.fullmatch(tenant):
             raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         record = {"tenant": tenant, "name": name, "digest": _digest(secret), "created_at": time.time()}
@@ -151,7 +150,7 @@ class Accounts:
 
     def create_login(self, tenant: str) -> str:
         """A token for one browser login, good for ten minutes."""
-        if not TENANT_NAME.fullmatch(tenant):
+        if not ids.TENANT.fullmatch(tenant):
             raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
         token = secrets.token_urlsafe(32)
         with redis_errors():

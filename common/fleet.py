@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 
-from common import keys
+from common import ids, keys
 from common.errors import ConfigError, NotFound
 from common.packing import pack, unpack
 from common.records import as_text, readable, reading
@@ -256,12 +256,14 @@ class Fleet:
 
     def model(self, name: str) -> ModelCard:
         """One card; `NotFound` names the known ones."""
-        with redis_errors():
-            raw = self.client.get(keys.model(name))
+        raw = None
+        if ids.MODEL.fullmatch(name):
+            with redis_errors():
+                raw = self.client.get(keys.model(name))
         if raw is None:
             known = ", ".join(card.id for card in self.models()) or "none yet: start a worker"
             raise NotFound(
-                f"no model {name!r} was ever served here; known: {known}", code="model_not_found", field="model"
+                f"no model {name[:256]!r} was ever served here; known: {known}", code="model_not_found", field="model"
             )
         with reading(f"the model {name}"):
             return ModelCard.model_validate_json(raw)

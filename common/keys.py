@@ -137,6 +137,8 @@ Channels
 
 from __future__ import annotations
 
+from common import ids
+
 PREFIX = "pm:"
 CHANGES = PREFIX + "changes"
 TOKENS = PREFIX + "tokens"
@@ -155,7 +157,7 @@ BATCHES_SIZING = PREFIX + "batches:sizing"
 
 
 def job(job_id: str, part: str = "") -> str:
-    return f"{PREFIX}job:{job_id}" + (f":{part}" if part else "")
+    return f"{PREFIX}job:{ids.job(job_id)}" + (f":{part}" if part else "")
 
 
 def stage(stage_id: str, part: str) -> str:
@@ -175,7 +177,7 @@ def work(incarnation: str) -> str:
 
 
 def room(model_name: str) -> str:
-    return f"{PREFIX}room:{model_name}"
+    return f"{PREFIX}room:{ids.model(model_name)}"
 
 
 def checkpoint(incarnation: str) -> str:
@@ -183,15 +185,15 @@ def checkpoint(incarnation: str) -> str:
 
 
 def queued(tenant_name: str = "") -> str:
-    return f"{PREFIX}queued" + (f":{tenant_name}" if tenant_name else "")
+    return f"{PREFIX}queued" + (f":{ids.tenant(tenant_name)}" if tenant_name else "")
 
 
 def suspects(model_name: str) -> str:
-    return f"{PREFIX}suspects:{model_name}"
+    return f"{PREFIX}suspects:{ids.model(model_name)}"
 
 
 def unfinished(model_name: str) -> str:
-    return f"{PREFIX}unfinished:{model_name}"
+    return f"{PREFIX}unfinished:{ids.model(model_name)}"
 
 
 def gpu(uuid: str) -> str:
@@ -199,7 +201,7 @@ def gpu(uuid: str) -> str:
 
 
 def model(name: str) -> str:
-    return f"{PREFIX}model:{name}"
+    return f"{PREFIX}model:{ids.model(name)}"
 
 
 def tokenizer(digest: str) -> str:
@@ -211,31 +213,31 @@ def hook(event: str) -> str:
 
 
 def tenant(name: str) -> str:
-    return f"{PREFIX}tenant:{name}"
+    return f"{PREFIX}tenant:{ids.tenant(name)}"
 
 
 def tenant_jobs(name: str) -> str:
-    return f"{PREFIX}tenant:{name}:jobs"
+    return f"{PREFIX}tenant:{ids.tenant(name)}:jobs"
 
 
 def tenant_batches(name: str) -> str:
-    return f"{PREFIX}tenant:{name}:batches"
+    return f"{PREFIX}tenant:{ids.tenant(name)}:batches"
 
 
 def tenant_files(name: str) -> str:
-    return f"{PREFIX}tenant:{name}:files"
+    return f"{PREFIX}tenant:{ids.tenant(name)}:files"
 
 
 def file(file_id: str, part: str = "") -> str:
-    return f"{PREFIX}file:{file_id}" + (f":{part}" if part else "")
+    return f"{PREFIX}file:{ids.file(file_id)}" + (f":{part}" if part else "")
 
 
 def batch(batch_id: str) -> str:
-    return f"{PREFIX}batch:{batch_id}"
+    return f"{PREFIX}batch:{ids.batch(batch_id)}"
 
 
 def api_key(key_id: str) -> str:
-    return f"{PREFIX}key:{key_id}"
+    return f"{PREFIX}key:{ids.api_key(key_id)}"
 
 
 def sessions(tenant_name: str) -> str:

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.address import Address, without_secrets
 from common.errors import ConfigError
+from common.ids import MODEL
 from common.networks import parse_networks
 from common.urls import host_name, in_url, web_url
 
@@ -132,6 +133,13 @@ class Settings(BaseSettings):
     webhook_backoff: float = Field(
         5.0, gt=0, le=600, description="Seconds before the second try; tripled at each, 1 h at most."
     )
+
+    @field_validator("served_name")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        if value and not MODEL.fullmatch(value):
+            raise ValueError("must have 1 to 256 characters, none of them a control character")
+        return value
 
     @field_validator("redis_url")
     @classmethod

@@ -171,7 +171,7 @@ def _job_context(tenant: str, job_id: str) -> dict[str, Any]:
 def item(tenant: str, job_id: str, index: int) -> str:
     """One item in full."""
     job = job_view(services(), job_id, tenant)
-    rows = item_rows(services(), job_id, tenant, index, 1)
+    rows = item_rows(services(), job_id, tenant, index, 1) if index < job.counts.total else []
     if not rows:
         raise NotFound(f"{job_id} has no item {index}")
     return render_template("item.html", tenant=tenant, job=job, row=rows[0])

@@ -73,7 +73,7 @@ def test_a_deadline_that_an_earlier_version_stored_is_shown_as_the_latest_there_
 
 
 @pytest.mark.parametrize(
-    "part, place, value",
+    ("part", "place", "value"),
     [
         ("in", "0", b"no chunk"),
         ("in", "0", pack({"no": "list"})),
@@ -111,7 +111,8 @@ def test_a_file_that_cannot_be_read_breaks_no_list_and_can_be_deleted(web):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"metadata": "{"}, {"metadata": '{"a": 1}'}, {"created_at": "soon"}, {"errors": "7"}, {"window": NOT_TEXT}]
+    "fields",
+    [{"metadata": "{"}, {"metadata": '{"a": 1}'}, {"created_at": "soon"}, {"errors": "7"}, {"window": NOT_TEXT}],
 )
 def test_a_batch_that_cannot_be_read_breaks_no_list(web, fields):
     about = {"file": "file-0", "endpoint": "/v1/completions", "window": "24h", "expires_at": 9, "metadata": "{}"}
