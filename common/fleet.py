@@ -22,6 +22,7 @@ from common.records import as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
 from common.types import ItemState, ModelCard
+from common.version import refuse_older
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,7 @@ class Fleet:
                     f"{worker['host']}; give this one another name with PROMPTMILL_SERVED_NAME"
                 )
         self._check_waiting(card)
+        refuse_older(self.client, card.id)
         card = card.model_copy(update={"slots": max(card.slots, *(worker["slots"] for worker in live), 0)})
         with redis_errors():
             pipe = self.client.pipeline(transaction=True)

@@ -68,6 +68,8 @@ Fair serving
     ready:{model}             zset    tenant -> virtual time (tokens), only tenants with something claimable
     ready:{model}:{tenant}    zset    job -> created_at - priority x 10 minutes
     interactive:{model}, interactive:{model}:{tenant}    the same for interactive jobs, which go first
+                                      (in the names of these four a model's `:` is `%3A` and its `%` is `%25`:
+                                      model `x:t` shares no key with tenant t of model x)
     suspects:{model}          zset    job -> rank x 2^43 + created_at, only jobs with something claimable whose worker
                                 was lost; they are no part of the lists above
     queued, queued:{tenant}   hash    items, tokens, bytes: what waits, in all and by tenant; what admission goes by

@@ -15,7 +15,7 @@ from redis.commands.core import Script
 
 from common import keys
 
-SCHEMA = 2  # of the records; 1 is what kept no version. Raise it with every change that an older part would misread
+SCHEMA = 3  # of the records; 1 is what kept no version. Raise it with every change that an older part would misread
 
 READS = {"rows"}  # run on a server that takes no writes, too
 # Scripts that give memory back or keep a promise already made must run on a full server too.

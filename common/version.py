@@ -19,6 +19,16 @@ from common.server import redis_errors
 COMPATIBLE = 1  # the oldest schema whose parts work beside this one's; raise it with a change that they would spoil
 
 
+CLEAR = 3  # the first schema whose lists of what can be claimed are clear where a model's name has a colon (`meet.lua`)
+
+
+def refuse_older(client: redis.Redis, name: str) -> None:
+    """Before a model of this name is published: parts that would list its jobs under another key are refused."""
+    if ":" in name or "%" in name:
+        with redis_errors():
+            Scripts(client).meet(CLEAR, version("promptmill"))
+
+
 def meet_store(client: redis.Redis) -> None:
     """Write down that a part of this version uses the store.
 

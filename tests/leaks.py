@@ -17,8 +17,8 @@ from common.batches import job_of
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due|batches:due"
     r"|batches:sizing"
-    r"|(model|tokenizer|vtime|vclock|unfinished|key|queued|suspects):[^:]+|queued|tenant:[^:]+(:jobs|:batches)?"
-    r"|(ready|interactive):[^:]+(:[^:]+)?|(room|woken):[^:]+)"
+    r"|(tokenizer|key|queued):[^:]+|queued|tenant:[^:]+(:jobs|:batches)?"
+    r"|(model|vtime|vclock|unfinished|suspects|room|woken):.+|(ready|interactive):[^:]+(:[^:]+)?)"
 )
 OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))?")
 

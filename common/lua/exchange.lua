@@ -58,7 +58,7 @@ local function read_times(jobs)
     end
   end
   local lists = {call_with(tenants, 'HMGET', key('vtime', model))}
-  for _, lane in ipairs(LANES) do lists[#lists + 1] = call_with(tenants, 'ZMSCORE', key(lane, model)) end
+  for _, lane in ipairs(LANES) do lists[#lists + 1] = call_with(tenants, 'ZMSCORE', lane_key(lane, model)) end
   for i, tenant in ipairs(tenants) do
     for _, list in ipairs(lists) do times[tenant] = math.max(times[tenant] or 0, tonumber(list[i]) or 0) end
   end
@@ -78,7 +78,7 @@ local function write_times()
     ranked[#ranked + 1], ranked[#ranked + 2] = times[tenant], tenant
   end
   call_with(kept, 'HSET', key('vtime', model))
-  for _, lane in ipairs(LANES) do call_with(ranked, 'ZADD', key(lane, model), 'XX') end
+  for _, lane in ipairs(LANES) do call_with(ranked, 'ZADD', lane_key(lane, model), 'XX') end
   charged_tenants = {}
 end
 
@@ -327,7 +327,7 @@ local function see_to_suspects()
   end
   local allowed, alone = share()
   local begun = (doing == 'waits' or doing == 'second' or doing == 'third') and since or NOW
-  local others = alone and redis.call('EXISTS', key('interactive', model), key('ready', model)) > 0 -- that nobody else runs
+  local others = alone and redis.call('EXISTS', lane_key('interactive', model), lane_key('ready', model)) > 0 -- that nobody else runs
   if others and doing == 'rests' and NOW < since then return false end
   local over = others and doing ~= 'waits' and NOW - begun > SLICE
   if runs_suspects then
@@ -411,7 +411,7 @@ local JOBS = 8 -- jobs of a tenant read at a time
 -- one that takes it back. They are read as far as is needed. What is known of a tenant: the jobs of its line that were read last,
 -- the place of the next among them, how many were read, and how many are passed over.
 local function queue_of(lane)
-  local ready, heap, more = key(lane, model), {}, true
+  local ready, heap, more = lane_key(lane, model), {}, true
   local read, from = places[lane][1], places[lane][2]
   local last -- that was read
   local function furthest_behind()
@@ -449,7 +449,7 @@ local function first_job(lane, tenant)
   while true do
     local id = tenant.jobs[tenant.next]
     if not id then
-      tenant.jobs = redis.call('ZRANGE', key(lane, model, tenant[2]), tenant.read, tenant.read + JOBS - 1)
+      tenant.jobs = redis.call('ZRANGE', lane_key(lane, model, tenant[2]), tenant.read, tenant.read + JOBS - 1)
       tenant.read, tenant.next = tenant.read + #tenant.jobs, 1
       id = tenant.jobs[1]
     end

@@ -9,6 +9,18 @@ local function key(name, owner, part, rest)
   return owner and 'pm:' .. name .. ':' .. owner or 'pm:' .. name
 end
 
+-- The lists of a lane: of a model's tenants, and of a tenant's jobs. A colon in the model's name is written %3A, so that `x:t` shares
+-- no key with tenant t of model x.
+local LANE_NAMES = {}
+local function lane_key(lane, model, tenant)
+  local name = LANE_NAMES[model]
+  if not name then
+    name = string.gsub(model, '[:%%]', function(byte) return string.format('%%%02X', string.byte(byte)) end)
+    LANE_NAMES[model] = name
+  end
+  return key(lane, name, tenant)
+end
+
 -- A part that is older than the store allows must not touch it (`common/version.py`).
 local NEEDED = tonumber(redis.call('HGET', key('version'), 'compatible')) or 0
 if NEEDED == 1000000 then return redis.error_reply('PMRESTORE a backup is restored here') end
@@ -235,7 +247,7 @@ local function refresh_ready(jobs)
     local now = listed(job)
     if now ~= job.listed then
       local lane = job.interactive == 1 and 'interactive' or 'ready'
-      local ready, line = key(lane, job.model), key(lane, job.model, job.tenant)
+      local ready, line = lane_key(lane, job.model), lane_key(lane, job.model, job.tenant)
       job.listed = now
       if now then
         list_job(job, ready, line)
@@ -409,8 +421,8 @@ local MOST_JOBS = 64
 local function count_waiting(model, most)
   local found, jobs, last = redis.call('ZCARD', key('suspects', model)), 0, math.min(most, MOST_JOBS + 1) - 1
   for _, lane in ipairs(LANES) do
-    for _, tenant in ipairs(redis.call('ZRANGE', key(lane, model), 0, last)) do
-      for _, id in ipairs(redis.call('ZRANGE', key(lane, model, tenant), 0, last)) do
+    for _, tenant in ipairs(redis.call('ZRANGE', lane_key(lane, model), 0, last)) do
+      for _, id in ipairs(redis.call('ZRANGE', lane_key(lane, model, tenant), 0, last)) do
         found, jobs = found + (tonumber(redis.call('HGET', key('job', id), 'pending')) or 0), jobs + 1
         if found >= most or jobs > MOST_JOBS then return most end
       end

@@ -96,7 +96,7 @@ local models = redis.call('SSCAN', key('models'), redis.call('HGET', key('tick')
 redis.call('HSET', key('tick'), 'models', models[1])
 for _, model in ipairs(models[2]) do
   local workers = redis.call('ZCARD', key('room', model))
-  if workers > 0 and redis.call('EXISTS', key('ready', model), key('interactive', model), key('suspects', model)) > 0 then
+  if workers > 0 and redis.call('EXISTS', lane_key('ready', model), lane_key('interactive', model), key('suspects', model)) > 0 then
     ring(model, wake(model, count_waiting(model, workers), true))
   end
 end
