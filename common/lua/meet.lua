@@ -5,20 +5,20 @@ local record = key('version')
 
 -- List what can be claimed anew, under the names of today.
 local function list_anew(models)
+  local listed = {}
   for _, model in ipairs(models) do
-    for _, lane in ipairs(LANES) do
-      redis.call('UNLINK', key(lane, model))
-      for _, tenant in ipairs(redis.call('SMEMBERS', key('tenants'))) do redis.call('UNLINK', key(lane, model, tenant)) end
-    end
-  end
-  for _, model in ipairs(models) do
+    for _, lane in ipairs(LANES) do redis.call('UNLINK', key(lane, model)) end
     for _, id in ipairs(redis.call('SMEMBERS', key('unfinished', model))) do
       local job = load_job(id)
-      if job and job.listed then
-        local lane = job.interactive == 1 and 'interactive' or 'ready'
-        list_job(job, lane_key(lane, model), lane_key(lane, model, job.tenant))
+      if job then
+        for _, lane in ipairs(LANES) do redis.call('UNLINK', key(lane, model, job.tenant)) end
+        if job.listed then listed[#listed + 1] = job end
       end
     end
+  end
+  for _, job in ipairs(listed) do
+    local lane = job.interactive == 1 and 'interactive' or 'ready'
+    list_job(job, lane_key(lane, job.model), lane_key(lane, job.model, job.tenant))
   end
 end
 
