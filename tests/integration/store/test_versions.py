@@ -208,6 +208,13 @@ def test_models_whose_names_have_colons_share_no_keys(mill, interactive):
         for model in CLASHING
         for tenant in ("t", "u")
     }
+    lists = [
+        mill.client.zrange(name, 0, -1)
+        for lane in ("ready", "interactive")
+        for name in mill.client.keys(f"pm:{lane}:*")
+    ]
+    assert len(lists) == 3 * len(CLASHING)
+    assert all(len({member.startswith(b"job_") for member in members}) == 1 for members in lists), "jobs or tenants"
     for model in CLASHING:
         worker = worker_of(mill, model)
         answer = worker.exchange([], 8)
