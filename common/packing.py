@@ -16,7 +16,12 @@ def pack(value: Any) -> bytes:
 
 def unpack(blob: bytes) -> Any:
     """What `pack` made; scripts write plain JSON, which is taken too."""
-    return from_json(blob if blob[:1] in b"{[" else zlib.decompress(blob))
+    return from_json(expand(blob))
+
+
+def expand(blob: bytes) -> bytes:
+    """The JSON that `unpack` reads."""
+    return blob if blob[:1] in b"{[" else zlib.decompress(blob)
 
 
 def json_line(value: Any) -> bytes:

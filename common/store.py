@@ -17,10 +17,11 @@ from itertools import islice
 from typing import Any
 
 import redis
+from pydantic_core import from_json
 
 from common import keys
 from common.errors import Conflict, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable
-from common.packing import unpack
+from common.packing import expand, unpack
 from common.records import Unreadable, as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
@@ -54,14 +55,22 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Items of a job that are stored together, and what of their job a worker needs to run them."""
+class Head:
+    """What of a job a worker needs to run its items. `spec` is without the job's metadata and webhook."""
 
     spec: dict[str, Any]
     created_at: int  # ms
     digest: str  # of the model that the items were counted for
     interactive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Items of a job that are stored together; `size` is in bytes of their JSON."""
+
+    head: Head
     items: list[dict[str, Any]]
+    size: int
 
 
 @dataclass(frozen=True)
@@ -320,20 +329,22 @@ class JobStore:
                 found.extend(chunk[max(0, first - start) : max(0, first + count - start)])
         return found
 
-    def chunk(self, job_id: str, start: int) -> Chunk:
-        """What a worker needs to run items of one chunk. One round trip.
+    def chunk(self, job_id: str, start: int, head: Head | None = None) -> Chunk:
+        """What a worker needs to run items of one chunk; `head` is their job's, if it was read before. One round trip.
 
         Raises:
             NotFound: the job is gone.
         """
         with redis_errors():
             pipe = self.client.pipeline(transaction=False)
-            pipe.hmget(keys.job(job_id), "spec", "created_at", "digest", "interactive")
             pipe.hget(keys.job(job_id, "in"), str(start))
-            (spec, created_at, digest, interactive), blob = pipe.execute()
-        if spec is None or blob is None:
+            if head is None:
+                pipe.hmget(keys.job(job_id), "spec", "created_at", "digest", "interactive")
+            blob, *about = pipe.execute()
+        if blob is None or (about and about[0][0] is None):
             raise NotFound(f"no job {job_id}")
-        return Chunk(json.loads(spec), int(created_at), digest.decode(), interactive == b"1", unpack(blob))
+        text = expand(blob)
+        return Chunk(head or _head(*about[0]), from_json(text), len(text))
 
     def _chunk_starts(self, job_id: str, first: int, count: int) -> list[int]:
         line, pipe = keys.job(job_id, "starts"), self.client.pipeline(transaction=False)
@@ -424,6 +435,11 @@ def _hook(pair: tuple[str, dict[bytes, bytes]]) -> dict[str, Any]:
     event, raw = pair
     tries = json.loads(raw[b"tries"])
     return {"id": event, "type": raw[b"type"].decode(), "status": raw[b"status"].decode(), "tries": tries}
+
+
+def _head(spec: bytes, created_at: bytes, digest: bytes, interactive: bytes | None) -> Head:
+    needed = {name: value for name, value in json.loads(spec).items() if name not in ("metadata", "webhook")}
+    return Head(needed, int(created_at), digest.decode(), interactive == b"1")
 
 
 def _between(job_id: str, first: int, count: int, chunks: list[Any]) -> list[Any]:

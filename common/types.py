@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 
 class ItemState(StrEnum):
@@ -155,7 +156,28 @@ class Message(BaseModel):
 
 
 CustomId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Metadata = Annotated[dict[str, str | int | float | bool | None], Field(max_length=16)]
+MOST_JOB_METADATA = 16_384  # characters, of names and values together
+MOST_ITEM_METADATA = 65_536  # more than a job's: the columns of a table that are no prompt are kept so
+Label = str | int | float | bool | None
+
+
+def _at_most(characters: int) -> AfterValidator:
+    def check(value: dict[str, Label]) -> dict[str, Label]:
+        size = sum(len(name) + len(str(label)) for name, label in value.items())
+        if size > characters:
+            message = f"has {size:,} characters, names and values together; it may have {characters:,}"
+            raise PydanticCustomError("refused", "{message}", {"message": message})
+        return value
+
+    return AfterValidator(check)
+
+
+JobMetadata = Annotated[dict[str, Label], Field(max_length=16), _at_most(MOST_JOB_METADATA)]
+ItemMetadata = Annotated[dict[str, Label], Field(max_length=16), _at_most(MOST_ITEM_METADATA)]
+# OpenAI's bounds, for its dialect.
+ShortName = Annotated[str, StringConstraints(max_length=64)]
+ShortText = Annotated[str, StringConstraints(max_length=512)]
+ShortMetadata = Annotated[dict[ShortName, ShortText | int | float | bool | None], Field(max_length=16)]
 
 
 class ModelCard(BaseModel):

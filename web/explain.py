@@ -57,7 +57,7 @@ def explain(error: ValidationError, model: type[BaseModel], at: Callable[[str], 
         if in_metadata:
             loc = loc[: loc.index("metadata") + 2]
         path = _path(loc)
-        if in_metadata:
+        if in_metadata and details["type"] != "string_too_long":
             code, text = METADATA
         elif details["type"] == "extra_forbidden":
             code, text = "unknown_field", _unknown(loc, model)

@@ -13,6 +13,7 @@ from web import charts, forms
 from web.schemas import JobView, TimeRange, TryView
 
 CLIP = 2000  # characters of one text in a table of items; the item's own page shows all of it
+TITLE = 200  # characters of a job's name that lists and headings show
 ENDINGS = {
     "stop": "ended by itself",
     "length": "reached max_tokens",
@@ -86,7 +87,8 @@ def setting_value(value: Any) -> str:
 
 def job_title(job: JobView) -> str:
     """What its owner called it, else its id."""
-    return str(job.metadata.get("name") or job.id)
+    title = str(job.metadata.get("name") or job.id)
+    return title if len(title) <= TITLE else f"{title[:TITLE]}…"
 
 
 def attempt(tried: TryView) -> str:

@@ -12,6 +12,7 @@ from common.errors import Conflict
 from common.stage import custom_id_digest
 from common.store import TEMPLATE_KWARGS, Appended
 from common.types import ItemState, JobState
+from web.bodies import validated
 from web.drafts import Draft
 from web.intake import MOST_STREAMS, Intake
 from web.schemas import Added, AppendView, Item, JobEdit, JobOptions, JobView
@@ -70,7 +71,8 @@ def append_items(
     check_key(idempotency_key)
     job = services.store.job(job_id, tenant)
     spec, model = json.loads(job["spec"]), services.cards.choose(job["model"])
-    intake = Intake(model, _options(spec), services.settings, rendered_at=spec.get("rendered_at", int(time.time())))
+    rendered_at = spec.get("rendered_at", int(time.time()))
+    intake = Intake(model, _options(spec | {"metadata": {}}), services.settings, rendered_at=rendered_at)
     if "indexed" not in job:  # made by an earlier version
         intake.know((item["custom_id"], "the job") for item in _items(services, job_id) if "custom_id" in item)
     fingerprint = Fingerprint({"append": job_id})
@@ -131,9 +133,13 @@ def retry_job(services: Services, job_id: str, tenant: str, idempotency_key: str
 
 
 def _options(spec: dict[str, Any]) -> JobOptions:
-    """What the job was submitted with. Its deadline was for then, its priority is the new job's own affair."""
+    """What the job was submitted with. Its deadline was for then, its priority is the new job's own affair.
+
+    Raises:
+        InvalidRequest: it was taken by an earlier version, whose bounds were wider.
+    """
     names = ("model", "params", TEMPLATE_KWARGS, "webhook", "metadata", "limits")
-    return JobOptions.model_validate({name: spec[name] for name in names if name in spec})
+    return validated(JobOptions, {name: spec[name] for name in names if name in spec})
 
 
 def _items(services: Services, job_id: str) -> Iterator[dict[str, Any]]:

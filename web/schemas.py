@@ -32,10 +32,11 @@ from common.signing import check_secret
 from common.types import (
     CustomId,
     FinishReason,
+    ItemMetadata,
     ItemState,
+    JobMetadata,
     JobState,
     Message,
-    Metadata,
     ModelCard,
     SamplingParams,
     TokenId,
@@ -149,7 +150,7 @@ class Item(Schema):
     messages: list[Message] | None = Field(None, description="A chat; the model's own template renders it.")
     params: SamplingParams | None = Field(None, description="Overrides of the job's params.")
     chat_template_kwargs: TemplateKwargs | None = Field(None, description="Go over the job's; only with messages.")
-    metadata: Metadata = Field({}, description="Up to 16 values of your own, handed back.")
+    metadata: ItemMetadata = Field({}, description="Up to 16 values of your own, handed back; 64 KiB in all.")
     stream: bool = Field(False, description="Tell its tokens in the job's events while it runs.")
 
 
@@ -177,7 +178,7 @@ class JobOptions(Schema):
     webhook: Webhook | None = None
     priority: int = Field(0, ge=-10, le=10, description="Higher first, among your own jobs.")
     deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; what is unfinished then expires.")
-    metadata: Metadata = Field({}, description="Up to 16 values of your own, handed back.")
+    metadata: JobMetadata = Field({}, description="Up to 16 values of your own, handed back; 16 KiB in all.")
     limits: Limits = Field(default_factory=lambda: Limits.model_validate({}), description="When to stop the job early.")
 
 

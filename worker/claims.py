@@ -20,7 +20,7 @@ from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest, PromptmillError
 from common.fleet import Result, Run
 from common.packing import pack
-from common.store import TEMPLATE_KWARGS, Chunk, JobStore, effective_params, effective_template_kwargs
+from common.store import TEMPLATE_KWARGS, Chunk, Head, JobStore, effective_params, effective_template_kwargs
 from common.tokenizer import Tokenizer
 from common.types import Finished, ItemState, ModelCard, Request, SamplingParams, Spelling, TokenLogprob
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 IMPOSSIBLE = -9999.0  # the log-probability of what the model rules out, as OpenAI spells it
 CACHED_CHUNKS = 128  # of 64 items; single-item claims of one job mostly hit the chunk of the claim before
+CACHED_BYTES = 32 * 2**20  # of their JSON; read, they take a few times as much
 ITEM_FIELDS = {  # that are honoured here, or by whoever makes the answer (`ask`); any other comes from a newer web tier
     "custom_id", "prompt", "prompt_ids", "messages", TEMPLATE_KWARGS, "stream", "params", "metadata", "refused", "ask",
 }  # fmt: skip
@@ -55,7 +56,9 @@ class ClaimReader:
         self._tokenizer = tokenizer
         self._digest = card.digest
         self._template = ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
-        self._chunks: OrderedDict[tuple[str, int], Chunk] = OrderedDict()
+        self._chunks: OrderedDict[tuple[str, int], Chunk] = OrderedDict()  # the one used last at the end
+        self._heads: OrderedDict[str, Head] = OrderedDict()  # by job, shared by its chunks
+        self._cached = 0  # bytes
         self._ids = itertools.count()
 
     def read(self, run: Run, now: int) -> list[tuple[Claim, Request | InvalidRequest]]:
@@ -74,14 +77,15 @@ class ClaimReader:
             raise
         except Exception as error:  # nothing of the chunk can be read; other chunks can
             return [(claim, _unreadable(claim, error)) for claim in claims]
-        queued_s = round(max(0, now - chunk.created_at) / 1000, 3)
+        head = chunk.head
+        queued_s = round(max(0, now - head.created_at) / 1000, 3)
         found: list[tuple[Claim, Request | InvalidRequest]] = []
         for claim in claims:
             claim = replace(claim, queued_s=queued_s)
             try:
-                if chunk.digest != self._digest:
+                if head.digest != self._digest:
                     raise _other_model()
-                found.append(self._prepare(claim, chunk, chunk.items[claim.index - run.chunk]))
+                found.append(self._prepare(claim, head, chunk.items[claim.index - run.chunk]))
             except InvalidRequest as error:
                 found.append((claim, error))
             except Exception as error:  # one item that cannot be read must not keep the others
@@ -91,26 +95,35 @@ class ClaimReader:
     def forget(self) -> None:
         """Drop what was read: the server may have lost it, and have other content in its place."""
         self._chunks.clear()
+        self._heads.clear()
+        self._cached = 0
 
-    def _prepare(self, claim: Claim, chunk: Chunk, item: dict[str, Any]) -> tuple[Claim, Request]:
+    def _prepare(self, claim: Claim, head: Head, item: dict[str, Any]) -> tuple[Claim, Request]:
         if unknown := item.keys() - ITEM_FIELDS:
             raise _Unknown(", ".join(sorted(unknown)))
         if why := item.get("refused"):
             raise InvalidRequest(why["message"], code=why["code"])
-        params = SamplingParams.model_validate(effective_params(chunk.spec, item))
+        params = SamplingParams.model_validate(effective_params(head.spec, item))
         claim = replace(claim, streamed=item.get("stream", False))
         if params.seed is not None:
             claim = replace(claim, seed=params.seed)
-        request = self._request(item, params, claim.seed, chunk.spec)
-        request.interactive = chunk.interactive
+        request = self._request(item, params, claim.seed, head.spec)
+        request.interactive = head.interactive
         return claim, request
 
     def _chunk(self, run: Run) -> Chunk:
         key = (run.job_id, run.chunk)
-        chunk = self._chunks.pop(key, None) or self._store.chunk(*key)
+        chunk = self._chunks.pop(key, None)
+        if chunk is None:
+            chunk = self._store.chunk(*key, self._heads.get(run.job_id))
+            self._cached += chunk.size
         self._chunks[key] = chunk
-        if len(self._chunks) > CACHED_CHUNKS:
-            self._chunks.popitem(last=False)
+        self._heads[run.job_id] = chunk.head
+        self._heads.move_to_end(run.job_id)
+        while len(self._chunks) > CACHED_CHUNKS or (self._cached > CACHED_BYTES and len(self._chunks) > 1):
+            self._cached -= self._chunks.popitem(last=False)[1].size
+        while len(self._heads) > CACHED_CHUNKS:
+            self._heads.popitem(last=False)
         return chunk
 
     def _request(self, item: dict[str, Any], params: SamplingParams, seed: int, spec: dict[str, Any]) -> Request:

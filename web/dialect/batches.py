@@ -10,12 +10,12 @@ from itertools import dropwhile, islice
 from typing import Annotated, Any, cast, get_args
 
 from flask import Blueprint, Response, request
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field
 
 from common.batches import Record, job_of, new_batch_id
 from common.errors import Conflict, InvalidRequest, NotFound
 from common.records import readable, reading
-from common.types import JobState
+from common.types import JobState, ShortName, ShortText
 from web.auth import needs_tenant
 from web.bodies import read_json, read_query, refuse_unread
 from web.dialect import windows
@@ -49,13 +49,7 @@ class BatchRequest(Schema):
     completion_window: Annotated[str, BeforeValidator(windows.check)] = Field(
         description="Hours and minutes: 24h, 90m."
     )
-    metadata: (
-        Annotated[
-            dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
-            Field(max_length=16),
-        ]
-        | None
-    ) = None
+    metadata: Annotated[dict[ShortName, ShortText], Field(max_length=16)] | None = None
     output_expires_after: Expiry | None = Field(None, description="Counted from the end of the batch.")
     webhook: Target | None = Field(None, description="Ours: whom to tell (`extra_body`).")
 

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from common.errors import InvalidRequest
-from common.types import Metadata, SamplingParams, TokenId
+from common.types import SamplingParams, ShortMetadata, TokenId
 from web.bodies import validated
 from web.dialect import refusals
 from web.schemas import Schema, TemplateKwargs, refuse
@@ -129,7 +129,9 @@ class ChatRequest(Completable):
     max_completion_tokens: int | None = Field(None, ge=1, le=131_072, description="OpenAI's newer name of max_tokens.")
     logprobs: bool | None = Field(None, description="Tell each token's log-probability.")
     top_logprobs: int | None = Field(None, ge=0, le=20, description="And those of this many alternatives.")
-    metadata: Metadata | None = Field(None, description="Kept with the item and told in the answer.")
+    metadata: ShortMetadata | None = Field(
+        None, description="Kept with the item and told in the answer; names of 64 characters, texts of 512."
+    )
     safety_identifier: str | None = Field(None, max_length=512, description="Kept with the item.")
     prompt_cache_key: str | None = Field(None, description="Accepted; equal prefixes are reused whatever the key.")
     parallel_tool_calls: bool | None = Field(None, description="Accepted; there are no tools.")

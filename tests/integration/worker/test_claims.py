@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 from common.errors import InvalidRequest
-from common.store import new_job_id
+from common.store import JobStore, new_job_id
 from common.tokenizer import WordTokenizer
 from common.types import Request
 from tests.integration.store.conftest import Mill, card
+from worker import claims
 from worker.claims import ClaimReader
 
 
@@ -41,3 +43,40 @@ def test_items_made_for_other_weights_are_refused_and_not_run_on_these(redis_url
     other = ClaimReader(mill.store, WordTokenizer(), card().model_copy(update={"digest": "other"}))
     assert not any(isinstance(request, InvalidRequest) for _, request in same.read(run, 0))
     assert [request.code for _, request in other.read(run, 0)] == ["model_replaced"] * 2  # type: ignore[union-attr]
+
+
+def test_a_job_is_read_once_whatever_it_carries_for_its_owner(redis_url: str) -> None:
+    """Its metadata was read and kept with each chunk: a worker grew by 15 MB for every 64 items of such a job."""
+    mill = Mill(redis_url)
+    spec = {"model": "m", "params": {}, "metadata": {"a": "x" * 4_000_000}, "webhook": None}
+    job_id = mill.submit(64 * 40, spec=json.dumps(spec))
+    runs = mill.worker(slots=64 * 40).exchange([], 64 * 40).runs
+    reader = ClaimReader(mill.store, WordTokenizer(), card())
+    before = mill.client.info("stats")["total_net_output_bytes"]
+    tracemalloc.start()
+    for run in runs:
+        assert all(isinstance(request, Request) for _, request in reader.read(run, 0))
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(runs) == 40
+    assert {run.job_id for run in runs} == {job_id}
+    assert mill.client.info("stats")["total_net_output_bytes"] - before < 2 * 4_000_000
+    assert grown < 8_000_000
+
+
+def test_chunks_are_kept_up_to_so_many_bytes(redis_url: str, monkeypatch) -> None:
+    monkeypatch.setattr(claims, "CACHED_BYTES", 10_000)
+    mill = Mill(redis_url)
+    stage = mill.store.stage()
+    for i in range(64 * 4):
+        stage.add({"prompt": f"{i} " * 20})
+    stage.close()
+    fields = {"tenant": "t", "model": "m", "digest": "d", "total": 256, "cost": 1, "n_max": 1, "priority": 0}
+    fields |= {"hooks": "", "retention": 1000, "spec": json.dumps({"model": "m", "params": {}})}
+    mill.store.attach(stage, fields, job_id=new_job_id())
+    reads = []
+    monkeypatch.setattr(JobStore, "chunk", lambda *a, real=JobStore.chunk: reads.append(a[2]) or real(*a))
+    reader, runs = ClaimReader(mill.store, WordTokenizer(), card()), mill.worker(slots=256).exchange([], 256).runs
+    for run in (*runs, runs[-1], runs[0]):
+        reader.read(run, 0)
+    assert reads == [0, 64, 128, 192, 0], "the last one is kept, the first is not"
