@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 
@@ -80,6 +80,18 @@ OTHER_NAMES = {
 
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def are_token_ids(value: Any) -> bool:
+    """Looked at as a whole: a long prompt would take Pydantic seconds, and a list of all that is wrong with it GBs."""
+    return type(value) is list and set(map(type, value)) == {int} and min(value) >= 0 and max(value) < 2**31
+
+
+def _token_ids(value: Any, name_first_fault: Callable[[Any], Any]) -> Any:
+    return value if are_token_ids(value) else name_first_fault(value)
+
+
+TokenIds = Annotated[list[TokenId], Field(fail_fast=True), WrapValidator(_token_ids)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
@@ -106,7 +118,9 @@ class SamplingParams(BaseModel):
     min_p: float = Field(0.0, ge=0, le=1, description="Drop tokens less likely than this share of the likeliest.")
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description=SEED_HELP)
     n: int = Field(1, ge=1, le=128, description="Continuations per prompt.")
-    stop: tuple[StopString, ...] = Field((), max_length=16, description="Strings that end the text; not part of it.")
+    stop: tuple[StopString, ...] = Field(
+        (), max_length=16, fail_fast=True, description="Strings that end the text; not part of it."
+    )
     repetition_penalty: float = Field(1.0, ge=0.01, le=10, description="Above 1 discourages tokens seen before.")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers every token already generated, once.")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens by how often they were generated.")
@@ -115,10 +129,14 @@ class SamplingParams(BaseModel):
     typical_p: float = Field(
         1.0, gt=0, le=1, description="Keep the most typical tokens that hold this much probability."
     )
-    stop_token_ids: tuple[TokenId, ...] = Field((), max_length=64, description="Token ids that end the text.")
+    stop_token_ids: tuple[TokenId, ...] = Field(
+        (), max_length=64, fail_fast=True, description="Token ids that end the text."
+    )
     no_repeat_ngram_size: int = Field(0, ge=0, le=64, description="No run of this many tokens twice; 0 allows all.")
     logit_bias: dict[TokenId, Bias] = Field({}, max_length=300, description="Token id to what is added to its logit.")
-    bad_words: tuple[StopString, ...] = Field((), max_length=64, description="Words that are never generated.")
+    bad_words: tuple[StopString, ...] = Field(
+        (), max_length=64, fail_fast=True, description="Words that are never generated."
+    )
     logprobs: int | None = Field(None, ge=0, le=20, description="Log-probabilities, with this many alternatives each.")
     prompt_logprobs: int | None = Field(None, ge=0, le=20, description="The same for the tokens of the prompt.")
 

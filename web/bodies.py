@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from flask import current_app, request
@@ -12,13 +12,17 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from common.errors import InvalidRequest, TooLarge
 from web.drafts import Draft, from_items, from_prompts
 from web.explain import explain
+from web.json_lists import Entries, TooLong, read_object
 from web.openapi import Description
 from web.problems import too_large
 from web.schemas import JobOptions, JobRequest, MoreItems, UploadOptions
-from web.strict_json import BadJson, parse
+from web.services import services
+from web.strict_json import BadJson, TooMuch
 from web.uploads import read_upload
 
 M = TypeVar("M", bound=BaseModel)
+
+BOM = b"\xef\xbb\xbf"
 
 MOST_JSON = 16 * 2**20  # bytes of a JSON body, which is held whole, unlike an upload
 MOST_PARTS = 20  # of a form; two are known
@@ -72,14 +76,15 @@ def read_json(model: type[M]) -> M:
 
 def read_items() -> Iterator[Draft]:
     """A JSON body's items or prompts, as drafts."""
-    body = json_body()
+    body = json_body(_item_lists())
     drafts = _take_items(body)
     validated(MoreItems, body)
     return drafts
 
 
-def json_body() -> dict[str, Any]:
-    """A JSON body, an object of 16 MiB at most."""
+def json_body(lists: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """A JSON body, an object of 16 MiB at most. Long lists that are named in `lists`, each with how many entries it may
+    have, are left as text, to be read an entry at a time (`json_lists.Entries`)."""
     if not request.is_json:
         raise InvalidRequest("send application/json", status=415, code="unsupported_media_type", field="Content-Type")
     limit = min(MOST_JSON, request.max_content_length or MOST_JSON)
@@ -88,7 +93,11 @@ def json_body() -> dict[str, Any]:
     raw = request.get_data(cache=False)
     if len(raw) > limit:
         raise too_large()
-    return _parsed(raw, "the body")
+    return _parsed(raw, "the body", lists)
+
+
+def _item_lists() -> dict[str, int]:
+    return dict.fromkeys(("items", "prompts"), services().settings.max_items)
 
 
 def _take_items(body: dict[str, Any]) -> Iterator[Draft]:
@@ -96,13 +105,13 @@ def _take_items(body: dict[str, Any]) -> Iterator[Draft]:
     if (items is None) == (prompts is None):
         raise InvalidRequest("give either items or prompts, one of them", code="empty_job", field="items")
     name, entries = ("items", items) if prompts is None else ("prompts", prompts)
-    if not isinstance(entries, list):
+    if not isinstance(entries, list | Entries):
         raise InvalidRequest(f"{name} must be a list", code="wrong_type", field=name)
     return from_items(entries) if prompts is None else from_prompts(entries)
 
 
 def _read_job_json() -> tuple[JobOptions, Iterator[Draft]]:
-    body = json_body()
+    body = json_body(_item_lists())
     given: dict[str, Any] = {name: body.pop(name) for name in ("items", "prompts") if name in body}
     options = validated(JobOptions, body, known=JobRequest)
     return options, _take_items(given)
@@ -132,9 +141,13 @@ def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
     return options, read_upload(upload.stream, upload.filename or "", options.prompt_column)
 
 
-def _parsed(raw: bytes, what: str) -> dict[str, Any]:
+def _parsed(raw: bytes, what: str, lists: Mapping[str, int] | None = None) -> dict[str, Any]:
     try:
-        body = parse(raw)
+        body = read_object(raw.removeprefix(BOM), lists or {})
+    except TooLong as error:
+        raise TooLarge(f"{what} is too large: {error}; split it") from None
+    except TooMuch as error:
+        raise InvalidRequest(f"{what} is too large: {error}", status=413, code="too_many_values") from None
     except BadJson as error:
         raise InvalidRequest(f"{what} is no good JSON: {error}", status=400, code="malformed_json") from None
     if not isinstance(body, dict):

@@ -39,7 +39,7 @@ from common.types import (
     Message,
     ModelCard,
     SamplingParams,
-    TokenId,
+    TokenIds,
 )
 
 LONGEST_DEADLINE = 366 * 86400  # seconds
@@ -132,7 +132,7 @@ class Webhook(Target):
     """Whom to tell of what."""
 
     events: tuple[Literal["job.started", "job.finished"], ...] = Field(
-        ("job.finished",), min_length=1, description="What to tell of."
+        ("job.finished",), min_length=1, max_length=2, fail_fast=True, description="What to tell of."
     )
 
     @field_validator("events", mode="before")
@@ -146,8 +146,10 @@ class Item(Schema):
 
     custom_id: CustomId | None = Field(None, description="Your own name for it; no two items of a job may share one.")
     prompt: str | None = Field(None, description="Text to go on from, as it is.")
-    prompt_ids: list[TokenId] | None = Field(None, description="Token ids to go on from, as they are.")
-    messages: list[Message] | None = Field(None, description="A chat; the model's own template renders it.")
+    prompt_ids: TokenIds | None = Field(None, description="Token ids to go on from, as they are.")
+    messages: list[Message] | None = Field(
+        None, fail_fast=True, description="A chat; the model's own template renders it."
+    )
     params: SamplingParams | None = Field(None, description="Overrides of the job's params.")
     chat_template_kwargs: TemplateKwargs | None = Field(None, description="Go over the job's; only with messages.")
     metadata: ItemMetadata = Field({}, description="Up to 16 values of your own, handed back; 64 KiB in all.")

@@ -13,8 +13,9 @@ from web.bodies import json_body
 from web.dialect import answers
 from web.dialect.errors import row_error
 from web.dialect.live import Live, hung_up
-from web.dialect.requests import ChatRequest, CompletionRequest, Endpoint, read_request
+from web.dialect.requests import MOST_PROMPTS, ChatRequest, CompletionRequest, Endpoint, read_request
 from web.dialect.streams import stream
+from web.json_lists import Entries
 from web.openapi import described
 from web.services import Services, services
 
@@ -47,7 +48,10 @@ def completions(tenant: str) -> Response:
 
 
 def _complete(endpoint: Endpoint, tenant: str, prefix: str) -> Response:
-    asked = read_request(endpoint, json_body())
+    body = json_body({"prompt": MOST_PROMPTS})
+    if isinstance(prompts := body.get("prompt"), Entries):
+        body["prompt"] = list(prompts)
+    asked = read_request(endpoint, body)
     prompts = _prompts(services(), asked)
     live = Live(
         services(),

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, WrapValidator, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from common.errors import InvalidRequest
-from common.types import SamplingParams, ShortMetadata, TokenId
+from common.types import SamplingParams, ShortMetadata, TokenId, are_token_ids
 from web.bodies import validated
 from web.dialect import refusals
 from web.schemas import Schema, TemplateKwargs, refuse
@@ -124,7 +124,7 @@ class Completable(SamplingParams):
 class ChatRequest(Completable):
     """A request for a chat completion."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, fail_fast=True)
     max_tokens: int = Field(CHAT_MAX_TOKENS, ge=1, le=131_072, description="Most tokens to generate; as far as fits.")
     max_completion_tokens: int | None = Field(None, ge=1, le=131_072, description="OpenAI's newer name of max_tokens.")
     logprobs: bool | None = Field(None, description="Tell each token's log-probability.")
@@ -188,10 +188,30 @@ class ChatRequest(Completable):
         return [item | ({"chat_template_kwargs": self.chat_template_kwargs} if self.chat_template_kwargs else {})]
 
 
+def _prompt(prompt: Any, _by_pydantic: Any) -> Any:
+    """One message, where Pydantic would have one for each kind that it is not, and for each of a million ids."""
+    if isinstance(prompt, str):
+        return prompt
+    if not isinstance(prompt, list) or not prompt:
+        raise refuse("must be text, a list of texts, token ids, or a list of lists of them, and not empty")
+    kinds = set(map(type, prompt))
+    if len(kinds) > 1:
+        raise refuse("must be of one kind: texts, token ids, or lists of token ids")
+    if kinds == {int} and not are_token_ids(prompt):
+        raise refuse("must have token ids, whole numbers from 0 to 2147483647")
+    if not kinds <= {str, int, list}:
+        raise refuse("must have texts, token ids, or lists of token ids")
+    if kinds <= {str, list} and len(prompt) > MOST_PROMPTS:
+        raise refuse(f"has {len(prompt):,} prompts; one request takes {MOST_PROMPTS:,}, a job or a batch more")
+    if kinds == {list} and not all(map(are_token_ids, prompt)):
+        raise refuse("must have lists of token ids, whole numbers from 0 to 2147483647, and none empty")
+    return prompt
+
+
 class CompletionRequest(Completable):
     """A request for a completion of texts or token ids."""
 
-    prompt: str | list[str] | list[TokenId] | list[list[TokenId]]
+    prompt: Annotated[str | list[str] | list[TokenId] | list[list[TokenId]], WrapValidator(_prompt)]
     max_tokens: int = Field(COMPLETION_MAX_TOKENS, ge=0, le=131_072, description="0 scores the prompt (with echo).")
     logprobs: int | None = Field(None, ge=0, le=20, description="Log-probabilities, with this many alternatives each.")
     echo: bool = Field(False, description="The text begins with the prompt; with logprobs, so do they.")
@@ -202,23 +222,6 @@ class CompletionRequest(Completable):
     @classmethod
     def _refuse(cls, value: Any, info: ValidationInfo) -> Any:
         return refusals.check(str(info.field_name), value)
-
-    @field_validator("prompt", mode="before")
-    @classmethod
-    def _is_of_one_kind(cls, prompt: Any) -> Any:
-        """One message, where Pydantic would have one for each kind that it is not."""
-        if isinstance(prompt, str):
-            return prompt
-        if not isinstance(prompt, list) or not prompt:
-            raise refuse("must be text, a list of texts, token ids, or a list of lists of them, and not empty")
-        kinds = {type(each) for each in prompt}
-        if len(kinds) > 1 or (kinds <= {list} and any(type(token) is not int for each in prompt for token in each)):
-            raise refuse("must be of one kind: texts, token ids, or lists of token ids")
-        if not kinds <= {str, int, list}:
-            raise refuse("must have texts, token ids, or lists of token ids")
-        if kinds <= {str, list} and len(prompt) > MOST_PROMPTS:
-            raise refuse(f"has {len(prompt):,} prompts; one request takes {MOST_PROMPTS:,}, a job or a batch more")
-        return prompt
 
     def check_together(self) -> None:
         super().check_together()

@@ -38,9 +38,9 @@ def test_a_whole_surrogate_pair_is_a_character() -> None:
 
 
 def test_a_huge_object_with_a_repeated_key_is_refused_at_once() -> None:
-    text = "{" + ",".join(f'"k{index}": 0' for index in range(100_000)) + ', "k99999": 1}'
+    text = "{" + ",".join(f'"k{index}": 0' for index in range(50_000)) + ', "k49999": 1}'
     began = time.monotonic()
-    with pytest.raises(BadJson, match="k99999"):
+    with pytest.raises(BadJson, match="k49999"):
         parse(text)
     assert time.monotonic() - began < 5
 

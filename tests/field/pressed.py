@@ -1,0 +1,127 @@
+"""A web process of its own under requests that cost it much, and what that does to somebody else's requests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+
+from cli.valkey import free_port
+from common.settings import Settings
+from tests.integration.web.conftest import card
+from tests.processes import killed_on_error, spawn
+from web.services import Services
+
+ROOT = Path(__file__).parents[2]
+PAUSE = 0.02  # seconds between two requests of the other tenant
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request, and how it is to be sent."""
+
+    path: str
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass
+class Pressure:
+    """What came of requests: their statuses and codes, another tenant's longest wait (s), and growth (bytes)."""
+
+    answers: list[tuple[int, str]]
+    worst_wait: float
+    growth: int
+
+
+class Pressed:
+    """A web process with a model of a long context, and two tenants."""
+
+    def __init__(self, redis_url: str, context: int = 200_000):
+        self.port = free_port()
+        self._redis_url = redis_url
+        self._context = context
+        env = os.environ | {"REDIS_URL": redis_url, "PROMPTMILL_PORT": str(self.port)}
+        self.process = spawn([sys.executable, "-m", "web.serve"], cwd=ROOT, env=env)
+        with killed_on_error(self.process):
+            self._wait_until_up()
+        self.empty()
+
+    def empty(self) -> None:
+        """The store as at the beginning."""
+        with redis.Redis.from_url(self._redis_url) as client:
+            client.flushall()
+        services = Services.build(Settings.load(redis_url=self._redis_url))
+        services.fleet.publish(card(context=self._context), b"")
+        self.key, self.other_key = (services.accounts.create_key(name) for name in ("acme", "other"))
+        services.changes.close()
+        services.redis.close()
+
+    def _wait_until_up(self) -> None:
+        end = time.monotonic() + 30
+        while True:
+            try:
+                assert self._call("GET", "/readyz")[0] == 200
+                return
+            except OSError:
+                assert time.monotonic() < end and self.process.poll() is None, "the server did not come up"
+                time.sleep(0.05)
+
+    def _call(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request(method, path, **options)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (BrokenPipeError, ConnectionResetError):  # answered before all was read
+            return 0, b"{}"
+        finally:
+            connection.close()
+
+    def send(self, sent: Sent) -> tuple[int, str]:
+        """The status, and the code of an error."""
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": sent.content_type, **(sent.headers or {})}
+        status, answer = self._call("POST", sent.path, body=sent.body, headers=headers)
+        found = json.loads(answer) if answer.startswith(b"{") else {}
+        return status, str(found.get("code") or found.get("error", {}).get("code", ""))
+
+    def memory(self) -> int:
+        return sum(child.memory_info().rss for child in psutil.Process(self.process.pid).children())
+
+    def press(self, sent: Sent, times: int = 1) -> Pressure:
+        """Send it so often at once, while the other tenant lists its jobs again and again."""
+        found = Pressure([], 0.0, 0)
+        before = self.memory()
+
+        def work() -> None:
+            found.answers.append(self.send(sent))
+
+        threads = [threading.Thread(target=work) for _ in range(times)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            began = time.monotonic()
+            status, _ = self._call("GET", "/v1/jobs", headers={"Authorization": f"Bearer {self.other_key}"})
+            assert status == 200
+            found.worst_wait = max(found.worst_wait, time.monotonic() - began)
+            found.growth = max(found.growth, self.memory() - before)
+            time.sleep(PAUSE)
+        for thread in threads:
+            thread.join()
+        return found
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=30)
