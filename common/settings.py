@@ -21,6 +21,8 @@ from common.ids import MODEL
 from common.networks import parse_networks
 from common.urls import host_name, in_url, web_url
 
+LONGEST_NAME = 256  # characters of a model's name, as requests may have it
+
 # Read by the command line (where the server is, with which key, whose child this is), not by the parts.
 CLI_VARIABLES = {"PROMPTMILL_URL", "PROMPTMILL_API_KEY", "PROMPTMILL_PARENT"}
 # Where a web tier that listens everywhere is reached from its own machine.
@@ -87,6 +89,11 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, le=20, description="Workers an item may lose before it fails as `worker_lost`.")
 
     # The web tier
+    model_aliases: str = Field(
+        "",
+        description="Other names for models, for clients that hard-code theirs: `ALIAS=NAME`, comma-separated. "
+        "A worker's own name is refused as an alias.",
+    )
     host: str = Field("127.0.0.1", description="Address the web tier listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port the web tier listens on.")
     web_processes: int = Field(
@@ -163,6 +170,12 @@ class Settings(BaseSettings):
         parse_networks(value)
         return value
 
+    @field_validator("model_aliases")
+    @classmethod
+    def _are_aliases(cls, value: str) -> str:
+        _aliases(value)
+        return value
+
     @classmethod
     def load(cls, **overrides: object) -> Settings:
         """Settings from the environment, `overrides` first.
@@ -200,12 +213,37 @@ class Settings(BaseSettings):
         return urlsplit(self.public_url or "").path
 
     @property
+    def aliases(self) -> dict[str, str]:
+        """The name of the model that each alias stands for."""
+        return _aliases(self.model_aliases)
+
+    @property
     def model_name(self) -> str:
         """The name that jobs use: `served_name`, else the hub id, else the folder's own name."""
         if self.served_name:
             return self.served_name
         is_folder = self.model.startswith((".", "/", "~")) or Path(self.model).is_dir()
         return Path(self.model).expanduser().resolve().name if is_folder else self.model
+
+
+def _aliases(text: str) -> dict[str, str]:
+    """`ALIAS=NAME,…` as a mapping.
+
+    Raises:
+        ValueError: an entry is no pair, an alias is there twice, or stands for an alias.
+    """
+    found: dict[str, str] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        alias, equals, name = (part.strip() for part in entry.partition("="))
+        if not (alias and equals and name) or max(len(alias), len(name)) > LONGEST_NAME:
+            raise ValueError(f"{entry[:80]!r} must be ALIAS=NAME, each of at most {LONGEST_NAME} characters")
+        if alias in found:
+            raise ValueError(f"the alias {alias!r} is there twice")
+        found[alias] = name
+    for alias, name in found.items():
+        if name in found:
+            raise ValueError(f"{alias}={name}: {name} is an alias itself; name the model that is served")
+    return found
 
 
 def variable(name: str) -> str:

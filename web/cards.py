@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from common.chat_template import ChatTemplate
-from common.errors import InvalidRequest, NotFound
+from common.errors import ConfigError, InvalidRequest, NotFound
 from common.fleet import Fleet
 from common.tokenizer import Tokenizer, load
 from common.types import ModelCard
@@ -26,10 +28,14 @@ class Model:
 
 
 class Cards:
-    """Cards are read anew every second; what takes time to load is kept by digest."""
+    """Cards are read anew every second; what takes time to load is kept by digest.
 
-    def __init__(self, fleet: Fleet):
+    `aliases` are other names of models (alias -> name); they are resolved here, for every way into the queue.
+    """
+
+    def __init__(self, fleet: Fleet, aliases: Mapping[str, str] = MappingProxyType({})):
         self._fleet = fleet
+        self.aliases = aliases
         self._read: dict[str, tuple[float, ModelCard]] = {}  # when, in monotonic seconds
         self._loaded: dict[str, tuple[Tokenizer | None, ChatTemplate | None]] = {}
         self._lock = threading.Lock()
@@ -43,9 +49,23 @@ class Cards:
         """
         if name is None:
             name = self._only_one()
-        card = self._card(name)
+        card = self._card(self.served_name(name))
         tokenizer, template = self._tools(card)
         return Model(card, tokenizer, template)
+
+    def served_name(self, name: str) -> str:
+        """The name that workers know the model by: what an alias stands for, any other name as it is."""
+        return self.aliases.get(name, name)
+
+    def refuse_served_aliases(self) -> None:
+        """Raise `ConfigError` if a live worker serves its model under an alias's name: who asked for the one would get
+        the other."""
+        for worker in self._fleet.workers():
+            if worker["model"] in self.aliases:
+                raise ConfigError(
+                    f"PROMPTMILL_MODEL_ALIASES: {worker['model']} is the name of a model that worker {worker['id']} on "
+                    f"{worker['host']} serves, so it cannot stand for {self.aliases[worker['model']]}"
+                )
 
     def _card(self, name: str) -> ModelCard:
         read_at, card = self._read.get(name, (0.0, None))

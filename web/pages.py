@@ -124,7 +124,8 @@ def _checked(submission: Submission, tenant: str) -> dict[str, Any]:
 
 def _models() -> list[ModelView]:
     """Every model ever served, live ones first."""
-    return sorted(model_list(services()).data, key=lambda model: not model.workers)
+    models = [model for model in model_list(services()).data if model.alias_of is None]
+    return sorted(models, key=lambda model: not model.workers)
 
 
 @pages.get("/jobs")

@@ -451,6 +451,7 @@ class ModelView(BaseModel):
     created: int
     owned_by: Literal["promptmill"] = "promptmill"
     workers: int = Field(description="Live workers that serve it; 0: jobs wait.")
+    alias_of: str | None = Field(None, description="The model's own name, where `id` is an alias of it.")
     card: ModelCard
 
 

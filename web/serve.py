@@ -70,11 +70,12 @@ class Server(BaseApplication):
         try:
             app = create_app(self._settings)
             meet_store(app.extensions[EXTENSION].redis)
+            app.extensions[EXTENSION].cards.refuse_served_aliases()
         except ConfigError as error:
             logging.getLogger(__name__).critical("%s", error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
         except Unavailable as error:  # the web tier starts without Redis; the store's scripts look again
-            logging.getLogger(__name__).warning("could not ask the store for its version: %s", error)
+            logging.getLogger(__name__).warning("could not ask the store for its version and workers: %s", error)
         Validator(app.extensions[EXTENSION]).start()
         Sizer(app.extensions[EXTENSION]).start()
         return app

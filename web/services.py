@@ -52,7 +52,7 @@ class Services:
             batches=Batches(client),
             bell=Bell(settings.redis_url),
             changes=Changes(settings.redis_url),
-            cards=Cards(fleet),
+            cards=Cards(fleet, settings.aliases),
             feeds=Feeds(store),
         )
 

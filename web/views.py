@@ -133,14 +133,17 @@ def cancel_job(services: Services, job_id: str, tenant: str) -> JobView:
 
 
 def model_list(services: Services) -> ModelList:
-    """Every model ever served."""
+    """Every model ever served, then the aliases of those."""
     live = Counter(worker["model"] for worker in services.fleet.workers())
-    return ModelList(data=[_model_view(card, live[card.id]) for card in services.fleet.models()])
+    cards, aliases = {card.id: card for card in services.fleet.models()}, services.cards.aliases
+    named = {name: name for name in cards if name not in aliases} | dict(aliases)
+    shown = [_model_view(cards[name], live[name], shown) for shown, name in named.items() if name in cards]
+    return ModelList(data=shown)
 
 
 def model_view(services: Services, name: str) -> ModelView:
-    card = services.fleet.model(name)
-    return _model_view(card, sum(worker["model"] == card.id for worker in services.fleet.workers()))
+    card = services.fleet.model(services.cards.served_name(name))
+    return _model_view(card, sum(worker["model"] == card.id for worker in services.fleet.workers()), name)
 
 
 def worker_views(services: Services) -> list[WorkerView]:
@@ -148,8 +151,10 @@ def worker_views(services: Services) -> list[WorkerView]:
     return list(readable(services.fleet.workers(), WorkerView.model_validate, lambda worker: worker["id"]))
 
 
-def _model_view(card: ModelCard, workers: int) -> ModelView:
-    return ModelView(id=card.id, created=card.created, workers=workers, card=card)
+def _model_view(card: ModelCard, workers: int, name: str) -> ModelView:
+    """A model as it is called by `name`: its own, or an alias."""
+    alias_of = card.id if name != card.id else None
+    return ModelView(id=name, created=card.created, workers=workers, card=card, alias_of=alias_of)
 
 
 def wake_deliveries(services: Services, job_id: str) -> None:

@@ -48,6 +48,11 @@ class ServeStep(bootsteps.StartStopStep):
             raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
 
     def _serve(self, parent: Any, settings: Settings) -> None:
+        if settings.model_name in settings.aliases:
+            raise ConfigError(
+                f"PROMPTMILL_MODEL_ALIASES: {settings.model_name} is this worker's own model, so it cannot stand for "
+                f"{settings.aliases[settings.model_name]}; leave it out, or set PROMPTMILL_SERVED_NAME"
+            )
         # A wait of its own, well within the lease: whoever hangs on a dead connection must be back before it ends.
         client = connect(
             settings.redis_url, replicas=settings.replicas, socket_timeout=max(1.0, settings.lease * REDIS_SHARE)

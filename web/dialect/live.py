@@ -65,7 +65,7 @@ class Live:
         self._services = services
         self._hung_up = hung_up
         self._closed = False
-        self._model = asked.model
+        self._model = services.cards.served_name(asked.model)
         self._items = asked.items()
         if asked.stream:
             self._items = [item | {"stream": True} for item in self._items]

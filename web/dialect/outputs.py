@@ -182,7 +182,8 @@ class _Telling:
         return line
 
     def _body(self, item: dict[str, Any], row: dict[str, Any], name: str) -> dict[str, Any]:
-        ask = Ask(self._endpoint, self._model, **item.get("ask", {}))
+        told = {"endpoint": self._endpoint, "model": self._model} | item.get("ask", {})
+        ask = Ask(**told)
         kind = "chatcmpl" if self._endpoint == "/v1/chat/completions" else "cmpl"
         prompts = [self._prompt(item)] if ask.echo else None
         return answer(ask, [row], id_=f"{kind}-{name}", created=self._created, prompts=prompts)

@@ -129,6 +129,30 @@ def test_the_echo_engine_serves_as_echo_unless_a_model_is_named():
     assert Settings.load(engine="echo", model="org/model").model_name == "org/model"
 
 
+def test_aliases_are_pairs_of_names():
+    found = Settings.load(model_aliases="gpt-4o-mini=org/model, gpt-4o = org/model,").aliases
+    assert found == {"gpt-4o-mini": "org/model", "gpt-4o": "org/model"}
+    assert Settings.load().aliases == {}
+
+
+@pytest.mark.parametrize(
+    ("aliases", "said"),
+    [
+        ("gpt-4o", "'gpt-4o' must be ALIAS=NAME"),
+        ("=model", "must be ALIAS=NAME"),
+        ("gpt-4o=", "must be ALIAS=NAME"),
+        ("a" * 257 + "=model", "at most 256"),
+        ("a=model,a=other", "'a' is there twice"),
+        ("a=b,b=model", "b is an alias itself"),
+        ("a=a", "a is an alias itself"),
+    ],
+)
+def test_aliases_that_lead_nowhere_are_refused_by_name(monkeypatch, aliases, said):
+    monkeypatch.setenv("PROMPTMILL_MODEL_ALIASES", aliases)
+    with pytest.raises(ConfigError, match=rf"PROMPTMILL_MODEL_ALIASES=.*{said}"):
+        Settings.load()
+
+
 def test_every_setting_is_described():
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
     assert variable("slots") == "PROMPTMILL_SLOTS"
