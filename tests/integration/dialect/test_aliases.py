@@ -63,7 +63,13 @@ def refused(url: str, *command: str, **settings: str) -> str:
     env = os.environ | {"REDIS_URL": url, "PROMPTMILL_PORT": str(free_port())}
     env |= {f"PROMPTMILL_{name.upper()}": value for name, value in settings.items()}
     ended = subprocess.run(
-        [sys.executable, "-m", *command], cwd=Path(ROOT), env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", *command],
+        cwd=Path(ROOT),
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert ended.returncode == 2, ended.stderr
     return ended.stderr
