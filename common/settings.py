@@ -128,6 +128,11 @@ class Settings(BaseSettings):
     retention_bytes: int = Field(0, ge=0, description="Bytes of finished jobs to keep, oldest go first; 0: no limit.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days a finished job is kept.")
 
+    unknown_fields: Literal["online", "refuse", "ignore"] = Field(
+        "online",
+        description="Fields of chats and completions that nobody knows: `online` ignores them, names them in the "
+        "header x-ignored-params, and refuses them in batches; `refuse` refuses them in both, `ignore` in neither.",
+    )
     request_timeout: float = Field(600.0, ge=1, le=3600, description="Seconds a chat or completion may take in all.")
     worker_wait: float = Field(
         20.0, ge=1, le=600, description="Seconds a chat or completion waits for a worker of its model to come up."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,13 @@ class Draft:
     field: str = ""
     refused: dict[str, object] | None = None  # why it cannot be run, though it was read: an entry of an error list
     kept: dict[str, Any] = dataclasses.field(default_factory=dict)  # beside the item, for who makes its answer
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of fields, by path or by an error's code
 
-    def at(self, field: str) -> str:
-        """The path of one of the item's fields, as whoever sent it knows it."""
+    def at(self, field: str, code: object = "") -> str:
+        """The path of one of the item's fields, as the sender knows it; `code` is of the error that it is told with."""
         if self.path.startswith("prompts"):
             return self.path
+        field = self.names.get(str(code)) or self.names.get(field, field)
         return ".".join(part for part in (self.path, field) if part)
 
 

@@ -214,11 +214,8 @@ class Intake:
             return text
         context = self.model.card.context
         if is_too_long(tokenizer, text, context):
-            message = (
-                f"the prompt has {len(text):,} characters, which are more than the {context:,} tokens that "
-                f"{self.model.card.id} takes"
-            )
-            raise Fault("context_length_exceeded", "prompt" if item.messages is None else "messages", message)
+            what = f"your prompt has {len(text)} characters, which are more tokens than that. Please reduce its length."
+            raise _overflow(context, what, "prompt" if item.messages is None else "messages")
         return text
 
     def _text(self, item: Item) -> str | None:
@@ -299,21 +296,21 @@ class Intake:
         wanted = params.max_tokens if given else self.default_max_tokens or params.max_tokens
         if tokens is None:
             return wanted
-        name, context = self.model.card.id, self.model.card.context
+        context = self.model.card.context
         if tokens == 0:
             raise Fault("empty_prompt", "prompt", "the prompt has no tokens")
         room = context - tokens
         if room < 1:
-            message = f"the prompt has {tokens:,} tokens; {name} takes {context:,}, and one must be left for the answer"
-            raise Fault("context_length_exceeded", "prompt", message)
+            what = f"your prompt has {tokens} tokens, and one must be left for the answer. Please reduce its length."
+            raise _overflow(context, what, "prompt")
         if not given:
             return min(wanted, room)
         if wanted > room:
-            message = (
-                f"{tokens:,} tokens of prompt and max_tokens {wanted:,} are {tokens + wanted:,}; "
-                f"{name} takes {context:,}: use max_tokens of at most {room:,}"
+            what = (
+                f"you requested {tokens + wanted} tokens ({tokens} in the prompt, {wanted} in the completion). "
+                f"Please reduce the length of the prompt, or of the completion to at most {room} tokens."
             )
-            raise Fault("context_length_exceeded", "params.max_tokens", message)
+            raise _overflow(context, what, "params.max_tokens")
         return wanted
 
     def _check_vocabulary(self, item: Item, params: SamplingParams) -> None:
@@ -344,12 +341,18 @@ class Intake:
             raise Fault("too_many_tokens", "params.max_tokens", message)
 
 
+def _overflow(context: int, what: str, field: str) -> Fault:
+    """More tokens than the model takes; begins as clients look for it, with a number that they can read."""
+    message = f"This model's maximum context length is {context} tokens. However, {what}"
+    return Fault("context_length_exceeded", field, message)
+
+
 def _entries(error: Fault | ValidationError, draft: Draft) -> list[Entry]:
     """What is wrong with an item, with its place in what was sent."""
     line: Entry = {"line": draft.line} if draft.line else {}
     if isinstance(error, ValidationError):
         return [entry | line for entry in explain(error, Item, draft.at)]
-    entry: Entry = {"code": error.code, "message": str(error), "field": draft.at(error.field)}
+    entry: Entry = {"code": error.code, "message": str(error), "field": draft.at(error.field, error.code)}
     return [{name: value for name, value in entry.items() if value} | line]
 
 

@@ -2,7 +2,7 @@
 
     {"type", "title", "status", "code", "detail", "errors": [{"code", "message", "field", "line"}], "request_id"}
 
-On OpenAI's paths they have OpenAI's shape (`web/dialect/errors.py`) and the same statuses and codes.
+On OpenAI's paths they have OpenAI's shape (`web/dialect/errors.py`), the same codes, and 400 for 422.
 
 What is no `PromptmillError` is a crash: logged with its traceback and request id, answered without either's content.
 """
@@ -40,6 +40,7 @@ def problem(status: int, code: str, detail: str, errors: list[dict[str, object]]
         first = errors[0] if errors else {}
         field = str(first["field"]) if "field" in first else None
         code = str(first["code"]) if "code" in first else code
+        status = dialect.status_of(status, code)
         body = json.dumps(dialect.error_body(status, code, detail, field))
         return Response(body, status, content_type="application/json")
     return _native_problem(status, code, detail, errors)

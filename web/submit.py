@@ -74,6 +74,7 @@ class Enqueued:
 
     job_id: str
     replayed: bool
+    prompt_tokens: int = 0  # of all items, as far as they could be counted
 
 
 def enqueue_job(
@@ -132,10 +133,10 @@ def enqueue_job(
             limits=queue_limits(services.settings),
         )
     if _made_before(attached):
-        return Enqueued(attached.job_id, replayed=True)
+        return Enqueued(attached.job_id, True, intake.totals.prompt_tokens)
     ring(services, intake.model.card.id, attached.rings, attached.job_id)
     log.info("submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items})
-    return Enqueued(attached.job_id, replayed=False)
+    return Enqueued(attached.job_id, False, intake.totals.prompt_tokens)
 
 
 def _with_defaults(options: JobOptions, card: ModelCard) -> JobOptions:

@@ -27,7 +27,16 @@ def answer(ask: Ask, rows: list[Row], *, id_: str, created: int, prompts: list[s
     }
     if chat and rows[0]["prompt_logprobs"] is not None:
         body["prompt_logprobs"] = rows[0]["prompt_logprobs"]
-    return body | ({"metadata": ask.metadata} if ask.metadata else {})
+    return body | ({"metadata": ask.metadata} if ask.metadata else {}) | effective(ask, rows)
+
+
+def effective(ask: Ask, rows: list[Row]) -> dict[str, Any]:
+    """The settings that took effect otherwise than they were sent; of several rows, the seed of each."""
+    if not ask.adapted:
+        return {}
+    seeds = [row["seed"] for row in rows]
+    told = {"seed": seeds[0] if len(seeds) == 1 else seeds}
+    return {"params": {name: told.get(name, rows[0]["params"].get(name)) for name in ask.adapted}}
 
 
 def usage(ask: Ask, rows: list[Row]) -> dict[str, int]:

@@ -63,12 +63,7 @@ class BatchPage(Query):
 @described("Make a batch of an uploaded file", BatchView, body=BatchRequest, headers=("Idempotency-Key",))
 @needs_tenant
 def create(tenant: str) -> Response:
-    try:
-        wanted = read_json(BatchRequest)
-    except InvalidRequest as error:  # a batch that cannot be is a bad request in the client's words
-        error.status = 400 if error.status == 422 else error.status
-        raise
-    record = create_batch(services(), tenant, wanted, request.headers.get("Idempotency-Key"))
+    record = create_batch(services(), tenant, read_json(BatchRequest), request.headers.get("Idempotency-Key"))
     return answered(batch_view(services(), record))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -14,6 +15,7 @@ from web.dialect import answers
 from web.dialect.errors import row_error
 from web.dialect.live import Live, hung_up
 from web.dialect.requests import MOST_PROMPTS, ChatRequest, CompletionRequest, Endpoint, read_request
+from web.dialect.sift import told
 from web.dialect.streams import stream
 from web.json_lists import Entries
 from web.openapi import described
@@ -48,10 +50,11 @@ def completions(tenant: str) -> Response:
 
 
 def _complete(endpoint: Endpoint, tenant: str, prefix: str) -> Response:
+    lenient = services().settings.unknown_fields != "refuse"
     body = json_body({"prompt": MOST_PROMPTS})
     if isinstance(prompts := body.get("prompt"), Entries):
         body["prompt"] = list(prompts)
-    asked = read_request(endpoint, body)
+    asked = read_request(endpoint, body, lenient=lenient)
     prompts = _prompts(services(), asked)
     live = Live(
         services(),
@@ -66,20 +69,26 @@ def _complete(endpoint: Endpoint, tenant: str, prefix: str) -> Response:
         response = Response(pieces, content_type="text/event-stream")
         response.call_on_close(live.close)  # also where the client is gone before the first of them
         response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
-        return response
+        return _tell_ignored(response, asked)
     with live:
         while not live.over:
             live.wait()
         rows = live.rows()
     for row in rows:
-        if failed := row_error(row):
+        if failed := row_error(row, chat=endpoint == "/v1/chat/completions"):
             _raise(*failed)
     body = answers.answer(asked.ask, rows, id_=id_, created=created, prompts=prompts)
-    return Response(json.dumps(body, ensure_ascii=False), content_type="application/json")
+    return _tell_ignored(Response(json.dumps(body, ensure_ascii=False), content_type="application/json"), asked)
 
 
-def _raise(status: int, body: dict[str, dict[str, str]]) -> None:
-    error = Failed(body["error"]["message"], code=body["error"]["code"])
+def _tell_ignored(response: Response, asked: ChatRequest | CompletionRequest) -> Response:
+    if asked.ignored:
+        response.headers["X-Ignored-Params"] = ", ".join(told(asked.ignored))
+    return response
+
+
+def _raise(status: int, body: dict[str, dict[str, Any]]) -> None:
+    error = Failed(body["error"]["message"], code=body["error"]["code"], field=body["error"]["param"])
     error.status = status
     raise error
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+KEEP_422 = "idempotency_key_reused"
 PATHS = ("/v1/chat/", "/v1/completions", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses")
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
+UNION = re.compile(r"^(prompt)\.(str|list|constrained).*")  # which kind of prompt it was compared with
 
 
 def speaks(path: str) -> bool:
@@ -18,18 +20,26 @@ def speaks(path: str) -> bool:
     return path.startswith(PATHS)
 
 
+def status_of(status: int, code: str) -> int:
+    """The status here of an error that has `status` natively: what is wrong with a request is a 400."""
+    return 400 if status == 422 and code != KEEP_422 else status
+
+
 def error_body(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
-    """`field` is the path of what is wrong, as the native API has it."""
+    """`field` is the path of what is wrong, as the native API has it, or the client."""
     kind = TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
-    param = INSIDE_AN_ITEM.sub("", field) if field else None
+    param = UNION.sub(r"\1", INSIDE_AN_ITEM.sub("", field)) if field else None
     return {"error": {"message": message, "type": kind, "param": param or None, "code": code}}
 
 
-def row_error(row: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-    """The status and body that stand for an item which has no output to show; None for one that has."""
+def row_error(row: dict[str, Any], chat: bool) -> tuple[int, dict[str, Any]] | None:
+    """The status and body that stand for an item which has no output to show; None for one that has. `chat`: it was
+    asked for as messages."""
     if row["error"] is not None:
         code, message = row["error"]["code"], row["error"]["message"]
-        status = 422 if code in ("invalid_request", "context_length_exceeded") else 500
+        if code == "context_length_exceeded":
+            return 400, error_body(400, code, message, "messages" if chat else "prompt")
+        status = 400 if code == "invalid_request" else 500
         return status, error_body(status, code, message)
     if not row["outputs"]:
         return 503, error_body(503, row["status"], f"the request was {row['status']} before it ran")

@@ -47,16 +47,19 @@ def model_of(drafts: Iterable[Draft]) -> str | None:
     return None
 
 
-def read_lines(drafts: Iterable[Draft], endpoint: Endpoint, model: str | None) -> Iterator[Draft]:
-    """Each line read: an item, a request that is refused, or a fault of the batch."""
+def read_lines(
+    drafts: Iterable[Draft], endpoint: Endpoint, model: str | None, *, lenient: bool = False
+) -> Iterator[Draft]:
+    """Each line read: an item, a request that is refused, or a fault of the batch. With `lenient` unknown fields of
+    requests are ignored, which their rows tell."""
     for draft in drafts:
         if draft.fault is not None:
             yield _fault(draft, "invalid_json_line", draft.fault)
         else:
-            yield _read(draft, endpoint, model)
+            yield _read(draft, endpoint, model, lenient)
 
 
-def _read(draft: Draft, endpoint: Endpoint, model: str | None) -> Draft:
+def _read(draft: Draft, endpoint: Endpoint, model: str | None, lenient: bool) -> Draft:
     try:
         line = Line.model_validate(draft.value)
     except ValidationError as error:
@@ -71,12 +74,12 @@ def _read(draft: Draft, endpoint: Endpoint, model: str | None) -> Draft:
     if named != model:
         message = f"body.model is {named[:80]!r}; the batch's first is {str(model)[:80]!r}, and a batch has one"
         return _fault(draft, "model_mismatch", message, "body.model")
-    return _request(draft, line, endpoint)
+    return _request(draft, line, endpoint, lenient)
 
 
-def _request(draft: Draft, line: Line, endpoint: Endpoint) -> Draft:
+def _request(draft: Draft, line: Line, endpoint: Endpoint, lenient: bool) -> Draft:
     try:
-        request = read_request(endpoint, line.body)
+        request = read_request(endpoint, line.body, lenient=lenient)
         if request.stream:
             raise InvalidRequest("stream is not for batches; leave it out", code="invalid_value", field="stream")
         item, *more = request.items()
@@ -86,7 +89,8 @@ def _request(draft: Draft, line: Line, endpoint: Endpoint) -> Draft:
     except InvalidRequest as error:
         return Draft({"custom_id": line.custom_id}, line=draft.line, refused=error.errors[0])
     kept = _told(request.ask)
-    return Draft({"custom_id": line.custom_id, **item}, line=draft.line, kept={"ask": kept} if kept else {})
+    kept = {"ask": kept} if kept else {}
+    return Draft({"custom_id": line.custom_id, **item}, line=draft.line, kept=kept, names=request.names)
 
 
 def _fault(draft: Draft, code: str, message: str, field: str = "") -> Draft:

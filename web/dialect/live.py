@@ -10,13 +10,14 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from gevent.monkey import get_original  # type: ignore[import-untyped]
 
-from common.errors import Conflict, NotFound, PromptmillError, Unavailable
+from common.errors import Conflict, InvalidRequest, NotFound, PromptmillError, Unavailable
 from common.store import new_job_id
 from common.types import JobState
 from web.dialect.requests import ChatRequest, CompletionRequest, default_max_tokens
@@ -50,7 +51,8 @@ class NoWorker(Unavailable):
 
 
 class Live:
-    """Wanted until `close`. `job_id` is the job's, or with an idempotency key an earlier one's."""
+    """Wanted until `close`. `job_id` is the job's, or with an idempotency key an earlier one's; `prompt_tokens` are
+    those of all prompts, as far as they could be counted."""
 
     def __init__(
         self,
@@ -77,17 +79,18 @@ class Live:
             job_id = new_job_id()
             self.watch = stack.enter_context(services.changes.watch(job_id))  # before it exists: nothing is missed
             self.watch.missed, self.watch.status = False, JobState.QUEUED
-            made = enqueue_job(
-                services,
-                tenant,
-                JobOptions.model_validate({"model": asked.model}),
-                from_items(self._items),
-                job_id=job_id,
-                interactive=True,
-                idempotency_key=idempotency_key,
-                default_max_tokens=default_max_tokens(asked.ask.endpoint),
-            )
-            self.job_id = made.job_id
+            with _as_one_request():
+                made = enqueue_job(
+                    services,
+                    tenant,
+                    JobOptions.model_validate({"model": asked.model}),
+                    [replace(draft, names=asked.names) for draft in from_items(self._items)],
+                    job_id=job_id,
+                    interactive=True,
+                    idempotency_key=idempotency_key,
+                    default_max_tokens=default_max_tokens(asked.ask.endpoint),
+                )
+            self.job_id, self.prompt_tokens = made.job_id, made.prompt_tokens
             if made.replayed:
                 self.watch = stack.enter_context(services.changes.watch(made.job_id))
                 self._find(tenant)
@@ -165,6 +168,17 @@ class Live:
     def rows(self) -> list[dict[str, Any]]:
         """The results, one for each prompt."""
         return self._services.store.results(self.job_id, len(self._items))
+
+
+@contextmanager
+def _as_one_request() -> Iterator[None]:
+    """What is wrong is said of the request: its client knows of no items, and of no queue."""
+    try:
+        yield
+    except InvalidRequest as error:
+        more = len(error.errors) - 1
+        error.message = str(error.errors[0]["message"]) + (f" (and {more} more)" if more else "")
+        raise
 
 
 def hung_up(connection: socket.socket | None) -> Callable[[], bool]:

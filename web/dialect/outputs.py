@@ -20,13 +20,14 @@ from common.types import ItemState, JobState
 from web.dialect.answers import answer
 from web.dialect.errors import error_body
 from web.dialect.requests import Ask, Endpoint
+from web.dialect.sift import told
 from web.results import OVER
 from web.services import Services
 
 Kind = Literal["output", "error"]
 KINDS: tuple[Kind, ...] = ("output", "error")
 BATCH = 64  # items read at once
-REFUSED = 422  # the status that a request's own endpoint would have given
+REFUSED = 400  # the status that a request's own endpoint would have given
 UNFINISHED = {
     ItemState.EXPIRED: ("batch_expired", "the completion window ended before this request was done"),
     ItemState.CANCELLED: ("batch_cancelled", "the batch was cancelled before this request was done"),
@@ -117,10 +118,10 @@ def measure(services: Services, batch: Record, job: dict[str, str]) -> dict[Kind
     sized, sizes = int(batch.get("sized", 0)), {kind: int(batch.get(f"sized_{kind}", 0)) for kind in KINDS}
     before = sized
     for page in _pages(services, batch, job, sized):
-        over = list(takewhile(lambda told: told is not None, page))
-        for told in over:
-            assert told
-            sizes[told[0]] += len(told[1])
+        over = list(takewhile(lambda line: line is not None, page))
+        for line in over:
+            assert line
+            sizes[line[0]] += len(line[1])
         sized += len(over)
         if len(over) < len(page):
             break
@@ -171,6 +172,8 @@ class _Telling:
         line = {"id": f"batch_req_{name}", "custom_id": row["custom_id"], "response": None, "error": None}
         if row["status"] == ItemState.SUCCEEDED:
             line["response"] = {"status_code": 200, "request_id": f"req_{name}", "body": self._body(item, row, name)}
+            if ignored := item.get("ask", {}).get("ignored"):
+                line["response"]["ignored_params"] = told(ignored)  # no headers in a file
         elif why := item.get("refused"):
             body = error_body(REFUSED, why["code"], why["message"], why.get("field"))
             line["response"] = {"status_code": REFUSED, "request_id": f"req_{name}", "body": body}
@@ -182,8 +185,7 @@ class _Telling:
         return line
 
     def _body(self, item: dict[str, Any], row: dict[str, Any], name: str) -> dict[str, Any]:
-        told = {"endpoint": self._endpoint, "model": self._model} | item.get("ask", {})
-        ask = Ask(**told)
+        ask = Ask(**{"endpoint": self._endpoint, "model": self._model} | item.get("ask", {}))
         kind = "chatcmpl" if self._endpoint == "/v1/chat/completions" else "cmpl"
         prompts = [self._prompt(item)] if ask.echo else None
         return answer(ask, [row], id_=f"{kind}-{name}", created=self._created, prompts=prompts)

@@ -1,27 +1,34 @@
 """Chat completions and completions as OpenAI's client sends them, and the job that each means.
 
-The models have every field of the client's request types: honoured, or refused by `refusals.py`. Sampling settings of
+The models have the fields that are honoured; what else a request may have is in `refusals.py`. Sampling settings of
 ours that OpenAI lacks (`top_k`, `min_p`, …; the client's `extra_body`) stand beside the others, and so does vLLM's
 `chat_template_kwargs`.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, WrapValidator, field_validator, model_validator
-from pydantic_core.core_schema import ValidationInfo
+from pydantic import ConfigDict, Field, PrivateAttr, StringConstraints, WrapValidator, field_validator
 
 from common.errors import InvalidRequest
 from common.types import SamplingParams, ShortMetadata, TokenId, are_token_ids
 from web.bodies import validated
 from web.dialect import refusals
+from web.dialect.sift import MOST_FAULTS, Once, Sift
 from web.schemas import Schema, TemplateKwargs, refuse
 
 CHAT_MAX_TOKENS = 4096  # where none is given: long enough for answers to end by themselves
 COMPLETION_MAX_TOKENS = 16  # OpenAI's own default
 MOST_PROMPTS = 2048  # of one completions request
+
+OTHER_FIELDS: dict[str, Any] = {"additionalProperties": True}  # in the specification: some are ignored, by name
+
+log = logging.getLogger(__name__)
+say_once = Once(lambda name: log.info("%r changes nothing here and is ignored; this is said once", name))
 
 Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
 
@@ -36,17 +43,24 @@ class Ask:
     echo: bool = False
     scored: bool = False  # max_tokens was 0: the one token that the engine cannot do without is not shown
     include_usage: bool = False  # in a last chunk of the stream
+    continuous_usage: bool = False  # in every chunk
     metadata: dict[str, Any] | None = None
+    ignored: tuple[str, ...] = ()  # fields that changed nothing
+    adapted: tuple[str, ...] = ()  # sampling settings that take effect otherwise than they were sent
 
 
 class StreamOptions(Schema):
     """Of a streaming request."""
 
+    model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
+
     include_usage: bool = Field(False, description="A last chunk tells the usage.")
-    include_obfuscation: bool = Field(False, description="Accepted; nothing is padded, which only OpenAI does.")
+    continuous_usage_stats: bool = Field(False, description="vLLM's: every chunk tells the usage so far.")
 
 
 class TextPart(Schema):
+    model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
+
     type: Literal["text"]
     text: str
 
@@ -54,14 +68,10 @@ class TextPart(Schema):
 class ChatMessage(Schema):
     """One message; a list of text parts is taken as their lines."""
 
+    model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
+
     role: Literal["system", "developer", "user", "assistant"]
     content: str
-    annotations: Any = None
-    audio: Any = None
-    function_call: Any = None
-    name: Any = None
-    refusal: Any = None
-    tool_calls: Any = None
 
     @field_validator("role", mode="before")
     @classmethod
@@ -83,11 +93,6 @@ class ChatMessage(Schema):
                 )
         return "\n".join(TextPart.model_validate(part).text for part in content)
 
-    @field_validator("annotations", "audio", "function_call", "name", "refusal", "tool_calls", mode="before")
-    @classmethod
-    def _refuse(cls, value: Any, info: ValidationInfo) -> Any:
-        return refusals.check(str(info.field_name), value)
-
     def plain(self) -> dict[str, str]:
         return {"role": "system" if self.role == "developer" else self.role, "content": self.content}
 
@@ -95,15 +100,23 @@ class ChatMessage(Schema):
 class Completable(SamplingParams):
     """What both endpoints take."""
 
+    model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
+
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     stream: bool = Field(False, description="Answer with server-sent events.")
     stream_options: StreamOptions | None = None
     user: str | None = Field(None, max_length=512, description="Kept with the item.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_not_given(cls, data: Any) -> Any:
-        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
+    _sift: Sift = PrivateAttr(default_factory=lambda: Sift(lenient=False))
+
+    def remember(self, sift: Sift) -> None:
+        """What was taken out of the request before it was read."""
+        self._sift = sift
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The fields that were given and changed nothing, by their paths without indices."""
+        return self._sift.ignored
 
     def check_together(self) -> None:
         """What no field can say alone.
@@ -111,8 +124,24 @@ class Completable(SamplingParams):
         Raises:
             InvalidRequest: naming the field.
         """
-        if self.stream_options and not self.stream:
-            raise InvalidRequest("stream_options are for stream: true", field="stream_options")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the client calls a field of the item, by its path, or what is at fault, by the error's code."""
+        return {}
+
+    def _ask(self, endpoint: Endpoint, **more: Any) -> Ask:
+        options = self.stream_options if self.stream else None
+        return Ask(
+            endpoint,
+            self.model,
+            self.n,
+            include_usage=bool(options and options.include_usage),
+            continuous_usage=bool(options and options.continuous_usage_stats),
+            ignored=self._sift.ignored,
+            adapted=self._sift.adapted,
+            **more,
+        )
 
     def _params(self, **changed: Any) -> dict[str, Any]:
         """The sampling settings that were given; `changed` are None where they are not wanted."""
@@ -133,49 +162,22 @@ class ChatRequest(Completable):
         None, description="Kept with the item and told in the answer; names of 64 characters, texts of 512."
     )
     safety_identifier: str | None = Field(None, max_length=512, description="Kept with the item.")
-    prompt_cache_key: str | None = Field(None, description="Accepted; equal prefixes are reused whatever the key.")
-    parallel_tool_calls: bool | None = Field(None, description="Accepted; there are no tools.")
     chat_template_kwargs: TemplateKwargs | None = Field(
         None, description="Variables of the model's chat template, such as enable_thinking."
     )
-    audio: Any = None
-    function_call: Any = None
-    functions: Any = None
-    modalities: Any = None
-    moderation: Any = None
-    prediction: Any = None
-    prompt_cache_options: Any = None
-    prompt_cache_retention: Any = None
-    reasoning_effort: Any = None
-    response_format: Any = None
-    service_tier: Any = None
-    store: Any = None
-    tool_choice: Any = None
-    tools: Any = None
-    verbosity: Any = None
-    web_search_options: Any = None
-
-    @field_validator(
-        "audio", "function_call", "functions", "modalities", "moderation", "prediction", "prompt_cache_options",
-        "prompt_cache_retention", "reasoning_effort", "response_format", "service_tier", "store", "tool_choice",
-        "tools", "verbosity", "web_search_options", mode="before",
-    )  # fmt: skip
-    @classmethod
-    def _refuse(cls, value: Any, info: ValidationInfo) -> Any:
-        return refusals.check(str(info.field_name), value)
 
     def check_together(self) -> None:
-        super().check_together()
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true", field="top_logprobs")
-        if self.max_completion_tokens not in (None, self.max_tokens) and "max_tokens" in self.model_fields_set:
-            message = "max_tokens is the older name of max_completion_tokens; give one of them"
-            raise InvalidRequest(message, field="max_tokens")
+
+    @property
+    def names(self) -> dict[str, str]:
+        newer = {"params.max_tokens": "max_completion_tokens"} if self.max_completion_tokens is not None else {}
+        return newer | {"context_length_exceeded": "messages", "prompt": "messages", "params.logprobs": "top_logprobs"}
 
     @property
     def ask(self) -> Ask:
-        usage = bool(self.stream_options and self.stream_options.include_usage)
-        return Ask("/v1/chat/completions", self.model, self.n, include_usage=usage, metadata=self.metadata)
+        return self._ask("/v1/chat/completions", metadata=self.metadata)
 
     def items(self) -> list[dict[str, Any]]:
         """The native items it means: one."""
@@ -215,18 +217,8 @@ class CompletionRequest(Completable):
     max_tokens: int = Field(COMPLETION_MAX_TOKENS, ge=0, le=131_072, description="0 scores the prompt (with echo).")
     logprobs: int | None = Field(None, ge=0, le=20, description="Log-probabilities, with this many alternatives each.")
     echo: bool = Field(False, description="The text begins with the prompt; with logprobs, so do they.")
-    best_of: int | None = Field(None, description="Only what n says.")
-    suffix: Any = None
-
-    @field_validator("suffix", mode="before")
-    @classmethod
-    def _refuse(cls, value: Any, info: ValidationInfo) -> Any:
-        return refusals.check(str(info.field_name), value)
 
     def check_together(self) -> None:
-        super().check_together()
-        if self.best_of not in (None, self.n):
-            raise InvalidRequest(f"best_of is not supported: {refusals.REFUSED['best_of'][1]}", field="best_of")
         if self.stream and self.echo and self.logprobs is not None:
             raise InvalidRequest("echo with logprobs cannot be streamed", field="stream")
         if self.max_tokens == 0 and not self.echo:
@@ -234,10 +226,16 @@ class CompletionRequest(Completable):
             raise InvalidRequest(message, field="max_tokens")
 
     @property
+    def names(self) -> dict[str, str]:
+        return {
+            "context_length_exceeded": "prompt",
+            "prompt_ids": "prompt",
+            "params.prompt_logprobs": "logprobs" if self.prompt_logprobs is None else "prompt_logprobs",
+        }
+
+    @property
     def ask(self) -> Ask:
-        usage = bool(self.stream_options and self.stream_options.include_usage)
-        scored = self.max_tokens == 0
-        return Ask("/v1/completions", self.model, self.n, echo=self.echo, scored=scored, include_usage=usage)
+        return self._ask("/v1/completions", echo=self.echo, scored=self.max_tokens == 0)
 
     def items(self) -> list[dict[str, Any]]:
         """The native items it means: one for each prompt."""
@@ -263,14 +261,32 @@ REQUESTS: dict[Endpoint, type[ChatRequest] | type[CompletionRequest]] = {
 }
 
 
-def read_request(endpoint: Endpoint, body: Any) -> ChatRequest | CompletionRequest:
-    """The body as the endpoint's request.
+RULES: dict[Endpoint, Mapping[str, refusals.Rule]] = {
+    "/v1/chat/completions": refusals.CHAT,
+    "/v1/completions": refusals.COMPLETION,
+}
+
+
+def read_request(endpoint: Endpoint, body: Any, *, lenient: bool = False) -> ChatRequest | CompletionRequest:
+    """The body as the endpoint's request. Fields that change nothing are taken out, and named in its `ignored`; with
+    `lenient` unknown ones, too.
 
     Raises:
         InvalidRequest: with all that is wrong, each with its field.
     """
-    request = validated(REQUESTS[endpoint], body)
+    model, sift = REQUESTS[endpoint], Sift(lenient)
+    left = sift.request(body, RULES[endpoint], model.model_fields)
+    errors = sift.faults
+    try:
+        request = validated(model, left)
+    except InvalidRequest as error:
+        errors = [*errors, *error.errors][:MOST_FAULTS]
+    if errors:
+        code = str(errors[0]["code"]) if len(errors) == 1 else None
+        raise InvalidRequest(str(errors[0]["message"]), errors=errors, code=code)
+    request.remember(sift)
     request.check_together()
+    say_once(request.ignored)
     return request
 
 

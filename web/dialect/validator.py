@@ -105,7 +105,8 @@ class Validator:
         except NotFound as gone:
             raise NotFound(gone.message, code="file_not_found", field="input_file_id") from None
         model = model_of(self._held(claim, split(files.open(file.id))))
-        drafts = read_lines(self._held(claim, split(files.open(file.id))), endpoint, model)
+        lenient = self._services.settings.unknown_fields == "ignore"
+        drafts = read_lines(self._held(claim, split(files.open(file.id))), endpoint, model, lenient=lenient)
         if model is None:
             raise _nameless(drafts)
         options = {

@@ -120,7 +120,10 @@ class EchoEngine:
     def _refusal(self, request: Request) -> tuple[str, str] | None:
         tokens = len(request.prompt_ids) + request.params.max_tokens
         if tokens > self.context:
-            return "context_length_exceeded", f"prompt and max_tokens make {tokens} tokens; at most {self.context} fit"
+            message = (
+                f"This model's maximum context length is {self.context} tokens. However, you requested {tokens} tokens."
+            )
+            return "context_length_exceeded", message
         if self._fail_on and self._fail_on in request.prompt:
             return "engine_error", f"the prompt holds {self._fail_on!r}, on which this echo engine was told to fail"
         return None

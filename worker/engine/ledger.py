@@ -66,7 +66,10 @@ class Ledger:
             return "invalid_request", "the prompt has no tokens"
         total = len(ids) + params.max_tokens
         if total > self._context:
-            return "context_length_exceeded", f"prompt and max_tokens make {total} tokens; at most {self._context} fit"
+            message = (
+                f"This model's maximum context length is {self._context} tokens. However, you requested {total} tokens."
+            )
+            return "context_length_exceeded", message
         if max(*ids, *params.stop_token_ids, *params.logit_bias, 0) >= self._vocabulary:
             return "invalid_request", f"a token id is not below the vocabulary's size, {self._vocabulary}"
         return None

@@ -74,11 +74,11 @@ def test_a_request_that_is_refused_is_a_row_and_the_others_run(running: Mill) ->
     assert done.request_counts and done.request_counts.to_dict() == {"total": 6, "completed": 1, "failed": 5}
     assert [row["custom_id"] for row in running.rows(done.output_file_id)] == ["good"]
     rows = {row["custom_id"]: row["response"] for row in running.rows(done.error_file_id)}
-    assert {row["status_code"] for row in rows.values()} == {422}
+    assert {row["status_code"] for row in rows.values()} == {400}
     errors = {name: row["body"]["error"] for name, row in rows.items()}
     assert all(set(error) == {"message", "type", "param", "code"} for error in errors.values())
     assert {name: error["param"] for name, error in errors.items()} == {
-        "cold": "temperature", "tools": "tools", "streaming": "stream", "long": "prompt", "nameless": "messages",
+        "cold": "temperature", "tools": "tools", "streaming": "stream", "long": "messages", "nameless": "messages",
     }  # fmt: skip
     assert errors["long"]["code"] == "context_length_exceeded"
 

@@ -42,7 +42,7 @@ def test_a_file_expires_when_it_was_told_to(running: Mill) -> None:
     ],
 )
 def test_what_a_file_may_not_say_is_named(running: Mill, options: dict, param: str) -> None:
-    with pytest.raises(openai.UnprocessableEntityError) as refused:
+    with pytest.raises(openai.BadRequestError) as refused:
         running.client.files.create(**{"file": ("a.jsonl", b"{}"), "purpose": "batch"} | options)
     assert refused.value.param == param
 

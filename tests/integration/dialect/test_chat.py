@@ -171,9 +171,9 @@ def test_errors_are_the_client_s_own_classes(stack: Stack):
         (openai.AuthenticationError, "unauthorized", lambda: chat(stack.client_with("pm_wrong"))),
         (openai.NotFoundError, "model_not_found", lambda: chat(client, model="gpt-9")),
         (openai.NotFoundError, "model_not_found", lambda: client.models.retrieve("gpt-9")),
-        (openai.UnprocessableEntityError, "out_of_range", lambda: chat(client, top_p=7)),
-        (openai.UnprocessableEntityError, "invalid_value", lambda: chat(client, tools=[{"type": "function"}])),
-        (openai.UnprocessableEntityError, "context_length_exceeded", lambda: chat(client, max_tokens=9000)),
+        (openai.BadRequestError, "out_of_range", lambda: chat(client, top_p=7)),
+        (openai.BadRequestError, "invalid_value", lambda: chat(client, tools=[{"type": "function"}])),
+        (openai.BadRequestError, "context_length_exceeded", lambda: chat(client, max_tokens=9000)),
         (openai.InternalServerError, "engine_error", lambda: chat(client, messages=failing)),
         (openai.RateLimitError, "too_many_queued", lambda: client.completions.create(model="echo", prompt=["a"] * 60)),
     ]
@@ -187,7 +187,7 @@ def test_errors_are_the_client_s_own_classes(stack: Stack):
 
 
 def test_a_refused_field_is_named(client: OpenAI):
-    with pytest.raises(openai.UnprocessableEntityError) as raised:
+    with pytest.raises(openai.BadRequestError) as raised:
         chat(client, response_format={"type": "json_object"})
     assert raised.value.param == "response_format"
 

@@ -85,10 +85,10 @@ def test_an_error_has_its_four_keys_and_names_the_field_as_it_was_sent():
 
 
 def test_a_failed_item_is_an_error_and_a_cut_one_an_answer():
-    failed = row_error(row(status="failed", error={"code": "engine_error", "message": "it broke"}))
+    failed = row_error(row(status="failed", error={"code": "engine_error", "message": "it broke"}), chat=True)
     assert failed and failed[0] == 500 and failed[1]["error"]["code"] == "engine_error"
-    assert row_error(row("so far", status="cancelled")) is None
-    assert row_error(row(status="expired"))[0] == 503  # type: ignore[index]
+    assert row_error(row("so far", status="cancelled"), chat=True) is None
+    assert row_error(row(status="expired"), chat=True)[0] == 503  # type: ignore[index]
 
 
 def test_the_dialect_is_spoken_on_openai_s_paths_only():

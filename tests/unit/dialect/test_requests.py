@@ -1,7 +1,9 @@
-"""Every field of the client's own request types is honoured or refused by name."""
+"""Every field of the client's own request types is honoured, ignored and named, or refused by name."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import pytest
@@ -20,8 +22,9 @@ from pydantic import ValidationError
 
 from common.errors import InvalidRequest
 from common.types import SamplingParams
-from web.dialect.refusals import REFUSED
+from web.dialect import refusals
 from web.dialect.requests import (
+    RULES,
     ChatMessage,
     ChatRequest,
     CompletionRequest,
@@ -30,6 +33,7 @@ from web.dialect.requests import (
     default_max_tokens,
     read_request,
 )
+from web.dialect.sift import Once, told
 
 CHAT: Endpoint = "/v1/chat/completions"
 TEXT: Endpoint = "/v1/completions"
@@ -57,31 +61,71 @@ HONOURED: dict[Endpoint, dict[str, Any]] = {
         "top_p": 0.5, "user": "u",
     },
 }  # fmt: skip
-# Honoured together with another field, or by what already is so.
-BESIDES = {
-    CHAT: {"stream", "stream_options", "top_logprobs", "prompt_cache_key", "parallel_tool_calls"},
-    TEXT: {"stream", "stream_options", "best_of"},
-}
+# Honoured together with another field.
+BESIDES = {CHAT: {"stream", "stream_options", "top_logprobs"}, TEXT: {"stream", "stream_options"}}
+
+# Values that change nothing, which are named as ignored; and values that would, which are refused.
+IGNORED: dict[str, list[Any]] = {
+    # OpenAI's
+    "best_of": [1, 5], "function_call": ["none", "auto"], "functions": [[]], "modalities": [["text"]],
+    "parallel_tool_calls": [True, False], "prediction": [{"type": "content", "content": "x"}],
+    "prompt_cache_key": ["k"], "prompt_cache_options": [{}], "prompt_cache_retention": ["in_memory", "24h"],
+    "reasoning_effort": ["none", "low", "high"], "response_format": [{"type": "text"}],
+    "service_tier": ["auto", "flex", "priority"], "store": [True, False], "stream_options": [{"include_usage": True}],
+    "suffix": [""], "tool_choice": ["none", "auto"], "tools": [[]], "verbosity": ["medium"],
+    # vLLM's
+    "add_generation_prompt": [True], "cache_salt": ["s"], "continue_final_message": [False], "documents": [[]],
+    "early_stopping": [False], "guided_decoding_backend": ["outlines"], "include_reasoning": [True],
+    "include_stop_str_in_output": [False], "length_penalty": [1.0], "logits_processors": [[]],
+    "mm_processor_kwargs": [{}], "priority": [0, 3], "request_id": ["r"], "return_token_ids": [False],
+    "return_tokens_as_token_ids": [False], "skip_special_tokens": [True], "spaces_between_special_tokens": [True],
+    "structured_outputs": [{}, {"json": None}], "thinking_token_budget": [-1], "truncation_side": ["left"],
+    "use_beam_search": [False], "vllm_xargs": [{}],
+}  # fmt: skip
+REFUSED: dict[str, Any] = {
+    # OpenAI's
+    "audio": {"voice": "alloy"}, "function_call": {"name": "f"}, "functions": [{"name": "f"}],
+    "modalities": ["text", "audio"], "moderation": {"model": "m"}, "response_format": {"type": "json_object"},
+    "suffix": "x", "tool_choice": "required", "tools": [{"type": "function"}], "verbosity": "low",
+    "web_search_options": {"search_context_size": "low"},
+    # vLLM's
+    "add_generation_prompt": False, "allowed_token_ids": [1], "chat_template": "{{ messages }}",
+    "continue_final_message": True, "documents": [{"text": "x"}], "enable_thinking": False, "guided_choice": ["a"],
+    "guided_grammar": "x", "guided_json": {}, "guided_regex": "a", "include_reasoning": False,
+    "include_stop_str_in_output": True, "logits_processors": ["x"], "prompt_embeds": "x", "return_token_ids": True,
+    "return_tokens_as_token_ids": True, "skip_special_tokens": False, "structured_outputs": {"json": {}},
+    "thinking_token_budget": 5, "truncate_prompt_tokens": 5, "use_beam_search": True, "vllm_xargs": {"a": 1},
+}  # fmt: skip
 
 
 def meaning(endpoint: Endpoint, body: dict[str, Any]) -> Any:
     request = read_request(endpoint, body)
-    return request.items(), request.ask
+    return request.items(), replace(request.ask, ignored=())
+
+
+def refused(endpoint: Endpoint, lenient: bool = False, **fields: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as raised:
+        read_request(endpoint, BARE[endpoint] | fields, lenient=lenient)
+    return raised.value
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
 def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint):
     fields = set(get_type_hints(CLIENTS[endpoint]))
     assert len(fields) > 15
-    assert fields <= set(MODELS[endpoint].model_fields)
-    refused = fields & set(REFUSED)
-    assert fields == HONOURED[endpoint].keys() | BESIDES[endpoint] | refused
+    assert fields <= MODELS[endpoint].model_fields.keys() | RULES[endpoint].keys()
+    assert fields - RULES[endpoint].keys() <= HONOURED[endpoint].keys() | BESIDES[endpoint]
+    assert RULES[endpoint].keys() <= IGNORED.keys() | REFUSED.keys() | {
+        "max_tokens", "add_special_tokens", "detokenize", "ec_transfer_params", "kv_transfer_params", "echo",
+        "guided_whitespace_pattern", "media_io_kwargs", "repetition_detection", "return_assistant_tokens_mask",
+        "return_prompt_text", "return_token_offsets", "structural_tag",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("types", "model"),
+    ("types", "model", "rules"),
     [
-        ((ChatCompletionStreamOptionsParam,), StreamOptions),
+        ((ChatCompletionStreamOptionsParam,), StreamOptions, refusals.STREAM_OPTIONS),
         (
             (
                 ChatCompletionAssistantMessageParam,
@@ -90,12 +134,13 @@ def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint):
                 ChatCompletionUserMessageParam,
             ),
             ChatMessage,
+            refusals.MESSAGE,
         ),
     ],
 )
-def test_every_field_of_the_client_s_nested_types_is_known(types: tuple[type, ...], model: type):
+def test_every_field_of_the_client_s_nested_types_is_known(types: tuple[type, ...], model: Any, rules: Any):
     fields = set().union(*(get_type_hints(each) for each in types))
-    assert fields <= set(model.model_fields)
+    assert fields <= model.model_fields.keys() | rules.keys()
 
 
 @pytest.mark.parametrize(("endpoint", "field"), [(at, name) for at in (CHAT, TEXT) for name in HONOURED[at]])
@@ -103,17 +148,130 @@ def test_an_honoured_field_changes_what_is_asked(endpoint: Endpoint, field: str)
     assert meaning(endpoint, BARE[endpoint] | {field: HONOURED[endpoint][field]}) != meaning(endpoint, BARE[endpoint])
 
 
+CASES = [(at, name) for at in (CHAT, TEXT) for name in RULES[at]]
+
+
+@pytest.mark.parametrize(("endpoint", "field"), [case for case in CASES if case[1] in IGNORED])
+def test_what_changes_nothing_is_taken_and_named(endpoint: Endpoint, field: str):
+    for value in IGNORED[field]:
+        body = BARE[endpoint] | {field: value}
+        assert meaning(endpoint, body) == meaning(endpoint, BARE[endpoint])
+        assert read_request(endpoint, body).ignored == (field,)
+
+
+@pytest.mark.parametrize(("endpoint", "field"), [case for case in CASES if case[1] in REFUSED])
+def test_what_would_change_the_answer_is_refused_by_name_in_both_modes(endpoint: Endpoint, field: str):
+    for lenient in (True, False):
+        error = refused(endpoint, lenient, **{field: REFUSED[field]})
+        assert [entry["field"] for entry in error.errors] == [field]
+        assert "is not supported" in error.message
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, TEXT])
+def test_null_means_not_given(endpoint: Endpoint):
+    names = {*MODELS[endpoint].model_fields, *RULES[endpoint], "nobody_knows_this"} - {"model", "messages", "prompt"}
+    body = BARE[endpoint] | dict.fromkeys(names)
+    assert meaning(endpoint, body) == meaning(endpoint, BARE[endpoint])
+    assert read_request(endpoint, body).ignored == ()
+
+
+def test_null_means_not_given_in_messages_and_their_parts():
+    part = {"type": "text", "text": "hi", "annotations": None, "cache_control": None}
+    nulls = dict.fromkeys(("refusal", "audio", "tool_calls", "function_call", "annotations", "name", "reasoning"))
+    body = {"model": "m", "messages": [{"role": "user", "content": [part], **nulls}], "stream": True}
+    options = {"stream_options": {"include_usage": None, "include_obfuscation": None}}
+    request = read_request(CHAT, body | options)
+    assert request.items() == read_request(CHAT, BARE[CHAT] | {"stream": True}).items()
+    assert request.ignored == ()
+
+
+def test_tools_are_ignored_where_none_may_be_called():
+    tools = {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"}
+    assert read_request(CHAT, BARE[CHAT] | tools).ignored == ("tools", "tool_choice")
+    functions = {"functions": [{"name": "f"}], "function_call": "none"}
+    assert read_request(CHAT, BARE[CHAT] | functions).ignored == ("functions", "function_call")
+
+
+def test_the_newer_name_of_max_tokens_goes_before_the_older():
+    request = read_request(CHAT, BARE[CHAT] | {"max_tokens": 3, "max_completion_tokens": 4})
+    assert request.items()[0]["params"] == {"max_tokens": 4}
+    assert request.ignored == ("max_tokens",)
+
+
+def test_unknown_fields_are_ignored_and_named_where_that_is_chosen():
+    message = {"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]}
+    messages = [message | {"name": "ann", "tag": 1}, {"role": "user", "content": "x", "tag": 2}]
+    body = {"model": "m", "messages": messages, "cache_prompt": True, "mirostat": 2}
+    request = read_request(CHAT, body, lenient=True)
+    assert request.ignored == (
+        "cache_prompt", "mirostat", "messages.name", "messages.tag", "messages.content.cache_control",
+    )  # fmt: skip
+    errors = refused(CHAT, messages=messages, cache_prompt=True).errors
+    assert [(each["code"], each["field"]) for each in errors] == [
+        ("unknown_field", "cache_prompt"), ("unknown_field", "messages.0.tag"),
+        ("unknown_field", "messages.0.content.0.cache_control"), ("unknown_field", "messages.1.tag"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("endpoint", "field"),
-    [(at, name) for at in (CHAT, TEXT) for name in MODELS[at].model_fields if name in REFUSED and name != "best_of"],
+    ("name", "meant"),
+    [
+        ("max_token", "max_tokens"), ("maxTokens", "max_tokens"), ("temprature", "temperature"), ("seeds", "seed"),
+        ("max_new_tokens", "max_tokens"), ("max_length", "max_tokens"), ("do_sample", "temperature"),
+        ("chat_template_kwarg", "chat_template_kwargs"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_field_is_refused_in_both_modes(name: str, meant: str):
+    for lenient in (True, False):
+        error = refused(CHAT, lenient, **{name: 1})
+        assert (error.errors[0]["code"], error.errors[0]["field"]) == ("unknown_field", name)
+        assert meant in error.message
+
+
+def test_a_hundred_unknown_fields_are_ignored_and_no_more():
+    assert len(read_request(CHAT, BARE[CHAT] | {f"x{n}_": n for n in range(100)}, lenient=True).ignored) == 100
+    many = {f"x{n}_": n for n in range(4000)}
+    began = time.monotonic()
+    assert len(refused(CHAT, lenient=True, **many).errors) == 100
+    assert time.monotonic() - began < 2
+
+
+def test_names_in_a_header_are_few_and_harmless():
+    names = ["a\r\nSet-Cookie: x", "é" * 3, "x" * 500, *(f"n{n}" for n in range(50))]
+    found = told(names)
+    assert len(found) == 20
+    assert found[:3] == ["a??Set-Cookie??x", "???", "x" * 64]
+
+
+def test_a_name_is_said_once():
+    said: list[str] = []
+    once = Once(said.append)
+    once(["a", "b"])
+    once(["a", "c"])
+    assert said == ["a", "b", "c"]
+    once(f"n{n}" for n in range(2000))
+    assert len(said) == Once.MOST
+
+
+@pytest.mark.parametrize(
+    ("sent", "params", "adapted"),
+    [
+        ({"seed": -1}, {}, ("seed",)),
+        ({"top_k": -1}, {"top_k": 0}, ("top_k",)),
+        ({"top_p": 0}, {"temperature": 0}, ("temperature",)),
+        ({"top_p": 0.0, "temperature": 0.7, "seed": -1}, {"temperature": 0}, ("seed", "temperature")),
+        ({"seed": 0, "top_k": 5, "top_p": 0.5}, {"seed": 0, "top_k": 5, "top_p": 0.5}, ()),
+    ],
 )
-def test_a_refused_field_is_refused_by_name_and_what_asks_for_nothing_is_not(endpoint: Endpoint, field: str):
-    with pytest.raises(InvalidRequest) as refused:
-        read_request(endpoint, BARE[endpoint] | {field: {"something": 1}})
-    assert [entry["field"] for entry in refused.value.errors] == [field]
-    assert "is not supported" in refused.value.message
-    for neutral in (None, *REFUSED[field][0]):
-        assert meaning(endpoint, BARE[endpoint] | {field: neutral}) == meaning(endpoint, BARE[endpoint])
+def test_what_other_servers_take_is_adapted(sent: dict[str, Any], params: dict[str, Any], adapted: tuple[str, ...]):
+    for endpoint in (CHAT, TEXT):
+        request = read_request(endpoint, BARE[endpoint] | sent)
+        assert (request.items()[0]["params"], request.ask.adapted) == (params, adapted)
+
+
+@pytest.mark.parametrize("sent", [{"seed": -2}, {"top_k": -2}, {"top_p": -0.1}, {"seed": True}, {"top_p": False}])
+def test_what_no_server_takes_is_refused(sent: dict[str, Any]):
+    assert refused(CHAT, **sent).errors[0]["field"] in sent
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
@@ -125,14 +283,6 @@ def test_our_own_sampling_settings_stand_beside_the_others(endpoint: Endpoint):
     (item,), _ = meaning(endpoint, BARE[endpoint] | extra)
     assert item["params"] == extra
     assert SamplingParams.model_fields.keys() <= MODELS[endpoint].model_fields.keys()
-
-
-@pytest.mark.parametrize("field", ["max_new_tokens", "temprature", "guided_json"])
-def test_an_unknown_field_is_refused_by_name(field: str):
-    with pytest.raises(InvalidRequest) as refused:
-        read_request(CHAT, BARE[CHAT] | {field: 1})
-    assert refused.value.errors[0]["field"] == field
-    assert refused.value.errors[0]["code"] == "unknown_field"
 
 
 def test_no_number_of_tokens_given_is_none_told_to_the_item():
@@ -175,9 +325,6 @@ def test_text_parts_are_lines_and_other_parts_are_refused():
     ("endpoint", "fields", "field"),
     [
         (CHAT, {"top_logprobs": 2}, "top_logprobs"),
-        (CHAT, {"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens"),
-        (CHAT, {"stream_options": {"include_usage": True}}, "stream_options"),
-        (TEXT, {"best_of": 3}, "best_of"),
         (TEXT, {"max_tokens": 0}, "max_tokens"),
         (TEXT, {"temperature": "hot"}, "temperature"),
         (CHAT, {"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
