@@ -19,9 +19,11 @@ from web.openapi import described
 from web.results import MEDIA_TYPES, stream_results
 from web.schemas import (
     AppendView,
+    CheckRequest,
     CheckView,
     EventCursor,
     Health,
+    ItemDelta,
     ItemList,
     ItemPage,
     JobEdit,
@@ -32,6 +34,7 @@ from web.schemas import (
     ModelList,
     ModelView,
     MoreItems,
+    ResultRow,
     UploadOptions,
     Wait,
     WorkerList,
@@ -51,7 +54,15 @@ api.before_request(refuse_unread)
 
 
 @api.post("/v1/jobs")
-@described("Submit a job", JobView, status=202, body=JobRequest, upload=UploadOptions, headers=("Idempotency-Key",))
+@described(
+    "Submit a job",
+    JobView,
+    status=202,
+    body=JobRequest,
+    upload=UploadOptions,
+    headers=("Idempotency-Key",),
+    errors=(404, 429),
+)
 @needs_tenant
 def create_job(tenant: str) -> Response:
     options, drafts = read_submission()
@@ -60,7 +71,7 @@ def create_job(tenant: str) -> Response:
 
 
 @api.post("/v1/jobs/check")
-@described("Validate and count without submitting", CheckView, body=JobRequest, upload=UploadOptions)
+@described("Validate and count without submitting", CheckView, body=CheckRequest, upload=UploadOptions, errors=(404,))
 @needs_tenant
 def check(tenant: str) -> Response:
     options, drafts = read_submission()
@@ -68,7 +79,7 @@ def check(tenant: str) -> Response:
 
 
 @api.get("/v1/jobs")
-@described("Your jobs, newest first", JobList, query=JobPage)
+@described("Your jobs, newest first", JobList, query=JobPage, errors=(404,))
 @needs_tenant
 def jobs(tenant: str) -> Response:
     page = read_query(JobPage)
@@ -94,7 +105,7 @@ def items(tenant: str, job_id: str) -> Response:
 
 
 @api.get("/v1/jobs/<job_id>/results.<any(jsonl, csv, parquet):form>")
-@described("Finished items as a file, also while the job runs", media_types=tuple(MEDIA_TYPES.values()))
+@described("Finished items as a file, also while the job runs", media_types=tuple(MEDIA_TYPES.values()), errors=(406,))
 @needs_tenant
 def results(tenant: str, job_id: str, form: str) -> Response:
     response = download(stream_results(services(), job_id, tenant, form), MEDIA_TYPES[form])
@@ -105,7 +116,7 @@ def results(tenant: str, job_id: str, form: str) -> Response:
 @api.get("/v1/jobs/<job_id>/events")
 @described(
     "A job as server-sent events: `job`, `item.delta`, `item.finished`, `job.finished`",
-    media_types=("text/event-stream",),
+    events={"job": JobView, "item.delta": ItemDelta, "item.finished": ResultRow, "job.finished": JobView},
     query=EventCursor,
     headers=("Last-Event-ID",),
 )
@@ -125,35 +136,39 @@ def cancel(tenant: str, job_id: str) -> Response:
 
 
 @api.post("/v1/jobs/<job_id>/pause")
-@described("Start nothing more of a job until it is resumed; what runs is handed back as far as it got", JobView)
+@described(
+    "Start nothing more of a job until it is resumed; what runs is handed back as far as it got", JobView, errors=(409,)
+)
 @needs_tenant
 def pause(tenant: str, job_id: str) -> Response:
     return _job_answer(set_paused(services(), job_id, tenant, True))
 
 
 @api.post("/v1/jobs/<job_id>/resume")
-@described("Go on with a paused job", JobView)
+@described("Go on with a paused job", JobView, errors=(409,))
 @needs_tenant
 def resume(tenant: str, job_id: str) -> Response:
     return _job_answer(set_paused(services(), job_id, tenant, False))
 
 
 @api.post("/v1/jobs/<job_id>/retry")
-@described("A new job of the items that failed", JobView, status=202, headers=("Idempotency-Key",))
+@described("A new job of the items that failed", JobView, status=202, headers=("Idempotency-Key",), errors=(429,))
 @needs_tenant
 def retry(tenant: str, job_id: str) -> Response:
     return _submit_answer(retry_job(services(), job_id, tenant, request.headers.get("Idempotency-Key")))
 
 
 @api.patch("/v1/jobs/<job_id>")
-@described("Change a live job's priority, deadline or limits", JobView, body=JobEdit)
+@described("Change a live job's priority, deadline or limits", JobView, body=JobEdit, errors=(409,))
 @needs_tenant
 def edit(tenant: str, job_id: str) -> Response:
     return _job_answer(edit_job(services(), job_id, tenant, read_json(JobEdit)))
 
 
 @api.post("/v1/jobs/<job_id>/items")
-@described("Add items to a live job", AppendView, status=202, body=MoreItems, headers=("Idempotency-Key",))
+@described(
+    "Add items to a live job", AppendView, status=202, body=MoreItems, headers=("Idempotency-Key",), errors=(429,)
+)
 @needs_tenant
 def append(tenant: str, job_id: str) -> Response:
     key = request.headers.get("Idempotency-Key")
@@ -204,7 +219,7 @@ def healthz() -> Response:
 
 
 @api.get("/readyz")
-@described("This process can serve: Redis answers", Health, public=True)
+@described("This process can serve: Redis answers", Health, public=True, errors=(503,))
 def readyz() -> Response:
     with redis_errors():
         services().redis.ping()
@@ -224,8 +239,8 @@ def _wait_for_end(services: Services, job_id: str, tenant: str, seconds: float) 
 
 
 def _told() -> Told:
-    given = request.headers.get("Last-Event-ID")
-    return Told(str(read_query(EventCursor).after) if given is None else given)
+    after = read_query(EventCursor).after
+    return Told(request.headers.get("Last-Event-ID") or str(after))
 
 
 def _answer(body: BaseModel, status: int = 200) -> Response:

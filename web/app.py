@@ -6,7 +6,7 @@ from flask import Flask
 
 from common.networks import parse_networks
 from common.settings import Settings
-from web import problems
+from web import problems, routes
 from web.api import api
 from web.dialect.batches import batches
 from web.dialect.chat import chat
@@ -26,6 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.wsgi_app = Proxies(app.wsgi_app, parse_networks(settings.trusted_proxies))  # type: ignore[method-assign]
     app.extensions[EXTENSION] = Services.build(settings)
     problems.register(app)
+    routes.register(app)
     for blueprint in (api, batches, chat, files, openapi, pages):
         app.register_blueprint(blueprint)
     add_prefix(app, settings)

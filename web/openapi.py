@@ -1,21 +1,26 @@
 """`/openapi.json`: OpenAPI 3.1 made from the views' own descriptions and the models that validate and answer.
 
-A view says once what it takes and gives. Why no framework does this: docs/decisions/0005-web-schemas.md.
+A view says once what it takes and gives; which errors it may answer follows from that, and from the view's `errors`.
+Why no framework does this: docs/decisions/0005-web-schemas.md.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, current_app, json
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from werkzeug.routing import Rule
 
+from common.errors import Conflict, NotFound, TooMany, Unauthorized, Unavailable
+from web import submit, told
+from web.dialect import errors as dialect
+from web.request_schemas import RequestSchemas, form, in_query
 from web.schemas import ItemRow, Problem, ResultRow
 from web.services import services
 from web.views import base_url
@@ -23,6 +28,17 @@ from web.views import base_url
 ARGUMENT = re.compile(r"<(?:any\(([^)]*)\):|\w+:)?(\w+)>")  # of a route: its choices, its name
 REFERENCE = "#/components/schemas/{model}"
 FILE = {"type": "string", "format": "binary"}
+UNSAFE = {"post", "patch", "delete"}  # methods that another site's page may not make a browser send
+HEADERS = {
+    "Idempotency-Key": {"type": "string", "pattern": f"^{submit.KEY.pattern}$"},
+    "Last-Event-ID": {
+        "type": "string",
+        "description": "The id of an event of this stream.",
+        "pattern": rf"^({told.CURSOR.pattern})?$",
+    },
+}
+REQUEST_ID = {"description": "Also in the server's log.", "required": True, "schema": {"type": "string"}}
+RETRY_AFTER = {"description": "Seconds until trying again may help.", "required": True, "schema": {"type": "string"}}
 
 openapi = Blueprint("openapi", __name__)
 
@@ -32,42 +48,47 @@ class Description:
     """What a view takes and gives."""
 
     summary: str
-    answer: type[BaseModel] | None
-    status: int
-    body: type[BaseModel] | None
-    upload: type[BaseModel] | None
-    form: type[BaseModel] | None
-    query: type[BaseModel] | None
-    headers: tuple[str, ...]
-    media_types: tuple[str, ...]
-    public: bool
+    answer: type[BaseModel] | None = None
+    status: int = 200
+    body: type[BaseModel] | None = None
+    upload: type[BaseModel] | None = None
+    form: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    headers: tuple[str, ...] = ()
+    media_types: tuple[str, ...] = ()
+    events: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
+    errors: tuple[int, ...] = ()
+    public: bool = False
 
     def models(self) -> list[tuple[type[BaseModel], JsonSchemaMode]]:
         asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [
             (model, "validation") for model in (self.body, self.upload, self.form, self.query) if model
         ]
-        return [*asked, (self.answer, "serialization")] if self.answer else asked
+        given = [model for model in (self.answer, *self.events.values()) if model]
+        return [*asked, *((model, "serialization") for model in given)]
 
 
 def described(
     summary: str,
     answer: type[BaseModel] | None = None,
-    *,
-    status: int = 200,
-    body: type[BaseModel] | None = None,
-    upload: type[BaseModel] | None = None,
-    form: type[BaseModel] | None = None,
-    query: type[BaseModel] | None = None,
-    headers: tuple[str, ...] = (),
-    media_types: tuple[str, ...] = (),
-    public: bool = False,
+    **more: Any,
 ) -> Callable[[Any], Any]:
-    """Put a view into the specification; a test sees to it that none of the API's is missing. `upload` is a file's part
-    `job`, `form` the parts beside a file.
+    """Put a view into the specification; a test sees to it that none of the API's is missing. What else may be said:
+
+    status       of the answer
+    body         the JSON body; `upload` is the part `job` beside a file, `form` the parts beside a file
+    query        the query's parameters
+    headers      names of request headers that are read
+    media_types  of an answer that is no JSON
+    events       of an answer as server-sent events: the data of each by its name; "" for events without a name, and
+                 None as the data of `[DONE]`, which is that very text
+    errors       statuses that do not follow from the above
+    public       no key is needed
     """
+    description = Description(summary, answer, **more)
 
     def mark(view: Any) -> Any:
-        view.description = Description(summary, answer, status, body, upload, form, query, headers, media_types, public)
+        view.description = description
         return view
 
     return mark
@@ -75,25 +96,30 @@ def described(
 
 @openapi.get("/openapi.json")
 def specification() -> Response:
-    return Response(json.dumps(_specification(current_app)), content_type="application/json")
+    kept = current_app.extensions.setdefault("openapi", {})  # making it takes a third of a second, and anybody may ask
+    if "body" not in kept:
+        kept["body"] = json.dumps(make_specification(current_app))
+    return Response(kept["body"], content_type="application/json")
 
 
-def _specification(app: Flask) -> dict[str, Any]:
+def make_specification(app: Flask) -> dict[str, Any]:
     found = [
         (rule, method.lower(), description)
         for rule in app.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
         if (description := getattr(app.view_functions[rule.endpoint], "description", None))
     ]
+    always: list[type[BaseModel]] = [Problem, dialect.ErrorBody, ResultRow, ItemRow]
     wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = dict.fromkeys(
         [pair for _, _, description in found for pair in description.models()]
-        + [(Problem, "serialization"), (ResultRow, "serialization"), (ItemRow, "serialization")]
+        + [(model, "serialization") for model in always]
     )
-    references, schemas = models_json_schema(list(wanted), ref_template=REFERENCE)
+    references, schemas = models_json_schema(list(wanted), ref_template=REFERENCE, schema_generator=RequestSchemas)
+    operation = _Operations(references, schemas["$defs"])
     paths: dict[str, dict[str, Any]] = {}
     for rule, method, description in found:
         path = ARGUMENT.sub(r"{\2}", rule.rule)
-        paths.setdefault(path, {})[method] = _operation(rule, description, references, schemas["$defs"])
+        paths.setdefault(path, {})[method] = operation.describe(rule, method, description)
     return {
         "openapi": "3.1.0",
         "info": {"title": "promptmill", "version": "1", "description": "A self-hosted queue for text generation."},
@@ -102,62 +128,132 @@ def _specification(app: Flask) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],
+            "responses": operation.errors,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key, `pm_…`."}},
         },
     }
 
 
-def _operation(
-    rule: Rule, description: Description, references: dict[Any, Any], schemas: dict[str, Any]
-) -> dict[str, Any]:
-    parameters = [
-        _parameter("path", name, True, {"type": "string"} | ({"enum": choices.split(", ")} if choices else {}))
-        for choices, name in ARGUMENT.findall(rule.rule)
-    ]
-    parameters += [_parameter("header", name, False) for name in description.headers]
-    if description.query:
-        fields = schemas[references[description.query, "validation"]["$ref"].rsplit("/", 1)[-1]]["properties"]
-        parameters += [_parameter("query", name, False, schema) for name, schema in fields.items()]
-    operation: dict[str, Any] = {
-        "operationId": rule.endpoint.rsplit(".", 1)[-1],
-        "summary": description.summary,
-        "parameters": parameters,
-        "responses": _responses(description, references),
-    }
+class _Operations:
+    """Describes operations. `references` are the models' places among `schemas`."""
+
+    def __init__(self, references: Mapping[Any, dict[str, Any]], schemas: dict[str, Any]):
+        self._references = references
+        self._schemas = schemas
+        self.errors: dict[str, dict[str, Any]] = {}  # by name
+
+    def describe(self, rule: Rule, method: str, description: Description) -> dict[str, Any]:
+        operation: dict[str, Any] = {
+            "operationId": rule.endpoint.replace(".", "_"),
+            "summary": description.summary,
+            "parameters": self._parameters(rule, description),
+            "responses": self._responses(rule, method, description),
+        }
+        if description.public:
+            operation["security"] = []
+        if content := self._body(description):
+            operation["requestBody"] = {"required": True, "content": content}
+        return operation
+
+    def _parameters(self, rule: Rule, description: Description) -> list[dict[str, Any]]:
+        found = [
+            _parameter("path", name, True, {"type": "string"} | ({"enum": choices.split(", ")} if choices else {}))
+            for choices, name in ARGUMENT.findall(rule.rule)
+        ]
+        found += [_parameter("header", name, False, HEADERS[name]) for name in description.headers]
+        if description.query:
+            fields = self._schema(description.query)["properties"]
+            found += [_parameter("query", name, False, in_query(schema)) for name, schema in fields.items()]
+        return found
+
+    def _body(self, description: Description) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        if description.body:
+            content["application/json"] = {"schema": self._references[description.body, "validation"]}
+        if description.upload:
+            parts = {"file": FILE, "job": self._references[description.upload, "validation"]}
+            schema = {"type": "object", "properties": parts, "required": ["file"], "additionalProperties": False}
+            encoding = {"job": {"contentType": "application/json"}}
+            content["multipart/form-data"] = {"schema": schema, "encoding": encoding}
+        if description.form:
+            content["multipart/form-data"] = {"schema": form(self._schema(description.form), self._schemas, FILE)}
+        return content
+
+    def _responses(self, rule: Rule, method: str, description: Description) -> dict[str, Any]:
+        good = {"description": HTTPStatus(description.status).phrase, "headers": {"X-Request-Id": REQUEST_ID}}
+        if content := self._content(rule, description):
+            good["content"] = content
+        found = {str(description.status): good}
+        return found | {str(status): self._error(rule, status) for status in sorted(_errors(rule, method, description))}
+
+    def _content(self, rule: Rule, description: Description) -> dict[str, Any]:
+        content: dict[str, Any] = {
+            kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in description.media_types
+        }
+        if description.answer:
+            content["application/json"] = {"schema": self._references[description.answer, "serialization"]}
+        if description.events:
+            told = [self._event(name, model) for name, model in description.events.items()]
+            if dialect.speaks(rule.rule):
+                told.append(self._event("", dialect.ErrorBody))
+            content["text/event-stream"] = {"schema": {"anyOf": told}}
+        return content
+
+    def _event(self, name: str, model: type[BaseModel] | None) -> dict[str, Any]:
+        """One server-sent event; OpenAPI 3.1 has no other way to describe a stream of them."""
+        data: dict[str, Any] = {"type": "string"}
+        if model:
+            schema = self._references[model, "serialization"]
+            data |= {"contentMediaType": "application/json", "contentSchema": schema}
+        else:
+            data["const"] = name
+        found: dict[str, Any] = {"type": "object", "properties": {"data": data}, "required": ["data"]}
+        if name and model:
+            found["properties"]["event"] = {"const": name}
+            found["required"].append("event")
+        return found
+
+    def _error(self, rule: Rule, status: int) -> dict[str, Any]:
+        """A reference to the error, which is described once."""
+        kind, model = "application/problem+json", cast("type[BaseModel]", Problem)
+        if dialect.speaks(rule.rule):
+            kind, model = dialect.MEDIA_TYPE, dialect.ErrorBody
+        name = f"{model.__name__}{status}"
+        self.errors.setdefault(name, self._described_error(status, kind, model))
+        return {"$ref": f"#/components/responses/{name}"}
+
+    def _described_error(self, status: int, kind: str, model: type[BaseModel]) -> dict[str, Any]:
+        headers = {"X-Request-Id": REQUEST_ID}
+        if status in (TooMany.status, Unavailable.status):
+            headers["Retry-After"] = RETRY_AFTER
+        schema = self._references[model, "serialization"]
+        return {"description": HTTPStatus(status).phrase, "headers": headers, "content": {kind: {"schema": schema}}}
+
+    def _schema(self, model: type[BaseModel]) -> dict[str, Any]:
+        found: dict[str, Any] = self._schemas[self._references[model, "validation"]["$ref"].rsplit("/", 1)[-1]]
+        return found
+
+
+def _errors(rule: Rule, method: str, description: Description) -> set[int]:
+    """Statuses besides the good one: what the view says, and what follows from what it takes."""
+    found = set(description.errors)
     if description.public:
-        operation["security"] = []
-    if description.body:
-        operation["requestBody"] = {"required": True, "content": _body(description, references)}
-    elif description.form:
-        file = {"properties": {"file": FILE}, "required": ["file"]}
-        form = {"allOf": [file, references[description.form, "validation"]]}
-        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
-    return operation
+        return found
+    found |= {Unauthorized.status, Unavailable.status, 500}
+    found |= {400, 422} if dialect.speaks(rule.rule) else {422}  # a query or a body that is not taken
+    if method in UNSAFE:
+        found.add(403)
+    if rule.arguments:
+        found.add(NotFound.status)
+    if description.body or description.form:
+        found |= {400, 413, 415}
+    if description.headers and method in UNSAFE:
+        found.add(Conflict.status)  # of an idempotency key
+    return found
 
 
-def _parameter(place: str, name: str, required: bool, schema: dict[str, Any] | None = None) -> dict[str, Any]:
-    schema = dict(schema or {"type": "string"})
+def _parameter(place: str, name: str, required: bool, schema: dict[str, Any]) -> dict[str, Any]:
+    schema = dict(schema)
     text = schema.pop("description", None)
     found = {"name": name, "in": place, "required": required, "schema": schema}
     return found | ({"description": text} if text else {})
-
-
-def _body(description: Description, references: dict[Any, Any]) -> dict[str, Any]:
-    content = {"application/json": {"schema": references[description.body, "validation"]}}
-    if description.upload:
-        parts = {"file": FILE, "job": references[description.upload, "validation"]}
-        content["multipart/form-data"] = {
-            "schema": {"type": "object", "properties": parts, "required": ["file"]},
-            "encoding": {"job": {"contentType": "application/json"}},
-        }
-    return content
-
-
-def _responses(description: Description, references: dict[Any, Any]) -> dict[str, Any]:
-    good: dict[str, Any] = {"description": HTTPStatus(description.status).phrase}
-    if description.answer:
-        good["content"] = {"application/json": {"schema": references[description.answer, "serialization"]}}
-    elif description.media_types:
-        good["content"] = {kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in description.media_types}
-    problem = {"application/problem+json": {"schema": references[Problem, "serialization"]}}
-    return {str(description.status): good, "default": {"description": "A problem", "content": problem}}

@@ -72,7 +72,11 @@ def _deadline(value: Any) -> datetime | float | None:
 
 
 DEADLINE_SCHEMA = {
-    "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_DEADLINE},
+        {"type": "null"},
+    ]
 }
 # Any: told the real types, Pydantic serializes the result of serializing them once more, and warns that it is text.
 Deadline = Annotated[Any, PlainValidator(_deadline), WithJsonSchema(DEADLINE_SCHEMA)]  # datetime, seconds or None
@@ -94,6 +98,18 @@ class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
+def _either(*names: str, empty: tuple[Any, ...] = ("", [])) -> dict[str, Any]:
+    """For a JSON Schema: that one of these fields is given, and is not `empty`; null is not given."""
+    given: dict[str, Any] = {"not": {"enum": [None, *empty]}}
+    absent: dict[str, Any] = {"type": "null"}
+    return {
+        "oneOf": [
+            {"required": [name], "properties": {each: given if each == name else absent for each in names}}
+            for name in names
+        ]
+    }
+
+
 def _no_params() -> SamplingParams:
     return SamplingParams.model_validate({})
 
@@ -104,7 +120,12 @@ def _no_params() -> SamplingParams:
 class Target(Schema):
     """Whom to tell. Deliveries are signed with `secret`, else with the tenant's own."""
 
-    url: str = Field(max_length=2048, description="An http or https URL.", examples=["https://example.com/hook"])
+    url: str = Field(
+        max_length=2048,
+        description="An http or https URL.",
+        examples=["https://example.com/hook"],
+        json_schema_extra={"pattern": "^https?://"},
+    )
     secret: str | None = Field(None, description="`whsec_` and the base64 of 24 to 64 random bytes.")
 
     @field_validator("url")
@@ -143,6 +164,8 @@ class Webhook(Target):
 
 class Item(Schema):
     """One prompt: text, token ids, or the messages of a chat."""
+
+    model_config = ConfigDict(json_schema_extra=_either(*INPUTS))
 
     custom_id: CustomId | None = Field(None, description="Your own name for it; no two items of a job may share one.")
     prompt: str | None = Field(None, description="Text to go on from, as it is.")
@@ -204,6 +227,8 @@ class JobEdit(Schema):
 class MoreItems(Schema):
     """Items to add to a live job."""
 
+    model_config = ConfigDict(json_schema_extra=_either("items", "prompts"))
+
     items: list[Item] | None = Field(None, min_length=1)
     prompts: list[str] | None = Field(None, min_length=1, description="Short for items that are only a prompt.")
 
@@ -211,8 +236,19 @@ class MoreItems(Schema):
 class JobRequest(JobOptions):
     """A job as JSON: `items`, or `prompts` for short."""
 
+    model_config = ConfigDict(json_schema_extra=_either("items", "prompts"))
+
     items: list[Item] | None = Field(None, min_length=1)
     prompts: list[str] | None = Field(None, min_length=1, description="Short for items that are only a prompt.")
+
+
+class CheckRequest(JobOptions):
+    """A job to be checked: whatever is wrong with its items is in the answer."""
+
+    model_config = ConfigDict(json_schema_extra=_either("items", "prompts", empty=()))
+
+    items: list[Any] | None = Field(None, description="As for a job.")
+    prompts: list[Any] | None = Field(None, description="As for a job.")
 
 
 class UploadOptions(JobOptions):
@@ -408,6 +444,17 @@ class ResultRow(BaseModel):
     worker: str | None
     model: str
     metadata: dict[str, Any] = {}
+
+
+class ItemDelta(BaseModel):
+    """What continuation `output` of an item says next, from its token `at` on."""
+
+    index: int
+    output: int
+    at: int
+    tokens: int = Field(description="How many there are.")
+    text: str
+    logprobs: list[LogprobView] | None = Field(None, description="One a token, where they were asked for.")
 
 
 class ItemRow(ResultRow):

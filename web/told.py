@@ -19,7 +19,9 @@ from common.store import JobStore
 from web.changes import Watch
 
 LATE = 1000  # items that ended last, whose tokens may still be under way
-CURSOR = re.compile(r"(\d{1,9})(?:;(\d{1,9}\.\d{1,3}=\d{1,9}(?:,\d{1,9}\.\d{1,3}=\d{1,9})*))?")
+NUMBER = "[0-9]{1,9}"
+PLACE = f"{NUMBER}[.][0-9]{{1,3}}={NUMBER}"  # item, continuation, tokens
+CURSOR = re.compile(f"([0-9]{{1,10}})(?:;({PLACE}(?:,{PLACE})*))?")
 
 
 @dataclass(frozen=True, slots=True)

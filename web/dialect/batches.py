@@ -47,7 +47,7 @@ class BatchRequest(Schema):
     input_file_id: str = Field(min_length=1, max_length=256)
     endpoint: Annotated[Endpoint, BeforeValidator(_endpoint)]
     completion_window: Annotated[str, BeforeValidator(windows.check)] = Field(
-        description="Hours and minutes: 24h, 90m."
+        description="Hours and minutes: 24h, 90m.", json_schema_extra={"pattern": windows.PATTERN}
     )
     metadata: Annotated[dict[ShortName, ShortText], Field(max_length=16)] | None = None
     output_expires_after: Expiry | None = Field(None, description="Counted from the end of the batch.")
@@ -60,7 +60,9 @@ class BatchPage(Query):
 
 
 @batches.post("/v1/batches")
-@described("Make a batch of an uploaded file", BatchView, body=BatchRequest, headers=("Idempotency-Key",))
+@described(
+    "Make a batch of an uploaded file", BatchView, body=BatchRequest, headers=("Idempotency-Key",), errors=(404, 429)
+)
 @needs_tenant
 def create(tenant: str) -> Response:
     record = create_batch(services(), tenant, read_json(BatchRequest), request.headers.get("Idempotency-Key"))
@@ -68,7 +70,7 @@ def create(tenant: str) -> Response:
 
 
 @batches.get("/v1/batches")
-@described("Your batches, newest first", BatchList, query=BatchPage)
+@described("Your batches, newest first", BatchList, query=BatchPage, errors=(404,))
 @needs_tenant
 def listing(tenant: str) -> Response:
     asked = read_query(BatchPage)
@@ -89,7 +91,7 @@ def retrieve(tenant: str, batch_id: str) -> Response:
 
 
 @batches.post("/v1/batches/<batch_id>/cancel")
-@described("Stop a batch; what is done stays", BatchView)
+@described("Stop a batch; what is done stays", BatchView, errors=(409,))
 @needs_tenant
 def cancel(tenant: str, batch_id: str) -> Response:
     status = batch_view(services(), services().batches.get(batch_id, tenant)).status

@@ -12,6 +12,7 @@ from common.errors import PromptmillError
 from web.auth import needs_tenant
 from web.bodies import json_body
 from web.dialect import answers
+from web.dialect.completion_views import ChatChunk, ChatCompletion, Completion, CompletionChunk
 from web.dialect.errors import row_error
 from web.dialect.live import Live, hung_up
 from web.dialect.requests import MOST_PROMPTS, ChatRequest, CompletionRequest, Endpoint, read_request
@@ -23,8 +24,7 @@ from web.services import Services, services
 
 chat = Blueprint("chat", __name__)
 
-KINDS = ("application/json", "text/event-stream")
-HEADERS = ("Idempotency-Key",)
+ERRORS = (404, 429, 504)  # no such model; too much waits; it took too long
 
 
 class Failed(PromptmillError):
@@ -33,7 +33,12 @@ class Failed(PromptmillError):
 
 @chat.post("/v1/chat/completions")
 @described(
-    "A chat completion, as OpenAI's client asks", body=ChatRequest, media_types=KINDS, headers=("Idempotency-Key",)
+    "A chat completion, as OpenAI's client asks",
+    ChatCompletion,
+    body=ChatRequest,
+    events={"": ChatChunk, "[DONE]": None},
+    headers=("Idempotency-Key",),
+    errors=ERRORS,
 )
 @needs_tenant
 def chat_completions(tenant: str) -> Response:
@@ -42,7 +47,12 @@ def chat_completions(tenant: str) -> Response:
 
 @chat.post("/v1/completions")
 @described(
-    "Completions, as OpenAI's client asks", body=CompletionRequest, media_types=KINDS, headers=("Idempotency-Key",)
+    "Completions, as OpenAI's client asks",
+    Completion,
+    body=CompletionRequest,
+    events={"": CompletionChunk, "[DONE]": None},
+    headers=("Idempotency-Key",),
+    errors=ERRORS,
 )
 @needs_tenant
 def completions(tenant: str) -> Response:

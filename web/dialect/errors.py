@@ -6,13 +6,31 @@ The status decides the exception that the client raises.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
 
 KEEP_422 = "idempotency_key_reused"
 PATHS = ("/v1/chat/", "/v1/completions", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses")
+MEDIA_TYPE = "application/json"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
 UNION = re.compile(r"^(prompt)\.(str|list|constrained).*")  # which kind of prompt it was compared with
+
+
+class ErrorAbout(BaseModel):
+    message: str
+    type: Literal[
+        "invalid_request_error", "authentication_error", "permission_error", "rate_limit_error", "server_error"
+    ]
+    param: str | None = Field(description="The field that is wrong.")
+    code: str = Field(description="Stable, for programs.")
+
+
+class ErrorBody(BaseModel):
+    """Every error on OpenAI's paths."""
+
+    error: ErrorAbout
 
 
 def speaks(path: str) -> bool:

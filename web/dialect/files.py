@@ -57,7 +57,7 @@ class FilePage(Query):
 
 
 @files.post("/v1/files")
-@described("Upload a file of requests", FileView, form=FileRequest)
+@described("Upload a file of requests", FileView, form=FileRequest, errors=(429,))
 @needs_tenant
 def create(tenant: str) -> Response:
     upload, wanted = _read_upload()
@@ -73,7 +73,7 @@ def create(tenant: str) -> Response:
 
 
 @files.get("/v1/files")
-@described("Your files: uploads, and batches' output", FileList, query=FilePage)
+@described("Your files: uploads, and batches' output", FileList, query=FilePage, errors=(404,))
 @needs_tenant
 def listing(tenant: str) -> Response:
     asked = read_query(FilePage)
@@ -97,7 +97,7 @@ def retrieve(tenant: str, file_id: str) -> Response:
 
 
 @files.get("/v1/files/<file_id>/content")
-@described("What is in a file", media_types=("application/octet-stream",))
+@described("What is in a file", media_types=("application/octet-stream", "application/jsonl"))
 @needs_tenant
 def read(tenant: str, file_id: str) -> Response:
     file = find(services(), file_id, tenant)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, StringConstraints, WrapValidator, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, StringConstraints, WithJsonSchema, WrapValidator, field_validator
 
 from common.errors import InvalidRequest
 from common.types import SamplingParams, ShortMetadata, TokenId, are_token_ids
@@ -65,13 +65,16 @@ class TextPart(Schema):
     text: str
 
 
+TEXT_PART = TextPart.model_json_schema()
+
+
 class ChatMessage(Schema):
     """One message; a list of text parts is taken as their lines."""
 
     model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str
+    content: Annotated[str, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART}]})]
 
     @field_validator("role", mode="before")
     @classmethod

@@ -179,3 +179,10 @@ def test_more_streams_than_one_process_carries_are_told_to_come_back(web: Web, m
     assert web.get(f"/v1/jobs/{job}?wait=1").status_code == 503
     stream.close()
     assert web.get(f"/v1/jobs/{job}?wait=0.1").status_code == 200
+
+
+def test_the_query_of_events_is_checked_beside_a_header_and_its_bounds_are_those_that_refuse(web: Web) -> None:
+    job = f"/v1/jobs/{web.submit('a')}/events"
+    web.worker().run()
+    assert web.get(f"{job}?after=true", headers={"Last-Event-ID": "0"}).status_code == 422
+    assert web.get(f"{job}?after={2**31 - 1}", headers={"Last-Event-ID": ""}).status_code == 200

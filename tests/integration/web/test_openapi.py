@@ -30,8 +30,30 @@ def test_every_route_of_the_api_is_in_the_specification(web: Web) -> None:
 def test_the_specification_is_complete_in_itself(web: Web) -> None:
     found = web.client.get("/openapi.json").json
     assert found["openapi"].startswith("3.1")
-    schemas = found["components"]["schemas"]
-    assert {ref.rsplit("/", 1)[-1] for ref in references(found)} <= set(schemas)
+    parts = {f"#/components/{kind}/{name}" for kind, known in found["components"].items() for name in known}
+    assert references(found) <= parts
+    names = [operation["operationId"] for path in found["paths"].values() for operation in path.values()]
+    assert len(names) == len(set(names))
+
+
+def test_every_answer_is_described_by_its_status(web: Web) -> None:
+    for path, methods in web.client.get("/openapi.json").json["paths"].items():
+        for method, operation in methods.items():
+            statuses = set(operation["responses"])
+            assert all(status.isdecimal() for status in statuses), f"{method} {path}"
+            assert operation.get("security") == [] or {"401", "503"} <= statuses, f"{method} {path}"
+
+
+def test_null_and_one_text_for_a_list_are_described_where_they_are_taken(web: Web) -> None:
+    schemas = web.client.get("/openapi.json").json["components"]["schemas"]
+    stop = schemas["ChatRequest"]["properties"]["stop"]["anyOf"]
+    assert {"type": "null"} in stop and [kind["type"] for kind in stop] == ["array", "string", "null"]
+    assert {"type": "null"} not in schemas["ChatRequest"]["properties"]["messages"].get("anyOf", [])
+
+
+def test_a_path_that_looks_like_another_one_tells_its_own_methods(web: Web) -> None:
+    assert web.client.options("/v1/jobs/check").headers["Allow"] == "OPTIONS, POST"
+    assert web.client.options("/v1/jobs/job_0").headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
 
 
 def test_the_bounds_in_the_specification_are_those_that_refuse(web: Web) -> None:

@@ -8,6 +8,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from web.dialect import answers
+from web.dialect import completion_views as views
 from web.dialect.errors import error_body, row_error, speaks
 from web.dialect.logprobs import completion_logprobs, placed
 from web.dialect.requests import Ask
@@ -94,3 +95,16 @@ def test_a_failed_item_is_an_error_and_a_cut_one_an_answer():
 def test_the_dialect_is_spoken_on_openai_s_paths_only():
     assert all(speaks(path) for path in ("/v1/models", "/v1/chat/completions", "/v1/files/x", "/v1/batches"))
     assert not any(speaks(path) for path in ("/v1/jobs", "/v1/jobs/x/items", "/v1/workers", "/jobs", "/healthz"))
+
+
+def test_answers_are_what_the_specification_says():
+    said = row("a", prompt_logprobs=[token("p", None)], outputs=[{
+        "text": "a", "finish_reason": "stop", "token_count": 1, "logprobs": [token("a", -0.1, ("a", -0.1))],
+    }])  # fmt: skip
+    chat, text = Ask("/v1/chat/completions", "m", metadata={"a": 1}), Ask("/v1/completions", "m", include_usage=True)
+    views.ChatCompletion.model_validate(answers.answer(chat, [said], id_="1", created=5), strict=True)
+    views.Completion.model_validate(answers.answer(text, [said], id_="1", created=5), strict=True)
+    choices = [answers.opening(0), answers.delta(chat, 0, "a"), answers.delta(chat, 0, "", finish_reason="stop")]
+    views.ChatChunk.model_validate(answers.chunk(chat, choices, id_="1", created=5), strict=True)
+    chunk = answers.chunk(text, [answers.delta(text, 0, "a")], id_="1", created=5)
+    views.CompletionChunk.model_validate(chunk | {"usage": answers.usage(text, [said])}, strict=True)
