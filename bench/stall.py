@@ -131,11 +131,11 @@ def run_crowds(processes: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
-    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--only", nargs="*", default=[""], help="cases whose name contains one of these")
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="web processes; several runs")
     parser.add_argument("--no-crowds", action="store_true", help="leave out the last four fields")
     arguments = parser.parse_args()
-    chosen = [case for case in CASES if arguments.only in case.name]
+    chosen = [case for case in CASES if any(part in case.name for part in arguments.only)]
     cases = [found for processes in arguments.processes for found in run_cases(chosen, processes)]
     crowds: dict[str, float] = {}
     if not arguments.no_crowds:
