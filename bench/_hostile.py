@@ -24,7 +24,7 @@ JOBS, CHECK, CHATS, COMPLETIONS = "/v1/jobs", "/v1/jobs/check", "/v1/chat/comple
 
 @dataclass(frozen=True)
 class Case:
-    """`make` builds the body. `honest` ones are accepted; all others are answered with a 4xx."""
+    """`make` builds the body. `honest` ones are accepted, all others answered with a 4xx; a check tells what is wrong."""
 
     name: str
     path: str
@@ -32,6 +32,9 @@ class Case:
     media_type: str = "application/json"
     headers: tuple[str, ...] = ()
     honest: bool = False
+
+    def answered_well(self, status: int) -> bool:
+        return 200 <= status < 300 if self.honest or self.path == CHECK else 400 <= status < 500
 
 
 def form(name: str, filename: str, content: bytes, **fields: str) -> bytes:
