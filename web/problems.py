@@ -111,8 +111,7 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    if request.path.startswith("/v1/"):
-        response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Cache-Control", "no-store")  # pages and static files say otherwise
     milliseconds = round((time.monotonic() - g.began) * 1000, 1)
     # Never the query: a login link's token is in it.
     extra = {"request": g.request_id, "status": response.status_code, "ms": milliseconds}
