@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
+from common.accounts import Accounts
+from tests.browser.conftest import Console, Mill
+
 
 def test_the_list_of_jobs_follows_them(page: Page):
     page.get_by_label("Prompts to paste").fill("\n".join(f"some words {i}" for i in range(80)))
@@ -21,3 +24,12 @@ def test_the_fleet_is_shown(page: Page):
     page.get_by_role("link", name="Workers").click()
     expect(page.get_by_role("region", name="Workers")).to_contain_text("echo")
     expect(page.get_by_role("region", name="Models")).to_contain_text("live")
+
+
+def test_an_open_page_shows_nothing_more_once_its_session_has_ended(page: Page, mill: Mill, console: Console):
+    page.goto("/jobs")
+    tenant = page.locator(".who span").text_content() or ""
+    console.expect_status(401)
+    Accounts(mill.client).end_sessions(tenant)  # logged out from elsewhere
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    expect(page.get_by_text(tenant)).to_have_count(0)

@@ -39,6 +39,7 @@ export function follow(element, changed = () => {}) {
   async function replace() {
     try {
       const answer = await fetch(element.dataset.live, { headers: { Accept: "text/html" } });
+      if (answer.status === 401) location.reload(); // logged out, perhaps elsewhere: nothing of the tenant's stays on screen
       if (!answer.ok) return false;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       morphChildren(element, page.getElementById(element.id));

@@ -48,6 +48,7 @@ def test_every_address_on_a_page_has_the_prefix_and_leads_somewhere(mill: Web, b
         answer = browser.get(before + page)
         assert answer.status_code == 200
         seen |= set(ADDRESS.findall(answer.text))
+        assert page != f"/jobs/{job_id}" or f"curl {PUBLIC}/v1/jobs" in answer.text
     assert {f"{PREFIX}/static/job.js", f"{PREFIX}/v1/jobs/{job_id}/results.csv", f"{PREFIX}/jobs?"} <= seen
     assert [address for address in seen if not address.startswith(f"{PREFIX}/")] == []
     for address in seen:
