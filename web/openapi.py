@@ -99,7 +99,9 @@ def specification() -> Response:
     kept = current_app.extensions.setdefault("openapi", {})  # making it takes a third of a second, and anybody may ask
     if "body" not in kept:
         kept["body"] = json.dumps(make_specification(current_app))
-    return Response(kept["body"], content_type="application/json")
+    # Not kept: they follow the host that was asked, and whoever asks first must not choose it for the others.
+    servers = json.dumps([{"url": base_url(services())}])
+    return Response(f'{{"servers": {servers}, {kept["body"][1:]}', content_type="application/json")
 
 
 def make_specification(app: Flask) -> dict[str, Any]:
@@ -123,7 +125,6 @@ def make_specification(app: Flask) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "promptmill", "version": "1", "description": "A self-hosted queue for text generation."},
-        "servers": [{"url": base_url(services())}],
         "security": [{"key": []}],
         "paths": paths,
         "components": {

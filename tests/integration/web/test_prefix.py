@@ -94,6 +94,11 @@ def test_without_a_path_the_cookie_is_the_whole_hosts(web: Web) -> None:
     assert web.get("/openapi.json").json["servers"] == [{"url": "http://localhost"}]
 
 
+def test_nobody_chooses_the_servers_that_the_specification_tells_others(web: Web) -> None:
+    for host in ("evil.example", "queue.example.org"):
+        assert web.get("/openapi.json", headers={"Host": host}).json["servers"] == [{"url": f"http://{host}"}]
+
+
 @pytest.mark.parametrize("path", ["v1", "jobs", "static/x", "login", "metrics"])
 def test_a_path_of_the_web_tiers_own_is_refused_as_prefix(path: str) -> None:
     with pytest.raises(ConfigError, match=rf"PROMPTMILL_PUBLIC_URL=.*must not begin with /{path.split('/')[0]}"):
