@@ -183,9 +183,14 @@ class Accounts:
             self._scripts.end_sessions(grant.tenant, grant.session)
 
     def end_sessions(self, tenant: str) -> None:
-        """Log out every browser of a tenant; login links that nobody used yet are void, too."""
+        """Log out every browser of a tenant; login links that nobody used yet are void, too.
+
+        Raises:
+            NotFound: there is no such tenant, so that a misspelt one is not taken for logged out.
+        """
         with redis_errors():
-            self._scripts.end_sessions(tenant, "")
+            if not self._scripts.end_sessions(tenant, "") and not self._client.sismember(keys.TENANTS, tenant):
+                raise NotFound(f"no tenant {tenant} has a key or a session; `promptmill key list` shows them")
 
 
 def _is_valid(grant: Grant, record: Any) -> bool:

@@ -484,15 +484,14 @@ local function forget_batch(id)
   redis.call('ZREM', key('tenant', tenant, 'batches'), id)
 end
 
--- Nobody is logged in as this tenant any more, and no link that was made for it works.
+-- Nobody is logged in as this tenant any more, and no link that was made for it works. Answers how many sessions and links these were.
 local function end_sessions(tenant)
-  for _, link in ipairs(redis.call('ZRANGE', key('tenant', tenant, 'links'), 0, -1)) do
-    redis.call('DEL', key('login', link))
-  end
-  for _, session in ipairs(redis.call('ZRANGE', key('tenant', tenant, 'sessions'), 0, -1)) do
-    redis.call('DEL', key('begun', session))
-  end
+  local links = redis.call('ZRANGE', key('tenant', tenant, 'links'), 0, -1)
+  local sessions = redis.call('ZRANGE', key('tenant', tenant, 'sessions'), 0, -1)
+  for _, link in ipairs(links) do redis.call('DEL', key('login', link)) end
+  for _, session in ipairs(sessions) do redis.call('DEL', key('begun', session)) end
   redis.call('DEL', key('tenant', tenant, 'links'), key('tenant', tenant, 'sessions'))
+  return #links + #sessions
 end
 
 -- Remove a job and everything keyed by it.

@@ -107,7 +107,7 @@ def test_a_tenants_webhook_url_is_set_told_and_cleared(running: Running):
     assert promptmill(running, "webhook-url", "--clear").stdout == "none\n"
 
 
-def test_a_login_link_opens_the_pages_once(running: Running):
+def test_a_login_link_opens_the_pages_once_and_logout_closes_them(running: Running):
     link = promptmill(running, "login").stdout.strip()
     assert link.startswith(running.url)
     with requests.Session() as browser:
@@ -117,6 +117,10 @@ def test_a_login_link_opens_the_pages_once(running: Running):
         login = browser.post(f"{running.url}/login", data={"token": token}, timeout=10)
         assert login.ok, login.text
         assert browser.get(f"{running.url}/", timeout=10).ok
+        assert promptmill(running, "logout").stdout == "every browser of default is logged out\n"
+        assert browser.get(f"{running.url}/", timeout=10).status_code == 401
+        refused = promptmill(running, "logout", "--tenant", "defualt")
+        assert (refused.returncode, refused.stdout) == (1, "")
     with requests.Session() as second:
         second.trust_env = False
         assert second.post(f"{running.url}/login", data={"token": token}, timeout=10).status_code == 401

@@ -94,6 +94,15 @@ def test_all_sessions_and_unused_links_of_a_tenant_end_together(accounts):
     assert granted(accounts, other).tenant == "u"
 
 
+def test_a_tenant_that_is_none_is_not_said_to_be_logged_out(accounts):
+    with pytest.raises(NotFound, match="no tenant tt"):
+        accounts.end_sessions("tt")
+    log_in(accounts, "without-a-key")
+    accounts.end_sessions("without-a-key")
+    accounts.create_key("t")
+    accounts.end_sessions("t")  # nobody is logged in: as was asked
+
+
 def test_sessions_end_with_the_last_key_of_their_tenant(accounts):
     one, two, _ = accounts.create_key("t"), accounts.create_key("t"), accounts.create_key("u")
     cookie, link = log_in(accounts, "t"), accounts.create_login("t")
