@@ -123,6 +123,12 @@ Accounts
                                 minute
   0.1.0's first sessions were signed by `session_secret`, which nothing reads any more.
 
+Connections
+    webs                zset    web process -> end of its lease; TTL of the lease
+    web:{process}       hash    `kind owner` -> how many event streams (`stream`), chats (`chat`) or slow bodies
+                                (`body`) a tenant or an address may keep open there; TTL of the lease; written by permit
+                                and hold_permits
+
 Versions
     version             hash    schema (the newest that a part wrote), compatible (the oldest whose parts may work here)
                                 and version (of the part that wrote it); written by meet. While a backup is restored

@@ -40,6 +40,8 @@ ALLOW_OOM = {
     "begin_session",
     "end_sessions",
     "revoke_key",
+    "permit",
+    "hold_permits",
 }
 NAMES = ("attach", "append", "keep_file", "create_batch", "make_link", "stream", *sorted(READS), *sorted(ALLOW_OOM))
 

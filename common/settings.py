@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common.address import Address, without_secrets
 from common.errors import ConfigError
 from common.ids import MODEL
-from common.networks import parse_networks
+from common.networks import Network, parse_networks
 from common.urls import host_name, in_url, web_url
 
 LONGEST_NAME = 256  # characters of a model's name, as requests may have it
@@ -133,6 +133,9 @@ class Settings(BaseSettings):
         description="Fields of chats and completions that nobody knows: `online` ignores them, names them in the "
         "header x-ignored-params, and refuses them in batches; `refuse` refuses them in both, `ignore` in neither.",
     )
+    max_slow_bodies: int = Field(
+        64, ge=1, description="Request bodies that one address may be sending at once for longer than a second."
+    )
     request_timeout: float = Field(600.0, ge=1, le=3600, description="Seconds a chat or completion may take in all.")
     worker_wait: float = Field(
         20.0, ge=1, le=600, description="Seconds a chat or completion waits for a worker of its model to come up."
@@ -201,6 +204,10 @@ class Settings(BaseSettings):
                 f"PROMPTMILL_LEASE={settings.lease}"
             )
         return settings
+
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        return parse_networks(self.trusted_proxies)
 
     @property
     def base_url(self) -> str:

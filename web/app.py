@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Flask
 
-from common.networks import parse_networks
 from common.settings import Settings
 from web import problems, routes
 from web.api import api
@@ -23,7 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.load()
     app = Flask("web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
-    app.wsgi_app = Proxies(app.wsgi_app, parse_networks(settings.trusted_proxies))  # type: ignore[method-assign]
+    app.wsgi_app = Proxies(app.wsgi_app, settings.trusted_networks)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = Services.build(settings)
     problems.register(app)
     routes.register(app)

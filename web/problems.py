@@ -36,17 +36,20 @@ def register(app: Flask) -> None:
 
 
 def problem(status: int, code: str, detail: str, errors: list[dict[str, object]] | None = None) -> Response:
-    if dialect.speaks(request.path):
+    status, body, kind = error_body(request.path, status, code, detail, g.request_id, errors)
+    return Response(body, status, content_type=kind)
+
+
+def error_body(
+    path: str, status: int, code: str, detail: str, request_id: str, errors: list[dict[str, object]] | None = None
+) -> tuple[int, bytes, str]:
+    """An error as requests to this path are told it: status, body and media type."""
+    if dialect.speaks(path):
         first = errors[0] if errors else {}
         field = str(first["field"]) if "field" in first else None
         code = str(first["code"]) if "code" in first else code
         status = dialect.status_of(status, code)
-        body = json.dumps(dialect.error_body(status, code, detail, field))
-        return Response(body, status, content_type="application/json")
-    return _native_problem(status, code, detail, errors)
-
-
-def _native_problem(status: int, code: str, detail: str, errors: list[dict[str, object]] | None) -> Response:
+        return status, json.dumps(dialect.error_body(status, code, detail, field)).encode(), "application/json"
     body = Problem.model_validate(
         {
             "type": f"urn:promptmill:{code}",
@@ -55,10 +58,10 @@ def _native_problem(status: int, code: str, detail: str, errors: list[dict[str, 
             "code": code,
             "detail": detail,
             "errors": errors or [],
-            "request_id": g.request_id,
+            "request_id": request_id,
         }
     )
-    return Response(body.model_dump_json(exclude_none=True), status, content_type="application/problem+json")
+    return status, body.model_dump_json(exclude_none=True).encode(), "application/problem+json"
 
 
 def _answer_error(error: PromptmillError) -> Response:

@@ -30,17 +30,30 @@ class Seen:
 def see(environ: dict[str, Any], trusted: tuple[Network, ...]) -> Seen:
     """Who sent this request, by the connection it came on and what trusted proxies say."""
     seen = Seen(environ.get("REMOTE_ADDR", ""), environ["wsgi.url_scheme"], environ.get("HTTP_HOST"))
-    peer = parse_address(seen.address)
-    if peer is None:
-        return seen
-    if not _is_in(peer, trusted):
-        return Seen(str(peer), seen.scheme, seen.host)
+    address = client_address(seen.address, environ.get("HTTP_X_FORWARDED_FOR", ""), trusted)
+    if not _is_in(parse_address(seen.address), trusted):
+        return Seen(address, seen.scheme, seen.host)
     scheme, host = _last(environ, "PROTO").lower(), _last(environ, "HOST")
     return Seen(
-        str(_client(peer, environ.get("HTTP_X_FORWARDED_FOR", ""), trusted)),
+        address,
         scheme if scheme in ("http", "https") else seen.scheme,
         host if HOST.fullmatch(host) else seen.host,
     )
+
+
+def client_address(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
+    """Whose request came from `peer` with this X-Forwarded-For. Each proxy adds whom it got a request from, at the end:
+    the last that is no proxy of ours is the client. What stands before it, the client may have written itself."""
+    client = parse_address(peer)
+    if client is None:
+        return peer
+    for part in reversed(forwarded.split(",")):
+        found = FORWARDED.fullmatch(part.strip())
+        address = parse_address((found["six"] or found["four"]) if found else part.strip())
+        if not _is_in(client, trusted) or address is None:
+            break
+        client = address
+    return str(client)
 
 
 class Proxies:
@@ -59,25 +72,11 @@ class Proxies:
         return answer
 
 
-def _client(peer: IPAddress, forwarded: str, trusted: tuple[Network, ...]) -> IPAddress:
-    """Each proxy adds whom it got the request from, at the end: the last that is no proxy of ours is the client. What
-    stands before it, the client may have written itself."""
-    for part in reversed(forwarded.split(",")):
-        found = FORWARDED.fullmatch(part.strip())
-        address = parse_address((found["six"] or found["four"]) if found else part.strip())
-        if address is None:
-            break
-        peer = address
-        if not _is_in(address, trusted):
-            break
-    return peer
-
-
 def _last(environ: dict[str, Any], what: str) -> str:
     """What the nearest proxy says, where several did."""
     said: str = environ.get(f"HTTP_X_FORWARDED_{what}", "")
     return said.rpartition(",")[2].strip()
 
 
-def _is_in(address: IPAddress, networks: tuple[Network, ...]) -> bool:
-    return any(address in network for network in networks)
+def _is_in(address: IPAddress | None, networks: tuple[Network, ...]) -> bool:
+    return address is not None and any(address in network for network in networks)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import resource
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]
@@ -22,7 +24,11 @@ from gunicorn.workers.ggevent import GeventWorker
 from common import log
 from common.settings import Settings
 from common.urls import in_url
+from web.connections import KEEP, Connections
 
+MOST_CONNECTIONS = 4000  # of a process
+BACKLOG = 4096  # connections that may wait to be accepted; who finds no room there comes back after seconds
+OTHER_FILES = 300  # a process has open besides: to Redis, uploads on their way to the disk
 GRACE = 5  # seconds that requests under way have after SIGTERM; event streams and long-polls end at once
 
 
@@ -47,10 +53,11 @@ class Server(BaseApplication):
             "bind": f"{in_url(self._settings.host)}:{self._settings.port}",
             "worker_class": f"{__name__}.Worker",
             "workers": self._settings.web_processes,  # each loads the app after it was forked: no thread comes along
-            "worker_connections": 4000,
+            "worker_connections": most_connections(),
+            "backlog": BACKLOG,
             "timeout": 60,
             "graceful_timeout": GRACE,
-            "keepalive": 75,  # seconds; longer than proxies keep theirs, so that they never send into a closing one
+            "keepalive": int(KEEP),
             "logger_class": f"{__name__}.Log",
             "control_socket_disable": True,
             "forwarded_allow_ips": "",  # what proxies say is for `web/proxies.py`, which asks whose word it is
@@ -65,10 +72,12 @@ class Server(BaseApplication):
         from web.app import create_app
         from web.dialect.sizer import Sizer
         from web.dialect.validator import Validator
+        from web.gate import Gate
         from web.services import EXTENSION
 
         try:
             app = create_app(self._settings)
+            app.wsgi_app = Gate(app.wsgi_app)  # type: ignore[method-assign]
             meet_store(app.extensions[EXTENSION].redis)
             app.extensions[EXTENSION].cards.refuse_served_aliases()
         except ConfigError as error:
@@ -86,20 +95,32 @@ class Worker(GeventWorker):
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
-        self._idle: set[Any] = set()  # greenlets that wait for a next request
+        self._connections = Connections(self.worker_connections, self.worker_connections // 10)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        with self._connections.open(client, addr[0]) as connection:
+            super().handle(listener, connection, addr)
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """Around the wait for a request on a connection that is kept open."""
+        """Around the wait for a request."""
         if not self.alive:
             raise NoMoreData
-        greenlet = gevent.getcurrent()
-        self._idle.add(greenlet)
+        self._connections.current.wait_for_request()
+        yield
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        sock.begin_request(partial(self._count_slow_body, req, addr[0]))
         try:
-            with super().timeout_ctx():
-                yield
+            super().handle_request(listener_name, req, sock, addr)
         finally:
-            self._idle.discard(greenlet)
+            sock.end_request()
+
+    def _count_slow_body(self, req: Any, peer: str) -> Callable[[], None]:
+        from web.caps import take_slow_body
+        from web.services import EXTENSION
+
+        return take_slow_body(self.wsgi.extensions[EXTENSION], req.headers, peer)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
@@ -109,7 +130,18 @@ class Worker(GeventWorker):
         from web.services import EXTENSION
 
         self.wsgi.extensions[EXTENSION].changes.close()
-        gevent.killall(list(self._idle), exception=NoMoreData, block=False)
+        self._connections.leave()
+
+
+def most_connections() -> int:
+    """As many as the system lets a process have, whose files they are; the limit that it starts with is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(soft - OTHER_FILES, soft // 2)
+    return MOST_CONNECTIONS
 
 
 class Log(Logger):

@@ -11,6 +11,7 @@ from common.accounts import Accounts
 from common.batches import Batches
 from common.files import Files
 from common.fleet import Fleet
+from common.permits import Permits
 from common.rings import Bell
 from common.server import connect
 from common.settings import Settings
@@ -36,6 +37,7 @@ class Services:
     changes: Changes
     cards: Cards
     feeds: Feeds
+    permits: Permits
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -54,6 +56,7 @@ class Services:
             changes=Changes(settings.redis_url),
             cards=Cards(fleet, settings.aliases),
             feeds=Feeds(store),
+            permits=Permits(client),
         )
 
 

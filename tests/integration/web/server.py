@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,7 +30,9 @@ class Server:
         settings = {"port": self.port, "max_upload_bytes": LIMIT, "log_format": "json"} | settings
         env = {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
         command = [sys.executable, "-m", "web.serve"]
-        self.process = spawn(command, cwd=ROOT, env=os.environ | env | {"REDIS_URL": redis_url}, stderr=subprocess.PIPE)
+        # A pipe that nobody reads would fill up, and stop the server.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = spawn(command, cwd=ROOT, env=os.environ | env | {"REDIS_URL": redis_url}, stderr=self._log)
         self.url = f"http://127.0.0.1:{self.port}"
         self.session = requests.Session()
         self.session.trust_env = False
@@ -69,7 +71,10 @@ class Server:
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         with killed_on_error(self.process):
-            _, log = self.process.communicate(timeout=20)
+            self.process.wait(20)
+        self._log.seek(0)
+        log = self._log.read()
+        self._log.close()
         self.session.close()
         return time.monotonic() - began, [_entry(line) for line in log.decode().splitlines()]
 
