@@ -24,7 +24,7 @@ JOBS, CHECK, CHATS, COMPLETIONS = "/v1/jobs", "/v1/jobs/check", "/v1/chat/comple
 
 @dataclass(frozen=True)
 class Case:
-    """`make` builds the body. `honest` ones are accepted, all others answered with a 4xx; a check tells what is wrong."""
+    """`make` builds the body. `honest` ones are accepted, others answered with a 4xx; a check says what is wrong."""
 
     name: str
     path: str
