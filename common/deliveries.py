@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import random
 import secrets
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import redis
 
+from common.errors import Unavailable
+from common.metrics import Tally
 from common.scripts import Scripts
 from common.server import redis_errors
 
@@ -78,6 +81,8 @@ class Deliveries:
 
     def __init__(self, client: redis.Redis, *, lease: float, attempts: int, backoff: float):
         self._scripts = Scripts(client)
+        self._client = client
+        self._tally = Tally()
         self._lease = int(lease * 1000)  # ms
         self._attempts = attempts
         self._backoff = backoff
@@ -102,6 +107,9 @@ class Deliveries:
             next_at = ended_at + int(pause(number, self._backoff) * 1000)
         entry = Try(event.claimed_at, ended_at - event.claimed_at, outcome.status_code, outcome.error, next_at)
         recorded = self._store(event, state, [*event.tries, asdict(entry)], next_at)
+        self._tally.count("deliveries", "retried" if state == HookState.PENDING else state.value)
+        with suppress(Unavailable):  # then the next try takes it along
+            self._tally.flush(self._client)
         return state if recorded else None
 
     def postpone(self, event: Event, seconds: float) -> None:

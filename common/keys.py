@@ -95,6 +95,8 @@ Workers
     gpu:{uuid}          string  host and process that use the device; TTL, renewed by its holder
     tick                hash    at: when the last tick ran; models: where its walk through them goes on; purge_from:
                                 nothing is purged before, because time jumped
+    metrics             hash    metric and labels, joined by \\x1f -> how often: what was ever counted, by scripts and
+                                by processes (`common/metrics.py`); a field a route and status, and a model
     due                 zset    `expire:{job}`, `purge:{job}` or `batch:{batch}` (purge it) -> when
 
 Models
@@ -150,6 +152,7 @@ from common import ids
 PREFIX = "pm:"
 CHANGES = PREFIX + "changes"
 TOKENS = PREFIX + "tokens"
+METRICS = PREFIX + "metrics"
 WISHES = PREFIX + "wishes"
 FENCE = PREFIX + "fence"
 WORKERS = PREFIX + "workers"

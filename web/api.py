@@ -9,12 +9,12 @@ from pydantic import BaseModel
 
 from common.server import redis_errors
 from common.types import JobState
+from web import metrics as counted
 from web.auth import needs_tenant
 from web.bodies import read_items, read_json, read_query, read_submission, refuse_unread
 from web.downloads import download
 from web.events import stream_events
 from web.lifecycle import append_items, edit_job, retry_job, set_paused
-from web.metrics import MEDIA_TYPE, render
 from web.openapi import described
 from web.results import MEDIA_TYPES, stream_results
 from web.schemas import (
@@ -206,10 +206,11 @@ def workers(_tenant: str) -> Response:
 
 
 @api.get("/metrics")
-@described("What waits and who works, for Prometheus", media_types=(MEDIA_TYPE,))
+@described("What waits, who works and what was done, for Prometheus", media_types=counted.MEDIA_TYPES)
 @needs_tenant
 def metrics(_tenant: str) -> Response:
-    return Response(render(services()), content_type=MEDIA_TYPE)
+    body, content_type = counted.render(services(), request.headers.get("Accept", ""))
+    return Response(body, content_type=content_type)
 
 
 @api.get("/healthz")

@@ -120,8 +120,7 @@ def make_specification(app: Flask) -> dict[str, Any]:
     operation = _Operations(references, schemas["$defs"])
     paths: dict[str, dict[str, Any]] = {}
     for rule, method, description in found:
-        path = ARGUMENT.sub(r"{\2}", rule.rule)
-        paths.setdefault(path, {})[method] = operation.describe(rule, method, description)
+        paths.setdefault(template(rule.rule), {})[method] = operation.describe(rule, method, description)
     return {
         "openapi": "3.1.0",
         "info": {"title": "promptmill", "version": "1", "description": "A self-hosted queue for text generation."},
@@ -133,6 +132,11 @@ def make_specification(app: Flask) -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key, `pm_…`."}},
         },
     }
+
+
+def template(route: str) -> str:
+    """A route as people write it: `/v1/jobs/{job_id}`."""
+    return ARGUMENT.sub(r"{\2}", route)
 
 
 class _Operations:

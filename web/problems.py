@@ -20,7 +20,9 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorized
 from web.dialect import errors as dialect
+from web.metrics import count_request
 from web.schemas import Problem
+from web.services import services
 
 RETRY_AFTER = 2  # seconds until Redis may be back, or some of what waits has run
 
@@ -115,6 +117,7 @@ def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Cache-Control", "no-store")  # pages and static files say otherwise
+    count_request(services(), response.status_code)
     milliseconds = round((time.monotonic() - g.began) * 1000, 1)
     # Never the query: a login link's token is in it.
     extra = {"request": g.request_id, "status": response.status_code, "ms": milliseconds}

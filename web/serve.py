@@ -73,6 +73,7 @@ class Server(BaseApplication):
         from web.dialect.sizer import Sizer
         from web.dialect.validator import Validator
         from web.gate import Gate
+        from web.metrics import Flusher
         from web.services import EXTENSION
 
         try:
@@ -87,6 +88,7 @@ class Server(BaseApplication):
             logging.getLogger(__name__).warning("could not ask the store for its version and workers: %s", error)
         Validator(app.extensions[EXTENSION]).start()
         Sizer(app.extensions[EXTENSION]).start()
+        Flusher(app.extensions[EXTENSION]).start()
         return app
 
 

@@ -11,6 +11,7 @@ from common.accounts import Accounts
 from common.batches import Batches
 from common.files import Files
 from common.fleet import Fleet
+from common.metrics import Tally
 from common.permits import Permits
 from common.rings import Bell
 from common.server import connect
@@ -38,6 +39,7 @@ class Services:
     cards: Cards
     feeds: Feeds
     permits: Permits
+    tally: Tally
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -57,6 +59,7 @@ class Services:
             cards=Cards(fleet, settings.aliases),
             feeds=Feeds(store),
             permits=Permits(client),
+            tally=Tally(),
         )
 
 

@@ -20,6 +20,7 @@ import redis
 
 from common.errors import InvalidRequest, NotFound, Unavailable
 from common.fleet import Exchanged, Fleet, Incarnation, Run
+from common.metrics import Tally
 from common.rings import Bell
 from common.settings import Settings
 from common.store import JobStore
@@ -62,6 +63,7 @@ class Runner:
         self._stopping: set[str] = set()  # request ids that go back when they have stopped
         self._checkpoints = Checkpoints()
         self._streams = Streams()
+        self._tally = Tally()
         self._refusals = 0  # by the server, in a row
         self._drain_until: float | None = None  # monotonic seconds
         self._stopped = False
@@ -209,6 +211,8 @@ class Runner:
                     request.resume = (resume or None) if request.params.logprobs is None else None
                     if claim.streamed:
                         self._streams.follow(claim, request)
+                    if claim.attempt == 1:
+                        self._tally.observe("queue_wait_seconds", self.card.id, claim.queued_s)
                     self._books.runs(request.id, replace(claim, resumed=sum(map(len, request.resume or []))))
                     self.engine.submit(request)
 
@@ -279,6 +283,13 @@ class Runner:
                 self._serving.release()
         else:
             self.engine.poke()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Add what this worker measured to the store's metrics."""
+        for seconds in self.engine.step_times():
+            self._tally.observe("step_seconds", self.card.id, seconds)
+        self._tally.flush(self._client)
 
     @property
     def stranded(self) -> bool:

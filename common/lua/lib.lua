@@ -148,12 +148,27 @@ local function stage_whole(staged, starts, chunk, ids)
   end
 end
 
+-- What came to its end in this script, by field of `metrics` as common/metrics.py has them.
+local TALLIED = {succeeded = 'items', failed = 'items', cancelled = 'items', expired = 'items', prompt_tokens = 'prompt_tokens',
+  completion_tokens = 'generated_tokens'}
+local ended = {}
+local function note_end(job, name, number)
+  local field = TALLIED[name] .. '\31' .. job.model .. (TALLIED[name] == 'items' and '\31' .. name or '')
+  ended[field] = (ended[field] or 0) + number
+end
+
+local function tally()
+  for field, number in pairs(ended) do redis.call('HINCRBY', key('metrics'), field, number) end
+  ended = {}
+end
+
 -- Store the counts that have changed, and the status with the time it changed.
 local function save(job)
   local changes, n, stored = SAVED, 0, job.stored
   for i = 1, COUNTS do
     local name = FIELDS[i]
     if job[name] ~= stored[i] then
+      if TALLIED[name] then note_end(job, name, job[name] - stored[i]) end
       stored[i] = job[name]
       changes[n + 1], changes[n + 2], n = name, job[name], n + 2
     end
@@ -320,6 +335,7 @@ local function finish_all(jobs)
     if settle(job) then over[#over + 1] = job end
     save(job)
   end
+  tally()
   account(jobs)
   bury(over)
   refresh_ready(jobs)

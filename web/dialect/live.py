@@ -64,6 +64,7 @@ class Live:
         idempotency_key: str | None = None,
     ):
         """Submits. Raises what `enqueue_job` does."""
+        self.began = time.monotonic()
         self._services = services
         self._hung_up = hung_up
         self._closed = False

@@ -73,6 +73,10 @@ class Engine(Protocol):
         """Seconds the current step has been running; 0 when no step is. The worker's wedge check reads it."""
         ...
 
+    def step_times(self) -> list[float]:
+        """Seconds that each step since the last call took, of the last 4096; empty where nothing is done in steps."""
+        ...
+
     def stop(self) -> None:
         """End the thread; what was not collected is lost."""
         ...

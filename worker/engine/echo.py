@@ -70,6 +70,9 @@ class EchoEngine:
         answers = list(self._telling.values())
         return {each.request.id: [output.token_ids[: self._told(each)] for output in each.outputs] for each in answers}
 
+    def step_times(self) -> list[float]:
+        return []
+
     def step_age(self) -> float:
         return 0.0
 

@@ -81,6 +81,9 @@ class GenerateEngine:
         if self._thread.is_alive():
             self._thread.join()
 
+    def step_times(self) -> list[float]:
+        return []
+
     def step_age(self) -> float:
         began = self._step_began
         return 0.0 if began is None else time.monotonic() - began

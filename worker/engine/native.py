@@ -15,6 +15,7 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from typing import Any
 
 import torch
@@ -87,6 +88,7 @@ class NativeEngine:
         self.scheduler = Scheduler(BlockPool(blocks, size), slots=slots, token_budget=self._most_tokens)
         self._good_steps = 0  # since memory ran out
         self._step_began: float | None = None
+        self._times: deque[float] = deque(maxlen=4096)  # seconds, of steps that nobody asked about yet
         self._lost_device = False
         self._mail = Mailbox(slots)
         self._ledger = Ledger(
@@ -120,6 +122,9 @@ class NativeEngine:
         began = self._step_began
         return 0.0 if began is None else time.monotonic() - began
 
+    def step_times(self) -> list[float]:
+        return [self._times.popleft() for _ in range(len(self._times))]
+
     def _run(self) -> None:
         while (mail := self._mail.take(0 if self._ledger else None)) is not None:
             requests, wishes = mail
@@ -135,6 +140,7 @@ class NativeEngine:
                     log.critical("the device computes no more: this process must end", exc_info=True)
                     self._lost_device = True  # no row is at fault; the wedge check ends the process
                     return
+                self._times.append(time.monotonic() - self._step_began)
                 self._step_began = None
 
     def _accept(self, request: Request) -> None:

@@ -10,6 +10,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from common.metrics import SUM, totals
 from common.tokenizer import WordTokenizer
 from tests.integration.dialect.conftest import DELAY, Stack
 from tests.integration.worker.conftest import wait_for
@@ -212,3 +213,17 @@ def test_an_idempotency_key_is_answered_with_the_same_completion(client: OpenAI)
     assert first.id == second.id and first.choices == second.choices
     with pytest.raises(openai.UnprocessableEntityError, match="other content"):
         chat(client, extra_headers=key, max_tokens=3)
+
+
+def test_first_tokens_and_waits_are_measured_across_processes(client: OpenAI, stack: Stack):
+    list(chat(client, stream=True))
+    names = ("time_to_first_token_seconds", "queue_wait_seconds")
+
+    def measured() -> bool:
+        """The worker tells with its heartbeat, the web process when it is asked or within a second."""
+        found = {parts[0] for parts in totals(stack.redis)}
+        return found >= {*names, "requests", "items", "prompt_tokens", "generated_tokens"}
+
+    wait_for(measured, "no process told what it measured")
+    took = totals(stack.redis)["time_to_first_token_seconds", "echo", SUM] / 1e6
+    assert 0 < took < 600  # of all streams here

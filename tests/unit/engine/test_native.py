@@ -313,3 +313,11 @@ def test_every_setting_at_its_bounds_runs_beside_others(model: Any) -> None:
     with running(model, slots=32) as engine:
         found = run(engine, requests)
     assert all(len(tokens(each)) == 8 for each in found.values())
+
+
+def test_each_step_s_time_is_told_once(model: Any) -> None:
+    with running(model) as engine:
+        run(engine, mixed(2))
+        times = engine.step_times()
+        assert len(times) >= 20 and all(0 < seconds < 60 for seconds in times)
+        assert len(engine.step_times()) <= 1  # the last one ends after its results are handed over
