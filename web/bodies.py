@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from flask import current_app, request
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from common.errors import InvalidRequest, TooLarge
 from web.drafts import Draft, from_items, from_prompts
@@ -120,11 +119,7 @@ def _read_job_json() -> tuple[JobOptions, Iterator[Draft]]:
 def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
     request.max_form_memory_size = MOST_JSON
     request.max_form_parts = MOST_PARTS
-    try:
-        files, fields = request.files, request.form  # read to the end here; large files go to disk
-    except RequestEntityTooLarge:
-        message = f"{too_large().message}; its part `job` may have {MOST_JSON / 2**20:.0f} MiB of that, and others none"
-        raise TooLarge(message) from None
+    files, fields = request.files, request.form  # read to the end here; files go to disk
     for name in (*files, *fields):
         if name not in ("file", "job"):
             message = f"the part {name[:64]!r} is not known; send file and job"
@@ -133,9 +128,9 @@ def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
         raise InvalidRequest("send one file as the part `file`, with its name", code="missing_field", field="file")
     if len(files.getlist("job")) + len(fields.getlist("job")) > 1:
         raise InvalidRequest("send the part `job` once", code="invalid_value", field="job")
-    raw = files["job"].read() if "job" in files else fields.get("job", "{}").encode()
-    if "�".encode() in raw:  # what the form parser makes of bytes that are no UTF-8
-        raise InvalidRequest("the part job is not valid UTF-8", status=400, code="malformed_json", field="job")
+    raw = files["job"].read(MOST_JSON + 1) if "job" in files else fields.get("job", "{}").encode()
+    if len(raw) > MOST_JSON:
+        raise TooLarge(f"the part job may have {MOST_JSON / 2**20:.0f} MiB; the items go into the file", field="job")
     options = validated(UploadOptions, _parsed(raw, "the part job"))
     upload = files["file"]
     return options, read_upload(upload.stream, upload.filename or "", options.prompt_column)

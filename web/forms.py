@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -20,6 +20,7 @@ from common.types import SamplingParams
 from web.strict_json import parse
 
 COMMON = ("max_tokens", "temperature", "top_p", "n", "seed")  # shown at once; the others are one click away
+MOST_TYPED = 2**16  # characters of one setting: more than any may have
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 
 CHOICES = {"action": ("submit", "try", "check"), "split": ("line", "blank"), "reads": ("text", "chat")}
@@ -155,6 +156,8 @@ def refuse_unknown(form: Mapping[str, str], errors: Errors) -> None:
 
 def _read_value(kind: Kind, typed: str) -> Any:
     """What was typed as JSON would have it; `ValueError` says what was expected instead."""
+    if len(typed) > MOST_TYPED:
+        raise ValueError(f"has more than {MOST_TYPED:,} characters")
     if kind == "bool":
         return True  # an unticked box is not sent
     if kind == "lines":
@@ -185,20 +188,31 @@ def _cut(text: str) -> str:
     return text if len(text) <= 40 else text[:40] + "…"
 
 
-def read_prompts(text: str, split: str) -> list[Pasted]:
+def read_prompts(text: str, split: str) -> Iterator[Pasted]:
     """The prompts in the text box: one a line, or (`split="blank"`) paragraphs with empty lines between them."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    if split != "blank":
-        return [Pasted(line.strip(), number) for number, line in enumerate(lines, 1) if line.strip()]
-    found: list[Pasted] = []
     paragraph: list[str] = []
-    for number, line in enumerate([*lines, ""], 1):
-        if line.strip():
-            paragraph.append(line)
-        elif paragraph:
-            found.append(Pasted("\n".join(paragraph).strip(), number - len(paragraph)))
+    before = 0  # the line before
+    for number, line in _written_lines(text):
+        if paragraph and (split != "blank" or number > before + 1):
+            yield Pasted("\n".join(paragraph).strip(), before - len(paragraph) + 1)
             paragraph = []
-    return found
+        paragraph.append(line)
+        before = number
+    if paragraph:
+        yield Pasted("\n".join(paragraph).strip(), before - len(paragraph) + 1)
+
+
+def _written_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers from 1; a text of millions of blank ones costs no list."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    number, counted = 1, 0
+    written = re.compile(r"\S")
+    while found := written.search(text, counted):
+        number += text.count("\n", counted, found.start())
+        begin = text.rfind("\n", 0, found.start()) + 1
+        end = text.find("\n", begin)
+        counted = len(text) if end < 0 else end
+        yield number, text[begin:counted]
 
 
 def place(errors: Errors, entry: Mapping[str, Any], source: str) -> None:

@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from common.deliveries import HookState
 from common.errors import NotFound, PromptmillError, Unauthorized
 from web import auth, forms, jobpage
+from web.bodies import MOST_JSON
 from web.filters import FILTERS, time_range
 from web.lifecycle import retry_job, set_paused
 from web.problems import RETRY_AFTER, too_large
@@ -84,7 +85,7 @@ def submit_form(tenant: str) -> str:
 @logged_in
 def submit(tenant: str) -> Any:
     """Submit all, try the first few, or only check; answers a page, or JSON for form.js."""
-    request.max_form_memory_size = services().settings.max_upload_bytes
+    request.max_form_memory_size = MOST_JSON
     submission = Submission(request.form, request.files.get("file"))
     if request.form.get("action") == "check":
         return _checked(submission, tenant)

@@ -26,13 +26,13 @@ class Submission:
         self.typed = typed
         self.errors = forms.Errors()
         self._file = file if file and file.filename else None
-        self._pasted = forms.read_prompts(typed.get("prompts", ""), typed.get("split", "line"))
+        has_prompts = bool(typed.get("prompts", "").strip())
         self._source = "file" if self._file else "prompts"  # where errors of prompts are shown
         forms.refuse_unknown(typed, self.errors)
         self._options = self._read_options()
-        if self._file and self._pasted:
+        if self._file and has_prompts:
             self.errors.add("file", "Paste prompts or upload a file, not both: clear the text box or the file.")
-        elif not self._file and not self._pasted:
+        elif not self._file and not has_prompts:
             self.errors.add("prompts", "There is no prompt yet: type one, or choose a file.")
 
     def _read_options(self) -> UploadOptions | None:
@@ -84,7 +84,8 @@ class Submission:
             self._file.stream.seek(0)
             column = self.typed.get("prompt_column", "").strip() or "prompt"
             return read_upload(self._file.stream, self._file.filename or "", prompt_column=column)
-        return (Draft({"prompt": prompt.text}, line=prompt.line) for prompt in self._pasted)
+        pasted = forms.read_prompts(self.typed.get("prompts", ""), self.typed.get("split", "line"))
+        return (Draft({"prompt": prompt.text}, line=prompt.line) for prompt in pasted)
 
     def _place(self, error: InvalidRequest | NotFound) -> None:
         for entry in error.errors if isinstance(error, InvalidRequest) else [error.as_dict()]:

@@ -14,6 +14,8 @@ MB = 2**20
 WAIT = 2.0  # seconds that another tenant's request may take on a loaded machine; alone it is below one
 GROWTH = 300 * MB
 
+BORDER = "multipart/form-data; boundary=border"
+URLENCODED = "application/x-www-form-urlencoded"
 IDS = json.dumps(list(range(10_000, 11_200)), separators=(",", ":")).encode()
 
 
@@ -30,7 +32,6 @@ def pressed(valkey: Valkey) -> Iterator[Pressed]:
 
 @pytest.fixture(autouse=True)
 def emptied(pressed: Pressed) -> Iterator[None]:
-    pressed.empty()
     yield
     pressed.empty()
 
@@ -42,9 +43,8 @@ REFUSED = {
     "keys": ("/v1/jobs", b"{" + b",".join(b'"k%d":1' % n for n in range(1_250_000)) + b"}", 413),
     "keys of a chat": ("/v1/chat/completions", b'{"model":"echo","messages":' + listed(b"{}", 5_000_000) + b"}", 413),
     "ids of a completion": ("/v1/completions", b'{"model":"echo","prompt":' + listed(b"1", 7_900_000) + b"}", 413),
-    "empty items": ("/v1/jobs", b'{"items":' + listed(b"{}", 5_000_000) + b"}", 413),
-    "stop strings": ("/v1/jobs", b'{"prompts":["a"],"params":{"stop":' + listed(b'""', 1_000_000) + b"}}", 413),
-    "a batch's metadata": ("/v1/batches", b'{"metadata":{"a":' + listed(b"{}", 5_000_000) + b"}}", 413),
+    "empty items": ("/v1/jobs", b'{"items":' + listed(b"{}", 1_000_000) + b"}", 413),
+    "stop strings": ("/v1/batches", b'{"metadata":{"a":' + listed(b'""', 1_000_000) + b"}}", 413),
 }
 
 
@@ -53,6 +53,59 @@ def test_a_body_that_holds_too_much_is_refused_while_others_are_served(pressed: 
     path, body, status = REFUSED[case]
     found = pressed.press(Sent(path, body), 4)
     assert {answer[0] for answer in found.answers} == {status}
+    assert found.worst_wait < WAIT
+    assert found.growth < GROWTH
+
+
+def form(*parts: tuple[bytes, bytes]) -> bytes:
+    """Parts of a form, each as its Content-Disposition (and what follows it) and its content."""
+    head = b"--border\r\nContent-Disposition: form-data; "
+    return b"".join(head + about + b"\r\n\r\n" + content + b"\r\n" for about, content in parts) + b"--border--\r\n"
+
+
+FILE = b'name="file"; filename="a.jsonl"'
+LARGE_FORMS = {
+    "a text box": ("/", BORDER, lambda: form((b'name="prompts"', b"a b\n" * 20 * MB)), {413}),
+    "a part job": ("/v1/jobs", BORDER, lambda: form((b'name="job"', b"a b\n" * 20 * MB)), {413}),
+    "a part job that is a file": (
+        "/v1/jobs",
+        BORDER,
+        lambda: form((b'name="job"; filename="j"', b"a b\n" * 16 * MB), (FILE, b"{}")),
+        {413},
+    ),
+    "headers of a part": ("/v1/files", BORDER, lambda: form((FILE + b"\r\na: b" * 12 * MB, b"{}")), {413}),
+    "short headers": ("/v1/files", BORDER, lambda: form((FILE + b"\na:" * 5 * MB, b"{}")), {413}),
+    "one header": ("/v1/jobs", BORDER, lambda: form((FILE + b"\r\na: " + b"b" * 80 * MB, b"{}")), {413}),
+    "no boundary": ("/v1/files", BORDER, lambda: b"x" * 80 * MB, {400}),
+    "many parts": ("/v1/jobs", BORDER, lambda: form(*[(b'name="job"', b"")] * 400_000), {413}),
+    "urlencoded": ("/login", URLENCODED, lambda: b"a=b&" * 20 * MB, {413}),
+    "urlencoded names": ("/login", URLENCODED, lambda: b"a=b&" * 200_000, {413}),
+    "nobody's body": ("/v1/nothing", "text/plain", lambda: b"x" * 80 * MB, {404}),
+    "a body over its limit": ("/v1/jobs", "application/json", lambda: b"[" * 80 * MB, {413}),
+}
+
+
+@pytest.mark.parametrize("case", LARGE_FORMS)
+def test_a_form_out_of_bounds_is_refused_while_others_are_served(pressed: Pressed, case: str):
+    path, kind, body, statuses = LARGE_FORMS[case]
+    found = pressed.press(Sent(path, body(), kind), 2)
+    assert {answer[0] for answer in found.answers} <= statuses
+    assert found.worst_wait < WAIT
+    assert found.growth < GROWTH
+
+
+def test_a_text_box_of_blank_lines_is_read_while_others_are_served(pressed: Pressed):
+    fields = [(b'name="action"', b"check"), (b'name="prompts"', b"\n" * 8 * MB + b"one two" + b"\n" * 8 * 1000 * 1000)]
+    found = pressed.press(Sent("/", form(*fields), BORDER, {"Accept": "application/json"}), 2)
+    assert {answer[0] for answer in found.answers} == {200}
+    assert found.worst_wait < WAIT
+    assert found.growth < GROWTH
+
+
+def test_a_large_file_is_taken_while_others_are_served(pressed: Pressed):
+    lines = (b'{"custom_id": "x", "body": "' + b"text " * 300 + b'"}\n') * (60 * MB // 1530)
+    found = pressed.press(Sent("/v1/files", form((b'name="purpose"', b"batch"), (FILE, lines)), BORDER))
+    assert found.answers == [(200, "")]
     assert found.worst_wait < WAIT
     assert found.growth < GROWTH
 

@@ -76,7 +76,7 @@ def test_what_is_no_value_is_said_at_its_field(name: str, typed: str):
 
 
 def test_one_prompt_a_line():
-    assert forms.read_prompts("\r\n one \r\n\ntwo\rthree", "line") == [
+    assert list(forms.read_prompts("\r\n one \r\n\ntwo\rthree", "line")) == [
         forms.Pasted("one", 2),
         forms.Pasted("two", 4),
         forms.Pasted("three", 5),
@@ -84,7 +84,7 @@ def test_one_prompt_a_line():
 
 
 def test_paragraphs_end_at_empty_lines():
-    assert forms.read_prompts("\n\nfirst\n  more\n \nsecond", "blank") == [
+    assert list(forms.read_prompts("\n\nfirst\n  more\n \nsecond", "blank")) == [
         forms.Pasted("first\n  more", 3),
         forms.Pasted("second", 6),
     ]

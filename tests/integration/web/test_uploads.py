@@ -196,8 +196,15 @@ def test_parts_that_are_missing_or_unknown_are_refused(web: Web, parts: dict, fi
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
 
 
-@pytest.mark.parametrize("job", [b"{", b'{"metadata": {"k": "\xff"}}', b'{"priority": 1, "priority": 2}'])
-def test_a_job_part_that_is_no_json_is_a_400(web: Web, job: bytes) -> None:
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [
+        (b"{", "malformed_json"),
+        (b'{"metadata": {"k": "\xff"}}', "malformed_form"),
+        (b'{"priority": 1, "priority": 2}', "malformed_json"),
+    ],
+)
+def test_a_job_part_that_is_no_json_is_a_400(web: Web, job: bytes, code: str) -> None:
     boundary = b"frontier"
     body = b"--%b\r\nContent-Disposition: form-data; name=job\r\n\r\n%b\r\n" % (boundary, job)
     body += b"--%b\r\nContent-Disposition: form-data; name=file; filename=a.txt\r\n\r\na\r\n--%b--\r\n" % (
@@ -205,7 +212,7 @@ def test_a_job_part_that_is_no_json_is_a_400(web: Web, job: bytes) -> None:
         boundary,
     )
     answer = web.post("/v1/jobs", data=body, content_type="multipart/form-data; boundary=frontier")
-    assert (answer.status_code, answer.json["code"]) == (400, "malformed_json")
+    assert (answer.status_code, answer.json["code"]) == (400, code)
 
 
 def test_the_job_part_may_be_a_file_too(web: Web) -> None:
