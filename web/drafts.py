@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+MALFORMED = "malformed_item"  # the code of what could not be read
+
 
 @dataclass(slots=True)
 class Draft:
@@ -20,7 +22,7 @@ class Draft:
     path: str = ""
     line: int | None = None
     fault: str | None = None
-    code: str = "malformed_item"
+    code: str = MALFORMED
     field: str = ""
     refused: dict[str, object] | None = None  # why it cannot be run, though it was read: an entry of an error list
     kept: dict[str, Any] = dataclasses.field(default_factory=dict)  # beside the item, for who makes its answer

@@ -1,0 +1,261 @@
+"""Reads the Parquet file on its standard input and says what is in it, in lines of JSON. Run as a process of its own.
+
+It gives itself so much memory and time that no good file misses any, and the kernel ends it at those bounds. First it
+says `{"names", "kinds"}` of the columns (`text`, `scalar`, `nested`, `binary`), then each row as the list of its cells,
+then `"end"`. `{"fault", "is_last"}` stands for a row that cannot be told. Cells are text, numbers, flags or null: what
+is more becomes text (RFC 3339, ISO 8601, base64, JSON). Imports nothing of ours: it starts in a moment, on no path.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import resource
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+MEMORY = 256 * 2**20  # bytes on top of what the libraries take, and as many again as the file has: a page of a file
+# may be all of it, decompressed
+SECONDS = 60  # of processor time
+NICENESS = 5  # the web process goes first
+ROWS = 16  # read at once: each cell may be as large as a row may be
+LARGE = 8 * 2**20  # bytes of so many rows, from which on each is told by itself
+DEEPEST = 32  # lists and structs inside each other
+DAY_ONE = datetime(1970, 1, 1)  # noqa: DTZ001  # times are computed in UTC
+DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
+UNREADABLE = "not valid UTF-8"
+
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve addresses beforehand, which the bound counts
+
+import pyarrow as pa  # type: ignore[import-untyped]  # noqa: E402
+from pyarrow import parquet, types  # noqa: E402
+
+Value = Any  # what JSON has
+
+
+def main() -> None:
+    most_columns, most_row, most_rows = map(int, sys.argv[1:])
+    _bound()
+    try:
+        source = _opened(most_columns)
+        names = source.schema_arrow.names
+        _say({"names": names, "kinds": [_kind(field.type) for field in source.schema_arrow]})
+        _say_rows(source, most_row, most_rows)
+        _say("end")
+    except MemoryError:
+        message = "the Parquet file takes too much memory to read; write it with smaller pages, or send JSONL or CSV"
+        _say({"fault": message, "is_last": True})
+    except Refused as error:
+        _say({"fault": str(error), "is_last": True})
+
+
+class Refused(Exception):
+    """The message says what is wrong with the file."""
+
+
+def _bound() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    os.nice(NICENESS)
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    with suppress(OSError):  # without /proc the bound would be a guess: macOS keeps none anyway
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        most = taken + MEMORY + os.fstat(0).st_size
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _opened(most_columns: int) -> parquet.ParquetFile:
+    try:
+        source = parquet.ParquetFile(
+            Path("/dev/stdin").open("rb"),  # noqa: SIM115  # open for as long as this process is
+            pre_buffer=False,
+            buffer_size=2**16,
+            schema_depth_limit=DEEPEST,
+        )
+        if source.metadata.num_columns > most_columns:
+            raise Refused(f"the file has {source.metadata.num_columns:,} columns; it may have {most_columns:,}")
+        source.schema_arrow  # noqa: B018  # what it cannot read is found here
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, RecursionError) as error:
+        raise Refused("this is not a Parquet file") from error
+    return source
+
+
+def _kind(column: pa.DataType) -> str:
+    if types.is_dictionary(column):
+        return _kind(column.value_type)
+    if types.is_nested(column):
+        return "nested"
+    if types.is_binary(column) or types.is_large_binary(column) or types.is_fixed_size_binary(column):
+        return "binary"
+    return "text" if types.is_string(column) or types.is_large_string(column) else "scalar"
+
+
+def _say_rows(source: parquet.ParquetFile, most_row: int, most_rows: int) -> None:
+    total = 0
+    try:
+        for batch in source.iter_batches(batch_size=ROWS, use_threads=False):
+            for row in _rows(batch, most_row):
+                _write(row if len(row) <= most_row else _too_large(most_row))
+                total += len(row)
+                if total > most_rows:
+                    raise Refused(f"the rows up to here have {most_rows / 2**20:,.0f} MiB, the most; split the file")
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise Refused("the Parquet file is damaged from here on") from error
+
+
+def _rows(batch: pa.RecordBatch, most_row: int) -> Iterator[bytes]:
+    """Rows as JSON; one by one where one of them is large or cannot be read."""
+    columns = [plain_type(column) for column in batch.columns]
+    if sum(column.nbytes for column in columns) < LARGE:
+        with suppress(UnicodeDecodeError):
+            yield from [_json(list(row)) for row in zip(*map(_cells, columns), strict=True)]
+            return
+    for place in range(batch.num_rows):
+        row = [column.slice(place, 1) for column in columns]
+        if _least_size(row) > most_row:
+            yield _too_large(most_row)
+            continue
+        try:
+            yield _json([_cells(column)[0] for column in row])
+        except UnicodeDecodeError:
+            yield _json({"fault": UNREADABLE, "is_last": False})
+
+
+def _least_size(row: list[pa.Array]) -> int:
+    """Bytes of a row as JSON, or less. Text is as long there or longer; a number of eight bytes may be one digit."""
+    return sum(column.nbytes // (1 if _kind(column.type) in ("text", "binary") else 4) for column in row)
+
+
+def _cells(column: pa.Array) -> list[Value]:
+    cells = plain(column)
+    if _kind(column.type) != "nested":
+        return cells
+    return [None if cell is None else _json(cell).decode() for cell in cells]
+
+
+def _too_large(most_row: int) -> bytes:
+    return _json({"fault": f"the row is longer than {most_row:,} bytes", "is_last": False})
+
+
+def _json(value: Value) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _write(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+
+
+def _say(value: Value) -> None:
+    _write(_json(value))
+    sys.stdout.buffer.flush()
+
+
+# Arrow's types as JSON's
+
+
+def plain_type(array: pa.Array) -> pa.Array:
+    """The array without what only says how it is stored."""
+    return array.dictionary_decode() if types.is_dictionary(array.type) else array
+
+
+def plain(array: pa.Array) -> list[Value]:
+    """What is in an array, as JSON has it."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        is_uuid = kind.extension_name == "arrow.uuid"
+        return _each(array.storage, lambda raw: str(uuid.UUID(bytes=raw))) if is_uuid else plain(array.storage)
+    if types.is_dictionary(kind):
+        return plain(array.dictionary_decode())
+    if types.is_struct(kind):
+        return _structs(array)
+    if types.is_map(kind):
+        return [pairs and {_key(each["key"]): each["value"] for each in pairs} for pairs in _lists(array)]
+    if types.is_nested(kind):
+        return _lists(array)
+    return _leaves(array)
+
+
+def _leaves(array: pa.Array) -> list[Value]:
+    kind = array.type
+    if types.is_timestamp(kind):
+        zone = "Z" if kind.tz else ""
+        return _each(array.cast(pa.int64()), lambda count: _moment(count, kind.unit) + zone)
+    if types.is_date(kind):
+        return array.cast(pa.string()).to_pylist()
+    if types.is_time(kind):
+        return [text and _shortened(text) for text in array.cast(pa.string()).to_pylist()]
+    if types.is_duration(kind):
+        return _each(array.cast(pa.int64()), lambda count: f"PT{_seconds(count, kind.unit)}S")
+    if types.is_decimal(kind):
+        return _each(array, lambda number: format(number, "f"))
+    if types.is_floating(kind):
+        return _each(array, _number)
+    values = array.to_pylist()
+    if any(isinstance(value, bytes) for value in values):
+        return [None if value is None else base64.b64encode(value).decode() for value in values]
+    return values
+
+
+def _each(array: pa.Array, change: Callable[[Any], Value]) -> list[Value]:
+    return [None if value is None else change(value) for value in array.to_pylist()]
+
+
+def _structs(array: pa.StructArray) -> list[Value]:
+    names = [array.type.field(place).name for place in range(array.type.num_fields)]
+    rows = zip(*map(plain, array.flatten()), strict=True)
+    valid = array.is_valid().to_pylist()
+    return [dict(zip(names, row, strict=True)) if there else None for row, there in zip(rows, valid, strict=True)]
+
+
+def _lists(array: pa.Array) -> list[Value]:
+    """Lists and, as lists of structs of `key` and `value`, maps."""
+    return [plain(scalar.values) if scalar.is_valid else None for scalar in array]
+
+
+def _key(value: Value) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _number(value: float) -> Value:
+    """NaN is how a gap among numbers is written."""
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _moment(count: int, unit: str) -> str:
+    """A time since 1970 as RFC 3339 has it; as seconds where no calendar has its year."""
+    digits = DIGITS[unit]
+    seconds, part = divmod(count, 10**digits)
+    try:
+        text = (DAY_ONE + timedelta(seconds=seconds)).isoformat()
+    except OverflowError:
+        return _seconds(count, unit)
+    return _shortened(f"{text}.{part:0{digits}}") if part else text
+
+
+def _seconds(count: int, unit: str) -> str:
+    digits = DIGITS[unit]
+    seconds, part = divmod(abs(count), 10**digits)
+    return "-" * (count < 0) + (_shortened(f"{seconds}.{part:0{digits}}") if part else str(seconds))
+
+
+def _shortened(text: str) -> str:
+    """Without zeros at the end of a fraction."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+if __name__ == "__main__":
+    main()
