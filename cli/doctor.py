@@ -16,13 +16,17 @@ import redis
 
 from cli.folder import DataFolder, data_option, find_settings
 from cli.say import say
+from common import keys
 from common.address import without_secrets
-from common.errors import ConfigError, Unavailable
+from common.errors import ConfigError, PromptmillError, Unavailable
 from common.server import connect, redis_errors
 from common.settings import Settings
+from common.store import JobStore
+from web.filters import size
 
 OLDEST_REDIS = (7, 0)
 OLDEST_VALKEY = (7, 2)
+MOST_TENANTS = 5  # that are told of
 DISK_MB = 1024  # free, below which an append-only file gets into trouble soon
 MODEL_FIX = (
     "set PROMPTMILL_MODEL to a hub id, a local folder or smollm2-135m (`promptmill model fetch-demo`), and "
@@ -73,6 +77,7 @@ def check_redis(settings: Settings, _folder: Path) -> Iterator[Finding]:
     yield check_cluster(info)
     yield from check_persistence(info, client)
     yield check_policy(info)
+    yield from check_stored(settings.max_stored_bytes, client)
     if settings.replicas:
         yield from check_replicas(settings.replicas, info, client)
 
@@ -108,6 +113,20 @@ def check_persistence(info: dict[str, Any], client: redis.Redis) -> Iterator[Fin
     good = policy in ("always", b"always")
     loss = "" if good else ": up to two seconds of accepted jobs can be lost"
     yield Finding(f"appendfsync is {policy}{loss}", good, "set `appendfsync always` in its configuration")
+
+
+def check_stored(most: int, client: redis.Redis) -> Iterator[Finding]:
+    """What the tenants keep that keep the most."""
+    store = JobStore(client)
+    try:
+        tenants = [name.decode() for name in client.smembers(keys.TENANTS)]
+        kept = sorted(((store.stored(tenant), tenant) for tenant in tenants), reverse=True)
+    except (redis.RedisError, PromptmillError):  # not to be asked now, and another check says why
+        return
+    for stored, tenant in kept[:MOST_TENANTS]:
+        of = f" of {size(most)}" if most else ""
+        fix = "delete jobs or files, or raise PROMPTMILL_MAX_STORED_BYTES"
+        yield Finding(f"tenant {tenant} keeps {size(stored)}{of}", not most or stored < most, fix)
 
 
 def check_replicas(wanted: int, info: dict[str, Any], client: redis.Redis) -> Iterator[Finding]:

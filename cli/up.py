@@ -16,7 +16,7 @@ from cli.demo_model import NAME, demo_folder
 from cli.folder import DataFolder, Server, data_option
 from cli.parts import GRACE_MARGIN
 from cli.say import say
-from cli.valkey import Valkey
+from cli.valkey import Valkey, server_memory
 from common.accounts import Accounts
 from common.errors import ConfigError, Unauthorized, Unavailable
 from common.fleet import Fleet
@@ -201,7 +201,8 @@ class Up:
     def _find_redis(self) -> str:
         if "REDIS_URL" in os.environ:
             return self.settings.redis_url
-        self._valkey = Valkey(self._folder.path)
+        limit = self.settings.server_bytes
+        self._valkey = Valkey(self._folder.path, memory=server_memory() if limit is None else limit)
         return self._valkey.start()
 
     def _find_key(self) -> str:

@@ -19,8 +19,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import redis
 
 from common.errors import ConfigError
@@ -29,23 +31,23 @@ LOAD_LIMIT = 120.0  # seconds a start may take; a large append-only file is read
 STOP_LIMIT = 10.0  # seconds to end by itself
 LOW_DISK = 16 * 2**20  # bytes free, below which no new work is taken; what gives space back still is
 FULL_DISK = 4 * 2**20  # bytes free, below which nothing is written: a write that fails would end the server
-# What the server takes, and the settings that make it so. Writes are refused by asking for a replica that is not there.
-TAKES = {
-    "all": {"maxmemory": "0", "min-replicas-to-write": "0"},
-    "no new work": {"maxmemory": "1", "min-replicas-to-write": "0"},
-    "reads only": {"maxmemory": "0", "min-replicas-to-write": "1"},
-}
+MEMORY_SHARE = 0.5  # of the machine's, for the server: models want the rest
+MEMORY_FILES = (  # what a container may take, where it is less than the machine has
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 PR_SET_PDEATHSIG = 1
 
 
 class Valkey:
-    """One server; `durable=False` keeps nothing on disk (for tests)."""
+    """One server; `durable=False` keeps nothing on disk (for tests). It takes `memory` bytes, 0 for no limit."""
 
-    def __init__(self, folder: Path, *, durable: bool = True):
+    def __init__(self, folder: Path, *, durable: bool = True, memory: int = 0):
         self._data = folder / "redis"
         self._address = folder / "redis-url"
         self._log = folder / "redis" / "valkey.log"
         self._durable = durable
+        self._memory = memory
         self._process: subprocess.Popen[bytes] | None = None
         self._takes = "all"
         self.url = ""
@@ -108,7 +110,7 @@ class Valkey:
             return ""
         try:
             with redis.Redis.from_url(self.url, socket_timeout=5, retry=None) as client:
-                for name, value in TAKES[fits].items():
+                for name, value in self._taking(fits).items():
                     client.config_set(name, value)
         except redis.RedisError:
             return ""  # it is just ending; the next look starts it again
@@ -116,11 +118,18 @@ class Valkey:
         return self._about_disk() or f"The server takes all again: {self._disk()}."
 
     def _fits(self) -> str:
-        """Which of `TAKES` the disk has room for. A server that keeps nothing takes all."""
+        """What the disk has room for: all, no new work, or reads only. A server that keeps nothing takes all."""
         free = shutil.disk_usage(self._data).free
         if not self._durable or free >= LOW_DISK:
             return "all"
         return "no new work" if free >= FULL_DISK else "reads only"
+
+    def _taking(self, what: str) -> dict[str, str]:
+        """The settings that make it take so much. Writes are refused by asking for a replica that is not there."""
+        return {
+            "maxmemory": "1" if what == "no new work" else str(self._memory),
+            "min-replicas-to-write": "1" if what == "reads only" else "0",
+        }
 
     def _disk(self) -> str:
         return f"the disk of {self._data} has {shutil.disk_usage(self._data).free // 2**20} MB free"
@@ -148,7 +157,7 @@ class Valkey:
             "appendonly " + ("yes" if self._durable else "no"),
             "appendfsync always",  # what was answered with 202 survives a kill of the server
         ]
-        lines += [f"{name} {value}" for name, value in TAKES[self._takes].items()]
+        lines += [f"{name} {value}" for name, value in self._taking(self._takes).items()]
         return "\n".join(lines) + "\n"
 
     def _wait_until_serving(self) -> None:
@@ -183,6 +192,15 @@ class Valkey:
         if not _wait_for(lambda: not is_running(pid), STOP_LIMIT):
             os.kill(pid, signal.SIGKILL)
             _wait_for(lambda: not is_running(pid), STOP_LIMIT)
+
+
+def server_memory() -> int:
+    """Bytes that the server may take on this machine, or in this container."""
+    found = [psutil.virtual_memory().total]
+    for file in MEMORY_FILES:
+        with suppress(OSError, ValueError):  # there is none, or it says `max`
+            found.append(int(file.read_text()))
+    return int(min(found) * MEMORY_SHARE)
 
 
 def find_binary() -> str:

@@ -7,6 +7,7 @@
     ├── NotFound              404      no such thing, or another tenant's
     ├── Conflict              409      the thing is not in a state that allows this
     ├── TooMany               429      the tenant has as much waiting as it may; try again later
+    │   └── StorageFull       429      it keeps as much as it may: no use to try again before something is deleted
     ├── Unavailable           503      Redis cannot be reached; try again
     ├── EngineError           500      generating one item failed; data for that item, never for its job
     └── ConfigError           -        a setting or the machine is wrong; the process stops and says how to fix it
@@ -81,6 +82,19 @@ class TooMany(PromptmillError):
     status = 429
     code = "too_many_queued"
     retry = True
+
+
+class StorageFull(TooMany):
+    code = "storage_full"
+    retry = False
+
+
+def storage_full(most: int) -> StorageFull:
+    """`most` is how many bytes the tenant may keep."""
+    return StorageFull(
+        f"with this you would keep more than {most / 2**20:,.1f} MiB of jobs, results and files; "
+        "delete some, or wait until they expire"
+    )
 
 
 class Unavailable(PromptmillError):

@@ -16,7 +16,7 @@ from typing import IO, Any
 import redis
 
 from common import keys
-from common.errors import NotFound, Unavailable
+from common.errors import NotFound, Unavailable, storage_full
 from common.records import Unreadable, as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
@@ -48,15 +48,27 @@ class Files:
         self._scripts = Scripts(client)
 
     def create(
-        self, tenant: str, source: IO[bytes], *, filename: str, purpose: str, ttl: int, admit: Callable[[], None]
+        self,
+        tenant: str,
+        source: IO[bytes],
+        *,
+        filename: str,
+        purpose: str,
+        ttl: int,
+        admit: Callable[[int], None],
+        most: int = 0,
     ) -> StoredFile:
         """Store what `source` holds for `ttl` seconds. Durable when it returns.
 
-        `admit` is asked before each write and raises when the server's memory is spoken for; nothing is left then.
+        `admit` is asked before each write, with the bytes that will have been written, and raises when there is no room
+        for them; nothing is left then. `most` is how many bytes the tenant may keep of jobs and files, 0 for no limit.
+
+        Raises:
+            StorageFull: it would keep more.
         """
         file_id = f"file-{secrets.token_hex(12)}"
         try:
-            size = self._write(keys.file(file_id, "data"), source, admit)
+            size, stored = self._write(keys.file(file_id, "data"), source, admit)
         except BaseException:
             with suppress(Unavailable), redis_errors():  # if Redis is away by then, its TTL removes it
                 self._client.unlink(keys.file(file_id, "data"))
@@ -64,19 +76,22 @@ class Files:
         fields = {"tenant": tenant, "filename": filename, "purpose": purpose, "bytes": size}
         flat = [part for pair in fields.items() for part in pair]
         with redis_errors():
-            self._scripts.keep_file(file_id, tenant, ttl, *flat)
+            kept = self._scripts.keep_file(file_id, tenant, ttl, stored, most, *flat)
+        if not kept:
+            raise storage_full(most)
         return self.get(file_id, tenant)
 
-    def _write(self, key: str, source: IO[bytes], admit: Callable[[], None]) -> int:
-        size, number = 0, 0
+    def _write(self, key: str, source: IO[bytes], admit: Callable[[int], None]) -> tuple[int, int]:
+        """Answers how many bytes there are, and how many they are as stored."""
+        size, stored, number = 0, 0, 0
         fields: dict[str, bytes] = {}  # place -> chunk: sent again after a lost reply, each is still there once
         while True:
             chunk = source.read(CHUNK)
             if chunk:
                 fields[str(number)] = zlib.compress(chunk, 1)
-                size, number = size + len(chunk), number + 1
+                size, stored, number = size + len(chunk), stored + len(fields[str(number)]), number + 1
             if fields and (not chunk or len(fields) == CHUNKS_SENT):
-                admit()
+                admit(stored)
                 with redis_errors():
                     pipe = self._client.pipeline(transaction=False)
                     pipe.hset(key, mapping=fields)
@@ -84,7 +99,7 @@ class Files:
                     pipe.execute()
                 fields = {}
             if not chunk:
-                return size
+                return size, stored
             give_way()
 
     def get(self, file_id: str, tenant: str) -> StoredFile:
@@ -100,10 +115,7 @@ class Files:
         with suppress(Unreadable):
             self.get(file_id, tenant)
         with redis_errors():
-            pipe = self._client.pipeline(transaction=True)
-            pipe.unlink(keys.file(file_id), keys.file(file_id, "data"))
-            pipe.zrem(keys.tenant_files(tenant), file_id)
-            pipe.execute()
+            self._scripts.delete_file(file_id)
 
     def chunks(self, file_id: str) -> Iterator[bytes]:
         """The content in pieces. A file that is deleted meanwhile breaks off, so that no part passes for the whole.

@@ -6,9 +6,10 @@ each other.
 
 A job
     job:{id}            hash    tenant, model, digest, status, total, counts by state, cursor (items never claimed start
-                                here), cost and weight (expected tokens and stored bytes of an item), n_max (most slots
-                                an item takes) and n_min (fewest; none where all take n_max), priority, created_at,
-                                started_at, finished_at, deadline, prompt_tokens,
+                                here), cost and weight (expected tokens and stored bytes of an item), surplus (bytes
+                                that its result is expected to take above 3 a token: log-probabilities), n_max (most
+                                slots an item takes) and n_min (fewest; none where all take n_max), priority,
+                                created_at, started_at, finished_at, deadline, prompt_tokens,
                                 completion_tokens, bytes (of items and results), hooks (events wanted), retention (ms),
                                 interactive, token_budget, error_rate (0: no limit), batch (whose lines the items are),
                                 retry_of and retried_by (jobs: each other's, the last if there are several),
@@ -50,7 +51,8 @@ Submitting
                                        written by attach and append
 
 Files and batches (OpenAI's dialect)
-    file:{id}           hash    tenant, filename, purpose, bytes, created_at, expires_at; TTL until then
+    file:{id}           hash    tenant, filename, purpose, bytes, stored (bytes as they are kept), created_at,
+                                expires_at: `due` purges it then; TTL ten minutes more
     file:{id}:data      hash    number of a chunk -> zlib(256 KiB of it); TTL as the file's, one hour until it is whole
     batch:{id}          hash    tenant, file, endpoint, window (as it was written), expires_at, metadata and webhook
                                 (JSON), created_at, output_ttl (ms), cancelling_at; while it is validated
@@ -72,7 +74,13 @@ Fair serving
                                       model `x:t` shares no key with tenant t of model x)
     suspects:{model}          zset    job -> rank x 2^43 + created_at, only jobs with something claimable whose worker
                                 was lost; they are no part of the lists above
-    queued, queued:{tenant}   hash    items, tokens, bytes: what waits, in all and by tenant; what admission goes by
+    queued, queued:{tenant}   hash    items, tokens, bytes: what waits, in all and by tenant; what admission goes by. In
+                                      all surplus, too
+    stored:{tenant}           hash    jobs, files: bytes that a tenant keeps, without interactive jobs; what admission
+                                      goes by
+    recount                   hash    how far a tick got with counting that anew: tenant, what (jobs or files), score
+                                      (the last created_at that is counted), sum (of those up to it); nth (of the
+                                      tenants by name, in this round), began (when the round did)
     unfinished:{model}        set     jobs that are not over, paused ones included; no other weights are served under
                                       the name while there are any
     vtime:{model}             hash    tenant -> virtual time, also while it has nothing to do
@@ -97,7 +105,8 @@ Workers
                                 nothing is purged before, because time jumped
     metrics             hash    metric and labels, joined by \\x1f -> how often: what was ever counted, by scripts and
                                 by processes (`common/metrics.py`); a field a route and status, and a model
-    due                 zset    `expire:{job}`, `purge:{job}` or `batch:{batch}` (purge it) -> when
+    due                 zset    `expire:{job}`, `purge:{job}`, `batch:{batch}` or `file:{file}` (purge it) ->
+                                when
 
 Models
     models              set     names of all models ever served
@@ -197,6 +206,10 @@ def checkpoint(incarnation: str) -> str:
 
 def queued(tenant_name: str = "") -> str:
     return f"{PREFIX}queued" + (f":{ids.tenant(tenant_name)}" if tenant_name else "")
+
+
+def stored(tenant_name: str) -> str:
+    return f"{PREFIX}stored:{ids.tenant(tenant_name)}"
 
 
 def suspects(model_name: str) -> str:

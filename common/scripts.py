@@ -28,6 +28,7 @@ ALLOW_OOM = {
     "release",
     "cancel",
     "delete",
+    "delete_file",
     "tick",
     "claim_hooks",
     "record_hook",
@@ -57,7 +58,7 @@ def source(name: str) -> str:
 # What is promised to somebody when these return must be on disk and on the replicas by then.
 PROMISES = {
     *("attach", "append", "exchange", "keep_file", "create_batch"),
-    *("cancel", "cancel_batch", "edit", "delete"),
+    *("cancel", "cancel_batch", "edit", "delete", "delete_file"),
     *("revoke_key", "end_sessions"),
 }
 LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
         description="Redis >= 7.0 or Valkey >= 7.2; one instance or one with Sentinels, not Cluster.",
     )
+    server_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Bytes of memory that the server which `up` or compose starts may take, then it refuses new work; "
+        "half of the machine's if empty, 0: no limit.",
+    )
     replicas: int = Field(
         0, ge=0, le=9, description="Replicas of the server that must have what is promised before it is."
     )
@@ -125,6 +131,11 @@ class Settings(BaseSettings):
     )
     max_total_tokens: int = Field(0, ge=0, description="Tokens all waiting items may need; 0: no limit.")
     max_total_bytes: int = Field(0, ge=0, description="Bytes all waiting items may take, as stored; 0: no limit.")
+    max_stored_bytes: int = Field(
+        10 * 2**30,
+        ge=0,
+        description="Bytes of jobs, results and files a tenant may keep, as stored; 0: no limit.",
+    )
     retention_bytes: int = Field(0, ge=0, description="Bytes of finished jobs to keep, oldest go first; 0: no limit.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days a finished job is kept.")
 

@@ -20,7 +20,7 @@ import redis
 from pydantic_core import from_json
 
 from common import keys
-from common.errors import Conflict, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable
+from common.errors import Conflict, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable, storage_full
 from common.packing import expand, unpack
 from common.records import Unreadable, as_text, readable, reading
 from common.scripts import Scripts
@@ -33,7 +33,7 @@ MEMORY_AGE = 1.0  # seconds
 BYTES_A_TOKEN = 3  # of a stored result: 4-5 characters, compressed, with its share of the record
 MOST_READ = 2**20  # bytes of jobs' records that are read at once
 TEMPLATE_KWARGS = "chat_template_kwargs"  # of a job's spec and of an item
-NO_LIMITS = (0, 0, 0, 0, 0, 0)
+NO_LIMITS = (0, 0, 0, 0, 0, 0, 0)
 NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def new_job_id() -> str:
 @dataclass(frozen=True)
 class Attached:
     """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict, deleted (its batch was), lost,
-    tenant_full or full."""
+    tenant_full, full or stored_full."""
 
     outcome: str
     job_id: str
@@ -85,8 +85,10 @@ class Appended:
     duplicates: frozenset[bytes] = frozenset()
 
 
-def refuse_overfull(outcome: str) -> None:
+def refuse_overfull(outcome: str, limits: tuple[int, ...] = NO_LIMITS) -> None:
     """Tell a limit that `attach` or `append` met: the tenant's own, or everybody's."""
+    if outcome == "stored_full":
+        raise storage_full(limits[6])
     if outcome == "tenant_full":
         raise TooMany("you have as many items, tokens or bytes waiting as you may; submit again when some have run")
     if outcome == "full":
@@ -108,10 +110,11 @@ class JobStore:
         """Of items that have `n` continuations each where they do not say."""
         return Stage(self.client, n)
 
-    def check_memory(self, tokens: int) -> None:
+    def check_memory(self, tokens: int, surplus: int = 0) -> None:
         """Refuse a job while the server can still hold what was accepted before: results that wait to come included.
 
-        `tokens` are what the new job may need. Only a server with a `maxmemory` can be full.
+        `tokens` are what the new job may need, `surplus` what its results may take above `BYTES_A_TOKEN`. Only a server
+        with a `maxmemory` can be full.
 
         Raises:
             Unavailable: with this job, more than 75 % of the server's memory would be used.
@@ -121,14 +124,29 @@ class JobStore:
         if not limit:
             return
         with redis_errors():
-            queued = self.client.hget(keys.queued(), "tokens")
-        expected = memory["used_memory"] + (int(queued or 0) + tokens) * BYTES_A_TOKEN
+            queued = [int(each or 0) for each in self.client.hmget(keys.queued(), "tokens", "surplus")]
+        expected = memory["used_memory"] + (queued[0] + tokens) * BYTES_A_TOKEN + queued[1] + surplus
         if expected > limit:
             raise Unavailable(
                 f"the server's memory is spoken for: with this job {expected >> 20} of {int(limit) >> 20} MiB; "
                 "try again when jobs have finished or were deleted",
                 code="server_full",
             )
+
+    def stored(self, tenant: str) -> int:
+        """Bytes that a tenant keeps: of jobs with their results, and of files, as stored."""
+        with redis_errors():
+            found = self.client.hmget(keys.stored(tenant), "jobs", "files")
+        return max(0, sum(int(each or 0) for each in found))
+
+    def check_stored(self, tenant: str, more: int, most: int) -> None:
+        """Refuse early what would be refused at its end.
+
+        Raises:
+            StorageFull: the tenant would keep more than `most` bytes.
+        """
+        if most and self.stored(tenant) + more > most:
+            raise storage_full(most)
 
     def _memory(self) -> dict[str, Any]:
         """What the server says of its memory, a second old at most: asking costs more than all else of a small job."""
@@ -152,9 +170,9 @@ class JobStore:
         """Make what was staged a job. Durable when it returns.
 
         `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks, retention (ms) and spec
-        (JSON), and where wanted interactive, token_budget, error_rate and retry_of; `idempotency` is (key, fingerprint
-        of the content); `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may have
-        waiting, then those that all may have, 0 for none.
+        (JSON), and where wanted interactive, surplus, token_budget, error_rate and retry_of; `idempotency` is (key,
+        fingerprint of the content); `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the
+        tenant may have waiting, then those that all may have, and the bytes that the tenant may keep, 0 for none.
         """
         sizes = {"bytes": stage.bytes, "indexed": 1} | ({} if stage.n_min is None else {"n_min": stage.n_min})
         flat = [part for pair in {**fields, **sizes}.items() for part in pair]
@@ -171,6 +189,7 @@ class JobStore:
         *,
         tokens: int,
         n_max: int,
+        surplus: int = 0,
         limits: tuple[int, ...] = NO_LIMITS,
         most_items: int,
         streams: tuple[int, int] = (0, 0),
@@ -178,19 +197,20 @@ class JobStore:
     ) -> Appended:
         """Add what was staged to a job that is not over, whole or not at all. Durable when it returns.
 
-        `tokens` is what it is expected to need; `limits` and `idempotency` are those of `attach`; `most_items` is what
+        `tokens` is what it is expected to need, and `surplus` what its results are expected to take above
+        `BYTES_A_TOKEN`; `limits` and `idempotency` are those of `attach`; `most_items` is what
         the job may have in all; `streams` are continuations to be streamed and how many of those it may have.
 
         Raises:
             Conflict: the job is over or was cancelled.
-            TooMany, Unavailable: a limit of what waits would be passed.
+            TooMany, StorageFull, Unavailable: a limit of what waits or is kept would be passed.
             TooLarge: the job would have more items than it may.
             InvalidRequest: it would stream more than it may.
         """
         needs = (stage.total, tokens, n_max, stage.bytes, *limits, most_items, *streams)
         with redis_errors():
             outcome, rings, *more = self.scripts.append(
-                job_id, stage.id, *needs, *idempotency, stage.whole, stage.whole_ids
+                job_id, stage.id, *needs, *idempotency, surplus, stage.whole, stage.whole_ids
             )
         told = outcome.decode()
         if told in ("added", "same"):
@@ -203,7 +223,7 @@ class JobStore:
         if told == "too_many_streams":
             message = f"a job streams at most {streams[1]} continuations, with those it has; leave stream out"
             raise InvalidRequest(message, code="out_of_range", field="stream")
-        refuse_overfull(told)
+        refuse_overfull(told, limits)
         return Appended(told, self._outcome(job_id, outcome, rings) if told != "conflict" else 0)
 
     def edit(self, job_id: str, field: str, value: float) -> int:

@@ -17,7 +17,7 @@ from common.batches import job_of
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due|batches:due"
     r"|batches:sizing"
-    r"|(tokenizer|key|queued):[^:]+|queued|tenant:[^:]+(:jobs|:batches)?"
+    r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches)?"
     r"|(model|vtime|vclock|unfinished|suspects|room|woken):.+|(ready|interactive):[^:]+(:[^:]+)?)"
 )
 OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))?")

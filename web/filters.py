@@ -51,6 +51,15 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def size(count: int) -> str:
+    """Bytes as people say them: 512 B, 3.2 MiB, 10 GiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}" if unit != "B" else f"{count} B"
+        count = count / 1024  # type: ignore[assignment]
+    return f"{count:,.3g} GiB"
+
+
 def time_range(expected: TimeRange) -> str:
     low, high = seconds(expected.low), seconds(expected.high)
     return f"about {high}" if low == high else f"{low} to {high}"
@@ -107,6 +116,7 @@ FILTERS = {
     "moment": moment,
     "short_time": short_time,
     "seconds": seconds,
+    "size": size,
     "clip": clip,
     "said": said,
     "ended": ended,

@@ -61,11 +61,21 @@ class Totals:
     max_completion_tokens: int = 0
     n_max: int = 1
     streams: int = 0  # continuations
+    logprobs: int = 0  # bytes that log-probabilities may take in the results, as stored
 
     @property
     def cost(self) -> int:
         """Tokens expected of an item, at most: what claiming one charges its tenant."""
         return -(-(self.prompt_tokens + self.max_completion_tokens) // max(1, self.items))
+
+    @property
+    def surplus(self) -> int:
+        """Of an item, what its result may take beside its tokens; `all_surplus` is that of all."""
+        return -(-self.logprobs // max(1, self.items))
+
+    @property
+    def all_surplus(self) -> int:
+        return self.surplus * self.items
 
 
 @dataclass
@@ -276,6 +286,8 @@ class Intake:
         self.totals.max_prompt_tokens = max(self.totals.max_prompt_tokens, tokens or 0)
         self.totals.max_completion_tokens += params.n * max_tokens
         self.totals.n_max = max(self.totals.n_max, params.n)
+        self.totals.logprobs += params.n * max_tokens * _logprob_bytes(params.logprobs)
+        self.totals.logprobs += (tokens or 0) * _logprob_bytes(params.prompt_logprobs)
         self.totals.streams += params.n if item.stream else 0
         if self.totals.streams > MOST_STREAMS:
             message = f"a job streams at most {MOST_STREAMS} continuations; leave stream out of the other items"
@@ -345,6 +357,12 @@ def _overflow(context: int, what: str, field: str) -> Fault:
     """More tokens than the model takes; begins as clients look for it, with a number that they can read."""
     message = f"This model's maximum context length is {context} tokens. However, {what}"
     return Fault("context_length_exceeded", field, message)
+
+
+def _logprob_bytes(alternatives: int | None) -> int:
+    """What a token's log-probability takes in a stored result, compressed, with so many alternatives: on a chat model
+    15 bytes were measured with none, and 12 more with each."""
+    return 0 if alternatives is None else 20 + 13 * alternatives
 
 
 def _entries(error: Fault | ValidationError, draft: Draft) -> list[Entry]:

@@ -84,12 +84,13 @@ def append_items(
         intake.raise_faults()
         stage.close_for_attach()
         totals = intake.totals
-        services.store.check_memory(totals.cost * totals.items)
+        services.store.check_memory(totals.cost * totals.items, totals.all_surplus)
         appended = services.store.append(
             job_id,
             stage,
             tokens=totals.cost * totals.items,
             n_max=totals.n_max,
+            surplus=totals.all_surplus,
             limits=queue_limits(services.settings),
             most_items=services.settings.max_items,
             streams=(totals.streams, MOST_STREAMS),

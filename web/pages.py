@@ -136,7 +136,16 @@ def list_jobs(tenant: str) -> str:
     found = job_list(services(), tenant, after, JOBS)
     busy = any(not job.status.terminal for job in found.data)
     following = found.after if found.has_more else None
-    return render_template("jobs.html", tenant=tenant, jobs=found.data, after=after, next_after=following, busy=busy)
+    return render_template(
+        "jobs.html",
+        tenant=tenant,
+        jobs=found.data,
+        after=after,
+        next_after=following,
+        busy=busy,
+        stored=services().store.stored(tenant),
+        most_stored=services().settings.max_stored_bytes,
+    )
 
 
 @pages.get("/jobs/<job_id>")

@@ -101,7 +101,7 @@ def enqueue_job(
         InvalidRequest: with every problem found, up to 100, in `errors`.
         NotFound: no such model.
         Conflict: the idempotency key made a job of other content, or one that is gone.
-        TooMany: the tenant has as much waiting as it may.
+        TooMany: the tenant has as much waiting as it may; StorageFull: it keeps as much.
         Unavailable: Redis is away, or as much waits in all as may.
     """
     check_key(idempotency_key)
@@ -109,7 +109,7 @@ def enqueue_job(
     fingerprint = Fingerprint(options.model_dump(mode="json"))  # of what was sent, without what the model adds
     options = _with_defaults(options, model.card)
     intake = Intake(model, options, services.settings, default_max_tokens, refused_stay=batch is not None)
-    deadline = deadline_ms(services.store, options.deadline)
+    deadline, limits = deadline_ms(services.store, options.deadline), queue_limits(services.settings)
     with staged(services.store, options.params.n) as stage:
         for record in intake.accept(drafts):
             stage.add(record)
@@ -117,7 +117,7 @@ def enqueue_job(
                 fingerprint.add(record)
         intake.raise_faults()
         stage.close_for_attach()
-        services.store.check_memory(intake.totals.cost * intake.totals.items)
+        services.store.check_memory(intake.totals.cost * intake.totals.items, intake.totals.all_surplus)
         attached = services.store.attach(
             stage,
             {
@@ -130,8 +130,9 @@ def enqueue_job(
             job_id=job_of(batch) if batch else job_id or new_job_id(),
             idempotency=(idempotency_key, fingerprint.value()) if idempotency_key else ("", ""),
             deadline=deadline,
-            limits=queue_limits(services.settings),
+            limits=limits,
         )
+    refuse_overfull(attached.outcome, limits)
     if _made_before(attached):
         return Enqueued(attached.job_id, True, intake.totals.prompt_tokens)
     ring(services, intake.model.card.id, attached.rings, attached.job_id)
@@ -149,7 +150,6 @@ def _with_defaults(options: JobOptions, card: ModelCard) -> JobOptions:
 
 def _made_before(attached: Attached) -> bool:
     """Whether the idempotency key had made this job already. Raises what `enqueue_job` says where nothing was made."""
-    refuse_overfull(attached.outcome)
     if attached.outcome == "conflict":
         message = "this Idempotency-Key was used for a job with other content; take a new key for a new job"
         raise KeyReused(message, field="Idempotency-Key")
@@ -217,7 +217,7 @@ def staged(store: JobStore, n: int) -> Iterator[Stage]:
 
 
 def queue_limits(settings: Settings) -> tuple[int, ...]:
-    """What may wait: items, tokens and bytes of the tenant, then in all."""
+    """What may wait: items, tokens and bytes of the tenant, then in all; and what bytes the tenant may keep."""
     return (
         settings.max_queued_items,
         settings.max_queued_tokens,
@@ -225,6 +225,7 @@ def queue_limits(settings: Settings) -> tuple[int, ...]:
         settings.max_total_items,
         settings.max_total_tokens,
         settings.max_total_bytes,
+        settings.max_stored_bytes,
     )
 
 
@@ -246,6 +247,7 @@ def _fields(services: Services, intake: Intake, options: JobOptions) -> dict[str
         "digest": card.digest,
         "total": totals.items,
         "cost": totals.cost,
+        "surplus": totals.surplus,
         "n_max": totals.n_max,
         "streams": totals.streams,
         "priority": options.priority,

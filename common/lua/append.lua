@@ -1,15 +1,15 @@
--- append(job, stage, items, tokens, most slots an item takes, bytes, 6 limits as in attach, most items of a job, streamed
--- continuations, most of them, idempotency key, fingerprint, whole and its custom_ids as in attach): add a staged segment to a
+-- append(job, stage, items, tokens, most slots an item takes, bytes, 7 limits as in attach, most items of a job, streamed
+-- continuations, most of them, idempotency key, fingerprint, surplus, whole and its custom_ids as in attach): add a staged segment to a
 -- job that is not over.
 -- Answers {outcome, rings, first index, count}: `added`; `same` (the key and content were added before, there); or, with nothing
 -- left staged, `conflict` (the key had other content); `terminal`; `gone` (no such job); `lost` (the stage ran out of time);
--- `tenant_full`, `full` (a limit would be passed); `too_many`, `too_many_streams` (the job would have more than it may).
+-- `tenant_full`, `full`, `stored_full` (a limit would be passed); `too_many`, `too_many_streams` (the job would have more than it may).
 -- {`duplicate`, 0, digest, ...} are custom_ids that the job has already, 100 at most.
 -- Repeating a call whose reply was lost answers the same and adds nothing.
 local id, stage = ARGV[1], ARGV[2]
 local items, tokens, n_max, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local most_items, streamed, most_streamed = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
-local idem, fingerprint = ARGV[16], ARGV[17]
+local most_items, streamed, most_streamed = tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16])
+local idem, fingerprint, surplus = ARGV[17], ARGV[18], tonumber(ARGV[19])
 local staged, starts, needs = key('stage', stage, 'in'), key('stage', stage, 'starts'), key('stage', stage, 'needs')
 local done = key('stage', stage, 'done')
 
@@ -29,7 +29,7 @@ if idem ~= '' then
   if known == 'same' and whose == id and first then return refuse('same', tonumber(first), tonumber(count)) end
   if known then return refuse('conflict') end
 end
-stage_whole(staged, starts, ARGV[18], ARGV[19])
+stage_whole(staged, starts, ARGV[20], ARGV[21])
 local told = redis.call('HGET', key('job', id), 'streams') or 0
 local refused = (TERMINAL[job.status] or job.cancel_requested == 1) and 'terminal'
   or redis.call('EXISTS', staged) == 0 and 'lost'
@@ -84,12 +84,14 @@ end
 
 -- What waits was counted at the old cost and weight: take it out of the count, and put all of it back at the new ones.
 local waiting, waiting_tokens, waiting_bytes = job.pending, job.pending * job.cost, job.pending * job.weight
+local waiting_surplus = job.pending * job.surplus
 job.pending = 0
 account({job})
 job.cost = math.ceil((waiting_tokens + tokens) / (waiting + items))
 job.weight = math.ceil((waiting_bytes + bytes) / (waiting + items))
+job.surplus = math.ceil((waiting_surplus + surplus) / (waiting + items))
 job.pending, job.total = waiting + items, job.total + items
-redis.call('HSET', key('job', id), 'total', job.total, 'cost', job.cost, 'weight', job.weight, 'n_min', job.n_min,
+redis.call('HSET', key('job', id), 'total', job.total, 'cost', job.cost, 'weight', job.weight, 'surplus', job.surplus, 'n_min', job.n_min,
   'n_max', job.n_max)
 job.bytes = job.bytes + bytes
 if streamed > 0 then redis.call('HINCRBY', key('job', id), 'streams', streamed) end

@@ -1,10 +1,11 @@
--- attach(job, stage, idempotency key, fingerprint, deadline, 6 limits, whole, its custom_ids, field, value, ...): make a
+-- attach(job, stage, idempotency key, fingerprint, deadline, 7 limits, whole, its custom_ids, field, value, ...): make a
 -- staged segment a job.
--- The limits, 0 for none: items, tokens and bytes the tenant may have waiting, and all may have. `whole` is the segment's one
+-- The limits, 0 for none: items, tokens and bytes the tenant may have waiting, and all may have, and bytes the tenant may keep, which an
+-- interactive job does not count against. `whole` is the segment's one
 -- chunk, if it was not sent before, and then the digests of its custom_ids, ten bytes each: bucket and digest.
 -- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
 -- content); `deleted` (the batch it is made of was deleted meanwhile); `lost` (the staged segment ran out of time);
--- `tenant_full`, `full` (a limit would be passed; nothing is left staged).
+-- `tenant_full`, `full`, `stored_full` (a limit would be passed; nothing is left staged).
 -- Repeating a call whose reply was lost answers `new` again.
 local id, stage, idem, fingerprint, deadline = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local jobkey = key('job', id)
@@ -13,7 +14,7 @@ local known = load_job(id)
 if known then return {'new', id, wake(known.model, claimable(known))} end
 
 local spec, fields = {}, {}
-for i = 14, #ARGV, 2 do
+for i = 15, #ARGV, 2 do
   spec[ARGV[i]] = ARGV[i + 1]
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
 end
@@ -30,14 +31,14 @@ if idem ~= '' then
 end
 -- A validator that was frozen while another made the job, and somebody deleted it, must not make it again under the same id.
 if spec.batch and redis.call('EXISTS', key('batch', spec.batch)) == 0 then return refuse('deleted') end
-stage_whole(staged, starts, ARGV[12], ARGV[13])
+stage_whole(staged, starts, ARGV[13], ARGV[14])
 if redis.call('EXISTS', staged) == 0 then return {'lost', id, 0} end
 
 -- An item's share of each is a whole number, so that counting what waits never drifts.
 local items, cost = tonumber(spec.total), math.ceil(tonumber(spec.cost))
 local weight = math.ceil(tonumber(spec.bytes) / items)
 local too_much = overfull(spec.tenant, {items, items * cost, items * weight}, 6)
-if too_much then return refuse(too_much) end
+if too_much and not (too_much == 'stored_full' and spec.interactive == '1') then return refuse(too_much) end
 
 for part, source in pairs({['in'] = staged, starts = starts, needs = spec.n_min and needs}) do
   redis.call('RENAME', source, key('job', id, part))
@@ -46,7 +47,7 @@ end
 redis.call('HSET', jobkey, 'status', 'queued', 'created_at', string.format('%d', NOW), 'pending', 0, 'running', 0,
   'succeeded', 0, 'failed', 0, 'cancelled', 0, 'expired', 0, 'cursor', 0, 'prompt_tokens', 0, 'completion_tokens', 0,
   'cancel_requested', 0, 'deadline_passed', 0, 'paused', 0, unpack(fields))
-redis.call('HSET', jobkey, 'cost', cost, 'weight', weight)
+redis.call('HSET', jobkey, 'cost', cost, 'weight', weight, 'surplus', math.ceil(tonumber(spec.surplus) or 0))
 redis.call('SET', key('job', id, 'st'), string.rep('p', items))
 redis.call('SADD', key('unfinished', spec.model), id)
 -- An interactive request has its answer when it is over; in the list of jobs it would only hide those one looks for.
@@ -60,6 +61,6 @@ if spec.retry_of and redis.call('EXISTS', key('job', spec.retry_of)) == 1 then
 end
 if idem ~= '' then redis.call('SET', key('idem', spec.tenant, idem), fingerprint .. ' ' .. id, 'EX', 86400) end
 local job = load_job(id)
-job.pending = items
+job.pending, job.kept = items, 0
 finish(job)
 return {'new', id, wake(spec.model, claimable(job))}

@@ -40,8 +40,8 @@ local TERMINAL = {completed = true, cancelled = true, expired = true}
 -- The job's fields by name, numbers as numbers; nil when there is no such job.
 local FIELDS = {'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'cursor', 'prompt_tokens', 'completion_tokens',
   'bytes', 'total', 'cost', 'n_max', 'n_min', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive',
-  'retention', 'token_budget', 'error_rate', 'suspected', 'streamed', 'weight', 'tenant', 'model', 'hooks', 'batch', 'status'}
-local COUNTS, NUMBERS, STATUS = 10, 26, #FIELDS -- the first so many are counts, which scripts move, and numbers
+  'retention', 'token_budget', 'error_rate', 'suspected', 'streamed', 'weight', 'surplus', 'tenant', 'model', 'hooks', 'batch', 'status'}
+local COUNTS, NUMBERS, STATUS = 10, 27, #FIELDS -- the first so many are counts, which scripts move, and numbers
 local SAVED = {} -- what `save` stores of a job, kept as one table for all
 
 local CHARGED = 4294967296 -- 2^32: the `retry` score is attempts charged x this + index, so suspects sort last and in order
@@ -72,8 +72,9 @@ local function load_job(id)
     prompt_tokens = v[8], completion_tokens = v[9], bytes = v[10], total = v[11], cost = v[12], n_max = v[13],
     n_min = v[14], priority = v[15], created_at = v[16], cancel_requested = v[17], deadline_passed = v[18], paused = v[19],
     interactive = v[20], retention = v[21], token_budget = v[22], error_rate = v[23], suspected = v[24], streamed = v[25],
-    weight = v[26], tenant = v[27], model = v[28] or '', hooks = v[29] or '', batch = v[30] or '', status = v[31] or '',
-    queued = v[1], -- what `account` has counted
+    weight = v[26], surplus = v[27], tenant = v[28], model = v[29] or '', hooks = v[30] or '', batch = v[31] or '',
+    status = v[32] or '',
+    queued = v[1], kept = v[10], -- what `account` has counted
     listed = false} -- what `refresh_ready` has seen to
   if job.n_min == 0 then job.n_min = job.n_max end -- all items take the same
   job.listed = listed(job)
@@ -96,13 +97,42 @@ local function call_with(values, command, name, option)
   return answers
 end
 
--- Keep count of what waits, by tenant and in all: what admission goes by.
+-- How far the recount of what tenants keep has got (tick does it): whose, of what, up to which created_at.
+local RECOUNT
+local function recounting()
+  RECOUNT = RECOUNT or redis.call('HMGET', key('recount'), 'tenant', 'what', 'score')
+  return RECOUNT[1], RECOUNT[2], tonumber(RECOUNT[3])
+end
+
+-- A tenant keeps so many bytes more of `what` (jobs or files), in something that was made at `created_at`. Where the recount has been
+-- there already, its sum changes, too.
+local function count_stored(tenant, what, bytes, created_at)
+  if bytes == 0 then return end
+  if redis.call('HINCRBY', key('stored', tenant), what, bytes) == 0 then redis.call('HDEL', key('stored', tenant), what) end
+  local whose, of, score = recounting()
+  if whose == tenant and of == what and created_at <= score then redis.call('HINCRBY', key('recount'), 'sum', bytes) end
+end
+
+-- Whether a tenant would keep more than `most` bytes with so many more; 0 for no limit.
+local function over_stored(tenant, more, most)
+  if most == 0 then return false end
+  local kept = redis.call('HMGET', key('stored', tenant), 'jobs', 'files')
+  return (tonumber(kept[1]) or 0) + (tonumber(kept[2]) or 0) + more > most
+end
+
+-- Keep count of what waits, by tenant and in all, and of what is kept: what admission goes by. Interactive jobs are kept for a minute,
+-- which does not count.
 local function account(jobs)
-  local sums = {}
+  local sums, surplus = {}, 0
   for _, job in ipairs(jobs) do
+    if job.bytes ~= job.kept and job.interactive == 0 then
+      count_stored(job.tenant, 'jobs', job.bytes - job.kept, job.created_at)
+    end
+    job.kept = job.bytes
     local delta = job.pending - job.queued
     job.queued = job.pending
     if delta ~= 0 then
+      surplus = surplus + delta * job.surplus
       for _, whose in ipairs({key('queued', job.tenant), key('queued')}) do
         local sum = sums[whose] or {items = 0, tokens = 0, bytes = 0}
         sums[whose] = sum
@@ -113,10 +143,11 @@ local function account(jobs)
   for whose, sum in pairs(sums) do
     for name, amount in pairs(sum) do redis.call('HINCRBY', whose, name, amount) end
   end
+  if surplus ~= 0 then redis.call('HINCRBY', key('queued'), 'surplus', surplus) end
 end
 
--- Which limit so much more would pass: `tenant_full`, `full` or nil. `more` is items, tokens and bytes; the limits, 0 for none,
--- begin at ARGV[first]: three for what the tenant may have waiting, three for all.
+-- Which limit so much more would pass: `tenant_full`, `full`, `stored_full` or nil. `more` is items, tokens and bytes; the limits, 0 for
+-- none, begin at ARGV[first]: three for what the tenant may have waiting, three for all, and the bytes that the tenant may keep.
 local function overfull(tenant, more, first)
   for i, whose in ipairs({key('queued', tenant), key('queued')}) do
     local queued = redis.call('HMGET', whose, 'items', 'tokens', 'bytes')
@@ -125,6 +156,7 @@ local function overfull(tenant, more, first)
       if most > 0 and (tonumber(queued[j]) or 0) + amount > most then return i == 1 and 'tenant_full' or 'full' end
     end
   end
+  if over_stored(tenant, more[3], tonumber(ARGV[first + 6])) then return 'stored_full' end
 end
 
 -- What an idempotency key has made before: `same` or `conflict`, and the id; nil where it is free. `record` is the key's own; it made a
@@ -489,6 +521,16 @@ local function forget_hooks(list)
   redis.call('UNLINK', list)
 end
 
+-- Remove a file.
+local function forget_file(id)
+  local about = redis.call('HMGET', key('file', id), 'tenant', 'stored', 'bytes', 'created_at')
+  redis.call('UNLINK', key('file', id), key('file', id, 'data'))
+  redis.call('ZREM', key('due'), 'file:' .. id)
+  if not about[1] then return end
+  redis.call('ZREM', key('tenant', about[1], 'files'), id)
+  count_stored(about[1], 'files', -(tonumber(about[2] or about[3]) or 0), tonumber(about[4]) or 0)
+end
+
 -- Remove a batch's record and its events.
 local function forget_batch(id)
   local tenant = redis.call('HGET', key('batch', id), 'tenant')
@@ -512,12 +554,13 @@ end
 
 -- Remove a job and everything keyed by it.
 local function purge(job)
-  job.pending = 0
+  local bytes = job.bytes
+  job.pending, job.bytes = 0, 0
   account({job})
   refresh_ready({job})
   redis.call('SREM', key('unfinished', job.model), job.id)
   wish(job)
-  if redis.call('ZREM', key('finished'), job.id) == 1 then redis.call('DECRBY', key('finished', 'bytes'), job.bytes) end
+  if redis.call('ZREM', key('finished'), job.id) == 1 then redis.call('DECRBY', key('finished', 'bytes'), bytes) end
   forget_hooks(key('job', job.id, 'hooks'))
   if job.batch ~= '' then forget_batch(job.batch) end
   drop_streams(job.id)

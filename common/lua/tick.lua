@@ -47,6 +47,8 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key('due'), '-inf', NOW, 'LIM
     redis.call('ZREM', key('due'), entry)
     if what == 'batch' then
       forget_batch(id)
+    elseif what == 'file' then
+      forget_file(id)
     elseif job and what == 'purge' then
       purge(job)
     elseif job and not TERMINAL[job.status] then
@@ -84,6 +86,67 @@ for _ = 1, 100 do
   if not job then break end
   purge(job)
 end
+
+-- What tenants keep is counted anew, some of it in each call: older parts do not count, and a file may go by itself. Each tenant's jobs,
+-- then its files, in the order in which they were made; who changes what was counted here changes the sum, too (`count_stored`).
+local RECOUNTED = 1000 -- jobs and files looked at in a call
+local RECOUNT_PAUSE = 600000 -- ms from the beginning of a round to the next
+
+-- The next tenant of a round, or nil when it is over.
+local function next_tenant()
+  local noted = redis.call('HMGET', key('recount'), 'nth', 'began')
+  local nth, began = (tonumber(noted[1]) or 0) + 1, tonumber(noted[2]) or 0
+  if nth == 1 then
+    if NOW >= began and NOW - began < RECOUNT_PAUSE then return nil end
+    redis.call('HSET', key('recount'), 'began', string.format('%d', NOW))
+  end
+  local tenant = redis.call('SORT', key('tenants'), 'ALPHA', 'LIMIT', nth - 1, 1)[1]
+  redis.call('HSET', key('recount'), 'nth', tenant and nth or 0)
+  return tenant
+end
+
+-- Names and scores of up to `count` entries of a list from behind a score on, but all that have the last score.
+local function behind(list, score, count)
+  local page = redis.call('ZRANGEBYSCORE', list, '(' .. score, '+inf', 'WITHSCORES', 'LIMIT', 0, count)
+  local last = page[#page]
+  if #page < 2 * count then return page, true end
+  while page[#page] == last do page[#page], page[#page - 1] = nil, nil end
+  for _, part in ipairs(redis.call('ZRANGEBYSCORE', list, last, last, 'WITHSCORES')) do page[#page + 1] = part end
+  return page, false
+end
+
+local function bytes_of(what, id)
+  if what == 'jobs' then return tonumber(redis.call('HGET', key('job', id), 'bytes')) or 0 end
+  local about = redis.call('HMGET', key('file', id), 'stored', 'bytes')
+  return tonumber(about[1] or about[2]) or 0
+end
+
+local function recount()
+  local done = 0
+  while done < RECOUNTED do
+    local state = redis.call('HMGET', key('recount'), 'tenant', 'what', 'score', 'sum')
+    local tenant, what, score, sum = state[1], state[2], state[3], tonumber(state[4])
+    if not tenant then
+      tenant, what, score, sum = next_tenant(), 'jobs', '-1', 0
+      if not tenant then return end
+    end
+    local page, over = behind(key('tenant', tenant, what), score, RECOUNTED - done)
+    for i = 1, #page, 2 do sum = sum + bytes_of(what, page[i]) end
+    done, score = done + #page / 2 + 1, page[#page] or score
+    if over then redis.call('HDEL', key('stored', tenant), what) end
+    if over and sum > 0 then redis.call('HSET', key('stored', tenant), what, string.format('%d', sum)) end
+    if over and what == 'files' then
+      redis.call('HDEL', key('recount'), 'tenant')
+    else
+      if over then what, score, sum = 'files', '-1', 0 end
+      redis.call('HSET', key('recount'), 'tenant', tenant, 'what', what, 'score', score, 'sum', string.format('%d', sum))
+    end
+  end
+end
+recount()
+
+-- Parts of schema 2 do not count this: where nothing waits, it is nothing.
+if (tonumber(redis.call('HGET', key('queued'), 'items')) or 0) <= 0 then redis.call('HDEL', key('queued'), 'surplus') end
 
 -- Workers list themselves at each exchange; those of an older release do not.
 for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), NOW, '+inf')) do

@@ -61,13 +61,20 @@ class FilePage(Query):
 @needs_tenant
 def create(tenant: str) -> Response:
     upload, wanted = _read_upload()
+    store, most = services().store, services().settings.max_stored_bytes
+
+    def admit(stored: int) -> None:
+        store.check_memory(0)
+        store.check_stored(tenant, stored, most)
+
     kept = services().files.create(
         tenant,
         upload.stream,
         filename=(upload.filename or "")[:255],
         purpose=wanted.purpose,
         ttl=wanted.expires_after.seconds if wanted.expires_after else KEPT,
-        admit=lambda: services().store.check_memory(0),
+        admit=admit,
+        most=most,
     )
     return answered(file_view(services(), kept))
 

@@ -126,30 +126,30 @@ def attach(mill, items: int, tenant: str, limits: tuple[int, ...]) -> str:
 
 
 def test_admission_counts_what_waits_by_tenant_and_in_all(mill, key_snapshot):
-    limits = (10, 0, 0, 15, 0, 0)
+    limits = (10, 0, 0, 15, 0, 0, 0)
     assert attach(mill, 6, "a", limits) == "new"
     before = key_snapshot()
     stored = int(mill.client.hget("pm:queued:a", "bytes"))
     assert stored >= int(mill.store.job(mill.store.jobs("a", None, 1)[0][0]["id"])["bytes"]) > 0
     assert attach(mill, 6, "a", limits) == "tenant_full"
-    assert attach(mill, 6, "a", (0, 100, 0, 0, 0, 0)) == "tenant_full"
-    assert attach(mill, 6, "a", (0, 0, 2 * stored - 1, 0, 0, 0)) == "tenant_full"
+    assert attach(mill, 6, "a", (0, 100, 0, 0, 0, 0, 0)) == "tenant_full"
+    assert attach(mill, 6, "a", (0, 0, 2 * stored - 1, 0, 0, 0, 0)) == "tenant_full"
     for most in ((15, 0, 0), (0, 170, 0), (0, 0, stored)):
-        assert attach(mill, 10, "b", (10, 0, 0, *most)) == "full"
+        assert attach(mill, 10, "b", (10, 0, 0, *most, 0)) == "full"
     assert key_snapshot() == before
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 8)), 0)
-    assert attach(mill, 10, "b", (10, 0, 2 * stored, 15, 110, 2 * stored)) == "new", "what has run waits no more"
+    assert attach(mill, 10, "b", (10, 0, 2 * stored, 15, 110, 2 * stored, 0)) == "new", "what has run waits no more"
 
 
 def test_items_appended_meet_the_same_limits(mill, key_snapshot):
     job_id = mill.submit(6)
     before = key_snapshot()
-    for limits, refusal in (((10, 0, 0, 0, 0, 0), TooMany), ((0, 0, 0, 10, 0, 0), Unavailable)):
+    for limits, refusal in (((10, 0, 0, 0, 0, 0, 0), TooMany), ((0, 0, 0, 10, 0, 0, 0), Unavailable)):
         with pytest.raises(refusal):
             append(mill, job_id, 5, limits)
     assert key_snapshot() == before
-    append(mill, job_id, 4, (10, 0, 0, 10, 0, 0))
+    append(mill, job_id, 4, (10, 0, 0, 10, 0, 0, 0))
     assert mill.counts(job_id) == {"pending": 10}
 
 

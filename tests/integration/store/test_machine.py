@@ -134,6 +134,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.mill = Mill(self.url)
         self.mill.client.flushall()
         self.mill = Mill(self.url)
+        self.mill.client.sadd(keys.TENANTS, "a", "b")
         self.scripts = self.mill.store.scripts = self.mill.fleet._scripts = Lossy(self.mill.store.scripts)
         self.seen: dict[str, str] = {}  # the states of each job after the last step
         self.jobs: dict[str, JobModel] = {}
@@ -172,7 +173,9 @@ class StoreMachine(RuleBasedStateMachine):
     def attach(self, items: int, tenant: str, interactive: bool) -> None:
         if len(self.jobs) < 6:
             slots = needs(items)
-            job_id = self.mill.submit(slots, tenant, f"job_{next(self.names)}", interactive=int(interactive))
+            job_id = self.mill.submit(
+                slots, tenant, f"job_{next(self.names)}", interactive=int(interactive), surplus=items % 3
+            )
             self.jobs[job_id] = JobModel(tenant, list(map(ItemModel, slots)), cost=10)
 
     @precondition(lambda self: self.jobs)
@@ -181,7 +184,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.scripts.lose = lost
         job_id, slots = self.job(data), needs(items)
         job, stage = self.jobs[job_id], self.mill.stage(slots, named=False)
-        send = partial(self.mill.store.append, job_id, stage, tokens=items * 10, n_max=max(slots), most_items=1000)
+        send = partial(
+            self.mill.store.append, job_id, stage, tokens=items * 10, n_max=max(slots), most_items=1000, surplus=items
+        )
         if job.over or job.cancelled:
             with pytest.raises(Conflict):
                 send()
@@ -480,9 +485,12 @@ class StoreMachine(RuleBasedStateMachine):
             pipe.hkeys(keys.held(incarnation))
         for tenant in ("a", "b", ""):
             pipe.hgetall(keys.queued(tenant))
+        for tenant in ("a", "b"):
+            pipe.hget(keys.stored(tenant), "jobs")
         pipe.smembers(keys.unfinished("m"))
         answers = iter(pipe.execute())
         each = {}  # tokens and bytes of an item, by job
+        kept: Counter[str] = Counter()  # bytes, by tenant
         for job_id, job in self.jobs.items():
             stored = {name.decode(): value.decode() for name, value in next(answers).items()}
             states, order, *scores = next(answers).decode(), next(answers) or b"", next(answers), next(answers)
@@ -494,19 +502,23 @@ class StoreMachine(RuleBasedStateMachine):
             assert (scores[int(stored["interactive"])] is not None) == rest
             assert ranked == bool(suspects)
             each[job_id] = {"items": 1, "tokens": int(stored["cost"]), "bytes": int(stored["weight"])}
+            each[job_id]["surplus"] = int(stored["surplus"])
+            kept[job.tenant] += 0 if stored["interactive"] == "1" else int(stored["bytes"])
         for incarnation in self.workers:
             held = {name.decode() for name in next(answers)}
             assert {name for name in held if name.split()[0] in self.jobs} == {
                 f"{j} {i}" for j, i in self.held_by(incarnation)
             }
         for tenants in ("a", "b", "ab"):
-            waiting = Counter(items=0, tokens=0, bytes=0)
+            waiting = Counter(items=0, tokens=0, bytes=0, **({"surplus": 0} if tenants == "ab" else {}))
             for job_id, job in self.jobs.items():
                 if job.tenant in tenants:
                     pending = job.count(ItemState.PENDING)
-                    waiting.update({name: pending * amount for name, amount in each[job_id].items()})
+                    waiting.update({name: pending * each[job_id][name] for name in waiting})
             counted = next(answers)
             assert {name: int(counted.get(name.encode(), 0)) for name in waiting} == waiting
+        for tenant in ("a", "b"):
+            assert int(next(answers) or 0) == kept[tenant]
         unfinished = {name.decode() for name in next(answers)}
         assert unfinished == {job_id for job_id, job in self.jobs.items() if not job.over}
 
@@ -541,6 +553,11 @@ def test_the_store_never_leaves_its_model(redis_url, monkeypatch):
     whole = scripts.source("exchange")
     assert "SLICE = 1000" in whole
     timeless = {"exchange": whole.replace("SLICE = 1000", "SLICE = math.huge")}  # a walk is the same on a busy machine
+    ticked = scripts.source("tick")
+    for constant, other in (("RECOUNTED = 1000", "RECOUNTED = 2"), ("RECOUNT_PAUSE = 600000", "RECOUNT_PAUSE = 0")):
+        assert constant in ticked
+        ticked = ticked.replace(constant, other)  # so that it is in the middle of a tenant's jobs most of the time
+    timeless["tick"] = ticked
     monkeypatch.setattr(scripts, "source", lambda name, real=scripts.source: timeless.get(name) or real(name))
     machine = type(
         "Machine", (StoreMachine,), {"url": redis_url, "moves": set(), "replies_lost": Counter(), "struck": Counter()}

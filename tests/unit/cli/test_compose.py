@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -19,6 +21,7 @@ def test_redis_keeps_what_was_accepted_and_never_evicts():
     assert "--appendonly yes" in command
     assert "--appendfsync always" in command
     assert "--maxmemory-policy noeviction" in command
+    assert '--maxmemory "$${PROMPTMILL_SERVER_BYTES:-$$((kib * 512))}"' in command
     assert SERVICES["redis"]["volumes"] == ["redis-data:/data"]
 
 
@@ -59,3 +62,19 @@ def test_the_images_empty_packages_are_all_there_are():
 def test_every_variable_is_a_setting(name: str):
     known = {variable(field) for field in Settings.model_fields} | {"HF_TOKEN"}
     assert set(SERVICES[name].get("environment", {})) <= known
+
+
+@pytest.mark.parametrize(("given", "expected"), [("", None), ("1000000", "1000000"), ("0", "0")])
+def test_redis_is_full_at_half_of_the_machines_memory_or_what_is_said(tmp_path: Path, given: str, expected: str | None):
+    """The command as a shell reads it, with an entrypoint that only says what it was asked."""
+    entrypoint = tmp_path / "docker-entrypoint.sh"
+    entrypoint.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    entrypoint.chmod(0o755)
+    shell, option, script = SERVICES["redis"]["command"]
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PROMPTMILL_SERVER_BYTES": given}
+    command = [shell, option, script.replace("$$", "$")]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=10)
+    said = ran.stdout.split("\n")
+    assert said[:7] == ["valkey-server", "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    half = Path("/proc/meminfo").read_text().split()[1]
+    assert said[7:11] == ["--maxmemory", expected or str(int(half) * 512), "--maxmemory-policy", "noeviction"]

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from cli import valkey as module
-from cli.valkey import Valkey, is_running
+from cli.valkey import Valkey, is_running, server_memory
 from common.errors import ConfigError
 
 
@@ -107,3 +107,29 @@ def test_without_any_server_the_error_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ConfigError, match="REDIS_URL"):
         module.find_binary()
+
+
+def test_a_server_takes_so_much_memory_and_then_refuses_new_work(data_folder: Path):
+    assert ask_and_stop(Valkey(data_folder, memory=123_456_789)) == "123456789"
+    assert ask_and_stop(Valkey(data_folder)) == "0"
+    assert module.psutil.virtual_memory().total // 2 >= server_memory() > 0
+
+
+def ask_and_stop(server: Valkey) -> str:
+    """The server's maxmemory."""
+    url = server.start()
+    try:
+        found = ask(url, "CONFIG", "GET", "maxmemory*")
+        assert found["maxmemory-policy"] == "noeviction"
+        return str(found["maxmemory"])
+    finally:
+        server.stop()
+
+
+def test_a_container_gives_the_server_half_of_what_it_may_take(tmp_path: Path, monkeypatch):
+    limit, none = tmp_path / "memory.max", tmp_path / "none"
+    limit.write_text("1000000\n")
+    monkeypatch.setattr(module, "MEMORY_FILES", (none, limit))
+    assert server_memory() == 500_000
+    limit.write_text("max\n")
+    assert server_memory() == module.psutil.virtual_memory().total // 2
