@@ -6,6 +6,7 @@ import io
 import os
 
 import pytest
+from werkzeug.test import TestResponse, encode_multipart
 
 from common import keys
 from tests.integration.web.conftest import card
@@ -42,12 +43,15 @@ def test_a_tenant_that_keeps_as_much_as_it_may_is_told_what_to_do(small):
 
 def test_an_upload_that_is_too_much_is_refused_before_all_of_it_is_stored(make_web):
     web = make_web(max_stored_bytes=3 * 2**20)
-    content = io.BytesIO(os.urandom(20 * 2**20))
-    answer = web.post("/v1/files", data={"purpose": "batch", "file": (content, "a.jsonl")})
+    answer = _upload(web, 20 * 2**20)
     assert (answer.status_code, answer.json["error"]["code"]) == (429, "storage_full")
     assert web.services.redis.keys("pm:file:*") == []
-    content = io.BytesIO(os.urandom(2 * 2**20))
-    assert web.post("/v1/files", data={"purpose": "batch", "file": (content, "a.jsonl")}).status_code == 200
+    assert _upload(web, 2 * 2**20).status_code == 200
+
+
+def _upload(web, size: int) -> TestResponse:
+    boundary, body = encode_multipart({"purpose": "batch", "file": (io.BytesIO(os.urandom(size)), "a.jsonl")})
+    return web.post("/v1/files", data=body, content_type=f"multipart/form-data; boundary={boundary}")
 
 
 def test_log_probabilities_are_reserved_by_how_many_alternatives_they_tell(web):
