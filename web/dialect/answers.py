@@ -35,8 +35,8 @@ def effective(ask: Ask, rows: list[Row]) -> dict[str, Any]:
     if not ask.adapted:
         return {}
     seeds = [row["seed"] for row in rows]
-    told = {"seed": seeds[0] if len(seeds) == 1 else seeds}
-    return {"params": {name: told.get(name, rows[0]["params"].get(name)) for name in ask.adapted}}
+    drawn = {"seed": seeds[0] if len(seeds) == 1 else seeds} if "seed" in ask.adapted else {}
+    return {"params": ask.adapted | drawn}
 
 
 def usage(ask: Ask, rows: list[Row]) -> dict[str, int]:

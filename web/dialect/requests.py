@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PrivateAttr, StringConstraints, WithJsonSchema, WrapValidator, field_validator
@@ -46,7 +46,7 @@ class Ask:
     continuous_usage: bool = False  # in every chunk
     metadata: dict[str, Any] | None = None
     ignored: tuple[str, ...] = ()  # fields that changed nothing
-    adapted: tuple[str, ...] = ()  # sampling settings that take effect otherwise than they were sent
+    adapted: dict[str, Any] = field(default_factory=dict)  # settings that take effect otherwise than they were sent
 
 
 class StreamOptions(Schema):

@@ -26,21 +26,18 @@ ODD = re.compile(r"[^A-Za-z0-9_.-]")
 
 class Sift:
     """Of one request. `ignored` are the paths that were taken out, without indices, each once; `faults` entries of an
-    error list; `adapted` the sampling settings that take effect otherwise than they were sent."""
+    error list; `adapted` the sampling settings that take effect otherwise than they were sent, as they do: a seed is
+    None, which the worker draws."""
 
     def __init__(self, lenient: bool):
         self._lenient = lenient
         self._ignored: dict[str, None] = {}
-        self._adapted: dict[str, None] = {}
+        self.adapted: dict[str, Any] = {}
         self.faults: list[Entry] = []
 
     @property
     def ignored(self) -> tuple[str, ...]:
         return tuple(self._ignored)
-
-    @property
-    def adapted(self) -> tuple[str, ...]:
-        return tuple(self._adapted)
 
     def request(self, body: Any, rules: Mapping[str, Rule], honoured: Iterable[str]) -> Any:
         """What is left of a request: fields of its model. What is no object is left as it is."""
@@ -108,7 +105,7 @@ class Sift:
             if _equals(body.get(name), value):
                 del body[name]
                 body |= instead
-                self._adapted |= dict.fromkeys(instead or (name,))
+                self.adapted |= instead or {name: None}
         return body
 
 
