@@ -26,7 +26,8 @@ class Tokenizer(Protocol):
     """`encode` gives ids; `special` adds what the model expects around plain text (a rendered chat has it already).
     `count_batch` gives only how many there are: of `SHORT` texts at once, in this thread, of longer ones on the
     tokenizer's own threads and without the interpreter's lock. `decode` spells ids that somebody sent
-    in place of a text. `longest` is how many characters one token stands for at most."""
+    in place of a text, `name` is a token's in the vocabulary. `longest` is how many characters one token stands for at
+    most."""
 
     eos_ids: frozenset[int]
     kind: Literal["json", "words"]
@@ -38,6 +39,7 @@ class Tokenizer(Protocol):
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]: ...
     def count_batch(self, texts: list[str], special: bool = True) -> list[int]: ...
     def decode(self, ids: list[int]) -> str: ...
+    def name(self, token_id: int) -> str: ...
     def spell(self, token_id: int) -> Spelling: ...
     def special_id(self, text: str) -> int | None: ...
     def stream(self) -> DecodeStream: ...
@@ -62,6 +64,9 @@ class WordTokenizer:
 
     def decode(self, ids: list[int]) -> str:
         return " ".join(map(str, ids))  # a checksum has no word; its own digits are one
+
+    def name(self, token_id: int) -> str:
+        return str(token_id)
 
     def spell(self, token_id: int) -> Spelling:
         return Spelling(token_id, str(token_id))
@@ -108,6 +113,9 @@ class JsonTokenizer:
     def decode(self, ids: list[int]) -> str:
         """All of it, special tokens too: nothing of a prompt is left out."""
         return str(self._backend.decode(ids, skip_special_tokens=False))
+
+    def name(self, token_id: int) -> str:
+        return str(self._backend.id_to_token(token_id) or "")
 
     @cached_property
     def _spellings(self) -> Spellings:

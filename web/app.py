@@ -10,6 +10,7 @@ from web.api import api
 from web.dialect.batches import batches
 from web.dialect.chat import chat
 from web.dialect.files import files
+from web.dialect.tokens import tokens
 from web.multipart import BoundedRequest
 from web.openapi import openapi
 from web.pages import pages
@@ -30,7 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions[EXTENSION] = Services.build(settings)
     problems.register(app)
     routes.register(app)
-    for blueprint in (api, batches, chat, files, openapi, pages):
+    for blueprint in (api, batches, chat, files, openapi, pages, tokens):
         app.register_blueprint(blueprint)
     add_prefix(app, settings)
     return app

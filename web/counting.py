@@ -7,11 +7,15 @@ texts are counted in a real thread, and very long ones are given up as soon as t
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import TypeVar
 
 import gevent  # type: ignore[import-untyped]
 
 from common.tokenizer import SHORT, Tokenizer
+
+T = TypeVar("T")
 
 PIECE = 1 << 20  # characters of a text that are counted at once: about 100 MB of tokens where each stands for itself
 SEAM = 64  # tokens that cutting a text in two may add, with ample room
@@ -22,9 +26,14 @@ def count_tokens(tokenizer: Tokenizer, texts: list[str], special: bool) -> list[
     """How many tokens each text has, with the special tokens around it if `special`."""
     if sum(map(len, texts)) <= SHORT:
         return tokenizer.count_batch(texts, special)
-    with _one_at_a_time if max(map(len, texts)) > PIECE // 4 else nullcontext():
-        counts: list[int] = gevent.get_hub().threadpool.apply(tokenizer.count_batch, (texts, special))
-    return counts
+    return in_a_thread(max(map(len, texts)), lambda: tokenizer.count_batch(texts, special))
+
+
+def in_a_thread(size: int, work: Callable[[], T]) -> T:
+    """Do in a real thread what a tokenizer does with so many characters or tokens; very long ones one at a time."""
+    with _one_at_a_time if size > PIECE // 4 else nullcontext():
+        found: T = gevent.get_hub().threadpool.apply(work)
+    return found
 
 
 def is_too_long(tokenizer: Tokenizer, text: str, context: int) -> bool:

@@ -19,6 +19,7 @@ from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorized
+from web import routes
 from web.dialect import errors as dialect
 from web.metrics import count_request
 from web.schemas import Problem
@@ -83,11 +84,12 @@ def _answer_error(error: PromptmillError) -> Response:
 def _answer_http(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         return _answer_error(too_large())
+    error = routes.as_unmatched(error)
     status = error.code or 500
     if status == 404:
-        detail = f"there is nothing at {request.path[:200]}; /openapi.json lists what there is"
+        detail = routes.not_there()
     elif status == 405:
-        detail = f"{request.method} is not possible here"
+        detail = routes.not_possible(error)
     else:
         detail = error.description or HTTPStatus(status).phrase
     response = problem(status, HTTPStatus(status).name.lower(), detail)

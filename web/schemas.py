@@ -98,7 +98,7 @@ class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
-def _either(*names: str, empty: tuple[Any, ...] = ("", [])) -> dict[str, Any]:
+def either(*names: str, empty: tuple[Any, ...] = ("", [])) -> dict[str, Any]:
     """For a JSON Schema: that one of these fields is given, and is not `empty`; null is not given."""
     given: dict[str, Any] = {"not": {"enum": [None, *empty]}}
     absent: dict[str, Any] = {"type": "null"}
@@ -165,7 +165,7 @@ class Webhook(Target):
 class Item(Schema):
     """One prompt: text, token ids, or the messages of a chat."""
 
-    model_config = ConfigDict(json_schema_extra=_either(*INPUTS))
+    model_config = ConfigDict(json_schema_extra=either(*INPUTS))
 
     custom_id: CustomId | None = Field(None, description="Your own name for it; no two items of a job may share one.")
     prompt: str | None = Field(None, description="Text to go on from, as it is.")
@@ -227,7 +227,7 @@ class JobEdit(Schema):
 class MoreItems(Schema):
     """Items to add to a live job."""
 
-    model_config = ConfigDict(json_schema_extra=_either("items", "prompts"))
+    model_config = ConfigDict(json_schema_extra=either("items", "prompts"))
 
     items: list[Item] | None = Field(None, min_length=1)
     prompts: list[str] | None = Field(None, min_length=1, description="Short for items that are only a prompt.")
@@ -236,7 +236,7 @@ class MoreItems(Schema):
 class JobRequest(JobOptions):
     """A job as JSON: `items`, or `prompts` for short."""
 
-    model_config = ConfigDict(json_schema_extra=_either("items", "prompts"))
+    model_config = ConfigDict(json_schema_extra=either("items", "prompts"))
 
     items: list[Item] | None = Field(None, min_length=1)
     prompts: list[str] | None = Field(None, min_length=1, description="Short for items that are only a prompt.")
@@ -245,7 +245,7 @@ class JobRequest(JobOptions):
 class CheckRequest(JobOptions):
     """A job to be checked: whatever is wrong with its items is in the answer."""
 
-    model_config = ConfigDict(json_schema_extra=_either("items", "prompts", empty=()))
+    model_config = ConfigDict(json_schema_extra=either("items", "prompts", empty=()))
 
     items: list[Any] | None = Field(None, description="As for a job.")
     prompts: list[Any] | None = Field(None, description="As for a job.")

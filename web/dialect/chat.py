@@ -16,7 +16,7 @@ from web.dialect.completion_views import ChatChunk, ChatCompletion, Completion, 
 from web.dialect.errors import row_error
 from web.dialect.live import Live, hung_up
 from web.dialect.requests import MOST_PROMPTS, ChatRequest, CompletionRequest, Endpoint, read_request
-from web.dialect.sift import told
+from web.dialect.shapes import tell_ignored
 from web.dialect.streams import stream
 from web.json_lists import Entries
 from web.openapi import described
@@ -79,7 +79,7 @@ def _complete(endpoint: Endpoint, tenant: str, prefix: str) -> Response:
         response = Response(pieces, content_type="text/event-stream")
         response.call_on_close(live.close)  # also where the client is gone before the first of them
         response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
-        return _tell_ignored(response, asked)
+        return tell_ignored(response, asked.ignored)
     with live:
         while not live.over:
             live.wait()
@@ -88,13 +88,8 @@ def _complete(endpoint: Endpoint, tenant: str, prefix: str) -> Response:
         if failed := row_error(row, chat=endpoint == "/v1/chat/completions"):
             _raise(*failed)
     body = answers.answer(asked.ask, rows, id_=id_, created=created, prompts=prompts)
-    return _tell_ignored(Response(json.dumps(body, ensure_ascii=False), content_type="application/json"), asked)
-
-
-def _tell_ignored(response: Response, asked: ChatRequest | CompletionRequest) -> Response:
-    if asked.ignored:
-        response.headers["X-Ignored-Params"] = ", ".join(told(asked.ignored))
-    return response
+    response = Response(json.dumps(body, ensure_ascii=False), content_type="application/json")
+    return tell_ignored(response, asked.ignored)
 
 
 def _raise(status: int, body: dict[str, dict[str, Any]]) -> None:

@@ -11,7 +11,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 KEEP_422 = "idempotency_key_reused"
-PATHS = ("/v1/chat/", "/v1/completions", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses")
+# The native API's paths under /v1. All others there are OpenAI's, those that there are not included: its clients ask.
+VLLM = ("/tokenize", "/detokenize", "/tokenizer_info")  # errors there have the same shape
+NATIVE = re.compile(r"/v1/(jobs|workers)(/.*)?", re.DOTALL)
 MEDIA_TYPE = "application/json"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
@@ -35,7 +37,7 @@ class ErrorBody(BaseModel):
 
 def speaks(path: str) -> bool:
     """Whether requests to this path are answered in OpenAI's dialect."""
-    return path.startswith(PATHS)
+    return path in VLLM or (f"{path}/".startswith("/v1/") and not NATIVE.fullmatch(path))
 
 
 def status_of(status: int, code: str) -> int:

@@ -68,7 +68,7 @@ class Live:
         self._services = services
         self._hung_up = hung_up
         self._closed = False
-        self._model = services.cards.served_name(asked.model)
+        self.model = services.cards.served_name(asked.model)
         self._items = asked.items()
         if asked.stream:
             self._items = [item | {"stream": True} for item in self._items]
@@ -159,12 +159,12 @@ class Live:
     def _refuse_without_worker(self, now: float) -> None:
         patience = self._services.settings.worker_wait
         self._look_for_worker = now + patience / 4  # seldom enough for a thousand requests at once
-        if any(worker["model"] == self._model for worker in self._services.fleet.workers()):
+        if any(worker["model"] == self.model for worker in self._services.fleet.workers()):
             self._missing_since = None
             return
         self._missing_since = self._missing_since or now
         if now - self._missing_since >= patience:
-            raise NoWorker(f"no worker serves {self._model}, and none came within {patience:g} s; start one, try again")
+            raise NoWorker(f"no worker serves {self.model}, and none came within {patience:g} s; start one, try again")
 
     def rows(self) -> list[dict[str, Any]]:
         """The results, one for each prompt."""

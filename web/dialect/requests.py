@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, StringConstraints, WithJson
 
 from common.errors import InvalidRequest
 from common.types import SamplingParams, ShortMetadata, TokenId, are_token_ids
-from web.bodies import validated
+from web.bodies import M, validated
 from web.dialect import refusals
 from web.dialect.sift import MOST_FAULTS, Once, Sift
 from web.schemas import Schema, TemplateKwargs, refuse
@@ -277,8 +277,20 @@ def read_request(endpoint: Endpoint, body: Any, *, lenient: bool = False) -> Cha
     Raises:
         InvalidRequest: with all that is wrong, each with its field.
     """
-    model, sift = REQUESTS[endpoint], Sift(lenient)
-    left = sift.request(body, RULES[endpoint], model.model_fields)
+    request, sift = sifted(REQUESTS[endpoint], RULES[endpoint], body, lenient=lenient)
+    request.remember(sift)
+    request.check_together()
+    return request
+
+
+def sifted(model: type[M], rules: Mapping[str, refusals.Rule], body: Any, *, lenient: bool) -> tuple[M, Sift]:
+    """The body as the model, after what changes nothing was taken out.
+
+    Raises:
+        InvalidRequest: with all that is wrong, each with its field.
+    """
+    sift = Sift(lenient)
+    left = sift.request(body, rules, model.model_fields)
     errors = sift.faults
     try:
         request = validated(model, left)
@@ -287,10 +299,8 @@ def read_request(endpoint: Endpoint, body: Any, *, lenient: bool = False) -> Cha
     if errors:
         code = str(errors[0]["code"]) if len(errors) == 1 else None
         raise InvalidRequest(str(errors[0]["message"]), errors=errors, code=code)
-    request.remember(sift)
-    request.check_together()
-    say_once(request.ignored)
-    return request
+    say_once(sift.ignored)
+    return request, sift
 
 
 def default_max_tokens(endpoint: Endpoint) -> int:

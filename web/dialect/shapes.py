@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from flask import Response
 from pydantic import BaseModel, Field
 
+from web.dialect.sift import told
 from web.schemas import Schema
 
 
@@ -119,6 +120,13 @@ class BatchList(_Page):
 
 def answered(view: BaseModel) -> Response:
     return Response(view.model_dump_json(), content_type="application/json")
+
+
+def tell_ignored(response: Response, names: Iterable[str]) -> Response:
+    """Name what was given and changed nothing."""
+    if shown := told(names):
+        response.headers["X-Ignored-Params"] = ", ".join(shown)
+    return response
 
 
 def page(data: Sequence[FileView | BatchView], more: bool) -> dict[str, Any]:

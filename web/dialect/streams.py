@@ -77,7 +77,7 @@ class _Chunks:
         if not self._begun:
             self._begun = True
             seconds = time.monotonic() - self._live.began
-            self._services.tally.observe("time_to_first_token_seconds", self._ask.model, seconds)
+            self._services.tally.observe("time_to_first_token_seconds", self._live.model, seconds)
 
     def _opening(self) -> Iterator[bytes]:
         if self._ask.endpoint == "/v1/chat/completions":
