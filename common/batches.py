@@ -14,7 +14,8 @@ from typing import Any, Literal
 import redis
 
 from common import keys
-from common.errors import NotFound
+from common.errors import NotFound, TooMany
+from common.places import Place, pages, place_of
 from common.records import as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
@@ -51,16 +52,27 @@ class Batches:
         self._scripts = Scripts(client)
 
     def create(
-        self, batch_id: str, tenant: str, fields: dict[str, Any], idempotency: tuple[str, str] = ("", "")
+        self,
+        batch_id: str,
+        tenant: str,
+        fields: dict[str, Any],
+        idempotency: tuple[str, str] = ("", ""),
+        most: int = 0,
     ) -> tuple[Literal["new", "same", "conflict"], str]:
         """Keep a batch, to be validated now. Durable when it returns.
 
         `idempotency` is (key, fingerprint of the content). Answers whether the key had made a batch before, of the same
         or of other content, and the id of the batch, which may be gone by now where it is the `same`.
+
+        Raises:
+            TooMany: `most` batches of the tenant (0: no limit) wait for their validation already.
         """
         flat = [part for pair in fields.items() for part in pair]
         with redis_errors():
-            outcome, found = self._scripts.create_batch(batch_id, tenant, *idempotency, *flat)
+            outcome, found = self._scripts.create_batch(batch_id, tenant, *idempotency, most, *flat)
+        if outcome == b"full":
+            message = f"{most:,} batches of yours wait for their validation, as many as may; try again when some began"
+            raise TooMany(message, code="too_many_batches")
         return outcome.decode(), found.decode()
 
     def get(self, batch_id: str, tenant: str | None = None) -> Record:
@@ -72,28 +84,23 @@ class Batches:
         with reading(batch_id):
             return _record(batch_id, raw)
 
+    def place(self, batch_id: str, tenant: str) -> Place:
+        """Where a batch is among its tenant's, or was until a day ago at most; else `NotFound`."""
+        return place_of(self._client, keys.tenant_batches(tenant), tenant, batch_id)
+
     def walk(
-        self, tenant: str, *, newest_first: bool = True, start: int | None = None, page: int = 100
+        self, tenant: str, *, newest_first: bool = True, behind: Place | None = None, page: int = 100
     ) -> Iterator[Record]:
-        """A tenant's batches in order of their creation, from the time `start` (ms) on; read a page at a time."""
-        index, offset = keys.tenant_batches(tenant), 0
-        while True:
+        """A tenant's batches in order of their creation, from behind a place on; read a page at a time."""
+        line = keys.tenant_batches(tenant)
+        for ids in pages(self._client, line, newest_first=newest_first, behind=behind, page=page):
             with redis_errors():
-                if newest_first:
-                    latest = "+inf" if start is None else str(start)
-                    ids = self._client.zrevrangebyscore(index, latest, "-inf", start=offset, num=page)
-                else:
-                    earliest = "-inf" if start is None else str(start)
-                    ids = self._client.zrangebyscore(index, earliest, "+inf", start=offset, num=page)
                 pipe = self._client.pipeline(transaction=False)
                 for batch_id in ids:
-                    pipe.hgetall(keys.batch(batch_id.decode()))
+                    pipe.hgetall(keys.batch(batch_id))
                 hashes = pipe.execute(raise_on_error=False)
-            found = [(batch_id.decode(), raw) for batch_id, raw in zip(ids, hashes, strict=True) if raw]
+            found = [(batch_id, raw) for batch_id, raw in zip(ids, hashes, strict=True) if raw]
             yield from readable(found, lambda pair: _record(*pair), lambda pair: pair[0])
-            if len(ids) < page:
-                return
-            offset += page
 
     def note(self, batch_id: str, **fields: int) -> None:
         """Write down what was found out about a batch, or done to its files. One that is gone meanwhile stays so."""
@@ -101,15 +108,17 @@ class Batches:
         with redis_errors():
             self._scripts.note_batch(batch_id, *flat)
 
-    def claim_sizing(self, lease: float) -> str:
-        """The batch whose files are to be measured next, "" for none; nobody else gets it for `lease` seconds."""
+    def claim_sizing(self, lease: float) -> tuple[str, str] | None:
+        """The batch whose files are to be measured next, and its tenant, whose turn it is. Nobody else gets it for
+        `lease` seconds."""
         with redis_errors():
-            return str(self._scripts.claim_sizing(int(lease * 1000)).decode())
+            found = self._scripts.claim_sizing(int(lease * 1000))
+        return (found[0].decode(), found[1].decode()) if found else None
 
-    def end_sizing(self, batch_id: str) -> None:
-        """Its files are whole and measured, or it is gone."""
+    def end_sizing(self, batch_id: str, tenant: str) -> None:
+        """Its files are whole and measured."""
         with redis_errors():
-            self._client.zrem(keys.BATCHES_SIZING, batch_id)
+            self._scripts.end_sizing(batch_id, tenant)
 
     def cancel(self, batch_id: str) -> None:
         """Note the wish. Whoever validates the batch ends at it; its job, if any, is the caller's to cancel."""
@@ -120,7 +129,8 @@ class Batches:
     # Validation
 
     def claim(self, lease: float) -> Claim | None:
-        """Take a batch that waits for its validation; nobody else gets it for `lease` seconds."""
+        """Take a batch that waits for its validation; nobody else gets it for `lease` seconds. Tenants have one
+        validation at a time, in turn."""
         token = secrets.token_hex(8)
         with redis_errors():
             answer = self._scripts.claim_batch(int(lease * 1000), token)

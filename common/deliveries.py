@@ -1,8 +1,8 @@
 """Deliveries: the outbox of webhook events and what became of each try. Knows Redis; nothing of HTTP or signatures.
 
 The scripts that make an event true write it (`lua/lib.lua`, `emit`); webhook workers claim what is due, post it and
-record the outcome. Retries wait here, in `hooks:due`, never in a Celery countdown, which a killed worker would take
-with it. An event is delivered at least once: a receiver tells repetitions by their `webhook-id`.
+record the outcome. Tenants take turns. Retries wait here, in `hooks:due`, never in a Celery countdown, which a killed
+worker would take with it. An event is delivered at least once: a receiver tells repetitions by their `webhook-id`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from common.scripts import Scripts
 from common.server import redis_errors
 
 LONGEST_PAUSE = 3600.0  # seconds between two tries at most
+MOST_AT_ONCE = 6  # deliveries of a tenant under way
 
 
 class HookState(StrEnum):
@@ -49,6 +50,7 @@ class Event:
     """One claimed event. `claim` fences what its holder records; `claimed_at` and `created_at` are server ms."""
 
     id: str
+    tenant: str
     owner: str  # the job or batch it tells of
     type: str
     created_at: int
@@ -76,23 +78,24 @@ class Deliveries:
     """The outbox as a webhook worker sees it. Safe for threads.
 
     `lease` (seconds) is how long a claim lasts, more than a try can take; `attempts` and `backoff` (seconds) are the
-    retry plan.
+    retry plan. Tenants are served in turn, and have `most` deliveries under way at once, all webhook workers together.
     """
 
-    def __init__(self, client: redis.Redis, *, lease: float, attempts: int, backoff: float):
+    def __init__(self, client: redis.Redis, *, lease: float, attempts: int, backoff: float, most: int = MOST_AT_ONCE):
         self._scripts = Scripts(client)
         self._client = client
         self._tally = Tally()
         self._lease = int(lease * 1000)  # ms
+        self._most = most
         self._attempts = attempts
         self._backoff = backoff
 
     def due(self, limit: int = 1) -> list[Event]:
-        """Claim up to `limit` events that are due; nobody else gets them while the lease lasts."""
+        """Claim up to `limit` events that are due, of tenants in turn; nobody else gets them while the lease lasts."""
         claim = secrets.token_hex(8)
         with redis_errors():
-            now, *flat = self._scripts.claim_hooks(limit, self._lease, claim)
-        return [_event(flat[at : at + 6], claim, now) for at in range(0, len(flat), 6)]
+            now, *flat = self._scripts.claim_hooks(limit, self._lease, claim, self._most)
+        return [_event(flat[at : at + 7], claim, now) for at in range(0, len(flat), 7)]
 
     def record(self, event: Event, outcome: Outcome) -> HookState | None:
         """Append a try to its event, which ends or becomes due again. None when the claim was lost meanwhile."""
@@ -117,14 +120,15 @@ class Deliveries:
         self._store(event, HookState.PENDING, event.tries, event.claimed_at + int(seconds * 1000))
 
     def _store(self, event: Event, state: HookState, tries: list[dict[str, Any]], next_at: int | None) -> bool:
+        about = (event.id, event.tenant, event.claim, state.value, json.dumps(tries), next_at or "")
         with redis_errors():
-            return bool(self._scripts.record_hook(event.id, event.claim, state.value, json.dumps(tries), next_at or ""))
+            return bool(self._scripts.record_hook(*about))
 
 
 def _event(fields: list[bytes], claim: str, now: int) -> Event:
     """What the script answers about one event."""
-    event, owner, kind, created, data, tries = fields
-    texts = event.decode(), owner.decode(), kind.decode()
+    event, tenant, owner, kind, created, data, tries = fields
+    texts = event.decode(), tenant.decode(), owner.decode(), kind.decode()
     return Event(*texts, int(created), json.loads(data), json.loads(tries), claim, now)
 
 

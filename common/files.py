@@ -17,6 +17,7 @@ import redis
 
 from common import keys
 from common.errors import NotFound, Unavailable, storage_full
+from common.places import Place, pages, place_of
 from common.records import Unreadable, as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
@@ -115,7 +116,7 @@ class Files:
         with suppress(Unreadable):
             self.get(file_id, tenant)
         with redis_errors():
-            self._scripts.delete_file(file_id)
+            self._scripts.forget_files(tenant, file_id)
 
     def chunks(self, file_id: str) -> Iterator[bytes]:
         """The content in pieces. A file that is deleted meanwhile breaks off, so that no part passes for the whole.
@@ -136,30 +137,26 @@ class Files:
         """The content as a file to read lines from."""
         return io.BufferedReader(_Pieces(self.chunks(file_id)), CHUNK)
 
-    def walk(self, tenant: str, *, newest_first: bool, start: int | None, page: int = 100) -> Iterator[StoredFile]:
-        """A tenant's files in order of their creation, from the time `start` (ms) on; read a page at a time."""
-        index, offset = keys.tenant_files(tenant), 0
-        at = "-inf" if start is None else str(start)
-        while True:
+    def place(self, file_id: str, tenant: str) -> Place:
+        """Where a file is among its tenant's, or was until a day ago at most; else `NotFound`."""
+        return place_of(self._client, keys.tenant_files(tenant), tenant, file_id)
+
+    def walk(
+        self, tenant: str, *, newest_first: bool, behind: Place | None = None, page: int = 100
+    ) -> Iterator[StoredFile]:
+        """A tenant's files in order of their creation, from behind a place on; read a page at a time."""
+        line = keys.tenant_files(tenant)
+        for ids in pages(self._client, line, newest_first=newest_first, behind=behind, page=page):
             with redis_errors():
-                if newest_first:
-                    bound = "+inf" if start is None else at
-                    ids = self._client.zrevrangebyscore(index, bound, "-inf", start=offset, num=page)
-                else:
-                    ids = self._client.zrangebyscore(index, at, "+inf", start=offset, num=page)
                 pipe = self._client.pipeline(transaction=False)
                 for file_id in ids:
-                    pipe.hgetall(keys.file(file_id.decode()))
+                    pipe.hgetall(keys.file(file_id))
                 hashes = pipe.execute(raise_on_error=False)
-            gone = [file_id for file_id, raw in zip(ids, hashes, strict=True) if not raw]
-            found = [(file_id.decode(), raw) for file_id, raw in zip(ids, hashes, strict=True) if raw]
+            found = [(file_id, raw) for file_id, raw in zip(ids, hashes, strict=True) if raw]
             yield from readable(found, lambda pair: _stored(*pair), lambda pair: pair[0])
-            if gone:  # expired since
+            if expired := [file_id for file_id, raw in zip(ids, hashes, strict=True) if not raw]:
                 with redis_errors():
-                    self._client.zrem(index, *gone)
-            if len(ids) < page:
-                return
-            offset += page - len(gone)
+                    self._scripts.forget_files(tenant, *expired)
 
 
 def _stored(file_id: str, raw: Any) -> StoredFile:

@@ -62,8 +62,13 @@ Files and batches (OpenAI's dialect)
                                 has the id job_0… where it has batch_…, and tells all else
     batchidem:{tenant}:{key}    string  `fingerprint batch-id`; TTL 24 h; written by create_batch
     batch:{id}:hooks    list    ids of the events of a batch that came to have no job
-    batches:due         zset    batch -> when its validation is to begin, or when the claim on it ends
-    batches:sizing      zset    batch -> when its files are to be measured on, until they are whole
+    batches:due:{tenant}      zset    batch -> when its validation is to begin, or when the claim on it ends
+    batches:sizing:{tenant}   zset    batch -> when its files are to be measured on, until they are whole
+    batches:turns:due, batches:turns:sizing
+                        zset    tenant -> its turn, the first is served next; only tenants that have such a line
+    batches:busy        hash    tenant -> the batch of it that was claimed last for validation
+    batches:due, batches:sizing
+                        zset    the lines of earlier versions, one for all tenants; claim_… moves what is in them
   A batch is purged with its job, or by `due` where none was made of it.
 
 Fair serving
@@ -118,12 +123,18 @@ Webhooks (the outbox)
                                 (`deliveries.HookState`), tries (JSON list of `deliveries.Try`), claim (who is trying it
                                 right now); goes with its owner
     hooks:due           zset    event -> when it is to be tried next, or when the claim on it ends
+    hooks:line:{tenant} zset    event -> when it came due; of those that wait for the tenant's turn
+    hooks:turns         zset    tenant -> its turn, the first is served next; only tenants with such a line
+    hooks:busy:{tenant} zset    event -> end of the claim on it: the tenant's deliveries under way; TTL of a claim
 
 Accounts
     tenant:{t}          hash    webhook_secret, webhook_url (told of batches that name none), created_at
     tenant:{t}:jobs     zset    job -> created_at
     tenant:{t}:batches  zset    batch -> created_at
     tenant:{t}:files    zset    file -> created_at; TTL of the file that lives longest
+    gone:{tenant}       zset    job, batch or file that left its list -> when it had been created: a place to go on from
+    left:{tenant}       zset    the same -> when it left; those of more than a day ago, and the oldest of more than
+                                10,000, are forgotten when the next leaves; both have a TTL of a day
     tenants             set     all tenants
     key:{id}            hash    tenant, name, digest (SHA-256 of the secret), created_at, revoked_at
     keys                set     ids of all keys
@@ -172,8 +183,6 @@ DUE = PREFIX + "due"
 VERSION = PREFIX + "version"
 RESTORING = 1_000_000  # as what is compatible: nobody, until a restore is done
 HOOKS_DUE = PREFIX + "hooks:due"
-BATCHES_DUE = PREFIX + "batches:due"
-BATCHES_SIZING = PREFIX + "batches:sizing"
 
 
 def job(job_id: str, part: str = "") -> str:
@@ -252,8 +261,20 @@ def tenant_files(name: str) -> str:
     return f"{PREFIX}tenant:{ids.tenant(name)}:files"
 
 
+def gone(name: str) -> str:
+    return f"{PREFIX}gone:{ids.tenant(name)}"
+
+
 def file(file_id: str, part: str = "") -> str:
     return f"{PREFIX}file:{ids.file(file_id)}" + (f":{part}" if part else "")
+
+
+def batches_due(tenant_name: str) -> str:
+    return f"{PREFIX}batches:due:{ids.tenant(tenant_name)}"
+
+
+def batches_sizing(tenant_name: str) -> str:
+    return f"{PREFIX}batches:sizing:{ids.tenant(tenant_name)}"
 
 
 def batch(batch_id: str) -> str:

@@ -28,12 +28,13 @@ ALLOW_OOM = {
     "release",
     "cancel",
     "delete",
-    "delete_file",
     "tick",
     "claim_hooks",
     "record_hook",
     "claim_batch",
     "claim_sizing",
+    "end_sizing",
+    "forget_files",
     "hold_batch",
     "cancel_batch",
     "note_batch",
@@ -58,7 +59,7 @@ def source(name: str) -> str:
 # What is promised to somebody when these return must be on disk and on the replicas by then.
 PROMISES = {
     *("attach", "append", "exchange", "keep_file", "create_batch"),
-    *("cancel", "cancel_batch", "edit", "delete", "delete_file"),
+    *("cancel", "cancel_batch", "edit", "delete", "forget_files"),
     *("revoke_key", "end_sessions"),
 }
 LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas

@@ -16,6 +16,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.address import Address, without_secrets
+from common.allowed import Allowed
 from common.errors import ConfigError
 from common.ids import MODEL
 from common.networks import Network, parse_networks
@@ -136,6 +137,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Bytes of jobs, results and files a tenant may keep, as stored; 0: no limit.",
     )
+    max_pending_batches: int = Field(
+        200, ge=0, description="Batches of a tenant that may wait for their validation; 0: no limit."
+    )
     retention_bytes: int = Field(0, ge=0, description="Bytes of finished jobs to keep, oldest go first; 0: no limit.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days a finished job is kept.")
 
@@ -153,7 +157,9 @@ class Settings(BaseSettings):
     )
 
     # Webhooks
-    webhook_allow: str = Field("", description="Comma-separated host[:port] of private targets that are allowed.")
+    webhook_allow: str = Field(
+        "", description="Private targets that are allowed, separated by commas: host[:port], address, network/bits."
+    )
     webhook_timeout: float = Field(10.0, gt=0, le=60, description="Seconds a receiver may take to answer.")
     webhook_attempts: int = Field(8, ge=5, le=20, description="Deliveries tried before giving up.")
     webhook_backoff: float = Field(
@@ -193,6 +199,12 @@ class Settings(BaseSettings):
     @classmethod
     def _are_aliases(cls, value: str) -> str:
         _aliases(value)
+        return value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _names_targets(cls, value: str) -> str:
+        Allowed.parse(value)
         return value
 
     @classmethod

@@ -22,6 +22,7 @@ from pydantic_core import from_json
 from common import keys
 from common.errors import Conflict, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable, storage_full
 from common.packing import expand, unpack
+from common.places import pages, place_of
 from common.records import Unreadable, as_text, readable, reading
 from common.scripts import Scripts
 from common.server import redis_errors
@@ -292,10 +293,8 @@ class JobStore:
         """The same one by one, each with its `id`; read about a `page` at a time, and a MiB at most. A job whose record
         cannot be read is left out, with a line in the log."""
         line = keys.tenant_jobs(tenant)
-        start = self._behind(line, after)
-        while True:
-            with redis_errors():
-                ids = [job_id.decode() for job_id in self.client.zrevrange(line, start, start + page - 1)]
+        behind = place_of(self.client, line, tenant, after) if after is not None else None
+        for ids in pages(self.client, line, newest_first=True, behind=behind, page=page):
             for some in self._by_size(ids):
                 with redis_errors():
                     pipe = self.client.pipeline(transaction=False)
@@ -304,19 +303,6 @@ class JobStore:
                     hashes = pipe.execute(raise_on_error=False)
                 found = [pair for pair in zip(some, hashes, strict=True) if pair[1]]
                 yield from readable(found, lambda pair: as_text(pair[1]) | {"id": pair[0]}, lambda pair: pair[0])
-            if len(ids) < page:
-                return
-            start += page
-
-    def _behind(self, line: str, after: str | None) -> int:
-        """The place behind a job in its tenant's list."""
-        if after is None:
-            return 0
-        with redis_errors():
-            rank = self.client.zrevrank(line, after)
-        if rank is None:
-            raise NotFound(f"no job {after[:80]} to go on from", field="after")
-        return int(rank) + 1
 
     def _by_size(self, ids: list[str]) -> Iterator[list[str]]:
         """The jobs in groups of `MOST_READ` bytes: those of earlier versions may have megabytes of metadata each."""

@@ -15,8 +15,8 @@ from common import keys
 from common.batches import job_of
 
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
-    r"pm:(tick|due|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due|batches:due"
-    r"|batches:sizing"
+    r"pm:(tick|due|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"
+    r"|batches:(due|sizing|turns):[^:]+|batches:busy|hooks:line:[^:]+|hooks:turns"
     r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches)?"
     r"|(model|vtime|vclock|unfinished|suspects|room|woken):.+|(ready|interactive):[^:]+(:[^:]+)?)"
 )
@@ -28,7 +28,7 @@ def purged_parts() -> set[str]:
     source = (files("common") / "lua" / "lib.lua").read_text().partition("local function purge(job)")[2]
     listed = re.search(r"for _, part in ipairs\(\{(.*?)\}\)", source, re.S)
     assert listed
-    hooks = {"hooks"} if "forget_hooks(key('job', job.id, 'hooks'))" in source else set()
+    hooks = {"hooks"} if "forget_hooks(key('job', job.id, 'hooks'), job.tenant)" in source else set()
     return set(re.findall(r"'([a-z]+)'", listed[1])) | hooks
 
 
@@ -54,7 +54,8 @@ def _owned(client: redis.Redis, name: str) -> bool:
         whose = (client.hget(name, "owner") or b"").decode()
         return any(owner.encode() in client.lrange(f"pm:{kind}:{whose}:hooks", 0, -1) for kind in ("job", "batch"))
     if kind == "batch":  # is validated, waits for its purge, or goes with its job
-        lists = client.zscore("pm:batches:due", owner), client.zscore("pm:due", f"batch:{owner}")
+        tenant = (client.hget(keys.batch(owner), "tenant") or b"").decode()
+        lists = client.zscore(keys.batches_due(tenant), owner), client.zscore("pm:due", f"batch:{owner}")
         return lists != (None, None) or bool(client.exists(keys.job(job_of(owner))))
     if part is not None and part not in purged_parts():
         return False

@@ -11,11 +11,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import logging
+import os
+import random
 import socket
 import ssl
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,23 +26,34 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import certifi
 
+from common.allowed import Allowed
+
 ANSWER_LIMIT = 4096  # bytes of the answer's body that are read, for courtesy: closing at once would reset the receiver
 PORTS = {"http": 80, "https": 443}
+MOST_PER_HOST = 4  # calls to a host under way, of one tenant
+PAUSE = 1.0  # seconds until an event is looked at again whose host has as many
+LONGEST_PAUSE = 60.0  # seconds that a silent host is left alone
+MOST_SILENT = 10_000  # hosts remembered
 URL_SIGNS = "!#$%&'()*+,/:;=?@[]~"  # stand for themselves in a URL; the rest, spaces and umlauts, is quoted
+
+Host = tuple[str, str]  # tenant, and name or address
 
 # Addresses that carry another one inside (NAT64, 6to4, Teredo, IPv4-compatible) or that the tables of some Python
 # versions lack. IPv4-mapped ones are unwrapped instead: resolvers hand those out for ordinary hosts.
 REFUSED_NETS = tuple(
     ipaddress.ip_network(net)
     for net in (
+        "168.63.129.16/32",  # Azure's own services, on every machine there
         *("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24"),
         *("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/23", "2002::/16", "3fff::/20", "5f00::/16", "fec0::/10"),
     )
 )
 
+log = logging.getLogger(__name__)
+
 
 class Refused(Exception):
-    """The target may not be called, now or later."""
+    """The target may not be called, now or later. The message is for the tenant: it names no address that was found."""
 
 
 class Unreachable(Exception):
@@ -47,19 +61,9 @@ class Unreachable(Exception):
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """The private targets an administrator named: `PROMPTMILL_WEBHOOK_ALLOW`'s `host` or `host:port` entries."""
-
-    entries: frozenset[tuple[str, int | None]]
-
-    @classmethod
-    def parse(cls, text: str) -> Allowed:
-        parts = [urlsplit(f"//{entry.strip()}") for entry in text.split(",") if entry.strip()]
-        return cls(frozenset((part.hostname or "", part.port) for part in parts))
-
-    def __contains__(self, target: tuple[str, int]) -> bool:
-        host, port = target
-        return (host, port) in self.entries or (host, None) in self.entries
+class _Silence:
+    times: int  # calls without an answer, one after another; not counted on after a few
+    until: float  # when the host may be called again, by the monotonic clock
 
 
 def is_public(address: str) -> bool:
@@ -99,44 +103,69 @@ def resolve(host: str, port: int, allowed: Allowed) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: a label that IDNA does not know
-        raise Unreachable(f"{host} does not resolve: {error}") from error
+        raise Unreachable(f"{host} does not resolve") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    if (host, port) not in allowed:
-        for address in addresses:
-            if not is_public(address):
-                advice = f"PROMPTMILL_WEBHOOK_ALLOW={host}:{port} would allow it"
-                raise Refused(f"{host} is at {address}, which is not a public address; {advice}")
+    if allowed.host(host, port):
+        return addresses
+    for address in addresses:
+        if not is_public(address) and not allowed.address(address):
+            target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            log.warning("no webhook goes to %s, which is not a public address: %s", address, target)
+            advice = f"an administrator may allow it (PROMPTMILL_WEBHOOK_ALLOW={target})"
+            raise Refused(f"{host} is not at a public address; {advice}")
     return addresses
 
 
 class Turnstile:
-    """Keeps receivers that do not answer from taking every thread: each gets one call at a time until it answers again.
+    """Keeps hosts that do not answer from holding up a tenant's deliveries to others: a few calls to a host at once,
+    one where the last got no answer, and none for as long as that took, twice as long after the next, and so on.
 
-    Those that answer get as many as there are threads. Safe for threads; each process finds out for itself.
+    A host is one tenant's: what strangers' deliveries met there says nothing of it, and must not hold it up. Safe for
+    threads; each process finds out for itself.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: Counter[str] = Counter()  # under way
-        self._silent: set[str] = set()  # whose last call got no answer
+        self._calls: Counter[Host] = Counter()  # under way
+        self._silent: OrderedDict[Host, _Silence] = OrderedDict()  # the last to fall silent is the last
 
-    def enter(self, receiver: str) -> bool:
-        """Whether it may be called now; every True is to be followed by `leave`."""
+    def enter(self, host: Host) -> float:
+        """Seconds until it may be called; 0 for now, and then `leave` is to follow."""
         with self._lock:
-            if receiver in self._silent and self._calls[receiver]:
-                return False
-            self._calls[receiver] += 1
-            return True
+            calls, silence = self._calls[host], self._silent.get(host)
+            if calls >= (1 if silence else MOST_PER_HOST):
+                return PAUSE * random.uniform(0.9, 1.1)
+            wait = silence.until - time.monotonic() if silence else 0.0
+            if wait > 0:
+                return wait * random.uniform(1.0, 1.1)
+            self._calls[host] += 1
+            return 0.0
 
-    def leave(self, receiver: str, *, answered: bool) -> None:
+    def leave(self, host: Host, *, answered: bool, seconds: float) -> None:
+        """The call is over, which took so many `seconds`."""
         with self._lock:
-            self._calls[receiver] -= 1
+            self._calls[host] -= 1
+            if not self._calls[host]:
+                del self._calls[host]
+            before = self._silent.pop(host, None)
             if answered:
-                self._silent.discard(receiver)
-            else:
-                self._silent.add(receiver)
-            if not self._calls[receiver]:
-                del self._calls[receiver]
+                return
+            times = min(before.times + 1, 4) if before else 1
+            pause = min(LONGEST_PAUSE, seconds * 2.0 ** (times - 1))
+            self._silent[host] = _Silence(times, time.monotonic() + pause)
+            while len(self._silent) > MOST_SILENT:
+                self._silent.popitem(last=False)
+
+
+def _reason(error: Exception | None) -> str:
+    """What went wrong, as a tenant may read it: no address, and nothing that the other side said."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not accepted: {error.verify_message.partition(', certificate')[0]}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason}"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return type(error).__name__
 
 
 @cache
@@ -184,7 +213,7 @@ class Call(threading.Thread):
         except TimeoutError:  # the socket noticed before `answer` did
             self._error = self._too_late()
         except (OSError, http.client.HTTPException) as error:
-            self._error = Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+            self._error = Unreachable(_reason(error))
         except Exception as error:  # a thread's exception would be lost, and the caller left without an answer
             self._error = error
 
@@ -214,7 +243,7 @@ class Call(threading.Thread):
                 return self._hold(socket.create_connection((address, port), timeout=self._left()))
             except OSError as problem:
                 error = problem
-        raise Unreachable(f"cannot connect: {error}") from error
+        raise Unreachable(f"cannot connect: {_reason(error)}") from error
 
     def _encrypt(self, plain: socket.socket, host: str) -> ssl.SSLSocket:
         """TLS with the certificate checked against the name in the URL, though the connection was made by address."""

@@ -12,28 +12,31 @@ import threading
 import time
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import Celery, bootsteps, signals
+from pydantic_core import to_json
 
 from common import log as logs
 from common.accounts import Accounts
+from common.allowed import Allowed
 from common.batches import Batches
 from common.deliveries import Deliveries, Event, HookState, Outcome
 from common.errors import ConfigError, InvalidRequest, NotFound, Unavailable
 from common.fleet import Fleet
+from common.packing import one_line
 from common.rings import DELIVER, WEBHOOK_QUEUE, Bell, celery_app
 from common.server import START_WAIT, connect, when_up
 from common.settings import Settings
 from common.signing import sign
 from common.store import JobStore
 from common.version import meet_store
-from worker.receivers import Allowed, Refused, Turnstile, Unreachable, post
+from worker.receivers import Refused, Turnstile, Unreachable, post
 from worker.ticker import Ticker
 
 LEASE_MARGIN = 5.0  # seconds on top of the receiver's timeout: what claiming and recording may take
-THREADS = 8  # all they do is wait for others
+THREADS = 32  # all they do is wait for others; several tenants with as many deliveries as they may leave some free
 REDIS_WAIT = 2.0  # seconds for a reply: whoever hangs on a dead connection must be back soon
-SILENT_PAUSE = 10.0  # seconds until an event is looked at again whose receiver is silent
 HEADERS = {"content-type": "application/json", "user-agent": "promptmill-webhooks/1"}
 
 log = logging.getLogger(__name__)
@@ -69,12 +72,12 @@ class Courier:
             url, secret = self._target(event)
         except NotFound:
             return  # the job or batch was deleted since the claim, and its events with it
-        receiver = "/".join(url.split("/")[:3])  # scheme, host and port
-        if not self._turnstile.enter(receiver):
-            self._deliveries.postpone(event, SILENT_PAUSE)
+        host = event.tenant, _host(url)
+        if pause := self._turnstile.enter(host):
+            self._deliveries.postpone(event, pause)
             return
         outcome = self._try(url, secret, event)
-        self._turnstile.leave(receiver, answered=outcome.status_code is not None)
+        self._turnstile.leave(host, answered=outcome.status_code is not None, seconds=outcome.seconds)
         state = self._deliveries.record(event, outcome)
         _tell(event, outcome, state)
 
@@ -116,11 +119,19 @@ def _tell(event: Event, outcome: Outcome, state: HookState | None) -> None:
     log.log(level, "webhook %s", state or "try not recorded: its claim ran out", extra=about)
 
 
+def _host(url: str) -> str:
+    """Whom a URL names; all that is no URL is one host, which is never called."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def envelope(event: Event) -> bytes:
     """The body of an event, the same bytes at every try."""
     created_at = event.created_at // 1000  # unix seconds
     content = {"id": event.id, "object": "event", "created_at": created_at, "type": event.type, "data": event.data}
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return one_line(to_json(content))
 
 
 class OwnBell(Bell):

@@ -1,8 +1,20 @@
 -- claim_batch(lease, claim): take a batch that waits for its validation, for `lease` ms. Answers {batch, how often it was claimed}, or {}.
+-- Tenants take turns, and have one validation at a time, so that one with many batches keeps nobody waiting.
 -- A claimed batch is due again when its lease ends, so one whose validator died, or whose reply was lost, is only late.
 -- `claim` is a fresh random name that fences hold_batch and end_batch.
-local id = redis.call('ZRANGEBYSCORE', key('batches:due'), '-inf', NOW, 'LIMIT', 0, 1)[1]
+local function busy(tenant, line)
+  local id = redis.call('HGET', key('batches:busy'), tenant)
+  local till = id and redis.call('ZSCORE', line, id)
+  return till and tonumber(till) > NOW and redis.call('HEXISTS', key('batch', id), 'claim') == 1
+end
+
+local id, tenant = take_batch('due', tonumber(ARGV[1]), busy)
 if not id then return {} end
-redis.call('ZADD', key('batches:due'), NOW + tonumber(ARGV[1]), id)
+-- A part of an earlier version that ended it took it out of its own list only.
+if redis.call('HEXISTS', key('batch', id), 'tries') == 0 then
+  unqueue_batch('due', tenant, id)
+  return {}
+end
 redis.call('HSET', key('batch', id), 'claim', ARGV[2])
+redis.call('HSET', key('batches:busy'), tenant, id)
 return {id, redis.call('HINCRBY', key('batch', id), 'tries', 1)}

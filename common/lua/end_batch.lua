@@ -4,11 +4,12 @@
 local id, claim, outcome, errors, retention = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local record = key('batch', id)
 if redis.call('HGET', record, 'claim') ~= claim then return 0 end
-redis.call('ZREM', key('batches:due'), id)
+local tenant = redis.call('HGET', record, 'tenant')
+unqueue_batch('due', tenant, id)
 redis.call('HDEL', record, 'claim', 'tries')
 redis.call('HSET', record, outcome .. '_at', string.format('%d', NOW))
 if outcome == 'queued' then
-  redis.call('ZADD', key('batches:sizing'), NOW, id)
+  queue_batch('sizing', tenant, id, NOW)
   return 0
 end
 if errors ~= '' then redis.call('HSET', record, 'errors', errors) end

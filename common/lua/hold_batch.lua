@@ -2,7 +2,7 @@
 -- Answers `lost` when it is another's by now, `cancel` when the batch is to be cancelled, else `held`.
 local id, record = ARGV[1], key('batch', ARGV[1])
 if redis.call('HGET', record, 'claim') ~= ARGV[2] then return 'lost' end
-redis.call('ZADD', key('batches:due'), NOW + tonumber(ARGV[3]), id)
+queue_batch('due', redis.call('HGET', record, 'tenant'), id, NOW + tonumber(ARGV[3]))
 if ARGV[4] == '1' then
   redis.call('HINCRBY', record, 'tries', -1)
   redis.call('HDEL', record, 'claim')

@@ -503,6 +503,13 @@ local function wake(model, items, doubted)
   return rings > 0 and math.max(0, rings - redis.call('LLEN', 'generate.' .. model)) or 0
 end
 
+-- Tenants take turns: who is served, or has something to be served again, goes to the end of the row.
+local function to_the_end(turns, tenant, option)
+  local last = redis.call('ZRANGE', turns, -1, -1, 'WITHSCORES')[2]
+  local place = (tonumber(last) or 0) + 1
+  if option then redis.call('ZADD', turns, option, place, tenant) else redis.call('ZADD', turns, place, tenant) end
+end
+
 -- A ring lies in the webhook worker's queue that nobody has taken yet.
 local function hooks_rung()
   return redis.call('LLEN', 'webhooks') > 0
@@ -513,33 +520,101 @@ local function hooked()
   return HOOKED and not hooks_rung()
 end
 
-local function forget_hooks(list)
+-- What leaves one of a tenant's lists is a place in it for a day more, so that who pages through the list can go on from it.
+local PLACE_KEPT, MOST_PLACES = 86400000, 10000 -- ms, and of a tenant
+local function leave_list(list, tenant, id)
+  local line, gone, left = key('tenant', tenant, list), key('gone', tenant), key('left', tenant)
+  local created_at = redis.call('ZSCORE', line, id)
+  if not created_at then return 0 end
+  redis.call('ZREM', line, id)
+  redis.call('ZADD', gone, created_at, id)
+  redis.call('ZADD', left, NOW, id)
+  local forgotten = redis.call('ZRANGEBYSCORE', left, '-inf', NOW - PLACE_KEPT, 'LIMIT', 0, 100)
+  local excess = redis.call('ZCARD', left) - #forgotten - MOST_PLACES
+  if excess > 0 then forgotten = redis.call('ZRANGE', left, 0, #forgotten + excess - 1) end
+  if #forgotten > 0 then
+    call_with(forgotten, 'ZREM', gone)
+    call_with(forgotten, 'ZREM', left)
+  end
+  redis.call('PEXPIRE', gone, PLACE_KEPT)
+  redis.call('PEXPIRE', left, PLACE_KEPT)
+  return 1
+end
+
+local function forget_hooks(list, tenant)
+  local line = key('hooks:line', tenant)
   for _, event in ipairs(redis.call('LRANGE', list, 0, -1)) do
     redis.call('UNLINK', key('hook', event))
     redis.call('ZREM', key('hooks:due'), event)
+    redis.call('ZREM', line, event)
+    redis.call('ZREM', key('hooks:busy', tenant), event)
   end
   redis.call('UNLINK', list)
+  if redis.call('EXISTS', line) == 0 then redis.call('ZREM', key('hooks:turns'), tenant) end
 end
 
--- Remove a file.
-local function forget_file(id)
+-- What is done to batches in the background, `due` (validation) or `sizing` (measuring files): each tenant has a line of its batches by
+-- when that is to be done, and the tenants have turns: first comes who was served longest ago.
+local function queue_batch(kind, tenant, id, at)
+  redis.call('ZADD', key('batches:' .. kind, tenant), at, id)
+  to_the_end(key('batches:turns', kind), tenant, 'NX')
+end
+
+local function unqueue_batch(kind, tenant, id)
+  local line = key('batches:' .. kind, tenant)
+  redis.call('ZREM', line, id)
+  redis.call('ZREM', key('batches:' .. kind), id)
+  if redis.call('EXISTS', line) == 1 then return end
+  redis.call('ZREM', key('batches:turns', kind), tenant)
+  if kind == 'due' then redis.call('HDEL', key('batches:busy'), tenant) end
+end
+
+-- Parts of earlier versions keep one list for all tenants: what they put there joins the lines.
+local MOST_MOVED = 500
+local function move_earlier(kind)
+  local list = key('batches:' .. kind)
+  local found = redis.call('ZRANGE', list, 0, MOST_MOVED - 1, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local tenant = redis.call('HGET', key('batch', found[i]), 'tenant')
+    redis.call('ZREM', list, found[i])
+    if tenant then queue_batch(kind, tenant, found[i], found[i + 1]) end
+  end
+end
+
+-- The next batch of the tenant whose turn it is, for `ms`; nil if none is due. Tenants for whom `passed` says so are passed over.
+local function take_batch(kind, ms, passed)
+  move_earlier(kind)
+  local turns = key('batches:turns', kind)
+  for _, tenant in ipairs(redis.call('ZRANGE', turns, 0, -1)) do
+    local line = key('batches:' .. kind, tenant)
+    local id = redis.call('ZRANGEBYSCORE', line, '-inf', NOW, 'LIMIT', 0, 1)[1]
+    if id and not (passed and passed(tenant, line)) then
+      redis.call('ZADD', line, NOW + ms, id)
+      to_the_end(turns, tenant)
+      return id, tenant
+    end
+  end
+end
+
+-- Remove a file of a tenant, who need not be named while its record is there. Answers whether it left the tenant's list.
+local function forget_file(id, tenant)
   local about = redis.call('HMGET', key('file', id), 'tenant', 'stored', 'bytes', 'created_at')
-  redis.call('UNLINK', key('file', id), key('file', id, 'data'))
+  redis.call('UNLINK', key('file', id), key('file', id, 'data'), key('file', id, 'verdicts'))
   redis.call('ZREM', key('due'), 'file:' .. id)
-  if not about[1] then return end
-  redis.call('ZREM', key('tenant', about[1], 'files'), id)
-  count_stored(about[1], 'files', -(tonumber(about[2] or about[3]) or 0), tonumber(about[4]) or 0)
+  if about[1] then count_stored(about[1], 'files', -(tonumber(about[2] or about[3]) or 0), tonumber(about[4]) or 0) end
+  tenant = about[1] or tenant
+  return tenant and leave_list('files', tenant, id) or 0
 end
 
 -- Remove a batch's record and its events.
 local function forget_batch(id)
   local tenant = redis.call('HGET', key('batch', id), 'tenant')
   if not tenant then return end
-  forget_hooks(key('batch', id, 'hooks'))
+  forget_hooks(key('batch', id, 'hooks'), tenant)
   redis.call('UNLINK', key('batch', id))
-  redis.call('ZREM', key('batches:due'), id)
-  redis.call('ZREM', key('batches:sizing'), id)
-  redis.call('ZREM', key('tenant', tenant, 'batches'), id)
+  unqueue_batch('due', tenant, id)
+  unqueue_batch('sizing', tenant, id)
+  leave_list('batches', tenant, id)
 end
 
 -- Nobody is logged in as this tenant any more, and no link that was made for it works. Answers how many sessions and links these were.
@@ -561,7 +636,7 @@ local function purge(job)
   redis.call('SREM', key('unfinished', job.model), job.id)
   wish(job)
   if redis.call('ZREM', key('finished'), job.id) == 1 then redis.call('DECRBY', key('finished', 'bytes'), bytes) end
-  forget_hooks(key('job', job.id, 'hooks'))
+  forget_hooks(key('job', job.id, 'hooks'), job.tenant)
   if job.batch ~= '' then forget_batch(job.batch) end
   drop_streams(job.id)
   local source = redis.call('HGET', key('job', job.id), 'retry_of')
@@ -573,5 +648,5 @@ local function purge(job)
   end
   redis.call('UNLINK', key('job', job.id))
   redis.call('ZREM', key('due'), 'expire:' .. job.id, 'purge:' .. job.id)
-  redis.call('ZREM', key('tenant', job.tenant, 'jobs'), job.id)
+  leave_list('jobs', job.tenant, job.id)
 end

@@ -6,7 +6,7 @@ import hashlib
 import json
 from contextlib import suppress
 from functools import partial
-from itertools import dropwhile, islice
+from itertools import islice
 from typing import Annotated, Any, cast, get_args
 
 from flask import Blueprint, Response, request
@@ -74,10 +74,8 @@ def create(tenant: str) -> Response:
 @needs_tenant
 def listing(tenant: str) -> Response:
     asked = read_query(BatchPage)
-    start = int(services().batches.get(asked.after, tenant)["created_at"]) if asked.after else None
-    found = services().batches.walk(tenant, start=start)
-    if asked.after:
-        found = islice(dropwhile(lambda record: record["id"] != asked.after, found), 1, None)
+    behind = services().batches.place(asked.after, tenant) if asked.after else None
+    found = services().batches.walk(tenant, behind=behind)
     views = readable(found, partial(batch_view, services()), lambda record: record["id"])
     data = list(islice(views, asked.limit + 1))
     return answered(BatchList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
@@ -110,13 +108,15 @@ def create_batch(services: Services, tenant: str, wanted: BatchRequest, idempote
         NotFound: no such file.
         KeyReused: the key made a batch of other content, which is still there.
         Conflict: the key made this very batch, and it was deleted since.
+        TooMany: as many batches of the tenant wait for their validation as may.
     """
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
     idempotency = (idempotency_key, fingerprint) if idempotency_key else ("", "")
     services.files.get(wanted.input_file_id, tenant)
-    outcome, batch_id = services.batches.create(new_batch_id(), tenant, _fields(services, tenant, wanted), idempotency)
+    fields, most = _fields(services, tenant, wanted), services.settings.max_pending_batches
+    outcome, batch_id = services.batches.create(new_batch_id(), tenant, fields, idempotency, most)
     if outcome == "conflict":
         raise KeyReused("this Idempotency-Key was used for another batch; take a new key", field="Idempotency-Key")
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
-from itertools import dropwhile, islice
+from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, request
@@ -14,12 +15,13 @@ from pydantic import BeforeValidator, Field
 from werkzeug.datastructures import FileStorage
 
 from common.batches import Record
-from common.errors import InvalidRequest
+from common.errors import InvalidRequest, NotFound
 from common.files import StoredFile
+from common.places import HIGHEST, LOWEST, Place
 from common.records import readable, reading
 from web.auth import needs_tenant
 from web.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread, validated
-from web.dialect.outputs import OutputFile, content, find_output, output_files, size
+from web.dialect.outputs import OutputFile, batch_of, content, file_id, find_output, output_files, size
 from web.dialect.shapes import Expiry, FileGone, FileList, FileView, answered, page, seconds_of
 from web.downloads import download
 from web.openapi import described
@@ -85,10 +87,7 @@ def create(tenant: str) -> Response:
 def listing(tenant: str) -> Response:
     asked = read_query(FilePage)
     newest_first = asked.order == "desc"
-    start = find(services(), asked.after, tenant).created_at if asked.after else None
-    found = _walk(services(), tenant, newest_first, start)
-    if asked.after:
-        found = islice(dropwhile(lambda file: file.id != asked.after, found), 1, None)
+    found = _walk(services(), tenant, newest_first, asked.after)
     if asked.purpose:
         found = (file for file in found if purpose_of(file) == asked.purpose)
     views = readable(found, partial(file_view, services()), lambda file: file.id)
@@ -159,14 +158,34 @@ def _view(services: Services, file: AnyFile) -> FileView:
     )
 
 
-def _walk(services: Services, tenant: str, newest_first: bool, start: int | None) -> Iterator[AnyFile]:
-    """Uploads and batches' files in order of their creation, from the time `start` on."""
-    uploads = services.files.walk(tenant, newest_first=newest_first, start=start)
-    batches = services.batches.walk(tenant, newest_first=newest_first, start=start)
-    of_batches = readable(batches, partial(_outputs, services), lambda batch: batch["id"])
+def _walk(services: Services, tenant: str, newest_first: bool, after: str | None) -> Iterator[AnyFile]:
+    """Uploads and batches' files in order of their creation, of one moment the uploads first, from behind `after`."""
+    uploads, batches, rest = _places(services, tenant, newest_first, after)
+    found = services.files.walk(tenant, newest_first=newest_first, behind=uploads)
+    records = services.batches.walk(tenant, newest_first=newest_first, behind=batches)
+    of_batches = readable(records, partial(_outputs, services), lambda batch: batch["id"])
     outputs = (file for found in of_batches for file in found)
     sign = -1 if newest_first else 1
-    return heapq.merge(uploads, outputs, key=lambda file: sign * file.created_at)
+    return heapq.merge(found, chain(rest, outputs), key=lambda file: sign * file.created_at)
+
+
+def _places(
+    services: Services, tenant: str, newest_first: bool, after: str | None
+) -> tuple[Place | None, Place | None, list[OutputFile]]:
+    """Where to go on among uploads and among batches, and the other file of the batch that `after` is of. Whether any
+    of these still is there does not matter."""
+    if not after:
+        return None, None, []
+    first, last = (HIGHEST, LOWEST) if newest_first else (LOWEST, HIGHEST)
+    if not after.startswith(OUTPUT):
+        moment, _ = place = services.files.place(after, tenant)
+        return place, (moment, first), []
+    moment, name = place = services.batches.place(batch_of(after), tenant)
+    rest = []
+    with suppress(NotFound):
+        if after == file_id(name, "output"):
+            rest = [file for file in output_files(services, services.batches.get(name, tenant)) if file.kind == "error"]
+    return (moment, last), place, rest
 
 
 def _outputs(services: Services, batch: Record) -> list[AnyFile]:

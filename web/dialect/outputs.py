@@ -7,6 +7,8 @@ error file. They can be read while the batch runs.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -37,6 +39,11 @@ UNFINISHED = {
 def file_id(batch_id: str, kind: Kind) -> str:
     """`file-output-…` of `batch_…`."""
     return f"file-{kind}-{batch_id.removeprefix('batch_')}"
+
+
+def batch_of(output: str) -> str:
+    """`batch_…` of `file-output-…`."""
+    return f"batch_{output.rpartition('-')[2]}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ def find_output(services: Services, wanted: str, tenant: str) -> OutputFile:
     for kind in KINDS:
         prefix = file_id("", kind)
         if wanted.startswith(prefix):
-            batch = services.batches.get(f"batch_{wanted.removeprefix(prefix)}", tenant)
+            batch = services.batches.get(batch_of(wanted), tenant)
             for found in output_files(services, batch):
                 if found.kind == kind:
                     return found
@@ -112,18 +119,18 @@ def size(services: Services, file: OutputFile) -> int:
     return measure(services, file.batch, file.job)[file.kind]
 
 
-def measure(services: Services, batch: Record, job: dict[str, str]) -> dict[Kind, int]:
+def measure(services: Services, batch: Record, job: dict[str, str], seconds: float = math.inf) -> dict[Kind, int]:
     """Bytes of the two files up to the first item that is not over, which never change any more; and note them in the
-    batch, so that the next call goes on there."""
+    batch, so that the next call goes on there. After so many `seconds` it is left to that call."""
     sized, sizes = int(batch.get("sized", 0)), {kind: int(batch.get(f"sized_{kind}", 0)) for kind in KINDS}
-    before = sized
+    before, end = sized, time.monotonic() + seconds
     for page in _pages(services, batch, job, sized):
         over = list(takewhile(lambda line: line is not None, page))
         for line in over:
             assert line
             sizes[line[0]] += len(line[1])
         sized += len(over)
-        if len(over) < len(page):
+        if len(over) < len(page) or time.monotonic() > end:
             break
     if sized > before:
         fields = {"sized": sized, "sized_output": sizes["output"], "sized_error": sizes["error"]}

@@ -20,6 +20,7 @@ from web.services import Services
 
 PAUSE = 1.0  # seconds between two looks for batches
 AGAIN = 2.0  # seconds until a batch that goes on is measured again
+TURN = 1.0  # seconds one batch is measured at a time: then it is another tenant's turn
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +47,20 @@ class Sizer:
 
     def measure_due(self) -> bool:
         """Measure the files of one batch as far as they are, if it is time to."""
-        batch_id = self._services.batches.claim_sizing(AGAIN)
-        if not batch_id:
+        found = self._services.batches.claim_sizing(AGAIN)
+        if found is None:
             return False
+        batch_id, tenant = found
         try:
             batch = self._services.batches.get(batch_id)
             job = self._services.store.job(job_of(batch_id))
             with reading(batch_id):
-                measure(self._services, batch, job)
+                measure(self._services, batch, job, TURN)
+                whole = JobState(job["status"]).terminal and batch.get("sized") == job["total"]
         except (NotFound, Unreadable) as error:
             if isinstance(error, Unreadable):
                 log.warning("the files of a batch are not measured: %s", error, extra={"batch": batch_id})
-            self._services.batches.end_sizing(batch_id)
-        else:
-            if JobState(job["status"]).terminal:
-                self._services.batches.end_sizing(batch_id)
+            whole = True
+        if whole:
+            self._services.batches.end_sizing(batch_id, tenant)
         return True

@@ -1,7 +1,8 @@
 """Makes jobs of batches, in the background of every web process.
 
 A batch that waits is claimed under a lease in Redis: one process has it, and if that dies another goes on from the
-beginning. The job's id follows from the batch's, so however often that happens there is one job.
+beginning. The job's id follows from the batch's, so however often that happens there is one job. A process validates
+several batches at once, each of another tenant, so that nobody waits for a stranger's large file.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from web.submit import DAY, submit_job
 from web.views import wake_deliveries
 
 PAUSE = 0.5  # seconds between two looks for batches
+MOST_AT_ONCE = 8  # validations of a process, which share its processor
 LEASE = 5.0  # seconds a claim lasts; renewed a third into it
 RETRY = 3.0  # seconds until a batch is looked at again, after Redis was away
 RETRY_FULL = 30.0  # seconds where as much waits as may: reading a large file again costs some
-BREATH = 16  # lines between which others are served: some milliseconds
+BREATH = 0.003  # seconds of work after which others are served: each validation of the process works as long
 MOST_TRIES = 5  # a batch that ends every process that reads it must not do so for ever
 
 log = logging.getLogger(__name__)
@@ -46,38 +48,59 @@ class _Cancelled(Exception):
 
 
 class Validator:
-    """One per process. `start` runs it on a thread; `validate_due` is one look."""
+    """One per process. `start` runs it on threads; `validate_due` is one look."""
 
     def __init__(self, services: Services):
         self._services = services
         self._batches = services.batches
+        self._places = threading.Semaphore(MOST_AT_ONCE)
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="validator", daemon=True).start()
 
     def _run(self) -> None:
         while True:
-            try:
-                while self.validate_due():
-                    pass
-            except Unavailable as error:
-                log.warning("batches wait for their validation: %s", error)
-            except Exception:  # without this thread no batch begins; one bad look must not end them all
-                log.exception("a batch's validation failed; its claim runs out and it is tried again")
-            time.sleep(PAUSE)
+            self._places.acquire()
+            claim = self._look()
+            if claim is None:
+                self._places.release()
+                time.sleep(PAUSE)
+            else:
+                threading.Thread(target=self._validate_in_place, args=(claim,), name="validation", daemon=True).start()
+
+    def _look(self) -> Claim | None:
+        try:
+            return self._batches.claim(LEASE)
+        except Unavailable as error:
+            log.warning("batches wait for their validation: %s", error)
+        except Exception:  # without this thread no batch begins; one bad look must not end them all
+            log.exception("no batch could be claimed; trying on")
+        return None
+
+    def _validate_in_place(self, claim: Claim) -> None:
+        try:
+            self._attempt(claim)
+        except Unavailable as error:
+            log.warning("a batch waits for its validation: %s", error, extra={"batch": claim.batch_id})
+        except Exception:
+            log.exception("a batch's validation failed; its claim runs out and it is tried again")
+        finally:
+            self._places.release()
 
     def validate_due(self) -> bool:
         """Validate one batch, if one waits."""
         claim = self._batches.claim(LEASE)
-        if claim is None:
-            return False
+        if claim is not None:
+            self._attempt(claim)
+        return claim is not None
+
+    def _attempt(self, claim: Claim) -> None:
         try:
             self._validate(claim)
         except _Lost:
             log.warning("the claim on a batch ran out; it goes on elsewhere", extra={"batch": claim.batch_id})
         except _Cancelled:
             self._end(claim, "cancelled")
-        return True
 
     def _validate(self, claim: Claim) -> None:
         record = self._batches.get(claim.batch_id)
@@ -126,10 +149,11 @@ class Validator:
 
     def _held(self, claim: Claim, drafts: Iterable[Draft]) -> Iterator[Draft]:
         """The drafts, while the claim is renewed, and once more at their end: what follows takes milliseconds."""
-        renewed = time.monotonic()
-        for number, draft in enumerate(drafts):
-            if number % BREATH == 0:
+        renewed = served = time.monotonic()
+        for draft in drafts:
+            if time.monotonic() - served > BREATH:
                 give_way()
+                served = time.monotonic()
             if time.monotonic() - renewed > LEASE / 3:
                 self._hold(claim)
                 renewed = time.monotonic()

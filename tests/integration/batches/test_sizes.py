@@ -63,8 +63,8 @@ def check_sizes(web: Web) -> None:
 
 def due(web: Web) -> None:
     """Let the time until the next measuring pass."""
-    for batch in web.services.redis.zrange("pm:batches:sizing", 0, -1):
-        web.services.redis.zadd("pm:batches:sizing", {batch: 0})
+    for line in web.services.redis.keys("pm:batches:sizing:*"):
+        web.services.redis.zadd(line, dict.fromkeys(web.services.redis.zrange(line, 0, -1), 0))
 
 
 def test_files_are_measured_while_they_grow_and_then_listed_unread(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,4 +117,4 @@ def test_a_batch_that_is_deleted_is_measured_no_more(web: Web) -> None:
     with pytest.raises(NotFound):
         web.services.batches.get(batch)
     assert not sizer.measure_due()
-    assert web.services.redis.zcard("pm:batches:sizing") == 0
+    assert not web.services.redis.keys("pm:batches:*")

@@ -1,4 +1,5 @@
-"""Batches before they are jobs: one validator at a time, whoever dies; and what goes with their job, or without one."""
+"""Batches before they are jobs: tenants in turn, one validator at a time, whoever dies; and what goes with their job,
+or without one."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from common import keys
-from common.batches import Batches, job_of, new_batch_id
+from common.batches import Batches, Claim, job_of, new_batch_id
 from common.deliveries import Deliveries
-from common.errors import NotFound
+from common.errors import NotFound, TooMany
 from tests.integration.store.conftest import DAY, Mill, done
 
 BATCH = "batch_" + "ab" * 10
@@ -26,7 +27,7 @@ def batches(mill: Mill) -> Batches:
 
 def lapse(mill: Mill, batch_id: str = BATCH) -> None:
     """Let the claim on a batch run out without waiting for it."""
-    mill.client.zadd(keys.BATCHES_DUE, {batch_id: 1})
+    mill.client.zadd(keys.batches_due("t"), {batch_id: 1})
 
 
 def job(mill: Mill, **fields: object) -> str:
@@ -155,4 +156,85 @@ def test_batches_are_walked_in_order_over_pages(mill: Mill, batches: Batches) ->
         batches.create(name, "many", {"file": "f"})
         mill.client.zadd(keys.tenant_batches("many"), {name: at})
     assert [each["id"] for each in batches.walk("many", page=2)] == names[::-1]
-    assert [each["id"] for each in batches.walk("many", newest_first=False, start=2, page=2)] == names[2:]
+    assert [each["id"] for each in batches.walk("many", newest_first=False, behind=(1, names[1]), page=2)] == names[2:]
+
+
+def due(mill: Mill, *tenants: str) -> list[str]:
+    """A new batch of each of these, in this order."""
+    batches, made = Batches(mill.client), [new_batch_id() for _ in tenants]
+    for batch_id, tenant in zip(made, tenants, strict=True):
+        batches.create(batch_id, tenant, {"file": "f"})
+        mill.client.zadd(keys.batches_due(tenant), {batch_id: made.index(batch_id)})  # not all of one millisecond
+    return made
+
+
+def claim(batches: Batches) -> Claim:
+    found = batches.claim(5)
+    assert found is not None
+    return found
+
+
+def test_tenants_have_their_batches_validated_in_turn_one_at_a_time(mill: Mill) -> None:
+    batches = Batches(mill.client)
+    a1, a2, a3, b1, c1, b2 = due(mill, "a", "a", "a", "b", "c", "b")
+    first = [claim(batches) for _ in range(3)]
+    assert {each.batch_id for each in first} == {a1, b1, c1}
+    assert batches.claim(5) is None, "each tenant has one under way"
+    for each in sorted(first, key=lambda each: each.batch_id != b1):
+        batches.end(each, "failed", errors="[]", retention=DAY)
+    assert {claim(batches).batch_id for _ in range(2)} == {a2, b2}
+    mill.client.zadd(keys.batches_due("a"), {a2: 1})  # whoever had it died
+    assert claim(batches).batch_id == a2
+    assert batches.claim(5) is None and a3
+
+
+def test_a_tenant_whose_batch_waits_for_redis_has_the_next_validated(mill: Mill) -> None:
+    batches = Batches(mill.client)
+    a1, a2 = due(mill, "a", "a")
+    batches.postpone(claim(batches), 60)
+    assert claim(batches).batch_id == a2 != a1
+
+
+def test_no_more_batches_wait_for_their_validation_than_may(mill: Mill) -> None:
+    batches = Batches(mill.client)
+    for number in range(3):
+        batches.create(f"batch_{number:020}", "a", {"file": "f"}, ("key", "content") if number == 0 else ("", ""), 3)
+    with pytest.raises(TooMany) as refused:
+        batches.create(new_batch_id(), "a", {"file": "f"}, most=3)
+    assert refused.value.code == "too_many_batches"
+    assert batches.create(new_batch_id(), "a", {"file": "f"}, ("key", "content"), 3)[0] == "same", "made before"
+    batches.create(new_batch_id(), "b", {"file": "f"}, most=3)
+    batches.end(claim(batches), "failed", errors="[]", retention=DAY)
+    batches.create(new_batch_id(), "a", {"file": "f"}, most=3)
+
+
+def test_batches_that_wait_in_the_list_of_an_earlier_version_are_validated_and_measured(mill: Mill) -> None:
+    batches = Batches(mill.client)
+    waiting, gone, sized = due(mill, "a", "a", "b")
+    batches.end(claim(batches), "failed", errors="[]", retention=DAY)
+    for line in mill.client.keys("pm:batches:*"):
+        mill.client.delete(line)
+    mill.client.hset(keys.batch(waiting), "tries", 0)
+    mill.client.delete(keys.batch(gone))
+    mill.client.zadd("pm:batches:due", {waiting: 5, gone: 6, "batch_nothing": 7})
+    mill.client.zadd("pm:batches:sizing", {sized: 5})
+    assert claim(batches).batch_id == waiting
+    assert batches.claim(5) is None
+    assert batches.claim_sizing(5) == (sized, "b")
+    batches.end_sizing(sized, "b")
+    assert mill.client.keys("pm:batches:sizing*") == []
+    mill.submit(1, tenant="b", job_id=job_of(sized), batch=sized)
+
+
+def test_files_are_measured_for_tenants_in_turn(mill: Mill) -> None:
+    batches = Batches(mill.client)
+    a1, a2, b1 = due(mill, "a", "a", "b")
+    for _ in range(3):
+        while each := batches.claim(5):
+            batches.end(each, "queued")
+    mill.client.zadd(keys.batches_sizing("a"), {a1: 1, a2: 2})
+    assert {batches.claim_sizing(5) for _ in range(2)} == {(a1, "a"), (b1, "b")}
+    assert batches.claim_sizing(5) == (a2, "a")
+    assert batches.claim_sizing(5) is None
+    for batch_id, tenant in ((a1, "a"), (a2, "a"), (b1, "b")):
+        mill.submit(1, tenant=tenant, job_id=job_of(batch_id), batch=batch_id)

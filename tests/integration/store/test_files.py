@@ -53,7 +53,7 @@ def test_another_tenants_file_is_not_found(files: Files) -> None:
         files.get(kept.id, "other")
     with pytest.raises(NotFound):
         files.delete(kept.id, "other")
-    assert list(files.walk("other", newest_first=True, start=None)) == []
+    assert list(files.walk("other", newest_first=True)) == []
 
 
 def test_a_deleted_file_leaves_nothing_and_breaks_off_whoever_reads_it(
@@ -76,7 +76,7 @@ def test_everything_of_a_file_expires_with_it(mill: Mill, files: Files) -> None:
         assert 4590 < mill.client.ttl(keys.file(short.id, part)) <= 4600, "by itself ten minutes after its time"
     assert mill.client.ttl(keys.tenant_files("t")) > 8990, "the list lives as long as the file that lives longest"
     mill.client.delete(keys.file(short.id))
-    assert [each.id for each in files.walk("t", newest_first=True, start=None)] == [long.id]
+    assert [each.id for each in files.walk("t", newest_first=True)] == [long.id]
     assert mill.client.zrange(keys.tenant_files("t"), 0, -1) == [long.id.encode()]
 
 
@@ -113,8 +113,8 @@ def test_files_are_walked_in_order_over_pages(mill: Mill, files: Files) -> None:
         mill.client.zadd(keys.tenant_files("t"), {file_id: at})
     mill.client.delete(keys.file(made[2]))
     kept = [file_id for file_id in made if file_id != made[2]]
-    assert [each.id for each in files.walk("t", newest_first=False, start=None, page=2)] == kept
-    assert [each.id for each in files.walk("t", newest_first=True, start=5, page=2)] == kept[:-1][::-1]
+    assert [each.id for each in files.walk("t", newest_first=False, page=2)] == kept
+    assert [each.id for each in files.walk("t", newest_first=True, behind=(6, ""), page=2)] == kept[:-1][::-1]
 
 
 def test_memory_stays_flat_however_large_a_file_is(files: Files) -> None:

@@ -148,14 +148,16 @@ def store(client: redis.Redis) -> JobStore:
 def make_job(store: JobStore) -> Callable[..., str]:
     """Submits a job of one item that wants webhooks; answers its id."""
 
-    def make(url: str, *, secret: str | None = SECRET, events: str = "job.started,job.finished") -> str:
+    def make(
+        url: str, *, secret: str | None = SECRET, events: str = "job.started,job.finished", tenant: str = "acme"
+    ) -> str:
         stage = store.stage()
         stage.add({"prompt": "a b c", "params": {}})
         stage.close()
         job_id = new_job_id()
         webhook = {"url": url, "events": events.split(",")} | ({"secret": secret} if secret else {})
         fields = {
-            "tenant": "acme",
+            "tenant": tenant,
             "model": "echo",
             "digest": "d",
             "total": 1,

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from common.deliveries import Event
+from common.deliveries import MOST_AT_ONCE, Event
 from common.settings import Settings
 from common.store import JobStore
-from worker import webhooks
-from worker.receivers import Turnstile, Unreachable
+from worker import receivers, webhooks
+from worker.receivers import MOST_PER_HOST, Turnstile, Unreachable
 from worker.webhooks import Courier
 
 from .conftest import wait_until
@@ -31,17 +31,65 @@ def deliver_until_ended(courier: Courier, store: JobStore, job_id: str) -> dict:
     raise AssertionError("the event never ends")
 
 
-def test_the_turnstile_lets_all_through_until_one_gets_no_answer():
-    turnstile = Turnstile()
-    assert turnstile.enter("a") and turnstile.enter("a")
-    turnstile.leave("a", answered=False)
-    assert not turnstile.enter("a")  # one is still under way
-    assert turnstile.enter("b")
-    turnstile.leave("a", answered=False)
-    assert turnstile.enter("a")  # the one call that finds out
-    assert not turnstile.enter("a")
-    turnstile.leave("a", answered=True)
-    assert turnstile.enter("a") and turnstile.enter("a")
+def test_the_turnstile_lets_some_through_until_one_gets_no_answer():
+    turnstile, host, other = Turnstile(), ("acme", "a"), ("acme", "b")
+    assert [turnstile.enter(host) for _ in range(MOST_PER_HOST)] == [0.0] * MOST_PER_HOST
+    assert turnstile.enter(host), "as many are under way as may"
+    assert not turnstile.enter(other) and not turnstile.enter(("globex", "a")), "another's calls are another matter"
+    turnstile.leave(host, answered=False, seconds=0)
+    assert turnstile.enter(host), "others are still under way"
+    for _ in range(MOST_PER_HOST - 1):
+        turnstile.leave(host, answered=False, seconds=0)
+    assert not turnstile.enter(host), "the one call that finds out"
+    assert turnstile.enter(host)
+    turnstile.leave(host, answered=True, seconds=0)
+    assert not turnstile.enter(host) and not turnstile.enter(host)
+
+
+def test_a_host_that_kept_us_waiting_is_left_alone_longer_each_time(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(receivers.time, "monotonic", lambda: now)
+    turnstile, host, pauses = Turnstile(), ("acme", "a"), []
+    for _ in range(6):
+        assert not turnstile.enter(host)
+        turnstile.leave(host, answered=False, seconds=5)
+        pauses.append(round(turnstile._silent[host].until - now))
+        assert turnstile.enter(host) >= pauses[-1]
+        now += pauses[-1]
+    assert pauses == [5, 10, 20, 40, 40, 40]
+    assert not turnstile.enter(host)
+    turnstile.leave(host, answered=True, seconds=5)
+    assert not turnstile.enter(host), "it answers again"
+
+
+def test_a_tenant_with_silent_receivers_delays_nobody_else(courier, store, make_job, run_jobs, monkeypatch):
+    """As many deliverers as a worker has, and more events of one tenant to dead ports than they could take."""
+    silent, begun, delivered = threading.Event(), [], threading.Event()
+
+    def call(url: str, *_args: object, **_options: object) -> int:
+        begun.append(url)
+        if "dead" in url:
+            silent.wait(20)
+            raise Unreachable("no answer")
+        delivered.set()
+        return 200
+
+    monkeypatch.setattr(webhooks, "post", call)
+    for port in range(60):
+        make_job(f"http://dead{port % 3}.example:{1000 + port}/", events="job.finished")
+    run_jobs()
+    couriers = [threading.Thread(target=courier.deliver_due) for _ in range(webhooks.THREADS)]
+    for thread in couriers:
+        thread.start()
+    wait_until(lambda: sum(thread.is_alive() for thread in couriers) == MOST_AT_ONCE)
+    make_job("http://alive.example/", events="job.finished", tenant="globex")
+    run_jobs()
+    courier.deliver_due()
+    assert delivered.is_set()
+    assert len(begun) == MOST_AT_ONCE + 1
+    silent.set()
+    for thread in couriers:
+        thread.join(10)
 
 
 def test_a_secret_that_is_none_ends_the_event_with_a_clear_message(courier, store, receive, make_job, run_jobs):
@@ -74,7 +122,7 @@ def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(courier, sto
         raise Unreachable("no answer")
 
     monkeypatch.setattr(webhooks, "post", silent)
-    monkeypatch.setattr(webhooks, "SILENT_PAUSE", 0.3)
+    monkeypatch.setattr(receivers, "PAUSE", 0.3)
     couriers = [threading.Thread(target=courier.deliver_due) for _ in range(3)]
     jobs = [make_job("http://dead.example/", events="job.finished") for _ in range(3)]
     run_jobs()

@@ -14,6 +14,8 @@ from common import keys
 from common.deliveries import LONGEST_PAUSE, Deliveries, HookState, Outcome, pause
 from common.store import JobStore
 
+from .conftest import wait_until
+
 OK = Outcome(0.01, status_code=200)
 BROKEN = Outcome(0.01, status_code=500)
 
@@ -60,7 +62,7 @@ def test_no_two_deliverers_get_the_same_event(make_job, run_jobs, client: redis.
     for _ in range(20):
         make_job("http://x/")
     run_jobs()
-    deliveries = Deliveries(client, lease=60, attempts=3, backoff=1)
+    deliveries = Deliveries(client, lease=60, attempts=3, backoff=1, most=100)
     claimed: list[str] = []
 
     def claim() -> None:
@@ -73,6 +75,46 @@ def test_no_two_deliverers_get_the_same_event(make_job, run_jobs, client: redis.
     for thread in threads:
         thread.join(10)
     assert len(claimed) == len(set(claimed)) == 40
+
+
+def test_tenants_take_turns(make_job, run_jobs, client: redis.Redis, store: JobStore):
+    for tenant in ("acme", "acme", "acme", "globex", "initech", "globex"):
+        make_job("http://x/", events="job.finished", tenant=tenant)
+    run_jobs()
+    deliveries = Deliveries(client, lease=60, attempts=3, backoff=1)
+    served = [deliveries.due()[0].tenant for _ in range(6)]
+    assert sorted(served[:3]) == ["acme", "globex", "initech"]
+    assert sorted(served[3:]) == ["acme", "acme", "globex"] and served[5] == "acme"
+    assert deliveries.due() == []
+
+
+def test_a_tenant_has_so_many_deliveries_under_way_and_no_more(make_job, run_jobs, client: redis.Redis):
+    for _ in range(4):
+        make_job("http://x/", events="job.finished")
+    run_jobs()
+    deliveries = Deliveries(client, lease=0.3, attempts=3, backoff=60, most=2)
+    first, _second = deliveries.due(4)
+    assert deliveries.due(4) == []
+    assert deliveries.record(first, BROKEN) is HookState.PENDING
+    assert len(deliveries.due(4)) == 1
+    assert deliveries.due(4) == []
+    wait_until(lambda: deliveries.due(4))  # a claim has run out
+
+
+def test_events_that_an_earlier_version_purged_are_passed_over(make_job, run_jobs, client, store: JobStore):
+    """It knows no lines: the event's record is gone, and its name still waits for its tenant's turn."""
+    kept = [make_job("http://x/", events="job.finished") for _ in range(2)]
+    run_jobs()
+    deliveries = Deliveries(client, lease=60, attempts=3, backoff=1, most=1)
+    (held,) = deliveries.due()
+    (waiting,) = {f"evt_{job_id}_job_finished" for job_id in kept} - {held.id}
+    client.delete(keys.hook(waiting))
+    deliveries.record(held, OK)
+    assert deliveries.due() == []
+    assert not client.exists(keys.hook(waiting))
+    for job_id in kept:
+        store.delete(job_id)
+    assert client.keys("pm:hook*") == []
 
 
 def test_a_claim_whose_holder_died_ends_with_its_lease(job: str, deliveries: Deliveries):

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from common.allowed import Allowed
 from tests.conftest import missing
 from worker import receivers
-from worker.receivers import Allowed, Refused, Unreachable, is_public, post, split
+from worker.receivers import Refused, Unreachable, is_public, post, split
 
 NOBODY = Allowed.parse("")
 HEADERS = {"content-type": "application/json"}
@@ -55,12 +56,14 @@ def test_public_addresses_may_be_called(address: str):
     [
         *("127.0.0.1", "127.8.8.8", "::1"),  # loopback
         *("10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "fc00::1", "fd12::1"),  # private
+        "168.63.129.16",  # Azure's
         *("169.254.169.254", "169.254.170.2", "fe80::1", "fe80::1%1", "fd00:ec2::254", "100.100.100.200"),  # metadata
         *("0.0.0.0", "0.1.2.3", "::"),  # this host
         *("224.0.0.1", "239.1.1.1", "ff02::1"),  # multicast
         *("240.0.0.1", "255.255.255.255", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1"),
         *("100.64.0.1", "192.88.99.1"),  # behind a carrier's NAT, 6to4 relay
-        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254"),  # mapped
+        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:168.63.129.16"),  # mapped
+        *("192.0.0.192", "fd20:ce::254", "::ffff:0:169.254.169.254", "2002:a83f:8110::1", "64:ff9b::a83f:8110"),
         *("::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::1", "2001:0:7f00:1::1"),  # carried inside
         *("fec0::1", "2001:db8::1", "100::1", "3fff::1", "5f00::1"),
     ],
@@ -95,7 +98,7 @@ def test_what_is_no_http_url_is_refused(url: str):
 )
 def test_a_private_target_is_refused_however_it_is_spelt(receive, host: str):
     receiver = receive()
-    with pytest.raises(Refused, match="not a public address"):
+    with pytest.raises(Refused, match="not at a public address"):
         send(f"http://{host}:{receiver.port}/")
     assert receiver.calls == []
 
@@ -103,8 +106,46 @@ def test_a_private_target_is_refused_however_it_is_spelt(receive, host: str):
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"]])
 def test_a_name_with_any_private_address_is_refused(monkeypatch, addresses: list[str]):
     resolve_to(monkeypatch, addresses)
-    with pytest.raises(Refused, match=r"evil\.example is at 1"):
+    with pytest.raises(Refused, match=r"evil\.example is not at a public address") as refused:
         send("http://evil.example/")
+    assert not any(address in str(refused.value) for address in addresses), "the tenant reads this"
+
+
+@pytest.mark.parametrize("name", ["metadata.google.internal", "metadata", "instance-data.ec2.internal"])
+def test_names_of_metadata_services_are_refused_where_they_lead_to_one(monkeypatch, name: str):
+    resolve_to(monkeypatch, ["169.254.169.254"])
+    with pytest.raises(Refused) as refused:
+        send(f"http://{name}/computeMetadata/v1/")
+    assert "169.254" not in str(refused.value)
+
+
+def test_what_the_other_side_says_is_not_told(receive):
+    """A banner of some service behind an allowed host, which is no HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-secret_1.0\r\n")
+
+        threading.Thread(target=talk, daemon=True).start()
+        with pytest.raises(Unreachable) as problem:
+            send(f"http://127.0.0.1:{server.getsockname()[1]}/", Allowed.parse("127.0.0.1"))
+    assert "secret" not in str(problem.value)
+
+
+def test_a_network_allows_whatever_name_leads_into_it(monkeypatch, receive):
+    receiver = receive()
+    resolve_to(monkeypatch, ["127.0.0.1"])
+    assert send(f"http://inside.example:{receiver.port}/", Allowed.parse("10.0.0.0/8,127.0.0.0/8")) == 200
+    with pytest.raises(Refused):
+        send(f"http://inside.example:{receiver.port}/", Allowed.parse("10.0.0.0/8"))
+
+
+def test_an_ipv6_receiver_is_allowed_in_any_spelling():
+    for entry in ("::1", "[::1]", "[0:0:0:0:0:0:0:1]:9", "::/127"):
+        with pytest.raises(Unreachable, match="cannot connect"):
+            send("http://[::1]:9/", Allowed.parse(entry))
 
 
 def test_a_name_that_turns_private_after_the_check_is_not_called(monkeypatch, receive):
@@ -308,7 +349,7 @@ def test_tls_is_checked_against_the_name_though_the_call_goes_to_the_address(tls
 
 def test_a_certificate_nobody_vouches_for_is_not_accepted(tls_receiver, monkeypatch):
     resolve_to(monkeypatch, ["127.0.0.1"])
-    with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(Unreachable, match="certificate is not accepted: self-signed"):
         send(f"https://hooks.example:{tls_receiver.port}/", Allowed.parse("hooks.example"))
 
 
