@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
@@ -16,6 +15,7 @@ from cli.folder import DataFolder, data_option, find_settings
 from cli.say import say
 from common.accounts import Accounts
 from common.errors import ConfigError, InvalidRequest, Unauthorized
+from common.packing import json_text
 from common.server import connect
 from common.signing import check_secret, verify
 
@@ -112,7 +112,7 @@ def listen(port: int, secret: str | None, tenant: str, folder: DataFolder) -> No
             while not receiver.refused.empty():
                 say(f"refused: {receiver.refused.get()}", err=True)
             while not receiver.events.empty():
-                say(json.dumps(receiver.events.get(), ensure_ascii=False))
+                say(json_text(receiver.events.get()))
     except KeyboardInterrupt:
         pass
     finally:

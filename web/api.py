@@ -7,6 +7,7 @@ import time
 from flask import Blueprint, Response, request
 from pydantic import BaseModel
 
+from common.packing import one_line
 from common.server import redis_errors
 from common.types import JobState
 from web import metrics as counted
@@ -245,7 +246,7 @@ def _told() -> Told:
 
 
 def _answer(body: BaseModel, status: int = 200) -> Response:
-    return Response(body.model_dump_json(), status, content_type="application/json")
+    return Response(one_line(body.model_dump_json().encode()), status, content_type="application/json")
 
 
 def _submit_answer(view: JobView) -> Response:

@@ -13,12 +13,14 @@ Items that were cancelled or expired before they ran have no event of their own;
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from functools import partial
 
+from pydantic_core import to_json
+
 from common.errors import NotFound, Unavailable
+from common.packing import one_line
 from web.schemas import JobView
 from web.services import Services
 from web.told import Told, heard
@@ -28,13 +30,21 @@ LONGEST = 300.0  # seconds a stream lives
 HEARTBEAT = 15.0  # seconds of silence that proxies are sure to bear
 PACE = 0.1  # seconds between two looks: a fast job changes hundreds of times a second
 TOKEN_PACE = 0.01  # seconds, while tokens are told
-RETRY = b"retry: 1000\n\n"  # ms after which a browser reconnects
+RETRY = b"retry: 1000\n"  # ms after which a browser reconnects; in a block of its own some clients take it for an event
 
 
 def stream_events(services: Services, job_id: str, tenant: str, told: Told) -> Iterator[bytes]:
     """Events from behind what was told. `NotFound` is raised here, not in the stream."""
     services.store.job(job_id, tenant)
-    return _stream(services, job_id, tenant, told, job_links(services, job_id))
+    return _begun(_stream(services, job_id, tenant, told, job_links(services, job_id)))
+
+
+def _begun(events: Iterator[bytes]) -> Iterator[bytes]:
+    """The first event says how soon to reconnect."""
+    for first in events:
+        yield RETRY + first
+        break
+    yield from events
 
 
 def _stream(services: Services, job_id: str, tenant: str, told: Told, links: dict[str, str]) -> Iterator[bytes]:
@@ -43,12 +53,11 @@ def _stream(services: Services, job_id: str, tenant: str, told: Told, links: dic
     read = partial(job_view, services, job_id, tenant)
     shown: JobView | None = None
     looked = -1
-    yield RETRY
     try:
         with services.changes.watch(job_id) as watch:
             while time.monotonic() < end and not watch.closing:
                 for piece in told.take(heard(services.store, job_id, watch)):
-                    yield _event("item.delta", json.dumps(piece.shown(), ensure_ascii=False), told.cursor)
+                    yield _event("item.delta", to_json(piece.shown()), told.cursor)
                 if watch.version != looked:
                     looked = watch.version
                     view = feed.view(looked, read)  # before the items: a job seen as over has none to come
@@ -72,9 +81,9 @@ def _stream(services: Services, job_id: str, tenant: str, told: Told, links: dic
 
 def _job_event(kind: str, view: JobView, links: dict[str, str]) -> bytes:
     """The view is shared by all streams; the links are as this one's reader reached us."""
-    return _event(kind, view.model_copy(update={"links": links}).model_dump_json())
+    return _event(kind, view.model_copy(update={"links": links}).model_dump_json().encode())
 
 
-def _event(kind: str, data: str, cursor: str | None = None) -> bytes:
+def _event(kind: str, data: bytes, cursor: str | None = None) -> bytes:
     head = f"id: {cursor}\n" if cursor is not None else ""
-    return f"{head}event: {kind}\ndata: {data}\n\n".encode()
+    return f"{head}event: {kind}\ndata: ".encode() + one_line(data) + b"\n\n"

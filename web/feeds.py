@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
+from pydantic_core import to_json
+
 from common.store import JobStore
 from web.schemas import JobView
 
@@ -33,7 +35,7 @@ class Feed:
         self._view: JobView | None = None
         self._version = -1
         self._read_at = 0.0
-        self._batches: OrderedDict[int, list[tuple[int, str]]] = OrderedDict()
+        self._batches: OrderedDict[int, list[tuple[int, bytes]]] = OrderedDict()
 
     def view(self, version: int, read: Callable[[], JobView]) -> JobView:
         """The job at `version` or later; `read` asks for it anew."""
@@ -42,7 +44,7 @@ class Feed:
                 self._view, self._version, self._read_at = read(), version, time.monotonic()
             return self._view
 
-    def finished(self, cursor: int) -> list[tuple[int, str]]:
+    def finished(self, cursor: int) -> list[tuple[int, bytes]]:
         """(index, row as JSON), in order of completion, from behind the first `cursor`; empty if none is yet."""
         with self._lock:
             batch = self._batches.get(cursor)
@@ -54,12 +56,12 @@ class Feed:
                     self._batches.popitem(last=False)
             return batch
 
-    def _read(self, cursor: int) -> list[tuple[int, str]]:
+    def _read(self, cursor: int) -> list[tuple[int, bytes]]:
         indices = self._store.finished_after(self._job_id, cursor, BATCH)
         if indices and not self._spec:
             self._spec = json.loads(self._store.job(self._job_id)["spec"])
         rows = {
-            row["index"]: json.dumps(row, ensure_ascii=False)
+            row["index"]: to_json(row)
             for first, last in _runs(indices)
             for row in self._store.rows(self._job_id, first, last - first + 1, self._spec)
         }

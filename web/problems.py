@@ -19,6 +19,7 @@ from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorized
+from common.packing import one_line
 from web import routes
 from web.dialect import errors as dialect
 from web.metrics import count_request
@@ -64,7 +65,7 @@ def error_body(
             "request_id": request_id,
         }
     )
-    return status, body.model_dump_json(exclude_none=True).encode(), "application/problem+json"
+    return status, one_line(body.model_dump_json(exclude_none=True).encode()), "application/problem+json"
 
 
 def _answer_error(error: PromptmillError) -> Response:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from common.errors import PromptmillError
+from common.packing import json_line
 from web.auth import needs_tenant
 from web.bodies import json_body
 from web.dialect import answers
@@ -88,8 +88,7 @@ def _complete(endpoint: Endpoint, tenant: str, prefix: str) -> Response:
         if failed := row_error(row, chat=endpoint == "/v1/chat/completions"):
             _raise(*failed)
     body = answers.answer(asked.ask, rows, id_=id_, created=created, prompts=prompts)
-    response = Response(json.dumps(body, ensure_ascii=False), content_type="application/json")
-    return tell_ignored(response, asked.ignored)
+    return tell_ignored(Response(json_line(body), content_type="application/json"), asked.ignored)
 
 
 def _raise(status: int, body: dict[str, dict[str, Any]]) -> None:

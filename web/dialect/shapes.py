@@ -8,6 +8,7 @@ from typing import Any, Literal
 from flask import Response
 from pydantic import BaseModel, Field
 
+from common.packing import one_line
 from web.dialect.sift import told
 from web.schemas import Schema
 
@@ -119,7 +120,7 @@ class BatchList(_Page):
 
 
 def answered(view: BaseModel) -> Response:
-    return Response(view.model_dump_json(), content_type="application/json")
+    return Response(one_line(view.model_dump_json().encode()), content_type="application/json")
 
 
 def tell_ignored(response: Response, names: Iterable[str]) -> Response:

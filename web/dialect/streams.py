@@ -5,13 +5,13 @@ Tokens come from the worker as they are generated; whatever of them did not get 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from common.errors import PromptmillError
+from common.packing import json_line
 from web.dialect import answers
 from web.dialect.errors import error_body, row_error
 from web.dialect.live import ClientGone, Live
@@ -139,4 +139,4 @@ class _Chunks:
 
 
 def _data(body: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+    return b"data: " + json_line(body) + b"\n"
