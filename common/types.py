@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WrapValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -77,6 +86,14 @@ OTHER_NAMES = {
     "stop_strings": "stop",
     "bad_words_ids": "bad_words",
 }
+
+
+def whole(value: Any) -> Any:
+    """3.0 as 3, also in a list: JSON makes no difference, and a column of numbers that has a gap is one of floats."""
+    if type(value) is list:
+        return [whole(each) for each in value] if float in set(map(type, value)) else value
+    return int(value) if type(value) is float and value.is_integer() else value
+
 
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -151,7 +168,7 @@ class SamplingParams(BaseModel):
         """`stop` may be one string; strict mode wants tuples and integer keys, which JSON has no spelling for."""
         if not isinstance(data, dict):
             return data
-        data = dict(data)
+        data = {name: whole(value) if name in _INTEGERS else value for name, value in data.items()}
         for name in ("stop", "bad_words", "stop_token_ids"):
             if name in data:
                 value = data[name]
@@ -164,6 +181,11 @@ class SamplingParams(BaseModel):
         return data
 
 
+_INTEGERS = frozenset(
+    name for name, field in SamplingParams.model_fields.items() if field.annotation in (int, int | None)
+) | {"stop_token_ids"}
+
+
 class Message(BaseModel):
     """One chat message."""
 
@@ -173,7 +195,16 @@ class Message(BaseModel):
     content: str
 
 
-CustomId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+def _numbered(value: Any) -> Any:
+    value = whole(value)
+    return str(value) if type(value) is int else value
+
+
+CustomId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256),
+    BeforeValidator(_numbered, json_schema_input_type=str | int),
+]
 MOST_JOB_METADATA = 16_384  # characters, of names and values together
 MOST_ITEM_METADATA = 65_536  # more than a job's: the columns of a table that are no prompt are kept so
 Label = str | int | float | bool | None

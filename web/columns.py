@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.errors import InvalidRequest
-from common.types import OTHER_NAMES, SamplingParams
+from common.types import OTHER_NAMES, SamplingParams, whole
 from web.explain import unknown_name
 from web.strict_json import BadJson, parse
 
@@ -107,17 +107,17 @@ def _setting(name: str, value: Any) -> Any:
 def _value(value: Any) -> Any:
     """A cell that is more than text: text that is JSON is read. In a Parquet file every object has every key, and
     those that were not given are null."""
-    if isinstance(value, str):
-        try:
-            return parse(value)
-        except BadJson:
-            return value
-    if isinstance(value, dict):
-        return {name: _value_inside(inner) for name, inner in value.items() if inner is not None}
-    return _value_inside(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return _given(parse(value))
+    except BadJson:
+        return value
 
 
-def _value_inside(value: Any) -> Any:
+def _given(value: Any) -> Any:
     if isinstance(value, list):
-        return [_value_inside(inner) for inner in value]
-    return _value(value) if isinstance(value, dict) else value
+        return [_given(inner) for inner in whole(value)]
+    if isinstance(value, dict):
+        return {name: _given(inner) for name, inner in value.items() if inner is not None}
+    return value

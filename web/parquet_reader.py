@@ -181,7 +181,7 @@ def plain(array: pa.Array) -> list[Value]:
     if types.is_struct(kind):
         return _structs(array)
     if types.is_map(kind):
-        return [pairs and {_key(each["key"]): each["value"] for each in pairs} for pairs in _lists(array)]
+        return [None if pairs is None else dict(map(_pair, pairs)) for pairs in _lists(array)]
     if types.is_nested(kind):
         return _lists(array)
     return _leaves(array)
@@ -224,8 +224,9 @@ def _lists(array: pa.Array) -> list[Value]:
     return [plain(scalar.values) if scalar.is_valid else None for scalar in array]
 
 
-def _key(value: Value) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _pair(entry: dict[str, Value]) -> tuple[str, Value]:
+    key = entry["key"]
+    return key if isinstance(key, str) else json.dumps(key), entry["value"]
 
 
 def _number(value: float) -> Value:
