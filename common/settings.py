@@ -148,6 +148,14 @@ class Settings(BaseSettings):
         description="Fields of chats and completions that nobody knows: `online` ignores them, names them in the "
         "header x-ignored-params, and refuses them in batches; `refuse` refuses them in both, `ignore` in neither.",
     )
+    max_streams: int = Field(
+        500,
+        ge=1,
+        description="Event streams and long-polls that a tenant may have open at once, over all web processes.",
+    )
+    max_chats: int = Field(
+        1500, ge=1, description="Chats and completions that a tenant may wait for at once, in all web processes."
+    )
     max_slow_bodies: int = Field(
         64, ge=1, description="Request bodies that one address may be sending at once for longer than a second."
     )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel
 
+from common.errors import Unauthorized
 from common.packing import one_line
 from common.server import redis_errors
 from common.types import JobState
 from web import metrics as counted
-from web.auth import needs_tenant
+from web.auth import grant, needs_tenant
 from web.bodies import read_items, read_json, read_query, read_submission, refuse_unread
+from web.caps import open_stream
+from web.connections import hung_up
 from web.downloads import download
 from web.events import stream_events
 from web.lifecycle import append_items, edit_job, retry_job, set_paused
@@ -88,7 +92,7 @@ def jobs(tenant: str) -> Response:
 
 
 @api.get("/v1/jobs/<job_id>")
-@described("A job; with `wait`, as soon as it is over or the time is up", JobView, query=Wait)
+@described("A job; with `wait`, as soon as it is over or the time is up", JobView, query=Wait, errors=(429,))
 @needs_tenant
 def job(tenant: str, job_id: str) -> Response:
     seconds = read_query(Wait).wait
@@ -120,10 +124,13 @@ def results(tenant: str, job_id: str, form: str) -> Response:
     events={"job": JobView, "item.delta": ItemDelta, "item.finished": ResultRow, "job.finished": JobView},
     query=EventCursor,
     headers=("Last-Event-ID",),
+    errors=(429,),  # as many are open as may be
 )
 @needs_tenant
-def events(tenant: str, job_id: str) -> Response:
-    response = Response(stream_events(services(), job_id, tenant, _told()), content_type="text/event-stream")
+def events(_tenant: str, job_id: str) -> Response:
+    pieces, close = stream_events(services(), grant(), job_id, _told(), _gone())
+    response = Response(pieces, content_type="text/event-stream")
+    response.call_on_close(close)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
     return response
@@ -231,13 +238,20 @@ def readyz() -> Response:
 def _wait_for_end(services: Services, job_id: str, tenant: str, seconds: float) -> None:
     end = time.monotonic() + seconds
     services.store.job(job_id, tenant)
-    with services.changes.watch(job_id) as watch:
+    with open_stream(services, grant(), job_id, _gone()) as watch:
         while not JobState(services.store.job(job_id, tenant)["status"]).terminal:
             remaining = end - time.monotonic()
-            if remaining <= 0 or watch.closing:
+            if isinstance(watch.ended, Unauthorized):
+                raise watch.ended
+            if remaining <= 0 or watch.ended:
                 return
             watch.wait(remaining)
             time.sleep(PACE)
+
+
+def _gone() -> Callable[[], bool]:
+    """Asks whether this request's client has hung up."""
+    return hung_up(request.environ.get("gunicorn.socket"))
 
 
 def _told() -> Told:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
+from common.accounts import Grant
 from common.permits import Kind
+from web.changes import Watch
 from web.proxies import client_address
 from web.services import Services
 
+STREAMS = Kind("stream", "event streams and long-polls")
+CHATS = Kind("chat", "chats and completions", ahead=16)  # there are hundreds a second
 SLOW_BODIES = Kind("body", "slow request bodies of this address")
 
 
@@ -20,3 +25,34 @@ def take_slow_body(services: Services, headers: Iterable[tuple[str, str]], peer:
     forwarded = ",".join(value for name, value in headers if name.upper() == "X-FORWARDED-FOR")
     address = client_address(peer, forwarded, services.settings.trusted_networks)
     return services.permits.take(SLOW_BODIES, address, services.settings.max_slow_bodies)
+
+
+@contextmanager
+def open_stream(services: Services, grant: Grant, job_id: str, gone: Callable[[], bool]) -> Iterator[Watch]:
+    """A watch of a job for an event stream or a long-poll, which ends with what let the request in, and when its client
+    is `gone`.
+
+    Raises:
+        TooMany: the tenant has as many open as it may.
+        Unavailable: this process has.
+    """
+    most = services.settings.max_streams
+    with (
+        services.permits.hold(STREAMS, grant.tenant, most),
+        services.changes.watch(job_id) as watch,
+        services.guard.guarded(grant, watch),
+    ):
+        watch.gone = gone
+        yield watch
+
+
+@contextmanager
+def open_chat(services: Services, grant: Grant, job_id: str) -> Iterator[Watch]:
+    """The same for a chat or a completion."""
+    most = services.settings.max_chats
+    with (
+        services.permits.hold(CHATS, grant.tenant, most),
+        services.changes.watch(job_id, chat=True) as watch,
+        services.guard.guarded(grant, watch),
+    ):
+        yield watch

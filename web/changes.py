@@ -10,24 +10,26 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import redis
 
 from common import keys
-from common.errors import Unavailable
+from common.errors import PromptmillError, Unavailable
 from common.server import connect
 
-MOST_WATCHES = 2000  # long-polls and event streams of one process
+MOST_WATCHES = 3000  # chats, long-polls and event streams of one process
+MOST_STREAMS = 1500  # of these, long-polls and event streams: the others are kept for chats
 MOST_TOLD = 2000  # entries kept for a reader that is behind; then it looks at what the store has
+LOOK = 1.0  # seconds between two looks whether a client is still there
 RECONNECT = 1.0  # seconds
 
 log = logging.getLogger(__name__)
 
 
 class Watch:
-    """One waiter's flag. `closing` is set once the process is about to end.
+    """One waiter's flag. `ended` says why it is to wait no more, once there is a reason.
 
     `version` rises with each change, the same for all who wait for a job: what was read at one is good for all.
     `status` is the job's as last heard of, None if that may be old. Tokens are entries (`job:{id}:events`) by
@@ -38,19 +40,28 @@ class Watch:
         self._flag = threading.Event()
         self._tokens: list[tuple[int, bytes]] = []
         self.version = version
-        self.closing = False
+        self.ended: PromptmillError | None = None
+        self.gone: Callable[[], bool] = lambda: False  # whether the client is
         self.missed = True
         self.status: str | None = None
 
     def wait(self, seconds: float) -> bool:
         """True if the job changed since the last call, or within the time given. Look before the first call."""
-        changed = self._flag.wait(max(0.0, seconds))
+        end = time.monotonic() + seconds
+        while not (changed := self._flag.wait(max(0.0, min(LOOK, end - time.monotonic())))):
+            if self.gone():
+                self.end(Unavailable("the client hung up"))
+            elif time.monotonic() >= end:
+                break
         self._flag.clear()
         return changed
 
-    def wake(self, version: int, closing: bool = False, missed: bool = False) -> None:
+    def end(self, why: PromptmillError) -> None:
+        self.ended = self.ended or why
+        self._flag.set()
+
+    def wake(self, version: int, missed: bool = False) -> None:
         self.version = version
-        self.closing = self.closing or closing
         if missed:
             self.missed, self.status = True, None
         self._flag.set()
@@ -74,6 +85,7 @@ class Changes:
         self._url = redis_url
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
         self._count = 0
+        self._streams = 0  # of them, those that are no chats
         self._version = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -81,34 +93,38 @@ class Changes:
         self._closing = False
 
     @contextmanager
-    def watch(self, job_id: str) -> Iterator[Watch]:
-        """Hear of changes of a job from here on.
+    def watch(self, job_id: str, chat: bool = False) -> Iterator[Watch]:
+        """Hear of changes of a job from here on. Some of what a process can serve is kept for chats.
 
         Raises:
             Unavailable: this process serves as many waiters as it can, or is about to end.
         """
         with self._lock:
-            if self._closing or self._count >= MOST_WATCHES:
+            if self._closing or self._count >= MOST_WATCHES or (not chat and self._streams >= MOST_STREAMS):
                 raise Unavailable("too many clients wait here already; poll instead, or try again in a few seconds")
             self._start()
             watch = Watch(self._version)
             self._watches[job_id].add(watch)
             self._count += 1
+            self._streams += not chat
         self._subscribed.wait(1.0)
         try:
             yield watch
         finally:
             with self._lock:
                 self._count -= 1
+                self._streams -= not chat
                 self._watches[job_id].discard(watch)
                 if not self._watches[job_id]:
                     del self._watches[job_id]
 
     def close(self) -> None:
-        """Wake everybody for the last time; the process is about to end."""
+        """Nobody waits any more; the process is about to end."""
         with self._lock:
             self._closing = True
-            self._wake_all()
+            for watches in self._watches.values():
+                for watch in watches:
+                    watch.end(Unavailable("this server is about to end; send the request again"))
 
     def _start(self) -> None:
         if self._thread is None:
@@ -119,7 +135,7 @@ class Changes:
         self._version += 1
         for watches in self._watches.values():
             for watch in watches:
-                watch.wake(self._version, self._closing, missed=True)
+                watch.wake(self._version, missed=True)
 
     def _run(self) -> None:
         while not self._closing:

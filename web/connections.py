@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import time
 from collections import defaultdict
@@ -20,13 +21,12 @@ from enum import Enum
 from typing import Any
 
 from gevent.local import local  # type: ignore[import-untyped]
+from gevent.monkey import get_original  # type: ignore[import-untyped]
 from gunicorn.http.errors import NoMoreData
 
 from common.errors import PromptmillError, Unavailable
 
-KEEP = (
-    75.0  # seconds until the next request; longer than proxies keep theirs, so that they never send into a closing one
-)
+KEEP = 75.0  # seconds until the next request; longer than proxies keep theirs, so they never send into a closing one
 HEAD = 10.0  # seconds from a request's first byte until its headers are here
 BODY = 10.0  # seconds waited for a body, besides what its bytes give
 BODY_RATE = 1024  # bytes that give a body another second
@@ -206,6 +206,30 @@ class Connection:
         if self._phase is Phase.BUSY:
             return Unavailable("too many connections are open, and this one waited longest for its body; try again")
         return NoMoreData()
+
+
+PlainSocket = get_original("socket", "socket")  # gevent's own would wait for something to read
+
+
+def hung_up(connection: Any) -> Callable[[], bool]:
+    """Asks whether the client of a connection (gunicorn's `gunicorn.socket`) has closed it; without one, never."""
+    if connection is None:
+        return lambda: False
+
+    def closed() -> bool:
+        try:
+            copy = PlainSocket(fileno=os.dup(connection.fileno()))
+        except OSError:
+            return True
+        with copy:
+            try:
+                return bool(copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+
+    return closed
 
 
 class Connections:

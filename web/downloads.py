@@ -7,11 +7,24 @@ from itertools import chain
 
 from flask import Response
 
+from common.accounts import Grant
+from web.auth import grant
+from web.changes import Watch
+from web.services import Services, services
+
 
 def download(pieces: Iterator[bytes], content_type: str) -> Response:
     """A response of these pieces. The first is read here, where what fails is still answered as an error; what fails
-    later can only break the stream off."""
+    later can only break the stream off, and so does the end of the key or session that asked for it."""
     first = next(pieces, b"")
-    response = Response(chain([first], pieces), content_type=content_type)
+    response = Response(_while_valid(services(), grant(), chain([first], pieces)), content_type=content_type)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _while_valid(services: Services, grant: Grant, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    with services.guard.guarded(grant, Watch(0)) as watch:
+        for piece in pieces:
+            if watch.ended:
+                raise watch.ended
+            yield piece

@@ -14,13 +14,17 @@ Items that were cancelled or expired before they ran have no event of their own;
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 
 from pydantic_core import to_json
 
+from common.accounts import Grant
 from common.errors import NotFound, Unavailable
 from common.packing import one_line
+from web.caps import open_stream
+from web.changes import Watch
 from web.schemas import JobView
 from web.services import Services
 from web.told import Told, heard
@@ -33,10 +37,21 @@ TOKEN_PACE = 0.01  # seconds, while tokens are told
 RETRY = b"retry: 1000\n"  # ms after which a browser reconnects; in a block of its own some clients take it for an event
 
 
-def stream_events(services: Services, job_id: str, tenant: str, told: Told) -> Iterator[bytes]:
-    """Events from behind what was told. `NotFound` is raised here, not in the stream."""
-    services.store.job(job_id, tenant)
-    return _begun(_stream(services, job_id, tenant, told, job_links(services, job_id)))
+def stream_events(
+    services: Services, grant: Grant, job_id: str, told: Told, gone: Callable[[], bool]
+) -> tuple[Iterator[bytes], Callable[[], None]]:
+    """Events from behind what was told, and what to call when they are read no more. `gone` says that nobody reads.
+
+    Raises:
+        NotFound: no such job.
+        TooMany, Unavailable: as many streams are open as may be.
+    """
+    services.store.job(job_id, grant.tenant)
+    with ExitStack() as stack:
+        watch = stack.enter_context(open_stream(services, grant, job_id, gone))
+        links = job_links(services, job_id)
+        events = _begun(_stream(services, watch, job_id, grant.tenant, told, links))
+        return events, stack.pop_all().close
 
 
 def _begun(events: Iterator[bytes]) -> Iterator[bytes]:
@@ -47,34 +62,35 @@ def _begun(events: Iterator[bytes]) -> Iterator[bytes]:
     yield from events
 
 
-def _stream(services: Services, job_id: str, tenant: str, told: Told, links: dict[str, str]) -> Iterator[bytes]:
+def _stream(
+    services: Services, watch: Watch, job_id: str, tenant: str, told: Told, links: dict[str, str]
+) -> Iterator[bytes]:
     end = time.monotonic() + LONGEST
     feed = services.feeds.of(job_id)
     read = partial(job_view, services, job_id, tenant)
     shown: JobView | None = None
     looked = -1
     try:
-        with services.changes.watch(job_id) as watch:
-            while time.monotonic() < end and not watch.closing:
-                for piece in told.take(heard(services.store, job_id, watch)):
-                    yield _event("item.delta", to_json(piece.shown()), told.cursor)
-                if watch.version != looked:
-                    looked = watch.version
-                    view = feed.view(looked, read)  # before the items: a job seen as over has none to come
-                    while rows := feed.finished(told.finished):
-                        for index, row in rows:
-                            told.end(index)
-                            yield _event("item.finished", row, told.cursor)
-                    if view.status.terminal:
-                        yield _job_event("job.finished", view, links)
-                        return
-                    if view != shown:
-                        yield _job_event("job", view, links)
-                        shown = view
-                time.sleep(TOKEN_PACE if told.streams else PACE)
-                if not watch.wait(min(HEARTBEAT, end - time.monotonic())):
-                    looked = -1  # some things change untold
-                    yield b": still here\n\n"
+        while time.monotonic() < end and not watch.ended:
+            for piece in told.take(heard(services.store, job_id, watch)):
+                yield _event("item.delta", to_json(piece.shown()), told.cursor)
+            if watch.version != looked:
+                looked = watch.version
+                view = feed.view(looked, read)  # before the items: a job seen as over has none to come
+                while rows := feed.finished(told.finished):
+                    for index, row in rows:
+                        told.end(index)
+                        yield _event("item.finished", row, told.cursor)
+                if view.status.terminal:
+                    yield _job_event("job.finished", view, links)
+                    return
+                if view != shown:
+                    yield _job_event("job", view, links)
+                    shown = view
+            time.sleep(TOKEN_PACE if told.streams else PACE)
+            if not watch.wait(min(HEARTBEAT, end - time.monotonic())):
+                looked = -1  # some things change untold
+                yield b": still here\n\n"
     except (NotFound, Unavailable, KeyError):  # deleted, or Redis is away: whoever reconnects is told which
         return
 

@@ -251,7 +251,7 @@ def _errors(rule: Rule, method: str, description: Description) -> set[int]:
     if rule.arguments:
         found.add(NotFound.status)
     if description.body or description.form:
-        found |= {400, 413, 415}
+        found |= {400, 408, 413, 415, 429}
     if description.headers and method in UNSAFE:
         found.add(Conflict.status)  # of an idempotency key
     return found

@@ -20,6 +20,7 @@ from common.store import JobStore
 from web.cards import Cards
 from web.changes import Changes
 from web.feeds import Feeds
+from web.guard import Guard
 
 EXTENSION = "promptmill"
 MOST_CONNECTIONS = 100  # opened only as far as requests overlap; the next request waits for one
@@ -40,18 +41,19 @@ class Services:
     feeds: Feeds
     permits: Permits
     tally: Tally
+    guard: Guard
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
         """Opens no connection yet: the web tier starts, and answers 503, while Redis is away."""
         client = connect(settings.redis_url, most=MOST_CONNECTIONS, replicas=settings.replicas)
-        store, fleet = JobStore(client), Fleet(client)
+        store, fleet, accounts = JobStore(client), Fleet(client), Accounts(client)
         return cls(
             settings=settings,
             redis=client,
             store=store,
             fleet=fleet,
-            accounts=Accounts(client),
+            accounts=accounts,
             files=Files(client),
             batches=Batches(client),
             bell=Bell(settings.redis_url),
@@ -60,6 +62,7 @@ class Services:
             feeds=Feeds(store),
             permits=Permits(client),
             tally=Tally(),
+            guard=Guard(accounts),
         )
 
 

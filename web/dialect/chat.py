@@ -9,12 +9,13 @@ from flask import Blueprint, Response, request
 
 from common.errors import PromptmillError
 from common.packing import json_line
-from web.auth import needs_tenant
+from web.auth import grant, needs_tenant
 from web.bodies import json_body
+from web.connections import hung_up
 from web.dialect import answers
 from web.dialect.completion_views import ChatChunk, ChatCompletion, Completion, CompletionChunk
 from web.dialect.errors import row_error
-from web.dialect.live import Live, hung_up
+from web.dialect.live import Live
 from web.dialect.requests import MOST_PROMPTS, ChatRequest, CompletionRequest, Endpoint, read_request
 from web.dialect.shapes import tell_ignored
 from web.dialect.streams import stream
@@ -41,8 +42,8 @@ class Failed(PromptmillError):
     errors=ERRORS,
 )
 @needs_tenant
-def chat_completions(tenant: str) -> Response:
-    return _complete("/v1/chat/completions", tenant, "chatcmpl-")
+def chat_completions(_tenant: str) -> Response:
+    return _complete("/v1/chat/completions", "chatcmpl-")
 
 
 @chat.post("/v1/completions")
@@ -55,11 +56,11 @@ def chat_completions(tenant: str) -> Response:
     errors=ERRORS,
 )
 @needs_tenant
-def completions(tenant: str) -> Response:
-    return _complete("/v1/completions", tenant, "cmpl-")
+def completions(_tenant: str) -> Response:
+    return _complete("/v1/completions", "cmpl-")
 
 
-def _complete(endpoint: Endpoint, tenant: str, prefix: str) -> Response:
+def _complete(endpoint: Endpoint, prefix: str) -> Response:
     lenient = services().settings.unknown_fields != "refuse"
     body = json_body({"prompt": MOST_PROMPTS})
     if isinstance(prompts := body.get("prompt"), Entries):
@@ -68,7 +69,7 @@ def _complete(endpoint: Endpoint, tenant: str, prefix: str) -> Response:
     prompts = _prompts(services(), asked)
     live = Live(
         services(),
-        tenant,
+        grant(),
         asked,
         hung_up=hung_up(request.environ.get("gunicorn.socket")),
         idempotency_key=request.headers.get("Idempotency-Key"),

@@ -7,19 +7,17 @@ hangs up; whatever is left of the job is then cancelled, so that its slots are f
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from gevent.monkey import get_original  # type: ignore[import-untyped]
-
+from common.accounts import Grant
 from common.errors import Conflict, InvalidRequest, NotFound, PromptmillError, Unavailable
 from common.store import new_job_id
 from common.types import JobState
+from web.caps import open_chat
 from web.dialect.requests import ChatRequest, CompletionRequest, default_max_tokens
 from web.drafts import from_items
 from web.schemas import JobOptions
@@ -31,7 +29,6 @@ POLL = 0.5  # seconds between two looks at whether the client is still there
 log = logging.getLogger(__name__)
 
 HungUp = Callable[[], bool]
-PlainSocket = get_original("socket", "socket")  # gevent's own would wait for something to read
 
 
 class ClientGone(PromptmillError):
@@ -57,7 +54,7 @@ class Live:
     def __init__(
         self,
         services: Services,
-        tenant: str,
+        grant: Grant,
         asked: ChatRequest | CompletionRequest,
         *,
         hung_up: HungUp,
@@ -78,12 +75,12 @@ class Live:
         self._missing_since: float | None = None
         with ExitStack() as stack:
             job_id = new_job_id()
-            self.watch = stack.enter_context(services.changes.watch(job_id))  # before it exists: nothing is missed
+            self.watch = stack.enter_context(open_chat(services, grant, job_id))  # before it exists: nothing is missed
             self.watch.missed, self.watch.status = False, JobState.QUEUED
             with _as_one_request():
                 made = enqueue_job(
                     services,
-                    tenant,
+                    grant.tenant,
                     JobOptions.model_validate({"model": asked.model}),
                     [replace(draft, names=asked.names) for draft in from_items(self._items)],
                     job_id=job_id,
@@ -93,8 +90,8 @@ class Live:
                 )
             self.job_id, self.prompt_tokens = made.job_id, made.prompt_tokens
             if made.replayed:
-                self.watch = stack.enter_context(services.changes.watch(made.job_id))
-                self._find(tenant)
+                self.watch = stack.enter_context(open_chat(services, grant, made.job_id))
+                self._find(grant.tenant)
             self._may_cancel = not made.replayed  # an earlier request may still wait for it
             self._stack = stack.pop_all()
 
@@ -144,8 +141,8 @@ class Live:
         news = self.watch.wait(POLL)
         if news and self._is_over:
             return True
-        if self.watch.closing:
-            raise Unavailable("this server is about to end; send the request again")
+        if self.watch.ended:
+            raise self.watch.ended
         if self._hung_up():
             raise ClientGone("the client hung up")
         now = time.monotonic()
@@ -180,24 +177,3 @@ def _as_one_request() -> Iterator[None]:
         more = len(error.errors) - 1
         error.message = str(error.errors[0]["message"]) + (f" (and {more} more)" if more else "")
         raise
-
-
-def hung_up(connection: socket.socket | None) -> Callable[[], bool]:
-    """Asks whether the client of a connection (gunicorn's `gunicorn.socket`) has closed it; without one, never."""
-    if connection is None:
-        return lambda: False
-
-    def closed() -> bool:
-        try:
-            copy = PlainSocket(fileno=os.dup(connection.fileno()))
-        except OSError:
-            return True
-        with copy:
-            try:
-                return bool(copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
-            except BlockingIOError:
-                return False
-            except OSError:
-                return True
-
-    return closed
