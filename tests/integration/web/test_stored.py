@@ -6,6 +6,7 @@ import io
 import os
 
 import pytest
+from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from common import keys
@@ -50,7 +51,9 @@ def test_an_upload_that_is_too_much_is_refused_before_all_of_it_is_stored(make_w
 
 
 def _upload(web, size: int) -> TestResponse:
-    boundary, body = encode_multipart({"purpose": "batch", "file": (io.BytesIO(os.urandom(size)), "a.jsonl")})
+    boundary, body = encode_multipart(
+        {"purpose": "batch", "file": FileStorage(io.BytesIO(os.urandom(size)), "a.jsonl")}
+    )
     return web.post("/v1/files", data=body, content_type=f"multipart/form-data; boundary={boundary}")
 
 
