@@ -83,6 +83,27 @@ def test_a_request_that_is_refused_is_a_row_and_the_others_run(running: Mill) ->
     assert errors["long"]["code"] == "context_length_exceeded"
 
 
+def test_rows_name_what_was_ignored_and_tell_what_took_effect(running: Mill) -> None:
+    lines = [
+        chat("plain", "one"),
+        chat("ignored", "one", store=True, best_of=4, skip_special_tokens=True),
+        chat("adapted", "one", seed=-1, top_p=0, top_k=-1),
+        chat("unknown", "one", cache_prompt=True),
+        chat("newer", "one", max_completion_tokens=9000),
+    ]
+    done = running.run(lines)
+    rows = {row["custom_id"]: row["response"] for row in running.rows(done.output_file_id)}
+    assert rows["ignored"]["ignored_params"] == ["store", "best_of", "skip_special_tokens"]
+    assert "ignored_params" not in rows["plain"] and "params" not in rows["plain"]["body"]
+    told = rows["adapted"]["body"]["params"]
+    assert (told.keys(), told["temperature"], told["top_k"]) == ({"seed", "temperature", "top_k"}, 0, 0)
+    assert told["seed"] >= 0
+    refused = {row["custom_id"]: row["response"]["body"]["error"] for row in running.rows(done.error_file_id)}
+    assert {name: (each["code"], each["param"]) for name, each in refused.items()} == {
+        "unknown": ("unknown_field", "cache_prompt"), "newer": ("context_length_exceeded", "messages"),
+    }  # fmt: skip
+
+
 def test_a_prompt_list_in_one_line_is_refused_by_name(running: Mill) -> None:
     done = running.run([completion("many", ["a", "b"])], COMPLETIONS)
     (row,) = running.rows(done.error_file_id)

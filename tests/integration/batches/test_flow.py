@@ -216,3 +216,13 @@ def test_a_batch_survives_the_death_of_the_web_process_and_of_the_worker(make_mi
     assert done.status == "completed" and int(mill.redis.zcard("pm:tenant:acme:jobs")) == 1
     assert ids(mill.rows(done.output_file_id)) == names
     assert done.error_file_id is None
+
+
+def test_unknown_fields_of_rows_are_ignored_and_named_where_that_is_chosen(make_mill: Callable[[], Mill]) -> None:
+    mill = make_mill()
+    mill.web(unknown_fields="ignore")
+    mill.worker()
+    done = mill.run([chat("a", "one", cache_prompt=True), chat("b", "one", max_token=3)])
+    (good,), (bad,) = mill.rows(done.output_file_id), mill.rows(done.error_file_id)
+    assert good["response"]["ignored_params"] == ["cache_prompt"]
+    assert (bad["custom_id"], bad["response"]["body"]["error"]["param"]) == ("b", "max_token")

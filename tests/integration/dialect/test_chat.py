@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -185,6 +186,15 @@ def test_errors_are_the_client_s_own_classes(stack: Stack):
         assert body.keys() == {"message", "type", "param", "code"}
         assert body["code"] == code
         assert raised.value.request_id and raised.value.request_id.startswith("req_")
+
+
+def test_unknown_fields_are_refused_online_too_where_that_is_chosen(empty_url: str, tmp_path: Path):
+    strict = Stack(empty_url, tmp_path, unknown_fields="refuse")
+    try:
+        with pytest.raises(openai.BadRequestError, match="cache_prompt is not known"):
+            chat(strict.client, extra_body={"cache_prompt": True})
+    finally:
+        strict.stop()
 
 
 def test_a_refused_field_is_named(client: OpenAI):
