@@ -20,7 +20,7 @@ from common.allowed import Allowed
 from common.errors import ConfigError
 from common.ids import MODEL
 from common.networks import Network, parse_networks
-from common.urls import host_name, in_url, web_url
+from common.urls import host_name, in_url, parse_origins, web_url
 
 LONGEST_NAME = 256  # characters of a model's name, as requests may have it
 
@@ -119,6 +119,11 @@ class Settings(BaseSettings):
         description="Comma-separated addresses and networks of reverse proxies, whose X-Forwarded-For, -Proto and "
         "-Host are believed.",
     )
+    cors_origins: str = Field(
+        "",
+        description="Comma-separated origins (https://app.example.org) whose pages may call the API with a key; `*` "
+        "for all. Never with the session's cookie.",
+    )
     max_upload_bytes: int = Field(200 * 2**20, ge=1024, description="Largest request body.")
     max_items: int = Field(100_000, ge=1, le=10_000_000, description="Most items of one job.")
     max_item_tokens: int = Field(131_072, ge=1, description="Cap of n x (prompt tokens + max_tokens) per item.")
@@ -203,6 +208,12 @@ class Settings(BaseSettings):
         parse_networks(value)
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        parse_origins(value)
+        return value
+
     @field_validator("model_aliases")
     @classmethod
     def _are_aliases(cls, value: str) -> str:
@@ -239,6 +250,11 @@ class Settings(BaseSettings):
     @property
     def trusted_networks(self) -> tuple[Network, ...]:
         return parse_networks(self.trusted_proxies)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Whose pages may call the API; `*` among them: all."""
+        return parse_origins(self.cors_origins)
 
     @property
     def base_url(self) -> str:

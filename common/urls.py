@@ -71,3 +71,26 @@ def origin(url: str) -> str:
     """What browsers call the origin of a page there."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def parse_origins(text: str) -> frozenset[str]:
+    """Comma-separated origins as browsers write them, or `*`; nothing for an empty text.
+
+    Raises:
+        ValueError: naming the one that is none.
+    """
+    found = set()
+    for each in filter(None, map(str.strip, text.split(","))):
+        if each == "*":
+            found.add(each)
+            continue
+        try:
+            url = web_url(each)
+        except ValueError as error:
+            raise ValueError(f"{each[:128]!r} is no origin: it {error}") from None
+        if urlsplit(url).path:
+            raise ValueError(f"{each[:128]!r} is no origin: it has a path; leave it out")
+        found.add(url)
+    if "*" in found and len(found) > 1:
+        raise ValueError("`*` stands for all origins; name no others beside it")
+    return frozenset(found)

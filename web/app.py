@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from common.settings import Settings
-from web import problems, routes
+from web import cors, problems, routes
 from web.api import api
 from web.dialect.batches import batches
 from web.dialect.chat import chat
@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.wsgi_app = Proxies(app.wsgi_app, settings.trusted_networks)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = Services.build(settings)
     problems.register(app)
+    cors.register(app, settings)
     routes.register(app)
     for blueprint in (api, batches, chat, files, openapi, pages, tokens):
         app.register_blueprint(blueprint)

@@ -37,15 +37,18 @@ def register(app: Flask) -> None:
     app.before_request(_answer_options)
 
 
+def methods_here() -> list[str]:
+    """The methods of this very path: `/v1/jobs/check` looks like a job's, too, and has less of them."""
+    path = request.url_rule.rule if request.url_rule else None
+    return sorted(
+        {each for rule in current_app.url_map.iter_rules() if rule.rule == path for each in rule.methods or ()}
+    )
+
+
 def _answer_options() -> Response | None:
-    """Only the methods of this very path: `/v1/jobs/check` looks like a job's, too, and has less of them."""
     if request.method != "OPTIONS" or request.url_rule is None:
         return None
-    path = request.url_rule.rule
-    methods = {
-        method for rule in current_app.url_map.iter_rules() if rule.rule == path for method in rule.methods or ()
-    }
-    return Response(headers={"Allow": ", ".join(sorted(methods))})
+    return Response(headers={"Allow": ", ".join(methods_here())})
 
 
 def as_unmatched(error: HTTPException) -> HTTPException:
