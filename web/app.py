@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from common.settings import Settings
-from web import cors, problems, routes
+from web import compression, cors, problems, routes
 from web.api import api
 from web.dialect.batches import batches
 from web.dialect.chat import chat
@@ -31,6 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions[EXTENSION] = Services.build(settings)
     problems.register(app)
     cors.register(app, settings)
+    compression.register(app)
     routes.register(app)
     for blueprint in (api, batches, chat, files, openapi, pages, tokens):
         app.register_blueprint(blueprint)

@@ -33,7 +33,7 @@ class Bounded(FormDataParser):
     """Raises what is wrong with a form, where Werkzeug would find an empty one."""
 
     def _parse_multipart(
-        self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str]  # noqa: ARG002
+        self, stream: IO[bytes], _mimetype: str, content_length: int | None, options: dict[str, str]
     ) -> Any:
         boundary = options.get("boundary", "")
         if not 0 < len(boundary) <= LONGEST_BOUNDARY or not boundary.isascii():
@@ -81,7 +81,7 @@ class Bounded(FormDataParser):
         return self.stream_factory(content_length, file.headers.get("content-type"), file.filename, None)
 
     def _parse_urlencoded(
-        self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str]  # noqa: ARG002
+        self, stream: IO[bytes], _mimetype: str, _content_length: int | None, _options: dict[str, str]
     ) -> Any:
         raw = bytearray()
         while piece := stream.read(PIECE):

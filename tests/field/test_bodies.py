@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -90,6 +91,16 @@ def test_a_form_out_of_bounds_is_refused_while_others_are_served(pressed: Presse
     path, kind, body, statuses = LARGE_FORMS[case]
     found = pressed.press(Sent(path, body(), kind), 2)
     assert {answer[0] for answer in found.answers} <= statuses
+    assert found.worst_wait < WAIT
+    assert found.growth < GROWTH
+
+
+@pytest.mark.parametrize("kind", ["application/json", BORDER], ids=["json", "form"])
+def test_a_bomb_is_refused_while_others_are_served(pressed: Pressed, kind: str):
+    packer = zlib.compressobj(1, wbits=31)
+    body = packer.compress(form((FILE, b""))[:-20]) + b"".join(packer.compress(bytes(MB)) for _ in range(1000))
+    found = pressed.press(Sent("/v1/jobs", body, kind, {"Content-Encoding": "gzip"}), 4)
+    assert {answer[0] for answer in found.answers} == {413}
     assert found.worst_wait < WAIT
     assert found.growth < GROWTH
 
