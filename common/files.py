@@ -118,6 +118,17 @@ class Files:
         with redis_errors():
             self._scripts.forget_files(tenant, file_id)
 
+    def verdict(self, file_id: str, endpoint: str) -> str | None:
+        """What `keep_verdict` kept for this endpoint."""
+        with redis_errors():
+            found = self._client.hget(keys.file(file_id, "verdicts"), endpoint)
+        return None if found is None else found.decode()
+
+    def keep_verdict(self, file_id: str, endpoint: str, verdict: str) -> None:
+        """Keep what the validation of a file came to, as long as the file."""
+        with redis_errors():
+            self._scripts.keep_verdict(file_id, endpoint, verdict)
+
     def chunks(self, file_id: str) -> Iterator[bytes]:
         """The content in pieces. A file that is deleted meanwhile breaks off, so that no part passes for the whole.
 

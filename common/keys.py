@@ -54,6 +54,8 @@ Files and batches (OpenAI's dialect)
     file:{id}           hash    tenant, filename, purpose, bytes, stored (bytes as they are kept), created_at,
                                 expires_at: `due` purges it then; TTL ten minutes more
     file:{id}:data      hash    number of a chunk -> zlib(256 KiB of it); TTL as the file's, one hour until it is whole
+    file:{id}:verdicts  hash    endpoint -> JSON of what its validation as a batch came to (`web/dialect/verdicts.py`);
+                                TTL until the file expires
     batch:{id}          hash    tenant, file, endpoint, window (as it was written), expires_at, metadata and webhook
                                 (JSON), created_at, output_ttl (ms), cancelling_at; while it is validated
                                 tries and claim (who does it); then queued_at, or failed_at, cancelled_at or expired_at

@@ -45,7 +45,17 @@ ALLOW_OOM = {
     "permit",
     "hold_permits",
 }
-NAMES = ("attach", "append", "keep_file", "create_batch", "make_link", "stream", *sorted(READS), *sorted(ALLOW_OOM))
+NAMES = (
+    "attach",
+    "append",
+    "keep_file",
+    "keep_verdict",
+    "create_batch",
+    "make_link",
+    "stream",
+    *sorted(READS),
+    *sorted(ALLOW_OOM),
+)
 
 
 def source(name: str) -> str:

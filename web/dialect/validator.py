@@ -19,6 +19,7 @@ from typing import cast
 from common.batches import Claim, Outcome, Record, job_of
 from common.errors import InvalidRequest, NotFound, PromptmillError, TooLarge, TooMany, Unavailable
 from common.turns import give_way
+from web.dialect import verdicts
 from web.dialect.lines import model_of, read_lines, split
 from web.dialect.requests import Endpoint, default_max_tokens
 from web.drafts import Draft
@@ -41,6 +42,10 @@ log = logging.getLogger(__name__)
 
 class _Lost(Exception):
     """The claim ran out; the batch is another's."""
+
+
+class _Refused(Exception):
+    """The file was found to be wrong before; says how, as a batch's record keeps it."""
 
 
 class _Cancelled(Exception):
@@ -118,6 +123,8 @@ class Validator:
             self._batches.postpone(claim, RETRY_FULL if error.code in ("queue_full", "server_full") else RETRY)
         except (InvalidRequest, NotFound, TooMany) as error:
             self._end(claim, "failed", _errors(error))
+        except _Refused as known:
+            self._end(claim, "failed", str(known))
         else:
             self._hand_over(claim)
 
@@ -127,9 +134,20 @@ class Validator:
             file = files.get(record["file"], record["tenant"])
         except NotFound as gone:
             raise NotFound(gone.message, code="file_not_found", field="input_file_id") from None
+        if known := verdicts.find(self._services, file.id, endpoint):
+            raise _Refused(known.errors)
         model = model_of(self._held(claim, split(files.open(file.id))))
+        try:
+            self._submit_lines(claim, record, file.id, model)
+        except InvalidRequest as error:
+            if error.field != "deadline":  # which is the batch's own
+                verdicts.keep(self._services, file.id, endpoint, model, _errors(error))
+            raise
+
+    def _submit_lines(self, claim: Claim, record: Record, file_id: str, model: str | None) -> None:
+        files, endpoint = self._services.files, cast("Endpoint", record["endpoint"])
         lenient = self._services.settings.unknown_fields == "ignore"
-        drafts = read_lines(self._held(claim, split(files.open(file.id))), endpoint, model, lenient=lenient)
+        drafts = read_lines(self._held(claim, split(files.open(file_id))), endpoint, model, lenient=lenient)
         if model is None:
             raise _nameless(drafts)
         options = {
