@@ -26,6 +26,7 @@ class Draft:
     field: str = ""
     refused: dict[str, object] | None = None  # why it cannot be run, though it was read: an entry of an error list
     kept: dict[str, Any] = dataclasses.field(default_factory=dict)  # beside the item, for who makes its answer
+    default_max_tokens: int | None = None  # what it gets, as far as that fits, if it has none; as its job if None
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of fields, by path or by an error's code
 
     def at(self, field: str, code: object = "") -> str:

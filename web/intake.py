@@ -185,7 +185,7 @@ class Intake:
                     break
         for one, tokens in zip(read, self._count(read), strict=True):
             try:
-                records[one.place] = self._record(one.item, tokens) | one.draft.kept
+                records[one.place] = self._record(one.item, tokens, one.draft.default_max_tokens) | one.draft.kept
             except (Fault, ValidationError) as error:
                 refuse(one.place, error)
         self.faults += [entry for _, entry in sorted(faults, key=lambda found: found[0])]
@@ -271,12 +271,12 @@ class Intake:
         why = {name: why[name] for name in ("code", "message", "field") if name in why}
         return {"custom_id": draft.value["custom_id"], "refused": why}
 
-    def _record(self, item: Item, tokens: int | None) -> dict[str, Any]:
+    def _record(self, item: Item, tokens: int | None, default: int | None) -> dict[str, Any]:
         """What the store keeps: only what was given, and max_tokens where its default does not fit."""
         own = item.params.model_dump(mode="json", exclude_unset=True) if item.params else {}
         job = self.options.params
         params = SamplingParams.model_validate(job.model_dump(exclude_unset=True) | own) if own else job
-        max_tokens = self._fitting_max_tokens(params, tokens)
+        max_tokens = self._fitting_max_tokens(params, tokens, default or self.default_max_tokens)
         if max_tokens != params.max_tokens:
             own["max_tokens"] = max_tokens
         self._check_size(params, max_tokens, tokens or 0)
@@ -303,9 +303,9 @@ class Intake:
         }
         return {name: value for name, value in record.items() if value is not None} | _filled(own, item.metadata)
 
-    def _fitting_max_tokens(self, params: SamplingParams, tokens: int | None) -> int:
+    def _fitting_max_tokens(self, params: SamplingParams, tokens: int | None, default: int | None) -> int:
         given = "max_tokens" in params.model_fields_set
-        wanted = params.max_tokens if given else self.default_max_tokens or params.max_tokens
+        wanted = params.max_tokens if given else default or params.max_tokens
         if tokens is None:
             return wanted
         context = self.model.card.context

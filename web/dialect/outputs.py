@@ -193,7 +193,7 @@ class _Telling:
 
     def _body(self, item: dict[str, Any], row: dict[str, Any], name: str) -> dict[str, Any]:
         ask = Ask(**{"endpoint": self._endpoint, "model": self._model} | item.get("ask", {}))
-        kind = "chatcmpl" if self._endpoint == "/v1/chat/completions" else "cmpl"
+        kind = "chatcmpl" if ask.endpoint == "/v1/chat/completions" else "cmpl"
         prompts = [self._prompt(item)] if ask.echo else None
         return answer(ask, [row], id_=f"{kind}-{name}", created=self._created, prompts=prompts)
 

@@ -20,7 +20,7 @@ from common.batches import Claim, Outcome, Record, job_of
 from common.errors import InvalidRequest, NotFound, PromptmillError, TooLarge, TooMany, Unavailable
 from common.turns import give_way
 from web.dialect import verdicts
-from web.dialect.lines import model_of, read_lines, split
+from web.dialect.lines import Shared, model_of, read_lines, split
 from web.dialect.requests import Endpoint, default_max_tokens
 from web.drafts import Draft
 from web.intake import MOST_FAULTS
@@ -147,7 +147,8 @@ class Validator:
     def _submit_lines(self, claim: Claim, record: Record, file_id: str, model: str | None) -> None:
         files, endpoint = self._services.files, cast("Endpoint", record["endpoint"])
         lenient = self._services.settings.unknown_fields == "ignore"
-        drafts = read_lines(self._held(claim, split(files.open(file_id))), endpoint, model, lenient=lenient)
+        shared = Shared(endpoint, model, self._services.cards.served_name, lenient)
+        drafts = read_lines(self._held(claim, split(files.open(file_id))), shared)
         if model is None:
             raise _nameless(drafts)
         options = {

@@ -113,16 +113,14 @@ def test_a_prompt_list_in_one_line_is_refused_by_name(running: Mill) -> None:
 BAD = [
     (b'{"custom_id": "a"', "invalid_json_line", None),
     (b"[1, 2]", "wrong_type", None),
-    (b"", "invalid_json_line", None),
     ({"method": "POST", "url": CHAT, "body": {"model": "echo"}}, "missing_field", "custom_id"),
     ({"custom_id": "b", "method": "POST", "url": CHAT}, "missing_field", "body"),
     ({"custom_id": "c", "method": "GET", "url": CHAT, "body": {"model": "echo"}}, "invalid_value", "method"),
-    ({"custom_id": "d", "method": "POST", "body": {"model": "echo"}}, "missing_field", "url"),
+    ({**chat("d", "x"), "url": "/v1/embeddings"}, "url_mismatch", "url"),
+    ({**chat("e", "x"), "custom_id": [1]}, "wrong_type", "custom_id"),
     (chat("good", "again"), "duplicate_custom_id", "custom_id"),
-    (completion("e", "x"), "url_mismatch", "url"),
     (chat("f", "x", model="other"), "model_mismatch", "body.model"),
     ({**chat("g", "x"), "body": {"messages": []}}, "missing_field", "body.model"),
-    ({**chat("h", "x"), "priority": 1}, "unknown_field", "priority"),
     (b'{"custom_id": "\xff"}', "invalid_json_line", None),
 ]
 
@@ -140,7 +138,12 @@ def test_every_bad_line_is_listed_with_its_number_and_nothing_runs(running: Mill
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [(b"", "empty_file"), (b"not json\n", "invalid_json_line"), (b'{"custom_id": "a"}', "missing_field")],
+    [
+        (b"", "empty_file"),
+        (b"\n  \n\n", "empty_file"),
+        (b"not json\n", "invalid_json_line"),
+        (b'{"custom_id": "a"}', "missing_field"),
+    ],
 )
 def test_a_file_without_one_good_line_says_why(running: Mill, content: bytes, code: str) -> None:
     done = running.run(content)
