@@ -29,8 +29,8 @@ from web.rows import MOST_LINE
 
 READER = Path(__file__).with_name("parquet_reader.py")
 MOST_ROWS = 2**30  # bytes of all rows together as they are told: a file of some KB may hold any number of them
-READERS = 2  # at once in this process: each may take some hundred MB
-TURN = 60.0  # seconds a file waits for one of them
+READERS = 1  # at once in this process: each may take 230 MB and twice what its file has
+TURN = 300.0  # seconds a file waits for one of them
 NO_PROMPTS = {
     "binary": "bytes, and prompts are text: write it as strings",
     "nested": "lists or objects, and prompts are text: a chat is a column named messages, without prompt_column",
@@ -81,7 +81,7 @@ def _refuse_no_prompts(columns: Columns, kinds: dict[str, str]) -> None:
 @contextmanager
 def _turn() -> Iterator[None]:
     if not _readers.acquire(timeout=TURN):
-        raise Unavailable(f"{READERS} Parquet files are being read here; try again, or send JSONL or CSV")
+        raise Unavailable("other Parquet files are being read here; try again, or send JSONL or CSV")
     try:
         yield
     finally:

@@ -21,12 +21,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-MEMORY = 256 * 2**20  # bytes on top of what the libraries take, and as many again as the file has: a page of a file
-# may be all of it, decompressed
+MEMORY = 160 * 2**20  # bytes on top of what the libraries take, and twice what the file has: one page may be all of it,
+# and is held packed and unpacked
 SECONDS = 60  # of processor time
 NICENESS = 5  # the web process goes first
-ROWS = 16  # read at once: each cell may be as large as a row may be
-LARGE = 8 * 2**20  # bytes of so many rows, from which on each is told by itself
+ROWS = 8  # read at once: each cell may be as large as a row may be
+LARGE = 4 * 2**20  # bytes of so many rows, from which on each is told by itself
 DEEPEST = 32  # lists and structs inside each other
 DAY_ONE = datetime(1970, 1, 1)  # noqa: DTZ001  # times are computed in UTC
 DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
@@ -68,7 +68,7 @@ def _bound() -> None:
     pa.set_io_thread_count(1)
     with suppress(OSError):  # without /proc the bound would be a guess: macOS keeps none anyway
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        most = taken + MEMORY + os.fstat(0).st_size
+        most = taken + MEMORY + 2 * os.fstat(0).st_size
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 

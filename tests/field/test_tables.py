@@ -1,0 +1,58 @@
+"""No uploaded table stops the web tier for others: each is refused while another tenant is served, in bounded memory."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from cli.valkey import Valkey
+from tests.field.pressed import Pressed, Sent
+
+MB = 2**20
+WAIT = 2.0  # seconds that another tenant's request may take on a loaded machine; alone it is below one
+GROWTH = 300 * MB
+
+
+def upload(name: str, content: bytes) -> Sent:
+    head = f'--border\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
+    return Sent("/v1/jobs", head + content + b"\r\n--border--\r\n", "multipart/form-data; boundary=border")
+
+
+def repeated(columns: int) -> bytes:
+    """Some KB that hold 256 rows of 5 MB a column."""
+    cells = pa.DictionaryArray.from_arrays(pa.array([0] * 256, pa.int32()), pa.array(["x" * 5_000_000]))
+    sink = io.BytesIO()
+    parquet.write_table(pa.table({name: cells for name in ["prompt", "a", "b", "c"][:columns]}), sink)
+    return sink.getvalue()
+
+
+CASES: dict[str, Callable[[], Sent]] = {
+    "a parquet value in many rows": lambda: upload("a.parquet", repeated(1)),
+    "parquet values in many rows and columns": lambda: upload("a.parquet", repeated(4)),
+    "a row of cells": lambda: upload("a.csv", b"prompt\n" + b"," * 38_000_000),
+    "rows of cells": lambda: upload("a.csv", b"prompt\n" + (b"," * 4_100_000 + b"\n") * 20),
+    "a header of cells": lambda: upload("a.csv", b"," * 4_100_000 + b"\n"),
+    "a row over a million lines": lambda: upload("a.csv", b"prompt\n" + b'"\n",' * 2_000_000),
+    "blank lines": lambda: upload("a.jsonl", b"\n" * 80_000_000),
+    "lines of empty messages": lambda: upload("a.jsonl", (b'{"messages":[' + b"{}," * 1_300_000 + b"{}]}\n") * 6),
+}
+
+
+@pytest.fixture(scope="module")
+def pressed(valkey: Valkey) -> Iterator[Pressed]:
+    process = Pressed(valkey.url)
+    yield process
+    process.empty()
+    process.stop()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_table_that_holds_too_much_is_refused_while_others_are_served(pressed: Pressed, case: str) -> None:
+    found = pressed.press(CASES[case](), 4)
+    assert {status for status, _ in found.answers} == {422}
+    assert found.worst_wait < WAIT
+    assert found.growth < GROWTH
