@@ -263,7 +263,7 @@ def test_a_parquet_row_that_would_fill_the_memory_is_refused(web: Web) -> None:
 
 def test_rows_that_are_each_in_bounds_have_a_bound_together(web: Web, monkeypatch) -> None:
     monkeypatch.setattr("web.parquet.MOST_ROWS", 1000)
-    ((line, message),) = faults(web, "a.parquet", repeated("x" * 46, 64, 1))  # 48 bytes each
+    ((line, message),) = faults(web, "a.parquet", repeated("x" * 46, 64, 1))  # 50 bytes each as JSON
     assert line == 22 and "split the file" in message
 
 
