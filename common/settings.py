@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     max_streams: int = Field(
         500,
         ge=1,
-        description="Event streams and long-polls that a tenant may have open at once, over all web processes.",
+        description="Event streams and long-polls that a tenant may have open at once, in all web processes.",
     )
     max_chats: int = Field(
         1500, ge=1, description="Chats and completions that a tenant may wait for at once, in all web processes."

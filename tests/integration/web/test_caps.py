@@ -102,7 +102,8 @@ def test_a_tenant_has_so_many_streams_over_all_processes_and_others_are_not_touc
 
 
 def test_a_tenant_has_so_many_chats_too(server, opened, web):
-    asked = [opened.ask() for _ in range(CHATS + 5)]
+    key = web.services.accounts.create_key("chatty")
+    asked = [opened.ask(key) for _ in range(CHATS + 5)]
     wait_for(lambda: len(select.select(asked, [], [], 0)[0]) >= 5)
     refused = select.select(asked, [], [], 1)[0]
     assert all(client.recv(4096).startswith(b"HTTP/1.1 429 ") for client in refused)
