@@ -109,7 +109,7 @@ def test_every_key_of_a_finished_job_is_owned_by_its_purge(mill, key_snapshot):
     lasting = {name for name in key_snapshot() if mill.client.ttl(name) == -1}
     assert lasting <= {
         "pm:tick", "pm:models", "pm:model:m", "pm:tokenizer:d", "pm:vtime:m", "pm:vclock:m",
-        "pm:queued", "pm:queued:t", "pm:finished:bytes", "pm:recount",
+        "pm:queued", "pm:queued:t", "pm:finished:bytes", "pm:recount", "pm:metrics",
     }  # fmt: skip
     assert {name: mill.client.hgetall(name) for name in ("pm:queued", "pm:queued:t")} == {
         name: {b"items": b"0", b"tokens": b"0", b"bytes": b"0"} for name in ("pm:queued", "pm:queued:t")
