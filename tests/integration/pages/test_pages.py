@@ -353,3 +353,10 @@ def _away(*_args: object, **_options: object) -> None:
 def test_assets_are_served(site, path):
     with site.browser.get(f"/static/{path}") as answer:
         assert answer.status_code == 200
+
+
+def test_the_list_of_jobs_says_what_is_kept_and_what_may_be(make_site):
+    site = make_site(max_stored_bytes=3 * 2**30)
+    site.services.redis.hset("pm:stored:acme", mapping={"jobs": 2**20, "files": 2**19})
+    assert "take 1.5 MiB of 3 GiB." in site.look("/jobs")
+    assert "take 1.5 MiB." in make_site(max_stored_bytes=0).look("/jobs")

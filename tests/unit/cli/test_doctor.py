@@ -12,6 +12,7 @@ from cli import doctor
 from cli.doctor import Finding, check_cluster, check_model, check_redis, check_version
 from cli.main import cli
 from cli.valkey import Valkey, free_port
+from common import keys
 from common.settings import Settings
 
 
@@ -99,3 +100,15 @@ def test_missing_replicas_are_told(redis_url: str, data_folder: Path):
     faults = [fault.what for fault in bad(check_redis(settings, data_folder))]
     assert "0 replicas of Redis are connected, promises wait for 1" in faults
     assert "a Redis that is cut off from its replicas takes writes that a failover throws away" in faults
+
+
+def test_what_the_tenants_keep_is_told(redis_url: str, redis_client: redis.Redis, data_folder: Path):
+    redis_client.sadd(keys.TENANTS, "acme", "other")
+    redis_client.hset(keys.stored("acme"), mapping={"jobs": 3 * 2**20, "files": 2**20})
+    settings = Settings.load(redis_url=redis_url, max_stored_bytes=2**21)
+    kept = [finding for finding in check_redis(settings, data_folder) if finding.what.startswith("tenant ")]
+    assert [(finding.what, finding.good) for finding in kept] == [
+        ("tenant acme keeps 4 MiB of 2 MiB", False),
+        ("tenant other keeps 0 B of 2 MiB", True),
+    ]
+    assert "PROMPTMILL_MAX_STORED_BYTES" in kept[0].fix
