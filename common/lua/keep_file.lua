@@ -16,5 +16,5 @@ redis.call('EXPIRE', key('file', id, 'data'), ttl + LATE)
 redis.call('ZADD', index, NOW, id)
 redis.call('ZADD', key('due'), expires_at, 'file:' .. id)
 if redis.call('TTL', index) < ttl + LATE then redis.call('EXPIRE', index, ttl + LATE) end
-count_stored(tenant, 'files', stored, NOW)
+count_stored(tenant, 'files', stored, recounted(tenant, 'files', NOW) and stored or 0)
 return 1

@@ -97,20 +97,20 @@ local function call_with(values, command, name, option)
   return answers
 end
 
--- How far the recount of what tenants keep has got (tick does it): whose, of what, up to which created_at.
+-- Whether the recount of what tenants keep (tick does it) has been at something of a tenant's jobs or files that was made at
+-- `created_at`.
 local RECOUNT
-local function recounting()
+local function recounted(tenant, what, created_at)
   RECOUNT = RECOUNT or redis.call('HMGET', key('recount'), 'tenant', 'what', 'score')
-  return RECOUNT[1], RECOUNT[2], tonumber(RECOUNT[3])
+  return RECOUNT[1] == tenant and RECOUNT[2] == what and created_at <= tonumber(RECOUNT[3])
 end
 
--- A tenant keeps so many bytes more of `what` (jobs or files), in something that was made at `created_at`. Where the recount has been
--- there already, its sum changes, too.
-local function count_stored(tenant, what, bytes, created_at)
-  if bytes == 0 then return end
-  if redis.call('HINCRBY', key('stored', tenant), what, bytes) == 0 then redis.call('HDEL', key('stored', tenant), what) end
-  local whose, of, score = recounting()
-  if whose == tenant and of == what and created_at <= score then redis.call('HINCRBY', key('recount'), 'sum', bytes) end
+-- A tenant keeps so many bytes more of jobs or files; `again` of them are of what the recount has been at, whose sum changes, too.
+local function count_stored(tenant, what, bytes, again)
+  if bytes ~= 0 and redis.call('HINCRBY', key('stored', tenant), what, bytes) == 0 then
+    redis.call('HDEL', key('stored', tenant), what)
+  end
+  if again ~= 0 then redis.call('HINCRBY', key('recount'), 'sum', again) end
 end
 
 -- Whether a tenant would keep more than `most` bytes with so many more; 0 for no limit.
@@ -123,12 +123,16 @@ end
 -- Keep count of what waits, by tenant and in all, and of what is kept: what admission goes by. Interactive jobs are kept for a minute,
 -- which does not count.
 local function account(jobs)
-  local sums, surplus = {}, 0
+  local sums, surplus, kept = {}, 0, {}
   for _, job in ipairs(jobs) do
-    if job.bytes ~= job.kept and job.interactive == 0 then
-      count_stored(job.tenant, 'jobs', job.bytes - job.kept, job.created_at)
-    end
+    local more = job.bytes - job.kept
     job.kept = job.bytes
+    if more ~= 0 and job.interactive == 0 then
+      local sum = kept[job.tenant] or {0, 0}
+      kept[job.tenant] = sum
+      sum[1] = sum[1] + more
+      if recounted(job.tenant, 'jobs', job.created_at) then sum[2] = sum[2] + more end
+    end
     local delta = job.pending - job.queued
     job.queued = job.pending
     if delta ~= 0 then
@@ -144,6 +148,7 @@ local function account(jobs)
     for name, amount in pairs(sum) do redis.call('HINCRBY', whose, name, amount) end
   end
   if surplus ~= 0 then redis.call('HINCRBY', key('queued'), 'surplus', surplus) end
+  for tenant, sum in pairs(kept) do count_stored(tenant, 'jobs', sum[1], sum[2]) end
 end
 
 -- Which limit so much more would pass: `tenant_full`, `full`, `stored_full` or nil. `more` is items, tokens and bytes; the limits, 0 for
@@ -601,7 +606,10 @@ local function forget_file(id, tenant)
   local about = redis.call('HMGET', key('file', id), 'tenant', 'stored', 'bytes', 'created_at')
   redis.call('UNLINK', key('file', id), key('file', id, 'data'), key('file', id, 'verdicts'))
   redis.call('ZREM', key('due'), 'file:' .. id)
-  if about[1] then count_stored(about[1], 'files', -(tonumber(about[2] or about[3]) or 0), tonumber(about[4]) or 0) end
+  if about[1] then
+    local bytes = tonumber(about[2] or about[3]) or 0
+    count_stored(about[1], 'files', -bytes, recounted(about[1], 'files', tonumber(about[4]) or 0) and -bytes or 0)
+  end
   tenant = about[1] or tenant
   return tenant and leave_list('files', tenant, id) or 0
 end
