@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from web.schemas import LogprobView, Usage
 
 Reason = Literal["stop", "length"]
+Effective = Annotated[
+    dict[str, Any] | None, Field(description="Settings that took effect otherwise than they were sent, such as a seed.")
+]
 
 
 class _Answer(BaseModel):
@@ -49,6 +52,7 @@ class _Completed(_Answer):
     model: str
     usage: Usage
     system_fingerprint: None
+    params: Effective = None
 
 
 class ChatCompletion(_Completed):
@@ -86,8 +90,9 @@ class _Chunk(_Answer):
     id: str
     created: int
     model: str
-    usage: Usage | None = Field(None, description="Of a last chunk without choices, if it was asked for.")
+    usage: Usage | None = Field(None, description="Of a last chunk without choices, or of all, if it was asked for.")
     system_fingerprint: None
+    params: Effective = None
 
 
 class Delta(_Answer):
