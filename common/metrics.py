@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections import Counter
 from dataclasses import dataclass
 
 import redis
@@ -57,16 +56,16 @@ class Tally:
     """What one process counted since the last `flush`. Safe for threads."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def count(self, name: str, *labels: str) -> None:
         self._add({_field(name, *labels): 1})
 
-    def observe(self, name: str, label: str, seconds: float) -> None:
-        """One observation of a histogram."""
+    def observe(self, name: str, label: str, seconds: float, times: int = 1) -> None:
+        """So many observations of a histogram."""
         bucket = bisect_left(HISTOGRAMS[name].buckets, seconds)
-        self._add({_field(name, label, str(bucket)): 1, _field(name, label, SUM): round(seconds * 1e6)})
+        self._add({_field(name, label, str(bucket)): times, _field(name, label, SUM): round(seconds * 1e6) * times})
 
     def flush(self, client: redis.Redis) -> None:
         """Add everything to the store's hash.
@@ -75,7 +74,7 @@ class Tally:
             Unavailable: the server is away; what was counted is kept for the next time.
         """
         with self._lock:
-            counts, self._counts = self._counts, Counter()
+            counts, self._counts = self._counts, {}
         if not counts:
             return
         pipe = client.pipeline(transaction=True)  # all or nothing
@@ -90,7 +89,8 @@ class Tally:
 
     def _add(self, counts: dict[str, int]) -> None:
         with self._lock:
-            self._counts.update(counts)
+            for field, number in counts.items():
+                self._counts[field] = self._counts.get(field, 0) + number
 
 
 def totals(client: redis.Redis) -> dict[tuple[str, ...], int]:

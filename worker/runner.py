@@ -201,6 +201,8 @@ class Runner:
                 pairs = []
             resume = self._progress(run) if run.resumed else None
             del self._books.unread[0]
+            if pairs and run.attempt == 1:
+                self._tally.observe("queue_wait_seconds", self.card.id, pairs[0][0].queued_s, len(pairs))
             for claim, request in pairs:
                 if isinstance(request, InvalidRequest):
                     self._books.unsent.append(
@@ -211,8 +213,6 @@ class Runner:
                     request.resume = (resume or None) if request.params.logprobs is None else None
                     if claim.streamed:
                         self._streams.follow(claim, request)
-                    if claim.attempt == 1:
-                        self._tally.observe("queue_wait_seconds", self.card.id, claim.queued_s)
                     self._books.runs(request.id, replace(claim, resumed=sum(map(len, request.resume or []))))
                     self.engine.submit(request)
 
