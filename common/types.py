@@ -119,7 +119,18 @@ SEED_HELP = (
 )
 
 
-class SamplingParams(BaseModel):
+class Given(BaseModel):
+    """What somebody sent, in which null means that a key was not given. Inside free-form values it stays."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or None not in data.values():
+            return data
+        return {name: value for name, value in data.items() if value is not None}
+
+
+class SamplingParams(Given):
     """How to decode: vLLM's and OpenAI's names. Every field is honoured by the engine or refused here.
 
     `temperature: 0` is greedy. `top_k: 0` keeps all tokens. Without `seed` each item gets one of its own, told in its
@@ -172,7 +183,7 @@ class SamplingParams(BaseModel):
         for name in ("stop", "bad_words", "stop_token_ids"):
             if name in data:
                 value = data[name]
-                value = [] if value is None else [value] if isinstance(value, str) else value
+                value = [value] if isinstance(value, str) else value
                 data[name] = tuple(value) if isinstance(value, list) else value
         if isinstance(bias := data.get("logit_bias"), dict):
             data["logit_bias"] = {
@@ -186,7 +197,7 @@ _INTEGERS = frozenset(
 ) | {"stop_token_ids"}
 
 
-class Message(BaseModel):
+class Message(Given):
     """One chat message."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

@@ -42,10 +42,12 @@ def edit_job(services: Services, job_id: str, tenant: str, wanted: JobEdit) -> J
     """Change what is given; what is not stays."""
     changes: dict[str, float] = {}
     if "priority" in wanted.model_fields_set:
-        changes["priority"] = wanted.priority
+        changes["priority"] = wanted.priority or 0
     if "deadline" in wanted.model_fields_set:
         changes["deadline"] = deadline_ms(services.store, wanted.deadline)
-    limits = wanted.limits.model_dump(exclude_unset=True) if "limits" in wanted.model_fields_set else {}
+    limits: dict[str, float | None] = {}
+    if "limits" in wanted.model_fields_set:
+        limits = dict.fromkeys(LIMITS) if wanted.limits is None else wanted.limits.model_dump(exclude_unset=True)
     changes |= {LIMITS[name]: value or 0 for name, value in limits.items()}
     return _edit(services, job_id, tenant, **changes)
 

@@ -32,6 +32,7 @@ from common.signing import check_secret
 from common.types import (
     CustomId,
     FinishReason,
+    Given,
     ItemMetadata,
     ItemState,
     JobMetadata,
@@ -94,7 +95,7 @@ def _template_kwargs(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 TemplateKwargs = Annotated[dict[str, JsonValue], AfterValidator(_template_kwargs)]
 
 
-class Schema(BaseModel):
+class Schema(Given):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
@@ -189,6 +190,11 @@ class Limits(Schema):
         None, gt=0, lt=1, description="Share of failed items at which to stop; looked at from 20 items on."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, data: Any) -> Any:
+        return data  # in an edit it takes a limit away; elsewhere none is what null says
+
 
 class JobOptions(Schema):
     """A job without its items."""
@@ -208,14 +214,22 @@ class JobOptions(Schema):
 
 
 class JobEdit(Schema):
-    """Changes to a live job, one at least; what is left out stays as it is."""
+    """Changes to a live job, one at least; what is left out stays as it is, and null takes away what there is."""
 
     # Only what was given is read; a factory keeps its default out of the specification.
-    priority: int = Field(default_factory=int, ge=-10, le=10, description="Higher first, among your own jobs.")
-    deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; null for none.")
-    limits: Limits = Field(
-        default_factory=lambda: Limits.model_validate({}), description="Those given are set; null for none."
+    priority: Annotated[int, Field(ge=-10, le=10)] | None = Field(
+        default_factory=int, description="Higher first, among your own jobs; null for 0."
     )
+    deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; null for none.")
+    limits: Limits | None = Field(
+        default_factory=lambda: Limits.model_validate({}),
+        description="Those given are set; null for none, of one or of all.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, data: Any) -> Any:
+        return data  # it is: to be taken away
 
     @model_validator(mode="after")
     def _changes_something(self) -> JobEdit:
