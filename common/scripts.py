@@ -50,6 +50,7 @@ NAMES = (
     "append",
     "keep_file",
     "keep_verdict",
+    "copy_items",
     "create_batch",
     "make_link",
     "stream",

@@ -110,6 +110,16 @@ class Stage:
             place + digests[at : at + DIGEST] for place, digests in places for at in range(0, len(digests), DIGEST)
         )
 
+    def take(self, items: int, size: int, slots: tuple[int, int]) -> None:
+        """What was staged without `add`, as a copy: so many items, their bytes as stored, and the fewest and most slots
+        that one takes."""
+        self.total, self.bytes, self._needs = items, size, bytearray(slots)
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        """The fewest and most that an item takes."""
+        return min(self._needs, default=1), max(self._needs, default=1)
+
     def discard(self) -> None:
         with redis_errors():
             self._client.unlink(self._in, self._starts, self._needs_key)

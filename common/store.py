@@ -183,6 +183,11 @@ class JobStore:
             )
         return Attached(outcome.decode(), found.decode(), rings)
 
+    def copy_items(self, job_id: str, stage: Stage, items: int) -> bool:
+        """Stage the items that a job was made of. False where they cannot be had any more, or are not so many."""
+        with redis_errors():
+            return bool(self.scripts.copy_items(job_id, stage.id, items))
+
     def append(
         self,
         job_id: str,

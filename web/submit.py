@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from common.store import TEMPLATE_KWARGS, Attached, JobStore, new_job_id, refuse
 from common.types import ModelCard, SamplingParams
 from web.drafts import Draft
 from web.estimate import estimate
-from web.intake import Intake
+from web.intake import Intake, Totals
 from web.schemas import CheckView, ErrorEntry, JobOptions, JobView
 from web.services import Services
 from web.views import job_view
@@ -69,12 +69,25 @@ def submit_job(
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """What was found of a job's items, with which another is made of the same ones; `slots` as `Stage` has them."""
+
+    job_id: str
+    items: int
+    bytes: int
+    slots: tuple[int, int]
+    totals: dict[str, int]
+    rendered_at: int
+
+
+@dataclass(frozen=True)
 class Enqueued:
     """`replayed`: the idempotency key had made this job before."""
 
     job_id: str
     replayed: bool
     prompt_tokens: int = 0  # of all items, as far as they could be counted
+    accepted: Accepted | None = None
 
 
 def enqueue_job(
@@ -89,13 +102,15 @@ def enqueue_job(
     retry_of: str | None = None,
     default_max_tokens: int | None = None,
     batch: str | None = None,
+    again: Accepted | None = None,
 ) -> Enqueued:
     """Validate, stage, attach, ring. The job is durable when this returns.
 
     `job_id` is what a new job is to be called. An `interactive` one goes first, is in no list of jobs, and is kept only
     for a moment after its end. `retry_of` is the job it links back to; `default_max_tokens` what an item gets, as far
     as it fits, that was given none. `batch` is whose lines the items are: it names the job, which is so made once, and
-    an item that cannot be run stays in it and fails there.
+    an item that cannot be run stays in it and fails there. `again` is what was found of the same drafts before: they
+    are not read where a job of them is still there to be copied.
 
     Raises:
         InvalidRequest: with every problem found, up to 100, in `errors`.
@@ -111,12 +126,13 @@ def enqueue_job(
     intake = Intake(model, options, services.settings, default_max_tokens, refused_stay=batch is not None)
     deadline, limits = deadline_ms(services.store, options.deadline), queue_limits(services.settings)
     with staged(services.store, options.params.n) as stage:
-        for record in intake.accept(drafts):
-            stage.add(record)
-            if idempotency_key:
-                fingerprint.add(record)
-        intake.raise_faults()
-        stage.close_for_attach()
+        if again is None or not _staged_again(services.store, again, stage, intake):
+            for record in intake.accept(drafts):
+                stage.add(record)
+                if idempotency_key:
+                    fingerprint.add(record)
+            intake.raise_faults()
+            stage.close_for_attach()
         services.store.check_memory(intake.totals.cost * intake.totals.items, intake.totals.all_surplus)
         attached = services.store.attach(
             stage,
@@ -137,7 +153,16 @@ def enqueue_job(
         return Enqueued(attached.job_id, True, intake.totals.prompt_tokens)
     ring(services, intake.model.card.id, attached.rings, attached.job_id)
     log.info("submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items})
-    return Enqueued(attached.job_id, False, intake.totals.prompt_tokens)
+    found = stage.total, stage.bytes, stage.slots, asdict(intake.totals), intake.rendered_at
+    return Enqueued(attached.job_id, False, intake.totals.prompt_tokens, Accepted(attached.job_id, *found))
+
+
+def _staged_again(store: JobStore, again: Accepted, stage: Stage, intake: Intake) -> bool:
+    if not store.copy_items(again.job_id, stage, again.items):
+        return False
+    stage.take(again.items, again.bytes, again.slots)
+    intake.totals, intake.rendered_at = Totals(**again.totals), again.rendered_at
+    return True
 
 
 def _with_defaults(options: JobOptions, card: ModelCard) -> JobOptions:

@@ -26,7 +26,7 @@ from web.drafts import Draft
 from web.intake import MOST_FAULTS
 from web.schemas import JobOptions
 from web.services import Services
-from web.submit import DAY, submit_job
+from web.submit import DAY, Accepted, Enqueued, enqueue_job
 from web.views import wake_deliveries
 
 PAUSE = 0.5  # seconds between two looks for batches
@@ -134,17 +134,21 @@ class Validator:
             file = files.get(record["file"], record["tenant"])
         except NotFound as gone:
             raise NotFound(gone.message, code="file_not_found", field="input_file_id") from None
-        if known := verdicts.find(self._services, file.id, endpoint):
+        known = verdicts.find(self._services, file.id, endpoint)
+        if known and known.errors:
             raise _Refused(known.errors)
-        model = model_of(self._held(claim, split(files.open(file.id))))
+        model = known.model if known else model_of(self._held(claim, split(files.open(file.id))))
         try:
-            self._submit_lines(claim, record, file.id, model)
+            made = self._submit_lines(claim, record, file.id, model, known.again if known else None)
         except InvalidRequest as error:
             if error.field != "deadline":  # which is the batch's own
-                verdicts.keep(self._services, file.id, endpoint, model, _errors(error))
+                verdicts.keep(self._services, file.id, endpoint, model, errors=_errors(error))
             raise
+        verdicts.keep(self._services, file.id, endpoint, model, again=made.accepted)
 
-    def _submit_lines(self, claim: Claim, record: Record, file_id: str, model: str | None) -> None:
+    def _submit_lines(
+        self, claim: Claim, record: Record, file_id: str, model: str | None, again: Accepted | None
+    ) -> Enqueued:
         files, endpoint = self._services.files, cast("Endpoint", record["endpoint"])
         lenient = self._services.settings.unknown_fields == "ignore"
         shared = Shared(endpoint, model, self._services.cards.served_name, lenient)
@@ -157,13 +161,14 @@ class Validator:
             "metadata": json.loads(record["metadata"]),
             "webhook": json.loads(record["webhook"]) if "webhook" in record else None,
         }
-        submit_job(
+        return enqueue_job(
             self._services,
             record["tenant"],
             JobOptions.model_validate(options),
             drafts,
             default_max_tokens=default_max_tokens(endpoint),
             batch=claim.batch_id,
+            again=again,
         )
 
     def _held(self, claim: Claim, drafts: Iterable[Draft]) -> Iterator[Draft]:

@@ -1,16 +1,18 @@
-"""A file that was found to be wrong is not read again for the next batch over it, as long as nothing has changed."""
+"""A file that was validated before is not read again for the next batch over it, as long as nothing has changed."""
 
 from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from common.batches import job_of
 from common.settings import Settings
-from tests.integration.web.conftest import Web
+from tests.integration.web.conftest import Web, card
 from web.dialect.validator import Validator
 
 
@@ -50,8 +52,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from common.files import Files
 
     found: list[str] = []
-    read = Files.open
-    monkeypatch.setattr(Files, "open", lambda self, file_id: found.append(file_id) or read(self, file_id))
+    read = Files.chunks
+
+    def chunks(self: Files, file_id: str) -> Iterator[bytes]:
+        found.append(file_id)
+        yield from read(self, file_id)
+
+    monkeypatch.setattr(Files, "chunks", chunks)
     return found
 
 
@@ -90,3 +97,60 @@ def test_what_is_wrong_with_the_batch_or_the_server_is_no_verdict(make_web: Call
     two = upload(full, *[{"model": "echo", "prompt": "a"}] * 2)
     assert validated(full, two)["errors"]["data"][0]["code"] == "too_many_queued"
     assert full.services.redis.keys("pm:file:*:verdicts") == []
+
+
+def lines_of(web: Web, batch: str) -> list[dict[str, Any]]:
+    """What of a job's items does not differ from job to job."""
+    job_id = job_of(batch)
+    total = int(web.services.store.job(job_id)["total"])
+    return web.services.store.items(job_id, 0, total)
+
+
+GOOD = [{"model": "echo", "prompt": f"a {i}", "n": 1 + i % 2, "max_tokens": 3} for i in range(150)]
+SAME = ("total", "cost", "n_max", "n_min", "bytes", "weight", "indexed", "digest", "streams", "pending")
+
+
+def test_a_good_file_makes_another_job_unread(make_web: Callable[..., Web], reads: list[str]) -> None:
+    web = make_web()
+    file = upload(web, *GOOD, {"model": "echo", "prompt": "a", "temperature": -1})
+    first = validated(web, file)
+    del reads[:]
+    again = validated(web, file, window="1h")
+    assert (again["status"], reads) == ("in_progress", [])
+    jobs = [web.services.store.job(job_of(batch["id"])) for batch in (first, again)]
+    assert [jobs[0].get(name) for name in SAME] == [jobs[1].get(name) for name in SAME]
+    assert jobs[0]["deadline"] > jobs[1]["deadline"]
+    assert lines_of(web, first["id"]) == lines_of(web, again["id"])
+    web.services.store.delete(job_of(first["id"]))
+    worker = web.worker()
+    while web.services.store.job(job_of(again["id"]))["status"] != "completed":
+        worker.run(8)
+    assert web.get(f"/v1/batches/{again['id']}").json["request_counts"]["total"] == 151
+
+
+@pytest.mark.parametrize("change", ["deleted", "appended", "ended", "day", "settings", "card"])
+def test_a_good_file_is_read_again_where_its_job_or_what_it_depends_on_is_another(
+    make_web: Callable[..., Web], reads: list[str], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    web = make_web()
+    file = upload(web, *GOOD)
+    job_id = job_of(validated(web, file)["id"])
+    if change == "deleted":
+        web.services.store.delete(job_id)
+    elif change == "appended":
+        assert web.post(f"/v1/jobs/{job_id}/items", json={"items": [{"prompt": "more"}]}).status_code == 202
+    elif change == "ended":  # the slots of its items are not kept
+        web.post(f"/v1/jobs/{job_id}/cancel")
+    elif change == "day":
+        later = time.time() + 86400
+        monkeypatch.setattr("web.dialect.verdicts.time.time", lambda: later)
+    elif change == "settings":
+        web = make_web(max_item_tokens=1000)
+    else:
+        web.services.fleet.publish(card(context=90), b"")
+        web = make_web()
+        web.services.fleet.publish(card(context=90), b"")
+    del reads[:]
+    again = validated(web, file)
+    assert again["status"] == "in_progress" and reads
+    assert len(lines_of(web, again["id"])) == len(GOOD)
