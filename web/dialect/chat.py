@@ -26,6 +26,11 @@ from web.services import Services, services
 chat = Blueprint("chat", __name__)
 
 ERRORS = (404, 429, 504)  # no such model; too much waits; it took too long
+MOST_MESSAGES = 65_536  # of one chat
+LISTS: dict[Endpoint, dict[str, int]] = {  # what is long in a body, and how many entries it may have
+    "/v1/chat/completions": {"messages": MOST_MESSAGES},
+    "/v1/completions": {"prompt": MOST_PROMPTS},
+}
 
 
 class Failed(PromptmillError):
@@ -62,9 +67,10 @@ def completions(_tenant: str) -> Response:
 
 def _complete(endpoint: Endpoint, prefix: str) -> Response:
     lenient = services().settings.unknown_fields != "refuse"
-    body = json_body({"prompt": MOST_PROMPTS})
-    if isinstance(prompts := body.get("prompt"), Entries):
-        body["prompt"] = list(prompts)
+    body = json_body(LISTS[endpoint])
+    for name in LISTS[endpoint]:
+        if isinstance(entries := body.get(name), Entries):
+            body[name] = list(entries)
     asked = read_request(endpoint, body, lenient=lenient)
     prompts = _prompts(services(), asked)
     live = Live(
