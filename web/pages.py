@@ -47,8 +47,7 @@ def _add_filters(state: Any) -> None:
 @pages.after_app_request
 def _finish(response: Response) -> Response:
     """Browsers get every error as a page, and every page its policy."""
-    if response.mimetype == "application/problem+json" and request.accept_mimetypes.best == "text/html":
-        detail = response.get_json()["detail"]
+    if request.accept_mimetypes.best == "text/html" and (detail := _told(response)):
         response.set_data(_error_html(response.status_code, detail, "Retry-After" in response.headers))
         response.mimetype = "text/html"
     if response.mimetype == "text/html":
@@ -56,6 +55,15 @@ def _finish(response: Response) -> Response:
         response.headers.setdefault("Referrer-Policy", "same-origin")
         response.headers.setdefault("Cache-Control", "private, no-cache")
     return response
+
+
+def _told(response: Response) -> str | None:
+    """What an error of the API says, be it a problem or in OpenAI's shape; None for any other answer."""
+    if response.status_code < 400 or not response.is_json:
+        return None
+    body = response.get_json()
+    error = body.get("error")
+    return error["message"] if isinstance(error, dict) else body.get("detail")
 
 
 def logged_in(view: Callable[..., Any]) -> Callable[..., Any]:

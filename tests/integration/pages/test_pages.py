@@ -325,13 +325,15 @@ def test_what_is_not_there_is_a_page(site):
 
 
 def test_browsers_get_every_error_as_a_page_and_programs_as_before(site):
-    for path in ("/nowhere", "/v1/nowhere", "/v1/jobs/job_0nothing"):
+    problem, openai = "application/problem+json", "application/json"
+    paths = {"/nowhere": problem, "/v1/jobs/job_0nothing": problem, "/v1/nowhere": openai, "/v1/models/x": openai}
+    for path, mimetype in paths.items():
         answer = site.browser.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
         assert answer.status_code == 404
         assert "Not here" in answer.text
         assert answer.headers["Content-Security-Policy"]
         assert answer.headers["X-Request-Id"]
-        assert site.browser.get(path, headers={"Accept": "*/*"}).mimetype == "application/problem+json"
+        assert site.browser.get(path, headers={"Accept": "*/*"}).mimetype == mimetype
 
 
 def test_without_redis_pages_ask_to_try_again(make_site, monkeypatch):
