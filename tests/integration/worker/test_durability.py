@@ -71,7 +71,13 @@ def test_what_a_starting_worker_does_waits_for_a_server_that_goes_away_meanwhile
     own_server.start()
     client = connect(own_server.url)
     tries = 0
-    back = threading.Timer(2.0, own_server.start)  # longer than redis-py tries by itself
+    over = threading.Event()
+
+    def come_back() -> None:
+        own_server.start()
+        over.wait(30)  # Linux ends the server with the thread that started it
+
+    back = threading.Timer(2.0, come_back)  # longer than redis-py tries by itself
 
     def join() -> str:
         nonlocal tries
@@ -85,6 +91,7 @@ def test_what_a_starting_worker_does_waits_for_a_server_that_goes_away_meanwhile
 
     assert when_up(client, 20, join) == "joined"
     assert client.get("joined") == b"2"
+    over.set()
     back.join(20)
 
 
