@@ -549,6 +549,7 @@ def flat(results: list[Result]) -> list[object]:
     ]
 
 
+@pytest.mark.timeout(400)  # two minutes on a busy machine
 def test_the_store_never_leaves_its_model(redis_url, monkeypatch):
     whole = scripts.source("exchange")
     assert "SLICE = 1000" in whole
