@@ -34,10 +34,12 @@ END = "end-of-count"
 
 
 class Mill:
-    """The running parts. `slots` are the worker's; `settings` are PROMPTMILL_ variables in lower case."""
+    """The running parts, by their commands. `slots` are the worker's; `settings` are PROMPTMILL_ variables in lower
+    case."""
 
-    def __init__(self, folder: Path, slots: int, **settings: object):
+    def __init__(self, folder: Path, slots: int, parts: tuple[str, ...] = ("serve", "worker"), **settings: object):
         self._folder = folder
+        self._commands = parts
         self._valkey = Valkey(folder)
         self._settings = {"slots": slots, **settings}
         self.model = Path(str(settings.get("model", "echo"))).name
@@ -52,7 +54,7 @@ class Mill:
         settings = {"PORT": str(self.port), "MODEL": "echo", "DEVICE": "cpu"}
         settings |= {name.upper(): str(value) for name, value in self._settings.items()}
         env = os.environ | {"REDIS_URL": url} | {f"PROMPTMILL_{name}": value for name, value in settings.items()}
-        for part in ("serve", "worker"):
+        for part in self._commands:
             with (self._folder / f"{part}.log").open("wb") as log:
                 command = [sys.executable, "-m", "cli.main", part]
                 self._parts[part] = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
@@ -190,9 +192,9 @@ class Mill:
 
 
 @contextmanager
-def running_mill(slots: int, **settings: object) -> Iterator[Mill]:
+def running_mill(slots: int, parts: tuple[str, ...] = ("serve", "worker"), **settings: Any) -> Iterator[Mill]:
     with tempfile.TemporaryDirectory(prefix="promptmill-bench-") as folder:
-        mill = Mill(Path(folder), slots, **settings)
+        mill = Mill(Path(folder), slots, parts, **settings)
         try:
             mill.start()
             yield mill

@@ -122,7 +122,8 @@ def run_crowds(processes: int) -> dict[str, float]:
         "validating_s": validating_beside_batches,
         "delivery_s": delivery_beside_silence,
     }.items():
-        with running_mill(64, web_processes=processes, webhook_allow="127.0.0.1") as mill:
+        parts = ("serve", "worker", "webhooks")
+        with running_mill(64, parts, web_processes=processes, webhook_allow="127.0.0.1") as mill:
             found[name] = round(measure(mill, Accounts(mill.client).create_key("other", "other")), 2)
         print(f"{processes} web process(es): {name} {found[name]}", flush=True)
     return found
