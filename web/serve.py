@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]
+from gevent.pool import Pool  # type: ignore[import-untyped]
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
@@ -25,6 +27,7 @@ from common import log
 from common.settings import Settings
 from common.urls import in_url
 from web.connections import KEEP, Connections
+from web.listener import Listener
 
 MOST_CONNECTIONS = 4000  # of a process
 BACKLOG = 4096  # connections that may wait to be accepted; who finds no room there comes back after seconds
@@ -98,6 +101,26 @@ class Worker(GeventWorker):
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
         self._connections = Connections(self.worker_connections, self.worker_connections // 10)
+
+    def run(self) -> None:
+        """Gunicorn's own, but for the listener."""
+        servers = []
+        for sock in self.sockets:
+            sock.setblocking(1)
+            server = Listener(sock, handle=partial(self.handle, sock), spawn=Pool(self.worker_connections))
+            server.start()
+            servers.append(server)
+        while self.alive:
+            self.notify()
+            gevent.sleep(1.0)
+        for server in servers:
+            server.close()
+        end = time.monotonic() + self.cfg.graceful_timeout
+        while time.monotonic() < end and any(len(server.pool) for server in servers):
+            self.notify()
+            gevent.sleep(0.1)
+        for server in servers:
+            server.stop(timeout=1)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         with self._connections.open(client, addr[0]) as connection:
