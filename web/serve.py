@@ -6,9 +6,11 @@ the blocking parts of the standard library there.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from common import log
+from common.errors import ConfigError
 from common.settings import Settings
 from common.urls import in_url
 from web.connections import KEEP, Connections
@@ -32,11 +35,17 @@ from web.listener import Listener
 MOST_CONNECTIONS = 4000  # of a process
 BACKLOG = 4096  # connections that may wait to be accepted; who finds no room there comes back after seconds
 OTHER_FILES = 300  # a process has open besides: to Redis, uploads on their way to the disk
+ADDRESS_WAIT = 5.0  # seconds for an address that is taken to become free
 GRACE = 5  # seconds that requests under way have after SIGTERM; event streams and long-polls end at once
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Exit code 2 if the store is of a newer version."""
+    """Serve until SIGTERM or SIGINT. Exit code 2 if the store is of a newer version.
+
+    Raises:
+        ConfigError: nobody can listen on this host and port.
+    """
+    wait_for_address(settings.host, settings.port)
     first = os.getpid()
     try:
         Server(settings).run()
@@ -70,7 +79,7 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        from common.errors import ConfigError, Unavailable
+        from common.errors import Unavailable
         from common.version import meet_store
         from web.app import create_app
         from web.dialect.sizer import Sizer
@@ -156,6 +165,28 @@ class Worker(GeventWorker):
 
         self.wsgi.extensions[EXTENSION].changes.close()
         self._connections.leave()
+
+
+def wait_for_address(host: str, port: int) -> None:
+    """Until one can listen there: what ended a moment ago may hold it for some seconds.
+
+    Raises:
+        ConfigError: one cannot; says why, where gunicorn would try on and end without a word for people.
+    """
+    end = time.monotonic() + ADDRESS_WAIT
+    while True:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > end:
+                why = (error.strerror or str(error)).lower()
+                hint = "choose another PROMPTMILL_PORT" if error.errno == errno.EADDRINUSE else "set PROMPTMILL_HOST"
+                raise ConfigError(f"cannot listen on {in_url(host)}:{port}: {why}; {hint}") from None
+        time.sleep(0.1)
 
 
 def most_connections() -> int:
