@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +176,9 @@ class Mill:
         ended = threading.Event()
 
         def sample() -> None:
-            while not ended.wait(SAMPLE):
-                samples.append(sum(process.memory_info().rss for process in [web, *web.children(recursive=True)]))
+            while not samples or not ended.wait(SAMPLE):
+                with suppress(psutil.NoSuchProcess):  # one that ended meanwhile
+                    samples.append(sum(process.memory_info().rss for process in [web, *web.children(recursive=True)]))
 
         thread = threading.Thread(target=sample)
         thread.start()

@@ -100,7 +100,9 @@ local function next_tenant()
     if NOW >= began and NOW - began < RECOUNT_PAUSE then return nil end
     redis.call('HSET', key('recount'), 'began', string.format('%d', NOW))
   end
-  local tenant = redis.call('SORT', key('tenants'), 'ALPHA', 'LIMIT', nth - 1, 1)[1]
+  local tenants = redis.call('SMEMBERS', key('tenants')) -- not SORT, which servers count among the dangerous commands
+  table.sort(tenants)
+  local tenant = tenants[nth]
   redis.call('HSET', key('recount'), 'nth', tenant and nth or 0)
   return tenant
 end

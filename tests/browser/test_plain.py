@@ -73,7 +73,7 @@ def test_pause_resume_and_retry_are_forms(plain_page: Page):
 
 def test_a_login_link_works_once(plain_page: Page, mill, console):
     page = plain_page
-    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="Log out", exact=True).click()
     expect(page.get_by_text("promptmill login", exact=True)).to_be_visible()
     link = mill.login(mill.new_tenant())
     page.goto(link)

@@ -28,7 +28,7 @@ def test_a_file_expires_when_it_was_told_to(running: Mill) -> None:
         file=("a.jsonl", b"{}"), purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600}
     )
     assert made.expires_at == made.created_at + 3600
-    assert 3590 < running.redis.ttl(f"pm:file:{made.id}") <= 3600
+    assert 3590 < running.redis.ttl(f"pm:file:{made.id}") <= 4200  # a tick removes it; the server, should none run
 
 
 @pytest.mark.parametrize(

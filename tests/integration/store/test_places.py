@@ -48,7 +48,7 @@ def test_batches_and_files_leave_their_places_too(mill: Mill) -> None:
         batches.create(named[-1], "t", {"file": "f"})
         mill.client.zadd(keys.tenant_batches("t"), {named[-1]: at})
         mill.submit(1, job_id=job_of(named[-1]), batch=named[-1])
-        kept.append(files.create("t", io.BytesIO(b"x"), filename="a", purpose="batch", ttl=60, admit=lambda: None).id)
+        kept.append(files.create("t", io.BytesIO(b"x"), filename="a", purpose="batch", ttl=60, admit=lambda _: None).id)
         mill.client.zadd(keys.tenant_files("t"), {kept[-1]: at})
     mill.store.delete(job_of(named[1]))
     files.delete(kept[1], "t")
