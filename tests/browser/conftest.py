@@ -119,7 +119,8 @@ class Console:
     """What browsers said on their consoles; `expected` are beginnings of lines that are fine."""
 
     lines: list[str] = field(default_factory=list)
-    expected: list[str] = field(default_factory=list)
+    # A logout empties the browser's cache, which Chromium mentions.
+    expected: list[str] = field(default_factory=lambda: ["Clear-Site-Data header on"])
 
     def listen(self, page: Page) -> None:
         page.on("console", lambda message: self.lines.append(message.text))
