@@ -102,7 +102,7 @@ def forget_jobs(mill: Mill) -> None:
 
 
 def run_cases(chosen: list[Case], processes: int) -> list[dict[str, Any]]:
-    limits = {"max_queued_items": 0, "max_queued_tokens": 0, "max_queued_bytes": 0}
+    limits = {"max_items": 200_000, "max_queued_items": 0, "max_queued_tokens": 0, "max_queued_bytes": 0}
     found = []
     with running_mill(64, web_processes=processes, **limits) as mill:
         other = Accounts(mill.client).create_key("other", "other")
