@@ -72,11 +72,11 @@ def test_a_form_without_a_boundary_is_a_400(web: Web, kind: str) -> None:
 
 
 def test_gzipped_bodies_are_read_as_what_they_were(web: Web) -> None:
-    answer = gzipped(web, gzip.compress(json.dumps(LARGE, mtime=0).encode()))
+    answer = gzipped(web, gzip.compress(json.dumps(LARGE).encode()))
     assert (answer.status_code, answer.json["counts"]["total"]) == (202, 500)
     assert post(web, GOOD, **{"Content-Encoding": "identity"}).status_code == 202
     headers = {"Content-Encoding": "gzip", "Content-Type": "multipart/form-data; boundary=x"}
-    assert web.post("/v1/jobs", data=gzip.compress(form(b"{}", mtime=0)), headers=headers).status_code == 202
+    assert web.post("/v1/jobs", data=gzip.compress(form(b"{}")), headers=headers).status_code == 202
 
 
 @pytest.mark.parametrize("name", ["br", "deflate", "zstd", "gzip, gzip", "gzip, br"])
