@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -17,6 +18,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(_network(part.strip()) for part in text.split(",") if part.strip())
 
 
+@lru_cache(1024)  # every request asks it of its peer
 def parse_address(text: str) -> IPAddress | None:
     """An address; one of IPv4 in IPv6's clothes (`::ffff:10.0.0.1`) as IPv4. None of anything else."""
     try:
