@@ -24,7 +24,7 @@ PIECE = 64 * 2**10  # bytes read at once
 MOST_HEADERS = 16 * 2**10  # bytes of a part's headers, and of what is before the first part
 MOST_URLENCODED = 2**20  # bytes: what is decoded at once
 MOST_FIELDS = 1000  # of an urlencoded form
-LONGEST_BOUNDARY = 70  # characters: RFC 2046
+LONGEST_BOUNDARY = 128  # characters; RFC 2046 has 70, but some clients, Werkzeug among them, draw a few more
 
 Form = tuple[MultiDict[str, str], MultiDict[str, FileStorage]]
 

@@ -93,7 +93,7 @@ class Web:
 
     def upload(self, name: str, content: bytes, path: str = "/v1/jobs", **job: Any) -> TestResponse:
         parts = {"file": FileStorage(io.BytesIO(content), name), "job": json.dumps(job)}
-        boundary, body = encode_multipart(parts, boundary="promptmill-test-boundary")  # its own may have 71 characters
+        boundary, body = encode_multipart(parts)
         return self.post(path, data=body, content_type=f"multipart/form-data; boundary={boundary}")
 
     def worker(self, model: ModelCard | None = None) -> Worker:
