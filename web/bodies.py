@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -20,8 +21,6 @@ from web.strict_json import BadJson, TooMuch
 from web.uploads import read_upload
 
 M = TypeVar("M", bound=BaseModel)
-
-BOM = b"\xef\xbb\xbf"
 
 MOST_JSON = 16 * 2**20  # bytes of a JSON body, which is held whole, unlike an upload
 MOST_PARTS = 20  # of a form; two are known
@@ -138,7 +137,7 @@ def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
 
 def _parsed(raw: bytes, what: str, lists: Mapping[str, int] | None = None) -> dict[str, Any]:
     try:
-        body = read_object(raw.removeprefix(BOM), lists or {})
+        body = read_object(raw.removeprefix(BOM_UTF8), lists or {})
     except TooLong as error:
         raise TooLarge(f"{what} is too large: {error}; split it") from None
     except TooMuch as error:

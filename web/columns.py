@@ -88,8 +88,8 @@ def _text(value: Any) -> str | None:
 def _identifier(value: Any) -> str | None:
     """A custom_id. 1, 1.0 and the text 1.0 are the same: what a column of numbers became that has a gap."""
     text = _text(value)
-    whole = WHOLE.fullmatch(text or "")
-    return whole[1] if whole else text
+    match = WHOLE.fullmatch(text or "")
+    return match[1] if match else text
 
 
 def _setting(name: str, value: Any) -> Any:

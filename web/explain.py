@@ -43,7 +43,7 @@ SAYINGS: dict[str, tuple[str, str]] = {
     "refused": ("invalid_value", "{message}"),
     "value_error": ("invalid_value", "{error}"),
 }
-MOST = 100  # of one object: enough to mend it by, and a bound on what somebody's hundred thousand fields cost
+MOST_FAULTS = 100  # of one object: enough to mend it by, and a bound on what somebody's hundred thousand fields cost
 # A value of metadata fits none of the types it may have: one message instead of one for each.
 METADATA = ("wrong_type", "must be text, a number, true, false or null")
 
@@ -51,7 +51,7 @@ METADATA = ("wrong_type", "must be text, a number, true, false or null")
 def explain(error: ValidationError, model: type[BaseModel], at: Callable[[str], str] = str) -> list[Entry]:
     """One entry per field; `at` turns a path inside the model into the path that the user knows."""
     found: dict[str, Entry] = {}
-    for details in error.errors(include_url=False)[:MOST]:
+    for details in error.errors(include_url=False)[:MOST_FAULTS]:
         loc = details["loc"]
         in_metadata = "metadata" in loc and len(loc) > loc.index("metadata") + 1
         if in_metadata:

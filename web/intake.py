@@ -20,13 +20,12 @@ from common.types import SamplingParams
 from web.cards import Model
 from web.counting import count_tokens, is_too_long
 from web.drafts import Draft
-from web.explain import Entry, explain
+from web.explain import MOST_FAULTS, Entry, explain
 from web.schemas import INPUTS, Item, JobOptions
 
 CHUNK = 64  # items tokenized together
 CHUNK_CHARACTERS = 1 << 20  # after which no further item joins them
 LONG = 0.02  # seconds after which others are served before the next item is read
-MOST_FAULTS = 100
 MOST_STREAMS = 512  # continuations of a job: how far each is told must fit into a header
 
 

@@ -6,6 +6,7 @@ and whoever waits for this process is served between lines.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import IO
 
@@ -14,7 +15,6 @@ from web.drafts import MALFORMED, Draft
 
 MOST_LINE = 4 * 2**20  # bytes of one line, or of one row: what keeps memory flat when a file has no line breaks
 MOST_BLANK = 100_000  # lines of a file; as many are no accident, and cost time
-BOM = b"\xef\xbb\xbf"
 
 
 class Unreadable(Exception):
@@ -40,7 +40,7 @@ def lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     while raw := file.readline(MOST_LINE + 2):
         number += 1
         if number == 1:
-            raw = raw.removeprefix(BOM)
+            raw = raw.removeprefix(BOM_UTF8)
         if len(raw) > MOST_LINE:
             raise Unreadable(f"a line is longer than {MOST_LINE:,} bytes", number)
         yield number, raw.removesuffix(b"\n").removesuffix(b"\r")

@@ -92,6 +92,16 @@ end
 local RECOUNTED = 1000 -- jobs and files looked at in a call
 local RECOUNT_PAUSE = 600000 -- ms from the beginning of a round to the next
 
+-- The names of all tenants in order. Read at most once in a call: each call asks for hundreds of them, and there may be thousands.
+local TENANTS
+local function tenant_at(nth)
+  if not TENANTS then
+    TENANTS = redis.call('SMEMBERS', key('tenants')) -- not SORT, which servers count among the dangerous commands
+    table.sort(TENANTS)
+  end
+  return TENANTS[nth]
+end
+
 -- The next tenant of a round, or nil when it is over.
 local function next_tenant()
   local noted = redis.call('HMGET', key('recount'), 'nth', 'began')
@@ -100,9 +110,7 @@ local function next_tenant()
     if NOW >= began and NOW - began < RECOUNT_PAUSE then return nil end
     redis.call('HSET', key('recount'), 'began', string.format('%d', NOW))
   end
-  local tenants = redis.call('SMEMBERS', key('tenants')) -- not SORT, which servers count among the dangerous commands
-  table.sort(tenants)
-  local tenant = tenants[nth]
+  local tenant = tenant_at(nth)
   redis.call('HSET', key('recount'), 'nth', tenant and nth or 0)
   return tenant
 end

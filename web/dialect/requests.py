@@ -18,7 +18,8 @@ from common.errors import InvalidRequest
 from common.types import SamplingParams, ShortMetadata, TokenId, are_token_ids
 from web.bodies import M, validated
 from web.dialect import refusals
-from web.dialect.sift import MOST_FAULTS, Once, Sift
+from web.dialect.sift import Once, Sift
+from web.explain import MOST_FAULTS
 from web.schemas import Schema, TemplateKwargs, refuse
 
 CHAT_MAX_TOKENS = 4096  # where none is given: long enough for answers to end by themselves

@@ -15,10 +15,9 @@ from typing import Any
 from common.types import OTHER_NAMES
 from web.dialect import refusals
 from web.dialect.refusals import Rule
-from web.explain import Entry, unknown_name
+from web.explain import MOST_FAULTS, Entry, unknown_name
 
 NEAR = 0.85  # likeness of two names from which on one is taken for a misspelt other
-MOST_FAULTS = 100
 MOST_IGNORED = 100  # names that one request may have beyond those that are known
 MOST_TOLD = 20  # names in a header
 ODD = re.compile(r"[^A-Za-z0-9_.-]")

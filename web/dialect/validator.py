@@ -23,7 +23,7 @@ from web.dialect import verdicts
 from web.dialect.lines import Shared, model_of, read_lines, split
 from web.dialect.requests import Endpoint, default_max_tokens
 from web.drafts import Draft
-from web.intake import MOST_FAULTS
+from web.explain import MOST_FAULTS
 from web.schemas import JobOptions
 from web.services import Services
 from web.submit import DAY, Accepted, Enqueued, enqueue_job

@@ -151,6 +151,14 @@ def test_a_round_of_recounts_begins_every_ten_minutes(mill):
     assert kept(mill) == {}
 
 
+def test_a_tick_reads_the_names_of_all_tenants_once_however_many_it_recounts(mill):
+    mill.client.sadd(keys.TENANTS, *(f"tenant-{number}" for number in range(300)))
+    mill.client.config_resetstat()
+    mill.tick()
+    assert mill.client.hget(RECOUNT, "nth") == b"0", "the round is not over"
+    assert mill.client.info("commandstats")["cmdstat_smembers"]["calls"] <= 3
+
+
 def test_what_log_probabilities_will_take_is_reserved_while_it_waits(mill):
     job, plain = mill.submit(4, surplus=100), mill.submit(2)
     assert mill.client.hget(keys.queued(), "surplus") == b"400"

@@ -16,6 +16,7 @@ from common.fleet import Exchanged, Incarnation, Result
 from common.packing import pack
 from common.settings import Settings
 from common.types import ItemState, ModelCard
+from tests.integration.web.server import Server
 from web.app import create_app
 from web.services import EXTENSION, Services
 
@@ -123,3 +124,10 @@ def make_web(redis_url: str) -> Iterator[Callable[..., Web]]:
 @pytest.fixture
 def web(make_web: Callable[..., Web]) -> Web:
     return make_web()
+
+
+@pytest.fixture
+def server(running: Server, web: Web) -> Server:
+    """The module's `running` server, used by the tenant of `web`."""
+    running.use(web.key)
+    return running

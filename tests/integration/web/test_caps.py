@@ -14,7 +14,6 @@ import pytest
 import requests
 
 from cli.valkey import Valkey
-from tests.integration.web.conftest import Web
 from tests.integration.web.server import Server
 
 MOST = 8  # event streams and long-polls
@@ -27,12 +26,6 @@ def running(valkey: Valkey) -> Iterator[Server]:
     server = Server(valkey.url, web_processes=2, max_streams=MOST, max_chats=CHATS, worker_wait=30)
     yield server
     server.stop()
-
-
-@pytest.fixture
-def server(running: Server, web: Web) -> Server:
-    running.use(web.key)
-    return running
 
 
 class Opened:

@@ -23,12 +23,6 @@ def running(valkey: Valkey) -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture
-def server(running: Server, web: Web) -> Server:
-    running.use(web.key)
-    return running
-
-
 @contextmanager
 def stopped(process: psutil.Process) -> Iterator[None]:
     """A process that is busy does as much as one that is stopped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,12 +22,6 @@ def running(valkey: Valkey) -> Iterator[Server]:
     server = Server(valkey.url)
     yield server
     server.stop()
-
-
-@pytest.fixture
-def server(running: Server, web: Web) -> Server:
-    running.use(web.key)
-    return running
 
 
 @pytest.fixture
@@ -125,6 +120,29 @@ def test_an_upload_over_the_limit_is_refused_while_it_streams(server: Server, we
     assert max(*peak, server.memory()) - before < 30 * 2**20
     assert web.job_keys() == []
     assert server.get("/healthz").status_code == 200
+
+
+FORM = b"action=submit&model=echo&prompts=one%0Atwo%0Athr"  # ee%0Afour
+JOB = b'{"prompts": ["a"]}' + b" " * 20_000  # more than is read at once
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "part"),
+    [("/", "application/x-www-form-urlencoded", FORM), ("/v1/jobs", "application/json", JOB)],
+    ids=["form", "json"],
+)
+def test_a_body_that_breaks_off_is_no_shorter_one(server: Server, web: Web, path: str, kind: str, part: bytes) -> None:
+    head = [
+        f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {web.key}", "Accept: application/json",
+        f"Content-Type: {kind}", f"Content-Length: {len(part) + 9}", "", "",
+    ]  # fmt: skip
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall("\r\n".join(head).encode() + part)
+        client.shutdown(socket.SHUT_WR)
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"incomplete_body" in answer
+    assert web.job_keys() == []
 
 
 def test_a_json_body_has_a_limit_of_its_own(server: Server) -> None:

@@ -13,7 +13,6 @@ from contextlib import suppress
 import pytest
 
 from cli.valkey import Valkey
-from tests.integration.web.conftest import Web
 from tests.integration.web.server import Server
 
 MOST = 20  # slow bodies of an address
@@ -26,12 +25,6 @@ def running(valkey: Valkey) -> Iterator[Server]:
     server = Server(valkey.url, web_processes=2, max_slow_bodies=MOST, trusted_proxies="127.0.0.1")
     yield server
     server.stop()
-
-
-@pytest.fixture
-def server(running: Server, web: Web) -> Server:
-    running.use(web.key)
-    return running
 
 
 class Slow:

@@ -11,23 +11,8 @@ from typing import Any
 import pytest
 
 from common.batches import job_of
-from common.settings import Settings
 from tests.integration.web.conftest import Web, card
 from web.dialect.validator import Validator
-
-
-@pytest.fixture
-def make_web(redis_url: str) -> Iterator[Callable[..., Web]]:
-    made: list[Web] = []
-
-    def make(**settings: Any) -> Web:
-        made.append(Web(Settings.load(redis_url=redis_url, **settings)))
-        return made[-1]
-
-    yield make
-    for web in made:
-        web.services.changes.close()
-        web.services.redis.close()
 
 
 def upload(web: Web, *bodies: Any) -> str:
