@@ -11,6 +11,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+from bench._meanwhile import meanwhile
 from bench._mill import Mill
 
 SLOW_BODIES = 4000
@@ -29,20 +30,16 @@ def health_beside_slow_bodies(mill: Mill, _: str) -> float:
     """Longest of a health check, in seconds; 60 more where it failed."""
     head = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{mill.port}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     sockets = _opened(mill.port, SLOW_BODIES, f"{head}Content-Length: 10000\r\n\r\na".encode())
-    ended = threading.Event()
 
-    def trickle() -> None:
+    def trickle(ended: threading.Event) -> None:
         while not ended.wait(SLOW_PAUSE):
             for each in sockets:
                 _try_send(each, b"a")
 
-    thread = threading.Thread(target=trickle)
-    thread.start()
     try:
-        return _longest(mill, "/healthz", SLOW_FOR)
+        with meanwhile(trickle):
+            return _longest(mill, "/healthz", SLOW_FOR)
     finally:
-        ended.set()
-        thread.join()
         for each in sockets:
             each.close()
 
@@ -60,7 +57,7 @@ def chats_beside_streams(mill: Mill, other: str) -> float:
     try:
         for _ in range(CHATS):
             began = time.monotonic()
-            status, _ = _ask(mill, "POST", "/v1/chat/completions", other, body)
+            status, _ = ask(mill, "POST", "/v1/chat/completions", other, body)
             worst = max(worst, time.monotonic() - began + (60.0 if status != 200 else 0.0))
     finally:
         for each in sockets:
@@ -72,12 +69,12 @@ def validating_beside_batches(mill: Mill, other: str) -> float:
     """Seconds from creating the other tenant's batch of one line until it is validated."""
     large, small = _upload(mill, mill.key, LINES), _upload(mill, other, 1)
     for _ in range(BATCHES):
-        _ask(mill, "POST", "/v1/batches", mill.key, _batch(large))
+        ask(mill, "POST", "/v1/batches", mill.key, _batch(large))
     began = time.monotonic()
-    _, batch = _ask(mill, "POST", "/v1/batches", other, _batch(small))
+    _, batch = ask(mill, "POST", "/v1/batches", other, _batch(small))
     while batch["status"] == "validating" and time.monotonic() - began < LIMIT:
         time.sleep(0.02)
-        _, batch = _ask(mill, "GET", f"/v1/batches/{batch['id']}", other)
+        _, batch = ask(mill, "GET", f"/v1/batches/{batch['id']}", other)
     return time.monotonic() - began
 
 
@@ -104,7 +101,7 @@ def delivery_beside_silence(mill: Mill, other: str) -> float:
         for job in jobs:
             mill.wait(job)
         began = time.monotonic()
-        _ask(mill, "POST", "/v1/jobs", other, _hooked(receiver.server_port))
+        ask(mill, "POST", "/v1/jobs", other, _hooked(receiver.server_port))
         arrived.wait(LIMIT)
         return time.monotonic() - began
     finally:
@@ -132,11 +129,11 @@ def _upload(mill: Mill, key: str, lines: int) -> str:
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
     head += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="batch.jsonl"\r\n\r\n'
     form = f"{head}{content}\r\n--{BOUNDARY}--\r\n".encode()
-    _, answer = _ask(mill, "POST", "/v1/files", key, form, f"multipart/form-data; boundary={BOUNDARY}")
+    _, answer = ask(mill, "POST", "/v1/files", key, form, f"multipart/form-data; boundary={BOUNDARY}")
     return str(answer["id"])
 
 
-def _ask(
+def ask(
     mill: Mill, method: str, path: str, key: str, body: bytes | None = None, media_type: str = "application/json"
 ) -> tuple[int, Any]:
     """Status and JSON, over a new connection; 0 where the server hung up."""
@@ -155,7 +152,7 @@ def _longest(mill: Mill, path: str, seconds: float) -> float:
     worst, end = 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         began = time.monotonic()
-        status, _ = _ask(mill, "GET", path, mill.key)
+        status, _ = ask(mill, "GET", path, mill.key)
         worst = max(worst, time.monotonic() - began + (60.0 if status != 200 else 0.0))
         time.sleep(0.05)
     return worst

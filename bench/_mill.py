@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from bench._machine import ROOT
+from bench._meanwhile import meanwhile
 from cli.valkey import Valkey, free_port
 from common.accounts import Accounts
 from common.server import connect
@@ -173,20 +174,14 @@ class Mill:
         """Bytes the web tier's processes hold together, sampled while the block runs."""
         samples: list[int] = []
         web = psutil.Process(self._parts["serve"].pid)
-        ended = threading.Event()
 
-        def sample() -> None:
+        def sample(ended: threading.Event) -> None:
             while not samples or not ended.wait(SAMPLE):
                 with suppress(psutil.NoSuchProcess):  # one that ended meanwhile
                     samples.append(sum(process.memory_info().rss for process in [web, *web.children(recursive=True)]))
 
-        thread = threading.Thread(target=sample)
-        thread.start()
-        try:
+        with meanwhile(sample):
             yield samples
-        finally:
-            ended.set()
-            thread.join()
 
     def pids(self) -> dict[str, int]:
         return {part: process.pid for part, process in self._parts.items()} | {"valkey": self._valkey.pid or 0}

@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bench._crowds import (
+    ask,
     chats_beside_streams,
     delivery_beside_silence,
     health_beside_slow_bodies,
@@ -34,6 +35,7 @@ from bench._crowds import (
 )
 from bench._hostile import CASES, Case, post
 from bench._machine import commit, device
+from bench._meanwhile import meanwhile
 from bench._mill import Mill, running_mill
 from common.accounts import Accounts
 
@@ -45,32 +47,18 @@ SETTLE = 1.0  # seconds before a case in which memory is measured as it stands
 
 @contextmanager
 def waits(mill: Mill, key: str) -> Iterator[list[float]]:
-    """Seconds that each of the other tenant's requests took while the block ran."""
-    found, ended = [], threading.Event()
+    """Seconds that each of the other tenant's requests took while the block ran; 60 more for one that failed. Each goes
+    over a connection of its own, which any of the web processes may get."""
+    found: list[float] = []
 
-    def ask() -> None:
-        connection = mill.connect()
-        while not ended.is_set():
+    def request(ended: threading.Event) -> None:
+        while not ended.wait(PAUSE):
             began = time.monotonic()
-            try:
-                connection.request("GET", "/v1/jobs", headers={"Authorization": f"Bearer {key}"})
-                status = connection.getresponse()
-                status.read()
-                wrong = status.status != 200
-            except OSError:
-                connection.close()
-                wrong = True
-            found.append(time.monotonic() - began + (60.0 if wrong else 0.0))
-            time.sleep(PAUSE)
-        connection.close()
+            status, _ = ask(mill, "GET", "/v1/jobs", key)
+            found.append(time.monotonic() - began + (60.0 if status != 200 else 0.0))
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
+    with meanwhile(request):
         yield found
-    finally:
-        ended.set()
-        thread.join()
 
 
 def run_case(mill: Mill, other: str, case: Case, body: bytes, times: int) -> dict[str, Any]:

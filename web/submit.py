@@ -127,12 +127,7 @@ def enqueue_job(
     deadline, limits = deadline_ms(services.store, options.deadline), queue_limits(services.settings)
     with staged(services.store, options.params.n) as stage:
         if again is None or not _staged_again(services.store, again, stage, intake):
-            for record in intake.accept(drafts):
-                stage.add(record)
-                if idempotency_key:
-                    fingerprint.add(record)
-            intake.raise_faults()
-            stage.close_for_attach()
+            _fill(stage, intake, drafts, fingerprint if idempotency_key else None)
         services.store.check_memory(intake.totals.cost * intake.totals.items, intake.totals.all_surplus)
         attached = services.store.attach(
             stage,
@@ -155,6 +150,16 @@ def enqueue_job(
     log.info("submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items})
     found = stage.total, stage.bytes, stage.slots, asdict(intake.totals), intake.rendered_at
     return Enqueued(attached.job_id, False, intake.totals.prompt_tokens, Accepted(attached.job_id, *found))
+
+
+def _fill(stage: Stage, intake: Intake, drafts: Iterable[Draft], fingerprint: Fingerprint | None) -> None:
+    """Stage the drafts, if nothing is wrong with any."""
+    for record in intake.accept(drafts):
+        stage.add(record)
+        if fingerprint:
+            fingerprint.add(record)
+    intake.raise_faults()
+    stage.close_for_attach()
 
 
 def _staged_again(store: JobStore, again: Accepted, stage: Stage, intake: Intake) -> bool:
