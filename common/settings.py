@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.address import Address, without_secrets
@@ -202,28 +203,10 @@ class Settings(BaseSettings):
     def _is_an_address(cls, value: str | None) -> str | None:
         return web_url(value) if value else None
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "cors_origins", "model_aliases", "webhook_allow")
     @classmethod
-    def _are_networks(cls, value: str) -> str:
-        parse_networks(value)
-        return value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _are_origins(cls, value: str) -> str:
-        parse_origins(value)
-        return value
-
-    @field_validator("model_aliases")
-    @classmethod
-    def _are_aliases(cls, value: str) -> str:
-        _aliases(value)
-        return value
-
-    @field_validator("webhook_allow")
-    @classmethod
-    def _names_targets(cls, value: str) -> str:
-        Allowed.parse(value)
+    def _is_a_good_list(cls, value: str, info: ValidationInfo) -> str:
+        LISTS[str(info.field_name)](value)
         return value
 
     @classmethod
@@ -303,6 +286,15 @@ def _aliases(text: str) -> dict[str, str]:
         if name in found:
             raise ValueError(f"{alias}={name}: {name} is an alias itself; name the model that is served")
     return found
+
+
+# Settings that are lists, each with what reads it and raises `ValueError` for a bad entry.
+LISTS: dict[str, Callable[[str], object]] = {
+    "trusted_proxies": parse_networks,
+    "cors_origins": parse_origins,
+    "model_aliases": _aliases,
+    "webhook_allow": Allowed.parse,
+}
 
 
 def variable(name: str) -> str:
