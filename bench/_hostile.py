@@ -95,6 +95,17 @@ def honest_csv() -> bytes:
     return upload("prompts.csv", f"prompt\n{rows}".encode())
 
 
+def long_items() -> bytes:
+    """15 MB of source code in 60 items, each far over the context."""
+    code = "def f(x):\n    return {'a': [x], 'b': (1, 2)}\n" * 5_000
+    return json.dumps({"model": "echo", "items": [{"prompt": code}] * 60}).encode()
+
+
+def wide_text() -> bytes:
+    """15 MB of letters and one emoji, which makes Python take four bytes for each letter."""
+    return ('{"prompts":["\N{GRINNING FACE}' + "a" * 15_000_000 + '"]}').encode()
+
+
 def chat(text: str) -> bytes:
     return json.dumps({"model": "echo", "messages": [{"role": "user", "content": text}]}).encode()
 
@@ -132,6 +143,8 @@ CASES = (
     Case("190 MB of a part's headers", JOBS, lambda: PART + b"X-A: " + b"a" * 190_000_000, MULTIPART),
     Case("190 MB of many headers of a part", JOBS, lambda: PART + b"X: a\r\n" * 31_000_000, MULTIPART),
     Case("15 MB of metadata", JOBS, lambda: repeated('{"prompts":["a"],"metadata":{"a":"', "a", 7_500_000, '"}}')),
+    Case("60 items of 240 KB of code", CHECK, long_items),
+    Case("15 MB of letters and an emoji", JOBS, wide_text),
     Case("15 MB of nested lists", JOBS, lambda: b"[" * 15_000_000),
     Case("a number of 15 M digits", JOBS, lambda: b'{"prompts":["a"],"priority":' + b"1" * 15_000_000 + b"}"),
     Case("10 GB in 10 MB of gzip", JOBS, lambda: bomb(10_000 * 2**20), headers=("Content-Encoding: gzip",)),
