@@ -71,6 +71,12 @@ def test_pause_resume_and_retry_are_forms(plain_page: Page):
     expect(page.get_by_text("What failed is retried by")).to_be_visible()
 
 
+def test_an_address_with_nothing_there_is_a_page(plain_page: Page, console):
+    console.expect_status(404)
+    plain_page.goto("/nothing")
+    expect(plain_page.get_by_text("Not here")).to_be_visible()
+
+
 def test_a_login_link_works_once(plain_page: Page, mill, console):
     page = plain_page
     page.get_by_role("button", name="Log out", exact=True).click()

@@ -324,11 +324,19 @@ def test_what_is_not_there_is_a_page(site):
         assert "Not here" in answer.text
 
 
-def test_browsers_get_every_error_as_a_page_and_programs_as_before(site):
+CHROMIUM = (
+    "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
+    "application/signed-exchange;v=b3;q=0.7"
+)
+FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("accept", ["text/html,*/*;q=0.8", CHROMIUM, FIREFOX])
+def test_browsers_get_every_error_as_a_page_and_programs_as_before(site, accept):
     problem, openai = "application/problem+json", "application/json"
     paths = {"/nowhere": problem, "/v1/jobs/job_0nothing": problem, "/v1/nowhere": openai, "/v1/models/x": openai}
     for path, mimetype in paths.items():
-        answer = site.browser.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
+        answer = site.browser.get(path, headers={"Accept": accept})
         assert answer.status_code == 404
         assert "Not here" in answer.text
         assert answer.headers["Content-Security-Policy"]
