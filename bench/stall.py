@@ -52,7 +52,7 @@ def waits(mill: Mill, key: str) -> Iterator[list[float]]:
     found: list[float] = []
 
     def request(ended: threading.Event) -> None:
-        while not ended.wait(PAUSE):
+        while not found or not ended.wait(PAUSE):
             began = time.monotonic()
             status, _ = ask(mill, "GET", "/v1/jobs", key)
             found.append(time.monotonic() - began + (60.0 if status != 200 else 0.0))
