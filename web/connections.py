@@ -14,17 +14,20 @@ import logging
 import os
 import socket
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
-from typing import Any
+from heapq import heapify, heappop, heapreplace
+from typing import Any, TypeVar
 
 from gevent.local import local  # type: ignore[import-untyped]
 from gevent.monkey import get_original  # type: ignore[import-untyped]
 from gunicorn.http.errors import NoMoreData
 
 from common.errors import PromptmillError, Unavailable
+
+T = TypeVar("T")
 
 KEEP = 75.0  # seconds until the next request; longer than proxies keep theirs, so they never send into a closing one
 HEAD = 10.0  # seconds from a request's first byte until its headers are here
@@ -266,19 +269,31 @@ class Connections:
                 connection.shed()
 
     def _make_room(self) -> None:
-        """Close some of those that wait: of the address that has most of them, those that have waited longest."""
-        waiting = defaultdict(list)
-        for connection, _ in sorted(self._waiting.items(), key=lambda entry: entry[1]):
-            if connection.may_close:
-                waiting[connection.address].append(connection)
-        shed = 0
-        while waiting and shed < ROOM:
-            address = max(waiting, key=lambda address: len(waiting[address]))
-            waiting[address].pop(0).shed()
-            self._open -= 1
-            shed += 1
-            if not waiting[address]:
-                del waiting[address]
+        """Close some of those that wait."""
+        oldest_first = sorted(self._waiting, key=lambda connection: self._waiting[connection])
+        closed = to_close(((each.address, each) for each in oldest_first if each.may_close), ROOM)
+        for connection in closed:
+            connection.shed()
+        self._open -= len(closed)
         if time.monotonic() - self._told_at > TELL:
             self._told_at = time.monotonic()
-            log.warning("%d connections are open, nearly as many as can be: closed %d that wait", self._open, shed)
+            log.warning("%d connections are open, nearly as many as can be: closed %d", self._open, len(closed))
+
+
+def to_close(waiting: Iterable[tuple[str, T]], count: int) -> list[T]:
+    """Up to `count` of what waits, with its address and in the order in which it began to: again and again, of the
+    address that has most, what has waited longest."""
+    lines: defaultdict[str, deque[T]] = defaultdict(deque)
+    for address, each in waiting:
+        lines[address].append(each)
+    longest = [(-len(line), address) for address, line in lines.items()]
+    heapify(longest)
+    found: list[T] = []
+    while longest and len(found) < count:
+        _, address = longest[0]
+        found.append(lines[address].popleft())
+        if left := len(lines[address]):
+            heapreplace(longest, (-left, address))
+        else:
+            heappop(longest)
+    return found

@@ -2,7 +2,8 @@
 
 Thousands of connections at once take longer to begin with than a client likes to wait. A client that has sent its whole
 request needs nothing but an answer; those that have not are behind it, the newest first, a few in each round of the
-event loop. So what comes slowly holds up none of what comes at once.
+event loop. So what comes slowly holds up none of what comes at once. When there is hardly room for more connections,
+some that have not sent a whole request are closed, so that the next client is not kept waiting by them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from typing import Any
 import gevent  # type: ignore[import-untyped]
 from gevent.server import StreamServer  # type: ignore[import-untyped]
 
+from web.connections import to_close
+
 ROUND = 0.001  # seconds, at least, so that the event loop looks at all sockets in between
 BEGIN = 4  # connections begun with in one round that have not sent a whole request: a few milliseconds
 MOST_ACCEPTED = 128  # in one round
+RESERVE = 10  # one of so many places in the pool is kept free
 LOOK = 256  # connections looked at in one round
 LOOKS = 5  # rounds in which nothing may have come of a request
 PEEK = 16 * 2**10  # bytes looked at
@@ -29,7 +33,7 @@ Accepted = tuple[Any, ...]  # a socket, and its client's address
 
 class Listener(StreamServer):
     """Several processes may listen: each accepts one connection a round, and twice as many each time that there were
-    more, so that they share what comes one by one."""
+    more, so that they share what comes one by one. A tenth of the pool is kept free of connections that wait here."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
@@ -50,8 +54,22 @@ class Listener(StreamServer):
             self._begins = True
             gevent.spawn(self._begin)
 
+    @property
+    def _open(self) -> int:
+        return len(self.pool) + len(self._new) + len(self._slow)
+
     def _is_full(self) -> bool:
-        return len(self.pool) + len(self._new) + len(self._slow) >= self.pool.size
+        return self._open >= self.pool.size
+
+    def _make_room(self) -> None:
+        excess = self._open - (self.pool.size - self.pool.size // RESERVE)
+        if excess <= 0 or not self._slow:
+            return
+        closed = set(to_close(((each[1][0], each) for each in self._slow), excess))
+        self._slow = [each for each in self._slow if each not in closed]
+        for client, _ in closed:
+            client.close()
+        self._start_accepting_if_started()
 
     def _begin(self) -> None:
         while self._new or self._slow:
@@ -64,6 +82,7 @@ class Listener(StreamServer):
                     self._new.append((looks + 1, connection))
                 else:
                     self._slow.append(connection)
+            self._make_room()
             for connection in reversed(self._slow[-BEGIN:]):
                 self._slow.pop()
                 super().do_handle(*connection)

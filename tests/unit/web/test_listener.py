@@ -78,3 +78,30 @@ def test_every_connection_gets_its_turn_also_one_that_sends_nothing(begun):
             gevent.sleep(0.01)
     silent.close()
     late.close()
+
+
+def test_a_crowd_that_sends_nothing_leaves_room_for_the_next_client():
+    answered: list[bytes] = []
+    server = Listener(("127.0.0.1", 0), handle=lambda client, _: answered.append(client.recv(100)), spawn=Pool(50))
+    server.start()
+    crowd = [socket.create_connection(server.address) for _ in range(120)]
+    gevent.sleep(0.2)
+    with gevent.Timeout(5), socket.create_connection(server.address) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        while not answered:
+            gevent.sleep(0.01)
+    open_still = [each for each in crowd if not _is_closed(each)]
+    assert len(open_still) == 45, "a tenth is kept free"
+    server.stop()
+    for each in crowd:
+        each.close()
+
+
+def _is_closed(client: Any) -> bool:
+    client.settimeout(0.0)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
