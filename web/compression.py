@@ -87,11 +87,11 @@ def _unpack_body() -> None:
 
 
 def _pack_answer(response: Response) -> Response:
-    if not _is_text(response):
+    length = response.content_length
+    if (length is not None and 0 < length < LEAST) or not _is_text(response):
         return response
     response.vary.add("Accept-Encoding")
-    length = response.content_length
-    if not _wants_gzip() or _is_done(response) or (length is not None and length < LEAST):
+    if not _wants_gzip() or _is_done(response):
         return response
     response.direct_passthrough = False
     if response.is_streamed:

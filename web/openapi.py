@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -134,6 +135,7 @@ def make_specification(app: Flask) -> dict[str, Any]:
     }
 
 
+@cache
 def template(route: str) -> str:
     """A route as people write it: `/v1/jobs/{job_id}`."""
     return ARGUMENT.sub(r"{\2}", route)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PrivateAttr, StringConstraints, WithJsonSchema, WrapValidator, field_validator
@@ -179,7 +180,7 @@ class ChatRequest(Completable):
         newer = {"params.max_tokens": "max_completion_tokens"} if self.max_completion_tokens is not None else {}
         return newer | {"context_length_exceeded": "messages", "prompt": "messages", "params.logprobs": "top_logprobs"}
 
-    @property
+    @cached_property
     def ask(self) -> Ask:
         return self._ask("/v1/chat/completions", metadata=self.metadata)
 
@@ -237,7 +238,7 @@ class CompletionRequest(Completable):
             "params.prompt_logprobs": "logprobs" if self.prompt_logprobs is None else "prompt_logprobs",
         }
 
-    @property
+    @cached_property
     def ask(self) -> Ask:
         return self._ask("/v1/completions", echo=self.echo, scored=self.max_tokens == 0)
 
