@@ -8,7 +8,7 @@ RUN useradd --create-home promptmill && install -d -o promptmill /home/promptmil
 WORKDIR /build
 # Dependencies first, on empty packages: a change of our code then rebuilds seconds, not gigabytes.
 COPY pyproject.toml constraints.txt LICENSE ./
-RUN mkdir -p common web/dialect worker/engine cli
+RUN mkdir -p common web/openai worker/engine cli
 
 FROM base AS web
 RUN pip install -c constraints.txt ".[parquet]"

@@ -23,9 +23,9 @@ from typing import Any
 import worker.engine  # noqa: F401  # isort: skip - before torch: see there
 import torch
 
-from bench._machine import commit, device
-from bench._mix import Mix, shared_instruction, short_prompts
-from bench._peers import Transformers, Vllm
+from bench.lib.machine import commit, device
+from bench.lib.mix import Mix, shared_instruction, short_prompts
+from bench.lib.peers import Transformers, Vllm
 from common.types import Request, SamplingParams
 from worker.models import OpenedModel, open_model, pick_dtype
 

@@ -29,9 +29,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench._machine import commit
-from bench._parts import lost_leases
-from bench._trial import Trial
+from bench.lib.machine import commit
+from bench.lib.parts import lost_leases
+from bench.lib.trial import Trial
 
 SIZES = {
     "faults": int,

@@ -27,12 +27,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench._machine import commit, device
-from bench._parts import Part, Parts
-from common.fleet import Fleet
+from bench.lib.machine import commit, device
+from bench.lib.parts import Part, Parts
 from common.rings import Bell
-from common.server import connect
-from common.store import JobStore, new_job_id
+from common.store.connection import connect
+from common.store.fleet import Fleet
+from common.store.jobs import JobStore, new_job_id
 
 STEP, TOKENS = 0.1, 10  # seconds, steps: an item takes a second
 WORKERS = 4

@@ -23,10 +23,10 @@ import statistics
 import time
 from pathlib import Path
 
-from bench._batches import batch_queued
-from bench._connections import Connection, drive, request
-from bench._machine import commit, device
-from bench._mill import Mill, running_mill
+from bench.lib.batches import batch_queued
+from bench.lib.connections import Connection, drive, request
+from bench.lib.machine import commit, device
+from bench.lib.mill import Mill, running_mill
 from cli.demo_model import demo_folder
 from common.settings import Settings
 

@@ -32,12 +32,12 @@ from pathlib import Path
 
 import redis
 
-from bench._clock import Clock
-from bench._ledger import Order
-from bench._machine import commit
-from bench._parts import lost_leases
-from bench._trial import Trial
-from common import keys
+from bench.lib.clock import Clock
+from bench.lib.ledger import Order
+from bench.lib.machine import commit
+from bench.lib.parts import lost_leases
+from bench.lib.trial import Trial
+from common.store import keys
 
 LIMIT = 10.0  # seconds after which everything works again
 PATIENCE = 60.0  # seconds after which we look no longer

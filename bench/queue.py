@@ -29,10 +29,10 @@ import statistics
 import time
 from collections import defaultdict
 
-from bench import _stock
-from bench._machine import commit, device
-from bench._mill import Mill, running_mill
-from bench._wakes import scripts_per_chat
+from bench.lib import stock
+from bench.lib.machine import commit, device
+from bench.lib.mill import Mill, running_mill
+from bench.lib.wakes import scripts_per_chat
 
 SLOTS = 64
 WORDS = (
@@ -124,9 +124,9 @@ def run_singles(mill: Mill, count: int, figures: Figures) -> None:
 
 def run(items: int, rounds: int, singles: int) -> Figures:
     figures: Figures = defaultdict(list)
-    pools = list(_stock.POOLS)
+    pools = list(stock.POOLS)
     prompts = [prompt(number, 250) for number in range(items)]
-    with running_mill(SLOTS) as mill, _stock.running_server() as stock:
+    with running_mill(SLOTS) as mill, stock.running_server() as server:
         run_singles(mill, 20, defaultdict(list))  # warm up
         for number in range(1, rounds + 1):
             run_singles(mill, singles, figures)
@@ -134,7 +134,7 @@ def run(items: int, rounds: int, singles: int) -> Figures:
             count_commands(mill, prompts, figures)
             run_upload(mill, 50_000, 20_000_000, figures)
             for pool in pools:
-                figures[f"stock_{pool}"].append(_stock.items_per_s(stock, pool, prompts))
+                figures[f"stock_{pool}"].append(stock.items_per_s(server, pool, prompts))
             pools = [max(pools, key=lambda pool: figures[f"stock_{pool}"][-1])]  # the better one runs in every round
             print(f"round {number}:", {name: round(values[-1], 3) for name, values in figures.items()}, flush=True)
     figures["scripts_per_chat_32"].append(scripts_per_chat())
@@ -144,13 +144,14 @@ def run(items: int, rounds: int, singles: int) -> Figures:
 def summary(figures: Figures) -> dict[str, object]:
     """The last line: exactly the keys that are promised."""
     median = {name: statistics.median(values) for name, values in figures.items()}
-    pools = [figures[f"stock_{pool}"] for pool in _stock.POOLS]
-    stock = statistics.median(max(pools, key=lambda runs: (len(runs), runs[0])))  # the one that ran in every round
+    pools = [figures[f"stock_{pool}"] for pool in stock.POOLS]
+    # The pool that ran in every round.
+    celery = statistics.median(max(pools, key=lambda runs: (len(runs), runs[0])))
     return {
         "bench": "queue",
         "items_per_s": round(median["items_per_s"]),
-        "stock_celery_items_per_s": round(stock),
-        "ratio": round(median["items_per_s"] / stock, 2),
+        "stock_celery_items_per_s": round(celery),
+        "ratio": round(median["items_per_s"] / celery, 2),
         "upload_50k_s": round(median["upload_50k_s"], 2),
         "web_rss_mb": round(max(figures["web_rss_mb"]), 1),
         "submit_p99_ms": round(median["submit_p99_ms"], 1),

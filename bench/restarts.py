@@ -16,9 +16,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench._machine import commit
-from bench._parts import Part
-from bench._trial import GRACE, Trial
+from bench.lib.machine import commit
+from bench.lib.parts import Part
+from bench.lib.trial import GRACE, Trial
 
 LIMIT = 60.0  # seconds a worker may take to be back
 

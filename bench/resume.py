@@ -21,11 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench._machine import ROOT, commit, device
+from bench.lib.machine import ROOT, commit, device
 from cli.valkey import Valkey
-from common.fleet import Fleet
-from common.server import connect
-from common.store import JobStore, new_job_id
+from common.store.connection import connect
+from common.store.fleet import Fleet
+from common.store.jobs import JobStore, new_job_id
 
 ITEMS = 6  # of a job
 TOKENS = 220  # per item

@@ -26,18 +26,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from bench._crowds import (
+from bench.lib.crowds import (
     ask,
     chats_beside_streams,
     delivery_beside_silence,
     health_beside_slow_bodies,
     validating_beside_batches,
 )
-from bench._hostile import CASES, Case, post
-from bench._machine import commit, device
-from bench._meanwhile import meanwhile
-from bench._mill import Mill, running_mill
-from common.accounts import Accounts
+from bench.lib.hostile import CASES, Case, post
+from bench.lib.machine import commit, device
+from bench.lib.meanwhile import meanwhile
+from bench.lib.mill import Mill, running_mill
+from common.store.accounts import Accounts
 
 PAUSE = 0.02  # seconds between two requests of the other tenant
 AIM_WAIT = 1.0  # seconds

@@ -26,12 +26,12 @@ from collections.abc import Callable
 import psutil
 import redis
 
-from bench._exchanges import exchange_costs
-from bench._machine import commit, device
-from bench._mill import Mill, running_mill
-from common import keys
-from common.fleet import Fleet, Incarnation
-from common.packing import pack
+from bench.lib.exchanges import exchange_costs
+from bench.lib.machine import commit, device
+from bench.lib.mill import Mill, running_mill
+from common.store import keys
+from common.store.fleet import Fleet, Incarnation
+from common.store.packing import pack
 
 SLOTS = 64
 JOB = 10_000  # items

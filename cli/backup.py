@@ -21,11 +21,11 @@ import redis
 from cli.folder import DataFolder, data_option, find_settings
 from cli.say import say
 from cli.valkey import Valkey
-from common import keys
 from common.errors import ConfigError, Unavailable
-from common.scripts import SCHEMA, Scripts
-from common.server import connect, redis_errors
-from common.version import meet_store
+from common.store import keys
+from common.store.connection import connect, redis_errors
+from common.store.scripts import SCHEMA, Scripts
+from common.store.version import meet_store
 
 PIECE = 2**20  # bytes read at once
 PATIENCE = 120.0  # seconds the server may say nothing: it writes its snapshot, or takes a large record

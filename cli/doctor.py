@@ -16,13 +16,13 @@ import redis
 
 from cli.folder import DataFolder, data_option, find_settings
 from cli.say import say
-from common import keys
-from common.address import without_secrets
 from common.errors import ConfigError, PromptmillError, Unavailable
-from common.server import connect, redis_errors
 from common.settings import Settings
-from common.store import JobStore
-from web.filters import size
+from common.store import keys
+from common.store.address import without_secrets
+from common.store.connection import connect, redis_errors
+from common.store.jobs import JobStore
+from web.pages.filters import size
 
 OLDEST_REDIS = (7, 0)
 OLDEST_VALKEY = (7, 2)

@@ -13,11 +13,11 @@ import click
 from cli.folder import DataFolder, data_option, find_settings
 from cli.say import say
 from cli.up import TENANT, login_link
-from common.accounts import Accounts
 from common.printable import printable
-from common.server import connect
-from web.bodies import validated
-from web.schemas import Target
+from common.store.accounts import Accounts
+from common.store.connection import connect
+from web.schemas.requests import Target
+from web.wire.bodies import validated
 
 tenant_option = click.option("--tenant", default=TENANT, show_default=True, help="Whose.")
 

@@ -13,11 +13,11 @@ import click
 from cli.children import end_on_signals
 from cli.folder import DataFolder, data_option, find_settings
 from cli.say import say
-from common.accounts import Accounts
 from common.errors import ConfigError, InvalidRequest, Unauthorized
-from common.packing import json_text
-from common.server import connect
 from common.signing import check_secret, verify
+from common.store.accounts import Accounts
+from common.store.connection import connect
+from common.store.packing import json_text
 
 HOST = "127.0.0.1"
 BODY_LIMIT = 2**20  # bytes

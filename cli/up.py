@@ -17,12 +17,12 @@ from cli.folder import DataFolder, Server, data_option
 from cli.parts import GRACE_MARGIN
 from cli.say import say
 from cli.valkey import Valkey, server_memory
-from common.accounts import Accounts
 from common.errors import ConfigError, Unauthorized, Unavailable
-from common.fleet import Fleet
-from common.server import connect
 from common.settings import Settings
-from common.version import meet_store
+from common.store.accounts import Accounts
+from common.store.connection import connect
+from common.store.fleet import Fleet
+from common.store.version import meet_store
 
 TENANT = "default"
 ENGINES = ["auto", "native", "generate", "echo"]

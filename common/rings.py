@@ -11,8 +11,8 @@ from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel
 from redis.exceptions import RedisError
 
-from common.address import Address
 from common.errors import Unavailable
+from common.store.address import Address
 
 GENERATE = "promptmill.generate"
 DELIVER = "promptmill.deliver"

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from common.address import Address, without_secrets
 from common.allowed import Allowed
 from common.errors import ConfigError
 from common.ids import MODEL
 from common.networks import Network, parse_networks
+from common.store.address import Address, without_secrets
 from common.urls import host_name, in_url, parse_origins, web_url
 
 LONGEST_NAME = 256  # characters of a model's name, as requests may have it

@@ -11,8 +11,8 @@ from importlib.resources import files
 
 import redis
 
-from common import keys
-from common.batches import job_of
+from common.store import keys
+from common.store.batches import job_of
 
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"

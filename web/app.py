@@ -5,19 +5,19 @@ from __future__ import annotations
 from flask import Flask
 
 from common.settings import Settings
-from web import compression, cors, problems, routes
-from web.api import api
-from web.dialect.batches import batches
-from web.dialect.chat import chat
-from web.dialect.files import files
-from web.dialect.tokens import tokens
-from web.multipart import BoundedRequest
-from web.openapi import openapi
-from web.pages import pages
-from web.prefix import add_prefix
-from web.proxies import Proxies
-from web.services import EXTENSION, Services
-from web.unread import ReadsOn
+from web.api.jobs import api
+from web.openai.batches import batches
+from web.openai.chat import chat
+from web.openai.files import files
+from web.openai.tokens import tokens
+from web.pages.jobs import pages
+from web.services.services import EXTENSION, Services
+from web.wire import compression, cors, error_answers, routes
+from web.wire.multipart import BoundedRequest
+from web.wire.openapi import openapi
+from web.wire.prefix import add_prefix
+from web.wire.proxies import Proxies
+from web.wire.unread import ReadsOn
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.wsgi_app = Proxies(app.wsgi_app, settings.trusted_networks)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = Services.build(settings)
-    problems.register(app)
+    error_answers.register(app)
     cors.register(app, settings)
     compression.register(app)
     routes.register(app)

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from flask import Response, g, request
 
-from common.accounts import SESSION_AGE, Grant
 from common.errors import PromptmillError, Unauthorized
+from common.store.accounts import SESSION_AGE, Grant
 from common.urls import origin as origin_of
-from web.services import services
+from web.services.services import services
 
 COOKIE = "promptmill_session"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}

@@ -29,8 +29,8 @@ from common import log
 from common.errors import ConfigError
 from common.settings import Settings
 from common.urls import in_url
-from web.connections import KEEP, Connections
-from web.listener import Listener
+from web.wire.connections import KEEP, Connections
+from web.wire.listener import Listener
 
 MOST_CONNECTIONS = 4000  # of a process
 BACKLOG = 4096  # connections that may wait to be accepted; who finds no room there comes back after seconds
@@ -72,7 +72,7 @@ class Server(BaseApplication):
             "keepalive": int(KEEP),
             "logger_class": f"{__name__}.Log",
             "control_socket_disable": True,
-            "forwarded_allow_ips": "",  # what proxies say is for `web/proxies.py`, which asks whose word it is
+            "forwarded_allow_ips": "",  # what proxies say is for `web/wire/proxies.py`, which asks whose word it is
             "proc_name": "promptmill-web",
         }
         for name, value in options.items():
@@ -80,13 +80,13 @@ class Server(BaseApplication):
 
     def load(self) -> Any:
         from common.errors import Unavailable
-        from common.version import meet_store
+        from common.store.version import meet_store
+        from web.api.metrics import Flusher
         from web.app import create_app
-        from web.dialect.sizer import Sizer
-        from web.dialect.validator import Validator
-        from web.gate import Gate
-        from web.metrics import Flusher
-        from web.services import EXTENSION
+        from web.openai.batch_sizes import Sizer
+        from web.openai.batch_validator import Validator
+        from web.services.services import EXTENSION
+        from web.wire.gate import Gate
 
         try:
             app = create_app(self._settings)
@@ -151,8 +151,8 @@ class Worker(GeventWorker):
             sock.end_request()
 
     def _count_slow_body(self, req: Any, peer: str) -> Callable[[], None]:
-        from web.caps import take_slow_body
-        from web.services import EXTENSION
+        from web.services.caps import take_slow_body
+        from web.services.services import EXTENSION
 
         return take_slow_body(self.wsgi.extensions[EXTENSION], req.headers, peer)
 
@@ -161,7 +161,7 @@ class Worker(GeventWorker):
         gevent.spawn(self._leave)  # not here: a signal handler must not wait for a lock
 
     def _leave(self) -> None:
-        from web.services import EXTENSION
+        from web.services.services import EXTENSION
 
         self.wsgi.extensions[EXTENSION].changes.close()
         self._connections.leave()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from common.fleet import Result, Run
+from common.store.fleet import Result, Run
 from worker.claims import Claim
 
 

@@ -13,15 +13,15 @@ from celery.signals import worker_shutting_down
 
 from common import log as logs
 from common.errors import ConfigError, EngineError, Unavailable
-from common.fleet import Fleet
 from common.rings import Bell
-from common.server import START_WAIT, connect, when_up
 from common.settings import Settings
-from common.version import meet_store
+from common.store.connection import START_WAIT, connect, when_up
+from common.store.fleet import Fleet
+from common.store.version import meet_store
 from worker.gpu import claim_gpu
 from worker.heartbeat import Heartbeat
+from worker.model_server import Runner
 from worker.models import open_model
-from worker.runner import Runner
 from worker.ticker import Ticker
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 
-from common.fleet import Checkpoint, Incarnation
+from common.store.fleet import Checkpoint, Incarnation
 from worker.claims import Claim
-from worker.engine.base import Engine
-from worker.streams import Streams
+from worker.engine.protocol import Engine
+from worker.token_publisher import Streams
 
 MIN_AGE = 5.0  # seconds; younger rows are cheaper to run again than to keep
 WHOLE_EVERY = 30  # blobs

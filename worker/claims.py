@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest, PromptmillError
-from common.fleet import Result, Run
-from common.packing import pack
-from common.store import TEMPLATE_KWARGS, Chunk, Head, JobStore, effective_params, effective_template_kwargs
+from common.store.fleet import Result, Run
+from common.store.jobs import TEMPLATE_KWARGS, Chunk, Head, JobStore, effective_params, effective_template_kwargs
+from common.store.packing import pack
 from common.tokenizer import Tokenizer
 from common.types import Finished, ItemState, ModelCard, Request, SamplingParams, Spelling, TokenLogprob
 

@@ -14,9 +14,9 @@ import time
 
 import redis
 
-from common import keys
 from common.errors import ConfigError, Unavailable
-from common.server import redis_errors
+from common.store import keys
+from common.store.connection import redis_errors
 
 log = logging.getLogger(__name__)
 

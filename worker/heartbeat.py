@@ -9,10 +9,10 @@ import time
 
 import redis
 
-from common import keys
 from common.errors import Unavailable
 from common.settings import Settings
-from worker.runner import Runner
+from common.store import keys
+from worker.model_server import Runner
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from common.errors import ConfigError, InvalidRequest
 from common.types import ModelCard
-
-from .engine.base import Engine
-from .engine.echo import EchoEngine
-from .model_defaults import model_defaults
-from .model_files import fingerprints, inspect
+from worker.echo import EchoEngine
+from worker.engine.protocol import Engine
+from worker.model_defaults import model_defaults
+from worker.model_files import fingerprints, inspect
 
 if TYPE_CHECKING:
     import torch
@@ -127,11 +126,16 @@ def _open_folder(
     import torch
 
     from common.tokenizer import JsonTokenizer, digest
-
-    from .engine.generate import GenerateEngine
-    from .engine.native import NativeEngine
-    from .engine.probe import NotPackable
-    from .weights import check_finite, load_config, load_generation_config, load_tokenizer, load_weights
+    from worker.engine.batching import NativeEngine
+    from worker.engine.generate import GenerateEngine
+    from worker.engine.model.selfcheck import NotPackable
+    from worker.engine.model.weights import (
+        check_finite,
+        load_config,
+        load_generation_config,
+        load_tokenizer,
+        load_weights,
+    )
 
     device = pick_device(device_name)
     dtype = pick_dtype(dtype_name, device)

@@ -6,9 +6,9 @@ import logging
 import threading
 
 from common.errors import Unavailable
-from common.fleet import Fleet
 from common.rings import Bell
 from common.settings import Settings
+from common.store.fleet import Fleet
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The webhook worker: `celery -A worker.webhooks worker -Q webhooks`. Posts signed events to whoever a job named.
 
 A Celery app of its own, so that a slow receiver never keeps a GPU waiting and this worker's image needs no torch. The
-message is a ring like any other: what is to be delivered, and when, is in the outbox (`common/deliveries.py`).
+message is a ring like any other: what is to be delivered, and when, is in the outbox (`common/store/outbox.py`).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from celery import Celery, bootsteps, signals
 from pydantic_core import to_json
 
 from common import log as logs
-from common.accounts import Accounts
 from common.allowed import Allowed
-from common.batches import Batches
-from common.deliveries import Deliveries, Event, HookState, Outcome
 from common.errors import ConfigError, InvalidRequest, NotFound, Unavailable
-from common.fleet import Fleet
-from common.packing import one_line
 from common.rings import DELIVER, WEBHOOK_QUEUE, Bell, celery_app
-from common.server import START_WAIT, connect, when_up
 from common.settings import Settings
 from common.signing import sign
-from common.store import JobStore
-from common.version import meet_store
+from common.store.accounts import Accounts
+from common.store.batches import Batches
+from common.store.connection import START_WAIT, connect, when_up
+from common.store.fleet import Fleet
+from common.store.jobs import JobStore
+from common.store.outbox import Deliveries, Event, HookState, Outcome
+from common.store.packing import one_line
+from common.store.version import meet_store
 from worker.receivers import Refused, Turnstile, Unreachable, post
 from worker.ticker import Ticker
 

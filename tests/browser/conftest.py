@@ -22,9 +22,9 @@ import requests
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from cli.valkey import Valkey, free_port
-from common.accounts import Accounts
-from common.fleet import Fleet
-from common.server import connect
+from common.store.accounts import Accounts
+from common.store.connection import connect
+from common.store.fleet import Fleet
 from common.types import ModelCard
 from tests.processes import killed_on_error, spawn
 from web.auth import COOKIE

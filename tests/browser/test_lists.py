@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-from common.accounts import Accounts
+from common.store.accounts import Accounts
 from tests.browser.conftest import Console, Mill
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench._storm import WEIGHTS, plan
+from bench.lib.storm import WEIGHTS, plan
 from tests.processes import killed_on_error, spawn
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench._ledger import Ledger, Order
+from bench.lib.ledger import Ledger, Order
 
 
 @pytest.fixture

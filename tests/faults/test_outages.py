@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench._proxy import SCRIPT, Network
+from bench.lib.proxy import SCRIPT, Network
 from bench.outages import LIMIT
 from tests.integration.worker.conftest import Queue, Workers
 

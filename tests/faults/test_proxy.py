@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from bench._proxy import SCRIPT, Network, Proxy
+from bench.lib.proxy import SCRIPT, Network, Proxy
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from cli.valkey import free_port
 from common.settings import Settings
 from tests.integration.web.conftest import card
 from tests.processes import killed_on_error, spawn
-from web.services import Services
+from web.services.services import Services
 
 ROOT = Path(__file__).parents[2]
 PAUSE = 0.02  # seconds between two requests of the other tenant

@@ -10,8 +10,8 @@ import pytest
 
 from cli.valkey import free_port
 from common.errors import Unavailable
-from common.fleet import Incarnation
-from common.server import connect
+from common.store.connection import connect
+from common.store.fleet import Incarnation
 from tests.e2e.running import Running, run, wait_for
 from tests.field.cluster import Cluster, Server
 from tests.field.conftest import Users
@@ -105,7 +105,7 @@ def test_a_failover_loses_nothing_that_was_promised(up: Callable[..., Running], 
 def test_a_promise_that_a_replica_lacks_is_not_made_however_often_it_is_asked_for(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("common.scripts.LIMIT", 300)
+    monkeypatch.setattr("common.store.scripts.LIMIT", 300)
     replica = next(server for server in cluster.servers if server is not cluster.primary())
     client = connect(cluster.url, replicas=2)
     worker = Incarnation(client, CARD, lease=60)

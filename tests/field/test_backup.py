@@ -13,12 +13,12 @@ import pytest
 import requests
 
 from cli.valkey import Valkey
-from common import keys
-from common.accounts import Accounts
 from common.errors import Unauthorized
-from common.fleet import Fleet
-from common.server import connect
-from common.store import JobStore
+from common.store import keys
+from common.store.accounts import Accounts
+from common.store.connection import connect
+from common.store.fleet import Fleet
+from common.store.jobs import JobStore
 from tests.integration.batches.conftest import ROOT, Mill, wait_until
 from tests.integration.web.conftest import card
 

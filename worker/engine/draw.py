@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .logits import apply_edits
-from .logprobs import Score, scores
-from .sampler import Knobs, sample, uniforms
-from .sequence import Sequence
+from worker.engine.logprobs import Score, scores
+from worker.engine.sampling.edits import apply_edits
+from worker.engine.sampling.sampler import Knobs, sample, uniforms
+from worker.engine.scheduling.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)

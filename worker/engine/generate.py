@@ -15,13 +15,12 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from common.types import Request
-
-from .base import Detokenizer
-from .draw import draw
-from .ledger import Ledger
-from .mailbox import Mailbox
-from .padding import padded, together
-from .sequence import Sequence
+from worker.engine.draw import draw
+from worker.engine.model.padding import padded, together
+from worker.engine.protocol import Detokenizer
+from worker.engine.scheduling.mailbox import Mailbox
+from worker.engine.scheduling.open_requests import Ledger
+from worker.engine.scheduling.sequence import Sequence
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from common.types import Spelling, TokenLogprob
-
-from .base import Detokenizer
-from .scheduler import Chunk
-from .sequence import Sequence
+from worker.engine.protocol import Detokenizer
+from worker.engine.scheduling.scheduler import Chunk
+from worker.engine.scheduling.sequence import Sequence
 
 SCORED_AT_ONCE = 512  # rows of logits: in float32, with a vocabulary of 150,000, some 300 MB
 

@@ -18,9 +18,9 @@ import redis
 from openai.types import Batch
 
 from cli.valkey import free_port
-from common.accounts import Accounts
-from common.server import connect
-from common.store import JobStore
+from common.store.accounts import Accounts
+from common.store.connection import connect
+from common.store.jobs import JobStore
 from tests.processes import spawn
 
 ROOT = Path(__file__).parents[3]

@@ -11,7 +11,7 @@ import httpx2
 import psutil
 import pytest
 
-from common.batches import job_of
+from common.store.batches import job_of
 from common.types import ItemState
 from tests.integration.batches.conftest import Mill, chat, wait_until
 from tests.integration.worker.conftest import OwnServer

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from common.batches import job_of
 from common.errors import NotFound
 from common.settings import Settings
+from common.store.batches import job_of
 from tests.integration.web.conftest import Web
-from web.dialect.sizer import Sizer
-from web.dialect.validator import Validator
+from web.openai.batch_sizes import Sizer
+from web.openai.batch_validator import Validator
 
 ITEMS = 300
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.types import SamplingParams
-from web import forms
+from web.pages import forms
 
 LINE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=20)
 STOP = st.lists(st.text(st.sampled_from("ab\\nt\n\t "), min_size=1, max_size=8), max_size=4)

@@ -9,12 +9,12 @@ import re
 
 import pytest
 
-from common import keys
+from common.store import keys
 from tests.integration.web.conftest import card
-from web import forms
-from web.drafts import Draft
-from web.schemas import JobOptions
-from web.submit import submit_job
+from web.intake.drafts import Draft
+from web.intake.enqueue import submit_job
+from web.pages import forms
+from web.schemas.requests import JobOptions
 
 INLINE = re.compile(r"<script(?! type=\"module\" src=\"/static/)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
 WISHES = ("pause", "resume", "cancel", "retry")

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from common import keys
-from common.fleet import Exchanged, Fleet, Incarnation, Result
-from common.packing import pack
-from common.server import connect
-from common.stage import Stage
-from common.store import JobStore, new_job_id
+from common.store import keys
+from common.store.connection import connect
+from common.store.fleet import Exchanged, Fleet, Incarnation, Result
+from common.store.jobs import JobStore, new_job_id
+from common.store.packing import pack
+from common.store.upload_stage import Stage
 from common.types import ItemState, ModelCard
 
 DAY = 86_400_000  # ms

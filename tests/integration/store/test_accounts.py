@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from common import keys
-from common.accounts import MOST_SESSIONS, Accounts, Grant
 from common.errors import InvalidRequest, NotFound, Unauthorized
+from common.store import keys
+from common.store.accounts import MOST_SESSIONS, Accounts, Grant
 
 
 @pytest.fixture

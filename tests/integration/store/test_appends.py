@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from common import keys
 from common.errors import InvalidRequest, TooLarge
-from common.stage import CHUNK, Stage, custom_id_digest
-from common.store import Appended
+from common.store import keys
+from common.store.jobs import Appended
+from common.store.upload_stage import CHUNK, Stage, custom_id_digest
 
 
 def staged(mill, *names: str | None) -> Stage:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from common.errors import NotFound
-from common.stage import CHUNK
-from common.store import complete_params, new_job_id
+from common.store.jobs import complete_params, new_job_id
+from common.store.upload_stage import CHUNK
 from common.types import SamplingParams
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from common import keys
-from common.batches import Batches, Claim, job_of, new_batch_id
-from common.deliveries import Deliveries
 from common.errors import NotFound, TooMany
+from common.store import keys
+from common.store.batches import Batches, Claim, job_of, new_batch_id
+from common.store.outbox import Deliveries
 from tests.integration.store.conftest import DAY, Mill, done
 
 BATCH = "batch_" + "ab" * 10

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from common import keys
 from common.errors import Conflict, NotFound, TooMany, Unavailable
-from common.store import NO_LIMITS, Appended, new_job_id
+from common.store import keys
+from common.store.jobs import NO_LIMITS, Appended, new_job_id
 from common.types import ItemState
 from tests.integration.store.conftest import done, taken
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from common import keys
+from common.store import keys
 from common.types import ItemState
 from tests.integration.store.conftest import done, taken
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from common.stage import CHUNK
+from common.store.upload_stage import CHUNK
 from common.types import ItemState
 from tests.integration.store.conftest import done, taken
 

@@ -10,9 +10,9 @@ from typing import IO
 
 import pytest
 
-from common import keys
 from common.errors import NotFound, Unavailable
-from common.files import CHUNK, Files, StoredFile
+from common.store import keys
+from common.store.files import CHUNK, Files, StoredFile
 from tests.integration.store.conftest import Mill
 
 

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from common import keys, scripts
 from common.errors import Conflict
-from common.fleet import Exchanged, Incarnation, Result, Run
-from common.packing import pack
-from common.scripts import Scripts
+from common.store import keys, scripts
+from common.store.fleet import Exchanged, Incarnation, Result, Run
+from common.store.packing import pack
+from common.store.scripts import Scripts
 from common.types import MOVES, ItemState
 from tests.integration.store.conftest import Mill, taken
 

@@ -6,11 +6,11 @@ import io
 
 import pytest
 
-from common import keys
-from common.batches import Batches, job_of, new_batch_id
 from common.errors import NotFound
-from common.files import Files
-from common.places import place_of
+from common.store import keys
+from common.store.batches import Batches, job_of, new_batch_id
+from common.store.files import Files
+from common.store.places import place_of
 from tests.integration.store.conftest import Mill
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common import scripts
-from common.packing import pack
+from common.store import scripts
+from common.store.packing import pack
 from common.types import ItemState
 from tests.integration.store.conftest import done, taken
 

@@ -7,10 +7,10 @@ import os
 
 import pytest
 
-from common import keys, scripts
 from common.errors import StorageFull
-from common.files import Files
-from common.store import NO_LIMITS
+from common.store import keys, scripts
+from common.store.files import Files
+from common.store.jobs import NO_LIMITS
 from tests.integration.store.conftest import Mill, done
 
 RECOUNT = keys.PREFIX + "recount"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from common import keys
 from common.errors import ConfigError
-from common.fleet import Result
-from common.packing import pack
+from common.store import keys
+from common.store.fleet import Result
+from common.store.packing import pack
 from common.types import ItemState
 from tests.integration.store.conftest import card, done, taken
 

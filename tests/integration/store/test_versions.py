@@ -17,12 +17,12 @@ import pytest
 import redis
 
 from cli.valkey import free_port
-from common import keys
 from common.errors import ConfigError, Unavailable
-from common.fleet import Incarnation
-from common.packing import pack
-from common.scripts import SCHEMA
-from common.version import COMPATIBLE, meet_store
+from common.store import keys
+from common.store.fleet import Incarnation
+from common.store.packing import pack
+from common.store.scripts import SCHEMA
+from common.store.version import COMPATIBLE, meet_store
 from tests.integration.store.conftest import card, done, taken
 
 PREVIOUS = Path(__file__).parent / "schema_1"

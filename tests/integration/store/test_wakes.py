@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from common import keys
-from common.fleet import Incarnation
+from common.store import keys
+from common.store.fleet import Incarnation
 from tests.integration.store.conftest import Mill, done, taken
 
 

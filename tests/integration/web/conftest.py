@@ -12,13 +12,13 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
-from common.fleet import Exchanged, Incarnation, Result
-from common.packing import pack
 from common.settings import Settings
+from common.store.fleet import Exchanged, Incarnation, Result
+from common.store.packing import pack
 from common.types import ItemState, ModelCard
 from tests.integration.web.server import Server
 from web.app import create_app
-from web.services import EXTENSION, Services
+from web.services.services import EXTENSION, Services
 
 
 def card(name: str = "echo", **fields: Any) -> ModelCard:

@@ -149,7 +149,7 @@ def test_n_times_tokens_has_a_cap(make_web) -> None:
 
 
 def test_a_json_body_over_the_limit_is_a_413_with_and_without_its_length(web: Web, monkeypatch) -> None:
-    monkeypatch.setattr("web.bodies.MOST_JSON", 1000)
+    monkeypatch.setattr("web.wire.bodies.MOST_JSON", 1000)
     body = b'{"prompts": ["' + b"a " * 600 + b'"]}'
     problem = refused(web, body, 413)
     chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
@@ -287,7 +287,7 @@ def test_a_crash_is_logged_and_tells_nothing(web: Web, caplog: pytest.LogCapture
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the password is hunter2")
 
-    monkeypatch.setattr("web.api.submit_job", broken)
+    monkeypatch.setattr("web.api.jobs.submit_job", broken)
     answer = web.post("/v1/jobs", json=GOOD)
     assert (answer.status_code, answer.json["code"]) == (500, "internal_error")
     assert "hunter2" not in answer.text

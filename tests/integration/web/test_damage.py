@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from common import keys
-from common.batches import new_batch_id
-from common.packing import pack
+from common.store import keys
+from common.store.batches import new_batch_id
+from common.store.packing import pack
 
 NOT_TEXT = b"\xff\xfe"
 BAD_JOB: list[dict[str, Any]] = [

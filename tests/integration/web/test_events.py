@@ -120,14 +120,14 @@ def test_a_server_that_stops_ends_the_stream(web: Web, later: Callable[..., None
 
 
 def test_a_silent_stream_says_that_it_is_there(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.events.HEARTBEAT", 0.05)
+    monkeypatch.setattr("web.api.events.HEARTBEAT", 0.05)
     answer = web.get(f"/v1/jobs/{web.submit('a')}/events", buffered=False)
     assert any(piece.startswith(b":") for _, piece in zip(range(5), answer.iter_encoded(), strict=False))
     answer.close()
 
 
 def test_a_stream_ends_after_its_time_even_if_the_job_goes_on(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.events.LONGEST", 0.3)
+    monkeypatch.setattr("web.api.events.LONGEST", 0.3)
     assert [event.kind for event in events(web, web.submit("a"))] == ["job"]
 
 
@@ -172,7 +172,7 @@ def test_one_reader_of_redis_serves_all_streams(web: Web) -> None:
 
 
 def test_more_streams_than_one_process_carries_are_told_to_come_back(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.changes.MOST_STREAMS", 1)
+    monkeypatch.setattr("web.services.watch.MOST_STREAMS", 1)
     job = web.submit("a")
     stream = events(web, job)
     next(stream)

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from common import ids
-from common.batches import new_batch_id
 from common.errors import NotFound
-from web.dialect.errors import speaks
+from common.store.batches import new_batch_id
+from web.openai.errors import speaks
 
 PARTS = (":st", ":out", ":hooks", ":data", "%3Ast", "%00", "%0A", "x" * 5000)
 NOUNS = {"job_id": "job_0", "batch_id": "batch_0", "file_id": "file-0"}

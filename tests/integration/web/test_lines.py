@@ -8,14 +8,13 @@ import json
 import httpx2
 import pytest
 
-from common.batches import job_of
-from common.deliveries import Event
-from common.packing import json_line, json_text
-from web.dialect import streams
-from web.dialect.validator import Validator
+from common.store.batches import job_of
+from common.store.outbox import Event
+from common.store.packing import json_line, json_text
+from tests.integration.web.conftest import Web
+from web.openai import chat_stream
+from web.openai.batch_validator import Validator
 from worker.webhooks import envelope
-
-from .conftest import Web
 
 # Whatever `str.splitlines` ends a line at, and a backslash before each.
 ENDS = "a\nb\rc\r\nd\x0be\x0cf\x1cg\x1dh\x1ei\x85j\u2028k\u2029l \\\x85 \\\u2028 \\\\\u2029"
@@ -89,7 +88,7 @@ def test_a_batchs_files_have_a_line_a_request(web: Web) -> None:
 
 
 def test_a_chunk_of_a_chat_is_one_line() -> None:
-    content = streams._data({"choices": [{"delta": {"content": ENDS}}]})
+    content = chat_stream._data({"choices": [{"delta": {"content": ENDS}}]})
     data, blank = lines_of(content)
     assert blank == "" and json.loads(data.removeprefix("data: "))["choices"][0]["delta"]["content"] == ENDS
 

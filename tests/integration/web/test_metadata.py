@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from common import keys
-from web.dialect.requests import read_request
+from common.store import keys
+from web.openai.requests import read_request
 
 JOB = {"prompts": ["one two"]}
 WITHIN = {f"{i:04}": "x" * 1020 for i in range(16)}  # 16,384 characters

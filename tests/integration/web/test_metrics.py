@@ -8,10 +8,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from common.deliveries import Deliveries, Outcome
 from common.errors import Unavailable
-from common.metrics import Tally
-from common.server import connect
+from common.store.connection import connect
+from common.store.metrics import Tally
+from common.store.outbox import Deliveries, Outcome
 from tests.integration.web.conftest import Web
 
 Samples = dict[tuple[str, ...], float]

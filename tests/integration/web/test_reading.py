@@ -17,8 +17,8 @@ from pyarrow import parquet
 from cli.valkey import Valkey
 from common.settings import Settings
 from tests.integration.web.conftest import Web, card
-from web.metrics import OF_WORKERS
-from web.schemas import ItemRow, ResultRow
+from web.api.metrics import OF_WORKERS
+from web.schemas.requests import ItemRow, ResultRow
 
 
 def lines(web: Web, job: str) -> list[dict]:

@@ -9,7 +9,7 @@ import pytest
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
-from common import keys
+from common.store import keys
 from tests.integration.web.conftest import card
 
 MOST = 3000

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from common import keys
-from common.fleet import Incarnation
 from common.rings import Bell
 from common.settings import Settings
+from common.store import keys
+from common.store.fleet import Incarnation
 from tests.integration.web.conftest import Web, card
 from web.app import create_app
-from web.services import EXTENSION
+from web.services.services import EXTENSION
 
 
 def stored(web: Web, job_id: str) -> list[dict]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.web.conftest import Web, card
 from tests.integration.web.test_uploads import faults, items_of, table
-from web.columns import MOST_METADATA, Columns
+from web.intake.columns import MOST_METADATA, Columns
 
 BERLIN = "Europe/Berlin"
 UNIQUE = uuid.UUID("12345678-1234-5678-1234-567812345678")

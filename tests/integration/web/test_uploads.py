@@ -52,7 +52,7 @@ def test_each_part_comes_once_and_has_its_limit(web: Web, monkeypatch) -> None:
     ):
         answer = web.post("/v1/jobs", data=parts, content_type="multipart/form-data")
         assert (answer.status_code, web.job_keys()) == (422, [])
-    monkeypatch.setattr("web.bodies.MOST_JSON", 1000)
+    monkeypatch.setattr("web.wire.bodies.MOST_JSON", 1000)
     answer = web.upload("a.txt", b"a", metadata={"note": "x" * 2000})
     assert (answer.status_code, answer.json["code"]) == (413, "too_large")
     assert "part `job`" in answer.json["detail"]
@@ -262,7 +262,7 @@ def test_a_parquet_row_that_would_fill_the_memory_is_refused(web: Web) -> None:
 
 
 def test_rows_that_are_each_in_bounds_have_a_bound_together(web: Web, monkeypatch) -> None:
-    monkeypatch.setattr("web.parquet.MOST_ROWS", 1000)
+    monkeypatch.setattr("web.intake.parquet.MOST_ROWS", 1000)
     ((line, message),) = faults(web, "a.parquet", repeated("x" * 46, 64, 1))  # 50 bytes each as JSON
     assert line == 22 and "split the file" in message
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from common.batches import job_of
+from common.store.batches import job_of
 from tests.integration.web.conftest import Web, card
-from web.dialect.validator import Validator
+from web.openai.batch_validator import Validator
 
 
 def upload(web: Web, *bodies: Any) -> str:
@@ -34,7 +34,7 @@ def validated(web: Web, file: str, endpoint: str = "/v1/completions", window: st
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Files, as they are read."""
-    from common.files import Files
+    from common.store.files import Files
 
     found: list[str] = []
     read = Files.chunks
@@ -128,7 +128,7 @@ def test_a_good_file_is_read_again_where_its_job_or_what_it_depends_on_is_anothe
         web.post(f"/v1/jobs/{job_id}/cancel")
     elif change == "day":
         later = time.time() + 86400
-        monkeypatch.setattr("web.dialect.verdicts.time.time", lambda: later)
+        monkeypatch.setattr("web.openai.verdicts.time.time", lambda: later)
     elif change == "settings":
         web = make_web(max_item_tokens=1000)
     else:

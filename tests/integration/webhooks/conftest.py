@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import redis
 
-from common.fleet import Fleet, Incarnation, Result
-from common.packing import pack
-from common.server import connect
-from common.store import JobStore, new_job_id
+from common.store.connection import connect
+from common.store.fleet import Fleet, Incarnation, Result
+from common.store.jobs import JobStore, new_job_id
+from common.store.packing import pack
 from common.types import ItemState, ModelCard
 from tests.processes import spawn
 

@@ -7,14 +7,13 @@ import time
 
 import pytest
 
-from common.deliveries import MOST_AT_ONCE, Event
 from common.settings import Settings
-from common.store import JobStore
+from common.store.jobs import JobStore
+from common.store.outbox import MOST_AT_ONCE, Event
+from tests.integration.webhooks.conftest import wait_until
 from worker import receivers, webhooks
 from worker.receivers import MOST_PER_HOST, Turnstile, Unreachable
 from worker.webhooks import Courier
-
-from .conftest import wait_until
 
 
 @pytest.fixture

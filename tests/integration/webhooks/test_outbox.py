@@ -10,11 +10,10 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from common import keys
-from common.deliveries import LONGEST_PAUSE, Deliveries, HookState, Outcome, pause
-from common.store import JobStore
-
-from .conftest import wait_until
+from common.store import keys
+from common.store.jobs import JobStore
+from common.store.outbox import LONGEST_PAUSE, Deliveries, HookState, Outcome, pause
+from tests.integration.webhooks.conftest import wait_until
 
 OK = Outcome(0.01, status_code=200)
 BROKEN = Outcome(0.01, status_code=500)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from common.fleet import Fleet, Incarnation, Result
-from common.packing import pack
 from common.rings import GENERATE, WEBHOOK_QUEUE, Bell, generate_queue
 from common.settings import Settings
-from common.store import JobStore
+from common.store.fleet import Fleet, Incarnation, Result
+from common.store.jobs import JobStore
+from common.store.packing import pack
 from common.types import ItemState
 from tests.integration.webhooks.conftest import CARD
 from worker.ticker import Ticker

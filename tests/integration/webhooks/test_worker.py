@@ -10,12 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 from standardwebhooks import Webhook
 
-from bench._proxy import SCRIPT, Network
-from common.accounts import Accounts
+from bench.lib.proxy import SCRIPT, Network
 from common.rings import WEBHOOK_QUEUE, Bell
-from common.store import JobStore
-
-from .conftest import SECRET, wait_until
+from common.store.accounts import Accounts
+from common.store.jobs import JobStore
+from tests.integration.webhooks.conftest import SECRET, wait_until
 
 ATTEMPTS = 5  # the least the settings take
 HOLE = 12.0  # seconds; Celery has found its connection dead by then and waits before it tries another

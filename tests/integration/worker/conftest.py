@@ -15,8 +15,8 @@ import pytest
 
 from cli.valkey import find_binary, free_port
 from common.rings import Bell
-from common.server import connect, wait_until_up
-from common.store import JobStore, new_job_id
+from common.store.connection import connect, wait_until_up
+from common.store.jobs import JobStore, new_job_id
 from tests.processes import spawn
 from worker.models import open_model
 

@@ -6,7 +6,7 @@ import json
 import tracemalloc
 
 from common.errors import InvalidRequest
-from common.store import JobStore, new_job_id
+from common.store.jobs import JobStore, new_job_id
 from common.tokenizer import WordTokenizer
 from common.types import Request
 from tests.integration.store.conftest import Mill, card

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from common.errors import Unavailable
-from common.server import connect, redis_errors, when_up
+from common.store.connection import connect, redis_errors, when_up
 from tests.integration.worker.conftest import Queue
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from common.server import connect
+from common.store.connection import connect
 from worker.gpu import LOCK_TTL, claim_gpu, visible_gpus
 
 

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 import redis
 
-from common import keys
-from common.fleet import Incarnation
 from common.rings import Bell
-from common.server import connect
 from common.settings import Settings
+from common.store import keys
+from common.store.connection import connect
+from common.store.fleet import Incarnation
 from tests.integration.worker.conftest import OwnServer, Queue, Workers, wait_for
-from worker import runner as runner_module
+from worker import model_server as runner_module
 from worker.claims import ClaimReader
 from worker.heartbeat import Heartbeat
+from worker.model_server import Runner
 from worker.models import open_model
-from worker.runner import Runner
 
 LEASE = 120.0  # seconds
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from bench._wakes import running_fleet, submit, wait_until_all
-from common.server import connect
-from common.store import JobStore
+from bench.lib.wakes import running_fleet, submit, wait_until_all
+from common.store.connection import connect
+from common.store.jobs import JobStore
 from tests.integration.worker.conftest import wait_for
 
 WORKERS = 6

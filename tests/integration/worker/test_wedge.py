@@ -16,7 +16,7 @@ SCRIPT = """
 import sys, time
 from types import SimpleNamespace
 from common.settings import Settings
-from common.server import connect
+from common.store.connection import connect
 from worker.heartbeat import Heartbeat
 
 age = float(sys.argv[2])

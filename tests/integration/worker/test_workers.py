@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from common.fleet import Fleet
+from common.store.fleet import Fleet
 from tests.integration.worker.conftest import Queue, Workers, wait_for
 
 

@@ -12,8 +12,8 @@ from cli import doctor
 from cli.doctor import Finding, check_cluster, check_model, check_redis, check_version
 from cli.main import cli
 from cli.valkey import Valkey, free_port
-from common import keys
 from common.settings import Settings
+from common.store import keys
 
 
 def bad(findings) -> list[Finding]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from kombu import Connection
 
-from common.address import Address, without_secrets
 from common.errors import ConfigError
 from common.settings import Settings
+from common.store.address import Address, without_secrets
 
 SENTINELS = "redis+sentinel://user:p%40ss@s1:1,s2,[::1]:3/main/2?sentinel_password=s%26t"
 

@@ -1,11 +1,11 @@
-"""The schema in common/keys.py and the names the Lua scripts build are the same."""
+"""The schema in common/store/keys.py and the names the Lua scripts build are the same."""
 
 from __future__ import annotations
 
 import re
 from importlib.resources import files
 
-from common import keys
+from common.store import keys
 
 
 def names_in_lua() -> set[str]:

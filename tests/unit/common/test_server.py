@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from common.errors import Unavailable
-from common.server import redis_errors
+from common.store.connection import redis_errors
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from common.tokenizer import JsonTokenizer
 from common.types import Spelling
-from worker.engine.text import Speller
+from worker.engine.scheduling.text import Speller
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 WORDS = ["▁", "a", "b", "▁hello", "▁world", "日"]

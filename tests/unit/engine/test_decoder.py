@@ -11,10 +11,10 @@ from torch.nn.functional import linear, silu
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from tests.unit.engine.tiny import build
-from worker.engine.decoder import FAMILIES, Decoder
-from worker.engine.kernels import Packed, gated, pack, packs, rms_norm, rotate
-from worker.engine.probe import forward_of, prepare, probe
-from worker.engine.runner import Forward
+from worker.engine.kernels.plain import Packed, gated, pack, packs, rms_norm, rotate
+from worker.engine.model.llama import FAMILIES, Decoder
+from worker.engine.model.runner import Forward
+from worker.engine.model.selfcheck import forward_of, prepare, probe
 
 CPU_PACKS = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="nothing is packed without oneDNN")
 
@@ -85,7 +85,7 @@ def test_a_model_that_packed_weights_do_not_suit_keeps_its_own(
 
 @CPU_PACKS
 def test_bfloat16_runs_where_the_cpu_cannot_pack_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.engine.kernels.packs", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr("worker.engine.kernels.plain.packs", lambda dtype: dtype == torch.float32)
     model = build("llama").to(torch.bfloat16)
     shapes = probe(model)
     assert prepare(model, shapes) == 0

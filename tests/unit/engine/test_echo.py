@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from common.types import Finished, Request, SamplingParams
-from worker.engine.echo import EchoEngine
+from worker.echo import EchoEngine
 
 
 def ask(prompt: str, *, id: str = "a", seed: int = 1, **params) -> Request:
@@ -107,7 +107,7 @@ def test_poke_wakes_a_waiting_collect() -> None:
         assert time.monotonic() - began < 1
 
 
-@pytest.mark.parametrize("module", ["worker.engine.echo", "worker.models"])
+@pytest.mark.parametrize("module", ["worker.echo", "worker.models"])
 def test_echo_never_reaches_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -12,10 +12,10 @@ import torch
 from common.types import Spelling
 from tests.unit.engine.test_generate import build_seq2seq
 from tests.unit.engine.tiny import Letters, ask, build, collect, prompts, run, running, tokens
-from worker.engine import native
+from worker.engine import batching
+from worker.engine.batching import NativeEngine
 from worker.engine.generate import GenerateEngine
-from worker.engine.ledger import Ledger
-from worker.engine.native import NativeEngine
+from worker.engine.scheduling.open_requests import Ledger
 
 GUILTY = 77  # a token that only the guilty prompt has
 SECRET = "somebody's text"
@@ -124,7 +124,7 @@ def test_a_failure_that_is_nobodys_costs_nobody_anything(model: Any) -> None:
 def test_a_step_without_memory_is_halved_and_nobody_fails(
     model: Any, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "GOOD_STEPS", 4)
+    monkeypatch.setattr(batching, "GOOD_STEPS", 4)
     requests = healthy()
     expected = undisturbed(model, requests)
     with running(model) as engine:

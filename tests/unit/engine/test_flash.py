@@ -12,8 +12,8 @@ import torch
 
 from tests.unit.engine.test_parity import oracle
 from tests.unit.engine.tiny import ask, build, prompts, run, running, tokens
-from worker.engine import flash
-from worker.engine.kv import LayerShape
+from worker.engine.attention import flash
+from worker.engine.attention.gather import LayerShape
 
 PAGE = 8
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worker.engine import kernels, kv
-from worker.engine.attention import How, attend, attending
+from worker.engine.attention import gather
+from worker.engine.attention.hook import How, attend, attending
+from worker.engine.kernels import plain
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -16,7 +17,7 @@ def test_the_norm_is_the_norm_for_few_and_for_many_tokens(tokens: int, dtype: to
     x = torch.randn(tokens, 576).to(dtype) * 3
     weight = torch.randn(576).to(dtype)
     expected = torch.rms_norm(x.double(), (576,), weight.double(), 1e-5)
-    found = kernels.rms_norm(x, torch.cat((weight, weight)), 1e-5)
+    found = plain.rms_norm(x, torch.cat((weight, weight)), 1e-5)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)
 
 
@@ -35,14 +36,14 @@ ROWS = [  # (blocks, first token, how many tokens) with blocks of 4
 def test_every_token_sees_what_comes_before_it_in_its_row(
     window: int | None, long: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kv, "LONG", long)
-    monkeypatch.setattr(kv, "LONG_EXACT", long)
-    monkeypatch.setattr(kv, "GROUP_TOKENS", 0)
+    monkeypatch.setattr(gather, "LONG", long)
+    monkeypatch.setattr(gather, "LONG_EXACT", long)
+    monkeypatch.setattr(gather, "GROUP_TOKENS", 0)
     torch.manual_seed(1)
-    caches = kv.allocate({0: kv.LayerShape(2, 32, 32)}, 30, 4, dtype, torch.device("cpu"))
+    caches = gather.allocate({0: gather.LayerShape(2, 32, 32)}, 30, 4, dtype, torch.device("cpu"))
     caches[0].keys.normal_()
     caches[0].values.normal_()
-    layout = kv.lay_out(ROWS, caches, 4, torch.device("cpu"))
+    layout = gather.lay_out(ROWS, caches, 4, torch.device("cpu"))
     tokens = sum(count for *_, count in ROWS)
     query = torch.randn(tokens, 6, 32).to(dtype)
     key, value = torch.randn(2, tokens, 2, 32).to(dtype).unbind()

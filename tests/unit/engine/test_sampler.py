@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from common.types import SamplingParams
-from worker.engine import sampler
-from worker.engine.logits import Edits, apply_edits
-from worker.engine.sampler import Knobs, sample, uniforms
+from worker.engine.sampling import sampler
+from worker.engine.sampling.edits import Edits, apply_edits
+from worker.engine.sampling.sampler import Knobs, sample, uniforms
 
 DRAWS = 4096
 VOCABULARY = 300  # more than one tile

@@ -8,11 +8,11 @@ import pytest
 
 from common.types import Request, SamplingParams
 from tests.unit.engine.tiny import Letters
-from worker.engine.blocks import BlockPool
-from worker.engine.logits import Edits
-from worker.engine.scheduler import Scheduler
-from worker.engine.sequence import Sequence
-from worker.engine.text import Text
+from worker.engine.sampling.edits import Edits
+from worker.engine.scheduling.blocks import BlockPool
+from worker.engine.scheduling.scheduler import Scheduler
+from worker.engine.scheduling.sequence import Sequence
+from worker.engine.scheduling.text import Text
 
 
 def sequence(arrival: int, ids: list[int], max_tokens: int, *, interactive: bool = False) -> Sequence:

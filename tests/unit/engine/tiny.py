@@ -12,10 +12,10 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from common.types import Finished, Request, SamplingParams, Spelling
-from worker.engine.base import Engine
-from worker.engine.logits import Edits, apply_edits
-from worker.engine.native import NativeEngine
-from worker.engine.sampler import Knobs, sample, uniforms
+from worker.engine.batching import NativeEngine
+from worker.engine.protocol import Engine
+from worker.engine.sampling.edits import Edits, apply_edits
+from worker.engine.sampling.sampler import Knobs, sample, uniforms
 
 VOCABULARY = 96
 BASE: dict[str, Any] = {

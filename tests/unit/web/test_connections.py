@@ -13,8 +13,8 @@ from gevent import socket
 from gunicorn.http.errors import NoMoreData
 
 from common.errors import TooMany, Unavailable
-from web import connections
-from web.connections import BodyTooSlow, Connection, Connections
+from web.wire import connections
+from web.wire.connections import BodyTooSlow, Connection, Connections
 
 
 @pytest.fixture(autouse=True)

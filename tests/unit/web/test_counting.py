@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from common.tokenizer import SHORT, JsonTokenizer, WordTokenizer
-from web.counting import PIECE, count_tokens, is_too_long
+from web.intake.counting import PIECE, count_tokens, is_too_long
 
 SPACES = 40  # the longest run of them in the corpus
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from common.types import OTHER_NAMES, SamplingParams
-from web.explain import SAYINGS, explain
-from web.schemas import Item, JobOptions
+from web.intake.validation_messages import SAYINGS, explain
+from web.schemas.requests import Item, JobOptions
 
 
 def explained(value: Any, model: Any = JobOptions) -> list[dict[str, object]]:

@@ -14,10 +14,10 @@ from common.chat_template import ChatTemplate
 from common.settings import Settings
 from common.tokenizer import WordTokenizer
 from common.types import ModelCard
-from web.cards import Model
-from web.drafts import Draft, from_items, from_prompts
-from web.intake import Intake
-from web.schemas import JobOptions
+from web.intake.check import Intake
+from web.intake.drafts import Draft, from_items, from_prompts
+from web.schemas.requests import JobOptions
+from web.services.models import Model
 
 CONTEXT = 50
 

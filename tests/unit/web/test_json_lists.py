@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web import json_lists
-from web.json_lists import Entries, TooLong, read_object
-from web.strict_json import MOST_PARTS, MOST_VALUES, BadJson, TooMuch, parse
+from web.intake import json_lists
+from web.intake.json_lists import Entries, TooLong, read_object
+from web.intake.strict_json import MOST_PARTS, MOST_VALUES, BadJson, TooMuch, parse
 
 LISTS = {"items": 1000}
 PAD = "x" * json_lists.SMALL  # makes a body long enough to be read piece by piece

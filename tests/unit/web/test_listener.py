@@ -11,8 +11,8 @@ import pytest
 from gevent import socket
 from gevent.pool import Pool
 
-from web import listener
-from web.listener import Listener, is_whole
+from web.wire import listener
+from web.wire.listener import Listener, is_whole
 
 POST = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n"
 

@@ -9,7 +9,7 @@ from common.errors import ConfigError
 from common.networks import parse_networks
 from common.settings import Settings
 from web.app import create_app
-from web.proxies import Seen, see
+from web.wire.proxies import Seen, see
 
 TRUSTED = parse_networks("127.0.0.1, 10.0.0.0/8, fd00::/8")
 PLAIN = Seen("127.0.0.1", "http", "box:8000")

@@ -1,0 +1,198 @@
+"""promptmill as it is deployed, small: a Valkey that syncs every write, one web process, one echo worker.
+
+All real processes, started by their own commands and spoken to over HTTP; only Redis's own statistics and timestamps
+are read beside the API.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.lib.machine import ROOT
+from bench.lib.meanwhile import meanwhile
+from cli.valkey import Valkey, free_port
+from common.store.accounts import Accounts
+from common.store.connection import connect
+from common.store.jobs import JobStore
+
+START_LIMIT = 60.0  # seconds for all parts to be up
+SAMPLE = 0.02  # seconds between two looks at memory
+END = "end-of-count"
+
+
+class Mill:
+    """The running parts, by their commands. `slots` are the worker's; `settings` are PROMPTMILL_ variables in lower
+    case."""
+
+    def __init__(self, folder: Path, slots: int, parts: tuple[str, ...] = ("serve", "worker"), **settings: object):
+        self._folder = folder
+        self._commands = parts
+        self._valkey = Valkey(folder)
+        self._settings = {"slots": slots, **settings}
+        self.model = Path(str(settings.get("model", "echo"))).name
+        self._parts: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        url = self._valkey.start()
+        self.client = connect(url)
+        self.store = JobStore(self.client)
+        self.key = Accounts(self.client).create_key("bench", "bench")
+        self.port = free_port()
+        settings = {"PORT": str(self.port), "MODEL": "echo", "DEVICE": "cpu"}
+        settings |= {name.upper(): str(value) for name, value in self._settings.items()}
+        env = os.environ | {"REDIS_URL": url} | {f"PROMPTMILL_{name}": value for name, value in settings.items()}
+        for part in self._commands:
+            with (self._folder / f"{part}.log").open("wb") as log:
+                command = [sys.executable, "-m", "cli.main", part]
+                self._parts[part] = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        self._wait_until_up()
+
+    def _wait_until_up(self) -> None:
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            for part, process in self._parts.items():
+                if process.poll() is not None:
+                    raise RuntimeError(f"{part} ended:\n{(self._folder / f'{part}.log').read_text()[-3000:]}")
+            try:
+                if self.request("GET", "/readyz")[0] == 200 and self.client.zcard("pm:workers"):
+                    return
+            except OSError:
+                pass  # not listening yet
+            time.sleep(0.1)
+        raise RuntimeError(f"not up within {START_LIMIT:.0f} s")
+
+    def stop(self) -> None:
+        for process in reversed(self._parts.values()):
+            process.terminate()
+        for process in self._parts.values():
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._valkey.stop()
+
+    # The API
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection for many requests, as a program that submits often keeps one."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        connection: http.client.HTTPConnection | None = None,
+    ) -> tuple[int, Any]:
+        """Status and JSON of an answer."""
+        own = connection or self.connect()
+        try:
+            headers = {"Authorization": f"Bearer {self.key}", "Content-Type": content_type}
+            own.request(method, path, body, headers)
+            answer = own.getresponse()
+            content = answer.read()
+            return answer.status, json.loads(content or b"null")
+        finally:
+            if connection is None:
+                own.close()
+
+    def submit(self, body: bytes, content_type: str = "application/json", **options: Any) -> str:
+        """The id of a job that was accepted."""
+        status, answer = self.request("POST", "/v1/jobs", body, content_type, **options)
+        if status != 202:
+            raise RuntimeError(f"a submit was answered {status}: {answer}")
+        return str(answer["id"])
+
+    def wait(self, job_id: str, limit: float = 300.0) -> dict[str, Any]:
+        """The job once it is done, every item of it succeeded."""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            _, job = self.request("GET", f"/v1/jobs/{job_id}?wait=30")
+            if job["status"] not in ("queued", "running"):
+                if job["counts"]["succeeded"] != job["counts"]["total"]:
+                    raise RuntimeError(f"not all items succeeded: {job['counts']}")
+                return job
+        raise RuntimeError(f"{job_id} is not done within {limit:.0f} s")
+
+    def results(self, job_id: str) -> int:
+        """How many results there are, all of them fetched."""
+        connection = self.connect()
+        connection.request("GET", f"/v1/jobs/{job_id}/results.jsonl", headers={"Authorization": f"Bearer {self.key}"})
+        lines = connection.getresponse().read().count(b"\n")
+        connection.close()
+        return lines
+
+    def delete(self, job_id: str) -> None:
+        self.request("DELETE", f"/v1/jobs/{job_id}")
+
+    # What the parts use
+
+    @contextmanager
+    def worker_commands(self) -> Iterator[Counter[str]]:
+        """Commands the worker process sends to Redis while the block runs, by name, over all its connections.
+
+        MONITOR tells them from those that scripts run inside the server, which the server's own counters do not. It
+        slows everything down: nothing else is to be measured meanwhile.
+        """
+        found: Counter[str] = Counter()
+        process = psutil.Process(self._parts["worker"].pid)
+        ports = {str(link.laddr.port) for link in process.net_connections("tcp")}
+        with self.client.monitor() as monitor:
+
+            def count() -> None:
+                for line in monitor.listen():
+                    if line["command"] == f"ECHO {END}":
+                        return
+                    if line["client_port"] in ports:
+                        found[line["command"].split()[0]] += 1
+
+            thread = threading.Thread(target=count)
+            thread.start()
+            try:
+                yield found
+            finally:
+                self.client.echo(END)
+                thread.join(60)
+
+    @contextmanager
+    def web_memory(self) -> Iterator[list[int]]:
+        """Bytes the web tier's processes hold together, sampled while the block runs."""
+        samples: list[int] = []
+        web = psutil.Process(self._parts["serve"].pid)
+
+        def sample(ended: threading.Event) -> None:
+            while not samples or not ended.wait(SAMPLE):
+                with suppress(psutil.NoSuchProcess):  # one that ended meanwhile
+                    samples.append(sum(process.memory_info().rss for process in [web, *web.children(recursive=True)]))
+
+        with meanwhile(sample):
+            yield samples
+
+    def pids(self) -> dict[str, int]:
+        return {part: process.pid for part, process in self._parts.items()} | {"valkey": self._valkey.pid or 0}
+
+
+@contextmanager
+def running_mill(slots: int, parts: tuple[str, ...] = ("serve", "worker"), **settings: Any) -> Iterator[Mill]:
+    with tempfile.TemporaryDirectory(prefix="promptmill-bench-") as folder:
+        mill = Mill(Path(folder), slots, parts, **settings)
+        try:
+            mill.start()
+            yield mill
+        finally:
+            mill.stop()

@@ -1,0 +1,156 @@
+"""Batches in OpenAI's sense: a file whose lines are validated after it was accepted, and then are one job's items.
+
+Here is only what there is before the job, and beside it: the record, and the claim of whoever validates. Everything
+else of a batch is its job's, whose id follows from the batch's. Knows Redis; nothing of lines or HTTP.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import redis
+
+from common.errors import NotFound, TooMany
+from common.store import keys
+from common.store.connection import redis_errors
+from common.store.places import Place, pages, place_of
+from common.store.records import as_text, readable, reading
+from common.store.scripts import Scripts
+
+Record = dict[str, str]  # the batch's hash as text, and `id`
+Outcome = Literal["queued", "failed", "cancelled", "expired"]
+
+
+def new_batch_id() -> str:
+    """Never used before: an id that follows from an idempotency key would come again once the batch is deleted, and
+    workers would take the new job for the old one."""
+    return f"batch_{secrets.token_hex(10)}"
+
+
+def job_of(batch_id: str) -> str:
+    """The id of the job that a batch becomes: the same whoever makes it, so that it is made once."""
+    return f"job_0{batch_id.removeprefix('batch_')}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A batch that this process validates; `tries` counts claims, this one included. `token` fences what it does."""
+
+    batch_id: str
+    token: str
+    tries: int
+
+
+class Batches:
+    """One per process; safe for threads."""
+
+    def __init__(self, client: redis.Redis):
+        self._client = client
+        self._scripts = Scripts(client)
+
+    def create(
+        self,
+        batch_id: str,
+        tenant: str,
+        fields: dict[str, Any],
+        idempotency: tuple[str, str] = ("", ""),
+        most: int = 0,
+    ) -> tuple[Literal["new", "same", "conflict"], str]:
+        """Keep a batch, to be validated now. Durable when it returns.
+
+        `idempotency` is (key, fingerprint of the content). Answers whether the key had made a batch before, of the same
+        or of other content, and the id of the batch, which may be gone by now where it is the `same`.
+
+        Raises:
+            TooMany: `most` batches of the tenant (0: no limit) wait for their validation already.
+        """
+        flat = [part for pair in fields.items() for part in pair]
+        with redis_errors():
+            outcome, found = self._scripts.create_batch(batch_id, tenant, *idempotency, most, *flat)
+        if outcome == b"full":
+            message = f"{most:,} batches of yours wait for their validation, as many as may; try again when some began"
+            raise TooMany(message, code="too_many_batches")
+        return outcome.decode(), found.decode()
+
+    def get(self, batch_id: str, tenant: str | None = None) -> Record:
+        """Another tenant's batch is not found; `tenant=None` is for the parts themselves."""
+        with redis_errors():
+            raw = self._client.hgetall(keys.batch(batch_id))
+        if not raw or (tenant is not None and raw.get(b"tenant") != tenant.encode()):
+            raise NotFound(f"no batch {batch_id[:80]!r}")
+        with reading(batch_id):
+            return _record(batch_id, raw)
+
+    def place(self, batch_id: str, tenant: str) -> Place:
+        """Where a batch is among its tenant's, or was until a day ago at most; else `NotFound`."""
+        return place_of(self._client, keys.tenant_batches(tenant), tenant, batch_id)
+
+    def walk(
+        self, tenant: str, *, newest_first: bool = True, behind: Place | None = None, page: int = 100
+    ) -> Iterator[Record]:
+        """A tenant's batches in order of their creation, from behind a place on; read a page at a time."""
+        line = keys.tenant_batches(tenant)
+        for ids in pages(self._client, line, newest_first=newest_first, behind=behind, page=page):
+            with redis_errors():
+                pipe = self._client.pipeline(transaction=False)
+                for batch_id in ids:
+                    pipe.hgetall(keys.batch(batch_id))
+                hashes = pipe.execute(raise_on_error=False)
+            found = [(batch_id, raw) for batch_id, raw in zip(ids, hashes, strict=True) if raw]
+            yield from readable(found, lambda pair: _record(*pair), lambda pair: pair[0])
+
+    def note(self, batch_id: str, **fields: int) -> None:
+        """Write down what was found out about a batch, or done to its files. One that is gone meanwhile stays so."""
+        flat = [part for pair in fields.items() for part in pair]
+        with redis_errors():
+            self._scripts.note_batch(batch_id, *flat)
+
+    def claim_sizing(self, lease: float) -> tuple[str, str] | None:
+        """The batch whose files are to be measured next, and its tenant, whose turn it is. Nobody else gets it for
+        `lease` seconds."""
+        with redis_errors():
+            found = self._scripts.claim_sizing(int(lease * 1000))
+        return (found[0].decode(), found[1].decode()) if found else None
+
+    def end_sizing(self, batch_id: str, tenant: str) -> None:
+        """Its files are whole and measured."""
+        with redis_errors():
+            self._scripts.end_sizing(batch_id, tenant)
+
+    def cancel(self, batch_id: str) -> None:
+        """Note the wish. Whoever validates the batch ends at it; its job, if any, is the caller's to cancel."""
+        with redis_errors():
+            if not self._scripts.cancel_batch(batch_id):
+                raise NotFound(f"no batch {batch_id[:80]!r}")
+
+    # Validation
+
+    def claim(self, lease: float) -> Claim | None:
+        """Take a batch that waits for its validation; nobody else gets it for `lease` seconds. Tenants have one
+        validation at a time, in turn."""
+        token = secrets.token_hex(8)
+        with redis_errors():
+            answer = self._scripts.claim_batch(int(lease * 1000), token)
+        return Claim(answer[0].decode(), token, int(answer[1])) if answer else None
+
+    def hold(self, claim: Claim, lease: float) -> Literal["held", "cancel", "lost"]:
+        """Go on for `lease` seconds more; `cancel` when the batch is to be, `lost` when it is another's by now."""
+        with redis_errors():
+            return self._scripts.hold_batch(claim.batch_id, claim.token, int(lease * 1000), 0).decode()
+
+    def postpone(self, claim: Claim, seconds: float) -> None:
+        """Give the batch back to be claimed in `seconds`; this try does not count."""
+        with redis_errors():
+            self._scripts.hold_batch(claim.batch_id, claim.token, int(seconds * 1000), 1)
+
+    def end(self, claim: Claim, outcome: Outcome, *, errors: str = "", retention: int = 0) -> bool:
+        """The validation is over; without a job, the batch is kept for `retention` ms. Answers if webhooks are due."""
+        with redis_errors():
+            return bool(self._scripts.end_batch(claim.batch_id, claim.token, outcome, errors, retention))
+
+
+def _record(batch_id: str, raw: Any) -> Record:
+    return as_text(raw) | {"id": batch_id}

@@ -1,0 +1,121 @@
+"""The Lua scripts: every move of more than one key is one of these, so it happens whole or not at all.
+
+Each file under `lua/` opens with its arguments and its answer; `lua/lib.lua` is put before each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+from common.store import keys
+
+SCHEMA = 3  # of the records; 1 is what kept no version. Raise it with every change that an older part would misread
+
+READS = {"rows"}  # run on a server that takes no writes, too
+# Scripts that give memory back or keep a promise already made must run on a full server too.
+ALLOW_OOM = {
+    "meet",
+    "exchange",
+    "checkpoint",
+    "edit",
+    "heartbeat",
+    "release",
+    "cancel",
+    "delete",
+    "tick",
+    "claim_hooks",
+    "record_hook",
+    "claim_batch",
+    "claim_sizing",
+    "end_sizing",
+    "forget_files",
+    "hold_batch",
+    "cancel_batch",
+    "note_batch",
+    "end_batch",
+    "begin_session",
+    "end_sessions",
+    "revoke_key",
+    "permit",
+    "hold_permits",
+}
+NAMES = (
+    "attach",
+    "append",
+    "keep_file",
+    "keep_verdict",
+    "copy_items",
+    "create_batch",
+    "make_link",
+    "stream",
+    *sorted(READS),
+    *sorted(ALLOW_OOM),
+)
+
+
+def source(name: str) -> str:
+    """The full text of a script as Redis compiles it."""
+    folder = files("common") / "lua"
+    flags = " flags=no-writes" if name in READS else " flags=allow-oom" if name in ALLOW_OOM else ""
+    head = f"#!lua{flags}\nlocal SCHEMA = {SCHEMA}\n"
+    return f"{head}{(folder / 'lib.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"
+
+
+# What is promised to somebody when these return must be on disk and on the replicas by then.
+PROMISES = {
+    *("attach", "append", "exchange", "keep_file", "create_batch"),
+    *("cancel", "cancel_batch", "edit", "delete", "forget_files"),
+    *("revoke_key", "end_sessions"),
+}
+LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas
+
+
+class Scripts:
+    """The scripts bound to one client: `scripts.cancel(job_id)` runs `lua/cancel.lua`.
+
+    Under `appendfsync always` an answer means that the write is on disk. Under `everysec` the scripts that promise
+    something are followed by WAITAOF, and where the client has replicas by WAIT, in one pipeline: these vouch for what
+    their own connection wrote last. A server that syncs when it likes (`no`) cannot be waited for.
+    """
+
+    def __init__(self, client: redis.Redis):
+        self._client = client
+        self._replicas = getattr(client, "replicas", 0)
+        self._bound = {name: client.register_script(source(name)) for name in NAMES}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        script = self._bound[name]
+        if name in PROMISES and (self._replicas or self._waits_for_disk):
+            return lambda *args: self._run_and_wait(script, args)
+        return lambda *args: script(keys=(), args=args)
+
+    @cached_property
+    def _waits_for_disk(self) -> bool:
+        if not self._client.info("persistence").get("aof_enabled"):
+            return False
+        try:
+            return self._client.config_get("appendfsync").get("appendfsync") == "everysec"
+        except redis.ResponseError:  # a hosted server that keeps its settings to itself
+            return True
+
+    def _run_and_wait(self, script: Script, args: tuple[Any, ...]) -> Any:
+        pipe = self._client.pipeline(transaction=False)
+        script(keys=(), args=args, client=pipe)
+        # A script that is sent again finds its work done and writes nothing; this makes the waits count all the same.
+        pipe.publish(keys.FENCE, "")
+        if self._replicas:
+            pipe.execute_command("WAIT", self._replicas, LIMIT)
+        if self._waits_for_disk:
+            pipe.execute_command("WAITAOF", 1, 0, LIMIT)
+        answer, _, *waited = pipe.execute()
+        if self._replicas and waited[0] < self._replicas:
+            raise redis.TimeoutError(f"{waited[0]} of {self._replicas} replicas took it within {LIMIT / 1000:.0f} s")
+        if self._waits_for_disk and not waited[-1][0]:
+            raise redis.TimeoutError(f"the server did not write to disk within {LIMIT / 1000:.0f} s")
+        return answer

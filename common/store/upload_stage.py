@@ -1,0 +1,125 @@
+"""The stage: a job's items on their way in, before `attach` makes them a job or part of one."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections import defaultdict
+from typing import Any
+
+import redis
+
+from common.store import keys
+from common.store.connection import redis_errors
+from common.store.packing import pack
+
+CHUNK = 64  # items compressed together: most of the gain of larger chunks, and one claim reads few it does not need
+STAGE_TTL = 3600  # seconds an unfinished upload is kept
+BUCKETS = 1024  # of a job's custom_ids: an append of one item looks at a thousandth of them
+DIGEST = 8  # bytes of each: two ids of 100,000 fall together once in a trillion jobs
+BUCKETS_SENT = 128  # in one round trip
+
+
+def custom_id_digest(custom_id: str) -> tuple[int, bytes]:
+    """Where a job keeps that it has this custom_id: (bucket, digest)."""
+    found = hashlib.blake2b(custom_id.encode(), digest_size=2 + DIGEST).digest()
+    return int.from_bytes(found[:2], "big") % BUCKETS, found[2:]
+
+
+class Stage:
+    """A job's items while they stream in, written in chunks and never held whole. Gone in an hour unless attached.
+
+    Digests of their custom_ids go along, so that an append finds those that are taken without reading the job.
+
+    `n` is how many continuations, and so slots, an item takes that does not say it.
+    """
+
+    def __init__(self, client: redis.Redis, n: int = 1):
+        self.id = secrets.token_hex(10)
+        self.total = 0
+        self.bytes = 0  # as stored
+        self.whole = b""  # all of it, where that goes with the attach
+        self._n = n
+        self._needs = bytearray()  # slots that each item takes
+        self.whole_ids = b""  # its custom_ids: two bytes of bucket and a digest each
+        self._ids: defaultdict[int, bytearray] = defaultdict(bytearray)  # bucket -> digests
+        self._client = client
+        self._chunk: list[dict[str, Any]] = []
+        self._pipe = client.pipeline(transaction=False)
+        self._in, self._starts = keys.stage(self.id, "in"), keys.stage(self.id, "starts")
+        self._needs_key = keys.stage(self.id, "needs")
+
+    def add(self, item: dict[str, Any]) -> None:
+        self._chunk.append(item)
+        self._needs.append(item.get("params", {}).get("n", self._n))
+        if "custom_id" in item:
+            bucket, digest = custom_id_digest(item["custom_id"])
+            self._ids[bucket] += digest
+            self.bytes += DIGEST
+        if len(self._chunk) == CHUNK:
+            self._close_chunk()
+
+    def _pack_chunk(self) -> bytes:
+        blob = pack(self._chunk)
+        self.bytes += len(blob)
+        return blob
+
+    def _close_chunk(self) -> None:
+        if self._chunk:
+            blob = self._pack_chunk()
+            self._pipe.hset(self._in, str(self.total), blob)
+            self._pipe.zadd(self._starts, {str(self.total): self.total})
+            self.total += len(self._chunk)
+            self._chunk = []
+        if len(self._pipe) >= 32:  # 16 chunks a round trip: an fsync each would cost an upload seconds
+            self._send()
+
+    def _send(self) -> None:
+        for key in (self._in, self._starts, self._needs_key):
+            self._pipe.expire(key, STAGE_TTL)
+        with redis_errors():
+            self._pipe.execute()
+
+    def close(self) -> None:
+        """Everything added is on the server when this returns."""
+        self._close_chunk()
+        if self.n_min is not None:
+            self._pipe.set(self._needs_key, bytes(self._needs))
+        buckets = [(f"#{bucket}", bytes(digests)) for bucket, digests in self._ids.items()]
+        for at in range(0, len(buckets), BUCKETS_SENT):
+            self._pipe.hset(self._in, mapping=dict(buckets[at : at + BUCKETS_SENT]))
+            self._send()
+        if len(self._pipe):
+            self._send()
+
+    @property
+    def n_min(self) -> int | None:
+        """Fewest slots an item takes, where they do not all take the same."""
+        least = min(self._needs, default=1)
+        return least if least < max(self._needs, default=1) else None
+
+    def close_for_attach(self) -> None:
+        """The same, but what fits into one chunk goes with the attach or append: a round trip, and a write to disk,
+        less."""
+        if self.total or not self._chunk or self.n_min is not None:
+            self.close()
+            return
+        self.total, self.whole = len(self._chunk), self._pack_chunk()
+        places = ((bucket.to_bytes(2, "big"), digests) for bucket, digests in self._ids.items())
+        self.whole_ids = b"".join(
+            place + digests[at : at + DIGEST] for place, digests in places for at in range(0, len(digests), DIGEST)
+        )
+
+    def take(self, items: int, size: int, slots: tuple[int, int]) -> None:
+        """What was staged without `add`, as a copy: so many items, their bytes as stored, and the fewest and most slots
+        that one takes."""
+        self.total, self.bytes, self._needs = items, size, bytearray(slots)
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        """The fewest and most that an item takes."""
+        return min(self._needs, default=1), max(self._needs, default=1)
+
+    def discard(self) -> None:
+        with redis_errors():
+            self._client.unlink(self._in, self._starts, self._needs_key)

@@ -1,0 +1,50 @@
+"""Which form the store's records have, so that parts of different versions meet without harm.
+
+The store keeps the newest schema that a part wrote to it, and the oldest whose parts may work beside. A part that is
+older than that is refused: at its start with a sentence, and later by every script (`lua/lib.lua` looks first), so that
+nothing it does can spoil records it does not understand.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import redis
+
+from common.errors import ConfigError, Unavailable
+from common.store import keys
+from common.store.connection import redis_errors
+from common.store.scripts import SCHEMA, Scripts
+
+COMPATIBLE = 1  # the oldest schema whose parts work beside this one's; raise it with a change that they would spoil
+
+
+CLEAR = 3  # the first schema whose lists of what can be claimed are clear where a model's name has a colon (`meet.lua`)
+
+
+def refuse_older(client: redis.Redis, name: str) -> None:
+    """Before a model of this name is published: parts that would list its jobs under another key are refused."""
+    if ":" in name or "%" in name:
+        with redis_errors():
+            Scripts(client).meet(CLEAR, version("promptmill"))
+
+
+def meet_store(client: redis.Redis) -> None:
+    """Write down that a part of this version uses the store.
+
+    Raises:
+        ConfigError: the store is of a newer version, which this part must not touch.
+        Unavailable: the server is away.
+    """
+    with redis_errors():
+        found = {name.decode(): value.decode() for name, value in client.hgetall(keys.VERSION).items()}
+    if found.get("compatible") == str(keys.RESTORING):
+        raise Unavailable("a backup is being restored here; if no `promptmill restore` runs any more, run it again")
+    if int(found.get("compatible", 0)) > SCHEMA:
+        raise ConfigError(
+            f"this store was used by promptmill {found['version']} (schema {found['schema']}) and takes parts from "
+            f"schema {found['compatible']} on; this is {version('promptmill')} (schema {SCHEMA}): update it"
+        )
+    if int(found.get("schema", 0)) < SCHEMA:
+        with redis_errors():
+            Scripts(client).meet(COMPATIBLE, version("promptmill"))

@@ -1,0 +1,1 @@
+"""The native API: jobs, models, workers, metrics."""

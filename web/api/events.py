@@ -1,0 +1,105 @@
+"""A job as a stream of server-sent events.
+
+    event: job             the job, at the start and whenever its state or counts changed
+    event: item.delta      what an item submitted with `stream: true` says next, while it runs
+    event: item.finished   a result row
+    event: job.finished    the job as it ended; the last event
+
+The `id` of an event says which finished items and which tokens the reader has: where to go on from.
+
+A stream ends after five minutes even if the job goes on: clients reconnect with `Last-Event-ID` and miss nothing.
+Items that were cancelled or expired before they ran have no event of their own; the job's counts tell them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+from pydantic_core import to_json
+
+from common.errors import NotFound, Unavailable
+from common.store.accounts import Grant
+from common.store.packing import one_line
+from web.follow.stream_cursor import Told, heard
+from web.jobs.views import job_links, job_view
+from web.schemas.requests import JobView
+from web.services.caps import open_stream
+from web.services.services import Services
+from web.services.watch import Watch
+
+LONGEST = 300.0  # seconds a stream lives
+HEARTBEAT = 15.0  # seconds of silence that proxies are sure to bear
+PACE = 0.1  # seconds between two looks: a fast job changes hundreds of times a second
+TOKEN_PACE = 0.01  # seconds, while tokens are told
+RETRY = b"retry: 1000\n"  # ms after which a browser reconnects; in a block of its own some clients take it for an event
+
+
+def stream_events(
+    services: Services, grant: Grant, job_id: str, told: Told, gone: Callable[[], bool]
+) -> tuple[Iterator[bytes], Callable[[], None]]:
+    """Events from behind what was told, and what to call when they are read no more. `gone` says that nobody reads.
+
+    Raises:
+        NotFound: no such job.
+        TooMany, Unavailable: as many streams are open as may be.
+    """
+    services.store.job(job_id, grant.tenant)
+    with ExitStack() as stack:
+        watch = stack.enter_context(open_stream(services, grant, job_id, gone))
+        links = job_links(services, job_id)
+        events = _begun(_stream(services, watch, job_id, grant.tenant, told, links))
+        return events, stack.pop_all().close
+
+
+def _begun(events: Iterator[bytes]) -> Iterator[bytes]:
+    """The first event says how soon to reconnect."""
+    for first in events:
+        yield RETRY + first
+        break
+    yield from events
+
+
+def _stream(
+    services: Services, watch: Watch, job_id: str, tenant: str, told: Told, links: dict[str, str]
+) -> Iterator[bytes]:
+    end = time.monotonic() + LONGEST
+    feed = services.feeds.of(job_id)
+    read = partial(job_view, services, job_id, tenant)
+    shown: JobView | None = None
+    looked = -1
+    try:
+        while time.monotonic() < end and not watch.ended:
+            for piece in told.take(heard(services.store, job_id, watch)):
+                yield _event("item.delta", to_json(piece.shown()), told.cursor)
+            if watch.version != looked:
+                looked = watch.version
+                view = feed.view(looked, read)  # before the items: a job seen as over has none to come
+                while rows := feed.finished(told.finished):
+                    for index, row in rows:
+                        told.end(index)
+                        yield _event("item.finished", row, told.cursor)
+                if view.status.terminal:
+                    yield _job_event("job.finished", view, links)
+                    return
+                if view != shown:
+                    yield _job_event("job", view, links)
+                    shown = view
+            time.sleep(TOKEN_PACE if told.streams else PACE)
+            if not watch.wait(min(HEARTBEAT, end - time.monotonic())):
+                looked = -1  # some things change untold
+                yield b": still here\n\n"
+    except (NotFound, Unavailable, KeyError):  # deleted, or Redis is away: whoever reconnects is told which
+        return
+
+
+def _job_event(kind: str, view: JobView, links: dict[str, str]) -> bytes:
+    """The view is shared by all streams; the links are as this one's reader reached us."""
+    return _event(kind, view.model_copy(update={"links": links}).model_dump_json().encode())
+
+
+def _event(kind: str, data: bytes, cursor: str | None = None) -> bytes:
+    head = f"id: {cursor}\n" if cursor is not None else ""
+    return f"{head}event: {kind}\ndata: ".encode() + one_line(data) + b"\n\n"

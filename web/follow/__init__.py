@@ -1,0 +1,1 @@
+"""Following a job while it runs, for every dialect."""

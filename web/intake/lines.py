@@ -1,0 +1,63 @@
+"""The physical lines of an uploaded file, with their numbers and within their bounds.
+
+A file is hostile until it was read: what a line may have is bounded before it is looked into, blank lines are counted,
+and whoever waits for this process is served between lines.
+"""
+
+from __future__ import annotations
+
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from typing import IO
+
+from common.cooperate import Steps
+from web.intake.drafts import MALFORMED, Draft
+
+MOST_LINE = 4 * 2**20  # bytes of one line, or of one row: what keeps memory flat when a file has no line breaks
+MOST_BLANK = 100_000  # lines of a file; as many are no accident, and cost time
+
+
+class Unreadable(Exception):
+    """Nothing more of the file can be read from this line on."""
+
+    def __init__(self, message: str, line: int, code: str = MALFORMED):
+        super().__init__(message)
+        self.line = line
+        self.code = code
+
+    def draft(self) -> Draft:
+        return Draft(fault=str(self), line=self.line, code=self.code)
+
+
+def lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Lines with their numbers (from 1), without line ends. A line over the limit ends the file.
+
+    Raises:
+        Unreadable: there.
+    """
+    number = 0
+    steps = Steps()
+    while raw := file.readline(MOST_LINE + 2):
+        number += 1
+        if number == 1:
+            raw = raw.removeprefix(BOM_UTF8)
+        if len(raw) > MOST_LINE:
+            raise Unreadable(f"a line is longer than {MOST_LINE:,} bytes", number)
+        yield number, raw.removesuffix(b"\n").removesuffix(b"\r")
+        steps.step()
+
+
+class Blanks:
+    """Counts the blank lines of a file, which are skipped."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def skip(self, line: int) -> None:
+        """
+        Raises:
+            Unreadable: these are too many.
+        """
+        self._count += 1
+        if self._count >= MOST_BLANK:
+            raise Unreadable(f"{MOST_BLANK:,} lines are blank; take them out", line, "too_many_blank_lines")

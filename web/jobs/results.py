@@ -1,0 +1,138 @@
+"""A job's results as files: streamed in order of index, a batch of rows at a time, while it runs and after.
+
+Only items that are over are in them. JSONL has one row an item, as the API shows it; CSV and Parquet one an output.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from common.cooperate import give_way
+from common.errors import InvalidRequest, NotFound
+from common.store.packing import json_line
+from common.types import ItemState
+from web.services.services import Services
+
+BATCH = 128  # items read at once
+OVER = {ItemState.SUCCEEDED, ItemState.FAILED, ItemState.CANCELLED, ItemState.EXPIRED}
+INTEGERS = ("index", "output", "token_count", "prompt_tokens", "completion_tokens", "seed")
+COLUMNS = (
+    "index", "custom_id", "status", "output", "text", "finish_reason", "token_count", "prompt_tokens",
+    "completion_tokens", "seed", "model", "error_code", "error_message",
+)  # fmt: skip
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run, or strip and then run
+
+MEDIA_TYPES = {
+    "jsonl": "application/jsonl; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+def stream_results(services: Services, job_id: str, tenant: str, form: str) -> Iterator[bytes]:
+    """The file in pieces. A job that is deleted meanwhile breaks the stream off, so that no part passes for the whole.
+
+    Raises:
+        NotFound: no such job.
+        InvalidRequest: Parquet, and the server has no pyarrow.
+    """
+    job = services.store.job(job_id, tenant)
+    batches = _finished(services, job_id, job)
+    match form:
+        case "jsonl":
+            return _jsonl(batches)
+        case "csv":
+            return _csv(batches)
+        case _:
+            return _parquet(batches)
+
+
+def _finished(services: Services, job_id: str, job: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+    total, spec = int(job["total"]), json.loads(job["spec"])
+    for first in range(0, total, BATCH):
+        rows = services.store.rows(job_id, first, BATCH, spec)
+        if len(rows) < min(BATCH, total - first):
+            raise NotFound(f"{job_id} was deleted while its results were read")
+        yield [row for row in rows if row["status"] in OVER]
+        give_way()
+
+
+def _jsonl(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
+    for batch in batches:
+        yield b"".join(map(json_line, batch))
+
+
+def _csv(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
+    page = io.StringIO(newline="")
+    writer = csv.writer(page)
+    writer.writerow(COLUMNS)
+    for batch in batches:
+        for row in batch:
+            writer.writerows([_harmless(flat[name]) for name in COLUMNS] for flat in _flat(row))
+        yield page.getvalue().encode()
+        page.seek(0)
+        page.truncate()
+
+
+def _harmless(cell: Any) -> Any:
+    """Text that a spreadsheet would take for a formula gets an apostrophe in front, which keeps it text."""
+    return "'" + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+def _flat(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per output; one without text where an item has none."""
+    error = row["error"] or {}
+    shared = {name: row[name] for name in ("index", "custom_id", "status", "seed", "model")}
+    shared |= {name: row["usage"][name] for name in ("prompt_tokens", "completion_tokens")}
+    shared |= {"error_code": error.get("code"), "error_message": error.get("message")}
+    nothing = {"output": None, "text": None, "finish_reason": None, "token_count": None}
+    told = [{"output": place} | {name: output[name] for name in ("text", "finish_reason", "token_count")}
+            for place, output in enumerate(row["outputs"])]  # fmt: skip
+    return [shared | output for output in told or [nothing]]
+
+
+def _parquet(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped]
+        from pyarrow import parquet
+    except ImportError:
+        message = "this server has no pyarrow to write Parquet with: install it there, or take .jsonl or .csv"
+        raise InvalidRequest(message, status=406, code="parquet_unavailable") from None
+    schema = pa.schema([(name, pa.int64() if name in INTEGERS else pa.string()) for name in COLUMNS])
+    return _parquet_pieces(batches, schema, pa, parquet)
+
+
+def _parquet_pieces(batches: Iterable[list[dict[str, Any]]], schema: Any, pa: Any, parquet: Any) -> Iterator[bytes]:
+    sink = _Sink()
+    with parquet.ParquetWriter(sink, schema) as writer:
+        for batch in batches:
+            writer.write_table(pa.Table.from_pylist([flat for row in batch for flat in _flat(row)], schema))
+            yield sink.take()
+    yield sink.take()
+
+
+class _Sink(io.RawIOBase):
+    """A file that is handed on as it is written. It cannot seek, which Parquet's writer never does."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any) -> int:
+        self._pieces.append(bytes(piece))
+        self._written += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._written
+
+    def take(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)

@@ -1,0 +1,253 @@
+"""Jobs, items and models as users see them, made from the store's records; and what users may wish of a job."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Literal, TypeVar, cast
+
+from flask import has_request_context, request
+
+from common.errors import Unavailable
+from common.store.jobs import TEMPLATE_KWARGS, unreadable_row
+from common.store.records import Unreadable, readable, reading
+from common.types import JobState, ModelCard
+from web.schemas.requests import (
+    INPUTS,
+    LATEST,
+    Counts,
+    Flags,
+    HookView,
+    ItemList,
+    ItemRow,
+    JobList,
+    JobView,
+    Limits,
+    ModelList,
+    ModelView,
+    StoppedBy,
+    Usage,
+    WebhookView,
+    WorkerView,
+)
+from web.services.services import Services
+
+MOST_PAGE = 4 * 2**20  # bytes of a page of a list, about; one entry may have more
+FEW = 64  # items read at a time for a page
+T = TypeVar("T")
+LATEST_MS = int(LATEST.timestamp() * 1000)
+
+log = logging.getLogger(__name__)
+
+
+def job_view(services: Services, job_id: str, tenant: str) -> JobView:
+    """One job; `NotFound` for another tenant's."""
+    job = services.store.job(job_id, tenant)
+    hooks = services.store.hooks(job_id) if job.get("hooks") else []
+    with reading(job_id):
+        return _view(services, job_id, job, hooks, _Served(services))
+
+
+def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:
+    """The first entries, each given with its bytes: up to `limit`, and fewer where they have more than `MOST_PAGE`
+    bytes together, but one. And whether there are more."""
+    found: list[T] = []
+    size = 0
+    for entry, length in entries:
+        size += length
+        if len(found) == limit or (found and size > MOST_PAGE):
+            return found, True
+        found.append(entry)
+    return found, False
+
+
+def job_list(services: Services, tenant: str, after: str | None = None, limit: int = 20) -> JobList:
+    """A tenant's jobs, newest first: up to `limit`, and fewer where they would make a page of more than `MOST_PAGE`
+    bytes. Their webhooks are told only by `job_view`."""
+    served = _Served(services)
+    jobs = services.store.walk(tenant, after, limit + 1)
+
+    def shown(job: dict[str, str]) -> tuple[JobView, int]:
+        return _view(services, job["id"], job, [], served), len(job["spec"])
+
+    data, more = page(readable(jobs, shown, lambda job: job["id"]), limit)
+    return JobList(data=data, has_more=more, after=data[-1].id if more else None)
+
+
+def item_rows(services: Services, job_id: str, tenant: str, first: int, count: int) -> list[dict[str, Any]]:
+    """`ItemRow`s of items [first, first + count), as dictionaries."""
+    spec = _spec(services, job_id, tenant)
+    return [_asked(item, row) for item, row in services.store.answers(job_id, first, count, spec)]
+
+
+def item_list(services: Services, job_id: str, tenant: str, after: int = -1, limit: int = 100) -> ItemList:
+    """Items behind index `after`, in order."""
+    spec = _spec(services, job_id, tenant)
+    answers = _answers(services, job_id, after + 1, limit + 1, spec)
+    rows = (_item_row(_asked(item, row)) for item, row in answers)
+    data, more = page(((row, len(row.model_dump_json())) for row in rows), limit)
+    return ItemList(data=data, has_more=more, after=data[-1].index if more else None)
+
+
+def _answers(
+    services: Services, job_id: str, first: int, count: int, spec: dict[str, Any]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The store's answers, read a few at a time."""
+    for at in range(first, first + count, FEW):
+        found = services.store.answers(job_id, at, min(FEW, first + count - at), spec)
+        yield from found
+        if len(found) < FEW:
+            return
+
+
+def _spec(services: Services, job_id: str, tenant: str) -> dict[str, Any]:
+    job = services.store.job(job_id, tenant)
+    with reading(job_id):
+        return dict(json.loads(job["spec"]))
+
+
+def _asked(item: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """A row with what was asked."""
+    return row | {name: item[name] for name in (*INPUTS, TEMPLATE_KWARGS) if name in item}
+
+
+def _item_row(row: dict[str, Any]) -> ItemRow:
+    try:
+        with reading(f"item {row['index']}"):
+            return ItemRow.model_validate(row)
+    except Unreadable as error:
+        return ItemRow.model_validate(unreadable_row(row["index"], error, row["model"], row["params"]))
+
+
+def cancel_job(services: Services, job_id: str, tenant: str) -> JobView:
+    """Ask a job to stop, and say how it stands. What is over stays as it is."""
+    services.store.job(job_id, tenant)
+    _, hooked = services.store.cancel(job_id)
+    if hooked:
+        wake_deliveries(services, job_id)
+    return job_view(services, job_id, tenant)
+
+
+def model_list(services: Services) -> ModelList:
+    """Every model ever served, then the aliases of those."""
+    live = Counter(worker["model"] for worker in services.fleet.workers())
+    cards, aliases = {card.id: card for card in services.fleet.models()}, services.cards.aliases
+    named = {name: name for name in cards if name not in aliases} | dict(aliases)
+    shown = [_model_view(cards[name], live[name], shown) for shown, name in named.items() if name in cards]
+    return ModelList(data=shown)
+
+
+def model_view(services: Services, name: str) -> ModelView:
+    card = services.fleet.model(services.cards.served_name(name))
+    return _model_view(card, sum(worker["model"] == card.id for worker in services.fleet.workers()), name)
+
+
+def worker_views(services: Services) -> list[WorkerView]:
+    """Live workers."""
+    return list(readable(services.fleet.workers(), WorkerView.model_validate, lambda worker: worker["id"]))
+
+
+def _model_view(card: ModelCard, workers: int, name: str) -> ModelView:
+    """A model as it is called by `name`: its own, or an alias."""
+    alias_of = card.id if name != card.id else None
+    return ModelView(id=name, created=card.created, workers=workers, card=card, alias_of=alias_of)
+
+
+def wake_deliveries(services: Services, job_id: str) -> None:
+    try:
+        services.bell.deliver()
+    except Unavailable as error:  # the next tick wakes them
+        log.warning("the webhook worker could not be rung: %s", error, extra={"job": job_id})
+
+
+def base_url(services: Services) -> str:
+    """How whoever asks reaches this server, without a slash at the end."""
+    if services.settings.public_url is None and has_request_context():
+        return request.host_url.rstrip("/")
+    return services.settings.base_url
+
+
+class _Served:
+    """Models with a live worker, and the slots of the largest one; asked once, when a job is seen that is not over."""
+
+    def __init__(self, services: Services):
+        self._services = services
+
+    @cached_property
+    def slots(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for worker in self._services.fleet.workers():
+            found[worker["model"]] = max(found.get(worker["model"], 0), worker["slots"])
+        return found
+
+
+def _waiting_for(job: dict[str, str], served: _Served) -> Literal["worker", "larger_worker"] | None:
+    """What must come before the job can end, as `JobView` says it."""
+    if JobState(job["status"]).terminal:
+        return None
+    slots = served.slots.get(job["model"])
+    if slots is None:
+        return "worker"
+    return "larger_worker" if int(job["pending"]) and int(job["n_max"]) > slots else None
+
+
+def _view(
+    services: Services, job_id: str, job: dict[str, str], hooks: list[dict[str, Any]], served: _Served
+) -> JobView:
+    spec = json.loads(job["spec"])
+    status = JobState(job["status"])
+    prompt, completion = int(job["prompt_tokens"]), int(job["completion_tokens"])
+    return JobView(
+        id=job_id,
+        status=status,
+        model=job["model"],
+        counts=Counts(**{name: int(job[name]) for name in Counts.model_fields}),
+        usage=Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion),
+        waiting_for=_waiting_for(job, served),
+        flags=Flags(cancel_requested=job["cancel_requested"] == "1", paused=job["paused"] == "1"),
+        cancelled_by=cast("StoppedBy | None", job.get("cancel_reason")),
+        retry_of=job.get("retry_of"),
+        retried_by=job.get("retried_by"),
+        batch=job.get("batch"),
+        limits=Limits(tokens=int(job["token_budget"]) or None, error_rate=float(job["error_rate"]) or None),
+        priority=int(job["priority"]),
+        params=spec["params"],
+        chat_template_kwargs=spec.get(TEMPLATE_KWARGS, {}),
+        webhook=WebhookView(url=spec["webhook"]["url"], events=spec["webhook"]["events"]) if spec["webhook"] else None,
+        webhooks=[HookView.model_validate(hook | {"tries": _tries(hook["tries"])}) for hook in hooks],
+        metadata=spec["metadata"],
+        created_at=_moment(job["created_at"]),
+        started_at=_moment(job.get("started_at")),
+        finished_at=_moment(job.get("finished_at")),
+        deadline=_moment(job.get("deadline")),
+        links=job_links(services, job_id),
+    )
+
+
+def _tries(stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Deliveries keep ms of the server's clock; users see times."""
+    return [{**each, "at": _moment(each["at"]), "next_at": _moment(each.get("next_at"))} for each in stored]
+
+
+def _moment(ms: str | int | None) -> Any:
+    """Of a time that a deadline may have (`schemas.LATEST`); earlier versions stored later ones, too."""
+    return datetime.fromtimestamp(min(int(ms), LATEST_MS) / 1000, UTC) if ms and ms != "0" else None
+
+
+def job_links(services: Services, job_id: str) -> dict[str, str]:
+    """Where everything about a job is, as whoever asks reaches this server."""
+    base = base_url(services)
+    job = f"{base}/v1/jobs/{job_id}"
+    return {
+        "self": job,
+        "items": f"{job}/items",
+        "results": f"{job}/results.jsonl",
+        "results_csv": f"{job}/results.csv",
+        "events": f"{job}/events",
+        "cancel": f"{job}/cancel",
+        "page": f"{base}/jobs/{job_id}",
+    }

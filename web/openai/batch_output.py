@@ -1,0 +1,204 @@
+"""A batch's output and error files. Nothing is stored for them: they are its job's results, told line by line.
+
+Every line of the input is, once it is over, in one of the two: what was answered in the output file, all else in the
+error file. They can be read while the batch runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Literal, cast
+
+from common.cooperate import give_way
+from common.errors import NotFound
+from common.store.batches import Record, job_of
+from common.store.packing import json_line
+from common.types import ItemState, JobState
+from web.jobs.results import OVER
+from web.openai.answers import answer
+from web.openai.errors import error_body
+from web.openai.ignored_fields import told
+from web.openai.requests import Ask, Endpoint
+from web.services.services import Services
+
+Kind = Literal["output", "error"]
+KINDS: tuple[Kind, ...] = ("output", "error")
+BATCH = 64  # items read at once
+REFUSED = 400  # the status that a request's own endpoint would have given
+UNFINISHED = {
+    ItemState.EXPIRED: ("batch_expired", "the completion window ended before this request was done"),
+    ItemState.CANCELLED: ("batch_cancelled", "the batch was cancelled before this request was done"),
+}
+
+
+def file_id(batch_id: str, kind: Kind) -> str:
+    """`file-output-…` of `batch_…`."""
+    return f"file-{kind}-{batch_id.removeprefix('batch_')}"
+
+
+def batch_of(output: str) -> str:
+    """`batch_…` of `file-output-…`."""
+    return f"batch_{output.rpartition('-')[2]}"
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One of a batch's two files, of which there are rows already. Times in ms of the Redis server's clock."""
+
+    batch: Record
+    job: dict[str, str]
+    kind: Kind
+
+    @property
+    def id(self) -> str:
+        return file_id(self.batch["id"], self.kind)
+
+    @property
+    def filename(self) -> str:
+        return f"{self.batch['id']}_{self.kind}.jsonl"
+
+    @property
+    def created_at(self) -> int:
+        """As its batch: its first row may come at any moment."""
+        return int(self.batch["created_at"])
+
+    @property
+    def over(self) -> bool:
+        """Nothing will be added to it."""
+        return JobState(self.job["status"]).terminal
+
+    @property
+    def expires_at(self) -> int | None:
+        """It goes with its job's retention, or before that, if so asked; counted from the end of the batch."""
+        if not self.over:
+            return None
+        kept = min(int(self.job["retention"]), int(self.batch.get("output_ttl", self.job["retention"])))
+        return int(self.job["finished_at"]) + kept
+
+
+def counts(job: dict[str, str]) -> dict[Kind, int]:
+    """Lines of the two files by now."""
+    failed = sum(int(job[state]) for state in ("failed", "expired", "cancelled"))
+    return {"output": int(job["succeeded"]), "error": failed}
+
+
+def output_files(services: Services, batch: Record) -> list[OutputFile]:
+    """Those of a batch that can be read now."""
+    try:
+        job = services.store.job(job_of(batch["id"]))
+    except NotFound:
+        return []
+    found = [OutputFile(batch, job, kind) for kind in KINDS if counts(job)[kind] and f"{kind}_gone" not in batch]
+    now = services.store.now()
+    return [each for each in found if each.expires_at is None or each.expires_at > now]
+
+
+def find_output(services: Services, wanted: str, tenant: str) -> OutputFile:
+    """By the file's id; not found when it is another tenant's, has no rows yet, was deleted or has expired."""
+    for kind in KINDS:
+        prefix = file_id("", kind)
+        if wanted.startswith(prefix):
+            batch = services.batches.get(batch_of(wanted), tenant)
+            for found in output_files(services, batch):
+                if found.kind == kind:
+                    return found
+    raise NotFound(f"no file {wanted[:80]!r}; it was never uploaded, has expired or was deleted")
+
+
+def size(services: Services, file: OutputFile) -> int:
+    """Bytes of a file that is over; 0 before, while it grows."""
+    if not file.over:
+        return 0
+    if (counted := file.batch.get(f"{file.kind}_bytes")) is not None:  # by an earlier version
+        return int(counted)
+    return measure(services, file.batch, file.job)[file.kind]
+
+
+def measure(services: Services, batch: Record, job: dict[str, str], seconds: float = math.inf) -> dict[Kind, int]:
+    """Bytes of the two files up to the first item that is not over, which never change any more; and note them in the
+    batch, so that the next call goes on there. After so many `seconds` it is left to that call."""
+    sized, sizes = int(batch.get("sized", 0)), {kind: int(batch.get(f"sized_{kind}", 0)) for kind in KINDS}
+    before, end = sized, time.monotonic() + seconds
+    for page in _pages(services, batch, job, sized):
+        over = list(takewhile(lambda line: line is not None, page))
+        for line in over:
+            assert line
+            sizes[line[0]] += len(line[1])
+        sized += len(over)
+        if len(over) < len(page) or time.monotonic() > end:
+            break
+    if sized > before:
+        fields = {"sized": sized, "sized_output": sizes["output"], "sized_error": sizes["error"]}
+        services.batches.note(batch["id"], **fields)
+        batch |= {name: str(value) for name, value in fields.items()}
+    return sizes
+
+
+def content(services: Services, file: OutputFile) -> Iterator[bytes]:
+    """The file in pieces. A job that is deleted meanwhile breaks it off, so that no part passes for the whole."""
+    for page in _pages(services, file.batch, file.job, 0):
+        if piece := b"".join(told[1] for told in page if told and told[0] == file.kind):
+            yield piece
+
+
+def _pages(
+    services: Services, batch: Record, job: dict[str, str], first: int
+) -> Iterator[list[tuple[Kind, bytes] | None]]:
+    """Of each item from the `first` on its file and its line, None if it is not over; a page at a time."""
+    spec, job_id, total = json.loads(job["spec"]), job_of(batch["id"]), int(job["total"])
+    telling = _Telling(services, batch, job)
+    for at in range(first, total, BATCH):
+        answers = services.store.answers(job_id, at, BATCH, spec)
+        if len(answers) < min(BATCH, total - at):
+            raise NotFound(f"{batch['id']} was deleted while its results were read")
+        yield [telling.told(item, row) if row["status"] in OVER else None for item, row in answers]
+        give_way()
+
+
+class _Telling:
+    """Items and their rows as lines of the two files."""
+
+    def __init__(self, services: Services, batch: Record, job: dict[str, str]):
+        self._services = services
+        self._endpoint = cast("Endpoint", batch["endpoint"])
+        self._model = job["model"]
+        self._created = int(job["created_at"]) // 1000  # unix seconds
+        self._name = batch["id"].removeprefix("batch_")
+
+    def told(self, item: dict[str, Any], row: dict[str, Any]) -> tuple[Kind, bytes]:
+        kind: Kind = "output" if row["status"] == ItemState.SUCCEEDED else "error"
+        return kind, json_line(self.line(item, row))
+
+    def line(self, item: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+        name = f"{self._name}_{row['index']}"
+        line = {"id": f"batch_req_{name}", "custom_id": row["custom_id"], "response": None, "error": None}
+        if row["status"] == ItemState.SUCCEEDED:
+            line["response"] = {"status_code": 200, "request_id": f"req_{name}", "body": self._body(item, row, name)}
+            if ignored := item.get("ask", {}).get("ignored"):
+                line["response"]["ignored_params"] = told(ignored)  # no headers in a file
+        elif why := item.get("refused"):
+            body = error_body(REFUSED, why["code"], why["message"], why.get("field"))
+            line["response"] = {"status_code": REFUSED, "request_id": f"req_{name}", "body": body}
+        elif row["status"] in UNFINISHED:
+            code, message = UNFINISHED[row["status"]]
+            line["error"] = {"code": code, "message": message}
+        else:
+            line["error"] = {"code": row["error"]["code"], "message": row["error"]["message"]}
+        return line
+
+    def _body(self, item: dict[str, Any], row: dict[str, Any], name: str) -> dict[str, Any]:
+        ask = Ask(**{"endpoint": self._endpoint, "model": self._model} | item.get("ask", {}))
+        kind = "chatcmpl" if ask.endpoint == "/v1/chat/completions" else "cmpl"
+        prompts = [self._prompt(item)] if ask.echo else None
+        return answer(ask, [row], id_=f"{kind}-{name}", created=self._created, prompts=prompts)
+
+    def _prompt(self, item: dict[str, Any]) -> str:
+        if "prompt" in item:
+            return str(item["prompt"])
+        tokenizer = self._services.cards.choose(self._model).tokenizer
+        return tokenizer.decode(item["prompt_ids"]) if tokenizer else ""

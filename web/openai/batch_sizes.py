@@ -1,0 +1,66 @@
+"""Measures the files of batches while they grow, in the background of every web process.
+
+Their lines are made when they are read (`outputs.py`), so their size is known only once that was done. It is done as
+items end, so that a list of files need not wait for it. Two processes that measure one batch do the same twice, and no
+harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from common.errors import NotFound, Unavailable
+from common.store.batches import job_of
+from common.store.records import Unreadable, reading
+from common.types import JobState
+from web.openai.batch_output import measure
+from web.services.services import Services
+
+PAUSE = 1.0  # seconds between two looks for batches
+AGAIN = 2.0  # seconds until a batch that goes on is measured again
+TURN = 1.0  # seconds one batch is measured at a time: then it is another tenant's turn
+
+log = logging.getLogger(__name__)
+
+
+class Sizer:
+    """One per process. `start` runs it on a thread; `measure_due` is one look."""
+
+    def __init__(self, services: Services):
+        self._services = services
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="sizer", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                while self.measure_due():
+                    pass
+            except Unavailable as error:
+                log.warning("files of batches are not measured: %s", error)
+            except Exception:  # one batch must not end them all; it is measured when it is asked for
+                log.exception("the files of a batch could not be measured")
+            time.sleep(PAUSE)
+
+    def measure_due(self) -> bool:
+        """Measure the files of one batch as far as they are, if it is time to."""
+        found = self._services.batches.claim_sizing(AGAIN)
+        if found is None:
+            return False
+        batch_id, tenant = found
+        try:
+            batch = self._services.batches.get(batch_id)
+            job = self._services.store.job(job_of(batch_id))
+            with reading(batch_id):
+                measure(self._services, batch, job, TURN)
+                whole = JobState(job["status"]).terminal and batch.get("sized") == job["total"]
+        except (NotFound, Unreadable) as error:
+            if isinstance(error, Unreadable):
+                log.warning("the files of a batch are not measured: %s", error, extra={"batch": batch_id})
+            whole = True
+        if whole:
+            self._services.batches.end_sizing(batch_id, tenant)
+        return True

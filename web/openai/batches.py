@@ -1,0 +1,213 @@
+"""`/v1/batches`: a file of requests becomes one job. All there is to tell of a batch is its job's, or its record's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from typing import Annotated, Any, cast, get_args
+
+from flask import Blueprint, Response, request
+from pydantic import BeforeValidator, Field
+
+from common.errors import Conflict, InvalidRequest, NotFound
+from common.store.batches import Record, job_of, new_batch_id
+from common.store.records import readable, reading
+from common.types import JobState, ShortName, ShortText
+from web.auth import needs_tenant
+from web.intake.enqueue import KEY, KeyReused
+from web.jobs.views import cancel_job
+from web.openai import completion_window
+from web.openai.batch_output import KINDS, counts, file_id
+from web.openai.requests import Endpoint
+from web.openai.schemas import BatchList, BatchStatus, BatchView, Expiry, answered, page, seconds_of
+from web.schemas.requests import Query, Schema, Target, refuse
+from web.services.services import Services, services
+from web.wire.bodies import read_json, read_query, refuse_unread
+from web.wire.openapi import described
+
+ENDPOINTS = get_args(Endpoint)
+ENDS: tuple[BatchStatus, ...] = ("failed", "cancelled", "expired")  # of a batch that came to have no job
+
+batches = Blueprint("openai_batches", __name__)
+batches.before_request(refuse_unread)
+
+
+def _endpoint(value: Any) -> Any:
+    if value not in ENDPOINTS:
+        raise refuse(f"must be one of {', '.join(ENDPOINTS)}")
+    return value
+
+
+class BatchRequest(Schema):
+    """A batch to be made."""
+
+    input_file_id: str = Field(min_length=1, max_length=256)
+    endpoint: Annotated[Endpoint, BeforeValidator(_endpoint)]
+    completion_window: Annotated[str, BeforeValidator(completion_window.check)] = Field(
+        description="Hours and minutes: 24h, 90m.", json_schema_extra={"pattern": completion_window.PATTERN}
+    )
+    metadata: Annotated[dict[ShortName, ShortText], Field(max_length=16)] | None = None
+    output_expires_after: Expiry | None = Field(None, description="Counted from the end of the batch.")
+    webhook: Target | None = Field(None, description="Ours: whom to tell (`extra_body`).")
+
+
+class BatchPage(Query):
+    after: str | None = None
+    limit: int = Field(20, ge=1, le=100)
+
+
+@batches.post("/v1/batches")
+@described(
+    "Make a batch of an uploaded file", BatchView, body=BatchRequest, headers=("Idempotency-Key",), errors=(404, 429)
+)
+@needs_tenant
+def create(tenant: str) -> Response:
+    record = create_batch(services(), tenant, read_json(BatchRequest), request.headers.get("Idempotency-Key"))
+    return answered(batch_view(services(), record))
+
+
+@batches.get("/v1/batches")
+@described("Your batches, newest first", BatchList, query=BatchPage, errors=(404,))
+@needs_tenant
+def listing(tenant: str) -> Response:
+    asked = read_query(BatchPage)
+    behind = services().batches.place(asked.after, tenant) if asked.after else None
+    found = services().batches.walk(tenant, behind=behind)
+    views = readable(found, partial(batch_view, services()), lambda record: record["id"])
+    data = list(islice(views, asked.limit + 1))
+    return answered(BatchList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
+
+
+@batches.get("/v1/batches/<batch_id>")
+@described("A batch", BatchView)
+@needs_tenant
+def retrieve(tenant: str, batch_id: str) -> Response:
+    return answered(batch_view(services(), services().batches.get(batch_id, tenant)))
+
+
+@batches.post("/v1/batches/<batch_id>/cancel")
+@described("Stop a batch; what is done stays", BatchView, errors=(409,))
+@needs_tenant
+def cancel(tenant: str, batch_id: str) -> Response:
+    status = batch_view(services(), services().batches.get(batch_id, tenant)).status
+    if status in ("completed", *ENDS):
+        raise Conflict(f"batch {batch_id} is {status} and cannot be cancelled", code="batch_over")
+    services().batches.cancel(batch_id)
+    with suppress(NotFound):  # it is being validated: whoever does finds the wish
+        cancel_job(services(), job_of(batch_id), tenant)
+    return answered(batch_view(services(), services().batches.get(batch_id, tenant)))
+
+
+def create_batch(services: Services, tenant: str, wanted: BatchRequest, idempotency_key: str | None) -> Record:
+    """Keep the batch for a validator. The same key makes the same batch.
+
+    Raises:
+        NotFound: no such file.
+        KeyReused: the key made a batch of other content, which is still there.
+        Conflict: the key made this very batch, and it was deleted since.
+        TooMany: as many batches of the tenant wait for their validation as may.
+    """
+    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
+    fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
+    idempotency = (idempotency_key, fingerprint) if idempotency_key else ("", "")
+    services.files.get(wanted.input_file_id, tenant)
+    fields, most = _fields(services, tenant, wanted), services.settings.max_pending_batches
+    outcome, batch_id = services.batches.create(new_batch_id(), tenant, fields, idempotency, most)
+    if outcome == "conflict":
+        raise KeyReused("this Idempotency-Key was used for another batch; take a new key", field="Idempotency-Key")
+    try:
+        return services.batches.get(batch_id, tenant)
+    except NotFound:
+        message = f"this Idempotency-Key made {batch_id}, which was deleted since; take a new key"
+        raise Conflict(message, code="batch_deleted", field="Idempotency-Key") from None
+
+
+def _fields(services: Services, tenant: str, wanted: BatchRequest) -> dict[str, Any]:
+    window = completion_window.seconds(wanted.completion_window)
+    found = {
+        "file": wanted.input_file_id,
+        "endpoint": wanted.endpoint,
+        "window": wanted.completion_window,
+        "expires_at": services.store.now() + window * 1000,
+        "metadata": json.dumps(wanted.metadata or {}),
+    }
+    if wanted.webhook:
+        found["webhook"] = wanted.webhook.model_dump_json(exclude_none=True)
+    elif url := services.accounts.webhook_url(tenant):
+        found["webhook"] = json.dumps({"url": url})
+    if wanted.output_expires_after:
+        found["output_ttl"] = wanted.output_expires_after.seconds * 1000
+    return found
+
+
+def batch_view(services: Services, record: Record) -> BatchView:
+    """The batch as the client reads it."""
+    with reading(record["id"]):
+        return _view(services, record)
+
+
+def _view(services: Services, record: Record) -> BatchView:
+    try:
+        job = services.store.job(job_of(record["id"]))
+    except NotFound:
+        job = None
+    status = _status(record, job)
+    lines = counts(job) if job else {"output": 0, "error": 0}
+    files = {f"{kind}_file_id": file_id(record["id"], kind) if lines[kind] else None for kind in KINDS}
+    errors = {"data": json.loads(record["errors"])} if "errors" in record else None
+    return BatchView.model_validate(
+        {
+            "id": record["id"],
+            "endpoint": record["endpoint"],
+            "model": job["model"] if job else None,
+            "errors": errors,
+            "input_file_id": record["file"],
+            "completion_window": record["window"],
+            "status": status,
+            **files,
+            **{name: seconds_of(moment) for name, moment in _times(status, record, job or {}).items()},
+            "request_counts": {
+                "total": int(job["total"]) if job else 0,
+                "completed": lines["output"],
+                "failed": lines["error"],
+            },
+            "usage": _usage(job) if job else None,
+            "metadata": json.loads(record["metadata"]) or None,
+        }
+    )
+
+
+def _times(status: BatchStatus, record: Record, job: dict[str, str]) -> dict[str, str | None]:
+    """In ms; of what came to be, and of the deadline."""
+    ended = job.get("finished_at")
+    return {
+        "created_at": record["created_at"],
+        "in_progress_at": job.get("created_at"),
+        "expires_at": job.get("deadline") or record["expires_at"],
+        "finalizing_at": ended if status == "completed" else None,
+        "completed_at": ended if status == "completed" else None,
+        "failed_at": record.get("failed_at"),
+        "expired_at": ended or record.get("expired_at") if status == "expired" else None,
+        "cancelling_at": record.get("cancelling_at") if status in ("cancelling", "cancelled") else None,
+        "cancelled_at": ended or record.get("cancelled_at") if status == "cancelled" else None,
+    }
+
+
+def _status(record: Record, job: dict[str, str] | None) -> BatchStatus:
+    if job:
+        if JobState(job["status"]).terminal:
+            return cast("BatchStatus", job["status"])  # completed, cancelled, expired: the same words
+        return "cancelling" if job["cancel_requested"] == "1" else "in_progress"
+    for end in ENDS:
+        if f"{end}_at" in record:
+            return end
+    return "cancelling" if "cancelling_at" in record else "validating"
+
+
+def _usage(job: dict[str, str]) -> dict[str, int]:
+    prompt, completion = int(job["prompt_tokens"]), int(job["completion_tokens"])
+    return {"input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion}

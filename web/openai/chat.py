@@ -1,0 +1,116 @@
+"""Chat completions and completions, plain and streaming: `/v1/chat/completions` and `/v1/completions`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from common.errors import PromptmillError
+from common.store.packing import json_line
+from web.auth import grant, needs_tenant
+from web.follow.interactive import Live
+from web.intake.json_lists import Entries
+from web.openai import answers
+from web.openai.chat_stream import stream
+from web.openai.completion_views import ChatChunk, ChatCompletion, Completion, CompletionChunk
+from web.openai.errors import row_error
+from web.openai.requests import MOST_PROMPTS, ChatRequest, CompletionRequest, Endpoint, read_request
+from web.openai.schemas import tell_ignored
+from web.services.services import Services, services
+from web.wire.bodies import json_body
+from web.wire.connections import hung_up
+from web.wire.openapi import described
+
+chat = Blueprint("chat", __name__)
+
+ERRORS = (404, 429, 504)  # no such model; too much waits; it took too long
+MOST_MESSAGES = 65_536  # of one chat
+LISTS: dict[Endpoint, dict[str, int]] = {  # what is long in a body, and how many entries it may have
+    "/v1/chat/completions": {"messages": MOST_MESSAGES},
+    "/v1/completions": {"prompt": MOST_PROMPTS},
+}
+
+
+class Failed(PromptmillError):
+    """The request was run, and failed."""
+
+
+@chat.post("/v1/chat/completions")
+@described(
+    "A chat completion, as OpenAI's client asks",
+    ChatCompletion,
+    body=ChatRequest,
+    events={"": ChatChunk, "[DONE]": None},
+    headers=("Idempotency-Key",),
+    errors=ERRORS,
+)
+@needs_tenant
+def chat_completions(_tenant: str) -> Response:
+    return _complete("/v1/chat/completions", "chatcmpl-")
+
+
+@chat.post("/v1/completions")
+@described(
+    "Completions, as OpenAI's client asks",
+    Completion,
+    body=CompletionRequest,
+    events={"": CompletionChunk, "[DONE]": None},
+    headers=("Idempotency-Key",),
+    errors=ERRORS,
+)
+@needs_tenant
+def completions(_tenant: str) -> Response:
+    return _complete("/v1/completions", "cmpl-")
+
+
+def _complete(endpoint: Endpoint, prefix: str) -> Response:
+    lenient = services().settings.unknown_fields != "refuse"
+    body = json_body(LISTS[endpoint])
+    for name in LISTS[endpoint]:
+        if isinstance(entries := body.get(name), Entries):
+            body[name] = list(entries)
+    asked = read_request(endpoint, body, lenient=lenient)
+    prompts = _prompts(services(), asked)
+    live = Live(
+        services(),
+        grant(),
+        asked,
+        hung_up=hung_up(request.environ.get("gunicorn.socket")),
+        idempotency_key=request.headers.get("Idempotency-Key"),
+    )
+    id_, created = prefix + live.job_id.removeprefix("job_"), int(time.time())
+    if asked.stream:
+        pieces = stream(services(), live, asked.ask, prompts, id_=id_, created=created)
+        response = Response(pieces, content_type="text/event-stream")
+        response.call_on_close(live.close)  # also where the client is gone before the first of them
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
+        return tell_ignored(response, asked.ignored)
+    with live:
+        while not live.over:
+            live.wait()
+        rows = live.rows()
+    for row in rows:
+        if failed := row_error(row, chat=endpoint == "/v1/chat/completions"):
+            _raise(*failed)
+    body = answers.answer(asked.ask, rows, id_=id_, created=created, prompts=prompts)
+    return tell_ignored(Response(json_line(body), content_type="application/json"), asked.ignored)
+
+
+def _raise(status: int, body: dict[str, dict[str, Any]]) -> None:
+    error = Failed(body["error"]["message"], code=body["error"]["code"], field=body["error"]["param"])
+    error.status = status
+    raise error
+
+
+def _prompts(services: Services, asked: ChatRequest | CompletionRequest) -> list[str]:
+    """The prompts as text, where the answer begins with them."""
+    if not asked.ask.echo:
+        return []
+    tokenizer = services.cards.choose(asked.model).tokenizer
+    found = []
+    for item in asked.items():
+        ids = item.get("prompt_ids")
+        found.append(item["prompt"] if ids is None else tokenizer.decode(ids) if tokenizer else "")
+    return found

@@ -1,0 +1,27 @@
+"""Completion windows: how long a batch may take, as text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from web.schemas.requests import LONGEST_DEADLINE, refuse
+
+WINDOW = re.compile(r"(?=\d)(?:(\d{1,5})h)?(?:(\d{1,6})m)?", re.ASCII)
+PATTERN = r"^(?=[0-9])([0-9]{1,5}h)?([0-9]{1,6}m)?$"  # the same for a JSON Schema
+
+
+def seconds(window: str) -> int:
+    """What a window that was accepted comes to."""
+    found = WINDOW.fullmatch(window)
+    if found is None:
+        return 0
+    hours, minutes = found.groups("0")
+    return int(hours) * 3600 + int(minutes) * 60
+
+
+def check(window: Any) -> Any:
+    """The window itself, if it is a duration of hours and minutes."""
+    if isinstance(window, str) and not 0 < seconds(window) <= LONGEST_DEADLINE:
+        raise refuse("must be hours, minutes or both, like 24h, 90m or 1h30m, above nothing and at most a year")
+    return window

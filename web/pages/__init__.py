@@ -1,0 +1,1 @@
+"""The pages for browsers: a form to submit, jobs, the fleet."""

@@ -1,0 +1,104 @@
+"""What the job page works out for itself: how fast a job goes, which items to show, the job as a command. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from web.pages.filters import seconds
+from web.schemas.requests import INPUTS, JobView
+
+PAGE = 50  # items a page
+INLINE = 1000  # characters of JSON that a command shows in full; more goes by file
+GAP = "…"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far a job is and how fast, in words; empty where nothing can be said yet."""
+
+    done: int
+    elapsed: str = ""
+    speed: str = ""
+    remaining: str = ""
+
+
+def pace(job: JobView, now: datetime) -> Pace:
+    done = job.counts.total - job.counts.pending - job.counts.running
+    if job.started_at is None:
+        return Pace(done)
+    took = max(((job.finished_at or now) - job.started_at).total_seconds(), 0.001)
+    speed = f"{job.usage.completion_tokens / took:,.0f} tokens/s" if job.usage.completion_tokens else ""
+    remaining = ""
+    if done and not job.status.terminal and took > 2:  # sooner, a guess would be off by far
+        remaining = f"about {seconds(max(1, round(took * (job.counts.total - done) / done)))}"
+    return Pace(done, seconds(took), speed, remaining)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of items: [first, end) of them; `links` are (number, text), with number 0 for a gap."""
+
+    number: int
+    last: int
+    first: int
+    end: int
+    links: list[tuple[int, str]]
+
+
+def page(number: int, total: int) -> Page:
+    """The page of that number, or the nearest there is."""
+    last = max(1, -(-total // PAGE))
+    number = min(max(number, 1), last)
+    first = (number - 1) * PAGE
+    return Page(number, last, first, min(first + PAGE, total), _links(number, last))
+
+
+def _links(number: int, last: int) -> list[tuple[int, str]]:
+    """First, last and the neighbours, with gaps between."""
+    shown = sorted({1, last, *range(max(1, number - 2), min(last, number + 2) + 1)})
+    links: list[tuple[int, str]] = []
+    for before, there in zip([0, *shown], shown, strict=False):
+        if there - before > 1:
+            links.append((0, GAP))
+        links.append((there, str(there)))
+    return links
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What to type for the same in a terminal."""
+
+    submit: str
+    results: str
+    worker: str
+
+
+def commands(job: JobView, rows: Sequence[dict[str, Any]], base_url: str) -> Commands:
+    """The same job by curl. `rows` are its items if they are few, else nothing: then the command uploads a file."""
+    key = '-H "Authorization: Bearer $PROMPTMILL_API_KEY"'
+    options: dict[str, Any] = {"model": job.model}
+    options |= {name: value for name, value in (("params", job.params), ("metadata", job.metadata)) if value}
+    body = _json({**options, "items": [_item(row) for row in rows]}) if rows else ""
+    if body and len(body) <= INLINE:
+        content = f"-H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
+    else:
+        content = f"-F file=@prompts.jsonl \\\n  -F {shlex.quote('job=' + _json(options))}"
+    return Commands(
+        submit=f"curl {base_url}/v1/jobs {key} \\\n  {content}",
+        results=f"curl {base_url}/v1/jobs/{job.id}/results.jsonl {key}",
+        worker=f"PROMPTMILL_MODEL={shlex.quote(job.model)} promptmill worker",
+    )
+
+
+def _item(row: dict[str, Any]) -> dict[str, Any]:
+    """A row's input as it would be sent again."""
+    return {name: row[name] for name in ("custom_id", *INPUTS) if row.get(name)}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,92 @@
+"""One press of a button on the submit form: the job it means, its prompts, and every error next to its field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+
+from pydantic import ValidationError
+from werkzeug.datastructures import FileStorage
+
+from common.errors import Conflict, InvalidRequest, NotFound
+from web.intake.drafts import Draft
+from web.intake.enqueue import check_job, submit_job
+from web.intake.uploads import read_upload
+from web.intake.validation_messages import explain
+from web.pages import forms
+from web.schemas.requests import CheckView, JobView, UploadOptions
+from web.services.services import Services
+
+
+class Submission:
+    """`typed` is kept as it came, so that the page can be shown again with it."""
+
+    def __init__(self, typed: Mapping[str, str], file: FileStorage | None):
+        self.typed = typed
+        self.errors = forms.Errors()
+        self._file = file if file and file.filename else None
+        has_prompts = bool(typed.get("prompts", "").strip())
+        self._source = "file" if self._file else "prompts"  # where errors of prompts are shown
+        forms.refuse_unknown(typed, self.errors)
+        self._options = self._read_options()
+        if self._file and has_prompts:
+            self.errors.add("file", "Paste prompts or upload a file, not both: clear the text box or the file.")
+        elif not self._file and not has_prompts:
+            self.errors.add("prompts", "There is no prompt yet: type one, or choose a file.")
+
+    def _read_options(self) -> UploadOptions | None:
+        job = forms.read_job(self.typed, self.errors)
+        try:
+            return UploadOptions.model_validate(job)
+        except ValidationError as error:
+            for entry in explain(error, UploadOptions):
+                forms.place(self.errors, entry, self._source)
+            return None
+
+    def check(self, services: Services, tenant: str) -> CheckView | None:
+        """What a submit would meet; None where it would not even come to that."""
+        if self.errors or self._options is None:
+            return None
+        try:
+            view = check_job(services, self._options, self._drafts(), tenant=tenant)
+        except (InvalidRequest, NotFound) as error:
+            self._place(error)
+            return None
+        for entry in view.errors:
+            forms.place(self.errors, entry.model_dump(exclude_none=True), self._source)
+        return view
+
+    def submit(self, services: Services, tenant: str, first: int | None = None) -> JobView | None:
+        """The job, or its first few prompts as a job of their own; None when something is wrong.
+
+        The form's token makes pressing twice one job. After going back and changing something, another one is meant.
+        """
+        if self.errors or self._options is None:
+            return None
+        key = f"form:{self.typed.get('token', '')[:64]}:{first or 'all'}"
+        try:
+            return submit_job(services, tenant, self._options, self._drafts(first), idempotency_key=key)
+        except Conflict:
+            return submit_job(services, tenant, self._options, self._drafts(first))
+        except (InvalidRequest, NotFound) as error:
+            self._place(error)
+            return None
+
+    def _drafts(self, first: int | None = None) -> Iterator[Draft]:
+        drafts = islice(self._all_drafts(), first)
+        if self.typed.get("reads") == "chat":
+            return (replace(draft, value=forms.as_chat(draft.value)) for draft in drafts)
+        return drafts
+
+    def _all_drafts(self) -> Iterator[Draft]:
+        if self._file:
+            self._file.stream.seek(0)
+            column = self.typed.get("prompt_column", "").strip() or "prompt"
+            return read_upload(self._file.stream, self._file.filename or "", prompt_column=column)
+        pasted = forms.read_prompts(self.typed.get("prompts", ""), self.typed.get("split", "line"))
+        return (Draft({"prompt": prompt.text}, line=prompt.line) for prompt in pasted)
+
+    def _place(self, error: InvalidRequest | NotFound) -> None:
+        for entry in error.errors if isinstance(error, InvalidRequest) else [error.as_dict()]:
+            forms.place(self.errors, entry, self._source)

@@ -1,0 +1,1 @@
+"""What the request handlers use: one object of each kind per process."""

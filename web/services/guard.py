@@ -1,0 +1,64 @@
+"""Ends what is open for a key or a session within seconds of its end: event streams, long-polls, chats, downloads."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from common.errors import PromptmillError, Unauthorized
+from common.store.accounts import Accounts, Grant
+from web.services.watch import Watch
+
+LOOK = 2.0  # seconds between two looks
+
+log = logging.getLogger(__name__)
+
+
+class Guard:
+    """One per process. Its thread starts with what is opened first: after a server's fork, and only where wanted."""
+
+    def __init__(self, accounts: Accounts):
+        self._accounts = accounts
+        self._open: defaultdict[Grant, set[Watch]] = defaultdict(set)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def guarded(self, grant: Grant, watch: Watch) -> Iterator[Watch]:
+        """Within, the watch ends with the grant."""
+        with self._lock:
+            self._open[grant].add(watch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+                self._thread.start()
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                self._open[grant].discard(watch)
+                if not self._open[grant]:
+                    del self._open[grant]
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(LOOK)
+            try:
+                self._look()
+            except PromptmillError as error:
+                log.warning("could not look which keys and sessions are still good: %s", error)
+            except Exception:  # without this thread nothing would end
+                log.exception("could not look which keys and sessions are still good")
+
+    def _look(self) -> None:
+        with self._lock:
+            grants = list(self._open)
+        if not grants:
+            return
+        for ended in set(grants) - self._accounts.valid(grants):
+            with self._lock:
+                for watch in self._open.get(ended, ()):
+                    watch.end(Unauthorized("the API key was revoked, or the session has ended"))

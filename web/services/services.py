@@ -1,0 +1,72 @@
+"""What a request needs of the rest of promptmill: one object per process, built by `create_app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+from flask import current_app
+
+from common.rings import Bell
+from common.settings import Settings
+from common.store.accounts import Accounts
+from common.store.batches import Batches
+from common.store.connection import connect
+from common.store.files import Files
+from common.store.fleet import Fleet
+from common.store.jobs import JobStore
+from common.store.metrics import Tally
+from common.store.permits import Permits
+from web.services.feed import Feeds
+from web.services.guard import Guard
+from web.services.models import Cards
+from web.services.watch import Changes
+
+EXTENSION = "promptmill"
+MOST_CONNECTIONS = 100  # opened only as far as requests overlap; the next request waits for one
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    redis: redis.Redis
+    store: JobStore
+    fleet: Fleet
+    accounts: Accounts
+    files: Files
+    batches: Batches
+    bell: Bell
+    changes: Changes
+    cards: Cards
+    feeds: Feeds
+    permits: Permits
+    tally: Tally
+    guard: Guard
+
+    @classmethod
+    def build(cls, settings: Settings) -> Services:
+        """Opens no connection yet: the web tier starts, and answers 503, while Redis is away."""
+        client = connect(settings.redis_url, most=MOST_CONNECTIONS, replicas=settings.replicas)
+        store, fleet, accounts = JobStore(client), Fleet(client), Accounts(client)
+        return cls(
+            settings=settings,
+            redis=client,
+            store=store,
+            fleet=fleet,
+            accounts=accounts,
+            files=Files(client),
+            batches=Batches(client),
+            bell=Bell(settings.redis_url),
+            changes=Changes(settings.redis_url),
+            cards=Cards(fleet, settings.aliases),
+            feeds=Feeds(store),
+            permits=Permits(client),
+            tally=Tally(),
+            guard=Guard(accounts),
+        )
+
+
+def services() -> Services:
+    """The current app's."""
+    found: Services = current_app.extensions[EXTENSION]
+    return found

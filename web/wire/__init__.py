@@ -1,0 +1,1 @@
+"""HTTP as all dialects use it: bodies, errors, downloads, connections, the OpenAPI document."""

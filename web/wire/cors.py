@@ -1,0 +1,74 @@
+"""Cross-origin requests (CORS): which sites' pages may call the API from a browser, with a key.
+
+Only those that `PROMPTMILL_CORS_ORIGINS` names, and never with the session's cookie: no answer allows credentials, so a
+browser keeps such an answer from the page. The pages of this server are no part of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from flask import Flask, Response, request
+
+from common.settings import Settings
+from web.wire.routes import methods_here
+
+API = re.compile(
+    r"/(v1(/.*)?|tokenize|detokenize|tokenizer_info|health|healthz|readyz|metrics|openapi\.json)", re.DOTALL
+)
+HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
+HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+MOST_HEADERS = 50
+EXPOSED = (
+    "Content-Disposition", "Idempotent-Replayed", "Location", "Retry-After", "WWW-Authenticate", "X-Ignored-Params",
+    "X-Request-Id", "X-Should-Retry",
+)  # fmt: skip
+MAX_AGE = 7200  # seconds a browser may keep what a preflight said; Chromium keeps none longer
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Before what else answers OPTIONS. Without the setting there is nothing to do."""
+    if origins := settings.origins:
+        app.before_request(lambda: _preflight(origins))
+        app.after_request(_told_to(origins))
+
+
+def _preflight(origins: frozenset[str]) -> Response | None:
+    wanted = request.headers.get("Access-Control-Request-Method")
+    if request.method != "OPTIONS" or wanted is None or not _allowed(origins):
+        return None
+    response = Response(status=204)
+    # Where there is nothing, a page is to see that it is a 404.
+    response.headers["Access-Control-Allow-Methods"] = ", ".join(methods_here() or ["GET", "POST"])
+    response.headers["Access-Control-Allow-Headers"] = ", ".join(_headers())
+    response.headers["Access-Control-Max-Age"] = str(MAX_AGE)
+    return response
+
+
+def _headers() -> list[str]:
+    """Those that mean something here, and what the page asks for beside: clients send some about themselves."""
+    asked = request.headers.get("Access-Control-Request-Headers", "").split(",")[:MOST_HEADERS]
+    known = {name.lower() for name in HEADERS}
+    more = (name.strip().lower() for name in asked)
+    return [*HEADERS, *dict.fromkeys(name for name in more if HEADER.fullmatch(name) and name not in known)]
+
+
+def _told_to(origins: frozenset[str]) -> Callable[[Response], Response]:
+    def tell(response: Response) -> Response:
+        if not API.fullmatch(request.path):
+            return response
+        if "*" not in origins:
+            response.vary.add("Origin")
+        if _allowed(origins):
+            origin = "*" if "*" in origins else request.headers["Origin"]
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
+        return response
+
+    return tell
+
+
+def _allowed(origins: frozenset[str]) -> bool:
+    origin = request.headers.get("Origin")
+    return origin is not None and bool(API.fullmatch(request.path)) and ("*" in origins or origin in origins)

@@ -1,0 +1,96 @@
+"""Waits for the beginning of a request's body before the app begins with the request.
+
+A request that waits here is cheap, and so is refusing it: thousands of clients that send a body slowly, or never, cost
+little. Most bodies are read whole here; of longer ones the app reads the rest itself. One that ends before the length
+that its headers tell is an error, here or there, so that a half is never taken for the whole.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import secrets
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from common.errors import InvalidRequest, PromptmillError
+from web.wire.error_answers import RETRY_AFTER, error_body
+
+BEGINNING = 16 * 2**10  # bytes
+
+log = logging.getLogger("web.requests")
+
+
+class Gate:
+    """WSGI middleware around the whole app."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ:
+            try:
+                environ["wsgi.input"] = _begun(environ["wsgi.input"], int(environ.get("CONTENT_LENGTH") or 0))
+            except PromptmillError as error:
+                return _refuse(error, environ, start_response)
+        answer: Iterable[bytes] = self._app(environ, start_response)
+        return answer
+
+
+class BrokenOff(InvalidRequest):
+    """The client sent less than it said."""
+
+    def __init__(self, missing: int):
+        super().__init__(
+            f"the body broke off: {missing:,} bytes of its Content-Length did not come; send it again",
+            status=400,
+            code="incomplete_body",
+            field="body",
+        )
+
+
+class _Rest(io.RawIOBase):
+    """A body whose beginning was read. `length` is what it is to have in all; 0 where nobody said."""
+
+    def __init__(self, beginning: bytes, body: Any, length: int):
+        self._beginning = beginning
+        self._body = body
+        self._missing = max(0, length - len(beginning))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._beginning[: len(buffer)] or self._read_on(len(buffer))
+        self._beginning = self._beginning[len(buffer) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def _read_on(self, size: int) -> bytes:
+        piece: bytes = self._body.read(size)
+        if not piece and self._missing:
+            raise BrokenOff(self._missing)
+        self._missing = max(0, self._missing - len(piece))
+        return piece
+
+
+def _begun(body: Any, length: int) -> Any:
+    beginning = body.read(BEGINNING)
+    if len(beginning) == BEGINNING:
+        return io.BufferedReader(_Rest(beginning, body, length), BEGINNING)
+    if len(beginning) < length:
+        raise BrokenOff(length - len(beginning))
+    return io.BytesIO(beginning)
+
+
+def _refuse(error: PromptmillError, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    request_id = f"req_{secrets.token_hex(8)}"
+    path = environ.get("PATH_INFO", "")
+    status, body, kind = error_body(path, error.status, error.code, error.message, request_id)
+    headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Request-Id", request_id)]
+    if error.retry:
+        headers.append(("Retry-After", str(RETRY_AFTER)))
+    log.info("%s %s", environ["REQUEST_METHOD"], path, extra={"request": request_id, "status": status})
+    start_response(f"{status} {HTTPStatus(status).phrase}", headers)
+    return [body]

@@ -1,0 +1,104 @@
+"""Accepts connections faster than it begins with them, and begins with those whose request is all there.
+
+Thousands of connections at once take longer to begin with than a client likes to wait. A client that has sent its whole
+request needs nothing but an answer; those that have not are behind it, the newest first, a few in each round of the
+event loop. So what comes slowly holds up none of what comes at once. When there is hardly room for more connections,
+some that have not sent a whole request are closed, so that the next client is not kept waiting by them.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any
+
+import gevent  # type: ignore[import-untyped]
+from gevent.server import StreamServer  # type: ignore[import-untyped]
+
+from web.wire.connections import to_close
+
+ROUND = 0.001  # seconds, at least, so that the event loop looks at all sockets in between
+BEGIN = 4  # connections begun with in one round that have not sent a whole request: a few milliseconds
+MOST_ACCEPTED = 128  # in one round
+RESERVE = 10  # one of so many places in the pool is kept free
+LOOK = 256  # connections looked at in one round
+LOOKS = 5  # rounds in which nothing may have come of a request
+PEEK = 16 * 2**10  # bytes looked at
+
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+
+Accepted = tuple[Any, ...]  # a socket, and its client's address
+
+
+class Listener(StreamServer):
+    """Several processes may listen: each accepts one connection a round, and twice as many each time that there were
+    more, so that they share what comes one by one. A tenth of the pool is kept free of connections that wait here."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._new: list[tuple[int, Accepted]] = []  # and how often they were looked at
+        self._slow: list[Accepted] = []
+        self._begins = False
+        self.max_accept = 1  # in the next round
+        self.full = self._is_full  # gevent has put the pool's there
+
+    def do_read(self) -> Any:
+        accepted = super().do_read()
+        self.max_accept = 1 if accepted is None else min(self.max_accept + 1, MOST_ACCEPTED)
+        return accepted
+
+    def do_handle(self, *connection: Any) -> None:
+        self._new.append((0, connection))
+        if not self._begins:
+            self._begins = True
+            gevent.spawn(self._begin)
+
+    @property
+    def _open(self) -> int:
+        return len(self.pool) + len(self._new) + len(self._slow)
+
+    def _is_full(self) -> bool:
+        return self._open >= self.pool.size
+
+    def _make_room(self) -> None:
+        excess = self._open - (self.pool.size - self.pool.size // RESERVE)
+        if excess <= 0 or not self._slow:
+            return
+        closed = set(to_close(((each[1][0], each) for each in self._slow), excess))
+        self._slow = [each for each in self._slow if each not in closed]
+        for client, _ in closed:
+            client.close()
+        self._start_accepting_if_started()
+
+    def _begin(self) -> None:
+        while self._new or self._slow:
+            looked, self._new = self._new[-LOOK:], self._new[:-LOOK]
+            for looks, connection in looked:
+                whole = is_whole(connection[0])
+                if whole:
+                    super().do_handle(*connection)
+                elif whole is None and looks < LOOKS:
+                    self._new.append((looks + 1, connection))
+                else:
+                    self._slow.append(connection)
+            self._make_room()
+            for connection in reversed(self._slow[-BEGIN:]):
+                self._slow.pop()
+                super().do_handle(*connection)
+            gevent.sleep(ROUND)
+        self._begins = False
+        self._start_accepting_if_started()
+
+
+def is_whole(client: Any) -> bool | None:
+    """Whether a request is there to its end; None where nothing came yet. One that is large, or not understood here, is
+    not."""
+    try:
+        head, end, body = client._sock.recv(PEEK, socket.MSG_PEEK).partition(b"\r\n\r\n")
+    except BlockingIOError:
+        return None
+    except OSError:
+        return False  # its client is gone
+    length = LENGTH.search(head + b"\r\n")
+    return bool(end) and not CHUNKED.search(head) and len(body) >= (int(length[1]) if length else 0)

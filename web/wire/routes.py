@@ -1,0 +1,78 @@
+"""How paths are matched, beyond what Flask does: slashes too many are none, and a path that is none is told what there
+is near it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from web.wire.openapi import template
+
+NEAR = 3  # paths that are named to who asked for another
+LONGEST = 100  # characters of a path that are looked at and told
+# Replicate's paths, which the route of a model, whose name may have slashes, would match.
+NO_MODEL = re.compile(r"/v1/models/.+/(predictions|versions)(/.*)?", re.DOTALL)
+
+
+class InPlace:
+    """WSGI middleware: takes slashes at the end of a path, and repeated ones, out of it. A redirect would do for
+    browsers; other clients drop a POST's body, or the key."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["PATH_INFO"] = "/" + "/".join(filter(None, environ.get("PATH_INFO", "").split("/")))
+        answer: Iterable[bytes] = self._app(environ, start_response)
+        return answer
+
+
+def register(app: Flask) -> None:
+    app.wsgi_app = InPlace(app.wsgi_app)  # type: ignore[method-assign]
+    app.before_request(_answer_options)
+
+
+def methods_here() -> list[str]:
+    """The methods of this very path: `/v1/jobs/check` looks like a job's, too, and has less of them."""
+    path = request.url_rule.rule if request.url_rule else None
+    return sorted(
+        {each for rule in current_app.url_map.iter_rules() if rule.rule == path for each in rule.methods or ()}
+    )
+
+
+def _answer_options() -> Response | None:
+    if request.method != "OPTIONS" or request.url_rule is None:
+        return None
+    return Response(headers={"Allow": ", ".join(methods_here())})
+
+
+def as_unmatched(error: HTTPException) -> HTTPException:
+    """A method that a path lacks only because it looks like a model's is a path that there is not."""
+    if isinstance(error, MethodNotAllowed) and NO_MODEL.fullmatch(request.path):
+        return NotFound()
+    return error
+
+
+def not_there() -> str:
+    """For who asked for a path that is none."""
+    path = request.path[:LONGEST]
+    near = difflib.get_close_matches(path, sorted(set(_api_paths())), n=NEAR, cutoff=0.5)
+    names = f"near it are {', '.join(near)}; " if near else ""
+    return f"there is nothing at {path}; {names}/openapi.json lists what there is"
+
+
+def not_possible(error: HTTPException) -> str:
+    """For who asked a path with a method that it lacks."""
+    methods = sorted(set(getattr(error, "valid_methods", None) or ()) - {"HEAD", "OPTIONS"})
+    return f"{request.method[:16]} is not possible here" + (f"; {' and '.join(methods)} would be" if methods else "")
+
+
+def _api_paths() -> Iterator[str]:
+    for rule in current_app.url_map.iter_rules():
+        if hasattr(current_app.view_functions[rule.endpoint], "description"):
+            yield template(rule.rule)

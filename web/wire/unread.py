@@ -1,0 +1,59 @@
+"""What is left of a request's body when its answer is sent: read on for a moment, then the connection is closed.
+
+A client sees an early answer only when what it sends is still taken, and a server can only find the next request behind
+the body. Gunicorn looks for it 1 KiB at a time and serves nobody else meanwhile.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import gevent  # type: ignore[import-untyped]
+from werkzeug.wsgi import ClosingIterator
+
+from common.cooperate import Steps
+
+PIECE = 64 * 2**10  # bytes read at once
+PATIENCE = 10.0  # seconds
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Any], Iterable[bytes]]
+
+
+class ReadsOn:
+    """The application, which leaves no body unread."""
+
+    def __init__(self, application: Application):
+        self._application = application
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        stream = environ["wsgi.input"]
+        answer = self._application(environ, start_response)
+        if environ.get("CONTENT_LENGTH") in (None, "", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
+            return answer
+        return ClosingIterator(answer, partial(_finish, stream, environ.get("gunicorn.socket")))
+
+
+def _finish(stream: Any, connection: socket.socket | None) -> None:
+    if connection is None:  # another server's affair
+        return
+    with suppress(Exception):  # whatever it is that cannot be read of a body that nobody wants
+        if _read_on(stream):
+            return
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _read_on(stream: Any) -> bool:
+    """Whether the end came in time."""
+    steps = Steps()
+    piece = b"some"
+    with gevent.Timeout(PATIENCE, False):
+        while piece:
+            piece = stream.read(PIECE)
+            steps.step()
+    return not piece

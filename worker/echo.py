@@ -1,0 +1,237 @@
+"""An engine that says its prompt back, word by word. For tests, load tests and demos of the queue; needs no torch.
+
+One token is one whitespace-separated word. The answer is the prompt's words once over (`stop`), or as many of them,
+round and round, as `max_tokens` and `ignore_eos` ask for (`length`). With a temperature the words start at a place
+that depends on (seed, sequence) alone. Equal requests give equal answers, whatever else is running. It is certain of
+each of its words: their log-probabilities are 0.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from common.types import Finished, FinishReason, Output, Request, Spelling, TokenLogprob
+from worker.engine.scheduling.mailbox import Mailbox
+
+MIN_PAUSE = 0.002  # seconds between two looks at who is to be told a word
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a request will say, known from the start; with a delay it is told a word at a time."""
+
+    request: Request
+    started: float
+    outputs: list[Output]
+    streamed: int = 0  # words of each continuation that a stream has had
+
+    @property
+    def longest(self) -> int:
+        return max(output.token_count for output in self.outputs)
+
+
+class EchoEngine:
+    """`delay` is seconds per token (0: at once); a prompt that holds `fail_on` ends with an error."""
+
+    def __init__(self, *, slots: int = 64, context: int = 8192, delay: float = 0.0, fail_on: str | None = None):
+        self.slots = slots
+        self.context = context
+        self._delay = delay
+        self._fail_on = fail_on
+        self._mail = Mailbox(slots)
+        self._thread = threading.Thread(target=self._run, name="echo-engine", daemon=True)
+        self._waiting: deque[Request] = deque()
+        self._telling: dict[str, _Answer] = {}
+        self._due: list[tuple[float, str]] = []  # (when it is told to the end, request id), a heap
+        self._taken = 0  # slots
+
+        self.submit = self._mail.submit
+        self.cancel = self._mail.cancel
+        self.room = self._mail.room
+        self.collect = self._mail.collect
+        self.poke = self._mail.poke
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._mail.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def checkpoint(self) -> dict[str, list[list[int]]]:
+        answers = list(self._telling.values())
+        return {each.request.id: [output.token_ids[: self._told(each)] for output in each.outputs] for each in answers}
+
+    def step_times(self) -> list[float]:
+        return []
+
+    def step_age(self) -> float:
+        return 0.0
+
+    def _run(self) -> None:
+        while (mail := self._mail.take(self._patience())) is not None:
+            requests, wishes = mail
+            self._waiting.extend(requests)
+            finished = [self._end(request_id, reason) for request_id, reason in wishes.items()]
+            finished += self._finish_due(time.monotonic())
+            finished += self._admit(time.monotonic())
+            self._stream()
+            self._mail.finish(finished)
+
+    def _patience(self) -> float | None:
+        """Seconds until something must be handed over; None when only new mail can bring work."""
+        if not self._due:
+            return None
+        now = time.monotonic()
+        words = (each.started + (each.streamed + 1) * self._delay for each in self._streaming())
+        return max(0.0, min(self._due[0][0], max(now + MIN_PAUSE, min(words, default=math.inf))) - now)
+
+    def _streaming(self) -> list[_Answer]:
+        return [each for each in self._telling.values() if each.request.on_token and each.streamed < each.longest]
+
+    def _stream(self) -> None:
+        for each in self._streaming():
+            _tell(each, self._told(each))
+
+    def _admit(self, now: float) -> list[Finished]:
+        """Start what fits; without a delay, finish it too."""
+        finished = []
+        while self._waiting and (not self._telling or self._taken + self._waiting[0].params.n <= self.slots):
+            request = self._waiting.popleft()
+            if error := self._refusal(request):
+                finished.append(Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error))
+                continue
+            told = max(map(len, request.resume or [[]]))
+            answer = _answer(request, now - told * self._delay)
+            answer.streamed = told
+            if self._delay == 0:
+                finished.append(_finished(answer))
+                continue
+            self._telling[request.id] = answer
+            self._taken += request.params.n
+            heapq.heappush(self._due, (answer.started + self._delay * answer.longest, request.id))
+        return finished
+
+    def _refusal(self, request: Request) -> tuple[str, str] | None:
+        tokens = len(request.prompt_ids) + request.params.max_tokens
+        if tokens > self.context:
+            message = (
+                f"This model's maximum context length is {self.context} tokens. However, you requested {tokens} tokens."
+            )
+            return "context_length_exceeded", message
+        if self._fail_on and self._fail_on in request.prompt:
+            return "engine_error", f"the prompt holds {self._fail_on!r}, on which this echo engine was told to fail"
+        return None
+
+    def _finish_due(self, now: float) -> list[Finished]:
+        finished = []
+        while self._due and self._due[0][0] <= now:
+            _, request_id = heapq.heappop(self._due)
+            if answer := self._telling.pop(request_id, None):  # None: it was cancelled
+                self._taken -= answer.request.params.n
+                finished.append(_finished(answer))
+        return finished
+
+    def _end(self, request_id: str, reason: Literal["cancelled", "expired"]) -> Finished:
+        """What was told so far, cut off here."""
+        answer = self._telling.pop(request_id, None)
+        if answer is None:
+            request = next(request for request in self._waiting if request.id == request_id)
+            self._waiting.remove(request)
+            return Finished(request_id, [Output("", [], reason) for _ in range(request.params.n)])
+        self._taken -= answer.request.params.n
+        told = self._told(answer)
+        answer.outputs = [_cut(output, told, reason) for output in answer.outputs]
+        return _finished(answer)
+
+    def _told(self, answer: _Answer) -> int:
+        """How many words each continuation has said by now."""
+        return int((time.monotonic() - answer.started) / self._delay)
+
+
+def _tell(answer: _Answer, upto: int) -> None:
+    """Give a stream the words it has not had, up to `upto` of each continuation."""
+    on_token = answer.request.on_token
+    if on_token is None:
+        return
+    for sequence, output in enumerate(answer.outputs):
+        for place, piece in list(enumerate(_pieces(output)))[answer.streamed : upto]:
+            logprob = output.logprobs[place] if output.logprobs else None
+            on_token(sequence, output.token_ids[place], piece, logprob)
+    answer.streamed = max(answer.streamed, upto)
+
+
+def _pieces(output: Output) -> list[str]:
+    """The text by tokens: each word with the space before it; what a stop string cut off has none."""
+    words = output.text.split(" ")
+    pieces = [(" " if place else "") + word for place, word in enumerate(words)]
+    return pieces[: output.token_count] + [""] * (output.token_count - len(pieces))
+
+
+def _cut(output: Output, told: int, reason: Literal["cancelled", "expired"]) -> Output:
+    if output.token_count <= told:
+        return output
+    logprobs = output.logprobs and output.logprobs[:told]
+    return Output(" ".join(output.text.split()[:told]), output.token_ids[:told], reason, logprobs)
+
+
+def _finished(answer: _Answer) -> Finished:
+    request = answer.request
+    _tell(answer, answer.longest)
+    prompt = None
+    if request.params.prompt_logprobs is not None:
+        prompt = _certain(request.prompt.split(), request.prompt_ids, request.params.prompt_logprobs)
+        for first in prompt[:1]:
+            first.logprob, first.top = None, []
+    return Finished(request.id, answer.outputs, len(request.prompt_ids), prompt_logprobs=prompt)
+
+
+def _certain(words: list[str], ids: list[int], alternatives: int) -> list[TokenLogprob]:
+    spelled = [
+        Spelling(token_id, (" " if place else "") + word)
+        for place, (word, token_id) in enumerate(zip(words, ids, strict=False))
+    ]
+    return [TokenLogprob(token, 0.0, [(0.0, token)][:alternatives]) for token in spelled]
+
+
+def _answer(request: Request, now: float) -> _Answer:
+    words = request.prompt.split()
+    return _Answer(request, now, [_say(request, words, sequence) for sequence in range(request.params.n)])
+
+
+def _say(request: Request, words: list[str], sequence: int) -> Output:
+    """The whole continuation number `sequence`."""
+    params, ids = request.params, request.prompt_ids
+    if len(ids) != len(words):  # tokenized by somebody else: number the words instead
+        ids = list(range(len(words)))
+    if params.temperature > 0 and len(words) > 1:
+        turn = _mix(request.seed, sequence) % len(words)
+        words, ids = words[turn:] + words[:turn], ids[turn:] + ids[:turn]
+    reason: FinishReason = "length"
+    if not words or (len(words) < params.max_tokens and not params.ignore_eos):
+        reason = "stop"
+    elif len(words) != params.max_tokens:
+        rounds = -(-params.max_tokens // len(words))
+        words, ids = (words * rounds)[: params.max_tokens], (ids * rounds)[: params.max_tokens]
+    text = " ".join(words)
+    logprobs = _certain(words, ids, params.logprobs) if params.logprobs is not None else None
+    cuts = [(at, at + len(stop)) for stop in params.stop if (at := text.find(stop)) >= 0]
+    if cuts:
+        # The stop that is complete first ends the text; among those, the one that begins first.
+        begin, end = min(cuts, key=lambda cut: (cut[1], cut[0]))
+        count = len(text[:end].split())
+        return Output(text[:begin], ids[:count], "stop", logprobs and logprobs[:count])
+    return Output(text, list(ids), reason, logprobs)
+
+
+def _mix(seed: int, sequence: int) -> int:
+    """A well-stirred number from both, equal on every machine."""
+    x = (seed * 0x9E3779B97F4A7C15 + sequence * 0xBF58476D1CE4E5B9 + 1) & 0xFFFFFFFFFFFFFFFF
+    return (x ^ (x >> 29)) * 0x94D049BB133111EB >> 17 & 0xFFFFFFFF

@@ -1,0 +1,1 @@
+"""Where keys and values lie, and how attention reads them."""

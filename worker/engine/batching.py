@@ -1,0 +1,257 @@
+"""The engine: continuous batching over a Hugging Face model's own modules, every row by its own settings.
+
+A step is: take new requests and wishes, plan, compute, draw, advance each row, hand over what finished. One thread does
+all of it; `scheduler.py` decides, `runner.py` computes, `draw.py` draws, `ledger.py` keeps the books.
+
+Computing and drawing change no row, so a step that fails is computed again in halves until the row at fault is found,
+and only that row's request fails. A step that runs out of memory is planned again with half the tokens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import torch
+
+from common.errors import EngineError
+from common.types import Request
+from worker.engine.attention import flash
+from worker.engine.attention.gather import bytes_per_token
+from worker.engine.draw import Drawn, draw
+from worker.engine.logprobs import Score, places, prompt_scores
+from worker.engine.model.runner import Runner
+from worker.engine.model.selfcheck import forward_of, prepare, probe
+from worker.engine.protocol import Detokenizer
+from worker.engine.scheduling.blocks import BlockPool
+from worker.engine.scheduling.mailbox import Mailbox
+from worker.engine.scheduling.open_requests import Ledger
+from worker.engine.scheduling.scheduler import Chunk, Scheduler
+from worker.engine.scheduling.sequence import Sequence
+
+log = logging.getLogger(__name__)
+
+BLOCK_SIZE = 16  # tokens: larger ones are no faster, and prompts share only whole blocks
+TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}  # tokens per step: past this a longer step gains no throughput
+CPU_KV_BYTES = 2 << 30  # at most; pages are only taken when a block is first used
+GOOD_STEPS = 256  # after so many since memory ran out, steps may grow again
+
+# What a step found: next tokens, and the log-probabilities of prompts.
+Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Sequence, Score]]]
+
+
+class NativeEngine:
+    """`kv_tokens` is the room for keys and values; by default what memory allows, at most `slots` full contexts.
+
+    Raises:
+        NotPackable: the model must take the generate engine.
+        EngineError: there is no memory for keys and values.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        detokenizer: Detokenizer,
+        *,
+        slots: int,
+        context: int,
+        kv_tokens: int | None = None,
+        token_budget: int | None = None,
+        block_size: int = BLOCK_SIZE,
+    ):
+        shapes = probe(model)
+        packed = prepare(model, shapes)
+        log.info("native engine: %d layers with keys and values, %d weights packed for the CPU", len(shapes), packed)
+        device = self._device = next(model.parameters()).device
+        paged = flash.usable(shapes, model.dtype, device)
+        size = flash.PAGE if paged else block_size
+        if kv_tokens is None:
+            kv_tokens = _kv_tokens(
+                bytes_per_token(shapes, model.dtype), device, slots * -(-context // size) * size, size
+            )
+        blocks = kv_tokens // size
+        self.slots = slots
+        self.context = min(context, blocks * size)
+        self._runner = (
+            flash.FlashRunner(model, shapes, blocks=blocks, rows=slots, context=self.context)
+            if paged
+            else Runner(forward_of(model, shapes), shapes, blocks=blocks, size=size)
+        )
+        self._most_tokens = token_budget or TOKEN_BUDGET.get(device.type, 1024)  # per step
+        self.scheduler = Scheduler(BlockPool(blocks, size), slots=slots, token_budget=self._most_tokens)
+        self._good_steps = 0  # since memory ran out
+        self._step_began: float | None = None
+        self._times: deque[float] = deque(maxlen=4096)  # seconds, of steps that nobody asked about yet
+        self._lost_device = False
+        self._mail = Mailbox(slots)
+        self._ledger = Ledger(
+            self._mail,
+            detokenizer,
+            vocabulary=model.config.get_text_config().vocab_size,
+            context=self.context,
+            on_end=self.scheduler.remove,
+        )
+        self._thread = threading.Thread(target=self._run, name="native-engine", daemon=True)
+
+        self.submit = self._mail.submit
+        self.cancel = self._mail.cancel
+        self.room = self._mail.room
+        self.collect = self._mail.collect
+        self.poke = self._mail.poke
+        self.checkpoint = self._ledger.checkpoint
+
+    def start(self) -> None:
+        self._runner.warm_up()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._mail.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def step_age(self) -> float:
+        if self._lost_device:
+            return math.inf
+        began = self._step_began
+        return 0.0 if began is None else time.monotonic() - began
+
+    def step_times(self) -> list[float]:
+        return [self._times.popleft() for _ in range(len(self._times))]
+
+    def _run(self) -> None:
+        while (mail := self._mail.take(0 if self._ledger else None)) is not None:
+            requests, wishes = mail
+            for request in requests:
+                self._ledger.guarded(request, self._accept)
+            for request_id, reason in wishes.items():
+                self._ledger.end(request_id, reason)
+            if self._ledger:
+                self._step_began = time.monotonic()
+                try:
+                    self._step()
+                except torch.AcceleratorError:
+                    log.critical("the device computes no more: this process must end", exc_info=True)
+                    self._lost_device = True  # no row is at fault; the wedge check ends the process
+                    return
+                self._times.append(time.monotonic() - self._step_began)
+                self._step_began = None
+
+    def _accept(self, request: Request) -> None:
+        if error := self._ledger.refusal(request):
+            self._ledger.refuse(request, error)
+            return
+        sequences = self._ledger.open(request)
+        for sequence in sequences:
+            self.scheduler.add(sequence)
+        for sequence, generated in zip(sequences, request.resume or [], strict=False):
+            self._ledger.resume(sequence, generated)
+
+    def _step(self) -> None:
+        chunks = self.scheduler.plan()
+        error = self._try(chunks)
+        if error is None:
+            self._grow()
+        elif _out_of_memory(error):
+            self._shrink(chunks)
+        else:
+            self._find_fault(chunks, error)
+
+    def _try(self, chunks: list[Chunk]) -> Exception | None:
+        """Compute these rows and advance them, or change nothing and say why."""
+        try:
+            drawn, scored = self._compute(chunks)
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:
+            log.exception("a step with %d rows failed", len(chunks))
+            return error.with_traceback(None)  # which would keep the step's tensors
+        self.scheduler.done(chunks)
+        for sequence, score in scored:
+            self._ledger.take_prompt(sequence, score)
+        for sequence, each in drawn:
+            self._ledger.take(sequence, each)
+        return None
+
+    def _compute(self, chunks: list[Chunk]) -> Found:
+        ends = list(itertools.accumulate(chunk.count for chunk in chunks))
+        sampling = [(chunk.sequence, end - 1) for chunk, end in zip(chunks, ends, strict=True) if chunk.samples]
+        asked = places(chunks, ends)
+        logits = self._runner.logits(
+            [chunk.sequence.tokens[chunk.start : chunk.start + chunk.count] for chunk in chunks],
+            [(chunk.sequence.blocks, chunk.start) for chunk in chunks],
+            [place for _, place in sampling] + [place for *_, place in asked],
+        )
+        sequences = [sequence for sequence, _ in sampling]
+        with torch.inference_mode():
+            scored = prompt_scores(asked, logits[len(sampling) :]) if asked else []
+            drawn = draw(sequences, logits[: len(sampling)]) if sampling else []
+        return list(zip(sequences, drawn, strict=True)), scored
+
+    def _find_fault(self, chunks: list[Chunk], error: Exception) -> None:
+        """Halve the rows of a failed step until the one at fault is alone; the halves that run have made their step.
+
+        Takes at most two runs for each halving. Further rows at fault are found in the next steps.
+        """
+        failed = chunks
+        suspects = self.scheduler.undo(chunks)
+        while len(suspects) > 1 or len(suspects) < len(failed):
+            failed = []
+            half = len(suspects) // 2
+            for part in (suspects[:half], suspects[half:]):
+                part = [chunk for chunk in part if not chunk.sequence.finish_reason]
+                again = self._try(part) if part else None
+                if again and not failed:
+                    failed, error = part, again
+            suspects = failed
+        if _out_of_memory(error):
+            self._shrink(suspects)
+            return
+        for chunk in suspects:
+            self._ledger.fail(chunk.sequence.request.id, error)
+
+    def _shrink(self, chunks: list[Chunk]) -> None:
+        """Memory ran out: steps have half as many tokens from now on. Only a row with a single token fails."""
+        tokens = sum(chunk.count for chunk in chunks)
+        self._good_steps = 0
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        left = self.scheduler.undo(chunks)
+        if tokens > 1:
+            self.scheduler.token_budget = tokens // 2
+            log.warning("memory ran out in a step of %d tokens; steps have %d from now on", tokens, tokens // 2)
+            return
+        for chunk in left:
+            self._ledger.fail(chunk.sequence.request.id, EngineError("the worker has no memory left for this"))
+
+    def _grow(self) -> None:
+        if self.scheduler.token_budget < self._most_tokens:
+            self._good_steps += 1
+            if self._good_steps == GOOD_STEPS:
+                self._good_steps = 0
+                self.scheduler.token_budget = min(2 * self.scheduler.token_budget, self._most_tokens)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """On a CPU torch raises a RuntimeError like any other."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _kv_tokens(per_token: int, device: torch.device, most: int, block: int) -> int:
+    """Tokens whose keys and values fit: 85 % of what is free on a GPU, a quarter of the RAM up to 2 GiB on a CPU.
+
+    `most` are needed if every slot runs to the end of its context; fewer than a `block` are of no use.
+    """
+    if device.type == "cuda":
+        memory = int(torch.cuda.mem_get_info(device)[0] * 0.85)
+    else:
+        memory = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4, CPU_KV_BYTES)
+    tokens = min(memory // per_token, most)
+    if tokens < block:
+        raise EngineError(f"{memory >> 20} MiB of free memory hold the keys and values of only {tokens} tokens")
+    return tokens

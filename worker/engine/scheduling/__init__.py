@@ -1,0 +1,1 @@
+"""What is computed next, and for whom. No tensors."""

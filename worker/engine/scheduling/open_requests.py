@@ -1,0 +1,216 @@
+"""Requests that are in the engine: what was accepted, how each continuation stands, and when a request is handed over.
+
+Shared by the native and the generate engine. Knows tokens, text and reasons to end; not who computes the logits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+from collections.abc import Callable
+
+from common.errors import EngineError
+from common.types import Finished, FinishReason, Request, Spelling, TokenLogprob
+from worker.engine.draw import Drawn
+from worker.engine.logprobs import Score, spelled
+from worker.engine.protocol import Detokenizer
+from worker.engine.sampling.edits import Edits
+from worker.engine.scheduling.mailbox import Mailbox, Reason
+from worker.engine.scheduling.sequence import Sequence
+from worker.engine.scheduling.text import Speller, Text
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """`on_end` is told of every sequence that ends, before its request is handed over.
+
+    `reads_prompt`: penalties count the prompt's tokens too, as decoder-only models do.
+    """
+
+    def __init__(
+        self,
+        mail: Mailbox,
+        detokenizer: Detokenizer,
+        *,
+        vocabulary: int,
+        context: int,
+        on_end: Callable[[Sequence], None],
+        reads_prompt: bool = True,
+    ):
+        self._mail = mail
+        self._detokenizer = detokenizer
+        self._vocabulary = vocabulary
+        self._context = context
+        self._on_end = on_end
+        self._reads_prompt = reads_prompt
+        self._arrivals = itertools.count()
+        self._open: dict[str, list[Sequence]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def checkpoint(self) -> dict[str, list[list[int]]]:
+        open_now = list(self._open.items())
+        return {
+            request_id: [sequence.tokens[len(sequence.request.prompt_ids) :] for sequence in sequences]
+            for request_id, sequences in open_now
+        }
+
+    def refusal(self, request: Request) -> tuple[str, str] | None:
+        """Why a request can never run, as `(code, message)`."""
+        params, ids = request.params, request.prompt_ids
+        if not ids:
+            return "invalid_request", "the prompt has no tokens"
+        total = len(ids) + params.max_tokens
+        if total > self._context:
+            message = (
+                f"This model's maximum context length is {self._context} tokens. However, you requested {total} tokens."
+            )
+            return "context_length_exceeded", message
+        if max(*ids, *params.stop_token_ids, *params.logit_bias, 0) >= self._vocabulary:
+            return "invalid_request", f"a token id is not below the vocabulary's size, {self._vocabulary}"
+        return None
+
+    def refuse(self, request: Request, error: tuple[str, str]) -> None:
+        self._mail.finish([Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error)])
+
+    def open(self, request: Request) -> list[Sequence]:
+        """A new sequence for each continuation."""
+        params = request.params
+        edited = request.prompt_ids if self._reads_prompt else []
+        bad_words = [ids for word in params.bad_words for ids in self._spellings(word)]
+        special = {self._detokenizer.special_id(stop) for stop in params.stop} - {None}
+        stop_ids = frozenset(params.stop_token_ids) | {token for token in special if token is not None}
+        sequences = [
+            Sequence(
+                request,
+                index,
+                next(self._arrivals),
+                list(request.prompt_ids),
+                Text(self._detokenizer.stream(), params.stop),
+                Edits(params, edited, self._detokenizer.eos_ids | stop_ids, bad_words),
+                stop_ids,
+                speller=Speller(self._detokenizer) if params.logprobs is not None else None,
+            )
+            for index in range(params.n)
+        ]
+        if params.prompt_logprobs is not None:
+            first = sequences[0]
+            first.prompt_speller = Speller(self._detokenizer)
+            first.prompt_logprobs.append(TokenLogprob(first.prompt_speller.push(request.prompt_ids[0]), None, []))
+        self._open[request.id] = sequences
+        return sequences
+
+    def resume(self, sequence: Sequence, generated: list[int]) -> None:
+        """Bring a new sequence to where a checkpoint left it; if it had ended, it ends. Streams have had its tokens."""
+        for token in generated:
+            self.advance(sequence, token, told=True)
+
+    def take(self, sequence: Sequence, drawn: Drawn) -> None:
+        """Advance a sequence by what was drawn for it. Whatever goes wrong fails its own request only."""
+        if sequence.finish_reason:
+            return  # another continuation of its request failed just now
+        try:
+            if drawn.token is None:
+                raise EngineError("the model's logits are not finite")
+            self.advance(sequence, drawn.token, drawn.score)
+        except Exception as error:
+            self.fail(sequence.request.id, error)
+
+    def take_prompt(self, sequence: Sequence, score: Score) -> None:
+        """Note the log-probability of a prompt's next token; likewise."""
+        if sequence.finish_reason:
+            return
+        try:
+            assert sequence.prompt_speller is not None
+            spelling = sequence.prompt_speller.push(score.token)
+            sequence.prompt_logprobs.append(spelled(score, spelling, self._detokenizer))
+        except Exception as error:
+            self.fail(sequence.request.id, error)
+
+    def advance(self, sequence: Sequence, token: int, score: Score | None = None, *, told: bool = False) -> None:
+        """Append a generated token; end the sequence if it is the last. `told`: a stream has had it already."""
+        params = sequence.request.params
+        sequence.tokens.append(token)
+        sequence.edits.push(token)
+        text = ""
+        reason: FinishReason | None = None
+        ends = token in sequence.stop_ids or (token in self._detokenizer.eos_ids and not params.ignore_eos)
+        logprob = None
+        if score and sequence.speller:
+            # A token that ends the text is no part of it.
+            spelling = (
+                Spelling(token, self._detokenizer.spell(token).text, b"") if ends else sequence.speller.push(token)
+            )
+            logprob = spelled(score, spelling, self._detokenizer)
+            sequence.logprobs.append(logprob)
+        if ends:
+            reason = "stop"
+        else:
+            text, stopped = sequence.text.push(token)
+            if stopped:
+                reason = "stop"
+            elif sequence.generated >= params.max_tokens:
+                reason = "length"
+        if reason:
+            text += sequence.text.flush()
+        if sequence.request.on_token and not told:
+            sequence.request.on_token(sequence.index, token, text, logprob)
+        if reason:
+            self._finish(sequence, reason)
+
+    def end(self, request_id: str, reason: Reason) -> None:
+        """Cut a request's unfinished sequences off here."""
+        for sequence in self._open.get(request_id, []):
+            if sequence.finish_reason is None:
+                self._finish(sequence, reason)
+
+    def fail(self, request_id: str, error: Exception) -> None:
+        """End a request with an error, if it has not ended."""
+        if request_id not in self._open:
+            return
+        sequences = self._open.pop(request_id)
+        for sequence in sequences:
+            if sequence.finish_reason is None:
+                sequence.finish_reason = "error"
+                self._on_end(sequence)
+        self.refuse(sequences[0].request, _told(request_id, error))
+
+    def guarded(self, request: Request, action: Callable[[Request], None]) -> None:
+        """Do something for a request; if that goes wrong, only this request fails."""
+        try:
+            action(request)
+        except Exception as error:
+            if request.id in self._open:
+                self.fail(request.id, error)
+            else:
+                self.refuse(request, _told(request.id, error))
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        sequence.finish_reason = reason
+        self._on_end(sequence)
+        request = sequence.request
+        sequences = self._open[request.id]
+        if not all(other.finish_reason for other in sequences):
+            return
+        finished = Finished(request.id, [each.output() for each in sequences], len(request.prompt_ids))
+        if request.params.prompt_logprobs is not None:
+            finished.prompt_logprobs = sequences[0].prompt_logprobs
+        del self._open[request.id]
+        self._mail.finish([finished])
+
+    def _spellings(self, word: str) -> list[list[int]]:
+        """A bad word's tokens at the start of a text and after a space."""
+        return [ids for text in (word, " " + word) if (ids := self._detokenizer.encode(text, special=False))]
+
+
+def _told(request_id: str, error: Exception) -> tuple[str, str]:
+    """What the user is told of an error, as `(code, message)`. An error that is not ours may quote anybody's text, so
+    its own words go to the log only."""
+    if isinstance(error, EngineError):
+        return error.code, error.message
+    reference = secrets.token_hex(4)
+    log.error("request %s failed, reference %s", request_id, reference, exc_info=error)
+    return EngineError.code, f"generating this failed; the worker's log has the details under reference {reference}"

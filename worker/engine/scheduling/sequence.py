@@ -1,0 +1,59 @@
+"""One continuation on its way: its tokens, how far the model has computed them, and the blocks that hold the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from common.types import FinishReason, Output, Request, TokenLogprob
+from worker.engine.sampling.edits import Edits
+from worker.engine.scheduling.text import Speller, Text
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    request: Request
+    index: int  # which of the request's n continuations
+    arrival: int  # age in the engine
+    tokens: list[int]  # prompt, then what was generated
+    text: Text
+    edits: Edits
+    stop_ids: frozenset[int] = frozenset()  # tokens that end it besides the model's end tokens
+    computed: int = 0  # tokens whose keys and values are in `blocks`
+    blocks: list[int] = field(default_factory=list)
+    filed: int = 0  # leading blocks that the prefix cache knows
+    chain: int = 0  # the prefix cache's name for everything up to there
+    finish_reason: FinishReason | None = None
+    speller: Speller | None = None  # of the generated tokens, where their log-probabilities are wanted
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    prompt_speller: Speller | None = None  # likewise of the prompt's
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+
+    @property
+    def generated(self) -> int:
+        return len(self.tokens) - len(self.request.prompt_ids)
+
+    @property
+    def shares_prefix(self) -> bool:
+        """Log-probabilities of the prompt need its logits, so a prompt that wants them is computed in full."""
+        return self.request.params.prompt_logprobs is None
+
+    @property
+    def is_plainly_greedy(self) -> bool:
+        """The likeliest token is all there is to drawing this sequence's next one."""
+        params = self.request.params
+        return params.is_greedy and params.logprobs is None and not self.edits.any
+
+    @property
+    def seniority(self) -> tuple[bool, int]:
+        """What rows are ordered by, the most senior first: those that somebody waits for, then all others, by age."""
+        return not self.request.interactive, self.arrival
+
+    def output(self) -> Output:
+        assert self.finish_reason is not None
+        wants = self.request.params.logprobs is not None
+        return Output(
+            self.text.final(),
+            self.tokens[len(self.request.prompt_ids) :],
+            self.finish_reason,
+            self.logprobs if wants else None,
+        )

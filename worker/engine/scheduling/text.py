@@ -1,0 +1,72 @@
+"""The text of one continuation as its tokens come: decoded incrementally, cut at the first stop string.
+
+A stop string may begin in one token and end in another, so text that could still become one is held back from streams.
+"""
+
+from __future__ import annotations
+
+from common.types import Spelling
+from worker.engine.protocol import DecodeStream, Detokenizer
+
+
+class Text:
+    def __init__(self, stream: DecodeStream, stops: tuple[str, ...]):
+        self._stream = stream
+        self._stops = stops
+        self._longest = max(map(len, stops), default=0)
+        self._pieces: list[str] = []
+        self._tail = ""  # decoded, but it may yet turn out to begin a stop string
+
+    def push(self, token_id: int) -> tuple[str, bool]:
+        """The text that is certain now, and whether a stop string ended it."""
+        piece = self._stream.step(token_id)
+        if not self._stops:
+            self._pieces.append(piece)
+            return piece, False
+        self._tail += piece
+        cuts = [(at + len(stop), at) for stop in self._stops if (at := self._tail.find(stop)) >= 0]
+        if cuts:
+            _, begin = min(cuts)  # the one complete first; among those, the one that begins first
+            certain, self._tail = self._tail[:begin], ""
+        else:
+            held = self._held()
+            certain, self._tail = self._tail[: len(self._tail) - held], self._tail[len(self._tail) - held :]
+        self._pieces.append(certain)
+        return certain, bool(cuts)
+
+    def flush(self) -> str:
+        """The sequence ended otherwise: what was held back is text after all."""
+        held, self._tail = self._tail, ""
+        self._pieces.append(held)
+        return held
+
+    def final(self) -> str:
+        return "".join(self._pieces) + self._tail
+
+    def _held(self) -> int:
+        """Length of the longest end of the tail that begins a stop string."""
+        for length in range(min(len(self._tail), self._longest - 1), 0, -1):
+            end = self._tail[-length:]
+            if any(stop.startswith(end) for stop in self._stops):
+                return length
+        return 0
+
+
+class Speller:
+    """Spells the tokens of one text one after the other: what all of them add, joined, is that text in UTF-8."""
+
+    def __init__(self, detokenizer: Detokenizer):
+        self._detokenizer = detokenizer
+        self._stream = detokenizer.stream()
+        self._open = False  # the text ends inside a character
+
+    def push(self, token_id: int) -> Spelling:
+        alone = self._detokenizer.spell(token_id)
+        piece = self._stream.step(token_id)
+        whole = not self._open and alone.raw is None
+        if not piece:
+            self._open = self._open or alone.added != b""
+            return alone
+        self._open = False
+        # The first word of some texts loses the space that its token has.
+        return Spelling(token_id, piece) if whole else alone
