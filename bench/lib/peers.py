@@ -86,5 +86,5 @@ class Vllm:
         self._process.stdin.flush()
         answer = self._process.stdout.readline().strip()
         if not answer:
-            raise RuntimeError(f"vLLM ended with status {self._process.wait(timeout=60)}; run bench/lib/vllm.py by hand")
+            raise RuntimeError(f"vLLM ended with status {self._process.wait(timeout=60)}; run bench.lib.vllm by hand")
         return answer

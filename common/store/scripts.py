@@ -61,7 +61,7 @@ NAMES = (
 
 def source(name: str) -> str:
     """The full text of a script as Redis compiles it."""
-    folder = files("common") / "lua"
+    folder = files("common.store") / "lua"
     flags = " flags=no-writes" if name in READS else " flags=allow-oom" if name in ALLOW_OOM else ""
     head = f"#!lua{flags}\nlocal SCHEMA = {SCHEMA}\n"
     return f"{head}{(folder / 'lib.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from cli.client import Client
-from tests.integration.dialect.conftest import Stack, empty_url, no_proxy
+from tests.integration.openai.conftest import Stack, empty_url, no_proxy
 from tests.integration.worker.conftest import wait_for
 
 __all__ = ["empty_url", "no_proxy"]

@@ -19,7 +19,7 @@ from common.types import JobState, ShortName, ShortText
 from web.auth import needs_tenant
 from web.intake.enqueue import KEY, KeyReused
 from web.jobs.views import cancel_job
-from web.openai import completion_window
+from web.openai.completion_window import PATTERN, check, seconds
 from web.openai.batch_output import KINDS, counts, file_id
 from web.openai.requests import Endpoint
 from web.openai.schemas import BatchList, BatchStatus, BatchView, Expiry, answered, page, seconds_of
@@ -46,8 +46,8 @@ class BatchRequest(Schema):
 
     input_file_id: str = Field(min_length=1, max_length=256)
     endpoint: Annotated[Endpoint, BeforeValidator(_endpoint)]
-    completion_window: Annotated[str, BeforeValidator(completion_window.check)] = Field(
-        description="Hours and minutes: 24h, 90m.", json_schema_extra={"pattern": completion_window.PATTERN}
+    completion_window: Annotated[str, BeforeValidator(check)] = Field(
+        description="Hours and minutes: 24h, 90m.", json_schema_extra={"pattern": PATTERN}
     )
     metadata: Annotated[dict[ShortName, ShortText], Field(max_length=16)] | None = None
     output_expires_after: Expiry | None = Field(None, description="Counted from the end of the batch.")
@@ -127,7 +127,7 @@ def create_batch(services: Services, tenant: str, wanted: BatchRequest, idempote
 
 
 def _fields(services: Services, tenant: str, wanted: BatchRequest) -> dict[str, Any]:
-    window = completion_window.seconds(wanted.completion_window)
+    window = seconds(wanted.completion_window)
     found = {
         "file": wanted.input_file_id,
         "endpoint": wanted.endpoint,

@@ -11,7 +11,7 @@ from pathlib import Path
 import openai
 import pytest
 import requests
-from tests.integration.dialect.conftest import ROOT, Stack
+from tests.integration.openai.conftest import ROOT, Stack
 
 from cli.valkey import free_port
 

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
-from tests.integration.dialect.conftest import DELAY, Stack
+from tests.integration.openai.conftest import DELAY, Stack
 
 from common.store.metrics import SUM, totals
 from common.tokenizer import WordTokenizer

@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from tests.integration.dialect.conftest import Stack
+from tests.integration.openai.conftest import Stack
 
 from common.store.jobs import JobStore
 from tests.integration.worker.conftest import Queue, wait_for
