@@ -22,8 +22,9 @@ else
 	$(BIN)/pytest tests/faults
 endif
 
-lint: .venv/ready-test  ## ruff, mypy and the import contracts
+lint: .venv/ready-test  ## ruff (rules and layout), mypy and the import contracts
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -2,9 +2,9 @@
 
     python -m bench.engine [--model FOLDER] [--repeats 5] [--quick] [--vllm PYTHON]
 
-Contestants take turns, so that a noisy minute hits all of them; figures are medians. `--vllm` names the interpreter of
-an environment that holds vLLM (also `PROMPTMILL_BENCH_VLLM`); without it vLLM's fields are null. `--quick` is one
-repeat without the slow peers.
+Contestants take turns, so that a noisy minute hits all of them; figures are medians. `--vllm` names
+the interpreter of an environment that holds vLLM (also `PROMPTMILL_BENCH_VLLM`); without it vLLM's
+fields are null. `--quick` is one repeat without the slow peers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ Contestant = Callable[[], float]  # runs its mix and gives the seconds it took
 
 class Bench:
     def __init__(self, folder: Path, dtype: str, slots: int):
-        self.opened: OpenedModel = open_model(str(folder), engine="native", device="cpu", dtype=dtype, slots=slots)  # type: ignore[arg-type]
+        self.opened: OpenedModel = open_model(
+            str(folder), engine="native", device="cpu", dtype=dtype, slots=slots
+        )  # type: ignore[arg-type]
         self.opened.engine.start()
         self._serial = 0
 
@@ -57,7 +59,9 @@ class Bench:
         engine = self.opened.engine
         requests = []
         for row, prompt in enumerate(mix.prompts):
-            params = SamplingParams(max_tokens=mix.new_tokens, ignore_eos=True, **settings[row % len(settings)])
+            params = SamplingParams(
+                max_tokens=mix.new_tokens, ignore_eos=True, **settings[row % len(settings)]
+            )
             requests.append(Request(f"{self._serial}.{row}", "", prompt, params, row))
         began = time.perf_counter()
         for request in requests:
@@ -74,7 +78,8 @@ class Bench:
         return self.run(mix, settings)[0]
 
     def forget(self) -> None:
-        """Empty the prefix cache: within a run sharing counts, between runs it would be cheating."""
+        """Empty the prefix cache: within a run sharing counts, between runs it would be
+        cheating."""
         self.opened.engine.scheduler.pool.forget_all()  # type: ignore[attr-defined]
 
 
@@ -103,7 +108,8 @@ def bandwidth() -> float:
 
 
 class Machine:
-    """What the machine can do, measured again each round: FLOP/s of products in `dtype` and bytes read per second."""
+    """What the machine can do, measured again each round: FLOP/s of products in `dtype` and bytes
+    read per second."""
 
     def __init__(self, dtype: torch.dtype):
         self._dtype = dtype
@@ -116,7 +122,8 @@ class Machine:
 
 
 def useful_flops(mix: Mix, layers: int, head: int) -> float:
-    """Prompt tokens through the layers, generated ones through layers and head; `layers`, `head` in parameters."""
+    """Prompt tokens through the layers, generated ones through layers and head; `layers`, `head` in
+    parameters."""
     return 2.0 * (mix.prompt_tokens * layers + mix.generated * (layers + head))
 
 
@@ -126,7 +133,9 @@ def main() -> None:
     vocabulary = json.loads((arguments.model / "config.json").read_text())["vocab_size"]
     mixes = _mixes(vocabulary)
     bench = Bench(arguments.model, str(dtype).removeprefix("torch."), slots=128)
-    vllms = _vllms(arguments, dtype, {name: mixes[name] for name in ("vllm", "vllm_128", "shared_vllm")})
+    vllms = _vllms(
+        arguments, dtype, {name: mixes[name] for name in ("vllm", "vllm_128", "shared_vllm")}
+    )
     contestants = _ours(bench, mixes)
     if not arguments.quick:
         contestants |= _transformers(arguments.model, dtype, mixes)
@@ -137,7 +146,11 @@ def main() -> None:
         process.stop()
     _, rounded = bench.run(mixes["promptmill"], GREEDY)
     bench.opened.engine.stop()
-    divergence = _divergence(arguments.model, mixes["promptmill"], rounded) if dtype == torch.bfloat16 else 0.0
+    divergence = (
+        _divergence(arguments.model, mixes["promptmill"], rounded)
+        if dtype == torch.bfloat16
+        else 0.0
+    )
     line = {
         "bench": "engine",
         "kernels": "torch + oneDNN",
@@ -158,14 +171,23 @@ def _mixes(vocabulary: int) -> dict[str, Mix]:
     return {
         **dict.fromkeys(("promptmill", "mixed", "static", "transformers_cb", "vllm"), short),
         **dict.fromkeys(("promptmill_128", "vllm_128"), many),
-        **dict.fromkeys(("shared", "shared_transformers_cb", "shared_vllm", "shared_vllm+cache"), shared),
+        **dict.fromkeys(
+            ("shared", "shared_transformers_cb", "shared_vllm", "shared_vllm+cache"), shared
+        ),
         "single": Mix([short.prompts[0]], 128),
-        "generate": Mix(short.prompts[:4]),  # one at a time is slow: its rate does not depend on how many
+        # One at a time is slow: its rate does not depend on how many.
+        "generate": Mix(short.prompts[:4]),
     }
 
 
 def _ours(bench: Bench, mixes: dict[str, Mix]) -> dict[str, Contestant]:
-    settings = {"promptmill": GREEDY, "mixed": MIXED, "promptmill_128": GREEDY, "shared": GREEDY, "single": GREEDY}
+    settings = {
+        "promptmill": GREEDY,
+        "mixed": MIXED,
+        "promptmill_128": GREEDY,
+        "shared": GREEDY,
+        "single": GREEDY,
+    }
     return {name: partial(bench.seconds, mixes[name], each) for name, each in settings.items()}
 
 
@@ -179,7 +201,9 @@ def _transformers(model: Path, dtype: torch.dtype, mixes: dict[str, Mix]) -> dic
     }
 
 
-def _take_turns(bench: Bench, contestants: dict[str, Contestant], machine: Machine, repeats: int) -> dict[str, float]:
+def _take_turns(
+    bench: Bench, contestants: dict[str, Contestant], machine: Machine, repeats: int
+) -> dict[str, float]:
     """The median seconds of each contestant; the machine is measured once a round."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for repeat in range(repeats + 1):
@@ -203,7 +227,15 @@ def _rates(mixes: dict[str, Mix], seconds: dict[str, float]) -> dict[str, dict[s
         theirs, mine = rate(name), rate(ours)
         return round(mine / theirs, 2) if theirs and mine else None
 
-    alone = ("promptmill", "promptmill_128", "generate", "static", "transformers_cb", "vllm", "vllm_128")
+    alone = (
+        "promptmill",
+        "promptmill_128",
+        "generate",
+        "static",
+        "transformers_cb",
+        "vllm",
+        "vllm_128",
+    )
     return {
         "tokens_per_s": {name: rate(name) for name in alone},
         "shared_prefix": {
@@ -224,7 +256,11 @@ def _rates(mixes: dict[str, Mix], seconds: dict[str, float]) -> dict[str, dict[s
 
 
 def _shares(
-    model: Path, dtype: torch.dtype, mixes: dict[str, Mix], seconds: dict[str, float], machine: Machine
+    model: Path,
+    dtype: torch.dtype,
+    mixes: dict[str, Mix],
+    seconds: dict[str, float],
+    machine: Machine,
 ) -> dict[str, float]:
     """What was used of the machine's products and of its memory."""
     config = json.loads((model / "config.json").read_text())
@@ -232,7 +268,9 @@ def _shares(
     layers = _parameters(model) - head
 
     def flops(name: str) -> float:
-        return round(useful_flops(mixes[name], layers, head) / seconds[name] / max(machine.rates), 3)
+        return round(
+            useful_flops(mixes[name], layers, head) / seconds[name] / max(machine.rates), 3
+        )
 
     reads = mixes["single"].new_tokens * dtype.itemsize * (layers + head) / seconds["single"]
     return {
@@ -242,7 +280,9 @@ def _shares(
     }
 
 
-def _vllms(arguments: argparse.Namespace, dtype: torch.dtype, mixes: dict[str, Mix]) -> dict[str, tuple[Vllm, str]]:
+def _vllms(
+    arguments: argparse.Namespace, dtype: torch.dtype, mixes: dict[str, Mix]
+) -> dict[str, tuple[Vllm, str]]:
     """Contestants of vLLM, with and without prefix caching: name -> (process, its mix)."""
     if not arguments.vllm:
         return {}
@@ -282,7 +322,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=cache / "models" / "smollm2-135m")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one repeat, without the peers")
-    parser.add_argument("--vllm", default=os.environ.get("PROMPTMILL_BENCH_VLLM"), help="python that has vLLM")
+    parser.add_argument(
+        "--vllm", default=os.environ.get("PROMPTMILL_BENCH_VLLM"), help="python that has vLLM"
+    )
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.repeats = 1

@@ -1,22 +1,25 @@
-"""Is anything lost, or done twice? `make faults`, `make faults-long`: real processes, struck at random, and a ledger.
+"""Is anything lost, or done twice? `make faults`, `make faults-long`: real processes, struck at
+random, and a ledger.
 
-A durable Valkey, the web tier, workers on the echo engine, a webhook worker, each behind a proxy of its
-own to Redis. Users submit, cancel, poll, follow events and receive webhooks, while a seeded schedule kills, freezes,
-drains and cuts off the parts and loses answers on their way. An independent ledger holds every promise against
-everything seen. The last line is JSON:
+A durable Valkey, the web tier, workers on the echo engine, a webhook worker, each behind a proxy of
+its own to Redis. Users submit, cancel, poll, follow events and receive webhooks, while a seeded
+schedule kills, freezes, drains and cuts off the parts and loses answers on their way. An
+independent ledger holds every promise against everything seen. The last line is JSON:
 
-    faults           how many of each kind struck
-    items            in jobs that were answered 202
-    lost             items of them without a result, results that were seen and went away, events skipped
-    duplicated       results that differ from what was seen before, events told twice, jobs or webhooks made twice
-    unexpected       anything else that should not be: wrong texts, failed items, 5xx other than 503, parts that crash
-    reclaim_*_s      from the moment a worker was struck until nothing is its any more. Where Redis was away meanwhile,
-                     from its return; those count in the maximum only, for their leases were all renewed first
-    false_reclaims   leases that ran out although nobody had struck their worker; null in the short run
-    cancel_p99_s     from the call to the job's last slot being free, after the last fault but still under load
+    faults           how many of each kind struck items            in jobs that were answered 202
+    lost             items of them without a result, results that were seen and went away, events
+    skipped duplicated       results that differ from what was seen before, events told twice, jobs
+    or webhooks made twice unexpected       anything else that should not be: wrong texts, failed
+    items, 5xx other than 503, parts that crash reclaim_*_s      from the moment a worker was struck
+    until nothing is its any more. Where Redis was away meanwhile,
+                     from its return; those count in the maximum only, for their leases were all
+                     renewed first
+    false_reclaims   leases that ran out although nobody had struck their worker; null in the short
+    run cancel_p99_s     from the call to the job's last slot being free, after the last fault but
+    still under load
 
-Exit status 1 when something was lost, duplicated or unexpected. `--calm SECONDS` strikes nothing and keeps every core
-busy instead: who loses a lease there loses it to the load alone.
+Exit status 1 when something was lost, duplicated or unexpected. `--calm SECONDS` strikes nothing
+and keeps every core busy instead: who loses a lease there loses it to the load alone.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ SIZES = {
 }
 SHORT = dict(zip(SIZES, (16, 1_000, 15.0, 6, 3, 16, 600), strict=True))
 LONG = dict(zip(SIZES, (520, 100_000, 660.0, 100, 4, 48, 3_000), strict=True))
-CALM = LONG | {"faults": 0, "items": 0, "seconds": 0.0, "slots": 8, "backlog": 500}  # twenty minutes must fit the disk
+# Twenty minutes must fit the disk.
+CALM = LONG | {"faults": 0, "items": 0, "seconds": 0.0, "slots": 8, "backlog": 500}
 
 
 def run(options: argparse.Namespace) -> dict[str, object]:
@@ -83,14 +87,27 @@ def percentile(values: list[float], percent: int) -> float | None:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--long", action="store_true", help="520 faults over 100,000 items and more in 15 minutes")
-    parser.add_argument("--calm", type=float, default=0.0, metavar="SECONDS", help="no faults, all cores busy")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--long", action="store_true", help="520 faults over 100,000 items and more in 15 minutes"
+    )
+    parser.add_argument(
+        "--calm", type=float, default=0.0, metavar="SECONDS", help="no faults, all cores busy"
+    )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--fsync", choices=("always", "everysec"), default="always", help="what is asked of the disk")
+    parser.add_argument(
+        "--fsync",
+        choices=("always", "everysec"),
+        default="always",
+        help="what is asked of the disk",
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to leave logs and data")
     for name, kind in SIZES.items():
-        parser.add_argument(f"--{name}", type=kind, help=f"{SHORT[name]}, {LONG[name]} in the long run")
+        parser.add_argument(
+            f"--{name}", type=kind, help=f"{SHORT[name]}, {LONG[name]} in the long run"
+        )
     options = parser.parse_args(arguments)
     options.short = not options.long and not options.calm
     for name, value in (SHORT if options.short else CALM if options.calm else LONG).items():

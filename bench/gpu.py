@@ -1,7 +1,8 @@
-"""Correctness and speed of the engine on an NVIDIA machine, with random weights in real shapes: no network, no files.
+"""Correctness and speed of the engine on an NVIDIA machine, with random weights in real shapes: no
+network, no files.
 
-`bench/gpu.sh` runs it. On a machine without a GPU it runs the same on the CPU, which is good for nothing but trying out
-the script itself (`--shape tiny --rows 4 --prompt 8 --new 8`).
+`bench/gpu.sh` runs it. On a machine without a GPU it runs the same on the CPU, which is good for
+nothing but trying out the script itself (`--shape tiny --rows 4 --prompt 8 --new 8`).
 """
 
 from __future__ import annotations
@@ -25,14 +26,37 @@ from worker.engine.batching import NativeEngine
 from worker.engine.sampling.sampler import Knobs, sample, uniforms
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": {"type": "llama", "vocab_size": 256, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-             "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16},
-    "llama-3.2-1b": {"type": "llama", "vocab_size": 128_256, "hidden_size": 2048, "intermediate_size": 8192,
-                     "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
-                     "tie_word_embeddings": True},
-    "qwen2.5-7b": {"type": "qwen2", "vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18_944,
-                   "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4},
-}  # fmt: skip
+    "tiny": {
+        "type": "llama",
+        "vocab_size": 256,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+    },
+    "llama-3.2-1b": {
+        "type": "llama",
+        "vocab_size": 128_256,
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "tie_word_embeddings": True,
+    },
+    "qwen2.5-7b": {
+        "type": "qwen2",
+        "vocab_size": 152_064,
+        "hidden_size": 3584,
+        "intermediate_size": 18_944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+    },
+}
 FAMILIES = (
     "llama",
     "qwen3",
@@ -58,9 +82,17 @@ class Silent:
 
 def build(shape: dict[str, Any], dtype: torch.dtype, where: torch.device) -> Any:
     torch.manual_seed(0)
-    options = {**shape, "max_position_embeddings": 2048, "eos_token_id": None, "pad_token_id": 0, "bos_token_id": 1}
+    options = {
+        **shape,
+        "max_position_embeddings": 2048,
+        "eos_token_id": None,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+    }
     with where:
-        model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[options.pop("type")](**options), dtype=dtype)
+        model = AutoModelForCausalLM.from_config(
+            CONFIG_MAPPING[options.pop("type")](**options), dtype=dtype
+        )
     model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0, eos_token_id=None)
     return model.eval()
 
@@ -84,12 +116,16 @@ def parity(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
     found = {}
     for family in FAMILIES:
         extra = {"n_embd": 64, "n_layer": 2, "n_head": 4} if family == "gpt2" else {}
-        model = build({**SHAPES["tiny"], "type": family, "initializer_range": 0.2, **extra}, dtype, where)
+        model = build(
+            {**SHAPES["tiny"], "type": family, "initializer_range": 0.2, **extra}, dtype, where
+        )
         mix = Mix(short_prompts(8, 256).prompts, 24)
         expected = []
         for prompt in mix.prompts:
             ids = torch.tensor([prompt], device=where)
-            out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=mix.new_tokens)
+            out = model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=mix.new_tokens
+            )
             expected.append(out[0, len(prompt) :].tolist())
         engine = NativeEngine(model, Silent(), slots=8, context=256)
         engine.start()
@@ -107,7 +143,8 @@ def sampling_ms(rows: int, vocabulary: int, where: torch.device) -> float:
     for turn in range(20):
         count = np.arange(rows)
         began = time.perf_counter()
-        sample(logits, knobs, uniforms(count, count, count + turn)).tolist()  # the list waits for the device
+        # The list waits for the device.
+        sample(logits, knobs, uniforms(count, count, count + turn)).tolist()
         times.append(time.perf_counter() - began)
     return median(times) * 1e3
 
@@ -132,32 +169,44 @@ def main() -> None:
     arguments = parser.parse_args()
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
-    kernel = flash.parity(LayerShape(8, 64, 64), dtype, where) if where.type == "cuda" else None  # first of all
+    # First of all.
+    kernel = flash.parity(LayerShape(8, 64, 64), dtype, where) if where.type == "cuda" else None
     agreed = parity(where, torch.float32)  # to the token
-    nearly = parity(where, torch.bfloat16)  # counted, not promised: rounding leads some rows elsewhere
+    # Counted, not promised: rounding leads some rows elsewhere.
+    nearly = parity(where, torch.bfloat16)
 
     shape = SHAPES[arguments.shape]
     model = build(shape, dtype, where)
     rng = np.random.default_rng(0)
     prompts = rng.integers(2, shape["vocab_size"], (arguments.rows, arguments.prompt)).tolist()
     mix = Mix(prompts, arguments.new)
-    config = GenerationConfig(max_new_tokens=mix.new_tokens, do_sample=False, pad_token_id=0, eos_token_id=-1)
+    config = GenerationConfig(
+        max_new_tokens=mix.new_tokens, do_sample=False, pad_token_id=0, eos_token_id=-1
+    )
     began = time.perf_counter()
-    made = sum(len(each.generated_tokens) for each in model.generate_batch(prompts, generation_config=config).values())
+    made = sum(
+        len(each.generated_tokens)
+        for each in model.generate_batch(prompts, generation_config=config).values()
+    )
     theirs = time.perf_counter() - began
     if made != mix.generated:
-        raise RuntimeError(f"transformers' continuous batching made {made} tokens, not {mix.generated}")
+        raise RuntimeError(
+            f"transformers' continuous batching made {made} tokens, not {mix.generated}"
+        )
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if where.type == "cuda":
         torch.cuda.empty_cache()  # what it leaves behind would count as taken
 
     model.set_attn_implementation("eager")
-    engine = NativeEngine(model, Silent(), slots=arguments.rows, context=arguments.prompt + arguments.new)
+    engine = NativeEngine(
+        model, Silent(), slots=arguments.rows, context=arguments.prompt + arguments.new
+    )
     engine.start()
     run(engine, Mix(prompts[:2], 4), SamplingParams(max_tokens=4, temperature=0.0))
     ours, _ = run(engine, mix, SamplingParams(max_tokens=mix.new_tokens, temperature=0.0))
     engine.stop()
-    step = ours / mix.new_tokens  # seconds; prefill is in it, so the true share of the floor is a little higher
+    # Seconds; prefill is in it, so the true share of the floor is a little higher.
+    step = ours / mix.new_tokens
     drawing = sampling_ms(arguments.rows, shape["vocab_size"], where)
     line = {
         "bench": "gpu",
@@ -178,7 +227,9 @@ def main() -> None:
     }
     print(json.dumps(line))
     if min(agreed.values()) < 1 or (kernel is not None and not kernel < flash.TOLERANCE):
-        raise SystemExit("what the engine computes here is wrong: see parity and kernel_difference above")
+        raise SystemExit(
+            "what the engine computes here is wrong: see parity and kernel_difference above"
+        )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""What a dead worker costs the others: `make bench-losses`. Real processes, echo engine, jobs of one item each.
+"""What a dead worker costs the others: `make bench-losses`. Real processes, echo engine, jobs of
+one item each.
 
-A Valkey that syncs every write and four workers whose items take a second. Jobs of one item are submitted so that some
-always wait, and a chat every half second. One worker is killed with all its slots taken; its items run again in cohorts
-on one of the other three, while those go on. The last line is JSON:
+A Valkey that syncs every write and four workers whose items take a second. Jobs of one item are
+submitted so that some always wait, and a chat every half second. One worker is killed with all its
+slots taken; its items run again in cohorts on one of the other three, while those go on. The last
+line is JSON:
 
-    three_items_per_s   what the three workers finish when all that is over
-    after_items_per_s   least that they finish in any three seconds from 10 s after the kill until it is, 20 s at least
-    share               of the two; at least 0.7 is asked
-    rerun_s             from the kill until all that the dead worker held is finished
-    chat_p50_s          from a chat's submission to its result, when all is over
-    chat_after_p50_s    and from the kill until then
+    three_items_per_s   what the three workers finish when all that is over after_items_per_s
+    least that they finish in any three seconds from 10 s after the kill until it is, 20 s at least
+    share               of the two; at least 0.7 is asked rerun_s             from the kill until
+    all that the dead worker held is finished chat_p50_s          from a chat's submission to its
+    result, when all is over chat_after_p50_s    and from the kill until then
 
 Exit status 1 if the share is less than asked.
 """
@@ -39,7 +40,8 @@ WORKERS = 4
 BACKLOG = 1  # times the slots of all workers: what waits at least
 CHAT_EVERY = 0.5  # seconds
 CALM = 10.0  # seconds before the kill, and after all is over
-ASKED_AFTER = 10.0  # seconds after the kill: a lease of five, a tick, and what held the worker that sees to suspects
+# Seconds after the kill: a lease of five, a tick, and what held the worker that sees to suspects.
+ASKED_AFTER = 10.0
 WINDOW = 3.0  # seconds
 ASKED = 0.7  # share
 LOOK = 20.0  # seconds after the kill that are looked at at least
@@ -47,7 +49,8 @@ LIMIT = 120.0  # seconds for the workers to come up, or for what the dead one he
 
 
 class Flow:
-    """Keeps jobs of one item waiting, sends chats, and knows from the server's clock when each ended."""
+    """Keeps jobs of one item waiting, sends chats, and knows from the server's clock when each
+    ended."""
 
     def __init__(self, url: str, backlog: int):
         self.client = connect(url)
@@ -82,9 +85,18 @@ class Flow:
         stage.close_for_attach()
         spec = json.dumps({"model": "echo", "params": {"max_tokens": TOKENS, "temperature": 0.0}})
         fields = {
-            "tenant": "bench", "model": "echo", "digest": self._digest, "total": 1, "cost": 20, "n_max": 1,
-            "priority": 0, "hooks": "", "retention": 3_600_000, "spec": spec, "interactive": interactive,
-        }  # fmt: skip
+            "tenant": "bench",
+            "model": "echo",
+            "digest": self._digest,
+            "total": 1,
+            "cost": 20,
+            "n_max": 1,
+            "priority": 0,
+            "hooks": "",
+            "retention": 3_600_000,
+            "spec": spec,
+            "interactive": interactive,
+        }
         made = self._store.attach(stage, fields, job_id=new_job_id())
         self._bell.ring("echo", made.rings)
         return made.job_id
@@ -114,7 +126,9 @@ class Flow:
         for chat in self.chats:
             pipe.hmget(f"pm:job:{chat}", "created_at", "finished_at")
         times = [(int(made), int(done)) for made, done in pipe.execute() if made and done]
-        return statistics.median([(done - made) / 1000 for made, done in times if begin <= made < end])
+        return statistics.median(
+            [(done - made) / 1000 for made, done in times if begin <= made < end]
+        )
 
 
 def wait_until(condition: Callable[[], object], seconds: float, why: str) -> None:
@@ -132,11 +146,20 @@ def run(slots: int) -> dict[str, object]:
         parts = Parts(folder, WORKERS, "always", settings)
         stack.callback(parts.stop)
         parts.start()
-        wait_until(lambda: all(part.serving for part in parts.workers), LIMIT, "the workers did not come up")
+        wait_until(
+            lambda: all(part.serving for part in parts.workers),
+            LIMIT,
+            "the workers did not come up",
+        )
         flow = Flow(parts.server.url, BACKLOG * slots * WORKERS)
         stack.callback(flow.stop)
         flow.start()
-        return {"bench": "losses", "workers": WORKERS, "slots": slots, **measure(flow, parts.workers[-1])}
+        return {
+            "bench": "losses",
+            "workers": WORKERS,
+            "slots": slots,
+            **measure(flow, parts.workers[-1]),
+        }
 
 
 def measure(flow: Flow, part: Part) -> dict[str, object]:
@@ -152,7 +175,8 @@ def measure(flow: Flow, part: Part) -> dict[str, object]:
     end = flow.now()
     for second in range((end - killed) // 1000):
         print(
-            f"{second:3} s after the kill: {flow.finished(killed + second * 1000, killed + second * 1000 + 999)} items"
+            f"{second:3} s after the kill: "
+            f"{flow.finished(killed + second * 1000, killed + second * 1000 + 999)} items"
         )
     three = flow.finished(over, end) * 1000 / (end - over)
     after = flow.slowest(killed + ASKED_AFTER * 1000, over)
@@ -169,7 +193,9 @@ def measure(flow: Flow, part: Part) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--slots", type=int, default=28, help="of each worker")
     options = parser.parse_args()
     found = run(options.slots)

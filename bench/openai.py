@@ -1,16 +1,20 @@
-"""How fast the OpenAI surface is: `make bench-openai`. Real processes, one web process, one worker; the echo engine but
-for the last field, which takes a real model (`--model`, by default the demo model).
+"""How fast the OpenAI surface is: `make bench-openai`. Real processes, one web process, one worker;
+the echo engine but for the last field, which takes a real model (`--model`, by default the demo
+model).
 
 The last line is JSON:
 
-    chat_per_s                chat completions of ten words over 64 client connections, each of which sends its next
+    chat_per_s                chat completions of ten words over 64 client connections, each of
+    which sends its next
                               request when it has the answer
-    first_token_overhead_ms   from sending a streaming request on an idle machine until its first token is here, less
+    first_token_overhead_ms   from sending a streaming request on an idle machine until its first
+    token is here, less
                               what the engine takes for a token (20 ms); the median
-    open_streams              streams open at once on the web process, each of which is told a token a second
-    web_rss_mb                most that all processes of the web tier held together with them, resident
-    batch_50k_queued_s        a file of 50,000 lines as a batch, from creating it until it is queued
-    chat_beside_prefill_steps how much later a chat starts beside a batch of 4,000-token prompts than alone, in steps of
+    open_streams              streams open at once on the web process, each of which is told a token
+    a second web_rss_mb                most that all processes of the web tier held together with
+    them, resident batch_50k_queued_s        a file of 50,000 lines as a batch, from creating it
+    until it is queued chat_beside_prefill_steps how much later a chat starts beside a batch of
+    4,000-token prompts than alone, in steps of
                               that batch; the median. prefill_step_s is how long such a step takes
 """
 
@@ -42,7 +46,9 @@ def chat(words: str, **fields: object) -> bytes:
 
 def chats_per_s(mill: Mill, connections: int, total: int) -> float:
     """Whole answers."""
-    asked = request(mill.port, mill.key, PATH, chat("one two three four five six seven eight nine ten"))
+    asked = request(
+        mill.port, mill.key, PATH, chat("one two three four five six seven eight nine ten")
+    )
     left = total
 
     def step(connection: Connection) -> bool:
@@ -120,14 +126,17 @@ def first_token_s(mill: Mill, words: str) -> float:
             first.append(time.monotonic() - connection.sent_at)
         return not connection.whole
 
-    connection.send(request(mill.port, mill.key, PATH, chat(words, model=mill.model, stream=True, max_tokens=2)))
+    connection.send(
+        request(mill.port, mill.key, PATH, chat(words, model=mill.model, stream=True, max_tokens=2))
+    )
     drive([connection], step, 120)
     connection.socket.close()
     return first[0]
 
 
 def beside_prefill(mill: Mill, tokens_a_step: int = 1024) -> tuple[float, float]:
-    """How many steps of a batch of 4,000-token prompts a chat starts later beside it; seconds of such a step."""
+    """How many steps of a batch of 4,000-token prompts a chat starts later beside it; seconds of
+    such a step."""
 
     def long_prompt() -> list[int]:  # no two alike
         return [random.randrange(1000, 40_000) for _ in range(4000)]
@@ -143,7 +152,9 @@ def beside_prefill(mill: Mill, tokens_a_step: int = 1024) -> tuple[float, float]
     alone = statistics.median(first_token_s(mill, f"How are you today? {n}") for n in range(5))
     job = batch(8)
     time.sleep(step)
-    beside = statistics.median(first_token_s(mill, f"How are you this morning? {n}") for n in range(5))
+    beside = statistics.median(
+        first_token_s(mill, f"How are you this morning? {n}") for n in range(5)
+    )
     _, left = mill.request("GET", f"/v1/jobs/{job}")
     if left["status"] not in ("queued", "running"):
         raise RuntimeError("the batch was over before the chats were")
@@ -152,10 +163,14 @@ def beside_prefill(mill: Mill, tokens_a_step: int = 1024) -> tuple[float, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--chats", type=int, default=6000)
     parser.add_argument("--streams", type=int, default=1000)
-    parser.add_argument("--model", type=Path, default=demo_folder(Settings.load().cache), help="for the last field")
+    parser.add_argument(
+        "--model", type=Path, default=demo_folder(Settings.load().cache), help="for the last field"
+    )
     options = parser.parse_args()
     with running_mill(SLOTS) as mill:
         chats_per_s(mill, SLOTS, 500)  # warm up
@@ -176,7 +191,10 @@ def main() -> None:
         streams, megabytes = open_streams(mill, options.streams)
     with running_mill(32, model=options.model) as mill:
         later, prefill_step = beside_prefill(mill)
-    print(f"a chat beside 4,000-token prompts: {later:.2f} steps of {prefill_step:.2f} s later", flush=True)
+    print(
+        f"a chat beside 4,000-token prompts: {later:.2f} steps of {prefill_step:.2f} s later",
+        flush=True,
+    )
     found = {
         "bench": "openai",
         "chat_per_s": round(statistics.median(rates)),

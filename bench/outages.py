@@ -1,19 +1,19 @@
-"""Redis goes away in every way it can, under load: how long until all is well again? `make outages`.
+"""Redis goes away in every way it can, under load: how long until all is well again? `make
+outages`.
 
-The parts, users and ledger of `bench.faults`, with one outage after the other, each of which strikes everybody:
+The parts, users and ledger of `bench.faults`, with one outage after the other, each of which
+strikes everybody:
 
-    kill          SIGKILL, started again three seconds later
-    blackhole     nothing passes for a minute, and no connection of before or meanwhile ever works again
-    straggle      the same for less than that, and the parts get back one after the other
-    full          `maxmemory` is reached
-    read_only     writes are refused, as by a replica after a failover
-    clock_on      the server's clock jumps on by 30 s
-    clock_back    and back (both only on Linux with a C compiler)
+    kill          SIGKILL, started again three seconds later blackhole     nothing passes for a
+    minute, and no connection of before or meanwhile ever works again straggle      the same for
+    less than that, and the parts get back one after the other full          `maxmemory` is reached
+    read_only     writes are refused, as by a replica after a failover clock_on      the server's
+    clock jumps on by 30 s clock_back    and back (both only on Linux with a C compiler)
 
-The last line is JSON: `outages` are the seconds from the end of each until a job that is sent then is done and every
-worker has exchanged twice; `items`, `lost`, `duplicated`, `unexpected` as in `bench.faults`; `reaped` counts workers
-that lost their lease, none of which had died. Exit status 1 unless the last four are 0 and no outage took more than
-10 s.
+The last line is JSON: `outages` are the seconds from the end of each until a job that is sent then
+is done and every worker has exchanged twice; `items`, `lost`, `duplicated`, `unexpected` as in
+`bench.faults`; `reaped` counts workers that lost their lease, none of which had died. Exit status 1
+unless the last four are 0 and no outage took more than 10 s.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ JUMP = 30  # seconds
 
 
 class Outages:
-    """Each method begins one and yields; going on ends it. `black` and `short` are how many seconds they last."""
+    """Each method begins one and yields; going on ends it. `black` and `short` are how many seconds
+    they last."""
 
     def __init__(self, trial: Trial, clock: Clock | None, *, black: float, short: float):
         self._trial = trial
@@ -65,7 +66,10 @@ class Outages:
             "read_only": self._read_only,
         }
         if self._clock:
-            found |= {"clock_on": partial(self._jump, JUMP), "clock_back": partial(self._jump, -JUMP)}
+            found |= {
+                "clock_on": partial(self._jump, JUMP),
+                "clock_back": partial(self._jump, -JUMP),
+            }
         return found
 
     def _pass(self, seconds: float) -> None:
@@ -107,7 +111,9 @@ class Outages:
 
         def well() -> bool:
             calls = self._calls()
-            return done.is_set() and all(calls.get(name, 0) >= number + 2 for name, number in before.items())
+            return done.is_set() and all(
+                calls.get(name, 0) >= number + 2 for name, number in before.items()
+            )
 
         self._trial.storm.run(PATIENCE, lambda: self._trial.tell() and not well())
         return time.monotonic() - begun if well() else PATIENCE
@@ -130,7 +136,9 @@ class Outages:
 
 def run(options: argparse.Namespace) -> dict[str, object]:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="promptmill-outages-")))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="promptmill-outages-"))
+        )
         clock = Clock(folder) if Clock.usable else None
         trial = Trial(options.keep or folder, options, stack, clock.env if clock else None)
         trial.start()
@@ -157,13 +165,17 @@ def run(options: argparse.Namespace) -> dict[str, object]:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--black", type=float, default=60.0, help="seconds of the black hole")
     parser.add_argument("--short", type=float, default=5.0, help="seconds of the other outages")
     parser.add_argument("--only", nargs="*", help="these outages only")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to leave logs and data")
-    return parser.parse_args(arguments, argparse.Namespace(workers=3, slots=8, backlog=600, fsync="always"))
+    return parser.parse_args(
+        arguments, argparse.Namespace(workers=3, slots=8, backlog=600, fsync="always")
+    )
 
 
 def main() -> None:

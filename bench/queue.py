@@ -1,24 +1,34 @@
-"""How fast the queue is: `make bench-queue`. Echo engine without delay, real processes, stock Celery beside it.
+"""How fast the queue is: `make bench-queue`. Echo engine without delay, real processes, stock
+Celery beside it.
 
-One producer, one web process, one worker with 64 slots, a Valkey that syncs every write. The last line is JSON:
+One producer, one web process, one worker with 64 slots, a Valkey that syncs every write. The last
+line is JSON:
 
-    items_per_s               20,000 prompts of 250 characters in one request, from sending it until the producer has
+    items_per_s               20,000 prompts of 250 characters in one request, from sending it until
+    the producer has
                               fetched every result
-    stock_celery_items_per_s  the same prompts as one Celery task each, from the first `delay` until the producer has
-                              fetched every result; default settings, the better of the threads and prefork pools
-    ratio                     of the two
-    upload_50k_s              a JSONL file of 50,000 lines and 20 MB, from sending it to the 202
-    web_rss_mb                most that all processes of the web tier held together during that upload, resident
-    submit_p99_ms             `POST /v1/jobs` with one prompt, one at a time over one connection, the machine idle
-    ring_to_step_ms           from the job's created_at (the attach; the ring goes out right after it) to its
-                              finished_at (the exchange that brings the result), both by the Redis server's clock, for
-                              a job of one prompt on an idle worker: an upper bound of the way from ring to first step,
-                              for the step and handing it in are part of it
-    round_trips_per_item      commands the worker process sends to Redis for such a job, Celery's, heartbeats and ticks
-                              included, per item; counted in a run of its own, for counting slows it down
-    scripts_per_chat_32       scripts the server runs for a chat beside 32 busy workers; once, on a server of its own
+    stock_celery_items_per_s  the same prompts as one Celery task each, from the first `delay` until
+    the producer has
+                              fetched every result; default settings, the better of the threads and
+                              prefork pools
+    ratio                     of the two upload_50k_s              a JSONL file of 50,000 lines and
+    20 MB, from sending it to the 202 web_rss_mb                most that all processes of the web
+    tier held together during that upload, resident submit_p99_ms             `POST /v1/jobs` with
+    one prompt, one at a time over one connection, the machine idle ring_to_step_ms           from
+    the job's created_at (the attach; the ring goes out right after it) to its
+                              finished_at (the exchange that brings the result), both by the Redis
+                              server's clock, for a job of one prompt on an idle worker: an upper
+                              bound of the way from ring to first step, for the step and handing it
+                              in are part of it
+    round_trips_per_item      commands the worker process sends to Redis for such a job, Celery's,
+    heartbeats and ticks
+                              included, per item; counted in a run of its own, for counting slows it
+                              down
+    scripts_per_chat_32       scripts the server runs for a chat beside 32 busy workers; once, on a
+    server of its own
 
-Figures are medians over the rounds (ring_to_step_ms: of all jobs); ours and stock Celery take turns in each round.
+Figures are medians over the rounds (ring_to_step_ms: of all jobs); ours and stock Celery take turns
+in each round.
 """
 
 from __future__ import annotations
@@ -80,7 +90,11 @@ def run_batch(mill: Mill, prompts: list[str], figures: Figures) -> None:
 def count_commands(mill: Mill, prompts: list[str], figures: Figures) -> None:
     """round_trips_per_item."""
     with mill.worker_commands() as commands:
-        mill.wait(mill.submit(json.dumps({"model": "echo", "prompts": prompts, "params": GREEDY}).encode()))
+        mill.wait(
+            mill.submit(
+                json.dumps({"model": "echo", "prompts": prompts, "params": GREEDY}).encode()
+            )
+        )
     print("commands of the worker:", dict(commands))
     figures["round_trips_per_item"].append(commands.total() / len(prompts))
 
@@ -88,7 +102,9 @@ def count_commands(mill: Mill, prompts: list[str], figures: Figures) -> None:
 def run_upload(mill: Mill, lines: int, size: int, figures: Figures) -> None:
     """upload_50k_s and web_rss_mb. The job is deleted at once: only its way in is measured."""
     empty = len(json.dumps({"prompt": ""})) + 1
-    file = "".join(json.dumps({"prompt": prompt(i, size // lines - empty)}) + "\n" for i in range(lines))
+    file = "".join(
+        json.dumps({"prompt": prompt(i, size // lines - empty)}) + "\n" for i in range(lines)
+    )
     parts = [
         (f'name="job"\r\nContent-Type: application/json\r\n\r\n{json.dumps({"model": "echo"})}'),
         (f'name="file"; filename="prompts.jsonl"\r\nContent-Type: application/jsonl\r\n\r\n{file}'),
@@ -109,7 +125,9 @@ def run_singles(mill: Mill, count: int, figures: Figures) -> None:
     connection = mill.connect()
     seconds = []
     for number in range(count):
-        body = json.dumps({"model": "echo", "prompts": [prompt(number, 250)], "params": GREEDY}).encode()
+        body = json.dumps(
+            {"model": "echo", "prompts": [prompt(number, 250)], "params": GREEDY}
+        ).encode()
         begun = time.monotonic()
         job_id = mill.submit(body, connection=connection)
         seconds.append(time.monotonic() - begun)
@@ -135,8 +153,13 @@ def run(items: int, rounds: int, singles: int) -> Figures:
             run_upload(mill, 50_000, 20_000_000, figures)
             for pool in pools:
                 figures[f"stock_{pool}"].append(stock.items_per_s(server, pool, prompts))
-            pools = [max(pools, key=lambda pool: figures[f"stock_{pool}"][-1])]  # the better one runs in every round
-            print(f"round {number}:", {name: round(values[-1], 3) for name, values in figures.items()}, flush=True)
+            # The better one runs in every round.
+            pools = [max(pools, key=lambda pool: figures[f"stock_{pool}"][-1])]
+            print(
+                f"round {number}:",
+                {name: round(values[-1], 3) for name, values in figures.items()},
+                flush=True,
+            )
     figures["scripts_per_chat_32"].append(scripts_per_chat())
     return figures
 
@@ -164,7 +187,9 @@ def summary(figures: Figures) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--singles", type=int, default=200, help="jobs of one prompt in each round")

@@ -1,9 +1,11 @@
-"""Rolling restarts under load: does every worker drain within its grace period, and is any work lost? `make restarts`.
+"""Rolling restarts under load: does every worker drain within its grace period, and is any work
+lost? `make restarts`.
 
-The parts, users and ledger of `bench.faults`. A restart tells one worker after the other to end (SIGTERM) and waits
-until the next one serves. The last line is JSON: `restarts` of all workers, `drains`, of which `within_grace` ended
-within `grace_s` of the signal, `drain_max_s`; `items`, `lost`, `duplicated`, `unexpected` as in `bench.faults`;
-`charged` items were begun anew by another worker, which a drain must never cause. Exit status 1 unless all is well.
+The parts, users and ledger of `bench.faults`. A restart tells one worker after the other to end
+(SIGTERM) and waits until the next one serves. The last line is JSON: `restarts` of all workers,
+`drains`, of which `within_grace` ended within `grace_s` of the signal, `drain_max_s`; `items`,
+`lost`, `duplicated`, `unexpected` as in `bench.faults`; `charged` items were begun anew by another
+worker, which a drain must never cause. Exit status 1 unless all is well.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def restart(trial: Trial, worker: Part) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, object]:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="promptmill-restarts-")))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="promptmill-restarts-"))
+        )
         trial = Trial(options.keep or folder, options, stack)
         trial.start()
         for _ in range(options.restarts):
@@ -55,7 +59,9 @@ def run(options: argparse.Namespace) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--restarts", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,9 +1,9 @@
 """Kill workers in mid-generation and hold the texts against an uninterrupted run's.
 
-A real model in float32, half of the items greedy, half seeded. Each kill strikes while rows are generating and after a
-checkpoint of theirs was stored; the next worker takes the items over and goes on from there. The last line is JSON:
-`kills`, `items`, `differing` (texts that are not the same), `seconds`, `commit`, `device`. Exit status 1 if a text
-differs or an item failed.
+A real model in float32, half of the items greedy, half seeded. Each kill strikes while rows are
+generating and after a checkpoint of theirs was stored; the next worker takes the items over and
+goes on from there. The last line is JSON: `kills`, `items`, `differing` (texts that are not the
+same), `seconds`, `commit`, `device`. Exit status 1 if a text differs or an item failed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,17 @@ TOKENS = 220  # per item
 MODEL = "smollm2-135m"
 START_LIMIT = 180.0  # seconds until a worker has loaded its model
 JOB_LIMIT = 900.0  # seconds a job may take with all its kills
-SUBJECTS = ("the sea", "a robot", "Paris", "the moon", "an old clock", "a garden", "winter", "a train", "bees")
+SUBJECTS = (
+    "the sea",
+    "a robot",
+    "Paris",
+    "the moon",
+    "an old clock",
+    "a garden",
+    "winter",
+    "a train",
+    "bees",
+)
 
 
 class Bench:
@@ -59,26 +69,47 @@ class Bench:
 
     def start_worker(self) -> None:
         settings = {"MODEL": MODEL, "DEVICE": "cpu", "DTYPE": "float32", "SLOTS": str(ITEMS)}
-        settings["MAX_ATTEMPTS"] = "20"  # by chance one item is in flight at many of the kills; poison is another test
-        env = os.environ | {"REDIS_URL": self.url} | {f"PROMPTMILL_{name}": value for name, value in settings.items()}
+        # By chance one item is in flight at many of the kills; poison is another test.
+        settings["MAX_ATTEMPTS"] = "20"
+        env = (
+            os.environ
+            | {"REDIS_URL": self.url}
+            | {f"PROMPTMILL_{name}": value for name, value in settings.items()}
+        )
         with (self._folder / "worker.log").open("ab") as log:
             command = [sys.executable, "-m", "celery", "-q", "-A", "worker.app", "worker"]
             self._worker = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-        wait_for(lambda: self.store.client.zcard("pm:workers") > 0, START_LIMIT, "the worker did not come up")
+        wait_for(
+            lambda: self.store.client.zcard("pm:workers") > 0,
+            START_LIMIT,
+            "the worker did not come up",
+        )
 
     def submit(self, job: int) -> str:
         stage = self.store.stage()
         for i in range(ITEMS):
             prompt = f"Write a long story about {SUBJECTS[(job + i) % len(SUBJECTS)]}, part {job}."
-            params = {"temperature": 0.0} if i % 2 else {"temperature": 0.9, "top_p": 0.95, "seed": 100 * job + i}
+            params = (
+                {"temperature": 0.0}
+                if i % 2
+                else {"temperature": 0.9, "top_p": 0.95, "seed": 100 * job + i}
+            )
             stage.add({"prompt": prompt, "params": params})
         stage.close()
         spec = {"model": MODEL, "params": {"max_tokens": TOKENS, "ignore_eos": True}}
         digest = Fleet(self.store.client).model(MODEL).digest
         fields = {
-            "tenant": "t", "model": MODEL, "digest": digest, "total": ITEMS, "cost": TOKENS, "n_max": 1, "priority": 0,
-            "hooks": "", "retention": 86_400_000, "spec": json.dumps(spec),
-        }  # fmt: skip
+            "tenant": "t",
+            "model": MODEL,
+            "digest": digest,
+            "total": ITEMS,
+            "cost": TOKENS,
+            "n_max": 1,
+            "priority": 0,
+            "hooks": "",
+            "retention": 86_400_000,
+            "spec": json.dumps(spec),
+        }
         return self.store.attach(stage, fields, job_id=new_job_id()).job_id
 
     def run(self, job: int, kills: int) -> list[dict[str, Any]]:
@@ -96,7 +127,9 @@ class Bench:
 
     def _checkpointed(self) -> bool:
         """The live worker has stored how far its rows are."""
-        return any(self.store.client.exists(f"pm:grown:{name.decode()}") for name in self._incarnations())
+        return any(
+            self.store.client.exists(f"pm:grown:{name.decode()}") for name in self._incarnations()
+        )
 
     def _incarnations(self) -> list[bytes]:
         return list(self.store.client.zrange("pm:workers", 0, -1))
@@ -109,7 +142,11 @@ class Bench:
         print(f"killed worker {self.kills}", flush=True)
         dead = self._incarnations()
         self.start_worker()
-        wait_for(lambda: not set(dead) & set(self._incarnations()), START_LIMIT, "the dead worker was not reaped")
+        wait_for(
+            lambda: not set(dead) & set(self._incarnations()),
+            START_LIMIT,
+            "the dead worker was not reaped",
+        )
 
 
 def wait_for(condition: Callable[[], object], seconds: float, why: str) -> None:
@@ -121,13 +158,19 @@ def wait_for(condition: Callable[[], object], seconds: float, why: str) -> None:
 
 
 def texts(rows: list[dict[str, Any]]) -> list[str]:
-    return [row["outputs"][0]["text"] if row["outputs"] else f"{row['status']}: {row['error']}" for row in rows]
+    return [
+        row["outputs"][0]["text"] if row["outputs"] else f"{row['status']}: {row['error']}"
+        for row in rows
+    ]
 
 
 def compare(kills: int, seed: int) -> dict[str, Any]:
     began = time.monotonic()
     differing, jobs = 0, 0
-    with tempfile.TemporaryDirectory(prefix="promptmill-bench-") as folder, Bench(Path(folder), seed) as bench:
+    with (
+        tempfile.TemporaryDirectory(prefix="promptmill-bench-") as folder,
+        Bench(Path(folder), seed) as bench,
+    ):
         while bench.kills < kills:
             struck = texts(bench.run(jobs, kills))
             calm = texts(bench.run(jobs, bench.kills))
@@ -150,7 +193,9 @@ def compare(kills: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

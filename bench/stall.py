@@ -1,18 +1,20 @@
-"""What one tenant's requests cost another: `make stall`. Real processes, the echo engine, and loopback.
+"""What one tenant's requests cost another: `make stall`. Real processes, the echo engine, and
+loopback.
 
-Each case is sent once, and four times at once, while another tenant asks for `GET /v1/jobs` again and again; with one
-and with two web processes. Hostile cases must be answered with a 4xx, honest ones of the same size must be accepted.
+Each case is sent once, and four times at once, while another tenant asks for `GET /v1/jobs` again
+and again; with one and with two web processes. Hostile cases must be answered with a 4xx, honest
+ones of the same size must be accepted.
 
 The last line is JSON:
 
     cases          how many were run, each counted once for each way in which it was sent
-    worst_wait_s   longest that the other tenant waited for an answer
-    worst_rss_mb   most that the web tier's processes held together, less what they held before
-    wrong          cases that were answered otherwise than they should, and those whose wait or memory is over the aim
-    health_s       longest that the health check took beside 4,000 slow bodies of one address
-    chats_s        longest that another tenant's chat took beside 2,000 event streams of one tenant
-    validating_s   how long another tenant's one-line batch took to be validated behind 60 batches of one 13 MiB file
-    delivery_s     how long another tenant's webhook took behind 200 to ports that never answer
+    worst_wait_s   longest that the other tenant waited for an answer worst_rss_mb   most that the
+    web tier's processes held together, less what they held before wrong          cases that were
+    answered otherwise than they should, and those whose wait or memory is over the aim health_s
+    longest that the health check took beside 4,000 slow bodies of one address chats_s
+    longest that another tenant's chat took beside 2,000 event streams of one tenant validating_s
+    how long another tenant's one-line batch took to be validated behind 60 batches of one 13 MiB
+    file delivery_s     how long another tenant's webhook took behind 200 to ports that never answer
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ SETTLE = 1.0  # seconds before a case in which memory is measured as it stands
 
 @contextmanager
 def waits(mill: Mill, key: str) -> Iterator[list[float]]:
-    """Seconds that each of the other tenant's requests took while the block ran; 60 more for one that failed. Each goes
-    over a connection of its own, which any of the web processes may get."""
+    """Seconds that each of the other tenant's requests took while the block ran; 60 more for one
+    that failed. Each goes over a connection of its own, which any of the web processes may get."""
     found: list[float] = []
 
     def request(ended: threading.Event) -> None:
@@ -66,7 +68,11 @@ def run_case(mill: Mill, other: str, case: Case, body: bytes, times: int) -> dic
     with mill.web_memory() as before:
         time.sleep(SETTLE)
     began = time.monotonic()
-    with waits(mill, other) as waited, mill.web_memory() as memory, ThreadPoolExecutor(times) as senders:
+    with (
+        waits(mill, other) as waited,
+        mill.web_memory() as memory,
+        ThreadPoolExecutor(times) as senders,
+    ):
         statuses = list(senders.map(lambda _: post(mill.port, mill.key, case, body), range(times)))
     found = {
         "case": case.name,
@@ -90,7 +96,12 @@ def forget_jobs(mill: Mill) -> None:
 
 
 def run_cases(chosen: list[Case], processes: int) -> list[dict[str, Any]]:
-    limits = {"max_items": 200_000, "max_queued_items": 0, "max_queued_tokens": 0, "max_queued_bytes": 0}
+    limits = {
+        "max_items": 200_000,
+        "max_queued_items": 0,
+        "max_queued_tokens": 0,
+        "max_queued_bytes": 0,
+    }
     found = []
     with running_mill(64, web_processes=processes, **limits) as mill:
         other = Accounts(mill.client).create_key("other", "other")
@@ -112,15 +123,21 @@ def run_crowds(processes: int) -> dict[str, float]:
     }.items():
         parts = ("serve", "worker", "webhooks")
         with running_mill(64, parts, web_processes=processes, webhook_allow="127.0.0.1") as mill:
-            found[name] = round(measure(mill, Accounts(mill.client).create_key("other", "other")), 2)
+            found[name] = round(
+                measure(mill, Accounts(mill.client).create_key("other", "other")), 2
+            )
         print(f"{processes} web process(es): {name} {found[name]}", flush=True)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
-    parser.add_argument("--only", nargs="*", default=[""], help="cases whose name contains one of these")
-    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="web processes; several runs")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], help="cases whose name contains one of these"
+    )
+    parser.add_argument(
+        "--processes", type=int, nargs="*", default=[1, 2], help="web processes; several runs"
+    )
     parser.add_argument("--no-crowds", action="store_true", help="leave out the last four fields")
     arguments = parser.parse_args()
     chosen = [case for case in CASES if any(part in case.name for part in arguments.only)]

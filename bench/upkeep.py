@@ -1,15 +1,16 @@
 """What a worker costs Redis, and what its memory does in the long run: `make bench-upkeep`.
 
-Real processes: a Valkey that syncs every write, one web process, one worker with 64 slots on the echo engine; jobs of
-10,000 prompts one after the other. The last line is JSON:
+Real processes: a Valkey that syncs every write, one web process, one worker with 64 slots on the
+echo engine; jobs of 10,000 prompts one after the other. The last line is JSON:
 
-    round_trips_per_item   commands the worker sends, Celery's, heartbeats and ticks included; of a job of its own
-    redis_us_per_item      the server's own processor time while the other jobs ran, per item
-    heartbeat_us           the same for one heartbeat of a worker that holds 256 items; there is one a second
-    checkpoint_us          and for one checkpoint of 256 rows that got eight tokens further each, of checkpoint_bytes
-    exchange_256_jobs_ms   the server's own time for an exchange of 256 results and 256 items where each is a job of one
-    exchange_1000_tenants_ms   and where those jobs are of 1,000 tenants
-    rss_10k_mb, rss_100k_mb, rss_ratio   what the worker held in memory after so many items; at most 1.05 is asked
+    round_trips_per_item   commands the worker sends, Celery's, heartbeats and ticks included; of a
+    job of its own redis_us_per_item      the server's own processor time while the other jobs ran,
+    per item heartbeat_us           the same for one heartbeat of a worker that holds 256 items;
+    there is one a second checkpoint_us          and for one checkpoint of 256 rows that got eight
+    tokens further each, of checkpoint_bytes exchange_256_jobs_ms   the server's own time for an
+    exchange of 256 results and 256 items where each is a job of one exchange_1000_tenants_ms   and
+    where those jobs are of 1,000 tenants rss_10k_mb, rss_100k_mb, rss_ratio   what the worker held
+    in memory after so many items; at most 1.05 is asked
 
 Exit status 1 if the memory grew by more than that.
 """
@@ -43,8 +44,12 @@ LEASE = 60.0  # seconds
 
 
 def submit(mill: Mill, items: int, model: str = "echo") -> str:
-    prompts = [f"{number} is a prompt of some ten words or so, nothing more" for number in range(items)]
-    return mill.submit(json.dumps({"model": model, "prompts": prompts, "params": {"temperature": 0}}).encode())
+    prompts = [
+        f"{number} is a prompt of some ten words or so, nothing more" for number in range(items)
+    ]
+    return mill.submit(
+        json.dumps({"model": model, "prompts": prompts, "params": {"temperature": 0}}).encode()
+    )
 
 
 def server_time(client: redis.Redis) -> float:
@@ -65,12 +70,19 @@ def memory(mill: Mill) -> float:
     """MB the worker's processes hold."""
     time.sleep(2.0)  # what a turn held is gone
     worker = psutil.Process(mill.pids()["worker"])
-    return sum(process.memory_info().rss for process in [worker, *worker.children(recursive=True)]) / 1e6
+    return (
+        sum(process.memory_info().rss for process in [worker, *worker.children(recursive=True)])
+        / 1e6
+    )
 
 
 def holder(mill: Mill) -> Incarnation:
     """A worker of a model that nobody else serves, holding items."""
-    card = Fleet(mill.client).model("echo").model_copy(update={"id": "held", "digest": "held", "slots": HELD})
+    card = (
+        Fleet(mill.client)
+        .model("echo")
+        .model_copy(update={"id": "held", "digest": "held", "slots": HELD})
+    )
     Fleet(mill.client).publish(card, b"")
     incarnation = Incarnation(mill.client, card, LEASE)
     incarnation.register({"host": "bench", "pid": "0", "started_at": "0"})
@@ -98,7 +110,10 @@ def run(jobs: int) -> dict[str, object]:
         heartbeat = cost(mill.client, worker.heartbeat)
         chance = random.Random(1)
         (job_id,) = {field.split()[0].decode() for field in mill.client.hkeys(keys.held(worker.id))}
-        blob = {f"{job_id} {i}": [(100, [chance.randrange(49_152) for _ in range(TOKENS)])] for i in range(HELD)}
+        blob = {
+            f"{job_id} {i}": [(100, [chance.randrange(49_152) for _ in range(TOKENS)])]
+            for i in range(HELD)
+        }
         first_time = [(job_id, i) for i in range(HELD)]
         worker.checkpoint(blob, whole=True, first=first_time)  # type: ignore[arg-type]
         checkpoint = cost(mill.client, lambda: worker.checkpoint(blob, whole=False, first=[]))  # type: ignore[arg-type]
@@ -120,7 +135,9 @@ def run(jobs: int) -> dict[str, object]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jobs", type=int, default=10, help=f"of {JOB} items each, 3 at least")
     figures = run(parser.parse_args().jobs)
     print(json.dumps(figures))

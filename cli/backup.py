@@ -1,9 +1,11 @@
-"""`promptmill backup FILE` and `promptmill restore FILE`: the whole store as one file, under live workers.
+"""`promptmill backup FILE` and `promptmill restore FILE`: the whole store as one file, under live
+workers.
 
-A backup is the server's own snapshot (RDB), taken as a replica takes it: all of one moment, and all that was
-acknowledged before. To restore it, an embedded server loads the file beside the store, and the records are copied over
-one by one; until that is done every script is refused. Whatever ran when the backup was taken waits again afterwards,
-uncharged: workers that hold items of the time since then find their lease gone and start over.
+A backup is the server's own snapshot (RDB), taken as a replica takes it: all of one moment, and all
+that was acknowledged before. To restore it, an embedded server loads the file beside the store, and
+the records are copied over one by one; until that is done every script is refused. Whatever ran
+when the backup was taken waits again afterwards, uncharged: workers that hold items of the time
+since then find their lease gone and start over.
 """
 
 from __future__ import annotations
@@ -28,11 +30,14 @@ from common.store.scripts import SCHEMA, Scripts
 from common.store.version import meet_store
 
 PIECE = 2**20  # bytes read at once
-PATIENCE = 120.0  # seconds the server may say nothing: it writes its snapshot, or takes a large record
+# Seconds the server may say nothing: it writes its snapshot, or takes a large record.
+PATIENCE = 120.0
 SENT = 8 * 2**20  # bytes of records copied in one round trip; a larger record goes alone
 MAGIC = (b"REDIS", b"VALKEY")
 EVERYTHING = f"{keys.PREFIX}*"
-LOGINS = [keys.PREFIX + rest for rest in ("login:*", "begun:*", "tenant:*:links", "tenant:*:sessions")]
+LOGINS = [
+    keys.PREFIX + rest for rest in ("login:*", "begun:*", "tenant:*:links", "tenant:*:sessions")
+]
 
 
 @click.command()
@@ -72,7 +77,8 @@ def restore(file: Path, replace: bool, folder: DataFolder) -> None:
 
 
 def _take_snapshot(url: str, file: Path) -> int:
-    """Ask for a replica's snapshot and write it to `file`; answers its bytes. Holds a piece of it at a time."""
+    """Ask for a replica's snapshot and write it to `file`; answers its bytes. Holds a piece of it
+    at a time."""
     client = connect(url, protocol=2, socket_timeout=PATIENCE)
     with client, redis_errors():
         connection = client.connection_pool.get_connection()
@@ -99,17 +105,23 @@ def _announced(line: socket.socket) -> int:
     while not text.endswith(b"\r\n"):
         byte = line.recv(1)
         if not byte:
-            raise Unavailable("the server ended the connection instead of sending a snapshot; its log says why")
+            raise Unavailable(
+                "the server ended the connection instead of sending a snapshot; its log says why"
+            )
         text = (text + byte).lstrip(b"\n")
     if not text.startswith(b"$") or not text[1:-2].isdigit():
         said = text.decode(errors="replace").strip()
-        raise ConfigError(f"the server gives no snapshot ({said}); the user of REDIS_URL needs the permission +sync")
+        raise ConfigError(
+            f"the server gives no snapshot ({said}); the user of REDIS_URL needs the permission "
+            "+sync"
+        )
     return int(text[1:-2])
 
 
 @contextmanager
 def _loaded(file: Path) -> Iterator[redis.Redis]:
-    """A server of our own that has loaded the file, as a client of the database that holds the store."""
+    """A server of our own that has loaded the file, as a client of the database that holds the
+    store."""
     with file.open("rb") as head:
         if not head.read(6).startswith(MAGIC):
             raise ConfigError(f"{file} is no backup: it does not begin as a Redis snapshot does")
@@ -130,7 +142,11 @@ def _loaded(file: Path) -> Iterator[redis.Redis]:
 def _database(url: str, file: Path) -> str:
     """The URL of the one database that has our records."""
     with connect(url) as client:
-        numbers = [int(name.removeprefix("db")) for name in client.info("keyspace") if name.startswith("db")]
+        numbers = [
+            int(name.removeprefix("db"))
+            for name in client.info("keyspace")
+            if name.startswith("db")
+        ]
     found = []
     for number in numbers:
         with connect(url, db=number) as client:
@@ -147,16 +163,24 @@ def _check_target(target: redis.Redis, replace: bool) -> None:
     if compatible == keys.RESTORING:
         return
     meet_store(target)
-    other = next((name for name in target.scan_iter(EVERYTHING, count=1000) if name.decode() != keys.VERSION), None)
+    other = next(
+        (
+            name
+            for name in target.scan_iter(EVERYTHING, count=1000)
+            if name.decode() != keys.VERSION
+        ),
+        None,
+    )
     if other and not replace:
         raise ConfigError(
-            "the store is not empty; `--replace` throws away what it holds and puts the backup in its place"
+            "the store is not empty; `--replace` throws away what it holds and puts the backup in "
+            "its place"
         )
 
 
 def _let_go(source: redis.Redis) -> None:
-    """Take what ran from its workers: they are of another time, and get nothing more under their names. Sessions that
-    may have ended since then do not begin again: browsers log in anew."""
+    """Take what ran from its workers: they are of another time, and get nothing more under their
+    names. Sessions that may have ended since then do not begin again: browsers log in anew."""
     for incarnation in source.zrange(keys.WORKERS, 0, -1):
         Scripts(source).release(incarnation.decode(), 0)
     for pattern in LOGINS:
@@ -177,7 +201,8 @@ def _clear(target: redis.Redis) -> None:
 
 
 def _copy(source: redis.Redis, target: redis.Redis) -> int:
-    """Every record with its time to live; answers how many. Holds 8 MiB of them, or one that is larger."""
+    """Every record with its time to live; answers how many. Holds 8 MiB of them, or one that is
+    larger."""
     count, size, pipe = 0, 0, target.pipeline(transaction=False)
     for name in source.scan_iter(EVERYTHING, count=1000):
         if name.decode() == keys.VERSION:

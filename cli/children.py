@@ -1,7 +1,8 @@
 """The parts as processes: started, watched, started again when they crash, ended in order.
 
-Each has a process group of its own, so that Ctrl-C reaches only us, and a log file. It ends by itself when we are
-killed: it is told our id and looks whether we are still its parent (`follow_parent`).
+Each has a process group of its own, so that Ctrl-C reaches only us, and a log file. It ends by
+itself when we are killed: it is told our id and looks whether we are still its parent
+(`follow_parent`).
 """
 
 from __future__ import annotations
@@ -97,7 +98,10 @@ class Child:
             self._crashes = 1 if now - self._started_at > STEADY else self._crashes + 1
             pause = min(2.0 ** (self._crashes - 1), LONGEST_PAUSE)
             self._retry_at = now + pause
-            say(f"{self.name} ended with exit code {self.exit_code}, next start in {pause:.0f} s. It said last:")
+            say(
+                f"{self.name} ended with exit code {self.exit_code}, next start in {pause:.0f} s. "
+                "It said last:"
+            )
             say(self.last_words())
         if now < self._retry_at:
             return False
@@ -125,9 +129,12 @@ class Child:
 
 
 class Children:
-    """Several parts, in stages: those of one stage are ended together, and before those of the next."""
+    """Several parts, in stages: those of one stage are ended together, and before those of the
+    next."""
 
-    def __init__(self, stages: Sequence[Sequence[Child]], say: Say, remember: Remember = lambda _pids: None):
+    def __init__(
+        self, stages: Sequence[Sequence[Child]], say: Say, remember: Remember = lambda _pids: None
+    ):
         self._stages = stages
         self._children = [child for stage in stages for child in stage]
         self._say = say
@@ -169,7 +176,8 @@ class Children:
 
 
 def follow_parent() -> None:
-    """End this process at once when the one that started it as a part is gone; does nothing in any other process."""
+    """End this process at once when the one that started it as a part is gone; does nothing in any
+    other process."""
     parent = os.environ.pop("PROMPTMILL_PARENT", None)
     if parent is None:
         return
@@ -183,7 +191,8 @@ def follow_parent() -> None:
 
 
 def end_on_signals() -> None:
-    """SIGTERM and a closed terminal end us as Ctrl-C does: by KeyboardInterrupt, so that parts are ended in order.
+    """SIGTERM and a closed terminal end us as Ctrl-C does: by KeyboardInterrupt, so that parts are
+    ended in order.
 
     What is ignored stays so: `nohup` means it.
     """

@@ -1,4 +1,5 @@
-"""A small HTTP client of the native API, and the commands that are little more: submit, watch, results, cancel."""
+"""A small HTTP client of the native API, and the commands that are little more: submit, watch,
+results, cancel."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Unreachable(PromptmillError):
 
 
 class Client:
-    """Calls one server with one key. Proxies are used as the environment says, but never for loopback.
+    """Calls one server with one key. Proxies are used as the environment says, but never for
+    loopback.
 
     Raises:
         ConfigError: the URL is none.
@@ -47,7 +49,9 @@ class Client:
         try:
             self._url = web_url(url)
         except ValueError as error:
-            raise ConfigError(f"PROMPTMILL_URL={url!r} {error}; it is like http://127.0.0.1:8000") from None
+            raise ConfigError(
+                f"PROMPTMILL_URL={url!r} {error}; it is like http://127.0.0.1:8000"
+            ) from None
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {api_key}"
         if is_loopback(urlsplit(self._url).hostname or ""):
@@ -68,7 +72,10 @@ class Client:
 
     def upload(self, file: Path, options: dict[str, Any]) -> dict[str, Any]:
         with file.open("rb") as stream:
-            parts = {"job": (None, json.dumps(options), "application/json"), "file": (file.name, stream)}
+            parts = {
+                "job": (None, json.dumps(options), "application/json"),
+                "file": (file.name, stream),
+            }
             return self._call("POST", "/v1/jobs", files=parts)
 
     def job(self, job_id: str) -> dict[str, Any]:
@@ -84,7 +91,9 @@ class Client:
         """Every item with its prompt and, as far as it is finished, its result."""
         after: int | None = None
         while True:
-            page = self._call("GET", f"/v1/jobs/{job_id}/items", params={} if after is None else {"after": after})
+            page = self._call(
+                "GET", f"/v1/jobs/{job_id}/items", params={} if after is None else {"after": after}
+            )
             yield from page["data"]
             if not page["has_more"]:
                 return
@@ -95,8 +104,14 @@ class Client:
         with self._send("GET", f"/v1/jobs/{job_id}/results.{kind}", stream=True) as response:
             try:
                 yield from response.iter_content(65536)
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-                raise Unreachable(f"{self._url} broke off in the middle of the results; get them again") from None
+            except (
+                requests.ConnectionError,
+                requests.Timeout,
+                requests.exceptions.ChunkedEncodingError,
+            ):
+                raise Unreachable(
+                    f"{self._url} broke off in the middle of the results; get them again"
+                ) from None
 
     def watch(self, job_id: str) -> Iterator[dict[str, Any]]:
         """The job again and again until it is terminal, through restarts of the server."""
@@ -165,14 +180,19 @@ def show_progress(client: Client, job_id: str) -> dict[str, Any]:
 
 def summary(job: dict[str, Any]) -> str:
     counts = ", ".join(f"{job['counts'][state]} {state}" for state in ENDED if job["counts"][state])
-    return f"{job['status']}: {counts or 'nothing finished'}; {job['usage']['completion_tokens']} tokens generated"
+    return (
+        f"{job['status']}: {counts or 'nothing finished'}; {job['usage']['completion_tokens']} "
+        "tokens generated"
+    )
 
 
 def all_succeeded(job: dict[str, Any]) -> bool:
     return bool(job["counts"]["succeeded"] == job["counts"]["total"])
 
 
-def _parse_params(_context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, Any]:
+def _parse_params(
+    _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -188,10 +208,18 @@ def _parse_params(_context: click.Context, _option: click.Parameter, pairs: tupl
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", help="May be left out when the server knows just one.")
-@click.option("--param", "params", multiple=True, callback=_parse_params, help="A decoding setting, NAME=VALUE.")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    callback=_parse_params,
+    help="A decoding setting, NAME=VALUE.",
+)
 @click.option("--webhook", help="URL to tell when the job is finished.")
 @data_option
-def submit(file: Path, model: str | None, params: dict[str, Any], webhook: str | None, folder: DataFolder) -> None:
+def submit(
+    file: Path, model: str | None, params: dict[str, Any], webhook: str | None, folder: DataFolder
+) -> None:
     """Submit FILE (JSONL, CSV or TXT) as a job, and print the job's id."""
     options: dict[str, Any] = {"params": params}
     if model:
@@ -215,10 +243,13 @@ def watch(job_id: str, folder: DataFolder) -> None:
 
 @click.command()
 @click.argument("job_id", metavar="ID")
-@click.option("--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option(
+    "--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True
+)
 @data_option
 def results(job_id: str, kind: str, folder: DataFolder) -> None:
-    """Write a job's results, as far as it has any, to standard output. A terminal is shown no control characters."""
+    """Write a job's results, as far as it has any, to standard output. A terminal is shown no
+    control characters."""
     with _client(folder) as client:
         pieces = client.results(job_id, kind)
         if sys.stdout.isatty():

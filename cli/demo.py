@@ -1,4 +1,5 @@
-"""`promptmill demo`: everything up, one real batch through it over HTTP, its answers and its webhook shown."""
+"""`promptmill demo`: everything up, one real batch through it over HTTP, its answers and its
+webhook shown."""
 
 from __future__ import annotations
 
@@ -18,13 +19,21 @@ from cli.up import TENANT, Up, up_options
 from common.settings import Settings
 
 WEBHOOK_LIMIT = 30.0  # seconds the job's webhook may take to arrive
-NO_SECRET_YET = ""  # the receiver's port must be known before the parts start, the tenant's secret only is after
+# The receiver's port must be known before the parts start, the tenant's secret only is after.
+NO_SECRET_YET = ""
 
 PLAIN: dict[str, Any] = {"temperature": 0}
 BALANCED: dict[str, Any] = {"temperature": 0.7, "top_p": 0.9, "seed": 7}
-LIVELY: dict[str, Any] = {"temperature": 0.9, "top_k": 40, "min_p": 0.1, "presence_penalty": 0.3, "seed": 11}
+LIVELY: dict[str, Any] = {
+    "temperature": 0.9,
+    "top_k": 40,
+    "min_p": 0.1,
+    "presence_penalty": 0.3,
+    "seed": 11,
+}
 BATCH = (
-    # Asked without the second sentence, the model wavers between French and English: rounding would decide.
+    # Asked without the second sentence, the model wavers between French and English: rounding would
+    # decide.
     (PLAIN, "What is the capital of France? Answer in one sentence."),
     (PLAIN, "What is the capital of Japan?"),
     (PLAIN, "What is 2 + 2?"),
@@ -43,9 +52,12 @@ MAX_TOKENS = 64
 
 @click.command()
 @up_options
-@click.option("--once", is_flag=True, help="Exit when the batch is done: 0 only if everything succeeded.")
+@click.option(
+    "--once", is_flag=True, help="Exit when the batch is done: 0 only if everything succeeded."
+)
 def demo(folder: DataFolder, once: bool, **options: Any) -> None:
-    """Start everything with a small real model and run a sample batch; keeps serving until Ctrl-C."""
+    """Start everything with a small real model and run a sample batch; keeps serving until
+    Ctrl-C."""
     receiver = Receiver(NO_SECRET_YET)
     settings = Settings.load()
     allowed = ",".join(filter(None, [settings.webhook_allow, receiver.address]))
@@ -74,8 +86,13 @@ def run_batch(running: Up, receiver: Receiver) -> bool:
     say(f"Loading {running.settings.model_name} …")
     running.wait_for_worker()
     with Client(running.server.url, running.server.api_key) as client:
-        job_id = client.submit(sample_job(client, running.settings.model_name, receiver.address))["id"]
-        say(f"Submitted {len(BATCH)} prompts with three decoding settings: {running.server.url}/jobs/{job_id}")
+        job_id = client.submit(sample_job(client, running.settings.model_name, receiver.address))[
+            "id"
+        ]
+        say(
+            f"Submitted {len(BATCH)} prompts with three decoding settings: "
+            f"{running.server.url}/jobs/{job_id}"
+        )
         job = show_progress(client, job_id)
         for item in client.items(job_id):
             show_item(item)
@@ -88,7 +105,11 @@ def sample_job(client: Client, model: str, receiver: str) -> dict[str, Any]:
     (card,) = [entry["card"] for entry in client.models() if entry["id"] == model]
     items: list[dict[str, Any]] = []
     for params, text in BATCH:
-        asked = {"messages": [{"role": "user", "content": text}]} if card["chat_template"] else {"prompt": text}
+        asked = (
+            {"messages": [{"role": "user", "content": text}]}
+            if card["chat_template"]
+            else {"prompt": text}
+        )
         items.append({**asked, "params": params})
     return {
         "model": model,
@@ -111,8 +132,15 @@ def show_webhook(receiver: Receiver, job_id: str) -> bool:
     try:
         event = receiver.events.get(timeout=WEBHOOK_LIMIT)
     except queue.Empty:
-        reason = receiver.refused.get() if not receiver.refused.empty() else "see logs/webhooks.log in the data folder"
+        reason = (
+            receiver.refused.get()
+            if not receiver.refused.empty()
+            else "see logs/webhooks.log in the data folder"
+        )
         say(f"No verified webhook came within {WEBHOOK_LIMIT:.0f} s: {reason}")
         return False
-    say(f"Webhook received, signature verified: {event['type']} of {event['data'].get('id', job_id)}")
+    say(
+        f"Webhook received, signature verified: {event['type']} of "
+        f"{event['data'].get('id', job_id)}"
+    )
     return True

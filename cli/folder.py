@@ -1,4 +1,5 @@
-"""The data folder: who uses it, where its server is, with which key, and which processes belong to it.
+"""The data folder: who uses it, where its server is, with which key, and which processes belong to
+it.
 
 lock            flocked by the `up` that uses the folder; the kernel lets go when it dies
 server.json     URL, API key and Redis URL of its server, for the other commands (mode 0600)
@@ -88,12 +89,16 @@ class DataFolder:
             write_private(self.path / "children.json", json.dumps(children))
         except OSError as error:
             if not is_full(error):
-                raise  # on a full disk the old list stays; parts that it lacks end by themselves when we do
+                # On a full disk the old list stays; parts that it lacks end by themselves when we
+                # do.
+                raise
 
     def end_leftovers(self) -> int:
-        """End the parts, and what they started, that outlived a killed `up`. Answers how many processes that were.
+        """End the parts, and what they started, that outlived a killed `up`. Answers how many
+        processes that were.
 
-        A process counts as ours only while its start time is the one we wrote down: ids are used again.
+        A process counts as ours only while its start time is the one we wrote down: ids are used
+        again.
         """
         try:
             recorded = json.loads((self.path / "children.json").read_text())
@@ -136,7 +141,8 @@ def find_server(folder: DataFolder) -> tuple[str, str]:
     key = os.environ.get("PROMPTMILL_API_KEY") or (server.api_key if server else None)
     if not url or not key:
         raise ConfigError(
-            f"no server known: set PROMPTMILL_URL and PROMPTMILL_API_KEY, or name the data folder of one with --data "
+            "no server known: set PROMPTMILL_URL and PROMPTMILL_API_KEY, or name the data folder "
+            "of one with --data "
             f"({folder.path} has none; `promptmill up` starts one)"
         )
     return url.rstrip("/"), key

@@ -1,5 +1,5 @@
-"""Who may come in, and whom to tell: `promptmill key create|list|revoke`, `login`, `logout`, `webhook-secret` and
-`webhook-url`.
+"""Who may come in, and whom to tell: `promptmill key create|list|revoke`, `login`, `logout`,
+`webhook-secret` and `webhook-url`.
 
 They talk to Redis themselves.
 """
@@ -42,7 +42,10 @@ def list_keys(folder: DataFolder) -> None:
     """All keys, without their secrets."""
     for entry in _accounts(folder).list_keys():
         created = datetime.fromtimestamp(entry.created_at, UTC).strftime("%Y-%m-%d %H:%M")
-        say(f"{entry.id}  {created}  {entry.tenant}  {printable(entry.name)}{'  revoked' if entry.revoked_at else ''}")
+        say(
+            f"{entry.id}  {created}  {entry.tenant}  "
+            f"{printable(entry.name)}{'  revoked' if entry.revoked_at else ''}"
+        )
 
 
 @key.command()
@@ -60,7 +63,13 @@ def revoke(key_id: str, folder: DataFolder) -> None:
 def login(tenant: str, folder: DataFolder) -> None:
     """Print a link that logs a browser in, once, within ten minutes."""
     settings, server = find_settings(folder), folder.server()
-    say(login_link(server.url if server else settings.base_url, Accounts(connect(settings.redis_url)), tenant))
+    say(
+        login_link(
+            server.url if server else settings.base_url,
+            Accounts(connect(settings.redis_url)),
+            tenant,
+        )
+    )
 
 
 @click.command()
@@ -86,7 +95,8 @@ def webhook_secret(tenant: str, folder: DataFolder) -> None:
 @tenant_option
 @data_option
 def webhook_url(url: str | None, clear: bool, tenant: str, folder: DataFolder) -> None:
-    """Say whom to tell of a tenant's batches that name nobody themselves; without URL, print who that is."""
+    """Say whom to tell of a tenant's batches that name nobody themselves; without URL, print who
+    that is."""
     accounts = _accounts(folder)
     if url and clear:
         raise click.UsageError("give a URL or --clear, not both")

@@ -26,9 +26,11 @@ READ_LIMIT = 10.0  # seconds a sender may be silent
 
 
 class Receiver(ThreadingHTTPServer):
-    """Listens on loopback; verified events appear in `events`, reasons for refusing others in `refused`.
+    """Listens on loopback; verified events appear in `events`, reasons for refusing others in
+    `refused`.
 
-    Port 0 takes a free one. An event that comes again (its sender may have missed our answer) is told once.
+    Port 0 takes a free one. An event that comes again (its sender may have missed our answer) is
+    told once.
 
     Raises:
         ConfigError: the port is taken.
@@ -40,13 +42,17 @@ class Receiver(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), Handler)
         except OSError as error:
-            raise ConfigError(f"cannot listen at {HOST}:{port}: {error.strerror}; choose another --port") from None
+            raise ConfigError(
+                f"cannot listen at {HOST}:{port}: {error.strerror}; choose another --port"
+            ) from None
         self.events: queue.Queue[dict[str, Any]] = queue.Queue()
         self.refused: queue.Queue[str] = queue.Queue()
         self.secret = secret
         self.address = f"{HOST}:{self.server_port}"
         self._known: set[str] = set()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="receiver", daemon=True)
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(0.1,), name="receiver", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()
@@ -105,7 +111,10 @@ def listen(port: int, secret: str | None, tenant: str, folder: DataFolder) -> No
     receiver = Receiver(secret, port)
     end_on_signals()
     receiver.start()
-    say(f"Listening at http://{receiver.address}/ (PROMPTMILL_WEBHOOK_ALLOW={receiver.address})", err=True)
+    say(
+        f"Listening at http://{receiver.address}/ (PROMPTMILL_WEBHOOK_ALLOW={receiver.address})",
+        err=True,
+    )
     try:
         while True:
             time.sleep(LOOK)

@@ -12,8 +12,8 @@ import click
 from cli.say import say
 from common.errors import ConfigError, PromptmillError, Unavailable
 
-# Loaded when called for: the web tier must not inherit an `ssl` that was imported before gevent replaces it, and no
-# part should carry the memory of the others.
+# Loaded when called for: the web tier must not inherit an `ssl` that was imported before gevent
+# replaces it, and no part should carry the memory of the others.
 COMMANDS = {
     "up": "cli.up",
     "demo": "cli.demo",
@@ -38,7 +38,8 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """Errors of ours end in a message, not in a traceback: exit code 2 if a setting or the machine is wrong, else 1."""
+    """Errors of ours end in a message, not in a traceback: exit code 2 if a setting or the machine
+    is wrong, else 1."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -46,14 +47,20 @@ class Commands(click.Group):
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[name]), name.replace("-", "_"))
+        command: click.Command = getattr(
+            importlib.import_module(COMMANDS[name]), name.replace("-", "_")
+        )
         return command
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except PromptmillError as error:
-            hint = "; `promptmill doctor` looks what is wrong" if isinstance(error, Unavailable) else ""
+            hint = (
+                "; `promptmill doctor` looks what is wrong"
+                if isinstance(error, Unavailable)
+                else ""
+            )
             say(f"promptmill: {error.message}{hint}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except OSError as error:

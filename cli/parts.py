@@ -28,11 +28,16 @@ def serve() -> None:
 
 
 @click.command()
-@click.option("--processes", type=click.IntRange(1, 64), help="Worker processes; one per visible GPU if not given.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    help="Worker processes; one per visible GPU if not given.",
+)
 def worker(processes: int | None) -> None:
     """The generation workers: one process per visible GPU, or one on the CPU."""
     follow_parent()
-    settings = Settings.load()  # a wrong one is told here in a sentence, where Celery would show a traceback
+    # A wrong one is told here in a sentence, where Celery would show a traceback.
+    settings = Settings.load()
     if processes is None:
         from worker.gpu import visible_gpus
 
@@ -58,15 +63,20 @@ def run_celery(app: str, name: str) -> None:
 
     # Its warning about root is about pickled messages; ours are JSON, and nothing else is accepted.
     warnings.simplefilter("ignore", SecurityWarning)
-    alone = ["--without-gossip", "--without-mingle"]  # workers meet in the store, not with each other
+    # Workers meet in the store, not with each other.
+    alone = ["--without-gossip", "--without-mingle"]
     hostname = f"--hostname={name}-{os.getpid()}@%h"
-    celery.main(["-A", app, "--quiet", "worker", "--loglevel=INFO", hostname, *alone], prog_name="celery")
+    celery.main(
+        ["-A", app, "--quiet", "worker", "--loglevel=INFO", hostname, *alone], prog_name="celery"
+    )
 
 
 def run_workers(count: int, limit: float) -> None:
     """Several workers as children, each restarted when it crashes. What they say goes to stderr."""
     env = dict(os.environ)
-    children = [Child("worker", ["worker", "--processes=1"], env, limit=limit) for _ in range(count)]
+    children = [
+        Child("worker", ["worker", "--processes=1"], env, limit=limit) for _ in range(count)
+    ]
     parts = Children([children], lambda line: say(line, err=True))
     end_on_signals()
     try:

@@ -13,7 +13,8 @@ KEPT = "\n\t"
 
 
 def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
-    """Print a line, without what a terminal would take for commands; `style` is click's (`bold=True`)."""
+    """Print a line, without what a terminal would take for commands; `style` is click's
+    (`bold=True`)."""
     text = printable(text, KEPT)
     click.echo(click.style(text, **style) if style else text, err=err, nl=nl)
 

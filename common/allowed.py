@@ -2,7 +2,8 @@
 
     HOST | HOST:PORT | ADDRESS | [IPV6] | [IPV6]:PORT | NETWORK/BITS      separated by commas
 
-A host is allowed as a URL writes it, wherever its name leads; a network allows whatever name leads into it.
+A host is allowed as a URL writes it, wherever its name leads; a network allows whatever name leads
+into it.
 """
 
 from __future__ import annotations
@@ -61,11 +62,16 @@ def _host(entry: str) -> tuple[str, int | None]:
         return _canonical(entry), None
     match = ENTRY.fullmatch(entry)
     if not match or (match["six"] and not _is_ipv6(match["six"])):
-        raise ValueError(f"{entry!r} names no host; write HOST, HOST:PORT, [IPV6]:PORT or a network like 10.0.0.0/8")
+        raise ValueError(
+            f"{entry!r} names no host; write HOST, HOST:PORT, [IPV6]:PORT or a network like "
+            "10.0.0.0/8"
+        )
     if match["port"] is None:
         return _canonical(match["six"] or match["name"]), None
     if not PORT.fullmatch(match["port"]) or not 0 < int(match["port"]) < 65536:
-        raise ValueError(f"{entry!r} has the port {match['port']!r}; a port is a number from 1 to 65535")
+        raise ValueError(
+            f"{entry!r} has the port {match['port']!r}; a port is a number from 1 to 65535"
+        )
     return _canonical(match["six"] or match["name"]), int(match["port"])
 
 

@@ -1,11 +1,12 @@
-"""A Jinja environment whose templates can neither run for long nor grow without bound. Knows nothing of chats.
+"""A Jinja environment whose templates can neither run for long nor grow without bound. Knows
+nothing of chats.
 
-A template comes with a model, and what it works on comes from users. No signal can stop it, because it is rendered
-under gevent and in worker threads. So the environment looks at the time at each turn of a loop, call and filter, and
-measures what is written and what operators, calls and filters make.
+A template comes with a model, and what it works on comes from users. No signal can stop it, because
+it is rendered under gevent and in worker threads. So the environment looks at the time at each turn
+of a loop, call and filter, and measures what is written and what operators, calls and filters make.
 
-A single operation of Python is never interrupted. Those that can make more than they are given (multiplying, padding,
-joining, replacing, formatting) are estimated before they run.
+A single operation of Python is never interrupted. Those that can make more than they are given
+(multiplying, padding, joining, replacing, formatting) are estimated before they run.
 """
 
 from __future__ import annotations
@@ -30,12 +31,26 @@ ENTRY = 8  # characters that an entry of a list counts as
 
 # Operators, methods and filters whose result may be as large as the product of what they are given.
 PRODUCTS = frozenset(
-    {"*", "batch", "center", "expandtabs", "indent", "join", "ljust", "replace", "rjust", "slice", "to_bytes"}
+    {
+        "*",
+        "batch",
+        "center",
+        "expandtabs",
+        "indent",
+        "join",
+        "ljust",
+        "replace",
+        "rjust",
+        "slice",
+        "to_bytes",
+    }
     | {"tojson", "wordwrap", "zfill"}
 )
 WATCHED = PRODUCTS | {"**", "%", "format", "format_map"}
-STEP, CONCAT = "a turn of a loop", "~"  # filters of this module's own: names that no template can write
-WIDE = re.compile(r"\d{7}|%[^%a-zA-Z]*\*|\{[^{}]*:[^{}]*\{")  # a width of millions, or one that is a value
+# Filters of this module's own: names that no template can write.
+STEP, CONCAT = "a turn of a loop", "~"
+# A width of millions, or one that is a value.
+WIDE = re.compile(r"\d{7}|%[^%a-zA-Z]*\*|\{[^{}]*:[^{}]*\{")
 
 
 class TooMuch(jinja2.TemplateError):
@@ -43,7 +58,8 @@ class TooMuch(jinja2.TemplateError):
 
 
 class _Budget:
-    """What one rendering may still use. Its methods are called at every turn, so they are short rather than shared."""
+    """What one rendering may still use. Its methods are called at every turn, so they are short
+    rather than shared."""
 
     __slots__ = ("_end", "_soonest", "left")
 
@@ -71,8 +87,8 @@ class _Budget:
 
 
 class _Running(threading.local):
-    """The budget of the rendering that this thread is in. While a template is compiled there is none: Jinja then leaves
-    to rendering what it would have computed for good."""
+    """The budget of the rendering that this thread is in. While a template is compiled there is
+    none: Jinja then leaves to rendering what it would have computed for good."""
 
     budget: Any = None
 
@@ -88,7 +104,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def __init__(self, *, filters: dict[str, Callable[..., Any]], **options: Any):
         super().__init__(finalize=self._written, **options)
         self._running = _Running()
-        self.filters = {name: self._bounded(name, each) for name, each in (self.filters | filters).items()}
+        self.filters = {
+            name: self._bounded(name, each) for name, each in (self.filters | filters).items()
+        }
         self.filters |= {STEP: self._step, CONCAT: self._concat}
         del self.globals["lipsum"]  # writes as many paragraphs as it is told to, in one call
 
@@ -110,7 +128,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         tree.set_environment(self)
         return tree
 
-    # Its own parameters are named as Jinja's: `self` and all others are free for the callee's keywords.
+    # Its own parameters are named as Jinja's: `self` and all others are free for the callee's
+    # keywords.
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         budget = __self._running.budget
         budget.check()
@@ -156,12 +175,18 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
 
 class _Counting(NodeTransformer):
-    """Has each turn of a loop counted, with the literal text in its body, and what `~` joins measured."""
+    """Has each turn of a loop counted, with the literal text in its body, and what `~` joins
+    measured."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802  # named by Jinja, after its nodes
         self.generic_visit(node)
-        literals = sum(len(text.data) for part in node.body for text in part.find_all(nodes.TemplateData))
-        node.body.insert(0, nodes.ExprStmt(_filter(STEP, [nodes.Const(literals)], node.lineno), lineno=node.lineno))
+        literals = sum(
+            len(text.data) for part in node.body for text in part.find_all(nodes.TemplateData)
+        )
+        node.body.insert(
+            0,
+            nodes.ExprStmt(_filter(STEP, [nodes.Const(literals)], node.lineno), lineno=node.lineno),
+        )
         if node.test is not None:  # turns that it skips do not reach the body
             step = _filter(STEP, [nodes.Const(0)], node.lineno)
             node.test = nodes.And(step, node.test, lineno=node.lineno)
@@ -219,5 +244,9 @@ def _factor(value: Any) -> int:
 
 
 def _refuse_large_power(base: Any, exponent: Any) -> None:
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > MOST_BITS:
+    if (
+        isinstance(base, int)
+        and isinstance(exponent, int)
+        and base.bit_length() * exponent > MOST_BITS
+    ):
         raise TooMuch("it computes with a number of thousands of digits")

@@ -1,7 +1,9 @@
-"""Chat templates: from messages to the prompt they mean, as transformers renders them, in the web tier and the worker.
+"""Chat templates: from messages to the prompt they mean, as transformers renders them, in the web
+tier and the worker.
 
-Needs `jinja2`, never transformers or torch. What templates are written for: the tag `generation`, `break` and
-`continue`, `tojson`, `raise_exception`, `strftime_now`, and `tools` and `documents` that are none where there are none.
+Needs `jinja2`, never transformers or torch. What templates are written for: the tag `generation`,
+`break` and `continue`, `tojson`, `raise_exception`, `strftime_now`, and `tools` and `documents`
+that are none where there are none.
 """
 
 from __future__ import annotations
@@ -25,14 +27,23 @@ from common.errors import InvalidRequest
 Messages = list[dict[str, str]]
 GREETING = [{"role": "user", "content": "Hello"}]
 
-# What the caller of a template decides, by transformers' and vLLM's names: `chat_template_kwargs` cannot have these.
-RESERVED = ("messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template", "tokenize")
+# What the caller of a template decides, by transformers' and vLLM's names: `chat_template_kwargs`
+# cannot have these.
+RESERVED = (
+    "messages",
+    "tools",
+    "add_generation_prompt",
+    "continue_final_message",
+    "chat_template",
+    "tokenize",
+)
 
 log = logging.getLogger(__name__)
 
 
 class ChatTemplate:
-    """A model's own chat template. Comes from the model, never from a user; sandboxed and bounded all the same."""
+    """A model's own chat template. Comes from the model, never from a user; sandboxed and bounded
+    all the same."""
 
     def __init__(self, source: str, special_tokens: dict[str, str]):
         self.source = source
@@ -54,7 +65,8 @@ class ChatTemplate:
         return self._environment.from_string(self.source)
 
     def check(self) -> None:
-        """Find out at once what would make every chat fail. That a template refuses some is no fault of its own.
+        """Find out at once what would make every chat fail. That a template refuses some is no
+        fault of its own.
 
         Raises:
             InvalidRequest: it cannot be read, or does not end even for a greeting.
@@ -69,22 +81,27 @@ class ChatTemplate:
         except Exception as error:
             log.info("the chat template refuses a lone greeting: %s", _told(error))
 
-    def render(self, messages: Messages, kwargs: dict[str, Any] | None = None, at: int | None = None) -> str:
+    def render(
+        self, messages: Messages, kwargs: dict[str, Any] | None = None, at: int | None = None
+    ) -> str:
         """The prompt for these messages, ending where the assistant is to speak.
 
-        `kwargs` are variables that the template may look at, like Qwen3's `enable_thinking`; those it does not know
-        change nothing. `at` is what the template is told that the time is, in unix seconds: given again, it makes the
-        same prompt again. Time is told in UTC, so that it does not depend on the machine.
+        `kwargs` are variables that the template may look at, like Qwen3's `enable_thinking`; those
+        it does not know change nothing. `at` is what the template is told that the time is, in unix
+        seconds: given again, it makes the same prompt again. Time is told in UTC, so that it does
+        not depend on the machine.
 
         Raises:
-            InvalidRequest: the template refuses them (roles out of order, no system role, …), in its own words; or it
+            InvalidRequest: the template refuses them (roles out of order, no system role, …), in
+            its own words; or it
                 breaks, or takes too long, on them.
         """
         template = self._read()
         try:
             text = self._environment.render(template, self._variables(messages, kwargs or {}, at))
             text.encode()  # half of a surrogate pair is no text
-        except Exception as error:  # a template can raise anything: TypeError, ZeroDivisionError, RecursionError, …
+        except Exception as error:
+            # A template can raise anything: TypeError, ZeroDivisionError, RecursionError, ….
             message = f"the model's chat template refuses these messages: {_told(error)}"
             raise InvalidRequest(message, field="messages") from error
         return text
@@ -92,11 +109,14 @@ class ChatTemplate:
     def _read(self) -> jinja2.Template:
         try:
             return self._template
-        except Exception as error:  # nested too deeply, for one, it makes Jinja's parser raise RecursionError
+        except Exception as error:
+            # Nested too deeply, for one, it makes Jinja's parser raise RecursionError.
             message = f"the model's chat template cannot be read: {_told(error)}"
             raise InvalidRequest(message, field="messages") from error
 
-    def _variables(self, messages: Messages, kwargs: dict[str, Any], at: int | None) -> dict[str, Any]:
+    def _variables(
+        self, messages: Messages, kwargs: dict[str, Any], at: int | None
+    ) -> dict[str, Any]:
         moment = time.time() if at is None else at
 
         def strftime_now(form: str) -> str:
@@ -114,7 +134,8 @@ class ChatTemplate:
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what the assistant said, for training; rendered is its body, in a scope of its own."""
+    """`{% generation %}` marks what the assistant said, for training; rendered is its body, in a
+    scope of its own."""
 
     tags = {"generation"}  # noqa: RUF012  # Jinja declares it so
 
@@ -151,7 +172,9 @@ class _Namespace(Namespace):
 
 def _refuse_private(name: Any) -> None:
     if isinstance(name, str) and name.startswith("_"):
-        raise jinja2.exceptions.SecurityError(f"a namespace takes no name that begins with an underscore: {name[:64]}")
+        raise jinja2.exceptions.SecurityError(
+            f"a namespace takes no name that begins with an underscore: {name[:64]}"
+        )
 
 
 def _tojson(
@@ -161,7 +184,9 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _raise(message: str) -> NoReturn:
@@ -169,7 +194,8 @@ def _raise(message: str) -> NoReturn:
 
 
 def _told(error: Exception) -> str:
-    """A template's own words as they are; of other errors also what kind they are of. Never long."""
+    """A template's own words as they are; of other errors also what kind they are of. Never
+    long."""
     text = str(error)[:500].encode(errors="backslashreplace").decode()
     if isinstance(error, jinja2.TemplateError):
         return text

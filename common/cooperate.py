@@ -12,10 +12,11 @@ _giving_way = threading.Lock()
 
 
 def give_way() -> None:
-    """Let whoever is ready go on. Under gevent a sleep of 0 looks for new input at every fiftieth call only.
+    """Let whoever is ready go on. Under gevent a sleep of 0 looks for new input at every fiftieth
+    call only.
 
-    Of several that give way at once, one after the other goes on: a request that only reads then waits for one piece of
-    their work at a time, however many there are.
+    Of several that give way at once, one after the other goes on: a request that only reads then
+    waits for one piece of their work at a time, however many there are.
     """
     with _giving_way:
         time.sleep(MOMENT)

@@ -1,16 +1,16 @@
-"""One error tree. Each error has a stable code, an HTTP status and says whether trying again can help.
+"""One error tree. Each error has a stable code, an HTTP status and says whether trying again can
+help.
 
-    PromptmillError
-    ├── InvalidRequest        400/422  what the caller sent is wrong; `field` and `line` say where
-    │   └── TooLarge          413      more bytes or items than the limits allow
-    ├── Unauthorized          401      no key, a wrong key or a revoked one
-    ├── NotFound              404      no such thing, or another tenant's
-    ├── Conflict              409      the thing is not in a state that allows this
-    ├── TooMany               429      the tenant has as much waiting as it may; try again later
-    │   └── StorageFull       429      it keeps as much as it may: no use to try again before something is deleted
-    ├── Unavailable           503      Redis cannot be reached; try again
-    ├── EngineError           500      generating one item failed; data for that item, never for its job
-    └── ConfigError           -        a setting or the machine is wrong; the process stops and says how to fix it
+    PromptmillError ├── InvalidRequest        400/422  what the caller sent is wrong; `field` and
+    `line` say where │   └── TooLarge          413      more bytes or items than the limits allow
+    ├── Unauthorized          401      no key, a wrong key or a revoked one ├── NotFound
+    404      no such thing, or another tenant's ├── Conflict              409      the thing is not
+    in a state that allows this ├── TooMany               429      the tenant has as much waiting as
+    it may; try again later │   └── StorageFull       429      it keeps as much as it may: no use to
+    try again before something is deleted ├── Unavailable           503      Redis cannot be
+    reached; try again ├── EngineError           500      generating one item failed; data for that
+    item, never for its job └── ConfigError           -        a setting or the machine is wrong;
+    the process stops and says how to fix it
 
 A user's failure is data; a crash is any exception outside this tree.
 """
@@ -23,15 +23,23 @@ from typing import Any
 class PromptmillError(Exception):
     """Base of all errors that promptmill raises on purpose.
 
-    `code` is stable and machine-readable; `message` says what, where and how to fix it; `field` is the path of the
-    offending field (`items.3.params.top_p`) and `line` the line of an upload (from 1), where they apply.
+    `code` is stable and machine-readable; `message` says what, where and how to fix it; `field` is
+    the path of the offending field (`items.3.params.top_p`) and `line` the line of an upload (from
+    1), where they apply.
     """
 
     status = 500
     code = "internal_error"
     retry = False
 
-    def __init__(self, message: str, *, code: str | None = None, field: str | None = None, line: int | None = None):
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        field: str | None = None,
+        line: int | None = None,
+    ):
         super().__init__(message)
         self.message = message
         self.code = code or type(self).code
@@ -45,12 +53,20 @@ class PromptmillError(Exception):
 
 
 class InvalidRequest(PromptmillError):
-    """What the caller sent cannot be accepted; nothing was enqueued. `errors` lists every problem found (up to 100)."""
+    """What the caller sent cannot be accepted; nothing was enqueued. `errors` lists every problem
+    found (up to 100)."""
 
     status = 422
     code = "invalid_request"
 
-    def __init__(self, message: str, *, errors: list[dict[str, object]] | None = None, status: int = 422, **where: Any):
+    def __init__(
+        self,
+        message: str,
+        *,
+        errors: list[dict[str, object]] | None = None,
+        status: int = 422,
+        **where: Any,
+    ):
         super().__init__(message, **where)
         self.status = status
         self.errors = errors if errors is not None else [self.as_dict()]

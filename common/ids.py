@@ -1,7 +1,8 @@
-"""What an id may look like, a function for each noun. What has another form names nothing, and never becomes a key.
+"""What an id may look like, a function for each noun. What has another form names nothing, and
+never becomes a key.
 
-Names inside keys are separated by colons, so that an id with one would name another key: `job_1:st` the states of
-`job_1`. `common/store/keys.py` builds keys of checked ids only.
+Names inside keys are separated by colons, so that an id with one would name another key: `job_1:st`
+the states of `job_1`. `common/store/keys.py` builds keys of checked ids only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Log lines for people (text) or machines (one JSON object a line); both carry the job id where there is one.
+"""Log lines for people (text) or machines (one JSON object a line); both carry the job id where
+there is one.
 
-Give it with `log.info("…", extra={"job": job_id})`; any other extra is printed too. What users wrote cannot begin a
-line or command a terminal: control characters are escaped, and the lines of a traceback are indented.
+Give it with `log.info("…", extra={"job": job_id})`; any other extra is printed too. What users
+wrote cannot begin a line or command a terminal: control characters are escaped, and the lines of a
+traceback are indented.
 """
 
 from __future__ import annotations

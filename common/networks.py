@@ -1,4 +1,5 @@
-"""Addresses and networks of hosts, as settings name them. Knows no names of hosts: those may change at any moment."""
+"""Addresses and networks of hosts, as settings name them. Knows no names of hosts: those may change
+at any moment."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Comma-separated addresses and networks (`10.0.0.0/8`, `::1`), in order; none of an empty text.
+    """Comma-separated addresses and networks (`10.0.0.0/8`, `::1`), in order; none of an empty
+    text.
 
     Raises:
         ValueError: a part is neither; says which.
@@ -20,7 +22,8 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 @lru_cache(1024)  # every request asks it of its peer
 def parse_address(text: str) -> IPAddress | None:
-    """An address; one of IPv4 in IPv6's clothes (`::ffff:10.0.0.1`) as IPv4. None of anything else."""
+    """An address; one of IPv4 in IPv6's clothes (`::ffff:10.0.0.1`) as IPv4. None of anything
+    else."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -35,4 +38,6 @@ def _network(part: str) -> Network:
     except ValueError as error:
         wrong = "has host bits set" in str(error)
         hint = f"; its network is {ipaddress.ip_network(part, strict=False)}" if wrong else ""
-        raise ValueError(f"{part!r} is no address and no network such as 10.0.0.0/8{hint}") from None
+        raise ValueError(
+            f"{part!r} is no address and no network such as 10.0.0.0/8{hint}"
+        ) from None

@@ -1,4 +1,5 @@
-"""How single tokens of a `tokenizers` file are written, also those that are only a part of a character."""
+"""How single tokens of a `tokenizers` file are written, also those that are only a part of a
+character."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from typing import Any
 from common.types import Spelling
 
 ONE_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # how tokenizers with a byte fallback write a byte
-BEFORE = "a"  # read before each token: the first word of a text may lose the space that its token has
+# Read before each token: the first word of a text may lose the space that its token has.
+BEFORE = "a"
 
 
 class Spellings:
@@ -57,17 +59,23 @@ class Spellings:
         written = self._backend.id_to_token(token_id) or ""
         if self._byte_fallback and (match := ONE_BYTE.fullmatch(written)):
             return bytes.fromhex(match[1])
-        if self._byte_level and token_id not in self._added and all(letter in BYTE_OF for letter in written):
+        if (
+            self._byte_level
+            and token_id not in self._added
+            and all(letter in BYTE_OF for letter in written)
+        ):
             return bytes(BYTE_OF[letter] for letter in written)
         return text.encode()
 
 
 def _byte_letters() -> dict[str, int]:
-    """The letters that byte-level vocabularies write bytes with: bytes that print stand for themselves, the others are
-    numbered from 256 on (the convention of GPT-2's vocabulary)."""
+    """The letters that byte-level vocabularies write bytes with: bytes that print stand for
+    themselves, the others are numbered from 256 on (the convention of GPT-2's vocabulary)."""
     printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): byte for byte in printed} | {chr(256 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printed} | {
+        chr(256 + place): byte for place, byte in enumerate(others)
+    }
 
 
 BYTE_OF = _byte_letters()

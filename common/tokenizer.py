@@ -1,7 +1,7 @@
 """Tokenizers: text to ids and back; the same code in the web tier and the worker.
 
-Needs `tokenizers`, never torch. What the worker publishes with its card (`dumps`) is all the web tier
-needs to count exactly (`load`).
+Needs `tokenizers`, never torch. What the worker publishes with its card (`dumps`) is all the web
+tier needs to count exactly (`load`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from common.spelling import Spellings
 from common.types import Spelling
 
 SHORT = 16_384  # characters of all texts that are counted together; about 10 ms
-LONGEST_WORD = 64  # characters that a word of the echo engine's stands for at most, white space around it included
+# Characters that a word of the echo engine's stands for at most, white space around it included.
+LONGEST_WORD = 64
 
 
 class DecodeStream(Protocol):
@@ -23,11 +24,11 @@ class DecodeStream(Protocol):
 
 
 class Tokenizer(Protocol):
-    """`encode` gives ids; `special` adds what the model expects around plain text (a rendered chat has it already).
-    `count_batch` gives only how many there are: of `SHORT` texts at once, in this thread, of longer ones on the
-    tokenizer's own threads and without the interpreter's lock. `decode` spells ids that somebody sent
-    in place of a text, `name` is a token's in the vocabulary. `longest` is how many characters one token stands for at
-    most."""
+    """`encode` gives ids; `special` adds what the model expects around plain text (a rendered chat
+    has it already). `count_batch` gives only how many there are: of `SHORT` texts at once, in this
+    thread, of longer ones on the tokenizer's own threads and without the interpreter's lock.
+    `decode` spells ids that somebody sent in place of a text, `name` is a token's in the
+    vocabulary. `longest` is how many characters one token stands for at most."""
 
     eos_ids: frozenset[int]
     kind: Literal["json", "words"]
@@ -47,7 +48,8 @@ class Tokenizer(Protocol):
 
 
 class WordTokenizer:
-    """The echo engine's: one token a whitespace-separated word. Ids are checksums, which no one can undo."""
+    """The echo engine's: one token a whitespace-separated word. Ids are checksums, which no one can
+    undo."""
 
     eos_ids: frozenset[int] = frozenset()
     kind: Literal["json", "words"] = "words"
@@ -99,12 +101,18 @@ class JsonTokenizer:
         return list(self._backend.encode(text, add_special_tokens=special).ids)
 
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]:
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=special)]
+        return [
+            encoding.ids
+            for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=special)
+        ]
 
     def count_batch(self, texts: list[str], special: bool = True) -> list[int]:
         if sum(map(len, texts)) <= SHORT:
             return [len(self._backend.encode(text, add_special_tokens=special)) for text in texts]
-        return [len(encoding) for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=special)]
+        return [
+            len(encoding)
+            for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=special)
+        ]
 
     @cached_property
     def longest(self) -> int:
@@ -154,10 +162,12 @@ class _Stream:
         except Exception as error:  # the binding raises nothing narrower
             if "prefix" not in str(error).lower():
                 raise
-            # Bytes that make no character changed how earlier ones read: what was given out stays, these begin anew.
+            # Bytes that make no character changed how earlier ones read: what was given out stays,
+            # these begin anew.
             text = str(self._backend.decode(self._held, skip_special_tokens=True))
             self._start()
-            self._native.step(self._backend, token_id)  # given out already; what follows is not the start of a text
+            # Given out already; what follows is not the start of a text.
+            self._native.step(self._backend, token_id)
         if text:
             self._held = []
         return text

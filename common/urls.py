@@ -16,8 +16,8 @@ LIKE = "such as https://queue.example.org or https://example.org/promptmill"
 
 
 def web_url(text: str) -> str:
-    """An address of the web tier, perhaps with a path, as it is used before `/v1/jobs`: without a slash at the end, a
-    port that goes without saying, or capital letters in its host.
+    """An address of the web tier, perhaps with a path, as it is used before `/v1/jobs`: without a
+    slash at the end, a port that goes without saying, or capital letters in its host.
 
     Raises:
         ValueError: it is none; says why.
@@ -34,7 +34,10 @@ def web_url(text: str) -> str:
     if "@" in parts.netloc or "?" in text or "#" in text:
         raise ValueError(f"must have no user, query or fragment, {LIKE}")
     if not PATH.fullmatch(parts.path):
-        raise ValueError("has a path with more than letters, digits and . _ ~ -, or a part that begins with a dot")
+        raise ValueError(
+            "has a path with more than letters, digits and . _ ~ -, or a part that begins with a "
+            "dot"
+        )
     if port == 0:
         raise ValueError("has no good port: 0")
     host = in_url(host_name(parts.hostname or ""))

@@ -1,4 +1,5 @@
-"""The native API over plain HTTP: submit a file, wait for the job's end, print what came of each line.
+"""The native API over plain HTTP: submit a file, wait for the job's end, print what came of each
+line.
 
 PROMPTMILL_API_KEY=pm_… python examples/client.py prompts.jsonl
 """
@@ -19,10 +20,21 @@ options = {"params": {"max_tokens": 50, "temperature": 0}}
 # The same key again answers the same job: a submit whose answer was lost can be repeated.
 headers = {"Idempotency-Key": f"{file.name}-{file.stat().st_mtime_ns}"}
 with file.open("rb") as stream:
-    answer = http.post(f"{url}/v1/jobs", files={"file": stream, "job": (None, json.dumps(options))}, headers=headers)
+    answer = http.post(
+        f"{url}/v1/jobs",
+        files={"file": stream, "job": (None, json.dumps(options))},
+        headers=headers,
+    )
 job = answer.json()
 if not answer.ok:
-    sys.exit("\n".join([job["detail"], *(f"line {error.get('line')}: {error['message']}" for error in job["errors"])]))
+    sys.exit(
+        "\n".join(
+            [
+                job["detail"],
+                *(f"line {error.get('line')}: {error['message']}" for error in job["errors"]),
+            ]
+        )
+    )
 
 while job["status"] in ("queued", "running"):
     job = http.get(job["links"]["self"], params={"wait": 30}).json()
@@ -30,4 +42,8 @@ while job["status"] in ("queued", "running"):
 with http.get(job["links"]["results"], stream=True) as results:
     for line in results.iter_lines():
         row = json.loads(line)
-        print(row["custom_id"] or row["index"], row["outputs"][0]["text"] if row["outputs"] else row["error"], sep="\t")
+        print(
+            row["custom_id"] or row["index"],
+            row["outputs"][0]["text"] if row["outputs"] else row["error"],
+            sep="\t",
+        )

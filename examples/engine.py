@@ -8,7 +8,9 @@ from worker.models import open_model
 opened = open_model(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m")
 asked = {
     "The capital of France is": SamplingParams(max_tokens=8, temperature=0.0),
-    "Once upon a time": SamplingParams(max_tokens=24, temperature=0.8, top_p=0.9, n=2, stop=("\n",)),
+    "Once upon a time": SamplingParams(
+        max_tokens=24, temperature=0.8, top_p=0.9, n=2, stop=("\n",)
+    ),
 }
 opened.engine.start()
 for prompt, params in asked.items():

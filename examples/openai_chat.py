@@ -1,4 +1,5 @@
-"""A chat with the official client: OPENAI_BASE_URL=http://…/v1 OPENAI_API_KEY=pm_… python openai_chat.py [model]
+"""A chat with the official client: OPENAI_BASE_URL=http://…/v1 OPENAI_API_KEY=pm_… python
+openai_chat.py [model]
 
 Each line of standard input is a turn; the answer is printed as it is generated.
 """
@@ -13,7 +14,9 @@ messages = []
 for line in sys.stdin:
     messages.append({"role": "user", "content": line.strip()})
     said = ""
-    for chunk in client.chat.completions.create(model=model, messages=messages, max_tokens=64, stream=True):
+    for chunk in client.chat.completions.create(
+        model=model, messages=messages, max_tokens=64, stream=True
+    ):
         piece = chunk.choices[0].delta.content or ""
         print(piece, end="", flush=True)
         said += piece

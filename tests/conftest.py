@@ -1,4 +1,5 @@
-"""Shared by all tests: one real Valkey for the run, a clean database for each test, and no way out to the network."""
+"""Shared by all tests: one real Valkey for the run, a clean database for each test, and no way out
+to the network."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from common.settings import Settings
 from tests.leaks import leaks
 from tests.processes import end_all, marked
 
-DEAD_PROXY = "http://127.0.0.1:9"  # the discard port: whatever goes through a proxy by accident fails at once
+# The discard port: whatever goes through a proxy by accident fails at once.
+DEAD_PROXY = "http://127.0.0.1:9"
 # What Chromium does by itself needs a network that tests do not have.
 FLAGS = [
     "--no-sandbox",
@@ -78,7 +80,8 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture
 def redis_url(valkey: Valkey) -> Iterator[str]:
-    """The URL of an empty database, in which the test must leave nothing that nobody would ever remove."""
+    """The URL of an empty database, in which the test must leave nothing that nobody would ever
+    remove."""
     with redis.Redis.from_url(valkey.url) as client:
         client.flushall()
         yield valkey.url
@@ -97,7 +100,9 @@ def demo_model() -> Path:
     folder = demo_folder(Settings.load().cache)
     if not (folder / "config.json").exists():
         fetch = [sys.executable, "-m", "cli.main", "model", "fetch-demo"]
-        done = subprocess.run(fetch, env=OUTSIDE, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(
+            fetch, env=OUTSIDE, capture_output=True, text=True, timeout=600, check=False
+        )
         if done.returncode != 0:
             missing(f"the demo model: {done.stderr.strip()}")
     return folder
@@ -106,7 +111,11 @@ def demo_model() -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One for the whole run: playwright cannot be started twice in a process."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if not found:
         missing("Chromium (Debian's package `chromium`)")
     with sync_playwright() as playwright:

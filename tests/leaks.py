@@ -1,7 +1,8 @@
-"""Finds keys that would last for ever: without a time to live and without an owner that takes them along.
+"""Finds keys that would last for ever: without a time to live and without an owner that takes them
+along.
 
-What may last is listed here by family; the parts of a job are read from the purge in `lua/lib.lua`, which is what
-removes them.
+What may last is listed here by family; the parts of a job are read from the purge in `lua/lib.lua`,
+which is what removes them.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))
 
 def purged_parts() -> set[str]:
     """The parts of a job that its purge removes."""
-    source = (files("common") / "lua" / "lib.lua").read_text().partition("local function purge(job)")[2]
+    source = (
+        (files("common") / "lua" / "lib.lua").read_text().partition("local function purge(job)")[2]
+    )
     listed = re.search(r"for _, part in ipairs\(\{(.*?)\}\)", source, re.S)
     assert listed
-    hooks = {"hooks"} if "forget_hooks(key('job', job.id, 'hooks'), job.tenant)" in source else set()
+    hooks = (
+        {"hooks"} if "forget_hooks(key('job', job.id, 'hooks'), job.tenant)" in source else set()
+    )
     return set(re.findall(r"'([a-z]+)'", listed[1])) | hooks
 
 
@@ -38,7 +43,11 @@ def leaks(client: redis.Redis) -> list[str]:
     pipe = client.pipeline(transaction=False)
     for name in names:
         pipe.ttl(name)
-    return [name for name, ttl in zip(names, pipe.execute(), strict=True) if ttl == -1 and not _owned(client, name)]
+    return [
+        name
+        for name, ttl in zip(names, pipe.execute(), strict=True)
+        if ttl == -1 and not _owned(client, name)
+    ]
 
 
 def _owned(client: redis.Redis, name: str) -> bool:
@@ -52,10 +61,16 @@ def _owned(client: redis.Redis, name: str) -> bool:
         return client.zscore("pm:workers", owner) is not None
     if kind == "hook":  # goes with the job or batch that lists it
         whose = (client.hget(name, "owner") or b"").decode()
-        return any(owner.encode() in client.lrange(f"pm:{kind}:{whose}:hooks", 0, -1) for kind in ("job", "batch"))
+        return any(
+            owner.encode() in client.lrange(f"pm:{kind}:{whose}:hooks", 0, -1)
+            for kind in ("job", "batch")
+        )
     if kind == "batch":  # is validated, waits for its purge, or goes with its job
         tenant = (client.hget(keys.batch(owner), "tenant") or b"").decode()
-        lists = client.zscore(keys.batches_due(tenant), owner), client.zscore("pm:due", f"batch:{owner}")
+        lists = (
+            client.zscore(keys.batches_due(tenant), owner),
+            client.zscore("pm:due", f"batch:{owner}"),
+        )
         return lists != (None, None) or bool(client.exists(keys.job(job_of(owner))))
     if part is not None and part not in purged_parts():
         return False

@@ -1,7 +1,9 @@
-"""Starts the processes of tests, so that none outlives them: not when a test fails, not when pytest is killed.
+"""Starts the processes of tests, so that none outlives them: not when a test fails, not when pytest
+is killed.
 
-Three nets. A fixture ends what it started. Linux ends a process whose parent, pytest, is killed; our own parts end with
-theirs. And at the end of the run `end_all` kills whatever still carries the run's mark in its environment.
+Three nets. A fixture ends what it started. Linux ends a process whose parent, pytest, is killed;
+our own parts end with theirs. And at the end of the run `end_all` kills whatever still carries the
+run's mark in its environment.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from typing import Any
 
 import psutil
 
-MARK = "TESTS_RUN"  # a variable that all processes of a run inherit: the ids of this run and of those around it
+# A variable that all processes of a run inherit: the ids of this run and of those around it.
+MARK = "TESTS_RUN"
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
 def spawn(command: list[Any], **options: Any) -> subprocess.Popen[Any]:
-    """`subprocess.Popen`, for a child that dies with us and that Ctrl-C stops. A shell ignores SIGINT for what it runs
-    in the background, and so does all that comes from there. The thread that calls this must outlive the child."""
+    """`subprocess.Popen`, for a child that dies with us and that Ctrl-C stops. A shell ignores
+    SIGINT for what it runs in the background, and so does all that comes from there. The thread
+    that calls this must outlive the child."""
     return subprocess.Popen(command, preexec_fn=_prepare, **options)
 
 
@@ -61,13 +65,21 @@ def marked() -> Iterator[str]:
 
 
 def survivors(mark: str) -> list[psutil.Process]:
-    """The processes that carry this mark and run; not this one, whose environment the system saw before."""
-    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _carries(process, mark)]
+    """The processes that carry this mark and run; not this one, whose environment the system saw
+    before."""
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and _carries(process, mark)
+    ]
 
 
 def _carries(process: psutil.Process, mark: str) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and mark in process.environ().get(MARK, "").split()
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and mark in process.environ().get(MARK, "").split()
+        )
     except (psutil.Error, OSError):
         return False
 

@@ -1,4 +1,5 @@
-"""The web tier's factory: `create_app()` wires services, routes and error answers; each lives in its own module."""
+"""The web tier's factory: `create_app()` wires services, routes and error answers; each lives in
+its own module."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from web.wire.unread import ReadsOn
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """An app on these settings, else on the environment's; `ConfigError` if they do not go together with its routes."""
+    """An app on these settings, else on the environment's; `ConfigError` if they do not go together
+    with its routes."""
     settings = settings or Settings.load()
     app = Flask("web", static_folder=None)
     app.request_class = BoundedRequest

@@ -1,8 +1,10 @@
-"""Who is asking: an API key (`Authorization: Bearer pm_…`) or a browser's session cookie, each of one tenant. Either is
-looked up in the store with one round trip a request, so that one that was ended is refused at once.
+"""Who is asking: an API key (`Authorization: Bearer pm_…`) or a browser's session cookie, each of
+one tenant. Either is looked up in the store with one round trip a request, so that one that was
+ended is refused at once.
 
-A session begins with a single-use login link. Opening the link shows a button and uses nothing up, so that a chat's
-link preview or a mail scanner cannot spend it; pressing the button does, in a POST.
+A session begins with a single-use login link. Opening the link shows a button and uses nothing up,
+so that a chat's link preview or a mail scanner cannot spend it; pressing the button does, in a
+POST.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class Forbidden(PromptmillError):
 
 
 def grant() -> Grant:
-    """What lets this request in, a key or a cookie; `Accounts.valid` says later whether it still would.
+    """What lets this request in, a key or a cookie; `Accounts.valid` says later whether it still
+    would.
 
     Raises:
         Unauthorized: nobody's.
@@ -40,7 +43,9 @@ def grant() -> Grant:
     if "grant" not in g:
         g.grant = _grant_of_key() or _grant_of_cookie()
     if g.grant is None:
-        raise Unauthorized("send an API key as `Authorization: Bearer pm_…`, or log in with `promptmill login`")
+        raise Unauthorized(
+            "send an API key as `Authorization: Bearer pm_…`, or log in with `promptmill login`"
+        )
     found: Grant = g.grant
     return found
 
@@ -76,7 +81,8 @@ def start_session(response: Response, login: str) -> Response:
 
 
 def end_session(response: Response, everywhere: bool) -> Response:
-    """Log this browser out, or every browser of its tenant. Does nothing for one that is logged out already."""
+    """Log this browser out, or every browser of its tenant. Does nothing for one that is logged out
+    already."""
     found = _grant_of_cookie()
     if found and everywhere:
         services().accounts.end_sessions(found.tenant)
@@ -89,20 +95,23 @@ def end_session(response: Response, everywhere: bool) -> Response:
 def refuse_cross_site() -> None:
     """Raise `Forbidden` if another site's page made the browser send this.
 
-    Every browser of the last years says where an unsafe request comes from; what says nothing is no browser, or got no
-    cookie across sites (SameSite=Lax).
+    Every browser of the last years says where an unsafe request comes from; what says nothing is no
+    browser, or got no cookie across sites (SameSite=Lax).
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site not in (None, "same-origin", "none") or (origin is not None and not _is_own(origin)):
         raise Forbidden(
-            "this request came from another site's page; open the page of this server and try again. If this is its "
-            "page, a proxy changes the Host header: set PROMPTMILL_PUBLIC_URL to the address that the browser shows"
+            "this request came from another site's page; open the page of this server and try "
+            "again. If this is its "
+            "page, a proxy changes the Host header: set PROMPTMILL_PUBLIC_URL to the address that "
+            "the browser shows"
         )
 
 
 def _is_own(origin: str) -> bool:
-    """Whether a page of this origin is ours: of the public URL, or of the host that was asked. Without a public URL the
-    scheme may be unknown: what comes through a TLS proxy that is not trusted looks like plain HTTP."""
+    """Whether a page of this origin is ours: of the public URL, or of the host that was asked.
+    Without a public URL the scheme may be unknown: what comes through a TLS proxy that is not
+    trusted looks like plain HTTP."""
     public = services().settings.public_url
     if public is None:
         return urlsplit(origin).netloc == request.host
@@ -110,9 +119,15 @@ def _is_own(origin: str) -> bool:
 
 
 def _cookie_options() -> dict[str, Any]:
-    """`Secure` where browsers come by TLS: the proxy that ends it says so, or the public URL does."""
+    """`Secure` where browsers come by TLS: the proxy that ends it says so, or the public URL
+    does."""
     secure = request.is_secure or services().settings.base_url.startswith("https://")
-    return {"path": request.script_root or "/", "httponly": True, "samesite": "Lax", "secure": secure}
+    return {
+        "path": request.script_root or "/",
+        "httponly": True,
+        "samesite": "Lax",
+        "secure": secure,
+    }
 
 
 def _grant_of_key() -> Grant | None:

@@ -1,7 +1,8 @@
-"""Serves the web tier with gunicorn and gevent: a greenlet, not a thread, for each long-poll and event stream.
+"""Serves the web tier with gunicorn and gevent: a greenlet, not a thread, for each long-poll and
+event stream.
 
-This module and the process that starts it stay free of the app: it is loaded in the worker, after gevent has replaced
-the blocking parts of the standard library there.
+This module and the process that starts it stay free of the app: it is loaded in the worker, after
+gevent has replaced the blocking parts of the standard library there.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from web.wire.connections import KEEP, Connections
 from web.wire.listener import Listener
 
 MOST_CONNECTIONS = 4000  # of a process
-BACKLOG = 4096  # connections that may wait to be accepted; who finds no room there comes back after seconds
+# Connections that may wait to be accepted; who finds no room there comes back after seconds.
+BACKLOG = 4096
 OTHER_FILES = 300  # a process has open besides: to Redis, uploads on their way to the disk
 ADDRESS_WAIT = 5.0  # seconds for an address that is taken to become free
-GRACE = 5  # seconds that requests under way have after SIGTERM; event streams and long-polls end at once
+# Seconds that requests under way have after SIGTERM; event streams and long-polls end at once.
+GRACE = 5
 
 
 def serve(settings: Settings) -> None:
@@ -50,7 +53,8 @@ def serve(settings: Settings) -> None:
     try:
         Server(settings).run()
     except SystemExit as end:
-        if end.code == Arbiter.APP_LOAD_ERROR and os.getpid() == first:  # its children, forked in there, end here too
+        # Its children, forked in there, end here too.
+        if end.code == Arbiter.APP_LOAD_ERROR and os.getpid() == first:
             raise SystemExit(2) from None
         raise
 
@@ -64,7 +68,8 @@ class Server(BaseApplication):
         options: dict[str, Any] = {
             "bind": f"{in_url(self._settings.host)}:{self._settings.port}",
             "worker_class": f"{__name__}.Worker",
-            "workers": self._settings.web_processes,  # each loads the app after it was forked: no thread comes along
+            # Each loads the app after it was forked: no thread comes along.
+            "workers": self._settings.web_processes,
             "worker_connections": most_connections(),
             "backlog": BACKLOG,
             "timeout": 60,
@@ -72,7 +77,8 @@ class Server(BaseApplication):
             "keepalive": int(KEEP),
             "logger_class": f"{__name__}.Log",
             "control_socket_disable": True,
-            "forwarded_allow_ips": "",  # what proxies say is for `web/wire/proxies.py`, which asks whose word it is
+            # What proxies say is for `web/wire/proxies.py`, which asks whose word it is.
+            "forwarded_allow_ips": "",
             "proc_name": "promptmill-web",
         }
         for name, value in options.items():
@@ -96,8 +102,11 @@ class Server(BaseApplication):
         except ConfigError as error:
             logging.getLogger(__name__).critical("%s", error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
-        except Unavailable as error:  # the web tier starts without Redis; the store's scripts look again
-            logging.getLogger(__name__).warning("could not ask the store for its version and workers: %s", error)
+        except Unavailable as error:
+            # The web tier starts without Redis; the store's scripts look again.
+            logging.getLogger(__name__).warning(
+                "could not ask the store for its version and workers: %s", error
+            )
         Validator(app.extensions[EXTENSION]).start()
         Sizer(app.extensions[EXTENSION]).start()
         Flusher(app.extensions[EXTENSION]).start()
@@ -105,7 +114,8 @@ class Server(BaseApplication):
 
 
 class Worker(GeventWorker):
-    """Leaves at once when told to, but for requests under way: streams, long-polls and idle connections end early."""
+    """Leaves at once when told to, but for requests under way: streams, long-polls and idle
+    connections end early."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
@@ -116,7 +126,9 @@ class Worker(GeventWorker):
         servers = []
         for sock in self.sockets:
             sock.setblocking(1)
-            server = Listener(sock, handle=partial(self.handle, sock), spawn=Pool(self.worker_connections))
+            server = Listener(
+                sock, handle=partial(self.handle, sock), spawn=Pool(self.worker_connections)
+            )
             server.start()
             servers.append(server)
         while self.alive:
@@ -171,12 +183,15 @@ def wait_for_address(host: str, port: int) -> None:
     """Until one can listen there: what ended a moment ago may hold it for some seconds.
 
     Raises:
-        ConfigError: one cannot; says why, where gunicorn would try on and end without a word for people.
+        ConfigError: one cannot; says why, where gunicorn would try on and end without a word for
+        people.
     """
     end = time.monotonic() + ADDRESS_WAIT
     while True:
         try:
-            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM
+            )[0]
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
@@ -184,13 +199,20 @@ def wait_for_address(host: str, port: int) -> None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > end:
                 why = (error.strerror or str(error)).lower()
-                hint = "choose another PROMPTMILL_PORT" if error.errno == errno.EADDRINUSE else "set PROMPTMILL_HOST"
-                raise ConfigError(f"cannot listen on {in_url(host)}:{port}: {why}; {hint}") from None
+                hint = (
+                    "choose another PROMPTMILL_PORT"
+                    if error.errno == errno.EADDRINUSE
+                    else "set PROMPTMILL_HOST"
+                )
+                raise ConfigError(
+                    f"cannot listen on {in_url(host)}:{port}: {why}; {hint}"
+                ) from None
         time.sleep(0.1)
 
 
 def most_connections() -> int:
-    """As many as the system lets a process have, whose files they are; the limit that it starts with is often 1,024."""
+    """As many as the system lets a process have, whose files they are; the limit that it starts
+    with is often 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,5 @@
-"""The generation worker: `celery -A worker.app worker`, one process per GPU. Pool, concurrency and queue are set here.
+"""The generation worker: `celery -A worker.app worker`, one process per GPU. Pool, concurrency and
+queue are set here.
 
 Two threads: one for the turn, one for rings that come while it runs.
 """
@@ -21,5 +22,6 @@ app.steps["worker"].add(ServeStep)
 
 @app.task(name=GENERATE)
 def generate(_model: str) -> None:
-    """The turn: serves until nothing is left. The ring names its model, of which this worker serves no other."""
+    """The turn: serves until nothing is left. The ring names its model, of which this worker serves
+    no other."""
     app.runner.turn()

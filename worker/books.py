@@ -1,7 +1,8 @@
-"""The worker's books: where each item is that the store gave out to it. Knows neither the store nor the engine.
+"""The worker's books: where each item is that the store gave out to it. Knows neither the store nor
+the engine.
 
-An item is *unread* until its input is fetched, *running* while the engine has it, *unsent* when there is a result to
-hand in. The turn moves items; the heartbeat reads what runs.
+An item is *unread* until its input is fetched, *running* while the engine has it, *unsent* when
+there is a result to hand in. The turn moves items; the heartbeat reads what runs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from worker.claims import Claim
 
 
 class Books:
-    """Of one incarnation at a time. `sending` is an exchange without a reply: its results, and room asked for."""
+    """Of one incarnation at a time. `sending` is an exchange without a reply: its results, and room
+    asked for."""
 
     def __init__(self) -> None:
         self.unread: list[tuple[Run, int]] = []  # with the server's time at the claim
@@ -38,8 +40,8 @@ class Books:
         return len(self.unsent) + len(self.sending[0] if self.sending else [])
 
     def send(self, room: int) -> tuple[list[Result], int]:
-        """What the next exchange is to say. Without a reply to the last one it says the same again: the server may have
-        done it, and then answers as it did."""
+        """What the next exchange is to say. Without a reply to the last one it says the same again:
+        the server may have done it, and then answers as it did."""
         if self.sending is None:
             self.sending, self.unsent = (self.unsent, room), []
         return self.sending

@@ -1,4 +1,5 @@
-"""Ties the runner to Celery's life: the model loads in a bootstep, because a failing one stops the worker."""
+"""Ties the runner to Celery's life: the model loads in a bootstep, because a failing one stops the
+worker."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ REDIS_SHARE = 0.4  # of the lease that a call may wait for Redis
 class ServeStep(bootsteps.StartStopStep):
     """Claims a device, opens the model, publishes it, and keeps it alive until Celery stops."""
 
-    requires = ("celery.worker.components:Pool",)  # stopped before the pool: the turn must end for the pool to join
+    # Stopped before the pool: the turn must end for the pool to join.
+    requires = ("celery.worker.components:Pool",)
 
     def __init__(self, parent: Any, **options: Any):
         super().__init__(parent, **options)
@@ -50,21 +52,31 @@ class ServeStep(bootsteps.StartStopStep):
     def _serve(self, parent: Any, settings: Settings) -> None:
         if settings.model_name in settings.aliases:
             raise ConfigError(
-                f"PROMPTMILL_MODEL_ALIASES: {settings.model_name} is this worker's own model, so it cannot stand for "
-                f"{settings.aliases[settings.model_name]}; leave it out, or set PROMPTMILL_SERVED_NAME"
+                f"PROMPTMILL_MODEL_ALIASES: {settings.model_name} is this worker's own model, so "
+                "it cannot stand for "
+                f"{settings.aliases[settings.model_name]}; leave it out, or set "
+                "PROMPTMILL_SERVED_NAME"
             )
-        # A wait of its own, well within the lease: whoever hangs on a dead connection must be back before it ends.
+        # A wait of its own, well within the lease: whoever hangs on a dead connection must be back
+        # before it ends.
         client = connect(
-            settings.redis_url, replicas=settings.replicas, socket_timeout=max(1.0, settings.lease * REDIS_SHARE)
+            settings.redis_url,
+            replicas=settings.replicas,
+            socket_timeout=max(1.0, settings.lease * REDIS_SHARE),
         )
         when_up(client, START_WAIT, partial(meet_store, client))
         bell = Bell(settings.redis_url)
-        # Ticking before the model is loaded: what a killed worker held is free by the time this one can take it.
+        # Ticking before the model is loaded: what a killed worker held is free by the time this one
+        # can take it.
         self.ticker = Ticker(Fleet(client), bell, settings)
         self.ticker.start()
-        use_gpu = settings.device != "cpu" and settings.model != "echo" and settings.engine != "echo"
+        use_gpu = (
+            settings.device != "cpu" and settings.model != "echo" and settings.engine != "echo"
+        )
         owner = f"{socket.gethostname()}:{os.getpid()}"
-        self.gpu = when_up(client, START_WAIT, partial(claim_gpu, client, owner)) if use_gpu else None
+        self.gpu = (
+            when_up(client, START_WAIT, partial(claim_gpu, client, owner)) if use_gpu else None
+        )
         opened = open_model(
             settings.model,
             engine=settings.engine,
@@ -80,7 +92,8 @@ class ServeStep(bootsteps.StartStopStep):
         )
         self.runner = parent.app.runner = Runner(client, settings, opened, bell)
         self.runner.start()
-        when_up(client, START_WAIT, self.runner.join)  # it may have gone away while the model was loaded
+        # It may have gone away while the model was loaded.
+        when_up(client, START_WAIT, self.runner.join)
         worker_shutting_down.connect(self._drain, weak=False)
         self.heartbeat = Heartbeat(client, self.runner, settings)
         self.heartbeat.start()

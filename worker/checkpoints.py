@@ -1,8 +1,8 @@
-"""Checkpoints: what the rows of this worker have generated, kept in the store so that a lost worker costs seconds,
-not items.
+"""Checkpoints: what the rows of this worker have generated, kept in the store so that a lost worker
+costs seconds, not items.
 
-One blob a beat holds the new tokens of rows older than a few seconds; every so often a whole one replaces what was kept
-before, so that tokens of rows long finished do not pile up.
+One blob a beat holds the new tokens of rows older than a few seconds; every so often a whole one
+replaces what was kept before, so that tokens of rows long finished do not pile up.
 """
 
 from __future__ import annotations
@@ -23,22 +23,31 @@ class Checkpoints:
 
     def __init__(self) -> None:
         self._kept: dict[str, list[int]] = {}  # by request id
-        self._grown: set[str] = set()  # request ids the store knows to have got further than where they started
+        # Request ids the store knows to have got further than where they started.
+        self._grown: set[str] = set()
         self._blobs = 0
 
-    def keep(self, incarnation: Incarnation, engine: Engine, claims: dict[str, Claim], streams: Streams) -> None:
+    def keep(
+        self, incarnation: Incarnation, engine: Engine, claims: dict[str, Claim], streams: Streams
+    ) -> None:
         """Store what is new. `claims` are by request id.
 
         Raises:
             Unavailable: the server is away; what was not stored is stored with the next beat.
         """
         old = time.monotonic() - MIN_AGE
-        rows = {request_id: claims[request_id] for request_id in claims if claims[request_id].started < old}
+        rows = {
+            request_id: claims[request_id]
+            for request_id in claims
+            if claims[request_id].started < old
+        }
         if not rows:
             return
         whole = self._blobs % WHOLE_EVERY == 0
         tokens = {
-            request_id: lists for request_id, lists in engine.checkpoint().items() if request_id in rows and any(lists)
+            request_id: lists
+            for request_id, lists in engine.checkpoint().items()
+            if request_id in rows and any(lists)
         }
         blob: Checkpoint = {}
         for request_id, lists in tokens.items():
@@ -55,4 +64,6 @@ class Checkpoints:
         incarnation.checkpoint(blob, whole=whole, first=first)
         self._blobs += 1
         self._grown = grown
-        self._kept = {request_id: [len(ids) for ids in lists] for request_id, lists in tokens.items()}
+        self._kept = {
+            request_id: [len(ids) for ids in lists] for request_id, lists in tokens.items()
+        }

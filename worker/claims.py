@@ -1,4 +1,5 @@
-"""From a claimed item to the engine's request, and from what the engine finished to the result that is handed in.
+"""From a claimed item to the engine's request, and from what the engine finished to the result that
+is handed in.
 
 Knows the shapes on both sides; moves nothing itself.
 """
@@ -19,19 +20,46 @@ from pydantic import ValidationError
 from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest, PromptmillError
 from common.store.fleet import Result, Run
-from common.store.jobs import TEMPLATE_KWARGS, Chunk, Head, JobStore, effective_params, effective_template_kwargs
+from common.store.jobs import (
+    TEMPLATE_KWARGS,
+    Chunk,
+    Head,
+    JobStore,
+    effective_params,
+    effective_template_kwargs,
+)
 from common.store.packing import pack
 from common.tokenizer import Tokenizer
-from common.types import Finished, ItemState, ModelCard, Request, SamplingParams, Spelling, TokenLogprob
+from common.types import (
+    Finished,
+    ItemState,
+    ModelCard,
+    Request,
+    SamplingParams,
+    Spelling,
+    TokenLogprob,
+)
 
 log = logging.getLogger(__name__)
 
 IMPOSSIBLE = -9999.0  # the log-probability of what the model rules out, as OpenAI spells it
-CACHED_CHUNKS = 128  # of 64 items; single-item claims of one job mostly hit the chunk of the claim before
+# Of 64 items; single-item claims of one job mostly hit the chunk of the claim before.
+CACHED_CHUNKS = 128
 CACHED_BYTES = 32 * 2**20  # of their JSON; read, they take a few times as much
-ITEM_FIELDS = {  # that are honoured here, or by whoever makes the answer (`ask`); any other comes from a newer web tier
-    "custom_id", "prompt", "prompt_ids", "messages", TEMPLATE_KWARGS, "stream", "params", "metadata", "refused", "ask",
-}  # fmt: skip
+# That are honoured here, or by whoever makes the answer (`ask`); any other comes from a newer web
+# tier.
+ITEM_FIELDS = {
+    "custom_id",
+    "prompt",
+    "prompt_ids",
+    "messages",
+    TEMPLATE_KWARGS,
+    "stream",
+    "params",
+    "metadata",
+    "refused",
+    "ask",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +83,11 @@ class ClaimReader:
         self._store = store
         self._tokenizer = tokenizer
         self._digest = card.digest
-        self._template = ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
-        self._chunks: OrderedDict[tuple[str, int], Chunk] = OrderedDict()  # the one used last at the end
+        self._template = (
+            ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
+        )
+        # The one used last at the end.
+        self._chunks: OrderedDict[tuple[str, int], Chunk] = OrderedDict()
         self._heads: OrderedDict[str, Head] = OrderedDict()  # by job, shared by its chunks
         self._cached = 0  # bytes
         self._ids = itertools.count()
@@ -120,13 +151,17 @@ class ClaimReader:
         self._chunks[key] = chunk
         self._heads[run.job_id] = chunk.head
         self._heads.move_to_end(run.job_id)
-        while len(self._chunks) > CACHED_CHUNKS or (self._cached > CACHED_BYTES and len(self._chunks) > 1):
+        while len(self._chunks) > CACHED_CHUNKS or (
+            self._cached > CACHED_BYTES and len(self._chunks) > 1
+        ):
             self._cached -= self._chunks.popitem(last=False)[1].size
         while len(self._heads) > CACHED_CHUNKS:
             self._heads.popitem(last=False)
         return chunk
 
-    def _request(self, item: dict[str, Any], params: SamplingParams, seed: int, spec: dict[str, Any]) -> Request:
+    def _request(
+        self, item: dict[str, Any], params: SamplingParams, seed: int, spec: dict[str, Any]
+    ) -> Request:
         if "prompt_ids" in item:
             ids = item["prompt_ids"]
             text = self._tokenizer.decode(ids)
@@ -139,14 +174,21 @@ class ClaimReader:
     def _render(self, item: dict[str, Any], spec: dict[str, Any]) -> str:
         if self._template is None:
             raise InvalidRequest(
-                "the model has no chat template; send `prompt` instead of `messages`", code="no_chat_template"
+                "the model has no chat template; send `prompt` instead of `messages`",
+                code="no_chat_template",
             )
-        return self._template.render(item["messages"], effective_template_kwargs(spec, item), spec.get("rendered_at"))
+        return self._template.render(
+            item["messages"], effective_template_kwargs(spec, item), spec.get("rendered_at")
+        )
 
 
 def _other_model() -> InvalidRequest:
-    """Items are counted, rendered and seeded for the model that was served when they came; no other runs them."""
-    message = "the model was replaced by another under its name since this was submitted; retry it for the new one"
+    """Items are counted, rendered and seeded for the model that was served when they came; no other
+    runs them."""
+    message = (
+        "the model was replaced by another under its name since this was submitted; retry "
+        "it for the new one"
+    )
     return InvalidRequest(message, code="model_replaced")
 
 
@@ -159,33 +201,48 @@ def _claim(run: Run, index: int) -> Claim:
 
 
 def _unreadable(claim: Claim, error: Exception) -> InvalidRequest:
-    """Nothing is dropped without a word: an item that a newer web tier wrote fails here, and names what is new."""
+    """Nothing is dropped without a word: an item that a newer web tier wrote fails here, and names
+    what is new."""
     log.warning("cannot read item %d", claim.index, extra={"job": claim.job_id}, exc_info=error)
     what = f"({type(error).__name__})"
     if isinstance(error, ValidationError):
         what = ", ".join(f"params.{'.'.join(map(str, each['loc']))}" for each in error.errors())
     elif isinstance(error, KeyError | _Unknown):
         what = str(error.args[0])
-    message = f"this worker cannot read {what} of the item; upgrade the workers to the web tier's version, then retry"
+    message = (
+        f"this worker cannot read {what} of the item; upgrade the workers to the web tier's "
+        "version, then retry"
+    )
     return InvalidRequest(message, code="unreadable")
 
 
 def handed_back(claim: Claim, finished: Finished) -> Result:
-    """An item that was stopped half-way goes back, with the tokens it has: whoever takes it goes on from there."""
+    """An item that was stopped half-way goes back, with the tokens it has: whoever takes it goes on
+    from there."""
     tokens = [output.token_ids for output in finished.outputs]
     return Result(
-        claim.job_id, claim.index, claim.attempt, ItemState.PENDING, 0, 0, pack(tokens) if any(tokens) else b""
+        claim.job_id,
+        claim.index,
+        claim.attempt,
+        ItemState.PENDING,
+        0,
+        0,
+        pack(tokens) if any(tokens) else b"",
     )
 
 
 def forgotten(run: Run) -> list[Result]:
-    """Empty results for a run of a deleted job: the store refuses them, and counts the items as held no longer."""
+    """Empty results for a run of a deleted job: the store refuses them, and counts the items as
+    held no longer."""
     indices = range(run.first, run.first + run.count)
-    return [Result(run.job_id, index, run.attempt, ItemState.CANCELLED, 0, 0, b"") for index in indices]
+    return [
+        Result(run.job_id, index, run.attempt, ItemState.CANCELLED, 0, 0, b"") for index in indices
+    ]
 
 
 def seed_of(job_id: str, index: int) -> int:
-    """The seed of an item that was given none: differs between items and jobs, stays the same over attempts."""
+    """The seed of an item that was given none: differs between items and jobs, stays the same over
+    attempts."""
     return (
         int.from_bytes(hashlib.sha256(f"{job_id} {index}".encode()).digest()[:8], "big") >> 11
     )  # 53 bits: whole in every JSON reader
@@ -211,7 +268,9 @@ def result(claim: Claim, finished: Finished, worker: str) -> Result:
         "outputs": outputs,
         "prompt_logprobs": _shown(finished.prompt_logprobs),
         "usage": usage,
-        "error": {"code": finished.error[0], "message": finished.error[1]} if finished.error else None,
+        "error": {"code": finished.error[0], "message": finished.error[1]}
+        if finished.error
+        else None,
         "seed": claim.seed,
         "attempts": claim.attempt,
         "queued_s": claim.queued_s,

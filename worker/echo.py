@@ -1,9 +1,11 @@
-"""An engine that says its prompt back, word by word. For tests, load tests and demos of the queue; needs no torch.
+"""An engine that says its prompt back, word by word. For tests, load tests and demos of the queue;
+needs no torch.
 
-One token is one whitespace-separated word. The answer is the prompt's words once over (`stop`), or as many of them,
-round and round, as `max_tokens` and `ignore_eos` ask for (`length`). With a temperature the words start at a place
-that depends on (seed, sequence) alone. Equal requests give equal answers, whatever else is running. It is certain of
-each of its words: their log-probabilities are 0.
+One token is one whitespace-separated word. The answer is the prompt's words once over (`stop`), or
+as many of them, round and round, as `max_tokens` and `ignore_eos` ask for (`length`). With a
+temperature the words start at a place that depends on (seed, sequence) alone. Equal requests give
+equal answers, whatever else is running. It is certain of each of its words: their log-probabilities
+are 0.
 """
 
 from __future__ import annotations
@@ -37,9 +39,17 @@ class _Answer:
 
 
 class EchoEngine:
-    """`delay` is seconds per token (0: at once); a prompt that holds `fail_on` ends with an error."""
+    """`delay` is seconds per token (0: at once); a prompt that holds `fail_on` ends with an
+    error."""
 
-    def __init__(self, *, slots: int = 64, context: int = 8192, delay: float = 0.0, fail_on: str | None = None):
+    def __init__(
+        self,
+        *,
+        slots: int = 64,
+        context: int = 8192,
+        delay: float = 0.0,
+        fail_on: str | None = None,
+    ):
         self.slots = slots
         self.context = context
         self._delay = delay
@@ -67,7 +77,10 @@ class EchoEngine:
 
     def checkpoint(self) -> dict[str, list[list[int]]]:
         answers = list(self._telling.values())
-        return {each.request.id: [output.token_ids[: self._told(each)] for output in each.outputs] for each in answers}
+        return {
+            each.request.id: [output.token_ids[: self._told(each)] for output in each.outputs]
+            for each in answers
+        }
 
     def step_times(self) -> list[float]:
         return []
@@ -91,10 +104,16 @@ class EchoEngine:
             return None
         now = time.monotonic()
         words = (each.started + (each.streamed + 1) * self._delay for each in self._streaming())
-        return max(0.0, min(self._due[0][0], max(now + MIN_PAUSE, min(words, default=math.inf))) - now)
+        return max(
+            0.0, min(self._due[0][0], max(now + MIN_PAUSE, min(words, default=math.inf))) - now
+        )
 
     def _streaming(self) -> list[_Answer]:
-        return [each for each in self._telling.values() if each.request.on_token and each.streamed < each.longest]
+        return [
+            each
+            for each in self._telling.values()
+            if each.request.on_token and each.streamed < each.longest
+        ]
 
     def _stream(self) -> None:
         for each in self._streaming():
@@ -103,10 +122,14 @@ class EchoEngine:
     def _admit(self, now: float) -> list[Finished]:
         """Start what fits; without a delay, finish it too."""
         finished = []
-        while self._waiting and (not self._telling or self._taken + self._waiting[0].params.n <= self.slots):
+        while self._waiting and (
+            not self._telling or self._taken + self._waiting[0].params.n <= self.slots
+        ):
             request = self._waiting.popleft()
             if error := self._refusal(request):
-                finished.append(Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error))
+                finished.append(
+                    Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error)
+                )
                 continue
             told = max(map(len, request.resume or [[]]))
             answer = _answer(request, now - told * self._delay)
@@ -123,11 +146,15 @@ class EchoEngine:
         tokens = len(request.prompt_ids) + request.params.max_tokens
         if tokens > self.context:
             message = (
-                f"This model's maximum context length is {self.context} tokens. However, you requested {tokens} tokens."
+                f"This model's maximum context length is {self.context} tokens. However, "
+                f"you requested {tokens} tokens."
             )
             return "context_length_exceeded", message
         if self._fail_on and self._fail_on in request.prompt:
-            return "engine_error", f"the prompt holds {self._fail_on!r}, on which this echo engine was told to fail"
+            return (
+                "engine_error",
+                f"the prompt holds {self._fail_on!r}, on which this echo engine was told to fail",
+            )
         return None
 
     def _finish_due(self, now: float) -> list[Finished]:
@@ -169,7 +196,8 @@ def _tell(answer: _Answer, upto: int) -> None:
 
 
 def _pieces(output: Output) -> list[str]:
-    """The text by tokens: each word with the space before it; what a stop string cut off has none."""
+    """The text by tokens: each word with the space before it; what a stop string cut off has
+    none."""
     words = output.text.split(" ")
     pieces = [(" " if place else "") + word for place, word in enumerate(words)]
     return pieces[: output.token_count] + [""] * (output.token_count - len(pieces))
@@ -187,7 +215,9 @@ def _finished(answer: _Answer) -> Finished:
     _tell(answer, answer.longest)
     prompt = None
     if request.params.prompt_logprobs is not None:
-        prompt = _certain(request.prompt.split(), request.prompt_ids, request.params.prompt_logprobs)
+        prompt = _certain(
+            request.prompt.split(), request.prompt_ids, request.params.prompt_logprobs
+        )
         for first in prompt[:1]:
             first.logprob, first.top = None, []
     return Finished(request.id, answer.outputs, len(request.prompt_ids), prompt_logprobs=prompt)
@@ -203,7 +233,9 @@ def _certain(words: list[str], ids: list[int], alternatives: int) -> list[TokenL
 
 def _answer(request: Request, now: float) -> _Answer:
     words = request.prompt.split()
-    return _Answer(request, now, [_say(request, words, sequence) for sequence in range(request.params.n)])
+    return _Answer(
+        request, now, [_say(request, words, sequence) for sequence in range(request.params.n)]
+    )
 
 
 def _say(request: Request, words: list[str], sequence: int) -> Output:

@@ -1,4 +1,5 @@
-"""Claims a GPU by UUID through a Redis lock, so that replicas on one host never share a device by accident.
+"""Claims a GPU by UUID through a Redis lock, so that replicas on one host never share a device by
+accident.
 
 Must run before torch is imported: the claim is a CUDA_VISIBLE_DEVICES that names one device.
 """
@@ -25,21 +26,29 @@ LOCK_TTL = 15_000  # ms; renewed three times as often, also while the model load
 
 
 def visible_gpus() -> list[str]:
-    """UUIDs of the GPUs this process may use; none without an NVIDIA driver or with CUDA_VISIBLE_DEVICES empty."""
+    """UUIDs of the GPUs this process may use; none without an NVIDIA driver or with
+    CUDA_VISIBLE_DEVICES empty."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    gpus = [tuple(part.strip() for part in line.split(",")) for line in answer.stdout.splitlines() if "," in line]
+    gpus = [
+        tuple(part.strip() for part in line.split(","))
+        for line in answer.stdout.splitlines()
+        if "," in line
+    ]
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return [uuid for _, uuid in gpus]
     names = [name.strip() for name in wanted.split(",") if name.strip()]
-    return [uuid for name in names for index, uuid in gpus if name == index or uuid.startswith(name)]
+    return [
+        uuid for name in names for index, uuid in gpus if name == index or uuid.startswith(name)
+    ]
 
 
 class GpuLock:
-    """One device, held until the process ends or `release`; a killed holder's lock runs out by itself."""
+    """One device, held until the process ends or `release`; a killed holder's lock runs out by
+    itself."""
 
     def __init__(self, client: redis.Redis, uuid: str, owner: str):
         self.uuid = uuid
@@ -70,7 +79,8 @@ class GpuLock:
 
 
 def claim_gpu(client: redis.Redis, owner: str, patience: float = PATIENCE) -> GpuLock | None:
-    """Take a free visible GPU and make it the only one this process sees; None when there is no GPU at all.
+    """Take a free visible GPU and make it the only one this process sees; None when there is no GPU
+    at all.
 
     Raises:
         ConfigError: there are GPUs, but other workers have had them all for `patience` seconds.
@@ -81,7 +91,8 @@ def claim_gpu(client: redis.Redis, owner: str, patience: float = PATIENCE) -> Gp
             return lock
         if time.monotonic() > end:
             raise ConfigError(
-                f"all {len(uuids)} visible GPUs are used by other workers; start fewer, or run on the CPU with "
+                f"all {len(uuids)} visible GPUs are used by other workers; start fewer, or run on "
+                "the CPU with "
                 "PROMPTMILL_DEVICE=cpu"
             )
         time.sleep(0.5)

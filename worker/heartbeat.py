@@ -1,4 +1,5 @@
-"""The heartbeat: renews the lease while the engine steps or idles, and ends the process when a step hangs."""
+"""The heartbeat: renews the lease while the engine steps or idles, and ends the process when a step
+hangs."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ WEDGED = 70  # exit status: the engine is stuck, a restart is the cure
 
 
 class Heartbeat(threading.Thread):
-    """Beats every `heartbeat` seconds. A wedged engine cannot be interrupted, so its process ends and its items go on
-    elsewhere when the lease runs out."""
+    """Beats every `heartbeat` seconds. A wedged engine cannot be interrupted, so its process ends
+    and its items go on elsewhere when the lease runs out."""
 
     def __init__(self, client: redis.Redis, runner: Runner, settings: Settings):
         super().__init__(name="heartbeat", daemon=True)
@@ -38,7 +39,9 @@ class Heartbeat(threading.Thread):
             try:
                 self._runner.heartbeat()
                 if self._runner.deaf or self._runner.stranded:
-                    log.warning("rings wait that do not arrive, or items that no turn serves; taking a turn")
+                    log.warning(
+                        "rings wait that do not arrive, or items that no turn serves; taking a turn"
+                    )
                     self._runner.wake()
             except Unavailable as error:
                 log.warning("no heartbeat: %s", error)
@@ -55,7 +58,8 @@ class Heartbeat(threading.Thread):
             self._channel = channel
 
     def _wait(self) -> bool:
-        """Until the next beat is due or a wish for something we hold is told; True when it is time to stop."""
+        """Until the next beat is due or a wish for something we hold is told; True when it is time
+        to stop."""
         end = time.monotonic() + self._settings.heartbeat
         while (left := end - time.monotonic()) > 0 and not self._stop_now.is_set():
             try:
@@ -73,7 +77,9 @@ class Heartbeat(threading.Thread):
     def _check_engine(self) -> None:
         age, limit = self._runner.engine.step_age(), self._runner.wedge_limit
         if age > limit:
-            log.critical("an engine step has been running for %.0f s (limit %.0f s): ending", age, limit)
+            log.critical(
+                "an engine step has been running for %.0f s (limit %.0f s): ending", age, limit
+            )
             os._exit(WEDGED)
 
     def stop(self) -> None:

@@ -1,4 +1,5 @@
-"""Inspects a model folder before any weight is loaded: everything that can be known to be wrong from files alone.
+"""Inspects a model folder before any weight is loaded: everything that can be known to be wrong
+from files alone.
 
 Knows no torch. Each fault is a `ConfigError` of one sentence that names the file and the remedy.
 """
@@ -37,7 +38,10 @@ def inspect(folder: Path) -> None:
     """
     adapter = folder / "adapter_config.json"
     if adapter.exists():
-        raise ConfigError(f"{adapter} makes this an adapter, and adapters are not served; merge it into its base model")
+        raise ConfigError(
+            f"{adapter} makes this an adapter, and adapters are not served; merge it into its "
+            "base model"
+        )
     config = _config(folder)
     _check_quantisation(folder, config)
     _check_weights(folder)
@@ -65,14 +69,16 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _check_quantisation(folder: Path, config: Mapping[str, Any]) -> None:
-    """MLX writes `quantization` without a method; transformers would ignore it and take packed numbers for weights."""
+    """MLX writes `quantization` without a method; transformers would ignore it and take packed
+    numbers for weights."""
     found = config.get("quantization_config") or config.get("quantization")
     if not found:
         return
     known = isinstance(found, dict) and (found.get("quant_method") or _is_bitsandbytes(found))
     if not known:
         raise ConfigError(
-            f"{folder / 'config.json'} has a quantisation without `quant_method`, as MLX writes it, "
+            f"{folder / 'config.json'} has a quantisation without `quant_method`, as MLX writes "
+            "it, "
             "which runs on Apple's MLX only; take the model's original version"
         )
 
@@ -85,8 +91,12 @@ def _check_weights(folder: Path) -> None:
     files = sorted(folder.glob("*.safetensors"))
     index = folder / INDEX
     if not files and not index.exists():
-        what = next((what for pattern, what in OTHER_WEIGHTS.items() if list(folder.glob(pattern))), None)
-        raise ConfigError(f"{folder} holds {what}" if what else f"{folder} has no *.safetensors weights; {AGAIN}")
+        what = next(
+            (what for pattern, what in OTHER_WEIGHTS.items() if list(folder.glob(pattern))), None
+        )
+        raise ConfigError(
+            f"{folder} holds {what}" if what else f"{folder} has no *.safetensors weights; {AGAIN}"
+        )
     tables = {file.name: _tensors(file) for file in files}
     if (folder / "model.safetensors").exists():
         return
@@ -102,10 +112,15 @@ def _check_index(index: Path, tables: Mapping[str, set[str]]) -> None:
         raise ConfigError(f"{index} has no `weight_map`; {AGAIN}")
     missing = sorted(set(places.values()) - set(tables))
     if missing:
-        raise ConfigError(f"{index.parent / missing[0]} is missing, one of {len(missing)} shards; download them again")
+        raise ConfigError(
+            f"{index.parent / missing[0]} is missing, one of {len(missing)} shards; download them "
+            "again"
+        )
     for tensor, file in places.items():
         if tensor not in tables[file]:
-            raise ConfigError(f"{index.parent / file} lacks {tensor}, which {index.name} places there; {AGAIN}")
+            raise ConfigError(
+                f"{index.parent / file} lacks {tensor}, which {index.name} places there; {AGAIN}"
+            )
 
 
 def _tensors(file: Path) -> set[str]:
@@ -116,7 +131,9 @@ def _tensors(file: Path) -> set[str]:
     with file.open("rb") as stream:
         start = stream.read(len(LFS))
         if start == LFS:
-            raise ConfigError(f"{file} is a Git LFS pointer and no weights; fetch them with `git lfs pull`")
+            raise ConfigError(
+                f"{file} is a Git LFS pointer and no weights; fetch them with `git lfs pull`"
+            )
         (length,) = struct.unpack("<Q", start[:8].ljust(8, b"\xff"))
         if length > min(size - 8, HEADER_MOST):
             raise ConfigError(f"{file} is cut off in its table, or no safetensors file; {AGAIN}")
@@ -128,12 +145,15 @@ def _tensors(file: Path) -> set[str]:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ConfigError(f"{file} has a broken table of tensors; {AGAIN}") from None
     if 8 + length + end != size:
-        raise ConfigError(f"{file} has {size} bytes where its table says {8 + length + end}; {AGAIN}")
+        raise ConfigError(
+            f"{file} has {size} bytes where its table says {8 + length + end}; {AGAIN}"
+        )
     return set(table)
 
 
 def fingerprints(folder: Path) -> list[str]:
-    """What tells two sets of weights apart, cheaply: each file's name, size, tensor table and samples."""
+    """What tells two sets of weights apart, cheaply: each file's name, size, tensor table and
+    samples."""
     found = []
     for file in sorted(folder.glob("*.safetensors")):
         size = file.stat().st_size
@@ -141,7 +161,8 @@ def fingerprints(folder: Path) -> list[str]:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             seen.update(stream.read(length))
-            # The tables of two fine-tunes are equal, and so may be any one tensor: look at places all over the file.
+            # The tables of two fine-tunes are equal, and so may be any one tensor: look at places
+            # all over the file.
             for sample in range(SAMPLES):
                 stream.seek(8 + length + (size - 8 - length) * sample // SAMPLES)
                 seen.update(stream.read(4096))

@@ -1,8 +1,9 @@
-"""The runner: one opened model, its incarnation, and the turn that moves items between the store and the engine.
+"""The runner: one opened model, its incarnation, and the turn that moves items between the store
+and the engine.
 
-Knows the store and the engine's protocol; nothing of Celery. Threads that meet here: the turn's, a ring's (it pokes),
-the heartbeat's (wishes, loss) and the one that shuts down. `_serving` is the turn's mark: whoever holds it may
-exchange.
+Knows the store and the engine's protocol; nothing of Celery. Threads that meet here: the turn's, a
+ring's (it pokes), the heartbeat's (wishes, loss) and the one that shuts down. `_serving` is the
+turn's mark: whoever holds it may exchange.
 """
 
 from __future__ import annotations
@@ -33,18 +34,21 @@ from worker.token_publisher import Streams
 
 log = logging.getLogger(__name__)
 
-HAND_BACK = 2.0  # seconds of the grace period, a third at most, for stopping rows, handing them back and leaving
+# Seconds of the grace period, a third at most, for stopping rows, handing them back and leaving.
+HAND_BACK = 2.0
 HAND_BACK_LIMIT = 5.0  # seconds rows may take to stop at worst
 SLOWEST_STEP = 10  # times the warm-up: no honest step takes longer
 RETRY_PAUSE = 0.5  # seconds between tries while Redis is away
 MOST_REFUSALS = 10  # exchanges the server may refuse in a row before others have the items
-KEPT_SHARE = 8  # an eighth of the slots is kept for interactive jobs, unless the settings say otherwise
+# An eighth of the slots is kept for interactive jobs, unless the settings say otherwise.
+KEPT_SHARE = 8
 DEAF = 2  # heartbeats in a row with rings waiting and no turn: they do not arrive
 LOOK_AGAIN = 1.0  # seconds a turn waits at most before it looks at its flags
 
 
 class Runner:
-    """Serves one model until stopped. `start` before anything else; `turn` as often as rings come."""
+    """Serves one model until stopped. `start` before anything else; `turn` as often as rings
+    come."""
 
     def __init__(self, client: redis.Redis, settings: Settings, opened: OpenedModel, bell: Bell):
         self.engine = opened.engine
@@ -68,7 +72,8 @@ class Runner:
         self._drain_until: float | None = None  # monotonic seconds
         self._stopped = False
         self._turns = 0
-        self._unheard = (0, 0)  # heartbeats with rings waiting and no turn; the number of turns by then
+        # Heartbeats with rings waiting and no turn; the number of turns by then.
+        self._unheard = (0, 0)
         self.wedge_limit = settings.wedge_limit  # seconds a step may take
 
     def start(self) -> None:
@@ -76,7 +81,9 @@ class Runner:
         began = time.monotonic()
         self.engine.start()
         self._streams.start()
-        self.wedge_limit = max(self._settings.wedge_limit, SLOWEST_STEP * (time.monotonic() - began))
+        self.wedge_limit = max(
+            self._settings.wedge_limit, SLOWEST_STEP * (time.monotonic() - began)
+        )
 
     def join(self) -> None:
         """Publish the card, take a lease."""
@@ -86,18 +93,29 @@ class Runner:
     def _register(self) -> None:
         self._checkpoints = Checkpoints()
         self.incarnation = Incarnation(self._client, self.card, self._settings.lease)
-        about = {"host": socket.gethostname(), "pid": str(os.getpid()), "started_at": str(int(time.time()))}
+        about = {
+            "host": socket.gethostname(),
+            "pid": str(os.getpid()),
+            "started_at": str(int(time.time())),
+        }
         self.incarnation.register(about)
         self._streams.speak_as(self.incarnation)
-        log.info("serving %s with %d slots", self.card.id, self.card.slots, extra={"incarnation": self.incarnation.id})
+        log.info(
+            "serving %s with %d slots",
+            self.card.id,
+            self.card.slots,
+            extra={"incarnation": self.incarnation.id},
+        )
 
     # The turn
 
     def turn(self) -> None:
-        """Exchange results for work until there is none. A second turn pokes the first and returns."""
+        """Exchange results for work until there is none. A second turn pokes the first and
+        returns."""
         self._turns += 1
         self._rung.set()
-        while self._rung.is_set() and not self._stopped:  # rung after the last exchange: look once more
+        # Rung after the last exchange: look once more.
+        while self._rung.is_set() and not self._stopped:
             if not self._serving.acquire(blocking=False):
                 self.engine.poke()
                 return
@@ -108,19 +126,21 @@ class Runner:
                 self._serving.release()
 
     def _guarded(self, part: Callable[[], bool]) -> bool:
-        """A part of the turn; True to go on. Whatever goes wrong in it, what this worker holds is worked on or handed
-        back: the heartbeat keeps the lease, so nobody else would ever do it."""
+        """A part of the turn; True to go on. Whatever goes wrong in it, what this worker holds is
+        worked on or handed back: the heartbeat keeps the lease, so nobody else would ever do it."""
         try:
             return part()
         except Exception as error:
             log.exception("the turn failed; handing back what this worker holds")
-            # One of the items may be why, as when a worker dies; what the server refuses is no item's doing.
+            # One of the items may be why, as when a worker dies; what the server refuses is no
+            # item's doing.
             self._give_up(0 if isinstance(error, redis.RedisError) else self._settings.max_attempts)
             return False
 
     def _give_up(self, max_attempts: int) -> None:
-        """Leave, and come back under a new name; `max_attempts` as `release` has it. Where even that fails, what this
-        worker held is taken over when its lease runs out, and the next exchange finds it gone."""
+        """Leave, and come back under a new name; `max_attempts` as `release` has it. Where even
+        that fails, what this worker held is taken over when its lease runs out, and the next
+        exchange finds it gone."""
         self._refusals = 0
         try:
             _, rings = self.incarnation.release(max_attempts)
@@ -143,7 +163,8 @@ class Runner:
             threading.Thread(target=self.turn, name="turn", daemon=True).start()
 
     def _step(self) -> bool:
-        """Hand in what finished, take what fits, wait for the engine; False when there is nothing to go on with."""
+        """Hand in what finished, take what fits, wait for the engine; False when there is nothing
+        to go on with."""
         self._rung.clear()
         self._exchange()
         if self._drain_until is not None and time.monotonic() > self._drain_until:
@@ -156,8 +177,8 @@ class Runner:
         return self._books.busy
 
     def _exchange(self) -> bool:
-        """One exchange with the store; True when something is held. While Redis is away, results and claims wait in
-        memory."""
+        """One exchange with the store; True when something is held. While Redis is away, results
+        and claims wait in memory."""
         self._keep(self.engine.collect(0))
         room = 0 if self._drain_until is not None else self.engine.room()
         try:
@@ -172,7 +193,8 @@ class Runner:
             self._read()
         except Unavailable as error:
             self._wait_for_redis(str(error))
-        except redis.RedisError as error:  # it is there and refuses: a mistake of ours, or rights that may come back
+        except redis.RedisError as error:
+            # It is there and refuses: a mistake of ours, or rights that may come back.
             self._refusals += 1
             if self._refusals >= MOST_REFUSALS:
                 raise
@@ -188,10 +210,13 @@ class Runner:
     def _check_books(self) -> None:
         """What the store gave out is in one place here, or nobody would ever work on it."""
         if self._books.items != self.incarnation.held:
-            raise RuntimeError(f"{self.incarnation.held} items are held, {self._books.items} are known here")
+            raise RuntimeError(
+                f"{self.incarnation.held} items are held, {self._books.items} are known here"
+            )
 
     def _read(self) -> None:
-        """Give the engine what was claimed. Stops where Redis fails; the rest is read after the next exchange."""
+        """Give the engine what was claimed. Stops where Redis fails; the rest is read after the
+        next exchange."""
         while self._books.unread:
             run, now = self._books.unread[0]
             try:
@@ -202,18 +227,25 @@ class Runner:
             resume = self._progress(run) if run.resumed else None
             del self._books.unread[0]
             if pairs and run.attempt == 1:
-                self._tally.observe("queue_wait_seconds", self.card.id, pairs[0][0].queued_s, len(pairs))
+                self._tally.observe(
+                    "queue_wait_seconds", self.card.id, pairs[0][0].queued_s, len(pairs)
+                )
             for claim, request in pairs:
                 if isinstance(request, InvalidRequest):
                     self._books.unsent.append(
-                        result(claim, Finished("", error=(request.code, request.message)), self._name)
+                        result(
+                            claim, Finished("", error=(request.code, request.message)), self._name
+                        )
                     )
                 else:
-                    # A checkpoint holds no log-probabilities, so an item that wants them starts anew.
+                    # A checkpoint holds no log-probabilities, so an item that wants them starts
+                    # anew.
                     request.resume = (resume or None) if request.params.logprobs is None else None
                     if claim.streamed:
                         self._streams.follow(claim, request)
-                    self._books.runs(request.id, replace(claim, resumed=sum(map(len, request.resume or []))))
+                    self._books.runs(
+                        request.id, replace(claim, resumed=sum(map(len, request.resume or [])))
+                    )
                     self.engine.submit(request)
 
     def _progress(self, run: Run) -> list[list[int]] | None:
@@ -245,7 +277,11 @@ class Runner:
 
     def _after(self, answer: Exchanged) -> None:
         for job_id, index in answer.refused:
-            log.warning("the result of item %d was refused: others have it by now", index, extra={"job": job_id})
+            log.warning(
+                "the result of item %d was refused: others have it by now",
+                index,
+                extra={"job": job_id},
+            )
         if answer.hooked:
             try:
                 self._bell.deliver()
@@ -298,9 +334,12 @@ class Runner:
 
     @property
     def deaf(self) -> bool:
-        """Rings wait, and none has come for some heartbeats although no turn runs: Celery hangs on a dead connection
-        or waits before it tries another (half a minute after a long outage). Asked once a heartbeat."""
-        waiting = self.incarnation.rings > 0 and not self._serving.locked() and self._drain_until is None
+        """Rings wait, and none has come for some heartbeats although no turn runs: Celery hangs on
+        a dead connection or waits before it tries another (half a minute after a long outage).
+        Asked once a heartbeat."""
+        waiting = (
+            self.incarnation.rings > 0 and not self._serving.locked() and self._drain_until is None
+        )
         beats, turns = self._unheard
         self._unheard = (beats + 1 if waiting and turns == self._turns else 0, self._turns)
         if self._unheard[0] < DEAF:
@@ -313,7 +352,11 @@ class Runner:
 
     def _obey(self, wishes: dict[str, str]) -> None:
         running = self._books.running()
-        ends = [(name, wishes[claim.job_id]) for name, claim in running.items() if claim.job_id in wishes]
+        ends = [
+            (name, wishes[claim.job_id])
+            for name, claim in running.items()
+            if claim.job_id in wishes
+        ]
         self._hand_back([request_id for request_id, wish in ends if wish == "paused"])
         for request_id, wish in ends:
             if wish != "paused":
@@ -321,7 +364,8 @@ class Runner:
                 self.engine.cancel(request_id, "expired" if wish == "expired" else "cancelled")
 
     def _hand_back(self, request_ids: list[str]) -> None:
-        """Stop these rows; when they have stopped, their items go back with the tokens they have."""
+        """Stop these rows; when they have stopped, their items go back with the tokens they
+        have."""
         for request_id in request_ids:
             self._stopping.add(request_id)
             self.engine.cancel(request_id, "cancelled")
@@ -329,9 +373,14 @@ class Runner:
     # The end
 
     def drain(self) -> None:
-        """Take nothing more; finish what fits in the grace period and leaves time to hand back the rest."""
+        """Take nothing more; finish what fits in the grace period and leaves time to hand back the
+        rest."""
         if self._drain_until is None:
-            log.info("draining: %d items run", len(self._books.running()), extra={"grace_s": self._settings.grace})
+            log.info(
+                "draining: %d items run",
+                len(self._books.running()),
+                extra={"grace_s": self._settings.grace},
+            )
             grace = self._settings.grace
             self._drain_until = time.monotonic() + grace - min(HAND_BACK, grace / 3)
             self.engine.poke()

@@ -1,4 +1,5 @@
-"""The ticker: lets time pass for the store. Every worker runs one; the store lets one through a second."""
+"""The ticker: lets time pass for the store. Every worker runs one; the store lets one through a
+second."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ PERIOD = 1.0  # seconds
 
 
 class Ticker(threading.Thread):
-    """Ticks each second, and when a deadline comes, until stopped; rings whoever the tick found missing."""
+    """Ticks each second, and when a deadline comes, until stopped; rings whoever the tick found
+    missing."""
 
     def __init__(self, fleet: Fleet, bell: Bell, settings: Settings):
         super().__init__(name="ticker", daemon=True)
@@ -39,7 +41,9 @@ class Ticker(threading.Thread):
 
     def _tick(self) -> float:
         """Seconds until the next."""
-        tick = self._fleet.tick(self._settings.lease, self._settings.max_attempts, self._settings.retention_bytes)
+        tick = self._fleet.tick(
+            self._settings.lease, self._settings.max_attempts, self._settings.retention_bytes
+        )
         for incarnation in tick.reaped:
             log.warning("worker %s lost its lease; its items go on elsewhere", incarnation)
         if tick.hooked:

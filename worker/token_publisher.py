@@ -1,7 +1,9 @@
-"""What streamed items say while they run: gathered from the engine's thread, told to the store a few times a second.
+"""What streamed items say while they run: gathered from the engine's thread, told to the store a
+few times a second.
 
-The first token goes out at once, later ones in flushes of all that came meanwhile. A token that is told twice, by this
-worker or by one that took the item over, is known by its position; one that is never told is in the item's result.
+The first token goes out at once, later ones in flushes of all that came meanwhile. A token that is
+told twice, by this worker or by one that took the item over, is known by its position; one that is
+never told is in the item's result.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from worker.claims import Claim, shown_logprob
 
 log = logging.getLogger(__name__)
 
-PERIOD = 0.025  # seconds between flushes: what the eye takes for steady, and few writes for the store
+# Seconds between flushes: what the eye takes for steady, and few writes for the store.
+PERIOD = 0.025
 PATIENCE = 1.0  # seconds between looks at whether it is time to stop
 
 
 @dataclass(slots=True)
 class _Said:
-    """Of one item: for each continuation the position of its first token that is not told yet, and those tokens."""
+    """Of one item: for each continuation the position of its first token that is not told yet, and
+    those tokens."""
 
     claim: Claim
     told: list[int]
@@ -43,7 +47,8 @@ class _Said:
 
 
 class Streams(threading.Thread):
-    """One per worker. `follow` and `forget` are the turn's; tokens come from the engine's thread."""
+    """One per worker. `follow` and `forget` are the turn's; tokens come from the engine's
+    thread."""
 
     def __init__(self) -> None:
         super().__init__(name="streams", daemon=True)
@@ -51,7 +56,8 @@ class Streams(threading.Thread):
         self._said: dict[str, _Said] = {}  # by request id
         self._new: set[str] = set()  # request ids with something to tell
         self._lock = threading.Lock()
-        self._flushing = threading.Lock()  # whoever waited for it finds everything told that was said before
+        # Whoever waited for it finds everything told that was said before.
+        self._flushing = threading.Lock()
         self._wanted = threading.Event()
         self._first = threading.Event()  # somebody has waited long enough for a first token
         self._stop_now = False
@@ -92,7 +98,9 @@ class Streams(threading.Thread):
                 incarnation = self._incarnation
                 said = [(self._said[name].claim, self._said[name].take()) for name in self._new]
                 self._new.clear()
-            entries = [(claim.job_id, claim.index, claim.attempt, entry) for claim, entry in said if entry]
+            entries = [
+                (claim.job_id, claim.index, claim.attempt, entry) for claim, entry in said if entry
+            ]
             if entries and incarnation:
                 incarnation.stream(entries)
 

@@ -1,7 +1,9 @@
-"""The webhook worker: `celery -A worker.webhooks worker -Q webhooks`. Posts signed events to whoever a job named.
+"""The webhook worker: `celery -A worker.webhooks worker -Q webhooks`. Posts signed events to
+whoever a job named.
 
-A Celery app of its own, so that a slow receiver never keeps a GPU waiting and this worker's image needs no torch. The
-message is a ring like any other: what is to be delivered, and when, is in the outbox (`common/store/outbox.py`).
+A Celery app of its own, so that a slow receiver never keeps a GPU waiting and this worker's image
+needs no torch. The message is a ring like any other: what is to be delivered, and when, is in the
+outbox (`common/store/outbox.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ from worker.receivers import Refused, Turnstile, Unreachable, post
 from worker.ticker import Ticker
 
 LEASE_MARGIN = 5.0  # seconds on top of the receiver's timeout: what claiming and recording may take
-THREADS = 32  # all they do is wait for others; several tenants with as many deliveries as they may leave some free
+# All they do is wait for others; several tenants with as many deliveries as they may leave some
+# free.
+THREADS = 32
 REDIS_WAIT = 2.0  # seconds for a reply: whoever hangs on a dead connection must be back soon
 HEADERS = {"content-type": "application/json", "user-agent": "promptmill-webhooks/1"}
 
@@ -43,7 +47,8 @@ log = logging.getLogger(__name__)
 
 
 class Courier:
-    """Takes due events to their receivers. Safe for threads: each event is claimed by one of them."""
+    """Takes due events to their receivers. Safe for threads: each event is claimed by one of
+    them."""
 
     def __init__(self, settings: Settings):
         client = connect(settings.redis_url, socket_timeout=REDIS_WAIT)
@@ -62,7 +67,8 @@ class Courier:
         self.closing = threading.Event()
 
     def deliver_due(self) -> None:
-        """Deliver until nothing is due, or the worker is told to stop. What is left then, the next worker finds."""
+        """Deliver until nothing is due, or the worker is told to stop. What is left then, the next
+        worker finds."""
         while not self.closing.is_set() and (events := self._deliveries.due()):
             for event in events:
                 self._deliver(event)
@@ -77,7 +83,9 @@ class Courier:
             self._deliveries.postpone(event, pause)
             return
         outcome = self._try(url, secret, event)
-        self._turnstile.leave(host, answered=outcome.status_code is not None, seconds=outcome.seconds)
+        self._turnstile.leave(
+            host, answered=outcome.status_code is not None, seconds=outcome.seconds
+        )
         state = self._deliveries.record(event, outcome)
         _tell(event, outcome, state)
 
@@ -88,7 +96,9 @@ class Courier:
         else:
             owner = self._store.job(event.owner)
             webhook = json.loads(owner["spec"])["webhook"]
-        return webhook["url"], webhook.get("secret") or self._accounts.webhook_secret(owner["tenant"])
+        return webhook["url"], webhook.get("secret") or self._accounts.webhook_secret(
+            owner["tenant"]
+        )
 
     def _try(self, url: str, secret: str, event: Event) -> Outcome:
         body = envelope(event)
@@ -105,16 +115,25 @@ class Courier:
         except Unreachable as problem:
             return Outcome(took(), error=str(problem))
         except Exception as bug:  # counted as a try, or the event would come back for ever
-            log.exception("webhook could not be sent", extra={"owner": event.owner, "event": event.id})
+            log.exception(
+                "webhook could not be sent", extra={"owner": event.owner, "event": event.id}
+            )
             return Outcome(took(), error=f"internal error: {type(bug).__name__}")
-        error = "a redirect, which is not followed: name the final URL" if 300 <= status < 400 else None
+        error = (
+            "a redirect, which is not followed: name the final URL" if 300 <= status < 400 else None
+        )
         return Outcome(took(), status_code=status, error=error)
 
 
 def _tell(event: Event, outcome: Outcome, state: HookState | None) -> None:
     """One log line a try, without the URL: the paths of many receivers are their passwords."""
     level = logging.INFO if outcome.ok else logging.WARNING
-    about = {"owner": event.owner, "event": event.id, "try": len(event.tries) + 1, "seconds": round(outcome.seconds, 3)}
+    about = {
+        "owner": event.owner,
+        "event": event.id,
+        "try": len(event.tries) + 1,
+        "seconds": round(outcome.seconds, 3),
+    }
     about |= {"status_code": outcome.status_code, "error": outcome.error}
     log.log(level, "webhook %s", state or "try not recorded: its claim ran out", extra=about)
 
@@ -130,13 +149,20 @@ def _host(url: str) -> str:
 def envelope(event: Event) -> bytes:
     """The body of an event, the same bytes at every try."""
     created_at = event.created_at // 1000  # unix seconds
-    content = {"id": event.id, "object": "event", "created_at": created_at, "type": event.type, "data": event.data}
+    content = {
+        "id": event.id,
+        "object": "event",
+        "created_at": created_at,
+        "type": event.type,
+        "data": event.data,
+    }
     return one_line(to_json(content))
 
 
 class OwnBell(Bell):
-    """What this worker's tick rings. One turn it takes by itself, for Celery hears of nothing for half a minute after a
-    long outage; only while that turn is busy does it ring for another hand."""
+    """What this worker's tick rings. One turn it takes by itself, for Celery hears of nothing
+    for half a minute after a long outage; only while that turn is busy does it ring for another
+    hand."""
 
     def __init__(self, redis_url: str):
         super().__init__(redis_url)
@@ -150,13 +176,15 @@ class OwnBell(Bell):
         self._turn.start()
 
     def close(self, seconds: float) -> None:
-        """Let the delivery under way end, once the courier is closing; Celery waits only for its own threads."""
+        """Let the delivery under way end, once the courier is closing; Celery waits only for its
+        own threads."""
         if self._turn.is_alive():
             self._turn.join(seconds)
 
 
 class TickStep(bootsteps.StartStopStep):
-    """Lets time pass while this worker is up, even if it is the only one: deadlines, leases, retries of webhooks."""
+    """Lets time pass while this worker is up, even if it is the only one: deadlines, leases,
+    retries of webhooks."""
 
     def __init__(self, parent: Any, **options: Any):
         super().__init__(parent, **options)
@@ -193,7 +221,8 @@ def deliver() -> None:
     try:
         courier.deliver_due()
     except Unavailable as error:
-        log.warning("webhooks wait: %s", error)  # claims end by themselves, and the tick rings again
+        # Claims end by themselves, and the tick rings again.
+        log.warning("webhooks wait: %s", error)
 
 
 @signals.worker_shutting_down.connect

@@ -1,6 +1,8 @@
-"""How long a large batch takes to be validated and queued: part of `make bench-openai`, or alone as a module.
+"""How long a large batch takes to be validated and queued: part of `make bench-openai`, or alone as
+a module.
 
-batch_50k_queued_s   50,000 chat requests of 250 characters, uploaded before: from `POST /v1/batches` until the
+batch_50k_queued_s   50,000 chat requests of 250 characters, uploaded before: from `POST
+/v1/batches` until the
                      batch is in progress. One web process; a worker takes the first items meanwhile
 web_rss_mb           most that all processes of the web tier held together during that
 other_p50_ms         `GET /v1/models` over one connection meanwhile: what everybody else waits
@@ -52,9 +54,14 @@ def batch_queued(mill: Mill, lines: int = LINES) -> dict[str, float]:
 def _upload(mill: Mill, lines: int) -> str:
     content = "\n".join(json.dumps(_line(number)) for number in range(lines))
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-    head += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="batch.jsonl"\r\n\r\n'
+    head += (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; '
+        'filename="batch.jsonl"\r\n\r\n'
+    )
     body = f"{head}{content}\r\n--{BOUNDARY}--\r\n".encode()
-    status, answer = mill.request("POST", "/v1/files", body, f"multipart/form-data; boundary={BOUNDARY}")
+    status, answer = mill.request(
+        "POST", "/v1/files", body, f"multipart/form-data; boundary={BOUNDARY}"
+    )
     if status != 200:
         raise RuntimeError(f"the upload was answered {status}: {answer}")
     return str(answer["id"])
@@ -68,7 +75,11 @@ def _line(number: int) -> dict[str, object]:
 
 def main() -> None:
     with running_mill(64) as mill:
-        print(json.dumps({"bench": "batches", **batch_queued(mill), "commit": commit(), "device": device()}))
+        print(
+            json.dumps(
+                {"bench": "batches", **batch_queued(mill), "commit": commit(), "device": device()}
+            )
+        )
 
 
 if __name__ == "__main__":

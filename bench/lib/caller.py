@@ -1,7 +1,8 @@
-"""What users do, over HTTP only: submit, poll, follow, cancel. Everything seen goes into the ledger.
+"""What users do, over HTTP only: submit, poll, follow, cancel. Everything seen goes into the
+ledger.
 
-Answers 503 and broken connections are what a user meets while parts die: the call is made again. Anything else that
-is not what the API promises is unexpected.
+Answers 503 and broken connections are what a user meets while parts die: the call is made again.
+Anything else that is not what the API promises is unexpected.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Caller:
         found: requests.Session = self._own.session
         return found
 
-    def call(self, method: str, path: str, expected: int = 200, **options: Any) -> requests.Response:
+    def call(
+        self, method: str, path: str, expected: int = 200, **options: Any
+    ) -> requests.Response:
         """One try.
 
         Raises:
@@ -60,11 +63,15 @@ class Caller:
                 self._ledger.note("unexpected", f"{method} {path}: 503 without Retry-After")
             raise Away(answer.text)
         if answer.status_code != expected:
-            self._ledger.note("unexpected", f"{method} {path}: {answer.status_code} {answer.text[:300]}")
+            self._ledger.note(
+                "unexpected", f"{method} {path}: {answer.status_code} {answer.text[:300]}"
+            )
             raise Away(answer.text)
         return answer
 
-    def insist(self, method: str, path: str, expected: int = 200, **options: Any) -> requests.Response:
+    def insist(
+        self, method: str, path: str, expected: int = 200, **options: Any
+    ) -> requests.Response:
         """Try until it is answered, as long as anybody may be asked to."""
         end = time.monotonic() + LIMIT
         while True:
@@ -81,7 +88,9 @@ class Caller:
         """Send the job, under its name as idempotency key, until a 202 comes."""
         webhook = {"url": f"http://{receiver}/{order.name}", "secret": SECRET}
         headers = {"Idempotency-Key": order.name}
-        answer = self.insist("POST", "/v1/jobs", 202, json=order.body(webhook), headers=headers).json()
+        answer = self.insist(
+            "POST", "/v1/jobs", 202, json=order.body(webhook), headers=headers
+        ).json()
         order.job_id = answer["id"]
         self._ledger.accepted(order)
 
@@ -95,7 +104,8 @@ class Caller:
         self._ledger.saw_results(order, rows, known)
 
     def follow(self, order: Order, going: Callable[[], bool]) -> None:
-        """Read the job's events to their end, going on behind the last one whenever the stream breaks."""
+        """Read the job's events to their end, going on behind the last one whenever the stream
+        breaks."""
         last = 0
         while going():
             try:
@@ -112,7 +122,9 @@ class Caller:
     def _events(self, order: Order, last: int) -> Iterator[tuple[str, int | None, Any]]:
         """(kind, id, data) of each whole event; one that broke off in the middle is none."""
         headers = {"Last-Event-ID": str(last)}
-        with self.call("GET", f"/v1/jobs/{order.job_id}/events", stream=True, headers=headers) as answer:
+        with self.call(
+            "GET", f"/v1/jobs/{order.job_id}/events", stream=True, headers=headers
+        ) as answer:
             fields: dict[str, str] = {}
             for raw in answer.iter_lines():
                 name, _, value = raw.decode().partition(": ")

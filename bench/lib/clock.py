@@ -1,4 +1,5 @@
-"""A wall clock that jumps, for one server only: a small library, preloaded into it, adds to what the kernel says."""
+"""A wall clock that jumps, for one server only: a small library, preloaded into it, adds to what
+the kernel says."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ SOURCE = Path(__file__).with_name("clock.c")
 
 
 class Clock:
-    """Start the server with `env`, then let it `jump`. Only on Linux with a C compiler, which `usable` tells."""
+    """Start the server with `env`, then let it `jump`. Only on Linux with a C compiler, which
+    `usable` tells."""
 
     usable = sys.platform == "linux" and shutil.which("cc") is not None
 
@@ -20,7 +22,9 @@ class Clock:
         self._offset, library = folder / "clock", folder / "clock.so"
         self._seconds = 0
         self._write()
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, SOURCE], check=True, timeout=60)
+        subprocess.run(
+            ["cc", "-shared", "-fPIC", "-O1", "-o", library, SOURCE], check=True, timeout=60
+        )
         self.env = {"LD_PRELOAD": str(library), "BENCH_CLOCK": str(self._offset)}
 
     def jump(self, seconds: int) -> None:

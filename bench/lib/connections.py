@@ -1,4 +1,5 @@
-"""Many kept-open connections to one HTTP server from one thread, so that the load costs the machine little.
+"""Many kept-open connections to one HTTP server from one thread, so that the load costs the machine
+little.
 
 Knows just enough HTTP for our own server's answers: a status, and a length or chunks.
 """
@@ -57,7 +58,8 @@ def request(port: int, key: str, path: str, body: bytes) -> bytes:
 
 
 def drive(connections: list[Connection], step: Callable[[Connection], bool], limit: float) -> None:
-    """Call `step` whenever a connection received something, until it has said False to each; `limit` is in seconds."""
+    """Call `step` whenever a connection received something, until it has said False to each;
+    `limit` is in seconds."""
     deadline = time.monotonic() + limit
     with selectors.DefaultSelector() as selector:
         for connection in connections:
@@ -65,7 +67,9 @@ def drive(connections: list[Connection], step: Callable[[Connection], bool], lim
         while selector.get_map():
             ready = selector.select(timeout=1.0)
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{len(selector.get_map())} connections were not done after {limit:.0f} s")
+                raise RuntimeError(
+                    f"{len(selector.get_map())} connections were not done after {limit:.0f} s"
+                )
             for key, _ in ready:
                 key.data.receive()
                 if not step(key.data):

@@ -1,4 +1,5 @@
-"""What another tenant waits for beside a crowd of one tenant's connections, batches or webhooks: `make stall`."""
+"""What another tenant waits for beside a crowd of one tenant's connections, batches or webhooks:
+`make stall`."""
 
 from __future__ import annotations
 
@@ -28,7 +29,10 @@ BOUNDARY = "promptmill-crowd"
 
 def health_beside_slow_bodies(mill: Mill, _: str) -> float:
     """Longest of a health check, in seconds; 60 more where it failed."""
-    head = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{mill.port}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    head = (
+        f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{mill.port}\r\nContent-Type: "
+        "application/x-www-form-urlencoded\r\n"
+    )
     sockets = _opened(mill.port, SLOW_BODIES, f"{head}Content-Length: 10000\r\n\r\na".encode())
 
     def trickle(ended: threading.Event) -> None:
@@ -49,10 +53,13 @@ def chats_beside_streams(mill: Mill, other: str) -> float:
     job = mill.submit(json.dumps({"model": "echo", "prompts": ["a b c"] * 10}).encode())
     mill.request("POST", f"/v1/jobs/{job}/pause")
     asked = (
-        f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: 127.0.0.1:{mill.port}\r\nAuthorization: Bearer {mill.key}\r\n\r\n"
+        f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: 127.0.0.1:{mill.port}\r\nAuthorization: "
+        f"Bearer {mill.key}\r\n\r\n"
     )
     sockets = _opened(mill.port, STREAMS, asked.encode())
-    body = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "one two three"}]}).encode()
+    body = json.dumps(
+        {"model": "echo", "messages": [{"role": "user", "content": "one two three"}]}
+    ).encode()
     worst = 0.0
     try:
         for _ in range(CHATS):
@@ -114,32 +121,56 @@ def delivery_beside_silence(mill: Mill, other: str) -> float:
 
 def _hooked(port: int) -> bytes:
     webhook = {"url": f"http://127.0.0.1:{port}/hook"}
-    return json.dumps({"model": "echo", "prompts": ["a b"], "webhook": webhook, "params": {"max_tokens": 1}}).encode()
+    return json.dumps(
+        {"model": "echo", "prompts": ["a b"], "webhook": webhook, "params": {"max_tokens": 1}}
+    ).encode()
 
 
 def _batch(file_id: str) -> bytes:
-    wanted = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    wanted = {
+        "input_file_id": file_id,
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    }
     return json.dumps(wanted).encode()
 
 
 def _upload(mill: Mill, key: str, lines: int) -> str:
-    body = {"model": "echo", "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 4}
+    body = {
+        "model": "echo",
+        "messages": [{"role": "user", "content": "one two three"}],
+        "max_tokens": 4,
+    }
     line = {"method": "POST", "url": "/v1/chat/completions", "body": body}
-    content = "\n".join(json.dumps({"custom_id": f"request-{number}", **line}) for number in range(lines))
+    content = "\n".join(
+        json.dumps({"custom_id": f"request-{number}", **line}) for number in range(lines)
+    )
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-    head += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="batch.jsonl"\r\n\r\n'
+    head += (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; '
+        'filename="batch.jsonl"\r\n\r\n'
+    )
     form = f"{head}{content}\r\n--{BOUNDARY}--\r\n".encode()
-    _, answer = ask(mill, "POST", "/v1/files", key, form, f"multipart/form-data; boundary={BOUNDARY}")
+    _, answer = ask(
+        mill, "POST", "/v1/files", key, form, f"multipart/form-data; boundary={BOUNDARY}"
+    )
     return str(answer["id"])
 
 
 def ask(
-    mill: Mill, method: str, path: str, key: str, body: bytes | None = None, media_type: str = "application/json"
+    mill: Mill,
+    method: str,
+    path: str,
+    key: str,
+    body: bytes | None = None,
+    media_type: str = "application/json",
 ) -> tuple[int, Any]:
     """Status and JSON, over a new connection; 0 where the server hung up."""
     connection = mill.connect()
     try:
-        connection.request(method, path, body, {"Authorization": f"Bearer {key}", "Content-Type": media_type})
+        connection.request(
+            method, path, body, {"Authorization": f"Bearer {key}", "Content-Type": media_type}
+        )
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read() or b"null")
     except OSError:
@@ -159,7 +190,8 @@ def _longest(mill: Mill, path: str, seconds: float) -> float:
 
 
 def _opened(port: int, count: int, first: bytes) -> list[socket.socket]:
-    """Connections that sent `first`, as many as the server takes; none waits longer than a second for it."""
+    """Connections that sent `first`, as many as the server takes; none waits longer than a second
+    for it."""
     found = []
     with selectors.DefaultSelector() as selector:
         for _ in range(count):

@@ -1,7 +1,9 @@
-"""What an exchange costs the server when every item is a job of its own: fields of `make bench-upkeep`.
+"""What an exchange costs the server when every item is a job of its own: fields of `make
+bench-upkeep`.
 
-A worker hands in 256 results and takes 256 items, again and again. Times are the server's own processor time; the least
-of all exchanges is told, because other load on the machine only ever adds.
+A worker hands in 256 results and takes 256 items, again and again. Times are the server's own
+processor time; the least of all exchanges is told, because other load on the machine only ever
+adds.
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ from worker.models import open_model
 
 ITEMS = 256
 EXCHANGES = 12  # measured
-SPEC = json.dumps({"model": "echo", "params": {"max_tokens": 50, "temperature": 0.8}, "metadata": {"run": "bench-7"}})
+SPEC = json.dumps(
+    {
+        "model": "echo",
+        "params": {"max_tokens": 50, "temperature": 0.8},
+        "metadata": {"run": "bench-7"},
+    }
+)
 
 
 def submit(store: JobStore, tenant: str) -> None:
@@ -31,14 +39,24 @@ def submit(store: JobStore, tenant: str) -> None:
     stage.add({"prompt": "one of many prompts, and a job of its own"})
     stage.close()
     fields = {
-        "tenant": tenant, "model": "echo", "digest": "d", "total": 1, "cost": 60, "n_max": 1, "priority": 0,
-        "hooks": "", "retention": 86_400_000, "spec": SPEC,
-    }  # fmt: skip
+        "tenant": tenant,
+        "model": "echo",
+        "digest": "d",
+        "total": 1,
+        "cost": 60,
+        "n_max": 1,
+        "priority": 0,
+        "hooks": "",
+        "retention": 86_400_000,
+        "spec": SPEC,
+    }
     store.attach(stage, fields, job_id=new_job_id())
 
 
 def results(given: Exchanged) -> list[Result]:
-    blob = pack({"outputs": [{"text": "an answer of some words", "finish_reason": "stop"}], "seed": 7})
+    blob = pack(
+        {"outputs": [{"text": "an answer of some words", "finish_reason": "stop"}], "seed": 7}
+    )
     return [
         Result(run.job_id, run.first + i, run.attempt, ItemState.SUCCEEDED, 10, 20, blob)
         for run in given.runs
@@ -53,7 +71,8 @@ def server_ms(client: redis.Redis) -> float:
 
 
 def least_cost(client: redis.Redis, tenants: int) -> float:
-    """Milliseconds of the server for an exchange both ways, with one-item jobs of so many tenants waiting."""
+    """Milliseconds of the server for an exchange both ways, with one-item jobs of so many tenants
+    waiting."""
     client.flushall()
     store, card = JobStore(client), open_model("echo", slots=ITEMS).card
     Fleet(client).publish(card, b"")
@@ -67,7 +86,9 @@ def least_cost(client: redis.Redis, tenants: int) -> float:
         given = worker.exchange(answers, ITEMS)
         costs.append(server_ms(client) - before)
         if len(answers) != ITEMS or given.refused:
-            raise RuntimeError(f"an exchange gave {len(answers)} items and refused {len(given.refused)} results")
+            raise RuntimeError(
+                f"an exchange gave {len(answers)} items and refused {len(given.refused)} results"
+            )
     return min(costs)
 
 

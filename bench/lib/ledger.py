@@ -1,9 +1,11 @@
-"""The independent ledger: what was promised, what was seen, and how the two differ. Knows nothing of promptmill's code.
+"""The independent ledger: what was promised, what was seen, and how the two differ. Knows nothing
+of promptmill's code.
 
-An item is *lost* when its job was answered 202 and no terminal result of it is ever seen, or when one that was seen is
-gone later. It is *duplicated* when two results of it are seen that differ, when a follower is told it twice, or when a
-request that was sent again made a second job. *Unexpected* is everything else that should not be: a wrong text, a
-failed item, a status nobody should get, counts that do not add up.
+An item is *lost* when its job was answered 202 and no terminal result of it is ever seen, or when
+one that was seen is gone later. It is *duplicated* when two results of it are seen that differ,
+when a follower is told it twice, or when a request that was sent again made a second job.
+*Unexpected* is everything else that should not be: a wrong text, a failed item, a status nobody
+should get, counts that do not add up.
 """
 
 from __future__ import annotations
@@ -44,11 +46,14 @@ class Order:
 
     @property
     def ran(self) -> int:
-        """Items that have a result of their own, so an event too; those cancelled before they ran have none."""
+        """Items that have a result of their own, so an event too; those cancelled before they ran
+        have none."""
         return self.states["succeeded"]
 
     def prompt(self, index: int) -> str:
-        return " ".join([self.name, f"i{index}", *(f"w{(index + k) % 97}" for k in range(self.words - 2))])
+        return " ".join(
+            [self.name, f"i{index}", *(f"w{(index + k) % 97}" for k in range(self.words - 2))]
+        )
 
     def answer(self, index: int) -> str:
         """What the echo engine says: the prompt's words, round and round, up to `max_tokens`."""
@@ -56,9 +61,18 @@ class Order:
         return " ".join(words[k % len(words)] for k in range(self.max_tokens))
 
     def body(self, webhook: dict[str, Any]) -> dict[str, Any]:
-        items = [{"prompt": self.prompt(index), "custom_id": f"{self.name}-{index}"} for index in range(self.items)]
+        items = [
+            {"prompt": self.prompt(index), "custom_id": f"{self.name}-{index}"}
+            for index in range(self.items)
+        ]
         params = {"max_tokens": self.max_tokens, "temperature": 0, "ignore_eos": True}
-        return {"model": "echo", "items": items, "params": params, "webhook": webhook, "priority": self.priority}
+        return {
+            "model": "echo",
+            "items": items,
+            "params": params,
+            "webhook": webhook,
+            "priority": self.priority,
+        }
 
 
 class Ledger:
@@ -71,7 +85,8 @@ class Ledger:
         self.charged = 0  # results that more than one worker had begun
         self.counts = Counter(lost=0, duplicated=0, unexpected=0)
         self.notes: list[str] = []
-        self._hooks: defaultdict[str, dict[str, bytes]] = defaultdict(dict)  # job id to webhook id to body
+        # Job id to webhook id to body.
+        self._hooks: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
         self._lock = threading.RLock()
 
     def note(self, kind: str, what: str, count: int = 1) -> None:
@@ -92,29 +107,42 @@ class Ledger:
         counts = view["counts"]
         with self._lock:
             before, order.view = order.view, view
-            if sum(counts[state] for state in STATES) != order.items or counts["total"] != order.items:
+            if (
+                sum(counts[state] for state in STATES) != order.items
+                or counts["total"] != order.items
+            ):
                 self.note("unexpected", f"{order.name}: counts do not add up: {counts}")
             if not before:
                 return
             if any(counts[state] < before["counts"][state] for state in ENDED):
                 self.note("lost", f"{order.name}: had ended {before['counts']}, then {counts}")
             if before["status"] in TERMINAL and before["status"] != view["status"]:
-                self.note("unexpected", f"{order.name}: was {before['status']}, then {view['status']}")
+                self.note(
+                    "unexpected", f"{order.name}: was {before['status']}, then {view['status']}"
+                )
 
     def saw_results(self, order: Order, rows: list[dict[str, Any]], known: set[int]) -> None:
-        """A whole results file, asked for after `saw_job`, when the items `known` had results already."""
+        """A whole results file, asked for after `saw_job`, when the items `known` had results
+        already."""
         with self._lock:
             for row in rows:
                 self._saw_row(order, row)
             found = {row["index"] for row in rows}
             if len(found) < len(rows):
-                self.note("duplicated", f"{order.name}: rows twice in one file", len(rows) - len(found))
+                self.note(
+                    "duplicated", f"{order.name}: rows twice in one file", len(rows) - len(found)
+                )
             if gone := known - found:
-                self.note("lost", f"{order.name}: results {sorted(gone)[:5]} were seen and are gone", len(gone))
+                self.note(
+                    "lost",
+                    f"{order.name}: results {sorted(gone)[:5]} were seen and are gone",
+                    len(gone),
+                )
             order.complete = order.over
 
     def saw_event(self, order: Order, number: int, row: dict[str, Any], *, after: int) -> None:
-        """An item's event, told to a follower that had asked for what comes behind event `after`."""
+        """An item's event, told to a follower that had asked for what comes behind event
+        `after`."""
         with self._lock:
             self.events += 1
             self._saw_row(order, row)
@@ -123,7 +151,10 @@ class Ledger:
                 self.note(kind, f"{order.name}: event {number} came after event {after}")
             known = order.told.setdefault(number, row["index"])
             if known != row["index"]:
-                self.note("duplicated", f"{order.name}: event {number} told item {known}, then {row['index']}")
+                self.note(
+                    "duplicated",
+                    f"{order.name}: event {number} told item {known}, then {row['index']}",
+                )
 
     def saw_finish(self, order: Order, view: dict[str, Any]) -> None:
         """The last event that a follower was told."""
@@ -147,7 +178,10 @@ class Ledger:
             self.charged += row.get("attempts", 1) > 1
             self._check_row(order, row)
         elif order.rows[index] != digest:
-            self.note("duplicated", f"{order.name}: item {index} has a second result: {json.dumps(row)[:300]}")
+            self.note(
+                "duplicated",
+                f"{order.name}: item {index} has a second result: {json.dumps(row)[:300]}",
+            )
 
     def _check_row(self, order: Order, row: dict[str, Any]) -> None:
         """Is this result the one that its prompt must have?"""
@@ -159,7 +193,11 @@ class Ledger:
             right = [(output["finish_reason"], output["token_count"]) for output in row["outputs"]]
             good = texts == [answer] and right == [("length", order.max_tokens)]
         else:
-            good = row["status"] == "cancelled" and order.cancelled and all(answer.startswith(text) for text in texts)
+            good = (
+                row["status"] == "cancelled"
+                and order.cancelled
+                and all(answer.startswith(text) for text in texts)
+            )
         if not good:
             self.note("unexpected", f"{order.name}: item {index} ended as {json.dumps(row)[:400]}")
 
@@ -182,30 +220,43 @@ class Ledger:
         return [order for order in list(self.orders.values()) if not self._hooks.get(order.job_id)]
 
     def check_end(self, listed: list[str]) -> None:
-        """The last look, when everything should be over: `listed` are all jobs that the server knows."""
+        """The last look, when everything should be over: `listed` are all jobs that the server
+        knows."""
         with self._lock:
             for order in self.orders.values():
                 self._check_order(order)
             for job_id in set(listed) - self.orders.keys():
                 self.note("duplicated", f"{job_id} exists, but no 202 told of it")
             for job_id in self.orders.keys() - set(listed):
-                self.note("lost", f"{job_id} was answered 202 and is not listed", self.orders[job_id].items)
+                self.note(
+                    "lost",
+                    f"{job_id} was answered 202 and is not listed",
+                    self.orders[job_id].items,
+                )
 
     def _check_order(self, order: Order) -> None:
         missing = order.items - len(order.rows)
         if missing or not order.over:
             self.note(
-                "lost", f"{order.name} ({order.job_id}): {missing} items without result: {order.view}", max(1, missing)
+                "lost",
+                f"{order.name} ({order.job_id}): {missing} items without result: {order.view}",
+                max(1, missing),
             )
             return
         counts = order.view["counts"]
         if any(counts[state] != order.states[state] for state in ENDED):
-            self.note("unexpected", f"{order.name}: counts {counts}, but results {dict(order.states)}")
+            self.note(
+                "unexpected", f"{order.name}: counts {counts}, but results {dict(order.states)}"
+            )
         if order.view["status"] != "completed" and not order.cancelled:
             self.note("unexpected", f"{order.name} ended as {order.view['status']}")
         if order.finish and (order.finish["counts"] != counts or len(order.told) < order.ran):
             self.note(
-                "unexpected", f"{order.name}: a follower heard {order.finish['counts']} in {len(order.told)} events"
+                "unexpected",
+                (
+                    f"{order.name}: a follower heard {order.finish['counts']} in {len(order.told)} "
+                    "events"
+                ),
             )
         hooks = self._hooks[order.job_id]
         if not hooks:

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def commit() -> str:
-    """The short hash of what is checked out, `-dirty` when files differ from it; `unknown` outside a git checkout."""
+    """The short hash of what is checked out, `-dirty` when files differ from it; `unknown` outside
+    a git checkout."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--exclude=*"],
@@ -28,5 +29,8 @@ def device() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
         lines = info.read_text().splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+        name = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+            name,
+        )
     return f"{name}, {os.cpu_count()} cores"

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Within, `work` runs on a thread; the event that it is given says when it is to end, which is waited for."""
+    """Within, `work` runs on a thread; the event that it is given says when it is to end, which is
+    waited for."""
     ended = threading.Event()
     thread = threading.Thread(target=work, args=(ended,))
     thread.start()

@@ -1,7 +1,8 @@
-"""promptmill as it is deployed, small: a Valkey that syncs every write, one web process, one echo worker.
+"""promptmill as it is deployed, small: a Valkey that syncs every write, one web process, one echo
+worker.
 
-All real processes, started by their own commands and spoken to over HTTP; only Redis's own statistics and timestamps
-are read beside the API.
+All real processes, started by their own commands and spoken to over HTTP; only Redis's own
+statistics and timestamps are read beside the API.
 """
 
 from __future__ import annotations
@@ -35,10 +36,16 @@ END = "end-of-count"
 
 
 class Mill:
-    """The running parts, by their commands. `slots` are the worker's; `settings` are PROMPTMILL_ variables in lower
-    case."""
+    """The running parts, by their commands. `slots` are the worker's; `settings` are PROMPTMILL_
+    variables in lower case."""
 
-    def __init__(self, folder: Path, slots: int, parts: tuple[str, ...] = ("serve", "worker"), **settings: object):
+    def __init__(
+        self,
+        folder: Path,
+        slots: int,
+        parts: tuple[str, ...] = ("serve", "worker"),
+        **settings: object,
+    ):
         self._folder = folder
         self._commands = parts
         self._valkey = Valkey(folder)
@@ -54,11 +61,17 @@ class Mill:
         self.port = free_port()
         settings = {"PORT": str(self.port), "MODEL": "echo", "DEVICE": "cpu"}
         settings |= {name.upper(): str(value) for name, value in self._settings.items()}
-        env = os.environ | {"REDIS_URL": url} | {f"PROMPTMILL_{name}": value for name, value in settings.items()}
+        env = (
+            os.environ
+            | {"REDIS_URL": url}
+            | {f"PROMPTMILL_{name}": value for name, value in settings.items()}
+        )
         for part in self._commands:
             with (self._folder / f"{part}.log").open("wb") as log:
                 command = [sys.executable, "-m", "cli.main", part]
-                self._parts[part] = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+                self._parts[part] = subprocess.Popen(
+                    command, cwd=ROOT, env=env, stdout=log, stderr=log
+                )
         self._wait_until_up()
 
     def _wait_until_up(self) -> None:
@@ -66,7 +79,9 @@ class Mill:
         while time.monotonic() < deadline:
             for part, process in self._parts.items():
                 if process.poll() is not None:
-                    raise RuntimeError(f"{part} ended:\n{(self._folder / f'{part}.log').read_text()[-3000:]}")
+                    raise RuntimeError(
+                        f"{part} ended:\n{(self._folder / f'{part}.log').read_text()[-3000:]}"
+                    )
             try:
                 if self.request("GET", "/readyz")[0] == 200 and self.client.zcard("pm:workers"):
                     return
@@ -132,7 +147,11 @@ class Mill:
     def results(self, job_id: str) -> int:
         """How many results there are, all of them fetched."""
         connection = self.connect()
-        connection.request("GET", f"/v1/jobs/{job_id}/results.jsonl", headers={"Authorization": f"Bearer {self.key}"})
+        connection.request(
+            "GET",
+            f"/v1/jobs/{job_id}/results.jsonl",
+            headers={"Authorization": f"Bearer {self.key}"},
+        )
         lines = connection.getresponse().read().count(b"\n")
         connection.close()
         return lines
@@ -144,10 +163,11 @@ class Mill:
 
     @contextmanager
     def worker_commands(self) -> Iterator[Counter[str]]:
-        """Commands the worker process sends to Redis while the block runs, by name, over all its connections.
+        """Commands the worker process sends to Redis while the block runs, by name, over all its
+        connections.
 
-        MONITOR tells them from those that scripts run inside the server, which the server's own counters do not. It
-        slows everything down: nothing else is to be measured meanwhile.
+        MONITOR tells them from those that scripts run inside the server, which the server's own
+        counters do not. It slows everything down: nothing else is to be measured meanwhile.
         """
         found: Counter[str] = Counter()
         process = psutil.Process(self._parts["worker"].pid)
@@ -178,17 +198,26 @@ class Mill:
         def sample(ended: threading.Event) -> None:
             while not samples or not ended.wait(SAMPLE):
                 with suppress(psutil.NoSuchProcess):  # one that ended meanwhile
-                    samples.append(sum(process.memory_info().rss for process in [web, *web.children(recursive=True)]))
+                    samples.append(
+                        sum(
+                            process.memory_info().rss
+                            for process in [web, *web.children(recursive=True)]
+                        )
+                    )
 
         with meanwhile(sample):
             yield samples
 
     def pids(self) -> dict[str, int]:
-        return {part: process.pid for part, process in self._parts.items()} | {"valkey": self._valkey.pid or 0}
+        return {part: process.pid for part, process in self._parts.items()} | {
+            "valkey": self._valkey.pid or 0
+        }
 
 
 @contextmanager
-def running_mill(slots: int, parts: tuple[str, ...] = ("serve", "worker"), **settings: Any) -> Iterator[Mill]:
+def running_mill(
+    slots: int, parts: tuple[str, ...] = ("serve", "worker"), **settings: Any
+) -> Iterator[Mill]:
     with tempfile.TemporaryDirectory(prefix="promptmill-bench-") as folder:
         mill = Mill(Path(folder), slots, parts, **settings)
         try:

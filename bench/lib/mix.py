@@ -1,4 +1,5 @@
-"""The prompts that the engine's benchmark is measured with: the same token ids on every machine and for every peer."""
+"""The prompts that the engine's benchmark is measured with: the same token ids on every machine and
+for every peer."""
 
 from __future__ import annotations
 

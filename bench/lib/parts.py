@@ -1,8 +1,9 @@
-"""The parts of a running promptmill as processes that can be killed, frozen and started again, each by its own pid.
+"""The parts of a running promptmill as processes that can be killed, frozen and started again, each
+by its own pid.
 
-Every part is started by its own command and reaches Redis through a proxy of its own. All of them end with us, by the
-kernel's hand if we are killed. Start them from the main thread: to the kernel a part's parent
-is the thread that started it.
+Every part is started by its own command and reaches Redis through a proxy of its own. All of them
+end with us, by the kernel's hand if we are killed. Start them from the main thread: to the kernel a
+part's parent is the thread that started it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for us, and a kill takes what the part started, too
+                # Ctrl-C is for us, and a kill takes what the part started, too.
+                start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
 
@@ -75,7 +77,11 @@ class Part:
     @property
     def serving(self) -> bool:
         """A worker that has its lease, and has recovered from whatever struck it before."""
-        up = self.exit_code is None and self.draining_since is None and time.monotonic() > self.awake_from
+        up = (
+            self.exit_code is None
+            and self.draining_since is None
+            and time.monotonic() > self.awake_from
+        )
         return up and self.incarnation != ""
 
     @property
@@ -122,7 +128,8 @@ class Part:
 class Parts:
     """A durable server, the web tier, the webhook worker and `workers` workers on the echo engine.
 
-    `settings` are the parts', without prefix; `server` is what the server's environment has besides ours.
+    `settings` are the parts', without prefix; `server` is what the server's environment has besides
+    ours.
     """
 
     def __init__(
@@ -145,7 +152,9 @@ class Parts:
         self.server.start()
         self.network.start()
         self.front = self.network.proxy(self._web_port, POST)
-        self.workers = [self._part(f"worker-{n}", "worker --processes=1") for n in range(self._count)]
+        self.workers = [
+            self._part(f"worker-{n}", "worker --processes=1") for n in range(self._count)
+        ]
         self.web = self._part("web", "serve")
         self.webhooks = self._part("webhooks", "webhooks")
         for part in self.all:
@@ -172,8 +181,8 @@ class Parts:
 
 
 class Server:
-    """A Valkey with an append-only file, synced as `fsync` says. Killed and started again it is at the same address,
-    with its data."""
+    """A Valkey with an append-only file, synced as `fsync` says. Killed and started again it is at
+    the same address, with its data."""
 
     def __init__(self, folder: Path, fsync: str, env: Mapping[str, str]):
         self._folder = folder
@@ -212,7 +221,8 @@ def lost_leases(parts: Parts) -> set[str]:
 
 
 def die_with_parent() -> Callable[[], object] | None:
-    """On Linux the kernel kills a part when we are killed: one that is frozen could not notice by itself."""
+    """On Linux the kernel kills a part when we are killed: one that is frozen could not notice by
+    itself."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

@@ -1,4 +1,5 @@
-"""What people would use instead of the engine, each as a function that runs a mix and gives the seconds it took."""
+"""What people would use instead of the engine, each as a function that runs a mix and gives the
+seconds it took."""
 
 from __future__ import annotations
 
@@ -16,11 +17,14 @@ from bench.lib.mix import Mix
 
 
 class Transformers:
-    """`generate()` one at a time and in one static batch, and transformers' own continuous batching."""
+    """`generate()` one at a time and in one static batch, and transformers' own continuous
+    batching."""
 
     def __init__(self, folder: str, dtype: torch.dtype):
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
-        self._model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0, eos_token_id=None)
+        self._model.generation_config = GenerationConfig(
+            do_sample=False, pad_token_id=0, eos_token_id=None
+        )
 
     def one_at_a_time(self, mix: Mix) -> float:
         began = time.perf_counter()
@@ -34,42 +38,66 @@ class Transformers:
         return time.perf_counter() - began
 
     def continuous(self, mix: Mix) -> float:
-        config = GenerationConfig(max_new_tokens=mix.new_tokens, do_sample=False, pad_token_id=0, eos_token_id=-1)
-        # Left alone it takes nearly all memory there is for its cache; this is plenty for either mix.
+        config = GenerationConfig(
+            max_new_tokens=mix.new_tokens, do_sample=False, pad_token_id=0, eos_token_id=-1
+        )
+        # Left alone it takes nearly all memory there is for its cache; this is plenty for either
+        # mix.
         room = ContinuousBatchingConfig(max_memory_percent=0.1)
         began = time.perf_counter()
-        out = self._model.generate_batch(mix.prompts, generation_config=config, continuous_batching_config=room)
+        out = self._model.generate_batch(
+            mix.prompts, generation_config=config, continuous_batching_config=room
+        )
         took = time.perf_counter() - began
         generated = sum(len(result.generated_tokens) for result in out.values())
         if generated != mix.generated:
-            raise RuntimeError(f"transformers' continuous batching made {generated} tokens, not {mix.generated}")
+            raise RuntimeError(
+                f"transformers' continuous batching made {generated} tokens, not {mix.generated}"
+            )
         return took
 
     def _generate(self, prompts: list[list[int]], new_tokens: int) -> None:
         longest = max(map(len, prompts))
         ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
-        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        mask = torch.tensor(
+            [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        )
         with torch.inference_mode():
             out = self._model.generate(ids, attention_mask=mask, max_new_tokens=new_tokens)
         assert out.shape[1] == longest + new_tokens
 
 
 class Vllm:
-    """vLLM for CPU in a process and an environment of its own, which waits while others are measured."""
+    """vLLM for CPU in a process and an environment of its own, which waits while others are
+    measured."""
 
-    def __init__(self, python: str, folder: str, dtype: str, mixes: dict[str, Mix], *, prefix_caching: bool):
+    def __init__(
+        self, python: str, folder: str, dtype: str, mixes: dict[str, Mix], *, prefix_caching: bool
+    ):
         self._process = subprocess.Popen(
-            [python, "-m", "bench.lib.vllm"],  # as a file its folder would hide the standard library's `queue`
+            # As a file its folder would hide the standard library's `queue`.
+            [python, "-m", "bench.lib.vllm"],
             cwd=ROOT,
-            # In one process, with 1 GiB for keys and values: left alone it takes most of the machine's memory.
-            env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            # In one process, with 1 GiB for keys and values: left alone it takes most of the
+            # machine's memory.
+            env={
+                **os.environ,
+                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+                "VLLM_CPU_KVCACHE_SPACE": "1",
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         job = {
             "model": folder,
             "dtype": dtype,
             "prefix_caching": prefix_caching,
-            "mixes": {name: {"prompts": mix.prompts, "new_tokens": mix.new_tokens} for name, mix in mixes.items()},
+            "mixes": {
+                name: {"prompts": mix.prompts, "new_tokens": mix.new_tokens}
+                for name, mix in mixes.items()
+            },
         }
         self._ask(json.dumps(job))
 
@@ -86,5 +114,8 @@ class Vllm:
         self._process.stdin.flush()
         answer = self._process.stdout.readline().strip()
         if not answer:
-            raise RuntimeError(f"vLLM ended with status {self._process.wait(timeout=60)}; run bench.lib.vllm by hand")
+            raise RuntimeError(
+                f"vLLM ended with status {self._process.wait(timeout=60)}; run bench.lib.vllm by "
+                "hand"
+            )
         return answer

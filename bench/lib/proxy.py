@@ -1,7 +1,8 @@
-"""A TCP proxy, between a part and Redis or users and the web tier, that breaks the network the ways networks break.
+"""A TCP proxy, between a part and Redis or users and the web tier, that breaks the network the ways
+networks break.
 
-It forwards bytes and looks into requests only to find the ones whose reply is to be lost. All proxies run on one
-event loop in a thread of its own; their switches may be thrown from any thread.
+It forwards bytes and looks into requests only to find the ones whose reply is to be lost. All
+proxies run on one event loop in a thread of its own; their switches may be thrown from any thread.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Network:
         self._thread.start()
 
     def proxy(self, target: int, marker: bytes) -> Proxy:
-        """A proxy in front of a loopback port, listening; only replies to requests with `marker` are ever lost."""
+        """A proxy in front of a loopback port, listening; only replies to requests with `marker`
+        are ever lost."""
         proxy = Proxy(target, marker)
         self._call(proxy.listen())
         self._proxies.append(proxy)
@@ -78,17 +80,19 @@ class Proxy:
         self._server.close()
 
     def drop_replies(self, count: int) -> None:
-        """The next `count` marked requests are carried out; their answers and connections are lost."""
+        """The next `count` marked requests are carried out; their answers and connections are
+        lost."""
         self._to_drop += count
 
     def refuse_replies(self, count: int) -> None:
-        """The next `count` marked requests are carried out and answered with an error, as if the right to them was
-        lacking; then their connections end."""
+        """The next `count` marked requests are carried out and answered with an error, as if the
+        right to them was lacking; then their connections end."""
         self._to_refuse += count
 
     def hold(self) -> None:
-        """A black hole until `resume`: connections stay open and new ones are taken, but nothing passes either way, and
-        nothing ever will on any of these, as when a router forgot them. Only connections made afterwards work."""
+        """A black hole until `resume`: connections stay open and new ones are taken, but nothing
+        passes either way, and nothing ever will on any of these, as when a router forgot them. Only
+        connections made afterwards work."""
         self.holding = True
         for link in list(self._links):
             link.dead = True
@@ -132,7 +136,9 @@ class _Link:
     async def run(self, target: int) -> None:
         """Until either side, or a lost reply, ends it."""
         reader, writer = await asyncio.open_connection(HOST, target)
-        ways = [asyncio.ensure_future(way) for way in (self._requests(writer), self._replies(reader))]
+        ways = [
+            asyncio.ensure_future(way) for way in (self._requests(writer), self._replies(reader))
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -1,4 +1,5 @@
-"""A webhook receiver that writes down every delivery it is sent, and believes only those that are signed."""
+"""A webhook receiver that writes down every delivery it is sent, and believes only those that are
+signed."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ class Receiver(ThreadingHTTPServer):
         super().__init__((HOST, 0), Handler)
         self.ledger = ledger
         self.address = f"{HOST}:{self.server_port}"
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="receiver", daemon=True)
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(0.1,), name="receiver", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()

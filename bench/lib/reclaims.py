@@ -1,4 +1,5 @@
-"""How long the store takes to give away what a struck worker held, sampled by looking at Redis itself."""
+"""How long the store takes to give away what a struck worker held, sampled by looking at Redis
+itself."""
 
 from __future__ import annotations
 
@@ -17,14 +18,16 @@ DUE = 7.0  # seconds after which nothing should be a struck worker's any more
 class Reclaims:
     """Watches incarnations from the moment they were struck until nothing is theirs.
 
-    `seconds` are of those during which Redis stayed up. While it is away nobody can be reclaimed, and every lease is
-    renewed once it is back: then the clock starts anew, and what it says goes into `seconds_after_redis`.
+    `seconds` are of those during which Redis stayed up. While it is away nobody can be reclaimed,
+    and every lease is renewed once it is back: then the clock starts anew, and what it says goes
+    into `seconds_after_redis`.
     """
 
     def __init__(self, url: str):
         self.seconds: list[float] = []
         self.seconds_after_redis: list[float] = []
-        self.struck: set[str] = set()  # all that may lose their lease, whether they held something or not
+        # All that may lose their lease, whether they held something or not.
+        self.struck: set[str] = set()
         self._client = redis.Redis.from_url(url, socket_timeout=2, retry=None)
         self._watched: dict[str, _Watch] = {}  # by incarnation
         self._lock = threading.Lock()
@@ -54,7 +57,8 @@ class Reclaims:
             self._watched[incarnation] = _Watch(time.monotonic())
 
     def excuse(self, incarnation: str) -> None:
-        """It was told to leave, and may lose its lease if Redis is away just then; that is no sample."""
+        """It was told to leave, and may lose its lease if Redis is away just then; that is no
+        sample."""
         with self._lock:
             self.struck.add(incarnation)
 

@@ -1,4 +1,5 @@
-"""Stock Celery, as its own tutorial has it: one task per prompt, results in Redis, a server with default settings.
+"""Stock Celery, as its own tutorial has it: one task per prompt, results in Redis, a server with
+default settings.
 
 This module is also the app that its workers load: `celery -A bench.lib.stock worker`.
 """
@@ -39,7 +40,15 @@ def running_server() -> Iterator[str]:
     """The URL of a server of its own, on the binary's default settings."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="stock-celery-") as folder:
-        command = [find_binary(), "--port", str(port), "--bind", "127.0.0.1", "--logfile", "valkey.log"]
+        command = [
+            find_binary(),
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--logfile",
+            "valkey.log",
+        ]
         server = subprocess.Popen(command, cwd=folder)
         try:
             url = f"redis://127.0.0.1:{port}/0"
@@ -65,9 +74,22 @@ def _wait_until_serving(url: str) -> None:
 @contextmanager
 def running_worker(url: str, pool: str) -> Iterator[None]:
     """A worker on default settings but for its pool; it has answered once when the block begins."""
-    command = [sys.executable, "-m", "celery", "-q", "-A", "bench.lib.stock", "worker", "-P", pool, "--loglevel=WARNING"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-q",
+        "-A",
+        "bench.lib.stock",
+        "worker",
+        "-P",
+        pool,
+        "--loglevel=WARNING",
+    ]
     with Path(os.devnull).open("wb") as nowhere:
-        worker = subprocess.Popen(command, cwd=ROOT, env=os.environ | {URL: url}, stdout=nowhere, stderr=nowhere)
+        worker = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {URL: url}, stdout=nowhere, stderr=nowhere
+        )
     try:
         echo.delay("warm up").get(timeout=LIMIT)
         yield

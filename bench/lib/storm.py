@@ -27,7 +27,8 @@ WEIGHTS = {
     "drop_answers": 8,  # the web tier does what it is asked, its answer is lost
     "refuse_replies": 8,  # scripts run, and the worker is told that it may not run them
     "kill_redis": 7,
-    "lose_tail": 5,  # what workers did last was acknowledged and is gone, as after a failover to a lagging replica
+    # What workers did last was acknowledged and is gone, as after a failover to a lagging replica.
+    "lose_tail": 5,
     "kill_web": 7,
     "kill_webhooks": 4,
 }
@@ -37,7 +38,8 @@ DRAIN_LIMIT = 8.0  # seconds on top of the grace period that a drained worker ma
 
 
 def plan(chance: random.Random, count: int) -> list[str]:
-    """`count` faults in the order in which they come; each kind at least once if there are enough."""
+    """`count` faults in the order in which they come; each kind at least once if there are
+    enough."""
     kinds = list(WEIGHTS)
     drawn = chance.choices(kinds, weights=list(WEIGHTS.values()), k=max(0, count - len(kinds)))
     faults = (kinds + drawn)[:count] if count >= len(kinds) else drawn
@@ -48,7 +50,8 @@ def plan(chance: random.Random, count: int) -> list[str]:
 class Storm:
     """Strikes `parts`; everything it stops it starts again.
 
-    `tell` hears of each fault, `note` of what no part should do; `lease` and `grace` are the parts', in seconds.
+    `tell` hears of each fault, `note` of what no part should do; `lease` and `grace` are the
+    parts', in seconds.
     """
 
     def __init__(
@@ -123,19 +126,25 @@ class Storm:
                 part.start()
             elif not part.down:
                 part.down = True
-                self._note(f"{part.name} ended by itself with exit code {part.exit_code}: {part.last_words()}")
+                self._note(
+                    f"{part.name} ended by itself with exit code {part.exit_code}: "
+                    f"{part.last_words()}"
+                )
                 self._in(1.0, part.start)
 
     def _check_drain(self, part: Part) -> None:
         limit = self._grace + DRAIN_LIMIT
         if part.draining_since is not None and time.monotonic() - part.draining_since > limit:
-            self._note(f"{part.name} did not end within {limit:.0f} s of SIGTERM: {part.last_words()}")
+            self._note(
+                f"{part.name} did not end within {limit:.0f} s of SIGTERM: {part.last_words()}"
+            )
             self._kill(part)
 
     # The faults. Each answers whom it struck, '' if there was nobody.
 
     def _worker(self) -> Part | None:
-        """One that is at work, as long as another is left: without anybody up, leases are not taken away either."""
+        """One that is at work, as long as another is left: without anybody up, leases are not taken
+        away either."""
         serving = [part for part in self._parts.workers if part.serving]
         working = [part for part in serving if self._reclaims.holding(part.incarnation)]
         return self._chance.choice(working) if working and len(serving) > 1 else None
@@ -190,7 +199,8 @@ class Storm:
         return part.name
 
     def _lose_tail(self) -> str:
-        """No user sees what is lost, or it would be a broken promise: web tier and webhook worker are cut off."""
+        """No user sees what is lost, or it would be a broken promise: web tier and webhook worker
+        are cut off."""
         server, cut_off = self._parts.server, [self._parts.web.proxy, self._parts.webhooks.proxy]
         if not server.up or any(proxy.holding for proxy in cut_off):
             return ""

@@ -24,17 +24,26 @@ from common.store.connection import connect
 
 LEASE, GRACE = 5.0, 3.0  # seconds; the lease is the default one
 START_LIMIT = 60.0  # seconds for all parts to be up
-SETTLE_LIMIT = 120.0  # seconds after the last fault for everything to be over; items struck twice run one by one
-OVERTIME = 30.0  # seconds past its time that a storm may at least go on, for faults and items that are still to come
+# Seconds after the last fault for everything to be over; items struck twice run one by one.
+SETTLE_LIMIT = 120.0
+# Seconds past its time that a storm may at least go on, for faults and items that are still to
+# come.
+OVERTIME = 30.0
 PROGRESS = 5.0  # seconds between two lines
 NOTES = 30  # of what is wrong, told in words; all are counted
 
 
 class Trial:
-    """`options` are those of `bench.faults`; whatever is started is ended by `stack`. `server` is put into the
-    environment of Redis."""
+    """`options` are those of `bench.faults`; whatever is started is ended by `stack`. `server` is
+    put into the environment of Redis."""
 
-    def __init__(self, folder: Path, options: Namespace, stack: ExitStack, server: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        options: Namespace,
+        stack: ExitStack,
+        server: Mapping[str, str] | None = None,
+    ):
         self.options = options
         self.chance = random.Random(options.seed)
         self.ledger = Ledger()
@@ -47,10 +56,15 @@ class Trial:
             "WEBHOOK_ALLOW": self.receiver.address,
             "WEBHOOK_TIMEOUT": 2,
             "WEBHOOK_BACKOFF": 0.5,
-            "MAX_ATTEMPTS": 20,  # by chance alone some item is hit three times; poison is another test
+            # By chance alone some item is hit three times; poison is another test.
+            "MAX_ATTEMPTS": 20,
         }
         self.parts = Parts(
-            folder, options.workers, options.fsync, {name: str(value) for name, value in settings.items()}, server
+            folder,
+            options.workers,
+            options.fsync,
+            {name: str(value) for name, value in settings.items()},
+            server,
         )
         self._stack = stack
         self._told_at = 0.0
@@ -79,7 +93,9 @@ class Trial:
         )
         self._wait_until_up()
         wishes = random.Random(self.options.seed + 1)
-        self.users = Users(self.caller, self.ledger, self.receiver.address, wishes, self.options.backlog)
+        self.users = Users(
+            self.caller, self.ledger, self.receiver.address, wishes, self.options.backlog
+        )
         self.users.start()
         self._stack.callback(self.users.stop)
 
@@ -100,18 +116,26 @@ class Trial:
         """The storm, and overtime for the promised number of items."""
         self.storm.schedule(plan(self.chance, self.options.faults), self.options.seconds)
         limit = self.options.seconds + max(OVERTIME, self.options.seconds / 5)
-        self.storm.run(limit, lambda: self.tell() and (self.storm.blowing or self.ledger.items < self.options.items))
+        self.storm.run(
+            limit,
+            lambda: self.tell() and (self.storm.blowing or self.ledger.items < self.options.items),
+        )
         self.storm.end()
 
     def cancel(self) -> list[float]:
         """How long cancels take once everybody is back, while others still submit."""
-        self.storm.run(SETTLE_LIMIT, lambda: self.tell() and not all(worker.serving for worker in self.parts.workers))
+        self.storm.run(
+            SETTLE_LIMIT,
+            lambda: self.tell() and not all(worker.serving for worker in self.parts.workers),
+        )
         return self.users.measure_cancels(self.options.cancels, at_once=3)
 
     def settle(self) -> None:
         """Nobody submits any more; what was promised comes to its end."""
         self.users.stop_submitting()
-        self.storm.run(SETTLE_LIMIT, lambda: self.tell() and bool(self.ledger.open() or self.ledger.untold()))
+        self.storm.run(
+            SETTLE_LIMIT, lambda: self.tell() and bool(self.ledger.open() or self.ledger.untold())
+        )
 
     def calm(self) -> None:
         """No faults, and load on every core that leaves nobody idle."""
@@ -129,10 +153,14 @@ class Trial:
             self.ledger.note("unexpected", f"away in calm weather: {error}")
         self.tell()
         drains = self.storm.drains
-        self.say(f"{len(drains)} drains, {max(drains, default=0.0):.1f} s at most with {GRACE:.0f} s of grace")
+        self.say(
+            f"{len(drains)} drains, {max(drains, default=0.0):.1f} s at most with {GRACE:.0f} s "
+            "of grace"
+        )
 
     def tell(self) -> bool:
-        """What is wrong, at once; a line of progress now and then. Always True, so that it can stand in a condition."""
+        """What is wrong, at once; a line of progress now and then. Always True, so that it can
+        stand in a condition."""
         for note in self.ledger.notes[self._noted : NOTES]:
             self.say(note)
             self._noted += 1

@@ -1,4 +1,5 @@
-"""The load: threads that submit, cancel, poll and follow for as long as the parts are being struck."""
+"""The load: threads that submit, cancel, poll and follow for as long as the parts are being
+struck."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ class Users:
     Nobody submits while `backlog` items are accepted and not yet seen to end.
     """
 
-    def __init__(self, caller: Caller, ledger: Ledger, receiver: str, chance: random.Random, backlog: int):
+    def __init__(
+        self, caller: Caller, ledger: Ledger, receiver: str, chance: random.Random, backlog: int
+    ):
         self._caller = caller
         self._ledger = ledger
         self._receiver = receiver
@@ -68,7 +71,9 @@ class Users:
     def _next_order(self) -> Order:
         """Often a single item, mostly many short ones, now and then a few that run for seconds."""
         long, single = self._chance.random() < 0.05, self._chance.random() < 0.3
-        items = 1 if single else self._chance.randint(1, 8) if long else self._chance.randint(1, 400)
+        items = (
+            1 if single else self._chance.randint(1, 8) if long else self._chance.randint(1, 400)
+        )
         tokens = self._chance.randint(150, 400) if long else self._chance.randint(5, 40)
         return Order(f"j{next(self._number)}", items, tokens, self._chance.randint(4, 12))
 
@@ -107,7 +112,8 @@ class Users:
     # What they do when nothing strikes any more
 
     def measure_cancels(self, count: int, at_once: int) -> list[float]:
-        """Seconds from the call to the job's last slot being free, of jobs that run while others are submitted."""
+        """Seconds from the call to the job's last slot being free, of jobs that run while others
+        are submitted."""
         with ThreadPoolExecutor(at_once) as pool:
             return [seconds for seconds in pool.map(self._try_cancel, range(count)) if seconds]
 

@@ -1,4 +1,5 @@
-"""vLLM in its own environment: a job as a JSON line on stdin, then a mix's name a line; seconds come on stdout."""
+"""vLLM in its own environment: a job as a JSON line on stdin, then a mix's name a line; seconds
+come on stdout."""
 
 from __future__ import annotations
 
@@ -14,11 +15,18 @@ def main() -> None:
     from vllm import LLM, SamplingParams  # not a dependency: only this environment has it
 
     job = json.loads(sys.stdin.readline())
-    llm = LLM(job["model"], dtype=job["dtype"], enable_prefix_caching=job["prefix_caching"], max_model_len=2048)
+    llm = LLM(
+        job["model"],
+        dtype=job["dtype"],
+        enable_prefix_caching=job["prefix_caching"],
+        max_model_len=2048,
+    )
     print("ready", file=answers)
     for name in map(str.strip, sys.stdin):
         mix = job["mixes"][name]
-        params = SamplingParams(temperature=0, max_tokens=mix["new_tokens"], ignore_eos=True, detokenize=True)
+        params = SamplingParams(
+            temperature=0, max_tokens=mix["new_tokens"], ignore_eos=True, detokenize=True
+        )
         if job["prefix_caching"]:
             llm.reset_prefix_cache()  # only what one run shares within itself counts
         began = time.perf_counter()

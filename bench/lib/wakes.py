@@ -1,8 +1,10 @@
-"""How many scripts the server runs for a chat when 32 workers are busy: `scripts_per_chat_32` of `make bench-queue`.
+"""How many scripts the server runs for a chat when 32 workers are busy: `scripts_per_chat_32` of
+`make bench-queue`.
 
-The workers are real runners with the echo engine and real heartbeats, all in this process. Long items fill what is not
-kept for chats, so that all are in the middle of a turn; then chats of a few tokens are submitted one after the other.
-Scripts are counted by the server; what the same fleet runs in the same time without chats is taken off.
+The workers are real runners with the echo engine and real heartbeats, all in this process. Long
+items fill what is not kept for chats, so that all are in the middle of a turn; then chats of a few
+tokens are submitted one after the other. Scripts are counted by the server; what the same fleet
+runs in the same time without chats is taken off.
 """
 
 from __future__ import annotations
@@ -43,17 +45,29 @@ def submit(store: JobStore, items: int, tokens: int, *, interactive: bool = Fals
         stage.add({"prompt": "one two three", "params": {"ignore_eos": True, "max_tokens": tokens}})
     stage.close()
     fields = {
-        "tenant": "bench", "model": "echo", "digest": open_model("echo").card.digest, "total": items, "cost": tokens,
-        "n_max": 1, "priority": 0, "hooks": "", "retention": 60_000, "interactive": int(interactive),
+        "tenant": "bench",
+        "model": "echo",
+        "digest": open_model("echo").card.digest,
+        "total": items,
+        "cost": tokens,
+        "n_max": 1,
+        "priority": 0,
+        "hooks": "",
+        "retention": 60_000,
+        "interactive": int(interactive),
         "spec": json.dumps({"model": "echo", "params": {"temperature": 0}}),
-    }  # fmt: skip
+    }
     return store.attach(stage, fields, job_id=new_job_id()).job_id
 
 
 @contextmanager
 def running_fleet(url: str, workers: int, slots: int, kept: int) -> Iterator[list[Runner]]:
-    """So many workers of one model, each with a heartbeat that hears when it is woken. Nobody ticks."""
-    settings, bell = Settings.load(redis_url=url, model="echo", interactive_slots=kept, grace=1), Bell(url)
+    """So many workers of one model, each with a heartbeat that hears when it is woken. Nobody
+    ticks."""
+    settings, bell = (
+        Settings.load(redis_url=url, model="echo", interactive_slots=kept, grace=1),
+        Bell(url),
+    )
     runners, beats = [], []
     for _ in range(workers):
         client = connect(url)
@@ -81,7 +95,9 @@ def wait_until_all(store: JobStore, job_ids: list[str], state: str) -> None:
     for job_id in job_ids:
         while int((job := store.job(job_id))[state]) < int(job["total"]):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{job_id} has only {job[state]} of {job['total']} items {state}")
+                raise RuntimeError(
+                    f"{job_id} has only {job[state]} of {job['total']} items {state}"
+                )
             time.sleep(0.02)
 
 

@@ -1,7 +1,7 @@
 """Tenants, API keys, single-use login links and browser sessions.
 
-A key is `pm_<id>_<secret>`, a session's cookie `<tenant>.<secret>`; only digests of the secrets are stored. SHA-256
-without stretching is enough for 256 random bits.
+A key is `pm_<id>_<secret>`, a session's cookie `<tenant>.<secret>`; only digests of the secrets are
+stored. SHA-256 without stretching is enough for 256 random bits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class Grant:
-    """What a request was let in by: an API key (its id) or a browser's session (its digest). The other one is empty."""
+    """What a request was let in by: an API key (its id) or a browser's session (its digest). The
+    other one is empty."""
 
     tenant: str
     key_id: str = ""
@@ -59,7 +60,9 @@ def _api_key(pair: tuple[str, list[bytes | None]]) -> ApiKey:
     key_id, (tenant, name, created, revoked) = pair
     if tenant is None or name is None or created is None:
         raise ValueError("a field is missing")
-    return ApiKey(key_id, tenant.decode(), name.decode(), float(created), float(revoked) if revoked else None)
+    return ApiKey(
+        key_id, tenant.decode(), name.decode(), float(created), float(revoked) if revoked else None
+    )
 
 
 class Accounts:
@@ -72,7 +75,12 @@ class Accounts:
         if not ids.TENANT.fullmatch(tenant):
             raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        record = {"tenant": tenant, "name": name, "digest": _digest(secret), "created_at": time.time()}
+        record = {
+            "tenant": tenant,
+            "name": name,
+            "digest": _digest(secret),
+            "created_at": time.time(),
+        }
         with redis_errors():
             pipe = self._client.pipeline(transaction=True)
             pipe.sadd(keys.TENANTS, tenant)
@@ -87,11 +95,14 @@ class Accounts:
         return self.grant_of_key(key).tenant
 
     def grant_of_key(self, key: str) -> Grant:
-        """What a key gives; `Unauthorized` for a malformed, unknown or revoked one, without saying which."""
+        """What a key gives; `Unauthorized` for a malformed, unknown or revoked one, without saying
+        which."""
         match = KEY.fullmatch(key)
         if match:
             with redis_errors():
-                tenant, digest, revoked = self._client.hmget(keys.api_key(match[1]), "tenant", "digest", "revoked_at")
+                tenant, digest, revoked = self._client.hmget(
+                    keys.api_key(match[1]), "tenant", "digest", "revoked_at"
+                )
             if tenant and not revoked and hmac.compare_digest(digest.decode(), _digest(match[2])):
                 return Grant(tenant.decode(), key_id=match[1])
         raise Unauthorized("the API key is not valid here; make one with `promptmill key create`")
@@ -106,7 +117,8 @@ class Accounts:
         return list(readable(zip(ids, records, strict=True), _api_key, lambda pair: pair[0]))
 
     def valid(self, grants: Collection[Grant]) -> set[Grant]:
-        """Those whose key is not revoked and whose session has not ended; one round trip for all of them."""
+        """Those whose key is not revoked and whose session has not ended; one round trip for all of
+        them."""
         asked = list(grants)
         with redis_errors():
             pipe = self._client.pipeline(transaction=False)
@@ -116,10 +128,13 @@ class Accounts:
                 else:
                     pipe.hmget(keys.api_key(grant.key_id), "tenant", "revoked_at")
             found = pipe.execute()
-        return {grant for grant, record in zip(asked, found, strict=True) if _is_valid(grant, record)}
+        return {
+            grant for grant, record in zip(asked, found, strict=True) if _is_valid(grant, record)
+        }
 
     def revoke_key(self, key_id: str) -> None:
-        """From now on the key is refused. `key_id` may be the whole key. Sessions end with the tenant's last key."""
+        """From now on the key is refused. `key_id` may be the whole key. Sessions end with the
+        tenant's last key."""
         match = KEY.fullmatch(key_id)
         key_id = match[1] if match else key_id
         with redis_errors():
@@ -138,7 +153,9 @@ class Accounts:
         """Whom to tell of the tenant's batches that name nobody themselves; None for nobody."""
         with redis_errors():
             if not self._client.sismember(keys.TENANTS, tenant):
-                raise NotFound(f"no tenant {tenant}; `promptmill key create --tenant {tenant}` makes it")
+                raise NotFound(
+                    f"no tenant {tenant}; `promptmill key create --tenant {tenant}` makes it"
+                )
             if url is None:
                 self._client.hdel(keys.tenant(tenant), "webhook_url")
             else:
@@ -166,9 +183,13 @@ class Accounts:
         """
         secret = secrets.token_urlsafe(32)
         with redis_errors():
-            tenant = self._scripts.begin_session(_digest(token), _digest(secret), SESSION_AGE * 1000, MOST_SESSIONS)
+            tenant = self._scripts.begin_session(
+                _digest(token), _digest(secret), SESSION_AGE * 1000, MOST_SESSIONS
+            )
         if not tenant:
-            raise Unauthorized("this login link was used already or is too old; `promptmill login` prints another")
+            raise Unauthorized(
+                "this login link was used already or is too old; `promptmill login` prints another"
+            )
         return f"{tenant.decode()}.{secret}"
 
     def grant_of_cookie(self, cookie: str) -> Grant | None:
@@ -190,8 +211,12 @@ class Accounts:
             NotFound: there is no such tenant, so that a misspelt one is not taken for logged out.
         """
         with redis_errors():
-            if not self._scripts.end_sessions(tenant, "") and not self._client.sismember(keys.TENANTS, tenant):
-                raise NotFound(f"no tenant {tenant} has a key or a session; `promptmill key list` shows them")
+            if not self._scripts.end_sessions(tenant, "") and not self._client.sismember(
+                keys.TENANTS, tenant
+            ):
+                raise NotFound(
+                    f"no tenant {tenant} has a key or a session; `promptmill key list` shows them"
+                )
 
 
 def _is_valid(grant: Grant, record: Any) -> bool:

@@ -1,10 +1,12 @@
-"""Where the Redis server is: the one place that reads a REDIS_URL, for redis-py and for Celery's broker alike.
+"""Where the Redis server is: the one place that reads a REDIS_URL, for redis-py and for Celery's
+broker alike.
 
-    redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]                       rediss://… for TLS, with ssl_… options
-    unix://[[USER]:PASSWORD@]/PATH/TO/SOCKET[?db=DB]
+    redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]                       rediss://… for TLS, with ssl_…
+    options unix://[[USER]:PASSWORD@]/PATH/TO/SOCKET[?db=DB]
     redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/SERVICE[/DB][?sentinel_password=PASSWORD]
 
-Characters that mean something in a URL are percent-encoded in user, password and service. Knows no connection.
+Characters that mean something in a URL are percent-encoded in user, password and service. Knows no
+connection.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ HOST = re.compile(r"(\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:/@\[\]]+))(:(?P<p
 
 @dataclass(frozen=True)
 class Address:
-    """A REDIS_URL in its parts. `hosts` are the server's, or the Sentinels' where there is a `service`."""
+    """A REDIS_URL in its parts. `hosts` are the server's, or the Sentinels' where there is a
+    `service`."""
 
     scheme: str
     hosts: tuple[tuple[str, int], ...] = ()
@@ -36,7 +39,8 @@ class Address:
     db: int = 0
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
-    options: dict[str, Any] = field(default_factory=dict, repr=False)  # of TLS, or the Sentinels' own login
+    # Of TLS, or the Sentinels' own login.
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -48,7 +52,8 @@ class Address:
         scheme, found, rest = url.partition("://")
         if not found or scheme not in OPTIONS:
             raise ValueError(
-                "must begin with redis://, rediss:// (TLS), unix:// or redis+sentinel://, like redis://127.0.0.1:6379/0"
+                "must begin with redis://, rediss:// (TLS), unix:// or redis+sentinel://, like "
+                "redis://127.0.0.1:6379/0"
             )
         place, _, query = rest.partition("?")
         login, _, place = place.rpartition("@")
@@ -66,11 +71,18 @@ class Address:
         if scheme == "redis+sentinel":
             service, _, path = path.partition("/")
             if not service:
-                raise ValueError("names no service: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]")
+                raise ValueError(
+                    "names no service: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE[/DB]"
+                )
         elif "," in hosts:
-            raise ValueError("names several hosts; only redis+sentinel:// has several, and a cluster is not supported")
+            raise ValueError(
+                "names several hosts; only redis+sentinel:// has several, and a cluster is not "
+                "supported"
+            )
         port = SENTINEL_PORT if service else PORT
-        return cls(hosts=_hosts(hosts, port), service=unquote(service), db=_db(path or "0"), **known)
+        return cls(
+            hosts=_hosts(hosts, port), service=unquote(service), db=_db(path or "0"), **known
+        )
 
     @property
     def login(self) -> dict[str, str]:
@@ -80,18 +92,35 @@ class Address:
     @property
     def sentinel_login(self) -> dict[str, str]:
         """The same for the Sentinels."""
-        return {name.removeprefix("sentinel_"): value for name, value in self.options.items() if self.service}
+        return {
+            name.removeprefix("sentinel_"): value
+            for name, value in self.options.items()
+            if self.service
+        }
 
     def broker(self) -> dict[str, Any]:
         """Celery's settings for it: `broker_url`, and what goes with it."""
-        login = f"{quote(self.username or '', '')}:{quote(self.password or '', '')}@" if self.login else ""
+        login = (
+            f"{quote(self.username or '', '')}:{quote(self.password or '', '')}@"
+            if self.login
+            else ""
+        )
         if self.path:
-            return {"broker_url": f"redis+socket://{login}{quote(self.path)}?{urlencode({'virtual_host': self.db})}"}
-        hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts]
+            return {
+                "broker_url": f"redis+socket://{login}{quote(self.path)}?"
+                + urlencode({"virtual_host": self.db})
+            }
+        hosts = [
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
+        ]
         if self.service:
             # Celery goes from one to the next, each with all that is needed.
             return {"broker_url": ";".join(f"sentinel://{login}{host}/{self.db}" for host in hosts)}
-        tls = {"broker_use_ssl": {"ssl_cert_reqs": "required"} | self.options} if self.scheme == "rediss" else {}
+        tls = (
+            {"broker_use_ssl": {"ssl_cert_reqs": "required"} | self.options}
+            if self.scheme == "rediss"
+            else {}
+        )
         return {"broker_url": f"{self.scheme}://{login}{hosts[0]}/{self.db}"} | tls
 
 
@@ -107,7 +136,11 @@ def _options(scheme: str, query: str) -> dict[str, Any]:
             known = ", ".join(OPTIONS[scheme]) or "none"
             raise ValueError(f"has an unknown option {name}; a {scheme}:// URL may have {known}")
     if "ssl_check_hostname" in options:
-        options["ssl_check_hostname"] = options["ssl_check_hostname"].lower() not in ("false", "0", "no")
+        options["ssl_check_hostname"] = options["ssl_check_hostname"].lower() not in (
+            "false",
+            "0",
+            "no",
+        )
     return options
 
 

@@ -1,7 +1,9 @@
-"""Batches in OpenAI's sense: a file whose lines are validated after it was accepted, and then are one job's items.
+"""Batches in OpenAI's sense: a file whose lines are validated after it was accepted, and then are
+one job's items.
 
-Here is only what there is before the job, and beside it: the record, and the claim of whoever validates. Everything
-else of a batch is its job's, whose id follows from the batch's. Knows Redis; nothing of lines or HTTP.
+Here is only what there is before the job, and beside it: the record, and the claim of whoever
+validates. Everything else of a batch is its job's, whose id follows from the batch's. Knows Redis;
+nothing of lines or HTTP.
 """
 
 from __future__ import annotations
@@ -25,19 +27,21 @@ Outcome = Literal["queued", "failed", "cancelled", "expired"]
 
 
 def new_batch_id() -> str:
-    """Never used before: an id that follows from an idempotency key would come again once the batch is deleted, and
-    workers would take the new job for the old one."""
+    """Never used before: an id that follows from an idempotency key would come again once the batch
+    is deleted, and workers would take the new job for the old one."""
     return f"batch_{secrets.token_hex(10)}"
 
 
 def job_of(batch_id: str) -> str:
-    """The id of the job that a batch becomes: the same whoever makes it, so that it is made once."""
+    """The id of the job that a batch becomes: the same whoever makes it, so that it is made
+    once."""
     return f"job_0{batch_id.removeprefix('batch_')}"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A batch that this process validates; `tries` counts claims, this one included. `token` fences what it does."""
+    """A batch that this process validates; `tries` counts claims, this one included. `token` fences
+    what it does."""
 
     batch_id: str
     token: str
@@ -61,8 +65,9 @@ class Batches:
     ) -> tuple[Literal["new", "same", "conflict"], str]:
         """Keep a batch, to be validated now. Durable when it returns.
 
-        `idempotency` is (key, fingerprint of the content). Answers whether the key had made a batch before, of the same
-        or of other content, and the id of the batch, which may be gone by now where it is the `same`.
+        `idempotency` is (key, fingerprint of the content). Answers whether the key had made a batch
+        before, of the same or of other content, and the id of the batch, which may be gone by now
+        where it is the `same`.
 
         Raises:
             TooMany: `most` batches of the tenant (0: no limit) wait for their validation already.
@@ -71,7 +76,10 @@ class Batches:
         with redis_errors():
             outcome, found = self._scripts.create_batch(batch_id, tenant, *idempotency, most, *flat)
         if outcome == b"full":
-            message = f"{most:,} batches of yours wait for their validation, as many as may; try again when some began"
+            message = (
+                f"{most:,} batches of yours wait for their validation, as many as may; try "
+                "again when some began"
+            )
             raise TooMany(message, code="too_many_batches")
         return outcome.decode(), found.decode()
 
@@ -89,9 +97,15 @@ class Batches:
         return place_of(self._client, keys.tenant_batches(tenant), tenant, batch_id)
 
     def walk(
-        self, tenant: str, *, newest_first: bool = True, behind: Place | None = None, page: int = 100
+        self,
+        tenant: str,
+        *,
+        newest_first: bool = True,
+        behind: Place | None = None,
+        page: int = 100,
     ) -> Iterator[Record]:
-        """A tenant's batches in order of their creation, from behind a place on; read a page at a time."""
+        """A tenant's batches in order of their creation, from behind a place on; read a page at a
+        time."""
         line = keys.tenant_batches(tenant)
         for ids in pages(self._client, line, newest_first=newest_first, behind=behind, page=page):
             with redis_errors():
@@ -103,14 +117,15 @@ class Batches:
             yield from readable(found, lambda pair: _record(*pair), lambda pair: pair[0])
 
     def note(self, batch_id: str, **fields: int) -> None:
-        """Write down what was found out about a batch, or done to its files. One that is gone meanwhile stays so."""
+        """Write down what was found out about a batch, or done to its files. One that is gone
+        meanwhile stays so."""
         flat = [part for pair in fields.items() for part in pair]
         with redis_errors():
             self._scripts.note_batch(batch_id, *flat)
 
     def claim_sizing(self, lease: float) -> tuple[str, str] | None:
-        """The batch whose files are to be measured next, and its tenant, whose turn it is. Nobody else gets it for
-        `lease` seconds."""
+        """The batch whose files are to be measured next, and its tenant, whose turn it is. Nobody
+        else gets it for `lease` seconds."""
         with redis_errors():
             found = self._scripts.claim_sizing(int(lease * 1000))
         return (found[0].decode(), found[1].decode()) if found else None
@@ -121,7 +136,8 @@ class Batches:
             self._scripts.end_sizing(batch_id, tenant)
 
     def cancel(self, batch_id: str) -> None:
-        """Note the wish. Whoever validates the batch ends at it; its job, if any, is the caller's to cancel."""
+        """Note the wish. Whoever validates the batch ends at it; its job, if any, is the caller's
+        to cancel."""
         with redis_errors():
             if not self._scripts.cancel_batch(batch_id):
                 raise NotFound(f"no batch {batch_id[:80]!r}")
@@ -129,17 +145,20 @@ class Batches:
     # Validation
 
     def claim(self, lease: float) -> Claim | None:
-        """Take a batch that waits for its validation; nobody else gets it for `lease` seconds. Tenants have one
-        validation at a time, in turn."""
+        """Take a batch that waits for its validation; nobody else gets it for `lease` seconds.
+        Tenants have one validation at a time, in turn."""
         token = secrets.token_hex(8)
         with redis_errors():
             answer = self._scripts.claim_batch(int(lease * 1000), token)
         return Claim(answer[0].decode(), token, int(answer[1])) if answer else None
 
     def hold(self, claim: Claim, lease: float) -> Literal["held", "cancel", "lost"]:
-        """Go on for `lease` seconds more; `cancel` when the batch is to be, `lost` when it is another's by now."""
+        """Go on for `lease` seconds more; `cancel` when the batch is to be, `lost` when it is
+        another's by now."""
         with redis_errors():
-            return self._scripts.hold_batch(claim.batch_id, claim.token, int(lease * 1000), 0).decode()
+            return self._scripts.hold_batch(
+                claim.batch_id, claim.token, int(lease * 1000), 0
+            ).decode()
 
     def postpone(self, claim: Claim, seconds: float) -> None:
         """Give the batch back to be claimed in `seconds`; this try does not count."""
@@ -147,9 +166,12 @@ class Batches:
             self._scripts.hold_batch(claim.batch_id, claim.token, int(seconds * 1000), 1)
 
     def end(self, claim: Claim, outcome: Outcome, *, errors: str = "", retention: int = 0) -> bool:
-        """The validation is over; without a job, the batch is kept for `retention` ms. Answers if webhooks are due."""
+        """The validation is over; without a job, the batch is kept for `retention` ms. Answers if
+        webhooks are due."""
         with redis_errors():
-            return bool(self._scripts.end_batch(claim.batch_id, claim.token, outcome, errors, retention))
+            return bool(
+                self._scripts.end_batch(claim.batch_id, claim.token, outcome, errors, retention)
+            )
 
 
 def _record(batch_id: str, raw: Any) -> Record:

@@ -1,4 +1,5 @@
-"""The Redis server as all parts reach it: bounded waits, and its troubles as one error. Knows no keys."""
+"""The Redis server as all parts reach it: bounded waits, and its troubles as one error. Knows no
+keys."""
 
 from __future__ import annotations
 
@@ -21,20 +22,22 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-START_WAIT = 120.0  # seconds a worker waits for Redis at its start; after that its supervisor should know
+# Seconds a worker waits for Redis at its start; after that its supervisor should know.
+START_WAIT = 120.0
 POOL_WAIT = 10  # seconds for a connection of a pool to become free
 MOST = 1000  # connections of a pool, if nothing else is said
 
 
 class Client(redis.Redis):
-    """A connection pool to the server, which knows how many of its `replicas` must have what is promised."""
+    """A connection pool to the server, which knows how many of its `replicas` must have what is
+    promised."""
 
     replicas = 0
 
 
 class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
-    """Connections to whichever server the Sentinels name. One to a server that is that no more is closed as it comes
-    back, and finds the other when it is used again."""
+    """Connections to whichever server the Sentinels name. One to a server that is that no more is
+    closed as it comes back, and finds the other when it is used again."""
 
     def release(self, connection: Any) -> None:
         if (connection.host, connection.port) != self.master_address:
@@ -116,7 +119,8 @@ def when_up(client: redis.Redis, seconds: float, action: Callable[[], T]) -> T:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn what redis-py raises when the server is away, loading, full or read-only into `Unavailable`."""
+    """Turn what redis-py raises when the server is away, loading, full or read-only into
+    `Unavailable`."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -124,23 +128,31 @@ def redis_errors() -> Iterator[None]:
     except redis.ResponseError as error:
         if isinstance(error, redis.OutOfMemoryError):
             raise Unavailable(
-                "Redis is full; try again when jobs have finished or were deleted", code="server_full"
+                "Redis is full; try again when jobs have finished or were deleted",
+                code="server_full",
             ) from error
-        if str(error).startswith("PMVERSION"):  # `version.py`; a part that starts says more and ends
-            raise Unavailable(f"{str(error).removeprefix('PMVERSION ')}: update it", code="outdated") from error
+        # `version.py`; a part that starts says more and ends.
+        if str(error).startswith("PMVERSION"):
+            raise Unavailable(
+                f"{str(error).removeprefix('PMVERSION ')}: update it", code="outdated"
+            ) from error
         if str(error).startswith("PMRESTORE"):
-            raise Unavailable("a backup is being restored; try again when that is done", code="restoring") from error
+            raise Unavailable(
+                "a backup is being restored; try again when that is done", code="restoring"
+            ) from error
         if why := _passing(error):
             raise Unavailable(f"Redis {why}; try again later") from error
         raise
 
 
 def _passing(error: redis.ResponseError) -> str:
-    """Why a server that is there does not take a command now; empty if the command itself is at fault. The error's own
-    text may hold what was to be stored, so it is not passed on."""
+    """Why a server that is there does not take a command now; empty if the command itself is at
+    fault. The error's own text may hold what was to be stored, so it is not passed on."""
     if isinstance(error, redis.ReadOnlyError):
         return "takes no writes now"
-    code = re.search(r"(?:^|caused error: )(EXECABORT|MISCONF|MASTERDOWN|BUSY|NOREPLICAS)\b", str(error))
+    code = re.search(
+        r"(?:^|caused error: )(EXECABORT|MISCONF|MASTERDOWN|BUSY|NOREPLICAS)\b", str(error)
+    )
     if isinstance(error, redis.exceptions.ExecAbortError) or code:
         return f"cannot take this now ({code[1] if code else 'EXECABORT'})"
     return ""

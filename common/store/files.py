@@ -1,6 +1,7 @@
 """Uploaded files: kept in compressed chunks until they expire, and read back as streams.
 
-Knows Redis; nothing of what is in a file. A file is never held whole, neither on its way in nor out.
+Knows Redis; nothing of what is in a file. A file is never held whole, neither on its way in nor
+out.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ UPLOAD_TTL = 3600  # seconds the chunks of an unfinished upload are kept
 
 @dataclass(frozen=True)
 class StoredFile:
-    """What is known of a file; `bytes` as they were uploaded, times in ms of the Redis server's clock."""
+    """What is known of a file; `bytes` as they were uploaded, times in ms of the Redis server's
+    clock."""
 
     id: str
     tenant: str
@@ -61,8 +63,9 @@ class Files:
     ) -> StoredFile:
         """Store what `source` holds for `ttl` seconds. Durable when it returns.
 
-        `admit` is asked before each write, with the bytes that will have been written, and raises when there is no room
-        for them; nothing is left then. `most` is how many bytes the tenant may keep of jobs and files, 0 for no limit.
+        `admit` is asked before each write, with the bytes that will have been written, and raises
+        when there is no room for them; nothing is left then. `most` is how many bytes the tenant
+        may keep of jobs and files, 0 for no limit.
 
         Raises:
             StorageFull: it would keep more.
@@ -71,7 +74,8 @@ class Files:
         try:
             size, stored = self._write(keys.file(file_id, "data"), source, admit)
         except BaseException:
-            with suppress(Unavailable), redis_errors():  # if Redis is away by then, its TTL removes it
+            # If Redis is away by then, its TTL removes it.
+            with suppress(Unavailable), redis_errors():
                 self._client.unlink(keys.file(file_id, "data"))
             raise
         fields = {"tenant": tenant, "filename": filename, "purpose": purpose, "bytes": size}
@@ -85,12 +89,17 @@ class Files:
     def _write(self, key: str, source: IO[bytes], admit: Callable[[int], None]) -> tuple[int, int]:
         """Answers how many bytes there are, and how many they are as stored."""
         size, stored, number = 0, 0, 0
-        fields: dict[str, bytes] = {}  # place -> chunk: sent again after a lost reply, each is still there once
+        # Place -> chunk: sent again after a lost reply, each is still there once.
+        fields: dict[str, bytes] = {}
         while True:
             chunk = source.read(CHUNK)
             if chunk:
                 fields[str(number)] = zlib.compress(chunk, 1)
-                size, stored, number = size + len(chunk), stored + len(fields[str(number)]), number + 1
+                size, stored, number = (
+                    size + len(chunk),
+                    stored + len(fields[str(number)]),
+                    number + 1,
+                )
             if fields and (not chunk or len(fields) == CHUNKS_SENT):
                 admit(stored)
                 with redis_errors():
@@ -108,7 +117,9 @@ class Files:
         with redis_errors():
             raw = self._client.hgetall(keys.file(file_id))
         if not raw or raw.get(b"tenant") != tenant.encode():
-            raise NotFound(f"no file {file_id[:80]!r}; it was never uploaded, has expired or was deleted")
+            raise NotFound(
+                f"no file {file_id[:80]!r}; it was never uploaded, has expired or was deleted"
+            )
         with reading(file_id):
             return _stored(file_id, raw)
 
@@ -130,7 +141,8 @@ class Files:
             self._scripts.keep_verdict(file_id, endpoint, verdict)
 
     def chunks(self, file_id: str) -> Iterator[bytes]:
-        """The content in pieces. A file that is deleted meanwhile breaks off, so that no part passes for the whole.
+        """The content in pieces. A file that is deleted meanwhile breaks off, so that no part
+        passes for the whole.
 
         Raises:
             NotFound: from the first piece that is not there any more.
@@ -155,7 +167,8 @@ class Files:
     def walk(
         self, tenant: str, *, newest_first: bool, behind: Place | None = None, page: int = 100
     ) -> Iterator[StoredFile]:
-        """A tenant's files in order of their creation, from behind a place on; read a page at a time."""
+        """A tenant's files in order of their creation, from behind a place on; read a page at a
+        time."""
         line = keys.tenant_files(tenant)
         for ids in pages(self._client, line, newest_first=newest_first, behind=behind, page=page):
             with redis_errors():

@@ -1,7 +1,8 @@
-"""The fleet: workers, what they hold, and the cards of the models they serve. Knows Redis; nothing of engines or HTTP.
+"""The fleet: workers, what they hold, and the cards of the models they serve. Knows Redis; nothing
+of engines or HTTP.
 
-A worker process is an *incarnation*: a random id with a lease. `Incarnation` is its side of the store; `Fleet` is what
-everybody else may know of all of them.
+A worker process is an *incarnation*: a random id with a lease. `Incarnation` is its side of the
+store; `Fleet` is what everybody else may know of all of them.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from common.types import ItemState, ModelCard
 
 @dataclass(frozen=True)
 class Result:
-    """One item as a worker hands it in. `blob` is `packing.pack` of outputs, usage, error, seed, attempts, …
+    """One item as a worker hands it in. `blob` is `packing.pack` of outputs, usage, error, seed,
+    attempts, …
 
-    With the state `pending` it is handed back, uncharged: `blob` is `packing.pack` of each continuation's token ids.
+    With the state `pending` it is handed back, uncharged: `blob` is `packing.pack` of each
+    continuation's token ids.
     """
 
     job_id: str
@@ -44,9 +47,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """Contiguous items of a job that an exchange gave out, all in the chunk that begins at item `chunk`.
+    """Contiguous items of a job that an exchange gave out, all in the chunk that begins at item
+    `chunk`.
 
-    `resumed`: it is one item, which ran before and got somewhere; `Incarnation.progress` says how far.
+    `resumed`: it is one item, which ran before and got somewhere; `Incarnation.progress` says how
+    far.
     """
 
     job_id: str
@@ -63,8 +68,8 @@ Checkpoint = dict[str, list[tuple[int, list[int]]]]
 
 @dataclass(frozen=True)
 class Exchanged:
-    """An exchange's answer. `lost`: the lease is gone, nothing was taken; `refused`: results of somebody else's
-    items."""
+    """An exchange's answer. `lost`: the lease is gone, nothing was taken; `refused`: results of
+    somebody else's items."""
 
     lost: bool = False
     refused: list[tuple[str, int]] = field(default_factory=list)
@@ -75,9 +80,9 @@ class Exchanged:
 
 @dataclass(frozen=True)
 class Tick:
-    """What a tick found: rings missing per model, incarnations reaped, whether webhooks are due and a ring for them
-    lies in the queue already, and how many seconds it is until something else is. `ran` is False when another was not
-    a second ago: then only what was due was done."""
+    """What a tick found: rings missing per model, incarnations reaped, whether webhooks are due and
+    a ring for them lies in the queue already, and how many seconds it is until something else is.
+    `ran` is False when another was not a second ago: then only what was due was done."""
 
     ran: bool
     reaped: list[str]
@@ -88,10 +93,11 @@ class Tick:
 
 
 class Incarnation:
-    """One worker process as the store knows it, from `register` until its lease ends or it releases.
+    """One worker process as the store knows it, from `register` until its lease ends or it
+    releases.
 
-    Methods may be called from the turn's and the heartbeat's thread. `lost` once the store no longer knows it: whoever
-    holds it then drops everything and registers anew under another id.
+    Methods may be called from the turn's and the heartbeat's thread. `lost` once the store no
+    longer knows it: whoever holds it then drops everything and registers anew under another id.
     """
 
     def __init__(self, client: redis.Redis, card: ModelCard, lease: float):
@@ -100,14 +106,16 @@ class Incarnation:
         self._scripts = Scripts(client)
         self._card = card
         self._lease = int(lease * 1000)  # ms
-        self._lock = threading.Lock()  # guards call and held together: a heartbeat must not see one without the other
+        # Guards call and held together: a heartbeat must not see one without the other.
+        self._lock = threading.Lock()
         self._call = 0
         self._held: set[tuple[str, int]] = set()
         self.rings = 0  # that waited for somebody to take them at the last heartbeat
 
     def register(self, about: dict[str, str]) -> None:
-        """Publish the worker and take a lease; `about` is host, pid, started_at and the like. What is kept of a worker
-        goes with its lease, not by itself: the lease outlives any absence of the server."""
+        """Publish the worker and take a lease; `about` is host, pid, started_at and the like. What
+        is kept of a worker goes with its lease, not by itself: the lease outlives any absence of
+        the server."""
         name = keys.worker(self.id)
         with redis_errors():
             seconds, micros = self._client.time()
@@ -118,26 +126,46 @@ class Incarnation:
                 "engine": self._card.engine,
                 "device": self._card.device,
             }
-            pipe.hset(name, mapping={**about, **shown, "slots": self._card.slots, "room": self._card.slots, "call": ""})
+            pipe.hset(
+                name,
+                mapping={
+                    **about,
+                    **shown,
+                    "slots": self._card.slots,
+                    "room": self._card.slots,
+                    "call": "",
+                },
+            )
             pipe.zadd(keys.room(self._card.id), {self.id: 0})
             pipe.zadd(keys.WORKERS, {self.id: seconds * 1000 + micros // 1000 + self._lease})
             pipe.execute()
 
     def exchange(self, results: list[Result], room: int, kept: int = 0) -> Exchanged:
-        """Hand in results and take items for `room` slots, the last `kept` of them for interactive jobs only. Sent
-        again after a lost reply, it changes nothing.
+        """Hand in results and take items for `room` slots, the last `kept` of them for interactive
+        jobs only. Sent again after a lost reply, it changes nothing.
 
         Raises:
-            Unavailable: the server is away; call again with the same arguments and the same call number is used.
+            Unavailable: the server is away; call again with the same arguments and the same call
+            number is used.
         """
         flat = [
             part
             for r in results
-            for part in (r.job_id, r.index, r.attempt, r.state.value, r.prompt_tokens, r.completion_tokens, r.blob)
+            for part in (
+                r.job_id,
+                r.index,
+                r.attempt,
+                r.state.value,
+                r.prompt_tokens,
+                r.completion_tokens,
+                r.blob,
+            )
         ]
         with self._lock:
             with redis_errors():
-                answer = json.loads(self._scripts.exchange(self.id, self._call + 1, room, kept, *flat))
+                answer = json.loads(
+                    self._scripts.exchange(self.id, self._call + 1, room, kept, *flat)
+                )
             self._call += 1
             if answer.get("lost"):
                 return Exchanged(lost=True)
@@ -153,8 +181,8 @@ class Incarnation:
         return len(self._held)
 
     def heartbeat(self) -> dict[str, str] | None:
-        """Renew the lease. Answers wishes by job (cancelled, expired, paused, gone), or None when the lease is gone, or
-        the server forgot what this worker did."""
+        """Renew the lease. Answers wishes by job (cancelled, expired, paused, gone), or None when
+        the lease is gone, or the server forgot what this worker did."""
         with self._lock:
             jobs = {job_id for job_id, _ in self._held}
             with redis_errors():
@@ -169,20 +197,23 @@ class Incarnation:
     def checkpoint(self, tokens: Checkpoint, *, whole: bool, first: list[tuple[str, int]]) -> None:
         """Keep how far items got, so that whoever takes them over goes on from there.
 
-        `tokens` are the new ones since the last call; with `whole` all there are, in place of what was kept before.
-        `first` names the items that got further under this worker for the first time: losing it costs them no attempt.
+        `tokens` are the new ones since the last call; with `whole` all there are, in place of what
+        was kept before. `first` names the items that got further under this worker for the first
+        time: losing it costs them no attempt.
         """
         slots = [f"{job_id} {index}" for job_id, index in first]
         with redis_errors():
             self._scripts.checkpoint(self.id, self._lease, int(whole), pack(tokens), *slots)
 
     def stream(self, said: list[tuple[str, int, int, str]]) -> None:
-        """Tell what items said: (job, index, attempt, tokens as `job:{id}:events` has them) of each."""
+        """Tell what items said: (job, index, attempt, tokens as `job:{id}:events` has them) of
+        each."""
         with redis_errors():
             self._scripts.stream(self.id, *(part for each in said for part in each))
 
     def progress(self, job_id: str, index: int) -> list[list[int]]:
-        """Token ids of each continuation that an earlier holder of the item left; empty when that is lost."""
+        """Token ids of each continuation that an earlier holder of the item left; empty when that
+        is lost."""
         with redis_errors():
             kept = self._client.hget(keys.job(job_id, "from"), str(index))
             if kept is None:
@@ -199,8 +230,8 @@ class Incarnation:
         return found
 
     def release(self, max_attempts: int = 0) -> tuple[int, int]:
-        """Hand back what is held and leave; uncharged, or with `max_attempts` charged as if this worker had died.
-        Answers (items handed back, rings)."""
+        """Hand back what is held and leave; uncharged, or with `max_attempts` charged as if this
+        worker had died. Answers (items handed back, rings)."""
         with self._lock, redis_errors():
             count, rings, _hooked = self._scripts.release(self.id, max_attempts)
             self._held.clear()
@@ -215,22 +246,27 @@ class Fleet:
         self._scripts = Scripts(client)
 
     def publish(self, card: ModelCard, tokenizer: bytes) -> None:
-        """Make a model known. Its card stays when its workers go; its slots are those of the largest worker now.
+        """Make a model known. Its card stays when its workers go; its slots are those of the
+        largest worker now.
 
         Raises:
-            ConfigError: a live worker serves other weights under this name, or jobs that were made for others
+            ConfigError: a live worker serves other weights under this name, or jobs that were made
+            for others
                 are not over, paused ones included.
         """
         live = [worker for worker in self.workers() if worker["model"] == card.id]
         for worker in live:
             if worker["digest"] != card.digest:
                 raise ConfigError(
-                    f"{card.id} is being served with other weights, dtype or template by worker {worker['id']} on "
+                    f"{card.id} is being served with other weights, dtype or template by worker "
+                    f"{worker['id']} on "
                     f"{worker['host']}; give this one another name with PROMPTMILL_SERVED_NAME"
                 )
         self._check_waiting(card)
         refuse_older(self.client, card.id)
-        card = card.model_copy(update={"slots": max(card.slots, *(worker["slots"] for worker in live), 0)})
+        card = card.model_copy(
+            update={"slots": max(card.slots, *(worker["slots"] for worker in live), 0)}
+        )
         with redis_errors():
             pipe = self.client.pipeline(transaction=True)
             pipe.set(keys.tokenizer(card.digest), zlib.compress(tokenizer))
@@ -244,8 +280,10 @@ class Fleet:
             waiting = self.client.exists(keys.unfinished(card.id))
         if waiting and known and ModelCard.model_validate_json(known).digest != card.digest:
             raise ConfigError(
-                f"jobs of {card.id} wait, run or are paused that were made for other weights, another dtype or "
-                "template; serve those to finish them, or cancel the jobs, or give this model another name with "
+                f"jobs of {card.id} wait, run or are paused that were made for other weights, "
+                "another dtype or "
+                "template; serve those to finish them, or cancel the jobs, or give this model "
+                "another name with "
                 "PROMPTMILL_SERVED_NAME"
             )
 
@@ -255,7 +293,11 @@ class Fleet:
             names = sorted(name.decode() for name in self.client.smembers(keys.MODELS))
             raw = self.client.mget([keys.model(name) for name in names]) if names else []
         found = [(name, card) for name, card in zip(names, raw, strict=True) if card]
-        return list(readable(found, lambda pair: ModelCard.model_validate_json(pair[1]), lambda pair: pair[0]))
+        return list(
+            readable(
+                found, lambda pair: ModelCard.model_validate_json(pair[1]), lambda pair: pair[0]
+            )
+        )
 
     def model(self, name: str) -> ModelCard:
         """One card; `NotFound` names the known ones."""
@@ -266,7 +308,9 @@ class Fleet:
         if raw is None:
             known = ", ".join(card.id for card in self.models()) or "none yet: start a worker"
             raise NotFound(
-                f"no model {name[:256]!r} was ever served here; known: {known}", code="model_not_found", field="model"
+                f"no model {name[:256]!r} was ever served here; known: {known}",
+                code="model_not_found",
+                field="model",
             )
         with reading(f"the model {name}"):
             return ModelCard.model_validate_json(raw)
@@ -277,7 +321,8 @@ class Fleet:
         return zlib.decompress(raw) if raw else None
 
     def workers(self) -> list[dict[str, Any]]:
-        """Live workers: id, model, digest, slots, room, device, engine, host, pid, started_at, held (items)."""
+        """Live workers: id, model, digest, slots, room, device, engine, host, pid, started_at, held
+        (items)."""
         with redis_errors():
             seconds, micros = self.client.time()
             ids = self.client.zrangebyscore(keys.WORKERS, seconds * 1000 + micros // 1000, "+inf")
@@ -293,7 +338,9 @@ class Fleet:
         """What waits for a slot, of all tenants: items, and the tokens they may need."""
         with redis_errors():
             found = self.client.hmget(keys.queued(), "items", "tokens")
-        return {name: int(value or 0) for name, value in zip(("items", "tokens"), found, strict=True)}
+        return {
+            name: int(value or 0) for name, value in zip(("items", "tokens"), found, strict=True)
+        }
 
     def tick(self, lease: float, max_attempts: int, keep_bytes: int = 0) -> Tick:
         """Let time pass: reap, expire, purge, count missing rings. `lease` is in seconds.
@@ -316,5 +363,12 @@ def _worker(found: tuple[bytes, Any, int]) -> dict[str, Any]:
     """One live worker: its id, its record and how many items it holds."""
     incarnation, raw, held = found
     about: dict[str, Any] = as_text(raw)
-    about |= {"id": incarnation.decode(), "slots": int(about["slots"]), "room": int(about["room"]), "held": held}
-    return {name: value for name, value in about.items() if name not in ("call", "cohort", "passed")}
+    about |= {
+        "id": incarnation.decode(),
+        "slots": int(about["slots"]),
+        "room": int(about["room"]),
+        "held": held,
+    }
+    return {
+        name: value for name, value in about.items() if name not in ("call", "cohort", "passed")
+    }

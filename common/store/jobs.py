@@ -1,7 +1,8 @@
 """The JobStore: the only truth about jobs. Knows Redis; knows nothing of Celery, HTTP or models.
 
-Keys are in `common/store/keys.py`, moves in `common/store/lua/`. Writers are the web tier (`stage`, `attach`, `cancel`, `delete`)
-and the worker (`common/store/fleet.py`); here is also every way to read a job back.
+Keys are in `common/store/keys.py`, moves in `common/store/lua/`. Writers are the web tier (`stage`,
+`attach`, `cancel`, `delete`) and the worker (`common/store/fleet.py`); here is also every way to
+read a job back.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from typing import Any
 import redis
 from pydantic_core import from_json
 
-from common.errors import Conflict, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable, storage_full
+from common.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    TooMany,
+    Unavailable,
+    storage_full,
+)
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.packing import expand, unpack
@@ -35,7 +44,10 @@ BYTES_A_TOKEN = 3  # of a stored result: 4-5 characters, compressed, with its sh
 MOST_READ = 2**20  # bytes of jobs' records that are read at once
 TEMPLATE_KWARGS = "chat_template_kwargs"  # of a job's spec and of an item
 NO_LIMITS = (0, 0, 0, 0, 0, 0, 0)
-NO_RESULT = {"outputs": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
+NO_RESULT = {
+    "outputs": [],
+    "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+}
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +59,8 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True)
 class Attached:
-    """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict, deleted (its batch was), lost,
-    tenant_full, full or stored_full."""
+    """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict, deleted
+    (its batch was), lost, tenant_full, full or stored_full."""
 
     outcome: str
     job_id: str
@@ -57,7 +69,8 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What of a job a worker needs to run its items. `spec` is without the job's metadata and webhook."""
+    """What of a job a worker needs to run its items. `spec` is without the job's metadata and
+    webhook."""
 
     spec: dict[str, Any]
     created_at: int  # ms
@@ -76,8 +89,9 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Appended:
-    """What `append` did: `outcome` is added, same (the idempotency key knew it), conflict, or duplicate with digests of
-    the custom_ids that the job has already. The items are the job's from index `first` on."""
+    """What `append` did: `outcome` is added, same (the idempotency key knew it), conflict, or
+    duplicate with digests of the custom_ids that the job has already. The items are the job's from
+    index `first` on."""
 
     outcome: str
     rings: int = 0
@@ -91,7 +105,10 @@ def refuse_overfull(outcome: str, limits: tuple[int, ...] = NO_LIMITS) -> None:
     if outcome == "stored_full":
         raise storage_full(limits[6])
     if outcome == "tenant_full":
-        raise TooMany("you have as many items, tokens or bytes waiting as you may; submit again when some have run")
+        raise TooMany(
+            "you have as many items, tokens or bytes waiting as you may; submit again when some "
+            "have run"
+        )
     if outcome == "full":
         message = "as many items, tokens or bytes wait here as may; try again when some have run"
         raise Unavailable(message, code="queue_full")
@@ -112,10 +129,11 @@ class JobStore:
         return Stage(self.client, n)
 
     def check_memory(self, tokens: int, surplus: int = 0) -> None:
-        """Refuse a job while the server can still hold what was accepted before: results that wait to come included.
+        """Refuse a job while the server can still hold what was accepted before: results that wait
+        to come included.
 
-        `tokens` are what the new job may need, `surplus` what its results may take above `BYTES_A_TOKEN`. Only a server
-        with a `maxmemory` can be full.
+        `tokens` are what the new job may need, `surplus` what its results may take above
+        `BYTES_A_TOKEN`. Only a server with a `maxmemory` can be full.
 
         Raises:
             Unavailable: with this job, more than 75 % of the server's memory would be used.
@@ -125,11 +143,16 @@ class JobStore:
         if not limit:
             return
         with redis_errors():
-            queued = [int(each or 0) for each in self.client.hmget(keys.queued(), "tokens", "surplus")]
-        expected = memory["used_memory"] + (queued[0] + tokens) * BYTES_A_TOKEN + queued[1] + surplus
+            queued = [
+                int(each or 0) for each in self.client.hmget(keys.queued(), "tokens", "surplus")
+            ]
+        expected = (
+            memory["used_memory"] + (queued[0] + tokens) * BYTES_A_TOKEN + queued[1] + surplus
+        )
         if expected > limit:
             raise Unavailable(
-                f"the server's memory is spoken for: with this job {expected >> 20} of {int(limit) >> 20} MiB; "
+                f"the server's memory is spoken for: with this job {expected >> 20} of "
+                f"{int(limit) >> 20} MiB; "
                 "try again when jobs have finished or were deleted",
                 code="server_full",
             )
@@ -150,7 +173,8 @@ class JobStore:
             raise storage_full(most)
 
     def _memory(self) -> dict[str, Any]:
-        """What the server says of its memory, a second old at most: asking costs more than all else of a small job."""
+        """What the server says of its memory, a second old at most: asking costs more than all else
+        of a small job."""
         read_at, memory = self._memory_read
         if time.monotonic() - read_at > MEMORY_AGE:
             with redis_errors():
@@ -170,21 +194,32 @@ class JobStore:
     ) -> Attached:
         """Make what was staged a job. Durable when it returns.
 
-        `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks, retention (ms) and spec
-        (JSON), and where wanted interactive, surplus, token_budget, error_rate and retry_of; `idempotency` is (key,
-        fingerprint of the content); `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the
-        tenant may have waiting, then those that all may have, and the bytes that the tenant may keep, 0 for none.
+        `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks,
+        retention (ms) and spec (JSON), and where wanted interactive, surplus, token_budget,
+        error_rate and retry_of; `idempotency` is (key, fingerprint of the content); `deadline` is
+        in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may have waiting,
+        then those that all may have, and the bytes that the tenant may keep, 0 for none.
         """
-        sizes = {"bytes": stage.bytes, "indexed": 1} | ({} if stage.n_min is None else {"n_min": stage.n_min})
+        sizes = {"bytes": stage.bytes, "indexed": 1} | (
+            {} if stage.n_min is None else {"n_min": stage.n_min}
+        )
         flat = [part for pair in {**fields, **sizes}.items() for part in pair]
         with redis_errors():
             outcome, found, rings = self.scripts.attach(
-                job_id, stage.id, *idempotency, deadline, *limits, stage.whole, stage.whole_ids, *flat
+                job_id,
+                stage.id,
+                *idempotency,
+                deadline,
+                *limits,
+                stage.whole,
+                stage.whole_ids,
+                *flat,
             )
         return Attached(outcome.decode(), found.decode(), rings)
 
     def copy_items(self, job_id: str, stage: Stage, items: int) -> bool:
-        """Stage the items that a job was made of. False where they cannot be had any more, or are not so many."""
+        """Stage the items that a job was made of. False where they cannot be had any more, or are
+        not so many."""
         with redis_errors():
             return bool(self.scripts.copy_items(job_id, stage.id, items))
 
@@ -201,11 +236,13 @@ class JobStore:
         streams: tuple[int, int] = (0, 0),
         idempotency: tuple[str, str] = ("", ""),
     ) -> Appended:
-        """Add what was staged to a job that is not over, whole or not at all. Durable when it returns.
+        """Add what was staged to a job that is not over, whole or not at all. Durable when it
+        returns.
 
-        `tokens` is what it is expected to need, and `surplus` what its results are expected to take above
-        `BYTES_A_TOKEN`; `limits` and `idempotency` are those of `attach`; `most_items` is what
-        the job may have in all; `streams` are continuations to be streamed and how many of those it may have.
+        `tokens` is what it is expected to need, and `surplus` what its results are expected to take
+        above `BYTES_A_TOKEN`; `limits` and `idempotency` are those of `attach`; `most_items` is
+        what the job may have in all; `streams` are continuations to be streamed and how many of
+        those it may have.
 
         Raises:
             Conflict: the job is over or was cancelled.
@@ -224,17 +261,22 @@ class JobStore:
         if told == "duplicate":
             return Appended(told, duplicates=frozenset(more))
         if told == "too_many":
-            message = f"a job takes at most {most_items:,} items, with those it has; submit another job"
+            message = (
+                f"a job takes at most {most_items:,} items, with those it has; submit another job"
+            )
             raise TooLarge(message, field="items")
         if told == "too_many_streams":
-            message = f"a job streams at most {streams[1]} continuations, with those it has; leave stream out"
+            message = (
+                f"a job streams at most {streams[1]} continuations, with those it has; "
+                "leave stream out"
+            )
             raise InvalidRequest(message, code="out_of_range", field="stream")
         refuse_overfull(told, limits)
         return Appended(told, self._outcome(job_id, outcome, rings) if told != "conflict" else 0)
 
     def edit(self, job_id: str, field: str, value: float) -> int:
-        """Change a live job: `paused` (0 or 1), `priority`, `deadline` (ms), `token_budget` or `error_rate` (of these
-        three 0 is none). Answers rings.
+        """Change a live job: `paused` (0 or 1), `priority`, `deadline` (ms), `token_budget` or
+        `error_rate` (of these three 0 is none). Answers rings.
 
         Raises:
             Conflict: the job is over.
@@ -247,13 +289,16 @@ class JobStore:
         if outcome == b"gone":
             raise NotFound(f"no job {job_id}")
         if outcome == b"terminal":
-            raise Conflict(f"job {job_id} is over or was cancelled and cannot be changed", code="job_over")
+            raise Conflict(
+                f"job {job_id} is over or was cancelled and cannot be changed", code="job_over"
+            )
         if outcome == b"lost":
             raise Unavailable("the upload took too long and was dropped; send it again")
         return int(rings)
 
     def cancel(self, job_id: str) -> tuple[JobState, bool]:
-        """Ask a job to stop. Answers its state (a running one ends within a heartbeat) and whether webhooks are due."""
+        """Ask a job to stop. Answers its state (a running one ends within a heartbeat) and whether
+        webhooks are due."""
         with redis_errors():
             answer = self.scripts.cancel(job_id)
         if not answer:
@@ -261,7 +306,8 @@ class JobStore:
         return JobState(answer[0].decode()), bool(answer[1])
 
     def delete(self, job_id: str) -> None:
-        """Remove a job. That there is none is no error: an earlier try, whose answer was lost, may have removed it."""
+        """Remove a job. That there is none is no error: an earlier try, whose answer was lost, may
+        have removed it."""
         with redis_errors():
             self.scripts.delete(job_id)
 
@@ -274,7 +320,8 @@ class JobStore:
         return seconds * 1000 + micros // 1000
 
     def job(self, job_id: str, tenant: str | None = None) -> dict[str, str]:
-        """The job's hash as text. Another tenant's job is not found; `tenant=None` is for the parts themselves."""
+        """The job's hash as text. Another tenant's job is not found; `tenant=None` is for the parts
+        themselves."""
         with redis_errors():
             raw = self.client.hgetall(keys.job(job_id))
         if not raw or (tenant is not None and raw.get(b"tenant") != tenant.encode()):
@@ -283,7 +330,8 @@ class JobStore:
             return as_text(raw)
 
     def check_owner(self, job_id: str, tenant: str) -> None:
-        """`NotFound` for another tenant's job; asks nothing else of its record, which may be unreadable."""
+        """`NotFound` for another tenant's job; asks nothing else of its record, which may be
+        unreadable."""
         with redis_errors():
             found = self.client.hget(keys.job(job_id), "tenant")
         if found != tenant.encode():
@@ -294,9 +342,11 @@ class JobStore:
         found = list(islice(self.walk(tenant, after, limit + 1), limit + 1))
         return found[:limit], len(found) > limit
 
-    def walk(self, tenant: str, after: str | None = None, page: int = 100) -> Iterator[dict[str, str]]:
-        """The same one by one, each with its `id`; read about a `page` at a time, and a MiB at most. A job whose record
-        cannot be read is left out, with a line in the log."""
+    def walk(
+        self, tenant: str, after: str | None = None, page: int = 100
+    ) -> Iterator[dict[str, str]]:
+        """The same one by one, each with its `id`; read about a `page` at a time, and a MiB at
+        most. A job whose record cannot be read is left out, with a line in the log."""
         line = keys.tenant_jobs(tenant)
         behind = place_of(self.client, line, tenant, after) if after is not None else None
         for ids in pages(self.client, line, newest_first=True, behind=behind, page=page):
@@ -307,10 +357,13 @@ class JobStore:
                         pipe.hgetall(keys.job(job_id))
                     hashes = pipe.execute(raise_on_error=False)
                 found = [pair for pair in zip(some, hashes, strict=True) if pair[1]]
-                yield from readable(found, lambda pair: as_text(pair[1]) | {"id": pair[0]}, lambda pair: pair[0])
+                yield from readable(
+                    found, lambda pair: as_text(pair[1]) | {"id": pair[0]}, lambda pair: pair[0]
+                )
 
     def _by_size(self, ids: list[str]) -> Iterator[list[str]]:
-        """The jobs in groups of `MOST_READ` bytes: those of earlier versions may have megabytes of metadata each."""
+        """The jobs in groups of `MOST_READ` bytes: those of earlier versions may have megabytes of
+        metadata each."""
         with redis_errors():
             pipe = self.client.pipeline(transaction=False)
             for job_id in ids:
@@ -329,7 +382,8 @@ class JobStore:
             yield group
 
     def items(self, job_id: str, first: int, count: int) -> list[dict[str, Any]]:
-        """Inputs of items [first, first + count), fewer at the end of the job. Unknown jobs have none."""
+        """Inputs of items [first, first + count), fewer at the end of the job. Unknown jobs have
+        none."""
         with redis_errors():
             starts = self._chunk_starts(job_id, first, count)
             blobs = self.client.hmget(keys.job(job_id, "in"), starts) if starts else []
@@ -341,7 +395,8 @@ class JobStore:
         return found
 
     def chunk(self, job_id: str, start: int, head: Head | None = None) -> Chunk:
-        """What a worker needs to run items of one chunk; `head` is their job's, if it was read before. One round trip.
+        """What a worker needs to run items of one chunk; `head` is their job's, if it was read
+        before. One round trip.
 
         Raises:
             NotFound: the job is gone.
@@ -364,7 +419,9 @@ class JobStore:
         before, inside = pipe.execute()
         return [int(start) for start in before + inside]
 
-    def rows(self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def rows(
+        self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """Items as `row` shows them, with state and, where there is one, result."""
         return [found for _, found in self.answers(job_id, first, count, spec)]
 
@@ -387,7 +444,10 @@ class JobStore:
             try:
                 with reading(f"item {first + i} of {job_id}"):
                     own = complete_params(spec, item) if "params" in item else params
-                    status, result = ItemState.from_byte(chr(state)), _result(blob) if length else None
+                    status, result = (
+                        ItemState.from_byte(chr(state)),
+                        _result(blob) if length else None,
+                    )
                     told = row(first + i, item, status, result, spec["model"], own)
             except Unreadable as error:
                 item, told = {}, unreadable_row(first + i, error, spec["model"], params)
@@ -397,43 +457,64 @@ class JobStore:
     def results(self, job_id: str, count: int) -> list[dict[str, Any]]:
         """What became of the first `count` items, without what was asked: the short form of `rows`.
 
-        Those without a result have a `status` instead: they were cancelled or expired before they ran.
+        Those without a result have a `status` instead: they were cancelled or expired before they
+        ran.
         """
         with redis_errors():
-            blobs = self.client.hmget(keys.job(job_id, "out"), [str(index) for index in range(count)])
-            states = b"" if all(blobs) else self.client.getrange(keys.job(job_id, "st"), 0, count - 1)
+            blobs = self.client.hmget(
+                keys.job(job_id, "out"), [str(index) for index in range(count)]
+            )
+            states = (
+                b"" if all(blobs) else self.client.getrange(keys.job(job_id, "st"), 0, count - 1)
+            )
         if not all(blobs) and len(states) < count:
             raise NotFound(f"no job {job_id}")
         return [
             {**NO_RESULT, "prompt_logprobs": None, "error": None, **unpack(blob)}
             if blob
-            else {**NO_RESULT, "error": None, "status": ItemState.from_byte(chr(states[index])).value}
+            else {
+                **NO_RESULT,
+                "error": None,
+                "status": ItemState.from_byte(chr(states[index])).value,
+            }
             for index, blob in enumerate(blobs)
         ]
 
     def finished_after(self, job_id: str, cursor: int, limit: int) -> list[int]:
-        """Indices in order of completion, from the cursor-th on: whoever has read k of them goes on at cursor k.
+        """Indices in order of completion, from the cursor-th on: whoever has read k of them goes on
+        at cursor k.
 
         Items that were cancelled or expired before they ran have no result and do not appear.
         """
         with redis_errors():
-            packed = self.client.getrange(keys.job(job_id, "order"), cursor * 4, (cursor + limit) * 4 - 1)
+            packed = self.client.getrange(
+                keys.job(job_id, "order"), cursor * 4, (cursor + limit) * 4 - 1
+            )
         return [index for (index,) in struct.iter_unpack(">I", packed)]
 
     def said(self, job_id: str) -> list[tuple[int, bytes]]:
-        """What streamed items without a result said so far, as (index, entry) in order of an item's entries."""
+        """What streamed items without a result said so far, as (index, entry) in order of an item's
+        entries."""
         with redis_errors():
-            indices = sorted(int(index) for index in self.client.smembers(keys.job(job_id, "streams")))
+            indices = sorted(
+                int(index) for index in self.client.smembers(keys.job(job_id, "streams"))
+            )
             pipe = self.client.pipeline(transaction=False)
             for index in indices:
                 pipe.lrange(keys.job(job_id, f"events:{index}"), 0, -1)
             lists = pipe.execute() if indices else []
-        return [(index, entry) for index, entries in zip(indices, lists, strict=True) for entry in entries]
+        return [
+            (index, entry)
+            for index, entries in zip(indices, lists, strict=True)
+            for entry in entries
+        ]
 
     def hooks(self, job_id: str) -> list[dict[str, Any]]:
         """The job's webhook events with every delivery attempt."""
         with redis_errors():
-            events = [event.decode() for event in self.client.lrange(keys.job(job_id, "hooks"), 0, -1)]
+            events = [
+                event.decode() for event in self.client.lrange(keys.job(job_id, "hooks"), 0, -1)
+            ]
             pipe = self.client.pipeline(transaction=False)
             for event in events:
                 pipe.hgetall(keys.hook(event))
@@ -445,17 +526,26 @@ class JobStore:
 def _hook(pair: tuple[str, dict[bytes, bytes]]) -> dict[str, Any]:
     event, raw = pair
     tries = json.loads(raw[b"tries"])
-    return {"id": event, "type": raw[b"type"].decode(), "status": raw[b"status"].decode(), "tries": tries}
+    return {
+        "id": event,
+        "type": raw[b"type"].decode(),
+        "status": raw[b"status"].decode(),
+        "tries": tries,
+    }
 
 
 def _head(spec: bytes, created_at: bytes, digest: bytes, interactive: bytes | None) -> Head:
-    needed = {name: value for name, value in json.loads(spec).items() if name not in ("metadata", "webhook")}
+    needed = {
+        name: value
+        for name, value in json.loads(spec).items()
+        if name not in ("metadata", "webhook")
+    }
     return Head(needed, int(created_at), digest.decode(), interactive == b"1")
 
 
 def _between(job_id: str, first: int, count: int, chunks: list[Any]) -> list[Any]:
-    """Items [first, first + count) of chunks as `rows` answers them: start, chunk, start, chunk, ... None for one that
-    cannot be read."""
+    """Items [first, first + count) of chunks as `rows` answers them: start, chunk, start, chunk,
+    ... None for one that cannot be read."""
     found: list[Any] = [None] * count
     for start, blob in zip(chunks[::2], chunks[1::2], strict=True):
         try:
@@ -472,15 +562,26 @@ def _between(job_id: str, first: int, count: int, chunks: list[Any]) -> list[Any
 def _result(blob: bytes) -> dict[str, Any]:
     """A result as it is stored; `ValueError` where it has no shape that could be shown."""
     found: dict[str, Any] = unpack(blob)
-    if not isinstance(found.get("outputs", []), list) or not isinstance(found.get("usage", {}), dict):
+    if not isinstance(found.get("outputs", []), list) or not isinstance(
+        found.get("usage", {}), dict
+    ):
         raise ValueError("outputs or usage have another shape")
     return found
 
 
-def unreadable_row(index: int, error: Unreadable, model: str, params: dict[str, Any]) -> dict[str, Any]:
+def unreadable_row(
+    index: int, error: Unreadable, model: str, params: dict[str, Any]
+) -> dict[str, Any]:
     """What stands for an item whose record is damaged."""
     log.warning("%s: %s", error, error.__cause__)
-    return row(index, {}, ItemState.FAILED, {"error": {"code": error.code, "message": error.message}}, model, params)
+    return row(
+        index,
+        {},
+        ItemState.FAILED,
+        {"error": {"code": error.code, "message": error.message}},
+        model,
+        params,
+    )
 
 
 def effective_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
@@ -492,7 +593,8 @@ DEFAULTS = SamplingParams.model_validate({}).model_dump(mode="json", exclude={"s
 
 
 def complete_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
-    """The same with all defaults, but without the seed. Both were stored as the model dumps them: nothing to check."""
+    """The same with all defaults, but without the seed. Both were stored as the model dumps them:
+    nothing to check."""
     params = {**DEFAULTS, **effective_params(spec, item)}
     params.pop("seed", None)
     return params

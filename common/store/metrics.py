@@ -1,9 +1,11 @@
-"""Counters and histograms of every process, added up in one hash of the store (`metrics` in `common/store/keys.py`).
+"""Counters and histograms of every process, added up in one hash of the store (`metrics` in
+`common/store/keys.py`).
 
-A process counts in memory and adds what came about to the hash once a second, in one round trip; scripts count what
-they move themselves. So `/metrics` says the same whichever process of whichever machine is asked, counts survive a
-process, and no folder has to be shared, as prometheus_client's own mode for several processes wants it.
-No tenant is a label: there may be many, and whoever may read the metrics would learn their names.
+A process counts in memory and adds what came about to the hash once a second, in one round trip;
+scripts count what they move themselves. So `/metrics` says the same whichever process of whichever
+machine is asked, counts survive a process, and no folder has to be shared, as prometheus_client's
+own mode for several processes wants it. No tenant is a label: there may be many, and whoever may
+read the metrics would learn their names.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import redis
 from common.store import keys
 from common.store.connection import redis_errors
 
-SEPARATOR = "\x1f"  # between a metric's name and its labels' values in a field; no name of a model has it
+# Between a metric's name and its labels' values in a field; no name of a model has it.
+SEPARATOR = "\x1f"
 SUM = "sum"  # the field of a histogram's sum, in microseconds
 
 
@@ -33,7 +36,9 @@ COUNTERS = {
     "items": Metric("Items that came to their end.", ("model", "outcome")),
     "prompt_tokens": Metric("Tokens of the prompts of items that ran to their end.", ("model",)),
     "generated_tokens": Metric("Tokens generated for items that ran to their end.", ("model",)),
-    "deliveries": Metric("Tries to deliver a webhook; `retried` failed and are tried again.", ("outcome",)),
+    "deliveries": Metric(
+        "Tries to deliver a webhook; `retried` failed and are tried again.", ("outcome",)
+    ),
 }
 HISTOGRAMS = {
     "time_to_first_token_seconds": Metric(
@@ -42,7 +47,9 @@ HISTOGRAMS = {
         (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
     ),
     "step_seconds": Metric(
-        "Steps of the native engine.", ("model",), (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+        "Steps of the native engine.",
+        ("model",),
+        (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
     ),
     "queue_wait_seconds": Metric(
         "From a job's submit to the first time that a worker took an item of it.",
@@ -65,7 +72,12 @@ class Tally:
     def observe(self, name: str, label: str, seconds: float, times: int = 1) -> None:
         """So many observations of a histogram."""
         bucket = bisect_left(HISTOGRAMS[name].buckets, seconds)
-        self._add({_field(name, label, str(bucket)): times, _field(name, label, SUM): round(seconds * 1e6) * times})
+        self._add(
+            {
+                _field(name, label, str(bucket)): times,
+                _field(name, label, SUM): round(seconds * 1e6) * times,
+            }
+        )
 
     def flush(self, client: redis.Redis) -> None:
         """Add everything to the store's hash.
@@ -94,7 +106,8 @@ class Tally:
 
 
 def totals(client: redis.Redis) -> dict[tuple[str, ...], int]:
-    """What all processes counted: (name, *labels) -> number, of histograms (name, label, bucket or `sum`)."""
+    """What all processes counted: (name, *labels) -> number, of histograms (name, label, bucket or
+    `sum`)."""
     with redis_errors():
         raw = client.hgetall(keys.METRICS)
     return {tuple(field.decode().split(SEPARATOR)): int(number) for field, number in raw.items()}

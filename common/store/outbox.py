@@ -1,8 +1,10 @@
-"""Deliveries: the outbox of webhook events and what became of each try. Knows Redis; nothing of HTTP or signatures.
+"""Deliveries: the outbox of webhook events and what became of each try. Knows Redis; nothing of
+HTTP or signatures.
 
-The scripts that make an event true write it (`lua/lib.lua`, `emit`); webhook workers claim what is due, post it and
-record the outcome. Tenants take turns. Retries wait here, in `hooks:due`, never in a Celery countdown, which a killed
-worker would take with it. An event is delivered at least once: a receiver tells repetitions by their `webhook-id`.
+The scripts that make an event true write it (`lua/lib.lua`, `emit`); webhook workers claim what is
+due, post it and record the outcome. Tenants take turns. Retries wait here, in `hooks:due`, never in
+a Celery countdown, which a killed worker would take with it. An event is delivered at least once: a
+receiver tells repetitions by their `webhook-id`.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class HookState(StrEnum):
 
 @dataclass(frozen=True)
 class Try:
-    """One delivery attempt as users see it: `at` and `next_at` in ms of the Redis server's clock."""
+    """One delivery attempt as users see it: `at` and `next_at` in ms of the Redis server's
+    clock."""
 
     at: int
     duration_ms: int
@@ -47,7 +50,8 @@ class Try:
 
 @dataclass(frozen=True)
 class Event:
-    """One claimed event. `claim` fences what its holder records; `claimed_at` and `created_at` are server ms."""
+    """One claimed event. `claim` fences what its holder records; `claimed_at` and `created_at` are
+    server ms."""
 
     id: str
     tenant: str
@@ -62,7 +66,8 @@ class Event:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a try came to. `ok` ends the event as delivered, `hopeless` as failed whatever the number of tries left."""
+    """What a try came to. `ok` ends the event as delivered, `hopeless` as failed whatever the
+    number of tries left."""
 
     seconds: float
     status_code: int | None = None
@@ -77,11 +82,20 @@ class Outcome:
 class Deliveries:
     """The outbox as a webhook worker sees it. Safe for threads.
 
-    `lease` (seconds) is how long a claim lasts, more than a try can take; `attempts` and `backoff` (seconds) are the
-    retry plan. Tenants are served in turn, and have `most` deliveries under way at once, all webhook workers together.
+    `lease` (seconds) is how long a claim lasts, more than a try can take; `attempts` and `backoff`
+    (seconds) are the retry plan. Tenants are served in turn, and have `most` deliveries under way
+    at once, all webhook workers together.
     """
 
-    def __init__(self, client: redis.Redis, *, lease: float, attempts: int, backoff: float, most: int = MOST_AT_ONCE):
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        lease: float,
+        attempts: int,
+        backoff: float,
+        most: int = MOST_AT_ONCE,
+    ):
         self._scripts = Scripts(client)
         self._client = client
         self._tally = Tally()
@@ -91,14 +105,16 @@ class Deliveries:
         self._backoff = backoff
 
     def due(self, limit: int = 1) -> list[Event]:
-        """Claim up to `limit` events that are due, of tenants in turn; nobody else gets them while the lease lasts."""
+        """Claim up to `limit` events that are due, of tenants in turn; nobody else gets them while
+        the lease lasts."""
         claim = secrets.token_hex(8)
         with redis_errors():
             now, *flat = self._scripts.claim_hooks(limit, self._lease, claim, self._most)
         return [_event(flat[at : at + 7], claim, now) for at in range(0, len(flat), 7)]
 
     def record(self, event: Event, outcome: Outcome) -> HookState | None:
-        """Append a try to its event, which ends or becomes due again. None when the claim was lost meanwhile."""
+        """Append a try to its event, which ends or becomes due again. None when the claim was lost
+        meanwhile."""
         number = len(event.tries) + 1
         state, next_at = HookState.PENDING, None
         ended_at = event.claimed_at + int(outcome.seconds * 1000)
@@ -108,7 +124,13 @@ class Deliveries:
             state = HookState.FAILED
         else:
             next_at = ended_at + int(pause(number, self._backoff) * 1000)
-        entry = Try(event.claimed_at, ended_at - event.claimed_at, outcome.status_code, outcome.error, next_at)
+        entry = Try(
+            event.claimed_at,
+            ended_at - event.claimed_at,
+            outcome.status_code,
+            outcome.error,
+            next_at,
+        )
         recorded = self._store(event, state, [*event.tries, asdict(entry)], next_at)
         self._tally.count("deliveries", "retried" if state == HookState.PENDING else state.value)
         with suppress(Unavailable):  # then the next try takes it along
@@ -119,7 +141,9 @@ class Deliveries:
         """Give a claimed event back untried; it is due again in `seconds`."""
         self._store(event, HookState.PENDING, event.tries, event.claimed_at + int(seconds * 1000))
 
-    def _store(self, event: Event, state: HookState, tries: list[dict[str, Any]], next_at: int | None) -> bool:
+    def _store(
+        self, event: Event, state: HookState, tries: list[dict[str, Any]], next_at: int | None
+    ) -> bool:
         about = (event.id, event.tenant, event.claim, state.value, json.dumps(tries), next_at or "")
         with redis_errors():
             return bool(self._scripts.record_hook(*about))

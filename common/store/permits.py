@@ -1,7 +1,9 @@
-"""Counts what tenants and addresses keep open at once, over all web processes, and refuses what is too much.
+"""Counts what tenants and addresses keep open at once, over all web processes, and refuses what is
+too much.
 
-Redis has the count of each process under a lease: what a killed process had is free again when it ends. Between two
-renewals a process tells only what exceeds the permits it has. Knows nothing of connections and requests.
+Redis has the count of each process under a lease: what a killed process had is free again when it
+ends. Between two renewals a process tells only what exceeds the permits it has. Knows nothing of
+connections and requests.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Kind:
-    """What is kept open: `what` it is, in the plural, for messages. `ahead` permits are taken along with those that are
-    needed, so that few have to wait for Redis; another process may find so many less."""
+    """What is kept open: `what` it is, in the plural, for messages. `ahead` permits are taken along
+    with those that are needed, so that few have to wait for Redis; another process may find so many
+    less."""
 
     name: str
     what: str
@@ -39,7 +42,8 @@ class Kind:
 
 
 class Permits:
-    """One per process. Its thread starts with the first permit: after a server's fork, and only where it is wanted."""
+    """One per process. Its thread starts with the first permit: after a server's fork, and only
+    where it is wanted."""
 
     def __init__(self, client: redis.Redis):
         self._scripts = Scripts(client)
@@ -86,10 +90,19 @@ class Permits:
         given = 0
         if wanted <= most:
             with redis_errors():
-                arguments = (f"{kind.name} {owner}", wanted + kind.ahead, wanted, most, int(LEASE * 1000))
+                arguments = (
+                    f"{kind.name} {owner}",
+                    wanted + kind.ahead,
+                    wanted,
+                    most,
+                    int(LEASE * 1000),
+                )
                 given = self._scripts.permit(self._process, *arguments)
         if given < wanted:
-            raise TooMany(f"{most} {kind.what} are open already, as many as may be at once", code="too_many_open")
+            raise TooMany(
+                f"{most} {kind.what} are open already, as many as may be at once",
+                code="too_many_open",
+            )
         with self._lock:
             self._held[of] = max(self._held.get(of, 0), given)
 
@@ -121,7 +134,11 @@ class Permits:
         with self._lock:
             self._open = +self._open  # without what has come to nothing
             self._held = {of: self._still_held(of, count) for of, count in self._open.items()}
-            told = [part for (kind, owner), count in self._held.items() for part in (f"{kind.name} {owner}", count)]
+            told = [
+                part
+                for (kind, owner), count in self._held.items()
+                for part in (f"{kind.name} {owner}", count)
+            ]
         if told or self._told:
             with redis_errors():
                 self._scripts.hold_permits(self._process, int(LEASE * 1000), *told)

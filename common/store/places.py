@@ -1,6 +1,8 @@
-"""Places in a tenant's lists, which go on when what was there is gone: who pages through a list finds the way on.
+"""Places in a tenant's lists, which go on when what was there is gone: who pages through a list
+finds the way on.
 
-A list is a sorted set, of objects by when they were created; a place is that time (ms) and an object's id. Knows Redis.
+A list is a sorted set, of objects by when they were created; a place is that time (ms) and an
+object's id. Knows Redis.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ def place_of(client: redis.Redis, line: str, tenant: str, name: str) -> Place:
 def pages(
     client: redis.Redis, line: str, *, newest_first: bool, behind: Place | None, page: int
 ) -> Iterator[list[str]]:
-    """The ids of a list behind a place, a page at a time; each goes on behind the last, whatever left meanwhile."""
+    """The ids of a list behind a place, a page at a time; each goes on behind the last, whatever
+    left meanwhile."""
     while True:
         with redis_errors():
             found = _ids(client, line, newest_first, behind, page)
@@ -48,8 +51,11 @@ def pages(
         behind = found[-1]
 
 
-def _ids(client: redis.Redis, line: str, newest_first: bool, behind: Place | None, count: int) -> list[Place]:
-    """Up to `count` places behind one. Those of its own millisecond are few, and told apart by their ids."""
+def _ids(
+    client: redis.Redis, line: str, newest_first: bool, behind: Place | None, count: int
+) -> list[Place]:
+    """Up to `count` places behind one. Those of its own millisecond are few, and told apart by
+    their ids."""
     ties = client.zcount(line, behind[0], behind[0]) if behind else 0
     at = str(behind[0]) if behind else ("+inf" if newest_first else "-inf")
     options = {"start": 0, "num": count + ties, "withscores": True}

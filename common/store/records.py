@@ -1,4 +1,5 @@
-"""Reading stored records that may be damaged: one that cannot be read is told by its id, and never breaks a list.
+"""Reading stored records that may be damaged: one that cannot be read is told by its id, and never
+breaks a list.
 
 A record may be damaged by a version with a fault, by a person at the server's prompt, or by a disk.
 """
@@ -28,17 +29,21 @@ class Unreadable(PromptmillError):
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Whatever fails inside, but for what the server or promptmill itself says, is `Unreadable`; `what` names it."""
+    """Whatever fails inside, but for what the server or promptmill itself says, is `Unreadable`;
+    `what` names it."""
     try:
         yield
     except (PromptmillError, redis.RedisError):
         raise
     except Exception as error:
-        raise Unreadable(f"the record of {what[:120]} cannot be read ({type(error).__name__})") from error
+        raise Unreadable(
+            f"the record of {what[:120]} cannot be read ({type(error).__name__})"
+        ) from error
 
 
 def readable(records: Iterable[R], read: Callable[[R], T], name: Callable[[R], str]) -> Iterator[T]:
-    """What `read` makes of each record, without those that it fails on: they get a line in the log."""
+    """What `read` makes of each record, without those that it fails on: they get a line in the
+    log."""
     for record in records:
         try:
             with reading(name(record)):
@@ -50,7 +55,8 @@ def readable(records: Iterable[R], read: Callable[[R], T], name: Callable[[R], s
 
 
 def as_text(raw: Any) -> dict[str, str]:
-    """A hash as the server answered it, as text. Raises what it answered instead: the key may hold something else."""
+    """A hash as the server answered it, as text. Raises what it answered instead: the key may hold
+    something else."""
     if isinstance(raw, Exception):
         raise ValueError(str(raw))
     return {name.decode(): value.decode() for name, value in raw.items()}

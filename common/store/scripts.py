@@ -1,4 +1,5 @@
-"""The Lua scripts: every move of more than one key is one of these, so it happens whole or not at all.
+"""The Lua scripts: every move of more than one key is one of these, so it happens whole or not at
+all.
 
 Each file under `lua/` opens with its arguments and its answer; `lua/lib.lua` is put before each.
 """
@@ -15,7 +16,9 @@ from redis.commands.core import Script
 
 from common.store import keys
 
-SCHEMA = 3  # of the records; 1 is what kept no version. Raise it with every change that an older part would misread
+# Of the records; 1 is what kept no version. Raise it with every change that an older part would
+# misread.
+SCHEMA = 3
 
 READS = {"rows"}  # run on a server that takes no writes, too
 # Scripts that give memory back or keep a promise already made must run on a full server too.
@@ -79,9 +82,10 @@ LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas
 class Scripts:
     """The scripts bound to one client: `scripts.cancel(job_id)` runs `lua/cancel.lua`.
 
-    Under `appendfsync always` an answer means that the write is on disk. Under `everysec` the scripts that promise
-    something are followed by WAITAOF, and where the client has replicas by WAIT, in one pipeline: these vouch for what
-    their own connection wrote last. A server that syncs when it likes (`no`) cannot be waited for.
+    Under `appendfsync always` an answer means that the write is on disk. Under `everysec` the
+    scripts that promise something are followed by WAITAOF, and where the client has replicas by
+    WAIT, in one pipeline: these vouch for what their own connection wrote last. A server that syncs
+    when it likes (`no`) cannot be waited for.
     """
 
     def __init__(self, client: redis.Redis):
@@ -107,7 +111,8 @@ class Scripts:
     def _run_and_wait(self, script: Script, args: tuple[Any, ...]) -> Any:
         pipe = self._client.pipeline(transaction=False)
         script(keys=(), args=args, client=pipe)
-        # A script that is sent again finds its work done and writes nothing; this makes the waits count all the same.
+        # A script that is sent again finds its work done and writes nothing; this makes the waits
+        # count all the same.
         pipe.publish(keys.FENCE, "")
         if self._replicas:
             pipe.execute_command("WAIT", self._replicas, LIMIT)
@@ -115,7 +120,11 @@ class Scripts:
             pipe.execute_command("WAITAOF", 1, 0, LIMIT)
         answer, _, *waited = pipe.execute()
         if self._replicas and waited[0] < self._replicas:
-            raise redis.TimeoutError(f"{waited[0]} of {self._replicas} replicas took it within {LIMIT / 1000:.0f} s")
+            raise redis.TimeoutError(
+                f"{waited[0]} of {self._replicas} replicas took it within {LIMIT / 1000:.0f} s"
+            )
         if self._waits_for_disk and not waited[-1][0]:
-            raise redis.TimeoutError(f"the server did not write to disk within {LIMIT / 1000:.0f} s")
+            raise redis.TimeoutError(
+                f"the server did not write to disk within {LIMIT / 1000:.0f} s"
+            )
         return answer

@@ -13,7 +13,9 @@ from common.store import keys
 from common.store.connection import redis_errors
 from common.store.packing import pack
 
-CHUNK = 64  # items compressed together: most of the gain of larger chunks, and one claim reads few it does not need
+# Items compressed together: most of the gain of larger chunks, and one claim reads few it does not
+# need.
+CHUNK = 64
 STAGE_TTL = 3600  # seconds an unfinished upload is kept
 BUCKETS = 1024  # of a job's custom_ids: an append of one item looks at a thousandth of them
 DIGEST = 8  # bytes of each: two ids of 100,000 fall together once in a trillion jobs
@@ -27,9 +29,11 @@ def custom_id_digest(custom_id: str) -> tuple[int, bytes]:
 
 
 class Stage:
-    """A job's items while they stream in, written in chunks and never held whole. Gone in an hour unless attached.
+    """A job's items while they stream in, written in chunks and never held whole. Gone in an hour
+    unless attached.
 
-    Digests of their custom_ids go along, so that an append finds those that are taken without reading the job.
+    Digests of their custom_ids go along, so that an append finds those that are taken without
+    reading the job.
 
     `n` is how many continuations, and so slots, an item takes that does not say it.
     """
@@ -71,7 +75,8 @@ class Stage:
             self._pipe.zadd(self._starts, {str(self.total): self.total})
             self.total += len(self._chunk)
             self._chunk = []
-        if len(self._pipe) >= 32:  # 16 chunks a round trip: an fsync each would cost an upload seconds
+        # 16 chunks a round trip: an fsync each would cost an upload seconds.
+        if len(self._pipe) >= 32:
             self._send()
 
     def _send(self) -> None:
@@ -99,20 +104,22 @@ class Stage:
         return least if least < max(self._needs, default=1) else None
 
     def close_for_attach(self) -> None:
-        """The same, but what fits into one chunk goes with the attach or append: a round trip, and a write to disk,
-        less."""
+        """The same, but what fits into one chunk goes with the attach or append: a round trip, and
+        a write to disk, less."""
         if self.total or not self._chunk or self.n_min is not None:
             self.close()
             return
         self.total, self.whole = len(self._chunk), self._pack_chunk()
         places = ((bucket.to_bytes(2, "big"), digests) for bucket, digests in self._ids.items())
         self.whole_ids = b"".join(
-            place + digests[at : at + DIGEST] for place, digests in places for at in range(0, len(digests), DIGEST)
+            place + digests[at : at + DIGEST]
+            for place, digests in places
+            for at in range(0, len(digests), DIGEST)
         )
 
     def take(self, items: int, size: int, slots: tuple[int, int]) -> None:
-        """What was staged without `add`, as a copy: so many items, their bytes as stored, and the fewest and most slots
-        that one takes."""
+        """What was staged without `add`, as a copy: so many items, their bytes as stored, and the
+        fewest and most slots that one takes."""
         self.total, self.bytes, self._needs = items, size, bytearray(slots)
 
     @property

@@ -1,8 +1,9 @@
 """Which form the store's records have, so that parts of different versions meet without harm.
 
-The store keeps the newest schema that a part wrote to it, and the oldest whose parts may work beside. A part that is
-older than that is refused: at its start with a sentence, and later by every script (`lua/lib.lua` looks first), so that
-nothing it does can spoil records it does not understand.
+The store keeps the newest schema that a part wrote to it, and the oldest whose parts may work
+beside. A part that is older than that is refused: at its start with a sentence, and later by every
+script (`lua/lib.lua` looks first), so that nothing it does can spoil records it does not
+understand.
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ from common.store import keys
 from common.store.connection import redis_errors
 from common.store.scripts import SCHEMA, Scripts
 
-COMPATIBLE = 1  # the oldest schema whose parts work beside this one's; raise it with a change that they would spoil
+# The oldest schema whose parts work beside this one's; raise it with a change that they would
+# spoil.
+COMPATIBLE = 1
 
 
-CLEAR = 3  # the first schema whose lists of what can be claimed are clear where a model's name has a colon (`meet.lua`)
+# The first schema whose lists of what can be claimed are clear where a model's name has a colon
+# (`meet.lua`)
+CLEAR = 3
 
 
 def refuse_older(client: redis.Redis, name: str) -> None:
-    """Before a model of this name is published: parts that would list its jobs under another key are refused."""
+    """Before a model of this name is published: parts that would list its jobs under another key
+    are refused."""
     if ":" in name or "%" in name:
         with redis_errors():
             Scripts(client).meet(CLEAR, version("promptmill"))
@@ -37,13 +43,20 @@ def meet_store(client: redis.Redis) -> None:
         Unavailable: the server is away.
     """
     with redis_errors():
-        found = {name.decode(): value.decode() for name, value in client.hgetall(keys.VERSION).items()}
+        found = {
+            name.decode(): value.decode() for name, value in client.hgetall(keys.VERSION).items()
+        }
     if found.get("compatible") == str(keys.RESTORING):
-        raise Unavailable("a backup is being restored here; if no `promptmill restore` runs any more, run it again")
+        raise Unavailable(
+            "a backup is being restored here; if no `promptmill restore` runs any more, run it "
+            "again"
+        )
     if int(found.get("compatible", 0)) > SCHEMA:
         raise ConfigError(
-            f"this store was used by promptmill {found['version']} (schema {found['schema']}) and takes parts from "
-            f"schema {found['compatible']} on; this is {version('promptmill')} (schema {SCHEMA}): update it"
+            f"this store was used by promptmill {found['version']} (schema {found['schema']}) and "
+            "takes parts from "
+            f"schema {found['compatible']} on; this is {version('promptmill')} (schema {SCHEMA}): "
+            "update it"
         )
     if int(found.get("schema", 0)) < SCHEMA:
         with redis_errors():

@@ -1,7 +1,8 @@
-"""A whole promptmill for the browser: own Valkey, own web process, own worker with the echo engine, and real Chromium.
+"""A whole promptmill for the browser: own Valkey, own web process, own worker with the echo engine,
+and real Chromium.
 
-All browser tests share the processes; each test has a tenant of its own. A line on the browser's console is a failure
-unless the test says that it expects it.
+All browser tests share the processes; each test has a tenant of its own. A line on the browser's
+console is a failure unless the test says that it expects it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Mill:
     def session(self, tenant: str) -> dict[str, str]:
         """The cookie of somebody who pressed the button."""
         token = Accounts(self.client).create_login(tenant)
-        answer = requests.post(f"{self.url}/login", data={"token": token}, allow_redirects=False, proxies=NO_PROXIES)
+        answer = requests.post(
+            f"{self.url}/login", data={"token": token}, allow_redirects=False, proxies=NO_PROXIES
+        )
         return {"name": COOKIE, "value": answer.cookies[COOKIE], "url": self.url}
 
     def login(self, tenant: str) -> str:
@@ -84,7 +87,11 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
 def _start(part: str, log: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return spawn(
-            [sys.executable, "-m", "cli.main", part], cwd=ROOT, env=os.environ | settings, stdout=output, stderr=output
+            [sys.executable, "-m", "cli.main", part],
+            cwd=ROOT,
+            env=os.environ | settings,
+            stdout=output,
+            stderr=output,
         )
 
 
@@ -128,7 +135,9 @@ class Console:
 
     def expect_status(self, status: int) -> None:
         """Chromium writes a line for each answer of 400 and above."""
-        self.expected.append(f"Failed to load resource: the server responded with a status of {status}")
+        self.expected.append(
+            f"Failed to load resource: the server responded with a status of {status}"
+        )
 
 
 @pytest.fixture
@@ -150,7 +159,9 @@ def plain_context(mill: Mill, chromium: Browser, console: Console) -> Iterator[B
     yield from _logged_in(mill, chromium, console, scripts=False)
 
 
-def _logged_in(mill: Mill, chromium: Browser, console: Console, scripts: bool) -> Iterator[BrowserContext]:
+def _logged_in(
+    mill: Mill, chromium: Browser, console: Console, scripts: bool
+) -> Iterator[BrowserContext]:
     context = chromium.new_context(base_url=mill.url, java_script_enabled=scripts)
     context.set_default_timeout(10_000)
     context.on("page", console.listen)

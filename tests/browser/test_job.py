@@ -1,4 +1,5 @@
-"""Laws of the job page: it fills in by itself, hands everything out, and nothing that was said in it runs."""
+"""Laws of the job page: it fills in by itself, hands everything out, and nothing that was said in
+it runs."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ WATCH = """() => {
     if (window.seen.at(-1) !== said) window.seen.push(said);
   }).observe(live, {subtree: true, childList: true, characterData: true});
 }"""
-SOME = "() => { const n = document.querySelectorAll('.items .output .text').length; return n > 0 && n < 50; }"
+SOME = (
+    "() => { const n = document.querySelectorAll('.items .output .text').length; return n > 0 "
+    "&& n < 50; }"
+)
 
 
 def submit(page: Page, prompts: list[str], **fields: str) -> None:
@@ -36,7 +40,13 @@ def finished(page: Page) -> None:
 
 
 def test_items_fill_in_while_the_job_runs(page: Page):
-    submit(page, [f"so many words that all sixty take four seconds, this one being number {i}" for i in range(60)])
+    submit(
+        page,
+        [
+            f"so many words that all sixty take four seconds, this one being number {i}"
+            for i in range(60)
+        ],
+    )
     page.evaluate(WATCH)
     outputs = page.locator(".items .output .text")
     page.wait_for_function(SOME)
@@ -45,7 +55,8 @@ def test_items_fill_in_while_the_job_runs(page: Page):
     expect(outputs).to_have_count(50)
     expect(page.get_by_text("60 of 60 done", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
-    assert len(page.evaluate("window.seen")) > 3  # told by the stream: polling would see two or three
+    # Told by the stream: polling would see two or three.
+    assert len(page.evaluate("window.seen")) > 3
     page.get_by_role("link", name="2", exact=True).click()
     expect(outputs).to_have_count(10)
 
@@ -85,7 +96,13 @@ def test_a_script_in_a_prompt_is_text(page: Page):
     finished(page)
     assert page.locator(".items .output .text").first.inner_text() == NASTY
     expect(page.get_by_role("heading", level=1)).to_have_text(NASTY)
-    for address in (page.url, page.url + "/items/0", page.url + "/items/1", "/jobs", page.url + "?page=1"):
+    for address in (
+        page.url,
+        page.url + "/items/0",
+        page.url + "/items/1",
+        "/jobs",
+        page.url + "?page=1",
+    ):
         response = page.goto(address)
         assert response is not None
         assert response.headers["content-security-policy"].startswith("default-src 'self'")
@@ -94,7 +111,9 @@ def test_a_script_in_a_prompt_is_text(page: Page):
 
 
 def test_white_space_of_an_output_is_kept(page: Page, jsonl):
-    page.get_by_label("Or upload a file").set_input_files(jsonl([{"prompt": "if a:\n    b  =  1\n\tc"}]))
+    page.get_by_label("Or upload a file").set_input_files(
+        jsonl([{"prompt": "if a:\n    b  =  1\n\tc"}])
+    )
     page.get_by_role("button", name="Submit all").click()
     page.wait_for_url("**/jobs/job_*")
     assert page.locator(".items .prompt .text").inner_text() == "if a:\n    b  =  1\n\tc"
@@ -107,7 +126,9 @@ def test_results_are_downloaded_while_it_runs_and_after(page: Page):
     assert 0 < len(early) < 400
     page.get_by_role("button", name="Cancel").click()
     finished(page)
-    rows = {row["index"]: row for row in map(json.loads, download(page, "Download JSONL").splitlines())}
+    rows = {
+        row["index"]: row for row in map(json.loads, download(page, "Download JSONL").splitlines())
+    }
     assert all(rows[row["index"]] == row for row in early)
     table = list(csv.DictReader(io.StringIO(download(page, "Download CSV"))))
     assert {int(row["index"]) for row in table} >= set(rows)
@@ -134,7 +155,8 @@ def test_a_job_pauses_goes_on_and_lets_its_failures_be_retried(page: Page):
     expect(page.get_by_role("button", name="Pause")).to_have_count(0)
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
-    page.get_by_role("button", name="Retry what failed").click()  # comes by itself when the job is over
+    # Comes by itself when the job is over.
+    page.get_by_role("button", name="Retry what failed").click()
     expect(page.get_by_text("Retries what failed of")).to_be_visible()
     finished(page)
     expect(page.get_by_text("1 of 1 done", exact=True)).to_be_visible()

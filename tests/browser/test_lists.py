@@ -26,7 +26,9 @@ def test_the_fleet_is_shown(page: Page):
     expect(page.get_by_role("region", name="Models")).to_contain_text("live")
 
 
-def test_an_open_page_shows_nothing_more_once_its_session_has_ended(page: Page, mill: Mill, console: Console):
+def test_an_open_page_shows_nothing_more_once_its_session_has_ended(
+    page: Page, mill: Mill, console: Console
+):
     page.goto("/jobs")
     tenant = page.locator(".who span").text_content() or ""
     console.expect_status(401)

@@ -1,4 +1,5 @@
-"""Laws of the pages without JavaScript: submit, view and download work; pages that wait load themselves anew."""
+"""Laws of the pages without JavaScript: submit, view and download work; pages that wait load
+themselves anew."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from playwright.sync_api import Page, expect
 
 def test_submit_view_and_download(plain_page: Page):
     page = plain_page
-    page.get_by_label("Prompts to paste").fill("\n".join(f"a few words of item {i}" for i in range(30)))
+    page.get_by_label("Prompts to paste").fill(
+        "\n".join(f"a few words of item {i}" for i in range(30))
+    )
     page.get_by_label("temperature").fill("0")
     page.get_by_role("button", name="Submit all").click()
     page.wait_for_url("**/jobs/job_*")
@@ -31,14 +34,18 @@ def test_errors_come_back_next_to_their_fields_with_what_was_typed(plain_page: P
     page.get_by_role("button", name="Submit all").click()
     expect(page.get_by_text("Nothing was submitted")).to_be_visible()
     expect(page.locator("[id='params.min_p-errors']")).to_have_text("must be at most 1, not 7")
-    expect(page.locator("[id='params.temperature-errors']")).to_contain_text("“warm” is not a number")
+    expect(page.locator("[id='params.temperature-errors']")).to_contain_text(
+        "“warm” is not a number"
+    )
     expect(page.get_by_label("temperature")).to_have_value("warm")
     expect(page.get_by_label("Prompts to paste")).to_have_value("\nhello\n  there")
 
 
 def test_trying_opens_a_page_of_its_own_and_keeps_the_form(plain_page: Page, jsonl):
     page = plain_page
-    page.get_by_label("Or upload a file").set_input_files(jsonl([{"prompt": f"number {i}"} for i in range(5)]))
+    page.get_by_label("Or upload a file").set_input_files(
+        jsonl([{"prompt": f"number {i}"} for i in range(5)])
+    )
     with page.context.expect_page() as opened:
         page.get_by_role("button", name="Try the first 3").click()
     expect(opened.value.locator("[data-terminal=yes]")).to_be_visible(timeout=15_000)
@@ -50,7 +57,9 @@ def test_trying_opens_a_page_of_its_own_and_keeps_the_form(plain_page: Page, jso
 
 def test_cancel_is_a_form(plain_page: Page):
     page = plain_page
-    page.get_by_label("Prompts to paste").fill("\n".join(f"many words for item number {i}" for i in range(200)))
+    page.get_by_label("Prompts to paste").fill(
+        "\n".join(f"many words for item number {i}" for i in range(200))
+    )
     page.get_by_role("button", name="Submit all").click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("[data-terminal=yes]")).to_be_visible(timeout=15_000)
@@ -59,7 +68,9 @@ def test_cancel_is_a_form(plain_page: Page):
 
 def test_pause_resume_and_retry_are_forms(plain_page: Page):
     page = plain_page
-    page.get_by_label("Prompts to paste").fill("boom\n" + "\n".join(f"a few words of item {i}" for i in range(60)))
+    page.get_by_label("Prompts to paste").fill(
+        "boom\n" + "\n".join(f"a few words of item {i}" for i in range(60))
+    )
     page.get_by_role("button", name="Submit all").click()
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text("done, paused")).to_be_visible()

@@ -1,4 +1,5 @@
-"""Laws of the form: what goes in comes out as a job, what is wrong is said next to its field, trying costs nothing."""
+"""Laws of the form: what goes in comes out as a job, what is wrong is said next to its field,
+trying costs nothing."""
 
 from __future__ import annotations
 
@@ -33,13 +34,18 @@ def test_paragraphs_may_have_lines(page: Page):
     page.get_by_label("temperature").fill("0")
     page.get_by_role("button", name="Submit all").click()
     finished(page)
-    assert page.locator(".items .prompt .text").all_inner_texts() == ["first line\nsecond line", "another prompt"]
+    assert page.locator(".items .prompt .text").all_inner_texts() == [
+        "first line\nsecond line",
+        "another prompt",
+    ]
 
 
 def test_counts_are_shown_while_typing(page: Page):
     page.get_by_label("Prompts to paste").fill("one two three\nfour five")
     page.get_by_label("max_tokens").fill("10")
-    expect(page.locator("#count")).to_have_text("2 prompts · 5 prompt tokens · at most 20 to generate")
+    expect(page.locator("#count")).to_have_text(
+        "2 prompts · 5 prompt tokens · at most 20 to generate"
+    )
 
 
 def test_jsonl_csv_and_text_are_uploaded(page: Page, tmp_path, jsonl):
@@ -47,7 +53,12 @@ def test_jsonl_csv_and_text_are_uploaded(page: Page, tmp_path, jsonl):
     table.write_text("id,question\n1,red green\n2,blue\n")
     text = tmp_path / "lines.txt"
     text.write_text("sun moon\nstars\n")
-    items = jsonl([{"prompt": "cat dog", "custom_id": "pets", "params": {"temperature": 0}}, {"prompt": "owl"}])
+    items = jsonl(
+        [
+            {"prompt": "cat dog", "custom_id": "pets", "params": {"temperature": 0}},
+            {"prompt": "owl"},
+        ]
+    )
     for path, column, expected in (
         (items, "", ["cat dog", "owl"]),
         (table, "question", ["red green", "blue"]),
@@ -69,14 +80,17 @@ def test_a_dropped_file_is_chosen(page: Page):
         """() => {
           const dropped = new DataTransfer();
           dropped.items.add(new File(["sun moon\\nstars\\n"], "lines.txt"));
-          document.getElementById("drop").dispatchEvent(new DragEvent("drop", {dataTransfer: dropped, bubbles: true}));
+          document.getElementById("drop").dispatchEvent(
+            new DragEvent("drop", {dataTransfer: dropped, bubbles: true}));
         }"""
     )
     expect(page.locator("#count")).to_contain_text("2 prompts · 3 prompt tokens")
 
 
 def test_the_first_three_are_tried_without_leaving_the_form(page: Page, jsonl):
-    page.get_by_label("Or upload a file").set_input_files(jsonl([{"prompt": f"number {i}"} for i in range(7)]))
+    page.get_by_label("Or upload a file").set_input_files(
+        jsonl([{"prompt": f"number {i}"} for i in range(7)])
+    )
     page.get_by_label("temperature").fill("0")
     page.get_by_role("button", name="Try the first 3").click()
     trial = page.locator("#trial")

@@ -1,4 +1,5 @@
-"""`promptmill …` as a process, the way a user runs it: what it prints, its data folder, and its end."""
+"""`promptmill …` as a process, the way a user runs it: what it prints, its data folder, and its
+end."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ COMMAND = [sys.executable, "-m", "cli.main"]
 LIMIT = 60.0  # seconds anything here may take
 
 
-def run(*arguments: str | Path, env: dict[str, str] | None = None, limit: float = LIMIT) -> subprocess.CompletedProcess:
+def run(
+    *arguments: str | Path, env: dict[str, str] | None = None, limit: float = LIMIT
+) -> subprocess.CompletedProcess:
     """A command to its end."""
     return subprocess.run(
         [*COMMAND, *arguments],
@@ -45,9 +48,12 @@ def wait_for(condition: Callable[[], object], limit: float = LIMIT) -> None:
 
 
 class Running:
-    """`promptmill up` on a data folder, with the echo engine unless told otherwise. `start` is how, `Popen`'s way."""
+    """`promptmill up` on a data folder, with the echo engine unless told otherwise. `start` is how,
+    `Popen`'s way."""
 
-    def __init__(self, folder: Path, *arguments: str, start: Callable[..., Any] = spawn, **env: str):
+    def __init__(
+        self, folder: Path, *arguments: str, start: Callable[..., Any] = spawn, **env: str
+    ):
         self.folder = folder
         self.lines: list[str] = []
         self._clients: list[Client] = []

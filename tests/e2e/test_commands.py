@@ -1,4 +1,5 @@
-"""The commands against a running promptmill: submit, watch, results, cancel, keys, login, listen."""
+"""The commands against a running promptmill: submit, watch, results, cancel, keys, login,
+listen."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture
 def jsonl(tmp_path: Path) -> Path:
     file = tmp_path / "prompts.jsonl"
-    file.write_text("".join(json.dumps({"custom_id": f"c{n}", "prompt": f"say {n}"}) + "\n" for n in range(5)))
+    file.write_text(
+        "".join(json.dumps({"custom_id": f"c{n}", "prompt": f"say {n}"}) + "\n" for n in range(5))
+    )
     return file
 
 
@@ -58,7 +61,9 @@ def test_a_file_is_submitted_watched_and_its_results_written(running: Running, j
     assert watched.returncode == 0
     assert "completed: 5 succeeded" in watched.stdout
     rows = [json.loads(line) for line in promptmill(running, "results", job_id).stdout.splitlines()]
-    assert {row["custom_id"]: row["outputs"][0]["text"] for row in rows} == {f"c{n}": f"say {n}" for n in range(5)}
+    assert {row["custom_id"]: row["outputs"][0]["text"] for row in rows} == {
+        f"c{n}": f"say {n}" for n in range(5)
+    }
     assert len(promptmill(running, "results", job_id, "--format", "csv").stdout.splitlines()) == 6
 
 
@@ -76,17 +81,22 @@ def test_bad_lines_are_told_with_their_numbers(running: Running, tmp_path: Path)
     assert "line 2" in done.stderr
     assert "line 3" in done.stderr
     one = promptmill(running, "submit", tmp_path / "bad.jsonl", "--param", "top_p=7").stderr
-    assert one == "promptmill: params.top_p must be at most 1, not 7\n"  # once, not once more for its place
+    # Once, not once more for its place.
+    assert one == "promptmill: params.top_p must be at most 1, not 7\n"
 
 
 def test_a_running_job_can_be_cancelled(running: Running, tmp_path: Path):
     (tmp_path / "long.txt").write_text("a long one\n")
-    job_id = submitted(running, tmp_path / "long.txt", "--param", "max_tokens=4000", "--param", "ignore_eos=true")
+    job_id = submitted(
+        running, tmp_path / "long.txt", "--param", "max_tokens=4000", "--param", "ignore_eos=true"
+    )
     assert promptmill(running, "cancel", job_id).returncode == 0
     assert "cancelled" in promptmill(running, "watch", job_id).stdout
 
 
-def test_a_key_works_until_it_is_revoked(running: Running, jsonl: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_key_works_until_it_is_revoked(
+    running: Running, jsonl: Path, monkeypatch: pytest.MonkeyPatch
+):
     key = promptmill(running, "key", "create", "--name", "for the test").stdout.strip()
     assert "for the test" in promptmill(running, "key", "list").stdout
     monkeypatch.setenv("PROMPTMILL_URL", running.url)
@@ -98,7 +108,10 @@ def test_a_key_works_until_it_is_revoked(running: Running, jsonl: Path, monkeypa
 
 def test_a_tenants_webhook_url_is_set_told_and_cleared(running: Running):
     assert promptmill(running, "webhook-url").stdout == "none\n"
-    assert promptmill(running, "webhook-url", "https://example.com/hook").stdout == "https://example.com/hook\n"
+    assert (
+        promptmill(running, "webhook-url", "https://example.com/hook").stdout
+        == "https://example.com/hook\n"
+    )
     assert promptmill(running, "webhook-url").stdout == "https://example.com/hook\n"
     wrong = promptmill(running, "webhook-url", "example.com")
     assert wrong.returncode == 1 and "http://" in wrong.stderr
@@ -123,7 +136,10 @@ def test_a_login_link_opens_the_pages_once_and_logout_closes_them(running: Runni
         assert (refused.returncode, refused.stdout) == (1, "")
     with requests.Session() as second:
         second.trust_env = False
-        assert second.post(f"{running.url}/login", data={"token": token}, timeout=10).status_code == 401
+        assert (
+            second.post(f"{running.url}/login", data={"token": token}, timeout=10).status_code
+            == 401
+        )
 
 
 def test_listen_prints_verified_webhooks(running: Running, jsonl: Path):
@@ -161,14 +177,24 @@ def test_an_unknown_job_is_told(running: Running):
 @pytest.mark.parametrize(
     ("env", "arguments", "says"),
     [
-        ({"PROMPTMILL_URL": "nonsense", "PROMPTMILL_API_KEY": "x"}, ["watch", "x"], "PROMPTMILL_URL='nonsense'"),
-        ({"PROMPTMILL_URL": "http://", "PROMPTMILL_API_KEY": "x"}, ["watch", "x"], "http://127.0.0.1:8000"),
+        (
+            {"PROMPTMILL_URL": "nonsense", "PROMPTMILL_API_KEY": "x"},
+            ["watch", "x"],
+            "PROMPTMILL_URL='nonsense'",
+        ),
+        (
+            {"PROMPTMILL_URL": "http://", "PROMPTMILL_API_KEY": "x"},
+            ["watch", "x"],
+            "http://127.0.0.1:8000",
+        ),
         ({"REDIS_URL": "nonsense"}, ["key", "list"], "REDIS_URL='nonsense'"),
         ({}, ["listen", "--secret", "hush"], "--secret: must be `whsec_`"),
         ({}, ["watch", "x"], "--data"),
     ],
 )
-def test_what_is_set_wrong_is_named(tmp_path: Path, env: dict[str, str], arguments: list[str], says: str):
+def test_what_is_set_wrong_is_named(
+    tmp_path: Path, env: dict[str, str], arguments: list[str], says: str
+):
     done = run(*arguments, "--data", tmp_path / "none", env=env)
     assert done.returncode == 2
     assert says in done.stderr
@@ -176,7 +202,9 @@ def test_what_is_set_wrong_is_named(tmp_path: Path, env: dict[str, str], argumen
 
 
 def test_a_redis_that_is_away_sends_to_the_doctor(tmp_path: Path):
-    done = run("key", "list", "--data", tmp_path, env={"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
+    done = run(
+        "key", "list", "--data", tmp_path, env={"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    )
     assert done.returncode == 1
     assert "promptmill doctor" in done.stderr
 
@@ -233,7 +261,9 @@ def test_no_request_forges_a_line_of_the_log(running: Running):
 
 
 def test_what_a_server_says_commands_no_terminal(running: Running):
-    answer = json.dumps({"detail": f"no {ESCAPES}", "errors": [{"message": ESCAPES, "field": ESCAPES}]}).encode()
+    answer = json.dumps(
+        {"detail": f"no {ESCAPES}", "errors": [{"message": ESCAPES, "field": ESCAPES}]}
+    ).encode()
 
     class Hostile(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -248,7 +278,10 @@ def test_what_a_server_says_commands_no_terminal(running: Running):
     with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
-        env = {"PROMPTMILL_URL": f"http://127.0.0.1:{server.server_port}", "PROMPTMILL_API_KEY": "x"}
+        env = {
+            "PROMPTMILL_URL": f"http://127.0.0.1:{server.server_port}",
+            "PROMPTMILL_API_KEY": "x",
+        }
         said = run("watch", "job_1", env=env).stderr
         server.shutdown()
         thread.join(10)

@@ -12,7 +12,17 @@ ECHO = ("--engine", "echo", "--model", "echo")
 
 
 def demo(folder: Path, *arguments: str, limit: float = 60, **env: str):
-    return run("demo", "--once", "--data", folder, "--port", str(free_port()), *arguments, env=env, limit=limit)
+    return run(
+        "demo",
+        "--once",
+        "--data",
+        folder,
+        "--port",
+        str(free_port()),
+        *arguments,
+        env=env,
+        limit=limit,
+    )
 
 
 def test_the_batch_has_twelve_prompts_and_three_decoding_settings():

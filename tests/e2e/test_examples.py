@@ -24,14 +24,20 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield up
 
 
-def example(name: str, *arguments: str | Path, said: str = "", **env: str) -> subprocess.CompletedProcess:
+def example(
+    name: str, *arguments: str | Path, said: str = "", **env: str
+) -> subprocess.CompletedProcess:
     command = [sys.executable, ROOT / "examples" / name, *arguments]
     env = {**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT), **env}
-    return subprocess.run(command, env=env, input=said, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, env=env, input=said, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_the_client_prints_what_came_of_each_line(running: Running, tmp_path: Path):
-    (tmp_path / "prompts.jsonl").write_text('{"custom_id": "a", "prompt": "say this"}\n{"prompt": "and that"}\n')
+    (tmp_path / "prompts.jsonl").write_text(
+        '{"custom_id": "a", "prompt": "say this"}\n{"prompt": "and that"}\n'
+    )
     (tmp_path / "bad.jsonl").write_text('{"prompt": "say this"}\n{"promt": "and that"}\n')
     server = running.server()
     env = {"PROMPTMILL_URL": server["url"], "PROMPTMILL_API_KEY": server["api_key"]}
@@ -48,7 +54,10 @@ def test_the_openai_client_prints_the_answers_of_a_batch(running: Running):
     done = example("openai_batch.py", **env)
     assert done.returncode == 0, done.stderr
     answers = dict(line.split("\t") for line in done.stdout.splitlines())
-    assert {name: "capital" in answer for name, answer in answers.items()} == {"france": True, "italy": True}
+    assert {name: "capital" in answer for name, answer in answers.items()} == {
+        "france": True,
+        "italy": True,
+    }
     refused = example("openai_batch.py", "no-such-model", **env)
     assert refused.returncode == 1 and "no-such-model" in refused.stderr
 
@@ -60,23 +69,38 @@ def test_the_openai_client_chats_turn_by_turn(running: Running):
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == "alpha"
-    assert sorted(second.split()) == ["alpha", "alpha", "beta"], "the second turn brings the first along"
+    assert sorted(second.split()) == ["alpha", "alpha", "beta"], (
+        "the second turn brings the first along"
+    )
 
 
 def test_lm_evaluation_harness_scores_a_model(tmp_path: Path, demo_model: Path):
-    """Its few hundred megabytes are no dependency of ours: this runs where `lm_eval` is on the path."""
+    """Its few hundred megabytes are no dependency of ours: this runs where `lm_eval` is on the
+    path."""
     harness = shutil.which("lm_eval")
     if harness is None:
         pytest.skip('needs lm_eval: pip install "lm-eval[api]" transformers')
     running = Running(tmp_path / "data", "--port", str(free_port()))
     try:
         server = running.wait_until_ready().server()
-        env = {"PROMPTMILL_URL": server["url"], "OPENAI_API_KEY": server["api_key"], "NO_PROXY": "127.0.0.1"}
+        env = {
+            "PROMPTMILL_URL": server["url"],
+            "OPENAI_API_KEY": server["api_key"],
+            "NO_PROXY": "127.0.0.1",
+        }
         command = ["sh", ROOT / "examples" / "lm_eval" / "run.sh", "smollm2-135m", demo_model]
-        done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, timeout=110, check=False)
+        done = subprocess.run(
+            command, env=os.environ | env, capture_output=True, text=True, timeout=110, check=False
+        )
         assert done.returncode == 0, done.stderr
-        row = next(line for line in done.stdout.splitlines() if "promptmill_capitals" in line and "|acc" in line)
-        assert float(row.split("|")[7]) >= 0.5, "a choice of four is right more often than by chance"
+        row = next(
+            line
+            for line in done.stdout.splitlines()
+            if "promptmill_capitals" in line and "|acc" in line
+        )
+        assert float(row.split("|")[7]) >= 0.5, (
+            "a choice of four is right more often than by chance"
+        )
     finally:
         running.stop()
 
@@ -89,4 +113,6 @@ def test_the_engine_alone_answers_each_prompt():
 
 def test_no_example_is_left_out():
     tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
-    assert [file.name for file in (ROOT / "examples").glob("*.py") if f'"{file.name}"' not in tests] == []
+    assert [
+        file.name for file in (ROOT / "examples").glob("*.py") if f'"{file.name}"' not in tests
+    ] == []

@@ -1,4 +1,5 @@
-"""`promptmill up`: one command starts it all, nothing of it outlives it, and no kill loses a job."""
+"""`promptmill up`: one command starts it all, nothing of it outlives it, and no kill loses a
+job."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from cli.valkey import free_port
 from tests.e2e.running import Running, alive, run, wait_for
 from tests.processes import spawn
 
-SLOW = {"PROMPTMILL_ECHO_DELAY": "0.05", "PROMPTMILL_SLOTS": "4"}  # 40 items of 10 tokens: five seconds
+# 40 items of 10 tokens: five seconds.
+SLOW = {"PROMPTMILL_ECHO_DELAY": "0.05", "PROMPTMILL_SLOTS": "4"}
 TOKENS = 10
 ITEMS = 40
 
@@ -128,7 +130,9 @@ def test_a_killed_embedded_server_is_started_again_and_the_job_completes(up):
 
 
 def test_two_workers_share_a_job(up):
-    running = up("--engine", "echo", "--model", "echo", "--port", str(free_port()), "--workers", "2", **SLOW)
+    running = up(
+        "--engine", "echo", "--model", "echo", "--port", str(free_port()), "--workers", "2", **SLOW
+    )
     client = running.wait_until_ready().client()
     job_id = submit_slow_job(client)
     assert watch_to_the_end(client, job_id)["counts"]["succeeded"] == ITEMS
@@ -145,7 +149,9 @@ def test_a_folder_in_use_is_refused_with_the_running_url(up, data_folder: Path):
 def test_a_port_that_was_asked_for_and_is_taken_is_refused(data_folder: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        refused = run("up", "--data", data_folder, "--engine", "echo", "--model", "echo", "--port", str(port))
+        refused = run(
+            "up", "--data", data_folder, "--engine", "echo", "--model", "echo", "--port", str(port)
+        )
     assert refused.returncode == 2
     assert f"port {port}" in refused.stderr
 
@@ -206,7 +212,9 @@ def test_a_public_url_that_is_nonsense_ends_every_part_at_its_start():
     for part in ("up", "serve", "worker"):
         ended = run(part, env={"PROMPTMILL_PUBLIC_URL": "queue.example.org"})
         assert (ended.returncode, ended.stdout) == (2, "")
-        assert ended.stderr.startswith("promptmill: PROMPTMILL_PUBLIC_URL='queue.example.org': must begin with http")
+        assert ended.stderr.startswith(
+            "promptmill: PROMPTMILL_PUBLIC_URL='queue.example.org': must begin with http"
+        )
 
 
 def test_a_public_url_that_hides_a_page_ends_the_web_tier_at_its_start():

@@ -17,15 +17,29 @@ from tests.processes import killed_on_error, spawn
 ROOT = Path(__file__).parents[2]
 LIMIT = 150.0  # seconds; on an idle machine it takes half a minute
 KEYS = [
-    "bench", "faults", "items", "lost", "duplicated", "unexpected", "reclaim_p50_s", "reclaim_p99_s", "reclaim_max_s",
-    "false_reclaims", "cancel_p99_s", "commit",
-]  # fmt: skip
+    "bench",
+    "faults",
+    "items",
+    "lost",
+    "duplicated",
+    "unexpected",
+    "reclaim_p50_s",
+    "reclaim_p99_s",
+    "reclaim_max_s",
+    "false_reclaims",
+    "cancel_p99_s",
+    "commit",
+]
 
 
 @pytest.mark.timeout(LIMIT + 40)
 def test_a_storm_loses_nothing_and_repeats_nothing():
     process = spawn(
-        [sys.executable, "-m", "bench.faults"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "bench.faults"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         said, _ = process.communicate(timeout=LIMIT)
@@ -38,7 +52,11 @@ def test_a_storm_loses_nothing_and_repeats_nothing():
     answer = json.loads(said.splitlines()[-1])
     assert list(answer) == KEYS
     assert (answer["lost"], answer["duplicated"], answer["unexpected"]) == (0, 0, 0)
-    assert answer["items"] >= 1000 and set(answer["faults"]) <= set(WEIGHTS) and sum(answer["faults"].values()) >= 10
+    assert (
+        answer["items"] >= 1000
+        and set(answer["faults"]) <= set(WEIGHTS)
+        and sum(answer["faults"].values()) >= 10
+    )
 
 
 def test_equal_seeds_plan_equal_storms_with_every_kind_of_fault():

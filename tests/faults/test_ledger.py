@@ -24,13 +24,25 @@ def ledger(order: Order) -> Ledger:
 
 
 def row(order: Order, index: int, **changes: Any) -> dict[str, Any]:
-    output = {"text": order.answer(index), "finish_reason": "length", "token_count": order.max_tokens}
-    right = {"index": index, "custom_id": f"j0-{index}", "status": "succeeded", "outputs": [output], "error": None}
+    output = {
+        "text": order.answer(index),
+        "finish_reason": "length",
+        "token_count": order.max_tokens,
+    }
+    right = {
+        "index": index,
+        "custom_id": f"j0-{index}",
+        "status": "succeeded",
+        "outputs": [output],
+        "error": None,
+    }
     return right | changes
 
 
 def view(status: str, **counts: int) -> dict[str, Any]:
-    states = dict.fromkeys(("total", "pending", "running", "succeeded", "failed", "cancelled", "expired"), 0)
+    states = dict.fromkeys(
+        ("total", "pending", "running", "succeeded", "failed", "cancelled", "expired"), 0
+    )
     return {"status": status, "counts": states | {"total": 2} | counts}
 
 
@@ -124,7 +136,8 @@ def test_a_repeated_delivery_is_fine(ledger, order):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"status": "failed"}, {"status": "cancelled"}, {"outputs": []}, {"custom_id": "j1-0"}]
+    "changes",
+    [{"status": "failed"}, {"status": "cancelled"}, {"outputs": []}, {"custom_id": "j1-0"}],
 )
 def test_a_wrong_result_is_unexpected(ledger, order, changes):
     ledger.saw_event(order, 1, row(order, 0, **changes), after=0)

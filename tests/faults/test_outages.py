@@ -1,4 +1,5 @@
-"""Redis goes away in every way it can; all goes on by itself, and nobody alive is taken for dead."""
+"""Redis goes away in every way it can; all goes on by itself, and nobody alive is taken for
+dead."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_after_every_outage_all_is_well_again_within_ten_seconds():
     command = [sys.executable, "-m", "bench.outages", "--black", "8", "--short", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     assert {"kill", "blackhole", "straggle", "full", "read_only"} <= set(answer["outages"])
@@ -31,7 +34,9 @@ def test_an_idle_worker_finds_back_from_a_black_hole_and_hears_of_work(redis_url
     network, url = Network(), urlsplit(redis_url)
     network.start()
     proxy = network.proxy(url.port or 0, SCRIPT)
-    workers = Workers(url._replace(netloc=f":{url.password}@127.0.0.1:{proxy.port}").geturl(), tmp_path)
+    workers = Workers(
+        url._replace(netloc=f":{url.password}@127.0.0.1:{proxy.port}").geturl(), tmp_path
+    )
     try:
         workers.start()
         proxy.hold()

@@ -1,4 +1,5 @@
-"""Real servers for the tests: single ones with any settings, and three with Sentinels that watch over them."""
+"""Real servers for the tests: single ones with any settings, and three with Sentinels that watch
+over them."""
 
 from __future__ import annotations
 
@@ -62,7 +63,11 @@ class Cluster:
     """A primary, two replicas and three Sentinels, all with a password; writes need a replica."""
 
     def __init__(self, folder: Path):
-        options = {"requirepass": f'"{PASSWORD}"', "masterauth": f'"{PASSWORD}"', "min-replicas-to-write": "1"}
+        options = {
+            "requirepass": f'"{PASSWORD}"',
+            "masterauth": f'"{PASSWORD}"',
+            "min-replicas-to-write": "1",
+        }
         options |= {"min-replicas-max-lag": "3", "repl-ping-replica-period": "1"}
         self.servers = [Server(folder / "0", **options)]
         of = {"replicaof": f"127.0.0.1 {self.servers[0].port}"}
@@ -78,7 +83,8 @@ class Cluster:
             f"sentinel failover-timeout {SERVICE} 6000",
         ]
         self._sentinels = [
-            Process(folder / f"sentinel-{port}", [f"port {port}", *lines], "--sentinel") for port in self._ports
+            Process(folder / f"sentinel-{port}", [f"port {port}", *lines], "--sentinel")
+            for port in self._ports
         ]
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
         password = PASSWORD.replace("/", "%2F")
@@ -96,10 +102,16 @@ class Cluster:
             with redis.Redis(port=self._ports[-1], password=SERVICE) as sentinel:
                 seen = sentinel.sentinel_master(SERVICE)
             with self.servers[0].client(password=PASSWORD) as client:
-                online = [client.info("replication").get(f"slave{n}", {}).get("state") for n in (0, 1)]
+                online = [
+                    client.info("replication").get(f"slave{n}", {}).get("state") for n in (0, 1)
+                ]
         except redis.RedisError:
             return False
-        return bool(online == ["online", "online"] and seen["num-slaves"] == 2 and seen["num-other-sentinels"] == 2)
+        return bool(
+            online == ["online", "online"]
+            and seen["num-slaves"] == 2
+            and seen["num-other-sentinels"] == 2
+        )
 
     def stop(self) -> None:
         for process in (*self._sentinels, *self.servers):

@@ -1,4 +1,5 @@
-"""Whole stacks for the cases that users met: one with a small real model of random weights, and any a test starts."""
+"""Whole stacks for the cases that users met: one with a small real model of random weights, and any
+a test starts."""
 
 from __future__ import annotations
 
@@ -64,7 +65,9 @@ def openai_client(stack: Running) -> Iterator[openai.OpenAI]:
     server = stack.server()
     direct = openai.DefaultHttpx2Client(trust_env=False)  # past the proxies of the environment
     url, key = f"{server['url']}/v1", server["api_key"]
-    with openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60, http_client=direct) as client:
+    with openai.OpenAI(
+        base_url=url, api_key=key, max_retries=0, timeout=60, http_client=direct
+    ) as client:
         yield client
 
 
@@ -91,7 +94,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 class Users:
-    """Threads that submit one short job after another; they remember what was promised to them, and every status."""
+    """Threads that submit one short job after another; they remember what was promised to them, and
+    every status."""
 
     def __init__(self, server: dict[str, str], webhook: dict[str, Any], count: int = 4):
         self.statuses: Counter[int] = Counter()

@@ -1,4 +1,5 @@
-"""A web process of its own under requests that cost it much, and what that does to somebody else's requests."""
+"""A web process of its own under requests that cost it much, and what that does to somebody else's
+requests."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class Sent:
 
 @dataclass
 class Pressure:
-    """What came of requests: their statuses and codes, another tenant's longest wait (s), and growth (bytes)."""
+    """What came of requests: their statuses and codes, another tenant's longest wait (s), and
+    growth (bytes)."""
 
     answers: list[tuple[int, str]]
     worst_wait: float
@@ -65,7 +67,9 @@ class Pressed:
             client.flushall()
         services = Services.build(Settings.load(redis_url=self._redis_url))
         services.fleet.publish(card(context=self._context), b"")
-        self.key, self.other_key = (services.accounts.create_key(name) for name in ("acme", "other"))
+        self.key, self.other_key = (
+            services.accounts.create_key(name) for name in ("acme", "other")
+        )
         services.changes.close()
         services.redis.close()
 
@@ -76,7 +80,9 @@ class Pressed:
                 assert self._call("GET", "/readyz")[0] == 200
                 return
             except OSError:
-                assert time.monotonic() < end and self.process.poll() is None, "the server did not come up"
+                assert time.monotonic() < end and self.process.poll() is None, (
+                    "the server did not come up"
+                )
                 time.sleep(0.05)
 
     def _call(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
@@ -92,7 +98,11 @@ class Pressed:
 
     def send(self, sent: Sent) -> tuple[int, str]:
         """The status, and the code of an error."""
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": sent.content_type, **(sent.headers or {})}
+        headers = {
+            "Authorization": f"Bearer {self.key}",
+            "Content-Type": sent.content_type,
+            **(sent.headers or {}),
+        }
         status, answer = self._call("POST", sent.path, body=sent.body, headers=headers)
         found = json.loads(answer) if answer.startswith(b"{") else {}
         return status, str(found.get("code") or found.get("error", {}).get("code", ""))
@@ -113,7 +123,9 @@ class Pressed:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             began = time.monotonic()
-            status, _ = self._call("GET", "/v1/jobs", headers={"Authorization": f"Bearer {self.other_key}"})
+            status, _ = self._call(
+                "GET", "/v1/jobs", headers={"Authorization": f"Bearer {self.other_key}"}
+            )
             assert status == 200
             found.worst_wait = max(found.worst_wait, time.monotonic() - began)
             found.growth = max(found.growth, self.memory() - before)

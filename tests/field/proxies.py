@@ -30,10 +30,29 @@ def certificate(folder: Path) -> tuple[Path, Path]:
         missing("openssl")
     cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            key,
+            "-out",
+            cert,
+        ],
+        check=True,
+        capture_output=True,
+    )
     return cert, key
 
 
@@ -83,10 +102,15 @@ class Nginx(Proxy):
         self.cert, key = certificate(folder)
         server, location = blocks("nginx")
         if under:
-            server = re.sub(r"    location / \{.*?\n    \}\n", lambda _: location, server, flags=re.S)
+            server = re.sub(
+                r"    location / \{.*?\n    \}\n", lambda _: location, server, flags=re.S
+            )
         backends = f"http://127.0.0.1:{ports.backend}" + ("/;" if under == "cut off" else ";")
         for old, new in (
-            ("listen 443 ssl;", f"listen 127.0.0.1:{ports.tls} ssl; listen 127.0.0.1:{ports.plain};"),
+            (
+                "listen 443 ssl;",
+                f"listen 127.0.0.1:{ports.tls} ssl; listen 127.0.0.1:{ports.plain};",
+            ),
             ("/etc/ssl/queue.example.org.pem", str(self.cert)),
             ("/etc/ssl/queue.example.org.key", str(key)),
             ("http://127.0.0.1:8000;", backends),
@@ -94,7 +118,8 @@ class Nginx(Proxy):
             assert server.count(old) == 1, f"the page's configuration has no {old}"
             server = server.replace(old, new)
         places = "".join(
-            f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            f"{kind}_temp_path {folder}/{kind};\n"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         config = folder / "nginx.conf"
         config.write_text(

@@ -1,4 +1,5 @@
-"""The worker as deployed, with the echo engine and a chat template that can be told not to think, as Qwen3's can.
+"""The worker as deployed, with the echo engine and a chat template that can be told not to think,
+as Qwen3's can.
 
 `celery -A tests.field.templated worker`.
 """
@@ -26,7 +27,10 @@ TEMPLATE = """
 
 def open_templated(*args: Any, **options: Any) -> OpenedModel:
     opened = open_model(*args, **options)
-    return replace(opened, card=opened.card.model_copy(update={"digest": "templated", "chat_template": TEMPLATE}))
+    return replace(
+        opened,
+        card=opened.card.model_copy(update={"digest": "templated", "chat_template": TEMPLATE}),
+    )
 
 
 worker.bootsteps.open_model = open_templated

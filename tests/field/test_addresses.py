@@ -1,4 +1,5 @@
-"""Everything runs, whichever way the server is reached: over a socket, as a user with few rights, through Sentinels."""
+"""Everything runs, whichever way the server is reached: over a socket, as a user with few rights,
+through Sentinels."""
 
 from __future__ import annotations
 
@@ -46,7 +47,11 @@ def run_a_job_with_everything(running: Running, receiver: Receiver) -> None:
     """Submitted, waited for, streamed, told by webhook, read, cancelled and deleted."""
     client = running.client()
     webhook = {"url": receiver.url, "secret": SECRET, "events": ["job.started", "job.finished"]}
-    job = {"items": [{"prompt": "a b c", "stream": True}] * 5, "params": {"max_tokens": 4}, "webhook": webhook}
+    job = {
+        "items": [{"prompt": "a b c", "stream": True}] * 5,
+        "params": {"max_tokens": 4},
+        "webhook": webhook,
+    }
     job_id = str(client.submit(job)["id"])
     *_, last = client.watch(job_id)
     assert last["counts"]["succeeded"] == 5
@@ -57,32 +62,50 @@ def run_a_job_with_everything(running: Running, receiver: Receiver) -> None:
     wait_for(lambda: client.job(paused)["status"] in ("cancelled", "completed"))
 
 
-def test_all_parts_run_over_a_socket(up: Callable[..., Running], server, receiver: Receiver, tmp_path: Path):
+def test_all_parts_run_over_a_socket(
+    up: Callable[..., Running], server, receiver: Receiver, tmp_path: Path
+):
     socket = Path("/tmp") / f"mill-{free_port()}.sock"  # a path has 107 characters at most
     server(port="0", unixsocket=str(socket), requirepass="secret")
     url = f"unix://:secret@{socket}?db=3"
     wait_for(socket.exists)
-    running = up(*PARTS, "--port", str(free_port()), REDIS_URL=url, PROMPTMILL_WEBHOOK_ALLOW=receiver.host)
+    running = up(
+        *PARTS, "--port", str(free_port()), REDIS_URL=url, PROMPTMILL_WEBHOOK_ALLOW=receiver.host
+    )
     run_a_job_with_everything(running.wait_until_ready(), receiver)
     assert running.stop() == 0
     assert "secret" not in "".join(path.read_text() for path in (running.folder / "logs").iterdir())
 
 
-def test_a_user_with_the_documented_rights_runs_everything(up: Callable[..., Running], server, receiver: Receiver):
+def test_a_user_with_the_documented_rights_runs_everything(
+    up: Callable[..., Running], server, receiver: Receiver
+):
     page = (ROOT / "docs" / "reliability.md").read_text()
-    (rule,) = [line.strip() for line in page.splitlines() if line.strip().startswith("user promptmill ")]
+    (rule,) = [
+        line.strip() for line in page.splitlines() if line.strip().startswith("user promptmill ")
+    ]
     allowed = server(rule.replace(">PASSWORD", ">secret"), "user default on >admin ~* &* +@all")
     url = f"redis://promptmill:secret@127.0.0.1:{allowed.port}/0"
-    running = up(*PARTS, "--port", str(free_port()), REDIS_URL=url, PROMPTMILL_WEBHOOK_ALLOW=receiver.host)
+    running = up(
+        *PARTS, "--port", str(free_port()), REDIS_URL=url, PROMPTMILL_WEBHOOK_ALLOW=receiver.host
+    )
     run_a_job_with_everything(running.wait_until_ready(), receiver)
     assert running.stop() == 0
     with allowed.client(password="admin") as client:
         assert [(entry["reason"], entry["object"]) for entry in client.acl_log()] == []
 
 
-def test_a_failover_loses_nothing_that_was_promised(up: Callable[..., Running], cluster: Cluster, receiver: Receiver):
-    env = {"REDIS_URL": cluster.url, "PROMPTMILL_REPLICAS": "1", "PROMPTMILL_WEBHOOK_ALLOW": receiver.host}
-    running = up(*PARTS, "--port", str(free_port()), PROMPTMILL_ECHO_DELAY="0.005", **env).wait_until_ready()
+def test_a_failover_loses_nothing_that_was_promised(
+    up: Callable[..., Running], cluster: Cluster, receiver: Receiver
+):
+    env = {
+        "REDIS_URL": cluster.url,
+        "PROMPTMILL_REPLICAS": "1",
+        "PROMPTMILL_WEBHOOK_ALLOW": receiver.host,
+    }
+    running = up(
+        *PARTS, "--port", str(free_port()), PROMPTMILL_ECHO_DELAY="0.005", **env
+    ).wait_until_ready()
     client, first = running.client(), cluster.primary()
     webhook = {"url": receiver.url, "secret": SECRET, "events": ["job.finished"]}
     with Users(running.server(), webhook) as users:
@@ -114,7 +137,8 @@ def test_a_promise_that_a_replica_lacks_is_not_made_however_often_it_is_asked_fo
     for _ in range(2):
         with pytest.raises(Unavailable):
             worker.exchange([], 1)
-        client.connection_pool.disconnect()  # the same call is sent again, on a connection that wrote nothing yet
+        # The same call is sent again, on a connection that wrote nothing yet.
+        client.connection_pool.disconnect()
     replica.thaw()
     assert not worker.exchange([], 1).lost
     worker.release()
@@ -124,4 +148,7 @@ def test_a_promise_that_a_replica_lacks_is_not_made_however_often_it_is_asked_fo
 def test_nonsense_is_refused_at_the_start_of_every_part(part: str, tmp_path: Path):
     ended = run(part, env={"REDIS_URL": "redis://:hidden@queue:six/0"})
     assert ended.returncode == 2
-    assert ended.stderr == "promptmill: REDIS_URL='redis://queue:six/0': has no good host and port: 'queue:six'\n"
+    assert (
+        ended.stderr
+        == "promptmill: REDIS_URL='redis://queue:six/0': has no good host and port: 'queue:six'\n"
+    )

@@ -46,7 +46,9 @@ class Api:
             return session.request(method, self._url + path, headers=headers, timeout=30, **options)
 
     def submit(self, name: str, items: int) -> str:
-        body = {"items": [{"prompt": f"{name} {i}", "custom_id": f"{name}{i}"} for i in range(items)]}
+        body = {
+            "items": [{"prompt": f"{name} {i}", "custom_id": f"{name}{i}"} for i in range(items)]
+        }
         answer = self.call("POST", "/v1/jobs", json=body)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
@@ -75,7 +77,9 @@ def other(tmp_path: Path) -> Iterator[str]:
     server.stop()
 
 
-def test_a_restore_under_live_workers_goes_on_from_the_backup(mill: Mill, redis_url: str, tmp_path: Path) -> None:
+def test_a_restore_under_live_workers_goes_on_from_the_backup(
+    mill: Mill, redis_url: str, tmp_path: Path
+) -> None:
     api, file = Api(mill), tmp_path / "store.rdb"
     for _ in range(2):
         mill.worker(echo_delay=0.05, slots=4)
@@ -94,13 +98,18 @@ def test_a_restore_under_live_workers_goes_on_from_the_backup(mill: Mill, redis_
     wait_until(lambda: api.job(kept)["status"] == "completed", limit=90)
     rows = api.call("GET", f"/v1/jobs/{kept}/items?limit=500").json()["data"]
     assert [row["custom_id"] for row in rows] == [f"kept{i}" for i in range(ITEMS)]
-    assert all(row["status"] == "succeeded" and row["prompt"].split()[1] in row["outputs"][0]["text"] for row in rows)
+    assert all(
+        row["status"] == "succeeded" and row["prompt"].split()[1] in row["outputs"][0]["text"]
+        for row in rows
+    )
     after = api.submit("after", 5)
     wait_until(lambda: api.job(after)["status"] == "completed")
     assert not mill.redis.keys("pm:held:*")
 
 
-def test_what_was_acknowledged_before_a_backup_is_in_it(mill: Mill, redis_url: str, other: str, tmp_path: Path) -> None:
+def test_what_was_acknowledged_before_a_backup_is_in_it(
+    mill: Mill, redis_url: str, other: str, tmp_path: Path
+) -> None:
     api, file = Api(mill), tmp_path / "store.rdb"
     jobs = [api.submit(f"job{i}", 70) for i in range(5)]
     mill.redis.set("someone:else", "x")
@@ -111,19 +120,28 @@ def test_what_was_acknowledged_before_a_backup_is_in_it(mill: Mill, redis_url: s
         found, _ = JobStore(client).jobs("acme", None, 20)
         assert [job["id"] for job in found] == jobs[::-1]
         store = JobStore(client)
-        assert [item["custom_id"] for item in store.items(jobs[2], 60, 20)] == [f"job2{i}" for i in range(60, 70)]
+        assert [item["custom_id"] for item in store.items(jobs[2], 60, 20)] == [
+            f"job2{i}" for i in range(60, 70)
+        ]
         assert client.keys("someone:*") == []
         names = {name for name in mill.redis.keys("pm:*") if b"worker" not in name}
         ttls = {name for name in names if mill.redis.ttl(name) > 0}
-        assert {name for name in client.keys("pm:*") if client.ttl(name) > 0} == ttls & set(client.keys("pm:*"))
+        assert {name for name in client.keys("pm:*") if client.ttl(name) > 0} == ttls & set(
+            client.keys("pm:*")
+        )
 
 
-def test_a_session_of_the_time_of_the_backup_does_not_begin_again(redis_url: str, tmp_path: Path) -> None:
+def test_a_session_of_the_time_of_the_backup_does_not_begin_again(
+    redis_url: str, tmp_path: Path
+) -> None:
     file = tmp_path / "store.rdb"
     with connect(redis_url) as client:
         accounts = Accounts(client)
         accounts.create_key("acme")
-        cookie, link = accounts.begin_session(accounts.create_login("acme")), accounts.create_login("acme")
+        cookie, link = (
+            accounts.begin_session(accounts.create_login("acme")),
+            accounts.create_login("acme"),
+        )
         promptmill(redis_url, "backup", str(file))
         accounts.end_sessions("acme")
         promptmill(redis_url, "restore", "--replace", str(file))
@@ -132,11 +150,14 @@ def test_a_session_of_the_time_of_the_backup_does_not_begin_again(redis_url: str
             accounts.begin_session(link)
 
 
-def test_while_a_restore_is_under_way_nothing_can_be_changed(mill: Mill, redis_url: str, tmp_path: Path) -> None:
+def test_while_a_restore_is_under_way_nothing_can_be_changed(
+    mill: Mill, redis_url: str, tmp_path: Path
+) -> None:
     api, file = Api(mill), tmp_path / "store.rdb"
     api.submit("a", 1)
     promptmill(redis_url, "backup", str(file))
-    mill.redis.hset(keys.VERSION, mapping={"compatible": keys.RESTORING})  # as a restore that was killed leaves it
+    # As a restore that was killed leaves it.
+    mill.redis.hset(keys.VERSION, mapping={"compatible": keys.RESTORING})
     refused = api.call("POST", "/v1/jobs", json={"prompts": ["x"]})
     assert (refused.status_code, refused.json()["code"]) == (503, "restoring")
     promptmill(redis_url, "restore", str(file))
@@ -144,7 +165,9 @@ def test_while_a_restore_is_under_way_nothing_can_be_changed(mill: Mill, redis_u
 
 
 @pytest.mark.parametrize("content", [b"", b"not a snapshot", b"REDIS0011 cut off"])
-def test_a_file_that_is_no_backup_changes_nothing(redis_url: str, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_backup_changes_nothing(
+    redis_url: str, tmp_path: Path, content: bytes
+) -> None:
     file = tmp_path / "bad.rdb"
     file.write_bytes(content)
     with connect(redis_url) as client:

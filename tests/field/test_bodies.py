@@ -1,4 +1,5 @@
-"""No body stops the web tier for others: each is refused or read while another tenant is served, in bounded memory."""
+"""No body stops the web tier for others: each is refused or read while another tenant is served, in
+bounded memory."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from cli.valkey import Valkey
 from tests.field.pressed import Pressed, Sent
 
 MB = 2**20
-WAIT = 2.0  # seconds that another tenant's request may take on a loaded machine; alone it is below one
+# Seconds that another tenant's request may take on a loaded machine; alone it is below one.
+WAIT = 2.0
 GROWTH = 300 * MB
 
 BORDER = "multipart/form-data; boundary=border"
@@ -38,12 +40,32 @@ def emptied(pressed: Pressed) -> Iterator[None]:
 
 
 REFUSED = {
-    "empty messages": ("/v1/jobs", b'{"items":[{"messages":' + listed(b"{}", 5_000_000) + b"}]}", 413),
-    "ids that are none": ("/v1/jobs", b'{"items":[{"prompt_ids":' + listed(b"-1", 5_000_000) + b"}]}", 413),
-    "a million ids": ("/v1/jobs", b'{"items":[{"prompt_ids":' + listed(b"-1", 1_000_000) + b"}]}", 422),
+    "empty messages": (
+        "/v1/jobs",
+        b'{"items":[{"messages":' + listed(b"{}", 5_000_000) + b"}]}",
+        413,
+    ),
+    "ids that are none": (
+        "/v1/jobs",
+        b'{"items":[{"prompt_ids":' + listed(b"-1", 5_000_000) + b"}]}",
+        413,
+    ),
+    "a million ids": (
+        "/v1/jobs",
+        b'{"items":[{"prompt_ids":' + listed(b"-1", 1_000_000) + b"}]}",
+        422,
+    ),
     "keys": ("/v1/jobs", b"{" + b",".join(b'"k%d":1' % n for n in range(1_250_000)) + b"}", 413),
-    "keys of a chat": ("/v1/chat/completions", b'{"model":"echo","messages":' + listed(b"{}", 5_000_000) + b"}", 413),
-    "ids of a completion": ("/v1/completions", b'{"model":"echo","prompt":' + listed(b"1", 7_900_000) + b"}", 413),
+    "keys of a chat": (
+        "/v1/chat/completions",
+        b'{"model":"echo","messages":' + listed(b"{}", 5_000_000) + b"}",
+        413,
+    ),
+    "ids of a completion": (
+        "/v1/completions",
+        b'{"model":"echo","prompt":' + listed(b"1", 7_900_000) + b"}",
+        413,
+    ),
     "empty items": ("/v1/jobs", b'{"items":' + listed(b"{}", 1_000_000) + b"}", 413),
     "stop strings": ("/v1/batches", b'{"metadata":{"a":' + listed(b'""', 1_000_000) + b"}}", 413),
 }
@@ -61,7 +83,10 @@ def test_a_body_that_holds_too_much_is_refused_while_others_are_served(pressed: 
 def form(*parts: tuple[bytes, bytes]) -> bytes:
     """Parts of a form, each as its Content-Disposition (and what follows it) and its content."""
     head = b"--border\r\nContent-Disposition: form-data; "
-    return b"".join(head + about + b"\r\n\r\n" + content + b"\r\n" for about, content in parts) + b"--border--\r\n"
+    return (
+        b"".join(head + about + b"\r\n\r\n" + content + b"\r\n" for about, content in parts)
+        + b"--border--\r\n"
+    )
 
 
 FILE = b'name="file"; filename="a.jsonl"'
@@ -74,9 +99,19 @@ LARGE_FORMS = {
         lambda: form((b'name="job"; filename="j"', b"a b\n" * 16 * MB), (FILE, b"{}")),
         {413},
     ),
-    "headers of a part": ("/v1/files", BORDER, lambda: form((FILE + b"\r\na: b" * 12 * MB, b"{}")), {413}),
+    "headers of a part": (
+        "/v1/files",
+        BORDER,
+        lambda: form((FILE + b"\r\na: b" * 12 * MB, b"{}")),
+        {413},
+    ),
     "short headers": ("/v1/files", BORDER, lambda: form((FILE + b"\na:" * 5 * MB, b"{}")), {413}),
-    "one header": ("/v1/jobs", BORDER, lambda: form((FILE + b"\r\na: " + b"b" * 80 * MB, b"{}")), {413}),
+    "one header": (
+        "/v1/jobs",
+        BORDER,
+        lambda: form((FILE + b"\r\na: " + b"b" * 80 * MB, b"{}")),
+        {413},
+    ),
     "no boundary": ("/v1/files", BORDER, lambda: b"x" * 80 * MB, {400}),
     "many parts": ("/v1/jobs", BORDER, lambda: form(*[(b'name="job"', b"")] * 400_000), {413}),
     "urlencoded": ("/login", URLENCODED, lambda: b"a=b&" * 20 * MB, {413}),
@@ -98,7 +133,9 @@ def test_a_form_out_of_bounds_is_refused_while_others_are_served(pressed: Presse
 @pytest.mark.parametrize("kind", ["application/json", BORDER], ids=["json", "form"])
 def test_a_bomb_is_refused_while_others_are_served(pressed: Pressed, kind: str):
     packer = zlib.compressobj(1, wbits=31)
-    body = packer.compress(form((FILE, b""))[:-20]) + b"".join(packer.compress(bytes(MB)) for _ in range(1000))
+    body = packer.compress(form((FILE, b""))[:-20]) + b"".join(
+        packer.compress(bytes(MB)) for _ in range(1000)
+    )
     found = pressed.press(Sent("/v1/jobs", body, kind, {"Content-Encoding": "gzip"}), 4)
     assert {answer[0] for answer in found.answers} == {413}
     assert found.worst_wait < WAIT
@@ -106,7 +143,10 @@ def test_a_bomb_is_refused_while_others_are_served(pressed: Pressed, kind: str):
 
 
 def test_a_text_box_of_blank_lines_is_read_while_others_are_served(pressed: Pressed):
-    fields = [(b'name="action"', b"check"), (b'name="prompts"', b"\n" * 8 * MB + b"one two" + b"\n" * 8 * 1000 * 1000)]
+    fields = [
+        (b'name="action"', b"check"),
+        (b'name="prompts"', b"\n" * 8 * MB + b"one two" + b"\n" * 8 * 1000 * 1000),
+    ]
     found = pressed.press(Sent("/", form(*fields), BORDER, {"Accept": "application/json"}), 2)
     assert {answer[0] for answer in found.answers} == {200}
     assert found.worst_wait < WAIT
@@ -115,16 +155,22 @@ def test_a_text_box_of_blank_lines_is_read_while_others_are_served(pressed: Pres
 
 def test_a_large_file_is_taken_while_others_are_served(pressed: Pressed):
     lines = (b'{"custom_id": "x", "body": "' + b"text " * 300 + b'"}\n') * (60 * MB // 1530)
-    found = pressed.press(Sent("/v1/files", form((b'name="purpose"', b"batch"), (FILE, lines)), BORDER))
+    found = pressed.press(
+        Sent("/v1/files", form((b'name="purpose"', b"batch"), (FILE, lines)), BORDER)
+    )
     assert found.answers == [(200, "")]
     assert found.worst_wait < WAIT
     assert found.growth < GROWTH
 
 
 ACCEPTED = {
-    "short items": b'{"items":' + listed(b'{"prompt":"' + b"abc " * 95 + b'"}', 39_000) + b',"model":"echo"}',
+    "short items": b'{"items":'
+    + listed(b'{"prompt":"' + b"abc " * 95 + b'"}', 39_000)
+    + b',"model":"echo"}',
     "ids": b'{"items":' + listed(b'{"prompt_ids":' + IDS + b"}", 2000) + b"}",
-    "source code": b'{"prompts":' + listed(json.dumps("if (a[0]) { b: {c, [d]} }\n" * 200).encode(), 2400) + b"}",
+    "source code": b'{"prompts":'
+    + listed(json.dumps("if (a[0]) { b: {c, [d]} }\n" * 200).encode(), 2400)
+    + b"}",
 }
 
 

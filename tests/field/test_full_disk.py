@@ -1,4 +1,5 @@
-"""The disk of the data folder fills up: no traceback, what can be served is, and all goes on by itself."""
+"""The disk of the data folder fills up: no traceback, what can be served is, and all goes on by
+itself."""
 
 from __future__ import annotations
 
@@ -59,16 +60,25 @@ class User:
 
     def finished_job(self) -> str:
         job_id = str(self.submit().json()["id"])
-        wait_for(lambda: self._session.get(f"{self._url}/{job_id}", timeout=30).json()["status"] == "completed")
+        wait_for(
+            lambda: (
+                self._session.get(f"{self._url}/{job_id}", timeout=30).json()["status"]
+                == "completed"
+            )
+        )
         return job_id
 
 
 @pytest.fixture
 def running(up: Callable[..., Running]) -> Running:
-    return up("--engine", "echo", "--model", "echo", "--workers", "1", "--port", str(free_port())).wait_until_ready()
+    return up(
+        "--engine", "echo", "--model", "echo", "--workers", "1", "--port", str(free_port())
+    ).wait_until_ready()
 
 
-def test_on_a_disk_that_is_nearly_full_no_new_work_is_taken_and_deletes_are(running: Running, data_folder: Path):
+def test_on_a_disk_that_is_nearly_full_no_new_work_is_taken_and_deletes_are(
+    running: Running, data_folder: Path
+):
     user = User(running.server())
     job = user.finished_job()
     ballast = fill(data_folder, (LOW_DISK + FULL_DISK) // 2)
@@ -104,6 +114,7 @@ def test_up_says_in_a_sentence_that_it_has_no_room_to_start(data_folder: Path):
     ended = run("up", "--data", data_folder, "--engine", "echo", "--port", str(free_port()))
     assert ended.returncode == 2
     where = data_folder / "redis"
-    assert (
-        ended.stderr == f"promptmill: the disk of {where} has 2 MB free; free some, for the server must write there\n"
+    assert ended.stderr == (
+        f"promptmill: the disk of {where} has 2 MB free; free some, for the server must write "
+        "there\n"
     )

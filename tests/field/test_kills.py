@@ -1,4 +1,5 @@
-"""The server is killed again and again under load: every part outlives it, and every promise is kept."""
+"""The server is killed again and again under load: every part outlives it, and every promise is
+kept."""
 
 from __future__ import annotations
 
@@ -20,12 +21,23 @@ def server(running: Running) -> psutil.Process:
 
 def parts(running: Running) -> set[int]:
     """Process ids of the web tier, the workers and the webhook worker."""
-    return {child.pid for child in psutil.Process(running.process.pid).children()} - {server(running).pid}
+    return {child.pid for child in psutil.Process(running.process.pid).children()} - {
+        server(running).pid
+    }
 
 
 def test_kills_of_the_server_under_load_end_no_part(up: Callable[..., Running], receiver: Receiver):
     slow = {"PROMPTMILL_ECHO_DELAY": "0.002", "PROMPTMILL_WEBHOOK_ALLOW": receiver.host}
-    arguments = ("--engine", "echo", "--model", "echo", "--workers", "2", "--port", str(free_port()))
+    arguments = (
+        "--engine",
+        "echo",
+        "--model",
+        "echo",
+        "--workers",
+        "2",
+        "--port",
+        str(free_port()),
+    )
     running = up(*arguments, **slow).wait_until_ready()
     before, client = parts(running), running.client()
     assert len(before) == 4
@@ -33,7 +45,8 @@ def test_kills_of_the_server_under_load_end_no_part(up: Callable[..., Running], 
     with Users(running.server(), webhook) as users:
         for _ in range(KILLS):
             done, killed = len(users.jobs), server(running)
-            wait_for(lambda done=done: len(users.jobs) > done + 20)  # a ring is under way at almost any moment
+            # A ring is under way at almost any moment.
+            wait_for(lambda done=done: len(users.jobs) > done + 20)
             killed.kill()
             wait_for(lambda killed=killed: server_came_back(running, killed))
     wait_for(lambda: all(client.job(job)["status"] == "completed" for job in users.jobs[-50:]))
@@ -43,5 +56,9 @@ def test_kills_of_the_server_under_load_end_no_part(up: Callable[..., Running], 
 
 
 def server_came_back(running: Running, killed: psutil.Process) -> bool:
-    found = [process for process in running.processes() if "server" in process.name() and process != killed]
+    found = [
+        process
+        for process in running.processes()
+        if "server" in process.name() and process != killed
+    ]
     return bool(found)

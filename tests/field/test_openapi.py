@@ -1,7 +1,8 @@
-"""Requests made from the specification are answered as it says: schemathesis, against a whole stack.
+"""Requests made from the specification are answered as it says: schemathesis, against a whole
+stack.
 
-What it finds is a fault, of the product or of the description. Its report is the failure's message; a request may be
-repeated with the `curl` line in it.
+What it finds is a fault, of the product or of the description. Its report is the failure's message;
+a request may be repeated with the `curl` line in it.
 """
 
 from __future__ import annotations
@@ -30,21 +31,37 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def make_some_of_each(server: dict[str, str]) -> dict[str, list[str]]:
-    """Jobs, files and batches, so that their operations have something to work on, also when some were deleted."""
-    line = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"model": "echo", "prompt": "a"}}
+    """Jobs, files and batches, so that their operations have something to work on, also when some
+    were deleted."""
+    line = {
+        "custom_id": "a",
+        "method": "POST",
+        "url": "/v1/completions",
+        "body": {"model": "echo", "prompt": "a"},
+    }
     made: dict[str, list[str]] = {"model": ["echo"], "job": [], "file": [], "batch": []}
     with requests.Session() as session:
         session.trust_env = False
         session.headers["Authorization"] = f"Bearer {server['api_key']}"
 
         def make(kind: str, path: str, **body: Any) -> str:
-            made[kind].append(session.post(f"{server['url']}{path}", timeout=10, **body).json()["id"])
+            made[kind].append(
+                session.post(f"{server['url']}{path}", timeout=10, **body).json()["id"]
+            )
             return made[kind][-1]
 
         for _ in range(8):
             make("job", "/v1/jobs", json={"prompts": ["one two", "three"]})
-            file = make("file", "/v1/files", files={"file": ("a.jsonl", json.dumps(line)), "purpose": (None, "batch")})
-            batch = {"input_file_id": file, "endpoint": "/v1/completions", "completion_window": "24h"}
+            file = make(
+                "file",
+                "/v1/files",
+                files={"file": ("a.jsonl", json.dumps(line)), "purpose": (None, "batch")},
+            )
+            batch = {
+                "input_file_id": file,
+                "endpoint": "/v1/completions",
+                "completion_window": "24h",
+            }
             make("batch", "/v1/batches", json=batch)
     return made
 
@@ -53,10 +70,18 @@ def run(stack: Running, folder: Path, *arguments: str) -> subprocess.CompletedPr
     """schemathesis to its end, in a folder of its own."""
     server = stack.server()
     known = make_some_of_each(server)
-    lists = "".join(f"{name} = {{ values = {json.dumps(values)} }}\n" for name, values in known.items())
+    lists = "".join(
+        f"{name} = {{ values = {json.dumps(values)} }}\n" for name, values in known.items()
+    )
     config = folder / "schemathesis.toml"
     config.write_text(f"{SETTINGS.read_text()}\n[dictionaries]\n{lists}")
-    command = [Path(sys.executable).with_name("schemathesis"), "--no-color", "--config-file", config, "run"]
+    command = [
+        Path(sys.executable).with_name("schemathesis"),
+        "--no-color",
+        "--config-file",
+        config,
+        "run",
+    ]
     return subprocess.run(
         [*command, f"{server['url']}/openapi.json", *arguments],
         cwd=folder,

@@ -1,4 +1,5 @@
-"""promptmill behind nginx and Caddy, configured as docs/deployment.md says, at the root and under a path."""
+"""promptmill behind nginx and Caddy, configured as docs/deployment.md says, at the root and under a
+path."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ class Site:
             return session.request(method, url, verify=str(self.proxy.cert), timeout=30, **options)
 
     def command(self, *arguments: str | Path) -> str:
-        done = run(*arguments, env={"PROMPTMILL_URL": f"{self.plain}/", "PROMPTMILL_API_KEY": self.key})
+        done = run(
+            *arguments, env={"PROMPTMILL_URL": f"{self.plain}/", "PROMPTMILL_API_KEY": self.key}
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -62,8 +65,11 @@ MODES = [*THOROUGH, (Nginx, "handed on"), (Caddy, ""), (Caddy, "cut off"), (Cadd
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tuple[Running, Ports]]]:
-    """Answers a promptmill under a prefix, and the ports that its proxy must have; each is started once."""
+def start(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], tuple[Running, Ports]]]:
+    """Answers a promptmill under a prefix, and the ports that its proxy must have; each is started
+    once."""
     known: dict[str, tuple[Running, Ports]] = {}
     with ExitStack() as stops:
 
@@ -90,7 +96,9 @@ def name_of(mode: tuple[type[Proxy], str]) -> str:
 
 
 @pytest.fixture(scope="module", params=MODES, ids=name_of)
-def site(request: pytest.FixtureRequest, start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(
+    request: pytest.FixtureRequest, start, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     kind, under = request.param
     if kind is Caddy and not shutil.which("caddy"):
         pytest.skip("needs Caddy (Debian's package `caddy`), which not every system has")
@@ -123,7 +131,9 @@ def test_the_command_line_works_through_the_proxy(site: Site, tmp_path: Path):
 def test_the_links_of_a_job_lead_to_it(site: Site):
     job = site.call("POST", f"{site.url}/v1/jobs", json={"prompts": ["a b"]}).json()
     assert {link.startswith(f"{site.url}/") for link in job["links"].values()} == {True}
-    assert site.call("GET", job["links"]["self"], params={"wait": 20}).json()["status"] == "completed"
+    assert (
+        site.call("GET", job["links"]["self"], params={"wait": 20}).json()["status"] == "completed"
+    )
     assert site.call("GET", job["links"]["results_csv"]).status_code == 200
     servers = site.call("GET", f"{site.url}/openapi.json").json()["servers"]
     assert servers == [{"url": site.url}]
@@ -131,15 +141,21 @@ def test_the_links_of_a_job_lead_to_it(site: Site):
 
 def test_an_openai_client_streams_through_the_proxy(site: Site):
     direct = openai.DefaultHttpx2Client(trust_env=False)
-    with openai.OpenAI(base_url=f"{site.plain}/v1", api_key=site.key, max_retries=0, http_client=direct) as client:
-        chunks = client.completions.create(model="echo", prompt="one two three four", max_tokens=20, stream=True)
+    with openai.OpenAI(
+        base_url=f"{site.plain}/v1", api_key=site.key, max_retries=0, http_client=direct
+    ) as client:
+        chunks = client.completions.create(
+            model="echo", prompt="one two three four", max_tokens=20, stream=True
+        )
         assert len([chunk for chunk in chunks if chunk.choices and chunk.choices[0].text]) > 1
         assert "echo" in [model.id for model in client.models.list()]
 
 
 def test_events_are_not_held_back(site: Site):
     """The job is not over before its first event came: it waits for us."""
-    job_id = site.call("POST", f"{site.url}/v1/jobs", json={"prompts": ["word " * 1000]}).json()["id"]
+    job_id = site.call("POST", f"{site.url}/v1/jobs", json={"prompts": ["word " * 1000]}).json()[
+        "id"
+    ]
     with site.call("GET", f"{site.url}/v1/jobs/{job_id}/events", stream=True) as stream:
         lines = stream.iter_lines(chunk_size=1)
         assert next(line for line in lines if line.startswith(b"event:")) == b"event: job"
@@ -150,7 +166,10 @@ def test_events_are_not_held_back(site: Site):
 def test_bodies_are_limited_by_the_web_tier_not_by_the_proxy(site: Site):
     def upload(size: int) -> requests.Response:
         line = json.dumps({"prompt": "x" * 1000}).encode() + b"\n"
-        parts = {"file": ("a.jsonl", line * (size // len(line))), "job": (None, json.dumps({"model": "echo"}))}
+        parts = {
+            "file": ("a.jsonl", line * (size // len(line))),
+            "job": (None, json.dumps({"model": "echo"})),
+        }
         return site.call("POST", f"{site.url}/v1/jobs/check", files=parts)
 
     assert upload(LIMIT - 100_000).status_code == 200
@@ -172,9 +191,15 @@ def test_the_pages_work_in_a_browser(site: Site, chromium: Browser):
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url(f"{site.url}/")
     (cookie,) = context.cookies()
-    assert (cookie["path"], cookie["secure"], cookie["httpOnly"]) == (site.prefix or "/", True, True)
+    assert (cookie["path"], cookie["secure"], cookie["httpOnly"]) == (
+        site.prefix or "/",
+        True,
+        True,
+    )
 
-    page.get_by_label("Prompts to paste").fill("\n".join(f"these are eight words in line number {n}" for n in range(4)))
+    page.get_by_label("Prompts to paste").fill(
+        "\n".join(f"these are eight words in line number {n}" for n in range(4))
+    )
     page.get_by_label("temperature", exact=True).fill("0")
     expect(page.locator("#count")).to_contain_text("4 prompts")
     page.get_by_role("button", name="Try the first 3").click()
@@ -187,7 +212,9 @@ def test_the_pages_work_in_a_browser(site: Site, chromium: Browser):
         page.get_by_role("link", name="Download CSV").click()
     assert re.fullmatch(r"job_\w+\.csv", download.value.suggested_filename)
     page.get_by_role("link", name="Jobs", exact=True).click()
-    expect(page.get_by_role("link", name="Jobs", exact=True)).to_have_attribute("aria-current", "page")
+    expect(page.get_by_role("link", name="Jobs", exact=True)).to_have_attribute(
+        "aria-current", "page"
+    )
     page.get_by_role("link", name="Workers").click()
     page.get_by_role("button", name="Log out everywhere").click()
     page.wait_for_url(f"{site.url}/login")

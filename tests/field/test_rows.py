@@ -1,4 +1,5 @@
-"""Rows as users send them: long ones alone, numbers past every bound, text in other scripts with log-probabilities."""
+"""Rows as users send them: long ones alone, numbers past every bound, text in other scripts with
+log-probabilities."""
 
 from __future__ import annotations
 
@@ -15,7 +16,11 @@ JAPANESE = "日本語 hello world"
 
 
 def submitted(client: Client, prompts: list[str], **params: Any) -> list[dict[str, Any]]:
-    body = {"model": "bytes", "prompts": prompts, "params": {"temperature": 0, "ignore_eos": True, **params}}
+    body = {
+        "model": "bytes",
+        "prompts": prompts,
+        "params": {"temperature": 0, "ignore_eos": True, **params},
+    }
     job = show_progress(client, client.submit(body)["id"])
     assert job["status"] == "completed"
     return list(client.items(job["id"]))
@@ -24,7 +29,11 @@ def submitted(client: Client, prompts: list[str], **params: Any) -> list[dict[st
 @pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 2048, 2049, CONTEXT - 1])
 def test_a_lone_prompt_of_any_length_runs(client: Client, length: int):
     (row,) = submitted(client, ["x" * length], max_tokens=1)
-    assert (row["status"], row["usage"]["prompt_tokens"], row["error"]) == ("succeeded", length, None)
+    assert (row["status"], row["usage"]["prompt_tokens"], row["error"]) == (
+        "succeeded",
+        length,
+        None,
+    )
 
 
 def test_one_token_past_the_context_is_refused(client: Client):
@@ -39,9 +48,16 @@ def test_long_prompts_run_together(client: Client):
 
 @pytest.mark.parametrize(
     "params",
-    [{"top_k": 10**400}, {"seed": 10**400}, {"logit_bias": {"1" + "0" * 400: 1}}, {"stop_token_ids": [10**400]}],
+    [
+        {"top_k": 10**400},
+        {"seed": 10**400},
+        {"logit_bias": {"1" + "0" * 400: 1}},
+        {"stop_token_ids": [10**400]},
+    ],
 )
-def test_numbers_past_every_bound_are_refused_where_they_enter(client: Client, params: dict[str, Any]):
+def test_numbers_past_every_bound_are_refused_where_they_enter(
+    client: Client, params: dict[str, Any]
+):
     with pytest.raises(Refused):
         submitted(client, ["x"], **params)
 
@@ -62,11 +78,15 @@ def test_the_tokens_of_a_text_are_told_byte_by_byte(openai_client: openai.OpenAI
     found = told.choices[0].logprobs
     assert found and found.tokens and found.text_offset
     assert found.tokens[:3] == ["bytes:\\xe6", "bytes:\\x97", "bytes:\\xa5"]
-    assert found.text_offset[: len(JAPANESE.encode())] == [0] * 3 + [1] * 3 + [2] * 3 + list(range(3, 15))
+    assert found.text_offset[: len(JAPANESE.encode())] == [0] * 3 + [1] * 3 + [2] * 3 + list(
+        range(3, 15)
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_bytes_of_an_answers_tokens_are_its_text(openai_client: openai.OpenAI, byte_model: Any, stream: bool):
+def test_the_bytes_of_an_answers_tokens_are_its_text(
+    openai_client: openai.OpenAI, byte_model: Any, stream: bool
+):
     tokenizer = JsonTokenizer((byte_model / "tokenizer.json").read_bytes())
     wanted = dict.fromkeys(tokenizer.encode("日é"), 60.0)  # random weights, but these bytes
     asked: dict[str, Any] = {
@@ -82,17 +102,34 @@ def test_the_bytes_of_an_answers_tokens_are_its_text(openai_client: openai.OpenA
             chunks = list(openai_client.chat.completions.create(**asked, seed=seed, stream=True))
             choices = [choice for chunk in chunks for choice in chunk.choices]
             text = "".join(choice.delta.content or "" for choice in choices)
-            found = [each for choice in choices if choice.logprobs for each in choice.logprobs.content or []]
+            found = [
+                each
+                for choice in choices
+                if choice.logprobs
+                for each in choice.logprobs.content or []
+            ]
         else:
             (whole,) = openai_client.chat.completions.create(**asked, seed=seed).choices
-            text, found = whole.message.content or "", (whole.logprobs and whole.logprobs.content) or []
+            text, found = (
+                whole.message.content or "",
+                (whole.logprobs and whole.logprobs.content) or [],
+            )
         assert found and all(each.token and each.bytes for each in found)
-        assert bytes(byte for each in found for byte in each.bytes or []).decode(errors="replace").startswith(text)
+        assert (
+            bytes(byte for each in found for byte in each.bytes or [])
+            .decode(errors="replace")
+            .startswith(text)
+        )
 
 
 def test_a_special_token_named_in_stop_ends_the_text(openai_client: openai.OpenAI):
     found = openai_client.completions.create(
-        model="bytes", prompt="a", max_tokens=30, stop=[END], logit_bias={"256": 100}, extra_body={"ignore_eos": True}
+        model="bytes",
+        prompt="a",
+        max_tokens=30,
+        stop=[END],
+        logit_bias={"256": 100},
+        extra_body={"ignore_eos": True},
     )
     assert (found.choices[0].text, found.choices[0].finish_reason) == ("", "stop")
     assert found.usage and found.usage.completion_tokens == 1

@@ -1,4 +1,5 @@
-"""Paths as clients ask them: slashes too many, paths that are none, and what vLLM's server has beside OpenAI's."""
+"""Paths as clients ask them: slashes too many, paths that are none, and what vLLM's server has
+beside OpenAI's."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ class Caller:
         self.session.headers["Authorization"] = f"Bearer {server['api_key']}"
 
     def __call__(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.session.request(method, self.url + path, timeout=30, allow_redirects=False, **options)
+        return self.session.request(
+            method, self.url + path, timeout=30, allow_redirects=False, **options
+        )
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,9 @@ SLASHES = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), SLASHES)
-def test_slashes_too_many_are_none(call: Caller, method: str, path: str, body: Any, status: int) -> None:
+def test_slashes_too_many_are_none(
+    call: Caller, method: str, path: str, body: Any, status: int
+) -> None:
     assert call(method, path, json=body).status_code == status
 
 
@@ -93,18 +98,32 @@ TOKENIZED = [
     ({"prompt": "Hi"}, "Hi"),
     ({"model": MODEL, "prompt": "Hi", "add_special_tokens": False}, "Hi"),
     ({"messages": HI}, RENDERED),
-    ({"messages": HI, "add_generation_prompt": True, "continue_final_message": False, "tools": None}, RENDERED),
+    (
+        {
+            "messages": HI,
+            "add_generation_prompt": True,
+            "continue_final_message": False,
+            "tools": None,
+        },
+        RENDERED,
+    ),
     ({"prompt": ""}, ""),
-    ({"prompt": "a" * 20_000}, "a" * 20_000) if CONTEXT > 20_000 else ({"prompt": "b" * CONTEXT}, "b" * CONTEXT),
+    ({"prompt": "a" * 20_000}, "a" * 20_000)
+    if CONTEXT > 20_000
+    else ({"prompt": "b" * CONTEXT}, "b" * CONTEXT),
 ]
 
 
 @pytest.mark.parametrize(("body", "text"), TOKENIZED)
-def test_texts_are_tokenized_and_back_as_vllm_s_clients_ask(call: Caller, body: Any, text: str) -> None:
+def test_texts_are_tokenized_and_back_as_vllm_s_clients_ask(
+    call: Caller, body: Any, text: str
+) -> None:
     told = call("POST", "/tokenize", json=body).json()
     assert (told["count"], len(told["tokens"])) == (len(text), len(text))
     assert (told["max_model_len"], told["token_strs"]) == (CONTEXT, None)
-    assert call("POST", "/detokenize", json={"model": MODEL, "tokens": told["tokens"]}).json() == {"prompt": text}
+    assert call("POST", "/detokenize", json={"model": MODEL, "tokens": told["tokens"]}).json() == {
+        "prompt": text
+    }
 
 
 def test_tokens_are_told_by_their_names_in_the_vocabulary(call: Caller) -> None:
@@ -146,5 +165,8 @@ def test_health_needs_no_key_and_tokens_do(stack: Running) -> None:
         health = session.get(f"{url}/health", timeout=10)
         assert (health.status_code, health.content) == (200, b"")
         for path in ("/tokenize", "/detokenize"):
-            assert session.post(f"{url}{path}", json={}, timeout=10).json()["error"]["code"] == "unauthorized"
+            assert (
+                session.post(f"{url}{path}", json={}, timeout=10).json()["error"]["code"]
+                == "unauthorized"
+            )
         assert session.get(f"{url}/tokenizer_info", timeout=10).status_code == 401

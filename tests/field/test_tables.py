@@ -1,4 +1,5 @@
-"""No uploaded table stops the web tier for others: each is refused in bounded memory while another tenant is served."""
+"""No uploaded table stops the web tier for others: each is refused in bounded memory while another
+tenant is served."""
 
 from __future__ import annotations
 
@@ -13,18 +14,24 @@ from cli.valkey import Valkey
 from tests.field.pressed import Pressed, Sent
 
 MB = 2**20
-WAIT = 2.0  # seconds that another tenant's request may take on a loaded machine; alone it is below one
+# Seconds that another tenant's request may take on a loaded machine; alone it is below one.
+WAIT = 2.0
 GROWTH = 300 * MB
 
 
 def upload(name: str, content: bytes) -> Sent:
-    head = f'--border\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
-    return Sent("/v1/jobs", head + content + b"\r\n--border--\r\n", "multipart/form-data; boundary=border")
+    disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
+    head = f"--border\r\n{disposition}\r\n\r\n".encode()
+    return Sent(
+        "/v1/jobs", head + content + b"\r\n--border--\r\n", "multipart/form-data; boundary=border"
+    )
 
 
 def repeated(columns: int) -> bytes:
     """Some KB that hold 256 rows of 5 MB a column."""
-    cells = pa.DictionaryArray.from_arrays(pa.array([0] * 256, pa.int32()), pa.array(["x" * 5_000_000]))
+    cells = pa.DictionaryArray.from_arrays(
+        pa.array([0] * 256, pa.int32()), pa.array(["x" * 5_000_000])
+    )
     sink = io.BytesIO()
     parquet.write_table(pa.table(dict.fromkeys(["prompt", "a", "b", "c"][:columns], cells)), sink)
     return sink.getvalue()
@@ -38,7 +45,9 @@ CASES: dict[str, Callable[[], Sent]] = {
     "a header of cells": lambda: upload("a.csv", b"," * 4_100_000 + b"\n"),
     "a row over a million lines": lambda: upload("a.csv", b"prompt\n" + b'"\n",' * 2_000_000),
     "blank lines": lambda: upload("a.jsonl", b"\n" * 80_000_000),
-    "lines of empty messages": lambda: upload("a.jsonl", (b'{"messages":[' + b"{}," * 1_300_000 + b"{}]}\n") * 6),
+    "lines of empty messages": lambda: upload(
+        "a.jsonl", (b'{"messages":[' + b"{}," * 1_300_000 + b"{}]}\n") * 6
+    ),
 }
 
 
@@ -51,7 +60,9 @@ def pressed(valkey: Valkey) -> Iterator[Pressed]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_table_that_holds_too_much_is_refused_while_others_are_served(pressed: Pressed, case: str) -> None:
+def test_a_table_that_holds_too_much_is_refused_while_others_are_served(
+    pressed: Pressed, case: str
+) -> None:
     found = pressed.press(CASES[case](), 4)
     assert {status for status, _ in found.answers} == {422}
     assert found.worst_wait < WAIT

@@ -1,4 +1,5 @@
-"""A chat template's variables reach it from every entrance, and what breaks it is one row's: live web and worker."""
+"""A chat template's variables reach it from every entrance, and what breaks it is one row's: live
+web and worker."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def stack(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def said(client: openai.OpenAI, **fields: Any) -> str:
-    found = client.chat.completions.create(**{"model": "echo", "messages": hi(), "temperature": 0, **fields})
+    found = client.chat.completions.create(
+        **{"model": "echo", "messages": hi(), "temperature": 0, **fields}
+    )
     return str(found.choices[0].message.content)
 
 
@@ -50,12 +53,20 @@ def batch(client: openai.OpenAI, bodies: list[dict[str, Any]]) -> dict[str, dict
     ]
     content = "\n".join(json.dumps(line) for line in lines).encode()
     file = client.files.create(file=("requests.jsonl", content), purpose="batch")
-    made = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
-    wait_for(lambda: client.batches.retrieve(made.id).status in ("completed", "failed"), "the batch did not end", 60)
+    made = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    wait_for(
+        lambda: client.batches.retrieve(made.id).status in ("completed", "failed"),
+        "the batch did not end",
+        60,
+    )
     ended = client.batches.retrieve(made.id)
     assert ended.status == "completed", ended.errors
     files = [name for name in (ended.output_file_id, ended.error_file_id) if name]
-    rows = [json.loads(line) for name in files for line in client.files.content(name).text.splitlines()]
+    rows = [
+        json.loads(line) for name in files for line in client.files.content(name).text.splitlines()
+    ]
     return {row["custom_id"]: row["response"] for row in rows}
 
 
@@ -66,7 +77,12 @@ def test_thinking_can_be_switched_off_in_a_chat(stack: Stack) -> None:
 
 def test_thinking_can_be_switched_off_in_lines_of_a_batch(stack: Stack) -> None:
     rows = batch(
-        stack.client, [{"messages": hi()}, {"messages": hi(), "chat_template_kwargs": THOUGHTLESS}, {"messages": hi()}]
+        stack.client,
+        [
+            {"messages": hi()},
+            {"messages": hi(), "chat_template_kwargs": THOUGHTLESS},
+            {"messages": hi()},
+        ],
     )
     told = [rows[str(n)]["body"]["choices"][0]["message"]["content"] for n in range(3)]
     assert told == ["hi assistant <think>", "hi assistant", "hi assistant <think>"]
@@ -74,7 +90,10 @@ def test_thinking_can_be_switched_off_in_lines_of_a_batch(stack: Stack) -> None:
 
 
 def test_thinking_can_be_switched_off_for_a_job_and_on_again_for_an_item(stack: Stack) -> None:
-    items = [{"messages": hi()}, {"messages": hi(), "chat_template_kwargs": {"enable_thinking": True}}]
+    items = [
+        {"messages": hi()},
+        {"messages": hi(), "chat_template_kwargs": {"enable_thinking": True}},
+    ]
     body = {"items": items, "chat_template_kwargs": THOUGHTLESS, "params": {"temperature": 0}}
     with Client(f"http://127.0.0.1:{stack.port}", stack.key) as native:
         job = native.submit(body)
@@ -83,7 +102,9 @@ def test_thinking_can_be_switched_off_for_a_job_and_on_again_for_an_item(stack: 
     assert told == ["hi assistant", "hi assistant <think>"]
 
 
-@pytest.mark.parametrize(("text", "why"), [("break", "TypeError"), ("endless", "did not end within")])
+@pytest.mark.parametrize(
+    ("text", "why"), [("break", "TypeError"), ("endless", "did not end within")]
+)
 def test_a_chat_that_its_template_breaks_on_is_refused(stack: Stack, text: str, why: str) -> None:
     with pytest.raises(openai.BadRequestError, match=why) as caught:
         said(stack.client, messages=hi(text))

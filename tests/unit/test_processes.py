@@ -1,4 +1,5 @@
-"""What tests start ends with them: children that Ctrl-C stops, and no survivors of a run that failed or was killed."""
+"""What tests start ends with them: children that Ctrl-C stops, and no survivors of a run that
+failed or was killed."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ import psutil
 ROOT = Path(__file__).parents[2]
 SLEEPER = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
 
-# Leaves a child, and a grandchild in a session of its own whose parent is gone. Their ids go to a file.
+# Leaves a child, and a grandchild in a session of its own whose parent is gone. Their ids go to a
+# file.
 MESSY = f"""
 import subprocess, sys, time
 from pathlib import Path
@@ -25,7 +27,8 @@ def test_it_fails_and_cleans_nothing_up(redis_url):
     child = spawn({SLEEPER!r})
     orphan = "import subprocess;" \
         "print(subprocess.Popen({SLEEPER!r}, start_new_session=True, stdout=-3, stderr=-3).pid)"
-    found = subprocess.run([sys.executable, "-c", orphan], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", orphan]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
     file = Path(__file__).with_name("pids")
     file.with_suffix(".new").write_text(f"{{child.pid}} {{found.stdout}}")
     file.with_suffix(".new").rename(file)
@@ -35,7 +38,17 @@ def test_it_fails_and_cleans_nothing_up(redis_url):
 
 def start_messy_run(folder: Path, how_it_goes_on: str) -> subprocess.Popen[bytes]:
     (folder / "test_messy.py").write_text(MESSY.replace("HOW_IT_GOES_ON", how_it_goes_on))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", folder]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        folder,
+    ]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -93,5 +106,7 @@ def test_ctrl_c_stops_children_of_a_run_in_the_background() -> None:
     )
     background = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", code]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(background, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        background, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.stdout.strip() == str(-signal.SIGINT), done.stderr

@@ -7,8 +7,9 @@
 
 The `id` of an event says which finished items and which tokens the reader has: where to go on from.
 
-A stream ends after five minutes even if the job goes on: clients reconnect with `Last-Event-ID` and miss nothing.
-Items that were cancelled or expired before they ran have no event of their own; the job's counts tell them.
+A stream ends after five minutes even if the job goes on: clients reconnect with `Last-Event-ID` and
+miss nothing. Items that were cancelled or expired before they ran have no event of their own; the
+job's counts tell them.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ LONGEST = 300.0  # seconds a stream lives
 HEARTBEAT = 15.0  # seconds of silence that proxies are sure to bear
 PACE = 0.1  # seconds between two looks: a fast job changes hundreds of times a second
 TOKEN_PACE = 0.01  # seconds, while tokens are told
-RETRY = b"retry: 1000\n"  # ms after which a browser reconnects; in a block of its own some clients take it for an event
+# Ms after which a browser reconnects; in a block of its own some clients take it for an event.
+RETRY = b"retry: 1000\n"
 
 
 def stream_events(
     services: Services, grant: Grant, job_id: str, told: Told, gone: Callable[[], bool]
 ) -> tuple[Iterator[bytes], Callable[[], None]]:
-    """Events from behind what was told, and what to call when they are read no more. `gone` says that nobody reads.
+    """Events from behind what was told, and what to call when they are read no more. `gone` says
+    that nobody reads.
 
     Raises:
         NotFound: no such job.
@@ -76,7 +79,8 @@ def _stream(
                 yield _event("item.delta", to_json(piece.shown()), told.cursor)
             if watch.version != looked:
                 looked = watch.version
-                view = feed.view(looked, read)  # before the items: a job seen as over has none to come
+                # Before the items: a job seen as over has none to come.
+                view = feed.view(looked, read)
                 while rows := feed.finished(told.finished):
                     for index, row in rows:
                         told.end(index)
@@ -91,7 +95,8 @@ def _stream(
             if not watch.wait(min(HEARTBEAT, end - time.monotonic())):
                 looked = -1  # some things change untold
                 yield b": still here\n\n"
-    except (NotFound, Unavailable, KeyError):  # deleted, or Redis is away: whoever reconnects is told which
+    except (NotFound, Unavailable, KeyError):
+        # Deleted, or Redis is away: whoever reconnects is told which.
         return
 
 

@@ -1,4 +1,5 @@
-"""The native API: jobs, models and workers. A view reads its request, calls one function, and gives the answer."""
+"""The native API: jobs, models and workers. A view reads its request, calls one function, and gives
+the answer."""
 
 from __future__ import annotations
 
@@ -19,7 +20,15 @@ from web.follow.stream_cursor import Told
 from web.intake.enqueue import check_job, submit_job
 from web.jobs.actions import append_items, edit_job, retry_job, set_paused
 from web.jobs.results import MEDIA_TYPES, stream_results
-from web.jobs.views import cancel_job, item_list, job_list, job_view, model_list, model_view, worker_views
+from web.jobs.views import (
+    cancel_job,
+    item_list,
+    job_list,
+    job_view,
+    model_list,
+    model_view,
+    worker_views,
+)
 from web.schemas.requests import (
     AppendView,
     CheckRequest,
@@ -76,7 +85,13 @@ def create_job(tenant: str) -> Response:
 
 
 @api.post("/v1/jobs/check")
-@described("Validate and count without submitting", CheckView, body=CheckRequest, upload=UploadOptions, errors=(404,))
+@described(
+    "Validate and count without submitting",
+    CheckView,
+    body=CheckRequest,
+    upload=UploadOptions,
+    errors=(404,),
+)
 @needs_tenant
 def check(tenant: str) -> Response:
     options, drafts = read_submission()
@@ -92,7 +107,12 @@ def jobs(tenant: str) -> Response:
 
 
 @api.get("/v1/jobs/<job_id>")
-@described("A job; with `wait`, as soon as it is over or the time is up", JobView, query=Wait, errors=(429,))
+@described(
+    "A job; with `wait`, as soon as it is over or the time is up",
+    JobView,
+    query=Wait,
+    errors=(429,),
+)
 @needs_tenant
 def job(tenant: str, job_id: str) -> Response:
     seconds = read_query(Wait).wait
@@ -110,7 +130,11 @@ def items(tenant: str, job_id: str) -> Response:
 
 
 @api.get("/v1/jobs/<job_id>/results.<any(jsonl, csv, parquet):form>")
-@described("Finished items as a file, also while the job runs", media_types=tuple(MEDIA_TYPES.values()), errors=(406,))
+@described(
+    "Finished items as a file, also while the job runs",
+    media_types=tuple(MEDIA_TYPES.values()),
+    errors=(406,),
+)
 @needs_tenant
 def results(tenant: str, job_id: str, form: str) -> Response:
     response = download(stream_results(services(), job_id, tenant, form), MEDIA_TYPES[form])
@@ -121,7 +145,12 @@ def results(tenant: str, job_id: str, form: str) -> Response:
 @api.get("/v1/jobs/<job_id>/events")
 @described(
     "A job as server-sent events: `job`, `item.delta`, `item.finished`, `job.finished`",
-    events={"job": JobView, "item.delta": ItemDelta, "item.finished": ResultRow, "job.finished": JobView},
+    events={
+        "job": JobView,
+        "item.delta": ItemDelta,
+        "item.finished": ResultRow,
+        "job.finished": JobView,
+    },
     query=EventCursor,
     headers=("Last-Event-ID",),
     errors=(429,),  # as many are open as may be
@@ -145,7 +174,9 @@ def cancel(tenant: str, job_id: str) -> Response:
 
 @api.post("/v1/jobs/<job_id>/pause")
 @described(
-    "Start nothing more of a job until it is resumed; what runs is handed back as far as it got", JobView, errors=(409,)
+    "Start nothing more of a job until it is resumed; what runs is handed back as far as it got",
+    JobView,
+    errors=(409,),
 )
 @needs_tenant
 def pause(tenant: str, job_id: str) -> Response:
@@ -160,10 +191,18 @@ def resume(tenant: str, job_id: str) -> Response:
 
 
 @api.post("/v1/jobs/<job_id>/retry")
-@described("A new job of the items that failed", JobView, status=202, headers=("Idempotency-Key",), errors=(429,))
+@described(
+    "A new job of the items that failed",
+    JobView,
+    status=202,
+    headers=("Idempotency-Key",),
+    errors=(429,),
+)
 @needs_tenant
 def retry(tenant: str, job_id: str) -> Response:
-    return _submit_answer(retry_job(services(), job_id, tenant, request.headers.get("Idempotency-Key")))
+    return _submit_answer(
+        retry_job(services(), job_id, tenant, request.headers.get("Idempotency-Key"))
+    )
 
 
 @api.patch("/v1/jobs/<job_id>")
@@ -175,7 +214,12 @@ def edit(tenant: str, job_id: str) -> Response:
 
 @api.post("/v1/jobs/<job_id>/items")
 @described(
-    "Add items to a live job", AppendView, status=202, body=MoreItems, headers=("Idempotency-Key",), errors=(429,)
+    "Add items to a live job",
+    AppendView,
+    status=202,
+    body=MoreItems,
+    headers=("Idempotency-Key",),
+    errors=(429,),
 )
 @needs_tenant
 def append(tenant: str, job_id: str) -> Response:
@@ -214,7 +258,9 @@ def workers(_tenant: str) -> Response:
 
 
 @api.get("/metrics")
-@described("What waits, who works and what was done, for Prometheus", media_types=counted.MEDIA_TYPES)
+@described(
+    "What waits, who works and what was done, for Prometheus", media_types=counted.MEDIA_TYPES
+)
 @needs_tenant
 def metrics(_tenant: str) -> Response:
     body, content_type = counted.render(services(), request.headers.get("Accept", ""))
@@ -260,7 +306,9 @@ def _told() -> Told:
 
 
 def _answer(body: BaseModel, status: int = 200) -> Response:
-    return Response(one_line(body.model_dump_json().encode()), status, content_type="application/json")
+    return Response(
+        one_line(body.model_dump_json().encode()), status, content_type="application/json"
+    )
 
 
 def _submit_answer(view: JobView) -> Response:

@@ -1,6 +1,8 @@
-"""`/metrics` for Prometheus: what waits, who works on it, and what all processes counted (`common/store/metrics.py`).
+"""`/metrics` for Prometheus: what waits, who works on it, and what all processes counted
+(`common/store/metrics.py`).
 
-Read from Redis at each scrape, so every process of the web tier says the same and none has to be asked in particular.
+Read from Redis at each scrape, so every process of the web tier says the same and none has to be
+asked in particular.
 """
 
 from __future__ import annotations
@@ -14,7 +16,12 @@ from typing import Any
 
 from flask import request
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -49,7 +56,8 @@ def render(services: Services, accept: str) -> tuple[bytes, str]:
 
 
 def count_request(services: Services, status: int) -> None:
-    """Count the current request under its route's template: there are as many as the app has, whatever is asked for."""
+    """Count the current request under its route's template: there are as many as the app has,
+    whatever is asked for."""
     route = template(request.url_rule.rule) if request.url_rule else "none"
     method = request.method if request.method in METHODS else "other"
     services.tally.count("requests", route, method, str(status))
@@ -76,8 +84,8 @@ class Flusher:
 
 
 class _Store(Collector):
-    """What the store knows, as metric families. A model without workers is told with 0, which is what somebody wants to
-    be woken by."""
+    """What the store knows, as metric families. A model without workers is told with 0, which is
+    what somebody wants to be woken by."""
 
     def __init__(self, services: Services):
         self._fleet = services.fleet
@@ -85,13 +93,23 @@ class _Store(Collector):
 
     def collect(self) -> Iterable[Metric]:
         waiting, workers = self._fleet.waiting(), self._fleet.workers()
-        models = sorted({card.id for card in self._fleet.models()} | {worker["model"] for worker in workers})
-        yield _gauge("items_waiting", "Items that wait for a slot, of all tenants.", waiting["items"])
-        yield _gauge("tokens_waiting", "Tokens that waiting items may need, prompts included.", waiting["tokens"])
+        models = sorted(
+            {card.id for card in self._fleet.models()} | {worker["model"] for worker in workers}
+        )
+        yield _gauge(
+            "items_waiting", "Items that wait for a slot, of all tenants.", waiting["items"]
+        )
+        yield _gauge(
+            "tokens_waiting",
+            "Tokens that waiting items may need, prompts included.",
+            waiting["tokens"],
+        )
         for name, (about, of_one) in OF_WORKERS.items():
             family = _gauge(name, about)
             for model in models:
-                family.add_metric([model], sum(of_one(worker) for worker in workers if worker["model"] == model))
+                family.add_metric(
+                    [model], sum(of_one(worker) for worker in workers if worker["model"] == model)
+                )
             yield family
         found = totals(self._redis)
         for model in models:
@@ -103,7 +121,9 @@ class _Store(Collector):
 
 def _gauge(name: str, about: str, value: float | None = None) -> GaugeMetricFamily:
     """One figure, or without a value a family by model."""
-    return GaugeMetricFamily(f"promptmill_{name}", about, value, labels=None if value is not None else ["model"])
+    return GaugeMetricFamily(
+        f"promptmill_{name}", about, value, labels=None if value is not None else ["model"]
+    )
 
 
 def _counters(found: dict[tuple[str, ...], int]) -> Iterator[Metric]:
@@ -120,8 +140,14 @@ def _histograms(found: dict[tuple[str, ...], int]) -> Iterator[Metric]:
         own = _of(name, found)
         bounds = [*map(str, metric.buckets), "+Inf"]
         for label in sorted({label for _, label, _ in own}):
-            counts = accumulate(own.get((name, label, str(place)), 0) for place in range(len(bounds)))
-            family.add_metric([label], list(zip(bounds, counts, strict=True)), own.get((name, label, SUM), 0) / 1e6)
+            counts = accumulate(
+                own.get((name, label, str(place)), 0) for place in range(len(bounds))
+            )
+            family.add_metric(
+                [label],
+                list(zip(bounds, counts, strict=True)),
+                own.get((name, label, SUM), 0) / 1e6,
+            )
         yield family
 
 

@@ -1,7 +1,8 @@
 """One interactive request: a job that somebody waits for on an open connection.
 
-It ends with the answer, or when it takes too long, nobody serves the model, the server is about to end, or the client
-hangs up; whatever is left of the job is then cancelled, so that its slots are free for others.
+It ends with the answer, or when it takes too long, nobody serves the model, the server is about to
+end, or the client hangs up; whatever is left of the job is then cancelled, so that its slots are
+free for others.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class NoWorker(Unavailable):
 
 
 class Live:
-    """Wanted until `close`. `job_id` is the job's, or with an idempotency key an earlier one's; `prompt_tokens` are
-    those of all prompts, as far as they could be counted."""
+    """Wanted until `close`. `job_id` is the job's, or with an idempotency key an earlier one's;
+    `prompt_tokens` are those of all prompts, as far as they could be counted."""
 
     def __init__(
         self,
@@ -75,7 +76,8 @@ class Live:
         self._missing_since: float | None = None
         with ExitStack() as stack:
             job_id = new_job_id()
-            self.watch = stack.enter_context(open_chat(services, grant, job_id))  # before it exists: nothing is missed
+            # Before it exists: nothing is missed.
+            self.watch = stack.enter_context(open_chat(services, grant, job_id))
             self.watch.missed, self.watch.status = False, JobState.QUEUED
             with _as_one_request():
                 made = enqueue_job(
@@ -112,13 +114,18 @@ class Live:
         try:
             self._services.store.cancel(self.job_id)
         except PromptmillError as error:
-            log.warning("could not cancel what nobody waits for: %s", error, extra={"job": self.job_id})
+            log.warning(
+                "could not cancel what nobody waits for: %s", error, extra={"job": self.job_id}
+            )
 
     def _find(self, tenant: str) -> None:
         try:
             self.watch.status = self._services.store.job(self.job_id, tenant)["status"]
         except NotFound:
-            message = "this Idempotency-Key was answered before, and the answer is not kept any more; take a new key"
+            message = (
+                "this Idempotency-Key was answered before, and the answer is not kept any "
+                "more; take a new key"
+            )
             raise Conflict(message, code="job_deleted") from None
 
     @property
@@ -148,7 +155,9 @@ class Live:
         now = time.monotonic()
         if now > self._end:
             seconds = self._services.settings.request_timeout
-            raise TookTooLong(f"no answer within {seconds:g} s; submit a job or a batch for what takes long")
+            raise TookTooLong(
+                f"no answer within {seconds:g} s; submit a job or a batch for what takes long"
+            )
         if now > self._look_for_worker:
             self._refuse_without_worker(now)
         return news
@@ -161,7 +170,10 @@ class Live:
             return
         self._missing_since = self._missing_since or now
         if now - self._missing_since >= patience:
-            raise NoWorker(f"no worker serves {self.model}, and none came within {patience:g} s; start one, try again")
+            raise NoWorker(
+                f"no worker serves {self.model}, and none came within {patience:g} s; start one, "
+                "try again"
+            )
 
     def rows(self) -> list[dict[str, Any]]:
         """The results, one for each prompt."""

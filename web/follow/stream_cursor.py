@@ -1,8 +1,9 @@
-"""Which tokens of streamed items a reader has had: what makes every token told once, whoever generated it.
+"""Which tokens of streamed items a reader has had: what makes every token told once, whoever
+generated it.
 
-A token is known by item, continuation and position. Entries (`job:{id}:events` in common/store/keys.py) may repeat tokens,
-because a call was sent again or another worker went on from a checkpoint. After a gap a continuation says nothing more;
-its result has all of it.
+A token is known by item, continuation and position. Entries (`job:{id}:events` in
+common/store/keys.py) may repeat tokens, because a call was sent again or another worker went on
+from a checkpoint. After a gap a continuation says nothing more; its result has all of it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ CURSOR = re.compile(f"([0-9]{{1,10}})(?:;({PLACE}(?:,{PLACE})*))?")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What continuation `output` of an item says next: tokens from position `at` on, and their text."""
+    """What continuation `output` of an item says next: tokens from position `at` on, and their
+    text."""
 
     index: int
     output: int
@@ -55,7 +57,9 @@ class Told:
     def __init__(self, cursor: str = "0"):
         match = CURSOR.fullmatch(cursor)
         if not match:
-            raise InvalidRequest("Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID")
+            raise InvalidRequest(
+                "Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID"
+            )
         self.finished = int(match[1])
         self._had: dict[tuple[int, int], int] = {}
         self._over: deque[int] = deque(maxlen=LATE)
@@ -101,7 +105,9 @@ class Told:
 def _piece(index: int, output: int, at: int, tokens: list[Any]) -> Piece:
     if isinstance(tokens[0], str):
         return Piece(index, output, at, tokens, None)
-    return Piece(index, output, at, [text for text, _ in tokens], [logprob for _, logprob in tokens])
+    return Piece(
+        index, output, at, [text for text, _ in tokens], [logprob for _, logprob in tokens]
+    )
 
 
 def heard(store: JobStore, job_id: str, watch: Watch) -> list[tuple[int, bytes]]:

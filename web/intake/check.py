@@ -1,6 +1,7 @@
 """Checks a job's items against its model, a chunk at a time, and adds up what they will cost.
 
-Knows nothing of Redis or HTTP: drafts go in, records for the store come out, and every fault is noted with its place.
+Knows nothing of Redis or HTTP: drafts go in, records for the store come out, and every fault is
+noted with its place.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Broken(Fault):
 
 @dataclass(slots=True)
 class _Read:
-    """An item that is right in itself, its place in the chunk, and the text that the model will read."""
+    """An item that is right in itself, its place in the chunk, and the text that the model will
+    read."""
 
     place: int
     draft: Draft
@@ -79,11 +81,13 @@ class Totals:
 
 @dataclass
 class Intake:
-    """One job's. `faults` is full after 100: whoever sees that many mends them before asking for more.
+    """One job's. `faults` is full after 100: whoever sees that many mends them before asking for
+    more.
 
-    `default_max_tokens` is what an item gets, as far as it fits, that has none; the API's own default if None. With
-    `refused_stay` an item that cannot be run stays in the job, to fail there: only what is `Broken` is a fault.
-    `rendered_at` is what chat templates are told that the time is, in unix seconds: the worker tells them the same.
+    `default_max_tokens` is what an item gets, as far as it fits, that has none; the API's own
+    default if None. With `refused_stay` an item that cannot be run stays in the job, to fail there:
+    only what is `Broken` is a fault. `rendered_at` is what chat templates are told that the time
+    is, in unix seconds: the worker tells them the same.
     """
 
     model: Model
@@ -97,7 +101,8 @@ class Intake:
     _seen: dict[str, str] = field(default_factory=dict)  # custom_id -> where
 
     def accept(self, drafts: Iterable[Draft]) -> Iterator[dict[str, Any]]:
-        """Records for the store, as long as nothing is wrong; after the first fault only more faults are looked for.
+        """Records for the store, as long as nothing is wrong; after the first fault only more
+        faults are looked for.
 
         Raises:
             TooLarge: more items than a job may have.
@@ -114,15 +119,20 @@ class Intake:
                 yield from records
             give_way()
         if empty:
-            self.faults.append({"code": "empty_job", "message": "a job needs at least one item", "field": "items"})
+            self.faults.append(
+                {"code": "empty_job", "message": "a job needs at least one item", "field": "items"}
+            )
 
     def _one_by_one(self, drafts: Iterable[Draft]) -> Iterator[Draft]:
-        """No more drafts than a job may have. Each is taken when the one before it was rendered, so that a chunk of
-        slow ones keeps neither other requests waiting nor the drafts' source from renewing its claim."""
+        """No more drafts than a job may have. Each is taken when the one before it was rendered, so
+        that a chunk of slow ones keeps neither other requests waiting nor the drafts' source from
+        renewing its claim."""
         began = time.monotonic()
         for count, draft in enumerate(drafts, start=1):
             if count > self.limits.max_items:
-                raise TooLarge(f"a job takes at most {self.limits.max_items:,} items; split it", field="items")
+                raise TooLarge(
+                    f"a job takes at most {self.limits.max_items:,} items; split it", field="items"
+                )
             if time.monotonic() - began > LONG:
                 give_way()
                 began = time.monotonic()
@@ -141,7 +151,13 @@ class Intake:
         for custom_id, where in self._seen.items():
             if is_taken(custom_id) and len(self.faults) < MOST_FAULTS:
                 message = f"custom_id {custom_id[:64]!r} was used already, at the job"
-                self.faults.append({"code": "duplicate_custom_id", "message": message, "field": f"{where}.custom_id"})
+                self.faults.append(
+                    {
+                        "code": "duplicate_custom_id",
+                        "message": message,
+                        "field": f"{where}.custom_id",
+                    }
+                )
         self.raise_faults()
         raise AssertionError("no custom_id of these is taken")
 
@@ -154,13 +170,16 @@ class Intake:
             where = f"line {first['line']}: " if "line" in first else ""
             code = str(first["code"]) if bad == 1 else None
             raise InvalidRequest(
-                f"{count}{more}, nothing was enqueued; {where}{first['message']}", errors=self.faults, code=code
+                f"{count}{more}, nothing was enqueued; {where}{first['message']}",
+                errors=self.faults,
+                code=code,
             )
 
     def _accept_chunk(self, drafts: Iterable[Draft]) -> list[dict[str, Any]]:
         chunk: list[Draft] = []
         read: list[_Read] = []
-        records: dict[int, dict[str, Any]] = {}  # by place in the chunk, and so are faults: told in order
+        # By place in the chunk, and so are faults: told in order.
+        records: dict[int, dict[str, Any]] = {}
         faults: list[tuple[int, Entry]] = []
         size = 0
 
@@ -184,7 +203,9 @@ class Intake:
                     break
         for one, tokens in zip(read, self._count(read), strict=True):
             try:
-                records[one.place] = self._record(one.item, tokens, one.draft.default_max_tokens) | one.draft.kept
+                records[one.place] = (
+                    self._record(one.item, tokens, one.draft.default_max_tokens) | one.draft.kept
+                )
             except (Fault, ValidationError) as error:
                 refuse(one.place, error)
         self.faults += [entry for _, entry in sorted(faults, key=lambda found: found[0])]
@@ -196,13 +217,19 @@ class Intake:
             raise Broken(draft.code, draft.field, draft.fault)
         if draft.refused:
             self._know(draft.value["custom_id"], draft)
-            raise Fault(*(str(draft.refused.get(name, "")) for name in ("code", "field", "message")))
+            raise Fault(
+                *(str(draft.refused.get(name, "")) for name in ("code", "field", "message"))
+            )
         if not isinstance(draft.value, dict):
-            raise Fault("wrong_type", "", 'an item must be an object, like {"prompt": "Once upon a time"}')
+            raise Fault(
+                "wrong_type", "", 'an item must be an object, like {"prompt": "Once upon a time"}'
+            )
         item = Item.model_validate(draft.value)
         given = [name for name in INPUTS if getattr(item, name) is not None]
         if len(given) != 1:
-            raise Fault("missing_field", "prompt", "give either prompt, prompt_ids or messages, one of them")
+            raise Fault(
+                "missing_field", "prompt", "give either prompt, prompt_ids or messages, one of them"
+            )
         if not getattr(item, given[0]):
             raise Fault("empty_prompt", given[0], f"{given[0]} must not be empty")
         if item.custom_id is not None:
@@ -217,13 +244,17 @@ class Intake:
             raise Broken("duplicate_custom_id", "custom_id", message)
 
     def _checked_text(self, item: Item) -> str | None:
-        """What the model will read, if it may fit into its context; None where its token ids were sent."""
+        """What the model will read, if it may fit into its context; None where its token ids were
+        sent."""
         text, tokenizer = self._text(item), self.model.tokenizer
         if text is None or tokenizer is None:
             return text
         context = self.model.card.context
         if is_too_long(tokenizer, text, context):
-            what = f"your prompt has {len(text)} characters, which are more tokens than that. Please reduce its length."
+            what = (
+                f"your prompt has {len(text)} characters, which are more tokens than that. "
+                "Please reduce its length."
+            )
             raise _overflow(context, what, "prompt" if item.messages is None else "messages")
         return text
 
@@ -233,12 +264,15 @@ class Intake:
         if item.messages is None:
             if kwargs:
                 message = (
-                    "chat_template_kwargs are for items with messages: nothing else is rendered by a chat template"
+                    "chat_template_kwargs are for items with messages: nothing else is "
+                    "rendered by a chat template"
                 )
                 raise Fault("invalid_value", "chat_template_kwargs", message)
             return item.prompt
         if self.model.template is None:
-            message = f"{self.model.card.id} has no chat template; send a prompt instead of messages"
+            message = (
+                f"{self.model.card.id} has no chat template; send a prompt instead of messages"
+            )
             raise Fault("no_chat_template", "messages", message)
         try:
             messages = [message.model_dump() for message in item.messages]
@@ -247,7 +281,8 @@ class Intake:
             raise Fault("chat_template_refused", "messages", error.message) from None
 
     def _count(self, read: list[_Read]) -> list[int | None]:
-        """Exact prompt tokens of each. A rendered chat brings its special tokens along; plain text gets them."""
+        """Exact prompt tokens of each. A rendered chat brings its special tokens along; plain text
+        gets them."""
         counts = [None if one.item.prompt_ids is None else len(one.item.prompt_ids) for one in read]
         tokenizer = self.model.tokenizer
         if tokenizer is None:
@@ -271,10 +306,13 @@ class Intake:
         return {"custom_id": draft.value["custom_id"], "refused": why}
 
     def _record(self, item: Item, tokens: int | None, default: int | None) -> dict[str, Any]:
-        """What the store keeps: only what was given, and max_tokens where its default does not fit."""
+        """What the store keeps: only what was given, and max_tokens where its default does not
+        fit."""
         own = item.params.model_dump(mode="json", exclude_unset=True) if item.params else {}
         job = self.options.params
-        params = SamplingParams.model_validate(job.model_dump(exclude_unset=True) | own) if own else job
+        params = (
+            SamplingParams.model_validate(job.model_dump(exclude_unset=True) | own) if own else job
+        )
         max_tokens = self._fitting_max_tokens(params, tokens, default or self.default_max_tokens)
         if max_tokens != params.max_tokens:
             own["max_tokens"] = max_tokens
@@ -289,7 +327,10 @@ class Intake:
         self.totals.logprobs += (tokens or 0) * _logprob_bytes(params.prompt_logprobs)
         self.totals.streams += params.n if item.stream else 0
         if self.totals.streams > MOST_STREAMS:
-            message = f"a job streams at most {MOST_STREAMS} continuations; leave stream out of the other items"
+            message = (
+                f"a job streams at most {MOST_STREAMS} continuations; leave stream out of "
+                "the other items"
+            )
             raise Fault("out_of_range", "stream", message)
         messages = [message.model_dump() for message in item.messages] if item.messages else None
         record = {
@@ -300,9 +341,13 @@ class Intake:
             "chat_template_kwargs": item.chat_template_kwargs or None,
             "stream": item.stream or None,
         }
-        return {name: value for name, value in record.items() if value is not None} | _filled(own, item.metadata)
+        return {name: value for name, value in record.items() if value is not None} | _filled(
+            own, item.metadata
+        )
 
-    def _fitting_max_tokens(self, params: SamplingParams, tokens: int | None, default: int | None) -> int:
+    def _fitting_max_tokens(
+        self, params: SamplingParams, tokens: int | None, default: int | None
+    ) -> int:
         given = "max_tokens" in params.model_fields_set
         wanted = params.max_tokens if given else default or params.max_tokens
         if tokens is None:
@@ -312,14 +357,19 @@ class Intake:
             raise Fault("empty_prompt", "prompt", "the prompt has no tokens")
         room = context - tokens
         if room < 1:
-            what = f"your prompt has {tokens} tokens, and one must be left for the answer. Please reduce its length."
+            what = (
+                f"your prompt has {tokens} tokens, and one must be left for the answer. Please "
+                "reduce its length."
+            )
             raise _overflow(context, what, "prompt")
         if not given:
             return min(wanted, room)
         if wanted > room:
             what = (
-                f"you requested {tokens + wanted} tokens ({tokens} in the prompt, {wanted} in the completion). "
-                f"Please reduce the length of the prompt, or of the completion to at most {room} tokens."
+                f"you requested {tokens + wanted} tokens ({tokens} in the prompt, {wanted} in the "
+                "completion). "
+                f"Please reduce the length of the prompt, or of the completion to at most {room} "
+                "tokens."
             )
             raise _overflow(context, what, "params.max_tokens")
         return wanted
@@ -335,32 +385,46 @@ class Intake:
         )
         for name, ids in asked:
             if (highest := max(ids, default=0)) >= size:
-                message = f"token id {highest} is none of {self.model.card.id}'s, which are below {size:,}"
+                message = (
+                    f"token id {highest} is none of {self.model.card.id}'s, which are below "
+                    f"{size:,}"
+                )
                 raise Fault("out_of_range", name, message)
 
     def _check_size(self, params: SamplingParams, max_tokens: int, tokens: int) -> None:
         n, slots, cap = params.n, self.model.card.slots, self.limits.max_item_tokens
         if params.min_tokens > max_tokens:
-            whose = "max_tokens" if "max_tokens" in params.model_fields_set else "max_tokens, which was not given,"
-            message = f"min_tokens is {params.min_tokens:,}, but {whose} is {max_tokens:,}; it may be at most that"
+            whose = (
+                "max_tokens"
+                if "max_tokens" in params.model_fields_set
+                else "max_tokens, which was not given,"
+            )
+            message = (
+                f"min_tokens is {params.min_tokens:,}, but {whose} is {max_tokens:,}; it "
+                "may be at most that"
+            )
             raise Fault("out_of_range", "params.min_tokens", message)
         if n > slots:
             message = f"n is {n}; {self.model.card.id} runs at most {slots} continuations at once"
             raise Fault("out_of_range", "params.n", message)
         if n * (tokens + max_tokens) > cap:
-            message = f"n x (prompt + max_tokens) is {n * (tokens + max_tokens):,} tokens; an item may have {cap:,}"
+            message = (
+                f"n x (prompt + max_tokens) is {n * (tokens + max_tokens):,} tokens; an "
+                f"item may have {cap:,}"
+            )
             raise Fault("too_many_tokens", "params.max_tokens", message)
 
 
 def _overflow(context: int, what: str, field: str) -> Fault:
-    """More tokens than the model takes; begins as clients look for it, with a number that they can read."""
+    """More tokens than the model takes; begins as clients look for it, with a number that they can
+    read."""
     message = f"This model's maximum context length is {context} tokens. However, {what}"
     return Fault("context_length_exceeded", field, message)
 
 
 def _logprob_bytes(alternatives: int | None) -> int:
-    """What a token's log-probability takes in a stored result, compressed, with so many alternatives: on a chat model
-    15 bytes were measured with none, and 12 more with each."""
+    """What a token's log-probability takes in a stored result, compressed, with so many
+    alternatives: on a chat model 15 bytes were measured with none, and 12 more with each."""
     return 0 if alternatives is None else 20 + 13 * alternatives
 
 
@@ -369,7 +433,11 @@ def _entries(error: Fault | ValidationError, draft: Draft) -> list[Entry]:
     line: Entry = {"line": draft.line} if draft.line else {}
     if isinstance(error, ValidationError):
         return [entry | line for entry in explain(error, Item, draft.at)]
-    entry: Entry = {"code": error.code, "message": str(error), "field": draft.at(error.field, error.code)}
+    entry: Entry = {
+        "code": error.code,
+        "message": str(error),
+        "field": draft.at(error.field, error.code),
+    }
     return [{name: value for name, value in entry.items() if value} | line]
 
 

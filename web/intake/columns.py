@@ -1,4 +1,5 @@
-"""What the columns of a table are, CSV or Parquet: the prompts, the custom_ids, decoding settings, or metadata."""
+"""What the columns of a table are, CSV or Parquet: the prompts, the custom_ids, decoding settings,
+or metadata."""
 
 from __future__ import annotations
 
@@ -17,8 +18,10 @@ from web.intake.validation_messages import unknown_name
 MOST_COLUMNS = 1000  # more are no table of prompts: looked at before anything is done with them
 MOST_METADATA = 16
 SETTINGS = frozenset(SamplingParams.model_fields)
-TEXT_SETTINGS = frozenset({"stop", "bad_words"})  # a cell of these is one string unless it is a JSON list
-INPUTS = ("messages", "prompt_ids")  # what else a table's prompts may be, where it has no column of the prompts' name
+# A cell of these is one string unless it is a JSON list.
+TEXT_SETTINGS = frozenset({"stop", "bad_words"})
+# What else a table's prompts may be, where it has no column of the prompts' name.
+INPUTS = ("messages", "prompt_ids")
 FLAGS = {"true": True, "false": False}  # as JSON, Python and spreadsheets write them, lowered
 NOTHING = ("", "nan")  # how a gap among numbers is written
 WHOLE = re.compile(r"(-?\d{1,18})\.0+")  # a whole number beside a gap, as pandas writes it
@@ -30,7 +33,9 @@ class Columns:
     def __init__(self, names: Sequence[str], prompt_column: str):
         self.names = list(names)
         self.prompt = next((name for name in (prompt_column, *INPUTS) if name in self.names), None)
-        self.input = self.prompt if self.prompt in INPUTS and self.prompt != prompt_column else "prompt"
+        self.input = (
+            self.prompt if self.prompt in INPUTS and self.prompt != prompt_column else "prompt"
+        )
         self._refuse_without_prompt(prompt_column)
         self._refuse_repeated()
         self._refuse_metadata([name for name in self.names if self.is_metadata(name)])
@@ -44,26 +49,34 @@ class Columns:
             raise InvalidRequest(message, code="missing_column", field="prompt_column")
 
     def _refuse_repeated(self) -> None:
-        if repeated := next((name for name, count in Counter(self.names).items() if count > 1), None):
-            raise InvalidRequest(f"several columns are named {repeated[:64]!r}", code="invalid_header", field="file")
+        if repeated := next(
+            (name for name, count in Counter(self.names).items() if count > 1), None
+        ):
+            raise InvalidRequest(
+                f"several columns are named {repeated[:64]!r}", code="invalid_header", field="file"
+            )
 
     def _refuse_metadata(self, metadata: Sequence[str]) -> None:
         if len(metadata) > MOST_METADATA:
             message = (
-                f"columns that are no setting are kept as the items' metadata, at most {MOST_METADATA}; "
+                "columns that are no setting are kept as the items' metadata, at most "
+                f"{MOST_METADATA}; "
                 f"the file has {len(metadata)}"
             )
             raise InvalidRequest(message, code="invalid_header", field="file")
         for name in metadata:
             if name in OTHER_NAMES or difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.85):
-                message = f"the column {name[:64]} {unknown_name(name, SamplingParams.model_fields)}"
+                message = (
+                    f"the column {name[:64]} {unknown_name(name, SamplingParams.model_fields)}"
+                )
                 raise InvalidRequest(message, code="unknown_field", field="file")
 
     def is_metadata(self, name: str) -> bool:
         return name not in (self.prompt, "custom_id") and name not in SETTINGS
 
     def item(self, cells: Sequence[Any]) -> dict[str, Any]:
-        """An item's fields, out of cells as JSON has them. Empty cells of settings and ids are not given."""
+        """An item's fields, out of cells as JSON has them. Empty cells of settings and ids are not
+        given."""
         found: dict[str, Any] = {}
         params, metadata = {}, {}
         for name, value in zip(self.names, cells, strict=True):
@@ -77,16 +90,23 @@ class Columns:
                     params[name] = setting
             else:
                 metadata[name] = value
-        return found | ({"params": params} if params else {}) | ({"metadata": metadata} if metadata else {})
+        return (
+            found
+            | ({"params": params} if params else {})
+            | ({"metadata": metadata} if metadata else {})
+        )
 
 
 def _text(value: Any) -> str | None:
     """A cell as text: numbers and flags as JSON has them."""
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return (
+        value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _identifier(value: Any) -> str | None:
-    """A custom_id. 1, 1.0 and the text 1.0 are the same: what a column of numbers became that has a gap."""
+    """A custom_id. 1, 1.0 and the text 1.0 are the same: what a column of numbers became that has a
+    gap."""
     text = _text(value)
     match = WHOLE.fullmatch(text or "")
     return match[1] if match else text
@@ -105,8 +125,8 @@ def _setting(name: str, value: Any) -> Any:
 
 
 def _value(value: Any) -> Any:
-    """A cell that is more than text: text that is JSON is read. In a Parquet file every object has every key, and
-    those that were not given are null."""
+    """A cell that is more than text: text that is JSON is read. In a Parquet file every object has
+    every key, and those that were not given are null."""
     if not isinstance(value, str):
         return value
     try:

@@ -1,7 +1,8 @@
 """Counts the tokens of prompts without holding up other requests, whatever the texts are.
 
-A tokenizer reads about a million characters a second, and a context of 100,000 tokens can stand for millions. So long
-texts are counted in a real thread, and very long ones are given up as soon as they are sure not to fit.
+A tokenizer reads about a million characters a second, and a context of 100,000 tokens can stand for
+millions. So long texts are counted in a real thread, and very long ones are given up as soon as
+they are sure not to fit.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from common.tokenizer import SHORT, Tokenizer
 
 T = TypeVar("T")
 
-PIECE = 1 << 20  # characters of a text that are counted at once: about 100 MB of tokens where each stands for itself
+# Characters of a text that are counted at once: about 100 MB of tokens where each stands for
+# itself.
+PIECE = 1 << 20
 SEAM = 64  # tokens that cutting a text in two may add, with ample room
-_one_at_a_time = threading.Lock()  # very long texts: the tokenizer's own threads stay free for other requests
+# Very long texts: the tokenizer's own threads stay free for other requests.
+_one_at_a_time = threading.Lock()
 
 
 def count_tokens(tokenizer: Tokenizer, texts: list[str], special: bool) -> list[int]:
@@ -30,14 +34,16 @@ def count_tokens(tokenizer: Tokenizer, texts: list[str], special: bool) -> list[
 
 
 def in_a_thread(size: int, work: Callable[[], T]) -> T:
-    """Do in a real thread what a tokenizer does with so many characters or tokens; very long ones one at a time."""
+    """Do in a real thread what a tokenizer does with so many characters or tokens; very long ones
+    one at a time."""
     with _one_at_a_time if size > PIECE // 4 else nullcontext():
         found: T = gevent.get_hub().threadpool.apply(work)
     return found
 
 
 def is_too_long(tokenizer: Tokenizer, text: str, context: int) -> bool:
-    """Whether the text is sure to have more than `context` tokens. False where only counting all of it tells."""
+    """Whether the text is sure to have more than `context` tokens. False where only counting all of
+    it tells."""
     if len(text) > context * tokenizer.longest:
         return True
     if len(text) <= PIECE:

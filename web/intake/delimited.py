@@ -1,4 +1,5 @@
-"""CSV files as drafts, a record at a time. A record may go over several lines, where a cell in quotes does."""
+"""CSV files as drafts, a record at a time. A record may go over several lines, where a cell in
+quotes does."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def read_csv(file: IO[bytes], prompt_column: str) -> Iterator[Draft]:
     try:
         header = records.next()
     except Unreadable as error:
-        raise InvalidRequest(f"the CSV's header cannot be read: {error}", field="file", line=1) from None
+        raise InvalidRequest(
+            f"the CSV's header cannot be read: {error}", field="file", line=1
+        ) from None
     if header is None:
         return iter(())
     return _drafts(records, Columns(_without_empty_end(header, 0), prompt_column))
@@ -74,7 +77,9 @@ class _Records:
             if cells is None:
                 return None
             if len(cells) > MOST_COLUMNS:
-                raise Unreadable(f"has {len(cells):,} cells; a file may have {MOST_COLUMNS:,} columns", self.line)
+                raise Unreadable(
+                    f"has {len(cells):,} cells; a file may have {MOST_COLUMNS:,} columns", self.line
+                )
             if any(cell and not cell.isspace() for cell in cells):
                 return cells
             self._blanks.skip(self.line)
@@ -82,8 +87,11 @@ class _Records:
     def _texts(self) -> Iterator[str]:
         for number, raw in self._lines:
             self._size += len(raw) + 1
-            if self._size > MOST_LINE + 1:  # the reader holds a whole record, over however many lines it goes
-                message = f"what begins here is longer than {MOST_LINE:,} bytes; is a quote missing?"
+            # The reader holds a whole record, over however many lines it goes.
+            if self._size > MOST_LINE + 1:
+                message = (
+                    f"what begins here is longer than {MOST_LINE:,} bytes; is a quote missing?"
+                )
                 raise Unreadable(message, self.line)
             try:
                 yield raw.decode() + "\n"

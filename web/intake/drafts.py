@@ -1,4 +1,5 @@
-"""A draft is one item as it came, unchecked: from JSON, from a form, or from a line of an upload."""
+"""A draft is one item as it came, unchecked: from JSON, from a form, or from a line of an
+upload."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ MALFORMED = "malformed_item"  # the code of what could not be read
 
 @dataclass(slots=True)
 class Draft:
-    """`value` is what should be an `Item`; or `fault` says why it could not even be read, `code` of what kind that is.
+    """`value` is what should be an `Item`; or `fault` says why it could not even be read, `code` of
+    what kind that is.
 
-    `path` is where it stands in a JSON body (`items.3`, or `prompts.3` for a bare prompt), `line` where it begins in
-    an upload (from 1).
+    `path` is where it stands in a JSON body (`items.3`, or `prompts.3` for a bare prompt), `line`
+    where it begins in an upload (from 1).
     """
 
     value: Any = None
@@ -24,13 +26,18 @@ class Draft:
     fault: str | None = None
     code: str = MALFORMED
     field: str = ""
-    refused: dict[str, object] | None = None  # why it cannot be run, though it was read: an entry of an error list
-    kept: dict[str, Any] = dataclasses.field(default_factory=dict)  # beside the item, for who makes its answer
-    default_max_tokens: int | None = None  # what it gets, as far as that fits, if it has none; as its job if None
-    names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of fields, by path or by an error's code
+    # Why it cannot be run, though it was read: an entry of an error list.
+    refused: dict[str, object] | None = None
+    # Beside the item, for who makes its answer.
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
+    # What it gets, as far as that fits, if it has none; as its job if None.
+    default_max_tokens: int | None = None
+    # Of fields, by path or by an error's code.
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def at(self, field: str, code: object = "") -> str:
-        """The path of one of the item's fields, as the sender knows it; `code` is of the error that it is told with."""
+        """The path of one of the item's fields, as the sender knows it; `code` is of the error that
+        it is told with."""
         if self.path.startswith("prompts"):
             return self.path
         field = self.names.get(str(code)) or self.names.get(field, field)

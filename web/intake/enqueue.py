@@ -1,7 +1,8 @@
-"""The one entrance: every job, from the form, the native API or another dialect, comes to be in `submit_job`.
+"""The one entrance: every job, from the form, the native API or another dialect, comes to be in
+`submit_job`.
 
-Nothing behind it validates again. Items stream through: checked, counted and written a chunk at a time, never held
-whole; whatever goes wrong, what was staged is discarded and nothing is enqueued.
+Nothing behind it validates again. Items stream through: checked, counted and written a chunk at a
+time, never held whole; whatever goes wrong, what was staged is discarded and nothing is enqueued.
 """
 
 from __future__ import annotations
@@ -65,12 +66,17 @@ def submit_job(
         default_max_tokens=default_max_tokens,
         batch=batch,
     )
-    return _replay(services, made.job_id, tenant) if made.replayed else job_view(services, made.job_id, tenant)
+    return (
+        _replay(services, made.job_id, tenant)
+        if made.replayed
+        else job_view(services, made.job_id, tenant)
+    )
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """What was found of a job's items, with which another is made of the same ones; `slots` as `Stage` has them."""
+    """What was found of a job's items, with which another is made of the same ones; `slots` as
+    `Stage` has them."""
 
     job_id: str
     items: int
@@ -106,11 +112,12 @@ def enqueue_job(
 ) -> Enqueued:
     """Validate, stage, attach, ring. The job is durable when this returns.
 
-    `job_id` is what a new job is to be called. An `interactive` one goes first, is in no list of jobs, and is kept only
-    for a moment after its end. `retry_of` is the job it links back to; `default_max_tokens` what an item gets, as far
-    as it fits, that was given none. `batch` is whose lines the items are: it names the job, which is so made once, and
-    an item that cannot be run stays in it and fails there. `again` is what was found of the same drafts before: they
-    are not read where a job of them is still there to be copied.
+    `job_id` is what a new job is to be called. An `interactive` one goes first, is in no list of
+    jobs, and is kept only for a moment after its end. `retry_of` is the job it links back to;
+    `default_max_tokens` what an item gets, as far as it fits, that was given none. `batch` is whose
+    lines the items are: it names the job, which is so made once, and an item that cannot be run
+    stays in it and fails there. `again` is what was found of the same drafts before: they are not
+    read where a job of them is still there to be copied.
 
     Raises:
         InvalidRequest: with every problem found, up to 100, in `errors`.
@@ -121,14 +128,22 @@ def enqueue_job(
     """
     check_key(idempotency_key)
     model = services.cards.choose(options.model)
-    fingerprint = Fingerprint(options.model_dump(mode="json"))  # of what was sent, without what the model adds
+    # Of what was sent, without what the model adds.
+    fingerprint = Fingerprint(options.model_dump(mode="json"))
     options = _with_defaults(options, model.card)
-    intake = Intake(model, options, services.settings, default_max_tokens, refused_stay=batch is not None)
-    deadline, limits = deadline_ms(services.store, options.deadline), queue_limits(services.settings)
+    intake = Intake(
+        model, options, services.settings, default_max_tokens, refused_stay=batch is not None
+    )
+    deadline, limits = (
+        deadline_ms(services.store, options.deadline),
+        queue_limits(services.settings),
+    )
     with staged(services.store, options.params.n) as stage:
         if again is None or not _staged_again(services.store, again, stage, intake):
             _fill(stage, intake, drafts, fingerprint if idempotency_key else None)
-        services.store.check_memory(intake.totals.cost * intake.totals.items, intake.totals.all_surplus)
+        services.store.check_memory(
+            intake.totals.cost * intake.totals.items, intake.totals.all_surplus
+        )
         attached = services.store.attach(
             stage,
             {
@@ -147,12 +162,18 @@ def enqueue_job(
     if _made_before(attached):
         return Enqueued(attached.job_id, True, intake.totals.prompt_tokens)
     ring(services, intake.model.card.id, attached.rings, attached.job_id)
-    log.info("submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items})
+    log.info(
+        "submitted", extra={"job": attached.job_id, "tenant": tenant, "items": intake.totals.items}
+    )
     found = stage.total, stage.bytes, stage.slots, asdict(intake.totals), intake.rendered_at
-    return Enqueued(attached.job_id, False, intake.totals.prompt_tokens, Accepted(attached.job_id, *found))
+    return Enqueued(
+        attached.job_id, False, intake.totals.prompt_tokens, Accepted(attached.job_id, *found)
+    )
 
 
-def _fill(stage: Stage, intake: Intake, drafts: Iterable[Draft], fingerprint: Fingerprint | None) -> None:
+def _fill(
+    stage: Stage, intake: Intake, drafts: Iterable[Draft], fingerprint: Fingerprint | None
+) -> None:
     """Stage the drafts, if nothing is wrong with any."""
     for record in intake.accept(drafts):
         stage.add(record)
@@ -171,17 +192,24 @@ def _staged_again(store: JobStore, again: Accepted, stage: Stage, intake: Intake
 
 
 def _with_defaults(options: JobOptions, card: ModelCard) -> JobOptions:
-    """The job keeps the model's own settings where it says nothing: a later card does not change it."""
+    """The job keeps the model's own settings where it says nothing: a later card does not change
+    it."""
     if not card.defaults:
         return options
-    params = SamplingParams.model_validate(card.defaults | options.params.model_dump(mode="json", exclude_unset=True))
+    params = SamplingParams.model_validate(
+        card.defaults | options.params.model_dump(mode="json", exclude_unset=True)
+    )
     return options.model_copy(update={"params": params})
 
 
 def _made_before(attached: Attached) -> bool:
-    """Whether the idempotency key had made this job already. Raises what `enqueue_job` says where nothing was made."""
+    """Whether the idempotency key had made this job already. Raises what `enqueue_job` says where
+    nothing was made."""
     if attached.outcome == "conflict":
-        message = "this Idempotency-Key was used for a job with other content; take a new key for a new job"
+        message = (
+            "this Idempotency-Key was used for a job with other content; take a new key for "
+            "a new job"
+        )
         raise KeyReused(message, field="Idempotency-Key")
     if attached.outcome == "deleted":
         raise NotFound("the batch was deleted while its job was being made")
@@ -193,7 +221,8 @@ def _made_before(attached: Attached) -> bool:
 def check_job(
     services: Services, options: JobOptions, drafts: Iterable[Draft], *, tenant: str | None = None
 ) -> CheckView:
-    """Everything `submit_job` would say of the same content, and what it would cost; nothing is written.
+    """Everything `submit_job` would say of the same content, and what it would cost; nothing is
+    written.
 
     `tenant` is whose recent jobs tell how long it may take.
     """
@@ -210,18 +239,23 @@ def check_job(
         prompt_tokens=totals.prompt_tokens if counted else None,
         max_prompt_tokens=totals.max_prompt_tokens if counted else None,
         max_completion_tokens=totals.max_completion_tokens,
-        seconds=estimate(services.store, tenant, intake.model.card, totals.max_completion_tokens) if tenant else None,
+        seconds=estimate(services.store, tenant, intake.model.card, totals.max_completion_tokens)
+        if tenant
+        else None,
         errors=[ErrorEntry.model_validate(fault) for fault in intake.faults],
     )
 
 
 def check_key(idempotency_key: str | None) -> None:
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
-        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
+        raise InvalidRequest(
+            "Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key"
+        )
 
 
 class Fingerprint:
-    """Of what is sent, so that a key sent again with other content is noticed. `about` is all but the items."""
+    """Of what is sent, so that a key sent again with other content is noticed. `about` is all but
+    the items."""
 
     def __init__(self, about: dict[str, Any]):
         self._hash = hashlib.sha256()
@@ -236,7 +270,8 @@ class Fingerprint:
 
 @contextmanager
 def staged(store: JobStore, n: int) -> Iterator[Stage]:
-    """A stage that is gone again if anything inside goes wrong. If Redis is away by then, its TTL removes it."""
+    """A stage that is gone again if anything inside goes wrong. If Redis is away by then, its TTL
+    removes it."""
     stage = store.stage(n)
     try:
         yield stage
@@ -247,7 +282,8 @@ def staged(store: JobStore, n: int) -> Iterator[Stage]:
 
 
 def queue_limits(settings: Settings) -> tuple[int, ...]:
-    """What may wait: items, tokens and bytes of the tenant, then in all; and what bytes the tenant may keep."""
+    """What may wait: items, tokens and bytes of the tenant, then in all; and what bytes the tenant
+    may keep."""
     return (
         settings.max_queued_items,
         settings.max_queued_tokens,
@@ -294,7 +330,9 @@ def deadline_ms(store: JobStore, wanted: datetime | float | None) -> int:
     if wanted is None:
         return 0
     now = store.now()
-    moment = int(wanted.timestamp() * 1000) if isinstance(wanted, datetime) else now + int(wanted * 1000)
+    moment = (
+        int(wanted.timestamp() * 1000) if isinstance(wanted, datetime) else now + int(wanted * 1000)
+    )
     if moment <= now:
         raise InvalidRequest("deadline has passed already", code="out_of_range", field="deadline")
     return moment
@@ -304,13 +342,16 @@ def _replay(services: Services, job_id: str, tenant: str) -> JobView:
     try:
         view = job_view(services, job_id, tenant)
     except NotFound:
-        raise Conflict(f"this Idempotency-Key made {job_id}, which was deleted since", code="job_deleted") from None
+        raise Conflict(
+            f"this Idempotency-Key made {job_id}, which was deleted since", code="job_deleted"
+        ) from None
     view._replayed = True
     return view
 
 
 def ring(services: Services, model: str, rings: int, job_id: str) -> None:
-    """A ring that fails is repaired by the next tick; the job is durable already and stays accepted."""
+    """A ring that fails is repaired by the next tick; the job is durable already and stays
+    accepted."""
     try:
         services.bell.ring(model, rings)
     except Unavailable as error:

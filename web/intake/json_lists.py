@@ -1,7 +1,8 @@
 """A JSON object with long lists, which are read an entry at a time and never held whole.
 
-Python's parser builds all of a text at once: 15 MB of short items take hundreds of MB and seconds in which nobody else
-is served. Here a window of the text is decoded at a time, and others are served between entries.
+Python's parser builds all of a text at once: 15 MB of short items take hundreds of MB and seconds
+in which nobody else is served. Here a window of the text is decoded at a time, and others are
+served between entries.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ Long = Sequence[Any] | Entries
 
 
 def read_object(raw: bytes, lists: Mapping[str, int]) -> Any:
-    """What `parse` makes of `raw`; of a long one, the lists named in `lists` are `Entries` if strings, lists or objects
-    are in them. The numbers are how many entries each may have.
+    """What `parse` makes of `raw`; of a long one, the lists named in `lists` are `Entries` if
+    strings, lists or objects are in them. The numbers are how many entries each may have.
 
     Raises:
         TooLong: it has more.
@@ -106,13 +107,17 @@ class _Cursor:
                 beside += self.at - begin
             if beside > MOST_BESIDE or len(found) > MOST_KEYS:
                 beside_what = " and ".join(lists)
-                raise TooMuch(f"what is in it beside {beside_what} may have {MOST_BESIDE:,} bytes, {MOST_KEYS:,} keys")
+                raise TooMuch(
+                    f"what is in it beside {beside_what} may have {MOST_BESIDE:,} bytes, "
+                    f"{MOST_KEYS:,} keys"
+                )
         if self.peek():
             raise self._bad("Extra data")
         return found
 
     def _names(self) -> Iterator[str]:
-        """The keys of an object, up to its end; the value of each is to be read before the next key is asked for."""
+        """The keys of an object, up to its end; the value of each is to be read before the next key
+        is asked for."""
         if self._take("}"):
             return
         while True:

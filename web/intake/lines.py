@@ -1,7 +1,7 @@
 """The physical lines of an uploaded file, with their numbers and within their bounds.
 
-A file is hostile until it was read: what a line may have is bounded before it is looked into, blank lines are counted,
-and whoever waits for this process is served between lines.
+A file is hostile until it was read: what a line may have is bounded before it is looked into, blank
+lines are counted, and whoever waits for this process is served between lines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import IO
 from common.cooperate import Steps
 from web.intake.drafts import MALFORMED, Draft
 
-MOST_LINE = 4 * 2**20  # bytes of one line, or of one row: what keeps memory flat when a file has no line breaks
+# Bytes of one line, or of one row: what keeps memory flat when a file has no line breaks.
+MOST_LINE = 4 * 2**20
 MOST_BLANK = 100_000  # lines of a file; as many are no accident, and cost time
 
 
@@ -60,4 +61,6 @@ class Blanks:
         """
         self._count += 1
         if self._count >= MOST_BLANK:
-            raise Unreadable(f"{MOST_BLANK:,} lines are blank; take them out", line, "too_many_blank_lines")
+            raise Unreadable(
+                f"{MOST_BLANK:,} lines are blank; take them out", line, "too_many_blank_lines"
+            )

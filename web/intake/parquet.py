@@ -1,8 +1,9 @@
 """Parquet files as drafts, a row at a time.
 
-A Parquet file of some hundred bytes can hold gigabytes, and whatever it says of itself may be untrue. So a process of
-its own decodes it, within bounds of memory and time that the kernel keeps (`parquet_reader.py`), and tells the rows as
-lines of JSON. Others are served meanwhile. Why so: `docs/decisions/0012-parquet-readers.md`.
+A Parquet file of some hundred bytes can hold gigabytes, and whatever it says of itself may be
+untrue. So a process of its own decodes it, within bounds of memory and time that the kernel keeps
+(`parquet_reader.py`), and tells the rows as lines of JSON. Others are served meanwhile. Why so:
+`docs/decisions/0012-parquet-readers.md`.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ from web.intake.drafts import Draft
 from web.intake.lines import MOST_LINE
 
 READER = Path(__file__).with_name("parquet_reader.py")
-MOST_ROWS = 2**30  # bytes of all rows together as they are told: a file of some KB may hold any number of them
+# Bytes of all rows together as they are told: a file of some KB may hold any number of them.
+MOST_ROWS = 2**30
 READERS = 1  # at once in this process: each may take 230 MB and twice what its file has
 TURN = 300.0  # seconds a file waits for one of them
 NO_PROMPTS = {
     "binary": "bytes, and prompts are text: write it as strings",
-    "nested": "lists or objects, and prompts are text: a chat is a column named messages, without prompt_column",
+    "nested": (
+        "lists or objects, and prompts are text: a chat is a column named messages, without "
+        "prompt_column"
+    ),
 }
 
 _readers = threading.BoundedSemaphore(READERS)
@@ -43,11 +48,14 @@ def read_parquet(file: IO[bytes], prompt_column: str) -> Iterator[Draft]:
     """A draft of each row. Nothing is read before the first is asked for.
 
     Raises:
-        InvalidRequest: it is no Parquet file, has no column of prompts, or there is no pyarrow here.
-        Unavailable: as many files as may are read already.
+        InvalidRequest: it is no Parquet file, has no column of prompts, or there is no pyarrow
+        here. Unavailable: as many files as may are read already.
     """
     if importlib.util.find_spec("pyarrow") is None:
-        message = "this server has no pyarrow to read Parquet with: install it there, or send JSONL or CSV"
+        message = (
+            "this server has no pyarrow to read Parquet with: install it there, or send "
+            "JSONL or CSV"
+        )
         raise InvalidRequest(message, status=415, code="parquet_unavailable", field="file")
     return _drafts(file, prompt_column)
 
@@ -63,11 +71,18 @@ def _drafts(file: IO[bytes], prompt_column: str) -> Iterator[Draft]:
         for line, row in enumerate(told, start=1):
             if row == "end":
                 return
-            yield Draft(columns.item(row), line=line) if isinstance(row, list) else Draft(fault=row["fault"], line=line)
+            yield (
+                Draft(columns.item(row), line=line)
+                if isinstance(row, list)
+                else Draft(fault=row["fault"], line=line)
+            )
             if isinstance(row, dict) and row["is_last"]:
                 return
             steps.step()
-        message = "the Parquet file cannot be read from here on: it is damaged, or takes too much memory or time"
+        message = (
+            "the Parquet file cannot be read from here on: it is damaged, or takes too much "
+            "memory or time"
+        )
         yield Draft(fault=message, line=line + 1)
 
 
@@ -81,7 +96,9 @@ def _refuse_no_prompts(columns: Columns, kinds: dict[str, str]) -> None:
 @contextmanager
 def _turn() -> Iterator[None]:
     if not _readers.acquire(timeout=TURN):
-        raise Unavailable("other Parquet files are being read here; try again, or send JSONL or CSV")
+        raise Unavailable(
+            "other Parquet files are being read here; try again, or send JSONL or CSV"
+        )
     try:
         yield
     finally:
@@ -90,10 +107,18 @@ def _turn() -> Iterator[None]:
 
 @contextmanager
 def _told(file: IO[bytes]) -> Iterator[Iterator[Any]]:
-    """What a reader says of the file, value by value, while it reads on. It ends with the context."""
+    """What a reader says of the file, value by value, while it reads on. It ends with the
+    context."""
     with _on_disk(file) as source:
-        command = [sys.executable, "-P", str(READER), *map(str, (MOST_COLUMNS, MOST_LINE, MOST_ROWS))]
-        process = subprocess.Popen(command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        command = [
+            sys.executable,
+            "-P",
+            str(READER),
+            *map(str, (MOST_COLUMNS, MOST_LINE, MOST_ROWS)),
+        ]
+        process = subprocess.Popen(
+            command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         assert process.stdout
         try:
             yield map(json.loads, process.stdout)

@@ -1,9 +1,11 @@
-"""Reads the Parquet file on its standard input and says what is in it, in lines of JSON. Run as a process of its own.
+"""Reads the Parquet file on its standard input and says what is in it, in lines of JSON. Run as a
+process of its own.
 
-It gives itself so much memory and time that no good file misses any, and the kernel ends it at those bounds. First it
-says `{"names", "kinds"}` of the columns (`text`, `scalar`, `nested`, `binary`), then each row as the list of its cells,
-then `"end"`. `{"fault", "is_last"}` stands for a row that cannot be told. Cells are text, numbers, flags or null: what
-is more becomes text (RFC 3339, ISO 8601, base64, JSON). Imports nothing of ours: it starts in a moment, on no path.
+It gives itself so much memory and time that no good file misses any, and the kernel ends it at
+those bounds. First it says `{"names", "kinds"}` of the columns (`text`, `scalar`, `nested`,
+`binary`), then each row as the list of its cells, then `"end"`. `{"fault", "is_last"}` stands for a
+row that cannot be told. Cells are text, numbers, flags or null: what is more becomes text (RFC
+3339, ISO 8601, base64, JSON). Imports nothing of ours: it starts in a moment, on no path.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-MEMORY = 160 * 2**20  # bytes on top of what the libraries take, and twice what the file has: one page may be all of it,
+# Bytes on top of what the libraries take, and twice what the file has: one page may be all of it,.
+MEMORY = 160 * 2**20
 # and is held packed and unpacked
 SECONDS = 60  # of processor time
 NICENESS = 5  # the web process goes first
@@ -32,7 +35,8 @@ DAY_ONE = datetime(1970, 1, 1)  # noqa: DTZ001  # times are computed in UTC
 DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 UNREADABLE = "not valid UTF-8"
 
-os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve addresses beforehand, which the bound counts
+# The others reserve addresses beforehand, which the bound counts.
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
 
 import pyarrow as pa  # type: ignore[import-untyped]  # noqa: E402
 from pyarrow import parquet, types  # noqa: E402
@@ -50,7 +54,10 @@ def main() -> None:
         _say_rows(source, most_row, most_rows)
         _say("end")
     except MemoryError:
-        message = "the Parquet file takes too much memory to read; write it with smaller pages, or send JSONL or CSV"
+        message = (
+            "the Parquet file takes too much memory to read; write it with smaller pages, "
+            "or send JSONL or CSV"
+        )
         _say({"fault": message, "is_last": True})
     except Refused as error:
         _say({"fault": str(error), "is_last": True})
@@ -81,7 +88,10 @@ def _opened(most_columns: int) -> parquet.ParquetFile:
             schema_depth_limit=DEEPEST,
         )
         if source.metadata.num_columns > most_columns:
-            raise Refused(f"the file has {source.metadata.num_columns:,} columns; it may have {most_columns:,}")
+            raise Refused(
+                f"the file has {source.metadata.num_columns:,} columns; it may have "
+                f"{most_columns:,}"
+            )
         source.schema_arrow  # noqa: B018  # what it cannot read is found here
     except MemoryError:
         raise
@@ -95,7 +105,11 @@ def _kind(column: pa.DataType) -> str:
         return _kind(column.value_type)
     if types.is_nested(column):
         return "nested"
-    if types.is_binary(column) or types.is_large_binary(column) or types.is_fixed_size_binary(column):
+    if (
+        types.is_binary(column)
+        or types.is_large_binary(column)
+        or types.is_fixed_size_binary(column)
+    ):
         return "binary"
     return "text" if types.is_string(column) or types.is_large_string(column) else "scalar"
 
@@ -108,7 +122,10 @@ def _say_rows(source: parquet.ParquetFile, most_row: int, most_rows: int) -> Non
                 _write(row if len(row) <= most_row else _too_large(most_row))
                 total += len(row)
                 if total > most_rows:
-                    raise Refused(f"the rows up to here have {most_rows / 2**20:,.0f} MiB, the most; split the file")
+                    raise Refused(
+                        f"the rows up to here have {most_rows / 2**20:,.0f} MiB, the most; split "
+                        "the file"
+                    )
     except MemoryError:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -134,8 +151,11 @@ def _rows(batch: pa.RecordBatch, most_row: int) -> Iterator[bytes]:
 
 
 def _least_size(row: list[pa.Array]) -> int:
-    """Bytes of a row as JSON, or less. Text is as long there or longer; a number of eight bytes may be one digit."""
-    return sum(column.nbytes // (1 if _kind(column.type) in ("text", "binary") else 4) for column in row)
+    """Bytes of a row as JSON, or less. Text is as long there or longer; a number of eight bytes may
+    be one digit."""
+    return sum(
+        column.nbytes // (1 if _kind(column.type) in ("text", "binary") else 4) for column in row
+    )
 
 
 def _cells(column: pa.Array) -> list[Value]:
@@ -175,7 +195,11 @@ def plain(array: pa.Array) -> list[Value]:
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         is_uuid = kind.extension_name == "arrow.uuid"
-        return _each(array.storage, lambda raw: str(uuid.UUID(bytes=raw))) if is_uuid else plain(array.storage)
+        return (
+            _each(array.storage, lambda raw: str(uuid.UUID(bytes=raw)))
+            if is_uuid
+            else plain(array.storage)
+        )
     if types.is_dictionary(kind):
         return plain(array.dictionary_decode())
     if types.is_struct(kind):
@@ -216,7 +240,10 @@ def _structs(array: pa.StructArray) -> list[Value]:
     names = [array.type.field(place).name for place in range(array.type.num_fields)]
     rows = zip(*map(plain, array.flatten()), strict=True)
     valid = array.is_valid().to_pylist()
-    return [dict(zip(names, row, strict=True)) if there else None for row, there in zip(rows, valid, strict=True)]
+    return [
+        dict(zip(names, row, strict=True)) if there else None
+        for row, there in zip(rows, valid, strict=True)
+    ]
 
 
 def _lists(array: pa.Array) -> list[Value]:

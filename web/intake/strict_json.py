@@ -1,7 +1,9 @@
-"""JSON as RFC 8259 means it: no NaN, no overflow to infinity, no repeated keys, no lone surrogates, no stack overflow.
+"""JSON as RFC 8259 means it: no NaN, no overflow to infinity, no repeated keys, no lone surrogates,
+no stack overflow.
 
-Python's own parser takes all of these, and each would come out somewhere behind the entrance. It also builds whatever
-it is sent, and meanwhile nobody else is served: how much one value may hold is looked at before it is built.
+Python's own parser takes all of these, and each would come out somewhere behind the entrance. It
+also builds whatever it is sent, and meanwhile nobody else is served: how much one value may hold is
+looked at before it is built.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from typing import Any, NoReturn
 from common.cooperate import Steps
 
 SMALL = 64 * 2**10  # bytes; nothing as short holds too much
-MOST_VALUES = 2**20 + 2**16  # in one list or object: the token ids of the longest context, and what is beside them
-MOST_PARTS = 2**17  # objects, lists and strings, keys among them, inside one value: a chat of 26,000 messages
+# In one list or object: the token ids of the longest context, and what is beside them.
+MOST_VALUES = 2**20 + 2**16
+# Objects, lists and strings, keys among them, inside one value: a chat of 26,000 messages.
+MOST_PARTS = 2**17
 MOST_KEYS = 4096  # of one object
 DEEPEST = 1000  # objects and lists inside each other
 
@@ -48,7 +52,8 @@ def parse(raw: bytes | str) -> Any:
 
 
 def explained(error: ValueError | RecursionError, place: str | None = None) -> BadJson:
-    """What Python's parser raised, in words; `place` is where, if that is not where the error says."""
+    """What Python's parser raised, in words; `place` is where, if that is not where the error
+    says."""
     match error:
         case BadJson():
             return error
@@ -57,7 +62,9 @@ def explained(error: ValueError | RecursionError, place: str | None = None) -> B
         case UnicodeEncodeError():
             return BadJson("a \\u escape is half of a surrogate pair, which is no character")
         case json.JSONDecodeError():
-            return BadJson(f"not valid JSON at {place or spot(error.lineno, error.colno)}: {error.msg}")
+            return BadJson(
+                f"not valid JSON at {place or spot(error.lineno, error.colno)}: {error.msg}"
+            )
         case RecursionError():
             return BadJson("nested too deeply")
         case _:  # Python's guard against quadratic time
@@ -69,14 +76,15 @@ def spot(line: int, column: int) -> str:
 
 
 def refuse_surrogates(value: Any, text: str, begin: int = 0, end: int | None = None) -> None:
-    """`value` was read from `text[begin:end]`. Raises `UnicodeEncodeError` for half a pair in it."""
+    """`value` was read from `text[begin:end]`. Raises `UnicodeEncodeError` for half a pair in
+    it."""
     if SURROGATE.search(text, begin, len(text) if end is None else end):
         json.dumps(value, ensure_ascii=False).encode()
 
 
 def value_end(raw: bytes, at: int = 0) -> int:
-    """Where the list, object or string that begins at `at` ends; the end of `raw` if it does not. Others are served
-    meanwhile.
+    """Where the list, object or string that begins at `at` ends; the end of `raw` if it does not.
+    Others are served meanwhile.
 
     Raises:
         TooMuch: it has more in it than one value may hold.
@@ -102,7 +110,9 @@ def value_end(raw: bytes, at: int = 0) -> int:
         if values > MOST_VALUES:
             raise TooMuch(f"a list or an object in it has more than {MOST_VALUES:,} values")
         if parts > MOST_PARTS:
-            raise TooMuch(f"one value in it has more than {MOST_PARTS:,} objects, lists and strings")
+            raise TooMuch(
+                f"one value in it has more than {MOST_PARTS:,} objects, lists and strings"
+            )
         if depth <= 0 and kind in b'"]}':
             break
         steps.step()
@@ -135,7 +145,9 @@ def _refuse_too_much(raw: bytes | str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        repeated = next(
+            name for name, count in Counter(name for name, _ in pairs).items() if count > 1
+        )
         raise BadJson(f"the key {repeated[:64]!r} appears more than once")
     if len(found) > MOST_KEYS:
         raise TooMuch(f"an object in it has {len(found):,} keys; it may have {MOST_KEYS:,}")

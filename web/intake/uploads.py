@@ -1,8 +1,9 @@
 """Uploaded files as drafts, a line at a time: JSONL, CSV, plain text and Parquet.
 
-A file is read once from front to back and never held whole. What is wrong with a line becomes that draft's fault; what
-is wrong with the file as such is raised before the first draft, or ends the drafts with a fault where reading stopped.
-Blank lines are skipped; the lines behind them keep their numbers.
+A file is read once from front to back and never held whole. What is wrong with a line becomes that
+draft's fault; what is wrong with the file as such is raised before the first draft, or ends the
+drafts with a fault where reading stopped. Blank lines are skipped; the lines behind them keep their
+numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def read_upload(file: IO[bytes], filename: str, prompt_column: str = "prompt") -
     """The drafts of a file, whose format its name says.
 
     Raises:
-        InvalidRequest: a format we do not read, or a CSV or Parquet file without the prompts' column.
+        InvalidRequest: a format we do not read, or a CSV or Parquet file without the prompts'
+        column.
     """
     match PurePath(filename).suffix.lower():
         case ".jsonl" | ".ndjson":

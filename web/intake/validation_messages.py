@@ -1,4 +1,5 @@
-"""What Pydantic found wrong, in words for the person who wrote the request: what, where, and how to put it right."""
+"""What Pydantic found wrong, in words for the person who wrote the request: what, where, and how to
+put it right."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from web.schemas.requests import Webhook
 
 Entry = dict[str, object]
 
-# Pydantic's error type -> (our stable code, what the value must be). Texts may name the error's context.
+# Pydantic's error type -> (our stable code, what the value must be). Texts may name the error's
+# context.
 SAYINGS: dict[str, tuple[str, str]] = {
     "missing": ("missing_field", "is required"),
     "int_parsing": ("wrong_type", "must be a whole number"),
@@ -43,12 +45,15 @@ SAYINGS: dict[str, tuple[str, str]] = {
     "refused": ("invalid_value", "{message}"),
     "value_error": ("invalid_value", "{error}"),
 }
-MOST_FAULTS = 100  # of one object: enough to mend it by, and a bound on what somebody's hundred thousand fields cost
+# Of one object: enough to mend it by, and a bound on what somebody's hundred thousand fields cost.
+MOST_FAULTS = 100
 # A value of metadata fits none of the types it may have: one message instead of one for each.
 METADATA = ("wrong_type", "must be text, a number, true, false or null")
 
 
-def explain(error: ValidationError, model: type[BaseModel], at: Callable[[str], str] = str) -> list[Entry]:
+def explain(
+    error: ValidationError, model: type[BaseModel], at: Callable[[str], str] = str
+) -> list[Entry]:
     """One entry per field; `at` turns a path inside the model into the path that the user knows."""
     found: dict[str, Entry] = {}
     for details in error.errors(include_url=False)[:MOST_FAULTS]:
@@ -63,14 +68,20 @@ def explain(error: ValidationError, model: type[BaseModel], at: Callable[[str], 
             code, text = "unknown_field", _unknown(loc, model)
         else:
             code, text = _say(details)
-        # Without its bad entries Pydantic may find a list too short: that is no second mistake of the user's.
-        if details["type"] != "too_short" or not any(other.startswith(f"{path}.") for other in found):
-            found.setdefault(path, {"code": code, "message": f"{path or 'the body'} {text}", "field": at(path)})
+        # Without its bad entries Pydantic may find a list too short: that is no second mistake of
+        # the user's.
+        if details["type"] != "too_short" or not any(
+            other.startswith(f"{path}.") for other in found
+        ):
+            found.setdefault(
+                path, {"code": code, "message": f"{path or 'the body'} {text}", "field": at(path)}
+            )
     return list(found.values())
 
 
 def unknown_name(name: str, known: Iterable[str], into_params: bool = False) -> str:
-    """What to do about a name that nobody knows; `into_params` where decoding settings were one level too high."""
+    """What to do about a name that nobody knows; `into_params` where decoding settings were one
+    level too high."""
     where = ", inside params" if into_params else ""
     if name in OTHER_NAMES:
         return f"is called {OTHER_NAMES[name]} here{where}"
@@ -106,6 +117,10 @@ def _plain(value: Any) -> Any:
 def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
     name = str(loc[-1])[:64]
     inside = next((part for part in reversed(loc[:-1]) if isinstance(part, str)), "")
-    nested: dict[str, type[BaseModel]] = {"params": SamplingParams, "webhook": Webhook, "messages": Message}
+    nested: dict[str, type[BaseModel]] = {
+        "params": SamplingParams,
+        "webhook": Webhook,
+        "messages": Message,
+    }
     fields = nested.get(inside, model).model_fields
     return unknown_name(name, fields, into_params="params" in fields)

@@ -1,4 +1,5 @@
-"""What may be wished of a job that exists: pause, resume, another priority or deadline, more items, a retry."""
+"""What may be wished of a job that exists: pause, resume, another priority or deadline, more items,
+a retry."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ LIMITS = {"tokens": "token_budget", "error_rate": "error_rate"}  # as the store 
 
 
 def set_paused(services: Services, job_id: str, tenant: str, paused: bool) -> JobView:
-    """Paused, nothing of the job starts and what runs is handed back with its tokens; resumed, it goes on there."""
+    """Paused, nothing of the job starts and what runs is handed back with its tokens; resumed, it
+    goes on there."""
     return _edit(services, job_id, tenant, paused=int(paused))
 
 
@@ -47,7 +49,11 @@ def edit_job(services: Services, job_id: str, tenant: str, wanted: JobEdit) -> J
         changes["deadline"] = deadline_ms(services.store, wanted.deadline)
     limits: dict[str, float | None] = {}
     if "limits" in wanted.model_fields_set:
-        limits = dict.fromkeys(LIMITS) if wanted.limits is None else wanted.limits.model_dump(exclude_unset=True)
+        limits = (
+            dict.fromkeys(LIMITS)
+            if wanted.limits is None
+            else wanted.limits.model_dump(exclude_unset=True)
+        )
     changes |= {LIMITS[name]: value or 0 for name, value in limits.items()}
     return _edit(services, job_id, tenant, **changes)
 
@@ -60,9 +66,14 @@ def _edit(services: Services, job_id: str, tenant: str, **changes: float) -> Job
 
 
 def append_items(
-    services: Services, job_id: str, tenant: str, drafts: Iterable[Draft], idempotency_key: str | None = None
+    services: Services,
+    job_id: str,
+    tenant: str,
+    drafts: Iterable[Draft],
+    idempotency_key: str | None = None,
 ) -> AppendView:
-    """Add items to a job that is not over; they take its params. All of them or none, and durable when this returns.
+    """Add items to a job that is not over; they take its params. All of them or none, and durable
+    when this returns.
 
     Raises:
         InvalidRequest: with every problem found; nothing was added.
@@ -74,9 +85,15 @@ def append_items(
     job = services.store.job(job_id, tenant)
     spec, model = json.loads(job["spec"]), services.cards.choose(job["model"])
     rendered_at = spec.get("rendered_at", int(time.time()))
-    intake = Intake(model, _options(spec | {"metadata": {}}), services.settings, rendered_at=rendered_at)
+    intake = Intake(
+        model, _options(spec | {"metadata": {}}), services.settings, rendered_at=rendered_at
+    )
     if "indexed" not in job:  # made by an earlier version
-        intake.know((item["custom_id"], "the job") for item in _items(services, job_id) if "custom_id" in item)
+        intake.know(
+            (item["custom_id"], "the job")
+            for item in _items(services, job_id)
+            if "custom_id" in item
+        )
     fingerprint = Fingerprint({"append": job_id})
     with staged(services.store, intake.options.params.n) as stage:
         for record in intake.accept(drafts):
@@ -115,28 +132,40 @@ def _append_view(services: Services, job_id: str, tenant: str, appended: Appende
     return view
 
 
-def retry_job(services: Services, job_id: str, tenant: str, idempotency_key: str | None = None) -> JobView:
-    """A new job, linked to this one, of the items that failed. This one and its attempts stay as they are.
+def retry_job(
+    services: Services, job_id: str, tenant: str, idempotency_key: str | None = None
+) -> JobView:
+    """A new job, linked to this one, of the items that failed. This one and its attempts stay as
+    they are.
 
     Raises:
         Conflict: the job is not over yet, or nothing of it failed that would run.
     """
     job = services.store.job(job_id, tenant)
     if not JobState(job["status"]).terminal:
-        raise Conflict(f"job {job_id} is not over yet; retry what failed when it is", code="job_not_over")
+        raise Conflict(
+            f"job {job_id} is not over yet; retry what failed when it is", code="job_not_over"
+        )
     if job["failed"] == "0":
-        raise Conflict(f"no item of job {job_id} failed, so there is nothing to retry", code="nothing_failed")
+        raise Conflict(
+            f"no item of job {job_id} failed, so there is nothing to retry", code="nothing_failed"
+        )
     spec = json.loads(job["spec"])
     failed = _failed(services, job_id, spec)
     first = next(failed, None)
     if first is None:
-        raise Conflict(f"what failed of job {job_id} was refused, and would be again", code="nothing_failed")
+        raise Conflict(
+            f"what failed of job {job_id} was refused, and would be again", code="nothing_failed"
+        )
     drafts = chain([first], failed)
-    return submit_job(services, tenant, _options(spec), drafts, idempotency_key=idempotency_key, retry_of=job_id)
+    return submit_job(
+        services, tenant, _options(spec), drafts, idempotency_key=idempotency_key, retry_of=job_id
+    )
 
 
 def _options(spec: dict[str, Any]) -> JobOptions:
-    """What the job was submitted with. Its deadline was for then, its priority is the new job's own affair.
+    """What the job was submitted with. Its deadline was for then, its priority is the new job's own
+    affair.
 
     Raises:
         InvalidRequest: it was taken by an earlier version, whose bounds were wider.
@@ -156,7 +185,8 @@ def _failed(services: Services, job_id: str, spec: dict[str, Any]) -> Iterator[D
     first = 0
     while page := services.store.answers(job_id, first, PAGE, spec):
         for item, row in page:
-            if row["status"] == ItemState.FAILED and "refused" not in item:  # which would be refused again
+            # Which would be refused again.
+            if row["status"] == ItemState.FAILED and "refused" not in item:
                 given = {name: value for name, value in item.items() if name in Item.model_fields}
                 yield Draft(given, path=f"items.{row['index']}")
         first += len(page)

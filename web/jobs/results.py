@@ -1,6 +1,8 @@
-"""A job's results as files: streamed in order of index, a batch of rows at a time, while it runs and after.
+"""A job's results as files: streamed in order of index, a batch of rows at a time, while it runs
+and after.
 
-Only items that are over are in them. JSONL has one row an item, as the API shows it; CSV and Parquet one an output.
+Only items that are over are in them. JSONL has one row an item, as the API shows it; CSV and
+Parquet one an output.
 """
 
 from __future__ import annotations
@@ -21,9 +23,20 @@ BATCH = 128  # items read at once
 OVER = {ItemState.SUCCEEDED, ItemState.FAILED, ItemState.CANCELLED, ItemState.EXPIRED}
 INTEGERS = ("index", "output", "token_count", "prompt_tokens", "completion_tokens", "seed")
 COLUMNS = (
-    "index", "custom_id", "status", "output", "text", "finish_reason", "token_count", "prompt_tokens",
-    "completion_tokens", "seed", "model", "error_code", "error_message",
-)  # fmt: skip
+    "index",
+    "custom_id",
+    "status",
+    "output",
+    "text",
+    "finish_reason",
+    "token_count",
+    "prompt_tokens",
+    "completion_tokens",
+    "seed",
+    "model",
+    "error_code",
+    "error_message",
+)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run, or strip and then run
 
 MEDIA_TYPES = {
@@ -34,7 +47,8 @@ MEDIA_TYPES = {
 
 
 def stream_results(services: Services, job_id: str, tenant: str, form: str) -> Iterator[bytes]:
-    """The file in pieces. A job that is deleted meanwhile breaks the stream off, so that no part passes for the whole.
+    """The file in pieces. A job that is deleted meanwhile breaks the stream off, so that no part
+    passes for the whole.
 
     Raises:
         NotFound: no such job.
@@ -51,7 +65,9 @@ def stream_results(services: Services, job_id: str, tenant: str, form: str) -> I
             return _parquet(batches)
 
 
-def _finished(services: Services, job_id: str, job: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+def _finished(
+    services: Services, job_id: str, job: dict[str, str]
+) -> Iterator[list[dict[str, Any]]]:
     total, spec = int(job["total"]), json.loads(job["spec"])
     for first in range(0, total, BATCH):
         rows = services.store.rows(job_id, first, BATCH, spec)
@@ -79,7 +95,8 @@ def _csv(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
 
 
 def _harmless(cell: Any) -> Any:
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front, which keeps it text."""
+    """Text that a spreadsheet would take for a formula gets an apostrophe in front, which keeps it
+    text."""
     return "'" + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
@@ -90,8 +107,11 @@ def _flat(row: dict[str, Any]) -> list[dict[str, Any]]:
     shared |= {name: row["usage"][name] for name in ("prompt_tokens", "completion_tokens")}
     shared |= {"error_code": error.get("code"), "error_message": error.get("message")}
     nothing = {"output": None, "text": None, "finish_reason": None, "token_count": None}
-    told = [{"output": place} | {name: output[name] for name in ("text", "finish_reason", "token_count")}
-            for place, output in enumerate(row["outputs"])]  # fmt: skip
+    told = [
+        {"output": place}
+        | {name: output[name] for name in ("text", "finish_reason", "token_count")}
+        for place, output in enumerate(row["outputs"])
+    ]
     return [shared | output for output in told or [nothing]]
 
 
@@ -100,23 +120,33 @@ def _parquet(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
         import pyarrow as pa  # type: ignore[import-untyped]
         from pyarrow import parquet
     except ImportError:
-        message = "this server has no pyarrow to write Parquet with: install it there, or take .jsonl or .csv"
+        message = (
+            "this server has no pyarrow to write Parquet with: install it there, or take "
+            ".jsonl or .csv"
+        )
         raise InvalidRequest(message, status=406, code="parquet_unavailable") from None
-    schema = pa.schema([(name, pa.int64() if name in INTEGERS else pa.string()) for name in COLUMNS])
+    schema = pa.schema(
+        [(name, pa.int64() if name in INTEGERS else pa.string()) for name in COLUMNS]
+    )
     return _parquet_pieces(batches, schema, pa, parquet)
 
 
-def _parquet_pieces(batches: Iterable[list[dict[str, Any]]], schema: Any, pa: Any, parquet: Any) -> Iterator[bytes]:
+def _parquet_pieces(
+    batches: Iterable[list[dict[str, Any]]], schema: Any, pa: Any, parquet: Any
+) -> Iterator[bytes]:
     sink = _Sink()
     with parquet.ParquetWriter(sink, schema) as writer:
         for batch in batches:
-            writer.write_table(pa.Table.from_pylist([flat for row in batch for flat in _flat(row)], schema))
+            writer.write_table(
+                pa.Table.from_pylist([flat for row in batch for flat in _flat(row)], schema)
+            )
             yield sink.take()
     yield sink.take()
 
 
 class _Sink(io.RawIOBase):
-    """A file that is handed on as it is written. It cannot seek, which Parquet's writer never does."""
+    """A file that is handed on as it is written. It cannot seek, which Parquet's writer never
+    does."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -1,4 +1,5 @@
-"""Jobs, items and models as users see them, made from the store's records; and what users may wish of a job."""
+"""Jobs, items and models as users see them, made from the store's records; and what users may wish
+of a job."""
 
 from __future__ import annotations
 
@@ -53,8 +54,8 @@ def job_view(services: Services, job_id: str, tenant: str) -> JobView:
 
 
 def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:
-    """The first entries, each given with its bytes: up to `limit`, and fewer where they have more than `MOST_PAGE`
-    bytes together, but one. And whether there are more."""
+    """The first entries, each given with its bytes: up to `limit`, and fewer where they have more
+    than `MOST_PAGE` bytes together, but one. And whether there are more."""
     found: list[T] = []
     size = 0
     for entry, length in entries:
@@ -66,8 +67,8 @@ def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:
 
 
 def job_list(services: Services, tenant: str, after: str | None = None, limit: int = 20) -> JobList:
-    """A tenant's jobs, newest first: up to `limit`, and fewer where they would make a page of more than `MOST_PAGE`
-    bytes. Their webhooks are told only by `job_view`."""
+    """A tenant's jobs, newest first: up to `limit`, and fewer where they would make a page of more
+    than `MOST_PAGE` bytes. Their webhooks are told only by `job_view`."""
     served = _Served(services)
     jobs = services.store.walk(tenant, after, limit + 1)
 
@@ -78,13 +79,17 @@ def job_list(services: Services, tenant: str, after: str | None = None, limit: i
     return JobList(data=data, has_more=more, after=data[-1].id if more else None)
 
 
-def item_rows(services: Services, job_id: str, tenant: str, first: int, count: int) -> list[dict[str, Any]]:
+def item_rows(
+    services: Services, job_id: str, tenant: str, first: int, count: int
+) -> list[dict[str, Any]]:
     """`ItemRow`s of items [first, first + count), as dictionaries."""
     spec = _spec(services, job_id, tenant)
     return [_asked(item, row) for item, row in services.store.answers(job_id, first, count, spec)]
 
 
-def item_list(services: Services, job_id: str, tenant: str, after: int = -1, limit: int = 100) -> ItemList:
+def item_list(
+    services: Services, job_id: str, tenant: str, after: int = -1, limit: int = 100
+) -> ItemList:
     """Items behind index `after`, in order."""
     spec = _spec(services, job_id, tenant)
     answers = _answers(services, job_id, after + 1, limit + 1, spec)
@@ -120,7 +125,9 @@ def _item_row(row: dict[str, Any]) -> ItemRow:
         with reading(f"item {row['index']}"):
             return ItemRow.model_validate(row)
     except Unreadable as error:
-        return ItemRow.model_validate(unreadable_row(row["index"], error, row["model"], row["params"]))
+        return ItemRow.model_validate(
+            unreadable_row(row["index"], error, row["model"], row["params"])
+        )
 
 
 def cancel_job(services: Services, job_id: str, tenant: str) -> JobView:
@@ -137,18 +144,26 @@ def model_list(services: Services) -> ModelList:
     live = Counter(worker["model"] for worker in services.fleet.workers())
     cards, aliases = {card.id: card for card in services.fleet.models()}, services.cards.aliases
     named = {name: name for name in cards if name not in aliases} | dict(aliases)
-    shown = [_model_view(cards[name], live[name], shown) for shown, name in named.items() if name in cards]
+    shown = [
+        _model_view(cards[name], live[name], shown)
+        for shown, name in named.items()
+        if name in cards
+    ]
     return ModelList(data=shown)
 
 
 def model_view(services: Services, name: str) -> ModelView:
     card = services.fleet.model(services.cards.served_name(name))
-    return _model_view(card, sum(worker["model"] == card.id for worker in services.fleet.workers()), name)
+    return _model_view(
+        card, sum(worker["model"] == card.id for worker in services.fleet.workers()), name
+    )
 
 
 def worker_views(services: Services) -> list[WorkerView]:
     """Live workers."""
-    return list(readable(services.fleet.workers(), WorkerView.model_validate, lambda worker: worker["id"]))
+    return list(
+        readable(services.fleet.workers(), WorkerView.model_validate, lambda worker: worker["id"])
+    )
 
 
 def _model_view(card: ModelCard, workers: int, name: str) -> ModelView:
@@ -172,7 +187,8 @@ def base_url(services: Services) -> str:
 
 
 class _Served:
-    """Models with a live worker, and the slots of the largest one; asked once, when a job is seen that is not over."""
+    """Models with a live worker, and the slots of the largest one; asked once, when a job is seen
+    that is not over."""
 
     def __init__(self, services: Services):
         self._services = services
@@ -196,7 +212,11 @@ def _waiting_for(job: dict[str, str], served: _Served) -> Literal["worker", "lar
 
 
 def _view(
-    services: Services, job_id: str, job: dict[str, str], hooks: list[dict[str, Any]], served: _Served
+    services: Services,
+    job_id: str,
+    job: dict[str, str],
+    hooks: list[dict[str, Any]],
+    served: _Served,
 ) -> JobView:
     spec = json.loads(job["spec"])
     status = JobState(job["status"])
@@ -206,19 +226,27 @@ def _view(
         status=status,
         model=job["model"],
         counts=Counts(**{name: int(job[name]) for name in Counts.model_fields}),
-        usage=Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion),
+        usage=Usage(
+            prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
+        ),
         waiting_for=_waiting_for(job, served),
         flags=Flags(cancel_requested=job["cancel_requested"] == "1", paused=job["paused"] == "1"),
         cancelled_by=cast("StoppedBy | None", job.get("cancel_reason")),
         retry_of=job.get("retry_of"),
         retried_by=job.get("retried_by"),
         batch=job.get("batch"),
-        limits=Limits(tokens=int(job["token_budget"]) or None, error_rate=float(job["error_rate"]) or None),
+        limits=Limits(
+            tokens=int(job["token_budget"]) or None, error_rate=float(job["error_rate"]) or None
+        ),
         priority=int(job["priority"]),
         params=spec["params"],
         chat_template_kwargs=spec.get(TEMPLATE_KWARGS, {}),
-        webhook=WebhookView(url=spec["webhook"]["url"], events=spec["webhook"]["events"]) if spec["webhook"] else None,
-        webhooks=[HookView.model_validate(hook | {"tries": _tries(hook["tries"])}) for hook in hooks],
+        webhook=WebhookView(url=spec["webhook"]["url"], events=spec["webhook"]["events"])
+        if spec["webhook"]
+        else None,
+        webhooks=[
+            HookView.model_validate(hook | {"tries": _tries(hook["tries"])}) for hook in hooks
+        ],
         metadata=spec["metadata"],
         created_at=_moment(job["created_at"]),
         started_at=_moment(job.get("started_at")),
@@ -230,11 +258,15 @@ def _view(
 
 def _tries(stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Deliveries keep ms of the server's clock; users see times."""
-    return [{**each, "at": _moment(each["at"]), "next_at": _moment(each.get("next_at"))} for each in stored]
+    return [
+        {**each, "at": _moment(each["at"]), "next_at": _moment(each.get("next_at"))}
+        for each in stored
+    ]
 
 
 def _moment(ms: str | int | None) -> Any:
-    """Of a time that a deadline may have (`schemas.LATEST`); earlier versions stored later ones, too."""
+    """Of a time that a deadline may have (`schemas.LATEST`); earlier versions stored later ones,
+    too."""
     return datetime.fromtimestamp(min(int(ms), LATEST_MS) / 1000, UTC) if ms and ms != "0" else None
 
 

@@ -1,6 +1,7 @@
 """From result rows to what OpenAI's client reads: whole answers, and the chunks of a stream.
 
-Rows are the store's (`JobStore.rows`), one for each prompt. Pure: times and ids come from the caller.
+Rows are the store's (`JobStore.rows`), one for each prompt. Pure: times and ids come from the
+caller.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ from web.openai.requests import Ask
 Row = dict[str, Any]
 
 
-def answer(ask: Ask, rows: list[Row], *, id_: str, created: int, prompts: list[str] | None = None) -> dict[str, Any]:
-    """The response body. `created` is in unix seconds; `prompts` are the rows' prompts as text, for `echo`."""
+def answer(
+    ask: Ask, rows: list[Row], *, id_: str, created: int, prompts: list[str] | None = None
+) -> dict[str, Any]:
+    """The response body. `created` is in unix seconds; `prompts` are the rows' prompts as text, for
+    `echo`."""
     chat = ask.endpoint == "/v1/chat/completions"
     body = {
         "id": id_,
         "object": "chat.completion" if chat else "text_completion",
         "created": created,
         "model": ask.model,
-        "choices": _chat_choices(rows[0]) if chat else _completion_choices(ask, rows, prompts or []),
+        "choices": _chat_choices(rows[0])
+        if chat
+        else _completion_choices(ask, rows, prompts or []),
         "usage": usage(ask, rows),
         "system_fingerprint": None,
     }
@@ -31,7 +37,8 @@ def answer(ask: Ask, rows: list[Row], *, id_: str, created: int, prompts: list[s
 
 
 def effective(ask: Ask, rows: list[Row]) -> dict[str, Any]:
-    """The settings that took effect otherwise than they were sent; of several rows, the seed of each."""
+    """The settings that took effect otherwise than they were sent; of several rows, the seed of
+    each."""
     if not ask.adapted:
         return {}
     seeds = [row["seed"] for row in rows]
@@ -43,7 +50,11 @@ def usage(ask: Ask, rows: list[Row]) -> dict[str, int]:
     """What all rows of a request used together."""
     prompt = sum(row["usage"]["prompt_tokens"] for row in rows)
     completion = 0 if ask.scored else sum(row["usage"]["completion_tokens"] for row in rows)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
 
 
 def chunk(ask: Ask, choices: list[dict[str, Any]], *, id_: str, created: int) -> dict[str, Any]:
@@ -60,8 +71,11 @@ def chunk(ask: Ask, choices: list[dict[str, Any]], *, id_: str, created: int) ->
     return body | ({"usage": None} if ask.include_usage else {})
 
 
-def delta(ask: Ask, index: int, text: str, *, logprobs: Any = None, finish_reason: str | None = None) -> dict[str, Any]:
-    """A choice of a chunk: what continuation `index` says next, or with a `finish_reason` how it ended."""
+def delta(
+    ask: Ask, index: int, text: str, *, logprobs: Any = None, finish_reason: str | None = None
+) -> dict[str, Any]:
+    """A choice of a chunk: what continuation `index` says next, or with a `finish_reason` how it
+    ended."""
     if ask.endpoint == "/v1/completions":
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}
     said = {"content": text} if text or finish_reason is None else {}
@@ -70,11 +84,17 @@ def delta(ask: Ask, index: int, text: str, *, logprobs: Any = None, finish_reaso
 
 def opening(index: int) -> dict[str, Any]:
     """The first chunk's choice in a chat: who speaks."""
-    return {"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+    return {
+        "index": index,
+        "delta": {"role": "assistant", "content": ""},
+        "logprobs": None,
+        "finish_reason": None,
+    }
 
 
 def reason(finish_reason: str) -> str:
-    """Ours in the client's words, which know no cancelled or expired: whatever was cut off was cut for length."""
+    """Ours in the client's words, which know no cancelled or expired: whatever was cut off was cut
+    for length."""
     return finish_reason if finish_reason in ("stop", "length") else "length"
 
 
@@ -112,7 +132,8 @@ def _completion_choices(ask: Ask, rows: list[Row], prompts: list[str]) -> list[d
 
 
 def _within(output: Row, start: int = 0) -> list[Row] | None:
-    """The log-probabilities of the tokens that are part of an output's text, which begins at `start`."""
+    """The log-probabilities of the tokens that are part of an output's text, which begins at
+    `start`."""
     if output["logprobs"] is None:
         return None
     window = TokenWindow(start)

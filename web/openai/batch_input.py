@@ -1,7 +1,8 @@
 """A batch's input file, line by line, as drafts of one job's items.
 
-What makes a line unreadable, or part of another batch (its model), is the whole batch's fault. What is wrong with a
-request's body is that request's alone: it stays, and is answered as the endpoint itself would have. Knows no Redis.
+What makes a line unreadable, or part of another batch (its model), is the whole batch's fault. What
+is wrong with a request's body is that request's alone: it stays, and is answered as the endpoint
+itself would have. Knows no Redis.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ FILENAME = "batch.jsonl"  # whatever the file is called: a batch's is JSONL
 
 
 class Line(Schema):
-    """One request of a batch, as it is read. The batch's own endpoint is the `url` of a line that has none."""
+    """One request of a batch, as it is read. The batch's own endpoint is the `url` of a line that
+    has none."""
 
     custom_id: CustomId
     method: Literal["POST"] = "POST"
@@ -39,8 +41,8 @@ class Line(Schema):
 class Shared:
     """What the lines of a batch have in common.
 
-    `model` is named by its first line; `served_name` tells the model's own name of an alias. With `lenient` unknown
-    fields of requests are ignored, which their rows tell.
+    `model` is named by its first line; `served_name` tells the model's own name of an alias. With
+    `lenient` unknown fields of requests are ignored, which their rows tell.
     """
 
     endpoint: Endpoint
@@ -80,12 +82,20 @@ def _read(draft: Draft, shared: Shared) -> Draft:
     except ValidationError as error:
         entries = explain(error, Line)
         code = "url_mismatch" if entries[0]["field"] == "url" else str(entries[0]["code"])
-        return _fault(draft, code, "; ".join(str(entry["message"]) for entry in entries), str(entries[0]["field"]))
+        return _fault(
+            draft,
+            code,
+            "; ".join(str(entry["message"]) for entry in entries),
+            str(entries[0]["field"]),
+        )
     named = line.body.get("model")
     if not isinstance(named, str):
         return _fault(draft, "missing_field", "body.model is required", "body.model")
     if shared.model is None or shared.served_name(named) != shared.served_name(shared.model):
-        message = f"body.model is {named[:80]!r}; the batch's first is {str(shared.model)[:80]!r}, and a batch has one"
+        message = (
+            f"body.model is {named[:80]!r}; the batch's first is "
+            f"{str(shared.model)[:80]!r}, and a batch has one"
+        )
         return _fault(draft, "model_mismatch", message, "body.model")
     if misplaced := _misplaced(strange, line.url):
         return Draft({"custom_id": line.custom_id}, line=draft.line, refused=misplaced)
@@ -100,20 +110,28 @@ def _sorted(value: Any, endpoint: Endpoint) -> tuple[Any, Sequence[str]]:
     url = known.setdefault("url", endpoint)
     if isinstance(url, str):
         known["url"] = url.rstrip("/")
-    return known, [name for name, given in value.items() if name not in Line.model_fields and given is not None]
+    return known, [
+        name for name, given in value.items() if name not in Line.model_fields and given is not None
+    ]
 
 
 def _misplaced(names: Sequence[str], endpoint: Endpoint) -> dict[str, object] | None:
-    """What is wrong with a field beside a line's own: whoever wrote it meant it to have an effect. What is like
-    nothing that is known changes nothing, as for OpenAI, and is ignored."""
+    """What is wrong with a field beside a line's own: whoever wrote it meant it to have an effect.
+    What is like nothing that is known changes nothing, as for OpenAI, and is ignored."""
     inside = REQUESTS[endpoint].model_fields
     if len(names) > MOST_IGNORED:
         message = f"the line has {len(names):,} unknown fields"
         return {"code": "unknown_field", "message": message, "field": names[0][:64]}
     for name in names:
         if name in inside:
-            return {"code": "unknown_field", "message": f"{name} belongs inside body", "field": name}
-        if difflib.get_close_matches(name[:64].lower(), [*Line.model_fields, *inside], n=1, cutoff=NEAR):
+            return {
+                "code": "unknown_field",
+                "message": f"{name} belongs inside body",
+                "field": name,
+            }
+        if difflib.get_close_matches(
+            name[:64].lower(), [*Line.model_fields, *inside], n=1, cutoff=NEAR
+        ):
             message = f"{name[:64]} {unknown_name(name[:64], [*Line.model_fields, *inside])}"
             return {"code": "unknown_field", "message": message, "field": name[:64]}
     say_once(names)
@@ -124,7 +142,9 @@ def _request(draft: Draft, line: Line, shared: Shared) -> Draft:
     try:
         request = read_request(line.url, line.body, lenient=shared.lenient)
         if request.stream:
-            raise InvalidRequest("stream is not for batches; leave it out", code="invalid_value", field="stream")
+            raise InvalidRequest(
+                "stream is not for batches; leave it out", code="invalid_value", field="stream"
+            )
         item, *more = request.items()
         if more:
             message = "prompt has several prompts; give each a line of its own in a batch"
@@ -146,8 +166,8 @@ def _fault(draft: Draft, code: str, message: str, field: str = "") -> Draft:
 
 
 def _told(ask: Ask, shared: Shared) -> dict[str, Any]:
-    """What the answer will need to know of its request, beyond what all of a batch share: its endpoint, and the model
-    by its own name."""
+    """What the answer will need to know of its request, beyond what all of a batch share: its
+    endpoint, and the model by its own name."""
     usual = Ask(shared.endpoint, shared.served_name(ask.model))
     if ask == usual:
         return {}

@@ -1,7 +1,8 @@
-"""A batch's output and error files. Nothing is stored for them: they are its job's results, told line by line.
+"""A batch's output and error files. Nothing is stored for them: they are its job's results, told
+line by line.
 
-Every line of the input is, once it is over, in one of the two: what was answered in the output file, all else in the
-error file. They can be read while the batch runs.
+Every line of the input is, once it is over, in one of the two: what was answered in the output
+file, all else in the error file. They can be read while the batch runs.
 """
 
 from __future__ import annotations
@@ -31,8 +32,14 @@ KINDS: tuple[Kind, ...] = ("output", "error")
 BATCH = 64  # items read at once
 REFUSED = 400  # the status that a request's own endpoint would have given
 UNFINISHED = {
-    ItemState.EXPIRED: ("batch_expired", "the completion window ended before this request was done"),
-    ItemState.CANCELLED: ("batch_cancelled", "the batch was cancelled before this request was done"),
+    ItemState.EXPIRED: (
+        "batch_expired",
+        "the completion window ended before this request was done",
+    ),
+    ItemState.CANCELLED: (
+        "batch_cancelled",
+        "the batch was cancelled before this request was done",
+    ),
 }
 
 
@@ -48,7 +55,8 @@ def batch_of(output: str) -> str:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """One of a batch's two files, of which there are rows already. Times in ms of the Redis server's clock."""
+    """One of a batch's two files, of which there are rows already. Times in ms of the Redis
+    server's clock."""
 
     batch: Record
     job: dict[str, str]
@@ -74,10 +82,13 @@ class OutputFile:
 
     @property
     def expires_at(self) -> int | None:
-        """It goes with its job's retention, or before that, if so asked; counted from the end of the batch."""
+        """It goes with its job's retention, or before that, if so asked; counted from the end of
+        the batch."""
         if not self.over:
             return None
-        kept = min(int(self.job["retention"]), int(self.batch.get("output_ttl", self.job["retention"])))
+        kept = min(
+            int(self.job["retention"]), int(self.batch.get("output_ttl", self.job["retention"]))
+        )
         return int(self.job["finished_at"]) + kept
 
 
@@ -93,13 +104,18 @@ def output_files(services: Services, batch: Record) -> list[OutputFile]:
         job = services.store.job(job_of(batch["id"]))
     except NotFound:
         return []
-    found = [OutputFile(batch, job, kind) for kind in KINDS if counts(job)[kind] and f"{kind}_gone" not in batch]
+    found = [
+        OutputFile(batch, job, kind)
+        for kind in KINDS
+        if counts(job)[kind] and f"{kind}_gone" not in batch
+    ]
     now = services.store.now()
     return [each for each in found if each.expires_at is None or each.expires_at > now]
 
 
 def find_output(services: Services, wanted: str, tenant: str) -> OutputFile:
-    """By the file's id; not found when it is another tenant's, has no rows yet, was deleted or has expired."""
+    """By the file's id; not found when it is another tenant's, has no rows yet, was deleted or has
+    expired."""
     for kind in KINDS:
         prefix = file_id("", kind)
         if wanted.startswith(prefix):
@@ -119,10 +135,16 @@ def size(services: Services, file: OutputFile) -> int:
     return measure(services, file.batch, file.job)[file.kind]
 
 
-def measure(services: Services, batch: Record, job: dict[str, str], seconds: float = math.inf) -> dict[Kind, int]:
-    """Bytes of the two files up to the first item that is not over, which never change any more; and note them in the
-    batch, so that the next call goes on there. After so many `seconds` it is left to that call."""
-    sized, sizes = int(batch.get("sized", 0)), {kind: int(batch.get(f"sized_{kind}", 0)) for kind in KINDS}
+def measure(
+    services: Services, batch: Record, job: dict[str, str], seconds: float = math.inf
+) -> dict[Kind, int]:
+    """Bytes of the two files up to the first item that is not over, which never change any more;
+    and note them in the batch, so that the next call goes on there. After so many `seconds` it is
+    left to that call."""
+    sized, sizes = (
+        int(batch.get("sized", 0)),
+        {kind: int(batch.get(f"sized_{kind}", 0)) for kind in KINDS},
+    )
     before, end = sized, time.monotonic() + seconds
     for page in _pages(services, batch, job, sized):
         over = list(takewhile(lambda line: line is not None, page))
@@ -140,7 +162,8 @@ def measure(services: Services, batch: Record, job: dict[str, str], seconds: flo
 
 
 def content(services: Services, file: OutputFile) -> Iterator[bytes]:
-    """The file in pieces. A job that is deleted meanwhile breaks it off, so that no part passes for the whole."""
+    """The file in pieces. A job that is deleted meanwhile breaks it off, so that no part passes for
+    the whole."""
     for page in _pages(services, file.batch, file.job, 0):
         if piece := b"".join(told[1] for told in page if told and told[0] == file.kind):
             yield piece
@@ -149,7 +172,8 @@ def content(services: Services, file: OutputFile) -> Iterator[bytes]:
 def _pages(
     services: Services, batch: Record, job: dict[str, str], first: int
 ) -> Iterator[list[tuple[Kind, bytes] | None]]:
-    """Of each item from the `first` on its file and its line, None if it is not over; a page at a time."""
+    """Of each item from the `first` on its file and its line, None if it is not over; a page at a
+    time."""
     spec, job_id, total = json.loads(job["spec"]), job_of(batch["id"]), int(job["total"])
     telling = _Telling(services, batch, job)
     for at in range(first, total, BATCH):
@@ -176,9 +200,18 @@ class _Telling:
 
     def line(self, item: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         name = f"{self._name}_{row['index']}"
-        line = {"id": f"batch_req_{name}", "custom_id": row["custom_id"], "response": None, "error": None}
+        line = {
+            "id": f"batch_req_{name}",
+            "custom_id": row["custom_id"],
+            "response": None,
+            "error": None,
+        }
         if row["status"] == ItemState.SUCCEEDED:
-            line["response"] = {"status_code": 200, "request_id": f"req_{name}", "body": self._body(item, row, name)}
+            line["response"] = {
+                "status_code": 200,
+                "request_id": f"req_{name}",
+                "body": self._body(item, row, name),
+            }
             if ignored := item.get("ask", {}).get("ignored"):
                 line["response"]["ignored_params"] = told(ignored)  # no headers in a file
         elif why := item.get("refused"):

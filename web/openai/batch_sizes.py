@@ -1,8 +1,8 @@
 """Measures the files of batches while they grow, in the background of every web process.
 
-Their lines are made when they are read (`outputs.py`), so their size is known only once that was done. It is done as
-items end, so that a list of files need not wait for it. Two processes that measure one batch do the same twice, and no
-harm.
+Their lines are made when they are read (`outputs.py`), so their size is known only once that was
+done. It is done as items end, so that a list of files need not wait for it. Two processes that
+measure one batch do the same twice, and no harm.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Sizer:
                     pass
             except Unavailable as error:
                 log.warning("files of batches are not measured: %s", error)
-            except Exception:  # one batch must not end them all; it is measured when it is asked for
+            except Exception:
+                # One batch must not end them all; it is measured when it is asked for.
                 log.exception("the files of a batch could not be measured")
             time.sleep(PAUSE)
 
@@ -59,7 +60,9 @@ class Sizer:
                 whole = JobState(job["status"]).terminal and batch.get("sized") == job["total"]
         except (NotFound, Unreadable) as error:
             if isinstance(error, Unreadable):
-                log.warning("the files of a batch are not measured: %s", error, extra={"batch": batch_id})
+                log.warning(
+                    "the files of a batch are not measured: %s", error, extra={"batch": batch_id}
+                )
             whole = True
         if whole:
             self._services.batches.end_sizing(batch_id, tenant)

@@ -1,8 +1,9 @@
 """Makes jobs of batches, in the background of every web process.
 
-A batch that waits is claimed under a lease in Redis: one process has it, and if that dies another goes on from the
-beginning. The job's id follows from the batch's, so however often that happens there is one job. A process validates
-several batches at once, each of another tenant, so that nobody waits for a stranger's large file.
+A batch that waits is claimed under a lease in Redis: one process has it, and if that dies another
+goes on from the beginning. The job's id follows from the batch's, so however often that happens
+there is one job. A process validates several batches at once, each of another tenant, so that
+nobody waits for a stranger's large file.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ MOST_AT_ONCE = 8  # validations of a process, which share its processor
 LEASE = 5.0  # seconds a claim lasts; renewed a third into it
 RETRY = 3.0  # seconds until a batch is looked at again, after Redis was away
 RETRY_FULL = 30.0  # seconds where as much waits as may: reading a large file again costs some
-BREATH = 0.003  # seconds of work after which others are served: each validation of the process works as long
+# Seconds of work after which others are served: each validation of the process works as long.
+BREATH = 0.003
 MOST_TRIES = 5  # a batch that ends every process that reads it must not do so for ever
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,9 @@ class Validator:
                 self._places.release()
                 time.sleep(PAUSE)
             else:
-                threading.Thread(target=self._validate_in_place, args=(claim,), name="validation", daemon=True).start()
+                threading.Thread(
+                    target=self._validate_in_place, args=(claim,), name="validation", daemon=True
+                ).start()
 
     def _look(self) -> Claim | None:
         try:
@@ -86,7 +90,9 @@ class Validator:
         try:
             self._attempt(claim)
         except Unavailable as error:
-            log.warning("a batch waits for its validation: %s", error, extra={"batch": claim.batch_id})
+            log.warning(
+                "a batch waits for its validation: %s", error, extra={"batch": claim.batch_id}
+            )
         except Exception:
             log.exception("a batch's validation failed; its claim runs out and it is tried again")
         finally:
@@ -103,7 +109,10 @@ class Validator:
         try:
             self._validate(claim)
         except _Lost:
-            log.warning("the claim on a batch ran out; it goes on elsewhere", extra={"batch": claim.batch_id})
+            log.warning(
+                "the claim on a batch ran out; it goes on elsewhere",
+                extra={"batch": claim.batch_id},
+            )
         except _Cancelled:
             self._end(claim, "cancelled")
 
@@ -112,15 +121,22 @@ class Validator:
         try:
             if not self._has_job(claim.batch_id):
                 if claim.tries > MOST_TRIES:
-                    message = f"the validation of this file broke off {MOST_TRIES} times; the server's log says why"
+                    message = (
+                        f"the validation of this file broke off {MOST_TRIES} times; the "
+                        "server's log says why"
+                    )
                     raise InvalidRequest(message, code="validation_failed")
                 if self._services.store.now() >= int(record["expires_at"]):
                     self._end(claim, "expired")
                     return
                 self._submit(claim, record)
         except Unavailable as error:
-            log.warning("a batch waits for its validation: %s", error, extra={"batch": claim.batch_id})
-            self._batches.postpone(claim, RETRY_FULL if error.code in ("queue_full", "server_full") else RETRY)
+            log.warning(
+                "a batch waits for its validation: %s", error, extra={"batch": claim.batch_id}
+            )
+            self._batches.postpone(
+                claim, RETRY_FULL if error.code in ("queue_full", "server_full") else RETRY
+            )
         except (InvalidRequest, NotFound, TooMany) as error:
             self._end(claim, "failed", _errors(error))
         except _Refused as known:
@@ -172,7 +188,8 @@ class Validator:
         )
 
     def _held(self, claim: Claim, drafts: Iterable[Draft]) -> Iterator[Draft]:
-        """The drafts, while the claim is renewed, and once more at their end: what follows takes milliseconds."""
+        """The drafts, while the claim is renewed, and once more at their end: what follows takes
+        milliseconds."""
         renewed = served = time.monotonic()
         for draft in drafts:
             if time.monotonic() - served > BREATH:
@@ -192,7 +209,8 @@ class Validator:
                 raise _Cancelled
 
     def _hand_over(self, claim: Claim) -> None:
-        """The job tells all from here on. A wish to cancel that came before there was a job is the job's now."""
+        """The job tells all from here on. A wish to cancel that came before there was a job is the
+        job's now."""
         if "cancelling_at" in self._batches.get(claim.batch_id):
             self._services.store.cancel(job_of(claim.batch_id))
         self._end(claim, "queued")

@@ -1,4 +1,5 @@
-"""`/v1/batches`: a file of requests becomes one job. All there is to tell of a batch is its job's, or its record's."""
+"""`/v1/batches`: a file of requests becomes one job. All there is to tell of a batch is its job's,
+or its record's."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ from common.types import JobState, ShortName, ShortText
 from web.auth import needs_tenant
 from web.intake.enqueue import KEY, KeyReused
 from web.jobs.views import cancel_job
-from web.openai.completion_window import PATTERN, check, seconds
 from web.openai.batch_output import KINDS, counts, file_id
+from web.openai.completion_window import PATTERN, check, seconds
 from web.openai.requests import Endpoint
 from web.openai.schemas import BatchList, BatchStatus, BatchView, Expiry, answered, page, seconds_of
 from web.schemas.requests import Query, Schema, Target, refuse
@@ -29,7 +30,8 @@ from web.wire.bodies import read_json, read_query, refuse_unread
 from web.wire.openapi import described
 
 ENDPOINTS = get_args(Endpoint)
-ENDS: tuple[BatchStatus, ...] = ("failed", "cancelled", "expired")  # of a batch that came to have no job
+# Of a batch that came to have no job.
+ENDS: tuple[BatchStatus, ...] = ("failed", "cancelled", "expired")
 
 batches = Blueprint("openai_batches", __name__)
 batches.before_request(refuse_unread)
@@ -50,7 +52,9 @@ class BatchRequest(Schema):
         description="Hours and minutes: 24h, 90m.", json_schema_extra={"pattern": PATTERN}
     )
     metadata: Annotated[dict[ShortName, ShortText], Field(max_length=16)] | None = None
-    output_expires_after: Expiry | None = Field(None, description="Counted from the end of the batch.")
+    output_expires_after: Expiry | None = Field(
+        None, description="Counted from the end of the batch."
+    )
     webhook: Target | None = Field(None, description="Ours: whom to tell (`extra_body`).")
 
 
@@ -61,11 +65,17 @@ class BatchPage(Query):
 
 @batches.post("/v1/batches")
 @described(
-    "Make a batch of an uploaded file", BatchView, body=BatchRequest, headers=("Idempotency-Key",), errors=(404, 429)
+    "Make a batch of an uploaded file",
+    BatchView,
+    body=BatchRequest,
+    headers=("Idempotency-Key",),
+    errors=(404, 429),
 )
 @needs_tenant
 def create(tenant: str) -> Response:
-    record = create_batch(services(), tenant, read_json(BatchRequest), request.headers.get("Idempotency-Key"))
+    record = create_batch(
+        services(), tenant, read_json(BatchRequest), request.headers.get("Idempotency-Key")
+    )
     return answered(batch_view(services(), record))
 
 
@@ -101,7 +111,9 @@ def cancel(tenant: str, batch_id: str) -> Response:
     return answered(batch_view(services(), services().batches.get(batch_id, tenant)))
 
 
-def create_batch(services: Services, tenant: str, wanted: BatchRequest, idempotency_key: str | None) -> Record:
+def create_batch(
+    services: Services, tenant: str, wanted: BatchRequest, idempotency_key: str | None
+) -> Record:
     """Keep the batch for a validator. The same key makes the same batch.
 
     Raises:
@@ -111,14 +123,19 @@ def create_batch(services: Services, tenant: str, wanted: BatchRequest, idempote
         TooMany: as many batches of the tenant wait for their validation as may.
     """
     if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
-        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key")
+        raise InvalidRequest(
+            "Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key"
+        )
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
     idempotency = (idempotency_key, fingerprint) if idempotency_key else ("", "")
     services.files.get(wanted.input_file_id, tenant)
     fields, most = _fields(services, tenant, wanted), services.settings.max_pending_batches
     outcome, batch_id = services.batches.create(new_batch_id(), tenant, fields, idempotency, most)
     if outcome == "conflict":
-        raise KeyReused("this Idempotency-Key was used for another batch; take a new key", field="Idempotency-Key")
+        raise KeyReused(
+            "this Idempotency-Key was used for another batch; take a new key",
+            field="Idempotency-Key",
+        )
     try:
         return services.batches.get(batch_id, tenant)
     except NotFound:
@@ -157,7 +174,9 @@ def _view(services: Services, record: Record) -> BatchView:
         job = None
     status = _status(record, job)
     lines = counts(job) if job else {"output": 0, "error": 0}
-    files = {f"{kind}_file_id": file_id(record["id"], kind) if lines[kind] else None for kind in KINDS}
+    files = {
+        f"{kind}_file_id": file_id(record["id"], kind) if lines[kind] else None for kind in KINDS
+    }
     errors = {"data": json.loads(record["errors"])} if "errors" in record else None
     return BatchView.model_validate(
         {
@@ -169,7 +188,10 @@ def _view(services: Services, record: Record) -> BatchView:
             "completion_window": record["window"],
             "status": status,
             **files,
-            **{name: seconds_of(moment) for name, moment in _times(status, record, job or {}).items()},
+            **{
+                name: seconds_of(moment)
+                for name, moment in _times(status, record, job or {}).items()
+            },
             "request_counts": {
                 "total": int(job["total"]) if job else 0,
                 "completed": lines["output"],
@@ -192,7 +214,9 @@ def _times(status: BatchStatus, record: Record, job: dict[str, str]) -> dict[str
         "completed_at": ended if status == "completed" else None,
         "failed_at": record.get("failed_at"),
         "expired_at": ended or record.get("expired_at") if status == "expired" else None,
-        "cancelling_at": record.get("cancelling_at") if status in ("cancelling", "cancelled") else None,
+        "cancelling_at": record.get("cancelling_at")
+        if status in ("cancelling", "cancelled")
+        else None,
         "cancelled_at": ended or record.get("cancelled_at") if status == "cancelled" else None,
     }
 
@@ -200,7 +224,8 @@ def _times(status: BatchStatus, record: Record, job: dict[str, str]) -> dict[str
 def _status(record: Record, job: dict[str, str] | None) -> BatchStatus:
     if job:
         if JobState(job["status"]).terminal:
-            return cast("BatchStatus", job["status"])  # completed, cancelled, expired: the same words
+            # Completed, cancelled, expired: the same words.
+            return cast("BatchStatus", job["status"])
         return "cancelling" if job["cancel_requested"] == "1" else "in_progress"
     for end in ENDS:
         if f"{end}_at" in record:
@@ -210,4 +235,8 @@ def _status(record: Record, job: dict[str, str] | None) -> BatchStatus:
 
 def _usage(job: dict[str, str]) -> dict[str, int]:
     prompt, completion = int(job["prompt_tokens"]), int(job["completion_tokens"])
-    return {"input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion}
+    return {
+        "input_tokens": prompt,
+        "output_tokens": completion,
+        "total_tokens": prompt + completion,
+    }

@@ -1,4 +1,5 @@
-"""Chat completions and completions, plain and streaming: `/v1/chat/completions` and `/v1/completions`."""
+"""Chat completions and completions, plain and streaming: `/v1/chat/completions` and
+`/v1/completions`."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ chat = Blueprint("chat", __name__)
 
 ERRORS = (404, 429, 504)  # no such model; too much waits; it took too long
 MOST_MESSAGES = 65_536  # of one chat
-LISTS: dict[Endpoint, dict[str, int]] = {  # what is long in a body, and how many entries it may have
+# What is long in a body, and how many entries it may have.
+LISTS: dict[Endpoint, dict[str, int]] = {
     "/v1/chat/completions": {"messages": MOST_MESSAGES},
     "/v1/completions": {"prompt": MOST_PROMPTS},
 }
@@ -99,7 +101,9 @@ def _complete(endpoint: Endpoint, prefix: str) -> Response:
 
 
 def _raise(status: int, body: dict[str, dict[str, Any]]) -> None:
-    error = Failed(body["error"]["message"], code=body["error"]["code"], field=body["error"]["param"])
+    error = Failed(
+        body["error"]["message"], code=body["error"]["code"], field=body["error"]["param"]
+    )
     error.status = status
     raise error
 

@@ -1,6 +1,8 @@
-"""An interactive request's answer as server-sent events: what was said as it comes, then how it ended.
+"""An interactive request's answer as server-sent events: what was said as it comes, then how it
+ended.
 
-Tokens come from the worker as they are generated; whatever of them did not get here is completed from the results.
+Tokens come from the worker as they are generated; whatever of them did not get here is completed
+from the results.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ HEARTBEAT = 15.0  # seconds of silence that proxies are sure to bear
 log = logging.getLogger(__name__)
 
 
-def stream(services: Services, live: Live, ask: Ask, prompts: list[str], *, id_: str, created: int) -> Iterator[bytes]:
-    """The events; an error after the first of them is one, too. Whoever sends them closes `live`."""
+def stream(
+    services: Services, live: Live, ask: Ask, prompts: list[str], *, id_: str, created: int
+) -> Iterator[bytes]:
+    """The events; an error after the first of them is one, too. Whoever sends them closes
+    `live`."""
     try:
         yield from _Chunks(services, live, ask, prompts, id_, created).all()
     except ClientGone:
@@ -39,7 +44,9 @@ def stream(services: Services, live: Live, ask: Ask, prompts: list[str], *, id_:
 
 
 class _Chunks:
-    def __init__(self, services: Services, live: Live, ask: Ask, prompts: list[str], id_: str, created: int):
+    def __init__(
+        self, services: Services, live: Live, ask: Ask, prompts: list[str], id_: str, created: int
+    ):
         self._services = services
         self._live = live
         self._ask = ask
@@ -56,12 +63,16 @@ class _Chunks:
         last = time.monotonic()
         while True:
             over = self._live.over  # before the tokens: one that is over has none to come
-            for piece in self._told.take(heard(self._services.store, self._live.job_id, self._live.watch)):
+            for piece in self._told.take(
+                heard(self._services.store, self._live.job_id, self._live.watch)
+            ):
                 self._tokens += len(piece.texts)
                 self._note_first()
                 if not self._ask.scored:
                     choice = piece.index * self._ask.n + piece.output
-                    yield self._delta(choice, piece.text, self._entries(choice, piece.text, piece.logprobs))
+                    yield self._delta(
+                        choice, piece.text, self._entries(choice, piece.text, piece.logprobs)
+                    )
                     last = time.monotonic()
             if over:
                 break
@@ -100,7 +111,9 @@ class _Chunks:
         if self._ask.include_usage:
             yield _data(self._frame | {"usage": answers.usage(self._ask, rows)})
 
-    def _end(self, index: int, output: int, found: dict[str, Any], effective: dict[str, Any]) -> Iterator[bytes]:
+    def _end(
+        self, index: int, output: int, found: dict[str, Any], effective: dict[str, Any]
+    ) -> Iterator[bytes]:
         self._tokens += found["token_count"] - self._told.had(index, output)
         choice = index * self._ask.n + output
         prompt = len(self._prompts[index]) if self._ask.echo else 0
@@ -123,7 +136,9 @@ class _Chunks:
 
     def _delta(self, choice: int, text: str, logprobs: list[Entry] | None) -> bytes:
         self._lengths[choice] = self._lengths.get(choice, 0) + len(text)
-        shape = chat_logprobs if self._ask.endpoint == "/v1/chat/completions" else completion_logprobs
+        shape = (
+            chat_logprobs if self._ask.endpoint == "/v1/chat/completions" else completion_logprobs
+        )
         return self._chunk(answers.delta(self._ask, choice, text, logprobs=shape(logprobs)))
 
     def _chunk(self, choice: dict[str, Any], more: dict[str, Any] | None = None) -> bytes:
@@ -134,7 +149,11 @@ class _Chunks:
         if not self._ask.continuous_usage:
             return {}
         prompt, completion = self._live.prompt_tokens, 0 if self._ask.scored else self._tokens
-        told = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        told = {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
         return {"usage": told}
 
 

@@ -1,4 +1,5 @@
-"""Chat completions and completions on the wire, whole and as the chunks of a stream: what `answers.py` makes."""
+"""Chat completions and completions on the wire, whole and as the chunks of a stream: what
+`answers.py` makes."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from web.schemas.requests import LogprobView, Usage
 
 Reason = Literal["stop", "length"]
 Effective = Annotated[
-    dict[str, Any] | None, Field(description="Settings that took effect otherwise than they were sent, such as a seed.")
+    dict[str, Any] | None,
+    Field(description="Settings that took effect otherwise than they were sent, such as a seed."),
 ]
 
 
@@ -60,7 +62,9 @@ class ChatCompletion(_Completed):
 
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
-    prompt_logprobs: list[LogprobView] | None = Field(None, description="Where they were asked for.")
+    prompt_logprobs: list[LogprobView] | None = Field(
+        None, description="Where they were asked for."
+    )
     metadata: dict[str, Any] | None = Field(None, description="The request's, if it had any.")
 
 
@@ -76,7 +80,9 @@ class CompletionChoice(_Answer):
     text: str
     logprobs: CompletionLogprobs | None
     finish_reason: Reason
-    prompt_logprobs: list[LogprobView] | None = Field(None, description="Where they were asked for without `echo`.")
+    prompt_logprobs: list[LogprobView] | None = Field(
+        None, description="Where they were asked for without `echo`."
+    )
 
 
 class Completion(_Completed):
@@ -90,7 +96,9 @@ class _Chunk(_Answer):
     id: str
     created: int
     model: str
-    usage: Usage | None = Field(None, description="Of a last chunk without choices, or of all, if it was asked for.")
+    usage: Usage | None = Field(
+        None, description="Of a last chunk without choices, or of all, if it was asked for."
+    )
     system_fingerprint: None
     params: Effective = None
 

@@ -23,5 +23,8 @@ def seconds(window: str) -> int:
 def check(window: Any) -> Any:
     """The window itself, if it is a duration of hours and minutes."""
     if isinstance(window, str) and not 0 < seconds(window) <= LONGEST_DEADLINE:
-        raise refuse("must be hours, minutes or both, like 24h, 90m or 1h30m, above nothing and at most a year")
+        raise refuse(
+            "must be hours, minutes or both, like 24h, 90m or 1h30m, above nothing and at most a "
+            "year"
+        )
     return window

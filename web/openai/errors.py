@@ -1,4 +1,5 @@
-"""Errors as OpenAI's client reads them: `{"error": {"message", "type", "param", "code"}}`, all four keys always.
+"""Errors as OpenAI's client reads them: `{"error": {"message", "type", "param", "code"}}`, all four
+keys always.
 
 The status decides the exception that the client raises.
 """
@@ -11,19 +12,25 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 KEEP_422 = "idempotency_key_reused"
-# The native API's paths under /v1. All others there are OpenAI's, those that there are not included: its clients ask.
+# The native API's paths under /v1. All others there are OpenAI's, those that there are not
+# included: its clients ask.
 VLLM = ("/tokenize", "/detokenize", "/tokenizer_info")  # errors there have the same shape
 NATIVE = re.compile(r"/v1/(jobs|workers)(/.*)?", re.DOTALL)
 MEDIA_TYPE = "application/json"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
-UNION = re.compile(r"^(prompt)\.(str|list|constrained).*")  # which kind of prompt it was compared with
+# Which kind of prompt it was compared with.
+UNION = re.compile(r"^(prompt)\.(str|list|constrained).*")
 
 
 class ErrorAbout(BaseModel):
     message: str
     type: Literal[
-        "invalid_request_error", "authentication_error", "permission_error", "rate_limit_error", "server_error"
+        "invalid_request_error",
+        "authentication_error",
+        "permission_error",
+        "rate_limit_error",
+        "server_error",
     ]
     param: str | None = Field(description="The field that is wrong.")
     code: str = Field(description="Stable, for programs.")
@@ -41,7 +48,8 @@ def speaks(path: str) -> bool:
 
 
 def status_of(status: int, code: str) -> int:
-    """The status here of an error that has `status` natively: what is wrong with a request is a 400."""
+    """The status here of an error that has `status` natively: what is wrong with a request is a
+    400."""
     return 400 if status == 422 and code != KEEP_422 else status
 
 
@@ -53,8 +61,8 @@ def error_body(status: int, code: str, message: str, field: str | None = None) -
 
 
 def row_error(row: dict[str, Any], chat: bool) -> tuple[int, dict[str, Any]] | None:
-    """The status and body that stand for an item which has no output to show; None for one that has. `chat`: it was
-    asked for as messages."""
+    """The status and body that stand for an item which has no output to show; None for one that
+    has. `chat`: it was asked for as messages."""
     if row["error"] is not None:
         code, message = row["error"]["code"], row["error"]["message"]
         if code == "context_length_exceeded":

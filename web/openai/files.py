@@ -20,7 +20,15 @@ from common.store.files import StoredFile
 from common.store.places import HIGHEST, LOWEST, Place
 from common.store.records import readable, reading
 from web.auth import needs_tenant
-from web.openai.batch_output import OutputFile, batch_of, content, file_id, find_output, output_files, size
+from web.openai.batch_output import (
+    OutputFile,
+    batch_of,
+    content,
+    file_id,
+    find_output,
+    output_files,
+    size,
+)
 from web.openai.schemas import Expiry, FileGone, FileList, FileView, answered, page, seconds_of
 from web.schemas.requests import Query, Schema, refuse
 from web.services.services import Services, services
@@ -158,8 +166,11 @@ def _view(services: Services, file: AnyFile) -> FileView:
     )
 
 
-def _walk(services: Services, tenant: str, newest_first: bool, after: str | None) -> Iterator[AnyFile]:
-    """Uploads and batches' files in order of their creation, of one moment the uploads first, from behind `after`."""
+def _walk(
+    services: Services, tenant: str, newest_first: bool, after: str | None
+) -> Iterator[AnyFile]:
+    """Uploads and batches' files in order of their creation, of one moment the uploads first, from
+    behind `after`."""
     uploads, batches, rest = _places(services, tenant, newest_first, after)
     found = services.files.walk(tenant, newest_first=newest_first, behind=uploads)
     records = services.batches.walk(tenant, newest_first=newest_first, behind=batches)
@@ -172,8 +183,8 @@ def _walk(services: Services, tenant: str, newest_first: bool, after: str | None
 def _places(
     services: Services, tenant: str, newest_first: bool, after: str | None
 ) -> tuple[Place | None, Place | None, list[OutputFile]]:
-    """Where to go on among uploads and among batches, and the other file of the batch that `after` is of. Whether any
-    of these still is there does not matter."""
+    """Where to go on among uploads and among batches, and the other file of the batch that `after`
+    is of. Whether any of these still is there does not matter."""
     if not after:
         return None, None, []
     first, last = (HIGHEST, LOWEST) if newest_first else (LOWEST, HIGHEST)
@@ -184,7 +195,11 @@ def _places(
     rest = []
     with suppress(NotFound):
         if after == file_id(name, "output"):
-            rest = [file for file in output_files(services, services.batches.get(name, tenant)) if file.kind == "error"]
+            rest = [
+                file
+                for file in output_files(services, services.batches.get(name, tenant))
+                if file.kind == "error"
+            ]
     return (moment, last), place, rest
 
 
@@ -197,19 +212,29 @@ def _read_upload() -> tuple[FileStorage, FileRequest]:
     """The file, which is on disk by then if it is large, and what goes with it."""
     if request.mimetype != "multipart/form-data":
         message = "send multipart/form-data with the parts `file` and `purpose`"
-        raise InvalidRequest(message, status=415, code="unsupported_media_type", field="Content-Type")
+        raise InvalidRequest(
+            message, status=415, code="unsupported_media_type", field="Content-Type"
+        )
     request.max_form_memory_size = MOST_JSON
     request.max_form_parts = MOST_PARTS
     sent, fields = request.files, request.form
     if set(sent) != {"file"} or len(sent.getlist("file")) != 1:
-        raise InvalidRequest("send one file, as the part `file`", code="missing_field", field="file")
+        raise InvalidRequest(
+            "send one file, as the part `file`", code="missing_field", field="file"
+        )
     for name, values in fields.lists():
         if len(values) > 1:
-            raise InvalidRequest(f"{name[:64]} is given more than once", code="invalid_value", field=name[:64])
+            raise InvalidRequest(
+                f"{name[:64]} is given more than once", code="invalid_value", field=name[:64]
+            )
     wanted: dict[str, Any] = {}
     for name, text in fields.items():
         if inside := INSIDE.fullmatch(name):
-            number = int(text) if inside[1] == "seconds" and text.isdecimal() and len(text) < 12 else text
+            number = (
+                int(text)
+                if inside[1] == "seconds" and text.isdecimal() and len(text) < 12
+                else text
+            )
             wanted.setdefault("expires_after", {})[inside[1]] = number
         else:
             wanted[name] = text

@@ -1,8 +1,8 @@
 """Takes out of a request what changes nothing, before the request models read the rest.
 
-What is taken out is named to the client, never dropped in silence. Null means that a field was not given. An unknown
-name is a fault, or taken out as well where the request is read leniently; one that is nearly a known name is a fault
-in any case, because its value was meant to have an effect.
+What is taken out is named to the client, never dropped in silence. Null means that a field was not
+given. An unknown name is a fault, or taken out as well where the request is read leniently; one
+that is nearly a known name is a fault in any case, because its value was meant to have an effect.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ODD = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class Sift:
-    """Of one request. `ignored` are the paths that were taken out, without indices, each once; `faults` entries of an
-    error list; `adapted` the sampling settings that take effect otherwise than they were sent, as they do: a seed is
-    None, which the worker draws."""
+    """Of one request. `ignored` are the paths that were taken out, without indices, each once;
+    `faults` entries of an error list; `adapted` the sampling settings that take effect otherwise
+    than they were sent, as they do: a seed is None, which the worker draws."""
 
     def __init__(self, lenient: bool):
         self._lenient = lenient
@@ -44,7 +44,9 @@ class Sift:
             return body
         left = self._object(body, rules, honoured, "", "")
         if isinstance(messages := left.get("messages"), list):
-            left["messages"] = [self._message(message, f"messages.{n}") for n, message in enumerate(messages)]
+            left["messages"] = [
+                self._message(message, f"messages.{n}") for n, message in enumerate(messages)
+            ]
         if isinstance(options := left.get("stream_options"), dict):
             known = ("include_usage", "continuous_usage_stats")
             left["stream_options"] = self._object(
@@ -53,11 +55,14 @@ class Sift:
         return self._adapt(left)
 
     def _message(self, message: Any, path: str) -> Any:
-        if not isinstance(message, dict) or message.get("role") in ("tool", "function"):  # refused by its role
+        # Refused by its role.
+        if not isinstance(message, dict) or message.get("role") in ("tool", "function"):
             return message
         left = self._object(message, refusals.MESSAGE, ("role", "content"), "messages.", f"{path}.")
         if isinstance(parts := left.get("content"), list):
-            left["content"] = [self._part(part, f"{path}.content.{n}.") for n, part in enumerate(parts)]
+            left["content"] = [
+                self._part(part, f"{path}.content.{n}.") for n, part in enumerate(parts)
+            ]
         return left
 
     def _part(self, part: Any, path: str) -> Any:
@@ -67,9 +72,15 @@ class Sift:
         return self._object(part, {}, ("type", "text"), "messages.content.", path)
 
     def _object(
-        self, given: dict[str, Any], rules: Mapping[str, Rule], honoured: Iterable[str], place: str, path: str
+        self,
+        given: dict[str, Any],
+        rules: Mapping[str, Rule],
+        honoured: Iterable[str],
+        place: str,
+        path: str,
     ) -> dict[str, Any]:
-        """What is left of an object at `path`; `place` is the path without indices, by which fields are told."""
+        """What is left of an object at `path`; `place` is the path without indices, by which fields
+        are told."""
         left = {}
         for name, value in given.items():
             rule = rules.get(name)
@@ -96,7 +107,9 @@ class Sift:
 
     def _fault(self, code: str, path: str, message: str) -> None:
         if len(self.faults) < MOST_FAULTS:
-            self.faults.append({"code": code, "message": f"{path[:128]} {message}", "field": path[:128]})
+            self.faults.append(
+                {"code": code, "message": f"{path[:128]} {message}", "field": path[:128]}
+            )
 
     def _adapt(self, body: dict[str, Any]) -> dict[str, Any]:
         """Values by which OpenAI's and vLLM's clients say what is said otherwise here."""
@@ -124,7 +137,9 @@ def _is_near(name: str, known: Iterable[str]) -> bool:
     """Whether a name is taken for a misspelt or Hugging Face's one."""
     if name in OTHER_NAMES:
         return True
-    return bool(difflib.get_close_matches(name[:64].lower(), [*known, *OTHER_NAMES], n=1, cutoff=NEAR))
+    return bool(
+        difflib.get_close_matches(name[:64].lower(), [*known, *OTHER_NAMES], n=1, cutoff=NEAR)
+    )
 
 
 def told(ignored: Iterable[str]) -> list[str]:

@@ -1,18 +1,23 @@
-"""Log-probabilities of tokens as OpenAI's client reads them: the bytes of the tokens, joined, are the answer's text.
+"""Log-probabilities of tokens as OpenAI's client reads them: the bytes of the tokens, joined, are
+the answer's text.
 
-Rows hold one entry for each token that was generated. Some of those are no part of the text: the end token, and what a
-stop string cut off. Others are a part of a character, which only stands in the text once it is whole.
+Rows hold one entry for each token that was generated. Some of those are no part of the text: the
+end token, and what a stop string cut off. Others are a part of a character, which only stands in
+the text once it is whole.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-Entry = dict[str, Any]  # as a row has it (`web.schemas.requests.LogprobView`); here with `offset`: where it begins in the text
+# As a row has it (`web.schemas.requests.LogprobView`); here with `offset`: where it begins in the
+# text.
+Entry = dict[str, Any]
 
 
 class TokenWindow:
-    """Hands out the entries of one answer's tokens as the text that they make is told; `start` is where that begins."""
+    """Hands out the entries of one answer's tokens as the text that they make is told; `start` is
+    where that begins."""
 
     def __init__(self, start: int = 0):
         self._held: list[Entry] = []
@@ -21,7 +26,8 @@ class TokenWindow:
         self._inside = False  # some token has begun a character
 
     def push(self, entries: list[Entry], text: str) -> list[Entry]:
-        """More tokens, and the text that was told with them. Returns the entries whose text was told by now."""
+        """More tokens, and the text that was told with them. Returns the entries whose text was
+        told by now."""
         self._held += entries
         self._waits += len(text.encode())
         count = told = reached = 0
@@ -35,7 +41,8 @@ class TokenWindow:
         return self._take(count)
 
     def finish(self, reason: str) -> list[Entry]:
-        """The answer is over. What is left after a `stop` is no part of it, but for the beginning of a token."""
+        """The answer is over. What is left after a `stop` is no part of it, but for the beginning
+        of a token."""
         if reason == "stop":
             cut = [(entry, _added(entry)[: self._waits]) for entry in self._held[:1] if self._waits]
             self._held = [entry | {"bytes": list(part)} for entry, part in cut]
@@ -58,7 +65,8 @@ class TokenWindow:
 
 
 def placed(entries: list[Entry], text: str) -> list[Entry]:
-    """All tokens of a prompt, with their offsets. Special tokens that were written into it stand in its text."""
+    """All tokens of a prompt, with their offsets. Special tokens that were written into it stand in
+    its text."""
     window = TokenWindow()
     found = []
     for entry in entries:
@@ -70,7 +78,10 @@ def placed(entries: list[Entry], text: str) -> list[Entry]:
 def chat_logprobs(found: list[Entry] | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    content = [_chat_logprob(each) | {"top_logprobs": [_chat_logprob(top) for top in each["top"]]} for each in found]
+    content = [
+        _chat_logprob(each) | {"top_logprobs": [_chat_logprob(top) for top in each["top"]]}
+        for each in found
+    ]
     return {"content": content, "refusal": None}
 
 
@@ -98,7 +109,11 @@ def _continues(byte: int) -> bool:
 
 def _name(entry: Entry) -> str:
     """A part of a character is named by its bytes, as OpenAI's completions name it."""
-    return f"bytes:{entry['token']}" if entry.get("bytes") and "\\x" in entry["token"] else entry["token"]
+    return (
+        f"bytes:{entry['token']}"
+        if entry.get("bytes") and "\\x" in entry["token"]
+        else entry["token"]
+    )
 
 
 def _chat_logprob(found: Entry) -> dict[str, Any]:
@@ -106,7 +121,8 @@ def _chat_logprob(found: Entry) -> dict[str, Any]:
 
 
 def _alternatives(found: Entry) -> dict[str, float] | None:
-    """By text, as the client has it; of tokens that look the same the likeliest. The token itself is always in."""
+    """By text, as the client has it; of tokens that look the same the likeliest. The token itself
+    is always in."""
     if found["logprob"] is None:
         return None
     told: dict[str, float] = {}

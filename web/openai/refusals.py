@@ -1,7 +1,9 @@
-"""Fields of OpenAI's and vLLM's requests that are not honoured here: ignored where they change nothing, else refused.
+"""Fields of OpenAI's and vLLM's requests that are not honoured here: ignored where they change
+nothing, else refused.
 
-Fields that are honoured are in the request models (`requests.py`). Every other field of the client's request types and
-of vLLM's is in one of the tables below, with the values that would not change the answer and why others are refused.
+Fields that are honoured are in the request models (`requests.py`). Every other field of the
+client's request types and of vLLM's is in one of the tables below, with the values that would not
+change the answer and why others are refused.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def _any(_value: Any, _request: Request) -> bool:
 
 def _empty(value: Any, _request: Request) -> bool:
     """True for what says nothing: an empty list or object, or one of nulls."""
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    values = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    )
     return all(each is None for each in values)
 
 
@@ -51,7 +55,8 @@ def _beside_the_newer_name(_value: Any, request: Request) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """`changes_nothing` looks at a value and its request; other values are refused with `why`, or honoured without."""
+    """`changes_nothing` looks at a value and its request; other values are refused with `why`, or
+    honoured without."""
 
     changes_nothing: Callable[[Any, Request], bool]
     why: str | None = None
@@ -96,7 +101,9 @@ BOTH = {
     "spaces_between_special_tokens": Rule(_any),  # special tokens are not shown
     "structural_tag": Rule(_empty, FORMAT),
     "structured_outputs": Rule(_empty, FORMAT),
-    "thinking_token_budget": Rule(_only(-1), "give what the model's chat template reads as chat_template_kwargs"),
+    "thinking_token_budget": Rule(
+        _only(-1), "give what the model's chat template reads as chat_template_kwargs"
+    ),
     "truncate_prompt_tokens": Rule(_empty, "nothing is cut off; send what fits"),
     "truncation_side": Rule(_any),  # nothing without truncate_prompt_tokens
     "use_beam_search": Rule(_only(False), "continuations are sampled"),
@@ -125,7 +132,9 @@ CHAT = BOTH | {
     "documents": Rule(_empty, "put them into a message"),
     "echo": Rule(_only(False), "send a completion for that"),
     "enable_thinking": Rule(_empty, 'give chat_template_kwargs: {"enable_thinking": …}'),
-    "include_reasoning": Rule(_only(True), "reasoning is not told apart from the rest of an answer"),
+    "include_reasoning": Rule(
+        _only(True), "reasoning is not told apart from the rest of an answer"
+    ),
     "media_io_kwargs": Rule(_any),  # nothing without media
     "return_assistant_tokens_mask": Rule(_any),  # vLLM's chats do not read it either
 }

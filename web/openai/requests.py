@@ -1,8 +1,8 @@
 """Chat completions and completions as OpenAI's client sends them, and the job that each means.
 
-The models have the fields that are honoured; what else a request may have is in `refusals.py`. Sampling settings of
-ours that OpenAI lacks (`top_k`, `min_p`, …; the client's `extra_body`) stand beside the others, and so does vLLM's
-`chat_template_kwargs`.
+The models have the fields that are honoured; what else a request may have is in `refusals.py`.
+Sampling settings of ours that OpenAI lacks (`top_k`, `min_p`, …; the client's `extra_body`) stand
+beside the others, and so does vLLM's `chat_template_kwargs`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, StringConstraints, WithJsonSchema, WrapValidator, field_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    WithJsonSchema,
+    WrapValidator,
+    field_validator,
+)
 
 from common.errors import InvalidRequest
 from common.types import SamplingParams, ShortMetadata, TokenId, are_token_ids
@@ -27,28 +35,34 @@ CHAT_MAX_TOKENS = 4096  # where none is given: long enough for answers to end by
 COMPLETION_MAX_TOKENS = 16  # OpenAI's own default
 MOST_PROMPTS = 2048  # of one completions request
 
-OTHER_FIELDS: dict[str, Any] = {"additionalProperties": True}  # in the specification: some are ignored, by name
+# In the specification: some are ignored, by name.
+OTHER_FIELDS: dict[str, Any] = {"additionalProperties": True}
 
 log = logging.getLogger(__name__)
-say_once = Once(lambda name: log.info("%r changes nothing here and is ignored; this is said once", name))
+say_once = Once(
+    lambda name: log.info("%r changes nothing here and is ignored; this is said once", name)
+)
 
 Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What rendering an answer needs to know of its request. Plain values, so that it can be kept with a job."""
+    """What rendering an answer needs to know of its request. Plain values, so that it can be kept
+    with a job."""
 
     endpoint: Endpoint
     model: str
     n: int = 1
     echo: bool = False
-    scored: bool = False  # max_tokens was 0: the one token that the engine cannot do without is not shown
+    # max_tokens was 0: the one token that the engine cannot do without is not shown.
+    scored: bool = False
     include_usage: bool = False  # in a last chunk of the stream
     continuous_usage: bool = False  # in every chunk
     metadata: dict[str, Any] | None = None
     ignored: tuple[str, ...] = ()  # fields that changed nothing
-    adapted: dict[str, Any] = field(default_factory=dict)  # settings that take effect otherwise than they were sent
+    # Settings that take effect otherwise than they were sent.
+    adapted: dict[str, Any] = field(default_factory=dict)
 
 
 class StreamOptions(Schema):
@@ -57,7 +71,9 @@ class StreamOptions(Schema):
     model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
 
     include_usage: bool = Field(False, description="A last chunk tells the usage.")
-    continuous_usage_stats: bool = Field(False, description="vLLM's: every chunk tells the usage so far.")
+    continuous_usage_stats: bool = Field(
+        False, description="vLLM's: every chunk tells the usage so far."
+    )
 
 
 class TextPart(Schema):
@@ -76,7 +92,9 @@ class ChatMessage(Schema):
     model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART}]})]
+    content: Annotated[
+        str, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART}]})
+    ]
 
     @field_validator("role", mode="before")
     @classmethod
@@ -94,12 +112,16 @@ class ChatMessage(Schema):
             kind = part.get("type") if isinstance(part, dict) else None
             if kind != "text":
                 raise refuse(
-                    f"has a part of type {str(kind)[:32]!r}; only text is read here, no images, audio or files"
+                    f"has a part of type {str(kind)[:32]!r}; only text is read here, no images, "
+                    "audio or files"
                 )
         return "\n".join(TextPart.model_validate(part).text for part in content)
 
     def plain(self) -> dict[str, str]:
-        return {"role": "system" if self.role == "developer" else self.role, "content": self.content}
+        return {
+            "role": "system" if self.role == "developer" else self.role,
+            "content": self.content,
+        }
 
 
 class Completable(SamplingParams):
@@ -132,7 +154,8 @@ class Completable(SamplingParams):
 
     @property
     def names(self) -> dict[str, str]:
-        """What the client calls a field of the item, by its path, or what is at fault, by the error's code."""
+        """What the client calls a field of the item, by its path, or what is at fault, by the
+        error's code."""
         return {}
 
     def _ask(self, endpoint: Endpoint, **more: Any) -> Ask:
@@ -159,12 +182,21 @@ class ChatRequest(Completable):
     """A request for a chat completion."""
 
     messages: list[ChatMessage] = Field(min_length=1, fail_fast=True)
-    max_tokens: int = Field(CHAT_MAX_TOKENS, ge=1, le=131_072, description="Most tokens to generate; as far as fits.")
-    max_completion_tokens: int | None = Field(None, ge=1, le=131_072, description="OpenAI's newer name of max_tokens.")
+    max_tokens: int = Field(
+        CHAT_MAX_TOKENS, ge=1, le=131_072, description="Most tokens to generate; as far as fits."
+    )
+    max_completion_tokens: int | None = Field(
+        None, ge=1, le=131_072, description="OpenAI's newer name of max_tokens."
+    )
     logprobs: bool | None = Field(None, description="Tell each token's log-probability.")
-    top_logprobs: int | None = Field(None, ge=0, le=20, description="And those of this many alternatives.")
+    top_logprobs: int | None = Field(
+        None, ge=0, le=20, description="And those of this many alternatives."
+    )
     metadata: ShortMetadata | None = Field(
-        None, description="Kept with the item and told in the answer; names of 64 characters, texts of 512."
+        None,
+        description=(
+            "Kept with the item and told in the answer; names of 64 characters, texts of 512."
+        ),
     )
     safety_identifier: str | None = Field(None, max_length=512, description="Kept with the item.")
     chat_template_kwargs: TemplateKwargs | None = Field(
@@ -177,8 +209,16 @@ class ChatRequest(Completable):
 
     @property
     def names(self) -> dict[str, str]:
-        newer = {"params.max_tokens": "max_completion_tokens"} if self.max_completion_tokens is not None else {}
-        return newer | {"context_length_exceeded": "messages", "prompt": "messages", "params.logprobs": "top_logprobs"}
+        newer = (
+            {"params.max_tokens": "max_completion_tokens"}
+            if self.max_completion_tokens is not None
+            else {}
+        )
+        return newer | {
+            "context_length_exceeded": "messages",
+            "prompt": "messages",
+            "params.logprobs": "top_logprobs",
+        }
 
     @cached_property
     def ask(self) -> Ask:
@@ -190,17 +230,34 @@ class ChatRequest(Completable):
         if self.max_completion_tokens is not None:
             params["max_tokens"] = self.max_completion_tokens
         labels = {"user": self.user, "safety_identifier": self.safety_identifier}
-        metadata = {**(self.metadata or {}), **{name: label for name, label in labels.items() if label is not None}}
-        item = {"messages": [message.plain() for message in self.messages], "params": params, "metadata": metadata}
-        return [item | ({"chat_template_kwargs": self.chat_template_kwargs} if self.chat_template_kwargs else {})]
+        metadata = {
+            **(self.metadata or {}),
+            **{name: label for name, label in labels.items() if label is not None},
+        }
+        item = {
+            "messages": [message.plain() for message in self.messages],
+            "params": params,
+            "metadata": metadata,
+        }
+        return [
+            item
+            | (
+                {"chat_template_kwargs": self.chat_template_kwargs}
+                if self.chat_template_kwargs
+                else {}
+            )
+        ]
 
 
 def _prompt(prompt: Any, _by_pydantic: Any) -> Any:
-    """One message, where Pydantic would have one for each kind that it is not, and for each of a million ids."""
+    """One message, where Pydantic would have one for each kind that it is not, and for each of a
+    million ids."""
     if isinstance(prompt, str):
         return prompt
     if not isinstance(prompt, list) or not prompt:
-        raise refuse("must be text, a list of texts, token ids, or a list of lists of them, and not empty")
+        raise refuse(
+            "must be text, a list of texts, token ids, or a list of lists of them, and not empty"
+        )
     kinds = set(map(type, prompt))
     if len(kinds) > 1:
         raise refuse("must be of one kind: texts, token ids, or lists of token ids")
@@ -209,9 +266,14 @@ def _prompt(prompt: Any, _by_pydantic: Any) -> Any:
     if not kinds <= {str, int, list}:
         raise refuse("must have texts, token ids, or lists of token ids")
     if kinds <= {str, list} and len(prompt) > MOST_PROMPTS:
-        raise refuse(f"has {len(prompt):,} prompts; one request takes {MOST_PROMPTS:,}, a job or a batch more")
+        raise refuse(
+            f"has {len(prompt):,} prompts; one request takes {MOST_PROMPTS:,}, a job or a batch "
+            "more"
+        )
     if kinds == {list} and not all(map(are_token_ids, prompt)):
-        raise refuse("must have lists of token ids, whole numbers from 0 to 2147483647, and none empty")
+        raise refuse(
+            "must have lists of token ids, whole numbers from 0 to 2147483647, and none empty"
+        )
     return prompt
 
 
@@ -219,9 +281,15 @@ class CompletionRequest(Completable):
     """A request for a completion of texts or token ids."""
 
     prompt: Annotated[str | list[str] | list[TokenId] | list[list[TokenId]], WrapValidator(_prompt)]
-    max_tokens: int = Field(COMPLETION_MAX_TOKENS, ge=0, le=131_072, description="0 scores the prompt (with echo).")
-    logprobs: int | None = Field(None, ge=0, le=20, description="Log-probabilities, with this many alternatives each.")
-    echo: bool = Field(False, description="The text begins with the prompt; with logprobs, so do they.")
+    max_tokens: int = Field(
+        COMPLETION_MAX_TOKENS, ge=0, le=131_072, description="0 scores the prompt (with echo)."
+    )
+    logprobs: int | None = Field(
+        None, ge=0, le=20, description="Log-probabilities, with this many alternatives each."
+    )
+    echo: bool = Field(
+        False, description="The text begins with the prompt; with logprobs, so do they."
+    )
 
     def check_together(self) -> None:
         if self.stream and self.echo and self.logprobs is not None:
@@ -235,7 +303,9 @@ class CompletionRequest(Completable):
         return {
             "context_length_exceeded": "prompt",
             "prompt_ids": "prompt",
-            "params.prompt_logprobs": "logprobs" if self.prompt_logprobs is None else "prompt_logprobs",
+            "params.prompt_logprobs": "logprobs"
+            if self.prompt_logprobs is None
+            else "prompt_logprobs",
         }
 
     @cached_property
@@ -257,7 +327,10 @@ class CompletionRequest(Completable):
             return [{"prompt": self.prompt}]
         if isinstance(self.prompt[0], int):
             return [{"prompt_ids": self.prompt}]
-        return [{"prompt": each} if isinstance(each, str) else {"prompt_ids": each} for each in self.prompt]
+        return [
+            {"prompt": each} if isinstance(each, str) else {"prompt_ids": each}
+            for each in self.prompt
+        ]
 
 
 REQUESTS: dict[Endpoint, type[ChatRequest] | type[CompletionRequest]] = {
@@ -272,9 +345,11 @@ RULES: dict[Endpoint, Mapping[str, refusals.Rule]] = {
 }
 
 
-def read_request(endpoint: Endpoint, body: Any, *, lenient: bool = False) -> ChatRequest | CompletionRequest:
-    """The body as the endpoint's request. Fields that change nothing are taken out, and named in its `ignored`; with
-    `lenient` unknown ones, too.
+def read_request(
+    endpoint: Endpoint, body: Any, *, lenient: bool = False
+) -> ChatRequest | CompletionRequest:
+    """The body as the endpoint's request. Fields that change nothing are taken out, and named in
+    its `ignored`; with `lenient` unknown ones, too.
 
     Raises:
         InvalidRequest: with all that is wrong, each with its field.
@@ -285,7 +360,9 @@ def read_request(endpoint: Endpoint, body: Any, *, lenient: bool = False) -> Cha
     return request
 
 
-def sifted(model: type[M], rules: Mapping[str, refusals.Rule], body: Any, *, lenient: bool) -> tuple[M, Sift]:
+def sifted(
+    model: type[M], rules: Mapping[str, refusals.Rule], body: Any, *, lenient: bool
+) -> tuple[M, Sift]:
     """The body as the model, after what changes nothing was taken out.
 
     Raises:

@@ -1,4 +1,5 @@
-"""Files and batches on the wire, as the client's types have them. Times are in unix seconds; absent is null."""
+"""Files and batches on the wire, as the client's types have them. Times are in unix seconds; absent
+is null."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ class FileView(BaseModel):
     expires_at: int | None
     filename: str
     purpose: Literal["batch", "batch_output"]
-    status: Literal["uploaded", "processed"] = Field(description="`uploaded`: more comes to it; `processed`: whole.")
+    status: Literal["uploaded", "processed"] = Field(
+        description="`uploaded`: more comes to it; `processed`: whole."
+    )
     status_details: None = None
 
 
@@ -74,7 +77,9 @@ class BatchUsage(BaseModel):
     total_tokens: int
 
 
-BatchStatus = Literal["validating", "failed", "in_progress", "completed", "expired", "cancelling", "cancelled"]
+BatchStatus = Literal[
+    "validating", "failed", "in_progress", "completed", "expired", "cancelling", "cancelled"
+]
 
 
 class BatchView(BaseModel):

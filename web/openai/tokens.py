@@ -1,5 +1,5 @@
-"""What vLLM's server has beside OpenAI's paths, for its clients: `/health`, `/tokenize`, `/detokenize` and
-`/tokenizer_info`. Nothing is queued for these."""
+"""What vLLM's server has beside OpenAI's paths, for its clients: `/health`, `/tokenize`,
+`/detokenize` and `/tokenizer_info`. Nothing is queued for these."""
 
 from __future__ import annotations
 
@@ -35,21 +35,34 @@ tokens.before_request(refuse_unread)
 class TokenizeRequest(Schema):
     """A text, or a chat as the model's template renders it."""
 
-    model_config = ConfigDict(json_schema_extra=OTHER_FIELDS | either("prompt", "messages", empty=()))
+    model_config = ConfigDict(
+        json_schema_extra=OTHER_FIELDS | either("prompt", "messages", empty=())
+    )
 
-    model: str | None = Field(None, max_length=256, description="May be left out when just one is known.")
+    model: str | None = Field(
+        None, max_length=256, description="May be left out when just one is known."
+    )
     prompt: str | None = None
     messages: list[ChatMessage] | None = Field(None, min_length=1, fail_fast=True)
     add_special_tokens: bool | None = Field(
-        None, description="Those that the model expects around a text; true for a prompt, false for messages."
+        None,
+        description=(
+            "Those that the model expects around a text; true for a prompt, false for messages."
+        ),
     )
-    return_token_strs: bool = Field(False, description="Tell each token's name in the vocabulary, too.")
-    chat_template_kwargs: TemplateKwargs | None = Field(None, description="Variables of the chat template.")
+    return_token_strs: bool = Field(
+        False, description="Tell each token's name in the vocabulary, too."
+    )
+    chat_template_kwargs: TemplateKwargs | None = Field(
+        None, description="Variables of the chat template."
+    )
 
 
 class Tokenized(BaseModel):
     count: int
-    max_model_len: int = Field(description="Tokens that the model takes, prompt and answer together.")
+    max_model_len: int = Field(
+        description="Tokens that the model takes, prompt and answer together."
+    )
     tokens: list[int]
     token_strs: list[str] | None
 
@@ -57,7 +70,9 @@ class Tokenized(BaseModel):
 class DetokenizeRequest(Schema):
     model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
 
-    model: str | None = Field(None, max_length=256, description="May be left out when just one is known.")
+    model: str | None = Field(
+        None, max_length=256, description="May be left out when just one is known."
+    )
     tokens: list[TokenId] = Field(max_length=MOST_TOKENS, fail_fast=True)
 
 
@@ -66,7 +81,9 @@ class Detokenized(BaseModel):
 
 
 class OfModel(Query):
-    model: str | None = Field(None, max_length=256, description="May be left out when just one is known.")
+    model: str | None = Field(
+        None, max_length=256, description="May be left out when just one is known."
+    )
 
 
 class TokenizerInfo(BaseModel):
@@ -80,7 +97,9 @@ class TokenizerInfo(BaseModel):
     vocab_size: int | None
 
 
-RULES = {name: rule for name, rule in refusals.CHAT.items() if name not in TokenizeRequest.model_fields}
+RULES = {
+    name: rule for name, rule in refusals.CHAT.items() if name not in TokenizeRequest.model_fields
+}
 
 
 @tokens.get("/health")
@@ -97,36 +116,54 @@ def health() -> Response:
 def tokenize(_tenant: str) -> Response:
     asked, sift = sifted(TokenizeRequest, RULES, json_body(), lenient=_lenient())
     if (asked.prompt is None) == (asked.messages is None):
-        raise InvalidRequest("give either prompt or messages, one of them", code="missing_field", field="prompt")
+        raise InvalidRequest(
+            "give either prompt or messages, one of them", code="missing_field", field="prompt"
+        )
     model = services().cards.choose(asked.model)
     tokenizer, text = _tokenizer(model), _text(model, asked)
     if is_too_long(tokenizer, text, model.card.context):
-        message = f"This model's maximum context length is {model.card.context} tokens. However, your text has more"
+        message = (
+            f"This model's maximum context length is {model.card.context} tokens. However, "
+            "your text has more"
+        )
         field = "prompt" if asked.messages is None else "messages"
         raise InvalidRequest(message, code="context_length_exceeded", field=field)
-    special = asked.messages is None if asked.add_special_tokens is None else asked.add_special_tokens
+    special = (
+        asked.messages is None if asked.add_special_tokens is None else asked.add_special_tokens
+    )
 
     def encode() -> tuple[list[int], list[str] | None]:
         (ids,) = tokenizer.encode_batch([text], special)
         return ids, [tokenizer.name(token) for token in ids] if asked.return_token_strs else None
 
     ids, names = _in_time(len(text), encode)
-    found = Tokenized(count=len(ids), max_model_len=model.card.context, tokens=ids, token_strs=names)
+    found = Tokenized(
+        count=len(ids), max_model_len=model.card.context, tokens=ids, token_strs=names
+    )
     return tell_ignored(answered(found), sift.ignored)
 
 
 @tokens.post("/detokenize")
-@described("The text of tokens, as vLLM's clients ask", Detokenized, body=DetokenizeRequest, errors=(404,))
+@described(
+    "The text of tokens, as vLLM's clients ask", Detokenized, body=DetokenizeRequest, errors=(404,)
+)
 @needs_tenant
 def detokenize(_tenant: str) -> Response:
-    asked, sift = sifted(DetokenizeRequest, {}, json_body({"tokens": MOST_TOKENS}), lenient=_lenient())
+    asked, sift = sifted(
+        DetokenizeRequest, {}, json_body({"tokens": MOST_TOKENS}), lenient=_lenient()
+    )
     tokenizer = _tokenizer(services().cards.choose(asked.model))
     text = _in_time(len(asked.tokens), lambda: tokenizer.decode(asked.tokens))
     return tell_ignored(answered(Detokenized(prompt=text)), sift.ignored)
 
 
 @tokens.get("/tokenizer_info")
-@described("What is known of a model's tokenizer, as vLLM's clients ask", TokenizerInfo, query=OfModel, errors=(404,))
+@described(
+    "What is known of a model's tokenizer, as vLLM's clients ask",
+    TokenizerInfo,
+    query=OfModel,
+    errors=(404,),
+)
 @needs_tenant
 def tokenizer_info(_tenant: str) -> Response:
     model = services().cards.choose(read_query(OfModel).model)
@@ -155,16 +192,22 @@ def _tokenizer(model: Model) -> Tokenizer:
 def _text(model: Model, asked: TokenizeRequest) -> str:
     if asked.messages is None:
         if asked.chat_template_kwargs:
-            message = "chat_template_kwargs are for messages: nothing else is rendered by a chat template"
+            message = (
+                "chat_template_kwargs are for messages: nothing else is rendered by a chat template"
+            )
             raise InvalidRequest(message, code="invalid_value", field="chat_template_kwargs")
         return asked.prompt or ""
     if model.template is None:
         message = f"{model.card.id} has no chat template; send a prompt instead of messages"
         raise InvalidRequest(message, code="no_chat_template", field="messages")
     try:
-        return model.template.render([message.plain() for message in asked.messages], asked.chat_template_kwargs or {})
+        return model.template.render(
+            [message.plain() for message in asked.messages], asked.chat_template_kwargs or {}
+        )
     except InvalidRequest as error:
-        raise InvalidRequest(error.message, code="chat_template_refused", field="messages") from None
+        raise InvalidRequest(
+            error.message, code="chat_template_refused", field="messages"
+        ) from None
 
 
 def _in_time(size: int, work: Callable[[], T]) -> T:

@@ -1,7 +1,9 @@
-"""What the validation of a file came to, kept with the file: another batch over it is not read again.
+"""What the validation of a file came to, kept with the file: another batch over it is not read
+again.
 
-A verdict holds for one endpoint, and as long as nothing else that it depends on has changed: the model's card, the
-settings, this version, and for a good file the day, which chat templates may tell.
+A verdict holds for one endpoint, and as long as nothing else that it depends on has changed: the
+model's card, the settings, this version, and for a good file the day, which chat templates may
+tell.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ DAY = 86400  # seconds
 
 @dataclass(frozen=True)
 class Verdict:
-    """`model` is the one that the file's lines name, if any does; `errors` is JSON, as a batch's record keeps it, of a
-    file that is wrong. Of a good one a job was made: `again`."""
+    """`model` is the one that the file's lines name, if any does; `errors` is JSON, as a batch's
+    record keeps it, of a file that is wrong. Of a good one a job was made: `again`."""
 
     model: str | None
     depends: str

@@ -34,5 +34,9 @@ def stretches(counts: Counts) -> list[Stretch]:
 
 def progress_label(counts: Counts) -> str:
     """The bar in words, for who cannot see it."""
-    parts = [f"{getattr(counts, state):,} {state}" for state in (*ORDER, "pending") if getattr(counts, state)]
+    parts = [
+        f"{getattr(counts, state):,} {state}"
+        for state in (*ORDER, "pending")
+        if getattr(counts, state)
+    ]
     return f"{counts.total:,} items: {', '.join(parts)}"

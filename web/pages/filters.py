@@ -36,7 +36,9 @@ def short_time(value: datetime) -> str:
     now = datetime.now(UTC)
     if value.date() == now.date():
         return value.strftime("%H:%M:%S UTC")
-    return value.strftime("%d %b %H:%M UTC") if value.year == now.year else value.strftime("%d %b %Y")
+    return (
+        value.strftime("%d %b %H:%M UTC") if value.year == now.year else value.strftime("%d %b %Y")
+    )
 
 
 def seconds(value: float) -> str:
@@ -69,7 +71,9 @@ def clip(text: str) -> str | Markup:
     """The beginning of a long text, and how much is left out."""
     if len(text) <= CLIP:
         return text
-    return escape(text[:CLIP]) + Markup('<span class="cut"> … {:,} more characters</span>').format(len(text) - CLIP)
+    return escape(text[:CLIP]) + Markup('<span class="cut"> … {:,} more characters</span>').format(
+        len(text) - CLIP
+    )
 
 
 def said(row: dict[str, Any]) -> list[dict[str, str]]:
@@ -77,7 +81,9 @@ def said(row: dict[str, Any]) -> list[dict[str, str]]:
     if row.get("prompt_ids"):
         return [{"role": "", "text": f"{len(row['prompt_ids']):,} token ids: {row['prompt_ids']}"}]
     if row.get("messages"):
-        return [{"role": message["role"], "text": message["content"]} for message in row["messages"]]
+        return [
+            {"role": message["role"], "text": message["content"]} for message in row["messages"]
+        ]
     return [{"role": "", "text": row.get("prompt") or ""}]
 
 

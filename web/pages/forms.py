@@ -1,7 +1,9 @@
-"""The submit form: fields made from `SamplingParams` itself, and what a browser sent, made into a job's parts.
+"""The submit form: fields made from `SamplingParams` itself, and what a browser sent, made into a
+job's parts.
 
-Knows nothing of Redis or of pages. Input names are the paths that errors of the API name (`params.top_p`), so that
-every error finds its field. What was typed is only turned into numbers here; `submit_job` says whether they are good.
+Knows nothing of Redis or of pages. Input names are the paths that errors of the API name
+(`params.top_p`), so that every error finds its field. What was typed is only turned into numbers
+here; `submit_job` says whether they are good.
 """
 
 from __future__ import annotations
@@ -19,12 +21,18 @@ from pydantic.fields import FieldInfo
 from common.types import SamplingParams
 from web.intake.strict_json import parse
 
-COMMON = ("max_tokens", "temperature", "top_p", "n", "seed")  # shown at once; the others are one click away
+# Shown at once; the others are one click away.
+COMMON = ("max_tokens", "temperature", "top_p", "n", "seed")
 MOST_TYPED = 2**16  # characters of one setting: more than any may have
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 
-CHOICES = {"action": ("submit", "try", "check"), "split": ("line", "blank"), "reads": ("text", "chat")}
-INPUTS = {"token", "prompts", "file", "prompt_column", "model", "metadata.name"}  # and a setting's `params.…`
+CHOICES = {
+    "action": ("submit", "try", "check"),
+    "split": ("line", "blank"),
+    "reads": ("text", "chat"),
+}
+# And a setting's `params.…`.
+INPUTS = {"token", "prompts", "file", "prompt_column", "model", "metadata.name"}
 
 Kind = Literal["int", "float", "bool", "lines", "json"]
 
@@ -117,11 +125,18 @@ def _bounds(info: FieldInfo) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:,}".replace("-", "−") if abs(value) < 10**9 else "2⁶³ − 1" if value == 2**63 - 1 else f"{value:.0e}"
+    return (
+        f"{value:,}".replace("-", "−")
+        if abs(value) < 10**9
+        else "2⁶³ − 1"
+        if value == 2**63 - 1
+        else f"{value:.0e}"
+    )
 
 
 def read_job(form: Mapping[str, str], errors: Errors) -> dict[str, Any]:
-    """The job without its items: model, params and metadata as the API takes them. Empty fields are left out."""
+    """The job without its items: model, params and metadata as the API takes them. Empty fields are
+    left out."""
     job: dict[str, Any] = {}
     if model := form.get("model", "").strip():
         job["model"] = model
@@ -174,7 +189,8 @@ def _read_value(kind: Kind, typed: str) -> Any:
 
 
 def _unescape(line: str) -> str:
-    r"""`\n`, `\t` and `\\` as in most languages: a line break cannot be typed into a list of lines."""
+    r"""`\n`, `\t` and `\\` as in most languages: a line break cannot be typed into a list of
+    lines."""
     return re.sub(r"\\[nt\\]", lambda match: ESCAPES[match[0]], line)
 
 
@@ -189,7 +205,8 @@ def _cut(text: str) -> str:
 
 
 def read_prompts(text: str, split: str) -> Iterator[Pasted]:
-    """The prompts in the text box: one a line, or (`split="blank"`) paragraphs with empty lines between them."""
+    """The prompts in the text box: one a line, or (`split="blank"`) paragraphs with empty lines
+    between them."""
     paragraph: list[str] = []
     before = 0  # the line before
     for number, line in _written_lines(text):
@@ -203,7 +220,8 @@ def read_prompts(text: str, split: str) -> Iterator[Pasted]:
 
 
 def _written_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers from 1; a text of millions of blank ones costs no list."""
+    """The lines that are not blank, with their numbers from 1; a text of millions of blank ones
+    costs no list."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     number, counted = 1, 0
     written = re.compile(r"\S")
@@ -216,7 +234,8 @@ def _written_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def place(errors: Errors, entry: Mapping[str, Any], source: str) -> None:
-    """Put one of the API's errors next to the field it is about. `source` is `prompts` or `file`."""
+    """Put one of the API's errors next to the field it is about. `source` is `prompts` or
+    `file`."""
     path, whole, line = str(entry.get("field") or ""), str(entry["message"]), entry.get("line")
     inputs = {setting.input for setting in settings()}
     message = whole.removeprefix(f"{path} ")  # the field is next to it already
@@ -240,7 +259,8 @@ MOST_REFILLED = 200  # prompts that are typed in again for "run again"; more is 
 def refill(
     model: str, params: Mapping[str, Any], metadata: Mapping[str, Any], rows: list[dict[str, Any]]
 ) -> dict[str, str]:
-    """What somebody would have typed for a job like this one; without prompts if they cannot be typed."""
+    """What somebody would have typed for a job like this one; without prompts if they cannot be
+    typed."""
     typed = {"model": model, "metadata.name": str(metadata.get("name") or "")}
     for setting in settings():
         if params.get(setting.name) is not None:
@@ -258,7 +278,8 @@ def refill(
 
 
 def as_chat(item: Any) -> Any:
-    """An item with its prompt as what a user says in a chat; what has none, or is no item at all, stays as it is."""
+    """An item with its prompt as what a user says in a chat; what has none, or is no item at all,
+    stays as it is."""
     if not isinstance(item, dict) or not item.get("prompt") or "messages" in item:
         return item
     rest = {name: value for name, value in item.items() if name != "prompt"}

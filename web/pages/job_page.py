@@ -1,4 +1,5 @@
-"""What the job page works out for itself: how fast a job goes, which items to show, the job as a command. Pure."""
+"""What the job page works out for itself: how fast a job goes, which items to show, the job as a
+command. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def pace(job: JobView, now: datetime) -> Pace:
     if job.started_at is None:
         return Pace(done)
     took = max(((job.finished_at or now) - job.started_at).total_seconds(), 0.001)
-    speed = f"{job.usage.completion_tokens / took:,.0f} tokens/s" if job.usage.completion_tokens else ""
+    speed = (
+        f"{job.usage.completion_tokens / took:,.0f} tokens/s" if job.usage.completion_tokens else ""
+    )
     remaining = ""
     if done and not job.status.terminal and took > 2:  # sooner, a guess would be off by far
         remaining = f"about {seconds(max(1, round(took * (job.counts.total - done) / done)))}"
@@ -41,7 +44,8 @@ def pace(job: JobView, now: datetime) -> Pace:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of items: [first, end) of them; `links` are (number, text), with number 0 for a gap."""
+    """One page of items: [first, end) of them; `links` are (number, text), with number 0 for a
+    gap."""
 
     number: int
     last: int
@@ -79,10 +83,13 @@ class Commands:
 
 
 def commands(job: JobView, rows: Sequence[dict[str, Any]], base_url: str) -> Commands:
-    """The same job by curl. `rows` are its items if they are few, else nothing: then the command uploads a file."""
+    """The same job by curl. `rows` are its items if they are few, else nothing: then the command
+    uploads a file."""
     key = '-H "Authorization: Bearer $PROMPTMILL_API_KEY"'
     options: dict[str, Any] = {"model": job.model}
-    options |= {name: value for name, value in (("params", job.params), ("metadata", job.metadata)) if value}
+    options |= {
+        name: value for name, value in (("params", job.params), ("metadata", job.metadata)) if value
+    }
     body = _json({**options, "items": [_item(row) for row in rows]}) if rows else ""
     if body and len(body) <= INLINE:
         content = f"-H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"

@@ -1,7 +1,9 @@
-"""The pages: a form to submit, jobs that fill in, the fleet. Server-rendered; scripts only make them quicker.
+"""The pages: a form to submit, jobs that fill in, the fleet. Server-rendered; scripts only make
+them quicker.
 
-Everything goes through the same functions as the API. A page says `default-src 'self'`: no inline script or style ever
-runs, so what a prompt or a model says cannot, should it ever get past the templates' escaping.
+Everything goes through the same functions as the API. A page says `default-src 'self'`: no inline
+script or style ever runs, so what a prompt or a model says cannot, should it ever get past the
+templates' escaping.
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ from common.errors import NotFound, PromptmillError, Unauthorized
 from common.store.outbox import HookState
 from web import auth
 from web.jobs.actions import retry_job, set_paused
-from web.jobs.views import base_url, cancel_job, item_rows, job_list, job_view, model_list, worker_views
+from web.jobs.views import (
+    base_url,
+    cancel_job,
+    item_rows,
+    job_list,
+    job_view,
+    model_list,
+    worker_views,
+)
 from web.pages import forms, job_page
 from web.pages.filters import FILTERS, time_range
 from web.pages.submission import Submission
@@ -32,11 +42,21 @@ from web.wire.error_answers import RETRY_AFTER, too_large
 JOBS = 25  # a page of the list
 FEW = 3  # items that the curl line still holds
 TRIAL = 3  # prompts of a try
-NO_RESULTS = 999_999_999  # a cursor behind every result: the page hears of changes and fetches what it shows
-CONTENT_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+# A cursor behind every result: the page hears of changes and fetches what it shows.
+NO_RESULTS = 999_999_999
+CONTENT_POLICY = (
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors "
+    "'none'; object-src 'none'"
+)
 
 log = logging.getLogger(__name__)
-pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
+pages = Blueprint(
+    "pages",
+    __name__,
+    template_folder="templates",
+    static_folder="static",
+    static_url_path="/static",
+)
 
 
 @pages.record_once
@@ -49,7 +69,9 @@ def _add_filters(state: Any) -> None:
 def _finish(response: Response) -> Response:
     """Browsers get every error as a page, and every page its policy."""
     if _from_a_browser() and (detail := _told(response)):
-        response.set_data(_error_html(response.status_code, detail, "Retry-After" in response.headers))
+        response.set_data(
+            _error_html(response.status_code, detail, "Retry-After" in response.headers)
+        )
         response.mimetype = "text/html"
     if response.mimetype == "text/html":
         response.headers["Content-Security-Policy"] = CONTENT_POLICY
@@ -59,7 +81,8 @@ def _finish(response: Response) -> Response:
 
 
 def _told(response: Response) -> str | None:
-    """What an error of the API says, be it a problem or in OpenAI's shape; None for any other answer."""
+    """What an error of the API says, be it a problem or in OpenAI's shape; None for any other
+    answer."""
     if response.status_code < 400 or not response.is_json:
         return None
     body = response.get_json()
@@ -176,13 +199,16 @@ def _job_context(tenant: str, job_id: str) -> dict[str, Any]:
     rows = item_rows(services(), job_id, tenant, page.first, page.end - page.first)
     return {
         "job": job,
-        "settled": job.status.terminal and all(hook.status != HookState.PENDING for hook in job.webhooks),
+        "settled": job.status.terminal
+        and all(hook.status != HookState.PENDING for hook in job.webhooks),
         "events": url_for("api.events", job_id=job_id, after=NO_RESULTS),
         "rows": rows,
         "page": page,
         "pace": job_page.pace(job, datetime.fromtimestamp(services().store.now() / 1000, UTC)),
         "token": secrets.token_hex(16),
-        "commands": job_page.commands(job, rows if job.counts.total <= FEW else [], base_url(services())),
+        "commands": job_page.commands(
+            job, rows if job.counts.total <= FEW else [], base_url(services())
+        ),
     }
 
 
@@ -234,7 +260,9 @@ def _to_job(job_id: str) -> Any:
 @pages.get("/workers")
 @logged_in
 def fleet(tenant: str) -> str:
-    return render_template("workers.html", tenant=tenant, workers=worker_views(services()), models=_models())
+    return render_template(
+        "workers.html", tenant=tenant, workers=worker_views(services()), models=_models()
+    )
 
 
 @pages.get("/login")
@@ -261,17 +289,20 @@ def log_out() -> Any:
     return auth.end_session(response, everywhere="everywhere" in request.form)
 
 
-def _login_page(token: str | None = None, message: str | None = None, status: int = 200) -> Response:
+def _login_page(
+    token: str | None = None, message: str | None = None, status: int = 200
+) -> Response:
     response = make_response(render_template("login.html", token=token, message=message), status)
-    # The address holds the token. Not `no-referrer`: the button's POST would then come from an origin called `null`.
+    # The address holds the token. Not `no-referrer`: the button's POST would then come from an
+    # origin called `null`.
     response.headers["Referrer-Policy"] = "strict-origin"
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def _from_a_browser() -> bool:
-    """Whether HTML is what the client likes best. Not by the `best` of its list, which goes by details first: Chromium
-    names a type of signed files with a version at its end."""
+    """Whether HTML is what the client likes best. Not by the `best` of its list, which goes by
+    details first: Chromium names a type of signed files with a version at its end."""
     accepts = request.accept_mimetypes
     return bool(accepts["text/html"] > accepts["application/json"])
 
@@ -295,7 +326,13 @@ def refused_by_http(error: HTTPException) -> Any:
 
 @pages.errorhandler(Exception)
 def crashed(error: Exception) -> Any:
-    log.error("%s %s failed", request.method, request.path, exc_info=error, extra={"request": g.request_id})
+    log.error(
+        "%s %s failed",
+        request.method,
+        request.path,
+        exc_info=error,
+        extra={"request": g.request_id},
+    )
     return _error_page(500, f"something broke here; the server's log has it under {g.request_id}")
 
 
@@ -322,7 +359,12 @@ def _error_html(status: int, message: str, retry: bool) -> str:
     title = TITLES.get(status, "That did not work")
     grant = g.get("grant")
     return render_template(
-        "error.html", tenant=grant and grant.tenant, status=status, title=title, message=_sentence(message), retry=retry
+        "error.html",
+        tenant=grant and grant.tenant,
+        status=status,
+        title=title,
+        message=_sentence(message),
+        retry=retry,
     )
 
 

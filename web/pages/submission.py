@@ -1,4 +1,5 @@
-"""One press of a button on the submit form: the job it means, its prompts, and every error next to its field."""
+"""One press of a button on the submit form: the job it means, its prompts, and every error next to
+its field."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ class Submission:
         forms.refuse_unknown(typed, self.errors)
         self._options = self._read_options()
         if self._file and has_prompts:
-            self.errors.add("file", "Paste prompts or upload a file, not both: clear the text box or the file.")
+            self.errors.add(
+                "file", "Paste prompts or upload a file, not both: clear the text box or the file."
+            )
         elif not self._file and not has_prompts:
             self.errors.add("prompts", "There is no prompt yet: type one, or choose a file.")
 
@@ -60,13 +63,16 @@ class Submission:
     def submit(self, services: Services, tenant: str, first: int | None = None) -> JobView | None:
         """The job, or its first few prompts as a job of their own; None when something is wrong.
 
-        The form's token makes pressing twice one job. After going back and changing something, another one is meant.
+        The form's token makes pressing twice one job. After going back and changing something,
+        another one is meant.
         """
         if self.errors or self._options is None:
             return None
         key = f"form:{self.typed.get('token', '')[:64]}:{first or 'all'}"
         try:
-            return submit_job(services, tenant, self._options, self._drafts(first), idempotency_key=key)
+            return submit_job(
+                services, tenant, self._options, self._drafts(first), idempotency_key=key
+            )
         except Conflict:
             return submit_job(services, tenant, self._options, self._drafts(first))
         except (InvalidRequest, NotFound) as error:

@@ -1,7 +1,8 @@
-"""The API's one definition: validation, `/openapi.json` and the form's fields all come from these models.
+"""The API's one definition: validation, `/openapi.json` and the form's fields all come from these
+models.
 
-Requests are strict: a field is honoured or refused, and numbers are never read out of text. Answers say what is, in
-RFC 3339 times and tokens.
+Requests are strict: a field is honoured or refused, and numbers are never read out of text. Answers
+say what is, in RFC 3339 times and tokens.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def _deadline(value: Any) -> datetime | float | None:
     except (TypeError, ValueError):
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise refuse("must be an RFC 3339 time with an offset, like 2030-01-31T12:00:00Z, or seconds from now")
+        raise refuse(
+            "must be an RFC 3339 time with an offset, like 2030-01-31T12:00:00Z, or seconds from "
+            "now"
+        )
     if moment > LATEST:
         raise refuse(f"must be at most {LATEST:%Y-%m-%dT%H:%M:%SZ}, the latest time there is here")
     return moment
@@ -79,8 +83,9 @@ DEADLINE_SCHEMA = {
         {"type": "null"},
     ]
 }
-# Any: told the real types, Pydantic serializes the result of serializing them once more, and warns that it is text.
-Deadline = Annotated[Any, PlainValidator(_deadline), WithJsonSchema(DEADLINE_SCHEMA)]  # datetime, seconds or None
+# Any: told the real types, Pydantic serializes the result of serializing them once more, and warns
+# that it is text. Datetime, seconds or None.
+Deadline = Annotated[Any, PlainValidator(_deadline), WithJsonSchema(DEADLINE_SCHEMA)]
 
 
 def _template_kwargs(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -100,12 +105,16 @@ class Schema(Given):
 
 
 def either(*names: str, empty: tuple[Any, ...] = ("", [])) -> dict[str, Any]:
-    """For a JSON Schema: that one of these fields is given, and is not `empty`; null is not given."""
+    """For a JSON Schema: that one of these fields is given, and is not `empty`; null is not
+    given."""
     given: dict[str, Any] = {"not": {"enum": [None, *empty]}}
     absent: dict[str, Any] = {"type": "null"}
     return {
         "oneOf": [
-            {"required": [name], "properties": {each: given if each == name else absent for each in names}}
+            {
+                "required": [name],
+                "properties": {each: given if each == name else absent for each in names},
+            }
             for name in names
         ]
     }
@@ -127,18 +136,27 @@ class Target(Schema):
         examples=["https://example.com/hook"],
         json_schema_extra={"pattern": "^https?://"},
     )
-    secret: str | None = Field(None, description="`whsec_` and the base64 of 24 to 64 random bytes.")
+    secret: str | None = Field(
+        None, description="`whsec_` and the base64 of 24 to 64 random bytes."
+    )
 
     @field_validator("url")
     @classmethod
     def _is_http(cls, value: str) -> str:
         try:
             parts = urlsplit(value)
-            good = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
+            good = (
+                parts.scheme in ("http", "https")
+                and parts.hostname
+                and not parts.username
+                and parts.port != 0
+            )
         except ValueError:
             good = False
         if not good or not value.isascii() or any(character <= " " for character in value):
-            raise refuse("must be an http:// or https:// URL with a host and without user or password")
+            raise refuse(
+                "must be an http:// or https:// URL with a host and without user or password"
+            )
         return value
 
     @field_validator("secret")
@@ -154,7 +172,11 @@ class Webhook(Target):
     """Whom to tell of what."""
 
     events: tuple[Literal["job.started", "job.finished"], ...] = Field(
-        ("job.finished",), min_length=1, max_length=2, fail_fast=True, description="What to tell of."
+        ("job.finished",),
+        min_length=1,
+        max_length=2,
+        fail_fast=True,
+        description="What to tell of.",
     )
 
     @field_validator("events", mode="before")
@@ -168,15 +190,21 @@ class Item(Schema):
 
     model_config = ConfigDict(json_schema_extra=either(*INPUTS))
 
-    custom_id: CustomId | None = Field(None, description="Your own name for it; no two items of a job may share one.")
+    custom_id: CustomId | None = Field(
+        None, description="Your own name for it; no two items of a job may share one."
+    )
     prompt: str | None = Field(None, description="Text to go on from, as it is.")
     prompt_ids: TokenIds | None = Field(None, description="Token ids to go on from, as they are.")
     messages: list[Message] | None = Field(
         None, fail_fast=True, description="A chat; the model's own template renders it."
     )
     params: SamplingParams | None = Field(None, description="Overrides of the job's params.")
-    chat_template_kwargs: TemplateKwargs | None = Field(None, description="Go over the job's; only with messages.")
-    metadata: ItemMetadata = Field({}, description="Up to 16 values of your own, handed back; 64 KiB in all.")
+    chat_template_kwargs: TemplateKwargs | None = Field(
+        None, description="Go over the job's; only with messages."
+    )
+    metadata: ItemMetadata = Field(
+        {}, description="Up to 16 values of your own, handed back; 64 KiB in all."
+    )
     stream: bool = Field(False, description="Tell its tokens in the job's events while it runs.")
 
 
@@ -187,7 +215,10 @@ class Limits(Schema):
         None, ge=1, le=2**53 - 1, description="Prompt and generated tokens the job may use in all."
     )
     error_rate: float | None = Field(
-        None, gt=0, lt=1, description="Share of failed items at which to stop; looked at from 20 items on."
+        None,
+        gt=0,
+        lt=1,
+        description="Share of failed items at which to stop; looked at from 20 items on.",
     )
 
     @model_validator(mode="before")
@@ -202,25 +233,40 @@ class JobOptions(Schema):
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
         None, description="May be left out when just one is known."
     )
-    params: SamplingParams = Field(default_factory=_no_params, description="How to decode; items may override it.")
+    params: SamplingParams = Field(
+        default_factory=_no_params, description="How to decode; items may override it."
+    )
     chat_template_kwargs: TemplateKwargs = Field(
-        {}, description="Variables of the model's chat template, such as enable_thinking; for items with messages."
+        {},
+        description=(
+            "Variables of the model's chat template, such as enable_thinking; for items "
+            "with messages."
+        ),
     )
     webhook: Webhook | None = None
     priority: int = Field(0, ge=-10, le=10, description="Higher first, among your own jobs.")
-    deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; what is unfinished then expires.")
-    metadata: JobMetadata = Field({}, description="Up to 16 values of your own, handed back; 16 KiB in all.")
-    limits: Limits = Field(default_factory=lambda: Limits.model_validate({}), description="When to stop the job early.")
+    deadline: Deadline = Field(
+        None, description="RFC 3339 time or seconds from now; what is unfinished then expires."
+    )
+    metadata: JobMetadata = Field(
+        {}, description="Up to 16 values of your own, handed back; 16 KiB in all."
+    )
+    limits: Limits = Field(
+        default_factory=lambda: Limits.model_validate({}), description="When to stop the job early."
+    )
 
 
 class JobEdit(Schema):
-    """Changes to a live job, one at least; what is left out stays as it is, and null takes away what there is."""
+    """Changes to a live job, one at least; what is left out stays as it is, and null takes away
+    what there is."""
 
     # Only what was given is read; a factory keeps its default out of the specification.
     priority: Annotated[int, Field(ge=-10, le=10)] | None = Field(
         default_factory=int, description="Higher first, among your own jobs; null for 0."
     )
-    deadline: Deadline = Field(None, description="RFC 3339 time or seconds from now; null for none.")
+    deadline: Deadline = Field(
+        None, description="RFC 3339 time or seconds from now; null for none."
+    )
     limits: Limits | None = Field(
         default_factory=lambda: Limits.model_validate({}),
         description="Those given are set; null for none, of one or of all.",
@@ -244,7 +290,9 @@ class MoreItems(Schema):
     model_config = ConfigDict(json_schema_extra=either("items", "prompts"))
 
     items: list[Item] | None = Field(None, min_length=1)
-    prompts: list[str] | None = Field(None, min_length=1, description="Short for items that are only a prompt.")
+    prompts: list[str] | None = Field(
+        None, min_length=1, description="Short for items that are only a prompt."
+    )
 
 
 class JobRequest(JobOptions):
@@ -253,7 +301,9 @@ class JobRequest(JobOptions):
     model_config = ConfigDict(json_schema_extra=either("items", "prompts"))
 
     items: list[Item] | None = Field(None, min_length=1)
-    prompts: list[str] | None = Field(None, min_length=1, description="Short for items that are only a prompt.")
+    prompts: list[str] | None = Field(
+        None, min_length=1, description="Short for items that are only a prompt."
+    )
 
 
 class CheckRequest(JobOptions):
@@ -268,7 +318,9 @@ class CheckRequest(JobOptions):
 class UploadOptions(JobOptions):
     """What goes with an uploaded file, as the form part `job`."""
 
-    prompt_column: str = Field("prompt", min_length=1, description="The prompts' column in a CSV or Parquet file.")
+    prompt_column: str = Field(
+        "prompt", min_length=1, description="The prompts' column in a CSV or Parquet file."
+    )
 
 
 class Query(BaseModel):
@@ -288,12 +340,17 @@ class ItemPage(Query):
 
 
 class Wait(Query):
-    wait: float = Field(0, ge=0, le=60, description="Seconds to wait for the job's end before answering.")
+    wait: float = Field(
+        0, ge=0, le=60, description="Seconds to wait for the job's end before answering."
+    )
 
 
 class EventCursor(Query):
     after: int = Field(
-        0, ge=0, lt=2**31, description="Finished items seen already; the header Last-Event-ID goes before it."
+        0,
+        ge=0,
+        lt=2**31,
+        description="Finished items seen already; the header Last-Event-ID goes before it.",
     )
 
 
@@ -359,12 +416,15 @@ class JobView(BaseModel):
     counts: Counts
     usage: Usage
     waiting_for: Literal["worker", "larger_worker"] | None = Field(
-        description="`worker`: nobody serves the model now; the job waits. `larger_worker`: no live worker has as many "
+        description="`worker`: nobody serves the model now; the job waits. `larger_worker`: no "
+        "live worker has as many "
         "slots as an item needs, one for each of its `n` continuations; such items wait."
     )
     flags: Flags
     priority: int
-    params: dict[str, Any] = Field(description="The params that were given; each item's result has them complete.")
+    params: dict[str, Any] = Field(
+        description="The params that were given; each item's result has them complete."
+    )
     chat_template_kwargs: dict[str, JsonValue] = Field({}, description="As they were given.")
     webhook: WebhookView | None
     webhooks: list[HookView]
@@ -373,9 +433,13 @@ class JobView(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     deadline: datetime | None
-    cancelled_by: StoppedBy | None = Field(description="Who stopped the job: somebody, or one of its limits.")
+    cancelled_by: StoppedBy | None = Field(
+        description="Who stopped the job: somebody, or one of its limits."
+    )
     retry_of: str | None = Field(description="The job whose failed items these are.")
-    retried_by: str | None = Field(description="The last job, if it is still there, that retries what failed of this.")
+    retried_by: str | None = Field(
+        description="The last job, if it is still there, that retries what failed of this."
+    )
     batch: str | None = Field(description="The batch (in OpenAI's sense) whose lines these are.")
     limits: Limits
     links: dict[str, str]
@@ -410,7 +474,9 @@ class JobList(BaseModel):
 class SpelledToken(BaseModel):
     token: str = Field(description="A part of a character is shown as escapes.")
     token_id: int
-    bytes: list[int] | None = Field(None, description="What it adds to the text, where that is not `token` in UTF-8.")
+    bytes: list[int] | None = Field(
+        None, description="What it adds to the text, where that is not `token` in UTF-8."
+    )
 
 
 class TopLogprob(SpelledToken):
@@ -418,9 +484,12 @@ class TopLogprob(SpelledToken):
 
 
 class LogprobView(SpelledToken):
-    """A token, how likely the model found it (before temperature, penalties and filters), and the likeliest ones."""
+    """A token, how likely the model found it (before temperature, penalties and filters), and the
+    likeliest ones."""
 
-    logprob: float | None = Field(description="Null for a prompt's first token: nothing comes before it.")
+    logprob: float | None = Field(
+        description="Null for a prompt's first token: nothing comes before it."
+    )
     top: list[TopLogprob]
 
 
@@ -428,7 +497,9 @@ class OutputView(BaseModel):
     text: str
     finish_reason: FinishReason
     token_count: int
-    logprobs: list[LogprobView] | None = Field(None, description="One a generated token, where they were asked for.")
+    logprobs: list[LogprobView] | None = Field(
+        None, description="One a generated token, where they were asked for."
+    )
 
 
 class ErrorEntry(BaseModel):
@@ -441,13 +512,16 @@ class ErrorEntry(BaseModel):
 
 
 class ResultRow(BaseModel):
-    """One item: its state and, once it is finished, its result. Params and seed are told as they took effect."""
+    """One item: its state and, once it is finished, its result. Params and seed are told as they
+    took effect."""
 
     index: int
     custom_id: str | None
     status: ItemState
     outputs: list[OutputView]
-    prompt_logprobs: list[LogprobView] | None = Field(None, description="One a prompt token, where asked for.")
+    prompt_logprobs: list[LogprobView] | None = Field(
+        None, description="One a prompt token, where asked for."
+    )
     usage: Usage
     error: ErrorEntry | None
     params: dict[str, Any]
@@ -468,7 +542,9 @@ class ItemDelta(BaseModel):
     at: int
     tokens: int = Field(description="How many there are.")
     text: str
-    logprobs: list[LogprobView] | None = Field(None, description="One a token, where they were asked for.")
+    logprobs: list[LogprobView] | None = Field(
+        None, description="One a token, where they were asked for."
+    )
 
 
 class ItemRow(ResultRow):
@@ -500,7 +576,9 @@ class CheckView(BaseModel):
     prompt_tokens: int | None = Field(description="Exact; null where only the worker can count.")
     max_prompt_tokens: int | None
     max_completion_tokens: int = Field(description="If every continuation ran to its max_tokens.")
-    seconds: TimeRange | None = Field(description="How long it may take, by recent jobs; null if unknown.")
+    seconds: TimeRange | None = Field(
+        description="How long it may take, by recent jobs; null if unknown."
+    )
     errors: list[ErrorEntry]
 
 
@@ -512,7 +590,9 @@ class ModelView(BaseModel):
     created: int
     owned_by: Literal["promptmill"] = "promptmill"
     workers: int = Field(description="Live workers that serve it; 0: jobs wait.")
-    alias_of: str | None = Field(None, description="The model's own name, where `id` is an alias of it.")
+    alias_of: str | None = Field(
+        None, description="The model's own name, where `id` is an alias of it."
+    )
     card: ModelCard
 
 

@@ -1,4 +1,5 @@
-"""What one tenant or one address may keep open at once, over all web processes, so that others find room too."""
+"""What one tenant or one address may keep open at once, over all web processes, so that others find
+room too."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ CHATS = Kind("chat", "chats and completions", ahead=16)  # there are hundreds a 
 SLOW_BODIES = Kind("body", "slow request bodies of this address")
 
 
-def take_slow_body(services: Services, headers: Iterable[tuple[str, str]], peer: str) -> Callable[[], None]:
+def take_slow_body(
+    services: Services, headers: Iterable[tuple[str, str]], peer: str
+) -> Callable[[], None]:
     """A request's body comes slowly; answers what to call when the request is over.
 
     Raises:
@@ -28,9 +31,11 @@ def take_slow_body(services: Services, headers: Iterable[tuple[str, str]], peer:
 
 
 @contextmanager
-def open_stream(services: Services, grant: Grant, job_id: str, gone: Callable[[], bool]) -> Iterator[Watch]:
-    """A watch of a job for an event stream or a long-poll, which ends with what let the request in, and when its client
-    is `gone`.
+def open_stream(
+    services: Services, grant: Grant, job_id: str, gone: Callable[[], bool]
+) -> Iterator[Watch]:
+    """A watch of a job for an event stream or a long-poll, which ends with what let the request in,
+    and when its client is `gone`.
 
     Raises:
         TooMany: the tenant has as many open as it may.

@@ -1,6 +1,8 @@
-"""What all streams of one job share in a process: whoever looks first reads Redis, the others take what was read.
+"""What all streams of one job share in a process: whoever looks first reads Redis, the others take
+what was read.
 
-A change wakes every stream of a job at the same moment; a thousand of them would otherwise ask the same thousand times.
+A change wakes every stream of a job at the same moment; a thousand of them would otherwise ask the
+same thousand times.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from web.schemas.requests import JobView
 
 BATCH = 64  # finished items read at once
 MOST_BATCHES = 32  # kept, for streams that are a little behind
-FRESH = 5.0  # seconds; some things change untold, such as a worker that starts and finds nothing to do
+# Seconds; some things change untold, such as a worker that starts and finds nothing to do.
+FRESH = 5.0
 GAP = 16  # items between two finished ones that are read along rather than asked for separately
 
 
@@ -40,18 +43,24 @@ class Feed:
     def view(self, version: int, read: Callable[[], JobView]) -> JobView:
         """The job at `version` or later; `read` asks for it anew."""
         with self._lock:
-            if self._view is None or self._version < version or time.monotonic() - self._read_at > FRESH:
+            if (
+                self._view is None
+                or self._version < version
+                or time.monotonic() - self._read_at > FRESH
+            ):
                 self._view, self._version, self._read_at = read(), version, time.monotonic()
             return self._view
 
     def finished(self, cursor: int) -> list[tuple[int, bytes]]:
-        """(index, row as JSON), in order of completion, from behind the first `cursor`; empty if none is yet."""
+        """(index, row as JSON), in order of completion, from behind the first `cursor`; empty if
+        none is yet."""
         with self._lock:
             batch = self._batches.get(cursor)
             if batch is None:
                 batch = self._read(cursor)
             if batch:
-                self._batches[cursor] = batch  # results never change, so even a short batch stays right
+                # Results never change, so even a short batch stays right.
+                self._batches[cursor] = batch
                 while len(self._batches) > MOST_BATCHES:
                     self._batches.popitem(last=False)
             return batch

@@ -1,4 +1,5 @@
-"""Ends what is open for a key or a session within seconds of its end: event streams, long-polls, chats, downloads."""
+"""Ends what is open for a key or a session within seconds of its end: event streams, long-polls,
+chats, downloads."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """One per process. Its thread starts with what is opened first: after a server's fork, and only where wanted."""
+    """One per process. Its thread starts with what is opened first: after a server's fork, and only
+    where wanted."""
 
     def __init__(self, accounts: Accounts):
         self._accounts = accounts

@@ -1,4 +1,5 @@
-"""The models that jobs may name: their cards, each with its tokenizer and chat template ready for counting."""
+"""The models that jobs may name: their cards, each with its tokenizer and chat template ready for
+counting."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Model:
 class Cards:
     """Cards are read anew every second; what takes time to load is kept by digest.
 
-    `aliases` are other names of models (alias -> name); they are resolved here, for every way into the queue.
+    `aliases` are other names of models (alias -> name); they are resolved here, for every way into
+    the queue.
     """
 
     def __init__(self, fleet: Fleet, aliases: Mapping[str, str] = MappingProxyType({})):
@@ -54,30 +56,38 @@ class Cards:
         return Model(card, tokenizer, template)
 
     def served_name(self, name: str) -> str:
-        """The name that workers know the model by: what an alias stands for, any other name as it is."""
+        """The name that workers know the model by: what an alias stands for, any other name as it
+        is."""
         return self.aliases.get(name, name)
 
     def refuse_served_aliases(self) -> None:
-        """Raise `ConfigError` if a live worker serves its model under an alias's name: who asked for the one would get
-        the other."""
+        """Raise `ConfigError` if a live worker serves its model under an alias's name: who asked
+        for the one would get the other."""
         for worker in self._fleet.workers():
             if worker["model"] in self.aliases:
                 raise ConfigError(
-                    f"PROMPTMILL_MODEL_ALIASES: {worker['model']} is the name of a model that worker {worker['id']} on "
-                    f"{worker['host']} serves, so it cannot stand for {self.aliases[worker['model']]}"
+                    f"PROMPTMILL_MODEL_ALIASES: {worker['model']} is the name of a model that "
+                    f"worker {worker['id']} on "
+                    f"{worker['host']} serves, so it cannot stand for "
+                    f"{self.aliases[worker['model']]}"
                 )
 
     def _card(self, name: str) -> ModelCard:
         read_at, card = self._read.get(name, (0.0, None))
         if card is None or time.monotonic() - read_at > CARD_AGE:
             card = self._fleet.model(name)
-            self._read[name] = time.monotonic(), card  # only of names that exist: strangers cannot fill it
+            # Only of names that exist: strangers cannot fill it.
+            self._read[name] = time.monotonic(), card
         return card
 
     def _only_one(self) -> str:
         names = [card.id for card in self._fleet.models()]
         if not names:
-            raise NotFound("no model was ever served here: start a worker", code="model_not_found", field="model")
+            raise NotFound(
+                "no model was ever served here: start a worker",
+                code="model_not_found",
+                field="model",
+            )
         if len(names) > 1:
             message = f"name a model, there are several: {', '.join(names)}"
             raise InvalidRequest(message, code="model_required", field="model")
@@ -88,7 +98,11 @@ class Cards:
             tools = self._loaded.get(card.digest)
             if tools is None:
                 tokenizer = load(card.tokenizer, self._fleet.tokenizer(card.digest))
-                template = ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
+                template = (
+                    ChatTemplate(card.chat_template, card.special_tokens)
+                    if card.chat_template
+                    else None
+                )
                 tools = (tokenizer, template)
                 while len(self._loaded) >= MOST_LOADED:
                     self._loaded.pop(next(iter(self._loaded)))

@@ -1,7 +1,8 @@
-"""Who waits for a job to change: one reader of `pm:changes` and `pm:tokens` per process wakes them all.
+"""Who waits for a job to change: one reader of `pm:changes` and `pm:tokens` per process wakes them
+all.
 
-A wake-up says "look again", nothing more; what streamed items say comes along. After a lost connection everybody is
-woken, and told that tokens were missed, so nothing is missed for long.
+A wake-up says "look again", nothing more; what streamed items say comes along. After a lost
+connection everybody is woken, and told that tokens were missed, so nothing is missed for long.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ log = logging.getLogger(__name__)
 class Watch:
     """One waiter's flag. `ended` says why it is to wait no more, once there is a reason.
 
-    `version` rises with each change, the same for all who wait for a job: what was read at one is good for all.
-    `status` is the job's as last heard of, None if that may be old. Tokens are entries (`job:{id}:events`) by
-    item that came since they were taken; with `missed` there were others.
+    `version` rises with each change, the same for all who wait for a job: what was read at one is
+    good for all. `status` is the job's as last heard of, None if that may be old. Tokens are
+    entries (`job:{id}:events`) by item that came since they were taken; with `missed` there were
+    others.
     """
 
     def __init__(self, version: int) -> None:
@@ -46,7 +48,8 @@ class Watch:
         self.status: str | None = None
 
     def wait(self, seconds: float) -> bool:
-        """True if the job changed since the last call, or within the time given. Look before the first call."""
+        """True if the job changed since the last call, or within the time given. Look before the
+        first call."""
         end = time.monotonic() + seconds
         while not (changed := self._flag.wait(max(0.0, min(LOOK, end - time.monotonic())))):
             if self.gone():
@@ -79,7 +82,8 @@ class Watch:
 
 
 class Changes:
-    """The reader's thread starts with the first waiter: after a server's fork, and only where it is wanted."""
+    """The reader's thread starts with the first waiter: after a server's fork, and only where it is
+    wanted."""
 
     def __init__(self, redis_url: str):
         self._url = redis_url
@@ -94,14 +98,22 @@ class Changes:
 
     @contextmanager
     def watch(self, job_id: str, chat: bool = False) -> Iterator[Watch]:
-        """Hear of changes of a job from here on. Some of what a process can serve is kept for chats.
+        """Hear of changes of a job from here on. Some of what a process can serve is kept for
+        chats.
 
         Raises:
             Unavailable: this process serves as many waiters as it can, or is about to end.
         """
         with self._lock:
-            if self._closing or self._count >= MOST_WATCHES or (not chat and self._streams >= MOST_STREAMS):
-                raise Unavailable("too many clients wait here already; poll instead, or try again in a few seconds")
+            if (
+                self._closing
+                or self._count >= MOST_WATCHES
+                or (not chat and self._streams >= MOST_STREAMS)
+            ):
+                raise Unavailable(
+                    "too many clients wait here already; poll instead, or try again in a few "
+                    "seconds"
+                )
             self._start()
             watch = Watch(self._version)
             self._watches[job_id].add(watch)

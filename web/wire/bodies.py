@@ -40,25 +40,37 @@ def read_query(model: type[M]) -> M:
     """The query as the model; names it does not know, and names given twice, are refused too."""
     for name, values in request.args.lists():
         if len(values) > 1:
-            raise InvalidRequest(f"{name[:64]} is given more than once", code="invalid_value", field=name[:64])
+            raise InvalidRequest(
+                f"{name[:64]} is given more than once", code="invalid_value", field=name[:64]
+            )
     return validated(model, request.args.to_dict())
 
 
 def refuse_unread() -> None:
-    """Before a described view: a query or a body that it does not take would be dropped in silence."""
+    """Before a described view: a query or a body that it does not take would be dropped in
+    silence."""
     view: Any = current_app.view_functions[str(request.endpoint)]
     description: Description = view.description
     if description.public:  # whoever looks after machines may ask as they like
         return
     if description.query is None and request.args:
         name = next(iter(request.args))[:64]
-        raise InvalidRequest(f"{name} is not known; no query is taken here", code="unknown_field", field=name)
-    if description.body is None and description.form is None and (request.content_length or 0) > len("{}"):
-        raise InvalidRequest(f"{request.method} takes no body here", code="unknown_field", field="body")
+        raise InvalidRequest(
+            f"{name} is not known; no query is taken here", code="unknown_field", field=name
+        )
+    if (
+        description.body is None
+        and description.form is None
+        and (request.content_length or 0) > len("{}")
+    ):
+        raise InvalidRequest(
+            f"{request.method} takes no body here", code="unknown_field", field="body"
+        )
 
 
 def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) -> M:
-    """`value` as the model; `InvalidRequest` lists all that is wrong with it. `known` has the names to suggest."""
+    """`value` as the model; `InvalidRequest` lists all that is wrong with it. `known` has the names
+    to suggest."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -81,12 +93,16 @@ def read_items() -> Iterator[Draft]:
 
 
 def json_body(lists: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """A JSON body, an object of 16 MiB at most. Long lists that are named in `lists`, each with how many entries it may
-    have, are left as text, to be read an entry at a time (`json_lists.Entries`)."""
+    """A JSON body, an object of 16 MiB at most. Long lists that are named in `lists`, each with how
+    many entries it may have, are left as text, to be read an entry at a time
+    (`json_lists.Entries`)."""
     if not request.is_json:
-        raise InvalidRequest("send application/json", status=415, code="unsupported_media_type", field="Content-Type")
+        raise InvalidRequest(
+            "send application/json", status=415, code="unsupported_media_type", field="Content-Type"
+        )
     limit = min(MOST_JSON, request.max_content_length or MOST_JSON)
-    # One byte over: a body that does not tell its length is cut off there, in silence, and must not pass for the whole.
+    # One byte over: a body that does not tell its length is cut off there, in silence, and must not
+    # pass for the whole.
     request.max_content_length = limit + 1
     raw = request.get_data(cache=False)
     if len(raw) > limit:
@@ -101,7 +117,9 @@ def _item_lists() -> dict[str, int]:
 def _take_items(body: dict[str, Any]) -> Iterator[Draft]:
     items, prompts = body.pop("items", None), body.pop("prompts", None)
     if (items is None) == (prompts is None):
-        raise InvalidRequest("give either items or prompts, one of them", code="empty_job", field="items")
+        raise InvalidRequest(
+            "give either items or prompts, one of them", code="empty_job", field="items"
+        )
     name, entries = ("items", items) if prompts is None else ("prompts", prompts)
     if not isinstance(entries, list | Entries):
         raise InvalidRequest(f"{name} must be a list", code="wrong_type", field=name)
@@ -124,12 +142,17 @@ def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
             message = f"the part {name[:64]!r} is not known; send file and job"
             raise InvalidRequest(message, code="unknown_field", field=name[:64])
     if len(files.getlist("file")) != 1 or "file" in fields:
-        raise InvalidRequest("send one file as the part `file`, with its name", code="missing_field", field="file")
+        raise InvalidRequest(
+            "send one file as the part `file`, with its name", code="missing_field", field="file"
+        )
     if len(files.getlist("job")) + len(fields.getlist("job")) > 1:
         raise InvalidRequest("send the part `job` once", code="invalid_value", field="job")
     raw = files["job"].read(MOST_JSON + 1) if "job" in files else fields.get("job", "{}").encode()
     if len(raw) > MOST_JSON:
-        raise TooLarge(f"the part job may have {MOST_JSON / 2**20:.0f} MiB; the items go into the file", field="job")
+        raise TooLarge(
+            f"the part job may have {MOST_JSON / 2**20:.0f} MiB; the items go into the file",
+            field="job",
+        )
     options = validated(UploadOptions, _parsed(raw, "the part job"))
     upload = files["file"]
     return options, read_upload(upload.stream, upload.filename or "", options.prompt_column)
@@ -141,9 +164,13 @@ def _parsed(raw: bytes, what: str, lists: Mapping[str, int] | None = None) -> di
     except TooLong as error:
         raise TooLarge(f"{what} is too large: {error}; split it") from None
     except TooMuch as error:
-        raise InvalidRequest(f"{what} is too large: {error}", status=413, code="too_many_values") from None
+        raise InvalidRequest(
+            f"{what} is too large: {error}", status=413, code="too_many_values"
+        ) from None
     except BadJson as error:
-        raise InvalidRequest(f"{what} is no good JSON: {error}", status=400, code="malformed_json") from None
+        raise InvalidRequest(
+            f"{what} is no good JSON: {error}", status=400, code="malformed_json"
+        ) from None
     if not isinstance(body, dict):
         raise InvalidRequest(f"{what} must be a JSON object", code="wrong_type")
     return body

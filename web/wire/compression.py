@@ -1,7 +1,8 @@
 """Bodies that come compressed, and answers that go so: gzip, as it comes and as it goes.
 
-Limits are on what a body has when it is unpacked, and nothing is unpacked that nobody reads: a bomb costs what its
-limit allows. Event streams are never compressed, nor are parts of files, nor what already is.
+Limits are on what a body has when it is unpacked, and nothing is unpacked that nobody reads: a bomb
+costs what its limit allows. Event streams are never compressed, nor are parts of files, nor what
+already is.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ LEAST = 1024  # bytes of an answer; less is not worth it
 PIECE = 64 * 2**10  # bytes unpacked, or packed, at once
 NAMES = ("gzip", "x-gzip")
 KINDS = (
-    "application/json", "application/jsonl", "application/javascript", "application/octet-stream",
-    "application/openmetrics-text", "application/problem+json", "image/svg+xml",
-)  # fmt: skip
+    "application/json",
+    "application/jsonl",
+    "application/javascript",
+    "application/octet-stream",
+    "application/openmetrics-text",
+    "application/problem+json",
+    "image/svg+xml",
+)
 
 
 def register(app: Flask) -> None:
@@ -62,20 +68,30 @@ class _Unpacked(io.RawIOBase):
                 raise BadEncoding("the body ends in the middle of its gzip")
             self._steps.step()
         if not found and (self._unpacker.unused_data or self._source.read(1)):
-            raise BadEncoding("something follows the end of the body's gzip; send one gzip member and nothing else")
+            raise BadEncoding(
+                "something follows the end of the body's gzip; send one gzip member and nothing "
+                "else"
+            )
         buffer[: len(found)] = found
         return len(found)
 
 
 def _unpack_body() -> None:
     """Before the request: whoever reads its body reads it unpacked."""
-    encodings = [name.strip().lower() for name in request.headers.get("Content-Encoding", "").split(",")]
+    encodings = [
+        name.strip().lower() for name in request.headers.get("Content-Encoding", "").split(",")
+    ]
     encodings = [name for name in encodings if name not in ("", "identity")]
     if not encodings:
         return
     if len(encodings) > 1 or encodings[0] not in NAMES:
-        message = f"Content-Encoding {', '.join(encodings)[:64]!r} is not read here; send gzip, or the body as it is"
-        raise InvalidRequest(message, status=415, code="unsupported_encoding", field="Content-Encoding")
+        message = (
+            f"Content-Encoding {', '.join(encodings)[:64]!r} is not read here; send gzip, "
+            "or the body as it is"
+        )
+        raise InvalidRequest(
+            message, status=415, code="unsupported_encoding", field="Content-Encoding"
+        )
     packed = request.stream  # ends where the body does, or at the limit for bodies
     environ = request.environ
     environ["wsgi.input"] = io.BufferedReader(_Unpacked(packed), PIECE)
@@ -127,13 +143,22 @@ def _cut(whole: bytes) -> Iterator[bytes]:
 
 def _is_text(response: Response) -> bool:
     kind = response.mimetype or ""
-    return kind in KINDS or (kind.startswith("text/") and kind != "text/event-stream") or response.status_code == 304
+    return (
+        kind in KINDS
+        or (kind.startswith("text/") and kind != "text/event-stream")
+        or response.status_code == 304
+    )
 
 
 def _is_done(response: Response) -> bool:
-    """Nothing of it is to be compressed: it has no body, is a part of a file, or is encoded already."""
+    """Nothing of it is to be compressed: it has no body, is a part of a file, or is encoded
+    already."""
     headers = response.headers
-    return response.status_code in (204, 206, 304) or "Content-Encoding" in headers or "Range" in request.headers
+    return (
+        response.status_code in (204, 206, 304)
+        or "Content-Encoding" in headers
+        or "Range" in request.headers
+    )
 
 
 def _wants_gzip() -> bool:

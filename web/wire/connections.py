@@ -1,8 +1,10 @@
-"""The open connections of a process: how long it waits for their clients, and which it closes when there are many.
+"""The open connections of a process: how long it waits for their clients, and which it closes when
+there are many.
 
-A client has to send its headers within seconds and its body at a least rate, and to read what it is sent. Each wait for
-a client takes a connection, of which there are only so many. When nearly all are open, the process closes those that
-have waited longest, of the address with most of them, so that there is one for the next client and the health check.
+A client has to send its headers within seconds and its body at a least rate, and to read what it is
+sent. Each wait for a client takes a connection, of which there are only so many. When nearly all
+are open, the process closes those that have waited longest, of the address with most of them, so
+that there is one for the next client and the health check.
 
 Works on gevent's sockets, for gunicorn; knows no app.
 """
@@ -29,7 +31,9 @@ from common.errors import PromptmillError, Unavailable
 
 T = TypeVar("T")
 
-KEEP = 75.0  # seconds until the next request; longer than proxies keep theirs, so they never send into a closing one
+# Seconds until the next request; longer than proxies keep theirs, so they never send into a closing
+# one.
+KEEP = 75.0
 HEAD = 10.0  # seconds from a request's first byte until its headers are here
 BODY = 10.0  # seconds waited for a body, besides what its bytes give
 BODY_RATE = 1024  # bytes that give a body another second
@@ -84,8 +88,9 @@ class Connection:
         self._enter(Phase.IDLE)
 
     def begin_request(self, count_slow: Callable[[], Callable[[], None]]) -> None:
-        """Its headers are here; what is received from now on is its body. If that turns out to be a slow one,
-        `count_slow` is called: it answers what to call at the request's end, or raises what to answer."""
+        """Its headers are here; what is received from now on is its body. If that turns out to be a
+        slow one, `count_slow` is called: it answers what to call at the request's end, or raises
+        what to answer."""
         self._enter(Phase.BUSY)
         self._count_slow = count_slow
 
@@ -95,7 +100,8 @@ class Connection:
         self._count_slow = self._end_slow = None
 
     def close(self) -> None:
-        """Where a body was refused half-way, its client is still sending: closed at once, it might never see why."""
+        """Where a body was refused half-way, its client is still sending: closed at once, it might
+        never see why."""
         if self._refused:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
@@ -117,7 +123,8 @@ class Connection:
         return not self._sends or time.monotonic() - self._waiting[self] > STUCK
 
     def shed(self) -> None:
-        """Close it in the middle of a wait for its client. A request whose body is waited for is still answered."""
+        """Close it in the middle of a wait for its client. A request whose body is waited for is
+        still answered."""
         self.is_shed = True
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR if self._sends else socket.SHUT_RD)
@@ -159,7 +166,9 @@ class Connection:
                 self._socket.sendall(view[first : first + PIECE])
             except OSError as error:
                 if isinstance(error, TimeoutError) or self.is_shed:
-                    raise BrokenPipeError(errno.EPIPE, "the client does not read what it is sent") from None
+                    raise BrokenPipeError(
+                        errno.EPIPE, "the client does not read what it is sent"
+                    ) from None
                 raise
             finally:
                 self._sends = False
@@ -199,7 +208,10 @@ class Connection:
 
     def _too_slow(self) -> Exception:
         if self._phase is Phase.BUSY:
-            return BodyTooSlow(f"a request's body must come within {BODY:.0f} s, or at {BODY_RATE} bytes/s and more")
+            return BodyTooSlow(
+                f"a request's body must come within {BODY:.0f} s, or at {BODY_RATE} bytes/s and "
+                "more"
+            )
         if self._phase is Phase.HEAD:
             with suppress(OSError):
                 self._socket.sendall(REQUEST_TIMEOUT)
@@ -207,7 +219,9 @@ class Connection:
 
     def _was_shed(self) -> Exception:
         if self._phase is Phase.BUSY:
-            return Unavailable("too many connections are open, and this one waited longest for its body; try again")
+            return Unavailable(
+                "too many connections are open, and this one waited longest for its body; try again"
+            )
         return NoMoreData()
 
 
@@ -215,7 +229,8 @@ PlainSocket = get_original("socket", "socket")  # gevent's own would wait for so
 
 
 def hung_up(connection: Any) -> Callable[[], bool]:
-    """Asks whether the client of a connection (gunicorn's `gunicorn.socket`) has closed it; without one, never."""
+    """Asks whether the client of a connection (gunicorn's `gunicorn.socket`) has closed it; without
+    one, never."""
     if connection is None:
         return lambda: False
 
@@ -236,7 +251,8 @@ def hung_up(connection: Any) -> Callable[[], bool]:
 
 
 class Connections:
-    """All of a process; `most` are open at once, and the last `reserve` of them only for a moment."""
+    """All of a process; `most` are open at once, and the last `reserve` of them only for a
+    moment."""
 
     def __init__(self, most: int, reserve: int):
         self._limit = most - reserve
@@ -277,12 +293,16 @@ class Connections:
         self._open -= len(closed)
         if time.monotonic() - self._told_at > TELL:
             self._told_at = time.monotonic()
-            log.warning("%d connections are open, nearly as many as can be: closed %d", self._open, len(closed))
+            log.warning(
+                "%d connections are open, nearly as many as can be: closed %d",
+                self._open,
+                len(closed),
+            )
 
 
 def to_close(waiting: Iterable[tuple[str, T]], count: int) -> list[T]:
-    """Up to `count` of what waits, with its address and in the order in which it began to: again and again, of the
-    address that has most, what has waited longest."""
+    """Up to `count` of what waits, with its address and in the order in which it began to: again
+    and again, of the address that has most, what has waited longest."""
     lines: defaultdict[str, deque[T]] = defaultdict(deque)
     for address, each in waiting:
         lines[address].append(each)

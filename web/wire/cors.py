@@ -1,7 +1,8 @@
 """Cross-origin requests (CORS): which sites' pages may call the API from a browser, with a key.
 
-Only those that `PROMPTMILL_CORS_ORIGINS` names, and never with the session's cookie: no answer allows credentials, so a
-browser keeps such an answer from the page. The pages of this server are no part of it.
+Only those that `PROMPTMILL_CORS_ORIGINS` names, and never with the session's cookie: no answer
+allows credentials, so a browser keeps such an answer from the page. The pages of this server are no
+part of it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,22 @@ from common.settings import Settings
 from web.wire.routes import methods_here
 
 API = re.compile(
-    r"/(v1(/.*)?|tokenize|detokenize|tokenizer_info|health|healthz|readyz|metrics|openapi\.json)", re.DOTALL
+    r"/(v1(/.*)?|tokenize|detokenize|tokenizer_info|health|healthz|readyz|metrics|openapi\.json)",
+    re.DOTALL,
 )
 HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 MOST_HEADERS = 50
 EXPOSED = (
-    "Content-Disposition", "Idempotent-Replayed", "Location", "Retry-After", "WWW-Authenticate", "X-Ignored-Params",
-    "X-Request-Id", "X-Should-Retry",
-)  # fmt: skip
+    "Content-Disposition",
+    "Idempotent-Replayed",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Ignored-Params",
+    "X-Request-Id",
+    "X-Should-Retry",
+)
 MAX_AGE = 7200  # seconds a browser may keep what a preflight said; Chromium keeps none longer
 
 
@@ -47,11 +55,15 @@ def _preflight(origins: frozenset[str]) -> Response | None:
 
 
 def _headers() -> list[str]:
-    """Those that mean something here, and what the page asks for beside: clients send some about themselves."""
+    """Those that mean something here, and what the page asks for beside: clients send some about
+    themselves."""
     asked = request.headers.get("Access-Control-Request-Headers", "").split(",")[:MOST_HEADERS]
     known = {name.lower() for name in HEADERS}
     more = (name.strip().lower() for name in asked)
-    return [*HEADERS, *dict.fromkeys(name for name in more if HEADER.fullmatch(name) and name not in known)]
+    return [
+        *HEADERS,
+        *dict.fromkeys(name for name in more if HEADER.fullmatch(name) and name not in known),
+    ]
 
 
 def _told_to(origins: frozenset[str]) -> Callable[[Response], Response]:
@@ -71,4 +83,8 @@ def _told_to(origins: frozenset[str]) -> Callable[[Response], Response]:
 
 def _allowed(origins: frozenset[str]) -> bool:
     origin = request.headers.get("Origin")
-    return origin is not None and bool(API.fullmatch(request.path)) and ("*" in origins or origin in origins)
+    return (
+        origin is not None
+        and bool(API.fullmatch(request.path))
+        and ("*" in origins or origin in origins)
+    )

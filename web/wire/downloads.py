@@ -14,10 +14,13 @@ from web.services.watch import Watch
 
 
 def download(pieces: Iterator[bytes], content_type: str) -> Response:
-    """A response of these pieces. The first is read here, where what fails is still answered as an error; what fails
-    later can only break the stream off, and so does the end of the key or session that asked for it."""
+    """A response of these pieces. The first is read here, where what fails is still answered as an
+    error; what fails later can only break the stream off, and so does the end of the key or session
+    that asked for it."""
     first = next(pieces, b"")
-    response = Response(_while_valid(services(), grant(), chain([first], pieces)), content_type=content_type)
+    response = Response(
+        _while_valid(services(), grant(), chain([first], pieces)), content_type=content_type
+    )
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -1,10 +1,13 @@
 """Errors as problem+json (RFC 9457) with stable codes, and a request id on every answer.
 
-    {"type", "title", "status", "code", "detail", "errors": [{"code", "message", "field", "line"}], "request_id"}
+    {"type", "title", "status", "code", "detail", "errors": [{"code", "message", "field", "line"}],
+    "request_id"}
 
-On OpenAI's paths they have OpenAI's shape (`web/openai/errors.py`), the same codes, and 400 for 422.
+On OpenAI's paths they have OpenAI's shape (`web/openai/errors.py`), the same codes, and 400 for
+422.
 
-What is no `PromptmillError` is a crash: logged with its traceback and request id, answered without either's content.
+What is no `PromptmillError` is a crash: logged with its traceback and request id, answered without
+either's content.
 """
 
 from __future__ import annotations
@@ -39,13 +42,20 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _answer_crash)
 
 
-def problem(status: int, code: str, detail: str, errors: list[dict[str, object]] | None = None) -> Response:
+def problem(
+    status: int, code: str, detail: str, errors: list[dict[str, object]] | None = None
+) -> Response:
     status, body, kind = error_body(request.path, status, code, detail, g.request_id, errors)
     return Response(body, status, content_type=kind)
 
 
 def error_body(
-    path: str, status: int, code: str, detail: str, request_id: str, errors: list[dict[str, object]] | None = None
+    path: str,
+    status: int,
+    code: str,
+    detail: str,
+    request_id: str,
+    errors: list[dict[str, object]] | None = None,
 ) -> tuple[int, bytes, str]:
     """An error as requests to this path are told it: status, body and media type."""
     if dialect.speaks(path):
@@ -53,7 +63,11 @@ def error_body(
         field = str(first["field"]) if "field" in first else None
         code = str(first["code"]) if "code" in first else code
         status = dialect.status_of(status, code)
-        return status, json.dumps(dialect.error_body(status, code, detail, field)).encode(), "application/json"
+        return (
+            status,
+            json.dumps(dialect.error_body(status, code, detail, field)).encode(),
+            "application/json",
+        )
     body = Problem.model_validate(
         {
             "type": f"urn:promptmill:{code}",
@@ -65,18 +79,29 @@ def error_body(
             "request_id": request_id,
         }
     )
-    return status, one_line(body.model_dump_json(exclude_none=True).encode()), "application/problem+json"
+    return (
+        status,
+        one_line(body.model_dump_json(exclude_none=True).encode()),
+        "application/problem+json",
+    )
 
 
 def _answer_error(error: PromptmillError) -> Response:
     if error.status >= 500 and not error.retry:
         log.error("%s", error, exc_info=error, extra={"request": g.request_id})
-    errors = error.errors if isinstance(error, InvalidRequest) else [error.as_dict()] if error.field else []
+    errors = (
+        error.errors
+        if isinstance(error, InvalidRequest)
+        else [error.as_dict()]
+        if error.field
+        else []
+    )
     response = problem(error.status, error.code, error.message, errors)
     if error.retry:
         response.headers["Retry-After"] = str(RETRY_AFTER)
     elif dialect.speaks(request.path):
-        response.headers["X-Should-Retry"] = "false"  # OpenAI's client would, for what is no use to try again
+        # OpenAI's client would, for what is no use to try again.
+        response.headers["X-Should-Retry"] = "false"
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
@@ -103,12 +128,22 @@ def _answer_http(error: HTTPException) -> Response:
 def too_large() -> TooLarge:
     """The request's body is over its limit."""
     limit = request.max_content_length or current_app.config["MAX_CONTENT_LENGTH"]
-    return TooLarge(f"a request may have {limit / 2**20:,.1f} MiB here; split the job, or upload it as a file")
+    return TooLarge(
+        f"a request may have {limit / 2**20:,.1f} MiB here; split the job, or upload it as a file"
+    )
 
 
 def _answer_crash(error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.path, exc_info=error, extra={"request": g.request_id})
-    return problem(500, "internal_error", f"something broke here; the server's log has it under {g.request_id}")
+    log.error(
+        "%s %s failed",
+        request.method,
+        request.path,
+        exc_info=error,
+        extra={"request": g.request_id},
+    )
+    return problem(
+        500, "internal_error", f"something broke here; the server's log has it under {g.request_id}"
+    )
 
 
 def _begin() -> None:

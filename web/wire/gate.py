@@ -1,8 +1,9 @@
 """Waits for the beginning of a request's body before the app begins with the request.
 
-A request that waits here is cheap, and so is refusing it: thousands of clients that send a body slowly, or never, cost
-little. Most bodies are read whole here; of longer ones the app reads the rest itself. One that ends before the length
-that its headers tell is an error, here or there, so that a half is never taken for the whole.
+A request that waits here is cheap, and so is refusing it: thousands of clients that send a body
+slowly, or never, cost little. Most bodies are read whole here; of longer ones the app reads the
+rest itself. One that ends before the length that its headers tell is an error, here or there, so
+that a half is never taken for the whole.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Gate:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ:
             try:
-                environ["wsgi.input"] = _begun(environ["wsgi.input"], int(environ.get("CONTENT_LENGTH") or 0))
+                environ["wsgi.input"] = _begun(
+                    environ["wsgi.input"], int(environ.get("CONTENT_LENGTH") or 0)
+                )
             except PromptmillError as error:
                 return _refuse(error, environ, start_response)
         answer: Iterable[bytes] = self._app(environ, start_response)
@@ -43,7 +46,11 @@ class BrokenOff(InvalidRequest):
 
     def __init__(self, missing: int):
         super().__init__(
-            f"the body broke off: {missing:,} bytes of its Content-Length did not come; send it again",
+            (
+                f"the body broke off: {missing:,} bytes of its Content-Length did not come; send "
+                "it "
+                "again"
+            ),
             status=400,
             code="incomplete_body",
             field="body",
@@ -51,7 +58,8 @@ class BrokenOff(InvalidRequest):
 
 
 class _Rest(io.RawIOBase):
-    """A body whose beginning was read. `length` is what it is to have in all; 0 where nobody said."""
+    """A body whose beginning was read. `length` is what it is to have in all; 0 where nobody
+    said."""
 
     def __init__(self, beginning: bytes, body: Any, length: int):
         self._beginning = beginning
@@ -88,9 +96,15 @@ def _refuse(error: PromptmillError, environ: dict[str, Any], start_response: Any
     request_id = f"req_{secrets.token_hex(8)}"
     path = environ.get("PATH_INFO", "")
     status, body, kind = error_body(path, error.status, error.code, error.message, request_id)
-    headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Request-Id", request_id)]
+    headers = [
+        ("Content-Type", kind),
+        ("Content-Length", str(len(body))),
+        ("X-Request-Id", request_id),
+    ]
     if error.retry:
         headers.append(("Retry-After", str(RETRY_AFTER)))
-    log.info("%s %s", environ["REQUEST_METHOD"], path, extra={"request": request_id, "status": status})
+    log.info(
+        "%s %s", environ["REQUEST_METHOD"], path, extra={"request": request_id, "status": status}
+    )
     start_response(f"{status} {HTTPStatus(status).phrase}", headers)
     return [body]

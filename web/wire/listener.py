@@ -1,9 +1,11 @@
-"""Accepts connections faster than it begins with them, and begins with those whose request is all there.
+"""Accepts connections faster than it begins with them, and begins with those whose request is all
+there.
 
-Thousands of connections at once take longer to begin with than a client likes to wait. A client that has sent its whole
-request needs nothing but an answer; those that have not are behind it, the newest first, a few in each round of the
-event loop. So what comes slowly holds up none of what comes at once. When there is hardly room for more connections,
-some that have not sent a whole request are closed, so that the next client is not kept waiting by them.
+Thousands of connections at once take longer to begin with than a client likes to wait. A client
+that has sent its whole request needs nothing but an answer; those that have not are behind it, the
+newest first, a few in each round of the event loop. So what comes slowly holds up none of what
+comes at once. When there is hardly room for more connections, some that have not sent a whole
+request are closed, so that the next client is not kept waiting by them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from gevent.server import StreamServer  # type: ignore[import-untyped]
 from web.wire.connections import to_close
 
 ROUND = 0.001  # seconds, at least, so that the event loop looks at all sockets in between
-BEGIN = 4  # connections begun with in one round that have not sent a whole request: a few milliseconds
+# Connections begun with in one round that have not sent a whole request: a few milliseconds.
+BEGIN = 4
 MOST_ACCEPTED = 128  # in one round
 RESERVE = 10  # one of so many places in the pool is kept free
 LOOK = 256  # connections looked at in one round
@@ -32,8 +35,9 @@ Accepted = tuple[Any, ...]  # a socket, and its client's address
 
 
 class Listener(StreamServer):
-    """Several processes may listen: each accepts one connection a round, and twice as many each time that there were
-    more, so that they share what comes one by one. A tenth of the pool is kept free of connections that wait here."""
+    """Several processes may listen: each accepts one connection a round, and twice as many each
+    time that there were more, so that they share what comes one by one. A tenth of the pool is kept
+    free of connections that wait here."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
@@ -92,8 +96,8 @@ class Listener(StreamServer):
 
 
 def is_whole(client: Any) -> bool | None:
-    """Whether a request is there to its end; None where nothing came yet. One that is large, or not understood here, is
-    not."""
+    """Whether a request is there to its end; None where nothing came yet. One that is large, or not
+    understood here, is not."""
     try:
         head, end, body = client._sock.recv(PEEK, socket.MSG_PEEK).partition(b"\r\n\r\n")
     except BlockingIOError:

@@ -1,8 +1,8 @@
 """Forms as browsers and clients send them, read within bounds and while others are served.
 
-Werkzeug's own reading of a form bounds neither a part's headers nor what comes before the first part, takes any number
-of urlencoded fields, and makes U+FFFD of bytes that are no UTF-8, which then cannot be told from one that was written.
-Files go to disk as they come. Knows nothing of jobs.
+Werkzeug's own reading of a form bounds neither a part's headers nor what comes before the first
+part, takes any number of urlencoded fields, and makes U+FFFD of bytes that are no UTF-8, which then
+cannot be told from one that was written. Files go to disk as they come. Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ PIECE = 64 * 2**10  # bytes read at once
 MOST_HEADERS = 16 * 2**10  # bytes of a part's headers, and of what is before the first part
 MOST_URLENCODED = 2**20  # bytes: what is decoded at once
 MOST_FIELDS = 1000  # of an urlencoded form
-LONGEST_BOUNDARY = 128  # characters; RFC 2046 has 70, but some clients, Werkzeug among them, draw a few more
+# Characters; RFC 2046 has 70, but some clients, Werkzeug among them, draw a few more.
+LONGEST_BOUNDARY = 128
 
 Form = tuple[MultiDict[str, str], MultiDict[str, FileStorage]]
 
@@ -46,7 +47,9 @@ class Bounded(FormDataParser):
             opened.pop_all()  # the files are the request's now
         return stream, *found
 
-    def _parts(self, stream: IO[bytes], boundary: bytes, content_length: int | None, opened: ExitStack) -> Form:
+    def _parts(
+        self, stream: IO[bytes], boundary: bytes, content_length: int | None, opened: ExitStack
+    ) -> Form:
         fields: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
         size = 0  # of all fields together
@@ -64,13 +67,16 @@ class Bounded(FormDataParser):
                 content.write(event.data)
                 if not event.more_data:
                     content.seek(0)
-                    files.append((name, FileStorage(content, part.filename, name, headers=part.headers)))
+                    files.append(
+                        (name, FileStorage(content, part.filename, name, headers=part.headers))
+                    )
             elif isinstance(part, Field) and isinstance(event, Data):
                 size += len(event.data)
                 if self.max_form_memory_size is not None and size > self.max_form_memory_size:
                     most = f"{self.max_form_memory_size / 2**20:,.1f} MiB"
                     raise TooLarge(
-                        f"the part `{name[:64]}` is too large: a form's fields may have {most} in all; send a file"
+                        f"the part `{name[:64]}` is too large: a form's fields may have {most} in "
+                        "all; send a file"
                     )
                 content += event.data
                 if not event.more_data:
@@ -78,20 +84,29 @@ class Bounded(FormDataParser):
         return self.cls(fields), self.cls(files)
 
     def _container(self, file: File, content_length: int | None) -> IO[bytes]:
-        return self.stream_factory(content_length, file.headers.get("content-type"), file.filename, None)
+        return self.stream_factory(
+            content_length, file.headers.get("content-type"), file.filename, None
+        )
 
     def _parse_urlencoded(
-        self, stream: IO[bytes], _mimetype: str, _content_length: int | None, _options: dict[str, str]
+        self,
+        stream: IO[bytes],
+        _mimetype: str,
+        _content_length: int | None,
+        _options: dict[str, str],
     ) -> Any:
         raw = bytearray()
         while piece := stream.read(PIECE):
             raw += piece
             if len(raw) > MOST_URLENCODED:
                 raise TooLarge(
-                    f"an urlencoded form may have {MOST_URLENCODED / 2**20:.0f} MiB; send multipart/form-data"
+                    f"an urlencoded form may have {MOST_URLENCODED / 2**20:.0f} MiB; send "
+                    "multipart/form-data"
                 )
         try:
-            pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+            pairs = parse_qsl(
+                raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
+            )
         except UnicodeDecodeError:
             _refuse("the form is not UTF-8, percent-encoded")
         except ValueError:
@@ -124,9 +139,17 @@ class _Decoder(MultipartDecoder):
 
     def next_event(self) -> Any:
         event = super().next_event()
-        if isinstance(event, NeedData) and self.state is State.PREAMBLE and len(self.buffer) > PIECE + MOST_HEADERS:
+        if (
+            isinstance(event, NeedData)
+            and self.state is State.PREAMBLE
+            and len(self.buffer) > PIECE + MOST_HEADERS
+        ):
             raise ValueError("its boundary does not come")
-        if isinstance(event, NeedData) and self.state is State.PART and len(self.buffer) > MOST_HEADERS:
+        if (
+            isinstance(event, NeedData)
+            and self.state is State.PART
+            and len(self.buffer) > MOST_HEADERS
+        ):
             raise TooLarge(f"the headers of a part may have {MOST_HEADERS:,} bytes")
         return event
 

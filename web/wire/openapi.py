@@ -1,7 +1,8 @@
-"""`/openapi.json`: OpenAPI 3.1 made from the views' own descriptions and the models that validate and answer.
+"""`/openapi.json`: OpenAPI 3.1 made from the views' own descriptions and the models that validate
+and answer.
 
-A view says once what it takes and gives; which errors it may answer follows from that, and from the view's `errors`.
-Why no framework does this: docs/decisions/0005-web-schemas.md.
+A view says once what it takes and gives; which errors it may answer follows from that, and from the
+view's `errors`. Why no framework does this: docs/decisions/0005-web-schemas.md.
 """
 
 from __future__ import annotations
@@ -39,8 +40,16 @@ HEADERS = {
         "pattern": rf"^({stream_cursor.CURSOR.pattern})?$",
     },
 }
-REQUEST_ID = {"description": "Also in the server's log.", "required": True, "schema": {"type": "string"}}
-RETRY_AFTER = {"description": "Seconds until trying again may help.", "required": True, "schema": {"type": "string"}}
+REQUEST_ID = {
+    "description": "Also in the server's log.",
+    "required": True,
+    "schema": {"type": "string"},
+}
+RETRY_AFTER = {
+    "description": "Seconds until trying again may help.",
+    "required": True,
+    "schema": {"type": "string"},
+}
 
 openapi = Blueprint("openapi", __name__)
 
@@ -64,7 +73,9 @@ class Description:
 
     def models(self) -> list[tuple[type[BaseModel], JsonSchemaMode]]:
         asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-            (model, "validation") for model in (self.body, self.upload, self.form, self.query) if model
+            (model, "validation")
+            for model in (self.body, self.upload, self.form, self.query)
+            if model
         ]
         given = [model for model in (self.answer, *self.events.values()) if model]
         return [*asked, *((model, "serialization") for model in given)]
@@ -75,14 +86,13 @@ def described(
     answer: type[BaseModel] | None = None,
     **more: Any,
 ) -> Callable[[Any], Any]:
-    """Put a view into the specification; a test sees to it that none of the API's is missing. What else may be said:
+    """Put a view into the specification; a test sees to it that none of the API's is missing. What
+    else may be said:
 
-    status       of the answer
-    body         the JSON body; `upload` is the part `job` beside a file, `form` the parts beside a file
-    query        the query's parameters
-    headers      names of request headers that are read
-    media_types  of an answer that is no JSON
-    events       of an answer as server-sent events: the data of each by its name; "" for events without a name, and
+    status       of the answer body         the JSON body; `upload` is the part `job` beside a file,
+    `form` the parts beside a file query        the query's parameters headers      names of request
+    headers that are read media_types  of an answer that is no JSON events       of an answer as
+    server-sent events: the data of each by its name; "" for events without a name, and
                  None as the data of `[DONE]`, which is that very text
     errors       statuses that do not follow from the above
     public       no key is needed
@@ -98,10 +108,12 @@ def described(
 
 @openapi.get("/openapi.json")
 def specification() -> Response:
-    kept = current_app.extensions.setdefault("openapi", {})  # making it takes a third of a second, and anybody may ask
+    # Making it takes a third of a second, and anybody may ask.
+    kept = current_app.extensions.setdefault("openapi", {})
     if "body" not in kept:
         kept["body"] = json.dumps(make_specification(current_app))
-    # Not kept: they follow the host that was asked, and whoever asks first must not choose it for the others.
+    # Not kept: they follow the host that was asked, and whoever asks first must not choose it for
+    # the others.
     servers = json.dumps([{"url": base_url(services())}])
     return Response(f'{{"servers": {servers}, {kept["body"][1:]}', content_type="application/json")
 
@@ -118,20 +130,30 @@ def make_specification(app: Flask) -> dict[str, Any]:
         [pair for _, _, description in found for pair in description.models()]
         + [(model, "serialization") for model in always]
     )
-    references, schemas = models_json_schema(list(wanted), ref_template=REFERENCE, schema_generator=RequestSchemas)
+    references, schemas = models_json_schema(
+        list(wanted), ref_template=REFERENCE, schema_generator=RequestSchemas
+    )
     operation = _Operations(references, schemas["$defs"])
     paths: dict[str, dict[str, Any]] = {}
     for rule, method, description in found:
-        paths.setdefault(template(rule.rule), {})[method] = operation.describe(rule, method, description)
+        paths.setdefault(template(rule.rule), {})[method] = operation.describe(
+            rule, method, description
+        )
     return {
         "openapi": "3.1.0",
-        "info": {"title": "promptmill", "version": "1", "description": "A self-hosted queue for text generation."},
+        "info": {
+            "title": "promptmill",
+            "version": "1",
+            "description": "A self-hosted queue for text generation.",
+        },
         "security": [{"key": []}],
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],
             "responses": operation.errors,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key, `pm_…`."}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key, `pm_…`."}
+            },
         },
     }
 
@@ -165,41 +187,67 @@ class _Operations:
 
     def _parameters(self, rule: Rule, description: Description) -> list[dict[str, Any]]:
         found = [
-            _parameter("path", name, True, {"type": "string"} | ({"enum": choices.split(", ")} if choices else {}))
+            _parameter(
+                "path",
+                name,
+                True,
+                {"type": "string"} | ({"enum": choices.split(", ")} if choices else {}),
+            )
             for choices, name in ARGUMENT.findall(rule.rule)
         ]
         found += [_parameter("header", name, False, HEADERS[name]) for name in description.headers]
         if description.query:
             fields = self._schema(description.query)["properties"]
-            found += [_parameter("query", name, False, in_query(schema)) for name, schema in fields.items()]
+            found += [
+                _parameter("query", name, False, in_query(schema))
+                for name, schema in fields.items()
+            ]
         return found
 
     def _body(self, description: Description) -> dict[str, Any]:
         content: dict[str, Any] = {}
         if description.body:
-            content["application/json"] = {"schema": self._references[description.body, "validation"]}
+            content["application/json"] = {
+                "schema": self._references[description.body, "validation"]
+            }
         if description.upload:
             parts = {"file": FILE, "job": self._references[description.upload, "validation"]}
-            schema = {"type": "object", "properties": parts, "required": ["file"], "additionalProperties": False}
+            schema = {
+                "type": "object",
+                "properties": parts,
+                "required": ["file"],
+                "additionalProperties": False,
+            }
             encoding = {"job": {"contentType": "application/json"}}
             content["multipart/form-data"] = {"schema": schema, "encoding": encoding}
         if description.form:
-            content["multipart/form-data"] = {"schema": form(self._schema(description.form), self._schemas, FILE)}
+            content["multipart/form-data"] = {
+                "schema": form(self._schema(description.form), self._schemas, FILE)
+            }
         return content
 
     def _responses(self, rule: Rule, method: str, description: Description) -> dict[str, Any]:
-        good = {"description": HTTPStatus(description.status).phrase, "headers": {"X-Request-Id": REQUEST_ID}}
+        good = {
+            "description": HTTPStatus(description.status).phrase,
+            "headers": {"X-Request-Id": REQUEST_ID},
+        }
         if content := self._content(rule, description):
             good["content"] = content
         found = {str(description.status): good}
-        return found | {str(status): self._error(rule, status) for status in sorted(_errors(rule, method, description))}
+        return found | {
+            str(status): self._error(rule, status)
+            for status in sorted(_errors(rule, method, description))
+        }
 
     def _content(self, rule: Rule, description: Description) -> dict[str, Any]:
         content: dict[str, Any] = {
-            kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in description.media_types
+            kind.partition(";")[0]: {"schema": {"type": "string"}}
+            for kind in description.media_types
         }
         if description.answer:
-            content["application/json"] = {"schema": self._references[description.answer, "serialization"]}
+            content["application/json"] = {
+                "schema": self._references[description.answer, "serialization"]
+            }
         if description.events:
             told = [self._event(name, model) for name, model in description.events.items()]
             if dialect.speaks(rule.rule):
@@ -215,7 +263,11 @@ class _Operations:
             data |= {"contentMediaType": "application/json", "contentSchema": schema}
         else:
             data["const"] = name
-        found: dict[str, Any] = {"type": "object", "properties": {"data": data}, "required": ["data"]}
+        found: dict[str, Any] = {
+            "type": "object",
+            "properties": {"data": data},
+            "required": ["data"],
+        }
         if name and model:
             found["properties"]["event"] = {"const": name}
             found["required"].append("event")
@@ -235,10 +287,16 @@ class _Operations:
         if status in (TooMany.status, Unavailable.status):
             headers["Retry-After"] = RETRY_AFTER
         schema = self._references[model, "serialization"]
-        return {"description": HTTPStatus(status).phrase, "headers": headers, "content": {kind: {"schema": schema}}}
+        return {
+            "description": HTTPStatus(status).phrase,
+            "headers": headers,
+            "content": {kind: {"schema": schema}},
+        }
 
     def _schema(self, model: type[BaseModel]) -> dict[str, Any]:
-        found: dict[str, Any] = self._schemas[self._references[model, "validation"]["$ref"].rsplit("/", 1)[-1]]
+        found: dict[str, Any] = self._schemas[
+            self._references[model, "validation"]["$ref"].rsplit("/", 1)[-1]
+        ]
         return found
 
 
@@ -248,7 +306,8 @@ def _errors(rule: Rule, method: str, description: Description) -> set[int]:
     if description.public:
         return found
     found |= {Unauthorized.status, Unavailable.status, 500}
-    found |= {400, 422} if dialect.speaks(rule.rule) else {422}  # a query or a body that is not taken
+    # A query or a body that is not taken.
+    found |= {400, 422} if dialect.speaks(rule.rule) else {422}
     if method in UNSAFE:
         found.add(403)
     if rule.arguments:

@@ -1,8 +1,9 @@
-"""Tells who sent a request, and how, behind reverse proxies: the client's address, the scheme and the host.
+"""Tells who sent a request, and how, behind reverse proxies: the client's address, the scheme and
+the host.
 
-A proxy says so in X-Forwarded-For, -Proto and -Host. Anybody can send these, so they are believed of the addresses in
-`PROMPTMILL_TRUSTED_PROXIES` only. The app finds what is true where it always looks: `request.remote_addr`,
-`request.is_secure` and `request.host`.
+A proxy says so in X-Forwarded-For, -Proto and -Host. Anybody can send these, so they are believed
+of the addresses in `PROMPTMILL_TRUSTED_PROXIES` only. The app finds what is true where it always
+looks: `request.remote_addr`, `request.is_secure` and `request.host`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 from common.networks import IPAddress, Network, parse_address
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?")
-FORWARDED = re.compile(r"\[(?P<six>[^\]]+)\](:[0-9]+)?|(?P<four>[0-9.]+):[0-9]+")  # an address with its port
+# An address with its port.
+FORWARDED = re.compile(r"\[(?P<six>[^\]]+)\](:[0-9]+)?|(?P<four>[0-9.]+):[0-9]+")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What is true of a request. `scheme` is `http` or `https`; `host` may have a port, and is None if not told."""
+    """What is true of a request. `scheme` is `http` or `https`; `host` may have a port, and is None
+    if not told."""
 
     address: str
     scheme: str
@@ -29,7 +32,9 @@ class Seen:
 
 def see(environ: dict[str, Any], trusted: tuple[Network, ...]) -> Seen:
     """Who sent this request, by the connection it came on and what trusted proxies say."""
-    seen = Seen(environ.get("REMOTE_ADDR", ""), environ["wsgi.url_scheme"], environ.get("HTTP_HOST"))
+    seen = Seen(
+        environ.get("REMOTE_ADDR", ""), environ["wsgi.url_scheme"], environ.get("HTTP_HOST")
+    )
     address = client_address(seen.address, environ.get("HTTP_X_FORWARDED_FOR", ""), trusted)
     if not _is_in(parse_address(seen.address), trusted):
         return Seen(address, seen.scheme, seen.host)
@@ -42,8 +47,9 @@ def see(environ: dict[str, Any], trusted: tuple[Network, ...]) -> Seen:
 
 
 def client_address(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
-    """Whose request came from `peer` with this X-Forwarded-For. Each proxy adds whom it got a request from, at the end:
-    the last that is no proxy of ours is the client. What stands before it, the client may have written itself."""
+    """Whose request came from `peer` with this X-Forwarded-For. Each proxy adds whom it got a
+    request from, at the end: the last that is no proxy of ours is the client. What stands before
+    it, the client may have written itself."""
     client = parse_address(peer)
     if client is None:
         return peer

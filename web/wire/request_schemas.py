@@ -1,7 +1,7 @@
 """JSON Schemas of requests as the models really take them, for `/openapi.json`.
 
-What a model's validators accept beyond its types (null for "not given", one text for a list of texts) is found by
-asking the model itself, so that the description follows the code.
+What a model's validators accept beyond its types (null for "not given", one text for a list of
+texts) is found by asking the model itself, so that the description follows the code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
 NULL = {"type": "null"}
-ABOUT = {"title", "description", "default", "examples"}  # what says nothing about which values are taken
+# What says nothing about which values are taken.
+ABOUT = {"title", "description", "default", "examples"}
 
 
 class RequestSchemas(GenerateJsonSchema):
@@ -23,7 +24,11 @@ class RequestSchemas(GenerateJsonSchema):
         found = super().model_schema(schema)
         if self.mode == "validation":
             for name, field in found.get("properties", {}).items():
-                more = [field["items"]] if field.get("type") == "array" and takes(schema["cls"], name, "x") else []
+                more = (
+                    [field["items"]]
+                    if field.get("type") == "array" and takes(schema["cls"], name, "x")
+                    else []
+                )
                 if not _takes_null_already(field) and takes(schema["cls"], name, None):
                     more.append(NULL)
                 if more:
@@ -54,14 +59,19 @@ def _widen(field: dict[str, Any], more: list[dict[str, Any]]) -> None:
 def in_query(schema: dict[str, Any]) -> dict[str, Any]:
     """A field's schema as a query's parameter, which is text and never null."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != NULL]
-    found = {name: value for name, value in schema.items() if name != "anyOf" and (name, value) != ("default", None)}
+    found = {
+        name: value
+        for name, value in schema.items()
+        if name != "anyOf" and (name, value) != ("default", None)
+    }
     if len(kinds) == 1:
         return found | kinds[0]
     return found | ({"anyOf": kinds} if kinds else {})
 
 
 def form(schema: dict[str, Any], schemas: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
-    """A file and a model's fields as a form has them, whose parts are text: `name[inner]` for those of an object."""
+    """A file and a model's fields as a form has them, whose parts are text: `name[inner]` for those
+    of an object."""
     found: dict[str, Any] = {"file": file}
     together: dict[str, list[str]] = {}
     for name, field in schema["properties"].items():
@@ -70,7 +80,10 @@ def form(schema: dict[str, Any], schemas: dict[str, Any], file: dict[str, Any]) 
                 inner = schemas[kind["$ref"].rsplit("/", 1)[-1]]
                 parts = {f"{name}[{part}]": each for part, each in inner["properties"].items()}
                 found |= parts
-                together |= {part: [f"{name}[{each}]" for each in inner.get("required", ())] for part in parts}
+                together |= {
+                    part: [f"{name}[{each}]" for each in inner.get("required", ())]
+                    for part in parts
+                }
             elif kind != NULL:
                 found[name] = kind
     return {

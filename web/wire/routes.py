@@ -1,5 +1,5 @@
-"""How paths are matched, beyond what Flask does: slashes too many are none, and a path that is none is told what there
-is near it."""
+"""How paths are matched, beyond what Flask does: slashes too many are none, and a path that is none
+is told what there is near it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NO_MODEL = re.compile(r"/v1/models/.+/(predictions|versions)(/.*)?", re.DOTALL)
 
 
 class InPlace:
-    """WSGI middleware: takes slashes at the end of a path, and repeated ones, out of it. A redirect would do for
-    browsers; other clients drop a POST's body, or the key."""
+    """WSGI middleware: takes slashes at the end of a path, and repeated ones, out of it. A redirect
+    would do for browsers; other clients drop a POST's body, or the key."""
 
     def __init__(self, app: Any):
         self._app = app
@@ -38,10 +38,16 @@ def register(app: Flask) -> None:
 
 
 def methods_here() -> list[str]:
-    """The methods of this very path: `/v1/jobs/check` looks like a job's, too, and has less of them."""
+    """The methods of this very path: `/v1/jobs/check` looks like a job's, too, and has less of
+    them."""
     path = request.url_rule.rule if request.url_rule else None
     return sorted(
-        {each for rule in current_app.url_map.iter_rules() if rule.rule == path for each in rule.methods or ()}
+        {
+            each
+            for rule in current_app.url_map.iter_rules()
+            if rule.rule == path
+            for each in rule.methods or ()
+        }
     )
 
 
@@ -52,7 +58,8 @@ def _answer_options() -> Response | None:
 
 
 def as_unmatched(error: HTTPException) -> HTTPException:
-    """A method that a path lacks only because it looks like a model's is a path that there is not."""
+    """A method that a path lacks only because it looks like a model's is a path that there is
+    not."""
     if isinstance(error, MethodNotAllowed) and NO_MODEL.fullmatch(request.path):
         return NotFound()
     return error
@@ -69,7 +76,9 @@ def not_there() -> str:
 def not_possible(error: HTTPException) -> str:
     """For who asked a path with a method that it lacks."""
     methods = sorted(set(getattr(error, "valid_methods", None) or ()) - {"HEAD", "OPTIONS"})
-    return f"{request.method[:16]} is not possible here" + (f"; {' and '.join(methods)} would be" if methods else "")
+    return f"{request.method[:16]} is not possible here" + (
+        f"; {' and '.join(methods)} would be" if methods else ""
+    )
 
 
 def _api_paths() -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""What is left of a request's body when its answer is sent: read on for a moment, then the connection is closed.
+"""What is left of a request's body when its answer is sent: read on for a moment, then the
+connection is closed.
 
-A client sees an early answer only when what it sends is still taken, and a server can only find the next request behind
-the body. Gunicorn looks for it 1 KiB at a time and serves nobody else meanwhile.
+A client sees an early answer only when what it sends is still taken, and a server can only find the
+next request behind the body. Gunicorn looks for it 1 KiB at a time and serves nobody else
+meanwhile.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ class ReadsOn:
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         stream = environ["wsgi.input"]
         answer = self._application(environ, start_response)
-        if environ.get("CONTENT_LENGTH") in (None, "", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
+        if (
+            environ.get("CONTENT_LENGTH") in (None, "", "0")
+            and "HTTP_TRANSFER_ENCODING" not in environ
+        ):
             return answer
         return ClosingIterator(answer, partial(_finish, stream, environ.get("gunicorn.socket")))
 

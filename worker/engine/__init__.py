@@ -1,13 +1,13 @@
 """The engine. Import it before torch, and before there are threads: what it sets here is read once.
 
-OpenMP's threads wait for each other awake, for a millisecond: a step has hundreds of parallel products, and waking a
-thread costs as much as many of them. libgomp does so by itself only while a process has no more such threads than
-cores; but every thread that ever computed keeps a team of them, and the one that loads a model is another than the one
-that runs it.
+OpenMP's threads wait for each other awake, for a millisecond: a step has hundreds of parallel
+products, and waking a thread costs as much as many of them. libgomp does so by itself only while a
+process has no more such threads than cores; but every thread that ever computed keeps a team of
+them, and the one that loads a model is another than the one that runs it.
 
-Memory once had is kept. glibc gives large tensors back to the system as they are freed, and every new one costs a page
-fault for each 4 KiB: a fifth of the time that drawing 32 rows takes. One arena, for those of other threads hold no
-large tensors.
+Memory once had is kept. glibc gives large tensors back to the system as they are freed, and every
+new one costs a page fault for each 4 KiB: a fifth of the time that drawing 32 rows takes. One
+arena, for those of other threads hold no large tensors.
 """
 
 import ctypes

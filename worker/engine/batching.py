@@ -1,10 +1,13 @@
-"""The engine: continuous batching over a Hugging Face model's own modules, every row by its own settings.
+"""The engine: continuous batching over a Hugging Face model's own modules, every row by its own
+settings.
 
-A step is: take new requests and wishes, plan, compute, draw, advance each row, hand over what finished. One thread does
-all of it; `scheduler.py` decides, `runner.py` computes, `draw.py` draws, `ledger.py` keeps the books.
+A step is: take new requests and wishes, plan, compute, draw, advance each row, hand over what
+finished. One thread does all of it; `scheduler.py` decides, `runner.py` computes, `draw.py` draws,
+`ledger.py` keeps the books.
 
-Computing and drawing change no row, so a step that fails is computed again in halves until the row at fault is found,
-and only that row's request fails. A step that runs out of memory is planned again with half the tokens.
+Computing and drawing change no row, so a step that fails is computed again in halves until the row
+at fault is found, and only that row's request fails. A step that runs out of memory is planned
+again with half the tokens.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ from worker.engine.scheduling.sequence import Sequence
 log = logging.getLogger(__name__)
 
 BLOCK_SIZE = 16  # tokens: larger ones are no faster, and prompts share only whole blocks
-TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}  # tokens per step: past this a longer step gains no throughput
+# Tokens per step: past this a longer step gains no throughput.
+TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
 CPU_KV_BYTES = 2 << 30  # at most; pages are only taken when a block is first used
 GOOD_STEPS = 256  # after so many since memory ran out, steps may grow again
 
@@ -47,7 +51,8 @@ Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Sequence, Score]]]
 
 
 class NativeEngine:
-    """`kv_tokens` is the room for keys and values; by default what memory allows, at most `slots` full contexts.
+    """`kv_tokens` is the room for keys and values; by default what memory allows, at most `slots`
+    full contexts.
 
     Raises:
         NotPackable: the model must take the generate engine.
@@ -67,13 +72,20 @@ class NativeEngine:
     ):
         shapes = probe(model)
         packed = prepare(model, shapes)
-        log.info("native engine: %d layers with keys and values, %d weights packed for the CPU", len(shapes), packed)
+        log.info(
+            "native engine: %d layers with keys and values, %d weights packed for the CPU",
+            len(shapes),
+            packed,
+        )
         device = self._device = next(model.parameters()).device
         paged = flash.usable(shapes, model.dtype, device)
         size = flash.PAGE if paged else block_size
         if kv_tokens is None:
             kv_tokens = _kv_tokens(
-                bytes_per_token(shapes, model.dtype), device, slots * -(-context // size) * size, size
+                bytes_per_token(shapes, model.dtype),
+                device,
+                slots * -(-context // size) * size,
+                size,
             )
         blocks = kv_tokens // size
         self.slots = slots
@@ -84,10 +96,13 @@ class NativeEngine:
             else Runner(forward_of(model, shapes), shapes, blocks=blocks, size=size)
         )
         self._most_tokens = token_budget or TOKEN_BUDGET.get(device.type, 1024)  # per step
-        self.scheduler = Scheduler(BlockPool(blocks, size), slots=slots, token_budget=self._most_tokens)
+        self.scheduler = Scheduler(
+            BlockPool(blocks, size), slots=slots, token_budget=self._most_tokens
+        )
         self._good_steps = 0  # since memory ran out
         self._step_began: float | None = None
-        self._times: deque[float] = deque(maxlen=4096)  # seconds, of steps that nobody asked about yet
+        # Seconds, of steps that nobody asked about yet.
+        self._times: deque[float] = deque(maxlen=4096)
         self._lost_device = False
         self._mail = Mailbox(slots)
         self._ledger = Ledger(
@@ -136,7 +151,9 @@ class NativeEngine:
                 try:
                     self._step()
                 except torch.AcceleratorError:
-                    log.critical("the device computes no more: this process must end", exc_info=True)
+                    log.critical(
+                        "the device computes no more: this process must end", exc_info=True
+                    )
                     self._lost_device = True  # no row is at fault; the wedge check ends the process
                     return
                 self._times.append(time.monotonic() - self._step_began)
@@ -180,7 +197,11 @@ class NativeEngine:
 
     def _compute(self, chunks: list[Chunk]) -> Found:
         ends = list(itertools.accumulate(chunk.count for chunk in chunks))
-        sampling = [(chunk.sequence, end - 1) for chunk, end in zip(chunks, ends, strict=True) if chunk.samples]
+        sampling = [
+            (chunk.sequence, end - 1)
+            for chunk, end in zip(chunks, ends, strict=True)
+            if chunk.samples
+        ]
         asked = places(chunks, ends)
         logits = self._runner.logits(
             [chunk.sequence.tokens[chunk.start : chunk.start + chunk.count] for chunk in chunks],
@@ -194,7 +215,8 @@ class NativeEngine:
         return list(zip(sequences, drawn, strict=True)), scored
 
     def _find_fault(self, chunks: list[Chunk], error: Exception) -> None:
-        """Halve the rows of a failed step until the one at fault is alone; the halves that run have made their step.
+        """Halve the rows of a failed step until the one at fault is alone; the halves that run have
+        made their step.
 
         Takes at most two runs for each halving. Further rows at fault are found in the next steps.
         """
@@ -216,7 +238,8 @@ class NativeEngine:
             self._ledger.fail(chunk.sequence.request.id, error)
 
     def _shrink(self, chunks: list[Chunk]) -> None:
-        """Memory ran out: steps have half as many tokens from now on. Only a row with a single token fails."""
+        """Memory ran out: steps have half as many tokens from now on. Only a row with a single
+        token fails."""
         tokens = sum(chunk.count for chunk in chunks)
         self._good_steps = 0
         if self._device.type == "cuda":
@@ -224,28 +247,40 @@ class NativeEngine:
         left = self.scheduler.undo(chunks)
         if tokens > 1:
             self.scheduler.token_budget = tokens // 2
-            log.warning("memory ran out in a step of %d tokens; steps have %d from now on", tokens, tokens // 2)
+            log.warning(
+                "memory ran out in a step of %d tokens; steps have %d from now on",
+                tokens,
+                tokens // 2,
+            )
             return
         for chunk in left:
-            self._ledger.fail(chunk.sequence.request.id, EngineError("the worker has no memory left for this"))
+            self._ledger.fail(
+                chunk.sequence.request.id, EngineError("the worker has no memory left for this")
+            )
 
     def _grow(self) -> None:
         if self.scheduler.token_budget < self._most_tokens:
             self._good_steps += 1
             if self._good_steps == GOOD_STEPS:
                 self._good_steps = 0
-                self.scheduler.token_budget = min(2 * self.scheduler.token_budget, self._most_tokens)
+                self.scheduler.token_budget = min(
+                    2 * self.scheduler.token_budget, self._most_tokens
+                )
 
 
 def _out_of_memory(error: Exception) -> bool:
     """On a CPU torch raises a RuntimeError like any other."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(
+        error
+    )
 
 
 def _kv_tokens(per_token: int, device: torch.device, most: int, block: int) -> int:
-    """Tokens whose keys and values fit: 85 % of what is free on a GPU, a quarter of the RAM up to 2 GiB on a CPU.
+    """Tokens whose keys and values fit: 85 % of what is free on a GPU, a quarter of the RAM up to 2
+    GiB on a CPU.
 
-    `most` are needed if every slot runs to the end of its context; fewer than a `block` are of no use.
+    `most` are needed if every slot runs to the end of its context; fewer than a `block` are of no
+    use.
     """
     if device.type == "cuda":
         memory = int(torch.cuda.mem_get_info(device)[0] * 0.85)
@@ -253,5 +288,7 @@ def _kv_tokens(per_token: int, device: torch.device, most: int, block: int) -> i
         memory = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4, CPU_KV_BYTES)
     tokens = min(memory // per_token, most)
     if tokens < block:
-        raise EngineError(f"{memory >> 20} MiB of free memory hold the keys and values of only {tokens} tokens")
+        raise EngineError(
+            f"{memory >> 20} MiB of free memory hold the keys and values of only {tokens} tokens"
+        )
     return tokens

@@ -1,4 +1,5 @@
-"""From logits to next tokens: edits, log-probabilities, random numbers and the sampler, in their order.
+"""From logits to next tokens: edits, log-probabilities, random numbers and the sampler, in their
+order.
 
 Changes no sequence, so that a step that fails can be computed again.
 """
@@ -18,20 +19,29 @@ from worker.engine.scheduling.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A sequence's next token, None where the model's logits are not finite; its score where it was asked for."""
+    """A sequence's next token, None where the model's logits are not finite; its score where it was
+    asked for."""
 
     token: int | None
     score: Score | None = None
 
 
 def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:
-    """The next token of each sequence from `logits` (sequences, vocabulary), which it may write into."""
+    """The next token of each sequence from `logits` (sequences, vocabulary), which it may write
+    into."""
     if all(sequence.is_plainly_greedy for sequence in sequences):
         best, tokens = logits.max(-1)
         finite = best.isfinite().tolist()
-        return [Drawn(token if fine else None) for token, fine in zip(tokens.tolist(), finite, strict=True)]
+        return [
+            Drawn(token if fine else None)
+            for token, fine in zip(tokens.tolist(), finite, strict=True)
+        ]
     logits = logits.float()
-    asking = [row for row, sequence in enumerate(sequences) if sequence.request.params.logprobs is not None]
+    asking = [
+        row
+        for row, sequence in enumerate(sequences)
+        if sequence.request.params.logprobs is not None
+    ]
     log_p = logits[asking].log_softmax(-1)  # before the edits
     healthy = logits.amax(-1).isfinite().tolist()
     apply_edits(logits, [sequence.edits for sequence in sequences])
@@ -45,7 +55,9 @@ def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:
     found: dict[int, Score] = {}
     if asking:
         counts = [sequences[row].request.params.logprobs or 0 for row in asking]
-        found = dict(zip(asking, scores(log_p, [drawn[row] for row in asking], counts), strict=True))
+        found = dict(
+            zip(asking, scores(log_p, [drawn[row] for row in asking], counts), strict=True)
+        )
     return [
         Drawn(token if fine else None, found.get(row))
         for row, (token, fine) in enumerate(zip(drawn, healthy, strict=True))

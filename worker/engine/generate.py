@@ -1,7 +1,8 @@
-"""The engine for what cannot run packed and for encoder-decoder models: transformers' `generate()`, batch by batch.
+"""The engine for what cannot run packed and for encoder-decoder models: transformers' `generate()`,
+batch by batch.
 
-`generate()` computes; our own sampler picks every row's token, so all settings work here too and mix in one batch.
-A batch runs until its last row ends; then the next one starts.
+`generate()` computes; our own sampler picks every row's token, so all settings work here too and
+mix in one batch. A batch runs until its last row ends; then the next one starts.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ class GenerateEngine:
         self.slots = slots
         self.context = context
         self._model = model
-        for layers in (module for module in model.modules() if isinstance(module, torch.nn.ModuleList)):
+        for layers in (
+            module for module in model.modules() if isinstance(module, torch.nn.ModuleList)
+        ):
             for layer in layers:
                 layer.register_forward_hook(self._note_progress)
-        # What a model's own generation config holds (beams, penalties) was not asked for, and `generate()` falls back
-        # on it for whatever ours leaves empty.
+        # What a model's own generation config holds (beams, penalties) was not asked for, and
+        # `generate()` falls back on it for whatever ours leaves empty.
         own = model.generation_config
         model.generation_config = GenerationConfig(
             do_sample=False,
@@ -72,7 +75,9 @@ class GenerateEngine:
     def start(self) -> None:
         ids = torch.ones(1, 2, dtype=torch.int64, device=self._model.device)
         with torch.inference_mode():
-            self._model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=1)
+            self._model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=1
+            )
         self._thread.start()
 
     def stop(self) -> None:
@@ -88,7 +93,8 @@ class GenerateEngine:
         return 0.0 if began is None else time.monotonic() - began
 
     def _note_progress(self, *_: object) -> None:
-        """A layer is done. The prompts of a whole batch are read in one step, which may take long without hanging."""
+        """A layer is done. The prompts of a whole batch are read in one step, which may take long
+        without hanging."""
         if self._step_began is not None:
             self._step_began = time.monotonic()
 
@@ -114,7 +120,10 @@ class GenerateEngine:
     def _accept(self, request: Request) -> None:
         error = self._ledger.refusal(request)
         if request.params.prompt_logprobs is not None:
-            error = "invalid_request", "prompt_logprobs needs a model that the native engine can run"
+            error = (
+                "invalid_request",
+                "prompt_logprobs needs a model that the native engine can run",
+            )
         if error:
             self._ledger.refuse(request, error)
             return
@@ -133,14 +142,16 @@ class GenerateEngine:
         if not self._waiting:
             return []
         length = len(self._waiting[0].tokens)
-        fitting = [each for each in self._waiting if self._together == "any" or len(each.tokens) == length]
+        fitting = [
+            each for each in self._waiting if self._together == "any" or len(each.tokens) == length
+        ]
         batch = fitting[: 1 if self._together == "none" else self.slots]
         self._waiting = [each for each in self._waiting if each not in batch]
         return batch
 
     def _generate(self, batch: list[Sequence]) -> None:
-        """Generate until all rows of the batch have ended. If that fails, the rows that are left go on in two halves,
-        and so on until the one at fault is alone: only its request fails."""
+        """Generate until all rows of the batch have ended. If that fails, the rows that are left go
+        on in two halves, and so on until the one at fault is alone: only its request fails."""
         self._step_began = time.monotonic()
         try:
             with torch.inference_mode():
@@ -162,7 +173,10 @@ class GenerateEngine:
                     self._generate(part)
 
     def _run_model(self, batch: list[Sequence]) -> None:
-        read = [sequence.request.prompt_ids if self._two_parts else sequence.tokens for sequence in batch]
+        read = [
+            sequence.request.prompt_ids if self._two_parts else sequence.tokens
+            for sequence in batch
+        ]
         # Decoders are padded on the left, where generation does not go on; encoders on the right.
         ids, mask = padded(read, left=not self._two_parts)
         steps = max(sequence.request.params.max_tokens - sequence.generated for sequence in batch)
@@ -176,13 +190,22 @@ class GenerateEngine:
         )
 
     def _said(self, batch: list[Sequence]) -> dict[str, torch.Tensor]:
-        """What the decoder of an encoder-decoder has said in a batch that failed: all its rows equally many tokens."""
+        """What the decoder of an encoder-decoder has said in a batch that failed: all its rows
+        equally many tokens."""
         said = [sequence.tokens[len(sequence.request.prompt_ids) :] for sequence in batch]
         if not self._two_parts or not said[0]:
             return {}
         config = self._model.generation_config
-        start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
-        return {"decoder_input_ids": torch.tensor([[start, *row] for row in said], device=self._model.device)}
+        start = (
+            config.decoder_start_token_id
+            if config.decoder_start_token_id is not None
+            else config.bos_token_id
+        )
+        return {
+            "decoder_input_ids": torch.tensor(
+                [[start, *row] for row in said], device=self._model.device
+            )
+        }
 
     def step(self, batch: list[Sequence], scores: torch.Tensor) -> torch.Tensor:
         """One decoding step: advance every live row of `batch`; returns the tokens, (rows,)."""
@@ -192,7 +215,9 @@ class GenerateEngine:
         tokens = torch.zeros(len(batch), dtype=torch.int64)
         if live:
             sequences = [batch[row] for row in live]
-            for row, sequence, drawn in zip(live, sequences, draw(sequences, scores[live]), strict=True):
+            for row, sequence, drawn in zip(
+                live, sequences, draw(sequences, scores[live]), strict=True
+            ):
                 tokens[row] = drawn.token or 0
                 self._ledger.take(sequence, drawn)
         return tokens.to(scores.device)

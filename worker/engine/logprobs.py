@@ -1,7 +1,7 @@
 """Log-probabilities of generated tokens and of prompts, for the rows that ask for them.
 
-They are the model's own: before temperature, penalties and filters. Computing them changes no sequence; noting them
-does, row by row, once the step has succeeded.
+They are the model's own: before temperature, penalties and filters. Computing them changes no
+sequence; noting them does, row by row, once the step has succeeded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ SCORED_AT_ONCE = 512  # rows of logits: in float32, with a vocabulary of 150,000
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How likely the model found a token, and its likeliest alternatives as (token id, log-probability)."""
+    """How likely the model found a token, and its likeliest alternatives as (token id,
+    log-probability)."""
 
     token: int
     logprob: float
@@ -28,7 +29,8 @@ class Score:
 
 
 def places(chunks: list[Chunk], ends: list[int]) -> list[tuple[Sequence, int, int]]:
-    """(sequence, position, place in the step) of each prompt token whose successor's log-probability is wanted."""
+    """(sequence, position, place in the step) of each prompt token whose successor's
+    log-probability is wanted."""
     asked = []
     for chunk, end in zip(chunks, ends, strict=True):
         sequence = chunk.sequence
@@ -37,11 +39,16 @@ def places(chunks: list[Chunk], ends: list[int]) -> list[tuple[Sequence, int, in
             last = len(sequence.request.prompt_ids) - 1
             first = max(chunk.start, len(sequence.prompt_logprobs) - 1)
             place = end - chunk.count - chunk.start
-            asked += [(sequence, at, place + at) for at in range(first, min(chunk.start + chunk.count, last))]
+            asked += [
+                (sequence, at, place + at)
+                for at in range(first, min(chunk.start + chunk.count, last))
+            ]
     return asked
 
 
-def prompt_scores(asked: list[tuple[Sequence, int, int]], logits: torch.Tensor) -> list[tuple[Sequence, Score]]:
+def prompt_scores(
+    asked: list[tuple[Sequence, int, int]], logits: torch.Tensor
+) -> list[tuple[Sequence, Score]]:
     """Each of `asked` with the score of its successor; `logits` are (asked, vocabulary)."""
     followers = [sequence.request.prompt_ids[at + 1] for sequence, at, _ in asked]
     counts = [sequence.request.params.prompt_logprobs or 0 for sequence, *_ in asked]
@@ -53,8 +60,13 @@ def prompt_scores(asked: list[tuple[Sequence, int, int]], logits: torch.Tensor) 
 
 
 def scores(log_p: torch.Tensor, tokens: list[int], counts: list[int]) -> list[Score]:
-    """The score of each row's token, with as many alternatives as its count; `log_p` is (rows, vocabulary)."""
-    own = log_p.gather(1, torch.tensor(tokens, dtype=torch.int64, device=log_p.device)[:, None]).squeeze(1).tolist()
+    """The score of each row's token, with as many alternatives as its count; `log_p` is (rows,
+    vocabulary)."""
+    own = (
+        log_p.gather(1, torch.tensor(tokens, dtype=torch.int64, device=log_p.device)[:, None])
+        .squeeze(1)
+        .tolist()
+    )
     top = log_p.topk(min(max(1, *counts), log_p.shape[1]), -1)
     likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return [
@@ -64,5 +76,8 @@ def scores(log_p: torch.Tensor, tokens: list[int], counts: list[int]) -> list[Sc
 
 
 def spelled(score: Score, spelling: Spelling, detokenizer: Detokenizer) -> TokenLogprob:
-    """A score as it is told: `spelling` is the token's in its text, the alternatives are spelled each by itself."""
-    return TokenLogprob(spelling, score.logprob, [(value, detokenizer.spell(token)) for token, value in score.top])
+    """A score as it is told: `spelling` is the token's in its text, the alternatives are spelled
+    each by itself."""
+    return TokenLogprob(
+        spelling, score.logprob, [(value, detokenizer.spell(token)) for token, value in score.top]
+    )

@@ -1,7 +1,8 @@
 """What a worker asks of an engine; `native`, `generate` and `echo` all answer to it.
 
-An engine knows no Redis, no Celery and no HTTP. It turns token ids into text on a thread of its own; whoever holds it
-submits requests and collects what finished. All methods may be called from any thread.
+An engine knows no Redis, no Celery and no HTTP. It turns token ids into text on a thread of its
+own; whoever holds it submits requests and collects what finished. All methods may be called from
+any thread.
 """
 
 from __future__ import annotations
@@ -42,15 +43,18 @@ class Engine(Protocol):
     context: int  # tokens a sequence may have, prompt included
 
     def start(self) -> None:
-        """Start the stepping thread, after a warm-up step that fails loudly if the model cannot run."""
+        """Start the stepping thread, after a warm-up step that fails loudly if the model cannot
+        run."""
         ...
 
     def submit(self, request: Request) -> None:
-        """Queue a request. Each is collected exactly once; one that can never fit comes back as an error."""
+        """Queue a request. Each is collected exactly once; one that can never fit comes back as an
+        error."""
         ...
 
     def cancel(self, request_id: str, reason: Literal["cancelled", "expired"]) -> None:
-        """End a request at the next step; it is collected with its partial text. Unknown ids are ignored."""
+        """End a request at the next step; it is collected with its partial text. Unknown ids are
+        ignored."""
         ...
 
     def room(self) -> int:
@@ -58,7 +62,8 @@ class Engine(Protocol):
         ...
 
     def collect(self, timeout: float) -> list[Finished]:
-        """What finished since the last call; waits up to `timeout` seconds for something, or for `poke`."""
+        """What finished since the last call; waits up to `timeout` seconds for something, or for
+        `poke`."""
         ...
 
     def poke(self) -> None:
@@ -66,15 +71,18 @@ class Engine(Protocol):
         ...
 
     def checkpoint(self) -> dict[str, list[list[int]]]:
-        """What each unfinished request has generated so far, per continuation; `Request.resume` takes it back."""
+        """What each unfinished request has generated so far, per continuation; `Request.resume`
+        takes it back."""
         ...
 
     def step_age(self) -> float:
-        """Seconds the current step has been running; 0 when no step is. The worker's wedge check reads it."""
+        """Seconds the current step has been running; 0 when no step is. The worker's wedge check
+        reads it."""
         ...
 
     def step_times(self) -> list[float]:
-        """Seconds that each step since the last call took, of the last 4096; empty where nothing is done in steps."""
+        """Seconds that each step since the last call took, of the last 4096; empty where nothing is
+        done in steps."""
         ...
 
     def stop(self) -> None:

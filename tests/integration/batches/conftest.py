@@ -1,4 +1,5 @@
-"""The OpenAI client against web processes, workers and a webhook worker as they are deployed, with the echo engine."""
+"""The OpenAI client against web processes, workers and a webhook worker as they are deployed, with
+the echo engine."""
 
 from __future__ import annotations
 
@@ -41,7 +42,12 @@ def wait_until(condition: Callable[[], Any], limit: float = 30.0) -> Any:
 
 def chat(custom_id: str, text: str, **body: Any) -> dict[str, Any]:
     """A line that asks for a chat completion."""
-    body = {"model": "echo", "messages": [{"role": "user", "content": text}], "temperature": 0, **body}
+    body = {
+        "model": "echo",
+        "messages": [{"role": "user", "content": text}],
+        "temperature": 0,
+        **body,
+    }
     return {"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}
 
 
@@ -53,7 +59,9 @@ def completion(custom_id: str, prompt: Any, **body: Any) -> dict[str, Any]:
 
 def jsonl(lines: list[Any]) -> bytes:
     """Lines as a file; bytes go in as they are."""
-    return b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
+    return b"\n".join(
+        line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines
+    )
 
 
 class Mill:
@@ -73,7 +81,8 @@ class Mill:
     def client_of(self, tenant: str, port: int | None = None, **options: Any) -> openai.OpenAI:
         options = {
             "api_key": self.accounts.create_key(tenant),
-            "http_client": openai.DefaultHttpx2Client(trust_env=False),  # no proxy between here and loopback
+            # No proxy between here and loopback.
+            "http_client": openai.DefaultHttpx2Client(trust_env=False),
             "max_retries": 0,
             "timeout": 30.0,
         } | options
@@ -83,8 +92,16 @@ class Mill:
 
     def start(self, *command: str, said: str = "", **settings: Any) -> subprocess.Popen[bytes]:
         """A part, when its log says so. Settings are PROMPTMILL_ variables in lower case."""
-        settings = {"model": "echo", "lease": 3, "port": self.port, "webhook_allow": "127.0.0.1", "grace": 0} | settings
-        env = os.environ | {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
+        settings = {
+            "model": "echo",
+            "lease": 3,
+            "port": self.port,
+            "webhook_allow": "127.0.0.1",
+            "grace": 0,
+        } | settings
+        env = os.environ | {
+            f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()
+        }
         log = self._folder / f"part-{len(self._parts)}.log"
         with log.open("wb") as sink:
             process = spawn(
@@ -101,7 +118,9 @@ class Mill:
         return self.web_process
 
     def worker(self, **settings: Any) -> subprocess.Popen[bytes]:
-        return self.start("celery", "-q", "-A", "worker.app", "worker", said="serving echo", **settings)
+        return self.start(
+            "celery", "-q", "-A", "worker.app", "worker", said="serving echo", **settings
+        )
 
     def webhooks(self) -> subprocess.Popen[bytes]:
         return self.start("celery", "-A", "worker.webhooks", "worker", "-Q", "webhooks")
@@ -121,12 +140,18 @@ class Mill:
 
     # What a user does
 
-    def upload(self, lines: list[Any] | bytes, client: openai.OpenAI | None = None, **options: Any) -> str:
+    def upload(
+        self, lines: list[Any] | bytes, client: openai.OpenAI | None = None, **options: Any
+    ) -> str:
         content = lines if isinstance(lines, bytes) else jsonl(lines)
-        made = (client or self.client).files.create(file=("requests.jsonl", content), purpose="batch", **options)
+        made = (client or self.client).files.create(
+            file=("requests.jsonl", content), purpose="batch", **options
+        )
         return made.id
 
-    def submit(self, lines: list[Any] | bytes, endpoint: Any = CHAT, window: Any = "24h", **options: Any) -> Batch:
+    def submit(
+        self, lines: list[Any] | bytes, endpoint: Any = CHAT, window: Any = "24h", **options: Any
+    ) -> Batch:
         return self.client.batches.create(
             input_file_id=self.upload(lines), endpoint=endpoint, completion_window=window, **options
         )

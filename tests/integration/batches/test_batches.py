@@ -1,4 +1,5 @@
-"""Batches through the official client: every request answered once, under its own name, in the endpoint's own shape."""
+"""Batches through the official client: every request answered once, under its own name, in the
+endpoint's own shape."""
 
 from __future__ import annotations
 
@@ -12,15 +13,32 @@ from tests.integration.batches.conftest import CHAT, COMPLETIONS, Mill, chat, co
 
 def test_creating_a_batch_answers_at_once_and_validates_afterwards(running: Mill) -> None:
     batch = running.submit([chat("a", "one two")], metadata={"name": "nightly"})
-    assert (batch.object, batch.status, batch.completion_window, batch.endpoint) == ("batch", "validating", "24h", CHAT)
+    assert (batch.object, batch.status, batch.completion_window, batch.endpoint) == (
+        "batch",
+        "validating",
+        "24h",
+        CHAT,
+    )
     assert batch.metadata == {"name": "nightly"}
     assert batch.expires_at == batch.created_at + 86400
     assert (batch.output_file_id, batch.error_file_id, batch.errors) == (None, None, None)
     done = running.wait(batch)
     assert (done.status, done.model) == ("completed", "echo")
-    assert done.in_progress_at and done.completed_at and done.completed_at >= done.in_progress_at >= done.created_at
-    assert done.request_counts and done.request_counts.to_dict() == {"total": 1, "completed": 1, "failed": 0}
-    assert done.usage and (done.usage.input_tokens, done.usage.output_tokens, done.usage.total_tokens) == (2, 2, 4)
+    assert (
+        done.in_progress_at
+        and done.completed_at
+        and done.completed_at >= done.in_progress_at >= done.created_at
+    )
+    assert done.request_counts and done.request_counts.to_dict() == {
+        "total": 1,
+        "completed": 1,
+        "failed": 0,
+    }
+    assert done.usage and (
+        done.usage.input_tokens,
+        done.usage.output_tokens,
+        done.usage.total_tokens,
+    ) == (2, 2, 4)
 
 
 def test_each_chat_line_is_answered_with_its_own_settings(running: Mill) -> None:
@@ -35,8 +53,13 @@ def test_each_chat_line_is_answered_with_its_own_settings(running: Mill) -> None
     assert list(rows) == ["short", "twice", "probable", "labelled"], "in the order of the file"
     assert all(row["id"].startswith("batch_req_") and row["error"] is None for row in rows.values())
     assert {row["response"]["status_code"] for row in rows.values()} == {200}
-    found = {name: ChatCompletion.model_validate(row["response"]["body"]) for name, row in rows.items()}
-    assert (found["short"].choices[0].message.content, found["short"].choices[0].finish_reason) == ("one two", "length")
+    found = {
+        name: ChatCompletion.model_validate(row["response"]["body"]) for name, row in rows.items()
+    }
+    assert (found["short"].choices[0].message.content, found["short"].choices[0].finish_reason) == (
+        "one two",
+        "length",
+    )
     assert [choice.index for choice in found["twice"].choices] == [0, 1]
     assert found["probable"].choices[0].logprobs is not None
     assert rows["labelled"]["response"]["body"]["metadata"] == {"team": "blue"}
@@ -54,8 +77,11 @@ def test_completions_take_text_token_ids_and_echo(running: Mill) -> None:
     rows = {row["custom_id"]: row["response"]["body"] for row in running.rows(done.output_file_id)}
     found = {name: Completion.construct(**body) for name, body in rows.items()}
     assert {name: each.choices[0].text for name, each in found.items()} == {
-        "text": "a b c", "listed": "a b", "ids": "7 8 9", "score": "a b c",
-    }  # fmt: skip
+        "text": "a b c",
+        "listed": "a b",
+        "ids": "7 8 9",
+        "score": "a b c",
+    }
     scored = found["score"].choices[0].logprobs
     assert scored and scored.token_logprobs and len(scored.token_logprobs) == 3
 
@@ -71,15 +97,23 @@ def test_a_request_that_is_refused_is_a_row_and_the_others_run(running: Mill) ->
     ]
     done = running.run(lines)
     assert done.status == "completed"
-    assert done.request_counts and done.request_counts.to_dict() == {"total": 6, "completed": 1, "failed": 5}
+    assert done.request_counts and done.request_counts.to_dict() == {
+        "total": 6,
+        "completed": 1,
+        "failed": 5,
+    }
     assert [row["custom_id"] for row in running.rows(done.output_file_id)] == ["good"]
     rows = {row["custom_id"]: row["response"] for row in running.rows(done.error_file_id)}
     assert {row["status_code"] for row in rows.values()} == {400}
     errors = {name: row["body"]["error"] for name, row in rows.items()}
     assert all(set(error) == {"message", "type", "param", "code"} for error in errors.values())
     assert {name: error["param"] for name, error in errors.items()} == {
-        "cold": "temperature", "tools": "tools", "streaming": "stream", "long": "messages", "nameless": "messages",
-    }  # fmt: skip
+        "cold": "temperature",
+        "tools": "tools",
+        "streaming": "stream",
+        "long": "messages",
+        "nameless": "messages",
+    }
     assert errors["long"]["code"] == "context_length_exceeded"
 
 
@@ -96,12 +130,20 @@ def test_rows_name_what_was_ignored_and_tell_what_took_effect(running: Mill) -> 
     assert rows["ignored"]["ignored_params"] == ["store", "best_of", "skip_special_tokens"]
     assert "ignored_params" not in rows["plain"] and "params" not in rows["plain"]["body"]
     told = rows["adapted"]["body"]["params"]
-    assert (told.keys(), told["temperature"], told["top_k"]) == ({"seed", "temperature", "top_k"}, 0, 0)
+    assert (told.keys(), told["temperature"], told["top_k"]) == (
+        {"seed", "temperature", "top_k"},
+        0,
+        0,
+    )
     assert told["seed"] >= 0
-    refused = {row["custom_id"]: row["response"]["body"]["error"] for row in running.rows(done.error_file_id)}
+    refused = {
+        row["custom_id"]: row["response"]["body"]["error"]
+        for row in running.rows(done.error_file_id)
+    }
     assert {name: (each["code"], each["param"]) for name, each in refused.items()} == {
-        "unknown": ("unknown_field", "cache_prompt"), "newer": ("context_length_exceeded", "messages"),
-    }  # fmt: skip
+        "unknown": ("unknown_field", "cache_prompt"),
+        "newer": ("context_length_exceeded", "messages"),
+    }
 
 
 def test_a_prompt_list_in_one_line_is_refused_by_name(running: Mill) -> None:
@@ -115,7 +157,11 @@ BAD = [
     (b"[1, 2]", "wrong_type", None),
     ({"method": "POST", "url": CHAT, "body": {"model": "echo"}}, "missing_field", "custom_id"),
     ({"custom_id": "b", "method": "POST", "url": CHAT}, "missing_field", "body"),
-    ({"custom_id": "c", "method": "GET", "url": CHAT, "body": {"model": "echo"}}, "invalid_value", "method"),
+    (
+        {"custom_id": "c", "method": "GET", "url": CHAT, "body": {"model": "echo"}},
+        "invalid_value",
+        "method",
+    ),
     ({**chat("d", "x"), "url": "/v1/embeddings"}, "url_mismatch", "url"),
     ({**chat("e", "x"), "custom_id": [1]}, "wrong_type", "custom_id"),
     (chat("good", "again"), "duplicate_custom_id", "custom_id"),
@@ -126,7 +172,9 @@ BAD = [
 
 
 def test_every_bad_line_is_listed_with_its_number_and_nothing_runs(running: Mill) -> None:
-    done = running.run(jsonl([chat("good", "one"), *(line for line, _, _ in BAD), chat("last", "fine")]))
+    done = running.run(
+        jsonl([chat("good", "one"), *(line for line, _, _ in BAD), chat("last", "fine")])
+    )
     assert done.status == "failed" and done.failed_at
     assert done.errors and done.errors.object == "list" and done.errors.data
     found = [(error.line, error.code, error.param) for error in done.errors.data]
@@ -154,7 +202,9 @@ def test_a_file_without_one_good_line_says_why(running: Mill, content: bytes, co
 def test_an_unknown_model_names_the_known_ones(running: Mill) -> None:
     done = running.run([chat("a", "x", model="gpt-9")])
     assert done.status == "failed" and done.errors and done.errors.data
-    assert done.errors.data[0].code == "model_not_found" and "echo" in str(done.errors.data[0].message)
+    assert done.errors.data[0].code == "model_not_found" and "echo" in str(
+        done.errors.data[0].message
+    )
 
 
 def test_a_hundred_bad_lines_are_told_and_no_more(running: Mill) -> None:
@@ -172,20 +222,33 @@ def test_a_hundred_bad_lines_are_told_and_no_more(running: Mill) -> None:
         ({"completion_window": "99999h"}, "completion_window"),
         ({"metadata": {f"k{i}": "v" for i in range(17)}}, "metadata"),
         ({"metadata": {"k" * 65: "v"}}, "metadata"),
-        ({"output_expires_after": {"anchor": "created_at", "seconds": 10}}, "output_expires_after.seconds"),
+        (
+            {"output_expires_after": {"anchor": "created_at", "seconds": 10}},
+            "output_expires_after.seconds",
+        ),
         ({"extra_body": {"webhook": {"url": "ftp://x"}}}, "webhook.url"),
         ({"extra_body": {"priorty": 3}}, "priorty"),
     ],
 )
-def test_what_can_be_seen_to_be_wrong_is_a_bad_request_at_once(running: Mill, wrong: dict, param: str) -> None:
-    options = {"input_file_id": running.upload([chat("a", "x")]), "endpoint": CHAT, "completion_window": "24h"} | wrong
+def test_what_can_be_seen_to_be_wrong_is_a_bad_request_at_once(
+    running: Mill, wrong: dict, param: str
+) -> None:
+    options = {
+        "input_file_id": running.upload([chat("a", "x")]),
+        "endpoint": CHAT,
+        "completion_window": "24h",
+    } | wrong
     with pytest.raises(openai.BadRequestError) as refused:
         running.client.batches.create(**options)
     assert str(refused.value.param).startswith(param), refused.value
 
 
-@pytest.mark.parametrize(("window", "seconds"), [("24h", 86400), ("90m", 5400), ("1h30m", 5400), ("48h", 172800)])
-def test_any_window_of_hours_and_minutes_is_the_deadline(running: Mill, window: str, seconds: int) -> None:
+@pytest.mark.parametrize(
+    ("window", "seconds"), [("24h", 86400), ("90m", 5400), ("1h30m", 5400), ("48h", 172800)]
+)
+def test_any_window_of_hours_and_minutes_is_the_deadline(
+    running: Mill, window: str, seconds: int
+) -> None:
     batch = running.submit([chat("a", "x")], window=window)
     assert batch.completion_window == window and batch.expires_at == batch.created_at + seconds
     running.wait(batch)
@@ -196,7 +259,9 @@ def test_any_window_of_hours_and_minutes_is_the_deadline(running: Mill, window: 
 def test_a_file_that_is_not_there_is_not_found_at_once(running: Mill) -> None:
     for file_id in ("file-nothing", running.upload([chat("a", "x")], running.client_of("other"))):
         with pytest.raises(openai.NotFoundError):
-            running.client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="24h")
+            running.client.batches.create(
+                input_file_id=file_id, endpoint=CHAT, completion_window="24h"
+            )
 
 
 def test_another_tenants_batch_is_not_found(running: Mill) -> None:
@@ -217,10 +282,15 @@ def test_another_tenants_batch_is_not_found(running: Mill) -> None:
 def test_batches_are_listed_newest_first_a_page_at_a_time(running: Mill) -> None:
     client = running.client_of("lister")
     file_id = running.upload([chat("a", "x")], client)
-    made = [client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="24h").id for _ in range(5)]
+    made = [
+        client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="24h").id
+        for _ in range(5)
+    ]
     page = client.batches.list(limit=2)
     assert ([batch.id for batch in page.data], page.has_more) == (made[:-3:-1], True)
-    assert [batch.id for batch in client.batches.list(limit=2)] == made[::-1], "the client pages by itself"
+    assert [batch.id for batch in client.batches.list(limit=2)] == made[::-1], (
+        "the client pages by itself"
+    )
 
 
 def test_a_batch_that_is_over_cannot_be_cancelled(running: Mill) -> None:
@@ -230,9 +300,15 @@ def test_a_batch_that_is_over_cannot_be_cancelled(running: Mill) -> None:
 
 
 def test_the_same_idempotency_key_makes_the_same_batch(running: Mill) -> None:
-    options = {"input_file_id": running.upload([chat("a", "x")]), "endpoint": CHAT, "completion_window": "24h"}
+    options = {
+        "input_file_id": running.upload([chat("a", "x")]),
+        "endpoint": CHAT,
+        "completion_window": "24h",
+    }
     header = {"Idempotency-Key": "once"}
-    first, again = (running.client.batches.create(**options, extra_headers=header) for _ in range(2))
+    first, again = (
+        running.client.batches.create(**options, extra_headers=header) for _ in range(2)
+    )
     assert first.id == again.id
     with pytest.raises(openai.UnprocessableEntityError):
         running.client.batches.create(**options | {"completion_window": "1h"}, extra_headers=header)

@@ -1,4 +1,5 @@
-"""Files through the official client: stored and read back as they are, listed together with what came of batches."""
+"""Files through the official client: stored and read back as they are, listed together with what
+came of batches."""
 
 from __future__ import annotations
 
@@ -17,7 +18,12 @@ LARGE = 200_000_000  # bytes
 def test_a_file_comes_back_as_it_was(running: Mill) -> None:
     content = os.urandom(700_000)
     made = running.client.files.create(file=("odd name ü.jsonl", content), purpose="batch")
-    assert (made.object, made.bytes, made.filename, made.purpose) == ("file", 700_000, "odd name ü.jsonl", "batch")
+    assert (made.object, made.bytes, made.filename, made.purpose) == (
+        "file",
+        700_000,
+        "odd name ü.jsonl",
+        "batch",
+    )
     assert made.status == "processed" and made.expires_at == made.created_at + 30 * 86400
     assert running.client.files.retrieve(made.id) == made
     assert running.client.files.content(made.id).read() == content
@@ -25,10 +31,13 @@ def test_a_file_comes_back_as_it_was(running: Mill) -> None:
 
 def test_a_file_expires_when_it_was_told_to(running: Mill) -> None:
     made = running.client.files.create(
-        file=("a.jsonl", b"{}"), purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600}
+        file=("a.jsonl", b"{}"),
+        purpose="batch",
+        expires_after={"anchor": "created_at", "seconds": 3600},
     )
     assert made.expires_at == made.created_at + 3600
-    assert 3590 < running.redis.ttl(f"pm:file:{made.id}") <= 4200  # a tick removes it; the server, should none run
+    # A tick removes it; the server, should none run.
+    assert 3590 < running.redis.ttl(f"pm:file:{made.id}") <= 4200
 
 
 @pytest.mark.parametrize(
@@ -51,7 +60,11 @@ def test_a_deleted_file_is_gone(running: Mill) -> None:
     made = running.upload([chat("a", "x")])
     gone = running.client.files.delete(made)
     assert (gone.id, gone.object, gone.deleted) == (made, "file", True)
-    for call in (running.client.files.retrieve, running.client.files.content, running.client.files.delete):
+    for call in (
+        running.client.files.retrieve,
+        running.client.files.content,
+        running.client.files.delete,
+    ):
         with pytest.raises(openai.NotFoundError):
             call(made)
 
@@ -65,15 +78,23 @@ def test_another_tenants_file_is_not_found(running: Mill) -> None:
 
 def test_uploads_and_output_are_listed_together_in_order(running: Mill) -> None:
     client = running.client_of("files")
-    made = [running.upload([chat("a", "x"), chat("b", "x", temperature=-1)], client) for _ in range(3)]
-    batch = client.batches.create(input_file_id=made[0], endpoint="/v1/chat/completions", completion_window="24h")
-    done = wait_until(lambda: client.batches.retrieve(batch.id).completed_at and client.batches.retrieve(batch.id))
+    made = [
+        running.upload([chat("a", "x"), chat("b", "x", temperature=-1)], client) for _ in range(3)
+    ]
+    batch = client.batches.create(
+        input_file_id=made[0], endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    done = wait_until(
+        lambda: client.batches.retrieve(batch.id).completed_at and client.batches.retrieve(batch.id)
+    )
     output = [done.output_file_id, done.error_file_id]
     listed = [file.id for file in client.files.list()]
     assert set(listed[:2]) == set(output) and listed[2:] == made[::-1]
     assert [file.id for file in client.files.list(order="asc")][:3] == made
     assert {file.id for file in client.files.list(purpose="batch_output")} == set(output)
-    assert [file.id for file in client.files.list(purpose="batch", limit=1)] == made[::-1], "the client pages by itself"
+    assert [file.id for file in client.files.list(purpose="batch", limit=1)] == made[::-1], (
+        "the client pages by itself"
+    )
     page = client.files.list(limit=2)
     assert page.has_more and len(page.data) == 2
     assert [file.id for file in client.files.list(limit=2)] == listed
@@ -85,8 +106,16 @@ def test_an_output_file_says_its_size_and_can_be_deleted(running: Mill) -> None:
         assert file_id
         file = running.client.files.retrieve(file_id)
         assert file.bytes == len(running.client.files.content(file_id).read()) > 0
-        assert (file.purpose, file.status, file.filename) == ("batch_output", "processed", f"{done.id}_{kind}.jsonl")
-        assert file.expires_at and done.completed_at and file.expires_at >= done.completed_at + 6 * 86400
+        assert (file.purpose, file.status, file.filename) == (
+            "batch_output",
+            "processed",
+            f"{done.id}_{kind}.jsonl",
+        )
+        assert (
+            file.expires_at
+            and done.completed_at
+            and file.expires_at >= done.completed_at + 6 * 86400
+        )
         assert running.client.files.delete(file_id).deleted
         with pytest.raises(openai.NotFoundError):
             running.client.files.content(file_id)
@@ -94,16 +123,24 @@ def test_an_output_file_says_its_size_and_can_be_deleted(running: Mill) -> None:
 
 
 def test_output_expires_when_the_batch_was_told_so(running: Mill) -> None:
-    batch = running.submit([chat("a", "x")], output_expires_after={"anchor": "created_at", "seconds": 3600})
+    batch = running.submit(
+        [chat("a", "x")], output_expires_after={"anchor": "created_at", "seconds": 3600}
+    )
     done = running.wait(batch)
     file = running.client.files.retrieve(str(done.output_file_id))
-    assert done.completed_at and file.expires_at and abs(file.expires_at - done.completed_at - 3600) <= 1
+    assert (
+        done.completed_at
+        and file.expires_at
+        and abs(file.expires_at - done.completed_at - 3600) <= 1
+    )
     running.redis.hset(f"pm:batch:{batch.id}", "output_ttl", 0)
     with pytest.raises(openai.NotFoundError):
         running.client.files.content(file.id)
 
 
-def test_a_server_whose_memory_is_spoken_for_takes_no_file_and_keeps_nothing_of_it(running: Mill) -> None:
+def test_a_server_whose_memory_is_spoken_for_takes_no_file_and_keeps_nothing_of_it(
+    running: Mill,
+) -> None:
     before = running.redis.keys("pm:file:*")
     running.redis.config_set("maxmemory", running.redis.info("memory")["used_memory"])
     try:
@@ -147,7 +184,9 @@ class Large(io.RawIOBase):
 def test_a_file_of_200_mb_streams_in_and_out_with_memory_flat(running: Mill) -> None:
     (web,) = psutil.Process(running.web_process.pid).children()
     before = web.memory_info().rss
-    made = running.client.files.create(file=("large.jsonl", io.BufferedReader(Large())), purpose="batch")
+    made = running.client.files.create(
+        file=("large.jsonl", io.BufferedReader(Large())), purpose="batch"
+    )
     assert made.bytes == LARGE
     read = 0
     with running.client.files.with_streaming_response.content(made.id) as answer:

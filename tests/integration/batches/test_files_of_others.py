@@ -29,7 +29,9 @@ def test_files_of_others_run_unchanged(make_mill: Callable[[], Mill]) -> None:
     mill.worker()
     done = mill.wait(mill.submit(VLLM))
     found = bodies(mill, done.output_file_id)
-    assert list(found) == ["request-1", "request-2"] and {body["model"] for body in found.values()} == {LLAMA}
+    assert list(found) == ["request-1", "request-2"] and {
+        body["model"] for body in found.values()
+    } == {LLAMA}
 
     lines: list[Any] = [
         b"",

@@ -1,4 +1,5 @@
-"""What a batch goes through: rows before its end, the wish to cancel, its deadline, and processes that die under it."""
+"""What a batch goes through: rows before its end, the wish to cancel, its deadline, and processes
+that die under it."""
 
 from __future__ import annotations
 
@@ -42,11 +43,14 @@ def mill(make_mill: Callable[[], Mill]) -> Mill:
 
 
 def test_a_reused_key_never_brings_the_answers_of_another_file(mill: Mill) -> None:
-    """The first worker holds items of the first batch while that is deleted and corrected, and wakes after it."""
+    """The first worker holds items of the first batch while that is deleted and corrected, and
+    wakes after it."""
     key = {"extra_headers": {"Idempotency-Key": "nightly"}}
     frozen = mill.worker(lease=60, echo_delay=0.2, slots=4)
     first = mill.submit([chat(f"wrong{i}", f"old{i} a b c d e") for i in range(8)], **key)
-    job_id = wait_until(lambda: (found := mill.redis.zrange("pm:tenant:acme:jobs", 0, 0)) and found[0].decode())
+    job_id = wait_until(
+        lambda: (found := mill.redis.zrange("pm:tenant:acme:jobs", 0, 0)) and found[0].decode()
+    )
     wait_until(lambda: int(mill.store.job(job_id)["running"]) > 0)
     frozen.send_signal(signal.SIGSTOP)
     assert mill.client.delete(f"/jobs/{job_id}", cast_to=httpx2.Response).status_code == 204
@@ -55,20 +59,45 @@ def test_a_reused_key_never_brings_the_answers_of_another_file(mill: Mill) -> No
     wait_until(lambda: mill.client.batches.retrieve(second.id).status == "in_progress")
     frozen.send_signal(signal.SIGCONT)
     done = mill.wait(second)
-    assert done.request_counts and (done.request_counts.completed, done.request_counts.failed) == (8, 0)
-    choices = {row["custom_id"]: row["response"]["body"]["choices"] for row in mill.rows(done.output_file_id)}
+    assert done.request_counts and (done.request_counts.completed, done.request_counts.failed) == (
+        8,
+        0,
+    )
+    choices = {
+        row["custom_id"]: row["response"]["body"]["choices"]
+        for row in mill.rows(done.output_file_id)
+    }
     texts = {name: found[0]["message"]["content"] for name, found in choices.items()}
     assert set(texts) == {f"right{i}" for i in range(8)}
     assert all(f"new{name.removeprefix('right')}" in text for name, text in texts.items()), texts
-    counts = {name: int(value) for name, value in mill.store.job(job_of(second.id)).items() if name in STATES}
-    assert counts == {"pending": 0, "running": 0, "succeeded": 8, "failed": 0, "cancelled": 0, "expired": 0}
+    counts = {
+        name: int(value)
+        for name, value in mill.store.job(job_of(second.id)).items()
+        if name in STATES
+    }
+    assert counts == {
+        "pending": 0,
+        "running": 0,
+        "succeeded": 8,
+        "failed": 0,
+        "cancelled": 0,
+        "expired": 0,
+    }
 
 
 def test_rows_can_be_read_before_the_batch_ends(mill: Mill) -> None:
     mill.worker(**SLOW)
-    batch = mill.submit([chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 20) for i in range(6))])
-    running = wait_until(lambda: (found := mill.client.batches.retrieve(batch.id)).output_file_id and found)
-    assert running.status == "in_progress" and running.request_counts and running.request_counts.completed >= 1
+    batch = mill.submit(
+        [chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 20) for i in range(6))]
+    )
+    running = wait_until(
+        lambda: (found := mill.client.batches.retrieve(batch.id)).output_file_id and found
+    )
+    assert (
+        running.status == "in_progress"
+        and running.request_counts
+        and running.request_counts.completed >= 1
+    )
     assert "quick" in ids(mill.rows(running.output_file_id))
     file = mill.client.files.retrieve(running.output_file_id)
     assert (file.status, file.expires_at) == ("uploaded", None)
@@ -76,7 +105,9 @@ def test_rows_can_be_read_before_the_batch_ends(mill: Mill) -> None:
 
 def test_cancelling_keeps_what_is_done_and_tells_of_the_rest(mill: Mill) -> None:
     mill.worker(**SLOW)
-    batch = mill.submit([chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 50) for i in range(9))])
+    batch = mill.submit(
+        [chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 50) for i in range(9))]
+    )
     wait_until(lambda: mill.client.batches.retrieve(batch.id).output_file_id)
     wished = mill.client.batches.cancel(batch.id)
     assert wished.status in ("cancelling", "cancelled") and wished.cancelling_at
@@ -86,7 +117,11 @@ def test_cancelling_keeps_what_is_done_and_tells_of_the_rest(mill: Mill) -> None
     rest = mill.rows(done.error_file_id)
     assert ids(rest) == [f"slow{i}" for i in range(9)]
     assert {row["error"]["code"] for row in rest} == {"batch_cancelled"}
-    assert done.request_counts and done.request_counts.to_dict() == {"total": 10, "completed": 1, "failed": 9}
+    assert done.request_counts and done.request_counts.to_dict() == {
+        "total": 10,
+        "completed": 1,
+        "failed": 9,
+    }
 
 
 def test_a_batch_can_be_cancelled_before_and_while_it_is_validated(mill: Mill) -> None:
@@ -103,16 +138,21 @@ def test_a_batch_can_be_cancelled_before_and_while_it_is_validated(mill: Mill) -
 
 def test_what_is_unfinished_at_the_deadline_is_told_as_expired(mill: Mill) -> None:
     mill.worker(**SLOW)
-    batch = mill.submit([chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 500) for i in range(9))])
+    batch = mill.submit(
+        [chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 500) for i in range(9))]
+    )
     wait_until(lambda: mill.client.batches.retrieve(batch.id).output_file_id)
     job_id = f"job_0{batch.id.removeprefix('batch_')}"
-    mill.store.edit(job_id, "deadline", mill.store.now() + 500)  # a window has minutes, which no test waits for
+    # A window has minutes, which no test waits for.
+    mill.store.edit(job_id, "deadline", mill.store.now() + 500)
     done = mill.wait(batch)
     assert done.status == "expired" and done.expired_at
     assert ids(mill.rows(done.output_file_id)) == ["quick"]
     rest = mill.rows(done.error_file_id)
     assert ids(rest) == [f"slow{i}" for i in range(9)]
-    assert {row["error"]["code"] for row in rest} == {"batch_expired"} and {row["response"] for row in rest} == {None}
+    assert {row["error"]["code"] for row in rest} == {"batch_expired"} and {
+        row["response"] for row in rest
+    } == {None}
 
 
 def test_a_window_that_ends_before_the_validation_expires_the_batch(mill: Mill) -> None:
@@ -138,7 +178,9 @@ def test_a_file_that_is_deleted_before_its_batch_was_validated_fails_it_clearly(
 @pytest.mark.parametrize(
     ("setting", "code"), [("max_items", "too_many_tasks"), ("max_queued_items", "too_many_queued")]
 )
-def test_more_requests_than_may_be_fail_the_batch(make_mill: Callable[[], Mill], setting: str, code: str) -> None:
+def test_more_requests_than_may_be_fail_the_batch(
+    make_mill: Callable[[], Mill], setting: str, code: str
+) -> None:
     mill = make_mill()
     mill.web(**{setting: 5})
     mill.worker()
@@ -176,11 +218,17 @@ def test_requests_that_fail_in_the_engine_are_rows_of_the_error_file(mill: Mill)
     mill.worker(echo_fail_on="bomb")
     done = mill.run([chat("good", "x"), chat("bad", "a bomb")])
     (row,) = mill.rows(done.error_file_id)
-    assert (row["custom_id"], row["response"], row["error"]["code"]) == ("bad", None, "engine_error")
+    assert (row["custom_id"], row["response"], row["error"]["code"]) == (
+        "bad",
+        None,
+        "engine_error",
+    )
     assert done.status == "completed" and ids(mill.rows(done.output_file_id)) == ["good"]
 
 
-def test_a_batch_survives_the_death_of_the_server_in_mid_validation(own_server: OwnServer, tmp_path: Path) -> None:
+def test_a_batch_survives_the_death_of_the_server_in_mid_validation(
+    own_server: OwnServer, tmp_path: Path
+) -> None:
     own_server.start()
     mill = Mill(own_server.url, tmp_path)
     try:
@@ -191,13 +239,19 @@ def test_a_batch_survives_the_death_of_the_server_in_mid_validation(own_server: 
         own_server.start()
         wait_until(lambda: mill.redis.ping())
         done = mill.wait(batch, limit=60)
-        assert done.status == "completed" and done.request_counts and done.request_counts.completed == 10_000
+        assert (
+            done.status == "completed"
+            and done.request_counts
+            and done.request_counts.completed == 10_000
+        )
         assert ids(mill.rows(done.output_file_id)) == [f"{i}" for i in range(10_000)]
     finally:
         mill.close()
 
 
-def test_a_batch_survives_the_death_of_the_web_process_and_of_the_worker(make_mill: Callable[[], Mill]) -> None:
+def test_a_batch_survives_the_death_of_the_web_process_and_of_the_worker(
+    make_mill: Callable[[], Mill],
+) -> None:
     mill = make_mill()
     web = mill.web()
     worker = mill.worker(echo_delay=0.002, slots=64, lease=1, heartbeat=0.3)
@@ -209,7 +263,12 @@ def test_a_batch_survives_the_death_of_the_web_process_and_of_the_worker(make_mi
     assert not mill.redis.hget(f"pm:batch:{batch.id}", "queued_at"), "it died in mid-validation"
     mill.web()
     assert mill.client.batches.retrieve(batch.id).status == "validating"
-    wait_until(lambda: (counts := mill.client.batches.retrieve(batch.id).request_counts) and counts.completed > 500)
+    wait_until(
+        lambda: (
+            (counts := mill.client.batches.retrieve(batch.id).request_counts)
+            and counts.completed > 500
+        )
+    )
     mill.kill(worker)
     mill.worker(slots=64)
     done = mill.wait(batch, limit=60)
@@ -218,7 +277,9 @@ def test_a_batch_survives_the_death_of_the_web_process_and_of_the_worker(make_mi
     assert done.error_file_id is None
 
 
-def test_unknown_fields_of_rows_are_ignored_and_named_where_that_is_chosen(make_mill: Callable[[], Mill]) -> None:
+def test_unknown_fields_of_rows_are_ignored_and_named_where_that_is_chosen(
+    make_mill: Callable[[], Mill],
+) -> None:
     mill = make_mill()
     mill.web(unknown_fields="ignore")
     mill.worker()

@@ -35,7 +35,9 @@ def start_batch(web: Web) -> str:
         for i in range(ITEMS)
     ]  # fmt: skip
     content = "\n".join(json.dumps(line) for line in lines).encode()
-    file = web.post("/v1/files", data={"file": (io.BytesIO(content), "a.jsonl"), "purpose": "batch"}).json["id"]
+    file = web.post(
+        "/v1/files", data={"file": (io.BytesIO(content), "a.jsonl"), "purpose": "batch"}
+    ).json["id"]
     asked = {"input_file_id": file, "endpoint": "/v1/completions", "completion_window": "24h"}
     batch = str(web.post("/v1/batches", json=asked).json["id"])
     assert Validator(web.services).validate_due()
@@ -67,7 +69,9 @@ def due(web: Web) -> None:
         web.services.redis.zadd(line, dict.fromkeys(web.services.redis.zrange(line, 0, -1), 0))
 
 
-def test_files_are_measured_while_they_grow_and_then_listed_unread(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_measured_while_they_grow_and_then_listed_unread(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch, sizer = start_batch(web), Sizer(web.services)
     worker = web.worker()
     for _ in range(20):

@@ -1,4 +1,5 @@
-"""The official client against the web tier as it is deployed, with real workers on a real server."""
+"""The official client against the web tier as it is deployed, with real workers on a real
+server."""
 
 from __future__ import annotations
 
@@ -34,14 +35,20 @@ class Stack:
         env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
         self._log = (folder / "web.log").open("wb")
         command = [sys.executable, "-m", "web.serve"]
-        self._web = spawn(command, cwd=ROOT, env=os.environ | env, stdout=self._log, stderr=self._log)
+        self._web = spawn(
+            command, cwd=ROOT, env=os.environ | env, stdout=self._log, stderr=self._log
+        )
         self.key = Accounts(self.redis).create_key("acme")
         self.client = self.client_with(self.key)
         with killed_on_error(self._web):
             wait_for(self._answers, "the web tier did not come up")
 
     def client_with(self, key: str, **options: object) -> OpenAI:
-        return OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, **{"max_retries": 0, **options})
+        return OpenAI(
+            base_url=f"http://127.0.0.1:{self.port}/v1",
+            api_key=key,
+            **{"max_retries": 0, **options},
+        )
 
     def held(self) -> int:
         """Items that workers run right now."""

@@ -11,16 +11,18 @@ from pathlib import Path
 import openai
 import pytest
 import requests
-from tests.integration.openai.conftest import ROOT, Stack
 
 from cli.valkey import free_port
+from tests.integration.openai.conftest import ROOT, Stack
 
 ALIASES = "gpt-4o-mini=echo,gpt-9=nobody"
 
 
 @pytest.fixture(scope="module")
 def stack(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    started = Stack(empty_url, tmp_path_factory.mktemp("aliases"), worker_wait=1, model_aliases=ALIASES)
+    started = Stack(
+        empty_url, tmp_path_factory.mktemp("aliases"), worker_wait=1, model_aliases=ALIASES
+    )
     try:
         started.workers.start(model_aliases=ALIASES)
         yield started
@@ -29,7 +31,11 @@ def stack(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_a_chat_under_an_alias_runs_and_is_answered_under_it(stack: Stack):
-    asked = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "one two"}], "temperature": 0}
+    asked = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": "one two"}],
+        "temperature": 0,
+    }
     found = stack.client.chat.completions.create(**asked)
     assert (found.model, found.choices[0].message.content) == ("gpt-4o-mini", "one two")
     chunks = list(stack.client.chat.completions.create(**asked, stream=True))
@@ -54,7 +60,9 @@ def test_a_native_job_under_an_alias_is_the_model_s(stack: Stack):
         session.trust_env = False
         headers = {"Authorization": f"Bearer {stack.key}"}
         body = {"model": "gpt-4o-mini", "prompts": ["a"]}
-        answer = session.post(f"http://127.0.0.1:{stack.port}/v1/jobs", json=body, headers=headers, timeout=10)
+        answer = session.post(
+            f"http://127.0.0.1:{stack.port}/v1/jobs", json=body, headers=headers, timeout=10
+        )
     assert answer.status_code == 202 and answer.json()["model"] == "echo"
 
 
@@ -76,7 +84,9 @@ def refused(url: str, *command: str, **settings: str) -> str:
 
 
 def test_an_alias_of_a_served_name_is_refused_at_start(stack: Stack, empty_url: str):
-    assert "echo is the name of a model" in refused(empty_url, "web.serve", model_aliases="echo=other")
+    assert "echo is the name of a model" in refused(
+        empty_url, "web.serve", model_aliases="echo=other"
+    )
     worker = ("celery", "-q", "-A", "worker.app", "worker")
     said = refused(empty_url, *worker, model="echo", model_aliases="echo=other")
     assert "echo is this worker's own model" in said

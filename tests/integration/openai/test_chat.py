@@ -10,10 +10,10 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
-from tests.integration.openai.conftest import DELAY, Stack
 
 from common.store.metrics import SUM, totals
 from common.tokenizer import WordTokenizer
+from tests.integration.openai.conftest import DELAY, Stack
 from tests.integration.worker.conftest import wait_for
 
 WORDS = "one two three four"
@@ -22,7 +22,9 @@ LONG = " ".join(f"w{n}" for n in range(500))  # ten seconds
 
 
 def chat(client: OpenAI, **fields: Any) -> Any:
-    return client.chat.completions.create(**{"model": "echo", "messages": HI, "temperature": 0, **fields})
+    return client.chat.completions.create(
+        **{"model": "echo", "messages": HI, "temperature": 0, **fields}
+    )
 
 
 def text_of(chunks: Any) -> tuple[dict[int, str], dict[int, str]]:
@@ -48,7 +50,11 @@ def test_a_chat_is_answered_with_its_usage(client: OpenAI):
     found = chat(client)
     assert (found.object, found.model) == ("chat.completion", "echo")
     assert (found.choices[0].message.content, found.choices[0].finish_reason) == (WORDS, "stop")
-    assert (found.usage.prompt_tokens, found.usage.completion_tokens, found.usage.total_tokens) == (4, 4, 8)
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens, found.usage.total_tokens) == (
+        4,
+        4,
+        8,
+    )
 
 
 def test_decoding_settings_take_effect(client: OpenAI):
@@ -59,7 +65,9 @@ def test_decoding_settings_take_effect(client: OpenAI):
 
 
 def test_equal_seeds_say_equal_things(client: OpenAI):
-    first, second = (chat(client, seed=5, temperature=1).choices[0].message.content for _ in range(2))
+    first, second = (
+        chat(client, seed=5, temperature=1).choices[0].message.content for _ in range(2)
+    )
     assert first == second
 
 
@@ -79,7 +87,9 @@ def test_log_probabilities_come_with_each_token(client: OpenAI):
         ([[7, 8], [9]], ["7 8", "9"]),
     ],
 )
-def test_a_prompt_may_be_text_or_token_ids_or_lists_of_them(client: OpenAI, prompt: Any, texts: list[str]):
+def test_a_prompt_may_be_text_or_token_ids_or_lists_of_them(
+    client: OpenAI, prompt: Any, texts: list[str]
+):
     found = client.completions.create(model="echo", prompt=prompt, temperature=0)
     assert [choice.text for choice in found.choices] == texts
     assert [choice.index for choice in found.choices] == list(range(len(texts)))
@@ -89,7 +99,12 @@ def test_a_prompt_may_be_text_or_token_ids_or_lists_of_them(client: OpenAI, prom
 def test_a_harness_can_score_token_ids(client: OpenAI, max_tokens: int):
     ids = WordTokenizer().encode("a b")
     found = client.completions.create(
-        model="echo", prompt=[[i % 1000 for i in ids], [3]], max_tokens=max_tokens, echo=True, logprobs=1, temperature=0
+        model="echo",
+        prompt=[[i % 1000 for i in ids], [3]],
+        max_tokens=max_tokens,
+        echo=True,
+        logprobs=1,
+        temperature=0,
     )
     told = found.choices[0].logprobs
     assert told and told.tokens and len(told.tokens) == 2 + max_tokens
@@ -111,7 +126,9 @@ def test_a_stream_says_what_the_whole_answer_says(client: OpenAI):
 
 def test_a_stream_of_several_prompts_numbers_its_choices(client: OpenAI):
     said, ended = text_of(
-        client.completions.create(model="echo", prompt=["a b", "c d"], stream=True, echo=True, temperature=0)
+        client.completions.create(
+            model="echo", prompt=["a b", "c d"], stream=True, echo=True, temperature=0
+        )
     )
     assert said == {0: "a ba b", 1: "c dc d"}
     assert ended == {0: "stop", 1: "stop"}
@@ -127,10 +144,13 @@ def test_a_stream_tells_log_probabilities_of_every_token_once(client: OpenAI):
 def test_tokens_are_told_as_they_come(client: OpenAI):
     began = time.monotonic()
     moments = [
-        time.monotonic() - began for _ in chat(client, messages=[{"role": "user", "content": "a " * 40}], stream=True)
+        time.monotonic() - began
+        for _ in chat(client, messages=[{"role": "user", "content": "a " * 40}], stream=True)
     ]
     assert moments[-1] > 40 * DELAY
-    assert sum(moment < 20 * DELAY for moment in moments[2:]) > 5, "the first half came in the first half"
+    assert sum(moment < 20 * DELAY for moment in moments[2:]) > 5, (
+        "the first half came in the first half"
+    )
 
 
 def test_many_streams_at_once_do_not_mix(client: OpenAI):
@@ -174,10 +194,18 @@ def test_errors_are_the_client_s_own_classes(stack: Stack):
         (openai.NotFoundError, "model_not_found", lambda: chat(client, model="gpt-9")),
         (openai.NotFoundError, "model_not_found", lambda: client.models.retrieve("gpt-9")),
         (openai.BadRequestError, "out_of_range", lambda: chat(client, top_p=7)),
-        (openai.BadRequestError, "invalid_value", lambda: chat(client, tools=[{"type": "function"}])),
+        (
+            openai.BadRequestError,
+            "invalid_value",
+            lambda: chat(client, tools=[{"type": "function"}]),
+        ),
         (openai.BadRequestError, "context_length_exceeded", lambda: chat(client, max_tokens=9000)),
         (openai.InternalServerError, "engine_error", lambda: chat(client, messages=failing)),
-        (openai.RateLimitError, "too_many_queued", lambda: client.completions.create(model="echo", prompt=["a"] * 60)),
+        (
+            openai.RateLimitError,
+            "too_many_queued",
+            lambda: client.completions.create(model="echo", prompt=["a"] * 60),
+        ),
     ]
     for kind, code, call in cases:
         with pytest.raises(kind) as raised:
@@ -230,7 +258,8 @@ def test_first_tokens_and_waits_are_measured_across_processes(client: OpenAI, st
     names = ("time_to_first_token_seconds", "queue_wait_seconds")
 
     def measured() -> bool:
-        """The worker tells with its heartbeat, the web process when it is asked or within a second."""
+        """The worker tells with its heartbeat, the web process when it is asked or within a
+        second."""
         found = {parts[0] for parts in totals(stack.redis)}
         return found >= {*names, "requests", "items", "prompt_tokens", "generated_tokens"}
 

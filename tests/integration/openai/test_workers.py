@@ -8,9 +8,9 @@ from typing import Any
 
 import openai
 import pytest
-from tests.integration.openai.conftest import Stack
 
 from common.store.jobs import JobStore
+from tests.integration.openai.conftest import Stack
 from tests.integration.worker.conftest import Queue, wait_for
 
 WORDS = " ".join(f"w{n}" for n in range(60))
@@ -63,13 +63,17 @@ def test_interactive_work_finds_a_slot_while_a_batch_has_the_rest(own_stack: Sta
     queue = Queue(own_stack.workers.url)
     job = queue.submit(40, max_tokens=10)  # five seconds an item
     wait_for(lambda: own_stack.held() == 7, "an eighth of the slots is kept")
-    found = own_stack.client.completions.create(model="echo", prompt="a b", temperature=0, timeout=10)
+    found = own_stack.client.completions.create(
+        model="echo", prompt="a b", temperature=0, timeout=10
+    )
     assert found.choices[0].text == "a b"
     assert queue.count(job, "succeeded") == 0
     JobStore(own_stack.redis).cancel(job)
 
 
-def test_a_native_job_tells_its_streamed_items_token_by_token_and_goes_on_where_a_reader_was(own_stack: Stack):
+def test_a_native_job_tells_its_streamed_items_token_by_token_and_goes_on_where_a_reader_was(
+    own_stack: Stack,
+):
     import requests
 
     own_stack.workers.start(echo_delay=0.05)
@@ -81,7 +85,9 @@ def test_a_native_job_tells_its_streamed_items_token_by_token_and_goes_on_where_
     job = session.post(url, json={"items": items, "params": {"temperature": 0}}).json()["id"]
     said, last, ends = "", "0", []
     for part in (15, 30, 1000):  # events after which the reader goes away
-        with session.get(f"{url}/{job}/events", headers={"Last-Event-ID": last}, stream=True, timeout=30) as answer:
+        with session.get(
+            f"{url}/{job}/events", headers={"Last-Event-ID": last}, stream=True, timeout=30
+        ) as answer:
             for event, seen in zip(_events(answer), range(part), strict=False):
                 last = event.get("id", last)
                 if event["event"] == "item.delta":

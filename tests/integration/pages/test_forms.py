@@ -1,4 +1,5 @@
-"""Laws of reading the form: every setting is there, what was typed arrives as typed, and refilling undoes reading."""
+"""Laws of reading the form: every setting is there, what was typed arrives as typed, and refilling
+undoes reading."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def read(typed: dict[str, str]) -> tuple[dict, forms.Errors]:
 
 
 def test_every_sampling_param_is_in_the_form_once():
-    assert sorted(setting.name for setting in forms.settings()) == sorted(SamplingParams.model_fields)
+    assert sorted(setting.name for setting in forms.settings()) == sorted(
+        SamplingParams.model_fields
+    )
 
 
 def test_common_settings_come_first():
@@ -28,7 +31,9 @@ def test_common_settings_come_first():
 
 
 def test_an_empty_form_leaves_every_default_to_the_model():
-    job, errors = read({setting.input: "" if setting.kind == "lines" else " " for setting in forms.settings()})
+    job, errors = read(
+        {setting.input: "" if setting.kind == "lines" else " " for setting in forms.settings()}
+    )
     assert job == {}
     assert not errors
 
@@ -102,7 +107,9 @@ def test_refilling_undoes_reading(stop: list[str], n: int, temperature: float, p
     job, errors = read(typed)
     assert not errors
     assert job["params"] == {name: value for name, value in params.items() if value != []}
-    assert [prompt.text for prompt in forms.read_prompts(typed["prompts"], typed["split"])] == prompts
+    assert [
+        prompt.text for prompt in forms.read_prompts(typed["prompts"], typed["split"])
+    ] == prompts
 
 
 @given(prompts=st.lists(LINE.map(str.strip).filter(bool), min_size=1, max_size=5))
@@ -110,24 +117,34 @@ def test_refilling_undoes_asking_as_a_chat(prompts: list[str]):
     rows = [forms.as_chat({"prompt": prompt}) for prompt in prompts]
     typed = forms.refill("echo", {}, {}, rows)
     assert typed["reads"] == "chat"
-    assert [prompt.text for prompt in forms.read_prompts(typed["prompts"], typed["split"])] == prompts
+    assert [
+        prompt.text for prompt in forms.read_prompts(typed["prompts"], typed["split"])
+    ] == prompts
     assert "prompts" not in forms.refill("echo", {}, {}, [*rows, {"prompt": "no chat"}])
 
 
-@pytest.mark.parametrize("item", [{"prompt": ""}, {"prompt": None}, {"messages": []}, "text", None, 3, {}])
+@pytest.mark.parametrize(
+    "item", [{"prompt": ""}, {"prompt": None}, {"messages": []}, "text", None, 3, {}]
+)
 def test_only_prompts_are_asked_as_a_chat(item: object):
     assert forms.as_chat(item) is item
 
 
 def test_prompts_that_cannot_be_typed_are_not_refilled():
     for prompt in ("a\n\nb", " padded", None):
-        assert "prompts" not in forms.refill("echo", {}, {}, [{"prompt": prompt}, {"prompt": "fine"}])
+        assert "prompts" not in forms.refill(
+            "echo", {}, {}, [{"prompt": prompt}, {"prompt": "fine"}]
+        )
 
 
 @pytest.mark.parametrize(
     ("entry", "place", "message"),
     [
-        ({"field": "params.top_p", "message": "params.top_p must be at most 1"}, "params.top_p", "must be at most 1"),
+        (
+            {"field": "params.top_p", "message": "params.top_p must be at most 1"},
+            "params.top_p",
+            "must be at most 1",
+        ),
         ({"field": "params.stop.0", "message": "params.stop.0 is long"}, "params.stop", "is long"),
         ({"field": "model", "message": "no such model"}, "model", "no such model"),
         ({"field": "params.n", "message": "too many", "line": 4}, "prompts", "Line 4: too many"),

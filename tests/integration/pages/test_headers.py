@@ -1,4 +1,5 @@
-"""What answers tell browsers: to guess no type, to share nothing of a tenant's, to show no page within another's."""
+"""What answers tell browsers: to guess no type, to share nothing of a tenant's, to show no page
+within another's."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def job_id(site) -> str:
 @pytest.fixture
 def look(site, job_id: str) -> Callable[[str], TestResponse]:
     """Gets a path, with the job's id for `JOB`, in a browser that is logged in."""
-    return lambda path: site.browser.get(path.replace("JOB", job_id), headers={"Accept": "text/html"}, buffered=True)
+    return lambda path: site.browser.get(
+        path.replace("JOB", job_id), headers={"Accept": "text/html"}, buffered=True
+    )
 
 
 PAGES = [
@@ -37,13 +40,21 @@ PAGES = [
     "/jobs/x",
 ]
 ANSWERS = [
-    *("/v1/jobs", "/v1/jobs/JOB", "/v1/jobs/JOB/items", "/v1/jobs/JOB/results.jsonl", "/v1/jobs/JOB/results.csv"),
+    *(
+        "/v1/jobs",
+        "/v1/jobs/JOB",
+        "/v1/jobs/JOB/items",
+        "/v1/jobs/JOB/results.jsonl",
+        "/v1/jobs/JOB/results.csv",
+    ),
     *("/v1/jobs/JOB/events", "/v1/models", "/v1/workers", "/v1/files", "/v1/batches"),
     *("/metrics", "/openapi.json", "/healthz", "/readyz", "/v1/nothing"),
 ]
 
 
-@pytest.mark.parametrize("path", [*PAGES, *ANSWERS, "/login", "/login?token=x", "/static/job.js", "/static/logo.svg"])
+@pytest.mark.parametrize(
+    "path", [*PAGES, *ANSWERS, "/login", "/login?token=x", "/static/job.js", "/static/logo.svg"]
+)
 def test_no_type_is_guessed(look, path: str):
     with look(path) as answer:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -55,8 +66,14 @@ def test_a_page_is_shown_within_no_other_and_tells_others_nothing(look, path: st
     answer = look(path)
     assert answer.mimetype == "text/html"
     policy = answer.headers["Content-Security-Policy"]
-    assert "frame-ancestors 'none'" in policy and "default-src 'self'" in policy and "form-action 'self'" in policy
-    assert answer.headers["Referrer-Policy"] == ("strict-origin" if "login" in path else "same-origin")
+    assert (
+        "frame-ancestors 'none'" in policy
+        and "default-src 'self'" in policy
+        and "form-action 'self'" in policy
+    )
+    assert answer.headers["Referrer-Policy"] == (
+        "strict-origin" if "login" in path else "same-origin"
+    )
 
 
 @pytest.mark.parametrize("path", [*PAGES, *ANSWERS, "/login?token=x"])
@@ -68,7 +85,10 @@ def test_nothing_of_a_tenants_is_shown_to_another_from_a_cache(look, path: str):
 
 def test_what_sets_or_ends_a_session_is_shared_by_no_cache(site):
     token = site.services.accounts.create_login("acme")
-    for answer in (site.app.test_client().post("/login", data={"token": token}), site.browser.post("/logout")):
+    for answer in (
+        site.app.test_client().post("/login", data={"token": token}),
+        site.browser.post("/logout"),
+    ):
         assert (answer.status_code, answer.headers["Cache-Control"]) == (303, "private, no-cache")
 
 
@@ -78,10 +98,14 @@ def test_results_are_a_file_whose_name_nobody_chooses(look, job_id: str, kind: s
     assert answer.headers["Content-Disposition"] == f'attachment; filename="{job_id}.{kind}"'
 
 
-@pytest.mark.parametrize("name", [NASTY, "x.html", "a\r\nSet-Cookie: promptmill_session=x", "日本.svg"])
+@pytest.mark.parametrize(
+    "name", [NASTY, "x.html", "a\r\nSet-Cookie: promptmill_session=x", "日本.svg"]
+)
 def test_a_users_file_comes_back_as_bytes_under_no_name_of_its_own(site, name: str):
     content = b"<script>alert(1)</script>"
-    boundary, body = encode_multipart({"purpose": "batch", "file": FileStorage(io.BytesIO(content), name)})
+    boundary, body = encode_multipart(
+        {"purpose": "batch", "file": FileStorage(io.BytesIO(content), name)}
+    )
     kind = f"multipart/form-data; boundary={boundary}"
     made = site.post("/v1/files", data=body, content_type=kind)
     if made.status_code != 200:  # refused is as good

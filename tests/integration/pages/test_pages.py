@@ -16,7 +16,10 @@ from web.intake.enqueue import submit_job
 from web.pages import forms
 from web.schemas.requests import JobOptions
 
-INLINE = re.compile(r"<script(?! type=\"module\" src=\"/static/)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
+INLINE = re.compile(
+    r"<script(?! type=\"module\" src=\"/static/)|<style|\sstyle=|\son\w+=|javascript:",
+    re.IGNORECASE,
+)
 WISHES = ("pause", "resume", "cancel", "retry")
 NASTY = "<script>alert(1)</script>\"' onload=x"
 
@@ -24,12 +27,23 @@ NASTY = "<script>alert(1)</script>\"' onload=x"
 def pages_of(job_id: str) -> list[str]:
     """Every page there is for somebody with a job."""
     job = f"/jobs/{job_id}"
-    return ["/", f"/?like={job_id}", "/jobs", job, f"{job}/trial", f"{job}/items/0", "/workers", "/login"]
+    return [
+        "/",
+        f"/?like={job_id}",
+        "/jobs",
+        job,
+        f"{job}/trial",
+        f"{job}/items/0",
+        "/workers",
+        "/login",
+    ]
 
 
 def offered(site, job_id: str) -> list[str]:
     """What a job's page lets one do to it, in order."""
-    return re.findall(rf'<form method="post" action="/jobs/{job_id}/(\w+)"', site.look(f"/jobs/{job_id}"))
+    return re.findall(
+        rf'<form method="post" action="/jobs/{job_id}/(\w+)"', site.look(f"/jobs/{job_id}")
+    )
 
 
 def test_pages_show_nothing_to_strangers(site):
@@ -92,7 +106,10 @@ def test_prompts_are_asked_as_a_chat_where_the_model_has_a_template(site):
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     site.services.fleet.publish(card("chatty", chat_template=template), b"")
     assert 'name="reads"' in site.look("/")
-    for reads, asked in (("text", {"prompt": "hello there"}), ("chat", forms.as_chat({"prompt": "hello there"}))):
+    for reads, asked in (
+        ("text", {"prompt": "hello there"}),
+        ("chat", forms.as_chat({"prompt": "hello there"})),
+    ):
         answer = site.send(model="chatty", reads=reads)
         assert answer.status_code == 303, answer.text
         job_id = answer.location.rpartition("/")[2]
@@ -104,10 +121,18 @@ def test_prompts_are_asked_as_a_chat_where_the_model_has_a_template(site):
 
 
 def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site):
-    for name, typed in (("top_p", "0"), ("n", "0"), ("seed", "-1"), ("frequency_penalty", "3"), ("max_tokens", "x")):
+    for name, typed in (
+        ("top_p", "0"),
+        ("n", "0"),
+        ("seed", "-1"),
+        ("frequency_penalty", "3"),
+        ("max_tokens", "x"),
+    ):
         answer = site.send(**{f"params__{name}": typed})
         assert answer.status_code == 422
-        assert re.search(rf'id="params.{name}-errors" data-errors="params.{name}">\s*<p>', answer.text)
+        assert re.search(
+            rf'id="params.{name}-errors" data-errors="params.{name}">\s*<p>', answer.text
+        )
         assert f'value="{typed}"' in answer.text
         assert "hello there" in answer.text
     assert site.services.store.jobs("acme", None, 10) == ([], False)
@@ -132,7 +157,9 @@ def test_what_the_form_would_drop_is_refused(site, typed, says):
 
 
 def test_errors_come_as_json_to_the_script(site):
-    answer = site.browser.post("/", data={"prompts": "x", "params.n": "0"}, headers={"Accept": "application/json"})
+    answer = site.browser.post(
+        "/", data={"prompts": "x", "params.n": "0"}, headers={"Accept": "application/json"}
+    )
     assert answer.status_code == 422
     assert list(answer.json["errors"]) == ["params.n"]
 
@@ -181,7 +208,10 @@ def test_a_try_takes_the_first_three(site):
 
 def test_checking_makes_nothing(site):
     answer = site.send("check", prompts="one two\nthree", params__max_tokens="5")
-    assert answer.json == {"errors": {}, "summary": "2 prompts · 3 prompt tokens · at most 10 to generate"}
+    assert answer.json == {
+        "errors": {},
+        "summary": "2 prompts · 3 prompt tokens · at most 10 to generate",
+    }
     assert site.job_keys() == []
 
 
@@ -229,7 +259,12 @@ def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site):
 
 def test_a_wish_that_comes_too_late_is_answered_by_a_page(site):
     job_id = site.submit("a")
-    for wish, said in (("retry", "is not over yet"), ("pause", "is over"), ("resume", "is over"), ("retry", "failed")):
+    for wish, said in (
+        ("retry", "is not over yet"),
+        ("pause", "is over"),
+        ("resume", "is over"),
+        ("retry", "failed"),
+    ):
         answer = site.browser.post(f"/jobs/{job_id}/{wish}", headers={"Accept": "text/html"})
         assert (answer.status_code, answer.mimetype) == (409, "text/html")
         assert said in answer.text
@@ -238,7 +273,10 @@ def test_a_wish_that_comes_too_late_is_answered_by_a_page(site):
 
 def test_a_long_job_has_pages(site):
     job_id = site.submit(*(f"prompt number {i}" for i in range(120)))
-    rows = {number: re.findall(r'id="item-(\d+)"', site.look(f"/jobs/{job_id}?page={number}")) for number in (1, 3, 99)}
+    rows = {
+        number: re.findall(r'id="item-(\d+)"', site.look(f"/jobs/{job_id}?page={number}"))
+        for number in (1, 3, 99)
+    }
     assert rows[1] == [str(i) for i in range(50)]
     assert rows[3] == [str(i) for i in range(100, 120)]
     assert rows[99] == rows[3]
@@ -262,7 +300,13 @@ def test_webhook_deliveries_are_shown_with_every_attempt(site):
     site.worker().run()
     (event,) = site.services.store.hooks(job_id)
     tried = [
-        {"at": 1_700_000_000_000, "duration_ms": 12, "status_code": 500, "error": "it said 500", "next_at": None},
+        {
+            "at": 1_700_000_000_000,
+            "duration_ms": 12,
+            "status_code": 500,
+            "error": "it said 500",
+            "next_at": None,
+        },
         {
             "at": 1_700_000_009_000,
             "duration_ms": 10,
@@ -272,7 +316,9 @@ def test_webhook_deliveries_are_shown_with_every_attempt(site):
         },
     ]
     assert 'data-settled="no"' in site.look(f"/jobs/{job_id}")  # the page goes on looking
-    site.services.redis.hset(keys.hook(event["id"]), mapping={"tries": json.dumps(tried), "status": "failed"})
+    site.services.redis.hset(
+        keys.hook(event["id"]), mapping={"tries": json.dumps(tried), "status": "failed"}
+    )
     text = site.look(f"/jobs/{job_id}")
     assert 'data-settled="yes"' in text
     for said in (
@@ -287,7 +333,10 @@ def test_webhook_deliveries_are_shown_with_every_attempt(site):
 
 
 def test_a_batchs_job_is_shown_like_any_other_what_was_refused_in_it_too(site):
-    drafts = [Draft({"custom_id": "good", "prompt": "a"}, line=1), Draft({"custom_id": "bad", "prompt": ""}, line=2)]
+    drafts = [
+        Draft({"custom_id": "good", "prompt": "a"}, line=1),
+        Draft({"custom_id": "bad", "prompt": ""}, line=2),
+    ]
     options = JobOptions.model_validate({"metadata": {"name": "nightly"}})
     batch = "batch_" + "a" * 20
     site.services.batches.create(batch, "acme", {"file": "file-1"})
@@ -318,7 +367,11 @@ def test_the_command_of_a_large_job_uploads_a_file(site):
 
 
 def test_what_is_not_there_is_a_page(site):
-    for path in ("/jobs/job_0nothing", "/?like=job_0nothing", f"/jobs/{site.submit('hello')}/items/7"):
+    for path in (
+        "/jobs/job_0nothing",
+        "/?like=job_0nothing",
+        f"/jobs/{site.submit('hello')}/items/7",
+    ):
         answer = site.browser.get(path)
         assert answer.status_code == 404
         assert "Not here" in answer.text
@@ -334,7 +387,12 @@ FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 @pytest.mark.parametrize("accept", ["text/html,*/*;q=0.8", CHROMIUM, FIREFOX])
 def test_browsers_get_every_error_as_a_page_and_programs_as_before(site, accept):
     problem, openai = "application/problem+json", "application/json"
-    paths = {"/nowhere": problem, "/v1/jobs/job_0nothing": problem, "/v1/nowhere": openai, "/v1/models/x": openai}
+    paths = {
+        "/nowhere": problem,
+        "/v1/jobs/job_0nothing": problem,
+        "/v1/nowhere": openai,
+        "/v1/models/x": openai,
+    }
     for path, mimetype in paths.items():
         answer = site.browser.get(path, headers={"Accept": accept})
         assert answer.status_code == 404

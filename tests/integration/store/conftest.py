@@ -32,11 +32,19 @@ def card(name: str = "m", slots: int = 8) -> ModelCard:
     )
 
 
-def done(exchanged: Exchanged, state: ItemState = ItemState.SUCCEEDED, tokens: int = 5) -> list[Result]:
+def done(
+    exchanged: Exchanged, state: ItemState = ItemState.SUCCEEDED, tokens: int = 5
+) -> list[Result]:
     """Results for everything an exchange gave out."""
     return [
         Result(
-            run.job_id, run.first + i, run.attempt, state, 3, tokens, pack({"outputs": [{"text": f"r{run.first + i}"}]})
+            run.job_id,
+            run.first + i,
+            run.attempt,
+            state,
+            3,
+            tokens,
+            pack({"outputs": [{"text": f"r{run.first + i}"}]}),
         )
         for run in exchanged.runs
         for i in range(run.count)
@@ -45,7 +53,9 @@ def done(exchanged: Exchanged, state: ItemState = ItemState.SUCCEEDED, tokens: i
 
 def taken(exchanged: Exchanged) -> list[tuple[str, int, int]]:
     """(job, index, attempt) of everything an exchange gave out."""
-    return [(run.job_id, run.first + i, run.attempt) for run in exchanged.runs for i in range(run.count)]
+    return [
+        (run.job_id, run.first + i, run.attempt) for run in exchanged.runs for i in range(run.count)
+    ]
 
 
 class Mill:
@@ -58,7 +68,8 @@ class Mill:
         self.fleet.publish(card(), b"")
 
     def stage(self, needs: list[int], n: int = 1, named: bool = True) -> Stage:
-        """Items that take so many slots, those that take `n` do not say it; with custom_ids if they are `named`."""
+        """Items that take so many slots, those that take `n` do not say it; with custom_ids if they
+        are `named`."""
         stage = self.store.stage(n)
         for i, need in enumerate(needs):
             own = {} if need == n else {"params": {"n": need}}
@@ -68,7 +79,12 @@ class Mill:
         return stage
 
     def submit(
-        self, items: int | list[int], tenant: str = "t", job_id: str | None = None, n: int = 1, **fields: object
+        self,
+        items: int | list[int],
+        tenant: str = "t",
+        job_id: str | None = None,
+        n: int = 1,
+        **fields: object,
     ) -> str:
         """So many items, or one for each number of slots; those that take `n` do not say it."""
         options = {name: fields.pop(name) for name in ("idempotency", "deadline") if name in fields}
@@ -77,10 +93,21 @@ class Mill:
         stage = self.stage(items if isinstance(items, list) else [n] * items, n)
         spec = json.dumps({"model": "m", "params": {"max_tokens": 7}})
         hash_fields = {
-            "tenant": tenant, "model": "m", "digest": "d", "total": stage.total, "cost": 10, "n_max": 1, "priority": 0,
-            "hooks": "", "retention": DAY, "spec": spec, **fields,
-        }  # fmt: skip
-        return self.store.attach(stage, hash_fields, job_id=job_id or new_job_id(), **options).job_id  # type: ignore[arg-type]
+            "tenant": tenant,
+            "model": "m",
+            "digest": "d",
+            "total": stage.total,
+            "cost": 10,
+            "n_max": 1,
+            "priority": 0,
+            "hooks": "",
+            "retention": DAY,
+            "spec": spec,
+            **fields,
+        }
+        return self.store.attach(
+            stage, hash_fields, job_id=job_id or new_job_id(), **options
+        ).job_id  # type: ignore[arg-type]
 
     def worker(self, slots: int = 8, lease: float = 5.0, name: str | None = None) -> Incarnation:
         incarnation = Incarnation(self.client, card(slots=slots), lease)
@@ -114,4 +141,6 @@ def mill(redis_url: str) -> Mill:
 def key_snapshot(mill: Mill) -> Callable[[], set[str]]:
     """All keys but the places that what is deleted leaves in its list for a day."""
     places = (b"pm:gone:", b"pm:left:")
-    return lambda: {name.decode() for name in mill.client.keys("pm:*") if not name.startswith(places)}
+    return lambda: {
+        name.decode() for name in mill.client.keys("pm:*") if not name.startswith(places)
+    }

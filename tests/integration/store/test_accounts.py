@@ -29,7 +29,9 @@ def test_a_key_opens_its_tenant_and_is_stored_only_as_a_digest(accounts, mill):
     key = accounts.create_key("team-a", "laptop")
     assert accounts.tenant_of_key(key) == "team-a"
     secret = key.split("_", 2)[2].encode()
-    values = b"".join(b"".join(mill.client.hgetall(name).values()) for name in mill.client.scan_iter("pm:key:*"))
+    values = b"".join(
+        b"".join(mill.client.hgetall(name).values()) for name in mill.client.scan_iter("pm:key:*")
+    )
     assert values and secret not in values
 
 
@@ -50,7 +52,9 @@ def test_a_revoked_key_is_refused_and_stays_listed(accounts):
     accounts.revoke_key(key)
     with pytest.raises(Unauthorized):
         accounts.tenant_of_key(key)
-    assert [(found.name, found.revoked_at is not None) for found in accounts.list_keys()] == [("old", True)]
+    assert [(found.name, found.revoked_at is not None) for found in accounts.list_keys()] == [
+        ("old", True)
+    ]
     with pytest.raises(NotFound):
         accounts.revoke_key("nothing")
 
@@ -86,7 +90,11 @@ def test_a_session_ends_alone_and_its_cookie_is_dead(accounts):
 
 
 def test_all_sessions_and_unused_links_of_a_tenant_end_together(accounts):
-    cookies, link, other = [log_in(accounts, "t") for _ in range(3)], accounts.create_login("t"), log_in(accounts, "u")
+    cookies, link, other = (
+        [log_in(accounts, "t") for _ in range(3)],
+        accounts.create_login("t"),
+        log_in(accounts, "u"),
+    )
     accounts.end_sessions("t")
     assert [accounts.grant_of_cookie(cookie) for cookie in cookies] == [None] * 3
     with pytest.raises(Unauthorized):
@@ -129,7 +137,8 @@ def test_a_session_whose_time_is_over_is_none(accounts, mill):
 
 
 @pytest.mark.parametrize(
-    "cookie", ["", "t", "t.", ".x", "t.short", "T." + "x" * 43, "t." + "x" * 43, "u:jobs." + "x" * 43]
+    "cookie",
+    ["", "t", "t.", ".x", "t.short", "T." + "x" * 43, "t." + "x" * 43, "u:jobs." + "x" * 43],
 )
 def test_a_made_up_cookie_is_nobodys(accounts, cookie):
     log_in(accounts, "t")
@@ -144,7 +153,8 @@ def test_what_is_still_valid_is_told_in_one_round_trip(accounts, mill, monkeypat
     made_up = Grant("u", key_id=kept.key_id)
     sent = mill.client.info("stats")["total_reads_processed"]
     assert accounts.valid([kept, gone, session, over, made_up]) == {kept, session}
-    assert mill.client.info("stats")["total_reads_processed"] - sent <= 2  # the question, and this one
+    # The question, and this one.
+    assert mill.client.info("stats")["total_reads_processed"] - sent <= 2
     assert accounts.valid([]) == set()
 
 

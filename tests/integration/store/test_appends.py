@@ -1,4 +1,5 @@
-"""Appending to a job: each request once, whole, within the job's limits, at a price that does not grow with the job."""
+"""Appending to a job: each request once, whole, within the job's limits, at a price that does not
+grow with the job."""
 
 from __future__ import annotations
 
@@ -23,12 +24,17 @@ def staged(mill, *names: str | None) -> Stage:
 
 
 def append(mill, job_id: str, stage: Stage, **options: Any) -> Appended:
-    return mill.store.append(job_id, stage, **{"tokens": stage.total, "n_max": 1, "most_items": 1000} | options)
+    return mill.store.append(
+        job_id, stage, **{"tokens": stage.total, "n_max": 1, "most_items": 1000} | options
+    )
 
 
 def test_appends_say_which_items_they_made(mill):
     job_id = mill.submit(3)
-    first, second = append(mill, job_id, staged(mill, None, None)), append(mill, job_id, staged(mill, "x"))
+    first, second = (
+        append(mill, job_id, staged(mill, None, None)),
+        append(mill, job_id, staged(mill, "x")),
+    )
     assert (first.first, first.count, second.first, second.count) == (3, 2, 5, 1)
     assert mill.store.items(job_id, 5, 1) == [{"prompt": "more", "custom_id": "x"}]
 
@@ -59,10 +65,16 @@ def test_a_key_of_other_content_another_job_or_a_submit_is_a_conflict(mill, key_
     before = key_snapshot()
     assert append(mill, job_id, staged(mill, "y"), idempotency=("k", "other")).outcome == "conflict"
     assert append(mill, other, staged(mill, "x"), idempotency=("k", "print")).outcome == "conflict"
-    assert append(mill, job_id, staged(mill, "y"), idempotency=("submit", "print")).outcome == "conflict"
+    assert (
+        append(mill, job_id, staged(mill, "y"), idempotency=("submit", "print")).outcome
+        == "conflict"
+    )
     assert (
         mill.store.attach(
-            staged(mill, "y"), {"tenant": "t", "total": 1, "cost": 1}, job_id="job_0new", idempotency=("k", "new")
+            staged(mill, "y"),
+            {"tenant": "t", "total": 1, "cost": 1},
+            job_id="job_0new",
+            idempotency=("k", "new"),
         ).outcome
         == "conflict"
     )
@@ -78,13 +90,24 @@ def test_a_custom_id_that_the_job_has_is_refused_however_it_came(mill, key_snaps
         answer = append(mill, job_id, staged(mill, "new", taken))
         assert (answer.outcome, answer.duplicates) == ("duplicate", {custom_id_digest(taken)[1]})
     assert key_snapshot() == before
-    assert append(mill, job_id, staged(mill, "new")).outcome == "added", "a refused append has no part in the job"
+    assert append(mill, job_id, staged(mill, "new")).outcome == "added", (
+        "a refused append has no part in the job"
+    )
 
 
 def test_appended_ids_of_a_small_job_are_known_too(mill):
     stage = staged(mill, "a", "b")
-    fields = {"tenant": "t", "model": "m", "total": 2, "cost": 1, "n_max": 1, "priority": 0, "hooks": "",
-              "retention": 1, "spec": "{}"}  # fmt: skip
+    fields = {
+        "tenant": "t",
+        "model": "m",
+        "total": 2,
+        "cost": 1,
+        "n_max": 1,
+        "priority": 0,
+        "hooks": "",
+        "retention": 1,
+        "spec": "{}",
+    }
     job_id = mill.store.attach(stage, fields, job_id="job_0small").job_id
     assert append(mill, job_id, staged(mill, "b")).outcome == "duplicate"
 

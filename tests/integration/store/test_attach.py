@@ -62,16 +62,22 @@ def test_an_idempotency_key_with_other_content_is_a_conflict(mill, key_snapshot)
     stage.add({"prompt": "x"})
     stage.close()
     answer = mill.store.attach(
-        stage, {"tenant": "t", "model": "m", "total": 1}, job_id=new_job_id(), idempotency=("key", "other")
+        stage,
+        {"tenant": "t", "model": "m", "total": 1},
+        job_id=new_job_id(),
+        idempotency=("key", "other"),
     )
     assert answer.outcome == "conflict"
     assert key_snapshot() == before
 
 
-def test_of_two_requests_with_one_key_that_run_at_once_the_first_to_end_makes_the_job(mill, key_snapshot):
+def test_of_two_requests_with_one_key_that_run_at_once_the_first_to_end_makes_the_job(
+    mill, key_snapshot
+):
     slow = mill.store.stage()
     slow.add({"prompt": "x"})
-    made = mill.submit(1, idempotency=("key", "content"))  # all of it while the slow one is still being read
+    # All of it while the slow one is still being read.
+    made = mill.submit(1, idempotency=("key", "content"))
     before = key_snapshot()
     slow.close()
     fields = {"tenant": "t", "model": "m", "total": 1, "cost": 1}
@@ -86,7 +92,9 @@ def test_a_request_that_crashed_before_its_end_leaves_its_key_free(mill):
     crashed.close()
     job_id = mill.submit(1, idempotency=("key", "content"))
     assert mill.counts(job_id) == {"pending": 1}
-    assert 0 < mill.client.ttl(f"pm:stage:{crashed.id}:in") <= 3600, "what it had staged goes by itself"
+    assert 0 < mill.client.ttl(f"pm:stage:{crashed.id}:in") <= 3600, (
+        "what it had staged goes by itself"
+    )
 
 
 def test_an_idempotency_key_is_kept_for_a_day_whatever_becomes_of_its_job(mill):
@@ -105,7 +113,9 @@ def test_a_key_whose_job_was_deleted_is_free_for_other_content(mill):
 
 
 def test_another_tenants_idempotency_key_is_another_job(mill):
-    assert mill.submit(1, "a", idempotency=("key", "content")) != mill.submit(1, "b", idempotency=("key", "content"))
+    assert mill.submit(1, "a", idempotency=("key", "content")) != mill.submit(
+        1, "b", idempotency=("key", "content")
+    )
 
 
 def test_a_stage_that_ran_out_of_time_makes_no_job(mill):
@@ -113,7 +123,12 @@ def test_a_stage_that_ran_out_of_time_makes_no_job(mill):
     stage.add({"prompt": "x"})
     stage.close()
     stage.discard()
-    assert mill.store.attach(stage, {"tenant": "t", "model": "m", "total": 1}, job_id=new_job_id()).outcome == "lost"
+    assert (
+        mill.store.attach(
+            stage, {"tenant": "t", "model": "m", "total": 1}, job_id=new_job_id()
+        ).outcome
+        == "lost"
+    )
 
 
 def test_a_staged_upload_has_a_time_to_live_until_it_is_attached(mill):
@@ -171,5 +186,7 @@ def test_the_params_of_a_row_are_what_the_model_makes_of_them(job, own):
     def kept(params):
         return SamplingParams.model_validate(params).model_dump(mode="json", exclude_unset=True)
 
-    made = SamplingParams.model_validate({**kept(job), **kept(own)}).model_dump(mode="json", exclude={"seed"})
+    made = SamplingParams.model_validate({**kept(job), **kept(own)}).model_dump(
+        mode="json", exclude={"seed"}
+    )
     assert complete_params({"params": kept(job)}, {"params": kept(own)} if own else {}) == made

@@ -1,5 +1,5 @@
-"""Batches before they are jobs: tenants in turn, one validator at a time, whoever dies; and what goes with their job,
-or without one."""
+"""Batches before they are jobs: tenants in turn, one validator at a time, whoever dies; and what
+goes with their job, or without one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_one_validator_has_a_batch_until_its_claim_runs_out(mill: Mill, batches:
     second = batches.claim(5)
     assert second is not None and second.tries == 2
     assert batches.hold(first, 5) == "lost"
-    assert not batches.end(first, "failed", retention=DAY), "what was claimed by another cannot be ended"
+    assert not batches.end(first, "failed", retention=DAY), (
+        "what was claimed by another cannot be ended"
+    )
     assert batches.end(second, "failed", errors="[]", retention=DAY)
     assert "failed_at" in batches.get(BATCH)
     assert batches.claim(5) is None
@@ -68,21 +70,31 @@ def test_making_a_batch_twice_makes_it_once(mill: Mill, batches: Batches) -> Non
     assert batches.get(BATCH, "t")["file"] == "file-1"
 
 
-def test_a_key_finds_the_batch_it_made_as_long_as_that_is_there(mill: Mill, batches: Batches) -> None:
+def test_a_key_finds_the_batch_it_made_as_long_as_that_is_there(
+    mill: Mill, batches: Batches
+) -> None:
     first, second, third = (new_batch_id() for _ in range(3))
     assert batches.create(first, "t", FIELDS, ("key", "content")) == ("new", first)
-    assert batches.create(first, "t", FIELDS, ("key", "content")) == ("new", first), "its answer was lost"
+    assert batches.create(first, "t", FIELDS, ("key", "content")) == ("new", first), (
+        "its answer was lost"
+    )
     assert batches.create(second, "t", FIELDS, ("key", "content")) == ("same", first)
     assert batches.create(second, "t", FIELDS, ("key", "other")) == ("conflict", first)
-    assert batches.create(second, "u", FIELDS, ("key", "other")) == ("new", second), "another tenant's key"
+    assert batches.create(second, "u", FIELDS, ("key", "other")) == ("new", second), (
+        "another tenant's key"
+    )
     assert 86_390 < mill.client.ttl("pm:batchidem:t:key") <= 86_400
     mill.store.delete(mill.submit(1, job_id=job_of(first), batch=first))
-    assert batches.create(third, "t", FIELDS, ("key", "content")) == ("same", first), "a late repetition"
+    assert batches.create(third, "t", FIELDS, ("key", "content")) == ("same", first), (
+        "a late repetition"
+    )
     assert batches.create(third, "t", FIELDS, ("key", "other")) == ("new", third)
     assert batches.create(first, "t", FIELDS, ("key", "other")) == ("same", third)
 
 
-def test_a_validator_that_was_frozen_makes_no_job_of_a_deleted_batch(mill: Mill, batches: Batches) -> None:
+def test_a_validator_that_was_frozen_makes_no_job_of_a_deleted_batch(
+    mill: Mill, batches: Batches
+) -> None:
     job_id = job(mill)
     mill.store.delete(job_id)
     job(mill)
@@ -121,7 +133,9 @@ def test_a_batch_without_a_job_tells_of_its_end_and_is_purged_in_time(
     assert (event.owner, event.type, event.data) == (BATCH, f"batch.{outcome}", {"id": BATCH})
     mill.client.zadd(keys.DUE, {f"batch:{BATCH}": 1})
     mill.tick()
-    assert not [name for name in key_snapshot() if BATCH in name or name.startswith(("pm:hook", "pm:batch"))]
+    assert not [
+        name for name in key_snapshot() if BATCH in name or name.startswith(("pm:hook", "pm:batch"))
+    ]
 
 
 def test_the_end_of_a_batchs_job_is_told_as_the_batchs(mill: Mill, batches: Batches) -> None:
@@ -129,7 +143,11 @@ def test_the_end_of_a_batchs_job_is_told_as_the_batchs(mill: Mill, batches: Batc
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 8)), 0)
     (event,) = deliveries(mill).due()
-    assert (event.owner, event.type, event.data) == (job_of(BATCH), "batch.completed", {"id": BATCH})
+    assert (event.owner, event.type, event.data) == (
+        job_of(BATCH),
+        "batch.completed",
+        {"id": BATCH},
+    )
 
 
 @pytest.mark.parametrize("end", ["delete", "retention"])
@@ -146,7 +164,11 @@ def test_a_batch_goes_with_its_job(
     else:
         mill.client.zadd(keys.DUE, {f"purge:{job_id}": 1})
         mill.tick()
-    assert not [name for name in key_snapshot() if BATCH in name or name.startswith(("pm:hook", "pm:batch", "pm:job"))]
+    assert not [
+        name
+        for name in key_snapshot()
+        if BATCH in name or name.startswith(("pm:hook", "pm:batch", "pm:job"))
+    ]
     assert list(batches.walk("t")) == []
 
 
@@ -156,7 +178,10 @@ def test_batches_are_walked_in_order_over_pages(mill: Mill, batches: Batches) ->
         batches.create(name, "many", {"file": "f"})
         mill.client.zadd(keys.tenant_batches("many"), {name: at})
     assert [each["id"] for each in batches.walk("many", page=2)] == names[::-1]
-    assert [each["id"] for each in batches.walk("many", newest_first=False, behind=(1, names[1]), page=2)] == names[2:]
+    assert [
+        each["id"]
+        for each in batches.walk("many", newest_first=False, behind=(1, names[1]), page=2)
+    ] == names[2:]
 
 
 def due(mill: Mill, *tenants: str) -> list[str]:
@@ -164,7 +189,8 @@ def due(mill: Mill, *tenants: str) -> list[str]:
     batches, made = Batches(mill.client), [new_batch_id() for _ in tenants]
     for batch_id, tenant in zip(made, tenants, strict=True):
         batches.create(batch_id, tenant, {"file": "f"})
-        mill.client.zadd(keys.batches_due(tenant), {batch_id: made.index(batch_id)})  # not all of one millisecond
+        # Not all of one millisecond.
+        mill.client.zadd(keys.batches_due(tenant), {batch_id: made.index(batch_id)})
     return made
 
 
@@ -198,17 +224,27 @@ def test_a_tenant_whose_batch_waits_for_redis_has_the_next_validated(mill: Mill)
 def test_no_more_batches_wait_for_their_validation_than_may(mill: Mill) -> None:
     batches = Batches(mill.client)
     for number in range(3):
-        batches.create(f"batch_{number:020}", "a", {"file": "f"}, ("key", "content") if number == 0 else ("", ""), 3)
+        batches.create(
+            f"batch_{number:020}",
+            "a",
+            {"file": "f"},
+            ("key", "content") if number == 0 else ("", ""),
+            3,
+        )
     with pytest.raises(TooMany) as refused:
         batches.create(new_batch_id(), "a", {"file": "f"}, most=3)
     assert refused.value.code == "too_many_batches"
-    assert batches.create(new_batch_id(), "a", {"file": "f"}, ("key", "content"), 3)[0] == "same", "made before"
+    assert batches.create(new_batch_id(), "a", {"file": "f"}, ("key", "content"), 3)[0] == "same", (
+        "made before"
+    )
     batches.create(new_batch_id(), "b", {"file": "f"}, most=3)
     batches.end(claim(batches), "failed", errors="[]", retention=DAY)
     batches.create(new_batch_id(), "a", {"file": "f"}, most=3)
 
 
-def test_batches_that_wait_in_the_list_of_an_earlier_version_are_validated_and_measured(mill: Mill) -> None:
+def test_batches_that_wait_in_the_list_of_an_earlier_version_are_validated_and_measured(
+    mill: Mill,
+) -> None:
     batches = Batches(mill.client)
     waiting, gone, sized = due(mill, "a", "a", "b")
     batches.end(claim(batches), "failed", errors="[]", retention=DAY)

@@ -1,4 +1,5 @@
-"""Live jobs: pause, resume, append, priority, deadline, limits of their own, and what admission and lanes do."""
+"""Live jobs: pause, resume, append, priority, deadline, limits of their own, and what admission and
+lanes do."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ def append(mill, job_id: str, items: int, limits: tuple[int, ...] = NO_LIMITS) -
     for i in range(items):
         stage.add({"prompt": f"more {i}"})
     stage.close()
-    return mill.store.append(job_id, stage, tokens=items * 30, n_max=1, limits=limits, most_items=1000)
+    return mill.store.append(
+        job_id, stage, tokens=items * 30, n_max=1, limits=limits, most_items=1000
+    )
 
 
 def test_appended_items_are_part_of_the_job(mill):
@@ -139,13 +142,18 @@ def test_admission_counts_what_waits_by_tenant_and_in_all(mill, key_snapshot):
     assert key_snapshot() == before
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 8)), 0)
-    assert attach(mill, 10, "b", (10, 0, 2 * stored, 15, 110, 2 * stored, 0)) == "new", "what has run waits no more"
+    assert attach(mill, 10, "b", (10, 0, 2 * stored, 15, 110, 2 * stored, 0)) == "new", (
+        "what has run waits no more"
+    )
 
 
 def test_items_appended_meet_the_same_limits(mill, key_snapshot):
     job_id = mill.submit(6)
     before = key_snapshot()
-    for limits, refusal in (((10, 0, 0, 0, 0, 0, 0), TooMany), ((0, 0, 0, 10, 0, 0, 0), Unavailable)):
+    for limits, refusal in (
+        ((10, 0, 0, 0, 0, 0, 0), TooMany),
+        ((0, 0, 0, 10, 0, 0, 0), Unavailable),
+    ):
         with pytest.raises(refusal):
             append(mill, job_id, 5, limits)
     assert key_snapshot() == before

@@ -79,7 +79,13 @@ def test_delete_removes_every_key_and_late_results_do_not_bring_it_back(mill, ke
     left = (
         key_snapshot()
         - before
-        - {keys.PREFIX + f"replay:{worker.id}", "pm:vtime:m", "pm:vclock:m", "pm:queued", "pm:queued:t"}
+        - {
+            keys.PREFIX + f"replay:{worker.id}",
+            "pm:vtime:m",
+            "pm:vclock:m",
+            "pm:queued",
+            "pm:queued:t",
+        }
     )
     assert left == set()
 
@@ -92,7 +98,8 @@ def test_a_finished_job_is_purged_when_its_retention_is_over(mill):
 
 
 def test_every_key_of_a_finished_job_is_owned_by_its_purge(mill, key_snapshot):
-    """Whatever remains after the purge must be in this list of things that outlive jobs, or have a TTL."""
+    """Whatever remains after the purge must be in this list of things that outlive jobs, or have a
+    TTL."""
     job_id, worker = (
         mill.submit(5, retention=0, hooks="job.started,job.finished", idempotency=("k", "f")),
         mill.worker(),
@@ -112,7 +119,8 @@ def test_every_key_of_a_finished_job_is_owned_by_its_purge(mill, key_snapshot):
         "pm:queued", "pm:queued:t", "pm:finished:bytes", "pm:recount", "pm:metrics",
     }  # fmt: skip
     assert {name: mill.client.hgetall(name) for name in ("pm:queued", "pm:queued:t")} == {
-        name: {b"items": b"0", b"tokens": b"0", b"bytes": b"0"} for name in ("pm:queued", "pm:queued:t")
+        name: {b"items": b"0", b"tokens": b"0", b"bytes": b"0"}
+        for name in ("pm:queued", "pm:queued:t")
     }
     assert mill.client.get("pm:finished:bytes") == b"0"
 
@@ -135,7 +143,9 @@ def test_after_an_absence_of_many_leases_a_worker_is_still_known_and_its_lost_re
     mill.client.hset("pm:tick", "at", mill.store.now() - 60_000)
     assert mill.fleet.tick(5.0, 3).reaped == []
     again = json.loads(mill.store.scripts.exchange(worker.id, 1, 2, 0))
-    assert [tuple(run[:4]) for run in again["runs"]] == [(r.job_id, r.first, r.count, r.attempt) for r in before.runs]
+    assert [tuple(run[:4]) for run in again["runs"]] == [
+        (r.job_id, r.first, r.count, r.attempt) for r in before.runs
+    ]
     assert worker.heartbeat() == {}
     assert len(taken(worker.exchange([], 2))) == 2
     assert mill.counts(job_id) == {"running": 4}
@@ -159,7 +169,8 @@ def finished(mill, retention: int = 60_000, **fields: object) -> str:
 
 
 def jump(mill, seconds: float) -> None:
-    """Move the server's clock, as the store knows it: all that is due, and the last tick, so much the other way."""
+    """Move the server's clock, as the store knows it: all that is due, and the last tick, so much
+    the other way."""
     for entry, moment in mill.client.zrange(keys.DUE, 0, -1, withscores=True):
         mill.client.zadd(keys.DUE, {entry: moment - seconds * 1000})
     at = int(mill.client.hget("pm:tick", "at") or mill.store.now())

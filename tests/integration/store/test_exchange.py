@@ -17,8 +17,14 @@ def test_every_item_is_given_out_once_and_its_result_is_read_back(mill):
         answer = worker.exchange(done(answer), 8)
     assert seen == [(job_id, i, 1) for i in range(20)]
     job = mill.store.job(job_id)
-    assert (job["status"], job["prompt_tokens"], job["completion_tokens"]) == ("completed", "60", "100")
-    assert [row["outputs"][0]["text"] for row in mill.store.rows(job_id, 0, 20)] == [f"r{i}" for i in range(20)]
+    assert (job["status"], job["prompt_tokens"], job["completion_tokens"]) == (
+        "completed",
+        "60",
+        "100",
+    )
+    assert [row["outputs"][0]["text"] for row in mill.store.rows(job_id, 0, 20)] == [
+        f"r{i}" for i in range(20)
+    ]
 
 
 def test_runs_never_cross_a_chunk_and_say_where_theirs_begins(mill):
@@ -187,7 +193,8 @@ def test_a_result_that_is_in_one_call_twice_counts_once(mill):
 
 
 def test_an_exchange_needs_a_bounded_number_of_commands_for_each_job(mill):
-    """Counted by the server, those that the script runs included: 54 of them for a job in and a job out, once."""
+    """Counted by the server, those that the script runs included: 54 of them for a job in and a job
+    out, once."""
     for tenants, most in ((1, 12), (100, 20)):
         for number in range(200):
             mill.submit(1, f"t{number % tenants}")
@@ -216,4 +223,6 @@ def test_many_tenants_with_many_jobs_are_served_level(mill):
 def test_items_picked_one_by_one_are_one_run_where_they_are_contiguous(mill):
     first, second = mill.submit(10, "a"), mill.submit(10, "b")
     runs = mill.worker().exchange([], 8).runs
-    assert sorted((run.job_id, run.first, run.count) for run in runs) == sorted([(first, 0, 4), (second, 0, 4)])
+    assert sorted((run.job_id, run.first, run.count) for run in runs) == sorted(
+        [(first, 0, 4), (second, 0, 4)]
+    )

@@ -26,7 +26,11 @@ def nothing(_stored: int) -> None:
 
 
 def keep(
-    files: Files, content: bytes | IO[bytes], tenant: str = "t", name: str = "a.jsonl", ttl: int = 3600
+    files: Files,
+    content: bytes | IO[bytes],
+    tenant: str = "t",
+    name: str = "a.jsonl",
+    ttl: int = 3600,
 ) -> StoredFile:
     source = io.BytesIO(content) if isinstance(content, bytes) else content
     return files.create(tenant, source, filename=name, purpose="batch", ttl=ttl, admit=nothing)
@@ -73,14 +77,20 @@ def test_everything_of_a_file_expires_with_it(mill: Mill, files: Files) -> None:
     long, short = keep(files, b"x", ttl=9000), keep(files, b"x", ttl=4000)
     assert short.expires_at == short.created_at + 4_000_000
     for part in ("", "data"):
-        assert 4590 < mill.client.ttl(keys.file(short.id, part)) <= 4600, "by itself ten minutes after its time"
-    assert mill.client.ttl(keys.tenant_files("t")) > 8990, "the list lives as long as the file that lives longest"
+        assert 4590 < mill.client.ttl(keys.file(short.id, part)) <= 4600, (
+            "by itself ten minutes after its time"
+        )
+    assert mill.client.ttl(keys.tenant_files("t")) > 8990, (
+        "the list lives as long as the file that lives longest"
+    )
     mill.client.delete(keys.file(short.id))
     assert [each.id for each in files.walk("t", newest_first=True)] == [long.id]
     assert mill.client.zrange(keys.tenant_files("t"), 0, -1) == [long.id.encode()]
 
 
-def test_an_upload_that_is_not_admitted_leaves_nothing(files: Files, key_snapshot: Callable[[], set[str]]) -> None:
+def test_an_upload_that_is_not_admitted_leaves_nothing(
+    files: Files, key_snapshot: Callable[[], set[str]]
+) -> None:
     before, asked = key_snapshot(), []
 
     def admit(stored: int) -> None:
@@ -89,7 +99,14 @@ def test_an_upload_that_is_not_admitted_leaves_nothing(files: Files, key_snapsho
             raise Unavailable("full")
 
     with pytest.raises(Unavailable):
-        files.create("t", io.BytesIO(os.urandom(CHUNK * 40)), filename="a", purpose="batch", ttl=60, admit=admit)
+        files.create(
+            "t",
+            io.BytesIO(os.urandom(CHUNK * 40)),
+            filename="a",
+            purpose="batch",
+            ttl=60,
+            admit=admit,
+        )
     assert key_snapshot() == before
 
 
@@ -114,7 +131,9 @@ def test_files_are_walked_in_order_over_pages(mill: Mill, files: Files) -> None:
     mill.client.delete(keys.file(made[2]))
     kept = [file_id for file_id in made if file_id != made[2]]
     assert [each.id for each in files.walk("t", newest_first=False, page=2)] == kept
-    assert [each.id for each in files.walk("t", newest_first=True, behind=(6, ""), page=2)] == kept[:-1][::-1]
+    assert [each.id for each in files.walk("t", newest_first=True, behind=(6, ""), page=2)] == kept[
+        :-1
+    ][::-1]
 
 
 def test_memory_stays_flat_however_large_a_file_is(files: Files) -> None:

@@ -1,4 +1,5 @@
-"""Every other test ends with a search for keys that nobody would ever remove; this is the search itself."""
+"""Every other test ends with a search for keys that nobody would ever remove; this is the search
+itself."""
 
 from __future__ import annotations
 
@@ -9,16 +10,29 @@ from tests.leaks import leaks
 
 
 @pytest.mark.parametrize(
-    "name", ["pm:stray", "pm:job:job_1:new", "pm:held:nobody", "pm:worker:nobody", "pm:job:job_1", "pm:stage:x:in"]
+    "name",
+    [
+        "pm:stray",
+        "pm:job:job_1:new",
+        "pm:held:nobody",
+        "pm:worker:nobody",
+        "pm:job:job_1",
+        "pm:stage:x:in",
+    ],
 )
 def test_a_key_that_nobody_owns_is_found(mill, name):
-    mill.client.set(name, "x") if name != "pm:job:job_1" else mill.client.hset(name, "status", "completed")
+    mill.client.set(name, "x") if name != "pm:job:job_1" else mill.client.hset(
+        name, "status", "completed"
+    )
     assert leaks(mill.client) == [name]
     mill.client.delete(name)
 
 
 def test_what_jobs_and_workers_leave_while_they_live_is_owned(mill):
-    job_id, worker = mill.submit(5, hooks="job.started,job.finished", idempotency=("k", "f")), mill.worker()
+    job_id, worker = (
+        mill.submit(5, hooks="job.started,job.finished", idempotency=("k", "f")),
+        mill.worker(),
+    )
     answer = worker.exchange([], 3)
     worker.checkpoint({f"{job_id} 0": [(0, [1])]}, whole=True, first=[(job_id, 0)])
     worker.exchange(done(answer)[:1], 0)

@@ -1,7 +1,8 @@
-"""A random walk over the real scripts on a real server, held against a plain Python model of the states.
+"""A random walk over the real scripts on a real server, held against a plain Python model of the
+states.
 
-The model does not predict which items an exchange gives out (that is policy, tested elsewhere); it says what may be
-given out, and what everything must look like afterwards.
+The model does not predict which items an exchange gives out (that is policy, tested elsewhere); it
+says what may be given out, and what everything must look like afterwards.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ ENDS = [ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState.SUCCEEDED, ItemState
 
 
 def needs(items: int) -> list[int]:
-    """Slots of each item of a job, or of what is appended: in a quarter of them every third takes two."""
+    """Slots of each item of a job, or of what is appended: in a quarter of them every third takes
+    two."""
     wide = 2 if items % 4 == 3 else 1
     return [wide if i % 3 == 1 else 1 for i in range(items)]
 
@@ -73,7 +75,9 @@ class JobModel:
 
     @property
     def claimable(self) -> bool:
-        return self.count(ItemState.PENDING) > 0 and not (self.cancelled or self.expired or self.paused)
+        return self.count(ItemState.PENDING) > 0 and not (
+            self.cancelled or self.expired or self.paused
+        )
 
     @property
     def status(self) -> str:
@@ -94,7 +98,8 @@ class JobModel:
 
 @dataclass
 class Saved:
-    """All there was at a moment: the server's keys, the model, and how many calls each live worker had made."""
+    """All there was at a moment: the server's keys, the model, and how many calls each live worker
+    had made."""
 
     dumps: dict[bytes, tuple[bytes, int]]
     jobs: dict[str, JobModel]
@@ -103,7 +108,8 @@ class Saved:
 
 
 class Lossy:
-    """The scripts over a bad line: the answer of the next call may be lost, so that it is sent again and runs twice."""
+    """The scripts over a bad line: the answer of the next call may be lost, so that it is sent
+    again and runs twice."""
 
     def __init__(self, scripts: Scripts):
         self._scripts = scripts
@@ -135,13 +141,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.mill.client.flushall()
         self.mill = Mill(self.url)
         self.mill.client.sadd(keys.TENANTS, "a", "b")
-        self.scripts = self.mill.store.scripts = self.mill.fleet._scripts = Lossy(self.mill.store.scripts)
+        self.scripts = self.mill.store.scripts = self.mill.fleet._scripts = Lossy(
+            self.mill.store.scripts
+        )
         self.seen: dict[str, str] = {}  # the states of each job after the last step
         self.jobs: dict[str, JobModel] = {}
         self.workers: dict[str, Incarnation] = {}
-        self.calls: dict[str, tuple[object, ...]] = {}  # the last exchange of each worker, as it was sent
+        # The last exchange of each worker, as it was sent.
+        self.calls: dict[str, tuple[object, ...]] = {}
         self.saved: Saved | None = None
-        self.names = itertools.count(100)  # not random ones: hypothesis repeats walks, and names decide between equals
+        # Not random ones: hypothesis repeats walks, and names decide between equals.
+        self.names = itertools.count(100)
 
     # Picking
 
@@ -153,7 +163,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     def held_by(self, incarnation: str) -> list[tuple[str, int]]:
         return [
-            (j, i) for j, job in self.jobs.items() for i, item in enumerate(job.items) if item.holder == incarnation
+            (j, i)
+            for j, job in self.jobs.items()
+            for i, item in enumerate(job.items)
+            if item.holder == incarnation
         ]
 
     @rule()
@@ -174,7 +187,11 @@ class StoreMachine(RuleBasedStateMachine):
         if len(self.jobs) < 6:
             slots = needs(items)
             job_id = self.mill.submit(
-                slots, tenant, f"job_{next(self.names)}", interactive=int(interactive), surplus=items % 3
+                slots,
+                tenant,
+                f"job_{next(self.names)}",
+                interactive=int(interactive),
+                surplus=items % 3,
             )
             self.jobs[job_id] = JobModel(tenant, list(map(ItemModel, slots)), cost=10)
 
@@ -185,7 +202,13 @@ class StoreMachine(RuleBasedStateMachine):
         job_id, slots = self.job(data), needs(items)
         job, stage = self.jobs[job_id], self.mill.stage(slots, named=False)
         send = partial(
-            self.mill.store.append, job_id, stage, tokens=items * 10, n_max=max(slots), most_items=1000, surplus=items
+            self.mill.store.append,
+            job_id,
+            stage,
+            tokens=items * 10,
+            n_max=max(slots),
+            most_items=1000,
+            surplus=items,
         )
         if job.over or job.cancelled:
             with pytest.raises(Conflict):
@@ -263,33 +286,47 @@ class StoreMachine(RuleBasedStateMachine):
         for job_id in {job_id for job_id, _ in chosen}:
             self.jobs[job_id].obey_wishes()
         self.given(worker, taken(answer), {(r.job_id, r.first): r.resumed for r in answer.runs})
-        assert sum(self.jobs[job_id].items[index].slots for job_id, index, _ in taken(answer)) <= room
+        assert (
+            sum(self.jobs[job_id].items[index].slots for job_id, index, _ in taken(answer)) <= room
+        )
 
     def result(self, data: st.DataObject, job_id: str, index: int) -> Result:
         return self.end(job_id, index, data.draw(st.sampled_from([*ENDS, ItemState.PENDING])))
 
     def unwanted(self, incarnation: str) -> list[tuple[str, int]]:
-        return [(j, i) for j, i in self.held_by(incarnation) if self.jobs[j].cancelled or self.jobs[j].expired]
+        return [
+            (j, i)
+            for j, i in self.held_by(incarnation)
+            if self.jobs[j].cancelled or self.jobs[j].expired
+        ]
 
     @precondition(lambda self: any(map(self.unwanted, self.workers)))
     @rule(data=st.data())
     def obey(self, data: st.DataObject) -> None:
         """A worker stops what is no longer wanted, and hands in what there is of it."""
-        worker = self.workers[data.draw(st.sampled_from([name for name in self.workers if self.unwanted(name)]))]
+        worker = self.workers[
+            data.draw(st.sampled_from([name for name in self.workers if self.unwanted(name)]))
+        ]
         stopped = self.unwanted(worker.id)
-        ends = {j: ItemState.CANCELLED if self.jobs[j].cancelled else ItemState.EXPIRED for j, _ in stopped}
+        ends = {
+            j: ItemState.CANCELLED if self.jobs[j].cancelled else ItemState.EXPIRED
+            for j, _ in stopped
+        }
         assert worker.exchange([self.end(j, i, ends[j]) for j, i in stopped], 0).refused == []
         self.calls.pop(worker.id, None)
 
     def in_time(self) -> list[str]:
         return [
-            j for j, job in self.jobs.items() if job.count(ItemState.RUNNING) and not (job.cancelled or job.expired)
+            j
+            for j, job in self.jobs.items()
+            if job.count(ItemState.RUNNING) and not (job.cancelled or job.expired)
         ]
 
     @precondition(lambda self: self.in_time())
     @rule(data=st.data(), cancelled=st.booleans())
     def stop_while_running(self, data: st.DataObject, cancelled: bool) -> None:
-        """A deadline passes or a job is cancelled while its items run, and their workers stop them."""
+        """A deadline passes or a job is cancelled while its items run, and their workers stop
+        them."""
         job_id = data.draw(st.sampled_from(self.in_time()))
         end = ItemState.CANCELLED if cancelled else ItemState.EXPIRED
         if cancelled:
@@ -320,7 +357,10 @@ class StoreMachine(RuleBasedStateMachine):
         return Result(job_id, index, attempt, state, 1, 2, pack({"outputs": []}))
 
     def given(
-        self, worker: Incarnation, items: list[tuple[str, int, int]], resumed: dict[tuple[str, int], bool]
+        self,
+        worker: Incarnation,
+        items: list[tuple[str, int, int]],
+        resumed: dict[tuple[str, int], bool],
     ) -> None:
         for job_id, index, attempt in items:
             job = self.jobs[job_id]
@@ -350,11 +390,21 @@ class StoreMachine(RuleBasedStateMachine):
         assert wishes is not None
         for job_id, wish in wishes.items():
             job = self.jobs.get(job_id)
-            wanted = "gone" if job is None else "cancelled" if job.cancelled else "expired" if job.expired else "paused"
+            wanted = (
+                "gone"
+                if job is None
+                else "cancelled"
+                if job.cancelled
+                else "expired"
+                if job.expired
+                else "paused"
+            )
             assert wish == wanted and (job is None or job.cancelled or job.expired or job.paused)
         forgotten = [(job_id, index) for job_id, index in worker._held if job_id not in self.jobs]
         if forgotten:
-            answer = worker.exchange([Result(j, i, 1, ItemState.SUCCEEDED, 0, 0, b"{}") for j, i in forgotten], 0)
+            answer = worker.exchange(
+                [Result(j, i, 1, ItemState.SUCCEEDED, 0, 0, b"{}") for j, i in forgotten], 0
+            )
             assert sorted(answer.refused) == sorted(forgotten)
             self.calls.pop(worker.id, None)
 
@@ -364,10 +414,14 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(map(self.young, self.workers)))
     @rule(data=st.data(), lost=st.booleans())
     def checkpoint(self, data: st.DataObject, lost: bool) -> None:
-        worker = self.workers[data.draw(st.sampled_from([name for name in self.workers if self.young(name)]))]
+        worker = self.workers[
+            data.draw(st.sampled_from([name for name in self.workers if self.young(name)]))
+        ]
         job_id, index = data.draw(st.sampled_from(self.young(worker.id)))
         self.scripts.lose = lost
-        worker.checkpoint({f"{job_id} {index}": [(0, [7, index])]}, whole=False, first=[(job_id, index)])
+        worker.checkpoint(
+            {f"{job_id} {index}": [(0, [7, index])]}, whole=False, first=[(job_id, index)]
+        )
         self.jobs[job_id].items[index].grown = True
 
     @precondition(lambda self: self.workers)
@@ -386,8 +440,8 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), room=st.integers(0, 9), refused=st.booleans())
     def raise_in_the_turn(self, data: st.DataObject, room: int, refused: bool) -> None:
-        """An exchange was done and its reply came to nothing: the worker hands back what it holds, and what it does not
-        know of."""
+        """An exchange was done and its reply came to nothing: the worker hands back what it holds,
+        and what it does not know of."""
         worker = self.worker(data)
         self.struck["exception"] += 1
         answer = json.loads(self.scripts.exchange(worker.id, worker._call + 1, room, 0))
@@ -415,7 +469,8 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.saved)
     @rule(data=st.data(), exchanges=st.booleans())
     def lose_the_tail(self, data: st.DataObject, exchanges: bool) -> None:
-        """The server forgets what it acknowledged since. Live workers find out, with a heartbeat or an exchange."""
+        """The server forgets what it acknowledged since. Live workers find out, with a heartbeat or
+        an exchange."""
         saved = self.saved
         pipe = self.mill.client.pipeline(transaction=False).flushdb()
         for name, (dump, ttl) in saved.dumps.items():
@@ -444,7 +499,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     def gone(self, worker: Incarnation, held: list[tuple[str, int]], *, charged: bool) -> None:
         """The store does not know this worker any more; what it held is others'."""
-        late = [Result(j, i, self.jobs[j].items[i].charged + 1, ItemState.SUCCEEDED, 1, 1, b"{}") for j, i in held]
+        late = [
+            Result(j, i, self.jobs[j].items[i].charged + 1, ItemState.SUCCEEDED, 1, 1, b"{}")
+            for j, i in held
+        ]
         self.take_all_back(held, charged=charged)
         assert worker.exchange(late, 5).lost, "late writes are refused"
         assert worker.heartbeat() is None
@@ -475,9 +533,12 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def the_store_agrees(self) -> None:
         type(self).steps += 1
-        pipe = self.mill.client.pipeline(transaction=False)  # one round trip: this is most of what a walk takes
+        # One round trip: this is most of what a walk takes.
+        pipe = self.mill.client.pipeline(transaction=False)
         for job_id, job in self.jobs.items():
-            pipe.hgetall(keys.job(job_id)).get(keys.job(job_id, "st")).get(keys.job(job_id, "order"))
+            pipe.hgetall(keys.job(job_id)).get(keys.job(job_id, "st")).get(
+                keys.job(job_id, "order")
+            )
             for lane in ("ready", "interactive"):
                 pipe.zscore(f"pm:{lane}:m:{job.tenant}", job_id)
             pipe.zscore(keys.suspects("m"), job_id)
@@ -493,15 +554,26 @@ class StoreMachine(RuleBasedStateMachine):
         kept: Counter[str] = Counter()  # bytes, by tenant
         for job_id, job in self.jobs.items():
             stored = {name.decode(): value.decode() for name, value in next(answers).items()}
-            states, order, *scores = next(answers).decode(), next(answers) or b"", next(answers), next(answers)
+            states, order, *scores = (
+                next(answers).decode(),
+                next(answers) or b"",
+                next(answers),
+                next(answers),
+            )
             ranked = next(answers) is not None
             self.check_job(job_id, job, stored, states)
-            assert sorted(index for (index,) in struct.iter_unpack(">I", order)) == sorted(job.order)
+            assert sorted(index for (index,) in struct.iter_unpack(">I", order)) == sorted(
+                job.order
+            )
             suspects = job.claimable and sum(item.suspect for item in job.items)
             rest = job.claimable and job.count(ItemState.PENDING) > suspects
             assert (scores[int(stored["interactive"])] is not None) == rest
             assert ranked == bool(suspects)
-            each[job_id] = {"items": 1, "tokens": int(stored["cost"]), "bytes": int(stored["weight"])}
+            each[job_id] = {
+                "items": 1,
+                "tokens": int(stored["cost"]),
+                "bytes": int(stored["weight"]),
+            }
             each[job_id]["surplus"] = int(stored["surplus"])
             kept[job.tenant] += 0 if stored["interactive"] == "1" else int(stored["bytes"])
         for incarnation in self.workers:
@@ -510,7 +582,9 @@ class StoreMachine(RuleBasedStateMachine):
                 f"{j} {i}" for j, i in self.held_by(incarnation)
             }
         for tenants in ("a", "b", "ab"):
-            waiting = Counter(items=0, tokens=0, bytes=0, **({"surplus": 0} if tenants == "ab" else {}))
+            waiting = Counter(
+                items=0, tokens=0, bytes=0, **({"surplus": 0} if tenants == "ab" else {})
+            )
             for job_id, job in self.jobs.items():
                 if job.tenant in tenants:
                     pending = job.count(ItemState.PENDING)
@@ -526,7 +600,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.note_moves(self.seen.get(job_id, ""), states)
         self.seen[job_id] = states
         assert states == "".join(item.state.byte for item in job.items)
-        assert {state: int(stored[state.value]) for state in ItemState} == {s: job.count(s) for s in ItemState}
+        assert {state: int(stored[state.value]) for state in ItemState} == {
+            s: job.count(s) for s in ItemState
+        }
         assert stored["status"] == job.status
 
     def note_moves(self, before: str, after: str) -> None:
@@ -545,7 +621,15 @@ def flat(results: list[Result]) -> list[object]:
     return [
         part
         for r in results
-        for part in (r.job_id, r.index, r.attempt, r.state.value, r.prompt_tokens, r.completion_tokens, r.blob)
+        for part in (
+            r.job_id,
+            r.index,
+            r.attempt,
+            r.state.value,
+            r.prompt_tokens,
+            r.completion_tokens,
+            r.blob,
+        )
     ]
 
 
@@ -553,15 +637,24 @@ def flat(results: list[Result]) -> list[object]:
 def test_the_store_never_leaves_its_model(redis_url, monkeypatch):
     whole = scripts.source("exchange")
     assert "SLICE = 1000" in whole
-    timeless = {"exchange": whole.replace("SLICE = 1000", "SLICE = math.huge")}  # a walk is the same on a busy machine
+    # A walk is the same on a busy machine.
+    timeless = {"exchange": whole.replace("SLICE = 1000", "SLICE = math.huge")}
     ticked = scripts.source("tick")
-    for constant, other in (("RECOUNTED = 1000", "RECOUNTED = 2"), ("RECOUNT_PAUSE = 600000", "RECOUNT_PAUSE = 0")):
+    for constant, other in (
+        ("RECOUNTED = 1000", "RECOUNTED = 2"),
+        ("RECOUNT_PAUSE = 600000", "RECOUNT_PAUSE = 0"),
+    ):
         assert constant in ticked
-        ticked = ticked.replace(constant, other)  # so that it is in the middle of a tenant's jobs most of the time
+        # So that it is in the middle of a tenant's jobs most of the time.
+        ticked = ticked.replace(constant, other)
     timeless["tick"] = ticked
-    monkeypatch.setattr(scripts, "source", lambda name, real=scripts.source: timeless.get(name) or real(name))
+    monkeypatch.setattr(
+        scripts, "source", lambda name, real=scripts.source: timeless.get(name) or real(name)
+    )
     machine = type(
-        "Machine", (StoreMachine,), {"url": redis_url, "moves": set(), "replies_lost": Counter(), "struck": Counter()}
+        "Machine",
+        (StoreMachine,),
+        {"url": redis_url, "moves": set(), "replies_lost": Counter(), "struck": Counter()},
     )
     walk = machine.TestCase
     walk.settings = settings(
@@ -571,13 +664,28 @@ def test_the_store_never_leaves_its_model(redis_url, monkeypatch):
         suppress_health_check=list(HealthCheck),
         database=None,
         derandomize=True,
-        phases=[Phase.generate],  # a real server shrinks slowly; the failing walk is printed as it was
+        # A real server shrinks slowly; the failing walk is printed as it was.
+        phases=[Phase.generate],
     )
     walk().runTest()
     assert machine.steps >= 5000, f"only {machine.steps} steps"
-    told = {"attach", "append", "edit", "cancel", "delete", "exchange", "heartbeat", "checkpoint", "release", "tick"}
+    told = {
+        "attach",
+        "append",
+        "edit",
+        "cancel",
+        "delete",
+        "exchange",
+        "heartbeat",
+        "checkpoint",
+        "release",
+        "tick",
+    }
     assert told <= set(machine.replies_lost), machine.replies_lost
-    assert min(machine.struck[kind] for kind in ("exception", "exchange", "heartbeat")) >= 5, machine.struck
+    assert min(machine.struck[kind] for kind in ("exception", "exchange", "heartbeat")) >= 5, (
+        machine.struck
+    )
     drawn = {(start, end) for start, ends in MOVES.values() for end in ends}
-    born = {(None, end) for end in ItemState}  # what is added to an expired job is seen as expired at once
+    # What is added to an expired job is seen as expired at once.
+    born = {(None, end) for end in ItemState}
     assert machine.moves - born == drawn - born

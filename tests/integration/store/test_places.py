@@ -24,7 +24,9 @@ def test_a_list_goes_on_from_behind_a_deleted_job(mill: Mill) -> None:
         mill.store.delete(cursor)
         rest, more = mill.store.jobs("t", cursor, 10)
         assert ([job["id"] for job in rest], more) == (listed[at + 1 :], False)
-        assert [job["id"] for job in mill.store.jobs("t", listed[0], 1)[0]] == listed[at + 1 : at + 2]
+        assert [job["id"] for job in mill.store.jobs("t", listed[0], 1)[0]] == listed[
+            at + 1 : at + 2
+        ]
 
 
 def test_deleting_each_page_while_paging_deletes_everything(mill: Mill) -> None:
@@ -48,12 +50,18 @@ def test_batches_and_files_leave_their_places_too(mill: Mill) -> None:
         batches.create(named[-1], "t", {"file": "f"})
         mill.client.zadd(keys.tenant_batches("t"), {named[-1]: at})
         mill.submit(1, job_id=job_of(named[-1]), batch=named[-1])
-        kept.append(files.create("t", io.BytesIO(b"x"), filename="a", purpose="batch", ttl=60, admit=lambda _: None).id)
+        kept.append(
+            files.create(
+                "t", io.BytesIO(b"x"), filename="a", purpose="batch", ttl=60, admit=lambda _: None
+            ).id
+        )
         mill.client.zadd(keys.tenant_files("t"), {kept[-1]: at})
     mill.store.delete(job_of(named[1]))
     files.delete(kept[1], "t")
     mill.client.delete(keys.file(kept[2]))  # it expired
-    assert [each["id"] for each in batches.walk("t", behind=batches.place(named[1], "t"))] == [named[0]]
+    assert [each["id"] for each in batches.walk("t", behind=batches.place(named[1], "t"))] == [
+        named[0]
+    ]
     for behind in kept[1:]:
         place = files.place(behind, "t")
         assert [each.id for each in files.walk("t", newest_first=True, behind=place)] == [kept[0]]
@@ -77,7 +85,10 @@ def test_places_are_forgotten_after_a_day_and_are_never_too_many(mill: Mill) -> 
         return job_id
 
     old, new = leave(), leave()
-    assert 86_000 < mill.client.ttl("pm:gone:t") <= 86_400 and 86_000 < mill.client.ttl("pm:left:t") <= 86_400
+    assert (
+        86_000 < mill.client.ttl("pm:gone:t") <= 86_400
+        and 86_000 < mill.client.ttl("pm:left:t") <= 86_400
+    )
     mill.client.zadd("pm:left:t", {old: mill.store.now() - 86_400_001})
     leave()
     assert mill.client.zscore("pm:gone:t", old) is None and mill.client.zscore("pm:gone:t", new)

@@ -1,4 +1,5 @@
-"""Slots: an item takes as many as it has continuations, and what does not fit a worker hides nothing that does."""
+"""Slots: an item takes as many as it has continuations, and what does not fit a worker hides
+nothing that does."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def test_what_comes_back_takes_its_own_slots_too(mill):
     worker = mill.worker(slots=16)
     answer = worker.exchange([], 16)
     back = [
-        result.__class__(**{**vars(result), "state": ItemState.PENDING, "blob": pack([])}) for result in done(answer)
+        result.__class__(**{**vars(result), "state": ItemState.PENDING, "blob": pack([])})
+        for result in done(answer)
     ]
     assert indices(worker.exchange(back, 4)) == [0]
     assert worker.exchange([], 5).runs == []
@@ -86,7 +88,9 @@ def test_a_cohort_is_counted_in_slots(mill):
 )
 def test_appended_items_take_their_own_slots(mill, before, added, expected):
     job_id = mill.submit(before)
-    mill.store.append(job_id, mill.stage(added, named=False), tokens=10, n_max=max(added), most_items=1000)
+    mill.store.append(
+        job_id, mill.stage(added, named=False), tokens=10, n_max=max(added), most_items=1000
+    )
     found = mill.client.get(f"pm:job:{job_id}:needs")
     assert found == (bytes(expected) if expected else None)
     worker, slots = mill.worker(slots=64), sum(before + added)
@@ -106,7 +110,9 @@ def test_what_a_small_worker_passed_over_without_taking_anything_is_given_out_on
     small, large = mill.worker(slots=8), mill.worker(slots=64)
     assert indices(small.exchange([], 1)) == [0]
     assert small.exchange([], 7).runs == []
-    assert mill.store.job(job_id)["cursor"] == "3" and mill.client.zcard(f"pm:job:{job_id}:retry") == 2
+    assert (
+        mill.store.job(job_id)["cursor"] == "3" and mill.client.zcard(f"pm:job:{job_id}:retry") == 2
+    )
     answer = large.exchange([], 64)
     assert sorted(indices(answer)) == [1, 2]
     assert large.exchange(done(answer), 64).runs == []
@@ -152,7 +158,9 @@ def test_however_many_jobs_do_not_fit_a_worker_gets_behind_them_in_bounded_calls
     whole = scripts.source("exchange")
     assert "PASSED = 1000" in whole
     shortened = {"exchange": whole.replace("PASSED = 1000", "PASSED = 20")}
-    monkeypatch.setattr(scripts, "source", lambda name, real=scripts.source: shortened.get(name) or real(name))
+    monkeypatch.setattr(
+        scripts, "source", lambda name, real=scripts.source: shortened.get(name) or real(name)
+    )
     for _ in range(30):
         mill.submit([16])
     fits = mill.submit(1)

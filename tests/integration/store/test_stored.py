@@ -1,4 +1,5 @@
-"""What a tenant keeps of jobs, results and files: counted by each move, limited at the entrance, recounted by ticks."""
+"""What a tenant keeps of jobs, results and files: counted by each move, limited at the entrance,
+recounted by ticks."""
 
 from __future__ import annotations
 
@@ -23,11 +24,16 @@ def limits(most: int) -> tuple[int, ...]:
 def upload(mill, size: int, *, ttl: int = 3600, most: int = 0, tenant: str = "t") -> str:
     files = Files(mill.client)
     content = io.BytesIO(os.urandom(size))
-    return files.create(tenant, content, filename="a", purpose="batch", ttl=ttl, admit=lambda _: None, most=most).id
+    return files.create(
+        tenant, content, filename="a", purpose="batch", ttl=ttl, admit=lambda _: None, most=most
+    ).id
 
 
 def kept(mill, tenant: str = "t") -> dict[str, int]:
-    return {name.decode(): int(value) for name, value in mill.client.hgetall(keys.stored(tenant)).items()}
+    return {
+        name.decode(): int(value)
+        for name, value in mill.client.hgetall(keys.stored(tenant)).items()
+    }
 
 
 def bytes_of(mill, *jobs: str) -> int:
@@ -81,26 +87,55 @@ def test_interactive_jobs_are_neither_counted_nor_refused(mill):
     assert kept(mill) == {}
     full = mill.submit(1)
     stage = mill.stage([1])
-    fields = {"tenant": "t", "model": "m", "digest": "d", "total": 1, "cost": 1, "n_max": 1, "priority": 0, "hooks": ""}
+    fields = {
+        "tenant": "t",
+        "model": "m",
+        "digest": "d",
+        "total": 1,
+        "cost": 1,
+        "n_max": 1,
+        "priority": 0,
+        "hooks": "",
+    }
     fields |= {"retention": 1, "spec": '{"model": "m"}', "interactive": 1}
     assert mill.store.attach(stage, fields, job_id="job_0chat", limits=limits(1)).outcome == "new"
     mill.store.delete("job_0chat")
     assert kept(mill) == {"jobs": bytes_of(mill, full)}
 
 
-def test_what_would_pass_the_limit_is_refused_whole_and_what_was_accepted_is_finished(mill, key_snapshot):
+def test_what_would_pass_the_limit_is_refused_whole_and_what_was_accepted_is_finished(
+    mill, key_snapshot
+):
     job = mill.submit(3)
     most = bytes_of(mill, job) + 50
     before = key_snapshot()
     stage = mill.stage([1, 1, 1])
-    fields = {"tenant": "t", "model": "m", "digest": "d", "total": 3, "cost": 1, "n_max": 1, "priority": 0, "hooks": ""}
+    fields = {
+        "tenant": "t",
+        "model": "m",
+        "digest": "d",
+        "total": 3,
+        "cost": 1,
+        "n_max": 1,
+        "priority": 0,
+        "hooks": "",
+    }
     fields |= {"retention": 1, "spec": '{"model": "m"}'}
-    assert mill.store.attach(stage, fields, job_id="job_0more", limits=limits(most)).outcome == "stored_full"
+    assert (
+        mill.store.attach(stage, fields, job_id="job_0more", limits=limits(most)).outcome
+        == "stored_full"
+    )
     with pytest.raises(StorageFull, match="delete some"):
-        mill.store.append(job, mill.stage([1] * 9), tokens=1, n_max=1, most_items=99, limits=limits(most))
+        mill.store.append(
+            job, mill.stage([1] * 9), tokens=1, n_max=1, most_items=99, limits=limits(most)
+        )
     with pytest.raises(StorageFull) as refused:
         upload(mill, 3000, most=most)
-    assert (refused.value.status, refused.value.code, refused.value.retry) == (429, "storage_full", False)
+    assert (refused.value.status, refused.value.code, refused.value.retry) == (
+        429,
+        "storage_full",
+        False,
+    )
     assert key_snapshot() == before
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 8)), 0)
@@ -162,7 +197,9 @@ def test_a_tick_reads_the_names_of_all_tenants_once_however_many_it_recounts(mil
 def test_what_log_probabilities_will_take_is_reserved_while_it_waits(mill):
     job, plain = mill.submit(4, surplus=100), mill.submit(2)
     assert mill.client.hget(keys.queued(), "surplus") == b"400"
-    mill.store.append(job, mill.stage([1] * 4, named=False), tokens=40, n_max=1, most_items=99, surplus=800)
+    mill.store.append(
+        job, mill.stage([1] * 4, named=False), tokens=40, n_max=1, most_items=99, surplus=800
+    )
     assert mill.client.hget(keys.queued(), "surplus") == b"1200"
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 8)), 8)

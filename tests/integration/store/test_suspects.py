@@ -1,4 +1,5 @@
-"""Poison: what was in flight when a worker died reruns in smaller cohorts until the guilty item stands alone."""
+"""Poison: what was in flight when a worker died reruns in smaller cohorts until the guilty item
+stands alone."""
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ def test_a_busy_worker_lets_what_it_holds_finish_before_it_sees_to_suspects(mill
     mill.tick()
     assert first.exchange(done(held)[:2], 2).runs == []
     assert indices(second.exchange(done(others), 4)) == [0, 1], "who is idle first goes first"
-    assert indices(first.exchange(done(held)[2:], 4)) == [12, 13, 14, 15], "and the others go on with the rest"
+    assert indices(first.exchange(done(held)[2:], 4)) == [12, 13, 14, 15], (
+        "and the others go on with the rest"
+    )
 
 
 def test_a_busy_worker_that_has_waited_takes_the_suspects_when_it_is_idle(mill):

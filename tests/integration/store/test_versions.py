@@ -1,7 +1,8 @@
-"""Parts of different versions on one store: what is compatible works, what is not is refused with a sentence.
+"""Parts of different versions on one store: what is compatible works, what is not is refused with a
+sentence.
 
-`schema_1/` has the scripts of the last version that kept no record of itself, as they were; `PreviousWorker` calls them
-as its worker did.
+`schema_1/` has the scripts of the last version that kept no record of itself, as they were;
+`PreviousWorker` calls them as its worker did.
 """
 
 from __future__ import annotations
@@ -40,8 +41,18 @@ class PreviousWorker:
             for path in PREVIOUS.glob("*.lua")
             if path.stem != "lib"
         }
-        fields = {"model": "m", "digest": "d", "engine": "echo", "device": "cpu", "host": "h", "pid": "1",
-                  "started_at": "0", "slots": slots, "room": slots, "call": ""}  # fmt: skip
+        fields = {
+            "model": "m",
+            "digest": "d",
+            "engine": "echo",
+            "device": "cpu",
+            "host": "h",
+            "pid": "1",
+            "started_at": "0",
+            "slots": slots,
+            "room": slots,
+            "call": "",
+        }
         client.hset(f"pm:worker:{name}", mapping=fields)
         client.zadd("pm:workers", {name: int(client.time()[0]) * 1000 + 5000})
 
@@ -53,7 +64,11 @@ class PreviousWorker:
         self.call += 1
         answer = json.loads(self.run("exchange", self.id, self.call, room, 0, *results))
         assert not answer["refused"]
-        return [(job, first + i, attempt) for job, first, count, attempt, *_ in answer["runs"] for i in range(count)]
+        return [
+            (job, first + i, attempt)
+            for job, first, count, attempt, *_ in answer["runs"]
+            for i in range(count)
+        ]
 
     def results(self, held: list[tuple[str, int, int]]) -> list[Any]:
         blob = pack({"outputs": [{"text": "previous"}]})
@@ -72,7 +87,9 @@ def test_a_part_writes_down_its_schema_once(mill):
 def test_a_part_works_beside_a_newer_one_that_says_it_may(mill):
     mill.client.hset(keys.VERSION, mapping=NEWER | {"compatible": SCHEMA})
     meet_store(mill.client)
-    assert int(mill.client.hget(keys.VERSION, "schema")) == NEWER["schema"], "the newer part's record stays"
+    assert int(mill.client.hget(keys.VERSION, "schema")) == NEWER["schema"], (
+        "the newer part's record stays"
+    )
     mill.submit(1)
 
 
@@ -82,7 +99,12 @@ def test_a_part_that_is_too_old_can_do_nothing_in_the_store(mill, key_snapshot):
     before = key_snapshot()
     with pytest.raises(ConfigError, match="takes parts from schema"):
         meet_store(mill.client)
-    for move in (lambda: mill.submit(1), lambda: worker.exchange([], 1), worker.heartbeat, worker.release):
+    for move in (
+        lambda: mill.submit(1),
+        lambda: worker.exchange([], 1),
+        worker.heartbeat,
+        worker.release,
+    ):
         with pytest.raises(Unavailable) as refused:
             move()
         assert refused.value.code == "outdated"
@@ -92,9 +114,17 @@ def test_a_part_that_is_too_old_can_do_nothing_in_the_store(mill, key_snapshot):
 @pytest.mark.parametrize("part", ["serve", "webhooks", "worker"])
 def test_a_part_that_is_too_old_ends_with_a_sentence(mill, redis_url, part):
     mill.client.hset(keys.VERSION, mapping=NEWER)
-    env = os.environ | {"REDIS_URL": redis_url, "PROMPTMILL_MODEL": "echo", "PROMPTMILL_PORT": str(free_port())}
+    env = os.environ | {
+        "REDIS_URL": redis_url,
+        "PROMPTMILL_MODEL": "echo",
+        "PROMPTMILL_PORT": str(free_port()),
+    }
     ended = subprocess.run(
-        [sys.executable, "-m", "cli.main", part], env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "cli.main", part],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ended.returncode == 2, ended.stderr
     assert "used by promptmill 9.9" in ended.stderr + ended.stdout
@@ -122,7 +152,11 @@ def test_a_worker_of_the_previous_version_runs_what_todays_web_tier_submits(mill
 
 
 def test_what_a_worker_of_the_previous_version_leaves_todays_go_on_with(mill):
-    job_id, worker, other = mill.submit(5), PreviousWorker(mill.client), PreviousWorker(mill.client, "lost")
+    job_id, worker, other = (
+        mill.submit(5),
+        PreviousWorker(mill.client),
+        PreviousWorker(mill.client, "lost"),
+    )
     assert len(worker.exchange([], 2)) == 2
     assert len(other.exchange([], 2)) == 2
     slot = f"{job_id} 0"
@@ -137,15 +171,28 @@ def test_what_a_worker_of_the_previous_version_leaves_todays_go_on_with(mill):
 
 
 def test_jobs_of_the_previous_version_open_with_todays_parts(mill):
-    """As in the data folder of an `up` that was updated: waiting, running, paused and finished jobs, and an append."""
+    """As in the data folder of an `up` that was updated: waiting, running, paused and finished
+    jobs, and an append."""
     worker = PreviousWorker(mill.client)
     items = [{"prompt": f"prompt {i}", "custom_id": f"c{i}"} for i in range(3)]
     jobs = {}
     for name in ("finished", "paused", "running", "waiting"):
         job_id = jobs[name] = f"job_0{name}"
-        fields = {"tenant": "t", "model": "m", "digest": "d", "total": 3, "cost": 10, "n_max": 1, "priority": 0,
-                  "token_budget": 0, "error_rate": 0, "hooks": "job.finished", "retention": 1000,
-                  "spec": json.dumps({"model": "m", "params": {"max_tokens": 7}}), "bytes": 100}  # fmt: skip
+        fields = {
+            "tenant": "t",
+            "model": "m",
+            "digest": "d",
+            "total": 3,
+            "cost": 10,
+            "n_max": 1,
+            "priority": 0,
+            "token_budget": 0,
+            "error_rate": 0,
+            "hooks": "job.finished",
+            "retention": 1000,
+            "spec": json.dumps({"model": "m", "params": {"max_tokens": 7}}),
+            "bytes": 100,
+        }
         flat = [part for pair in fields.items() for part in pair]
         outcome, _, _ = worker.run("attach", job_id, name, "", "", 0, *[0] * 6, pack(items), *flat)
         assert outcome == b"new"
@@ -156,8 +203,14 @@ def test_jobs_of_the_previous_version_open_with_todays_parts(mill):
         elif name == "running":
             assert len(worker.exchange([], 2)) == 2
     meet_store(mill.client)
-    assert [row["outputs"][0]["text"] for row in mill.store.rows(jobs["finished"], 0, 3)] == ["previous"] * 3
-    assert [item["custom_id"] for item in mill.store.items(jobs["waiting"], 0, 3)] == ["c0", "c1", "c2"]
+    assert [row["outputs"][0]["text"] for row in mill.store.rows(jobs["finished"], 0, 3)] == [
+        "previous"
+    ] * 3
+    assert [item["custom_id"] for item in mill.store.items(jobs["waiting"], 0, 3)] == [
+        "c0",
+        "c1",
+        "c2",
+    ]
     mill.store.edit(jobs["paused"], "paused", 0)
     mill.lose(worker)
     mill.tick()
@@ -171,7 +224,8 @@ def test_jobs_of_the_previous_version_open_with_todays_parts(mill):
 
 
 def test_suspects_that_the_previous_version_left_run_again(mill):
-    """Its tick reaped a worker; today's find items with an attempt charged that nobody listed for them."""
+    """Its tick reaped a worker; today's find items with an attempt charged that nobody listed for
+    them."""
     job_id, worker = mill.submit(3), PreviousWorker(mill.client)
     for field in ("indexed", "suspected", "streams"):
         mill.client.hdel(keys.job(job_id), field)
@@ -214,7 +268,9 @@ def test_models_whose_names_have_colons_share_no_keys(mill, interactive):
         for name in mill.client.keys(f"pm:{lane}:*")
     ]
     assert len(lists) == 3 * len(CLASHING)
-    assert all(len({member.startswith(b"job_") for member in members}) == 1 for members in lists), "jobs or tenants"
+    assert all(len({member.startswith(b"job_") for member in members}) == 1 for members in lists), (
+        "jobs or tenants"
+    )
     for model in CLASHING:
         worker = worker_of(mill, model)
         answer = worker.exchange([], 8)
@@ -227,18 +283,24 @@ def test_models_whose_names_have_colons_share_no_keys(mill, interactive):
 def test_jobs_of_clashing_models_of_an_earlier_version_run_each_on_its_own(mill):
     """They were listed under the same keys; the first part of today's version lists them anew."""
     publish(mill, "x", "x:t")
-    jobs = {model: [mill.submit(1, tenant, model=model) for tenant in ("t", "u")] for model in ("x", "x:t")}
+    jobs = {
+        model: [mill.submit(1, tenant, model=model) for tenant in ("t", "u")]
+        for model in ("x", "x:t")
+    }
     paused = mill.submit(1, "t", model="x:t")
     mill.store.edit(paused, "paused", 1)
     names = {
-        name.decode(): dict(mill.client.zrange(name, 0, -1, withscores=True)) for name in mill.client.keys("pm:ready*")
+        name.decode(): dict(mill.client.zrange(name, 0, -1, withscores=True))
+        for name in mill.client.keys("pm:ready*")
     }
     mill.client.delete(*names)
     for name, listed in names.items():
         mill.client.zadd(name.replace("%3A", ":"), listed)
     mill.client.hset(keys.VERSION, mapping={"schema": 2, "compatible": 1, "version": "0"})
     meet_store(mill.client)
-    assert int(mill.client.hget(keys.VERSION, "compatible")) == 3, "an older part would list them elsewhere"
+    assert int(mill.client.hget(keys.VERSION, "compatible")) == 3, (
+        "an older part would list them elsewhere"
+    )
     for model, expected in jobs.items():
         answer = worker_of(mill, model).exchange([], 8)
         assert {run.job_id for run in answer.runs} == set(expected)

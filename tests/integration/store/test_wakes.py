@@ -1,4 +1,5 @@
-"""Who is woken by new work: a worker for each item, the least loaded first; who does not listen is rung instead."""
+"""Who is woken by new work: a worker for each item, the least loaded first; who does not listen is
+rung instead."""
 
 from __future__ import annotations
 

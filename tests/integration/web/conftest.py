@@ -1,4 +1,5 @@
-"""The web tier on a real server, with a model's card published and a worker that hands in results as real ones do."""
+"""The web tier on a real server, with a model's card published and a worker that hands in results
+as real ones do."""
 
 from __future__ import annotations
 
@@ -24,9 +25,16 @@ from web.services.services import EXTENSION, Services
 def card(name: str = "echo", **fields: Any) -> ModelCard:
     """A model whose tokens are words."""
     about = {
-        "id": name, "digest": f"digest-{name}", "engine": "echo", "device": "cpu", "dtype": "none", "context": 100,
-        "slots": 8, "tokenizer": "words", "created": 1_700_000_000,
-    }  # fmt: skip
+        "id": name,
+        "digest": f"digest-{name}",
+        "engine": "echo",
+        "device": "cpu",
+        "dtype": "none",
+        "context": 100,
+        "slots": 8,
+        "tokenizer": "words",
+        "created": 1_700_000_000,
+    }
     return ModelCard.model_validate(about | fields)
 
 
@@ -40,7 +48,9 @@ class Worker:
     def take(self, room: int = 8) -> Exchanged:
         return self.incarnation.exchange([], room)
 
-    def finish(self, taken: Exchanged, text: str = "said", n: int = 1, error: str | None = None) -> None:
+    def finish(
+        self, taken: Exchanged, text: str = "said", n: int = 1, error: str | None = None
+    ) -> None:
         results = [
             self._result(run.job_id, run.first + offset, run.attempt, text, n, error)
             for run in taken.runs
@@ -51,16 +61,23 @@ class Worker:
     def run(self, room: int = 8, **say: Any) -> None:
         self.finish(self.take(room), **say)
 
-    def _result(self, job_id: str, index: int, attempt: int, text: str, n: int, error: str | None) -> Result:
+    def _result(
+        self, job_id: str, index: int, attempt: int, text: str, n: int, error: str | None
+    ) -> Result:
         outputs = [
-            {"text": f"{text} {index}", "finish_reason": "stop", "token_count": 2, "logprobs": None} for _ in range(n)
+            {"text": f"{text} {index}", "finish_reason": "stop", "token_count": 2, "logprobs": None}
+            for _ in range(n)
         ]
         stored = {
             "outputs": [] if error else outputs,
             "usage": {"prompt_tokens": 3, "completion_tokens": 2 * n, "total_tokens": 3 + 2 * n},
             "error": {"code": error, "message": "it failed"} if error else None,
-            "seed": 7, "attempts": attempt, "queued_s": 0.1, "run_s": 0.2, "worker": self.incarnation.id,
-        }  # fmt: skip
+            "seed": 7,
+            "attempts": attempt,
+            "queued_s": 0.1,
+            "run_s": 0.2,
+            "worker": self.incarnation.id,
+        }
         state = ItemState.FAILED if error else ItemState.SUCCEEDED
         return Result(job_id, index, attempt, state, 3, 2 * n, pack(stored))
 
@@ -88,7 +105,9 @@ class Web:
 
     def submit(self, *prompts: str, **fields: Any) -> str:
         """The id of a job with these prompts."""
-        answer = self.post("/v1/jobs", json={"prompts": list(prompts) or ["one two three"]} | fields)
+        answer = self.post(
+            "/v1/jobs", json={"prompts": list(prompts) or ["one two three"]} | fields
+        )
         assert answer.status_code == 202, answer.text
         return str(answer.json["id"])
 
@@ -103,7 +122,9 @@ class Web:
     def job_keys(self) -> list[bytes]:
         """Every key that a submit leaves."""
         return sorted(
-            key for part in ("job", "stage", "idem", "ready") for key in self.services.redis.keys(f"pm:{part}:*")
+            key
+            for part in ("job", "stage", "idem", "ready")
+            for key in self.services.redis.keys(f"pm:{part}:*")
         )
 
 

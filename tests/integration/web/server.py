@@ -32,7 +32,9 @@ class Server:
         command = [sys.executable, "-m", "web.serve"]
         # A pipe that nobody reads would fill up, and stop the server.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
-        self.process = spawn(command, cwd=ROOT, env=os.environ | env | {"REDIS_URL": redis_url}, stderr=self._log)
+        self.process = spawn(
+            command, cwd=ROOT, env=os.environ | env | {"REDIS_URL": redis_url}, stderr=self._log
+        )
         self.url = f"http://127.0.0.1:{self.port}"
         self.session = requests.Session()
         self.session.trust_env = False
@@ -49,7 +51,9 @@ class Server:
                 self.session.get(f"{self.url}/readyz", timeout=1).raise_for_status()
                 return
             except requests.RequestException:
-                assert time.monotonic() < end and self.process.poll() is None, "the server did not come up"
+                assert time.monotonic() < end and self.process.poll() is None, (
+                    "the server did not come up"
+                )
                 time.sleep(0.05)
 
     def get(self, path: str, **options) -> requests.Response:

@@ -60,10 +60,18 @@ def test_of_appends_at_once_with_one_custom_id_one_is_taken(web: Web) -> None:
 
 def test_appends_at_once_with_one_key_are_one_append(web: Web) -> None:
     job = web.submit("a")
-    answers = at_once(4, lambda _: append(web, job, "k", items=[{"prompt": "b", "custom_id": "x"}, {"prompt": "c"}]))
+    answers = at_once(
+        4,
+        lambda _: append(web, job, "k", items=[{"prompt": "b", "custom_id": "x"}, {"prompt": "c"}]),
+    )
     assert [answer.status_code for answer in answers] == [202] * 4
     assert [answer.json["added"] for answer in answers] == [{"first": 1, "count": 2}] * 4
-    assert sorted(answer.headers.get("Idempotent-Replayed", "") for answer in answers) == ["", "true", "true", "true"]
+    assert sorted(answer.headers.get("Idempotent-Replayed", "") for answer in answers) == [
+        "",
+        "true",
+        "true",
+        "true",
+    ]
     assert total(web, job) == 3
 
 
@@ -86,7 +94,9 @@ def test_a_key_with_other_content_is_refused(web: Web) -> None:
     assert (total(web, job), total(web, other)) == (2, 1)
 
 
-def test_a_job_has_no_more_items_than_it_may_however_they_came(make_web: Callable[..., Web]) -> None:
+def test_a_job_has_no_more_items_than_it_may_however_they_came(
+    make_web: Callable[..., Web],
+) -> None:
     web = make_web(max_items=10)
     job = web.submit(*"abcdefg")
     answers = at_once(4, lambda _: append(web, job, prompts=["x", "y"]))
@@ -114,7 +124,9 @@ def test_a_job_made_before_custom_ids_were_kept_apart_refuses_those_it_has(web: 
         if field.startswith(b"#"):
             web.services.redis.hdel(f"pm:job:{job}:in", field)
     for custom_id, status in (("x", 422), ("y", 202), ("y", 422)):
-        assert append(web, job, items=[{"prompt": "b", "custom_id": custom_id}]).status_code == status
+        assert (
+            append(web, job, items=[{"prompt": "b", "custom_id": custom_id}]).status_code == status
+        )
 
 
 @pytest.mark.parametrize("status", ["a 422", "a full queue"])

@@ -27,7 +27,9 @@ def test_without_a_good_key_nothing_is_told(web: Web, given: str | None) -> None
 def test_every_route_of_the_api_asks_who_it_is(web: Web) -> None:
     for rule in web.app.url_map.iter_rules():
         if rule.rule.startswith("/v1/"):
-            path = rule.rule.replace("<any(jsonl, csv, parquet):form>", "csv").replace("<job_id>", "x")
+            path = rule.rule.replace("<any(jsonl, csv, parquet):form>", "csv").replace(
+                "<job_id>", "x"
+            )
             for method in rule.methods - {"OPTIONS", "HEAD"}:
                 assert web.client.open(path, method=method).status_code == 401, path
 
@@ -119,13 +121,16 @@ def test_another_site_can_log_nobody_out(web: Web) -> None:
 def test_finding_out_who_asks_takes_one_round_trip(web: Web, asks_with: str) -> None:
     log_in(web)
     headers = {"Authorization": f"Bearer {web.key}"} if asks_with == "key" else {}
-    cookie = {"Cookie": f"promptmill_session={cookie_of(web.client)}"} if asks_with == "cookie" else {}
+    cookie = (
+        {"Cookie": f"promptmill_session={cookie_of(web.client)}"} if asks_with == "cookie" else {}
+    )
     with web.app.test_request_context("/v1/jobs", headers=headers | cookie):
         auth.grant()  # opens the connection
     before = web.services.redis.info("stats")["total_reads_processed"]
     with web.app.test_request_context("/v1/jobs", headers=headers | cookie):
         assert auth.tenant() == "acme"
-    assert web.services.redis.info("stats")["total_reads_processed"] - before <= 2  # one, and this question
+    # One, and this question.
+    assert web.services.redis.info("stats")["total_reads_processed"] - before <= 2
 
 
 @pytest.mark.parametrize(
@@ -141,9 +146,13 @@ def test_finding_out_who_asks_takes_one_round_trip(web: Web, asks_with: str) -> 
         ({"Origin": "http://localhost:9999"}, 403),
     ],
 )
-def test_another_sites_page_cannot_act_for_who_is_logged_in(web: Web, headers: dict, status: int) -> None:
+def test_another_sites_page_cannot_act_for_who_is_logged_in(
+    web: Web, headers: dict, status: int
+) -> None:
     log_in(web)
-    assert web.client.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).status_code == status
+    assert (
+        web.client.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).status_code == status
+    )
 
 
 PUBLIC = "https://queue.example.org"
@@ -158,14 +167,18 @@ PUBLIC = "https://queue.example.org"
         ({"Origin": "http://queue.example.org"}, 403),
         ({"Origin": f"{PUBLIC}:8443"}, 403),
         ({"Origin": "https://evil.example"}, 403),
-        ({"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}, 403),  # no proxy is trusted
+        # No proxy is trusted.
+        ({"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}, 403),
     ],
 )
 def test_a_public_url_says_whose_pages_are_its_own(make_web, headers: dict, status: int) -> None:
     web = make_web(public_url=PUBLIC)
     log_in(web)
-    web.client.set_cookie("promptmill_session", cookie_of(web.client))  # it is Secure; the client here speaks HTTP
-    assert web.client.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).status_code == status
+    # It is Secure; the client here speaks HTTP.
+    web.client.set_cookie("promptmill_session", cookie_of(web.client))
+    assert (
+        web.client.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).status_code == status
+    )
 
 
 def test_the_host_that_a_trusted_proxy_tells_is_whose_pages_are_its_own(make_web) -> None:
@@ -173,7 +186,9 @@ def test_the_host_that_a_trusted_proxy_tells_is_whose_pages_are_its_own(make_web
     log_in(web)
     said = {"X-Forwarded-Host": "queue.example.org", "X-Forwarded-Proto": "https"}
     for origin, status in ((PUBLIC, 202), ("http://localhost", 403)):
-        answer = web.client.post("/v1/jobs", json={"prompts": ["a"]}, headers=said | {"Origin": origin})
+        answer = web.client.post(
+            "/v1/jobs", json={"prompts": ["a"]}, headers=said | {"Origin": origin}
+        )
         assert answer.status_code == status
 
 
@@ -189,7 +204,9 @@ def test_the_host_that_a_trusted_proxy_tells_is_whose_pages_are_its_own(make_web
         ({"public_url": "http://queue.example.org"}, {}, False),
     ],
 )
-def test_the_cookie_is_secure_where_browsers_come_by_tls(make_web, settings: dict, headers: dict, secure: bool) -> None:
+def test_the_cookie_is_secure_where_browsers_come_by_tls(
+    make_web, settings: dict, headers: dict, secure: bool
+) -> None:
     web = make_web(**settings)
     token = web.services.accounts.create_login("acme")
     for answer in (
@@ -200,7 +217,9 @@ def test_the_cookie_is_secure_where_browsers_come_by_tls(make_web, settings: dic
 
 
 def test_a_key_may_be_used_from_any_page(web: Web) -> None:
-    answer = web.post("/v1/jobs", json={"prompts": ["a"]}, headers={"Origin": "https://other.example"})
+    answer = web.post(
+        "/v1/jobs", json={"prompts": ["a"]}, headers={"Origin": "https://other.example"}
+    )
     assert answer.status_code == 202
 
 

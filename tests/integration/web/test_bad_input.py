@@ -16,7 +16,11 @@ DEEP = b'{"prompts": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
 def refused(web: Web, body: Any, status: int = 422) -> dict:
     """The problem that a body meets; nothing of it is left in Redis."""
-    options = {"data": body, "content_type": "application/json"} if isinstance(body, bytes) else {"json": body}
+    options = (
+        {"data": body, "content_type": "application/json"}
+        if isinstance(body, bytes)
+        else {"json": body}
+    )
     answer = web.post("/v1/jobs", **options)
     assert answer.status_code == status, answer.text
     assert answer.content_type == "application/problem+json"
@@ -44,8 +48,16 @@ def first(problem: dict) -> tuple[str, str | None]:
         ({"items": [{"custom_id": "x"}]}, "missing_field", "items.0.prompt"),
         ({"items": [{"prompt": "a", "messages": []}]}, "missing_field", "items.0.prompt"),
         ({"items": [{"messages": []}]}, "empty_prompt", "items.0.messages"),
-        ({"items": [{"messages": [{"role": "user", "content": "a"}]}]}, "no_chat_template", "items.0.messages"),
-        ({"items": [{"prompt": "a", "custom_id": "x"}] * 2}, "duplicate_custom_id", "items.1.custom_id"),
+        (
+            {"items": [{"messages": [{"role": "user", "content": "a"}]}]},
+            "no_chat_template",
+            "items.0.messages",
+        ),
+        (
+            {"items": [{"prompt": "a", "custom_id": "x"}] * 2},
+            "duplicate_custom_id",
+            "items.1.custom_id",
+        ),
         ({"items": [{"prompt": "a", "custom_id": ""}]}, "invalid_value", "items.0.custom_id"),
         ({"items": [{"prompt": "a", "metadata": {"k": [1]}}]}, "wrong_type", "items.0.metadata.k"),
         ({"items": [{"prompt": "a", "stream": 1}]}, "wrong_type", "items.0.stream"),
@@ -73,8 +85,16 @@ def first(problem: dict) -> tuple[str, str | None]:
         (GOOD | {"webhook": {"url": "ftp://example.com"}}, "invalid_value", "webhook.url"),
         (GOOD | {"webhook": {"url": "https://"}}, "invalid_value", "webhook.url"),
         (GOOD | {"webhook": {"url": "http://[::1"}}, "invalid_value", "webhook.url"),
-        (GOOD | {"webhook": {"url": "https://x.example", "events": ["job.done"]}}, "invalid_value", "webhook.events.0"),
-        (GOOD | {"webhook": {"url": "https://x.example", "secret": "hush"}}, "invalid_value", "webhook.secret"),
+        (
+            GOOD | {"webhook": {"url": "https://x.example", "events": ["job.done"]}},
+            "invalid_value",
+            "webhook.events.0",
+        ),
+        (
+            GOOD | {"webhook": {"url": "https://x.example", "secret": "hush"}},
+            "invalid_value",
+            "webhook.secret",
+        ),
         (GOOD | {"webhook": {}}, "missing_field", "webhook.url"),
         (GOOD | {"metadata": {str(i): 1 for i in range(17)}}, "invalid_value", "metadata"),
     ],
@@ -88,7 +108,10 @@ def test_what_is_wrong_is_named_with_its_place(web: Web, body: dict, code: str, 
     [
         (GOOD | {"params": {"max_new_tokens": 5}}, "max_new_tokens is called max_tokens here"),
         (GOOD | {"params": {"num_return_sequences": 5}}, "num_return_sequences is called n here"),
-        (GOOD | {"params": {"do_sample": True}}, "do_sample is called temperature (0 is greedy) here"),
+        (
+            GOOD | {"params": {"do_sample": True}},
+            "do_sample is called temperature (0 is greedy) here",
+        ),
         (GOOD | {"params": {"max_length": 5}}, "max_length is called max_tokens here"),
         (GOOD | {"params": {"temprature": 1}}, "did you mean temperature?"),
         (GOOD | {"max_new_tokens": 5}, "max_new_tokens is called max_tokens here, inside params"),
@@ -100,7 +123,9 @@ def test_what_is_wrong_is_named_with_its_place(web: Web, body: dict, code: str, 
 )
 def test_a_misspelt_field_is_refused_with_the_right_name(web: Web, body: dict, says: str) -> None:
     problem = refused(web, body)
-    assert any(says in entry["message"] and entry["code"] == "unknown_field" for entry in problem["errors"])
+    assert any(
+        says in entry["message"] and entry["code"] == "unknown_field" for entry in problem["errors"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +159,9 @@ def test_the_body_must_be_an_object(web: Web) -> None:
     assert refused(web, [1])["code"] == "wrong_type"
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "text/csv"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "", "text/csv"]
+)
 def test_a_wrong_content_type_is_a_415(web: Web, content_type: str) -> None:
     answer = web.post("/v1/jobs", data=b"{}", content_type=content_type)
     assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
@@ -148,7 +175,9 @@ def test_n_times_tokens_has_a_cap(make_web) -> None:
     assert "104" in problem["detail"]
 
 
-def test_a_json_body_over_the_limit_is_a_413_with_and_without_its_length(web: Web, monkeypatch) -> None:
+def test_a_json_body_over_the_limit_is_a_413_with_and_without_its_length(
+    web: Web, monkeypatch
+) -> None:
     monkeypatch.setattr("web.wire.bodies.MOST_JSON", 1000)
     body = b'{"prompts": ["' + b"a " * 600 + b'"]}'
     problem = refused(web, body, 413)
@@ -160,7 +189,11 @@ def test_a_json_body_over_the_limit_is_a_413_with_and_without_its_length(web: We
         headers={"Transfer-Encoding": "chunked"},
         environ_overrides=chunked,
     )
-    assert (problem["code"], answer.status_code, answer.json["code"]) == ("too_large", 413, "too_large")
+    assert (problem["code"], answer.status_code, answer.json["code"]) == (
+        "too_large",
+        413,
+        "too_large",
+    )
     assert web.job_keys() == []
 
 
@@ -181,20 +214,31 @@ def test_at_most_a_hundred_faults_are_listed(web: Web) -> None:
 
 def test_problems_never_echo_the_input(web: Web) -> None:
     secret = "s3cret" * 100
-    body = {"items": [{"prompt": secret, "params": {"temperature": secret}, secret: 1}], "metadata": {secret: []}}
+    body = {
+        "items": [{"prompt": secret, "params": {"temperature": secret}, secret: 1}],
+        "metadata": {secret: []},
+    }
     assert len(json.dumps(refused(web, body))) < 1500
 
 
 def test_what_the_template_refuses_is_told_in_its_words(web: Web) -> None:
     template = "{{ raise_exception('system first') }}"
     web.services.fleet.publish(card("chat", chat_template=template), b"")
-    problem = refused(web, {"model": "chat", "items": [{"messages": [{"role": "user", "content": "a"}]}]})
+    problem = refused(
+        web, {"model": "chat", "items": [{"messages": [{"role": "user", "content": "a"}]}]}
+    )
     assert "system first" in problem["detail"]
 
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ 'x' + messages[0].get('name') }}", "{{ 1 / 0 }}", "{% include 'x' %}", "{% for %}", "{{ '\\ud800' }}"],
+    [
+        "{{ 'x' + messages[0].get('name') }}",
+        "{{ 1 / 0 }}",
+        "{% include 'x' %}",
+        "{% for %}",
+        "{{ '\\ud800' }}",
+    ],
 )
 def test_whatever_a_template_raises_is_its_rows_fault(web: Web, template: str) -> None:
     source = "{% if messages[0].content == 'a' %}fine{% else %}" + template + "{% endif %}"
@@ -216,7 +260,9 @@ def test_whatever_a_template_raises_is_its_rows_fault(web: Web, template: str) -
         ([1], "must be an object"),
     ],
 )
-def test_variables_of_a_chat_template_are_bounded_and_replace_nothing_of_ours(web: Web, kwargs: Any, why: str) -> None:
+def test_variables_of_a_chat_template_are_bounded_and_replace_nothing_of_ours(
+    web: Web, kwargs: Any, why: str
+) -> None:
     web.services.fleet.publish(card("chat", chat_template="{{ messages[0].content }}"), b"")
     item = {"messages": [{"role": "user", "content": "a"}]}
     for body, field in (
@@ -228,7 +274,9 @@ def test_variables_of_a_chat_template_are_bounded_and_replace_nothing_of_ours(we
 
 
 @pytest.mark.parametrize("item", [{"prompt": "a"}, {"prompt_ids": [1]}])
-def test_variables_of_a_chat_template_are_refused_where_nothing_is_rendered(web: Web, item: dict[str, Any]) -> None:
+def test_variables_of_a_chat_template_are_refused_where_nothing_is_rendered(
+    web: Web, item: dict[str, Any]
+) -> None:
     for body in (
         {"items": [item | {"chat_template_kwargs": {"a": 1}}]},
         {"items": [item], "chat_template_kwargs": {"a": 1}},
@@ -247,7 +295,13 @@ def test_an_idempotency_key_is_visible_ascii(web: Web, key: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/jobs?limit=0", "/v1/jobs?limit=x", "/v1/jobs?page=2", "/v1/jobs?limit=1&limit=2", "/v1/workers?limit=1"],
+    [
+        "/v1/jobs?limit=0",
+        "/v1/jobs?limit=x",
+        "/v1/jobs?page=2",
+        "/v1/jobs?limit=1&limit=2",
+        "/v1/workers?limit=1",
+    ],
 )
 def test_a_bad_query_is_refused(web: Web, path: str) -> None:
     assert web.get(path).status_code == 422
@@ -283,7 +337,9 @@ def test_unknown_routes_and_methods_are_problems_too(web: Web) -> None:
     assert "POST" in wrong.headers["Allow"]
 
 
-def test_a_crash_is_logged_and_tells_nothing(web: Web, caplog: pytest.LogCaptureFixture, monkeypatch) -> None:
+def test_a_crash_is_logged_and_tells_nothing(
+    web: Web, caplog: pytest.LogCaptureFixture, monkeypatch
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the password is hunter2")
 

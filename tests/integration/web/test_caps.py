@@ -1,4 +1,5 @@
-"""What a tenant keeps open: so much over all web processes, and no longer than its key or session is good."""
+"""What a tenant keeps open: so much over all web processes, and no longer than its key or session
+is good."""
 
 from __future__ import annotations
 
@@ -50,11 +51,16 @@ class Opened:
 
     def ask(self, key: str = "") -> socket.socket:
         """Sends a completion, which nobody is there to answer."""
-        client = self._stack.enter_context(socket.create_connection(("127.0.0.1", self._server.port), timeout=20))
+        client = self._stack.enter_context(
+            socket.create_connection(("127.0.0.1", self._server.port), timeout=20)
+        )
         authorization = f"Bearer {key}" if key else self._server.session.headers["Authorization"]
         body = b'{"model": "echo", "prompt": "a"}'
         head = f"Host: x\r\nContent-Type: application/json\r\nAuthorization: {authorization}\r\n"
-        client.sendall(f"POST /v1/completions HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        client.sendall(
+            f"POST /v1/completions HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
         return client
 
 
@@ -76,7 +82,9 @@ def wait_for(condition: Callable[[], object], limit: float = 20.0) -> None:
         time.sleep(0.1)
 
 
-def test_a_tenant_has_so_many_streams_over_all_processes_and_others_are_not_touched(server, web, opened):
+def test_a_tenant_has_so_many_streams_over_all_processes_and_others_are_not_touched(
+    server, web, opened
+):
     job = web.submit("a")
     streams = [opened.get(f"/v1/jobs/{job}/events") for _ in range(MOST)]
     assert [stream.status_code for stream in streams] == [200] * MOST
@@ -137,7 +145,9 @@ def test_a_revoked_keys_streams_end(server, web, opened):
     mine, kept = (opened.get(f"/v1/jobs/{job}/events", of) for of in (key, other))
     asked = opened.ask(key)
     polled: list[int] = []
-    poll = threading.Thread(target=lambda: polled.append(opened.get(f"/v1/jobs/{job}?wait=30", key).status_code))
+    poll = threading.Thread(
+        target=lambda: polled.append(opened.get(f"/v1/jobs/{job}?wait=30", key).status_code)
+    )
     poll.start()
     next(mine.iter_content(None))
     web.services.accounts.revoke_key(key)
@@ -156,7 +166,9 @@ def test_an_ended_sessions_streams_end(server, web, opened, way):
     job = opened.send("POST", "/v1/jobs", key, json={"prompts": ["a"]}).json()["id"]
     with requests.Session() as browser:
         browser.trust_env = False
-        browser.post(f"{server.url}/login", data={"token": accounts.create_login("guest")}, timeout=10)
+        browser.post(
+            f"{server.url}/login", data={"token": accounts.create_login("guest")}, timeout=10
+        )
         cookies = browser.cookies.copy()
     stream = opened.get(f"/v1/jobs/{job}/events", cookies=cookies)
     assert stream.status_code == 200

@@ -1,4 +1,5 @@
-"""Records that are damaged in the store: each is left out or shown as such, and never breaks a list of others."""
+"""Records that are damaged in the store: each is left out or shown as such, and never breaks a list
+of others."""
 
 from __future__ import annotations
 
@@ -54,7 +55,9 @@ def test_a_job_that_cannot_be_read_breaks_no_list_and_can_be_deleted(web, caplog
     alone = web.get(f"/v1/jobs/{bad}")
     assert (alone.status_code, alone.json["code"]) == (500, "unreadable_record")
     assert bad in alone.json["detail"]
-    assert web.post("/v1/jobs/check", json={"prompts": ["a b"]}).status_code == 200, "an estimate reads recent jobs"
+    assert web.post("/v1/jobs/check", json={"prompts": ["a b"]}).status_code == 200, (
+        "an estimate reads recent jobs"
+    )
     assert web.call("DELETE", f"/v1/jobs/{bad}").status_code == 204
     assert web.get(f"/v1/jobs/{bad}").status_code == 404
 
@@ -112,16 +115,31 @@ def test_a_file_that_cannot_be_read_breaks_no_list_and_can_be_deleted(web):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"metadata": "{"}, {"metadata": '{"a": 1}'}, {"created_at": "soon"}, {"errors": "7"}, {"window": NOT_TEXT}],
+    [
+        {"metadata": "{"},
+        {"metadata": '{"a": 1}'},
+        {"created_at": "soon"},
+        {"errors": "7"},
+        {"window": NOT_TEXT},
+    ],
 )
 def test_a_batch_that_cannot_be_read_breaks_no_list(web, fields):
-    about = {"file": "file-0", "endpoint": "/v1/completions", "window": "24h", "expires_at": 9, "metadata": "{}"}
+    about = {
+        "file": "file-0",
+        "endpoint": "/v1/completions",
+        "window": "24h",
+        "expires_at": 9,
+        "metadata": "{}",
+    }
     ids = [new_batch_id() for _ in range(3)]
     for batch in ids:
         web.services.batches.create(batch, "acme", about)
     damage(web, keys.batch(ids[1]), fields)
     listed = web.get("/v1/batches?limit=2")
-    assert (sorted(each["id"] for each in listed.json["data"]), listed.json["has_more"]) == (sorted(ids[::2]), False)
+    assert (sorted(each["id"] for each in listed.json["data"]), listed.json["has_more"]) == (
+        sorted(ids[::2]),
+        False,
+    )
     assert web.get("/v1/files").json["data"] == []
     alone = web.get(f"/v1/batches/{ids[1]}")
     assert (alone.status_code, alone.json["error"]["code"]) == (500, "unreadable_record")
@@ -152,6 +170,8 @@ def test_a_key_or_webhook_event_that_cannot_be_read_breaks_no_list(web):
 
 
 def _upload(web) -> str:
-    answer = web.post("/v1/files", data={"purpose": "batch", "file": (io.BytesIO(b"{}\n"), "a.jsonl")})
+    answer = web.post(
+        "/v1/files", data={"purpose": "batch", "file": (io.BytesIO(b"{}\n"), "a.jsonl")}
+    )
     assert answer.status_code == 200, answer.text
     return str(answer.json["id"])

@@ -1,4 +1,5 @@
-"""Bodies with a byte-order mark, with U+FFFD, and compressed; answers compressed where that is asked for."""
+"""Bodies with a byte-order mark, with U+FFFD, and compressed; answers compressed where that is
+asked for."""
 
 from __future__ import annotations
 
@@ -32,9 +33,9 @@ def test_a_byte_order_mark_before_a_json_body_is_skipped(web: Web, pad: bytes) -
 
 
 def form(job: bytes, name: bytes = b"job") -> bytes:
-    return (
-        b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name, job)
-        + b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\none\r\n--x--\r\n'
+    return b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name, job) + (
+        b'--x\r\nContent-Disposition: form-data; name="file"; '
+        b'filename="a.txt"\r\n\r\none\r\n--x--\r\n'
     )
 
 
@@ -46,7 +47,9 @@ def test_a_byte_order_mark_before_the_part_job_is_skipped(web: Web) -> None:
     assert upload(web, form(BOM + b"{}")).status_code == 202
 
 
-def test_a_replacement_character_that_was_written_is_text_and_bytes_that_are_no_utf8_are_refused(web: Web) -> None:
+def test_a_replacement_character_that_was_written_is_text_and_bytes_that_are_no_utf8_are_refused(
+    web: Web,
+) -> None:
     written = upload(web, form('{"metadata": {"k": "\ufffd"}}'.encode()))
     assert (written.status_code, written.json["metadata"]) == (202, {"k": "\ufffd"})
     broken = upload(web, form(b'{"metadata": {"k": "\xef\xbf"}}'))
@@ -65,7 +68,9 @@ def test_what_is_no_multipart_is_a_400_that_says_so(web: Web, body: bytes) -> No
     assert refused.json["code"] in ("malformed_form", "missing_field")
 
 
-@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 129])
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 129]
+)
 def test_a_form_without_a_boundary_is_a_400(web: Web, kind: str) -> None:
     refused = web.post("/v1/jobs", data=b"x", content_type=kind)
     assert (refused.status_code, refused.json["code"]) == (400, "malformed_form")
@@ -111,14 +116,23 @@ def test_what_is_no_whole_gzip_is_a_400(web: Web, body: bytes, says: str) -> Non
 def bomb(head: bytes) -> bytes:
     """A few hundred KB that become 300 MB."""
     packer = zlib.compressobj(1, wbits=31)
-    return packer.compress(head) + b"".join(packer.compress(bytes(2**20)) for _ in range(300)) + packer.flush()
+    return (
+        packer.compress(head)
+        + b"".join(packer.compress(bytes(2**20)) for _ in range(300))
+        + packer.flush()
+    )
 
 
 def test_limits_are_on_what_a_body_has_unpacked(web: Web) -> None:
-    bodies = {"application/json": bomb(b"["), "multipart/form-data; boundary=x": bomb(form(b"{}")[:-10])}
+    bodies = {
+        "application/json": bomb(b"["),
+        "multipart/form-data; boundary=x": bomb(form(b"{}")[:-10]),
+    }
     for kind, body in bodies.items():
         began = time.monotonic()
-        refused = web.post("/v1/jobs", data=body, content_type=kind, headers={"Content-Encoding": "gzip"})
+        refused = web.post(
+            "/v1/jobs", data=body, content_type=kind, headers={"Content-Encoding": "gzip"}
+        )
         assert (refused.status_code, refused.json["code"]) == (413, "too_large")
         assert time.monotonic() - began < 10
 
@@ -131,9 +145,13 @@ def fetched(web: Web, path: str, accept: str = "gzip", **headers: str) -> TestRe
 def test_answers_are_compressed_for_who_asks(web: Web, path: str) -> None:
     job = web.submit(*LARGE["prompts"][:100])
     web.worker().run(room=200)
-    plain, packed = (fetched(web, f"/v1/jobs/{job}{path}", accept) for accept in ("identity", "gzip"))
+    plain, packed = (
+        fetched(web, f"/v1/jobs/{job}{path}", accept) for accept in ("identity", "gzip")
+    )
     assert "Content-Encoding" not in plain.headers
-    assert "Accept-Encoding" in plain.headers["Vary"] and "Accept-Encoding" in packed.headers["Vary"]
+    assert (
+        "Accept-Encoding" in plain.headers["Vary"] and "Accept-Encoding" in packed.headers["Vary"]
+    )
     if len(plain.data) >= 1024:
         assert packed.headers["Content-Encoding"] == "gzip"
         assert gzip.decompress(packed.data) == plain.data
@@ -144,7 +162,14 @@ def test_answers_are_compressed_for_who_asks(web: Web, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("accept", "expected"),
-    [("gzip", True), ("*", True), ("br, gzip;q=0.5", True), ("gzip;q=0", False), ("*, gzip;q=0", False), ("br", False)],
+    [
+        ("gzip", True),
+        ("*", True),
+        ("br, gzip;q=0.5", True),
+        ("gzip;q=0", False),
+        ("*, gzip;q=0", False),
+        ("br", False),
+    ],
 )
 def test_what_a_client_does_not_take_is_not_sent(web: Web, accept: str, expected: bool) -> None:
     assert ("Content-Encoding" in fetched(web, "/openapi.json", accept).headers) is expected
@@ -179,7 +204,9 @@ def test_static_files_keep_their_tags_and_ranges(web: Web) -> None:
 def test_a_file_comes_back_compressed_as_it_is_read(web: Web) -> None:
     content = b'{"a": 1}\n' * 100_000
     body = form(b"batch", b"purpose").replace(b"one", content)
-    file_id = web.post("/v1/files", data=body, content_type="multipart/form-data; boundary=x").json["id"]
+    file_id = web.post("/v1/files", data=body, content_type="multipart/form-data; boundary=x").json[
+        "id"
+    ]
     answer = fetched(web, f"/v1/files/{file_id}/content")
     assert answer.headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(answer.data) == content

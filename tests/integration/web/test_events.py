@@ -28,9 +28,17 @@ def events(web: Web, job: str, **options: Any) -> Iterator[Event]:
     assert answer.content_type == "text/event-stream"
     try:
         for piece in answer.iter_encoded():
-            fields = dict(line.split(": ", 1) for line in piece.decode().splitlines() if line and line[0] != ":")
+            fields = dict(
+                line.split(": ", 1)
+                for line in piece.decode().splitlines()
+                if line and line[0] != ":"
+            )
             if "event" in fields:
-                yield Event(int(fields["id"]) if "id" in fields else None, fields["event"], json.loads(fields["data"]))
+                yield Event(
+                    int(fields["id"]) if "id" in fields else None,
+                    fields["event"],
+                    json.loads(fields["data"]),
+                )
     finally:
         answer.close()
 
@@ -97,7 +105,11 @@ def test_what_finishes_between_two_streams_is_not_missed(web: Web) -> None:
     last = next(event.id for event in stream if event.kind == "item.finished")
     stream.close()
     worker.run(3)
-    seen = [event.data["index"] for event in events(web, job, headers={"Last-Event-ID": str(last)}) if event.id]
+    seen = [
+        event.data["index"]
+        for event in events(web, job, headers={"Last-Event-ID": str(last)})
+        if event.id
+    ]
     assert seen == [1, 2, 3]
 
 
@@ -122,18 +134,25 @@ def test_a_server_that_stops_ends_the_stream(web: Web, later: Callable[..., None
 def test_a_silent_stream_says_that_it_is_there(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("web.api.events.HEARTBEAT", 0.05)
     answer = web.get(f"/v1/jobs/{web.submit('a')}/events", buffered=False)
-    assert any(piece.startswith(b":") for _, piece in zip(range(5), answer.iter_encoded(), strict=False))
+    assert any(
+        piece.startswith(b":") for _, piece in zip(range(5), answer.iter_encoded(), strict=False)
+    )
     answer.close()
 
 
-def test_a_stream_ends_after_its_time_even_if_the_job_goes_on(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_ends_after_its_time_even_if_the_job_goes_on(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("web.api.events.LONGEST", 0.3)
     assert [event.kind for event in events(web, web.submit("a"))] == ["job"]
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "1" * 30])
 def test_a_cursor_that_is_none_is_refused(web: Web, cursor: str) -> None:
-    assert web.get(f"/v1/jobs/{web.submit()}/events", headers={"Last-Event-ID": cursor}).status_code == 422
+    assert (
+        web.get(f"/v1/jobs/{web.submit()}/events", headers={"Last-Event-ID": cursor}).status_code
+        == 422
+    )
 
 
 def test_events_link_to_where_their_reader_reached_the_server(web: Web) -> None:
@@ -171,7 +190,9 @@ def test_one_reader_of_redis_serves_all_streams(web: Web) -> None:
         stream.close()
 
 
-def test_more_streams_than_one_process_carries_are_told_to_come_back(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_streams_than_one_process_carries_are_told_to_come_back(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("web.services.watch.MOST_STREAMS", 1)
     job = web.submit("a")
     stream = events(web, job)
@@ -183,7 +204,9 @@ def test_more_streams_than_one_process_carries_are_told_to_come_back(web: Web, m
     assert web.get(f"/v1/jobs/{job}?wait=0.1").status_code == 200
 
 
-def test_the_query_of_events_is_checked_beside_a_header_and_its_bounds_are_those_that_refuse(web: Web) -> None:
+def test_the_query_of_events_is_checked_beside_a_header_and_its_bounds_are_those_that_refuse(
+    web: Web,
+) -> None:
     job = f"/v1/jobs/{web.submit('a')}/events"
     web.worker().run()
     assert web.get(f"{job}?after=true", headers={"Last-Event-ID": "0"}).status_code == 422

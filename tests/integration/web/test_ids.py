@@ -1,4 +1,5 @@
-"""Ids in paths and bodies: what cannot be one is a 404 in the words of its dialect, whatever else the store holds."""
+"""Ids in paths and bodies: what cannot be one is a 404 in the words of its dialect, whatever else
+the store holds."""
 
 from __future__ import annotations
 
@@ -24,7 +25,14 @@ def takes_body(method: str, path: str) -> bool:
 def paths(app, noun: str, bad: str) -> list[tuple[str, str]]:
     """Every route with such an id in it, as (method, path) with `bad` in its place."""
     return [
-        (method, re.sub(r"<(?:[^:>]+:)?(\w+)>", lambda part: bad if part[1] == noun else FILL[part[1]], rule.rule))
+        (
+            method,
+            re.sub(
+                r"<(?:[^:>]+:)?(\w+)>",
+                lambda part: bad if part[1] == noun else FILL[part[1]],
+                rule.rule,
+            ),
+        )
         for rule in app.url_map.iter_rules()
         if noun in rule.arguments
         for method in rule.methods - {"OPTIONS", "HEAD"}
@@ -35,13 +43,19 @@ def paths(app, noun: str, bad: str) -> list[tuple[str, str]]:
 def strangers(web) -> dict[str, str]:
     """Another tenant's job, file and batch, with all the keys that hang on them."""
     key = web.services.accounts.create_key("other")
-    job = web.post("/v1/jobs", key=key, json={"prompts": ["a", "b"], "webhook": {"url": "http://192.0.2.1/"}}).json[
-        "id"
-    ]
+    job = web.post(
+        "/v1/jobs", key=key, json={"prompts": ["a", "b"], "webhook": {"url": "http://192.0.2.1/"}}
+    ).json["id"]
     web.worker().run(room=1)
     content = {"purpose": "batch", "file": (io.BytesIO(b"{}\n"), "a.jsonl")}
     file, batch = web.post("/v1/files", key=key, data=content).json["id"], new_batch_id()
-    about = {"file": file, "endpoint": "/v1/completions", "window": "24h", "expires_at": 9, "metadata": "{}"}
+    about = {
+        "file": file,
+        "endpoint": "/v1/completions",
+        "window": "24h",
+        "expires_at": 9,
+        "metadata": "{}",
+    }
     web.services.batches.create(batch, "other", about)
     web.services.redis.rpush(f"pm:batch:{batch}:hooks", "evt_1")
     return {"job_id": job, "batch_id": batch, "file_id": file}
@@ -53,7 +67,9 @@ def test_no_id_reaches_a_part_of_anothers_record(web, strangers):
         for bad in (base + part for base in (real, NOUNS[noun]) for part in PARTS):
             for method, path in paths(web.app, noun, bad):
                 body = {"prompts": ["a"]} if path.endswith("/items") else {"priority": 1}
-                answer = web.call(method, path, **({"json": body} if takes_body(method, path) else {}))
+                answer = web.call(
+                    method, path, **({"json": body} if takes_body(method, path) else {})
+                )
                 tried += 1
                 assert answer.status_code == 404, (method, path, answer.text)
                 if path.startswith("/v1/"):
@@ -62,7 +78,9 @@ def test_no_id_reaches_a_part_of_anothers_record(web, strangers):
     assert tried > 300
 
 
-@pytest.mark.parametrize("given", ["job_0:st", "file-0:data", "batch_0:hooks", "job_0\n", "", "x" * 10_000])
+@pytest.mark.parametrize(
+    "given", ["job_0:st", "file-0:data", "batch_0:hooks", "job_0\n", "", "x" * 10_000]
+)
 def test_an_id_in_a_body_or_query_is_checked_as_well(web, strangers, given):
     body = {"input_file_id": given, "endpoint": "/v1/completions", "completion_window": "24h"}
     assert web.post("/v1/batches", json=body).status_code in (400, 404)
@@ -87,7 +105,11 @@ def test_a_models_name_in_a_url_reaches_no_other_key(web, name):
 @pytest.mark.parametrize(
     ("check", "good", "bad"),
     [
-        (ids.job, "job_0a1", ["job_", "job_0:st", "batch_0", "job_0\n", "job_é", "job_" + "0" * 65]),
+        (
+            ids.job,
+            "job_0a1",
+            ["job_", "job_0:st", "batch_0", "job_0\n", "job_é", "job_" + "0" * 65],
+        ),
         (ids.batch, "batch_0a1", ["batch_", "batch_0:hooks", "job_0"]),
         (ids.file, "file-0a1", ["file-", "file-0:data", "file_0"]),
         (ids.tenant, "a-b_c", ["", "A", "a:jobs", "a" * 64]),

@@ -26,13 +26,17 @@ def test_a_paused_job_waits_until_it_is_resumed(web: Web) -> None:
 
 def test_priority_and_deadline_of_a_live_job_can_be_changed(web: Web) -> None:
     job = web.submit("a")
-    answer = web.call("PATCH", f"/v1/jobs/{job}", json={"priority": 3, "deadline": "2090-01-01T00:00:00Z"})
+    answer = web.call(
+        "PATCH", f"/v1/jobs/{job}", json={"priority": 3, "deadline": "2090-01-01T00:00:00Z"}
+    )
     assert (answer.json["priority"], answer.json["deadline"]) == (3, "2090-01-01T00:00:00Z")
     answer = web.call("PATCH", f"/v1/jobs/{job}", json={"deadline": None})
     assert (answer.json["priority"], answer.json["deadline"]) == (3, None)
 
 
-@pytest.mark.parametrize("body", [{"priority": 11}, {"priority": "1"}, {"deadline": "soon"}, {"model": "x"}])
+@pytest.mark.parametrize(
+    "body", [{"priority": 11}, {"priority": "1"}, {"deadline": "soon"}, {"model": "x"}]
+)
 def test_a_bad_change_is_refused_whole(web: Web, body: dict[str, object]) -> None:
     job = web.submit("a")
     assert web.call("PATCH", f"/v1/jobs/{job}", json={"priority": 2} | body).status_code == 422
@@ -61,13 +65,20 @@ def test_what_is_over_cannot_be_changed(web: Web) -> None:
 
 
 def test_failed_items_are_retried_as_a_linked_job_and_the_old_one_stays(web: Web) -> None:
-    answer = web.post("/v1/jobs", json={"items": [{"prompt": p, "custom_id": p} for p in "abc"], "metadata": {"k": 1}})
+    answer = web.post(
+        "/v1/jobs",
+        json={"items": [{"prompt": p, "custom_id": p} for p in "abc"], "metadata": {"k": 1}},
+    )
     job, worker = answer.json["id"], web.worker()
     assert web.post(f"/v1/jobs/{job}/retry").json["code"] == "job_not_over"
     worker.finish(worker.take(2), error="engine_error")
     worker.run()
     answer = web.post(f"/v1/jobs/{job}/retry")
-    assert (answer.status_code, answer.json["retry_of"], answer.json["counts"]["total"]) == (202, job, 2)
+    assert (answer.status_code, answer.json["retry_of"], answer.json["counts"]["total"]) == (
+        202,
+        job,
+        2,
+    )
     assert answer.json["metadata"] == {"k": 1}
     rows = web.get(f"/v1/jobs/{answer.json['id']}/items").json["data"]
     assert [row["custom_id"] for row in rows] == ["a", "b"]
@@ -111,13 +122,21 @@ def test_a_job_stops_at_its_own_limits_and_says_which(web: Web) -> None:
     assert view["counts"]["succeeded"] + view["counts"]["cancelled"] == 5
 
 
-@pytest.mark.parametrize("limit", [{"max_queued_items": 3}, {"max_queued_tokens": 300}, {"max_queued_bytes": 100}])
-def test_a_tenant_with_too_much_waiting_is_told_to_come_again(make_web: Callable[..., Web], limit: dict) -> None:
+@pytest.mark.parametrize(
+    "limit", [{"max_queued_items": 3}, {"max_queued_tokens": 300}, {"max_queued_bytes": 100}]
+)
+def test_a_tenant_with_too_much_waiting_is_told_to_come_again(
+    make_web: Callable[..., Web], limit: dict
+) -> None:
     web = make_web(**limit)
     job = web.submit("a", "b")
     before = web.job_keys()
     answer = web.post("/v1/jobs", json={"prompts": ["c", "d"]})
-    assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (429, "too_many_queued", True)
+    assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (
+        429,
+        "too_many_queued",
+        True,
+    )
     assert web.post(f"/v1/jobs/{job}/items", json={"prompts": ["c", "d"]}).status_code == 429
     assert web.job_keys() == before
     web.worker().run()
@@ -125,13 +144,16 @@ def test_a_tenant_with_too_much_waiting_is_told_to_come_again(make_web: Callable
 
 
 def test_limits_of_a_live_job_can_be_set_moved_and_taken_away(web: Web) -> None:
-    job = web.post("/v1/jobs", json={"prompts": ["a b c"] * 5, "limits": {"tokens": 400, "error_rate": 0.5}}).json["id"]
+    job = web.post(
+        "/v1/jobs", json={"prompts": ["a b c"] * 5, "limits": {"tokens": 400, "error_rate": 0.5}}
+    ).json["id"]
     answer = web.call("PATCH", f"/v1/jobs/{job}", json={"limits": {"error_rate": 0.25}})
     assert answer.json["limits"] == {"tokens": 400, "error_rate": 0.25}, "what is not named stays"
     answer = web.call("PATCH", f"/v1/jobs/{job}", json={"limits": {"tokens": None}})
     assert answer.json["limits"] == {"tokens": None, "error_rate": 0.25}
     web.worker().run(2)
-    answer = web.call("PATCH", f"/v1/jobs/{job}", json={"limits": {"tokens": 9}})  # ten are used by then
+    # Ten are used by then.
+    answer = web.call("PATCH", f"/v1/jobs/{job}", json={"limits": {"tokens": 9}})
     assert (answer.json["status"], answer.json["cancelled_by"]) == ("cancelled", "token_budget")
     assert answer.json["counts"]["succeeded"] == 2, "what is finished stays"
 
@@ -141,4 +163,8 @@ def test_a_full_house_is_a_503_for_everybody(make_web: Callable[..., Web]) -> No
     web.submit("a", "b", "c")
     other = web.services.accounts.create_key("other")
     answer = web.call("POST", "/v1/jobs", key=other, json={"prompts": ["d"]})
-    assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (503, "queue_full", True)
+    assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (
+        503,
+        "queue_full",
+        True,
+    )

@@ -39,7 +39,10 @@ def test_a_line_of_json_is_one_line_and_says_the_same() -> None:
 @pytest.fixture
 def job(web: Web) -> str:
     """Two finished items whose names, metadata and answers have line ends of every kind in them."""
-    items = [{"prompt": f"one {ENDS}", "custom_id": f"c{i}", "metadata": {"note": ENDS}} for i in range(2)]
+    items = [
+        {"prompt": f"one {ENDS}", "custom_id": f"c{i}", "metadata": {"note": ENDS}}
+        for i in range(2)
+    ]
     job_id = str(web.post("/v1/jobs", json={"items": items, "metadata": {"note": ENDS}}).json["id"])
     web.worker().run(text=ENDS)
     return job_id
@@ -63,17 +66,28 @@ def test_events_have_a_line_a_field_and_every_block_is_an_event(web: Web, job: s
     lines = lines_of(content)
     blocks = "\n".join(lines).strip("\n").split("\n\n")
     fields = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
-    assert [field["event"] for field in fields] == ["item.finished", "item.finished", "job.finished"]
-    assert [("retry" in field) for field in fields] == [True, False, False], "with the first event, not before it"
+    assert [field["event"] for field in fields] == [
+        "item.finished",
+        "item.finished",
+        "job.finished",
+    ]
+    assert [("retry" in field) for field in fields] == [True, False, False], (
+        "with the first event, not before it"
+    )
     told = [json.loads(field["data"]) for field in fields]
     assert [each["outputs"][0]["text"] for each in told[:2]] == [f"{ENDS} 0", f"{ENDS} 1"]
 
 
 def test_a_batchs_files_have_a_line_a_request(web: Web) -> None:
     body = {"model": "echo", "prompt": ENDS}
-    lines = [{"custom_id": f"c{ENDS}{i}", "method": "POST", "url": "/v1/completions", "body": body} for i in range(3)]
+    lines = [
+        {"custom_id": f"c{ENDS}{i}", "method": "POST", "url": "/v1/completions", "body": body}
+        for i in range(3)
+    ]
     content = b"".join(json_line(line) for line in lines)
-    file = web.post("/v1/files", data={"file": (io.BytesIO(content), "a.jsonl"), "purpose": "batch"}).json["id"]
+    file = web.post(
+        "/v1/files", data={"file": (io.BytesIO(content), "a.jsonl"), "purpose": "batch"}
+    ).json["id"]
     asked = {"input_file_id": file, "endpoint": "/v1/completions", "completion_window": "24h"}
     batch = web.post("/v1/batches", json=asked).json["id"]
     assert Validator(web.services).validate_due()
@@ -90,7 +104,10 @@ def test_a_batchs_files_have_a_line_a_request(web: Web) -> None:
 def test_a_chunk_of_a_chat_is_one_line() -> None:
     content = chat_stream._data({"choices": [{"delta": {"content": ENDS}}]})
     data, blank = lines_of(content)
-    assert blank == "" and json.loads(data.removeprefix("data: "))["choices"][0]["delta"]["content"] == ENDS
+    assert (
+        blank == ""
+        and json.loads(data.removeprefix("data: "))["choices"][0]["delta"]["content"] == ENDS
+    )
 
 
 def test_a_webhooks_body_is_one_line() -> None:

@@ -21,13 +21,18 @@ def scrape(web: Web, **options: object) -> Samples:
     """Name and labels' values, in order of the labels -> value."""
     families = text_string_to_metric_families(web.get("/metrics", **options).text)
     return {
-        (sample.name.removeprefix("promptmill_"), *(value for _, value in sorted(sample.labels.items()))): sample.value
+        (
+            sample.name.removeprefix("promptmill_"),
+            *(value for _, value in sorted(sample.labels.items())),
+        ): sample.value
         for family in families
         for sample in family.samples
     }
 
 
-def test_requests_are_counted_over_all_processes_by_route_method_and_status(make_web: Callable[..., Web]) -> None:
+def test_requests_are_counted_over_all_processes_by_route_method_and_status(
+    make_web: Callable[..., Web],
+) -> None:
     one, other = make_web(), make_web()
     for web in (one, other):
         web.get("/v1/jobs")
@@ -43,13 +48,17 @@ def test_requests_are_counted_over_all_processes_by_route_method_and_status(make
 
 def test_items_and_tokens_are_counted_once_by_how_they_ended(web: Web) -> None:
     job = web.submit("a", "b", "c", "d")
-    assert scrape(web)["items_total", "echo", "succeeded"] == 0  # told before there are any, so that a rate is known
+    # Told before there are any, so that a rate is known.
+    assert scrape(web)["items_total", "echo", "succeeded"] == 0
     worker = web.worker()
     worker.run(1)
     worker.run(1, error="engine_error")
     web.post(f"/v1/jobs/{job}/cancel")
     told = scrape(web)
-    ends = [told["items_total", "echo", outcome] for outcome in ("succeeded", "failed", "cancelled", "expired")]
+    ends = [
+        told["items_total", "echo", outcome]
+        for outcome in ("succeeded", "failed", "cancelled", "expired")
+    ]
     assert ends == [1, 1, 2, 0]
     assert (told["prompt_tokens_total", "echo"], told["generated_tokens_total", "echo"]) == (6, 4)
     web.call("DELETE", f"/v1/jobs/{job}")
@@ -62,7 +71,9 @@ def test_histograms_have_cumulative_buckets_and_their_sum(web: Web) -> None:
         tally.observe("step_seconds", 'a "b"\n', seconds)
     tally.flush(web.services.redis)
     told = scrape(web)
-    buckets = {labels[1]: value for labels, value in told.items() if labels[0] == "step_seconds_bucket"}
+    buckets = {
+        labels[1]: value for labels, value in told.items() if labels[0] == "step_seconds_bucket"
+    }
     assert (buckets["0.002"], buckets["0.25"], buckets["0.5"], buckets["+Inf"]) == (2, 2, 3, 4)
     assert told["step_seconds_count", 'a "b"\n'] == 4
     assert told["step_seconds_sum", 'a "b"\n'] == pytest.approx(60.303)

@@ -30,9 +30,15 @@ def test_every_route_of_the_api_is_in_the_specification(web: Web) -> None:
 def test_the_specification_is_complete_in_itself(web: Web) -> None:
     found = web.client.get("/openapi.json").json
     assert found["openapi"].startswith("3.1")
-    parts = {f"#/components/{kind}/{name}" for kind, known in found["components"].items() for name in known}
+    parts = {
+        f"#/components/{kind}/{name}"
+        for kind, known in found["components"].items()
+        for name in known
+    }
     assert references(found) <= parts
-    names = [operation["operationId"] for path in found["paths"].values() for operation in path.values()]
+    names = [
+        operation["operationId"] for path in found["paths"].values() for operation in path.values()
+    ]
     assert len(names) == len(set(names))
 
 
@@ -47,23 +53,34 @@ def test_every_answer_is_described_by_its_status(web: Web) -> None:
 def test_null_and_one_text_for_a_list_are_described_where_they_are_taken(web: Web) -> None:
     schemas = web.client.get("/openapi.json").json["components"]["schemas"]
     stop = schemas["ChatRequest"]["properties"]["stop"]["anyOf"]
-    assert {"type": "null"} in stop and [kind["type"] for kind in stop] == ["array", "string", "null"]
+    assert {"type": "null"} in stop and [kind["type"] for kind in stop] == [
+        "array",
+        "string",
+        "null",
+    ]
     assert {"type": "null"} not in schemas["ChatRequest"]["properties"]["messages"].get("anyOf", [])
 
 
 def test_a_path_that_looks_like_another_one_tells_its_own_methods(web: Web) -> None:
     assert web.client.options("/v1/jobs/check").headers["Allow"] == "OPTIONS, POST"
-    assert web.client.options("/v1/jobs/job_0").headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
+    assert (
+        web.client.options("/v1/jobs/job_0").headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
+    )
 
 
 def test_the_bounds_in_the_specification_are_those_that_refuse(web: Web) -> None:
-    params = web.client.get("/openapi.json").json["components"]["schemas"]["SamplingParams"]["properties"]
-    top_p, max_tokens = (params[name]["anyOf"][0] for name in ("top_p", "max_tokens"))  # or null: not given
+    params = web.client.get("/openapi.json").json["components"]["schemas"]["SamplingParams"][
+        "properties"
+    ]
+    # Or null: not given.
+    top_p, max_tokens = (params[name]["anyOf"][0] for name in ("top_p", "max_tokens"))
     assert (top_p["exclusiveMinimum"], top_p["maximum"]) == (0, 1)
     body = {"prompts": ["a"], "params": {"max_tokens": max_tokens["maximum"] + 1}}
     assert web.post("/v1/jobs", json=body).status_code == 422
 
 
 def test_both_ways_to_send_a_job_are_described(web: Web) -> None:
-    content = web.client.get("/openapi.json").json["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
+    content = web.client.get("/openapi.json").json["paths"]["/v1/jobs"]["post"]["requestBody"][
+        "content"
+    ]
     assert set(content) == {"application/json", "multipart/form-data"}

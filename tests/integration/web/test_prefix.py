@@ -1,4 +1,5 @@
-"""Everything under a path: pages, redirects, cookies, links and the specification, however the proxy hands it on."""
+"""Everything under a path: pages, redirects, cookies, links and the specification, however the
+proxy hands it on."""
 
 from __future__ import annotations
 
@@ -32,11 +33,14 @@ def before(request: pytest.FixtureRequest) -> str:
 def logged_in(web: Web, before: str) -> FlaskClient:
     browser = web.app.test_client()
     token = web.services.accounts.create_login("acme")
-    answer = browser.post(f"{before}/login", data={"token": token}, headers={"Origin": "https://example.org"})
+    answer = browser.post(
+        f"{before}/login", data={"token": token}, headers={"Origin": "https://example.org"}
+    )
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{PREFIX}/")
     assert "; Path=/some/mill" in answer.headers["Set-Cookie"]
     value = answer.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
-    browser.set_cookie("promptmill_session", value)  # for every path: the client here knows no proxy
+    # For every path: the client here knows no proxy.
+    browser.set_cookie("promptmill_session", value)
     return browser
 
 
@@ -44,12 +48,23 @@ def test_every_address_on_a_page_has_the_prefix_and_leads_somewhere(mill: Web, b
     job_id = mill.submit(*["a"] * 60)
     browser = logged_in(mill, before)
     seen = set()
-    for page in ("/", "/jobs", f"/jobs/{job_id}", f"/jobs/{job_id}/trial", f"/jobs/{job_id}/items/1", "/workers"):
+    for page in (
+        "/",
+        "/jobs",
+        f"/jobs/{job_id}",
+        f"/jobs/{job_id}/trial",
+        f"/jobs/{job_id}/items/1",
+        "/workers",
+    ):
         answer = browser.get(before + page)
         assert answer.status_code == 200
         seen |= set(ADDRESS.findall(answer.text))
         assert page != f"/jobs/{job_id}" or f"curl {PUBLIC}/v1/jobs" in answer.text
-    assert {f"{PREFIX}/static/job.js", f"{PREFIX}/v1/jobs/{job_id}/results.csv", f"{PREFIX}/jobs?"} <= seen
+    assert {
+        f"{PREFIX}/static/job.js",
+        f"{PREFIX}/v1/jobs/{job_id}/results.csv",
+        f"{PREFIX}/jobs?",
+    } <= seen
     assert [address for address in seen if not address.startswith(f"{PREFIX}/")] == []
     for address in seen:
         path = address.replace("&amp;", "&").removeprefix(PREFIX)
@@ -59,7 +74,10 @@ def test_every_address_on_a_page_has_the_prefix_and_leads_somewhere(mill: Web, b
 
 
 def test_the_page_that_is_shown_is_marked(mill: Web, before: str) -> None:
-    assert f'href="{PREFIX}/jobs" aria-current="page"' in logged_in(mill, before).get(f"{before}/jobs").text
+    assert (
+        f'href="{PREFIX}/jobs" aria-current="page"'
+        in logged_in(mill, before).get(f"{before}/jobs").text
+    )
 
 
 def test_redirects_and_logging_out_stay_under_the_prefix(mill: Web, before: str) -> None:
@@ -90,16 +108,22 @@ def test_what_only_begins_like_the_prefix_is_nothing(mill: Web) -> None:
 
 def test_without_a_path_the_cookie_is_the_whole_hosts(web: Web) -> None:
     token = web.services.accounts.create_login("acme")
-    assert "; Path=/;" in web.client.post("/login", data={"token": token}).headers["Set-Cookie"] + ";"
+    assert (
+        "; Path=/;" in web.client.post("/login", data={"token": token}).headers["Set-Cookie"] + ";"
+    )
     assert web.get("/openapi.json").json["servers"] == [{"url": "http://localhost"}]
 
 
 def test_nobody_chooses_the_servers_that_the_specification_tells_others(web: Web) -> None:
     for host in ("evil.example", "queue.example.org"):
-        assert web.get("/openapi.json", headers={"Host": host}).json["servers"] == [{"url": f"http://{host}"}]
+        assert web.get("/openapi.json", headers={"Host": host}).json["servers"] == [
+            {"url": f"http://{host}"}
+        ]
 
 
 @pytest.mark.parametrize("path", ["v1", "jobs", "static/x", "login", "metrics"])
 def test_a_path_of_the_web_tiers_own_is_refused_as_prefix(path: str) -> None:
-    with pytest.raises(ConfigError, match=rf"PROMPTMILL_PUBLIC_URL=.*must not begin with /{path.split('/')[0]}"):
+    with pytest.raises(
+        ConfigError, match=rf"PROMPTMILL_PUBLIC_URL=.*must not begin with /{path.split('/')[0]}"
+    ):
         create_app(Settings.load(public_url=f"https://example.org/{path}"))

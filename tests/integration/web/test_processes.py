@@ -1,4 +1,5 @@
-"""Several processes of the web tier on one port: each answers everything, and what keeps one busy leaves the others."""
+"""Several processes of the web tier on one port: each answers everything, and what keeps one busy
+leaves the others."""
 
 from __future__ import annotations
 
@@ -67,7 +68,9 @@ def test_what_one_process_did_the_other_knows(server: Server, web: Web):
         token = web.services.accounts.create_login("acme")
         with requests.Session() as browser:
             browser.trust_env = False
-            browser.post(f"{server.url}/login", data={"token": token}, timeout=10).raise_for_status()
+            browser.post(
+                f"{server.url}/login", data={"token": token}, timeout=10
+            ).raise_for_status()
             cookies = browser.cookies.copy()
         job = {"json": {"prompts": ["a"]}, "headers": {"Idempotency-Key": "once"}}
         made = fresh(server, "POST", "/v1/jobs", **job).json()["id"]
@@ -85,7 +88,9 @@ def test_a_change_wakes_those_who_wait_in_every_process(server: Server, web: Web
         with stopped(process), requests.Session() as session:
             session.trust_env = False
             url = f"{server.url}/v1/jobs/{job}/events"
-            streams.append(session.get(url, headers=dict(server.session.headers), stream=True, timeout=10))
+            streams.append(
+                session.get(url, headers=dict(server.session.headers), stream=True, timeout=10)
+            )
     web.worker().run()
     for stream in streams:
         assert b"event: job.finished" in list(stream.iter_lines())

@@ -37,8 +37,14 @@ def test_a_job_counts_what_became_of_its_items(web: Web) -> None:
     answer = web.get(f"/v1/jobs/{job}")
     assert answer.json["status"] == "running"
     assert answer.json["counts"] == {
-        "total": 3, "pending": 1, "running": 0, "succeeded": 1, "failed": 1, "cancelled": 0, "expired": 0,
-    }  # fmt: skip
+        "total": 3,
+        "pending": 1,
+        "running": 0,
+        "succeeded": 1,
+        "failed": 1,
+        "cancelled": 0,
+        "expired": 0,
+    }
     assert answer.json["usage"] == {"prompt_tokens": 6, "completion_tokens": 4, "total_tokens": 10}
     assert answer.headers["Retry-After"]
 
@@ -83,7 +89,10 @@ def test_jobs_are_listed_newest_first_a_page_at_a_time(web: Web) -> None:
 
 
 def test_items_are_paged_with_what_was_asked_and_answered(web: Web) -> None:
-    items = [{"prompt": f"p {index}", "custom_id": f"c{index}", "metadata": {"i": index}} for index in range(5)]
+    items = [
+        {"prompt": f"p {index}", "custom_id": f"c{index}", "metadata": {"i": index}}
+        for index in range(5)
+    ]
     job = web.post("/v1/jobs", json={"items": items}).json["id"]
     web.worker().run(2)
     page = web.get(f"/v1/jobs/{job}/items?limit=3").json
@@ -93,7 +102,9 @@ def test_items_are_paged_with_what_was_asked_and_answered(web: Web) -> None:
     assert [row["prompt"] for row in rows] == [item["prompt"] for item in items]
     assert [row["metadata"] for row in rows] == [{"i": index} for index in range(5)]
     assert [row["status"] for row in rows] == ["succeeded"] * 2 + ["pending"] * 3
-    assert rows[0]["outputs"] == [{"text": "said 0", "finish_reason": "stop", "token_count": 2, "logprobs": None}]
+    assert rows[0]["outputs"] == [
+        {"text": "said 0", "finish_reason": "stop", "token_count": 2, "logprobs": None}
+    ]
     for row in rows:
         ItemRow.model_validate(row, strict=False)
 
@@ -119,13 +130,21 @@ def test_a_csv_has_one_row_per_output(web: Web) -> None:
     worker = web.worker()
     worker.run(2, n=2)
     worker.run(2, error="engine_error")
-    found = [(row["index"], row["output"], row["text"], row["error_code"]) for row in table(web, job)]
-    assert found == [("0", "0", "said 0", ""), ("0", "1", "said 0", ""), ("1", "", "", "engine_error")]
+    found = [
+        (row["index"], row["output"], row["text"], row["error_code"]) for row in table(web, job)
+    ]
+    assert found == [
+        ("0", "0", "said 0", ""),
+        ("0", "1", "said 0", ""),
+        ("1", "", "", "engine_error"),
+    ]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_a_csv_never_holds_a_formula(web: Web, start: str) -> None:
-    job = web.post("/v1/jobs", json={"items": [{"prompt": "a", "custom_id": f"{start}x"}]}).json["id"]
+    job = web.post("/v1/jobs", json={"items": [{"prompt": "a", "custom_id": f"{start}x"}]}).json[
+        "id"
+    ]
     web.worker().run(text=f"{start}cmd|' /C calc'!A0")
     (row,) = table(web, job)
     assert row["text"] == f"'{start}cmd|' /C calc'!A0 0"
@@ -138,7 +157,10 @@ def test_parquet_holds_what_csv_holds_with_types(web: Web) -> None:
     web.worker().run()
     answer = web.get(f"/v1/jobs/{job}/results.parquet")
     found = parquet.read_table(pa.BufferReader(answer.data)).to_pylist()
-    assert [(row["index"], row["text"], row["token_count"]) for row in found] == [(0, "said 0", 2), (1, "said 1", 2)]
+    assert [(row["index"], row["text"], row["token_count"]) for row in found] == [
+        (0, "said 0", 2),
+        (1, "said 1", 2),
+    ]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
@@ -146,7 +168,11 @@ def test_results_of_nothing_yet_are_an_empty_file(web: Web, form: str) -> None:
     answer = web.get(f"/v1/jobs/{web.submit()}/results.{form}")
     assert answer.status_code == 200
     assert f'.{form}"' in answer.headers["Content-Disposition"]
-    rows = parquet.read_table(pa.BufferReader(answer.data)).num_rows if form == "parquet" else answer.text.count("said")
+    rows = (
+        parquet.read_table(pa.BufferReader(answer.data)).num_rows
+        if form == "parquet"
+        else answer.text.count("said")
+    )
     assert rows == 0
 
 
@@ -181,7 +207,10 @@ def test_a_cancelled_job_stops_and_keeps_what_is_finished(web: Web) -> None:
     running = worker.take(1)
     answer = web.post(f"/v1/jobs/{job}/cancel")
     assert answer.status_code == 202
-    assert (answer.json["status"], answer.json["flags"]) == ("running", {"cancel_requested": True, "paused": False})
+    assert (answer.json["status"], answer.json["flags"]) == (
+        "running",
+        {"cancel_requested": True, "paused": False},
+    )
     assert answer.json["counts"]["cancelled"] == 1
     worker.finish(running)
     assert web.get(f"/v1/jobs/{job}").json["status"] == "cancelled"
@@ -203,10 +232,18 @@ def test_a_deleted_job_is_gone_with_everything(web: Web) -> None:
 
 
 PATHS = [
-    ("GET", ""), ("GET", "?wait=1"), ("GET", "/items"), ("GET", "/results.jsonl"), ("GET", "/results.csv"),
-    ("GET", "/events"), ("POST", "/cancel"), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/retry"),
+    ("GET", ""),
+    ("GET", "?wait=1"),
+    ("GET", "/items"),
+    ("GET", "/results.jsonl"),
+    ("GET", "/results.csv"),
+    ("GET", "/events"),
+    ("POST", "/cancel"),
+    ("POST", "/pause"),
+    ("POST", "/resume"),
+    ("POST", "/retry"),
     ("DELETE", ""),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
@@ -276,6 +313,10 @@ def test_a_download_whose_server_goes_away_before_the_first_piece_is_a_503(
 
     monkeypatch.setattr(web.services.store, "job", find_and_kill)
     answer = web.get(f"/v1/jobs/{job}/results.{form}")
-    assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (503, "unavailable", True)
+    assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (
+        503,
+        "unavailable",
+        True,
+    )
     web.services.changes.close()
     web.services.redis.close()

@@ -1,4 +1,5 @@
-"""The web tier as it is deployed: gunicorn with gevent in a process of its own, over real sockets."""
+"""The web tier as it is deployed: gunicorn with gevent in a process of its own, over real
+sockets."""
 
 from __future__ import annotations
 
@@ -39,7 +40,11 @@ def test_a_job_goes_through_a_real_server_and_comes_out_as_events(server: Server
     assert job["links"]["self"] == f"{server.url}/v1/jobs/{job['id']}"
     threading.Timer(0.3, web.worker().run).start()
     with server.get(f"/v1/jobs/{job['id']}/events", stream=True) as stream:
-        kinds = [line[7:] for line in stream.iter_lines(decode_unicode=True) if line.startswith("event: ")]
+        kinds = [
+            line[7:]
+            for line in stream.iter_lines(decode_unicode=True)
+            if line.startswith("event: ")
+        ]
     assert kinds.count("item.finished") == 2
     assert kinds[-1] == "job.finished"
     assert len(server.get(f"/v1/jobs/{job['id']}/results.jsonl").text.splitlines()) == 2
@@ -67,7 +72,8 @@ def test_a_large_upload_does_not_hold_up_the_others(server: Server) -> None:
             assert server.get("/healthz").status_code == 200
             waits.append(time.monotonic() - began)
     assert upload.result().json()["valid"]
-    assert len(waits) > 40, waits  # nearly two hundred; with sockets looked at only after fifty chunks, a dozen
+    # Nearly two hundred; with sockets looked at only after fifty chunks, a dozen.
+    assert len(waits) > 40, waits
 
 
 def requests_upload(server: Server, path: str, file: bytes) -> requests.Response:
@@ -75,7 +81,9 @@ def requests_upload(server: Server, path: str, file: bytes) -> requests.Response
     with requests.Session() as session:
         session.trust_env = False
         headers = dict(server.session.headers)
-        return session.post(server.url + path, files={"file": ("a.txt", file)}, headers=headers, timeout=60)
+        return session.post(
+            server.url + path, files={"file": ("a.txt", file)}, headers=headers, timeout=60
+        )
 
 
 def requests_get(server: Server, path: str) -> requests.Response:
@@ -98,7 +106,9 @@ def test_stopping_ends_open_streams_and_leaves_quickly(own_server: Server) -> No
 
 
 @pytest.mark.parametrize("way", ["length", "chunked"])
-def test_an_upload_over_the_limit_is_refused_while_it_streams(server: Server, web: Web, way: str) -> None:
+def test_an_upload_over_the_limit_is_refused_while_it_streams(
+    server: Server, web: Web, way: str
+) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
     before = server.memory()
     peak = [before]
@@ -115,7 +125,8 @@ def test_an_upload_over_the_limit_is_refused_while_it_streams(server: Server, we
     try:
         answer = server.post("/v1/jobs", data=body, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    except requests.ConnectionError:  # it hung up on what it would not read; some clients see only that
+    except requests.ConnectionError:
+        # It hung up on what it would not read; some clients see only that.
         assert way == "chunked"
     assert max(*peak, server.memory()) - before < 30 * 2**20
     assert web.job_keys() == []
@@ -131,9 +142,12 @@ JOB = b'{"prompts": ["a"]}' + b" " * 20_000  # more than is read at once
     [("/", "application/x-www-form-urlencoded", FORM), ("/v1/jobs", "application/json", JOB)],
     ids=["form", "json"],
 )
-def test_a_body_that_breaks_off_is_no_shorter_one(server: Server, web: Web, path: str, kind: str, part: bytes) -> None:
+def test_a_body_that_breaks_off_is_no_shorter_one(
+    server: Server, web: Web, path: str, kind: str, part: bytes
+) -> None:
     head = [
-        f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {web.key}", "Accept: application/json",
+        f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {web.key}", ("Accept: "
+        "application/json"),
         f"Content-Type: {kind}", f"Content-Length: {len(part) + 9}", "", "",
     ]  # fmt: skip
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
@@ -147,7 +161,9 @@ def test_a_body_that_breaks_off_is_no_shorter_one(server: Server, web: Web, path
 
 def test_a_json_body_has_a_limit_of_its_own(server: Server) -> None:
     answer = server.post(
-        "/v1/jobs", data=b'{"prompts": ["' + b"a" * LIMIT + b'"]}', headers={"Content-Type": "application/json"}
+        "/v1/jobs",
+        data=b'{"prompts": ["' + b"a" * LIMIT + b'"]}',
+        headers={"Content-Type": "application/json"},
     )
     assert answer.status_code == 413
 

@@ -1,4 +1,5 @@
-"""Clients that send slowly, to two web processes: a few may, of each address, and nobody else waits for them."""
+"""Clients that send slowly, to two web processes: a few may, of each address, and nobody else waits
+for them."""
 
 from __future__ import annotations
 
@@ -17,7 +18,10 @@ from tests.integration.web.server import Server
 
 MOST = 20  # slow bodies of an address
 MANY = 600
-BEGINNING = "POST /login HTTP/1.1\r\nHost: x\r\n{headers}Content-Type: application/x-www-form-urlencoded\r\n"
+BEGINNING = (
+    "POST /login HTTP/1.1\r\nHost: x\r\n{headers}Content-Type: "
+    "application/x-www-form-urlencoded\r\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,11 @@ class Slow:
 
     def begin(self, count: int, address: str = "", chunked: bool = False) -> None:
         headers = f"X-Forwarded-For: {address}\r\n" if address else ""
-        length = "Transfer-Encoding: chunked\r\n\r\n400\r\n" if chunked else "Content-Length: 10000\r\n\r\n"
+        length = (
+            "Transfer-Encoding: chunked\r\n\r\n400\r\n"
+            if chunked
+            else "Content-Length: 10000\r\n\r\n"
+        )
         for _ in range(count):
             client = socket.create_connection(("127.0.0.1", self._server.port), timeout=20)
             client.sendall((BEGINNING.format(headers=headers) + length).encode())
@@ -93,7 +101,8 @@ def test_however_many_send_slowly_the_others_are_answered(server: Server):
             assert time.monotonic() - began < 1
         slow.wait_until(0)
         assert slow.statuses["429"] + slow.statuses["408"] == MANY
-        assert slow.statuses["408"] >= MOST  # a few more, where a slow machine takes ten seconds to refuse the others
+        # A few more, where a slow machine takes ten seconds to refuse the others.
+        assert slow.statuses["408"] >= MOST
 
 
 def test_each_address_behind_a_trusted_proxy_has_its_own_allowance(server: Server):
@@ -122,7 +131,10 @@ def test_what_a_killed_process_had_counts_no_more(server: Server):
 
 def test_a_body_that_is_slow_for_a_while_is_taken(server: Server):
     body = b'{"prompts": ["a b c"]}'
-    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: {server.session.headers['Authorization']}\r\n"
+    head = (
+        "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: "
+        f"{server.session.headers['Authorization']}\r\n"
+    )
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
         client.sendall(head.encode())

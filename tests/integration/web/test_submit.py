@@ -36,11 +36,19 @@ def test_a_job_is_accepted_with_links_and_a_location(web: Web) -> None:
 def test_items_keep_exactly_what_was_given(web: Web) -> None:
     items = [
         {"prompt": "a b"},
-        {"custom_id": "x", "prompt": "c", "params": {"stop": "END", "n": 2}, "metadata": {"k": 1, "z": None}},
+        {
+            "custom_id": "x",
+            "prompt": "c",
+            "params": {"stop": "END", "n": 2},
+            "metadata": {"k": 1, "z": None},
+        },
     ]
-    answer = web.post("/v1/jobs", json={"items": items, "params": {"temperature": 0}, "metadata": {"run": "7"}})
+    answer = web.post(
+        "/v1/jobs", json={"items": items, "params": {"temperature": 0}, "metadata": {"run": "7"}}
+    )
     assert stored(web, answer.json["id"]) == [
-        {"prompt": "a b", "params": {"max_tokens": 98}},  # the default does not fit, so what takes effect is told
+        # The default does not fit, so what takes effect is told.
+        {"prompt": "a b", "params": {"max_tokens": 98}},
         {
             "custom_id": "x",
             "prompt": "c",
@@ -67,10 +75,14 @@ def test_a_default_that_fits_is_not_written_down(web: Web) -> None:
 
 
 def test_cost_and_slots_of_a_job_come_from_its_items(web: Web) -> None:
-    items = [{"prompt": "a b c", "params": {"n": 4, "max_tokens": 10}}, {"prompt": "a", "params": {"max_tokens": 5}}]
+    items = [
+        {"prompt": "a b c", "params": {"n": 4, "max_tokens": 10}},
+        {"prompt": "a", "params": {"max_tokens": 5}},
+    ]
     job = web.post("/v1/jobs", json={"items": items}).json["id"]
     fields = web.services.store.job(job)
-    assert fields["cost"] == str((3 + 40 + 1 + 5 + 1) // 2)  # the mean of prompt + n x max_tokens, rounded up
+    # The mean of prompt + n x max_tokens, rounded up.
+    assert fields["cost"] == str((3 + 40 + 1 + 5 + 1) // 2)
     assert fields["n_max"] == "4"
 
 
@@ -95,13 +107,19 @@ def test_variables_of_the_chat_template_go_with_the_job_and_its_items(web: Web) 
     body = {
         "model": "chat",
         "chat_template_kwargs": {"enable_thinking": False},
-        "items": [chat, chat | {"chat_template_kwargs": {"enable_thinking": True, "unknown": [1, {"a": None}]}}],
+        "items": [
+            chat,
+            chat | {"chat_template_kwargs": {"enable_thinking": True, "unknown": [1, {"a": None}]}},
+        ],
     }
     assert web.post("/v1/jobs/check", json=body).json["prompt_tokens"] == 3 + 2
     job = web.post("/v1/jobs", json=body).json
     assert job["chat_template_kwargs"] == {"enable_thinking": False}
     rows = web.get(f"/v1/jobs/{job['id']}/items").json["data"]
-    assert [row["chat_template_kwargs"] for row in rows] == [None, body["items"][1]["chat_template_kwargs"]]
+    assert [row["chat_template_kwargs"] for row in rows] == [
+        None,
+        body["items"][1]["chat_template_kwargs"],
+    ]
     more = web.post(f"/v1/jobs/{job['id']}/items", json={"items": [chat]})
     assert more.json["counts"]["total"] == 3
 
@@ -134,7 +152,9 @@ def test_an_item_with_more_continuations_than_its_model_has_slots_is_refused(web
 
 
 def test_a_job_whose_largest_worker_has_gone_waits_for_another_such(web: Web) -> None:
-    job = web.post("/v1/jobs", json={"items": [{"prompt": "a", "params": {"n": 8}}, {"prompt": "b"}]}).json["id"]
+    job = web.post(
+        "/v1/jobs", json={"items": [{"prompt": "a", "params": {"n": 8}}, {"prompt": "b"}]}
+    ).json["id"]
     web.services.fleet.publish(card(slots=4), b"")
     small = Incarnation(web.services.redis, card(slots=4), lease=30)
     small.register({"host": "box", "pid": "1", "started_at": "2030-01-01T00:00:00Z"})
@@ -149,9 +169,13 @@ def test_submitting_rings_the_workers_that_have_room(web: Web) -> None:
     assert web.services.redis.llen("generate.echo") == 1
 
 
-def test_a_bell_that_is_broken_does_not_undo_a_durable_job(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bell_that_is_broken_does_not_undo_a_durable_job(
+    web: Web, caplog: pytest.LogCaptureFixture
+) -> None:
     web.worker()
-    web.app.extensions[EXTENSION] = dataclasses.replace(web.services, bell=Bell("redis://127.0.0.1:9/0"))
+    web.app.extensions[EXTENSION] = dataclasses.replace(
+        web.services, bell=Bell("redis://127.0.0.1:9/0")
+    )
     job = web.submit("a")
     assert web.get(f"/v1/jobs/{job}").json["status"] == "queued"
     assert "no worker could be rung" in caplog.text
@@ -170,7 +194,8 @@ def test_the_same_key_and_content_is_one_job(web: Web) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"prompts": ["b"]}, {"prompts": ["a"], "priority": 3}, {"prompts": ["a"], "params": {"n": 2}}]
+    "other",
+    [{"prompts": ["b"]}, {"prompts": ["a"], "priority": 3}, {"prompts": ["a"], "params": {"n": 2}}],
 )
 def test_a_key_is_refused_for_other_content(web: Web, other: dict) -> None:
     headers = {"Idempotency-Key": "night-7"}
@@ -192,11 +217,15 @@ def test_keys_of_tenants_do_not_meet(web: Web) -> None:
     other = web.services.accounts.create_key("other")
     headers = {"Idempotency-Key": "same"}
     first = web.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).json["id"]
-    assert web.post("/v1/jobs", key=other, json={"prompts": ["b"]}, headers=headers).json["id"] != first
+    assert (
+        web.post("/v1/jobs", key=other, json={"prompts": ["b"]}, headers=headers).json["id"]
+        != first
+    )
 
 
 @pytest.mark.parametrize(
-    "deadline", [3600, 0.5, "2099-01-31T12:00:00Z", "2099-01-31T12:00:00+02:00", "9999-12-31T23:59:59Z"]
+    "deadline",
+    [3600, 0.5, "2099-01-31T12:00:00Z", "2099-01-31T12:00:00+02:00", "9999-12-31T23:59:59Z"],
 )
 def test_a_deadline_is_seconds_or_a_time(web: Web, deadline: object) -> None:
     job = web.submit("a", deadline=deadline)
@@ -206,7 +235,11 @@ def test_a_deadline_is_seconds_or_a_time(web: Web, deadline: object) -> None:
 
 def test_a_webhook_is_kept_and_its_secret_never_told(web: Web) -> None:
     secret = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
-    hook = {"url": "https://example.com/hook", "events": ["job.started", "job.finished"], "secret": secret}
+    hook = {
+        "url": "https://example.com/hook",
+        "events": ["job.started", "job.finished"],
+        "secret": secret,
+    }
     answer = web.post("/v1/jobs", json={"prompts": ["a"], "webhook": hook})
     assert answer.json["webhook"] == {"url": hook["url"], "events": hook["events"]}
     assert secret not in answer.text
@@ -255,15 +288,23 @@ def test_a_check_lists_what_a_submit_would_refuse(web: Web) -> None:
     checked = web.post("/v1/jobs/check", json=body).json
     refused = web.post("/v1/jobs", json=body).json
     assert not checked["valid"]
-    assert [entry["field"] for entry in checked["errors"]] == ["items.1.prompt", "items.2.params.top_p"]
-    assert [entry["message"] for entry in checked["errors"]] == [entry["message"] for entry in refused["errors"]]
+    assert [entry["field"] for entry in checked["errors"]] == [
+        "items.1.prompt",
+        "items.2.params.top_p",
+    ]
+    assert [entry["message"] for entry in checked["errors"]] == [
+        entry["message"] for entry in refused["errors"]
+    ]
 
 
 def test_a_check_estimates_from_how_fast_the_last_jobs_went(web: Web) -> None:
     job = web.submit("a", params={"max_tokens": 10})
     web.worker().run()
-    web.services.redis.hincrby(keys.job(job), "started_at", -4000)  # it took four seconds for its two tokens
-    seconds = web.post("/v1/jobs/check", json={"prompts": ["a"] * 10, "params": {"max_tokens": 10}}).json["seconds"]
+    # It took four seconds for its two tokens.
+    web.services.redis.hincrby(keys.job(job), "started_at", -4000)
+    seconds = web.post(
+        "/v1/jobs/check", json={"prompts": ["a"] * 10, "params": {"max_tokens": 10}}
+    ).json["seconds"]
     assert seconds["low"] < seconds["high"]
     assert seconds["high"] == pytest.approx(200, rel=0.05)
 
@@ -281,10 +322,15 @@ def test_a_models_own_settings_are_its_jobs_defaults_and_are_told(web: Web) -> N
     own = {"temperature": 0.7, "top_k": 20, "logit_bias": {"3": -100.0}}
     web.services.fleet.publish(card("chosen", defaults=own), b"")
     items = [{"prompt": "a"}, {"prompt": "b", "params": {"top_k": 5}}]
-    job = web.post("/v1/jobs", json={"model": "chosen", "items": items, "params": {"temperature": 0.2}}).json
+    job = web.post(
+        "/v1/jobs", json={"model": "chosen", "items": items, "params": {"temperature": 0.2}}
+    ).json
     assert job["params"] == {"temperature": 0.2, "top_k": 20, "logit_bias": {"3": -100.0}}
     rows = web.get(job["links"]["items"]).json["data"]
-    shown = [{name: row["params"][name] for name in ("temperature", "top_k", "logit_bias")} for row in rows]
+    shown = [
+        {name: row["params"][name] for name in ("temperature", "top_k", "logit_bias")}
+        for row in rows
+    ]
     assert shown == [
         {"temperature": 0.2, "top_k": 20, "logit_bias": {"3": -100.0}},
         {"temperature": 0.2, "top_k": 5, "logit_bias": {"3": -100.0}},

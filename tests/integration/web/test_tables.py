@@ -1,4 +1,5 @@
-"""Tables as pandas, polars, Arrow and spreadsheets write them: what becomes of each type, and of gaps."""
+"""Tables as pandas, polars, Arrow and spreadsheets write them: what becomes of each type, and of
+gaps."""
 
 from __future__ import annotations
 
@@ -51,7 +52,11 @@ VALUES = [
     (pa.list_(pa.float64()), [], "[]"),
     (pa.list_(pa.int8(), 2), [1, 2], "[1,2]"),
     (pa.list_(pa.timestamp("s", "UTC")), [0], '["1970-01-01T00:00:00Z"]'),
-    (pa.struct([("a", pa.string()), ("b", pa.list_(pa.binary()))]), {"a": "ü", "b": [b"x"]}, '{"a":"ü","b":["eA=="]}'),
+    (
+        pa.struct([("a", pa.string()), ("b", pa.list_(pa.binary()))]),
+        {"a": "ü", "b": [b"x"]},
+        '{"a":"ü","b":["eA=="]}',
+    ),
     (pa.struct([("a", pa.float64())]), {"a": float("nan")}, '{"a":null}'),
     (pa.map_(pa.string(), pa.int64()), [("k", 1)], '{"k":1}'),
     (pa.map_(pa.int64(), pa.string()), [(1, None)], '{"1":null}'),
@@ -60,7 +65,10 @@ VALUES = [
 
 @pytest.mark.parametrize("first", range(0, len(VALUES), MOST_METADATA))
 def test_every_parquet_type_has_its_text(web: Web, first: int) -> None:
-    columns = {f"{kind} {value!r}": (kind, value, told) for kind, value, told in VALUES[first : first + MOST_METADATA]}
+    columns = {
+        f"{kind} {value!r}": (kind, value, told)
+        for kind, value, told in VALUES[first : first + MOST_METADATA]
+    }
     arrays = {name: pa.array([value, None], kind) for name, (kind, value, _) in columns.items()}
     full, empty = items_of(web, "a.parquet", table(prompt=["a", "b"], **arrays))
     assert full["metadata"] == {name: told for name, (_, _, told) in columns.items()}
@@ -75,10 +83,22 @@ def test_uuids_are_text(web: Web) -> None:
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(1, "1"), (1.0, "1"), ("12.0", "12"), (1.5, "1.5"), ("x", "x"), (None, None), ("1.0.0", "1.0.0"),
-     ("a1.0", "a1.0"), (True, "true"), ("", None)],
-)  # fmt: skip
-def test_a_custom_id_is_text_and_a_whole_number_has_no_fraction(value: Any, told: str | None) -> None:
+    [
+        (1, "1"),
+        (1.0, "1"),
+        ("12.0", "12"),
+        (1.5, "1.5"),
+        ("x", "x"),
+        (None, None),
+        ("1.0.0", "1.0.0"),
+        ("a1.0", "a1.0"),
+        (True, "true"),
+        ("", None),
+    ],
+)
+def test_a_custom_id_is_text_and_a_whole_number_has_no_fraction(
+    value: Any, told: str | None
+) -> None:
     assert Columns(["prompt", "custom_id"], "prompt").item(["a", value]).get("custom_id") == told
 
 
@@ -89,11 +109,24 @@ def test_custom_ids_of_any_type_are_text(web: Web) -> None:
 
 
 def test_whole_numbers_beside_a_gap_are_whole(web: Web) -> None:
-    # what pandas 3.1 writes of {"max_tokens": [3, None], "temperature": [0, 1], "ignore_eos": [True, None]}
-    csv = b"custom_id,prompt,max_tokens,temperature,ignore_eos,seed\n1.0,a,3.0,0.0,True,7.0\n,b,,1.0,,\n"
-    columns = {"max_tokens": [3.0, None], "temperature": [0.0, 1.0], "ignore_eos": [True, None], "seed": [7.0, None]}
+    # what pandas 3.1 writes of {"max_tokens": [3, None], "temperature": [0, 1], "ignore_eos":
+    # [True, None]}
+    csv = (
+        b"custom_id,prompt,max_tokens,temperature,ignore_eos,seed\n"
+        b"1.0,a,3.0,0.0,True,7.0\n,b,,1.0,,\n"
+    )
+    columns = {
+        "max_tokens": [3.0, None],
+        "temperature": [0.0, 1.0],
+        "ignore_eos": [True, None],
+        "seed": [7.0, None],
+    }
     lines = [
-        {"custom_id": 1, "prompt": "a", "params": {name: values[0] for name, values in columns.items()}},
+        {
+            "custom_id": 1,
+            "prompt": "a",
+            "params": {name: values[0] for name, values in columns.items()},
+        },
         {"prompt": "b", "params": {"temperature": 1.0}},
     ]
     for name, content in (
@@ -105,18 +138,34 @@ def test_whole_numbers_beside_a_gap_are_whole(web: Web) -> None:
         assert answer.status_code == 202, answer.text
         first, second = web.services.store.items(answer.json["id"], 0, 2)
         assert first["custom_id"] == "1" and "custom_id" not in second
-        assert first["params"] == {"max_tokens": 3, "temperature": 0.0, "ignore_eos": True, "seed": 7}
+        assert first["params"] == {
+            "max_tokens": 3,
+            "temperature": 0.0,
+            "ignore_eos": True,
+            "seed": 7,
+        }
         assert {type(first["params"][name]) for name in ("max_tokens", "seed")} == {int}
         assert second["params"]["temperature"] == 1.0 and "seed" not in second["params"]
 
 
 @pytest.mark.parametrize(
     ("column", "cell", "told"),
-    [("ignore_eos", "TRUE", True), ("ignore_eos", "False", False), ("ignore_eos", "tRue", True), ("n", "2.0", 2),
-     ("n", "NaN", None), ("stop_token_ids", "[1.0, 2]", [1, 2]), ("stop", "END", ["END"]), ("stop", '["a"]', ["a"]),
-     ("logit_bias", '{"3": 1}', {"3": 1.0}), ("temperature", " 0.50 ", 0.5)],
-)  # fmt: skip
-def test_cells_of_settings_are_read_as_what_they_say(web: Web, column: str, cell: str, told: Any) -> None:
+    [
+        ("ignore_eos", "TRUE", True),
+        ("ignore_eos", "False", False),
+        ("ignore_eos", "tRue", True),
+        ("n", "2.0", 2),
+        ("n", "NaN", None),
+        ("stop_token_ids", "[1.0, 2]", [1, 2]),
+        ("stop", "END", ["END"]),
+        ("stop", '["a"]', ["a"]),
+        ("logit_bias", '{"3": 1}', {"3": 1.0}),
+        ("temperature", " 0.50 ", 0.5),
+    ],
+)
+def test_cells_of_settings_are_read_as_what_they_say(
+    web: Web, column: str, cell: str, told: Any
+) -> None:
     quoted = cell.replace('"', '""')
     (item,) = items_of(web, "a.csv", f'prompt,{column}\na,"{quoted}"\n'.encode())
     assert item.get("params", {}).get(column) == told
@@ -130,11 +179,19 @@ def test_settings_may_be_text_in_parquet(web: Web) -> None:
 
 def test_settings_of_parquet_may_be_decimals_lists_and_structs(web: Web) -> None:
     content = table(
-        prompt=["a"], top_p=[decimal.Decimal("0.70")], stop=[["x", "y"]], stop_token_ids=[[1.0, 2.0]],
+        prompt=["a"],
+        top_p=[decimal.Decimal("0.70")],
+        stop=[["x", "y"]],
+        stop_token_ids=[[1.0, 2.0]],
         logit_bias=[{"3": 1.0, "4": None}],
-    )  # fmt: skip
+    )
     (item,) = items_of(web, "a.parquet", content)
-    assert item["params"] == {"top_p": 0.7, "stop": ["x", "y"], "stop_token_ids": [1, 2], "logit_bias": {"3": 1.0}}
+    assert item["params"] == {
+        "top_p": 0.7,
+        "stop": ["x", "y"],
+        "stop_token_ids": [1, 2],
+        "logit_bias": {"3": 1.0},
+    }
 
 
 @pytest.mark.parametrize("cell", ["2.5", "yes", "1,0", "Infinity"])
@@ -152,19 +209,33 @@ def test_a_table_may_have_chats_or_token_ids_for_prompts(web: Web) -> None:
     with_nulls = pa.array([[{"role": "user", "content": "hello", "name": None}]])
     quoted = json.dumps(MESSAGES).replace('"', '""')
     for name, content, told in (
-        ("a.parquet", table(messages=with_nulls, team=["red"]), {"messages": MESSAGES, "metadata": {"team": "red"}}),
+        (
+            "a.parquet",
+            table(messages=with_nulls, team=["red"]),
+            {"messages": MESSAGES, "metadata": {"team": "red"}},
+        ),
         ("a.parquet", table(messages=[json.dumps(MESSAGES)]), {"messages": MESSAGES}),
         ("a.csv", f'messages\n"{quoted}"\n'.encode(), {"messages": MESSAGES}),
         ("a.parquet", table(prompt_ids=[[1, 2]]), {"prompt_ids": [1, 2]}),
         ("a.parquet", table(prompt_ids=[[1.0, 2.0]]), {"prompt_ids": [1, 2]}),
-        ("a.parquet", table(prompt=["a"], messages=with_nulls),
-         {"prompt": "a", "metadata": {"messages": '[{"role":"user","content":"hello","name":null}]'}}),
-    ):  # fmt: skip
+        (
+            "a.parquet",
+            table(prompt=["a"], messages=with_nulls),
+            {
+                "prompt": "a",
+                "metadata": {"messages": '[{"role":"user","content":"hello","name":null}]'},
+            },
+        ),
+    ):
         assert items_of(web, name, content, model="chatty") == [told]
 
 
 def test_a_prompt_that_is_no_text_is_a_number_or_refused_by_its_type(web: Web) -> None:
-    for prompts, says in (([b"a"], "has bytes"), ([["a"]], "has lists or objects"), ([{"a": 1}], "messages")):
+    for prompts, says in (
+        ([b"a"], "has bytes"),
+        ([["a"]], "has lists or objects"),
+        ([{"a": 1}], "messages"),
+    ):
         ((_, message),) = faults(web, "a.parquet", table(prompt=prompts))
         assert says in message
     assert items_of(web, "a.parquet", table(prompt=[1, 2])) == [{"prompt": "1"}, {"prompt": "2"}]
@@ -188,9 +259,14 @@ def test_parquet_text_that_is_no_utf8_is_the_fault_of_its_row(web: Web) -> None:
     [
         ("a.jsonl", b'\n{"prompt": "a"}\n  \n\t\r\n{}\n\n\n', 5),
         ("a.txt", "\na\n  \n\u00a0\n\ud7ff".encode() + b"\xff\n\n", 5),
-        ("a.csv", b'\n;\n'.replace(b";", b",,") + b'prompt,n,\r\na,1,\r\n,,\r\n" ", ,\r\n\r\nb,x,\r\n,,\r\n', 8),
+        (
+            "a.csv",
+            b"\n;\n".replace(b";", b",,")
+            + (b'prompt,n,\r\na,1,\r\n,,\r\n" ", ,\r\n\r\nb,x,\r\n,,\r\n'),
+            8,
+        ),
     ],
-)  # fmt: skip
+)
 def test_blank_lines_are_skipped_and_the_others_keep_their_numbers(
     web: Web, name: str, content: bytes, line: int
 ) -> None:
@@ -198,7 +274,9 @@ def test_blank_lines_are_skipped_and_the_others_keep_their_numbers(
 
 
 def test_spreadsheets_write_rows_of_separators_and_columns_without_a_name(web: Web) -> None:
-    assert faults(web, "a.csv", b"prompt,,\na,,\nb,,lost\n") == [(3, "has 3 cells where the header has 1")]
+    assert faults(web, "a.csv", b"prompt,,\na,,\nb,,lost\n") == [
+        (3, "has 3 cells where the header has 1")
+    ]
     content = b'\xef\xbb\xbfprompt,team,,\r\na,red,,\r\n,,,\r\n"b\nc",,,\r\n,,,\r\n'
     assert items_of(web, "a.csv", content) == [
         {"prompt": "a", "metadata": {"team": "red"}},
@@ -207,9 +285,12 @@ def test_spreadsheets_write_rows_of_separators_and_columns_without_a_name(web: W
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "blank"), [("a.jsonl", b"", b"\n"), ("a.txt", b"", b" \n"), ("a.csv", b"prompt,n\n", b",\n")]
+    ("name", "head", "blank"),
+    [("a.jsonl", b"", b"\n"), ("a.txt", b"", b" \n"), ("a.csv", b"prompt,n\n", b",\n")],
 )
-def test_a_hundred_thousand_blank_lines_are_too_many(web: Web, name: str, head: bytes, blank: bytes) -> None:
+def test_a_hundred_thousand_blank_lines_are_too_many(
+    web: Web, name: str, head: bytes, blank: bytes
+) -> None:
     few = faults(web, name, head + blank * 99_999)
     assert few == [(None, "a job needs at least one item")]
     answer = web.upload(name, head + blank * 100_000)

@@ -19,7 +19,8 @@ BOM = b"\xef\xbb\xbf"
 
 
 def items_of(web: Web, name: str, content: bytes, **job: Any) -> list[dict]:
-    """The stored items of an upload that is accepted; params leave out the max_tokens that made them fit."""
+    """The stored items of an upload that is accepted; params leave out the max_tokens that made
+    them fit."""
     answer = web.upload(name, content, **job)
     assert answer.status_code == 202, answer.text
     found = web.services.store.items(answer.json["id"], 0, 1000)
@@ -30,7 +31,9 @@ def items_of(web: Web, name: str, content: bytes, **job: Any) -> list[dict]:
     return found
 
 
-def faults(web: Web, name: str, content: bytes, status: int = 422, **job: Any) -> list[tuple[int | None, str]]:
+def faults(
+    web: Web, name: str, content: bytes, status: int = 422, **job: Any
+) -> list[tuple[int | None, str]]:
     """(line, message) of everything wrong; nothing was left in Redis."""
     answer = web.upload(name, content, **job)
     assert answer.status_code == status, answer.text
@@ -60,8 +63,17 @@ def test_each_part_comes_once_and_has_its_limit(web: Web, monkeypatch) -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 def test_a_jsonl_line_is_an_item(web: Web, end: bytes) -> None:
-    content = BOM + b'{"prompt": "a b", "custom_id": "x"}' + (end or b"\n") + '{"prompt": "ü"}'.encode() + end
-    assert items_of(web, "batch.jsonl", content) == [{"prompt": "a b", "custom_id": "x"}, {"prompt": "ü"}]
+    content = (
+        BOM
+        + b'{"prompt": "a b", "custom_id": "x"}'
+        + (end or b"\n")
+        + '{"prompt": "ü"}'.encode()
+        + end
+    )
+    assert items_of(web, "batch.jsonl", content) == [
+        {"prompt": "a b", "custom_id": "x"},
+        {"prompt": "ü"},
+    ]
 
 
 def test_every_bad_jsonl_line_is_listed_with_its_number(web: Web) -> None:
@@ -99,7 +111,10 @@ def test_undecodable_lines_of_text_are_listed(web: Web) -> None:
 
 
 def test_a_csv_has_a_prompt_column_ids_settings_and_metadata(web: Web) -> None:
-    content = BOM + b'custom_id,prompt,temperature,stop,team\r\nx,"line one\nline, two",0.5,END,red\r\ny,z,,,blue\r\n'
+    content = BOM + (
+        b'custom_id,prompt,temperature,stop,team\r\nx,"line one\nline, '
+        b'two",0.5,END,red\r\ny,z,,,blue\r\n'
+    )
     assert items_of(web, "batch.csv", content) == [
         {
             "custom_id": "x",
@@ -112,13 +127,18 @@ def test_a_csv_has_a_prompt_column_ids_settings_and_metadata(web: Web) -> None:
 
 
 def test_the_prompt_column_may_have_another_name(web: Web) -> None:
-    assert items_of(web, "batch.csv", b"question\na\n", prompt_column="question") == [{"prompt": "a"}]
+    assert items_of(web, "batch.csv", b"question\na\n", prompt_column="question") == [
+        {"prompt": "a"}
+    ]
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"question,n\na,1\n", "name the prompts' column as prompt_column: the file has question, n"),
+        (
+            b"question,n\na,1\n",
+            "name the prompts' column as prompt_column: the file has question, n",
+        ),
         (b"prompt,max_new_tokens\na,1\n", "is called max_tokens here"),
         (b"prompt,temprature\na,1\n", "did you mean temperature?"),
         (b"prompt,prompt\na,b\n", "several columns"),
@@ -135,7 +155,9 @@ def test_bad_csv_lines_are_listed_where_they_begin(web: Web) -> None:
     assert [line for line, _ in faults(web, "batch.csv", content)] == [4, 6, 7, 8]
 
 
-@pytest.mark.parametrize("content", [b'prompt\na\n"open\nb\n', b"prompt\na\nb\xff\n", b'prompt\na\n"x"y\n'])
+@pytest.mark.parametrize(
+    "content", [b'prompt\na\n"open\nb\n', b"prompt\na\nb\xff\n", b'prompt\na\n"x"y\n']
+)
 def test_reading_a_broken_csv_stops_with_the_line(web: Web, content: bytes) -> None:
     ((line, _),) = faults(web, "batch.csv", content)
     assert line == 3
@@ -150,7 +172,9 @@ def test_parquet_is_read_like_csv(web: Web) -> None:
 
 
 def test_bad_parquet_rows_are_listed(web: Web) -> None:
-    found = faults(web, "batch.parquet", table(prompt=["a", None, ""], temperature=[1.0, 1.0, float("nan")]))
+    found = faults(
+        web, "batch.parquet", table(prompt=["a", None, ""], temperature=[1.0, 1.0, float("nan")])
+    )
     assert {line for line, _ in found} == {2, 3}
 
 
@@ -176,7 +200,9 @@ def test_a_file_must_say_its_format(web: Web, name: str) -> None:
 
 
 def test_a_line_without_end_is_refused_before_it_fills_memory(web: Web) -> None:
-    ((line, message),) = faults(web, "a.jsonl", b'{"prompt": "a"}\n{"prompt": "' + b"x" * (5 * 2**20))
+    ((line, message),) = faults(
+        web, "a.jsonl", b'{"prompt": "a"}\n{"prompt": "' + b"x" * (5 * 2**20)
+    )
     assert line == 2
     assert "longer than" in message
 
@@ -192,7 +218,10 @@ def test_a_line_without_end_is_refused_before_it_fills_memory(web: Web) -> None:
     ],
 )
 def test_parts_that_are_missing_or_unknown_are_refused(web: Web, parts: dict, field: str) -> None:
-    data = {name: (io.BytesIO(part[0]), part[1]) if isinstance(part, tuple) else part for name, part in parts.items()}
+    data = {
+        name: (io.BytesIO(part[0]), part[1]) if isinstance(part, tuple) else part
+        for name, part in parts.items()
+    }
     answer = web.post("/v1/jobs", data=data, content_type="multipart/form-data")
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
 
@@ -208,16 +237,22 @@ def test_parts_that_are_missing_or_unknown_are_refused(web: Web, parts: dict, fi
 def test_a_job_part_that_is_no_json_is_a_400(web: Web, job: bytes, code: str) -> None:
     boundary = b"frontier"
     body = b"--%b\r\nContent-Disposition: form-data; name=job\r\n\r\n%b\r\n" % (boundary, job)
-    body += b"--%b\r\nContent-Disposition: form-data; name=file; filename=a.txt\r\n\r\na\r\n--%b--\r\n" % (
-        boundary,
-        boundary,
+    body += (
+        b"--%b\r\nContent-Disposition: form-data; name=file; filename=a.txt\r\n\r\na\r\n--%b--\r\n"
+        % (
+            boundary,
+            boundary,
+        )
     )
     answer = web.post("/v1/jobs", data=body, content_type="multipart/form-data; boundary=frontier")
     assert (answer.status_code, answer.json["code"]) == (400, code)
 
 
 def test_the_job_part_may_be_a_file_too(web: Web) -> None:
-    data = {"file": (io.BytesIO(b"a\n"), "a.txt"), "job": (io.BytesIO(b'{"priority": 2}'), "job.json")}
+    data = {
+        "file": (io.BytesIO(b"a\n"), "a.txt"),
+        "job": (io.BytesIO(b'{"priority": 2}'), "job.json"),
+    }
     assert web.post("/v1/jobs", data=data).json["priority"] == 2
 
 
@@ -255,7 +290,9 @@ def test_what_a_small_parquet_file_expands_to_is_bounded(web: Web, columns: int)
 
 def test_a_parquet_row_that_would_fill_the_memory_is_refused(web: Web) -> None:
     flags = pa.Array.from_buffers(pa.bool_(), 30_000_000, [None, pa.py_buffer(bytes(3_750_000))])
-    content = table(prompt=["a"], flags=pa.ListArray.from_arrays(pa.array([0, 30_000_000], pa.int32()), flags))
+    content = table(
+        prompt=["a"], flags=pa.ListArray.from_arrays(pa.array([0, 30_000_000], pa.int32()), flags)
+    )
     assert len(content) < 2**20
     ((line, message),) = faults(web, "a.parquet", content)
     assert line == 1 and "too much memory" in message
@@ -263,7 +300,8 @@ def test_a_parquet_row_that_would_fill_the_memory_is_refused(web: Web) -> None:
 
 def test_rows_that_are_each_in_bounds_have_a_bound_together(web: Web, monkeypatch) -> None:
     monkeypatch.setattr("web.intake.parquet.MOST_ROWS", 1000)
-    ((line, message),) = faults(web, "a.parquet", repeated("x" * 46, 64, 1))  # 50 bytes each as JSON
+    # 50 bytes each as JSON.
+    ((line, message),) = faults(web, "a.parquet", repeated("x" * 46, 64, 1))
     assert line == 22 and "split the file" in message
 
 
@@ -282,7 +320,9 @@ def test_a_parquet_type_that_is_nested_too_deeply_is_refused(web: Web) -> None:
     deep = pa.array([1])
     for _ in range(100):
         deep = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), deep)
-    assert faults(web, "a.parquet", table(prompt=["a"], deep=deep)) == [(None, "this is not a Parquet file")]
+    assert faults(web, "a.parquet", table(prompt=["a"], deep=deep)) == [
+        (None, "this is not a Parquet file")
+    ]
 
 
 def test_a_csv_record_is_bounded_over_all_its_lines(web: Web) -> None:
@@ -294,14 +334,25 @@ def test_a_csv_record_is_bounded_over_all_its_lines(web: Web) -> None:
 def test_no_reader_of_a_parquet_file_outlives_its_request(web: Web) -> None:
     faults(web, "a.parquet", table(question=["a"] * 100_000))
     faults(web, "a.parquet", table(prompt=[""] * 100_000))
-    assert not [child for child in psutil.Process().children() if "parquet_reader" in " ".join(child.cmdline())]
+    assert not [
+        child
+        for child in psutil.Process().children()
+        if "parquet_reader" in " ".join(child.cmdline())
+    ]
 
 
 def test_a_large_honest_table_is_read(make_web: Any) -> None:
-    web, texts = make_web(max_items=200_000), [f"{'word ' * 60}{number}" for number in range(20_000)]
+    web, texts = (
+        make_web(max_items=200_000),
+        [f"{'word ' * 60}{number}" for number in range(20_000)],
+    )
     for name, content in (
         ("a.parquet", table(prompt=texts, custom_id=range(20_000))),
-        ("a.csv", b"custom_id,prompt\n" + b"".join(b'%d,"%b"\n' % (n, text.encode()) for n, text in enumerate(texts))),
+        (
+            "a.csv",
+            b"custom_id,prompt\n"
+            + b"".join(b'%d,"%b"\n' % (n, text.encode()) for n, text in enumerate(texts)),
+        ),
     ):
         answer = web.upload(name, content, path="/v1/jobs/check")
         assert (answer.json["valid"], answer.json["items"]) == (True, 20_000)

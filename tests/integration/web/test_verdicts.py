@@ -1,4 +1,5 @@
-"""A file that was validated before is not read again for the next batch over it, as long as nothing has changed."""
+"""A file that was validated before is not read again for the next batch over it, as long as nothing
+has changed."""
 
 from __future__ import annotations
 
@@ -21,10 +22,16 @@ def upload(web: Web, *bodies: Any) -> str:
         for i, body in enumerate(bodies)
     ]
     content = "\n".join(json.dumps(line) for line in lines).encode()
-    return str(web.post("/v1/files", data={"file": (io.BytesIO(content), "a.jsonl"), "purpose": "batch"}).json["id"])
+    return str(
+        web.post(
+            "/v1/files", data={"file": (io.BytesIO(content), "a.jsonl"), "purpose": "batch"}
+        ).json["id"]
+    )
 
 
-def validated(web: Web, file: str, endpoint: str = "/v1/completions", window: str = "24h") -> dict[str, Any]:
+def validated(
+    web: Web, file: str, endpoint: str = "/v1/completions", window: str = "24h"
+) -> dict[str, Any]:
     asked = {"input_file_id": file, "endpoint": endpoint, "completion_window": window}
     batch = web.post("/v1/batches", json=asked).json["id"]
     assert Validator(web.services).validate_due()
@@ -47,7 +54,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("bodies", [({"model": "echo", "prompt": "a"}, {"model": "other"}), ({"prompt": "a"},), ()])
+@pytest.mark.parametrize(
+    "bodies", [({"model": "echo", "prompt": "a"}, {"model": "other"}), ({"prompt": "a"},), ()]
+)
 def test_what_is_wrong_with_a_file_is_told_again_unread(
     make_web: Callable[..., Web], reads: list[str], bodies: Any
 ) -> None:
@@ -57,9 +66,15 @@ def test_what_is_wrong_with_a_file_is_told_again_unread(
     assert first["status"] == "failed" and reads
     del reads[:]
     again = validated(web, file)
-    assert (again["status"], again["errors"]) == ("failed", first["errors"]) and first["errors"]["data"]
+    assert (again["status"], again["errors"]) == ("failed", first["errors"]) and first["errors"][
+        "data"
+    ]
     assert reads == []
-    assert 0 < web.services.redis.ttl(f"pm:file:{file}:verdicts") <= web.services.redis.ttl(f"pm:file:{file}")
+    assert (
+        0
+        < web.services.redis.ttl(f"pm:file:{file}:verdicts")
+        <= web.services.redis.ttl(f"pm:file:{file}")
+    )
     validated(web, file, "/v1/chat/completions")
     assert reads, "for another endpoint other things are wrong"
     web.call("DELETE", f"/v1/files/{file}")
@@ -74,7 +89,9 @@ def test_a_verdict_holds_for_its_settings_only(make_web: Callable[..., Web]) -> 
     assert validated(larger, file)["status"] == "in_progress"
 
 
-def test_what_is_wrong_with_the_batch_or_the_server_is_no_verdict(make_web: Callable[..., Web]) -> None:
+def test_what_is_wrong_with_the_batch_or_the_server_is_no_verdict(
+    make_web: Callable[..., Web],
+) -> None:
     web = make_web()
     file = upload(web, {"model": "unknown", "prompt": "a"})
     assert validated(web, file)["errors"]["data"][0]["code"] == "model_not_found"
@@ -92,10 +109,23 @@ def lines_of(web: Web, batch: str) -> list[dict[str, Any]]:
 
 
 GOOD = [{"model": "echo", "prompt": f"a {i}", "n": 1 + i % 2, "max_tokens": 3} for i in range(150)]
-SAME = ("total", "cost", "n_max", "n_min", "bytes", "weight", "indexed", "digest", "streams", "pending")
+SAME = (
+    "total",
+    "cost",
+    "n_max",
+    "n_min",
+    "bytes",
+    "weight",
+    "indexed",
+    "digest",
+    "streams",
+    "pending",
+)
 
 
-def test_a_good_file_makes_another_job_unread(make_web: Callable[..., Web], reads: list[str]) -> None:
+def test_a_good_file_makes_another_job_unread(
+    make_web: Callable[..., Web], reads: list[str]
+) -> None:
     web = make_web()
     file = upload(web, *GOOD, {"model": "echo", "prompt": "a", "temperature": -1})
     first = validated(web, file)
@@ -123,7 +153,10 @@ def test_a_good_file_is_read_again_where_its_job_or_what_it_depends_on_is_anothe
     if change == "deleted":
         web.services.store.delete(job_id)
     elif change == "appended":
-        assert web.post(f"/v1/jobs/{job_id}/items", json={"items": [{"prompt": "more"}]}).status_code == 202
+        assert (
+            web.post(f"/v1/jobs/{job_id}/items", json={"items": [{"prompt": "more"}]}).status_code
+            == 202
+        )
     elif change == "ended":  # the slots of its items are not kept
         web.post(f"/v1/jobs/{job_id}/cancel")
     elif change == "day":

@@ -1,4 +1,5 @@
-"""What the webhook tests share: a receiver on loopback, jobs that make events through the real store, a real worker."""
+"""What the webhook tests share: a receiver on loopback, jobs that make events through the real
+store, a real worker."""
 
 from __future__ import annotations
 
@@ -26,7 +27,15 @@ from tests.processes import spawn
 
 ROOT = Path(__file__).parents[3]
 CARD = ModelCard(
-    id="echo", digest="d", engine="echo", device="cpu", dtype="none", context=64, slots=8, tokenizer="words", created=0
+    id="echo",
+    digest="d",
+    engine="echo",
+    device="cpu",
+    dtype="none",
+    context=64,
+    slots=8,
+    tokenizer="words",
+    created=0,
 )
 SECRET = "whsec_" + "QUJD" * 12
 
@@ -56,10 +65,11 @@ class Call:
 
 
 class Receiver:
-    """An HTTP server that answers `statuses` in turn, the last one for ever, and remembers every call.
+    """An HTTP server that answers `statuses` in turn, the last one for ever, and remembers every
+    call.
 
-    While `hold` is clear it keeps callers waiting, while `stay` is clear it does not hang up after its header; `drip`
-    makes it send that a byte at a time.
+    While `hold` is clear it keeps callers waiting, while `stay` is clear it does not hang up after
+    its header; `drip` makes it send that a byte at a time.
     """
 
     def __init__(self, *statuses: int):
@@ -77,9 +87,15 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.calls.append(
-                    Call(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+                    Call(
+                        self.path,
+                        {name.lower(): value for name, value in self.headers.items()},
+                        body,
+                    )
                 )
-                status = receiver.statuses.pop(0) if len(receiver.statuses) > 1 else receiver.statuses[0]
+                status = (
+                    receiver.statuses.pop(0) if len(receiver.statuses) > 1 else receiver.statuses[0]
+                )
                 if receiver.drip:
                     self._drip()
                     return
@@ -149,7 +165,11 @@ def make_job(store: JobStore) -> Callable[..., str]:
     """Submits a job of one item that wants webhooks; answers its id."""
 
     def make(
-        url: str, *, secret: str | None = SECRET, events: str = "job.started,job.finished", tenant: str = "acme"
+        url: str,
+        *,
+        secret: str | None = SECRET,
+        events: str = "job.started,job.finished",
+        tenant: str = "acme",
     ) -> str:
         stage = store.stage()
         stage.add({"prompt": "a b c", "params": {}})
@@ -185,7 +205,15 @@ def run_jobs(client: redis.Redis) -> Callable[[], None]:
         done: list[Result] = []
         while runs := worker.exchange(done, 8).runs:
             done = [
-                Result(run.job_id, run.first + i, run.attempt, ItemState.SUCCEEDED, 3, 3, pack({"outputs": []}))
+                Result(
+                    run.job_id,
+                    run.first + i,
+                    run.attempt,
+                    ItemState.SUCCEEDED,
+                    3,
+                    3,
+                    pack({"outputs": []}),
+                )
                 for run in runs
                 for i in range(run.count)
             ]
@@ -198,10 +226,24 @@ class Worker:
     """A webhook worker as it is deployed: a Celery process of its own."""
 
     def __init__(self, redis_url: str, queue: str = "webhooks", **settings: object):
-        env = os.environ | {"REDIS_URL": redis_url, "PROMPTMILL_WEBHOOK_BACKOFF": "0.05", "PYTHONPATH": str(ROOT)}
+        env = os.environ | {
+            "REDIS_URL": redis_url,
+            "PROMPTMILL_WEBHOOK_BACKOFF": "0.05",
+            "PYTHONPATH": str(ROOT),
+        }
         env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
         alone = ["--without-gossip", "--without-mingle"]
-        command = [sys.executable, "-m", "celery", "-A", "worker.webhooks", "worker", "-Q", queue, *alone]
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "worker.webhooks",
+            "worker",
+            "-Q",
+            queue,
+            *alone,
+        ]
         self._process = spawn(command, cwd=ROOT, env=env, start_new_session=True)
 
     def kill(self) -> None:
@@ -224,7 +266,8 @@ class Worker:
 
 @pytest.fixture
 def start_worker(redis_url: str) -> Iterator[Callable[..., Worker]]:
-    """Starts webhook workers; settings are named as in common/settings.py. `via` is another way to Redis."""
+    """Starts webhook workers; settings are named as in common/settings.py. `via` is another way to
+    Redis."""
     started: list[Worker] = []
 
     def start(via: str = redis_url, **settings: Any) -> Worker:

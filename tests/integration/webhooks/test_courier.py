@@ -18,7 +18,14 @@ from worker.webhooks import Courier
 
 @pytest.fixture
 def courier(redis_url: str) -> Courier:
-    return Courier(Settings(redis_url=redis_url, webhook_allow="127.0.0.1", webhook_attempts=5, webhook_backoff=0.001))
+    return Courier(
+        Settings(
+            redis_url=redis_url,
+            webhook_allow="127.0.0.1",
+            webhook_attempts=5,
+            webhook_backoff=0.001,
+        )
+    )
 
 
 def deliver_until_ended(courier: Courier, store: JobStore, job_id: str) -> dict:
@@ -34,7 +41,9 @@ def test_the_turnstile_lets_some_through_until_one_gets_no_answer():
     turnstile, host, other = Turnstile(), ("acme", "a"), ("acme", "b")
     assert [turnstile.enter(host) for _ in range(MOST_PER_HOST)] == [0.0] * MOST_PER_HOST
     assert turnstile.enter(host), "as many are under way as may"
-    assert not turnstile.enter(other) and not turnstile.enter(("globex", "a")), "another's calls are another matter"
+    assert not turnstile.enter(other) and not turnstile.enter(("globex", "a")), (
+        "another's calls are another matter"
+    )
     turnstile.leave(host, answered=False, seconds=0)
     assert turnstile.enter(host), "others are still under way"
     for _ in range(MOST_PER_HOST - 1):
@@ -61,8 +70,11 @@ def test_a_host_that_kept_us_waiting_is_left_alone_longer_each_time(monkeypatch)
     assert not turnstile.enter(host), "it answers again"
 
 
-def test_a_tenant_with_silent_receivers_delays_nobody_else(courier, store, make_job, run_jobs, monkeypatch):
-    """As many deliverers as a worker has, and more events of one tenant to dead ports than they could take."""
+def test_a_tenant_with_silent_receivers_delays_nobody_else(
+    courier, store, make_job, run_jobs, monkeypatch
+):
+    """As many deliverers as a worker has, and more events of one tenant to dead ports than they
+    could take."""
     silent, begun, delivered = threading.Event(), [], threading.Event()
 
     def call(url: str, *_args: object, **_options: object) -> int:
@@ -91,7 +103,9 @@ def test_a_tenant_with_silent_receivers_delays_nobody_else(courier, store, make_
         thread.join(10)
 
 
-def test_a_secret_that_is_none_ends_the_event_with_a_clear_message(courier, store, receive, make_job, run_jobs):
+def test_a_secret_that_is_none_ends_the_event_with_a_clear_message(
+    courier, store, receive, make_job, run_jobs
+):
     receiver = receive()
     job_id = make_job(receiver.url, secret="hunter2", events="job.finished")
     run_jobs()
@@ -112,7 +126,9 @@ def test_a_bug_while_sending_counts_as_a_try(courier, store, make_job, run_jobs,
     assert [entry["error"] for entry in hook["tries"]] == ["internal error: RuntimeError"] * 5
 
 
-def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(courier, store, make_job, run_jobs, monkeypatch):
+def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(
+    courier, store, make_job, run_jobs, monkeypatch
+):
     calls: list[threading.Event] = []
 
     def silent(*_args: object, **_options: object) -> int:
@@ -136,7 +152,11 @@ def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(courier, sto
     for call in calls:
         call.set()
     for job_id in jobs:
-        wait_until(lambda job_id=job_id: courier.deliver_due() or store.hooks(job_id)[0]["status"] == "delivered")
+        wait_until(
+            lambda job_id=job_id: (
+                courier.deliver_due() or store.hooks(job_id)[0]["status"] == "delivered"
+            )
+        )
     for thread in couriers:
         thread.join(10)
 

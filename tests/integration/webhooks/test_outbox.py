@@ -43,7 +43,12 @@ def claim_again(deliveries: Deliveries, limit: float = 3.0):
 
 def test_an_event_tells_of_its_job(job: str, deliveries: Deliveries):
     (event,) = deliveries.due()
-    assert (event.id, event.owner, event.type, event.tries) == (f"evt_{job}_job_finished", job, "job.finished", [])
+    assert (event.id, event.owner, event.type, event.tries) == (
+        f"evt_{job}_job_finished",
+        job,
+        "job.finished",
+        [],
+    )
     assert event.data["id"] == job
     assert event.data["status"] == "completed"
     assert event.data["counts"]["succeeded"] == 1
@@ -87,7 +92,9 @@ def test_tenants_take_turns(make_job, run_jobs, client: redis.Redis, store: JobS
     assert deliveries.due() == []
 
 
-def test_a_tenant_has_so_many_deliveries_under_way_and_no_more(make_job, run_jobs, client: redis.Redis):
+def test_a_tenant_has_so_many_deliveries_under_way_and_no_more(
+    make_job, run_jobs, client: redis.Redis
+):
     for _ in range(4):
         make_job("http://x/", events="job.finished")
     run_jobs()
@@ -100,8 +107,11 @@ def test_a_tenant_has_so_many_deliveries_under_way_and_no_more(make_job, run_job
     wait_until(lambda: deliveries.due(4))  # a claim has run out
 
 
-def test_events_that_an_earlier_version_purged_are_passed_over(make_job, run_jobs, client, store: JobStore):
-    """It knows no lines: the event's record is gone, and its name still waits for its tenant's turn."""
+def test_events_that_an_earlier_version_purged_are_passed_over(
+    make_job, run_jobs, client, store: JobStore
+):
+    """It knows no lines: the event's record is gone, and its name still waits for its tenant's
+    turn."""
     kept = [make_job("http://x/", events="job.finished") for _ in range(2)]
     run_jobs()
     deliveries = Deliveries(client, lease=60, attempts=3, backoff=1, most=1)
@@ -132,17 +142,27 @@ def test_a_lost_claim_cannot_record(job: str, deliveries: Deliveries, store: Job
     assert [entry["status_code"] for entry in store.hooks(job)[0]["tries"]] == [200]
 
 
-def test_a_delivered_event_is_never_due_again(job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis):
+def test_a_delivered_event_is_never_due_again(
+    job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis
+):
     (event,) = deliveries.due()
     assert deliveries.record(event, OK) is HookState.DELIVERED
     assert client.zcard(keys.HOOKS_DUE) == 0
     (hook,) = store.hooks(job)
     assert hook["status"] == "delivered"
     (entry,) = hook["tries"]
-    assert entry == {"at": event.claimed_at, "duration_ms": 10, "status_code": 200, "error": None, "next_at": None}
+    assert entry == {
+        "at": event.claimed_at,
+        "duration_ms": 10,
+        "status_code": 200,
+        "error": None,
+        "next_at": None,
+    }
 
 
-def test_a_failed_try_comes_back_after_its_pause_until_the_tries_are_used_up(job, deliveries, store: JobStore, client):
+def test_a_failed_try_comes_back_after_its_pause_until_the_tries_are_used_up(
+    job, deliveries, store: JobStore, client
+):
     states = []
     for _ in range(3):
         event = claim_again(deliveries)
@@ -156,7 +176,9 @@ def test_a_failed_try_comes_back_after_its_pause_until_the_tries_are_used_up(job
 
 def test_a_hopeless_try_is_the_last(job: str, deliveries: Deliveries, store: JobStore):
     (event,) = deliveries.due()
-    assert deliveries.record(event, Outcome(0, error="refused: no", hopeless=True)) is HookState.FAILED
+    assert (
+        deliveries.record(event, Outcome(0, error="refused: no", hopeless=True)) is HookState.FAILED
+    )
     assert store.hooks(job)[0]["status"] == "failed"
 
 
@@ -170,14 +192,18 @@ def test_a_postponed_event_is_due_again_untried(job: str, deliveries: Deliveries
     assert again.claimed_at >= event.claimed_at + 200
 
 
-def test_the_event_of_a_deleted_job_is_gone(job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis):
+def test_the_event_of_a_deleted_job_is_gone(
+    job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis
+):
     (event,) = deliveries.due()
     store.delete(job)
     assert deliveries.record(event, BROKEN) is None
     assert client.keys("pm:hook*") == []
 
 
-def test_recording_tells_whoever_watches_the_job(job: str, deliveries: Deliveries, client: redis.Redis):
+def test_recording_tells_whoever_watches_the_job(
+    job: str, deliveries: Deliveries, client: redis.Redis
+):
     with client.pubsub() as watcher:
         watcher.subscribe(keys.CHANGES)
         assert watcher.get_message(timeout=5)["type"] == "subscribe"

@@ -28,7 +28,8 @@ def send(url: str, allowed: Allowed = NOBODY, timeout: float = 5.0) -> int:
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Make the resolver give each answer in turn, the last for ever; answers the list of names it was asked for."""
+    """Make the resolver give each answer in turn, the last for ever; answers the list of names it
+    was asked for."""
     asked: list[str] = []
     left = list(answers)
     real = socket.getaddrinfo
@@ -38,14 +39,17 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str
             return real(host, port, *args, **kwargs)
         asked.append(host)
         addresses = left.pop(0) if len(left) > 1 else left[0]
-        return [entry for address in addresses for entry in real(address, port, type=socket.SOCK_STREAM)]
+        return [
+            entry for address in addresses for entry in real(address, port, type=socket.SOCK_STREAM)
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     return asked
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8"]
+    "address",
+    ["8.8.8.8", "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8"],
 )
 def test_public_addresses_may_be_called(address: str):
     assert is_public(address)
@@ -55,16 +59,41 @@ def test_public_addresses_may_be_called(address: str):
     "address",
     [
         *("127.0.0.1", "127.8.8.8", "::1"),  # loopback
-        *("10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "fc00::1", "fd12::1"),  # private
+        # Private.
+        *("10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "fc00::1", "fd12::1"),
         "168.63.129.16",  # Azure's
-        *("169.254.169.254", "169.254.170.2", "fe80::1", "fe80::1%1", "fd00:ec2::254", "100.100.100.200"),  # metadata
+        # Metadata.
+        *(
+            "169.254.169.254",
+            "169.254.170.2",
+            "fe80::1",
+            "fe80::1%1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+        ),
         *("0.0.0.0", "0.1.2.3", "::"),  # this host
         *("224.0.0.1", "239.1.1.1", "ff02::1"),  # multicast
-        *("240.0.0.1", "255.255.255.255", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1"),
+        *(
+            "240.0.0.1",
+            "255.255.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+        ),
         *("100.64.0.1", "192.88.99.1"),  # behind a carrier's NAT, 6to4 relay
-        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:168.63.129.16"),  # mapped
-        *("192.0.0.192", "fd20:ce::254", "::ffff:0:169.254.169.254", "2002:a83f:8110::1", "64:ff9b::a83f:8110"),
-        *("::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::1", "2001:0:7f00:1::1"),  # carried inside
+        # Mapped.
+        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:168.63.129.16"),
+        *(
+            "192.0.0.192",
+            "fd20:ce::254",
+            "::ffff:0:169.254.169.254",
+            "2002:a83f:8110::1",
+            "64:ff9b::a83f:8110",
+        ),
+        # Carried inside.
+        *("::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::1", "2001:0:7f00:1::1"),
         *("fec0::1", "2001:db8::1", "100::1", "3fff::1", "5f00::1"),
     ],
 )
@@ -94,7 +123,17 @@ def test_what_is_no_http_url_is_refused(url: str):
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1", "127.1", "0", "[::ffff:127.0.0.1]", "169.254.169.254"],
+    [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "2130706433",
+        "0x7f.1",
+        "127.1",
+        "0",
+        "[::ffff:127.0.0.1]",
+        "169.254.169.254",
+    ],
 )
 def test_a_private_target_is_refused_however_it_is_spelt(receive, host: str):
     receiver = receive()
@@ -103,7 +142,9 @@ def test_a_private_target_is_refused_however_it_is_spelt(receive, host: str):
     assert receiver.calls == []
 
 
-@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"]])
+@pytest.mark.parametrize(
+    "addresses", [["127.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"]]
+)
 def test_a_name_with_any_private_address_is_refused(monkeypatch, addresses: list[str]):
     resolve_to(monkeypatch, addresses)
     with pytest.raises(Refused, match=r"evil\.example is not at a public address") as refused:
@@ -111,7 +152,9 @@ def test_a_name_with_any_private_address_is_refused(monkeypatch, addresses: list
     assert not any(address in str(refused.value) for address in addresses), "the tenant reads this"
 
 
-@pytest.mark.parametrize("name", ["metadata.google.internal", "metadata", "instance-data.ec2.internal"])
+@pytest.mark.parametrize(
+    "name", ["metadata.google.internal", "metadata", "instance-data.ec2.internal"]
+)
 def test_names_of_metadata_services_are_refused_where_they_lead_to_one(monkeypatch, name: str):
     resolve_to(monkeypatch, ["169.254.169.254"])
     with pytest.raises(Refused) as refused:
@@ -137,7 +180,10 @@ def test_what_the_other_side_says_is_not_told(receive):
 def test_a_network_allows_whatever_name_leads_into_it(monkeypatch, receive):
     receiver = receive()
     resolve_to(monkeypatch, ["127.0.0.1"])
-    assert send(f"http://inside.example:{receiver.port}/", Allowed.parse("10.0.0.0/8,127.0.0.0/8")) == 200
+    assert (
+        send(f"http://inside.example:{receiver.port}/", Allowed.parse("10.0.0.0/8,127.0.0.0/8"))
+        == 200
+    )
     with pytest.raises(Refused):
         send(f"http://inside.example:{receiver.port}/", Allowed.parse("10.0.0.0/8"))
 
@@ -167,9 +213,16 @@ def test_a_name_that_turns_private_after_the_check_is_not_called(monkeypatch, re
 def test_an_allowed_host_may_be_private_and_is_asked_for_by_its_name(monkeypatch, receive):
     receiver = receive(204)
     asked = resolve_to(monkeypatch, ["127.0.0.1"])
-    assert send(f"http://inside.example:{receiver.port}/a%20b?c=d", Allowed.parse("inside.example")) == 204
+    assert (
+        send(f"http://inside.example:{receiver.port}/a%20b?c=d", Allowed.parse("inside.example"))
+        == 204
+    )
     (call,) = receiver.calls
-    assert (call.path, call.headers["host"], call.body) == ("/a%20b?c=d", f"inside.example:{receiver.port}", b"{}")
+    assert (call.path, call.headers["host"], call.body) == (
+        "/a%20b?c=d",
+        f"inside.example:{receiver.port}",
+        b"{}",
+    )
     assert asked == ["inside.example"]
 
 
@@ -237,7 +290,9 @@ def test_a_call_that_was_given_up_does_not_connect_later(monkeypatch, receive):
         return real(*args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    call = receivers.Call(receiver.url, b"{}", HEADERS, allowed=Allowed.parse("127.0.0.1"), timeout=0.1)
+    call = receivers.Call(
+        receiver.url, b"{}", HEADERS, allowed=Allowed.parse("127.0.0.1"), timeout=0.1
+    )
     with pytest.raises(Unreachable):
         call.answer()
     call.join(5)
@@ -254,7 +309,9 @@ def test_an_endless_answer_is_not_read_to_its_end(receive):
 
 def test_a_path_with_spaces_and_umlauts_is_called_quoted(receive):
     receiver = receive()
-    assert send(f"http://{receiver.host}/hör zu/%41?wer=du & ich#x", Allowed.parse("127.0.0.1")) == 200
+    assert (
+        send(f"http://{receiver.host}/hör zu/%41?wer=du & ich#x", Allowed.parse("127.0.0.1")) == 200
+    )
     assert receiver.calls[0].path == "/h%C3%B6r%20zu/%41?wer=du%20&%20ich"
 
 
@@ -338,7 +395,9 @@ def trusting(tls_receiver: TlsReceiver, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(receivers, "tls", lambda: context)
 
 
-def test_tls_is_checked_against_the_name_though_the_call_goes_to_the_address(tls_receiver, trusting, monkeypatch):
+def test_tls_is_checked_against_the_name_though_the_call_goes_to_the_address(
+    tls_receiver, trusting, monkeypatch
+):
     resolve_to(monkeypatch, ["127.0.0.1"])
     allowed = Allowed.parse("hooks.example,other.example")
     assert send(f"https://hooks.example:{tls_receiver.port}/", allowed) == 200

@@ -1,4 +1,5 @@
-"""Rings are never queued twice: where nobody takes them, the lists in Redis stay as short as they are."""
+"""Rings are never queued twice: where nobody takes them, the lists in Redis stay as short as they
+are."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def register(client: redis.Redis) -> Callable[[], Incarnation]:
     return new
 
 
-def test_without_a_webhook_worker_one_ring_waits_however_many_tick(make_job, run_jobs, tickers, client):
+def test_without_a_webhook_worker_one_ring_waits_however_many_tick(
+    make_job, run_jobs, tickers, client
+):
     make_job(NOWHERE)
     run_jobs()
     for _ in range(5):
@@ -48,7 +51,9 @@ def test_without_a_webhook_worker_one_ring_waits_however_many_tick(make_job, run
     assert client.llen(WEBHOOK_QUEUE) == 1
 
 
-def test_a_webhook_worker_is_rung_again_once_the_ring_was_taken(make_job, run_jobs, tickers, client):
+def test_a_webhook_worker_is_rung_again_once_the_ring_was_taken(
+    make_job, run_jobs, tickers, client
+):
     make_job(NOWHERE)
     run_jobs()
     tickers[0]._tick()
@@ -57,13 +62,17 @@ def test_a_webhook_worker_is_rung_again_once_the_ring_was_taken(make_job, run_jo
     assert client.llen(WEBHOOK_QUEUE) == 1
 
 
-def test_whoever_writes_an_event_rings_only_where_no_ring_waits(make_job, register, store: JobStore, client):
+def test_whoever_writes_an_event_rings_only_where_no_ring_waits(
+    make_job, register, store: JobStore, client
+):
     worker, ended, cancelled = register(), make_job(NOWHERE), make_job(NOWHERE)
     client.lpush(WEBHOOK_QUEUE, "a ring")
     answer = worker.exchange([], 1)
     assert not answer.hooked
     (run,) = answer.runs
-    result = Result(run.job_id, run.first, run.attempt, ItemState.SUCCEEDED, 3, 3, pack({"outputs": []}))
+    result = Result(
+        run.job_id, run.first, run.attempt, ItemState.SUCCEEDED, 3, 3, pack({"outputs": []})
+    )
     assert not worker.exchange([result], 0).hooked
     assert not store.cancel(cancelled)[1]
     assert {hook["type"] for hook in store.hooks(ended)} == {"job.started", "job.finished"}

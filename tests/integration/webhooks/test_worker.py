@@ -17,8 +17,11 @@ from common.store.jobs import JobStore
 from tests.integration.webhooks.conftest import SECRET, wait_until
 
 ATTEMPTS = 5  # the least the settings take
-HOLE = 12.0  # seconds; Celery has found its connection dead by then and waits before it tries another
-SOON = 6.0  # seconds after a black hole: Redis is waited for 2 s, then a tick comes; Celery alone takes 7 to 30
+# Seconds; Celery has found its connection dead by then and waits before it tries another.
+HOLE = 12.0
+# Seconds after a black hole: Redis is waited for 2 s, then a tick comes; Celery alone takes 7 to
+# 30.
+SOON = 6.0
 
 
 @pytest.fixture
@@ -28,13 +31,17 @@ def hooks(store: JobStore) -> Callable[[str], dict[str, dict[str, Any]]]:
     def ended(job_id: str) -> dict[str, dict[str, Any]] | None:
         found = store.hooks(job_id)
         return (
-            {hook["type"]: hook for hook in found} if found and all(h["status"] != "pending" for h in found) else None
+            {hook["type"]: hook for hook in found}
+            if found and all(h["status"] != "pending" for h in found)
+            else None
         )
 
     return lambda job_id: wait_until(lambda: ended(job_id), 30)
 
 
-def test_a_finished_job_is_told_of_with_signatures_that_verify(receive, make_job, run_jobs, start_worker, hooks):
+def test_a_finished_job_is_told_of_with_signatures_that_verify(
+    receive, make_job, run_jobs, start_worker, hooks
+):
     receiver = receive()
     worker = start_worker(webhook_allow=receiver.host)
     job_id = make_job(receiver.url)
@@ -66,10 +73,14 @@ def test_without_a_secret_of_its_own_a_job_is_signed_with_its_tenants(
     job_id = make_job(receiver.url, secret=None, events="job.finished")
     run_jobs()
     assert hooks(job_id)["job.finished"]["status"] == "delivered"
-    Webhook(Accounts(client).webhook_secret("acme")).verify(receiver.calls[0].body, receiver.calls[0].headers)
+    Webhook(Accounts(client).webhook_secret("acme")).verify(
+        receiver.calls[0].body, receiver.calls[0].headers
+    )
 
 
-def test_a_failing_receiver_is_tried_again_and_every_try_is_shown(receive, make_job, run_jobs, start_worker, hooks):
+def test_a_failing_receiver_is_tried_again_and_every_try_is_shown(
+    receive, make_job, run_jobs, start_worker, hooks
+):
     receiver = receive(500, 503, 200)
     start_worker(webhook_allow=receiver.host)
     job_id = make_job(receiver.url, events="job.finished")
@@ -83,7 +94,9 @@ def test_a_failing_receiver_is_tried_again_and_every_try_is_shown(receive, make_
         Webhook(SECRET).verify(call.body, call.headers)
 
 
-def test_a_dead_receiver_is_given_up_after_the_last_try(receive, make_job, run_jobs, start_worker, hooks):
+def test_a_dead_receiver_is_given_up_after_the_last_try(
+    receive, make_job, run_jobs, start_worker, hooks
+):
     receiver = receive(500)
     start_worker(webhook_allow=receiver.host, webhook_attempts=ATTEMPTS)
     job_id = make_job(receiver.url, events="job.finished")
@@ -93,7 +106,9 @@ def test_a_dead_receiver_is_given_up_after_the_last_try(receive, make_job, run_j
     assert len(hook["tries"]) == len(receiver.calls) == ATTEMPTS
 
 
-def test_an_event_whose_worker_was_killed_is_delivered_by_another(receive, make_job, run_jobs, start_worker, hooks):
+def test_an_event_whose_worker_was_killed_is_delivered_by_another(
+    receive, make_job, run_jobs, start_worker, hooks
+):
     receiver = receive()
     receiver.hold.clear()
     first = start_worker(webhook_allow=receiver.host, webhook_timeout=1)
@@ -109,7 +124,9 @@ def test_an_event_whose_worker_was_killed_is_delivered_by_another(receive, make_
     assert receiver.calls[0].headers["webhook-id"] == receiver.calls[1].headers["webhook-id"]
 
 
-def test_a_private_target_that_nobody_allowed_is_refused_at_once(receive, make_job, run_jobs, start_worker, hooks):
+def test_a_private_target_that_nobody_allowed_is_refused_at_once(
+    receive, make_job, run_jobs, start_worker, hooks
+):
     receiver = receive()
     start_worker()
     job_id = make_job(receiver.url, events="job.finished")
@@ -129,11 +146,16 @@ def test_a_redirect_counts_as_a_failed_try(receive, make_job, run_jobs, start_wo
     job_id = make_job(receiver.url, events="job.finished")
     run_jobs()
     tries = hooks(job_id)["job.finished"]["tries"]
-    assert [(entry["status_code"], bool(entry["error"])) for entry in tries] == [(307, True), (200, False)]
+    assert [(entry["status_code"], bool(entry["error"])) for entry in tries] == [
+        (307, True),
+        (200, False),
+    ]
     assert elsewhere.calls == []
 
 
-def test_a_slow_receiver_does_not_hold_up_the_others(receive, make_job, run_jobs, start_worker, hooks):
+def test_a_slow_receiver_does_not_hold_up_the_others(
+    receive, make_job, run_jobs, start_worker, hooks
+):
     slow, quick = receive(), receive()
     slow.hold.clear()
     start_worker(webhook_allow="127.0.0.1", webhook_timeout=20)
@@ -146,7 +168,9 @@ def test_a_slow_receiver_does_not_hold_up_the_others(receive, make_job, run_jobs
     assert len(slow.calls) == 1
 
 
-def test_two_workers_deliver_each_event_once(receive, make_job, run_jobs, start_worker, hooks, redis_url):
+def test_two_workers_deliver_each_event_once(
+    receive, make_job, run_jobs, start_worker, hooks, redis_url
+):
     receiver = receive()
     for _ in range(2):
         start_worker(webhook_allow=receiver.host)
@@ -160,7 +184,9 @@ def test_two_workers_deliver_each_event_once(receive, make_job, run_jobs, start_
     assert sorted(call.event["data"]["id"] for call in receiver.calls) == sorted(jobs)
 
 
-def test_an_order_to_stop_lets_the_delivery_under_way_end(receive, make_job, run_jobs, start_worker, store: JobStore):
+def test_an_order_to_stop_lets_the_delivery_under_way_end(
+    receive, make_job, run_jobs, start_worker, store: JobStore
+):
     receiver = receive()
     receiver.hold.clear()
     worker = start_worker(webhook_allow=receiver.host, webhook_timeout=2)
@@ -172,7 +198,9 @@ def test_an_order_to_stop_lets_the_delivery_under_way_end(receive, make_job, run
     assert [entry["error"] for entry in hook["tries"]] == ["no answer within 2 s"]
 
 
-def test_a_worker_that_hears_no_ring_delivers_all_the_same(receive, make_job, run_jobs, start_worker, hooks):
+def test_a_worker_that_hears_no_ring_delivers_all_the_same(
+    receive, make_job, run_jobs, start_worker, hooks
+):
     receiver = receive(500, 200)
     worker = start_worker(webhook_allow=receiver.host, queue="nobody-rings-here")
     job_id = make_job(receiver.url)
@@ -203,12 +231,15 @@ def test_after_a_black_hole_events_are_delivered_before_celery_is_back(
     network.start()
     proxy = network.proxy(url.port or 0, SCRIPT)
     try:
-        worker = start_worker(f"redis://:{url.password}@127.0.0.1:{proxy.port}{url.path}", webhook_allow=receiver.host)
+        worker = start_worker(
+            f"redis://:{url.password}@127.0.0.1:{proxy.port}{url.path}", webhook_allow=receiver.host
+        )
         before = make_job(receiver.url, events="job.finished")
         run_jobs()
         assert hooks(before)["job.finished"]["status"] == "delivered"
         Bell(redis_url).deliver()
-        wait_until(lambda: client.llen(WEBHOOK_QUEUE) == 0)  # Celery is up too, and waits on a connection that dies
+        # Celery is up too, and waits on a connection that dies.
+        wait_until(lambda: client.llen(WEBHOOK_QUEUE) == 0)
         proxy.hold()
         job_id = make_job(receiver.url, events="job.finished")
         run_jobs()

@@ -32,18 +32,38 @@ class Workers:
         self._folder = folder
         self._all: list[subprocess.Popen[bytes]] = []
 
-    def start(self, wait: bool = True, app: str = "worker.app", **settings: object) -> subprocess.Popen[bytes]:
-        """A worker, by default one that has published its card. Settings are PROMPTMILL_ variables in lower case."""
+    def start(
+        self, wait: bool = True, app: str = "worker.app", **settings: object
+    ) -> subprocess.Popen[bytes]:
+        """A worker, by default one that has published its card. Settings are PROMPTMILL_ variables
+        in lower case."""
         env = os.environ | {"REDIS_URL": self.url, "PROMPTMILL_MODEL": "echo"}
         settings = {"interactive_slots": 0} | settings  # None: by default, an eighth
-        env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items() if value is not None}
+        env |= {
+            f"PROMPTMILL_{name.upper()}": str(value)
+            for name, value in settings.items()
+            if value is not None
+        }
         log = (self._folder / f"worker-{len(self._all)}.log").open("wb")
-        command = [sys.executable, "-m", "celery", "-q", "-A", app, "worker", "-n", f"w{len(self._all)}@%h"]
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-q",
+            "-A",
+            app,
+            "worker",
+            "-n",
+            f"w{len(self._all)}@%h",
+        ]
         with log:
             process = spawn(command, cwd=ROOT, env=env, stdout=log, stderr=log)
         self._all.append(process)
         if wait:
-            wait_for(lambda: b"serving echo" in self.log(process), f"worker did not start: {self.log(process)!r}")
+            wait_for(
+                lambda: b"serving echo" in self.log(process),
+                f"worker did not start: {self.log(process)!r}",
+            )
         return process
 
     def log(self, process: subprocess.Popen[bytes]) -> bytes:
@@ -81,17 +101,29 @@ class Queue:
         deadline: int = 0,
         **fields: object,
     ) -> str:
-        """A job of so many prompts; `special` are words that some of them have at their end. `deadline` is in ms."""
+        """A job of so many prompts; `special` are words that some of them have at their end.
+        `deadline` is in ms."""
         stage = self.store.stage()
         for i in range(items):
             words = (special or {}).get(i, "j")
             stage.add({"prompt": f"a{i} b c d e f g h i {words}", "params": {"ignore_eos": True}})
         stage.close()
-        spec = json.dumps({"model": "echo", "params": {"max_tokens": max_tokens, "temperature": 0.0}})
+        spec = json.dumps(
+            {"model": "echo", "params": {"max_tokens": max_tokens, "temperature": 0.0}}
+        )
         hash_fields = {
-            "tenant": "t", "model": "echo", "digest": DIGEST, "total": items, "cost": 20, "n_max": 1, "priority": 0,
-            "hooks": "", "retention": 86_400_000, "spec": spec, **fields,
-        }  # fmt: skip
+            "tenant": "t",
+            "model": "echo",
+            "digest": DIGEST,
+            "total": items,
+            "cost": 20,
+            "n_max": 1,
+            "priority": 0,
+            "hooks": "",
+            "retention": 86_400_000,
+            "spec": spec,
+            **fields,
+        }
         attached = self.store.attach(stage, hash_fields, job_id=new_job_id(), deadline=deadline)
         self.ring(attached.rings)
         return attached.job_id
@@ -103,7 +135,9 @@ class Queue:
         return int(self.store.job(job_id)[state])
 
     def wait_status(self, job_id: str, status: str, seconds: float = 30.0) -> None:
-        wait_for(lambda: self.store.job(job_id)["status"] == status, f"{self.store.job(job_id)}", seconds)
+        wait_for(
+            lambda: self.store.job(job_id)["status"] == status, f"{self.store.job(job_id)}", seconds
+        )
 
     def check_all_succeeded_once(self, job_id: str) -> list[int]:
         """Every item has one result, which is its own; answers the attempts each took."""
@@ -112,7 +146,9 @@ class Queue:
         assert [row["status"] for row in rows] == ["succeeded"] * total
         for i, row in enumerate(rows):
             assert row["outputs"][0]["text"].startswith(f"a{i} b"), row
-        assert sorted(self.store.finished_after(job_id, 0, 2 * total)) == list(range(total)), "each result is told once"
+        assert sorted(self.store.finished_after(job_id, 0, 2 * total)) == list(range(total)), (
+            "each result is told once"
+        )
         return [row["attempts"] for row in rows]
 
 
@@ -126,11 +162,19 @@ class OwnServer:
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
     def start(self, **options: str) -> None:
-        """With the server's own settings, by default an append-only file written before every answer."""
-        options = {"bind": "127.0.0.1", "save": "", "appendonly": "yes", "appendfsync": "always"} | options
+        """With the server's own settings, by default an append-only file written before every
+        answer."""
+        options = {
+            "bind": "127.0.0.1",
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "always",
+        } | options
         options["port"] = str(self._port)
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = spawn([find_binary(), *arguments], cwd=self._folder, stdout=subprocess.DEVNULL)
+        self._process = spawn(
+            [find_binary(), *arguments], cwd=self._folder, stdout=subprocess.DEVNULL
+        )
         with connect(self.url) as client:
             wait_until_up(client, 10)
 

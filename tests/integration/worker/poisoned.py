@@ -1,4 +1,5 @@
-"""The worker as deployed, but for an engine with two weaknesses: a prompt that kills the process, and one it hangs on.
+"""The worker as deployed, but for an engine with two weaknesses: a prompt that kills the process,
+and one it hangs on.
 
 `celery -A tests.integration.worker.poisoned worker`.
 """

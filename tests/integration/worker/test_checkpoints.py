@@ -1,4 +1,5 @@
-"""What a checkpoint tells the store: how far rows are, and which of them got further under this worker."""
+"""What a checkpoint tells the store: how far rows are, and which of them got further under this
+worker."""
 
 from __future__ import annotations
 
@@ -18,9 +19,11 @@ def mill(redis_url: str) -> Mill:
     return Mill(redis_url)
 
 
-def attempts(mill: Mill, tokens: list[list[list[int]]], resumed: int) -> tuple[int, list[list[int]]]:
-    """Lose a worker whose only row stood at each of `tokens` in turn, having begun with `resumed` of them; answers the
-    number of the next attempt and where it goes on."""
+def attempts(
+    mill: Mill, tokens: list[list[list[int]]], resumed: int
+) -> tuple[int, list[list[int]]]:
+    """Lose a worker whose only row stood at each of `tokens` in turn, having begun with `resumed`
+    of them; answers the number of the next attempt and where it goes on."""
     job_id, dead = mill.submit(1), mill.worker()
     dead.exchange([], 1)
     claim = replace(Claim(job_id, 0, 1, 7, 0.0, time.monotonic() - MIN_AGE - 1), resumed=resumed)

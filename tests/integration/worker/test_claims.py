@@ -15,21 +15,44 @@ from worker.claims import ClaimReader
 
 
 def test_a_worker_renders_what_the_web_tier_counted(redis_url: str) -> None:
-    """With the job's variables, the item's own over them, and the time that the web tier told the template."""
+    """With the job's variables, the item's own over them, and the time that the web tier told the
+    template."""
     mill = Mill(redis_url)
-    source = "{{ messages[0].content }} {{ a }} {{ b }} {{ strftime_now('%Y-%m-%d') }}{{ 1 / zero if zero is defined }}"
+    source = (
+        "{{ messages[0].content }} {{ a }} {{ b }} {{ strftime_now('%Y-%m-%d') }}{{ 1 / zero "
+        "if zero is defined }}"
+    )
     model = card().model_copy(update={"chat_template": source})
     chat = {"messages": [{"role": "user", "content": "hi"}]}
     stage = mill.store.stage()
-    for item in (chat, chat | {"chat_template_kwargs": {"b": 3}}, chat | {"chat_template_kwargs": {"zero": 0}}):
+    for item in (
+        chat,
+        chat | {"chat_template_kwargs": {"b": 3}},
+        chat | {"chat_template_kwargs": {"zero": 0}},
+    ):
         stage.add(item)
     stage.close()
-    spec = {"model": "m", "params": {}, "chat_template_kwargs": {"a": 1, "b": 2}, "rendered_at": 1_764_100_000}
-    fields = {"tenant": "t", "model": "m", "digest": "d", "total": 3, "cost": 1, "n_max": 1, "priority": 0}
+    spec = {
+        "model": "m",
+        "params": {},
+        "chat_template_kwargs": {"a": 1, "b": 2},
+        "rendered_at": 1_764_100_000,
+    }
+    fields = {
+        "tenant": "t",
+        "model": "m",
+        "digest": "d",
+        "total": 3,
+        "cost": 1,
+        "n_max": 1,
+        "priority": 0,
+    }
     fields |= {"hooks": "", "retention": 1000, "spec": json.dumps(spec)}
     mill.store.attach(stage, fields, job_id=new_job_id())
     (run,) = mill.worker().exchange([], 8).runs
-    first, second, broken = (request for _, request in ClaimReader(mill.store, WordTokenizer(), model).read(run, 0))
+    first, second, broken = (
+        request for _, request in ClaimReader(mill.store, WordTokenizer(), model).read(run, 0)
+    )
     assert isinstance(first, Request) and first.prompt == "hi 1 2 2025-11-25"
     assert isinstance(second, Request) and second.prompt == "hi 1 3 2025-11-25"
     assert isinstance(broken, InvalidRequest) and "ZeroDivisionError" in broken.message
@@ -46,7 +69,8 @@ def test_items_made_for_other_weights_are_refused_and_not_run_on_these(redis_url
 
 
 def test_a_job_is_read_once_whatever_it_carries_for_its_owner(redis_url: str) -> None:
-    """Its metadata was read and kept with each chunk: a worker grew by 15 MB for every 64 items of such a job."""
+    """Its metadata was read and kept with each chunk: a worker grew by 15 MB for every 64 items of
+    such a job."""
     mill = Mill(redis_url)
     spec = {"model": "m", "params": {}, "metadata": {"a": "x" * 4_000_000}, "webhook": None}
     job_id = mill.submit(64 * 40, spec=json.dumps(spec))
@@ -71,12 +95,25 @@ def test_chunks_are_kept_up_to_so_many_bytes(redis_url: str, monkeypatch) -> Non
     for i in range(64 * 4):
         stage.add({"prompt": f"{i} " * 20})
     stage.close()
-    fields = {"tenant": "t", "model": "m", "digest": "d", "total": 256, "cost": 1, "n_max": 1, "priority": 0}
+    fields = {
+        "tenant": "t",
+        "model": "m",
+        "digest": "d",
+        "total": 256,
+        "cost": 1,
+        "n_max": 1,
+        "priority": 0,
+    }
     fields |= {"hooks": "", "retention": 1000, "spec": json.dumps({"model": "m", "params": {}})}
     mill.store.attach(stage, fields, job_id=new_job_id())
     reads = []
-    monkeypatch.setattr(JobStore, "chunk", lambda *a, real=JobStore.chunk: reads.append(a[2]) or real(*a))
-    reader, runs = ClaimReader(mill.store, WordTokenizer(), card()), mill.worker(slots=256).exchange([], 256).runs
+    monkeypatch.setattr(
+        JobStore, "chunk", lambda *a, real=JobStore.chunk: reads.append(a[2]) or real(*a)
+    )
+    reader, runs = (
+        ClaimReader(mill.store, WordTokenizer(), card()),
+        mill.worker(slots=256).exchange([], 256).runs,
+    )
     for run in (*runs, runs[-1], runs[0]):
         reader.read(run, 0)
     assert reads == [0, 64, 128, 192, 0], "the last one is kept, the first is not"

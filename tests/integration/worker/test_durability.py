@@ -40,7 +40,11 @@ def test_under_everysec_script_and_wait_share_one_connection(own_server):
         seen = []
         while not any("WAITAOF" in line["command"] for line in seen):
             seen.append(monitor.next_command())
-    scripts = [line for line in seen if line["command"].startswith("EVALSHA") and line["client_type"] != "lua"]
+    scripts = [
+        line
+        for line in seen
+        if line["command"].startswith("EVALSHA") and line["client_type"] != "lua"
+    ]
     assert scripts[-1]["client_port"] == seen[-1]["client_port"]
     assert seen.index(scripts[-1]) < len(seen) - 1
 

@@ -1,4 +1,5 @@
-"""Replicas on one host never share a device by accident. `nvidia-smi` is played by a script; the locks are real."""
+"""Replicas on one host never share a device by accident. `nvidia-smi` is played by a script; the
+locks are real."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
 
 
-def test_each_worker_claims_a_device_of_its_own_and_one_too_many_is_refused(redis_url, two_gpus, monkeypatch):
+def test_each_worker_claims_a_device_of_its_own_and_one_too_many_is_refused(
+    redis_url, two_gpus, monkeypatch
+):
     client = connect(redis_url)
     first = claim_gpu(client, "a")
     assert first is not None and os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa"

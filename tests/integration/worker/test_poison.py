@@ -1,4 +1,5 @@
-"""Prompts that kill their worker or make its engine hang, on real workers that are started again when they die."""
+"""Prompts that kill their worker or make its engine hang, on real workers that are started again
+when they die."""
 
 from __future__ import annotations
 

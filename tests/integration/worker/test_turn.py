@@ -1,5 +1,5 @@
-"""Whatever happens in a turn, the worker goes on with what it holds or hands it back. Leases are so long here that
-nobody else would ever take it."""
+"""Whatever happens in a turn, the worker goes on with what it holds or hands it back. Leases are so
+long here that nobody else would ever take it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,14 @@ PLACES: dict[str, tuple[Any, str]] = {
 class Failing:
     """A function that fails at some of its calls, before or after it did its work."""
 
-    def __init__(self, function: Callable[..., Any], fails: Callable[[int], bool], error: Exception, *, after: bool):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        fails: Callable[[int], bool],
+        error: Exception,
+        *,
+        after: bool,
+    ):
         self._function = function
         self._fails = fails
         self._error = error
@@ -65,7 +72,9 @@ class Failing:
 @pytest.fixture
 def runner(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
     """With its heartbeat, which takes the turns; no Celery."""
-    settings = Settings.load(redis_url=redis_url, model="echo", lease=LEASE, heartbeat=0.1, interactive_slots=0)
+    settings = Settings.load(
+        redis_url=redis_url, model="echo", lease=LEASE, heartbeat=0.1, interactive_slots=0
+    )
     client = connect(redis_url)
     monkeypatch.setattr(runner_module, "RETRY_PAUSE", 0.05)
     made = Runner(client, settings, open_model("echo", slots=4, echo_delay=0.002), Bell(redis_url))
@@ -112,13 +121,18 @@ def test_a_turn_that_fails_at_random_loses_and_doubles_nothing(
 
     for place, (owner, name) in PLACES.items():
         error = REFUSED if place in ("exchange", "read", "progress") else ValueError("a bug")
-        monkeypatch.setattr(owner, name, Failing(getattr(owner, name), fails, error, after=chance.random() < 0.5))
+        monkeypatch.setattr(
+            owner, name, Failing(getattr(owner, name), fails, error, after=chance.random() < 0.5)
+        )
     jobs = [queue.submit(1) for _ in range(20)] + [queue.submit(60)]  # one-item jobs, too
     for job_id in jobs:
         queue.wait_status(job_id, "completed", 60)
     # The server has the last results a moment before the worker has its answer.
     wait_for(lambda: not runner.incarnation._held, f"still held: {runner.incarnation._held}")
-    assert sum(queue.count(job_id, "succeeded") + queue.count(job_id, "failed") for job_id in jobs) == 80
+    assert (
+        sum(queue.count(job_id, "succeeded") + queue.count(job_id, "failed") for job_id in jobs)
+        == 80
+    )
 
 
 def test_an_item_on_which_the_turn_always_fails_is_found_and_its_neighbours_are_run(
@@ -142,7 +156,8 @@ def test_an_item_on_which_the_turn_always_fails_is_found_and_its_neighbours_are_
 def test_an_exchange_without_a_reply_is_sent_again_as_it_was(
     runner: Runner, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Results that finish meanwhile wait for the next: the server answers a call that it knows as it did before."""
+    """Results that finish meanwhile wait for the next: the server answers a call that it knows as
+    it did before."""
     bound, first = runner.incarnation._scripts._bound, runner.incarnation.id
     lost = redis.TimeoutError("the reply was lost")
     lossy = Failing(bound["exchange"], lambda call: call % 2 == 0, lost, after=True)
@@ -172,10 +187,18 @@ def test_a_turn_that_ended_with_items_in_hand_is_taken_up_again(
     finish(queue, job_id)
 
 
-def test_an_item_from_a_newer_web_tier_fails_alone_and_names_what_is_new(runner: Runner, queue: Queue) -> None:
+def test_an_item_from_a_newer_web_tier_fails_alone_and_names_what_is_new(
+    runner: Runner, queue: Queue
+) -> None:
     stage = queue.store.stage()
     good = {"prompt": "a b", "params": {"ignore_eos": True}}
-    for item in (good, {**good, "images": ["x"]}, {**good, "params": {"beams": 4}}, {"audio": "x"}, good):
+    for item in (
+        good,
+        {**good, "images": ["x"]},
+        {**good, "params": {"beams": 4}},
+        {"audio": "x"},
+        good,
+    ):
         stage.add(item)
     stage.close()
     job_id = queue.submit(3)
@@ -189,14 +212,19 @@ def test_an_item_from_a_newer_web_tier_fails_alone_and_names_what_is_new(runner:
     assert [row["status"] for row in rows] == ["succeeded"] * 4 + ["failed"] * 3 + ["succeeded"]
     errors = [row["error"] for row in rows[4:7]]
     assert {error["code"] for error in errors} == {"unreadable"}
-    assert [word in error["message"] for word, error in zip(("images", "params.beams", "audio"), errors, strict=True)]
+    assert [
+        word in error["message"]
+        for word, error in zip(("images", "params.beams", "audio"), errors, strict=True)
+    ]
     assert queue.count(other, "failed") == 2
 
 
 # With a worker as it is deployed
 
 
-def test_a_worker_that_may_run_no_script_for_a_while_goes_on_after_it(workers: Workers, queue: Queue) -> None:
+def test_a_worker_that_may_run_no_script_for_a_while_goes_on_after_it(
+    workers: Workers, queue: Queue
+) -> None:
     workers.start(echo_delay=0.02, slots=4, lease=LEASE, heartbeat=0.2)
     job_id = queue.submit(60)
     wait_for(lambda: queue.count(job_id, "succeeded") > 4, "nothing ran")

@@ -17,7 +17,10 @@ def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url):
     with running_fleet(redis_url, WORKERS, slots=8, kept=0) as runners:
         for taken in range(1, WORKERS + 1):
             submit(store, 1, 5_000)
-            wait_for(lambda: sum(len(r._books.running()) for r in runners) == taken, "an item was not taken")  # noqa: B023
+            wait_for(
+                lambda taken=taken: sum(len(r._books.running()) for r in runners) == taken,
+                "an item was not taken",
+            )
         assert [len(runner._books.running()) for runner in runners] == [1] * WORKERS
 
 

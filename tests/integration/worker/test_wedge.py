@@ -21,7 +21,8 @@ from worker.heartbeat import Heartbeat
 
 age = float(sys.argv[2])
 engine = SimpleNamespace(step_age=lambda: age)
-runner = SimpleNamespace(engine=engine, wedge_limit=5.0, heartbeat=lambda: None, holds=lambda job: False, deaf=False,
+runner = SimpleNamespace(engine=engine, wedge_limit=5.0, heartbeat=lambda: None,
+    holds=lambda job: False, deaf=False,
                          incarnation=SimpleNamespace(id="i"))
 heartbeat = Heartbeat(connect(sys.argv[1]), runner, Settings.load(lease=1, heartbeat=0.1))
 heartbeat.start()
@@ -33,6 +34,8 @@ heartbeat.stop()
 @pytest.mark.parametrize(("age", "status"), [(5.1, WEDGED), (4.9, 0), (0.0, 0)])
 def test_only_a_step_over_the_limit_ends_the_process(redis_url, age, status):
     command = [sys.executable, "-c", SCRIPT, redis_url, str(age)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == status, done.stderr
     assert ("an engine step has been running" in done.stderr) == (status == WEDGED)

@@ -46,7 +46,9 @@ def test_a_frozen_worker_comes_back_and_its_late_results_are_refused(workers, qu
     wait_for(lambda: workers.log(frozen).count(b"serving echo") == 2, "it never registered anew")
 
 
-def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(own_server, tmp_path):
+def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(
+    own_server, tmp_path
+):
     """The server forgets that the frozen worker ever claimed its items, and gives them out anew."""
     own_server.start()
     workers = Workers(own_server.url, tmp_path)
@@ -110,7 +112,9 @@ def check_partial(queue: Queue, job_id: str, ended: str) -> None:
     rows = queue.store.rows(job_id, 0, 20)
     assert [row["status"] for row in rows] == [ended] * 20
     for row in rows[:4]:
-        assert row["outputs"][0]["finish_reason"] == ended and row["outputs"][0]["text"].startswith(f"a{row['index']}")
+        assert row["outputs"][0]["finish_reason"] == ended and row["outputs"][0]["text"].startswith(
+            f"a{row['index']}"
+        )
     assert [row["outputs"] for row in rows[4:]] == [[]] * 16
 
 
@@ -144,7 +148,9 @@ def test_a_worker_started_before_redis_waits_for_it(own_server, tmp_path):
     workers = Workers(own_server.url, tmp_path)
     try:
         process = workers.start(wait=False)
-        wait_for(lambda: b"waiting for Redis" in workers.log(process), "it did not say what it waits for")
+        wait_for(
+            lambda: b"waiting for Redis" in workers.log(process), "it did not say what it waits for"
+        )
         own_server.start()
         wait_for(lambda: b"serving echo" in workers.log(process), "it did not start")
     finally:
@@ -179,4 +185,6 @@ def test_an_item_goes_on_from_its_checkpoint_when_its_worker_is_killed(workers, 
     taken_over = time.monotonic()
     queue.wait_status(job_id, "completed")
     assert time.monotonic() - taken_over < 9, "130 words at 0.1 s: it did not begin anew"
-    assert set(queue.check_all_succeeded_once(job_id)) == {1}, "an item that had got further is not charged"
+    assert set(queue.check_all_succeeded_once(job_id)) == {1}, (
+        "an item that had got further is not charged"
+    )

@@ -31,7 +31,9 @@ def wait_until_dead(child: Child) -> None:
         time.sleep(0.01)
 
 
-def test_a_crashed_part_is_started_again_after_a_pause_that_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_crashed_part_is_started_again_after_a_pause_that_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     said: list[str] = []
     now = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
@@ -70,7 +72,9 @@ def test_stages_end_in_their_order(tmp_path: Path):
     file = tmp_path / "order"
     names = [["web"], ["webhooks", "webhooks"], ["worker"]]
     pids: list[list[int]] = []
-    stages = [[part(name, note.format(file=str(file), name=name)) for name in stage] for stage in names]
+    stages = [
+        [part(name, note.format(file=str(file), name=name)) for name in stage] for stage in names
+    ]
     parts = Children(stages, print, pids.append)
     parts.start()
     up = Path(f"{file}.up")
@@ -118,7 +122,8 @@ def test_a_part_ends_within_seconds_when_its_parent_is_killed(tmp_path: Path):
         "import os, subprocess, sys, time\n"
         "env = {**os.environ, 'PROMPTMILL_PARENT': str(os.getpid())}\n"
         f"subprocess.Popen([sys.executable, '-c', {part_code!r}], env=env)\n"
-        f"while not os.path.exists({str(file)!r}) or not open({str(file)!r}).read(): time.sleep(0.01)\n"
+        f"while not os.path.exists({str(file)!r}) or not open({str(file)!r}).read(): "
+        "time.sleep(0.01)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", parent_code], timeout=20, check=False)

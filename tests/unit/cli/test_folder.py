@@ -58,7 +58,9 @@ def test_leftovers_are_ended(folder: DataFolder, sleeper: subprocess.Popen):
     assert sleeper.poll() is not None
 
 
-def test_a_process_that_got_a_leftovers_id_is_left_alone(folder: DataFolder, sleeper: subprocess.Popen):
+def test_a_process_that_got_a_leftovers_id_is_left_alone(
+    folder: DataFolder, sleeper: subprocess.Popen
+):
     another_start = psutil.Process(sleeper.pid).create_time() - 100
     (folder.path / "children.json").write_text(json.dumps([[sleeper.pid, another_start]]))
     assert folder.end_leftovers() == 0

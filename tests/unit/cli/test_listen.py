@@ -27,7 +27,9 @@ def receiver() -> Iterator[Receiver]:
 def post(receiver: Receiver, body: bytes, headers: dict[str, str]) -> int:
     with requests.Session() as session:
         session.trust_env = False
-        return session.post(f"http://{receiver.address}/hook", data=body, headers=headers, timeout=5).status_code
+        return session.post(
+            f"http://{receiver.address}/hook", data=body, headers=headers, timeout=5
+        ).status_code
 
 
 def test_a_signed_event_is_told_once_however_often_it_comes(receiver: Receiver):
@@ -43,11 +45,17 @@ def test_a_signed_event_is_told_once_however_often_it_comes(receiver: Receiver):
     [
         pytest.param(BODY + b" ", sign(SECRET, "evt_1", int(time.time()), BODY), id="changed"),
         pytest.param(BODY, {}, id="unsigned"),
-        pytest.param(BODY, sign("whsec_" + "b3RoZXJz" * 4, "evt_1", int(time.time()), BODY), id="another secret"),
+        pytest.param(
+            BODY,
+            sign("whsec_" + "b3RoZXJz" * 4, "evt_1", int(time.time()), BODY),
+            id="another secret",
+        ),
         pytest.param(BODY, sign(SECRET, "evt_1", int(time.time()) - 3600, BODY), id="too old"),
     ],
 )
-def test_what_is_not_signed_with_the_secret_is_refused(receiver: Receiver, body: bytes, headers: dict[str, str]):
+def test_what_is_not_signed_with_the_secret_is_refused(
+    receiver: Receiver, body: bytes, headers: dict[str, str]
+):
     assert post(receiver, body, headers) == 401
     assert receiver.events.empty()
     assert receiver.refused.get(timeout=1)

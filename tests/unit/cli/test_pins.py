@@ -1,4 +1,5 @@
-"""constraints.txt pins what pyproject.toml pulls in, all of it, and nothing that only one machine has."""
+"""constraints.txt pins what pyproject.toml pulls in, all of it, and nothing that only one machine
+has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-""".ci/setup finds a Python, or says in one line what to install. Tried on made-up machines: a PATH of our own."""
+""".ci/setup finds a Python, or says in one line what to install. Tried on made-up machines: a PATH
+of our own."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ NO_VENV = f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1 ;; esac\nexec "{sys.exec
 
 @pytest.fixture
 def machine(tmp_path: Path):
-    """A checkout and a PATH with only the given Pythons; answers what the script says and its exit code.
+    """A checkout and a PATH with only the given Pythons; answers what the script says and its exit
+    code.
 
     The install step is not run: the environment is made, and its pip then told to stop.
     """
@@ -32,12 +34,24 @@ def machine(tmp_path: Path):
 
     def run(scripts: dict[str, str], **env: str) -> tuple[str, int]:
         for name, script in scripts.items():
-            (commands / name).unlink(missing_ok=True)  # never write through a link to the machine's own tool
+            # Never write through a link to the machine's own tool.
+            (commands / name).unlink(missing_ok=True)
             (commands / name).write_text(script)
             (commands / name).chmod(0o755)
-        env |= {"PATH": str(commands), "HOME": os.environ["HOME"], "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+        env |= {
+            "PATH": str(commands),
+            "HOME": os.environ["HOME"],
+            "PIP_NO_INDEX": "1",
+            "PIP_CONFIG_FILE": os.devnull,
+        }
         done = subprocess.run(
-            ["sh", ".ci/setup", "demo"], cwd=checkout, env=env, capture_output=True, text=True, timeout=60, check=False
+            ["sh", ".ci/setup", "demo"],
+            cwd=checkout,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         return done.stdout + done.stderr, done.returncode
 
@@ -45,7 +59,14 @@ def machine(tmp_path: Path):
 
 
 def test_a_shim_whose_python_is_missing_is_passed_over(machine):
-    said, _ = machine({"python3": TOO_OLD, "python3.13": BROKEN_SHIM, "python3.12": BROKEN_SHIM, "python3.11": GOOD})
+    said, _ = machine(
+        {
+            "python3": TOO_OLD,
+            "python3.13": BROKEN_SHIM,
+            "python3.12": BROKEN_SHIM,
+            "python3.11": GOOD,
+        }
+    )
     assert "Making .venv with Python 3." in said
 
 

@@ -43,7 +43,13 @@ client.set("written", "yes")
 print(server.url, server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     url, pid = done.stdout.split()
     return url, int(pid)
@@ -80,7 +86,9 @@ def test_the_server_ends_when_its_parent_is_killed(data_folder: Path):
     assert module._wait_for(lambda: not is_running(pid), 10)
 
 
-def test_an_orphan_is_ended_before_another_starts_and_its_data_are_kept(server: Valkey, data_folder: Path):
+def test_an_orphan_is_ended_before_another_starts_and_its_data_are_kept(
+    server: Valkey, data_folder: Path
+):
     _, pid = start_and_be_killed(data_folder, "valkey._end_with_parent = lambda: None")
     assert is_running(pid)
     url = server.start()
@@ -88,14 +96,18 @@ def test_an_orphan_is_ended_before_another_starts_and_its_data_are_kept(server: 
     assert ask(url, "GET", "written") == "yes"
 
 
-def test_a_stranger_at_the_remembered_port_is_left_alone(server: Valkey, data_folder: Path, valkey: Valkey):
+def test_a_stranger_at_the_remembered_port_is_left_alone(
+    server: Valkey, data_folder: Path, valkey: Valkey
+):
     port = valkey.url.rpartition(":")[2]
     (data_folder / "redis-url").write_text(f"redis://:some-old-password@127.0.0.1:{port}")
     server.start()
     assert valkey.alive
 
 
-def test_a_server_that_cannot_start_says_why(server: Valkey, data_folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_cannot_start_says_why(
+    server: Valkey, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(Valkey, "_settings", lambda *_: "no-such-setting yes\n")
     with pytest.raises(ConfigError, match="no-such-setting"):
         server.start()

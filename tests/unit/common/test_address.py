@@ -1,4 +1,5 @@
-"""Every form of a REDIS_URL is read in one place, for redis-py and for Celery; what is none is refused by name."""
+"""Every form of a REDIS_URL is read in one place, for redis-py and for Celery; what is none is
+refused by name."""
 
 from __future__ import annotations
 
@@ -14,17 +15,25 @@ SENTINELS = "redis+sentinel://user:p%40ss@s1:1,s2,[::1]:3/main/2?sentinel_passwo
 
 def test_a_plain_url_is_read():
     assert Address.parse("redis://queue") == Address("redis", (("queue", 6379),))
-    assert Address.parse("redis://:p%2Fw@[::1]:1/3") == Address("redis", (("::1", 1),), db=3, password="p/w")
+    assert Address.parse("redis://:p%2Fw@[::1]:1/3") == Address(
+        "redis", (("::1", 1),), db=3, password="p/w"
+    )
 
 
 def test_a_socket_is_read():
     address = Address.parse("unix://user:pw@/run/my%20redis.sock?db=4")
-    assert address == Address("unix", path="/run/my redis.sock", db=4, username="user", password="pw")
+    assert address == Address(
+        "unix", path="/run/my redis.sock", db=4, username="user", password="pw"
+    )
 
 
 def test_sentinels_are_read():
     address = Address.parse(SENTINELS)
-    assert (address.hosts, address.service, address.db) == ((("s1", 1), ("s2", 26379), ("::1", 3)), "main", 2)
+    assert (address.hosts, address.service, address.db) == (
+        (("s1", 1), ("s2", 26379), ("::1", 3)),
+        "main",
+        2,
+    )
     assert address.login == {"username": "user", "password": "p@ss"}
     assert address.sentinel_login == {"password": "s&t"}
 
@@ -41,7 +50,10 @@ def test_sentinels_are_read():
         ("redis://queue/-1", "the database '-1', which is no number"),
         ("redis://a:1,b:2/0", "several hosts"),
         ("redis://queue/0?timeout=3", "unknown option timeout; a redis:// URL may have none"),
-        ("rediss://queue/0?ssl_ca_cert=x", "unknown option ssl_ca_cert; a rediss:// URL may have ssl_cert_reqs"),
+        (
+            "rediss://queue/0?ssl_ca_cert=x",
+            "unknown option ssl_ca_cert; a rediss:// URL may have ssl_cert_reqs",
+        ),
         ("unix://run/redis.sock", "names no socket"),
         ("unix:///run/redis.sock?db=x", "the database 'x', which is no number"),
         ("redis+sentinel://s1:1,s2:2", "names no service"),
@@ -67,7 +79,12 @@ def test_celery_gets_the_same_address(url: str):
     channel = connection.transport.Channel.__new__(connection.transport.Channel)
     channel.connection = connection.transport
     params = channel._connparams()
-    found = params["username"], params["password"], params["db"], params.get("path") or (params["host"], params["port"])
+    found = (
+        params["username"],
+        params["password"],
+        params["db"],
+        params.get("path") or (params["host"], params["port"]),
+    )
     assert found == ("u", "p@w", 2, "/run/x.sock" if url.startswith("unix") else ("h", 1))
 
 
@@ -80,9 +97,14 @@ def test_celery_gets_every_sentinel():
 def test_tls_is_checked_unless_the_url_says_otherwise():
     assert Address.parse("rediss://h").broker()["broker_use_ssl"] == {"ssl_cert_reqs": "required"}
     loose = Address.parse("rediss://h?ssl_cert_reqs=none&ssl_check_hostname=false")
-    assert loose.broker()["broker_use_ssl"] == {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    assert loose.broker()["broker_use_ssl"] == {
+        "ssl_cert_reqs": "none",
+        "ssl_check_hostname": False,
+    }
 
 
 def test_a_url_is_shown_without_its_secrets():
     assert without_secrets("redis://:a/b@c@h:1/0") == "redis://h:1/0"
-    assert without_secrets(SENTINELS) == "redis+sentinel://s1:1,s2,[::1]:3/main/2?sentinel_password=**"
+    assert (
+        without_secrets(SENTINELS) == "redis+sentinel://s1:1,s2,[::1]:3/main/2?sentinel_password=**"
+    )

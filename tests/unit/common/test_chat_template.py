@@ -1,4 +1,5 @@
-"""Chat templates are rendered as transformers renders them, and none runs for long or breaks anything but its row."""
+"""Chat templates are rendered as transformers renders them, and none runs for long or breaks
+anything but its row."""
 
 from __future__ import annotations
 
@@ -45,30 +46,43 @@ nobody
 
 TEMPLATES = {
     "chatml": CHATML,
-    "generation": "{% for m in messages %}\n{% generation %}\n  {{ m.content }}\n{% endgeneration %}\n{% endfor %}",
-    "generation has a scope": "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}",
-    "generation in a loop": "{% for m in messages %}{% generation %}{{ loop.index }}{% endgeneration %}{% endfor %}",
+    "generation": ("{% for m in messages %}\n{% generation %}\n  {{ m.content }}\n{% endgeneration "
+    "%}\n{% endfor %}"),
+    "generation has a scope": ("{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% "
+    "endgeneration %}{{ x }}"),
+    "generation in a loop": ("{% for m in messages %}{% generation %}{{ loop.index }}{% "
+    "endgeneration %}{% endfor %}"),
     "loop controls": "{% for m in messages %}{% if loop.index == 2 %}{% continue %}{% endif %}"
     "{% if loop.last %}{% break %}{% endif %}{{ m.content }}{% endfor %}",
-    "tojson": "{{ messages|tojson }}{{ messages[0]|tojson(indent=2) }}{{ messages|tojson(ensure_ascii=True) }}"
+    "tojson": "{{ messages|tojson }}{{ messages[0]|tojson(indent=2) }}{{ "
+    "messages|tojson(ensure_ascii=True) }}"
     "{{ {'b': 1, 'a': [1.5, none, true]}|tojson(separators=(',', ':'), sort_keys=True) }}",
-    "no tools": "{{ tools is none }}{{ documents is none }}{{ tools is defined }}{% if tools %}x{% endif %}",
+    "no tools": ("{{ tools is none }}{{ documents is none }}{{ tools is defined }}{% if tools "
+    "%}x{% endif %}"),
     "special tokens": "{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{{ pad_token is defined }}",
-    "dict and namespace": "{% set d = dict(a=1) %}{{ d['a'] }}{% set n = namespace(d, b=3, self=4) %}{{ n.b + n.a }}"
+    "dict and namespace": "{% set d = dict(a=1) %}{{ d['a'] }}{% set n = namespace(d, b=3, "
+    "self=4) %}{{ n.b + n.a }}"
     "{{ dict.fromkeys('ab') }}",
-    "macros": "{% macro say(m, end='') %}<{{ m.role }}>{{ caller() if caller }}{{ end }}{% endmacro %}"
-    "{% for m in messages %}{% call say(m, end=eos_token) %}{{ m.content|trim }}{% endcall %}{% endfor %}",
+    "macros": "{% macro say(m, end='') %}<{{ m.role }}>{{ caller() if caller }}{{ end }}{% "
+    "endmacro %}"
+    "{% for m in messages %}{% call say(m, end=eos_token) %}{{ m.content|trim }}{% endcall %}{% "
+    "endfor %}",
     "recursive loop": "{% for x in [[1, [2, [3]]]] recursive %}{{ loop.depth }}"
     "{{ loop(x) if x is iterable else x }}{% endfor %}",
-    "values": "{{ 'x' * 3 }}{{ 2 ** 10 }}{{ 7 // 2 }}{{ 7 / 2 }}{{ 3 * 4 }}{{ [1] * 2 }}{{ none }}{{ 'a' ~ 1 ~ none }}"
-    "{{ nothing }}{{ nothing ~ 'x' }}{{ '{:>5}|{}'.format('a', 2) }}{{ 'a'.center(9) }}{{ 'a'|center(9) }}",
-    "blocks": "{% block a %}{{ messages[0].content }}{% endblock %}{% set x %}{{ messages|length }}{% endset %}{{ x }}"
+    "values": "{{ 'x' * 3 }}{{ 2 ** 10 }}{{ 7 // 2 }}{{ 7 / 2 }}{{ 3 * 4 }}{{ [1] * 2 }}{{ none "
+    "}}{{ 'a' ~ 1 ~ none }}"
+    "{{ nothing }}{{ nothing ~ 'x' }}{{ '{:>5}|{}'.format('a', 2) }}{{ 'a'.center(9) }}{{ "
+    "'a'|center(9) }}",
+    "blocks": "{% block a %}{{ messages[0].content }}{% endblock %}{% set x %}{{ messages|length "
+    "}}{% endset %}{{ x }}"
     "{% filter upper %}grüße{% endfilter %}{% with y = 2 %}{{ y }}{% endwith %}",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@pytest.mark.parametrize("kwargs", [{}, {"enable_thinking": False, "unknown": 1, "pad_token": "<p>"}], ids=str)
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"enable_thinking": False, "unknown": 1, "pad_token": "<p>"}], ids=str
+)
 def test_a_chat_is_rendered_as_transformers_renders_it(name: str, kwargs: dict[str, Any]) -> None:
     (expected,), _ = render_jinja_template(
         [CHAT], chat_template=TEMPLATES[name], add_generation_prompt=True, **{**TOKENS, **kwargs}
@@ -77,12 +91,22 @@ def test_a_chat_is_rendered_as_transformers_renders_it(name: str, kwargs: dict[s
 
 
 def test_the_caller_alone_says_what_the_messages_and_tools_are() -> None:
-    template = ChatTemplate("{{ messages|length }}{{ tools }}{{ add_generation_prompt }}{{ documents }}", {})
-    given = {"messages": [], "tools": [1], "add_generation_prompt": False, "documents": [2], "self": 3}
+    template = ChatTemplate(
+        "{{ messages|length }}{{ tools }}{{ add_generation_prompt }}{{ documents }}", {}
+    )
+    given = {
+        "messages": [],
+        "tools": [1],
+        "add_generation_prompt": False,
+        "documents": [2],
+        "self": 3,
+    }
     assert template.render(CHAT, given) == "4NoneTrue[2]"
 
 
-def test_the_same_time_makes_the_same_prompt_wherever_it_is_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_time_makes_the_same_prompt_wherever_it_is_rendered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     template = ChatTemplate("{{ strftime_now('%d %b %Y %H:%M%Z') }}", {})
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
@@ -130,12 +154,24 @@ def test_whatever_goes_wrong_in_a_template_is_an_invalid_request(name: str) -> N
 
 
 ENDLESS = {
-    "nested loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    "loops that skip": "{% for a in range(99999) %}{% for b in range(99999) if b < 0 %}{% endfor %}{% endfor %}",
-    "loops over a text": "{% for a in messages[0].content %}{% for b in messages[0].content %}{% endfor %}{% endfor %}",
-    "macros": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "nested loops": (
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    ),
+    "loops that skip": (
+        "{% for a in range(99999) %}{% for b in range(99999) if b < 0 %}{% endfor %}{% endfor %}"
+    ),
+    "loops over a text": (
+        "{% for a in messages[0].content %}{% for b in messages[0].content %}{% "
+        "endfor %}{% endfor %}"
+    ),
+    "macros": (
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
+    ),
     "filters": "{{ ([range(99999)] * 999)|map('select', 'odd')|map('list')|map('length')|list }}",
-    "searching": "{% set s = 'a' * 9999999 %}{% for i in range(99999) %}{% if 'b' in s %}{% endif %}{% endfor %}",
+    "searching": (
+        "{% set s = 'a' * 9999999 %}{% for i in range(99999) %}{% if 'b' in s %}{% endif "
+        "%}{% endfor %}"
+    ),
 }
 HUGE = {
     "output": "{% for a in range(99999) %}" + "{{ messages[0].content }}" * 9 + "{% endfor %}",
@@ -143,10 +179,21 @@ HUGE = {
     "a block": BIG + "{% set y %}{% for i in range(99999) %}{{ big }}{% endfor %}{% endset %}",
     "times": "{{ 'x' * 10 ** 10 }}",
     "power": "{{ 10 ** (10 ** 10) }}",
-    "squares": "{% set n = namespace(x=3) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}",
-    "doubling": "{% set n = namespace(x='aa') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
-    "joining": "{% set n = namespace(x='aa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
-    "lists": "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "squares": (
+        "{% set n = namespace(x=3) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}"
+    ),
+    "doubling": (
+        "{% set n = namespace(x='aa') %}{% for i in range(60) %}{% set n.x = n.x + n.x "
+        "%}{% endfor %}"
+    ),
+    "joining": (
+        "{% set n = namespace(x='aa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x "
+        "%}{% endfor %}"
+    ),
+    "lists": (
+        "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% "
+        "endfor %}"
+    ),
     "padding": "{{ 'x'.ljust(10 ** 10) }}",
     "centring": "{{ 'x'|center(width=10 ** 10) }}",
     "formatting": "{{ '%10000000000d' % 1 }}",
@@ -174,7 +221,9 @@ def test_a_long_chat_is_rendered_within_the_bounds() -> None:
 
 
 def test_threads_that_render_together_have_a_bound_each() -> None:
-    template = ChatTemplate("{% for a in range(n) %}{% for b in range(n) %}{% endfor %}{% endfor %}ok", {})
+    template = ChatTemplate(
+        "{% for a in range(n) %}{% for b in range(n) %}{% endfor %}{% endfor %}ok", {}
+    )
     found: dict[int, str] = {}
 
     def render(n: int) -> None:
@@ -191,7 +240,9 @@ def test_threads_that_render_together_have_a_bound_each() -> None:
     assert (found[3], found[50]) == ("ok", "ok") and "did not end" in found[99_999]
 
 
-@pytest.mark.parametrize("source", [BREAKING["syntax"], BREAKING["depth"], ENDLESS["macros"], HUGE["times"]])
+@pytest.mark.parametrize(
+    "source", [BREAKING["syntax"], BREAKING["depth"], ENDLESS["macros"], HUGE["times"]]
+)
 def test_a_template_that_can_serve_no_chat_is_found_before_the_first(source: str) -> None:
     with pytest.raises(InvalidRequest):
         ChatTemplate(source, {}).check()

@@ -9,14 +9,24 @@ import pytest
 
 from common.log import JsonFormatter, TextFormatter
 
-# Ends the line and forges another; clears the screen, in two ways; sets the title; writes backwards; is no text.
-HOSTILE = "a\n12:00:00 INFO    web: forged\r\x1b[2J\x9b2J\x1b]0;title\x07\u202eb\u2028c\x7f\ud800日本語"
+# Ends the line and forges another; clears the screen, in two ways; sets the title; writes
+# backwards; is no text.
+HOSTILE = (
+    "a\n12:00:00 INFO    web: forged\r\x1b[2J\x9b2J\x1b]0;title\x07\u202eb\u2028c\x7f\ud800日本語"
+)
 COMMANDS = "\n\r\x1b\x9b\x07\u202e\u2028\x7f\ud800"
 
 
-def record(message: str = "done %d", *arguments: object, error: BaseException | None = None, **extra: object):
+def record(
+    message: str = "done %d",
+    *arguments: object,
+    error: BaseException | None = None,
+    **extra: object,
+):
     about = (type(error), error, error.__traceback__) if error else None
-    return logging.getLogger("t").makeRecord("t", logging.INFO, "f", 1, message, arguments or (3,), about, extra=extra)
+    return logging.getLogger("t").makeRecord(
+        "t", logging.INFO, "f", 1, message, arguments or (3,), about, extra=extra
+    )
 
 
 def test_a_json_line_is_one_object_with_the_job():
@@ -29,7 +39,9 @@ def test_a_text_line_ends_with_what_was_given():
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
-def test_what_users_wrote_can_neither_begin_a_line_nor_command_a_terminal(formatter: logging.Formatter):
+def test_what_users_wrote_can_neither_begin_a_line_nor_command_a_terminal(
+    formatter: logging.Formatter,
+):
     line = formatter.format(record("%s %s", "GET", HOSTILE, job=HOSTILE))
     assert not set(line) & set(COMMANDS)
     assert line.count("\\n12:00:00 INFO    web: forged\\r\\u001b[2J\\u009b2J") == 2

@@ -1,4 +1,5 @@
-"""What redis-py raises, told apart: a server that cannot answer now, and a command that is wrong."""
+"""What redis-py raises, told apart: a server that cannot answer now, and a command that is
+wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from common.store.connection import redis_errors
         redis.ReadOnlyError("You can't write against a read only replica."),
         redis.exceptions.ExecAbortError("Transaction discarded because of previous errors."),
         redis.ResponseError("MISCONF Errors writing to the AOF file"),
-        redis.ResponseError("Error running script: caused error: MASTERDOWN Link with MASTER is down"),
+        redis.ResponseError(
+            "Error running script: caused error: MASTERDOWN Link with MASTER is down"
+        ),
     ],
 )
 def test_a_server_that_cannot_answer_now_is_unavailable(error: Exception) -> None:

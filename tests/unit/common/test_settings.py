@@ -17,7 +17,9 @@ def test_redis_url_has_no_prefix(monkeypatch):
 
 def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch):
     monkeypatch.setenv("PROMPTMILL_SLOT", "4")
-    with pytest.raises(ConfigError, match="PROMPTMILL_SLOT is no setting; did you mean PROMPTMILL_SLOTS"):
+    with pytest.raises(
+        ConfigError, match="PROMPTMILL_SLOT is no setting; did you mean PROMPTMILL_SLOTS"
+    ):
         Settings.load()
     monkeypatch.delenv("PROMPTMILL_SLOT")
     monkeypatch.setenv("PROMPTMILL_FOO", "4")
@@ -108,7 +110,13 @@ def test_a_public_url_that_is_nonsense_is_refused_by_name(monkeypatch, given: st
 
 @pytest.mark.parametrize(
     ("host", "local"),
-    [("::1", "[::1]"), ("[::1]", "[::1]"), ("::", "[::1]"), ("0.0.0.0", "127.0.0.1"), ("box", "box")],
+    [
+        ("::1", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("::", "[::1]"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("box", "box"),
+    ],
 )
 def test_an_ipv6_host_stands_in_brackets_in_addresses(monkeypatch, host: str, local: str):
     monkeypatch.setenv("PROMPTMILL_HOST", host)
@@ -117,7 +125,9 @@ def test_an_ipv6_host_stands_in_brackets_in_addresses(monkeypatch, host: str, lo
     assert "[" not in settings.host
 
 
-@pytest.mark.parametrize("host", ["", "a b", "http://box", "box:8000", "[::1]:8000", "[box]x", "a/b"])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "http://box", "box:8000", "[::1]:8000", "[box]x", "a/b"]
+)
 def test_a_host_that_is_none_is_refused_by_name(monkeypatch, host: str):
     monkeypatch.setenv("PROMPTMILL_HOST", host)
     with pytest.raises(ConfigError, match=r"PROMPTMILL_HOST=.*no good host"):

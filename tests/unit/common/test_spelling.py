@@ -1,4 +1,5 @@
-"""Tokens one by one: what they add, joined, is the text. Byte-level vocabularies, and those with a byte fallback."""
+"""Tokens one by one: what they add, joined, is the text. Byte-level vocabularies, and those with a
+byte fallback."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from worker.engine.scheduling.text import Speller
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 WORDS = ["▁", "a", "b", "▁hello", "▁world", "日"]
 FALLBACK = {
-    word: id for id, word in enumerate(["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *WORDS])
+    word: id
+    for id, word in enumerate(
+        ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *WORDS]
+    )
 }
 
 
@@ -31,8 +35,15 @@ def byte_level() -> JsonTokenizer:
 @pytest.fixture(scope="module")
 def byte_fallback() -> JsonTokenizer:
     """As SentencePiece vocabularies are converted: a space is a part of the word behind it."""
-    backend = Tokenizer(models.BPE(vocab=FALLBACK, merges=[], unk_token="<unk>", byte_fallback=True))
-    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend = Tokenizer(
+        models.BPE(vocab=FALLBACK, merges=[], unk_token="<unk>", byte_fallback=True)
+    )
+    steps = [
+        decoders.Replace("▁", " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+        decoders.Strip(" ", 1, 0),
+    ]
     backend.decoder = decoders.Sequence(steps)
     backend.add_special_tokens([AddedToken("</s>", special=True)])
     return JsonTokenizer(backend.to_str().encode())
@@ -69,8 +80,12 @@ def test_special_tokens_are_named_and_add_nothing(byte_level: JsonTokenizer):
     assert byte_level.spell(tool) == Spelling(tool, "<tool>")
 
 
-@pytest.mark.parametrize("written", [["<0x02>", "<0x82>", "b", "▁hello"], ["b", "<0x82>", "a", "▁hello"]])
-def test_bytes_that_make_no_character_do_not_end_a_text(byte_fallback: JsonTokenizer, written: list[str]):
+@pytest.mark.parametrize(
+    "written", [["<0x02>", "<0x82>", "b", "▁hello"], ["b", "<0x82>", "a", "▁hello"]]
+)
+def test_bytes_that_make_no_character_do_not_end_a_text(
+    byte_fallback: JsonTokenizer, written: list[str]
+):
     said, spellings = spelled(byte_fallback, [FALLBACK[each] for each in written])
     assert said.endswith(("b hello", "a hello"))
     assert b"".join(each.added for each in spellings).decode(errors="replace") == said
@@ -78,6 +93,9 @@ def test_bytes_that_make_no_character_do_not_end_a_text(byte_fallback: JsonToken
 
 def test_no_sequence_of_tokens_ends_a_stream(byte_fallback: JsonTokenizer):
     rng = random.Random(1)
-    some = [FALLBACK[each] for each in ("<0x02>", "<0x82>", "<0xE6>", "<0x97>", "<0xA5>", "<0x41>", "</s>", *WORDS)]
+    some = [
+        FALLBACK[each]
+        for each in ("<0x02>", "<0x82>", "<0xE6>", "<0x97>", "<0xA5>", "<0x41>", "</s>", *WORDS)
+    ]
     for _ in range(3000):
         spelled(byte_fallback, [rng.choice(some) for _ in range(9)])

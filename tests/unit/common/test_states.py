@@ -19,11 +19,15 @@ def test_the_drawing_has_every_move_and_no_other():
 
 
 def test_every_state_of_an_item_is_explained_with_its_byte():
-    assert re.findall(r"^\| (\w+) \| (\w) \|", PAGE, re.M) == [(state.value, state.byte) for state in ItemState]
+    assert re.findall(r"^\| (\w+) \| (\w) \|", PAGE, re.M) == [
+        (state.value, state.byte) for state in ItemState
+    ]
 
 
 def test_every_state_of_a_job_is_drawn_and_every_end_explained():
     (line,) = re.findall(r"^ +attach → (.*)$", PAGE, re.M)
-    assert set(re.findall(r"[a-z]+", re.sub(r"\(.*?\)", "", line))) == {state.value for state in JobState}
+    assert set(re.findall(r"[a-z]+", re.sub(r"\(.*?\)", "", line))) == {
+        state.value for state in JobState
+    }
     ends = re.findall(r"^\| (\w+) \| [a-z ]", PAGE.partition("## Jobs")[2], re.M)[1:]
     assert set(ends) == {state.value for state in JobState if state.terminal}

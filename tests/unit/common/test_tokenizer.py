@@ -22,7 +22,10 @@ def test_a_tokenizer_survives_being_published(byte_tokenizer):
     again = load("json", byte_tokenizer.dumps())
     assert again is not None
     assert again.encode("Grüße 你好") == byte_tokenizer.encode("Grüße 你好")
-    assert again.encode_batch(["a", "bc"]) == [byte_tokenizer.encode("a"), byte_tokenizer.encode("bc")]
+    assert again.encode_batch(["a", "bc"]) == [
+        byte_tokenizer.encode("a"),
+        byte_tokenizer.encode("bc"),
+    ]
 
 
 @pytest.mark.parametrize("text", ["plain", "Grüße", "你好，世界", "🙂👩‍👩‍👧 end"])

@@ -1,4 +1,5 @@
-"""Prompts at every border of token budget, chunk, block and context: alone and in company, gathered and on pages."""
+"""Prompts at every border of token budget, chunk, block and context: alone and in company, gathered
+and on pages."""
 
 from __future__ import annotations
 
@@ -41,9 +42,14 @@ def test_a_prompt_at_every_border_runs_alone_and_in_company(model: Any, layout: 
     expected = {length: oracle(model, prompt(length), NEW) for length in AT_BORDERS}
     with running(model, **SETTINGS) as engine:
         for length in AT_BORDERS:
-            found = run(engine, [ask("alone", prompt(length), temperature=0.0, max_tokens=NEW)])["alone"]
+            found = run(engine, [ask("alone", prompt(length), temperature=0.0, max_tokens=NEW)])[
+                "alone"
+            ]
             assert tokens(found) == expected[length], length
-        everybody = [ask(str(length), prompt(length), temperature=0.0, max_tokens=NEW) for length in AT_BORDERS]
+        everybody = [
+            ask(str(length), prompt(length), temperature=0.0, max_tokens=NEW)
+            for length in AT_BORDERS
+        ]
         together = run(engine, everybody)
     assert {length: tokens(together[str(length)]) for length in AT_BORDERS} == expected
 
@@ -55,7 +61,9 @@ def test_steps_that_want_only_the_prompts_log_probabilities_run(model: Any, layo
             found = run(engine, [asked, ask("b", prompt(7), max_tokens=NEW)])["a"]
             told = found.prompt_logprobs or []
             assert [each.token.token_id for each in told] == prompt(length), length
-            assert [each.logprob is None for each in told] == [True] + [False] * (length - 1), length
+            assert [each.logprob is None for each in told] == [True] + [False] * (length - 1), (
+                length
+            )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

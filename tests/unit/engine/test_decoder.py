@@ -1,4 +1,5 @@
-"""The lean forward pass: which models take it, that it is compared first, and its kernels one by one."""
+"""The lean forward pass: which models take it, that it is compared first, and its kernels one by
+one."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from worker.engine.model.llama import FAMILIES, Decoder
 from worker.engine.model.runner import Forward
 from worker.engine.model.selfcheck import forward_of, prepare, probe
 
-CPU_PACKS = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="nothing is packed without oneDNN")
+CPU_PACKS = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="nothing is packed without oneDNN"
+)
 
 
 def prepared(family: str, **changes: Any) -> tuple[Any, Any]:
@@ -79,7 +82,9 @@ def test_a_model_that_packed_weights_do_not_suit_keeps_its_own(
         assert prepare(model, shapes) == 0
     assert "keeps its own" in caplog.text
     after = model.state_dict()
-    assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
+    assert list(after) == list(before) and all(
+        torch.equal(after[name], before[name]) for name in before
+    )
     assert isinstance(forward_of(model, shapes), Forward)
 
 
@@ -93,7 +98,9 @@ def test_bfloat16_runs_where_the_cpu_cannot_pack_it(monkeypatch: pytest.MonkeyPa
 
 
 @CPU_PACKS
-def test_a_model_that_does_more_than_its_family_is_found_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_does_more_than_its_family_is_found_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     model = build("llama")
     model.model.norm.register_forward_hook(lambda _module, _args, out: out * 1.5)
     shapes = probe(model)
@@ -106,7 +113,9 @@ def test_a_model_that_does_more_than_its_family_is_found_out(caplog: pytest.LogC
 @CPU_PACKS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(576, 1536), (960, 576), (40, 24)])
-def test_a_row_alone_is_the_row_it_is_among_others(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+def test_a_row_alone_is_the_row_it_is_among_others(
+    dtype: torch.dtype, shape: tuple[int, int]
+) -> None:
     if not packs(dtype):
         pytest.skip("this CPU packs no such weights")
     torch.manual_seed(1)
@@ -119,7 +128,11 @@ def test_a_row_alone_is_the_row_it_is_among_others(dtype: torch.dtype, shape: tu
             assert torch.equal(packed(x[None, :rows]), packed(x)[None, :rows])
             assert torch.equal(packed.plus(x[:rows], other[:rows]), packed.plus(x, other)[:rows])
         expected = linear(x.double(), layer.weight.double(), layer.bias.double())
-        close = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-5}
+        close = (
+            {"rtol": 2e-2, "atol": 2e-2}
+            if dtype == torch.bfloat16
+            else {"rtol": 1e-4, "atol": 1e-5}
+        )
         torch.testing.assert_close(packed(x).double(), expected, **close)
         torch.testing.assert_close(packed.plus(x, other).double(), expected + other, **close)
 
@@ -132,7 +145,9 @@ def test_the_norm_is_llamas(dtype: torch.dtype, size: float) -> None:
     module.weight.data.uniform_(-2, 2)
     x = (torch.randn(5, 3, 64) * size + size / 2).to(dtype)
     found = rms_norm(x, torch.cat((module.weight, module.weight)), 1e-5)
-    close = {"rtol": 2e-2, "atol": 1e-3} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
+    close = (
+        {"rtol": 2e-2, "atol": 1e-3} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
+    )
     torch.testing.assert_close(found, module(x), **close)
 
 
@@ -142,7 +157,9 @@ def test_the_rotation_is_llamas() -> None:
     expected, _ = apply_rotary_pos_emb(query, query, angles.cos(), angles.sin())
     cos, sin = angles[0].cos()[:, None], angles[0].sin()[:, None]
     sin = torch.cat((-sin[..., :8], sin[..., 8:]), -1)
-    torch.testing.assert_close(rotate(query[0].transpose(0, 1), cos, sin), expected[0].transpose(0, 1))
+    torch.testing.assert_close(
+        rotate(query[0].transpose(0, 1), cos, sin), expected[0].transpose(0, 1)
+    )
 
 
 def test_the_gate() -> None:

@@ -1,7 +1,8 @@
-"""A real model in float32 on fifty prompts of mixed length: what `generate()` says, and the same however it is run.
+"""A real model in float32 on fifty prompts of mixed length: what `generate()` says, and the same
+however it is run.
 
-Greedy rows are equal to the token on these prompts. Drawn ones are but for near-ties (`assert_same`): some CPUs show
-one.
+Greedy rows are equal to the token on these prompts. Drawn ones are but for near-ties
+(`assert_same`): some CPUs show one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from common.types import Request
 from tests.unit.engine.tiny import ask, assert_same, run, running, tokens
 
 NEW_TOKENS = 5
-TOPICS = ["the sea", "a railway timetable", "two brothers", "prime numbers", "bread", "the year 1848", "rain", "Python"]
+TOPICS = [
+    "the sea",
+    "a railway timetable",
+    "two brothers",
+    "prime numbers",
+    "bread",
+    "the year 1848",
+    "rain",
+    "Python",
+]
 OPENINGS = [
     "Write a short note about {0}.",
     "Once upon a time there was {0} and",
@@ -63,9 +73,13 @@ def test_fifty_prompts_equal_generate_token_for_token(model: Any, prompts: list[
     with torch.inference_mode():
         for n, ids in enumerate(prompts):
             whole = torch.tensor([ids])
-            out = model.generate(whole, attention_mask=torch.ones_like(whole), max_new_tokens=NEW_TOKENS)
+            out = model.generate(
+                whole, attention_mask=torch.ones_like(whole), max_new_tokens=NEW_TOKENS
+            )
             expected[str(n)] = out[0, len(ids) :].tolist()
-    requests = [ask(str(n), ids, temperature=0.0, max_tokens=NEW_TOKENS) for n, ids in enumerate(prompts)]
+    requests = [
+        ask(str(n), ids, temperature=0.0, max_tokens=NEW_TOKENS) for n, ids in enumerate(prompts)
+    ]
     assert outputs(model, requests, slots=24) == expected
 
 
@@ -73,15 +87,25 @@ def test_fifty_seeded_prompts_are_the_same_in_any_batch_and_after_a_resume(
     model: Any, prompts: list[list[int]]
 ) -> None:
     requests = [
-        ask(str(n), ids, seed=n, max_tokens=NEW_TOKENS, **SETTINGS[n % len(SETTINGS)]) for n, ids in enumerate(prompts)
+        ask(str(n), ids, seed=n, max_tokens=NEW_TOKENS, **SETTINGS[n % len(SETTINGS)])
+        for n, ids in enumerate(prompts)
     ]
     expected = outputs(model, requests, slots=50)
     resumed = [
-        Request(each.id, "", each.prompt_ids, each.params, each.seed, [expected[each.id][: n % NEW_TOKENS]])
+        Request(
+            each.id,
+            "",
+            each.prompt_ids,
+            each.params,
+            each.seed,
+            [expected[each.id][: n % NEW_TOKENS]],
+        )
         for n, each in enumerate(requests)
     ]
     found = outputs(model, resumed[::-1], slots=20)
     for request in requests:
         assert_same(model, request, found[request.id], expected[request.id])
     for request in requests[::10]:
-        assert_same(model, request, outputs(model, [request], slots=1)[request.id], expected[request.id])
+        assert_same(
+            model, request, outputs(model, [request], slots=1)[request.id], expected[request.id]
+        )

@@ -50,7 +50,11 @@ def test_a_prompt_shorter_than_max_tokens_is_said_once() -> None:
 
 def test_ignore_eos_goes_round_to_max_tokens() -> None:
     output = answer(ask("one two three", temperature=0.0, max_tokens=5, ignore_eos=True)).outputs[0]
-    assert (output.text, output.finish_reason, output.token_count) == ("one two three one two", "length", 5)
+    assert (output.text, output.finish_reason, output.token_count) == (
+        "one two three one two",
+        "length",
+        5,
+    )
 
 
 def test_a_stop_string_ends_the_text_and_is_not_part_of_it() -> None:
@@ -109,5 +113,7 @@ def test_poke_wakes_a_waiting_collect() -> None:
 
 @pytest.mark.parametrize("module", ["worker.echo", "worker.models"])
 def test_echo_never_reaches_torch(module: str) -> None:
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = (
+        f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

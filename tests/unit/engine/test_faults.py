@@ -1,4 +1,5 @@
-"""One row's failure stays its own: whatever goes wrong for a row, the rows beside it get what they get without it."""
+"""One row's failure stays its own: whatever goes wrong for a row, the rows beside it get what they
+get without it."""
 
 from __future__ import annotations
 
@@ -36,13 +37,19 @@ def guilty(**params: Any) -> Any:
     return ask("guilty", [4, GUILTY, 6], **{"max_tokens": 12, "temperature": 0.0, **params})
 
 
-def fails_at_the_guilty_row(engine: NativeEngine, calls: list[int], error: Callable[[], Exception]) -> None:
+def fails_at_the_guilty_row(
+    engine: NativeEngine, calls: list[int], error: Callable[[], Exception]
+) -> None:
     """From now on every step with the guilty row fails; how many rows each had is noted."""
     logits = engine._runner.logits
 
     def failing(new: Any, rows: Any, wanted: Any) -> torch.Tensor:
         calls.append(len(rows))
-        bad = {id(each.blocks) for each in engine.scheduler.running if GUILTY in each.request.prompt_ids}
+        bad = {
+            id(each.blocks)
+            for each in engine.scheduler.running
+            if GUILTY in each.request.prompt_ids
+        }
         if any(id(blocks) in bad for blocks, _ in rows):
             raise error()
         return logits(new, rows, wanted)
@@ -62,12 +69,16 @@ def undisturbed(model: Any, requests: list[Any]) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("place", [0, 4, 9])
-def test_a_step_that_fails_is_halved_until_the_row_at_fault_is_found(model: Any, place: int) -> None:
+def test_a_step_that_fails_is_halved_until_the_row_at_fault_is_found(
+    model: Any, place: int
+) -> None:
     requests = healthy()
     expected = undisturbed(model, requests)
     streamed: dict[str, list[int]] = {}
     for request in requests:
-        request.on_token = lambda _n, token, _t, _p, id=request.id: streamed.setdefault(id, []).append(token)
+        request.on_token = lambda _n, token, _t, _p, id=request.id: streamed.setdefault(
+            id, []
+        ).append(token)
     calls: list[int] = []
     with running(model) as engine:
         fails_at_the_guilty_row(engine, calls, lambda: RuntimeError(SECRET))
@@ -78,12 +89,17 @@ def test_a_step_that_fails_is_halved_until_the_row_at_fault_is_found(model: Any,
     assert streamed == expected, "no token is told twice"
     first = calls.index(10)
     reruns = calls[first + 1 : first + 1 + 2 * math.ceil(math.log2(10))]
-    assert 1 in reruns and max(calls[first + len(reruns) + 1 :]) == 9, "it is found in two runs for each halving"
+    assert 1 in reruns and max(calls[first + len(reruns) + 1 :]) == 9, (
+        "it is found in two runs for each halving"
+    )
 
 
 def test_rows_that_share_a_prefix_within_the_failed_step_are_unharmed(model: Any) -> None:
     shared = [token for token in prompts(1, shortest=40, longest=40)[0] if token != GUILTY]
-    requests = [ask(str(n), [*shared, 20 + n], temperature=0.0, max_tokens=8, ignore_eos=True) for n in range(6)]
+    requests = [
+        ask(str(n), [*shared, 20 + n], temperature=0.0, max_tokens=8, ignore_eos=True)
+        for n in range(6)
+    ]
     expected = undisturbed(model, requests)
     sharing = ask("guilty", [*shared, GUILTY], temperature=0.0, max_tokens=8)
     for order in ([sharing, *requests], [*requests[:3], sharing, *requests[3:]]):
@@ -243,7 +259,9 @@ def test_a_generate_batch_that_fails_goes_on_in_halves(family: str) -> None:
     def outcome(asked: list[Any], fault: bool) -> tuple[dict[str, Any], dict[str, list[int]]]:
         streamed: dict[str, list[int]] = {}
         for request in asked:
-            request.on_token = lambda _n, token, _t, _p, id=request.id: streamed.setdefault(id, []).append(token)
+            request.on_token = lambda _n, token, _t, _p, id=request.id: streamed.setdefault(
+                id, []
+            ).append(token)
         engine = GenerateEngine(model, Letters(), slots=16, context=128)
         step = engine.step
 
@@ -267,12 +285,16 @@ def test_a_generate_batch_that_fails_goes_on_in_halves(family: str) -> None:
     assert streamed == expected
 
 
-def test_errors_are_told_by_reference_and_written_to_the_log(model: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_are_told_by_reference_and_written_to_the_log(
+    model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with running(model) as engine:
         fails_at_the_guilty_row(engine, [], lambda: RuntimeError(SECRET))
         error = run(engine, [guilty()])["guilty"].error
     assert error and (reference := error[1].split()[-1]) and len(reference) == 8
-    assert any(reference in record.getMessage() for record in caplog.records) and SECRET in caplog.text
+    assert (
+        any(reference in record.getMessage() for record in caplog.records) and SECRET in caplog.text
+    )
 
 
 def test_the_ledger_survives_a_failure_that_was_told_already(model: Any) -> None:

@@ -1,4 +1,5 @@
-"""The CUDA path's bookkeeping, on a CPU: pages, block tables and recorded steps, with plain arithmetic as the kernel.
+"""The CUDA path's bookkeeping, on a CPU: pages, block tables and recorded steps, with plain
+arithmetic as the kernel.
 
 What only a GPU can show (the kernel itself, the recording) `bench/gpu.sh` checks there.
 """
@@ -35,7 +36,9 @@ def plain_varlen(
     num_splits: int,
 ) -> torch.Tensor:
     """`torch.nn.attention.varlen.varlen_attn` as its documentation describes it, row by row."""
-    assert num_splits == 1 and window_size[1] == 0 and enable_gqa == (query.shape[1] != key.shape[2])
+    assert (
+        num_splits == 1 and window_size[1] == 0 and enable_gqa == (query.shape[1] != key.shape[2])
+    )
     out = torch.empty_like(query)
     for row, used in enumerate(seqused_k.tolist()):
         begin, end = starts[row : row + 2].tolist()
@@ -61,7 +64,10 @@ def test_pages_and_recorded_steps_say_what_generate_says(family: str, on_pages: 
     expected = [oracle(model, ids, 16) for ids in asked]
     with running(model, token_budget=24) as engine:
         assert isinstance(engine._runner, flash.FlashRunner) and engine._runner._recorded
-        found = run(engine, [ask(str(n), ids, temperature=0.0, max_tokens=16) for n, ids in enumerate(asked)])
+        found = run(
+            engine,
+            [ask(str(n), ids, temperature=0.0, max_tokens=16) for n, ids in enumerate(asked)],
+        )
         assert engine.scheduler.pool.free == engine.scheduler.pool.count
     assert [tokens(found[str(n)]) for n in range(len(asked))] == expected
 
@@ -74,10 +80,14 @@ def test_rows_preempted_on_pages_finish_with_the_same_text(on_pages: None) -> No
     with running(model, kv_tokens=160, context=96) as engine:
         found = run(engine, requests)
         assert engine.scheduler.preemptions > 0
-    assert {id: tokens(each) for id, each in found.items()} == {id: tokens(each) for id, each in expected.items()}
+    assert {id: tokens(each) for id, each in found.items()} == {
+        id: tokens(each) for id, each in expected.items()
+    }
 
 
-def test_a_model_that_cannot_be_recorded_runs_unrecorded(on_pages: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_be_recorded_runs_unrecorded(
+    on_pages: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any) -> None:
         raise RuntimeError("this work depends on its data")
 

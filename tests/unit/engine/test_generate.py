@@ -1,4 +1,5 @@
-"""What cannot run packed is told apart at load, and runs on the generate engine with the same surface."""
+"""What cannot run packed is told apart at load, and runs on the generate engine with the same
+surface."""
 
 from __future__ import annotations
 
@@ -58,17 +59,27 @@ def generating(model: Any, *, slots: int = 8) -> Iterator[GenerateEngine]:
     ("family", "changes", "why"),
     [
         ("bloom", {"n_layer": 2, "n_head": 4}, "position ids"),
-        ("xglm", {"d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 48}, "layers call the attention"),
+        (
+            "xglm",
+            {"d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 48},
+            "layers call the attention",
+        ),
         ("mpt", {"d_model": 32, "n_layers": 2, "n_heads": 4}, "position ids"),
         ("lfm2", {"layer_types": ["conv", "full_attention"]}, "layers of kind conv"),
-        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "longest row"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
+            "longest row",
+        ),
         ("qwen2_moe", {}, "1 of its layers have a sliding window that only their mask knows"),
         ("phimoe", {}, "2 of its layers have a sliding window that only their mask knows"),
         ("moshi", {}, "2 of its layers have a sliding window that only their mask knows"),
         ("doge", {}, "past its keep_window_size"),
     ],
 )
-def test_the_probe_refuses_what_would_be_silently_wrong(family: str, changes: dict[str, Any], why: str) -> None:
+def test_the_probe_refuses_what_would_be_silently_wrong(
+    family: str, changes: dict[str, Any], why: str
+) -> None:
     model = build(family, **changes)
     before = model.config._attn_implementation
     with pytest.raises(NotPackable, match=why):
@@ -80,13 +91,16 @@ def test_the_probe_refuses_attention_that_mixes_rows() -> None:
     model = build("llama")
     layer = model.model.layers[0].mlp
     forward = layer.forward
-    layer.forward = lambda hidden: forward(hidden) + hidden.mean(1, keepdim=True)  # looks at its neighbours
+    # Looks at its neighbours.
+    layer.forward = lambda hidden: forward(hidden) + hidden.mean(1, keepdim=True)
     with pytest.raises(NotPackable, match="do not compute what separate rows do"):
         probe(model)
 
 
 @pytest.mark.parametrize("family", ["qwen2_moe", "phimoe"])
-def test_a_window_is_tried_out_however_long_it_is(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_is_tried_out_however_long_it_is(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("worker.engine.model.selfcheck._unseen_window", lambda *_: None)
     with pytest.raises(NotPackable, match="past its sliding_window"):
         probe(build(family))
@@ -95,7 +109,9 @@ def test_a_window_is_tried_out_however_long_it_is(family: str, monkeypatch: pyte
 @pytest.mark.parametrize("family", ["qwen2_moe", "phimoe"])
 def test_a_window_that_no_row_reaches_is_none(family: str) -> None:
     model = build(family, sliding_window=BASE["max_position_embeddings"])
-    assert all(shape.window in (None, model.config.sliding_window) for shape in probe(model).values())
+    assert all(
+        shape.window in (None, model.config.sliding_window) for shape in probe(model).values()
+    )
 
 
 @pytest.mark.parametrize("family", ["mistral", "gemma3_text", "gpt_oss"])
@@ -103,7 +119,11 @@ def test_trying_a_window_out_leaves_it_as_it_was(family: str) -> None:
     model = build(family)
     shapes = probe(model)
     assert model.config.sliding_window == shapes[0].window == 9
-    own = [module.sliding_window for module in model.modules() if getattr(module, "sliding_window", None) is not None]
+    own = [
+        module.sliding_window
+        for module in model.modules()
+        if getattr(module, "sliding_window", None) is not None
+    ]
     assert set(own) <= {9}
 
 
@@ -125,20 +145,31 @@ def test_both_engines_say_the_same() -> None:
     with running(build("llama"), detokenizer=Letters(frozenset({2}))) as native:
         packed = run(native, requests)
     for id in packed:
-        assert [each.token_ids for each in batched[id].outputs] == [each.token_ids for each in packed[id].outputs]
-        assert [each.text for each in batched[id].outputs] == [each.text for each in packed[id].outputs]
+        assert [each.token_ids for each in batched[id].outputs] == [
+            each.token_ids for each in packed[id].outputs
+        ]
+        assert [each.text for each in batched[id].outputs] == [
+            each.text for each in packed[id].outputs
+        ]
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_seq2seq_models_generate_what_transformers_would(family: str) -> None:
     asked = prompts(5, shortest=3, longest=20)
     model = build_seq2seq(family)
-    model.generation_config.forced_eos_token_id = None  # a text cut off by max_tokens ends where it is cut
+    # A text cut off by max_tokens ends where it is cut.
+    model.generation_config.forced_eos_token_id = None
     config = GenerationConfig(max_new_tokens=10, do_sample=False, **IDS)
     with torch.inference_mode():
-        expected = [model.generate(torch.tensor([ids]), generation_config=config)[0, 1:].tolist() for ids in asked]
+        expected = [
+            model.generate(torch.tensor([ids]), generation_config=config)[0, 1:].tolist()
+            for ids in asked
+        ]
     with generating(model) as engine:
-        found = run(engine, [ask(str(n), ids, temperature=0.0, max_tokens=10) for n, ids in enumerate(asked)])
+        found = run(
+            engine,
+            [ask(str(n), ids, temperature=0.0, max_tokens=10) for n, ids in enumerate(asked)],
+        )
     assert [tokens(found[str(n)]) for n in range(5)] == expected
 
 
@@ -151,11 +182,17 @@ def test_seq2seq_models_generate_what_transformers_would(family: str) -> None:
         ("doge", {}, "equal lengths"),
         ("llama4_text", {}, "equal lengths"),
         ("deepseek_v32", {}, "equal lengths"),
-        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "equal lengths"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
+            "equal lengths",
+        ),
         ("rwkv", {}, "none"),
     ],
 )
-def test_a_row_says_among_others_what_it_says_alone(family: str, changes: dict[str, Any], rows: str) -> None:
+def test_a_row_says_among_others_what_it_says_alone(
+    family: str, changes: dict[str, Any], rows: str
+) -> None:
     model = build(family, **changes)
     asked = prompts(3, shortest=4, longest=40) + prompts(2, shortest=24, longest=24)
     requests = [ask(str(n), ids, temperature=0.0, max_tokens=8) for n, ids in enumerate(asked)]
@@ -164,7 +201,9 @@ def test_a_row_says_among_others_what_it_says_alone(family: str, changes: dict[s
     with generating(model) as engine:
         found = run(engine, requests)
         assert engine._together == rows
-    assert {id: tokens(each) for id, each in alone.items()} == {id: tokens(each) for id, each in found.items()}
+    assert {id: tokens(each) for id, each in alone.items()} == {
+        id: tokens(each) for id, each in found.items()
+    }
 
 
 def test_what_cannot_be_tried_runs_alone() -> None:

@@ -18,7 +18,9 @@ def test_the_norm_is_the_norm_for_few_and_for_many_tokens(tokens: int, dtype: to
     weight = torch.randn(576).to(dtype)
     expected = torch.rms_norm(x.double(), (576,), weight.double(), 1e-5)
     found = plain.rms_norm(x, torch.cat((weight, weight)), 1e-5)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)
+    torch.testing.assert_close(
+        found.double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5
+    )
 
 
 ROWS = [  # (blocks, first token, how many tokens) with blocks of 4
@@ -64,8 +66,12 @@ def test_every_token_sees_what_comes_before_it_in_its_row(
         assert torch.equal(keys[:, start:].transpose(0, 1), key[own].double())
         distance = torch.arange(start, start + count)[:, None] - torch.arange(start + count)
         hidden = (distance < 0) | (distance >= (window or start + count))
-        scores = query[own].double().transpose(0, 1) @ keys.repeat_interleave(3, 0).transpose(1, 2) * 0.2
-        expected = scores.masked_fill(hidden, -torch.inf).softmax(-1) @ values.repeat_interleave(3, 0)
+        scores = (
+            query[own].double().transpose(0, 1) @ keys.repeat_interleave(3, 0).transpose(1, 2) * 0.2
+        )
+        expected = scores.masked_fill(hidden, -torch.inf).softmax(-1) @ values.repeat_interleave(
+            3, 0
+        )
         close = 1e-5 if dtype == torch.float32 else 2e-2
         torch.testing.assert_close(found[own].transpose(0, 1), expected, rtol=close, atol=close)
         place += count

@@ -16,10 +16,13 @@ from worker.engine.attention import gather
 
 
 def single(*lengths: int, lead: tuple[int, ...] = ()) -> list[gather._Row]:
-    """Rows of these lengths in blocks of 16, which begin with those of `lead` and have the others for themselves."""
+    """Rows of these lengths in blocks of 16, which begin with those of `lead` and have the others
+    for themselves."""
     fresh = itertools.count(1000 * (1 + len(lead) + sum(lead)))
     return [
-        gather._Row(place, length - 1, 1, [*lead, *itertools.islice(fresh, -(-length // 16) - len(lead))])
+        gather._Row(
+            place, length - 1, 1, [*lead, *itertools.islice(fresh, -(-length // 16) - len(lead))]
+        )
         for place, length in enumerate(lengths)
     ]
 
@@ -61,7 +64,9 @@ def test_no_other_cut_costs_less(counts: list[int]) -> None:
     for _ in range(20):
         shapes = [(rng.choice([100, 400, 900, 2500]), rng.choice(counts)) for _ in range(9)]
         rows = [gather._Row(0, total - count, count, []) for total, count in sorted(shapes)]
-        cuts = itertools.chain.from_iterable(itertools.combinations(range(1, 9), count) for count in range(9))
+        cuts = itertools.chain.from_iterable(
+            itertools.combinations(range(1, 9), count) for count in range(9)
+        )
         others = [[rows[a:b] for a, b in itertools.pairwise((0, *cut, 9))] for cut in cuts]
         assert cost(gather._split(rows, 0, 16)) == pytest.approx(min(map(cost, others)))
 
@@ -69,31 +74,43 @@ def test_no_other_cut_costs_less(counts: list[int]) -> None:
 def test_chunks_after_a_long_common_prefix_do_not_read_it_all_at_once() -> None:
     prefix = list(range(2, 502))  # 8,000 tokens
     rows = [([*prefix, 600 + number], 8000, 10) for number in range(40)]
-    caches = gather.allocate({0: gather.LayerShape(1, 8, 8)}, 700, 16, torch.bfloat16, torch.device("cpu"))
+    caches = gather.allocate(
+        {0: gather.LayerShape(1, 8, 8)}, 700, 16, torch.bfloat16, torch.device("cpu")
+    )
     layout = gather.lay_out(rows, caches, 16, torch.device("cpu"))
     assert [len(group.table) for group in layout.groups] == [2] * 20 and not layout.long
 
 
 def test_rows_of_two_instructions_read_each_of_them_once() -> None:
-    one, two = single(*[400] * 10, lead=tuple(range(20))), single(*[300] * 12, lead=tuple(range(50, 65)))
+    one, two = (
+        single(*[400] * 10, lead=tuple(range(20))),
+        single(*[300] * 12, lead=tuple(range(50, 65))),
+    )
     families = gather._families([*one, *two, *single(100, 90)], 16)
     assert [(len(rows), shared) for rows, shared in families] == [(10, 20), (12, 15), (2, 0)]
 
 
 def test_what_few_rows_share_is_read_by_each() -> None:
-    assert [shared for _, shared in gather._families(single(200, 300, lead=tuple(range(10))), 16)] == [0]
+    assert [
+        shared for _, shared in gather._families(single(200, 300, lead=tuple(range(10))), 16)
+    ] == [0]
 
 
 def test_room_for_keys_and_values_is_taken_as_it_is_used() -> None:
     process = psutil.Process()
     before = process.memory_info().rss
-    caches = gather.allocate({0: gather.LayerShape(4, 64, 64)}, 8192, 64, torch.bfloat16, torch.device("cpu"))  # 512 MiB
+    # 512 MiB.
+    caches = gather.allocate(
+        {0: gather.LayerShape(4, 64, 64)}, 8192, 64, torch.bfloat16, torch.device("cpu")
+    )
     assert process.memory_info().rss - before < 50 << 20
     assert not caches[0].keys[100].any() and not caches[0].values[-1].any()
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt_oss"])
-def test_rows_say_the_same_in_groups_of_their_own(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_say_the_same_in_groups_of_their_own(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, requests = build(family), mixed()
     with running(model) as engine:
         together = run(engine, requests)
@@ -109,12 +126,16 @@ def test_rows_say_the_same_in_groups_of_their_own(family: str, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt_oss"])
-def test_rows_say_the_same_when_their_instructions_are_read_once(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_say_the_same_when_their_instructions_are_read_once(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = build(family)
     one, two = prompts(2, shortest=44, longest=44)
     requests = [
         ask(str(number), [*instruction, *ids], temperature=0.0, max_tokens=12)
-        for number, (instruction, ids) in enumerate(zip([one, two, []] * 5, prompts(15, seed=1), strict=True))
+        for number, (instruction, ids) in enumerate(
+            zip([one, two, []] * 5, prompts(15, seed=1), strict=True)
+        )
     ]
     families: list[int] = []
     find = gather._families

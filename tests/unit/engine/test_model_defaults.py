@@ -28,7 +28,13 @@ def defaults(folder: Path, config: Any, **options: Any) -> dict[str, Any]:
 
 
 def test_what_its_makers_chose_are_the_defaults(folder: Path) -> None:
-    chosen = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20.0, "repetition_penalty": 1.05}
+    chosen = {
+        "do_sample": True,
+        "temperature": 0.7,
+        "top_p": 0.8,
+        "top_k": 20.0,
+        "repetition_penalty": 1.05,
+    }
     found = defaults(folder, chosen)
     assert found == {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05}
     assert SamplingParams.model_validate(found).top_k == 20
@@ -42,12 +48,16 @@ def test_a_model_that_does_not_sample_is_greedy(folder: Path) -> None:
 
 def test_tokens_and_words_that_never_come(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        found = defaults(folder, {"suppress_tokens": [5, -1], "bad_words_ids": [[7], [8, 9], [8, 500]]})
+        found = defaults(
+            folder, {"suppress_tokens": [5, -1], "bad_words_ids": [[7], [8, 9], [8, 500]]}
+        )
     assert found == {"logit_bias": {"5": -100.0, "7": -100.0}, "bad_words": ["w8 w9"]}
     assert "bad_words_ids" in caplog.text  # one of which no text stands for
 
 
-def test_what_has_no_counterpart_is_named_in_the_log(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_has_no_counterpart_is_named_in_the_log(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         defaults(folder, {"begin_suppress_tokens": [4], "num_beams": 4})
     assert "begin_suppress_tokens, num_beams" in caplog.text

@@ -22,22 +22,34 @@ def save(model: Any, folder: Path) -> Path:
     words = Tokenizer(models.WordLevel({f"w{n}": n for n in range(VOCABULARY)}, unk_token="w3"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     model.save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="w2", pad_token="w0").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="w2", pad_token="w0").save_pretrained(
+        folder
+    )
     return folder
 
 
 def test_a_folder_opens_on_the_native_engine_and_generates(tmp_path: Path) -> None:
-    opened = open_model(str(save(build("llama"), tmp_path / "tiny-llama")), dtype="float32", device="cpu", slots=4)
-    assert (opened.card.id, opened.card.engine, opened.card.dtype) == ("tiny-llama", "native", "float32")
+    opened = open_model(
+        str(save(build("llama"), tmp_path / "tiny-llama")), dtype="float32", device="cpu", slots=4
+    )
+    assert (opened.card.id, opened.card.engine, opened.card.dtype) == (
+        "tiny-llama",
+        "native",
+        "float32",
+    )
     assert (opened.card.slots, opened.card.context, opened.card.tokenizer) == (4, 256, "json")
     opened.engine.start()
     ids = opened.tokenizer.encode("w7 w8 w9")
-    output = run(opened.engine, [ask("a", ids, temperature=0.0, max_tokens=5, ignore_eos=True)])["a"].outputs[0]
+    output = run(opened.engine, [ask("a", ids, temperature=0.0, max_tokens=5, ignore_eos=True)])[
+        "a"
+    ].outputs[0]
     opened.engine.stop()
     assert ids == [7, 8, 9] and output.text.split() == [f"w{token}" for token in output.token_ids]
 
 
-def test_encoder_decoder_models_take_the_generate_engine_and_the_card_says_so(tmp_path: Path) -> None:
+def test_encoder_decoder_models_take_the_generate_engine_and_the_card_says_so(
+    tmp_path: Path,
+) -> None:
     folder = save(build_seq2seq("t5"), tmp_path / "t5")
     opened = open_model(str(folder), dtype="float32", device="cpu", served_name="translate")
     assert (opened.card.id, opened.card.engine) == ("translate", "generate")
@@ -52,13 +64,19 @@ def named(folder: Path, how: str, templates: dict[str, str]) -> Path:
     """A folder whose tokenizer has several templates, in each way that they are written down."""
     config = json.loads((folder / "tokenizer_config.json").read_text())
     if how == "list":
-        config["chat_template"] = [{"name": name, "template": text} for name, text in templates.items()]
+        config["chat_template"] = [
+            {"name": name, "template": text} for name, text in templates.items()
+        ]
     elif how == "dict":
         config["chat_template"] = templates
     else:
         (folder / "additional_chat_templates").mkdir()
         for name, text in templates.items():
-            path = "chat_template.jinja" if name == "default" else f"additional_chat_templates/{name}.jinja"
+            path = (
+                "chat_template.jinja"
+                if name == "default"
+                else f"additional_chat_templates/{name}.jinja"
+            )
             (folder / path).write_text(text)
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
@@ -68,7 +86,11 @@ def named(folder: Path, how: str, templates: dict[str, str]) -> Path:
 def test_of_several_chat_templates_the_default_is_taken(
     tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    both = named(save(build("llama"), tmp_path / "both"), how, {"default": TEMPLATE, "rag": "x", "tool_use": "y"})
+    both = named(
+        save(build("llama"), tmp_path / "both"),
+        how,
+        {"default": TEMPLATE, "rag": "x", "tool_use": "y"},
+    )
     assert open_model(str(both), dtype="float32", device="cpu").card.chat_template == TEMPLATE
     assert "chat template" not in caplog.text
     none = named(save(build("llama"), tmp_path / "none"), how, {"rag": "x", "tool_use": "y"})
@@ -77,7 +99,9 @@ def test_of_several_chat_templates_the_default_is_taken(
 
 
 @pytest.mark.parametrize("template", ["{% if %}", "{{ 'x' * 10 ** 10 }}"])
-def test_a_chat_template_that_serves_no_chat_is_found_at_load(tmp_path: Path, template: str) -> None:
+def test_a_chat_template_that_serves_no_chat_is_found_at_load(
+    tmp_path: Path, template: str
+) -> None:
     folder = save(build("llama"), tmp_path / "broken")
     (folder / "chat_template.jinja").write_text(template)
     with pytest.raises(ConfigError, match="cannot be served with its chat template"):
@@ -88,11 +112,16 @@ def test_the_digest_pins_weights_and_dtype_and_not_the_name(tmp_path: Path) -> N
     model = build("llama")
     folder = str(save(model, tmp_path / "one"))
     first = open_model(folder, dtype="float32", device="cpu").card.digest
-    assert open_model(folder, dtype="float32", device="cpu", served_name="other").card.digest == first
+    assert (
+        open_model(folder, dtype="float32", device="cpu", served_name="other").card.digest == first
+    )
     assert open_model(folder, dtype="bfloat16", device="cpu").card.digest != first
     with torch.no_grad():
         model.lm_head.weight += 1
-    assert open_model(str(save(model, tmp_path / "two")), dtype="float32", device="cpu").card.digest != first
+    assert (
+        open_model(str(save(model, tmp_path / "two")), dtype="float32", device="cpu").card.digest
+        != first
+    )
 
 
 def test_what_cannot_be_opened_says_how_to_fix_it(tmp_path: Path) -> None:

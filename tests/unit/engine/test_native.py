@@ -10,7 +10,18 @@ import pytest
 import torch
 
 from common.types import Request
-from tests.unit.engine.tiny import VOCABULARY, Letters, ask, assert_same, build, collect, prompts, run, running, tokens
+from tests.unit.engine.tiny import (
+    VOCABULARY,
+    Letters,
+    ask,
+    assert_same,
+    build,
+    collect,
+    prompts,
+    run,
+    running,
+    tokens,
+)
 
 A = ord("a") - 10
 
@@ -69,7 +80,8 @@ def test_a_rows_output_is_the_same_after_a_resume_from_any_checkpoint(model: Any
     expected = alone(model, requests)
     for at in (0, 1, 5, 13, 20):
         resumed = [
-            Request(each.id, "", each.prompt_ids, each.params, each.seed, [expected[each.id][:at]]) for each in requests
+            Request(each.id, "", each.prompt_ids, each.params, each.seed, [expected[each.id][:at]])
+            for each in requests
         ]
         with running(model) as engine:
             found = run(engine, resumed)
@@ -144,7 +156,9 @@ def test_streamed_text_is_the_final_text(model: Any) -> None:
     requests = mixed(8)
     for request in requests:
         request.params = request.params.model_copy(update={"stop": ("qqq", "zzzz", "no such")})
-        request.on_token = lambda _n, _t, text, _p, id=request.id: streamed.update({id: streamed.get(id, "") + text})
+        request.on_token = lambda _n, _t, text, _p, id=request.id: streamed.update(
+            {id: streamed.get(id, "") + text}
+        )
     with running(model) as engine:
         found = run(engine, requests)
     assert streamed == {id: each.outputs[0].text for id, each in found.items()}
@@ -164,7 +178,9 @@ def test_end_tokens_stop_unless_ignored_or_too_early(model: Any) -> None:
             ],
         )
     with running(model) as engine:
-        by_id = run(engine, [ask("by id", [30, 31], temperature=0.0, max_tokens=20, stop_token_ids=[end])])["by id"]
+        by_id = run(
+            engine, [ask("by id", [30, 31], temperature=0.0, max_tokens=20, stop_token_ids=[end])]
+        )["by id"]
     assert tokens(found["stops"]) == plain[: first + 1] == tokens(by_id)
     assert found["stops"].outputs[0].finish_reason == by_id.outputs[0].finish_reason == "stop"
     assert tokens(found["ignores"]) == plain
@@ -175,7 +191,9 @@ def test_bad_words_never_come(model: Any) -> None:
     plain = alone(model, [ask("a", [30, 31], temperature=0.0, max_tokens=20)])["a"]
     word = "".join(chr(token + A) for token in plain[3:5])
     with running(model) as engine:
-        found = run(engine, [ask("a", [30, 31], temperature=0.0, max_tokens=20, bad_words=[word])])["a"].outputs[0]
+        found = run(engine, [ask("a", [30, 31], temperature=0.0, max_tokens=20, bad_words=[word])])[
+            "a"
+        ].outputs[0]
     assert word not in found.text
 
 
@@ -230,7 +248,9 @@ def test_a_failing_step_fails_its_rows_and_not_the_engine(model: Any) -> None:
 def test_a_prompt_of_one_token_has_one_log_probability_which_is_none(model: Any) -> None:
     with running(model) as engine:
         asked = {"a": [30], "b": [30, 31]}
-        found = run(engine, [ask(name, ids, max_tokens=2, prompt_logprobs=1) for name, ids in asked.items()])
+        found = run(
+            engine, [ask(name, ids, max_tokens=2, prompt_logprobs=1) for name, ids in asked.items()]
+        )
     assert [each.logprob for each in found["a"].prompt_logprobs or []] == [None]
     assert [each.logprob is None for each in found["b"].prompt_logprobs or []] == [True, False]
 
@@ -240,7 +260,16 @@ def test_logprobs_are_the_models_own(model: Any) -> None:
         found = run(
             engine,
             [
-                ask("a", [30, 31, 32], seed=5, max_tokens=6, temperature=2.0, top_k=20, logprobs=3, prompt_logprobs=2),
+                ask(
+                    "a",
+                    [30, 31, 32],
+                    seed=5,
+                    max_tokens=6,
+                    temperature=2.0,
+                    top_k=20,
+                    logprobs=3,
+                    prompt_logprobs=2,
+                ),
                 ask("b", [30, 31], max_tokens=6),
             ],
         )
@@ -272,12 +301,20 @@ def test_a_special_token_named_in_stop_ends_the_text(model: Any) -> None:
             ],
         )
     ends = {id: (each.outputs[0].finish_reason, len(tokens(each))) for id, each in found.items()}
-    assert ends == {"stops": ("stop", 1), "ignores ends": ("stop", 1), "late": ("stop", 6), "goes on": ("length", 20)}
+    assert ends == {
+        "stops": ("stop", 1),
+        "ignores ends": ("stop", 1),
+        "late": ("stop", 6),
+        "goes on": ("length", 20),
+    }
 
 
 def test_tiny_temperatures_are_greedy_and_disturb_nobody(model: Any) -> None:
     greedy = ask("greedy", [30, 31], temperature=0.0, max_tokens=8)
-    tiny = [ask(str(t), [30, 31], temperature=t, max_tokens=8, seed=3) for t in (5e-324, 1e-45, 1e-39, 1e-20, 9e-6)]
+    tiny = [
+        ask(str(t), [30, 31], temperature=t, max_tokens=8, seed=3)
+        for t in (5e-324, 1e-45, 1e-39, 1e-20, 9e-6)
+    ]
     beside = ask("beside", [30, 31], temperature=1.0, max_tokens=8, seed=3)
     expected = alone(model, [greedy, beside])
     with running(model) as engine:

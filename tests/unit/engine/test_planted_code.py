@@ -32,7 +32,11 @@ class Planted({base}):
 
 
 CASES: list[tuple[str, str, dict[str, object]]] = [
-    ("config.json", "PretrainedConfig", {"model_type": "planted", "auto_map": {"AutoConfig": "planted.Planted"}}),
+    (
+        "config.json",
+        "PretrainedConfig",
+        {"model_type": "planted", "auto_map": {"AutoConfig": "planted.Planted"}},
+    ),
     ("config.json", "LlamaForCausalLM", {"auto_map": {"AutoModelForCausalLM": "planted.Planted"}}),
     (
         "tokenizer_config.json",

@@ -29,17 +29,23 @@ DRAWS = 4096
 VOCABULARY = 300  # more than one tile
 
 
-def reference(logits: torch.Tensor, history: list[int], prompt_length: int, params: SamplingParams) -> torch.Tensor:
-    """The distribution (vocabulary,) that transformers' own processors make of `logits` (vocabulary,)."""
+def reference(
+    logits: torch.Tensor, history: list[int], prompt_length: int, params: SamplingParams
+) -> torch.Tensor:
+    """The distribution (vocabulary,) that transformers' own processors make of `logits`
+    (vocabulary,)."""
     edited = logits[None].clone()
     ids = torch.tensor([history])
     if params.logit_bias:
-        edited = SequenceBiasLogitsProcessor({(token,): bias for token, bias in params.logit_bias.items()})(ids, edited)
+        edited = SequenceBiasLogitsProcessor(
+            {(token,): bias for token, bias in params.logit_bias.items()}
+        )(ids, edited)
     processors: list[Any] = []
     if params.repetition_penalty != 1:
         processors.append(RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
     edited = LogitsProcessorList(processors)(ids, edited)
-    for token in set(history[prompt_length:]):  # transformers has no such penalties: OpenAI's definition
+    # Transformers has no such penalties: OpenAI's definition.
+    for token in set(history[prompt_length:]):
         times = history[prompt_length:].count(token)
         edited[0, token] -= params.frequency_penalty * times + params.presence_penalty
     processors = []
@@ -76,12 +82,26 @@ SETTINGS: list[dict[str, Any]] = [
     {"no_repeat_ngram_size": 2},
     {"bad_words": ["11", "12"]},
     {"top_k": 40, "top_p": 0.8, "min_p": 0.02, "typical_p": 0.9, "temperature": 1.3},
-    {"top_k": 150, "top_p": 0.9, "repetition_penalty": 1.2, "frequency_penalty": 0.3, "logit_bias": {3: 2.0}},
-    {"top_p": 0.9, "min_p": 0.05, "no_repeat_ngram_size": 3, "presence_penalty": 0.4, "bad_words": ["4"]},
+    {
+        "top_k": 150,
+        "top_p": 0.9,
+        "repetition_penalty": 1.2,
+        "frequency_penalty": 0.3,
+        "logit_bias": {3: 2.0},
+    },
+    {
+        "top_p": 0.9,
+        "min_p": 0.05,
+        "no_repeat_ngram_size": 3,
+        "presence_penalty": 0.4,
+        "bad_words": ["4"],
+    },
 ]
 
 
-@pytest.mark.parametrize("candidates", [(64, 1024), (8,)], ids=["among candidates", "mostly by sorting"])
+@pytest.mark.parametrize(
+    "candidates", [(64, 1024), (8,)], ids=["among candidates", "mostly by sorting"]
+)
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "combined in one batch"])
 def test_distributions_match_transformers(
     together: bool, candidates: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
@@ -115,14 +135,18 @@ def test_distributions_match_transformers(
             common = expected >= 5
             chi = ((counts - expected)[common] ** 2 / expected[common]).sum()
             freedom = max(1, common.sum() - 1)
-            assert chi < freedom + 6 * np.sqrt(2 * freedom), f"{params!r}: chi-squared {chi:.0f} for {freedom}"
+            assert chi < freedom + 6 * np.sqrt(2 * freedom), (
+                f"{params!r}: chi-squared {chi:.0f} for {freedom}"
+            )
 
 
 def test_a_draw_does_not_depend_on_the_rows_beside_it() -> None:
     torch.manual_seed(2)
     params = [SamplingParams(**settings) for settings in SETTINGS] * 3
     logits = torch.randn(len(params), VOCABULARY) * 2
-    uniform = uniforms(np.arange(len(params)), np.zeros(len(params), int), np.zeros(len(params), int))
+    uniform = uniforms(
+        np.arange(len(params)), np.zeros(len(params), int), np.zeros(len(params), int)
+    )
     together = sample(logits.clone(), Knobs.of(params), uniform).tolist()
     for row, each in enumerate(params):
         assert (
@@ -154,7 +178,9 @@ def test_no_number_draws_what_was_dropped(u: float) -> None:
 
 
 def test_random_numbers_are_uniform_and_a_function_of_seed_sequence_and_position() -> None:
-    seeds, sequences, positions = (axis.ravel() for axis in np.meshgrid([1, 2, 2**62], range(8), range(2000)))
+    seeds, sequences, positions = (
+        axis.ravel() for axis in np.meshgrid([1, 2, 2**62], range(8), range(2000))
+    )
     numbers = uniforms(seeds, sequences, positions)
     assert numbers.min() > 0 and numbers.max() < 1
     counts, _ = np.histogram(numbers, bins=64, range=(0, 1))

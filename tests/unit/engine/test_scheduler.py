@@ -15,10 +15,14 @@ from worker.engine.scheduling.sequence import Sequence
 from worker.engine.scheduling.text import Text
 
 
-def sequence(arrival: int, ids: list[int], max_tokens: int, *, interactive: bool = False) -> Sequence:
+def sequence(
+    arrival: int, ids: list[int], max_tokens: int, *, interactive: bool = False
+) -> Sequence:
     params = SamplingParams(max_tokens=max_tokens)
     request = Request(str(arrival), "", ids, params, 0, interactive=interactive)
-    return Sequence(request, 0, arrival, list(ids), Text(Letters(), ()), Edits(params, ids, frozenset(), []))
+    return Sequence(
+        request, 0, arrival, list(ids), Text(Letters(), ()), Edits(params, ids, frozenset(), [])
+    )
 
 
 def rewrite(contents: dict[int, tuple[int, ...]], running: list[Sequence], size: int) -> None:
@@ -45,10 +49,13 @@ def check(scheduler: Scheduler) -> None:
 def test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks(seed: int) -> None:
     rng = random.Random(seed)
     size, count = rng.choice([1, 4, 8]), rng.randint(12, 40)
-    scheduler = Scheduler(BlockPool(count, size), slots=rng.randint(1, 8), token_budget=rng.randint(1, 64))
+    scheduler = Scheduler(
+        BlockPool(count, size), slots=rng.randint(1, 8), token_budget=rng.randint(1, 64)
+    )
     capacity = size * count
     shared = [rng.randrange(3) for _ in range(capacity // 2)]
-    contents: dict[int, tuple[int, ...]] = {}  # block -> every token up to and including what it holds
+    # Block -> every token up to and including what it holds.
+    contents: dict[int, tuple[int, ...]] = {}
     left = 60
     open_now: set[int] = set()
     steps = 0
@@ -58,8 +65,17 @@ def test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks(seed: 
         while left and rng.random() < 0.5:
             left -= 1
             length = rng.randint(1, capacity // 2)
-            ids = [*shared[: rng.randint(0, length)], *[rng.randrange(3) for _ in range(length)]][:length]
-            scheduler.add(sequence(left * -1, ids, rng.randint(1, capacity - length), interactive=rng.random() < 0.2))
+            ids = [*shared[: rng.randint(0, length)], *[rng.randrange(3) for _ in range(length)]][
+                :length
+            ]
+            scheduler.add(
+                sequence(
+                    left * -1,
+                    ids,
+                    rng.randint(1, capacity - length),
+                    interactive=rng.random() < 0.2,
+                )
+            )
             open_now.add(left * -1)
         chunks = scheduler.plan()
         assert chunks or not open_now
@@ -69,7 +85,8 @@ def test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks(seed: 
             senior = min(scheduler.running, key=lambda each: each.seniority)
             assert any(chunk.sequence is senior for chunk in chunks), "the most senior must advance"
         check(scheduler)
-        if rng.random() < 0.1:  # the step fails: what it was to write is lost, and some rows are computed after all
+        # The step fails: what it was to write is lost, and some rows are computed after all.
+        if rng.random() < 0.1:
             for chunk in chunks:
                 for block in chunk.sequence.blocks[chunk.start // size :]:
                     contents[block] = (-1,)
@@ -87,7 +104,9 @@ def test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks(seed: 
                 end = min((at + 1) * size, chunk.start + chunk.count)
                 if end > at * size:
                     held = contents[block]
-                    assert held[:end] == tuple(chunk.sequence.tokens[:end]), "a row reads what is not its own prefix"
+                    assert held[:end] == tuple(chunk.sequence.tokens[:end]), (
+                        "a row reads what is not its own prefix"
+                    )
         scheduler.done(chunks)
         for chunk in chunks:
             if chunk.start + chunk.count != len(chunk.sequence.tokens):

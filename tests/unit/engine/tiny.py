@@ -1,4 +1,5 @@
-"""Tiny random models of many families, a tokenizer for them, and helpers that run an engine to its end."""
+"""Tiny random models of many families, a tokenizer for them, and helpers that run an engine to its
+end."""
 
 from __future__ import annotations
 
@@ -128,7 +129,9 @@ UNPACKABLE: dict[str, dict[str, Any]] = {
 def build(family: str, **changes: Any) -> Any:
     """A random model in float32, with its own attention."""
     torch.manual_seed(7)
-    config = CONFIG_MAPPING[family](**{**BASE, **{**FAMILIES, **UNPACKABLE}.get(family, {}), **changes})
+    config = CONFIG_MAPPING[family](
+        **{**BASE, **{**FAMILIES, **UNPACKABLE}.get(family, {}), **changes}
+    )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     for name, parameter in model.named_parameters():
         if "norm" not in name and parameter.dim() > 1 and parameter.std() < 0.1:
@@ -149,7 +152,11 @@ class Letters:
         return [ord(letter) - ord("a") + 10 for letter in text if letter != " "]
 
     def spell(self, token_id: int) -> Spelling:
-        return Spelling(token_id, self.step(token_id)) if token_id >= 10 else Spelling(token_id, f"<{token_id}>", b"")
+        return (
+            Spelling(token_id, self.step(token_id))
+            if token_id >= 10
+            else Spelling(token_id, f"<{token_id}>", b"")
+        )
 
     def special_id(self, text: str) -> int | None:
         return int(text[1:-1]) if text.startswith("<") else None
@@ -161,14 +168,18 @@ class Letters:
         return chr(token_id - 10 + ord("a")) if token_id >= 10 else ""
 
 
-def ask(id: str, ids: list[int], *, seed: int = 0, resume: list[list[int]] | None = None, **params: Any) -> Request:
+def ask(
+    id: str, ids: list[int], *, seed: int = 0, resume: list[list[int]] | None = None, **params: Any
+) -> Request:
     return Request(id, "", ids, SamplingParams(**params), seed, resume)
 
 
 def prompts(count: int, *, shortest: int = 1, longest: int = 40, seed: int = 0) -> list[list[int]]:
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(shortest, longest + 1, (count,), generator=generator).tolist()
-    return [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
+    return [
+        torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in lengths
+    ]
 
 
 @contextmanager
@@ -205,16 +216,21 @@ def tokens(finished: Finished, index: int = 0) -> list[int]:
     return finished.outputs[index].token_ids
 
 
-def assert_same(model: Any, request: Request, found: list[int], expected: list[int], index: int = 0) -> None:
+def assert_same(
+    model: Any, request: Request, found: list[int], expected: list[int], index: int = 0
+) -> None:
     """Two outputs of one request are equal, or first differ at a near-tie, which is printed.
 
-    Float arithmetic depends on the batch in its last bits. So at the first difference, by teacher forcing, both tokens
-    must be within 1e-3: of each other's logit if greedy, of the drawn number's place in the CDF otherwise.
+    Float arithmetic depends on the batch in its last bits. So at the first difference, by teacher
+    forcing, both tokens must be within 1e-3: of each other's logit if greedy, of the drawn number's
+    place in the CDF otherwise.
     """
     if found == expected:
         return
     at = next((n for n, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), None)
-    assert at is not None, f"{request.id}: one output is {len(found)} tokens, the other {len(expected)}"
+    assert at is not None, (
+        f"{request.id}: one output is {len(found)} tokens, the other {len(expected)}"
+    )
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the engine's own attends only within a step
     with torch.inference_mode():
@@ -233,7 +249,9 @@ def assert_same(model: Any, request: Request, found: list[int], expected: list[i
         apply_edits(logits, [edits])
         drawn = uniforms(np.array([request.seed]), np.array([index]), np.array([at]))
         # The CDF is in token id order.
-        first, last = (sample(logits, knobs, np.float32(drawn + shift)).item() for shift in (-1e-3, 1e-3))
+        first, last = (
+            sample(logits, knobs, np.float32(drawn + shift)).item() for shift in (-1e-3, 1e-3)
+        )
         near = first <= min(pair) and max(pair) <= last
     assert near, f"{request.id} differs at token {at}, {sorted(pair)}, and it is no near-tie"
     print(f"near-tie: {request.id} at token {at}, {sorted(pair)}")

@@ -20,18 +20,35 @@ def token(text: str, logprob: float | None = -0.5, *top: tuple[str, float]) -> d
 
 
 def row(*texts: str, **fields: Any) -> dict[str, Any]:
-    outputs = [{"text": text, "finish_reason": "stop", "token_count": 2, "logprobs": None} for text in texts]
-    usage = {"prompt_tokens": 3, "completion_tokens": 2 * len(texts), "total_tokens": 3 + 2 * len(texts)}
-    return {"status": "succeeded", "outputs": outputs, "usage": usage, "error": None, "prompt_logprobs": None} | fields
+    outputs = [
+        {"text": text, "finish_reason": "stop", "token_count": 2, "logprobs": None}
+        for text in texts
+    ]
+    usage = {
+        "prompt_tokens": 3,
+        "completion_tokens": 2 * len(texts),
+        "total_tokens": 3 + 2 * len(texts),
+    }
+    return {
+        "status": "succeeded",
+        "outputs": outputs,
+        "usage": usage,
+        "error": None,
+        "prompt_logprobs": None,
+    } | fields
 
 
 def complete(ask: Ask, *rows: dict[str, Any], prompts: list[str] | None = None) -> Completion:
     # As the client does it, whose types know no null for a first token.
-    return Completion.construct(**answers.answer(ask, list(rows), id_="cmpl-1", created=5, prompts=prompts))
+    return Completion.construct(
+        **answers.answer(ask, list(rows), id_="cmpl-1", created=5, prompts=prompts)
+    )
 
 
 def test_a_chat_answer_has_a_choice_for_each_continuation():
-    body = answers.answer(Ask("/v1/chat/completions", "m", 2), [row("a", "b")], id_="chatcmpl-1", created=5)
+    body = answers.answer(
+        Ask("/v1/chat/completions", "m", 2), [row("a", "b")], id_="chatcmpl-1", created=5
+    )
     found = ChatCompletion.model_validate(body, strict=True)
     assert [choice.message.content for choice in found.choices] == ["a", "b"]
     assert [choice.index for choice in found.choices] == [0, 1]
@@ -40,7 +57,12 @@ def test_a_chat_answer_has_a_choice_for_each_continuation():
 
 def test_choices_of_several_prompts_are_numbered_on():
     found = complete(Ask("/v1/completions", "m", 2), row("a", "b"), row("c", "d"))
-    assert [(choice.index, choice.text) for choice in found.choices] == [(0, "a"), (1, "b"), (2, "c"), (3, "d")]
+    assert [(choice.index, choice.text) for choice in found.choices] == [
+        (0, "a"),
+        (1, "b"),
+        (2, "c"),
+        (3, "d"),
+    ]
     assert found.usage and (found.usage.prompt_tokens, found.usage.completion_tokens) == (6, 8)
 
 
@@ -71,7 +93,11 @@ def test_scoring_shows_the_prompt_alone():
 
 def test_chunks_are_the_client_s():
     ask = Ask("/v1/chat/completions", "m", include_usage=True)
-    choices = [answers.opening(0), answers.delta(ask, 0, "hi"), answers.delta(ask, 0, "", finish_reason="stop")]
+    choices = [
+        answers.opening(0),
+        answers.delta(ask, 0, "hi"),
+        answers.delta(ask, 0, "", finish_reason="stop"),
+    ]
     for choice in choices:
         body = answers.chunk(ask, [choice], id_="chatcmpl-1", created=5)
         assert ChatCompletionChunk.model_validate(body, strict=True).choices[0].index == 0
@@ -80,31 +106,64 @@ def test_chunks_are_the_client_s():
 
 def test_an_error_has_its_four_keys_and_names_the_field_as_it_was_sent():
     error = error_body(422, "out_of_range", "too much", "items.0.params.top_p")["error"]
-    assert error == {"message": "too much", "type": "invalid_request_error", "param": "top_p", "code": "out_of_range"}
+    assert error == {
+        "message": "too much",
+        "type": "invalid_request_error",
+        "param": "top_p",
+        "code": "out_of_range",
+    }
     assert error_body(503, "unavailable", "away")["error"]["param"] is None
     assert error_body(500, "x", "y")["error"]["type"] == "server_error"
 
 
 def test_a_failed_item_is_an_error_and_a_cut_one_an_answer():
-    failed = row_error(row(status="failed", error={"code": "engine_error", "message": "it broke"}), chat=True)
+    failed = row_error(
+        row(status="failed", error={"code": "engine_error", "message": "it broke"}), chat=True
+    )
     assert failed and failed[0] == 500 and failed[1]["error"]["code"] == "engine_error"
     assert row_error(row("so far", status="cancelled"), chat=True) is None
     assert row_error(row(status="expired"), chat=True)[0] == 503  # type: ignore[index]
 
 
 def test_the_dialect_is_spoken_on_openai_s_paths_only():
-    assert all(speaks(path) for path in ("/v1/models", "/v1/chat/completions", "/v1/files/x", "/v1/batches"))
-    assert not any(speaks(path) for path in ("/v1/jobs", "/v1/jobs/x/items", "/v1/workers", "/jobs", "/healthz"))
+    assert all(
+        speaks(path)
+        for path in ("/v1/models", "/v1/chat/completions", "/v1/files/x", "/v1/batches")
+    )
+    assert not any(
+        speaks(path)
+        for path in ("/v1/jobs", "/v1/jobs/x/items", "/v1/workers", "/jobs", "/healthz")
+    )
 
 
 def test_answers_are_what_the_specification_says():
-    said = row("a", prompt_logprobs=[token("p", None)], outputs=[{
-        "text": "a", "finish_reason": "stop", "token_count": 1, "logprobs": [token("a", -0.1, ("a", -0.1))],
-    }])  # fmt: skip
-    chat, text = Ask("/v1/chat/completions", "m", metadata={"a": 1}), Ask("/v1/completions", "m", include_usage=True)
-    views.ChatCompletion.model_validate(answers.answer(chat, [said], id_="1", created=5), strict=True)
+    said = row(
+        "a",
+        prompt_logprobs=[token("p", None)],
+        outputs=[
+            {
+                "text": "a",
+                "finish_reason": "stop",
+                "token_count": 1,
+                "logprobs": [token("a", -0.1, ("a", -0.1))],
+            }
+        ],
+    )
+    chat, text = (
+        Ask("/v1/chat/completions", "m", metadata={"a": 1}),
+        Ask("/v1/completions", "m", include_usage=True),
+    )
+    views.ChatCompletion.model_validate(
+        answers.answer(chat, [said], id_="1", created=5), strict=True
+    )
     views.Completion.model_validate(answers.answer(text, [said], id_="1", created=5), strict=True)
-    choices = [answers.opening(0), answers.delta(chat, 0, "a"), answers.delta(chat, 0, "", finish_reason="stop")]
+    choices = [
+        answers.opening(0),
+        answers.delta(chat, 0, "a"),
+        answers.delta(chat, 0, "", finish_reason="stop"),
+    ]
     views.ChatChunk.model_validate(answers.chunk(chat, choices, id_="1", created=5), strict=True)
     chunk = answers.chunk(text, [answers.delta(text, 0, "a")], id_="1", created=5)
-    views.CompletionChunk.model_validate(chunk | {"usage": answers.usage(text, [said])}, strict=True)
+    views.CompletionChunk.model_validate(
+        chunk | {"usage": answers.usage(text, [said])}, strict=True
+    )

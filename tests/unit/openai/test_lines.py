@@ -16,7 +16,9 @@ from web.openai.batch_input import Shared, model_of, read_lines, split
 CHAT = "/v1/chat/completions"
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 COMPLETIONS = "/v1/completions"
@@ -24,10 +26,13 @@ ALIASES = {"echo": "echo", "other": "other", "gpt-4o": "echo"}
 LINES = st.fixed_dictionaries(
     {},
     optional={
-        "custom_id": VALUES | st.just("a"), "method": VALUES | st.just("POST"), "url": VALUES | st.just(CHAT),
-        "body": VALUES | st.fixed_dictionaries({"model": st.just("echo")}, optional={"messages": VALUES}),
+        "custom_id": VALUES | st.just("a"),
+        "method": VALUES | st.just("POST"),
+        "url": VALUES | st.just(CHAT),
+        "body": VALUES
+        | st.fixed_dictionaries({"model": st.just("echo")}, optional={"messages": VALUES}),
     },
-)  # fmt: skip
+)
 
 
 def line(**fields: Any) -> dict[str, Any]:
@@ -36,16 +41,28 @@ def line(**fields: Any) -> dict[str, Any]:
 
 
 def read(*lines: Any) -> list[Any]:
-    content = b"\n".join(each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines)
-    return list(read_lines(split(io.BytesIO(content)), Shared(CHAT, "echo", lambda name: ALIASES.get(name, name))))
+    content = b"\n".join(
+        each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines
+    )
+    return list(
+        read_lines(
+            split(io.BytesIO(content)), Shared(CHAT, "echo", lambda name: ALIASES.get(name, name))
+        )
+    )
 
 
-@given(st.lists(LINES | VALUES | st.binary(max_size=20).filter(lambda raw: b"\n" not in raw), max_size=4))
+@given(
+    st.lists(
+        LINES | VALUES | st.binary(max_size=20).filter(lambda raw: b"\n" not in raw), max_size=4
+    )
+)
 def test_no_line_breaks_the_reader_and_each_is_told_of_once(lines: list[Any]) -> None:
     drafts = read(*lines)
     blank = [isinstance(line, bytes) and not line.strip() for line in lines]
     if not blank or not isinstance(lines[0], bytes) or not lines[0].startswith(b"\xef\xbb\xbf"):
-        assert [draft.line for draft in drafts] == [number for number, skip in enumerate(blank, 1) if not skip]
+        assert [draft.line for draft in drafts] == [
+            number for number, skip in enumerate(blank, 1) if not skip
+        ]
     for draft in drafts:
         assert draft.fault or isinstance(draft.value["custom_id"], str)
 
@@ -60,17 +77,25 @@ def test_a_line_says_all_that_is_wrong_with_it() -> None:
 def test_a_good_line_is_an_item_under_its_name() -> None:
     (draft,) = read(line())
     assert draft.fault is None and draft.refused is None
-    assert draft.value["custom_id"] == "a" and draft.value["messages"] == [{"role": "user", "content": "x"}]
+    assert draft.value["custom_id"] == "a" and draft.value["messages"] == [
+        {"role": "user", "content": "x"}
+    ]
 
 
 def test_a_line_without_url_and_method_is_for_the_batchs_endpoint() -> None:
     body = line()["body"]
-    for short in ({"custom_id": "a", "body": body}, line(method=None, url=None, extra=None), line(url=CHAT + "/")):
+    for short in (
+        {"custom_id": "a", "body": body},
+        line(method=None, url=None, extra=None),
+        line(url=CHAT + "/"),
+    ):
         (draft,) = read(short)
         assert draft.fault is None and draft.refused is None and draft.value["messages"]
 
 
-@pytest.mark.parametrize(("sent", "told"), [(1, "1"), (1.0, "1"), ("2", "2"), (-3, "-3"), ("a", "a")])
+@pytest.mark.parametrize(
+    ("sent", "told"), [(1, "1"), (1.0, "1"), ("2", "2"), (-3, "-3"), ("a", "a")]
+)
 def test_a_custom_id_may_be_a_number_and_comes_back_as_text(sent: Any, told: str) -> None:
     (draft,) = read(line(custom_id=sent))
     assert draft.value["custom_id"] == told
@@ -92,7 +117,9 @@ def test_a_line_may_be_for_the_other_endpoint() -> None:
 
 def test_aliases_are_resolved_before_models_are_compared() -> None:
     body = line()["body"]
-    drafts = read(line(), line(body=body | {"model": "gpt-4o"}), line(body=body | {"model": "other"}))
+    drafts = read(
+        line(), line(body=body | {"model": "gpt-4o"}), line(body=body | {"model": "other"})
+    )
     assert [draft.code for draft in drafts if draft.fault] == ["model_mismatch"]
     assert [draft.kept for draft in drafts[:2]] == [{}, {"ask": {"model": "gpt-4o"}}]
 
@@ -122,16 +149,39 @@ def test_blank_lines_are_skipped_and_too_many_of_them_told() -> None:
 
 
 def test_the_batchs_model_is_the_first_that_is_named() -> None:
-    lines = [b"{", [1], line(body=3), line(body={"model": 5}), line(body={"model": "second"}), line()]
-    content = b"\n".join(each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines)
+    lines = [
+        b"{",
+        [1],
+        line(body=3),
+        line(body={"model": 5}),
+        line(body={"model": "second"}),
+        line(),
+    ]
+    content = b"\n".join(
+        each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines
+    )
     assert model_of(split(io.BytesIO(content))) == "second"
     assert model_of(split(io.BytesIO(b""))) is None
 
 
 @pytest.mark.parametrize(
     ("window", "seconds"),
-    [("24h", 86400), ("90m", 5400), ("1h30m", 5400), ("0h1m", 60), ("", 0), ("h", 0), ("24", 0), ("1d", 0),
-     ("24H", 0), ("-1h", 0), ("1.5h", 0), ("30m1h", 0), ("24h ", 0), ("٣h", 0)],
-)  # fmt: skip
+    [
+        ("24h", 86400),
+        ("90m", 5400),
+        ("1h30m", 5400),
+        ("0h1m", 60),
+        ("", 0),
+        ("h", 0),
+        ("24", 0),
+        ("1d", 0),
+        ("24H", 0),
+        ("-1h", 0),
+        ("1.5h", 0),
+        ("30m1h", 0),
+        ("24h ", 0),
+        ("٣h", 0),
+    ],
+)
 def test_a_window_is_hours_and_minutes(window: str, seconds: int) -> None:
     assert completion_window.seconds(window) == seconds

@@ -1,4 +1,5 @@
-"""The tokens of an answer: their bytes, joined, are its text, whole and streamed; their offsets are in characters."""
+"""The tokens of an answer: their bytes, joined, are its text, whole and streamed; their offsets are
+in characters."""
 
 from __future__ import annotations
 
@@ -45,7 +46,10 @@ def test_offsets_are_those_of_characters_that_tokens_begin_or_go_on_with():
 def test_a_part_of_a_character_has_its_bytes_and_a_name():
     told = chat_logprobs(shown(JAPANESE, "日本語"))
     assert told and [each["token"] for each in told["content"]][:2] == ["\\xe6\\x97", "\\xa5"]
-    assert all(each["bytes"] for each in told["content"]) and joined(shown(JAPANESE, "日本語")) == "日本語"
+    assert (
+        all(each["bytes"] for each in told["content"])
+        and joined(shown(JAPANESE, "日本語")) == "日本語"
+    )
 
 
 @pytest.mark.parametrize("end", [entry("", special="<|im_end|>"), entry("STOP")])
@@ -60,7 +64,9 @@ def test_a_token_that_a_stop_string_cut_keeps_its_beginning():
 
 
 def test_special_tokens_inside_a_text_are_told_and_add_nothing():
-    found = shown([entry("a"), entry("", special="<x>"), entry("b"), entry("", special="<end>")], "ab")
+    found = shown(
+        [entry("a"), entry("", special="<x>"), entry("b"), entry("", special="<end>")], "ab"
+    )
     assert [each["token"] for each in found] == ["a", "<x>", "b"] and joined(found) == "ab"
 
 
@@ -74,7 +80,13 @@ def test_a_prompts_tokens_are_all_told_with_offsets():
 
 
 def test_special_tokens_that_a_prompt_has_written_count_as_characters():
-    asked = [entry("", special="<s>"), entry("x "), entry("", special="<end>"), entry(" a"), entry("é")]
+    asked = [
+        entry("", special="<s>"),
+        entry("x "),
+        entry("", special="<end>"),
+        entry(" a"),
+        entry("é"),
+    ]
     assert [each["offset"] for each in placed(asked, "x <end> aé")] == [0, 0, 2, 7, 9]
 
 
@@ -97,9 +109,15 @@ def test_a_stream_in_any_pieces_tells_what_the_whole_answer_tells(seed: int):
     window, found, told, place = TokenWindow(5), [], 0, 0
     while place < len(entries):
         step = rng.randint(1, 3)
-        now = bytes(byte for each in entries[: place + step] for byte in each.get("bytes", each["token"].encode()))
+        now = bytes(
+            byte
+            for each in entries[: place + step]
+            for byte in each.get("bytes", each["token"].encode())
+        )
         certain = now.decode(errors="ignore")[: rng.randint(0, len(text))]
-        found += window.push(entries[place : place + step], certain[told:] if len(certain) > told else "")
+        found += window.push(
+            entries[place : place + step], certain[told:] if len(certain) > told else ""
+        )
         told, place = max(told, len(certain)), place + step
     found += window.push([], text[told:]) + window.finish("stop")
     assert found == expected

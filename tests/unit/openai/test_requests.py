@@ -1,4 +1,5 @@
-"""Every field of the client's own request types is honoured, ignored and named, or refused by name."""
+"""Every field of the client's own request types is honoured, ignored and named, or refused by
+name."""
 
 from __future__ import annotations
 
@@ -50,52 +51,125 @@ MODELS = {CHAT: ChatRequest, TEXT: CompletionRequest}
 # A value for each field that is honoured, which changes the item or the `Ask`.
 HONOURED: dict[Endpoint, dict[str, Any]] = {
     CHAT: {
-        "messages": [{"role": "user", "content": "other"}], "model": "other", "frequency_penalty": 0.5,
-        "logit_bias": {"5": 1}, "logprobs": True, "max_completion_tokens": 7, "max_tokens": 7, "metadata": {"a": "b"},
-        "n": 2, "presence_penalty": 0.5, "safety_identifier": "s", "seed": 5, "stop": "x", "temperature": 0.5,
-        "top_p": 0.5, "user": "u",
+        "messages": [{"role": "user", "content": "other"}],
+        "model": "other",
+        "frequency_penalty": 0.5,
+        "logit_bias": {"5": 1},
+        "logprobs": True,
+        "max_completion_tokens": 7,
+        "max_tokens": 7,
+        "metadata": {"a": "b"},
+        "n": 2,
+        "presence_penalty": 0.5,
+        "safety_identifier": "s",
+        "seed": 5,
+        "stop": "x",
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "user": "u",
     },
     TEXT: {
-        "model": "other", "prompt": "other", "echo": True, "frequency_penalty": 0.5, "logit_bias": {"5": 1},
-        "logprobs": 2, "max_tokens": 7, "n": 2, "presence_penalty": 0.5, "seed": 5, "stop": ["x"], "temperature": 0.5,
-        "top_p": 0.5, "user": "u",
+        "model": "other",
+        "prompt": "other",
+        "echo": True,
+        "frequency_penalty": 0.5,
+        "logit_bias": {"5": 1},
+        "logprobs": 2,
+        "max_tokens": 7,
+        "n": 2,
+        "presence_penalty": 0.5,
+        "seed": 5,
+        "stop": ["x"],
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "user": "u",
     },
-}  # fmt: skip
+}
 # Honoured together with another field.
 BESIDES = {CHAT: {"stream", "stream_options", "top_logprobs"}, TEXT: {"stream", "stream_options"}}
 
 # Values that change nothing, which are named as ignored; and values that would, which are refused.
 IGNORED: dict[str, list[Any]] = {
     # OpenAI's
-    "best_of": [1, 5], "function_call": ["none", "auto"], "functions": [[]], "modalities": [["text"]],
-    "parallel_tool_calls": [True, False], "prediction": [{"type": "content", "content": "x"}],
-    "prompt_cache_key": ["k"], "prompt_cache_options": [{}], "prompt_cache_retention": ["in_memory", "24h"],
-    "reasoning_effort": ["none", "low", "high"], "response_format": [{"type": "text"}],
-    "service_tier": ["auto", "flex", "priority"], "store": [True, False], "stream_options": [{"include_usage": True}],
-    "suffix": [""], "tool_choice": ["none", "auto"], "tools": [[]], "verbosity": ["medium"],
+    "best_of": [1, 5],
+    "function_call": ["none", "auto"],
+    "functions": [[]],
+    "modalities": [["text"]],
+    "parallel_tool_calls": [True, False],
+    "prediction": [{"type": "content", "content": "x"}],
+    "prompt_cache_key": ["k"],
+    "prompt_cache_options": [{}],
+    "prompt_cache_retention": ["in_memory", "24h"],
+    "reasoning_effort": ["none", "low", "high"],
+    "response_format": [{"type": "text"}],
+    "service_tier": ["auto", "flex", "priority"],
+    "store": [True, False],
+    "stream_options": [{"include_usage": True}],
+    "suffix": [""],
+    "tool_choice": ["none", "auto"],
+    "tools": [[]],
+    "verbosity": ["medium"],
     # vLLM's
-    "add_generation_prompt": [True], "cache_salt": ["s"], "continue_final_message": [False], "documents": [[]],
-    "early_stopping": [False], "guided_decoding_backend": ["outlines"], "include_reasoning": [True],
-    "include_stop_str_in_output": [False], "length_penalty": [1.0], "logits_processors": [[]],
-    "mm_processor_kwargs": [{}], "priority": [0, 3], "request_id": ["r"], "return_token_ids": [False],
-    "return_tokens_as_token_ids": [False], "skip_special_tokens": [True], "spaces_between_special_tokens": [True],
-    "structured_outputs": [{}, {"json": None}], "thinking_token_budget": [-1], "truncation_side": ["left"],
-    "use_beam_search": [False], "vllm_xargs": [{}],
-}  # fmt: skip
+    "add_generation_prompt": [True],
+    "cache_salt": ["s"],
+    "continue_final_message": [False],
+    "documents": [[]],
+    "early_stopping": [False],
+    "guided_decoding_backend": ["outlines"],
+    "include_reasoning": [True],
+    "include_stop_str_in_output": [False],
+    "length_penalty": [1.0],
+    "logits_processors": [[]],
+    "mm_processor_kwargs": [{}],
+    "priority": [0, 3],
+    "request_id": ["r"],
+    "return_token_ids": [False],
+    "return_tokens_as_token_ids": [False],
+    "skip_special_tokens": [True],
+    "spaces_between_special_tokens": [True],
+    "structured_outputs": [{}, {"json": None}],
+    "thinking_token_budget": [-1],
+    "truncation_side": ["left"],
+    "use_beam_search": [False],
+    "vllm_xargs": [{}],
+}
 REFUSED: dict[str, Any] = {
     # OpenAI's
-    "audio": {"voice": "alloy"}, "function_call": {"name": "f"}, "functions": [{"name": "f"}],
-    "modalities": ["text", "audio"], "moderation": {"model": "m"}, "response_format": {"type": "json_object"},
-    "suffix": "x", "tool_choice": "required", "tools": [{"type": "function"}], "verbosity": "low",
+    "audio": {"voice": "alloy"},
+    "function_call": {"name": "f"},
+    "functions": [{"name": "f"}],
+    "modalities": ["text", "audio"],
+    "moderation": {"model": "m"},
+    "response_format": {"type": "json_object"},
+    "suffix": "x",
+    "tool_choice": "required",
+    "tools": [{"type": "function"}],
+    "verbosity": "low",
     "web_search_options": {"search_context_size": "low"},
     # vLLM's
-    "add_generation_prompt": False, "allowed_token_ids": [1], "chat_template": "{{ messages }}",
-    "continue_final_message": True, "documents": [{"text": "x"}], "enable_thinking": False, "guided_choice": ["a"],
-    "guided_grammar": "x", "guided_json": {}, "guided_regex": "a", "include_reasoning": False,
-    "include_stop_str_in_output": True, "logits_processors": ["x"], "prompt_embeds": "x", "return_token_ids": True,
-    "return_tokens_as_token_ids": True, "skip_special_tokens": False, "structured_outputs": {"json": {}},
-    "thinking_token_budget": 5, "truncate_prompt_tokens": 5, "use_beam_search": True, "vllm_xargs": {"a": 1},
-}  # fmt: skip
+    "add_generation_prompt": False,
+    "allowed_token_ids": [1],
+    "chat_template": "{{ messages }}",
+    "continue_final_message": True,
+    "documents": [{"text": "x"}],
+    "enable_thinking": False,
+    "guided_choice": ["a"],
+    "guided_grammar": "x",
+    "guided_json": {},
+    "guided_regex": "a",
+    "include_reasoning": False,
+    "include_stop_str_in_output": True,
+    "logits_processors": ["x"],
+    "prompt_embeds": "x",
+    "return_token_ids": True,
+    "return_tokens_as_token_ids": True,
+    "skip_special_tokens": False,
+    "structured_outputs": {"json": {}},
+    "thinking_token_budget": 5,
+    "truncate_prompt_tokens": 5,
+    "use_beam_search": True,
+    "vllm_xargs": {"a": 1},
+}
 
 
 def meaning(endpoint: Endpoint, body: dict[str, Any]) -> Any:
@@ -116,10 +190,20 @@ def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint):
     assert fields <= MODELS[endpoint].model_fields.keys() | RULES[endpoint].keys()
     assert fields - RULES[endpoint].keys() <= HONOURED[endpoint].keys() | BESIDES[endpoint]
     assert RULES[endpoint].keys() <= IGNORED.keys() | REFUSED.keys() | {
-        "max_tokens", "add_special_tokens", "detokenize", "ec_transfer_params", "kv_transfer_params", "echo",
-        "guided_whitespace_pattern", "media_io_kwargs", "repetition_detection", "return_assistant_tokens_mask",
-        "return_prompt_text", "return_token_offsets", "structural_tag",
-    }  # fmt: skip
+        "max_tokens",
+        "add_special_tokens",
+        "detokenize",
+        "ec_transfer_params",
+        "kv_transfer_params",
+        "echo",
+        "guided_whitespace_pattern",
+        "media_io_kwargs",
+        "repetition_detection",
+        "return_assistant_tokens_mask",
+        "return_prompt_text",
+        "return_token_offsets",
+        "structural_tag",
+    }
 
 
 @pytest.mark.parametrize(
@@ -138,14 +222,20 @@ def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint):
         ),
     ],
 )
-def test_every_field_of_the_client_s_nested_types_is_known(types: tuple[type, ...], model: Any, rules: Any):
+def test_every_field_of_the_client_s_nested_types_is_known(
+    types: tuple[type, ...], model: Any, rules: Any
+):
     fields = set().union(*(get_type_hints(each) for each in types))
     assert fields <= model.model_fields.keys() | rules.keys()
 
 
-@pytest.mark.parametrize(("endpoint", "field"), [(at, name) for at in (CHAT, TEXT) for name in HONOURED[at]])
+@pytest.mark.parametrize(
+    ("endpoint", "field"), [(at, name) for at in (CHAT, TEXT) for name in HONOURED[at]]
+)
 def test_an_honoured_field_changes_what_is_asked(endpoint: Endpoint, field: str):
-    assert meaning(endpoint, BARE[endpoint] | {field: HONOURED[endpoint][field]}) != meaning(endpoint, BARE[endpoint])
+    assert meaning(endpoint, BARE[endpoint] | {field: HONOURED[endpoint][field]}) != meaning(
+        endpoint, BARE[endpoint]
+    )
 
 
 CASES = [(at, name) for at in (CHAT, TEXT) for name in RULES[at]]
@@ -160,7 +250,9 @@ def test_what_changes_nothing_is_taken_and_named(endpoint: Endpoint, field: str)
 
 
 @pytest.mark.parametrize(("endpoint", "field"), [case for case in CASES if case[1] in REFUSED])
-def test_what_would_change_the_answer_is_refused_by_name_in_both_modes(endpoint: Endpoint, field: str):
+def test_what_would_change_the_answer_is_refused_by_name_in_both_modes(
+    endpoint: Endpoint, field: str
+):
     for lenient in (True, False):
         error = refused(endpoint, lenient, **{field: REFUSED[field]})
         assert [entry["field"] for entry in error.errors] == [field]
@@ -169,7 +261,11 @@ def test_what_would_change_the_answer_is_refused_by_name_in_both_modes(endpoint:
 
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
 def test_null_means_not_given(endpoint: Endpoint):
-    names = {*MODELS[endpoint].model_fields, *RULES[endpoint], "nobody_knows_this"} - {"model", "messages", "prompt"}
+    names = {*MODELS[endpoint].model_fields, *RULES[endpoint], "nobody_knows_this"} - {
+        "model",
+        "messages",
+        "prompt",
+    }
     body = BARE[endpoint] | dict.fromkeys(names)
     assert meaning(endpoint, body) == meaning(endpoint, BARE[endpoint])
     assert read_request(endpoint, body).ignored == ()
@@ -177,8 +273,14 @@ def test_null_means_not_given(endpoint: Endpoint):
 
 def test_null_means_not_given_in_messages_and_their_parts():
     part = {"type": "text", "text": "hi", "annotations": None, "cache_control": None}
-    nulls = dict.fromkeys(("refusal", "audio", "tool_calls", "function_call", "annotations", "name", "reasoning"))
-    body = {"model": "m", "messages": [{"role": "user", "content": [part], **nulls}], "stream": True}
+    nulls = dict.fromkeys(
+        ("refusal", "audio", "tool_calls", "function_call", "annotations", "name", "reasoning")
+    )
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": [part], **nulls}],
+        "stream": True,
+    }
     options = {"stream_options": {"include_usage": None, "include_obfuscation": None}}
     request = read_request(CHAT, body | options)
     assert request.items() == read_request(CHAT, BARE[CHAT] | {"stream": True}).items()
@@ -199,28 +301,42 @@ def test_the_newer_name_of_max_tokens_goes_before_the_older():
 
 
 def test_unknown_fields_are_ignored_and_named_where_that_is_chosen():
-    message = {"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]}
+    message = {
+        "role": "user",
+        "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}],
+    }
     messages = [message | {"name": "ann", "tag": 1}, {"role": "user", "content": "x", "tag": 2}]
     body = {"model": "m", "messages": messages, "cache_prompt": True, "mirostat": 2}
     request = read_request(CHAT, body, lenient=True)
     assert request.ignored == (
-        "cache_prompt", "mirostat", "messages.name", "messages.tag", "messages.content.cache_control",
-    )  # fmt: skip
+        "cache_prompt",
+        "mirostat",
+        "messages.name",
+        "messages.tag",
+        "messages.content.cache_control",
+    )
     errors = refused(CHAT, messages=messages, cache_prompt=True).errors
     assert [(each["code"], each["field"]) for each in errors] == [
-        ("unknown_field", "cache_prompt"), ("unknown_field", "messages.0.tag"),
-        ("unknown_field", "messages.0.content.0.cache_control"), ("unknown_field", "messages.1.tag"),
-    ]  # fmt: skip
+        ("unknown_field", "cache_prompt"),
+        ("unknown_field", "messages.0.tag"),
+        ("unknown_field", "messages.0.content.0.cache_control"),
+        ("unknown_field", "messages.1.tag"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        ("max_token", "max_tokens"), ("maxTokens", "max_tokens"), ("temprature", "temperature"), ("seeds", "seed"),
-        ("max_new_tokens", "max_tokens"), ("max_length", "max_tokens"), ("do_sample", "temperature"),
+        ("max_token", "max_tokens"),
+        ("maxTokens", "max_tokens"),
+        ("temprature", "temperature"),
+        ("seeds", "seed"),
+        ("max_new_tokens", "max_tokens"),
+        ("max_length", "max_tokens"),
+        ("do_sample", "temperature"),
         ("chat_template_kwarg", "chat_template_kwargs"),
     ],
-)  # fmt: skip
+)
 def test_a_misspelt_field_is_refused_in_both_modes(name: str, meant: str):
     for lenient in (True, False):
         error = refused(CHAT, lenient, **{name: 1})
@@ -229,7 +345,12 @@ def test_a_misspelt_field_is_refused_in_both_modes(name: str, meant: str):
 
 
 def test_a_hundred_unknown_fields_are_ignored_and_no_more():
-    assert len(read_request(CHAT, BARE[CHAT] | {f"x{n}_": n for n in range(100)}, lenient=True).ignored) == 100
+    assert (
+        len(
+            read_request(CHAT, BARE[CHAT] | {f"x{n}_": n for n in range(100)}, lenient=True).ignored
+        )
+        == 100
+    )
     many = {f"x{n}_": n for n in range(4000)}
     began = time.monotonic()
     assert len(refused(CHAT, lenient=True, **many).errors) == 100
@@ -259,17 +380,25 @@ def test_a_name_is_said_once():
         ({"seed": -1}, {}, {"seed": None}),
         ({"top_k": -1}, {"top_k": 0}, {"top_k": 0}),
         ({"top_p": 0}, {"temperature": 0}, {"temperature": 0}),
-        ({"top_p": 0.0, "temperature": 0.7, "seed": -1}, {"temperature": 0}, {"seed": None, "temperature": 0}),
+        (
+            {"top_p": 0.0, "temperature": 0.7, "seed": -1},
+            {"temperature": 0},
+            {"seed": None, "temperature": 0},
+        ),
         ({"seed": 0, "top_k": 5, "top_p": 0.5}, {"seed": 0, "top_k": 5, "top_p": 0.5}, {}),
     ],
 )
-def test_what_other_servers_take_is_adapted(sent: dict[str, Any], params: dict[str, Any], adapted: dict[str, Any]):
+def test_what_other_servers_take_is_adapted(
+    sent: dict[str, Any], params: dict[str, Any], adapted: dict[str, Any]
+):
     for endpoint in (CHAT, TEXT):
         request = read_request(endpoint, BARE[endpoint] | sent)
         assert (request.items()[0]["params"], request.ask.adapted) == (params, adapted)
 
 
-@pytest.mark.parametrize("sent", [{"seed": -2}, {"top_k": -2}, {"top_p": -0.1}, {"seed": True}, {"top_p": False}])
+@pytest.mark.parametrize(
+    "sent", [{"seed": -2}, {"top_k": -2}, {"top_p": -0.1}, {"seed": True}, {"top_p": False}]
+)
 def test_what_no_server_takes_is_refused(sent: dict[str, Any]):
     assert refused(CHAT, **sent).errors[0]["field"] in sent
 
@@ -277,9 +406,17 @@ def test_what_no_server_takes_is_refused(sent: dict[str, Any]):
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
 def test_our_own_sampling_settings_stand_beside_the_others(endpoint: Endpoint):
     extra = {
-        "top_k": 5, "min_p": 0.1, "typical_p": 0.9, "repetition_penalty": 1.1, "stop_token_ids": [3], "min_tokens": 2,
-        "ignore_eos": True, "bad_words": ["x"], "no_repeat_ngram_size": 3, "prompt_logprobs": 1,
-    }  # fmt: skip
+        "top_k": 5,
+        "min_p": 0.1,
+        "typical_p": 0.9,
+        "repetition_penalty": 1.1,
+        "stop_token_ids": [3],
+        "min_tokens": 2,
+        "ignore_eos": True,
+        "bad_words": ["x"],
+        "no_repeat_ngram_size": 3,
+        "prompt_logprobs": 1,
+    }
     (item,), _ = meaning(endpoint, BARE[endpoint] | extra)
     assert item["params"] == extra
     assert SamplingParams.model_fields.keys() <= MODELS[endpoint].model_fields.keys()
@@ -300,12 +437,18 @@ def test_no_number_of_tokens_given_is_none_told_to_the_item():
         ([[1, 2], [3]], [{"prompt_ids": [1, 2]}, {"prompt_ids": [3]}]),
     ],
 )
-def test_a_prompt_may_be_text_or_token_ids_or_lists_of_them(prompt: Any, items: list[dict[str, Any]]):
+def test_a_prompt_may_be_text_or_token_ids_or_lists_of_them(
+    prompt: Any, items: list[dict[str, Any]]
+):
     found, _ = meaning(TEXT, {"model": "m", "prompt": prompt})
-    assert [{name: each[name] for name in each if name.startswith("prompt")} for each in found] == items
+    assert [
+        {name: each[name] for name in each if name.startswith("prompt")} for each in found
+    ] == items
 
 
-@pytest.mark.parametrize("prompt", [None, [], 5, {}, ["a", 1], [["a"]], [[1], "a"], [True], [[-1]], [1.5], [{}]])
+@pytest.mark.parametrize(
+    "prompt", [None, [], 5, {}, ["a", 1], [["a"]], [[1], "a"], [True], [[-1]], [1.5], [{}]]
+)
 def test_any_other_prompt_is_refused_with_one_message(prompt: Any):
     with pytest.raises(InvalidRequest) as refused:
         read_request(TEXT, {"model": "m", "prompt": prompt})
@@ -314,7 +457,9 @@ def test_any_other_prompt_is_refused_with_one_message(prompt: Any):
 
 def test_text_parts_are_lines_and_other_parts_are_refused():
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    (item,), _ = meaning(CHAT, {"model": "m", "messages": [{"role": "developer", "content": parts}]})
+    (item,), _ = meaning(
+        CHAT, {"model": "m", "messages": [{"role": "developer", "content": parts}]}
+    )
     assert item["messages"] == [{"role": "system", "content": "a\nb"}]
     image = {"type": "image_url", "image_url": {"url": "http://x/y.png"}}
     with pytest.raises(InvalidRequest, match="image_url"):
@@ -327,17 +472,25 @@ def test_text_parts_are_lines_and_other_parts_are_refused():
         (CHAT, {"top_logprobs": 2}, "top_logprobs"),
         (TEXT, {"max_tokens": 0}, "max_tokens"),
         (TEXT, {"temperature": "hot"}, "temperature"),
-        (CHAT, {"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
+        (
+            CHAT,
+            {"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]},
+            "messages.0.role",
+        ),
     ],
 )
-def test_what_does_not_hold_together_names_its_field(endpoint: Endpoint, fields: dict[str, Any], field: str):
+def test_what_does_not_hold_together_names_its_field(
+    endpoint: Endpoint, fields: dict[str, Any], field: str
+):
     with pytest.raises(InvalidRequest) as refused:
         read_request(endpoint, BARE[endpoint] | fields)
     assert field in [entry["field"] for entry in refused.value.errors]
 
 
 def test_scoring_asks_for_the_prompt_s_log_probabilities_and_one_token_that_is_not_shown():
-    request = read_request(TEXT, {"model": "m", "prompt": [[1, 2]], "max_tokens": 0, "echo": True, "logprobs": 1})
+    request = read_request(
+        TEXT, {"model": "m", "prompt": [[1, 2]], "max_tokens": 0, "echo": True, "logprobs": 1}
+    )
     (item,) = request.items()
     assert item["params"] == {"max_tokens": 1, "logprobs": 1, "prompt_logprobs": 1}
     assert request.ask.scored and request.ask.echo

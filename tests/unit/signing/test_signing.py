@@ -30,7 +30,9 @@ def test_the_published_example_signs_as_published():
 
 
 def test_what_is_signed_verifies_with_the_schemes_own_library():
-    assert Webhook(SECRET).verify(BODY, sign(SECRET, "evt_1", int(time.time()), BODY)) == json.loads(BODY)
+    assert Webhook(SECRET).verify(
+        BODY, sign(SECRET, "evt_1", int(time.time()), BODY)
+    ) == json.loads(BODY)
 
 
 def test_what_is_signed_verifies_here():
@@ -41,7 +43,9 @@ def test_what_is_signed_verifies_here():
 @pytest.mark.parametrize("value", [None, "", "1", "v1,====", "nonsense"])
 def test_a_changed_or_missing_header_is_refused(name: str, value: str | None):
     headers = sign(SECRET, "evt_1", int(time.time()), BODY)
-    headers = {key: held for key, held in headers.items() if key != name} | ({name: value} if value is not None else {})
+    headers = {key: held for key, held in headers.items() if key != name} | (
+        {name: value} if value is not None else {}
+    )
     with pytest.raises(Unauthorized) as refusal:
         verify(SECRET, headers, BODY)
     assert refusal.value.code == "invalid_signature"
@@ -67,7 +71,16 @@ def test_a_secret_of_24_to_64_bytes_is_taken(size: int):
 
 @pytest.mark.parametrize(
     "secret",
-    ["", "whsec_", whsec(23), whsec(65), whsec(32)[6:], "whsec_" + "a b" * 20, "whsec_naïve" + "a" * 40, "hunter2"],
+    [
+        "",
+        "whsec_",
+        whsec(23),
+        whsec(65),
+        whsec(32)[6:],
+        "whsec_" + "a b" * 20,
+        "whsec_naïve" + "a" * 40,
+        "hunter2",
+    ],
 )
 def test_anything_else_is_no_secret(secret: str):
     with pytest.raises(InvalidRequest) as refusal:

@@ -20,6 +20,10 @@ def test_every_code_that_the_web_tier_gives_is_explained() -> None:
 
 def test_every_route_is_listed() -> None:
     app = create_app(Settings.load())
-    ends = {rule.rule.rsplit("/", 1)[-1] for rule in app.url_map.iter_rules() if rule.rule.startswith("/v1/jobs/")}
+    ends = {
+        rule.rule.rsplit("/", 1)[-1]
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/v1/jobs/")
+    }
     missing = {end for end in ends if "<" not in end and f"/{end}" not in PAGE}
     assert not missing

@@ -1,4 +1,5 @@
-"""How long a process waits for its clients, over real sockets: each limit is lowered to tenths of a second."""
+"""How long a process waits for its clients, over real sockets: each limit is lowered to tenths of a
+second."""
 
 from __future__ import annotations
 
@@ -19,7 +20,15 @@ from web.wire.connections import BodyTooSlow, Connection, Connections
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = {"KEEP": 0.5, "HEAD": 0.3, "BODY": 0.4, "BODY_RATE": 10, "LONGEST_BODY": 1.0, "SLOW": 0.1, "SEND": 0.2}
+    limits = {
+        "KEEP": 0.5,
+        "HEAD": 0.3,
+        "BODY": 0.4,
+        "BODY_RATE": 10,
+        "LONGEST_BODY": 1.0,
+        "SLOW": 0.1,
+        "SEND": 0.2,
+    }
     for name, value in limits.items():
         monkeypatch.setattr(connections, name, value)
 
@@ -99,7 +108,9 @@ def test_a_body_that_never_comes_is_refused(client: Client):
     assert client.ended == 1
 
 
-def test_a_body_slower_than_the_least_rate_is_refused_though_it_keeps_coming(client: Client, monkeypatch):
+def test_a_body_slower_than_the_least_rate_is_refused_though_it_keeps_coming(
+    client: Client, monkeypatch
+):
     monkeypatch.setattr(connections, "BODY_RATE", 1000)
     client.begin()
     client.trickle(3)
@@ -157,7 +168,9 @@ def test_a_client_that_reads_slowly_gets_all(client: Client):
     assert sum(got) == 2_000_000
 
 
-def test_when_nearly_all_are_open_those_close_that_wait_longest_of_the_address_with_most(monkeypatch):
+def test_when_nearly_all_are_open_those_close_that_wait_longest_of_the_address_with_most(
+    monkeypatch,
+):
     monkeypatch.setattr(connections, "ROOM", 2)
     monkeypatch.setattr(connections, "KEEP", 5)
     monkeypatch.setattr(connections, "BODY", 5)

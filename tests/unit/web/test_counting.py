@@ -1,4 +1,5 @@
-"""The law of counting: what fits is counted exactly, however long it is, and only what cannot fit is given up."""
+"""The law of counting: what fits is counted exactly, however long it is, and only what cannot fit
+is given up."""
 
 from __future__ import annotations
 
@@ -21,18 +22,24 @@ def tokenizer() -> JsonTokenizer:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     corpus = ["hello world and all who are in it", "x" + " " * SPACES + "y"] * 20
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    backend.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet))
+    backend.train_from_iterator(
+        corpus, trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet)
+    )
     return JsonTokenizer(backend.to_str().encode())
 
 
-@pytest.mark.parametrize("text", ["", "hello", " " * 50_000, "hello world " * 5_000, "é" * SHORT, "\n" * SHORT])
+@pytest.mark.parametrize(
+    "text", ["", "hello", " " * 50_000, "hello world " * 5_000, "é" * SHORT, "\n" * SHORT]
+)
 def test_every_text_is_counted_as_it_is_encoded(tokenizer: JsonTokenizer, text: str) -> None:
     alone, beside = len(tokenizer.encode(text)), ["hello", text]
     assert count_tokens(tokenizer, [text], special=True) == [alone]
     assert count_tokens(tokenizer, beside, special=True) == [len(tokenizer.encode("hello")), alone]
 
 
-@pytest.mark.parametrize("text", [" " * (2 * PIECE + 3), "hello world " * (PIECE // 6), "ab" * PIECE])
+@pytest.mark.parametrize(
+    "text", [" " * (2 * PIECE + 3), "hello world " * (PIECE // 6), "ab" * PIECE]
+)
 def test_a_text_of_just_the_context_is_never_given_up(tokenizer: JsonTokenizer, text: str) -> None:
     (tokens,) = count_tokens(tokenizer, [text], special=True)
     assert not is_too_long(tokenizer, text, tokens)
@@ -44,7 +51,9 @@ def test_a_text_beyond_what_the_context_can_stand_for_is_not_read(tokenizer: Jso
     assert time.monotonic() - began < 1
 
 
-def test_a_text_is_given_up_at_the_first_piece_that_fills_the_context(tokenizer: JsonTokenizer) -> None:
+def test_a_text_is_given_up_at_the_first_piece_that_fills_the_context(
+    tokenizer: JsonTokenizer,
+) -> None:
     text = "ab" * (10 * PIECE)
     context = len(text) // tokenizer.longest + 1
     began = time.process_time()
@@ -59,7 +68,10 @@ def test_a_text_is_given_up_at_the_first_piece_that_fills_the_context(tokenizer:
 def test_other_threads_go_on_while_a_long_text_is_counted(tokenizer: JsonTokenizer) -> None:
     done = threading.Event()
     thread = threading.Thread(
-        target=lambda: (count_tokens(tokenizer, ["hello world " * 400_000], special=True), done.set())
+        target=lambda: (
+            count_tokens(tokenizer, ["hello world " * 400_000], special=True),
+            done.set(),
+        )
     )
     thread.start()
     turns, began = 0, time.monotonic()

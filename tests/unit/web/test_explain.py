@@ -55,7 +55,9 @@ def test_every_wrong_value_of_a_setting_has_words_of_its_own(name: str, value: A
     else:
         return
     assert {details["type"] for details in error.errors()} <= set(SAYINGS)
-    assert all("Input should" not in str(entry["message"]) for entry in explain(error, SamplingParams))
+    assert all(
+        "Input should" not in str(entry["message"]) for entry in explain(error, SamplingParams)
+    )
 
 
 def test_a_value_of_metadata_has_one_message_for_all_the_types_it_might_be() -> None:

@@ -23,9 +23,20 @@ CONTEXT = 50
 
 
 def intake(counted: bool = True, **job: Any) -> Intake:
-    about = {"id": "m", "digest": "d", "engine": "echo", "device": "cpu", "dtype": "none", "tokenizer": "words"}
+    about = {
+        "id": "m",
+        "digest": "d",
+        "engine": "echo",
+        "device": "cpu",
+        "dtype": "none",
+        "tokenizer": "words",
+    }
     card = ModelCard.model_validate(about | {"context": CONTEXT, "slots": 8, "created": 0})
-    return Intake(Model(card, WordTokenizer() if counted else None, None), JobOptions.model_validate(job), Settings())
+    return Intake(
+        Model(card, WordTokenizer() if counted else None, None),
+        JobOptions.model_validate(job),
+        Settings(),
+    )
 
 
 @given(st.lists(st.integers(1, CONTEXT + 5), min_size=1, max_size=200))
@@ -42,7 +53,9 @@ def test_totals_are_the_sums_over_items(lengths: list[int]) -> None:
 
 
 @given(st.integers(1, CONTEXT - 1), st.integers(1, CONTEXT))
-def test_an_explicit_max_tokens_fits_or_is_refused_and_never_changed(length: int, max_tokens: int) -> None:
+def test_an_explicit_max_tokens_fits_or_is_refused_and_never_changed(
+    length: int, max_tokens: int
+) -> None:
     checked = intake(params={"max_tokens": max_tokens})
     records = list(checked.accept(from_prompts(["w " * length])))
     assert bool(checked.faults) is (length + max_tokens > CONTEXT)
@@ -69,7 +82,8 @@ class Slow(ChatTemplate):
 
 
 def test_a_draft_is_taken_when_the_one_before_it_was_rendered() -> None:
-    """A batch's drafts renew the claim on it between two of them: a chunk of slow ones must not keep them from it."""
+    """A batch's drafts renew the claim on it between two of them: a chunk of slow ones must not
+    keep them from it."""
     told: list[str] = []
 
     def drafts() -> Iterator[Draft]:
@@ -115,7 +129,12 @@ def test_faults_are_told_in_the_order_of_the_items() -> None:
     checked = intake(params={"max_tokens": 10})
     prompts = ["", "w " * 45, "", "w " * 60, "good"]
     assert list(checked.accept(from_prompts(prompts))) == []
-    assert [fault["field"] for fault in checked.faults] == ["prompts.0", "prompts.1", "prompts.2", "prompts.3"]
+    assert [fault["field"] for fault in checked.faults] == [
+        "prompts.0",
+        "prompts.1",
+        "prompts.2",
+        "prompts.3",
+    ]
 
 
 def test_nothing_more_is_read_after_a_hundred_faults() -> None:

@@ -25,10 +25,17 @@ values = st.recursive(
 
 
 def whole(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, Entries) else value for name, value in found.items()}
+    return {
+        name: list(value) if isinstance(value, Entries) else value for name, value in found.items()
+    }
 
 
-@given(st.lists(values, max_size=8), st.dictionaries(st.text(), values, max_size=3), st.integers(36, 80), st.booleans())
+@given(
+    st.lists(values, max_size=8),
+    st.dictionaries(st.text(), values, max_size=3),
+    st.integers(36, 80),
+    st.booleans(),
+)
 def test_every_window_reads_what_parse_reads(
     items: list[Any], beside: dict[str, Any], window: int, ascii: bool
 ) -> None:

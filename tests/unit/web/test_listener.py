@@ -82,7 +82,9 @@ def test_every_connection_gets_its_turn_also_one_that_sends_nothing(begun):
 
 def test_a_crowd_that_sends_nothing_leaves_room_for_the_next_client():
     answered: list[bytes] = []
-    server = Listener(("127.0.0.1", 0), handle=lambda client, _: answered.append(client.recv(100)), spawn=Pool(50))
+    server = Listener(
+        ("127.0.0.1", 0), handle=lambda client, _: answered.append(client.recv(100)), spawn=Pool(50)
+    )
     server.start()
     crowd = [socket.create_connection(server.address) for _ in range(120)]
     gevent.sleep(0.2)

@@ -1,4 +1,5 @@
-"""Who sent a request: what proxies say is believed of those that are trusted, and of nobody else."""
+"""Who sent a request: what proxies say is believed of those that are trusted, and of nobody
+else."""
 
 from __future__ import annotations
 
@@ -55,27 +56,43 @@ def test_the_client_is_the_last_that_is_no_proxy_of_ours(forwarded: str, client:
     assert seen(**{"for": forwarded}).address == client
 
 
-@pytest.mark.parametrize("said", [{"proto": "ftp"}, {"proto": ""}, {"host": "a b"}, {"host": "x/../y"}, {"host": ""}])
+@pytest.mark.parametrize(
+    "said", [{"proto": "ftp"}, {"proto": ""}, {"host": "a b"}, {"host": "x/../y"}, {"host": ""}]
+)
 def test_what_makes_no_sense_is_not_believed(said: dict[str, str]):
     assert seen(**said) == PLAIN
 
 
 def test_of_several_the_nearest_proxys_word_counts():
-    assert seen(proto="https, http", host="a.example, b.example") == Seen("127.0.0.1", "http", "b.example")
+    assert seen(proto="https, http", host="a.example, b.example") == Seen(
+        "127.0.0.1", "http", "b.example"
+    )
 
 
 def test_the_app_sees_a_request_as_its_client_sent_it():
     app = create_app(Settings.load(trusted_proxies="127.0.0.0/8"))
-    app.add_url_rule("/seen", view_func=lambda: [request.remote_addr, request.is_secure, request.host_url])
-    said = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "queue.example"}
+    app.add_url_rule(
+        "/seen", view_func=lambda: [request.remote_addr, request.is_secure, request.host_url]
+    )
+    said = {
+        "X-Forwarded-For": "192.0.2.7",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "queue.example",
+    }
     answer = app.test_client().get("/seen", headers=said)
     assert answer.json == ["192.0.2.7", True, "https://queue.example/"]
     other = app.test_client().get("/seen", headers=said, environ_base={"REMOTE_ADDR": "192.0.2.1"})
     assert other.json == ["192.0.2.1", False, "http://localhost/"]
 
 
-@pytest.mark.parametrize("wrong", ["proxy.example", "10.0.0.1/8", "127.0.0.1;::1", "10.0.0.0/33", "[::1]"])
-def test_a_proxy_that_is_no_address_is_refused_at_start_by_name(monkeypatch: pytest.MonkeyPatch, wrong: str):
+@pytest.mark.parametrize(
+    "wrong", ["proxy.example", "10.0.0.1/8", "127.0.0.1;::1", "10.0.0.0/33", "[::1]"]
+)
+def test_a_proxy_that_is_no_address_is_refused_at_start_by_name(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+):
     monkeypatch.setenv("PROMPTMILL_TRUSTED_PROXIES", f"127.0.0.1,{wrong}")
-    with pytest.raises(ConfigError, match=r"PROMPTMILL_TRUSTED_PROXIES=.*is no address and no network"):
+    with pytest.raises(
+        ConfigError, match=r"PROMPTMILL_TRUSTED_PROXIES=.*is no address and no network"
+    ):
         Settings.load()

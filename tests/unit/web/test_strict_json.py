@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from web.intake.strict_json import BadJson, parse
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 
@@ -25,9 +29,25 @@ def test_good_json_is_read_as_it_was_written(value: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['{"a": 1, "a": 2}', '[{"b": {"a": 1, "a": 1}}]', "NaN", "[Infinity]", "-Infinity", "1e999", "-1e999", '"\\ud800"',
-     '{"\\udc00": 1}', "", "[1,]", "{'a': 1}", "1 2", "9" * 5000, "[" * 100_000, '{"a":' * 100_000],
-)  # fmt: skip
+    [
+        '{"a": 1, "a": 2}',
+        '[{"b": {"a": 1, "a": 1}}]',
+        "NaN",
+        "[Infinity]",
+        "-Infinity",
+        "1e999",
+        "-1e999",
+        '"\\ud800"',
+        '{"\\udc00": 1}',
+        "",
+        "[1,]",
+        "{'a': 1}",
+        "1 2",
+        "9" * 5000,
+        "[" * 100_000,
+        '{"a":' * 100_000,
+    ],
+)
 def test_bad_json_is_refused(text: str) -> None:
     with pytest.raises(BadJson):
         parse(text)

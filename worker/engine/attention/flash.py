@@ -1,8 +1,10 @@
-"""Decoding on CUDA: torch's paged attention kernel, and decode steps recorded once and replayed as CUDA graphs.
+"""Decoding on CUDA: torch's paged attention kernel, and decode steps recorded once and replayed as
+CUDA graphs.
 
-The cache is in pages `[page, position, head, width]`, which `varlen_attn` reads through a block table: one call a layer
-for all rows of a step, prefill chunks and decode rows alike. Models it cannot serve (soft caps, attention sinks, uneven
-widths, float32) take `runner.Runner`. The kernel is compared with plain arithmetic before it is trusted.
+The cache is in pages `[page, position, head, width]`, which `varlen_attn` reads through a block
+table: one call a layer for all rows of a step, prefill chunks and decode rows alike. Models it
+cannot serve (soft caps, attention sinks, uneven widths, float32) take `runner.Runner`. The kernel
+is compared with plain arithmetic before it is trusted.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from worker.engine.model.runner import Forward
 
 log = logging.getLogger(__name__)
 
-PAGE = 256  # tokens; the kernel takes multiples of it, and is reported to go wrong when it splits what it reads
+# Tokens; the kernel takes multiples of it, and is reported to go wrong when it splits what it
+# reads.
+PAGE = 256
 DTYPES = (torch.bfloat16, torch.float16)
 TOLERANCE = 2e-2  # of bfloat16 outputs of size 1
 MOST_RECORDED = 512  # rows; larger steps launch their kernels one by one, which they hide
@@ -30,7 +34,8 @@ MOST_RECORDED = 512  # rows; larger steps launch their kernels one by one, which
 
 @dataclass
 class Step:
-    """What a step's rows are, on the device. Rows without a sequence read one position of the scratch page."""
+    """What a step's rows are, on the device. Rows without a sequence read one position of the
+    scratch page."""
 
     ids: torch.Tensor  # (tokens,)
     positions: torch.Tensor  # (tokens,)
@@ -44,14 +49,20 @@ class Step:
 class Pages:
     """The keys and values of all layers, and the step that attends just now."""
 
-    def __init__(self, shapes: dict[int, LayerShape], count: int, dtype: torch.dtype, device: torch.device):
+    def __init__(
+        self, shapes: dict[int, LayerShape], count: int, dtype: torch.dtype, device: torch.device
+    ):
         self.scratch = count  # the page behind the last one: where rows without a sequence write
         self.step: Step | None = None
         self.longest = 1  # query tokens of a row, at most
         self._layers = {
             layer: (
-                torch.zeros(count + 1, PAGE, shape.heads, shape.key_width, dtype=dtype, device=device),
-                torch.zeros(count + 1, PAGE, shape.heads, shape.value_width, dtype=dtype, device=device),
+                torch.zeros(
+                    count + 1, PAGE, shape.heads, shape.key_width, dtype=dtype, device=device
+                ),
+                torch.zeros(
+                    count + 1, PAGE, shape.heads, shape.value_width, dtype=dtype, device=device
+                ),
             )
             for layer, shape in shapes.items()
         }
@@ -65,7 +76,8 @@ class Pages:
         scale: float,
         window: int | None,
     ) -> torch.Tensor:
-        """(tokens, heads, width): write the step's keys and values, then let every row look at its own."""
+        """(tokens, heads, width): write the step's keys and values, then let every row look at its
+        own."""
         step = self.step
         assert step is not None
         keys, values = self._layers[layer]
@@ -104,9 +116,12 @@ def _attend(
 
 
 class FlashRunner:
-    """What `runner.Runner` is, over pages. `rows` is how many there may be, `context` how long each."""
+    """What `runner.Runner` is, over pages. `rows` is how many there may be, `context` how long
+    each."""
 
-    def __init__(self, model: object, shapes: dict[int, LayerShape], *, blocks: int, rows: int, context: int):
+    def __init__(
+        self, model: object, shapes: dict[int, LayerShape], *, blocks: int, rows: int, context: int
+    ):
         self._forward = Forward(model)
         self._device = self._forward.device
         self._most_pages = -(-context // PAGE)
@@ -115,24 +130,37 @@ class FlashRunner:
         self._recorded: dict[int, _Recorded] = {}
 
     def warm_up(self) -> None:
-        """Run once, then record decode steps of several sizes; a step pads its rows to the next one."""
+        """Run once, then record decode steps of several sizes; a step pads its rows to the next
+        one."""
         self.logits([[0]], [([self._pages.scratch], 0)], [0])
         try:
             pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
-            for rows in reversed(_sizes(self._rows)):  # the largest first: the others fit into its memory
+            # The largest first: the others fit into its memory.
+            for rows in reversed(_sizes(self._rows)):
                 self._recorded[rows] = _Recorded(
                     self._compute, self._lay_out(*self._padding(rows), range(rows))[0], pool
                 )
-        except Exception as error:  # a model whose work depends on its data cannot be recorded; it runs all the same
+        except Exception as error:
+            # A model whose work depends on its data cannot be recorded; it runs all the same.
             self._recorded = {}
-            log.warning("decode steps run unrecorded, which is slower: %s: %s", type(error).__name__, error)
+            log.warning(
+                "decode steps run unrecorded, which is slower: %s: %s", type(error).__name__, error
+            )
 
     def logits(
-        self, tokens: Sequence[list[int]], rows: Sequence[tuple[list[int], int]], wanted: Sequence[int]
+        self,
+        tokens: Sequence[list[int]],
+        rows: Sequence[tuple[list[int], int]],
+        wanted: Sequence[int],
     ) -> torch.Tensor:
-        """Compute a step: see `Runner.logits`. What a recorded step returns is overwritten by the next one."""
+        """Compute a step: see `Runner.logits`. What a recorded step returns is overwritten by the
+        next one."""
         decodes = list(wanted) == list(range(len(rows))) and all(len(new) == 1 for new in tokens)
-        size = min((size for size in self._recorded if size >= len(rows)), default=None) if decodes else None
+        size = (
+            min((size for size in self._recorded if size >= len(rows)), default=None)
+            if decodes
+            else None
+        )
         if size is None:
             return self._compute(*self._lay_out(tokens, rows, wanted))
         more_tokens, more_rows = self._padding(size - len(rows))
@@ -149,7 +177,10 @@ class FlashRunner:
             return self._forward(step.ids, step.positions, step.keep)
 
     def _lay_out(
-        self, tokens: Sequence[list[int]], rows: Sequence[tuple[list[int], int]], wanted: Sequence[int]
+        self,
+        tokens: Sequence[list[int]],
+        rows: Sequence[tuple[list[int], int]],
+        wanted: Sequence[int],
     ) -> tuple[Step, int]:
         """The step on the device, and how many tokens its longest row has."""
         counts = np.array([len(new) for new in tokens])
@@ -174,11 +205,14 @@ class FlashRunner:
         return step, int(counts.max())
 
     def _on(self, array: np.ndarray, kind: type) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=kind)).to(self._device, non_blocking=True)
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=kind)).to(
+            self._device, non_blocking=True
+        )
 
 
 class _Recorded:
-    """One decode step with inputs and outputs at fixed places. On CUDA its kernels are replayed in one launch."""
+    """One decode step with inputs and outputs at fixed places. On CUDA its kernels are replayed in
+    one launch."""
 
     def __init__(self, compute: Callable[[Step], torch.Tensor], blank: Step, pool: Any):
         self._step = blank
@@ -187,7 +221,8 @@ class _Recorded:
         if blank.ids.device.type == "cuda":
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):  # what kernels choose or allocate at their first calls is not to be recorded
+            # What kernels choose or allocate at their first calls is not to be recorded.
+            with torch.cuda.stream(side):
                 for _ in range(2):
                     compute(blank)
             torch.cuda.current_stream().wait_stream(side)
@@ -208,33 +243,53 @@ class _Recorded:
 def usable(shapes: dict[int, LayerShape], dtype: torch.dtype, device: torch.device) -> bool:
     """Whether the kernel can serve a model of these layers here; tried out, not believed."""
     fits = all(
-        shape.plain and shape.key_width == shape.value_width and shape.key_width % 8 == 0 for shape in shapes.values()
+        shape.plain and shape.key_width == shape.value_width and shape.key_width % 8 == 0
+        for shape in shapes.values()
     )
     if device.type != "cuda" or dtype not in DTYPES or not fits:
         return False
     try:
         error = max(parity(shape, dtype, device) for shape in set(shapes.values()))
     except Exception as reason:  # an older card or another torch: no reason not to serve
-        log.warning("torch's paged attention does not run here: %s: %s", type(reason).__name__, reason)
+        log.warning(
+            "torch's paged attention does not run here: %s: %s", type(reason).__name__, reason
+        )
         return False
     if not error < TOLERANCE:
-        log.warning("torch's paged attention is wrong here (largest difference %.1e); attention gathers instead", error)
+        log.warning(
+            (
+                "torch's paged attention is wrong here (largest difference %.1e); attention "
+                "gathers "
+                "instead"
+            ),
+            error,
+        )
         return False
     return True
 
 
 def parity(shape: LayerShape, dtype: torch.dtype, device: torch.device) -> float:
-    """The largest difference between the kernel and plain arithmetic: decode rows and chunks, within and past a page,
-    with and without a window."""
+    """The largest difference between the kernel and plain arithmetic: decode rows and chunks,
+    within and past a page, with and without a window."""
     generator = torch.Generator().manual_seed(1)
     lengths, counts = [1, 300, 2 * PAGE, 700, 40], [1, 1, 1, 20, 40]
     heads, width = shape.heads, shape.key_width
     query = torch.randn(sum(counts), 2 * heads, width, generator=generator).to(device, dtype)
-    keys, values = (torch.randn(16, PAGE, heads, width, generator=generator).to(device, dtype) for _ in range(2))
+    keys, values = (
+        torch.randn(16, PAGE, heads, width, generator=generator).to(device, dtype) for _ in range(2)
+    )
     table = torch.randperm(15, generator=generator).view(5, 3).to(device, torch.int32)
     starts = torch.tensor([0, *np.cumsum(counts)], dtype=torch.int32, device=device)
     empty = torch.empty(0, device=device)
-    step = Step(empty, empty, empty, starts, torch.tensor(lengths, dtype=torch.int32, device=device), table, empty)
+    step = Step(
+        empty,
+        empty,
+        empty,
+        starts,
+        torch.tensor(lengths, dtype=torch.int32, device=device),
+        table,
+        empty,
+    )
     worst = 0.0
     for window in (None, 64):
         found = _attend(query, keys, values, step, max(counts), width**-0.5, window)
@@ -246,10 +301,15 @@ def parity(shape: LayerShape, dtype: torch.dtype, device: torch.device) -> float
     return worst
 
 
-def _plainly(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None) -> torch.Tensor:
-    """(count, heads, width) float32: the last tokens of a row look at its `key` (length, kv heads, width)."""
+def _plainly(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None
+) -> torch.Tensor:
+    """(count, heads, width) float32: the last tokens of a row look at its `key` (length, kv heads,
+    width)."""
     count, heads, width = query.shape
-    key, value = (each.float().repeat_interleave(heads // each.shape[1], 1) for each in (key, value))
+    key, value = (
+        each.float().repeat_interleave(heads // each.shape[1], 1) for each in (key, value)
+    )
     asks = torch.arange(len(key) - count, len(key), device=query.device)[:, None]
     sees = torch.arange(len(key), device=query.device)[None, :]
     hidden = (sees > asks) | (False if window is None else asks - sees >= window)
@@ -258,6 +318,7 @@ def _plainly(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window
 
 
 def _sizes(most: int) -> list[int]:
-    """Rows of the recorded steps: powers of two, then every 32, so that padding stays small; up to `most`."""
+    """Rows of the recorded steps: powers of two, then every 32, so that padding stays small; up to
+    `most`."""
     sizes = [size for size in (1, 2, 4, 8, 16, *range(32, most, 32)) if size < most]
     return [*sizes, most]

@@ -1,8 +1,9 @@
-"""The attention that the models' own modules call: writes keys and values into the paged cache, attends in groups.
+"""The attention that the models' own modules call: writes keys and values into the paged cache,
+attends in groups.
 
-Registered once with transformers under `NAME`. It finds the step it works for in a thread-local, not in forwarded
-arguments, because several families pass none on. The model runs packed, one row of tokens `[1, tokens]`; who may see
-whom comes from the layout alone.
+Registered once with transformers under `NAME`. It finds the step it works for in a thread-local,
+not in forwarded arguments, because several families pass none on. The model runs packed, one row of
+tokens `[1, tokens]`; who may see whom comes from the layout alone.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def attending(layout: StepLayout | Attends) -> Iterator[None]:
 
 @contextmanager
 def observing() -> Iterator[dict[int, LayerShape]]:
-    """Within, forward passes cache nothing; the shapes of each layer's keys and values are noted instead."""
+    """Within, forward passes cache nothing; the shapes of each layer's keys and values are noted
+    instead."""
     _here.shapes = {}
     try:
         yield _here.shapes
@@ -90,14 +92,20 @@ def paged_attention(
     **_others: object,
 ) -> tuple[torch.Tensor, None]:
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    how = How(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)
+    how = How(
+        query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux
+    )
     if _here.shapes is not None:
         if layer in _here.shapes:
             raise ValueError(f"layer {layer} attends twice in one pass")
         plain = softcap is None and s_aux is None
-        _here.shapes[layer] = LayerShape(key.shape[1], key.shape[-1], value.shape[-1], plain, how.scale, how.window)
+        _here.shapes[layer] = LayerShape(
+            key.shape[1], key.shape[-1], value.shape[-1], plain, how.scale, how.window
+        )
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1]), None
-    return attend(layer, query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), how)[None], None
+    return attend(
+        layer, query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), how
+    )[None], None
 
 
 def attend(
@@ -107,7 +115,8 @@ def attend(
     value: torch.Tensor,  # (tokens, kv heads, value_width)
     how: How,
 ) -> torch.Tensor:
-    """(tokens, heads, value_width): keep this step's keys and values, then let every token see what it may."""
+    """(tokens, heads, value_width): keep this step's keys and values, then let every token see what
+    it may."""
     layout = _here.layout
     assert layout is not None, "the model ran outside a step"
     if not isinstance(layout, StepLayout):
@@ -124,34 +133,52 @@ def attend(
     return out if layout.order is None else out.index_select(0, layout.order)
 
 
-def _attend_together(group: Group, query: torch.Tensor, cache: LayerCache, how: How) -> torch.Tensor:
-    """(rows * queries, heads, value_width). The query heads that share a KV head are laid out as its query rows."""
+def _attend_together(
+    group: Group, query: torch.Tensor, cache: LayerCache, how: How
+) -> torch.Tensor:
+    """(rows * queries, heads, value_width). The query heads that share a KV head are laid out as
+    its query rows."""
     if how.window is not None:
         group = group.unshared()
     heads, queries = cache.shape.heads, group.queries
-    asked = query.index_select(0, group.places).view(-1, queries, heads, query.shape[1] // heads, query.shape[2])
+    asked = query.index_select(0, group.places).view(
+        -1, queries, heads, query.shape[1] // heads, query.shape[2]
+    )
     grouped = asked.permute(0, 2, 3, 1, 4).flatten(2, 3)
     index, common = group.read_index(heads)
     bias = group.bias(how.window, query.dtype)
-    out = block_attention(grouped, cache.keys, cache.values, index, bias, common, how.scale, how.softcap, how.sinks)
+    out = block_attention(
+        grouped, cache.keys, cache.values, index, bias, common, how.scale, how.softcap, how.sinks
+    )
     return out.reshape(len(group.first), query.shape[1], queries, -1).transpose(1, 2).flatten(0, 1)
 
 
 def _attend_alone(
-    row: LongRow, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cache: LayerCache, how: How
+    row: LongRow,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    cache: LayerCache,
+    how: How,
 ) -> torch.Tensor:
-    """(count, heads, value_width) by the fused kernel, which never stores the scores; it has no soft cap nor sinks."""
+    """(count, heads, value_width) by the fused kernel, which never stores the scores; it has no
+    soft cap nor sinks."""
     inside = slice(row.first, row.first + row.count)
     heads = cache.shape.heads
-    asked = query[inside].transpose(0, 1).unflatten(0, (heads, -1))  # the query heads of a KV head side by side
+    # The query heads of a KV head side by side.
+    asked = query[inside].transpose(0, 1).unflatten(0, (heads, -1))
     mask = None
     keys, values = key[inside].transpose(0, 1), value[inside].transpose(0, 1)
     if row.start or (how.window is not None and row.count > how.window):
         index, mask = row.read_index(heads), row.bias(how.window, query.dtype)
         keys = cache.keys.index_select(0, index).view(heads, -1, keys.shape[-1])[:, : row.total]
-        values = cache.values.index_select(0, index).view(heads, -1, values.shape[-1])[:, : row.total]
+        values = cache.values.index_select(0, index).view(heads, -1, values.shape[-1])[
+            :, : row.total
+        ]
     keys, values = (held[:, None].expand(-1, asked.shape[1], -1, -1) for held in (keys, values))
-    out = scaled_dot_product_attention(asked, keys, values, attn_mask=mask, is_causal=mask is None, scale=how.scale)
+    out = scaled_dot_product_attention(
+        asked, keys, values, attn_mask=mask, is_causal=mask is None, scale=how.scale
+    )
     return out.flatten(0, 1).transpose(0, 1)
 
 

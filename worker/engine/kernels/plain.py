@@ -1,7 +1,9 @@
-"""The seam for fast code: everything in the engine that is worth a kernel of its own goes through here.
+"""The seam for fast code: everything in the engine that is worth a kernel of its own goes through
+here.
 
-`pack` lays a model's linear layers out once for the CPU and computes sibling projections together. `block_attention`
-is the attention of rows over their blocks of the cache. The others are what a decoder layer does besides.
+`pack` lays a model's linear layers out once for the CPU and computes sibling projections together.
+`block_attention` is the attention of rows over their blocks of the cache. The others are what a
+decoder layer does besides.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ COMPOSED_NORM = 100_000  # elements (measured; docs/log.md)
 
 
 def pack(model: Any) -> int:
-    """Lay out a CPU model's linear layers for oneDNN, in place; returns how many weights were packed.
+    """Lay out a CPU model's linear layers for oneDNN, in place; returns how many weights were
+    packed.
 
-    `F.linear` does this anew at each call, which takes a third of a small batch's time. A packed layer computes the
-    same products; a tied head gets a copy of its own.
+    `F.linear` does this anew at each call, which takes a third of a small batch's time. A packed
+    layer computes the same products; a tied head gets a copy of its own.
     """
     device = next(model.parameters()).device
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
@@ -31,7 +34,10 @@ def pack(model: Any) -> int:
     for parent in list(model.modules()):
         for names in SIBLINGS:
             layers: list[Any] = [getattr(parent, name, None) for name in names]
-            if all(_packable(layer) for layer in layers) and len({layer.in_features for layer in layers}) == 1:
+            if (
+                all(_packable(layer) for layer in layers)
+                and len({layer.in_features for layer in layers}) == 1
+            ):
                 shared = _Shared(Packed(layers))
                 for index, name in enumerate(names):
                     setattr(parent, name, _Part(shared, index))
@@ -44,12 +50,17 @@ def pack(model: Any) -> int:
 
 
 def _packable(layer: Any) -> bool:
-    return type(layer) is torch.nn.Linear and layer.weight.dtype in PACKABLE and packs(layer.weight.dtype)
+    return (
+        type(layer) is torch.nn.Linear
+        and layer.weight.dtype in PACKABLE
+        and packs(layer.weight.dtype)
+    )
 
 
 @cache
 def packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN lays out weights of this type on this CPU: bfloat16 needs AVX-512 or its like."""
+    """Whether oneDNN lays out weights of this type on this CPU: bfloat16 needs AVX-512 or its
+    like."""
     try:
         torch.ops.mkldnn._reorder_linear_weight(torch.zeros(1, 1, dtype=dtype))
     except RuntimeError:
@@ -58,7 +69,8 @@ def packs(dtype: torch.dtype) -> bool:
 
 
 def unpack(model: Any, *, only_read: bool = False) -> int:
-    """Put packed layers back as they were: all, or only those whose weight was read; returns how many weights."""
+    """Put packed layers back as they were: all, or only those whose weight was read; returns how
+    many weights."""
     found: set[Packed] = set()
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
@@ -78,14 +90,16 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.nn.Linear:
 
 
 class Packed(torch.nn.Module):
-    """One or several linear layers of one input, their outputs side by side: (..., in) -> (..., sum of outs)."""
+    """One or several linear layers of one input, their outputs side by side: (..., in) -> (..., sum
+    of outs)."""
 
     def __init__(self, layers: list[torch.nn.Linear]):
         super().__init__()
         weight = torch.cat([layer.weight.detach() for layer in layers])
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight)
         biases = [
-            layer.bias.detach() if layer.bias is not None else weight.new_zeros(len(layer.weight)) for layer in layers
+            layer.bias.detach() if layer.bias is not None else weight.new_zeros(len(layer.weight))
+            for layer in layers
         ]
         self._bias = torch.cat(biases) if any(layer.bias is not None for layer in layers) else None
         self.widths = [layer.out_features for layer in layers]
@@ -97,7 +111,8 @@ class Packed(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """(sum of outs, in), as it was: some models compute with a layer's weight instead of calling the layer."""
+        """(sum of outs, in), as it was: some models compute with a layer's weight instead of
+        calling the layer."""
         self.read = True
         return self._weight.to_dense()
 
@@ -118,7 +133,8 @@ class Packed(torch.nn.Module):
 
 
 def _differs_alone(x: torch.Tensor) -> bool:
-    """A float32 row alone takes another path through oneDNN, to other last bits than it has among others."""
+    """A float32 row alone takes another path through oneDNN, to other last bits than it has among
+    others."""
     return x.dtype == torch.float32 and x.shape[-2] == 1
 
 
@@ -139,7 +155,8 @@ def packed_of(*layers: Any) -> Packed:
 
 
 class _Shared:
-    """Sibling projections: the first that is asked computes for all, if they are asked about the very same tensor."""
+    """Sibling projections: the first that is asked computes for all, if they are asked about the
+    very same tensor."""
 
     def __init__(self, packed: Packed):
         self.packed = packed
@@ -175,18 +192,24 @@ class _Part(torch.nn.Module):
 
     @property
     def bias(self) -> torch.Tensor | None:
-        return None if self.packed.bias is None else self.packed.bias.split(self.packed.widths)[self._index]
+        return (
+            None
+            if self.packed.bias is None
+            else self.packed.bias.split(self.packed.widths)[self._index]
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.shared.part(x, self._index)
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """x / sqrt(mean(x²) + eps) * weight over the last dimension; `weight` is there twice, one copy behind the other.
+    """x / sqrt(mean(x²) + eps) * weight over the last dimension; `weight` is there twice, one copy
+    behind the other.
 
-    On the CPU torch composes this norm of seven operations, but has one kernel for the layer norm, which is the same
-    for (x, -x): their mean is 0 and their variance the mean square of x. For many tokens in a short type composing it
-    is faster, since a copy more of all of them costs more than some operations.
+    On the CPU torch composes this norm of seven operations, but has one kernel for the layer norm,
+    which is the same for (x, -x): their mean is 0 and their variance the mean square of x. For many
+    tokens in a short type composing it is faster, since a copy more of all of them costs more than
+    some operations.
     """
     width = x.shape[-1]
     if x.dtype != torch.float32 and x.numel() > COMPOSED_NORM:
@@ -198,8 +221,8 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding of `x` (tokens, heads, width) by `cos` and `sin` (tokens, 1, width); the first half of `sin` is
-    negated already."""
+    """Rotary embedding of `x` (tokens, heads, width) by `cos` and `sin` (tokens, 1, width); the
+    first half of `sin` is negated already."""
     half = x.shape[-1] // 2
     swapped = torch.cat((x[..., half:], x[..., :half]), -1)
     return torch.addcmul(swapped.mul_(sin), x, cos)
@@ -215,17 +238,19 @@ def block_attention(
     query: torch.Tensor,  # (rows, kv heads, query heads per kv head * queries, key_width)
     keys: torch.Tensor,  # (blocks * kv heads, size, key_width)
     values: torch.Tensor,  # (blocks * kv heads, size, value_width)
-    index: torch.Tensor,  # (rows * kv heads * most blocks,) which rows of `keys` and `values` each row reads
+    # (rows * kv heads * most blocks,) which rows of `keys` and `values` each row reads.
+    index: torch.Tensor,
     bias: torch.Tensor,  # (rows, queries, positions): 0 where a query may look, -inf elsewhere
-    common: torch.Tensor,  # (kv heads * shared blocks,) what all rows read before that; may be empty
+    # (kv heads * shared blocks,) what all rows read before that; may be empty.
+    common: torch.Tensor,
     scale: float,
     softcap: float | None,
     sinks: torch.Tensor | None,  # (query heads,)
 ) -> torch.Tensor:
     """Attention of each row's queries over its blocks: shaped as `query`, but of value_width.
 
-    The blocks that all rows share are read once, by one matrix product for all of them. A softmax in a short type
-    computes in float32, so nothing is cast for it.
+    The blocks that all rows share are read once, by one matrix product for all of them. A softmax
+    in a short type computes in float32, so nothing is cast for it.
     """
     rows, heads, asking, width = query.shape
     queries = bias.shape[1]
@@ -237,7 +262,9 @@ def block_attention(
     parts = [scores.view(rows, heads, asking, here)]
     if len(common):
         together = query.transpose(0, 1).reshape(heads, rows * asking, width)
-        found = _scores(together, keys.index_select(0, common).view(heads, -1, width), scale, softcap)
+        found = _scores(
+            together, keys.index_select(0, common).view(heads, -1, width), scale, softcap
+        )
         parts.append(found.view(heads, rows, asking, -1).transpose(0, 1))
     if sinks is not None:
         column = sinks.to(scores.dtype).view(1, heads, -1, 1).expand(rows, -1, -1, queries)
@@ -249,15 +276,23 @@ def block_attention(
     ).view(rows, heads, asking, -1)
     if len(common):
         there = parts[1].shape[-1]
-        pooled = weights[..., here : here + there].transpose(0, 1).reshape(heads, rows * asking, there)
+        pooled = (
+            weights[..., here : here + there].transpose(0, 1).reshape(heads, rows * asking, there)
+        )
         found = torch.bmm(pooled, values.index_select(0, common).view(heads, there, -1))
         out = out + found.view(heads, rows, asking, -1).transpose(0, 1)
     return out
 
 
-def _scores(query: torch.Tensor, keys: torch.Tensor, scale: float, softcap: float | None) -> torch.Tensor:
+def _scores(
+    query: torch.Tensor, keys: torch.Tensor, scale: float, softcap: float | None
+) -> torch.Tensor:
     """(batch, queries, positions) of (batch, queries, width) and (batch, positions, width)."""
     ignored = query.new_zeros(1, 1, 1)  # `bmm` cannot scale its products, this can
     if softcap is None:
         return torch.baddbmm(ignored, query, keys.transpose(1, 2), beta=0, alpha=scale)
-    return torch.baddbmm(ignored, query, keys.transpose(1, 2), beta=0, alpha=scale / softcap).tanh_().mul_(softcap)
+    return (
+        torch.baddbmm(ignored, query, keys.transpose(1, 2), beta=0, alpha=scale / softcap)
+        .tanh_()
+        .mul_(softcap)
+    )

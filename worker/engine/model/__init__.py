@@ -1,1 +1,2 @@
-"""The model: its weights, its forward pass, and the check that the engine computes what the model means."""
+"""The model: its weights, its forward pass, and the check that the engine computes what the model
+means."""

@@ -1,8 +1,8 @@
 """A lean forward pass for decoders built as Llama is.
 
-Their own modules spend a third of a small step on some 2,000 tiny operations and the Python between them. This computes
-the same from the same packed weights with a third as many. It serves families that are known to be built so, and only
-after its logits were compared with those of the modules.
+Their own modules spend a third of a small step on some 2,000 tiny operations and the Python between
+them. This computes the same from the same packed weights with a third as many. It serves families
+that are known to be built so, and only after its logits were compared with those of the modules.
 """
 
 from __future__ import annotations
@@ -75,13 +75,17 @@ class Decoder:
         self.dtype: torch.dtype = decoder.embed_tokens.weight.dtype
         self._embed = decoder.embed_tokens
         self._rotary = decoder.rotary_emb
-        self._layers = [_Layer.of(module, shapes[index]) for index, module in enumerate(decoder.layers)]
+        self._layers = [
+            _Layer.of(module, shapes[index]) for index, module in enumerate(decoder.layers)
+        ]
         self._norm = _Norm.of(decoder.norm)
         self._head = packed_of(model.lm_head)
         self._heads = shapes[0].heads
         self._width = shapes[0].key_width
 
-    def __call__(self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor
+    ) -> torch.Tensor:
         """Logits (kept, vocabulary) at the places `keep` (kept,) of the tokens `ids` (tokens,)."""
         x = self._embed(ids)
         cos, sin = (part[0, :, None] for part in self._rotary(x[None], positions[None]))
@@ -90,9 +94,14 @@ class Decoder:
             heads = layer.qkv(layer.before_attention(x)).view(len(x), -1, self._width)
             query, key, value = heads.tensor_split((-2 * self._heads, -self._heads), 1)
             if layer.of_queries and layer.of_keys:
-                query, key = rotate(layer.of_queries(query), cos, sin), rotate(layer.of_keys(key), cos, sin)
+                query, key = (
+                    rotate(layer.of_queries(query), cos, sin),
+                    rotate(layer.of_keys(key), cos, sin),
+                )
             else:
-                query, key = rotate(heads[:, : -self._heads], cos, sin).tensor_split((-self._heads,), 1)
+                query, key = rotate(heads[:, : -self._heads], cos, sin).tensor_split(
+                    (-self._heads,), 1
+                )
             x = layer.out.plus(attend(index, query, key, value, layer.how).flatten(1), x)
             x = layer.down.plus(gated(layer.gate_up(layer.before_mlp(x))), x)
         return self._head(self._norm(x[keep]))

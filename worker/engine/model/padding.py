@@ -1,8 +1,10 @@
-"""Which rows may be generated together: tried out, because a row's neighbours change what some families say.
+"""Which rows may be generated together: tried out, because a row's neighbours change what some
+families say.
 
-Rows of unequal length are padded to the longest. Some families read the padding: linear attention, learned masks, top-k
-over positions, scales that grow with a token's place in the batch. Some mix up even rows of one length. So three rows
-are generated alone and then together, also past the model's windows, which are lowered for that.
+Rows of unequal length are padded to the longest. Some families read the padding: linear attention,
+learned masks, top-k over positions, scales that grow with a token's place in the batch. Some mix up
+even rows of one length. So three rows are generated alone and then together, also past the model's
+windows, which are lowered for that.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ STEPS = 5  # the first reads the prompts, the others go on from the cache
 def together(model: Any) -> Together:
     """Which rows a batch may hold, so that each gets the logits that it gets alone."""
     rows = [[3 + (7 * place + 5 * length) % 89 for place in range(length)] for length in LENGTHS]
-    rows = [[token % model.config.get_text_config(decoder=True).vocab_size for token in row] for row in rows]
+    rows = [
+        [token % model.config.get_text_config(decoder=True).vocab_size for token in row]
+        for row in rows
+    ]
     if not _reads_padding(model) and _same(model, rows):
         return "any"
     if _same(model, [row[: min(LENGTHS)] for row in rows]):
@@ -38,24 +43,30 @@ def together(model: Any) -> Together:
 
 
 def _reads_padding(model: Any) -> bool:
-    """What few short rows may not show: states take padding in, rotary embeddings depend on the longest row, and where
-    top-k picks what to attend to, how many there are to pick from decides between equal scores."""
+    """What few short rows may not show: states take padding in, rotary embeddings depend on the
+    longest row, and where top-k picks what to attend to, how many there are to pick from decides
+    between equal scores."""
     config = model.config.get_text_config(decoder=True)
     rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {rope.get("rope_type")} | {part.get("rope_type") for part in rope.values() if isinstance(part, dict)}
+    kinds = {rope.get("rope_type")} | {
+        part.get("rope_type") for part in rope.values() if isinstance(part, dict)
+    }
     stateful = getattr(model, "_is_stateful", False)
     return bool(stateful or kinds & {"dynamic", "longrope"} or getattr(config, "index_topk", None))
 
 
 def _same(model: Any, rows: list[list[int]]) -> bool:
-    """Whether these rows get the same logits together as each alone, before the model's thresholds and past them."""
+    """Whether these rows get the same logits together as each alone, before the model's thresholds
+    and past them."""
     try:
         if not _agree(model, rows):
             return False
         with lowered(model) as thresholds:
             return not thresholds or _agree(model, rows)
     except Exception as error:  # what cannot be tried is not relied on
-        log.warning("generating %d rows together failed: %s: %s", len(rows), type(error).__name__, error)
+        log.warning(
+            "generating %d rows together failed: %s: %s", len(rows), type(error).__name__, error
+        )
         return False
 
 
@@ -63,7 +74,8 @@ def _agree(model: Any, rows: list[list[int]]) -> bool:
     with torch.inference_mode():
         alone = torch.cat([_logits(model, [row]) for row in rows])
         batched = _logits(model, rows)
-        if model.dtype == torch.float32:  # rounding flips no expert's choice: every step must agree, not only most
+        # Rounding flips no expert's choice: every step must agree, not only most.
+        if model.dtype == torch.float32:
             alone, batched = alone.flatten(0, 1)[:, None], batched.flatten(0, 1)[:, None]
         return difference(list(alone), list(batched)) < tolerance(model)
 
@@ -76,7 +88,9 @@ def _logits(model: Any, rows: list[list[int]]) -> torch.Tensor:
     def force(_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         seen.append(scores.float())
         token = 5 + len(seen)
-        return torch.full_like(scores, -torch.inf).index_fill_(1, torch.tensor([token], device=scores.device), 0.0)
+        return torch.full_like(scores, -torch.inf).index_fill_(
+            1, torch.tensor([token], device=scores.device), 0.0
+        )
 
     model.generate(
         input_ids=ids.to(model.device),

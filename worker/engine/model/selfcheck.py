@@ -1,8 +1,9 @@
 """Whether a loaded model can run packed: tried out, because some families go wrong without a word.
 
-Two short rows are computed by the model's own attention, one at a time, then packed in one pass through the paged cache
-and on through a decode step. The attention must be ours in every layer, once, and the logits must agree; also past the
-model's windows, which are lowered for that. What serves in the end, packed weights and all, is compared once more.
+Two short rows are computed by the model's own attention, one at a time, then packed in one pass
+through the paged cache and on through a decode step. The attention must be ours in every layer,
+once, and the logits must agree; also past the model's windows, which are lowered for that. What
+serves in the end, packed weights and all, is compared once more.
 """
 
 from __future__ import annotations
@@ -58,10 +59,15 @@ def _refusal(model: Any) -> str | None:
         return f"it has layers of kind {', '.join(sorted(odd))}"
     if getattr(config, "attention_chunk_size", None):
         return "its attention is chunked"
-    if any(isinstance(module, torch.nn.Conv1d | torch.nn.LSTM | torch.nn.GRU) for module in model.modules()):
+    if any(
+        isinstance(module, torch.nn.Conv1d | torch.nn.LSTM | torch.nn.GRU)
+        for module in model.modules()
+    ):
         return "it has convolutional or recurrent layers"
     rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {rope.get("rope_type")} | {part.get("rope_type") for part in rope.values() if isinstance(part, dict)}
+    kinds = {rope.get("rope_type")} | {
+        part.get("rope_type") for part in rope.values() if isinstance(part, dict)
+    }
     if kinds & {"dynamic", "longrope"}:
         return "its rotary embedding depends on the longest row of the batch"
     if "position_ids" not in inspect.signature(model.forward).parameters:
@@ -82,7 +88,8 @@ def _try_out(model: Any) -> dict[int, LayerShape]:
 
 
 def _compared(model: Any, where: str = "") -> dict[int, LayerShape]:
-    """The shapes of all layers, if packed rows get the logits that they get alone; puts the model on our attention."""
+    """The shapes of all layers, if packed rows get the logits that they get alone; puts the model
+    on our attention."""
     config = model.config.get_text_config()
     rows = _rows(config)
     with torch.inference_mode():
@@ -92,34 +99,50 @@ def _compared(model: Any, where: str = "") -> dict[int, LayerShape]:
         with observing() as shapes:
             model(input_ids=inputs[0], use_cache=False)
     if sorted(shapes) != list(range(config.num_hidden_layers)):
-        raise NotPackable(f"{len(shapes)} of its {config.num_hidden_layers} layers call the attention interface")
+        raise NotPackable(
+            f"{len(shapes)} of its {config.num_hidden_layers} layers call the attention interface"
+        )
     error = difference(separate, _packed(Forward(model), shapes, rows))
     if not error < tolerance(model):
-        raise NotPackable(f"packed rows do not compute what separate rows do{where} (relative difference {error:.1e})")
+        raise NotPackable(
+            f"packed rows do not compute what separate rows do{where} (relative difference "
+            f"{error:.1e})"
+        )
     return shapes
 
 
 def _unseen_window(config: Any, shapes: dict[int, LayerShape]) -> str | None:
-    """A layer that should slide but gives our attention no window leaves it to the mask, which nobody builds for us."""
+    """A layer that should slide but gives our attention no window leaves it to the mask, which
+    nobody builds for us."""
     window = getattr(config, "sliding_window", None)
-    if not window or window >= longest_row(config) or getattr(config, "use_sliding_window", None) is False:
+    if (
+        not window
+        or window >= longest_row(config)
+        or getattr(config, "use_sliding_window", None) is False
+    ):
         return None
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * len(shapes)
-    unseen = [layer for layer, kind in enumerate(kinds) if kind == "sliding_attention" and shapes[layer].window is None]
+    unseen = [
+        layer
+        for layer, kind in enumerate(kinds)
+        if kind == "sliding_attention" and shapes[layer].window is None
+    ]
     if not unseen:
         return None
     return f"{len(unseen)} of its layers have a sliding window that only their mask knows"
 
 
 def prepare(model: Any, shapes: dict[int, LayerShape]) -> int:
-    """Pack the weights of a model that passed `probe`, if it then computes what it did; returns how many are packed."""
+    """Pack the weights of a model that passed `probe`, if it then computes what it did; returns how
+    many are packed."""
     forward, rows = Forward(model), _rows(model.config.get_text_config())
     expected = _packed(forward, shapes, rows)
     try:
         packed = pack(model)
         error = difference(expected, _packed(forward, shapes, rows))
         reason = None if error < tolerance(model) else f"relative difference {error:.1e}"
-    except Exception as failure:  # whatever a strange family does with its layers, unpacked it ran just now
+    except Exception as failure:
+        # Whatever a strange family does with its layers, unpacked it ran just now.
         reason = f"{type(failure).__name__}: {failure}"
     if reason:
         log.warning("this model does not run with packed weights, it keeps its own: %s", reason)
@@ -129,7 +152,8 @@ def prepare(model: Any, shapes: dict[int, LayerShape]) -> int:
 
 
 def forward_of(model: Any, shapes: dict[int, LayerShape]) -> Forward | Decoder:
-    """How to run a packed model: by the lean forward pass if it computes what the model's modules do."""
+    """How to run a packed model: by the lean forward pass if it computes what the model's modules
+    do."""
     modules = Forward(model)
     try:
         lean = Decoder(model, shapes)
@@ -140,28 +164,44 @@ def forward_of(model: Any, shapes: dict[int, LayerShape]) -> Forward | Decoder:
     error = difference(_packed(modules, shapes, rows), _packed(lean, shapes, rows))
     if error < tolerance(model):
         return lean
-    log.warning("the lean forward pass is wrong for this model (relative difference %.1e); running its modules", error)
+    log.warning(
+        (
+            "the lean forward pass is wrong for this model (relative difference %.1e); running its "
+            "modules"
+        ),
+        error,
+    )
     return modules
 
 
 def _rows(config: Any) -> list[list[int]]:
     step = max(1, config.vocab_size // 41)
-    return [[(3 + 7 * step * place + place) % config.vocab_size for place in range(n + 1)] for n in LENGTHS]
+    return [
+        [(3 + 7 * step * place + place) % config.vocab_size for place in range(n + 1)]
+        for n in LENGTHS
+    ]
 
 
-def _packed(forward: Forward | Decoder, shapes: dict[int, LayerShape], rows: list[list[int]]) -> list[torch.Tensor]:
-    """The logits of each row (tokens, vocabulary), float32: all but the last token prefilled, then a decode step."""
+def _packed(
+    forward: Forward | Decoder, shapes: dict[int, LayerShape], rows: list[list[int]]
+) -> list[torch.Tensor]:
+    """The logits of each row (tokens, vocabulary), float32: all but the last token prefilled, then
+    a decode step."""
     runner = Runner(forward, shapes, blocks=8, size=4)
     blocks = [[5, 1, 7], [2, 6, 3]]
-    prefilled = runner.logits([row[:-1] for row in rows], [(blocks[0], 0), (blocks[1], 0)], list(range(sum(LENGTHS))))
-    decoded = runner.logits([row[-1:] for row in rows], list(zip(blocks, LENGTHS, strict=True)), [0, 1])
+    prefilled = runner.logits(
+        [row[:-1] for row in rows], [(blocks[0], 0), (blocks[1], 0)], list(range(sum(LENGTHS)))
+    )
+    decoded = runner.logits(
+        [row[-1:] for row in rows], list(zip(blocks, LENGTHS, strict=True)), [0, 1]
+    )
     parts = zip(prefilled.float().split(LENGTHS), decoded.float().split(1), strict=True)
     return [torch.cat(part) for part in parts]
 
 
 def difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> float:
-    """The worse row's relative difference. A leak between rows shows in every token, so the median of a row's is meant:
-    rounding in bfloat16 may flip an expert's choice in a few."""
+    """The worse row's relative difference. A leak between rows shows in every token, so the median
+    of a row's is meant: rounding in bfloat16 may flip an expert's choice in a few."""
     worst = 0.0
     for one, other in zip(expected, found, strict=True):
         spread = (one - one.mean(-1, keepdim=True)).norm(dim=-1)

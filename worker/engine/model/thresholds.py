@@ -1,7 +1,9 @@
-"""Lowers the numbers of tokens past which a model computes otherwise, so that short rows show what long ones would do.
+"""Lowers the numbers of tokens past which a model computes otherwise, so that short rows show what
+long ones would do.
 
-A window of 4,096 tokens changes nothing about a row of ten. Rows longer than it would take minutes at load, and may not
-fit in memory. The modules read such numbers from their config or from an attribute of the same name at every pass.
+A window of 4,096 tokens changes nothing about a row of ten. Rows longer than it would take minutes
+at load, and may not fit in memory. The modules read such numbers from their config or from an
+attribute of the same name at every pass.
 """
 
 from __future__ import annotations
@@ -32,9 +34,14 @@ def longest_row(config: Any) -> float:
 
 @contextmanager
 def lowered(model: Any) -> Iterator[set[str]]:
-    """Within, thresholds that a row can pass are at `LOW` tokens; yields their names. Nobody else may run the model."""
+    """Within, thresholds that a row can pass are at `LOW` tokens; yields their names. Nobody else
+    may run the model."""
     longest = longest_row(model.config.get_text_config(decoder=True))
-    holders = {id(held): held for module in model.modules() for held in (module, getattr(module, "config", None))}
+    holders = {
+        id(held): held
+        for module in model.modules()
+        for held in (module, getattr(module, "config", None))
+    }
     found = [
         (holder, name, value)
         for holder in holders.values()

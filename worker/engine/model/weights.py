@@ -1,7 +1,7 @@
 """Loads a model's parts and verifies them: nothing is served that transformers had to make up.
 
-`from_pretrained` fills what a checkpoint lacks with random numbers and drops what it does not know, with a warning.
-Here both are refused by name.
+`from_pretrained` fills what a checkpoint lacks with random numbers and drops what it does not know,
+with a warning. Here both are refused by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+)
 from transformers.models.auto import modeling_auto
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
@@ -23,10 +29,19 @@ from common.errors import ConfigError
 log = logging.getLogger(__name__)
 
 SHOWN = 3  # names in a message
-HEADS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice", "MaskedLM")
+HEADS = (
+    "SequenceClassification",
+    "TokenClassification",
+    "QuestionAnswering",
+    "MultipleChoice",
+    "MaskedLM",
+)
 # Buffers that old checkpoints saved and that are computed since.
-COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias|position_ids)$")
-# Said on every load: left open, transformers asks on the terminal whether to run the Python files of a model's folder.
+COMPUTED = re.compile(
+    r"(^|\.)(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias|position_ids)$"
+)
+# Said on every load: left open, transformers asks on the terminal whether to run the Python files
+# of a model's folder.
 OWN_CODE: dict[str, Any] = {"trust_remote_code": False}
 
 
@@ -34,16 +49,21 @@ def load_config(folder: Path) -> Any:
     """The config of a model that writes text.
 
     Raises:
-        ConfigError: transformers does not know its type or quantisation, or it is no model that writes.
+        ConfigError: transformers does not know its type or quantisation, or it is no model that
+        writes.
     """
     file = folder / "config.json"
     try:
         config = AutoConfig.from_pretrained(folder, **OWN_CODE)
-    except Exception as error:  # anything from KeyError to a library's own, by what is wrong in the file
+    except Exception as error:
+        # Anything from KeyError to a library's own, by what is wrong in the file.
         raise ConfigError(f"{file} cannot be used: {_first_sentence(error)}") from None
     method = _quantisation(config)
     if method and method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
-        raise ConfigError(f"{file} names the quantisation {method!r}, which is not known; take another version of it")
+        raise ConfigError(
+            f"{file} names the quantisation {method!r}, which is not known; take another version "
+            "of it"
+        )
     if why := _cannot_write(config):
         raise ConfigError(f"{file} is of {why}; choose a causal language model")
     return config
@@ -56,7 +76,10 @@ def load_tokenizer(folder: Path) -> Any:
         ConfigError: it is missing or broken, or none of the fast kind.
     """
     file = folder / "tokenizer.json"
-    needs = f"{folder} needs a tokenizer.json; save one with `AutoTokenizer.from_pretrained(...).save_pretrained(...)`"
+    needs = (
+        f"{folder} needs a tokenizer.json; save one with "
+        "`AutoTokenizer.from_pretrained(...).save_pretrained(...)`"
+    )
     if not file.exists():
         log.info("%s has no tokenizer.json; converting what it has", folder)
     try:
@@ -64,7 +87,9 @@ def load_tokenizer(folder: Path) -> Any:
     except Exception as error:  # a missing converter's ImportError, a parser's own
         why = _first_sentence(error)
         if file.exists():
-            raise ConfigError(f"{file} or a file beside it cannot be read ({why}); download them again") from None
+            raise ConfigError(
+                f"{file} or a file beside it cannot be read ({why}); download them again"
+            ) from None
         raise ConfigError(f"{needs}; what is there cannot be converted ({why})") from None
     if not fast.is_fast:
         raise ConfigError(f"{needs}; counting tokens needs it")
@@ -79,7 +104,11 @@ def load_generation_config(folder: Path, config: Any) -> Any:
     """
     file = folder / "generation_config.json"
     try:
-        return GenerationConfig.from_pretrained(folder) if file.exists() else GenerationConfig.from_model_config(config)
+        return (
+            GenerationConfig.from_pretrained(folder)
+            if file.exists()
+            else GenerationConfig.from_model_config(config)
+        )
     except Exception as error:
         raise ConfigError(f"{file} cannot be used: {_first_sentence(error)}") from None
 
@@ -100,7 +129,8 @@ def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> Any:
             dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told, then refused below, where the first would only raise
+            # Told, then refused below, where the first would only raise.
+            ignore_mismatched_sizes=True,
         )
     except Exception as error:  # a quantiser's ImportError, a loader's OSError, a kernel's own
         method = _quantisation(config)
@@ -110,9 +140,13 @@ def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> Any:
     mismatched = [name if isinstance(name, str) else name[0] for name in told["mismatched_keys"]]
     _refuse(folder, mismatched, "have another shape than config.json says")
     _refuse(folder, told["missing_keys"], "are missing, and would be random")
-    _refuse(folder, unexpected, f"have no place in {type(model).__name__} as config.json describes it")
+    _refuse(
+        folder, unexpected, f"have no place in {type(model).__name__} as config.json describes it"
+    )
     if told.get("error_msgs"):
-        raise ConfigError(f"the weights in {folder} cannot be loaded: {_first_sentence(told['error_msgs'][0])}")
+        raise ConfigError(
+            f"the weights in {folder} cannot be loaded: {_first_sentence(told['error_msgs'][0])}"
+        )
     return model.eval()
 
 
@@ -123,10 +157,14 @@ def check_finite(model: Any, folder: Path) -> None:
         ConfigError: they are not, or the step fails.
     """
     dtype = str(model.dtype).removeprefix("torch.")
-    remedy = "download them again" + ("" if model.dtype == torch.float32 else ", or set PROMPTMILL_DTYPE=float32")
+    remedy = "download them again" + (
+        "" if model.dtype == torch.float32 else ", or set PROMPTMILL_DTYPE=float32"
+    )
     for name, weight in model.named_parameters():
         if weight.is_floating_point() and not weight.isfinite().all():
-            raise ConfigError(f"{name} of the weights in {folder} has NaN or infinity in {dtype}; {remedy}")
+            raise ConfigError(
+                f"{name} of the weights in {folder} has NaN or infinity in {dtype}; {remedy}"
+            )
     width = model.config.get_text_config(decoder=True).vocab_size
     ids = torch.arange(1, 6, device=next(model.parameters()).device)[None] % width
     inputs = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
@@ -134,15 +172,21 @@ def check_finite(model: Any, folder: Path) -> None:
         with torch.inference_mode():
             logits = model(input_ids=ids, **inputs, use_cache=False).logits
     except Exception as error:
-        raise ConfigError(f"a first step of the model in {folder} fails: {_first_sentence(error)}") from error
+        raise ConfigError(
+            f"a first step of the model in {folder} fails: {_first_sentence(error)}"
+        ) from error
     if logits.isnan().any() or logits.isposinf().any():
         raise ConfigError(f"the weights in {folder} give NaN or infinity in {dtype}; {remedy}")
 
 
 def _refuse(folder: Path, names: Collection[str], what: str) -> None:
     if names:
-        shown = ", ".join(sorted(names)[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        raise ConfigError(f"weights in {folder} {what}: {shown}; take a complete checkpoint of this model")
+        shown = ", ".join(sorted(names)[:SHOWN]) + (
+            f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        )
+        raise ConfigError(
+            f"weights in {folder} {what}: {shown}; take a complete checkpoint of this model"
+        )
 
 
 def _quantisation(config: Any) -> str | None:
@@ -157,17 +201,30 @@ def _quantisation(config: Any) -> str | None:
 
 
 def _cannot_write(config: Any) -> str | None:
-    """What a config describes that is no language model which goes on with a text, and why; None if it is one."""
+    """What a config describes that is no language model which goes on with a text, and why; None if
+    it is one."""
     for name in config.architectures or []:
         if any(name.endswith(f"For{head}") for head in HEADS):
             return f"a {name}, which cannot write text"
     if config.is_encoder_decoder:
         known = config.model_type in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
-        return None if known else f"the type {config.model_type!r}, which transformers opens as no text-to-text model"
+        return (
+            None
+            if known
+            else (
+                f"the type {config.model_type!r}, which transformers opens as no text-to-text model"
+            )
+        )
     if config.model_type not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return f"the type {config.model_type!r}, which transformers opens as no language model by itself"
-    encodes = {*modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation"}  # unless told to decode
-    if config.model_type in encodes and not (getattr(config, "is_decoder", False) or getattr(config, "causal", False)):
+        return (
+            f"the type {config.model_type!r}, which transformers opens as no language model by "
+            "itself"
+        )
+    # Unless told to decode.
+    encodes = {*modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation"}
+    if config.model_type in encodes and not (
+        getattr(config, "is_decoder", False) or getattr(config, "causal", False)
+    ):
         return f"the encoder-only type {config.model_type!r}, which cannot write text"
     return None
 
@@ -175,6 +232,7 @@ def _cannot_write(config: Any) -> str | None:
 def _first_sentence(error: object) -> str:
     """What a library says, in one line and without the pages that follow."""
     words = " ".join(str(error).split())
-    if isinstance(error, Exception) and " " not in words:  # a KeyError says the key and nothing else
+    # A KeyError says the key and nothing else.
+    if isinstance(error, Exception) and " " not in words:
         words = f"{type(error).__name__}: {words}"
     return words[:300].rstrip(".:")

@@ -1,7 +1,8 @@
 """What changes a row's logits before a token is drawn: biases, penalties and bans, kept sparse.
 
-One `Edits` per sequence follows its tokens; `apply_edits` writes all rows' changes into the logits in a few tensor
-operations. Order as in transformers: logit_bias, then penalties, then bans. Pure; knows no engine.
+One `Edits` per sequence follows its tokens; `apply_edits` writes all rows' changes into the logits
+in a few tensor operations. Order as in transformers: logit_bias, then penalties, then bans. Pure;
+knows no engine.
 """
 
 from __future__ import annotations
@@ -15,23 +16,39 @@ from common.types import SamplingParams
 
 
 class Edits:
-    """The edits of one sequence. `bad_words` are token id sequences; `end_ids` end a text unless it must go on."""
+    """The edits of one sequence. `bad_words` are token id sequences; `end_ids` end a text unless it
+    must go on."""
 
     def __init__(
-        self, params: SamplingParams, prompt_ids: list[int], end_ids: frozenset[int], bad_words: list[list[int]]
+        self,
+        params: SamplingParams,
+        prompt_ids: list[int],
+        end_ids: frozenset[int],
+        bad_words: list[list[int]],
     ):
         self._params = params
         self._end_ids = sorted(end_ids)
         self._bad_words = bad_words
         self._tokens = list(prompt_ids)
         self._prompt_length = len(prompt_ids)
-        self._ngrams: dict[tuple[int, ...], list[int]] = defaultdict(list)  # n-1 tokens -> what followed them
+        # N-1 tokens -> what followed them.
+        self._ngrams: dict[tuple[int, ...], list[int]] = defaultdict(list)
         self._place: dict[int, int] = {}  # token id -> its place in `seen`
-        self.penalizes = params.repetition_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
-        self.seen = np.zeros((64, 2), dtype=np.int64)  # (token id, times generated); grows by doubling
-        self.bias = np.array(sorted(params.logit_bias.items()), dtype=np.float64).reshape(-1, 2)  # (token id, added)
+        self.penalizes = (
+            params.repetition_penalty != 1
+            or params.presence_penalty != 0
+            or params.frequency_penalty != 0
+        )
+        # (token id, times generated); grows by doubling.
+        self.seen = np.zeros((64, 2), dtype=np.int64)
+        # (token id, added)
+        self.bias = np.array(sorted(params.logit_bias.items()), dtype=np.float64).reshape(-1, 2)
         self.any = bool(
-            self.penalizes or len(self.bias) or bad_words or params.no_repeat_ngram_size or params.min_tokens
+            self.penalizes
+            or len(self.bias)
+            or bad_words
+            or params.no_repeat_ngram_size
+            or params.min_tokens
         )
         if params.repetition_penalty != 1:
             for token in prompt_ids:
@@ -95,12 +112,16 @@ def apply_edits(logits: torch.Tensor, rows: list[Edits]) -> None:
         bias = np.concatenate([row.bias for row in rows])
         index = _on(where, logits), _on(bias[:, 0].astype(np.int64), logits)
         logits.index_put_(index, _on(bias[:, 1].astype(np.float32), logits), accumulate=True)
-    penalized = [(number, row) for number, row in enumerate(rows) if row.penalizes and len(row.seen_rows)]
+    penalized = [
+        (number, row) for number, row in enumerate(rows) if row.penalizes and len(row.seen_rows)
+    ]
     if penalized:
         lengths = [len(row.seen_rows) for _, row in penalized]
         where = np.repeat([number for number, _ in penalized], lengths)
         seen = np.concatenate([row.seen_rows for _, row in penalized])
-        factors = np.repeat(np.array([row.penalties for _, row in penalized], dtype=np.float32), lengths, axis=0)
+        factors = np.repeat(
+            np.array([row.penalties for _, row in penalized], dtype=np.float32), lengths, axis=0
+        )
         repetition, presence, frequency = _on(factors, logits).unbind(1)
         times = _on(seen[:, 1].astype(np.float32), logits)
         index = _on(where, logits), _on(seen[:, 0].copy(), logits)

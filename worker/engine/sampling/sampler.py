@@ -1,9 +1,11 @@
-"""Draws every row's next token by its own settings, all rows together. Pure: logits and settings in, tokens out.
+"""Draws every row's next token by its own settings, all rows together. Pure: logits and settings
+in, tokens out.
 
-A filter (top_k, top_p, min_p) is a threshold on the logit: found among a row's likeliest tokens when they hold enough
-mass, from the sorted row otherwise. The token is then where the row's random number falls in the cumulative
-distribution of what is left, in token id order. So neither the batch nor the way the threshold was found changes a
-draw. Filters apply in transformers' order: temperature, top_k, top_p, min_p, typical_p.
+A filter (top_k, top_p, min_p) is a threshold on the logit: found among a row's likeliest tokens
+when they hold enough mass, from the sorted row otherwise. The token is then where the row's random
+number falls in the cumulative distribution of what is left, in token id order. So neither the batch
+nor the way the threshold was found changes a draw. Filters apply in transformers' order:
+temperature, top_k, top_p, min_p, typical_p.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ class Knobs:
 
     @classmethod
     def of(cls, params: list[SamplingParams]) -> Knobs:
-        rows = [(0.0 if p.is_greedy else p.temperature, p.top_k, p.top_p, p.min_p, p.typical_p) for p in params]
+        rows = [
+            (0.0 if p.is_greedy else p.temperature, p.top_k, p.top_p, p.min_p, p.typical_p)
+            for p in params
+        ]
         return cls(*np.array(rows, dtype=np.float64).T)
 
     def limits_k(self, vocabulary: int) -> np.ndarray:
@@ -56,7 +61,8 @@ def uniforms(seeds: np.ndarray, sequences: np.ndarray, positions: np.ndarray) ->
 
 
 def sample(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> torch.Tensor:
-    """The next token of each row, (rows,) int64. `logits` are (rows, vocabulary) float32, edits applied.
+    """The next token of each row, (rows,) int64. `logits` are (rows, vocabulary) float32, edits
+    applied.
 
     Rows with temperature 0 take the likeliest token and leave their number unused.
     """
@@ -67,20 +73,24 @@ def sample(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> torch.Ten
         tokens[rows] = logits.index_select(0, rows).argmax(-1)
     if len(drawn):
         rows = _on(drawn, logits)
-        scaled = logits.index_select(0, rows).div_(_on(knobs.temperature[drawn].astype(np.float32), logits)[:, None])
+        scaled = logits.index_select(0, rows).div_(
+            _on(knobs.temperature[drawn].astype(np.float32), logits)[:, None]
+        )
         chosen = Knobs(*(getattr(knobs, name)[drawn] for name in Knobs.__slots__))
         tokens[rows] = _draw(scaled, chosen, _on(uniform[drawn], logits))
     return tokens
 
 
 def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Tensor:
-    """`sample` for rows that all have a temperature, which `scaled` (rows, vocabulary) is divided by already."""
+    """`sample` for rows that all have a temperature, which `scaled` (rows, vocabulary) is divided
+    by already."""
     vocabulary = scaled.shape[1]
     tokens = torch.empty(len(scaled), dtype=torch.int64, device=scaled.device)
     floor = scaled.new_full((len(scaled),), -torch.inf)  # the least logit that each row keeps
     total = _totals(scaled, knobs)
     typical = knobs.typical_p < 1
-    unknown = knobs.limits_k(vocabulary) | (knobs.top_p < 1) | (knobs.min_p > 0)  # rows whose floor is yet to be found
+    # Rows whose floor is yet to be found.
+    unknown = knobs.limits_k(vocabulary) | (knobs.top_p < 1) | (knobs.min_p > 0)
     drawn = np.zeros(len(scaled), dtype=bool)
     for some in CANDIDATES:
         tried = np.flatnonzero(unknown & ~typical)
@@ -90,7 +100,8 @@ def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Te
         values, ids = _likeliest(scaled, tried, min(some, vocabulary))
         floor[rows], known = _thresholds(values, total[rows], knobs, tried, vocabulary)
         reached = known & ((values[:, -1] < floor[rows]) | (values.shape[1] == vocabulary))
-        tokens[rows] = _pick_among(values, ids, floor[rows], uniform[rows])  # again for those that are not reached
+        # Again for those that are not reached.
+        tokens[rows] = _pick_among(values, ids, floor[rows], uniform[rows])
         unknown[tried] = ~known.cpu().numpy()
         drawn[tried] = reached.cpu().numpy()
     whole = np.flatnonzero(~drawn)
@@ -112,10 +123,14 @@ def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Te
 def _totals(scaled: torch.Tensor, knobs: Knobs) -> torch.Tensor:
     """The log of the whole mass of each row where top_p needs it, 0 elsewhere."""
     needing = _on(np.flatnonzero((knobs.top_p < 1) & ~knobs.limits_k(scaled.shape[1])), scaled)
-    return scaled.new_zeros(len(scaled)).index_copy_(0, needing, scaled.index_select(0, needing).logsumexp(-1))
+    return scaled.new_zeros(len(scaled)).index_copy_(
+        0, needing, scaled.index_select(0, needing).logsumexp(-1)
+    )
 
 
-def _likeliest(scaled: torch.Tensor, rows: np.ndarray, some: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _likeliest(
+    scaled: torch.Tensor, rows: np.ndarray, some: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and ids (rows, some) of the likeliest tokens, likeliest first."""
     logits = scaled if len(rows) == len(scaled) else scaled.index_select(0, _on(rows, scaled))
     values, ids = logits.topk(some)
@@ -125,10 +140,11 @@ def _likeliest(scaled: torch.Tensor, rows: np.ndarray, some: int) -> tuple[torch
 def _thresholds(
     values: torch.Tensor, total: torch.Tensor, knobs: Knobs, rows: np.ndarray, vocabulary: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The least logit that each row keeps, and whether `values` (rows, some), sorted, sufficed to tell.
+    """The least logit that each row keeps, and whether `values` (rows, some), sorted, sufficed to
+    tell.
 
-    `total` is the log of the whole mass of rows that have top_p without top_k. Ties at the threshold stay, so their
-    order never matters.
+    `total` is the log of the whole mass of rows that have top_p without top_k. Ties at the
+    threshold stay, so their order never matters.
     """
     complete = values.shape[1] == vocabulary
     some = values.shape[1]
@@ -152,7 +168,8 @@ def _thresholds(
 
 
 def _keep_typical(logits: torch.Tensor, shares: np.ndarray) -> torch.Tensor:
-    """Of rows with a share below 1, keep the tokens whose surprise is nearest to the entropy until they hold that."""
+    """Of rows with a share below 1, keep the tokens whose surprise is nearest to the entropy until
+    they hold that."""
     odd = np.flatnonzero(shares < 1)
     if not len(odd):
         return logits
@@ -180,7 +197,8 @@ def _pick_among(
 
 
 def _pick_from_all(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Where `uniform` falls in the whole row's distribution; two levels, so that one tile is summed in order."""
+    """Where `uniform` falls in the whole row's distribution; two levels, so that one tile is summed
+    in order."""
     rows, vocabulary = logits.shape
     weights = logits.softmax(-1)
     tiles = torch.nn.functional.pad(weights, (0, -vocabulary % TILE)).view(rows, -1, TILE)
@@ -195,7 +213,8 @@ def _pick_from_all(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 
 def _first_above(weights: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """The first place of each row where the running sum exceeds `share` of the whole, never one of weight 0."""
+    """The first place of each row where the running sum exceeds `share` of the whole, never one of
+    weight 0."""
     sums = weights.cumsum(1)
     place = (sums <= (share * sums[:, -1])[:, None]).sum(1)
     # Rounding may push the target to the very end: the last place that has any weight.

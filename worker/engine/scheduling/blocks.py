@@ -1,8 +1,9 @@
-"""Which KV block belongs to whom: reference counts, a free list, and a prefix cache over full blocks.
+"""Which KV block belongs to whom: reference counts, a free list, and a prefix cache over full
+blocks.
 
-Pure bookkeeping; knows no tensors. A full block is filed under (the chain of everything before it, its own tokens), so
-equal prefixes find equal blocks, compared token by token, never by a hash alone. Blocks that nobody holds keep their
-contents until they are needed, oldest first.
+Pure bookkeeping; knows no tensors. A full block is filed under (the chain of everything before it,
+its own tokens), so equal prefixes find equal blocks, compared token by token, never by a hash
+alone. Blocks that nobody holds keep their contents until they are needed, oldest first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class BlockPool:
         self._holders = [0] * count
         self._blank = list(range(count - 1, -1, -1))  # free and without contents worth keeping
         self._idle: OrderedDict[int, None] = OrderedDict()  # free, but filed; oldest first
-        self._filed: dict[tuple[int, tuple[int, ...]], tuple[int, int]] = {}  # -> (block, chain that includes it)
+        # -> (block, chain that includes it)
+        self._filed: dict[tuple[int, tuple[int, ...]], tuple[int, int]] = {}
         self._label: dict[int, tuple[int, tuple[int, ...]]] = {}  # block -> its key in `_filed`
         self._next_chain = START + 1
 
@@ -41,7 +43,8 @@ class BlockPool:
         return block
 
     def give_back(self, blocks: list[int]) -> None:
-        # The end of a prefix goes first, or its beginning would be reused first and leave the rest unreachable.
+        # The end of a prefix goes first, or its beginning would be reused first and leave the rest
+        # unreachable.
         for block in reversed(blocks):
             self._holders[block] -= 1
             if self._holders[block] == 0:
@@ -51,7 +54,8 @@ class BlockPool:
                     self._blank.append(block)
 
     def find(self, tokens: list[int], limit: int) -> tuple[list[int], int]:
-        """The filed blocks that hold the longest prefix of `tokens`, at most `limit` of them, and its chain."""
+        """The filed blocks that hold the longest prefix of `tokens`, at most `limit` of them, and
+        its chain."""
         blocks: list[int] = []
         chain = START
         while len(blocks) < limit:
@@ -71,7 +75,8 @@ class BlockPool:
             self._holders[block] += 1
 
     def file(self, block: int, chain: int, tokens: tuple[int, ...]) -> int:
-        """Make a full block findable; returns the chain that includes it. The first block of equal ones stays filed."""
+        """Make a full block findable; returns the chain that includes it. The first block of equal
+        ones stays filed."""
         found = self._filed.get((chain, tokens))
         if found is not None:
             return found[1]

@@ -1,6 +1,8 @@
-"""The door between an engine's thread and everybody else: requests and wishes in, finished requests out.
+"""The door between an engine's thread and everybody else: requests and wishes in, finished requests
+out.
 
-Knows nothing of models. Every request submitted comes out exactly once, because only `finish` takes it off the books.
+Knows nothing of models. Every request submitted comes out exactly once, because only `finish` takes
+it off the books.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ Reason = Literal["cancelled", "expired"]
 
 
 class Mailbox:
-    """All methods may be called from any thread; `take` and `finish` are the engine's, the others its holder's."""
+    """All methods may be called from any thread; `take` and `finish` are the engine's, the others
+    its holder's."""
 
     def __init__(self, slots: int):
         self._slots = slots
@@ -69,7 +72,8 @@ class Mailbox:
             self._work.notify()
 
     def take(self, timeout: float | None) -> tuple[list[Request], dict[str, Reason]] | None:
-        """New requests and wishes to end some; waits up to `timeout` seconds (None: for ever) if there are none."""
+        """New requests and wishes to end some; waits up to `timeout` seconds (None: for ever) if
+        there are none."""
         with self._lock:
             if not self._requests and not self._wishes and not self._stopped and timeout != 0:
                 self._work.wait(timeout)

@@ -1,6 +1,8 @@
-"""Requests that are in the engine: what was accepted, how each continuation stands, and when a request is handed over.
+"""Requests that are in the engine: what was accepted, how each continuation stands, and when a
+request is handed over.
 
-Shared by the native and the generate engine. Knows tokens, text and reasons to end; not who computes the logits.
+Shared by the native and the generate engine. Knows tokens, text and reasons to end; not who
+computes the logits.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ class Ledger:
     def checkpoint(self) -> dict[str, list[list[int]]]:
         open_now = list(self._open.items())
         return {
-            request_id: [sequence.tokens[len(sequence.request.prompt_ids) :] for sequence in sequences]
+            request_id: [
+                sequence.tokens[len(sequence.request.prompt_ids) :] for sequence in sequences
+            ]
             for request_id, sequences in open_now
         }
 
@@ -66,15 +70,21 @@ class Ledger:
         total = len(ids) + params.max_tokens
         if total > self._context:
             message = (
-                f"This model's maximum context length is {self._context} tokens. However, you requested {total} tokens."
+                f"This model's maximum context length is {self._context} tokens. However, "
+                f"you requested {total} tokens."
             )
             return "context_length_exceeded", message
         if max(*ids, *params.stop_token_ids, *params.logit_bias, 0) >= self._vocabulary:
-            return "invalid_request", f"a token id is not below the vocabulary's size, {self._vocabulary}"
+            return (
+                "invalid_request",
+                f"a token id is not below the vocabulary's size, {self._vocabulary}",
+            )
         return None
 
     def refuse(self, request: Request, error: tuple[str, str]) -> None:
-        self._mail.finish([Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error)])
+        self._mail.finish(
+            [Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error)]
+        )
 
     def open(self, request: Request) -> list[Sequence]:
         """A new sequence for each continuation."""
@@ -82,7 +92,9 @@ class Ledger:
         edited = request.prompt_ids if self._reads_prompt else []
         bad_words = [ids for word in params.bad_words for ids in self._spellings(word)]
         special = {self._detokenizer.special_id(stop) for stop in params.stop} - {None}
-        stop_ids = frozenset(params.stop_token_ids) | {token for token in special if token is not None}
+        stop_ids = frozenset(params.stop_token_ids) | {
+            token for token in special if token is not None
+        }
         sequences = [
             Sequence(
                 request,
@@ -99,17 +111,21 @@ class Ledger:
         if params.prompt_logprobs is not None:
             first = sequences[0]
             first.prompt_speller = Speller(self._detokenizer)
-            first.prompt_logprobs.append(TokenLogprob(first.prompt_speller.push(request.prompt_ids[0]), None, []))
+            first.prompt_logprobs.append(
+                TokenLogprob(first.prompt_speller.push(request.prompt_ids[0]), None, [])
+            )
         self._open[request.id] = sequences
         return sequences
 
     def resume(self, sequence: Sequence, generated: list[int]) -> None:
-        """Bring a new sequence to where a checkpoint left it; if it had ended, it ends. Streams have had its tokens."""
+        """Bring a new sequence to where a checkpoint left it; if it had ended, it ends. Streams
+        have had its tokens."""
         for token in generated:
             self.advance(sequence, token, told=True)
 
     def take(self, sequence: Sequence, drawn: Drawn) -> None:
-        """Advance a sequence by what was drawn for it. Whatever goes wrong fails its own request only."""
+        """Advance a sequence by what was drawn for it. Whatever goes wrong fails its own request
+        only."""
         if sequence.finish_reason:
             return  # another continuation of its request failed just now
         try:
@@ -130,19 +146,26 @@ class Ledger:
         except Exception as error:
             self.fail(sequence.request.id, error)
 
-    def advance(self, sequence: Sequence, token: int, score: Score | None = None, *, told: bool = False) -> None:
-        """Append a generated token; end the sequence if it is the last. `told`: a stream has had it already."""
+    def advance(
+        self, sequence: Sequence, token: int, score: Score | None = None, *, told: bool = False
+    ) -> None:
+        """Append a generated token; end the sequence if it is the last. `told`: a stream has had it
+        already."""
         params = sequence.request.params
         sequence.tokens.append(token)
         sequence.edits.push(token)
         text = ""
         reason: FinishReason | None = None
-        ends = token in sequence.stop_ids or (token in self._detokenizer.eos_ids and not params.ignore_eos)
+        ends = token in sequence.stop_ids or (
+            token in self._detokenizer.eos_ids and not params.ignore_eos
+        )
         logprob = None
         if score and sequence.speller:
             # A token that ends the text is no part of it.
             spelling = (
-                Spelling(token, self._detokenizer.spell(token).text, b"") if ends else sequence.speller.push(token)
+                Spelling(token, self._detokenizer.spell(token).text, b"")
+                if ends
+                else sequence.speller.push(token)
             )
             logprob = spelled(score, spelling, self._detokenizer)
             sequence.logprobs.append(logprob)
@@ -195,7 +218,9 @@ class Ledger:
         sequences = self._open[request.id]
         if not all(other.finish_reason for other in sequences):
             return
-        finished = Finished(request.id, [each.output() for each in sequences], len(request.prompt_ids))
+        finished = Finished(
+            request.id, [each.output() for each in sequences], len(request.prompt_ids)
+        )
         if request.params.prompt_logprobs is not None:
             finished.prompt_logprobs = sequences[0].prompt_logprobs
         del self._open[request.id]
@@ -203,14 +228,21 @@ class Ledger:
 
     def _spellings(self, word: str) -> list[list[int]]:
         """A bad word's tokens at the start of a text and after a space."""
-        return [ids for text in (word, " " + word) if (ids := self._detokenizer.encode(text, special=False))]
+        return [
+            ids
+            for text in (word, " " + word)
+            if (ids := self._detokenizer.encode(text, special=False))
+        ]
 
 
 def _told(request_id: str, error: Exception) -> tuple[str, str]:
-    """What the user is told of an error, as `(code, message)`. An error that is not ours may quote anybody's text, so
-    its own words go to the log only."""
+    """What the user is told of an error, as `(code, message)`. An error that is not ours may quote
+    anybody's text, so its own words go to the log only."""
     if isinstance(error, EngineError):
         return error.code, error.message
     reference = secrets.token_hex(4)
     log.error("request %s failed, reference %s", request_id, reference, exc_info=error)
-    return EngineError.code, f"generating this failed; the worker's log has the details under reference {reference}"
+    return (
+        EngineError.code,
+        f"generating this failed; the worker's log has the details under reference {reference}",
+    )

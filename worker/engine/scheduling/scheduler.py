@@ -1,11 +1,12 @@
 """Who computes what in the next step. Pure policy: no tensors, no clocks, no text.
 
-Rows are ordered by seniority: those that somebody waits for (interactive) first, then all others, the oldest first. A
-step has a budget of tokens. Every decoding row gets its one token. Of the rest, interactive prompts take half, and what
-other prompts leave of theirs; others take all, but half in a step that computes an interactive prompt, so that it is
-short. Interactive rows are admitted before the others compute, and the others afterwards, while slots and KV blocks
-last. When blocks run out the most junior runner is preempted: it gives its
-blocks back and computes them again later. The most senior always advances, so everybody ends.
+Rows are ordered by seniority: those that somebody waits for (interactive) first, then all others,
+the oldest first. A step has a budget of tokens. Every decoding row gets its one token. Of the rest,
+interactive prompts take half, and what other prompts leave of theirs; others take all, but half in
+a step that computes an interactive prompt, so that it is short. Interactive rows are admitted
+before the others compute, and the others afterwards, while slots and KV blocks last. When blocks
+run out the most junior runner is preempted: it gives its blocks back and computes them again later.
+The most senior always advances, so everybody ends.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from worker.engine.scheduling.blocks import START, BlockPool
 from worker.engine.scheduling.sequence import Sequence
 
-SCORED_TOKENS = 256  # tokens a step of a prompt whose log-probabilities are wanted: each costs a row of logits
+# Tokens a step of a prompt whose log-probabilities are wanted: each costs a row of logits.
+SCORED_TOKENS = 256
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ class Scheduler:
         shares = self._shares()
         chunks: list[Chunk] = []
         at = 0
-        while at < len(self.running):  # making room preempts the last ones, whose turn here has not come
+        # Making room preempts the last ones, whose turn here has not come.
+        while at < len(self.running):
             sequence = self.running[at]
             at += 1
             count = shares[sequence]
@@ -69,7 +72,11 @@ class Scheduler:
         budget = self.token_budget - sum(chunk.count for chunk in chunks)
         if any(chunk.count > 1 and chunk.sequence.request.interactive for chunk in chunks):
             budget = 0  # somebody waits for this step
-        while budget > 0 and len(self.running) < self.slots and (admitted := self._admit(interactive=False)):
+        while (
+            budget > 0
+            and len(self.running) < self.slots
+            and (admitted := self._admit(interactive=False))
+        ):
             count = min(_wanted(admitted), budget)
             self._make_room(admitted, admitted.computed + count)
             chunks.append(self._chunk(admitted, count))
@@ -84,8 +91,9 @@ class Scheduler:
     def undo(self, chunks: list[Chunk]) -> list[Chunk]:
         """The step failed: nobody knows what is in the blocks that it was to write.
 
-        The prefix cache is emptied, and rows that were to read what another row of the step was to write go back to the
-        waiting ones. Returns the chunks that are left; they can be computed in any order and company.
+        The prefix cache is emptied, and rows that were to read what another row of the step was to
+        write go back to the waiting ones. Returns the chunks that are left; they can be computed in
+        any order and company.
         """
         self.pool.forget_all()
         first = {id(chunk): chunk.start // self.pool.size for chunk in chunks}
@@ -102,10 +110,16 @@ class Scheduler:
         """How many tokens each of the running rows may compute in this step."""
         wanted = {sequence: _wanted(sequence) for sequence in self.running}
         # The most senior is served even if the budget is smaller than the number of rows.
-        served = [sequence for sequence in self.running if wanted[sequence] == 1 or sequence is self.running[0]]
+        served = [
+            sequence
+            for sequence in self.running
+            if wanted[sequence] == 1 or sequence is self.running[0]
+        ]
         shares = dict.fromkeys(self.running, 0) | dict.fromkeys(served[: self.token_budget], 1)
         left = self.token_budget - min(len(served), self.token_budget)
-        prompts = [sequence for sequence in self.running if left and wanted[sequence] > shares[sequence]]
+        prompts = [
+            sequence for sequence in self.running if left and wanted[sequence] > shares[sequence]
+        ]
         urgent = [sequence for sequence in prompts if sequence.request.interactive]
         others = [sequence for sequence in prompts if not sequence.request.interactive]
         kept = min(left // 2, sum(wanted[sequence] - shares[sequence] for sequence in others))
@@ -118,7 +132,8 @@ class Scheduler:
         return shares
 
     def _admit(self, *, interactive: bool) -> Sequence | None:
-        """Move the most senior waiting sequence that fits to the running ones, with what the prefix cache has of it."""
+        """Move the most senior waiting sequence that fits to the running ones, with what the prefix
+        cache has of it."""
         for sequence in self.waiting:
             if sequence.request.interactive != interactive:
                 continue
@@ -126,7 +141,9 @@ class Scheduler:
             chain = START
             if sequence.shares_prefix:
                 # At least the last token is computed, or there would be no logits to sample from.
-                found, chain = self.pool.find(sequence.tokens, (len(sequence.tokens) - 1) // self.pool.size)
+                found, chain = self.pool.find(
+                    sequence.tokens, (len(sequence.tokens) - 1) // self.pool.size
+                )
                 if self._prefix_is_coming(sequence, len(found)):
                     continue
             if not self._has_room(sequence, found):
@@ -141,12 +158,16 @@ class Scheduler:
         return None
 
     def _has_room(self, sequence: Sequence, found: list[int]) -> bool:
-        """Whether a waiting sequence can be admitted; an interactive one makes the most junior others give way."""
+        """Whether a waiting sequence can be admitted; an interactive one makes the most junior
+        others give way."""
         self.pool.hold(found)  # what others give back is not to take these away
         try:
             while self.running:
-                # One block each for those who run already, so that an admission does not preempt at once.
-                needed = self.pool.blocks_for(len(sequence.tokens) + 1) - len(found) + len(self.running)
+                # One block each for those who run already, so that an admission does not preempt at
+                # once.
+                needed = (
+                    self.pool.blocks_for(len(sequence.tokens) + 1) - len(found) + len(self.running)
+                )
                 if needed <= self.pool.free:
                     return True
                 if not sequence.request.interactive or self.running[-1].request.interactive:
@@ -157,18 +178,21 @@ class Scheduler:
             self.pool.give_back(found)
 
     def _prefix_is_coming(self, sequence: Sequence, found: int) -> bool:
-        """Whether a runner is about to compute this prompt's next full block: waiting is cheaper than doing it too."""
+        """Whether a runner is about to compute this prompt's next full block: waiting is cheaper
+        than doing it too."""
         end = (found + 1) * self.pool.size
         if end >= len(sequence.tokens):
             return False
         return any(
-            other.filed <= found and end <= len(other.tokens) and other.tokens[:end] == sequence.tokens[:end]
+            other.filed <= found
+            and end <= len(other.tokens)
+            and other.tokens[:end] == sequence.tokens[:end]
             for other in self.running
         )
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
-        """File the blocks that this chunk fills. Within a step every layer writes before it reads, so that rows of the
-        very same step may share them already."""
+        """File the blocks that this chunk fills. Within a step every layer writes before it reads,
+        so that rows of the very same step may share them already."""
         chunk = Chunk(sequence, sequence.computed, count)
         size = self.pool.size
         while (sequence.filed + 1) * size <= chunk.start + count:
@@ -179,7 +203,8 @@ class Scheduler:
         return chunk
 
     def _make_room(self, sequence: Sequence, tokens: int) -> bool:
-        """Give the sequence blocks for its first `tokens` tokens; False if it had to give way itself."""
+        """Give the sequence blocks for its first `tokens` tokens; False if it had to give way
+        itself."""
         missing = self.pool.blocks_for(tokens) - len(sequence.blocks)
         while missing > self.pool.free:
             junior = self.running[-1]

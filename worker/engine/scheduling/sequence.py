@@ -1,4 +1,5 @@
-"""One continuation on its way: its tokens, how far the model has computed them, and the blocks that hold the result."""
+"""One continuation on its way: its tokens, how far the model has computed them, and the blocks that
+hold the result."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Sequence:
     filed: int = 0  # leading blocks that the prefix cache knows
     chain: int = 0  # the prefix cache's name for everything up to there
     finish_reason: FinishReason | None = None
-    speller: Speller | None = None  # of the generated tokens, where their log-probabilities are wanted
+    # Of the generated tokens, where their log-probabilities are wanted.
+    speller: Speller | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
     prompt_speller: Speller | None = None  # likewise of the prompt's
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -34,7 +36,8 @@ class Sequence:
 
     @property
     def shares_prefix(self) -> bool:
-        """Log-probabilities of the prompt need its logits, so a prompt that wants them is computed in full."""
+        """Log-probabilities of the prompt need its logits, so a prompt that wants them is computed
+        in full."""
         return self.request.params.prompt_logprobs is None
 
     @property
@@ -45,7 +48,8 @@ class Sequence:
 
     @property
     def seniority(self) -> tuple[bool, int]:
-        """What rows are ordered by, the most senior first: those that somebody waits for, then all others, by age."""
+        """What rows are ordered by, the most senior first: those that somebody waits for, then all
+        others, by age."""
         return not self.request.interactive, self.arrival
 
     def output(self) -> Output:

@@ -1,6 +1,8 @@
-"""The text of one continuation as its tokens come: decoded incrementally, cut at the first stop string.
+"""The text of one continuation as its tokens come: decoded incrementally, cut at the first stop
+string.
 
-A stop string may begin in one token and end in another, so text that could still become one is held back from streams.
+A stop string may begin in one token and end in another, so text that could still become one is held
+back from streams.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ class Text:
             certain, self._tail = self._tail[:begin], ""
         else:
             held = self._held()
-            certain, self._tail = self._tail[: len(self._tail) - held], self._tail[len(self._tail) - held :]
+            certain, self._tail = (
+                self._tail[: len(self._tail) - held],
+                self._tail[len(self._tail) - held :],
+            )
         self._pieces.append(certain)
         return certain, bool(cuts)
 
@@ -53,7 +58,8 @@ class Text:
 
 
 class Speller:
-    """Spells the tokens of one text one after the other: what all of them add, joined, is that text in UTF-8."""
+    """Spells the tokens of one text one after the other: what all of them add, joined, is that text
+    in UTF-8."""
 
     def __init__(self, detokenizer: Detokenizer):
         self._detokenizer = detokenizer
