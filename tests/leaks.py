@@ -8,6 +8,7 @@ which is what removes them.
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.resources import files
 
 import redis
@@ -24,11 +25,11 @@ FOREVER = re.compile(  # as many as there are models, tenants and API keys
 OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))?")
 
 
+@cache
 def purged_parts() -> set[str]:
     """The parts of a job that its purge removes."""
-    source = (
-        (files("common") / "lua" / "lib.lua").read_text().partition("local function purge(job)")[2]
-    )
+    library = (files("common.store") / "lua" / "lib.lua").read_text()
+    source = library.partition("local function purge(job)")[2]
     listed = re.search(r"for _, part in ipairs\(\{(.*?)\}\)", source, re.S)
     assert listed
     hooks = (

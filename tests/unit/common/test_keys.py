@@ -11,7 +11,7 @@ from common.store import keys
 def names_in_lua() -> set[str]:
     """First words (and, for jobs and tenants, parts) of every key(...) call in the scripts."""
     found = set()
-    for script in (files("common") / "lua").iterdir():
+    for script in (files("common.store") / "lua").iterdir():
         for arguments in re.findall(r"\bkey\(([^()]*)\)", script.read_text()):
             words = re.findall(r"'([a-z_]+(?::[a-z]+)?)'", arguments)
             if words:
