@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep stall clean
+.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep stall map clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -22,11 +22,15 @@ else
 	$(BIN)/pytest tests/faults
 endif
 
-lint: .venv/ready-test  ## ruff (rules and layout), mypy and the import contracts
+lint: .venv/ready-test  ## ruff (rules and layout), mypy, the import contracts and the limits of length
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/sizes.py
+
+map: .venv/ready-test  ## write the tree of files in docs/architecture.md anew
+	$(BIN)/python .ci/map.py
 
 bench-queue: .venv/ready-test  ## the queue beside stock Celery; the last line is JSON
 	$(BIN)/python -m bench.queue $(ARGS)

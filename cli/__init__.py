@@ -1,0 +1,1 @@
+"""The `promptmill` command. Imports every room; no room imports it."""

@@ -1,0 +1,146 @@
+"""Writes the tree of files in docs/architecture.md: `make map`. With `--check` it only compares.
+
+What the tree says of a file is the first sentence of its docstring, or of the comment it begins
+with; of a folder, that of its `__init__.py`. Folders that are no packages are described here.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PAGE = Path("docs/architecture.md")
+BEGIN, END = "<!-- tree: written by `make map` -->\n```text\n", "```\n<!-- end of the tree -->\n"
+
+ROOMS = ["web", "common", "worker", "cli", "bench", "tests"]
+FOLDERS = {
+    "bench": "The benchmarks; each prints a line of JSON last",
+    "web/static": "Scripts and styles of the pages",
+    "web/templates": "The pages' HTML as Jinja templates, one for each page",
+    "common/store/lua": "The Lua scripts, one for each change of the store",
+    "tests": "The tests, against real servers, workers and browsers",
+    "tests/browser": "The pages in Chromium",
+    "tests/e2e": "The commands, the demo and the examples, as a user runs them",
+    "tests/faults": "Parts killed, frozen and cut off under load; the ledger that judges it",
+    "tests/field": "Whole stacks: clients, proxies, hostile requests, backups, full disks",
+    "tests/integration": "One part against a real Valkey",
+    "tests/integration/batches": "OpenAI's files and batches",
+    "tests/integration/openai": "OpenAI's client: chats and completions",
+    "tests/integration/pages": "The pages without a browser",
+    "tests/integration/store": "The store: every law of the scripts",
+    "tests/integration/store/schema_1": "The scripts of the store's first schema, beside today's",
+    "tests/integration/web": "The native API and what all dialects share",
+    "tests/integration/webhooks": "Webhook deliveries",
+    "tests/integration/worker": "Celery workers with the echo engine",
+    "tests/unit": "Functions and classes on their own",
+    "tests/unit/cli": "The command line",
+    "tests/unit/common": "What all rooms share",
+    "tests/unit/engine": "The engine, on small models of random weights",
+    "tests/unit/openai": "The translation from and to OpenAI's requests and answers",
+    "tests/unit/signing": "Webhook signatures",
+    "tests/unit/web": "The web tier: reading bodies, connections, proxies",
+}
+BY_FOLDER = {"tests", "web/templates"}  # the files in these are not listed
+UNLISTED = {".svg", ".pyc"}
+
+
+def main(arguments: list[str]) -> int:
+    page = PAGE.read_text(encoding="utf-8")
+    files = {str(path): sentence(path) for room in ROOMS for path in walk([Path(room)])}
+    if "--check" not in arguments:
+        page = replace_tree(page, draw_tree(files))
+        PAGE.write_text(page, encoding="utf-8")
+    wrong = list(faults(files, read_tree(page)))
+    for path, fault in wrong:
+        print(f"{path}: {fault}")
+    return 1 if wrong else 0
+
+
+def walk(paths: list[Path], listed: bool = True) -> Iterator[Path]:
+    """The folders and files of the tree in its order: in each folder files before folders."""
+    for path in sorted(paths, key=lambda path: (path.is_dir(), path.name)):
+        if path.is_dir():
+            if path.name != "__pycache__" and holds_files(path):
+                yield path
+                yield from walk(list(path.iterdir()), listed and str(path) not in BY_FOLDER)
+        elif listed and path.name != "__init__.py" and path.suffix not in UNLISTED:
+            yield path
+
+
+def holds_files(folder: Path) -> bool:
+    """False for what git leaves of a folder that is no more: compiled modules."""
+    return any(path.is_file() and path.suffix != ".pyc" for path in folder.rglob("*"))
+
+
+def sentence(path: Path) -> str:
+    """What a file or folder is for, or "" where it does not say."""
+    if str(path) in FOLDERS:
+        return FOLDERS[str(path)]
+    if path.is_dir():
+        path /= "__init__.py"
+        if not path.exists():
+            return ""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        opening = ast.get_docstring(ast.parse(text, str(path))) or ""
+    else:
+        opening = first_comment(text)
+    opening = " ".join(opening.split("\n\n")[0].split())
+    return re.split(r"(?<=[.?!])\s", opening)[0].removesuffix(".")
+
+
+def first_comment(text: str) -> str:
+    """The comment that a script or style sheet begins with; of a Lua script without its call."""
+    text = re.sub(r"^#!.*\n", "", text)
+    if block := re.match(r"/\*(.*?)\*/", text, re.DOTALL):
+        return block[1]
+    lines = re.match(r"(?:(?:--|//|#) ?.*\n)*", text)
+    words = re.sub(r"^(--|//|#) ?", "", lines[0] if lines else "", flags=re.MULTILINE)
+    return re.sub(r"^\w+\([^)]*\):?\s*", "", words)
+
+
+def draw_tree(files: dict[str, str]) -> str:
+    names = {path: name_in_tree(Path(path)) for path in files}
+    width = max(len(name) for name in names.values()) + 2
+    return "".join(f"{names[path]:{width}}{text}\n" for path, text in files.items())
+
+
+def name_in_tree(path: Path) -> str:
+    return "  " * (len(path.parts) - 1) + path.name + ("/" if path.is_dir() else "")
+
+
+def read_tree(page: str) -> dict[str, str]:
+    """The paths in the page's tree, each with what is said of it."""
+    found, folders = {}, []
+    for line in page.partition(BEGIN)[2].partition(END)[0].splitlines():
+        name, _, text = line.strip().partition(" ")
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders[depth:] = [name.removesuffix("/")]
+        found["/".join(folders)] = text.strip()
+    return found
+
+
+def replace_tree(page: str, tree: str) -> str:
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE} has no place for the tree: {BEGIN!r} … {END!r}")
+    return before + begin + tree + end + after
+
+
+def faults(files: dict[str, str], told: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """How the tree on the page (`told`) differs from the folders, and what to do about it."""
+    for path, text in files.items():
+        if not text:
+            yield path, "say in the first sentence of its docstring what it is for"
+        elif path not in told:
+            yield path, f"is missing in {PAGE}; `make map` writes it there"
+        elif told[path] != text:
+            yield path, f"begins otherwise than {PAGE} says; `make map` puts it right"
+    for path in told.keys() - files.keys():
+        yield path, f"is in {PAGE}, but there is no such file; `make map` takes it out"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

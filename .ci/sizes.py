@@ -1,0 +1,157 @@
+"""Checks that code and prose stay short enough to read: `make lint` and the commit hook run it.
+
+Without arguments it looks at every Python and Markdown file of the repository, with arguments at
+those files only. It prints one line for each thing that is too long, and exits with 1 if there is
+one. How long lines of code may be is ruff's business (`line-length` in pyproject.toml).
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+FILE = 300  # lines of a Python file
+FUNCTION = 50  # lines of a function, from `def` to its end
+PROSE = 120  # characters of a line of Markdown
+
+SKIPPED = {"build", "dist", "promptmill-data"}  # and all whose name begins with a dot, but .ci
+
+# Still too long while they are being cut; nothing may be added here.
+FILES = {
+    "check.py",
+    "claims.py",
+    "connections.py",
+    "engine.py",
+    "enqueue.py",
+    "flash.py",
+    "fleet.py",
+    "forms.py",
+    "gather.py",
+    "jobs.py",
+    "keys.py",
+    "model_server.py",
+    "models.py",
+    "openapi.py",
+    "receivers.py",
+    "requests.py",
+    "settings.py",
+    "test_bad_input.py",
+    "test_batches.py",
+    "test_clients.py",
+    "test_faults.py",
+    "test_machine.py",
+    "test_model_folders.py",
+    "test_native.py",
+    "test_pages.py",
+    "test_reading.py",
+    "test_receivers.py",
+    "test_requests.py",
+    "test_submit.py",
+    "test_uploads.py",
+    "test_versions.py",
+    "types.py",
+    "up.py",
+}
+FUNCTIONS = {
+    "__init__",
+    "_open_folder",
+    "append_items",
+    "check_model",
+    "enqueue_job",
+    "main",
+    "test_jobs_of_the_previous_version_open_with_todays_parts",
+    "test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks",
+    "test_the_store_never_leaves_its_model",
+    "the_store_agrees",
+}
+PAGES = {
+    "0001-rings.md",
+    "0002-embedded-server.md",
+    "0003-chunks-and-bytes.md",
+    "0004-own-engine.md",
+    "0005-web-schemas.md",
+    "0006-webhooks.md",
+    "0007-batches.md",
+    "0007-streams.md",
+    "0008-coming-back.md",
+    "0009-lean-pass.md",
+    "0010-wakes.md",
+    "0011-suspects.md",
+    "0012-parquet-readers.md",
+    "CHANGELOG.md",
+    "README.md",
+    "api.md",
+    "architecture.md",
+    "clients.md",
+    "configuration.md",
+    "deployment.md",
+    "log.md",
+    "metrics.md",
+    "openai.md",
+    "performance.md",
+    "redis-keys.md",
+    "reliability.md",
+    "security.md",
+    "states.md",
+}
+
+
+def main(arguments: list[str]) -> int:
+    paths = [Path(name) for name in arguments] or sorted(files_of(Path()))
+    found = [line for path in paths for line in too_long(path)]
+    for line in found:
+        print(line)
+    return 1 if found else 0
+
+
+def files_of(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        hidden = path.name.startswith(".") and path.name not in {".ci", ".github"}
+        if hidden or path.name in SKIPPED:
+            continue
+        if path.is_dir():
+            yield from files_of(path)
+        elif path.suffix in {".py", ".md"}:
+            yield path
+
+
+def too_long(path: Path) -> Iterator[str]:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        yield from long_prose(path, text)
+    elif path.suffix == ".py":
+        yield from long_code(path, text)
+
+
+def long_code(path: Path, text: str) -> Iterator[str]:
+    count = len(text.splitlines())
+    if count > FILE and path.name not in FILES:
+        yield f"{path}: {count} lines, at most {FILE}: move a part of it to a file of its own"
+    for node in ast.walk(ast.parse(text, str(path))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            count = (node.end_lineno or node.lineno) - node.lineno + 1
+            if count > FUNCTION and node.name not in FUNCTIONS:
+                yield (
+                    f"{path}:{node.lineno}: {node.name} has {count} lines, at most {FUNCTION}:"
+                    " split it"
+                )
+
+
+def long_prose(path: Path, text: str) -> Iterator[str]:
+    """Lines of prose over the limit. Tables, code and the targets of links may be longer."""
+    if path.name in PAGES:
+        return
+    fenced = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        if fenced or line.startswith(("    ", "|")):
+            continue
+        length = len(re.sub(r"\]\([^)]*\)|https?://\S+", "", line))
+        if length > PROSE:
+            yield f"{path}:{number}: {length} characters, at most {PROSE}: break the line"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
