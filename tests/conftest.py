@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 import redis
@@ -18,8 +17,9 @@ from playwright.sync_api import Browser, sync_playwright
 from cli.demo_model import demo_folder
 from cli.valkey import Valkey
 from common.settings import Settings
-from tests.leaks import leaks
-from tests.processes import end_all, marked
+from tests.support.leaks import leaks
+from tests.support.processes import end_all, marked
+from tests.support.requirements import missing
 
 # The discard port: whatever goes through a proxy by accident fails at once.
 DEAD_PROXY = "http://127.0.0.1:9"
@@ -34,13 +34,6 @@ FLAGS = [
     "--disable-sync",
 ]
 OUTSIDE = dict(os.environ)  # before any fixture: what pip needs to reach its index
-
-
-def missing(what: str) -> NoReturn:
-    """Something this machine lacks: skipped on a laptop, a failure in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(f"CI lacks {what}")
-    pytest.skip(f"needs {what}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -129,3 +122,18 @@ def data_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     return folder
+
+
+@pytest.fixture(scope="module")
+def no_proxy(dead_proxy: None) -> Iterator[None]:
+    """The client goes through the environment's proxy, but not to this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def empty_url(valkey: Valkey, no_proxy: None) -> str:
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    return valkey.url

@@ -13,52 +13,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import pytest
-import redis
-import requests
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from cli.valkey import Valkey, free_port
-from common.store.accounts import Accounts
 from common.store.connection import connect
 from common.store.fleet import Fleet
 from common.types import ModelCard
-from tests.processes import killed_on_error, spawn
-from web.auth import COOKIE
+from tests.support.browser import Console, Mill
+from tests.support.processes import ROOT, killed_on_error, spawn
 
-ROOT = Path(__file__).parents[2]
 START = 30.0  # seconds the parts may take to come up
-NO_PROXIES = {"http": ""}
 SLOW = "0.02"  # seconds a token takes: long enough to watch a job fill in
-
-
-@dataclass
-class Mill:
-    """The running server. `login` answers a link; each one works once."""
-
-    url: str
-    client: redis.Redis
-    numbers: Iterator[int] = field(default_factory=count)
-
-    def new_tenant(self) -> str:
-        name = f"tenant-{next(self.numbers)}"
-        Accounts(self.client).create_key(name)
-        return name
-
-    def session(self, tenant: str) -> dict[str, str]:
-        """The cookie of somebody who pressed the button."""
-        token = Accounts(self.client).create_login(tenant)
-        answer = requests.post(
-            f"{self.url}/login", data={"token": token}, allow_redirects=False, proxies=NO_PROXIES
-        )
-        return {"name": COOKIE, "value": answer.cookies[COOKIE], "url": self.url}
-
-    def login(self, tenant: str) -> str:
-        return f"{self.url}/login?token={Accounts(self.client).create_login(tenant)}"
 
 
 @pytest.fixture(scope="session")
@@ -119,25 +87,6 @@ def sleeping_model(mill: Mill) -> str:
     )
     Fleet(mill.client).publish(card, b"")
     return card.id
-
-
-@dataclass
-class Console:
-    """What browsers said on their consoles; `expected` are beginnings of lines that are fine."""
-
-    lines: list[str] = field(default_factory=list)
-    # A logout empties the browser's cache, which Chromium mentions.
-    expected: list[str] = field(default_factory=lambda: ["Clear-Site-Data header on"])
-
-    def listen(self, page: Page) -> None:
-        page.on("console", lambda message: self.lines.append(message.text))
-        page.on("pageerror", lambda error: self.lines.append(str(error)))
-
-    def expect_status(self, status: int) -> None:
-        """Chromium writes a line for each answer of 400 and above."""
-        self.expected.append(
-            f"Failed to load resource: the server responded with a status of {status}"
-        )
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from common.store.accounts import Accounts
-from tests.browser.conftest import Console, Mill
+from tests.support.browser import Console, Mill
 
 
 def test_the_list_of_jobs_follows_them(page: Page):

@@ -18,9 +18,9 @@ import pytest
 import requests
 
 from cli.valkey import free_port
-from tests.e2e.running import COMMAND, Running, run
-from tests.e2e.running import running as started
-from tests.processes import spawn
+from tests.support.processes import spawn
+from tests.support.up import COMMAND, Running, run
+from tests.support.up import running as started
 
 HOOK_PORT = free_port()
 

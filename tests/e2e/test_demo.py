@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cli.demo import BATCH
 from cli.valkey import free_port
-from tests.e2e.running import run
+from tests.support.up import run
 
 ECHO = ("--engine", "echo", "--model", "echo")
 

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from cli.valkey import free_port
-from tests.e2e.running import Running
-from tests.e2e.running import running as started
-
-ROOT = Path(__file__).parents[2]
+from tests.support.processes import ROOT
+from tests.support.up import Running
+from tests.support.up import running as started
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel, GPT2Tokenizer, T5ForCon
 
 from cli.client import show_progress
 from cli.valkey import free_port
-from tests.e2e.running import Running
+from tests.support.up import Running
 from tests.unit.engine.test_generate import build_seq2seq
 from tests.unit.engine.test_models import save
 from tests.unit.engine.tiny import build

@@ -19,8 +19,9 @@ import requests
 from cli.client import Client
 from cli.up import usable_cores
 from cli.valkey import free_port
-from tests.e2e.running import Running, alive, run, wait_for
-from tests.processes import spawn
+from tests.support.processes import spawn
+from tests.support.up import Running, alive, run
+from tests.support.waiting import wait_until
 
 # 40 items of 10 tokens: five seconds.
 SLOW = {"PROMPTMILL_ECHO_DELAY": "0.05", "PROMPTMILL_SLOTS": "4"}
@@ -70,7 +71,7 @@ def test_after_a_kill_of_everything_the_job_goes_on_and_finished_results_are_unt
     first = up(**SLOW).wait_until_ready()
     client = first.client()
     job_id = submit_slow_job(client)
-    wait_for(lambda: succeeded(client, job_id) >= 8)
+    wait_until(lambda: succeeded(client, job_id) >= 8)
     before = finished(client, job_id)
     first.kill_everything()
 
@@ -93,7 +94,7 @@ def test_nothing_outlives_a_killed_up(up):
     assert len(part(running, "serve").children()) == web
     assert len(processes) >= 5 + web  # up, server, web and its workers, webhooks, worker
     running.process.kill()
-    wait_for(lambda: not any(alive(process) for process in processes), 15)
+    wait_until(lambda: not any(alive(process) for process in processes), limit=15)
 
 
 def test_ctrl_c_ends_everything_and_its_data_are_kept(up):
@@ -113,7 +114,7 @@ def test_a_killed_worker_is_started_again_and_the_job_completes(up):
     running = up(**SLOW).wait_until_ready()
     client = running.client()
     job_id = submit_slow_job(client)
-    wait_for(lambda: succeeded(client, job_id) >= 4)
+    wait_until(lambda: succeeded(client, job_id) >= 4)
     part(running, "worker").kill()
     assert watch_to_the_end(client, job_id)["counts"]["succeeded"] == ITEMS
     assert "worker ended with exit code -9" in running.said
@@ -123,9 +124,9 @@ def test_a_killed_embedded_server_is_started_again_and_the_job_completes(up):
     running = up(**SLOW).wait_until_ready()
     client = running.client()
     job_id = submit_slow_job(client)
-    wait_for(lambda: succeeded(client, job_id) >= 4)
+    wait_until(lambda: succeeded(client, job_id) >= 4)
     next(p for p in running.processes() if "server" in p.name()).kill()
-    wait_for(lambda: "was started again" in running.said)
+    wait_until(lambda: "was started again" in running.said)
     assert watch_to_the_end(client, job_id)["counts"]["succeeded"] == ITEMS
 
 
@@ -187,7 +188,7 @@ def test_sigterm_ends_it_like_ctrl_c(up, start):
 def test_a_model_that_cannot_be_opened_ends_up_with_the_reason(up, tmp_path: Path):
     running = up("--model", str(tmp_path), "--port", str(free_port()))
     assert running.process.wait(60) == 2
-    wait_for(lambda: "config.json" in running.said)
+    wait_until(lambda: "config.json" in running.said)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")

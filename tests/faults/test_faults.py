@@ -7,14 +7,12 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from bench.lib.storm import WEIGHTS, plan
-from tests.processes import killed_on_error, spawn
+from tests.support.processes import ROOT, killed_on_error, spawn
 
-ROOT = Path(__file__).parents[2]
 LIMIT = 150.0  # seconds; on an idle machine it takes half a minute
 KEYS = [
     "bench",

@@ -7,14 +7,12 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.lib.proxy import SCRIPT, Network
 from bench.outages import LIMIT
-from tests.integration.worker.conftest import Queue, Workers
-
-ROOT = Path(__file__).parents[2]
+from tests.support.processes import ROOT
+from tests.support.workers import Queue, Workers
 
 
 def test_after_every_outage_all_is_well_again_within_ten_seconds():

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -20,11 +19,10 @@ import redis
 
 from cli.valkey import free_port
 from common.settings import Settings
-from tests.integration.web.conftest import card
-from tests.processes import killed_on_error, spawn
+from tests.support.cards import card
+from tests.support.processes import ROOT, killed_on_error, spawn
 from web.services.services import Services
 
-ROOT = Path(__file__).parents[2]
 PAUSE = 0.02  # seconds between two requests of the other tenant
 
 

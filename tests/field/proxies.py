@@ -12,8 +12,8 @@ from pathlib import Path
 import requests
 
 from cli.valkey import free_port
-from tests.conftest import missing
-from tests.processes import spawn
+from tests.support.processes import spawn
+from tests.support.requirements import missing
 
 PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
 START = 15.0  # seconds a proxy may take to listen

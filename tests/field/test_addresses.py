@@ -13,12 +13,14 @@ from cli.valkey import free_port
 from common.errors import Unavailable
 from common.store.connection import connect
 from common.store.fleet import Incarnation
-from tests.e2e.running import Running, run, wait_for
-from tests.field.cluster import Cluster, Server
-from tests.field.conftest import Users
-from tests.integration.webhooks.conftest import CARD, SECRET, Receiver
+from tests.support.cluster import Cluster, Server
+from tests.support.processes import ROOT
+from tests.support.receiver import SECRET, Receiver
+from tests.support.up import Running, run
+from tests.support.users import Users
+from tests.support.waiting import wait_until
+from tests.support.webhook_worker import CARD
 
-ROOT = Path(__file__).parents[2]
 PARTS = ("--engine", "echo", "--model", "echo", "--workers", "1")
 
 
@@ -59,7 +61,7 @@ def run_a_job_with_everything(running: Running, receiver: Receiver) -> None:
     receiver.wait_for(2)
     paused = str(client.submit(job)["id"])
     client.cancel(paused)
-    wait_for(lambda: client.job(paused)["status"] in ("cancelled", "completed"))
+    wait_until(lambda: client.job(paused)["status"] in ("cancelled", "completed"))
 
 
 def test_all_parts_run_over_a_socket(
@@ -68,7 +70,7 @@ def test_all_parts_run_over_a_socket(
     socket = Path("/tmp") / f"mill-{free_port()}.sock"  # a path has 107 characters at most
     server(port="0", unixsocket=str(socket), requirepass="secret")
     url = f"unix://:secret@{socket}?db=3"
-    wait_for(socket.exists)
+    wait_until(socket.exists)
     running = up(
         *PARTS, "--port", str(free_port()), REDIS_URL=url, PROMPTMILL_WEBHOOK_ALLOW=receiver.host
     )
@@ -109,18 +111,18 @@ def test_a_failover_loses_nothing_that_was_promised(
     client, first = running.client(), cluster.primary()
     webhook = {"url": receiver.url, "secret": SECRET, "events": ["job.finished"]}
     with Users(running.server(), webhook) as users:
-        wait_for(lambda: len(users.jobs) > 50)
+        wait_until(lambda: len(users.jobs) > 50)
         first.kill()
         before = len(users.jobs)
         began = time.monotonic()
-        wait_for(lambda: len(users.jobs) > before + 50)
+        wait_until(lambda: len(users.jobs) > before + 50)
         print(f"submits go on {time.monotonic() - began:.1f} s after the kill")
         assert cluster.primary() is not first
         first.start()
         before = len(users.jobs)
-        wait_for(lambda: len(users.jobs) > before + 50)
-    wait_for(lambda: all(client.job(job)["status"] == "completed" for job in users.jobs))
-    wait_for(lambda: {call.event["data"]["id"] for call in receiver.calls} >= set(users.jobs))
+        wait_until(lambda: len(users.jobs) > before + 50)
+    wait_until(lambda: all(client.job(job)["status"] == "completed" for job in users.jobs))
+    wait_until(lambda: {call.event["data"]["id"] for call in receiver.calls} >= set(users.jobs))
     assert set(users.statuses) <= {202, 503}, users.statuses
     assert "ended with exit code" not in running.said
 

@@ -19,8 +19,10 @@ from common.store.accounts import Accounts
 from common.store.connection import connect
 from common.store.fleet import Fleet
 from common.store.jobs import JobStore
-from tests.integration.batches.conftest import ROOT, Mill, wait_until
-from tests.integration.web.conftest import card
+from tests.support.cards import card
+from tests.support.mill import Mill
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
 
 ITEMS = 300
 

@@ -12,8 +12,9 @@ import pytest
 import requests
 
 from cli.valkey import FULL_DISK, LOW_DISK, free_port
-from tests.conftest import missing
-from tests.e2e.running import Running, run, wait_for
+from tests.support.requirements import missing
+from tests.support.up import Running, run
+from tests.support.waiting import wait_until
 
 SIZE = 3 * LOW_DISK
 
@@ -60,7 +61,7 @@ class User:
 
     def finished_job(self) -> str:
         job_id = str(self.submit().json()["id"])
-        wait_for(
+        wait_until(
             lambda: (
                 self._session.get(f"{self._url}/{job_id}", timeout=30).json()["status"]
                 == "completed"
@@ -82,12 +83,12 @@ def test_on_a_disk_that_is_nearly_full_no_new_work_is_taken_and_deletes_are(
     user = User(running.server())
     job = user.finished_job()
     ballast = fill(data_folder, (LOW_DISK + FULL_DISK) // 2)
-    wait_for(lambda: "takes no new work" in running.said)
-    wait_for(lambda: user.submit().status_code == 503)
+    wait_until(lambda: "takes no new work" in running.said)
+    wait_until(lambda: user.submit().status_code == 503)
     assert user.status("GET", job, "/results.jsonl") == 200
     assert user.status("DELETE", job) == 204
     ballast.unlink()
-    wait_for(lambda: user.submit().status_code == 202)
+    wait_until(lambda: user.submit().status_code == 202)
 
 
 def test_on_a_full_disk_results_can_be_read_and_the_rest_goes_on_once_there_is_room(
@@ -96,12 +97,12 @@ def test_on_a_full_disk_results_can_be_read_and_the_rest_goes_on_once_there_is_r
     user = User(running.server())
     job = user.finished_job()
     ballast = fill(data_folder, 0)
-    wait_for(lambda: "takes reads only" in running.said)
-    wait_for(lambda: user.submit().status_code == 503)
+    wait_until(lambda: "takes reads only" in running.said)
+    wait_until(lambda: user.submit().status_code == 503)
     assert user.status("GET", job) == user.status("GET", job, "/results.jsonl") == 200
     assert user.status("DELETE", job) == 503
     ballast.unlink()
-    wait_for(lambda: user.submit().status_code == 202)
+    wait_until(lambda: user.submit().status_code == 202)
     assert user.status("DELETE", user.finished_job()) == 204
     fill(data_folder, 0)
     assert running.stop() == 0

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import psutil
 
 from cli.valkey import free_port
-from tests.e2e.running import Running, wait_for
-from tests.field.conftest import Users
-from tests.integration.webhooks.conftest import SECRET, Receiver
+from tests.support.receiver import SECRET, Receiver
+from tests.support.up import Running
+from tests.support.users import Users
+from tests.support.waiting import wait_until
 
 KILLS = 6
 
@@ -46,11 +47,11 @@ def test_kills_of_the_server_under_load_end_no_part(up: Callable[..., Running], 
         for _ in range(KILLS):
             done, killed = len(users.jobs), server(running)
             # A ring is under way at almost any moment.
-            wait_for(lambda done=done: len(users.jobs) > done + 20)
+            wait_until(lambda done=done: len(users.jobs) > done + 20)
             killed.kill()
-            wait_for(lambda killed=killed: server_came_back(running, killed))
-    wait_for(lambda: all(client.job(job)["status"] == "completed" for job in users.jobs[-50:]))
-    wait_for(lambda: {call.event["data"]["id"] for call in receiver.calls} >= set(users.jobs))
+            wait_until(lambda killed=killed: server_came_back(running, killed))
+    wait_until(lambda: all(client.job(job)["status"] == "completed" for job in users.jobs[-50:]))
+    wait_until(lambda: {call.event["data"]["id"] for call in receiver.calls} >= set(users.jobs))
     assert parts(running) == before, running.said
     assert set(users.statuses) <= {202, 503}, users.statuses
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.e2e.running import Running, running
+from tests.support.up import Running, running
 
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
 LIMIT = 500  # seconds, on a machine where much else runs; a minute where it is quiet

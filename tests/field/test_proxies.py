@@ -16,9 +16,9 @@ import pytest
 import requests
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Console
-from tests.e2e.running import Running, run
 from tests.field.proxies import Caddy, Nginx, Ports, Proxy
+from tests.support.browser import Console
+from tests.support.up import Running, run
 
 LIMIT = 4 * 2**20  # bytes of a body
 DELAY = "0.02"  # seconds a token takes

@@ -10,7 +10,7 @@ import pytest
 
 from cli.client import Client, Refused, show_progress
 from common.tokenizer import JsonTokenizer
-from tests.field.conftest import CONTEXT, END
+from tests.field.byte_model import CONTEXT, END
 
 JAPANESE = "日本語 hello world"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.e2e.running import Running
-from tests.field.conftest import CONTEXT, END
+from tests.field.byte_model import CONTEXT, END
+from tests.support.up import Running
 
 MODEL = "bytes"
 HI = [{"role": "user", "content": "Hi"}]

@@ -11,10 +11,8 @@ import openai
 import pytest
 
 from cli.client import Client
-from tests.integration.openai.conftest import Stack, empty_url, no_proxy
-from tests.integration.worker.conftest import wait_for
-
-__all__ = ["empty_url", "no_proxy"]
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 
 THOUGHTLESS = {"enable_thinking": False}
 
@@ -56,7 +54,7 @@ def batch(client: openai.OpenAI, bodies: list[dict[str, Any]]) -> dict[str, dict
     made = client.batches.create(
         input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
     )
-    wait_for(
+    wait_until(
         lambda: client.batches.retrieve(made.id).status in ("completed", "failed"),
         "the batch did not end",
         60,
@@ -97,7 +95,7 @@ def test_thinking_can_be_switched_off_for_a_job_and_on_again_for_an_item(stack: 
     body = {"items": items, "chat_template_kwargs": THOUGHTLESS, "params": {"temperature": 0}}
     with Client(f"http://127.0.0.1:{stack.port}", stack.key) as native:
         job = native.submit(body)
-        wait_for(lambda: native.job(job["id"])["status"] == "completed", "the job did not end")
+        wait_until(lambda: native.job(job["id"])["status"] == "completed", "the job did not end")
         told = [row["outputs"][0]["text"] for row in native.items(job["id"])]
     assert told == ["hi assistant", "hi assistant <think>"]
 

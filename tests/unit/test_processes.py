@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
+
 SLEEPER = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
 
 # Leaves a child, and a grandchild in a session of its own whose parent is gone. Their ids go to a
@@ -66,13 +66,6 @@ def runs(pid: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_a_failing_test_leaves_no_process_behind(tmp_path: Path) -> None:
     run = start_messy_run(tmp_path, "assert False")
     said = run.communicate(timeout=60)[0].decode()
@@ -84,10 +77,10 @@ def test_a_failing_test_leaves_no_process_behind(tmp_path: Path) -> None:
 def test_a_killed_run_leaves_no_child_behind(tmp_path: Path) -> None:
     run = start_messy_run(tmp_path, "time.sleep(600)")
     try:
-        wait_for((tmp_path / "pids").exists)
+        wait_until((tmp_path / "pids").exists)
         child, orphan = left_by(tmp_path)
         run.kill()
-        wait_for(lambda: not runs(child.pid))
+        wait_until(lambda: not runs(child.pid))
         assert runs(orphan.pid), "which our own parts do not do: they end when their parent is gone"
         orphan.kill()
     finally:
@@ -97,7 +90,7 @@ def test_a_killed_run_leaves_no_child_behind(tmp_path: Path) -> None:
 
 def test_ctrl_c_stops_children_of_a_run_in_the_background() -> None:
     code = (
-        "import signal; from tests.processes import spawn\n"
+        "import signal; from tests.support.processes import spawn\n"
         f"child = spawn({SLEEPER!r}, stdout=-1)\n"
         "child.stdout.readline()\n"
         "child.send_signal(signal.SIGINT)\n"

@@ -8,7 +8,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 from openai.types.completion import Completion
 
-from tests.integration.batches.conftest import CHAT, COMPLETIONS, Mill, chat, completion, jsonl
+from tests.support.mill import CHAT, COMPLETIONS, Mill, chat, completion, jsonl
 
 
 def test_creating_a_batch_answers_at_once_and_validates_afterwards(running: Mill) -> None:

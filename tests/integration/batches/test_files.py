@@ -10,7 +10,8 @@ import openai
 import psutil
 import pytest
 
-from tests.integration.batches.conftest import Mill, chat, jsonl, wait_until
+from tests.support.mill import Mill, chat, jsonl
+from tests.support.waiting import wait_until
 
 LARGE = 200_000_000  # bytes
 

@@ -9,7 +9,7 @@ from typing import Any
 from openai.types.chat import ChatCompletion
 from openai.types.completion import Completion
 
-from tests.integration.batches.conftest import CHAT, COMPLETIONS, Mill, chat, completion
+from tests.support.mill import CHAT, COMPLETIONS, Mill, chat, completion
 
 LLAMA = "meta-llama/Meta-Llama-3-8B-Instruct"
 # vLLM's example, openai_example_batch.jsonl

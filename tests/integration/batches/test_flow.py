@@ -14,8 +14,9 @@ import pytest
 
 from common.store.batches import job_of
 from common.types import ItemState
-from tests.integration.batches.conftest import Mill, chat, wait_until
-from tests.integration.worker.conftest import OwnServer
+from tests.support.mill import Mill, chat
+from tests.support.valkey import OwnServer
+from tests.support.waiting import wait_until
 
 SLOW = {"echo_delay": 0.05, "slots": 4}  # seconds a word takes
 ONE = {"max_tokens": 1}

@@ -12,7 +12,7 @@ import pytest
 from common.errors import NotFound
 from common.settings import Settings
 from common.store.batches import job_of
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 from web.openai.batch_sizes import Sizer
 from web.openai.batch_validator import Validator
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 import openai
 import pytest
 
-from tests.integration.batches.conftest import Mill, chat, wait_until
-from tests.integration.webhooks.conftest import Call, Receiver
+from tests.support.mill import Mill, chat
+from tests.support.receiver import Call, Receiver
+from tests.support.waiting import wait_until
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 

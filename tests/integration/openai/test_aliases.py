@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from cli.valkey import free_port
-from tests.integration.openai.conftest import ROOT, Stack
+from tests.support.processes import ROOT
+from tests.support.stack import Stack
 
 ALIASES = "gpt-4o-mini=echo,gpt-9=nobody"
 

@@ -13,8 +13,8 @@ from openai import OpenAI
 
 from common.store.metrics import SUM, totals
 from common.tokenizer import WordTokenizer
-from tests.integration.openai.conftest import DELAY, Stack
-from tests.integration.worker.conftest import wait_for
+from tests.support.stack import DELAY, Stack
+from tests.support.waiting import wait_until
 
 WORDS = "one two three four"
 HI: Any = [{"role": "user", "content": WORDS}]
@@ -176,13 +176,13 @@ def test_a_client_that_hangs_up_frees_its_slot(stack: Stack, stream: bool):
     if stream:
         answer = chat(client, messages=long, stream=True)
         next(iter(answer))
-        wait_for(lambda: stack.held() == 1, "it did not start")
+        wait_until(lambda: stack.held() == 1, "it did not start")
         answer.close()
     else:
         with pytest.raises(openai.APITimeoutError):
             chat(client, messages=long)
     began = time.monotonic()
-    wait_for(lambda: stack.held() == 0, "it is still running", seconds=5)
+    wait_until(lambda: stack.held() == 0, "it is still running", limit=5)
     assert time.monotonic() - began < 2
 
 
@@ -263,6 +263,6 @@ def test_first_tokens_and_waits_are_measured_across_processes(client: OpenAI, st
         found = {parts[0] for parts in totals(stack.redis)}
         return found >= {*names, "requests", "items", "prompt_tokens", "generated_tokens"}
 
-    wait_for(measured, "no process told what it measured")
+    wait_until(measured, "no process told what it measured")
     took = totals(stack.redis)["time_to_first_token_seconds", "echo", SUM] / 1e6
     assert 0 < took < 600  # of all streams here

@@ -10,8 +10,9 @@ import openai
 import pytest
 
 from common.store.jobs import JobStore
-from tests.integration.openai.conftest import Stack
-from tests.integration.worker.conftest import Queue, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+from tests.support.workers import Queue
 
 WORDS = " ".join(f"w{n}" for n in range(60))
 
@@ -31,7 +32,7 @@ def test_no_worker_is_a_503_that_says_when_to_try_again(own_stack: Stack):
     worker = own_stack.workers.start()
     worker.kill()
     worker.wait(10)
-    wait_for(lambda: own_stack.held() == 0, "it is still there")
+    wait_until(lambda: own_stack.held() == 0, "it is still there")
     with pytest.raises(openai.InternalServerError, match="no worker serves echo") as raised:
         own_stack.client.completions.create(model="echo", prompt="a")
     assert raised.value.status_code == 503 and raised.value.code == "no_worker"
@@ -62,7 +63,7 @@ def test_interactive_work_finds_a_slot_while_a_batch_has_the_rest(own_stack: Sta
     own_stack.workers.start(echo_delay=0.5, slots=8, interactive_slots=None)
     queue = Queue(own_stack.workers.url)
     job = queue.submit(40, max_tokens=10)  # five seconds an item
-    wait_for(lambda: own_stack.held() == 7, "an eighth of the slots is kept")
+    wait_until(lambda: own_stack.held() == 7, "an eighth of the slots is kept")
     found = own_stack.client.completions.create(
         model="echo", prompt="a b", temperature=0, timeout=10
     )

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from common.store import keys
-from tests.integration.web.conftest import card
+from tests.support.cards import card
 from web.intake.drafts import Draft
 from web.intake.enqueue import submit_job
 from web.pages import forms

@@ -12,7 +12,7 @@ from common.errors import NotFound, TooMany
 from common.store import keys
 from common.store.batches import Batches, Claim, job_of, new_batch_id
 from common.store.outbox import Deliveries
-from tests.integration.store.conftest import DAY, Mill, done
+from tests.support.store import DAY, Mill, done
 
 BATCH = "batch_" + "ab" * 10
 FIELDS = {"file": "file-1", "webhook": json.dumps({"url": "http://127.0.0.1:9/"})}

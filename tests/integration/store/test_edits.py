@@ -9,7 +9,7 @@ from common.errors import Conflict, NotFound, TooMany, Unavailable
 from common.store import keys
 from common.store.jobs import NO_LIMITS, Appended, new_job_id
 from common.types import ItemState
-from tests.integration.store.conftest import done, taken
+from tests.support.store import done, taken
 
 
 def test_a_paused_job_gives_out_nothing_and_a_resumed_one_goes_on(mill):

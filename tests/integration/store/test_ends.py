@@ -9,7 +9,7 @@ import pytest
 
 from common.store import keys
 from common.types import ItemState
-from tests.integration.store.conftest import done, taken
+from tests.support.store import done, taken
 
 
 def test_cancel_ends_pending_items_at_once_and_running_ones_when_handed_in(mill):

@@ -6,7 +6,7 @@ import json
 
 from common.store.upload_stage import CHUNK
 from common.types import ItemState
-from tests.integration.store.conftest import done, taken
+from tests.support.store import done, taken
 
 
 def test_every_item_is_given_out_once_and_its_result_is_read_back(mill):

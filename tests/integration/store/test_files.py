@@ -13,7 +13,7 @@ import pytest
 from common.errors import NotFound, Unavailable
 from common.store import keys
 from common.store.files import CHUNK, Files, StoredFile
-from tests.integration.store.conftest import Mill
+from tests.support.store import Mill
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import ConfigError, NotFound
-from tests.integration.store.conftest import card, done
+from tests.support.store import card, done
 
 
 def test_a_model_nobody_ever_served_is_not_found_and_the_known_ones_are_named(mill):

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.store.conftest import done
-from tests.leaks import leaks
+from tests.support.leaks import leaks
+from tests.support.store import done
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from common.store.fleet import Exchanged, Incarnation, Result, Run
 from common.store.packing import pack
 from common.store.scripts import Scripts
 from common.types import MOVES, ItemState
-from tests.integration.store.conftest import Mill, taken
+from tests.support.store import Mill, taken
 
 EXAMPLES, STEPS = 130, 100  # at least 5,000 steps; hypothesis stops an example early now and then
 MAX_ATTEMPTS, MOST_FREE = 2, 10  # two, not three: a walk of 100 steps reaches it

@@ -11,7 +11,7 @@ from common.store import keys
 from common.store.batches import Batches, job_of, new_batch_id
 from common.store.files import Files
 from common.store.places import place_of
-from tests.integration.store.conftest import Mill
+from tests.support.store import Mill
 
 
 def test_a_list_goes_on_from_behind_a_deleted_job(mill: Mill) -> None:

@@ -8,7 +8,7 @@ import pytest
 from common.store import scripts
 from common.store.packing import pack
 from common.types import ItemState
-from tests.integration.store.conftest import done, taken
+from tests.support.store import done, taken
 
 
 def indices(exchanged) -> list[int]:

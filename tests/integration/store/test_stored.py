@@ -12,7 +12,7 @@ from common.errors import StorageFull
 from common.store import keys, scripts
 from common.store.files import Files
 from common.store.jobs import NO_LIMITS
-from tests.integration.store.conftest import Mill, done
+from tests.support.store import Mill, done
 
 RECOUNT = keys.PREFIX + "recount"
 

@@ -10,7 +10,7 @@ from common.store import keys
 from common.store.fleet import Result
 from common.store.packing import pack
 from common.types import ItemState
-from tests.integration.store.conftest import card, done, taken
+from tests.support.store import card, done, taken
 
 
 def indices(exchanged) -> list[int]:

@@ -24,7 +24,7 @@ from common.store.fleet import Incarnation
 from common.store.packing import pack
 from common.store.scripts import SCHEMA
 from common.store.version import COMPATIBLE, meet_store
-from tests.integration.store.conftest import card, done, taken
+from tests.support.store import card, done, taken
 
 PREVIOUS = Path(__file__).parent / "schema_1"
 NEWER = {"schema": SCHEMA + 5, "compatible": SCHEMA + 5, "version": "9.9"}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from common.store import keys
 from common.store.fleet import Incarnation
-from tests.integration.store.conftest import Mill, done, taken
+from tests.support.store import Mill, done, taken
 
 
 class Ears:

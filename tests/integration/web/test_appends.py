@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 
 
 def append(web: Web, job: str, key: str | None = None, **body: Any) -> TestResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 from web import auth
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.web.conftest import Web, card
+from tests.support.cards import card
+from tests.support.web import Web
 
 GOOD = {"prompts": ["one two three"]}
 DEEP = b'{"prompts": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"

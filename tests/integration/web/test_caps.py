@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +15,8 @@ import pytest
 import requests
 
 from cli.valkey import Valkey
-from tests.integration.web.server import Server
+from tests.support.waiting import wait_until
+from tests.support.web_process import WebProcess
 
 MOST = 8  # event streams and long-polls
 CHATS = 20
@@ -23,8 +24,10 @@ ENDS = 5.0  # seconds until a revoked key's streams are ended
 
 
 @pytest.fixture(scope="module")
-def running(valkey: Valkey) -> Iterator[Server]:
-    server = Server(valkey.url, web_processes=2, max_streams=MOST, max_chats=CHATS, worker_wait=30)
+def running(valkey: Valkey) -> Iterator[WebProcess]:
+    server = WebProcess(
+        valkey.url, web_processes=2, max_streams=MOST, max_chats=CHATS, worker_wait=30
+    )
     yield server
     server.stop()
 
@@ -32,7 +35,7 @@ def running(valkey: Valkey) -> Iterator[Server]:
 class Opened:
     """Requests that stay open, each over a connection of its own."""
 
-    def __init__(self, server: Server, stack: ExitStack):
+    def __init__(self, server: WebProcess, stack: ExitStack):
         self._server = server
         self._stack = stack
 
@@ -70,16 +73,9 @@ def waiting(client: socket.socket) -> bool:
 
 
 @pytest.fixture
-def opened(server: Server) -> Iterator[Opened]:
+def opened(server: WebProcess) -> Iterator[Opened]:
     with ExitStack() as stack:
         yield Opened(server, stack)
-
-
-def wait_for(condition: Callable[[], object], limit: float = 20.0) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.1)
 
 
 def test_a_tenant_has_so_many_streams_over_all_processes_and_others_are_not_touched(
@@ -99,13 +95,13 @@ def test_a_tenant_has_so_many_streams_over_all_processes_and_others_are_not_touc
     theirs = opened.send("POST", "/v1/jobs", other, json={"prompts": ["a"]}).json()["id"]
     assert opened.get(f"/v1/jobs/{theirs}/events", other).status_code == 200
     streams[0].close()
-    wait_for(lambda: opened.get(f"/v1/jobs/{job}/events").status_code == 200)
+    wait_until(lambda: opened.get(f"/v1/jobs/{job}/events").status_code == 200)
 
 
 def test_a_tenant_has_so_many_chats_too(server, opened, web):
     key = web.services.accounts.create_key("chatty")
     asked = [opened.ask(key) for _ in range(CHATS + 5)]
-    wait_for(lambda: len(select.select(asked, [], [], 0)[0]) >= 5)
+    wait_until(lambda: len(select.select(asked, [], [], 0)[0]) >= 5)
     refused = select.select(asked, [], [], 1)[0]
     assert all(client.recv(4096).startswith(b"HTTP/1.1 429 ") for client in refused)
     assert len(refused) <= 5 + 16  # another process may hold so many ahead
@@ -119,7 +115,7 @@ def test_what_killed_processes_had_open_counts_no_more(server, web, opened):
     before = server.children()
     for process in before:
         process.kill()
-    wait_for(lambda: len(server.children()) == 2 and not set(before) & set(server.children()))
+    wait_until(lambda: len(server.children()) == 2 and not set(before) & set(server.children()))
     time.sleep(5)  # the leases
     again = [opened.get(f"/v1/jobs/{job}/events").status_code for _ in range(MOST + 1)]
     assert again == [200] * MOST + [429]

@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import ConfigError
 from common.settings import Settings
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 
 HOME = "https://app.example.org"
 ASKED = "authorization, content-type, idempotency-key, last-event-id, x-stainless-os"

@@ -11,7 +11,7 @@ import zlib
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 
 BOM = b"\xef\xbb\xbf"
 GOOD = json.dumps({"prompts": ["one two"]}).encode()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 
 
 @dataclass

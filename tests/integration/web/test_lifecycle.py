@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 
 
 def flags(web: Web, job: str) -> dict[str, bool]:

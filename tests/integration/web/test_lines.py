@@ -11,7 +11,7 @@ import pytest
 from common.store.batches import job_of
 from common.store.outbox import Event
 from common.store.packing import json_line, json_text
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 from web.openai import chat_stream
 from web.openai.batch_validator import Validator
 from worker.webhooks import envelope

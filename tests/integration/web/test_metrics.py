@@ -12,7 +12,7 @@ from common.errors import Unavailable
 from common.store.connection import connect
 from common.store.metrics import Tally
 from common.store.outbox import Deliveries, Outcome
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 
 Samples = dict[tuple[str, ...], float]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 
 
 def references(node: Any) -> set[str]:

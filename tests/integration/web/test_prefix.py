@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from common.errors import ConfigError
 from common.settings import Settings
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 from web.app import create_app
 
 PUBLIC = "https://example.org/some/mill"

@@ -13,13 +13,14 @@ import pytest
 import requests
 
 from cli.valkey import Valkey
-from tests.integration.web.conftest import Web
-from tests.integration.web.server import Server
+from tests.support.waiting import wait_until
+from tests.support.web import Web
+from tests.support.web_process import WebProcess
 
 
 @pytest.fixture(scope="module")
-def running(valkey: Valkey) -> Iterator[Server]:
-    server = Server(valkey.url, web_processes=2)
+def running(valkey: Valkey) -> Iterator[WebProcess]:
+    server = WebProcess(valkey.url, web_processes=2)
     yield server
     server.stop()
 
@@ -34,7 +35,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
         process.send_signal(signal.SIGCONT)
 
 
-def fresh(server: Server, method: str, path: str, **options) -> requests.Response:
+def fresh(server: WebProcess, method: str, path: str, **options) -> requests.Response:
     """Over a connection of its own, which either process may get."""
     with requests.Session() as session:
         session.trust_env = False
@@ -43,15 +44,8 @@ def fresh(server: Server, method: str, path: str, **options) -> requests.Respons
         return session.request(method, server.url + path, timeout=10, **options)
 
 
-def wait_for(condition, limit: float = 20.0) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.05)
-
-
-def test_while_one_process_is_busy_the_other_answers(server: Server):
-    wait_for(lambda: len(server.children()) == 2)
+def test_while_one_process_is_busy_the_other_answers(server: WebProcess):
+    wait_until(lambda: len(server.children()) == 2)
     for process in server.children():
         with stopped(process):
             for _ in range(5):
@@ -60,9 +54,9 @@ def test_while_one_process_is_busy_the_other_answers(server: Server):
                 assert time.monotonic() - began < 1
 
 
-def test_what_one_process_did_the_other_knows(server: Server, web: Web):
+def test_what_one_process_did_the_other_knows(server: WebProcess, web: Web):
     """A login, a job and its idempotency key: made in one process, used in the other."""
-    wait_for(lambda: len(server.children()) == 2)
+    wait_until(lambda: len(server.children()) == 2)
     first, second = server.children()
     with stopped(second):
         token = web.services.accounts.create_login("acme")
@@ -80,8 +74,8 @@ def test_what_one_process_did_the_other_knows(server: Server, web: Web):
         assert (again.json()["id"], again.headers["Idempotent-Replayed"]) == (made, "true")
 
 
-def test_a_change_wakes_those_who_wait_in_every_process(server: Server, web: Web):
-    wait_for(lambda: len(server.children()) == 2)
+def test_a_change_wakes_those_who_wait_in_every_process(server: WebProcess, web: Web):
+    wait_until(lambda: len(server.children()) == 2)
     job = fresh(server, "POST", "/v1/jobs", json={"prompts": ["a"]}).json()["id"]
     streams = []
     for process in server.children():
@@ -96,10 +90,10 @@ def test_a_change_wakes_those_who_wait_in_every_process(server: Server, web: Web
         assert b"event: job.finished" in list(stream.iter_lines())
 
 
-def test_a_process_that_is_killed_is_replaced_and_missed_by_nobody(server: Server):
-    wait_for(lambda: len(server.children()) == 2)
+def test_a_process_that_is_killed_is_replaced_and_missed_by_nobody(server: WebProcess):
+    wait_until(lambda: len(server.children()) == 2)
     killed = server.children()[0]
     killed.kill()
     for _ in range(10):
         assert fresh(server, "GET", "/v1/jobs").status_code == 200
-    wait_for(lambda: len(server.children()) == 2 and killed not in server.children())
+    wait_until(lambda: len(server.children()) == 2 and killed not in server.children())

@@ -16,7 +16,8 @@ from pyarrow import parquet
 
 from cli.valkey import Valkey
 from common.settings import Settings
-from tests.integration.web.conftest import Web, card
+from tests.support.cards import card
+from tests.support.web import Web
 from web.api.metrics import OF_WORKERS
 from web.schemas.requests import ItemRow, ResultRow
 

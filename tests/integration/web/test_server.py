@@ -13,29 +13,31 @@ import pytest
 import requests
 
 from cli.valkey import Valkey
-from tests.integration.web.conftest import Web
-from tests.integration.web.server import LIMIT, Server
+from tests.support.web import Web
+from tests.support.web_process import LIMIT, WebProcess
 
 
 @pytest.fixture(scope="module")
-def running(valkey: Valkey) -> Iterator[Server]:
+def running(valkey: Valkey) -> Iterator[WebProcess]:
     """One server for all tests that leave it running; starting one takes a second."""
-    server = Server(valkey.url)
+    server = WebProcess(valkey.url)
     yield server
     server.stop()
 
 
 @pytest.fixture
-def own_server(redis_url: str, web: Web) -> Iterator[Server]:
+def own_server(redis_url: str, web: Web) -> Iterator[WebProcess]:
     """A server for a test that stops it."""
-    server = Server(redis_url)
+    server = WebProcess(redis_url)
     server.use(web.key)
     yield server
     if server.process.poll() is None:
         server.stop()
 
 
-def test_a_job_goes_through_a_real_server_and_comes_out_as_events(server: Server, web: Web) -> None:
+def test_a_job_goes_through_a_real_server_and_comes_out_as_events(
+    server: WebProcess, web: Web
+) -> None:
     job = server.post("/v1/jobs", json={"prompts": ["a", "b"]}).json()
     assert job["links"]["self"] == f"{server.url}/v1/jobs/{job['id']}"
     threading.Timer(0.3, web.worker().run).start()
@@ -50,7 +52,7 @@ def test_a_job_goes_through_a_real_server_and_comes_out_as_events(server: Server
     assert len(server.get(f"/v1/jobs/{job['id']}/results.jsonl").text.splitlines()) == 2
 
 
-def test_waiting_clients_do_not_hold_up_the_others(server: Server, web: Web) -> None:
+def test_waiting_clients_do_not_hold_up_the_others(server: WebProcess, web: Web) -> None:
     job = server.post("/v1/jobs", json={"prompts": ["a"]}).json()["id"]
     with ThreadPoolExecutor(40) as pool:
         waiting = [pool.submit(requests_get, server, f"/v1/jobs/{job}?wait=30") for _ in range(40)]
@@ -62,7 +64,7 @@ def test_waiting_clients_do_not_hold_up_the_others(server: Server, web: Web) -> 
         assert {answer.result().json()["status"] for answer in waiting} == {"completed"}
 
 
-def test_a_large_upload_does_not_hold_up_the_others(server: Server) -> None:
+def test_a_large_upload_does_not_hold_up_the_others(server: WebProcess) -> None:
     file = (b"word " * 90 + b"\n") * (LIMIT // 451 - 10)
     with ThreadPoolExecutor(1) as pool:
         upload = pool.submit(requests_upload, server, "/v1/jobs/check", file)
@@ -76,7 +78,7 @@ def test_a_large_upload_does_not_hold_up_the_others(server: Server) -> None:
     assert len(waits) > 40, waits
 
 
-def requests_upload(server: Server, path: str, file: bytes) -> requests.Response:
+def requests_upload(server: WebProcess, path: str, file: bytes) -> requests.Response:
     """Over a connection of its own."""
     with requests.Session() as session:
         session.trust_env = False
@@ -86,14 +88,14 @@ def requests_upload(server: Server, path: str, file: bytes) -> requests.Response
         )
 
 
-def requests_get(server: Server, path: str) -> requests.Response:
+def requests_get(server: WebProcess, path: str) -> requests.Response:
     """Over a connection of its own."""
     with requests.Session() as session:
         session.trust_env = False
         return session.get(server.url + path, headers=dict(server.session.headers), timeout=60)
 
 
-def test_stopping_ends_open_streams_and_leaves_quickly(own_server: Server) -> None:
+def test_stopping_ends_open_streams_and_leaves_quickly(own_server: WebProcess) -> None:
     job = own_server.post("/v1/jobs", json={"prompts": ["a"]}).json()["id"]
     with own_server.get(f"/v1/jobs/{job}/events", stream=True) as stream:
         lines = stream.iter_lines()
@@ -107,7 +109,7 @@ def test_stopping_ends_open_streams_and_leaves_quickly(own_server: Server) -> No
 
 @pytest.mark.parametrize("way", ["length", "chunked"])
 def test_an_upload_over_the_limit_is_refused_while_it_streams(
-    server: Server, web: Web, way: str
+    server: WebProcess, web: Web, way: str
 ) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
     before = server.memory()
@@ -143,7 +145,7 @@ JOB = b'{"prompts": ["a"]}' + b" " * 20_000  # more than is read at once
     ids=["form", "json"],
 )
 def test_a_body_that_breaks_off_is_no_shorter_one(
-    server: Server, web: Web, path: str, kind: str, part: bytes
+    server: WebProcess, web: Web, path: str, kind: str, part: bytes
 ) -> None:
     head = [
         f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {web.key}", ("Accept: "
@@ -159,7 +161,7 @@ def test_a_body_that_breaks_off_is_no_shorter_one(
     assert web.job_keys() == []
 
 
-def test_a_json_body_has_a_limit_of_its_own(server: Server) -> None:
+def test_a_json_body_has_a_limit_of_its_own(server: WebProcess) -> None:
     answer = server.post(
         "/v1/jobs",
         data=b'{"prompts": ["' + b"a" * LIMIT + b'"]}',
@@ -168,14 +170,14 @@ def test_a_json_body_has_a_limit_of_its_own(server: Server) -> None:
     assert answer.status_code == 413
 
 
-def test_each_request_is_logged_with_its_id(own_server: Server) -> None:
+def test_each_request_is_logged_with_its_id(own_server: WebProcess) -> None:
     answer = own_server.get("/v1/jobs?limit=1")
     _, log = own_server.stop()
     (line,) = [line for line in log if line.get("request") == answer.headers["X-Request-Id"]]
     assert (line["message"], line["status"]) == ("GET /v1/jobs", 200)
 
 
-def test_the_server_outlives_redis_being_away(server: Server, web: Web) -> None:
+def test_the_server_outlives_redis_being_away(server: WebProcess, web: Web) -> None:
     web.services.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     web.services.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     assert server.get("/v1/jobs").status_code == 200

@@ -14,7 +14,7 @@ from contextlib import suppress
 import pytest
 
 from cli.valkey import Valkey
-from tests.integration.web.server import Server
+from tests.support.web_process import WebProcess
 
 MOST = 20  # slow bodies of an address
 MANY = 600
@@ -25,8 +25,10 @@ BEGINNING = (
 
 
 @pytest.fixture(scope="module")
-def running(valkey: Valkey) -> Iterator[Server]:
-    server = Server(valkey.url, web_processes=2, max_slow_bodies=MOST, trusted_proxies="127.0.0.1")
+def running(valkey: Valkey) -> Iterator[WebProcess]:
+    server = WebProcess(
+        valkey.url, web_processes=2, max_slow_bodies=MOST, trusted_proxies="127.0.0.1"
+    )
     yield server
     server.stop()
 
@@ -34,7 +36,7 @@ def running(valkey: Valkey) -> Iterator[Server]:
 class Slow:
     """Connections that each sent the beginning of a request."""
 
-    def __init__(self, server: Server):
+    def __init__(self, server: WebProcess):
         self._server = server
         self._selector = selectors.DefaultSelector()
         self.open: list[socket.socket] = []
@@ -89,7 +91,7 @@ def enough_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4 * MANY, hard)), hard))
 
 
-def test_however_many_send_slowly_the_others_are_answered(server: Server):
+def test_however_many_send_slowly_the_others_are_answered(server: WebProcess):
     """All from one address, which the others have too."""
     with Slow(server) as slow:
         slow.begin(MANY)
@@ -105,7 +107,7 @@ def test_however_many_send_slowly_the_others_are_answered(server: Server):
         assert slow.statuses["408"] >= MOST
 
 
-def test_each_address_behind_a_trusted_proxy_has_its_own_allowance(server: Server):
+def test_each_address_behind_a_trusted_proxy_has_its_own_allowance(server: WebProcess):
     with Slow(server) as slow:
         slow.begin(MOST + 5, "192.0.2.1", chunked=True)
         slow.begin(MOST - 5, "192.0.2.2, 127.0.0.1")
@@ -115,7 +117,7 @@ def test_each_address_behind_a_trusted_proxy_has_its_own_allowance(server: Serve
         assert (len(slow.open), slow.statuses) == (2 * MOST - 5, {"429": 5})
 
 
-def test_what_a_killed_process_had_counts_no_more(server: Server):
+def test_what_a_killed_process_had_counts_no_more(server: WebProcess):
     first, second = server.children()
     with Slow(server) as slow:
         slow.begin(MOST, "192.0.2.3")
@@ -129,7 +131,7 @@ def test_what_a_killed_process_had_counts_no_more(server: Server):
         assert slow.statuses["429"] == 1
 
 
-def test_a_body_that_is_slow_for_a_while_is_taken(server: Server):
+def test_a_body_that_is_slow_for_a_while_is_taken(server: WebProcess):
     body = b'{"prompts": ["a b c"]}'
     head = (
         "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: "

@@ -10,7 +10,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from common.store import keys
-from tests.integration.web.conftest import card
+from tests.support.cards import card
 
 MOST = 3000
 

@@ -12,7 +12,8 @@ from common.rings import Bell
 from common.settings import Settings
 from common.store import keys
 from common.store.fleet import Incarnation
-from tests.integration.web.conftest import Web, card
+from tests.support.cards import card
+from tests.support.web import Web
 from web.app import create_app
 from web.services.services import EXTENSION
 

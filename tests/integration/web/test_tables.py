@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.integration.web.conftest import Web, card
 from tests.integration.web.test_uploads import faults, items_of, table
+from tests.support.cards import card
+from tests.support.web import Web
 from web.intake.columns import MOST_METADATA, Columns
 
 BERLIN = "Europe/Berlin"

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 from werkzeug.datastructures import FileStorage
 
-from tests.integration.web.conftest import Web
+from tests.support.web import Web
 
 BOM = b"\xef\xbb\xbf"
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from common.store.batches import job_of
-from tests.integration.web.conftest import Web, card
+from tests.support.cards import card
+from tests.support.web import Web
 from web.openai.batch_validator import Validator
 
 

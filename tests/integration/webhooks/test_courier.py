@@ -10,7 +10,7 @@ import pytest
 from common.settings import Settings
 from common.store.jobs import JobStore
 from common.store.outbox import MOST_AT_ONCE, Event
-from tests.integration.webhooks.conftest import wait_until
+from tests.support.waiting import wait_until
 from worker import receivers, webhooks
 from worker.receivers import MOST_PER_HOST, Turnstile, Unreachable
 from worker.webhooks import Courier

@@ -13,7 +13,7 @@ import redis
 from common.store import keys
 from common.store.jobs import JobStore
 from common.store.outbox import LONGEST_PAUSE, Deliveries, HookState, Outcome, pause
-from tests.integration.webhooks.conftest import wait_until
+from tests.support.waiting import wait_until
 
 OK = Outcome(0.01, status_code=200)
 BROKEN = Outcome(0.01, status_code=500)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from common.allowed import Allowed
-from tests.conftest import missing
+from tests.support.requirements import missing
 from worker import receivers
 from worker.receivers import Refused, Unreachable, is_public, post, split
 

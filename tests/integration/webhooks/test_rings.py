@@ -15,7 +15,7 @@ from common.store.fleet import Fleet, Incarnation, Result
 from common.store.jobs import JobStore
 from common.store.packing import pack
 from common.types import ItemState
-from tests.integration.webhooks.conftest import CARD
+from tests.support.webhook_worker import CARD
 from worker.ticker import Ticker
 from worker.webhooks import OwnBell
 

@@ -14,7 +14,8 @@ from bench.lib.proxy import SCRIPT, Network
 from common.rings import WEBHOOK_QUEUE, Bell
 from common.store.accounts import Accounts
 from common.store.jobs import JobStore
-from tests.integration.webhooks.conftest import SECRET, wait_until
+from tests.support.receiver import SECRET
+from tests.support.waiting import wait_until
 
 ATTEMPTS = 5  # the least the settings take
 # Seconds; Celery has found its connection dead by then and waits before it tries another.
@@ -36,7 +37,7 @@ def hooks(store: JobStore) -> Callable[[str], dict[str, dict[str, Any]]]:
             else None
         )
 
-    return lambda job_id: wait_until(lambda: ended(job_id), 30)
+    return lambda job_id: wait_until(lambda: ended(job_id))
 
 
 def test_a_finished_job_is_told_of_with_signatures_that_verify(

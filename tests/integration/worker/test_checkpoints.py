@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.integration.store.conftest import Mill, done, taken
+from tests.support.store import Mill, done, taken
 from worker.checkpoints import MIN_AGE, Checkpoints
 from worker.claims import Claim
 

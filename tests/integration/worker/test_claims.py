@@ -9,7 +9,7 @@ from common.errors import InvalidRequest
 from common.store.jobs import JobStore, new_job_id
 from common.tokenizer import WordTokenizer
 from common.types import Request
-from tests.integration.store.conftest import Mill, card
+from tests.support.store import Mill, card
 from worker import claims
 from worker.claims import ClaimReader
 

@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import Unavailable
 from common.store.connection import connect, redis_errors, when_up
-from tests.integration.worker.conftest import Queue
+from tests.support.workers import Queue
 
 
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])

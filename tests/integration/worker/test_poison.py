@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.integration.worker.conftest import Queue, Workers, wait_for
 from tests.integration.worker.poisoned import DEADLY, STICKY
+from tests.support.waiting import wait_until
+from tests.support.workers import Queue, Workers
 from worker.heartbeat import WEDGED
 
 FAST = {"lease": 1, "heartbeat": 0.2, "slots": 9, "echo_delay": 0.1, "wedge_limit": 1}
@@ -69,4 +70,4 @@ def test_an_engine_that_is_idle_or_slow_is_left_alone(workers, queue):
     job_id = queue.submit(1, max_tokens=30)  # three seconds of steps
     queue.wait_status(job_id, "completed")
     assert worker.poll() is None
-    wait_for(lambda: queue.count(job_id, "succeeded") == 1, "it was lost")
+    wait_until(lambda: queue.count(job_id, "succeeded") == 1, "it was lost")

@@ -18,7 +18,9 @@ from common.settings import Settings
 from common.store import keys
 from common.store.connection import connect
 from common.store.fleet import Incarnation
-from tests.integration.worker.conftest import OwnServer, Queue, Workers, wait_for
+from tests.support.valkey import OwnServer
+from tests.support.waiting import wait_until
+from tests.support.workers import Queue, Workers
 from worker import model_server as runner_module
 from worker.claims import ClaimReader
 from worker.heartbeat import Heartbeat
@@ -128,7 +130,9 @@ def test_a_turn_that_fails_at_random_loses_and_doubles_nothing(
     for job_id in jobs:
         queue.wait_status(job_id, "completed", 60)
     # The server has the last results a moment before the worker has its answer.
-    wait_for(lambda: not runner.incarnation._held, f"still held: {runner.incarnation._held}")
+    wait_until(
+        lambda: not runner.incarnation._held, lambda: f"still held: {runner.incarnation._held}"
+    )
     assert (
         sum(queue.count(job_id, "succeeded") + queue.count(job_id, "failed") for job_id in jobs)
         == 80
@@ -227,7 +231,7 @@ def test_a_worker_that_may_run_no_script_for_a_while_goes_on_after_it(
 ) -> None:
     workers.start(echo_delay=0.02, slots=4, lease=LEASE, heartbeat=0.2)
     job_id = queue.submit(60)
-    wait_for(lambda: queue.count(job_id, "succeeded") > 4, "nothing ran")
+    wait_until(lambda: queue.count(job_id, "succeeded") > 4, "nothing ran")
     client = queue.store.client
     client.execute_command("ACL", "SETUSER", "default", "-evalsha")
     try:
@@ -248,9 +252,9 @@ def test_a_live_worker_hands_back_what_it_held_when_the_server_lost_its_tail(
         queue = Queue(own_server.url)
         job_id = queue.submit(20)
         if lost == "results":
-            wait_for(lambda: queue.count(job_id, "running") > 0, "nothing was claimed")
+            wait_until(lambda: queue.count(job_id, "running") > 0, "nothing was claimed")
         before = own_server.log.stat().st_size
-        wait_for(lambda: queue.count(job_id, "succeeded") > 6, "nothing ran")
+        wait_until(lambda: queue.count(job_id, "succeeded") > 6, "nothing ran")
         own_server.kill()
         os.truncate(own_server.log, before)
         own_server.start()

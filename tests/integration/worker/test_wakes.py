@@ -7,7 +7,7 @@ import time
 from bench.lib.wakes import running_fleet, submit, wait_until_all
 from common.store.connection import connect
 from common.store.jobs import JobStore
-from tests.integration.worker.conftest import wait_for
+from tests.support.waiting import wait_until
 
 WORKERS = 6
 
@@ -17,7 +17,7 @@ def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url):
     with running_fleet(redis_url, WORKERS, slots=8, kept=0) as runners:
         for taken in range(1, WORKERS + 1):
             submit(store, 1, 5_000)
-            wait_for(
+            wait_until(
                 lambda taken=taken: sum(len(r._books.running()) for r in runners) == taken,
                 "an item was not taken",
             )

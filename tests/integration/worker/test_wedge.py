@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.support.processes import ROOT
 from worker.heartbeat import WEDGED
 
-ROOT = Path(__file__).parents[3]
 # A real heartbeat beside an engine whose step has been running for so long.
 SCRIPT = """
 import sys, time

@@ -7,7 +7,8 @@ import signal
 import time
 
 from common.store.fleet import Fleet
-from tests.integration.worker.conftest import Queue, Workers, wait_for
+from tests.support.waiting import wait_until
+from tests.support.workers import Queue, Workers
 
 
 def test_a_job_runs_to_its_end(workers, queue):
@@ -26,7 +27,7 @@ def test_a_job_submitted_before_any_worker_runs_when_one_comes(workers, queue):
 def test_a_job_survives_the_kill_of_one_of_its_two_workers_with_every_item_once(workers, queue):
     dead, _ = workers.start(echo_delay=0.03, slots=8), workers.start(echo_delay=0.03, slots=8)
     job_id = queue.submit(150)
-    wait_for(lambda: queue.count(job_id, "succeeded") > 10, "nothing ran")
+    wait_until(lambda: queue.count(job_id, "succeeded") > 10, "nothing ran")
     dead.kill()
     queue.wait_status(job_id, "completed")
     attempts = queue.check_all_succeeded_once(job_id)
@@ -37,13 +38,13 @@ def test_a_frozen_worker_comes_back_and_its_late_results_are_refused(workers, qu
     frozen = workers.start(echo_delay=0.05, slots=4, lease=1, heartbeat=0.2)
     workers.start(echo_delay=0.05, slots=4, lease=1, heartbeat=0.2)
     job_id = queue.submit(60)
-    wait_for(lambda: queue.count(job_id, "succeeded") > 4, "nothing ran")
+    wait_until(lambda: queue.count(job_id, "succeeded") > 4, "nothing ran")
     frozen.send_signal(signal.SIGSTOP)
     time.sleep(3)  # past the lease: the other has its items by now
     frozen.send_signal(signal.SIGCONT)
     queue.wait_status(job_id, "completed")
     queue.check_all_succeeded_once(job_id)
-    wait_for(lambda: workers.log(frozen).count(b"serving echo") == 2, "it never registered anew")
+    wait_until(lambda: workers.log(frozen).count(b"serving echo") == 2, "it never registered anew")
 
 
 def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(
@@ -57,7 +58,7 @@ def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(
         queue = Queue(own_server.url)
         job_id = queue.submit(20)
         before = own_server.log.stat().st_size
-        wait_for(lambda: queue.count(job_id, "succeeded") > 4, "nothing ran")
+        wait_until(lambda: queue.count(job_id, "succeeded") > 4, "nothing ran")
         frozen.send_signal(signal.SIGSTOP)
         own_server.kill()
         os.truncate(own_server.log, before)
@@ -75,7 +76,7 @@ def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(
 def test_sigterm_drains_within_the_grace_period_and_charges_no_attempt(workers, queue):
     draining = workers.start(echo_delay=0.2, slots=8, grace=4)
     job_id = queue.submit(20, max_tokens=50)
-    wait_for(lambda: queue.count(job_id, "running") == 8, "nothing ran")
+    wait_until(lambda: queue.count(job_id, "running") == 8, "nothing ran")
     started = time.monotonic()
     draining.send_signal(signal.SIGTERM)
     assert draining.wait(10) == 0
@@ -89,7 +90,7 @@ def test_sigterm_drains_within_the_grace_period_and_charges_no_attempt(workers, 
 def test_cancel_is_in_force_within_a_second_and_keeps_partial_text(workers, queue):
     workers.start(echo_delay=0.2, slots=4)
     job_id = queue.submit(20, max_tokens=1000)
-    wait_for(lambda: queue.count(job_id, "running") == 4, "nothing ran")
+    wait_until(lambda: queue.count(job_id, "running") == 4, "nothing ran")
     time.sleep(0.5)
     queue.store.cancel(job_id)
     queue.wait_status(job_id, "cancelled", 1)
@@ -100,7 +101,7 @@ def test_a_deadline_is_in_force_within_a_second_and_keeps_partial_text(workers, 
     workers.start(echo_delay=0.2, slots=4)
     deadline = queue.store.now() + 2_500
     job_id = queue.submit(20, max_tokens=1000, deadline=deadline)
-    wait_for(lambda: queue.count(job_id, "running") == 4, "nothing ran")
+    wait_until(lambda: queue.count(job_id, "running") == 4, "nothing ran")
     queue.wait_status(job_id, "expired", 4)
     check_partial(queue, job_id, "expired")
     late = int(queue.store.job(job_id)["finished_at"]) - deadline
@@ -134,7 +135,7 @@ def test_a_worker_picks_up_by_itself_when_redis_was_killed_and_is_back(own_serve
         workers.start(echo_delay=0.02, slots=4)
         queue = Queue(own_server.url)
         job_id = queue.submit(60)
-        wait_for(lambda: queue.count(job_id, "succeeded") > 8, "nothing ran")
+        wait_until(lambda: queue.count(job_id, "succeeded") > 8, "nothing ran")
         own_server.kill()
         time.sleep(2)
         own_server.start()
@@ -148,11 +149,11 @@ def test_a_worker_started_before_redis_waits_for_it(own_server, tmp_path):
     workers = Workers(own_server.url, tmp_path)
     try:
         process = workers.start(wait=False)
-        wait_for(
+        wait_until(
             lambda: b"waiting for Redis" in workers.log(process), "it did not say what it waits for"
         )
         own_server.start()
-        wait_for(lambda: b"serving echo" in workers.log(process), "it did not start")
+        wait_until(lambda: b"serving echo" in workers.log(process), "it did not start")
     finally:
         workers.stop_all()
 
@@ -160,13 +161,13 @@ def test_a_worker_started_before_redis_waits_for_it(own_server, tmp_path):
 def test_a_paused_job_stops_at_once_and_goes_on_from_where_it_was(workers, queue):
     workers.start(echo_delay=0.1, slots=4, heartbeat=1)
     job_id = queue.submit(4, max_tokens=60)
-    wait_for(lambda: queue.count(job_id, "running") == 4, "nothing ran")
+    wait_until(lambda: queue.count(job_id, "running") == 4, "nothing ran")
     time.sleep(3)
     queue.store.edit(job_id, "paused", 1)
-    wait_for(lambda: queue.count(job_id, "pending") == 4, "it ran on", 1.0)
+    wait_until(lambda: queue.count(job_id, "pending") == 4, "it ran on", 1.0)
     resumed = time.monotonic()
     queue.ring(queue.store.edit(job_id, "paused", 0))
-    wait_for(lambda: queue.count(job_id, "running") == 4, "it did not go on", 1.0)
+    wait_until(lambda: queue.count(job_id, "running") == 4, "it did not go on", 1.0)
     queue.wait_status(job_id, "completed")
     assert time.monotonic() - resumed < 5.5, "60 words at 0.1 s: it did not begin anew"
     assert set(queue.check_all_succeeded_once(job_id)) == {1}
@@ -175,13 +176,13 @@ def test_a_paused_job_stops_at_once_and_goes_on_from_where_it_was(workers, queue
 def test_an_item_goes_on_from_its_checkpoint_when_its_worker_is_killed(workers, queue):
     dead = workers.start(echo_delay=0.1, slots=2)
     job_id = queue.submit(2, max_tokens=130)
-    wait_for(lambda: queue.count(job_id, "running") == 2, "nothing ran")
-    wait_for(lambda: list(queue.store.client.scan_iter("pm:checkpoint:*")), "no checkpoint")
+    wait_until(lambda: queue.count(job_id, "running") == 2, "nothing ran")
+    wait_until(lambda: list(queue.store.client.scan_iter("pm:checkpoint:*")), "no checkpoint")
     time.sleep(2.5)
     dead.kill()
     alive = workers.start(echo_delay=0.1, slots=2)
     holders = lambda: [(w["pid"], w["held"]) for w in Fleet(queue.store.client).workers()]  # noqa: E731
-    wait_for(lambda: holders() == [(str(alive.pid), 2)], "it was not taken over", 10)
+    wait_until(lambda: holders() == [(str(alive.pid), 2)], "it was not taken over", 10)
     taken_over = time.monotonic()
     queue.wait_status(job_id, "completed")
     assert time.monotonic() - taken_over < 9, "130 words at 0.1 s: it did not begin anew"

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from common.settings import Settings, variable
+from tests.support.processes import ROOT
 
-ROOT = Path(__file__).parents[3]
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from cli.folder import DataFolder, Server, find_server, find_settings
 from common.errors import ConfigError
-from tests.processes import spawn
+from tests.support.processes import spawn
 
 SERVER = Server("http://127.0.0.1:8000", "pm_key", "redis://:secret@127.0.0.1:7000/0")
 

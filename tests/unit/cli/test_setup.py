@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.processes import ROOT
+
 GOOD = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
 BROKEN_SHIM = "#!/bin/sh\necho 'pyenv: version 3.12 is not installed' >&2\nexit 127\n"
 TOO_OLD = "#!/bin/sh\nexit 1\n"  # what a Python out of range answers to the question

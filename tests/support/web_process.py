@@ -9,18 +9,16 @@ import socket
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import psutil
 import requests
 
-from tests.processes import killed_on_error, spawn
+from tests.support.processes import ROOT, killed_on_error, spawn
 
-ROOT = Path(__file__).parents[3]
 LIMIT = 3 * 2**20  # bytes of an upload
 
 
-class Server:
+class WebProcess:
     """`settings` are PROMPTMILL_ variables in lower case."""
 
     def __init__(self, redis_url: str, **settings: object):

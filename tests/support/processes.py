@@ -16,6 +16,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,6 +24,7 @@ import psutil
 # A variable that all processes of a run inherit: the ids of this run and of those around it.
 MARK = "TESTS_RUN"
 PR_SET_PDEATHSIG = 1
+ROOT = Path(__file__).parents[2]  # of the repository
 _libc = ctypes.CDLL(None)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import redis
 
 from cli.valkey import find_binary, free_port
-from tests.e2e.running import wait_for
-from tests.processes import spawn
+from tests.support.processes import spawn
+from tests.support.waiting import wait_until
 
 SERVICE = "mill"
 PASSWORD = "pass/word"
@@ -89,7 +89,7 @@ class Cluster:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
         password = PASSWORD.replace("/", "%2F")
         self.url = f"redis+sentinel://:{password}@{hosts}/{SERVICE}/1?sentinel_password={SERVICE}"
-        wait_for(self._is_whole)
+        wait_until(self._is_whole)
 
     def primary(self) -> Server:
         """Whom the Sentinels name now."""

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,8 @@ import psutil
 
 from cli.client import Client
 from cli.valkey import free_port
-from tests.processes import spawn
+from tests.support.processes import spawn
+from tests.support.waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "cli.main"]
 LIMIT = 60.0  # seconds anything here may take
@@ -38,13 +38,6 @@ def run(
         timeout=limit,
         check=False,
     )
-
-
-def wait_for(condition: Callable[[], object], limit: float = LIMIT) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.02)
 
 
 class Running:
@@ -79,7 +72,7 @@ class Running:
         return "\n".join(self.lines)
 
     def wait_until_ready(self) -> Running:
-        wait_for(lambda: "Ready:" in self.said or self.process.poll() is not None)
+        wait_until(lambda: "Ready:" in self.said or self.process.poll() is not None)
         assert "Ready:" in self.said, self.said
         return self
 
@@ -112,7 +105,7 @@ class Running:
         for process in doomed:
             process.kill()
         self.process.wait(LIMIT)
-        wait_for(lambda: not any(alive(process) for process in doomed))
+        wait_until(lambda: not any(alive(process) for process in doomed))
 
     def stop(self) -> int:
         """Ctrl-C; the exit code. What does not end by that is killed, and the test fails."""

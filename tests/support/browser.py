@@ -1,0 +1,60 @@
+"""What the tests in a browser share: the running server as they see it, and what browsers say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+import redis
+import requests
+from playwright.sync_api import Page
+
+from common.store.accounts import Accounts
+from web.auth import COOKIE
+
+NO_PROXIES = {"http": ""}
+
+
+@dataclass
+class Mill:
+    """The running server. `login` answers a link; each one works once."""
+
+    url: str
+    client: redis.Redis
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def new_tenant(self) -> str:
+        name = f"tenant-{next(self.numbers)}"
+        Accounts(self.client).create_key(name)
+        return name
+
+    def session(self, tenant: str) -> dict[str, str]:
+        """The cookie of somebody who pressed the button."""
+        token = Accounts(self.client).create_login(tenant)
+        answer = requests.post(
+            f"{self.url}/login", data={"token": token}, allow_redirects=False, proxies=NO_PROXIES
+        )
+        return {"name": COOKIE, "value": answer.cookies[COOKIE], "url": self.url}
+
+    def login(self, tenant: str) -> str:
+        return f"{self.url}/login?token={Accounts(self.client).create_login(tenant)}"
+
+
+@dataclass
+class Console:
+    """What browsers said on their consoles; `expected` are beginnings of lines that are fine."""
+
+    lines: list[str] = field(default_factory=list)
+    # A logout empties the browser's cache, which Chromium mentions.
+    expected: list[str] = field(default_factory=lambda: ["Clear-Site-Data header on"])
+
+    def listen(self, page: Page) -> None:
+        page.on("console", lambda message: self.lines.append(message.text))
+        page.on("pageerror", lambda error: self.lines.append(str(error)))
+
+    def expect_status(self, status: int) -> None:
+        """Chromium writes a line for each answer of 400 and above."""
+        self.expected.append(
+            f"Failed to load resource: the server responded with a status of {status}"
+        )

@@ -1,0 +1,129 @@
+"""A JobStore on a real server, and short ways to make jobs and workers in it."""
+
+from __future__ import annotations
+
+import json
+
+from common.store import keys
+from common.store.connection import connect
+from common.store.fleet import Exchanged, Fleet, Incarnation, Result
+from common.store.jobs import JobStore, new_job_id
+from common.store.packing import pack
+from common.store.upload_stage import Stage
+from common.types import ItemState, ModelCard
+
+DAY = 86_400_000  # ms
+
+
+def card(name: str = "m", slots: int = 8) -> ModelCard:
+    return ModelCard(
+        id=name,
+        digest="d",
+        engine="echo",
+        device="cpu",
+        dtype="none",
+        context=8192,
+        slots=slots,
+        tokenizer="words",
+        created=0,
+    )
+
+
+def done(
+    exchanged: Exchanged, state: ItemState = ItemState.SUCCEEDED, tokens: int = 5
+) -> list[Result]:
+    """Results for everything an exchange gave out."""
+    return [
+        Result(
+            run.job_id,
+            run.first + i,
+            run.attempt,
+            state,
+            3,
+            tokens,
+            pack({"outputs": [{"text": f"r{run.first + i}"}]}),
+        )
+        for run in exchanged.runs
+        for i in range(run.count)
+    ]
+
+
+def taken(exchanged: Exchanged) -> list[tuple[str, int, int]]:
+    """(job, index, attempt) of everything an exchange gave out."""
+    return [
+        (run.job_id, run.first + i, run.attempt) for run in exchanged.runs for i in range(run.count)
+    ]
+
+
+class Mill:
+    """The store as the web tier and a worker use it."""
+
+    def __init__(self, url: str):
+        self.client = connect(url)
+        self.store = JobStore(self.client)
+        self.fleet = Fleet(self.client)
+        self.fleet.publish(card(), b"")
+
+    def stage(self, needs: list[int], n: int = 1, named: bool = True) -> Stage:
+        """Items that take so many slots, those that take `n` do not say it; with custom_ids if they
+        are `named`."""
+        stage = self.store.stage(n)
+        for i, need in enumerate(needs):
+            own = {} if need == n else {"params": {"n": need}}
+            name = {"custom_id": f"c{i}"} if named else {}
+            stage.add({"prompt": f"prompt {i}", **name, **own})
+        stage.close()
+        return stage
+
+    def submit(
+        self,
+        items: int | list[int],
+        tenant: str = "t",
+        job_id: str | None = None,
+        n: int = 1,
+        **fields: object,
+    ) -> str:
+        """So many items, or one for each number of slots; those that take `n` do not say it."""
+        options = {name: fields.pop(name) for name in ("idempotency", "deadline") if name in fields}
+        if isinstance(items, list):
+            fields = {"n_max": max(items)} | fields
+        stage = self.stage(items if isinstance(items, list) else [n] * items, n)
+        spec = json.dumps({"model": "m", "params": {"max_tokens": 7}})
+        hash_fields = {
+            "tenant": tenant,
+            "model": "m",
+            "digest": "d",
+            "total": stage.total,
+            "cost": 10,
+            "n_max": 1,
+            "priority": 0,
+            "hooks": "",
+            "retention": DAY,
+            "spec": spec,
+            **fields,
+        }
+        return self.store.attach(
+            stage, hash_fields, job_id=job_id or new_job_id(), **options
+        ).job_id  # type: ignore[arg-type]
+
+    def worker(self, slots: int = 8, lease: float = 5.0, name: str | None = None) -> Incarnation:
+        incarnation = Incarnation(self.client, card(slots=slots), lease)
+        incarnation.id = name or incarnation.id
+        incarnation.register({"host": "h", "pid": "1", "started_at": "0"})
+        return incarnation
+
+    def counts(self, job_id: str) -> dict[str, int]:
+        """The counts that are not zero."""
+        job = self.store.job(job_id)
+        found = {state.value: int(job[state.value]) for state in ItemState}
+        assert sum(found.values()) == int(job["total"])
+        return {name: count for name, count in found.items() if count}
+
+    def lose(self, incarnation: Incarnation) -> None:
+        """Let a lease run out without waiting for it."""
+        self.client.zadd(keys.WORKERS, {incarnation.id: 1})
+
+    def tick(self, max_attempts: int = 3) -> None:
+        """A tick that really runs, and does not take the time since the last for an outage."""
+        self.client.hset(keys.PREFIX + "tick", "at", str(self.store.now() - 1000))
+        assert self.fleet.tick(5.0, max_attempts).ran

@@ -1,0 +1,134 @@
+"""The web tier in this process, and a worker that hands in results as real ones do."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from flask.testing import FlaskClient
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse, encode_multipart
+
+from common.settings import Settings
+from common.store.fleet import Exchanged, Incarnation, Result
+from common.store.packing import pack
+from common.types import ItemState, ModelCard
+from tests.support.cards import card
+from web.app import create_app
+from web.services.services import EXTENSION, Services
+
+
+class Worker:
+    """A worker of one model: takes items and hands in whatever it is told to say."""
+
+    def __init__(self, services: Services, model: ModelCard):
+        self.incarnation = Incarnation(services.redis, model, lease=30)
+        self.incarnation.register({"host": "box", "pid": "1", "started_at": "2030-01-01T00:00:00Z"})
+
+    def take(self, room: int = 8) -> Exchanged:
+        return self.incarnation.exchange([], room)
+
+    def finish(
+        self, taken: Exchanged, text: str = "said", n: int = 1, error: str | None = None
+    ) -> None:
+        results = [
+            self._result(run.job_id, run.first + offset, run.attempt, text, n, error)
+            for run in taken.runs
+            for offset in range(run.count)
+        ]
+        self.incarnation.exchange(results, 0)
+
+    def run(self, room: int = 8, **say: Any) -> None:
+        self.finish(self.take(room), **say)
+
+    def _result(
+        self, job_id: str, index: int, attempt: int, text: str, n: int, error: str | None
+    ) -> Result:
+        outputs = [
+            {"text": f"{text} {index}", "finish_reason": "stop", "token_count": 2, "logprobs": None}
+            for _ in range(n)
+        ]
+        stored = {
+            "outputs": [] if error else outputs,
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2 * n, "total_tokens": 3 + 2 * n},
+            "error": {"code": error, "message": "it failed"} if error else None,
+            "seed": 7,
+            "attempts": attempt,
+            "queued_s": 0.1,
+            "run_s": 0.2,
+            "worker": self.incarnation.id,
+        }
+        state = ItemState.FAILED if error else ItemState.SUCCEEDED
+        return Result(job_id, index, attempt, state, 3, 2 * n, pack(stored))
+
+
+class Web:
+    """A client with a key, and the services behind it."""
+
+    def __init__(self, settings: Settings):
+        self.app = create_app(settings)
+        self.services: Services = self.app.extensions[EXTENSION]
+        self.card = card()
+        self.services.fleet.publish(self.card, b"")
+        self.key = self.services.accounts.create_key("acme")
+        self.client: FlaskClient = self.app.test_client()
+
+    def call(self, method: str, path: str, key: str | None = None, **options: Any) -> TestResponse:
+        headers = {"Authorization": f"Bearer {key or self.key}"} | options.pop("headers", {})
+        return self.client.open(path, method=method, headers=headers, **options)
+
+    def get(self, path: str, **options: Any) -> TestResponse:
+        return self.call("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> TestResponse:
+        return self.call("POST", path, **options)
+
+    def submit(self, *prompts: str, **fields: Any) -> str:
+        """The id of a job with these prompts."""
+        answer = self.post(
+            "/v1/jobs", json={"prompts": list(prompts) or ["one two three"]} | fields
+        )
+        assert answer.status_code == 202, answer.text
+        return str(answer.json["id"])
+
+    def upload(self, name: str, content: bytes, path: str = "/v1/jobs", **job: Any) -> TestResponse:
+        parts = {"file": FileStorage(io.BytesIO(content), name), "job": json.dumps(job)}
+        boundary, body = encode_multipart(parts)
+        return self.post(path, data=body, content_type=f"multipart/form-data; boundary={boundary}")
+
+    def worker(self, model: ModelCard | None = None) -> Worker:
+        return Worker(self.services, model or self.card)
+
+    def job_keys(self) -> list[bytes]:
+        """Every key that a submit leaves."""
+        return sorted(
+            key
+            for part in ("job", "stage", "idem", "ready")
+            for key in self.services.redis.keys(f"pm:{part}:*")
+        )
+
+
+class Site(Web):
+    """A browser that is logged in as the tenant `acme`."""
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings)
+        self.browser = self.log_in("acme")
+
+    def log_in(self, tenant: str) -> FlaskClient:
+        browser = self.app.test_client()
+        answer = browser.post("/login", data={"token": self.services.accounts.create_login(tenant)})
+        assert answer.status_code == 303
+        return browser
+
+    def look(self, path: str) -> str:
+        """A page's HTML."""
+        answer = self.browser.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def send(self, action: str = "submit", **fields: Any) -> TestResponse:
+        """Press a button of the form. Double underscores are dots: `params__n="2"`."""
+        typed = {name.replace("__", "."): value for name, value in fields.items()}
+        return self.browser.post("/", data={"action": action, "prompts": "hello there", **typed})

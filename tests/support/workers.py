@@ -1,0 +1,141 @@
+"""Real Celery workers with the echo engine, and jobs for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from common.rings import Bell
+from common.store.connection import connect
+from common.store.jobs import JobStore, new_job_id
+from tests.support.processes import ROOT, spawn
+from tests.support.waiting import wait_until
+from worker.models import open_model
+
+DIGEST = open_model("echo").card.digest  # workers run no items that were made for another model
+
+
+class Workers:
+    """Starts workers and ends every one that is left."""
+
+    def __init__(self, url: str, folder: Path):
+        self.url = url
+        self._folder = folder
+        self._all: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self, wait: bool = True, app: str = "worker.app", **settings: object
+    ) -> subprocess.Popen[bytes]:
+        """A worker, by default one that has published its card. Settings are PROMPTMILL_ variables
+        in lower case."""
+        env = os.environ | {"REDIS_URL": self.url, "PROMPTMILL_MODEL": "echo"}
+        settings = {"interactive_slots": 0} | settings  # None: by default, an eighth
+        env |= {
+            f"PROMPTMILL_{name.upper()}": str(value)
+            for name, value in settings.items()
+            if value is not None
+        }
+        log = (self._folder / f"worker-{len(self._all)}.log").open("wb")
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-q",
+            "-A",
+            app,
+            "worker",
+            "-n",
+            f"w{len(self._all)}@%h",
+        ]
+        with log:
+            process = spawn(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        self._all.append(process)
+        if wait:
+            wait_until(
+                lambda: b"serving echo" in self.log(process),
+                lambda: f"worker did not start: {self.log(process)!r}",
+            )
+        return process
+
+    def log(self, process: subprocess.Popen[bytes]) -> bytes:
+        return (self._folder / f"worker-{self._all.index(process)}.log").read_bytes()
+
+    def stop_all(self) -> None:
+        for process in self._all:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait(10)
+
+
+class Queue:
+    """Submits to the workers and watches."""
+
+    def __init__(self, url: str):
+        self.store = JobStore(connect(url))
+        self._bell = Bell(url)
+
+    def submit(
+        self,
+        items: int,
+        max_tokens: int = 10,
+        *,
+        special: dict[int, str] | None = None,
+        deadline: int = 0,
+        **fields: object,
+    ) -> str:
+        """A job of so many prompts; `special` are words that some of them have at their end.
+        `deadline` is in ms."""
+        stage = self.store.stage()
+        for i in range(items):
+            words = (special or {}).get(i, "j")
+            stage.add({"prompt": f"a{i} b c d e f g h i {words}", "params": {"ignore_eos": True}})
+        stage.close()
+        spec = json.dumps(
+            {"model": "echo", "params": {"max_tokens": max_tokens, "temperature": 0.0}}
+        )
+        hash_fields = {
+            "tenant": "t",
+            "model": "echo",
+            "digest": DIGEST,
+            "total": items,
+            "cost": 20,
+            "n_max": 1,
+            "priority": 0,
+            "hooks": "",
+            "retention": 86_400_000,
+            "spec": spec,
+            **fields,
+        }
+        attached = self.store.attach(stage, hash_fields, job_id=new_job_id(), deadline=deadline)
+        self.ring(attached.rings)
+        return attached.job_id
+
+    def ring(self, count: int) -> None:
+        self._bell.ring("echo", count)
+
+    def count(self, job_id: str, state: str) -> int:
+        return int(self.store.job(job_id)[state])
+
+    def wait_status(self, job_id: str, status: str, seconds: float = 30.0) -> None:
+        wait_until(
+            lambda: self.store.job(job_id)["status"] == status,
+            lambda: self.store.job(job_id),
+            seconds,
+        )
+
+    def check_all_succeeded_once(self, job_id: str) -> list[int]:
+        """Every item has one result, which is its own; answers the attempts each took."""
+        total = self.count(job_id, "total")
+        rows = self.store.rows(job_id, 0, total)
+        assert [row["status"] for row in rows] == ["succeeded"] * total
+        for i, row in enumerate(rows):
+            assert row["outputs"][0]["text"].startswith(f"a{i} b"), row
+        assert sorted(self.store.finished_after(job_id, 0, 2 * total)) == list(range(total)), (
+            "each result is told once"
+        )
+        return [row["attempts"] for row in rows]
