@@ -27,6 +27,7 @@ from bench.lib.machine import commit, device
 from bench.lib.mix import Mix, shared_instruction, short_prompts
 from bench.lib.peers import Transformers, Vllm
 from common.types import Request, SamplingParams
+from worker.engine.batching import BatchingEngine
 from worker.models import OpenedModel, open_model, pick_dtype
 
 MIXED: list[dict[str, Any]] = [  # what a busy hour brings: hardly two rows alike
@@ -80,7 +81,8 @@ class Bench:
     def forget(self) -> None:
         """Empty the prefix cache: within a run sharing counts, between runs it would be
         cheating."""
-        self.opened.engine.scheduler.pool.forget_all()  # type: ignore[attr-defined]
+        assert isinstance(self.opened.engine, BatchingEngine)
+        self.opened.engine.forget_prefixes()
 
 
 def gemm_rate(dtype: torch.dtype) -> float:

@@ -22,7 +22,7 @@ from bench.lib.mix import Mix, short_prompts
 from common.types import Request, SamplingParams
 from worker.engine.attention import flash
 from worker.engine.attention.gather import LayerShape
-from worker.engine.batching import NativeEngine
+from worker.engine.batching import BatchingEngine
 from worker.engine.sampling.sampler import Knobs, sample, uniforms
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -97,7 +97,7 @@ def build(shape: dict[str, Any], dtype: torch.dtype, where: torch.device) -> Any
     return model.eval()
 
 
-def run(engine: NativeEngine, mix: Mix, params: SamplingParams) -> tuple[float, list[list[int]]]:
+def run(engine: BatchingEngine, mix: Mix, params: SamplingParams) -> tuple[float, list[list[int]]]:
     began = time.perf_counter()
     for row, prompt in enumerate(mix.prompts):
         engine.submit(Request(str(row), "", prompt, params, row))
@@ -127,7 +127,7 @@ def parity(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
                 ids, attention_mask=torch.ones_like(ids), max_new_tokens=mix.new_tokens
             )
             expected.append(out[0, len(prompt) :].tolist())
-        engine = NativeEngine(model, Silent(), slots=8, context=256)
+        engine = BatchingEngine(model, Silent(), slots=8, context=256)
         engine.start()
         _, outputs = run(engine, mix, SamplingParams(max_tokens=mix.new_tokens, temperature=0.0))
         engine.stop()
@@ -198,7 +198,7 @@ def main() -> None:
         torch.cuda.empty_cache()  # what it leaves behind would count as taken
 
     model.set_attn_implementation("eager")
-    engine = NativeEngine(
+    engine = BatchingEngine(
         model, Silent(), slots=arguments.rows, context=arguments.prompt + arguments.new
     )
     engine.start()

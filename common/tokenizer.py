@@ -12,15 +12,11 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from common.spelling import Spellings
-from common.types import Spelling
+from common.types import DecodeStream, Spelling
 
 SHORT = 16_384  # characters of all texts that are counted together; about 10 ms
 # Characters that a word of the echo engine's stands for at most, white space around it included.
 LONGEST_WORD = 64
-
-
-class DecodeStream(Protocol):
-    def step(self, token_id: int) -> str: ...
 
 
 class Tokenizer(Protocol):

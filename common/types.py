@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -330,6 +330,14 @@ class Request:
     # (continuation, token id, text now certain, the token's log-probability if asked for), on the
     # engine's thread
     on_token: Callable[[int, int, str, TokenLogprob | None], None] | None = None
+
+
+class DecodeStream(Protocol):
+    """Decodes one sequence's tokens as they come."""
+
+    def step(self, token_id: int) -> str:
+        """The text this token completes; empty while a multi-byte character is still open."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Opens a model by name: finds its files, picks device and dtype, chooses the engine, writes the
 model card.
 
-Torch is imported only on the way to the native and generate engines; `echo` needs none.
+Torch is imported only for engines with a model; `echo` needs none.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def open_model(
 ) -> OpenedModel:
     """Open `name`: a hub id, a local folder, `smollm2-135m` (the demo model) or `echo`.
 
-    `engine="auto"` takes the native engine for whatever passes its probe, else `generate`. With
-    `defaults` the card has the model's own sampling params. `context` is in tokens, for models that
-    do not say theirs, or less than they say.
+    `engine="native"` is continuous batching, for models that pass its check; `auto` falls back on
+    `generate`. With `defaults` the card has the model's own sampling params. `context` is in
+    tokens: for models that do not say theirs, or to allow less than they say.
 
     Raises:
         ConfigError: the model cannot be found, something in its folder is wrong, or it cannot be
@@ -142,7 +142,7 @@ def _open_folder(
     import torch
 
     from common.tokenizer import JsonTokenizer, digest
-    from worker.engine.batching import NativeEngine
+    from worker.engine.batching import BatchingEngine
     from worker.engine.generate import GenerateEngine
     from worker.engine.model.selfcheck import NotPackable
     from worker.engine.model.weights import (
@@ -173,11 +173,12 @@ def _open_folder(
     running: Engine | None = None
     if wanted != "generate":
         try:
-            running = NativeEngine(model, tokenizer, slots=slots, context=context)
+            running = BatchingEngine(model, tokenizer, slots=slots, context=context)
         except NotPackable as reason:
             if wanted == "native":
                 message = (
-                    f"{name} cannot run on the native engine: {reason}; take the generate engine"
+                    f"{name} cannot run with continuous batching (engine native): {reason}; take "
+                    "the generate engine"
                 )
                 raise ConfigError(message) from None
             log.warning("%s takes the generate engine, which is slower: %s", name, reason)

@@ -47,7 +47,7 @@ HISTOGRAMS = {
         (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
     ),
     "step_seconds": Metric(
-        "Steps of the native engine.",
+        "Steps of the engine with continuous batching.",
         ("model",),
         (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
     ),

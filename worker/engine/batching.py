@@ -1,11 +1,11 @@
-"""The engine: continuous batching over a Hugging Face model's own modules, every row by its own
-settings.
+"""The engine with continuous batching: in each step all rows are computed together, and each row's
+next token is drawn with its own settings.
 
-A step is: take new requests and wishes, plan, compute, draw, advance each row, hand over what
-finished. One thread does all of it; `scheduler.py` decides, `runner.py` computes, `draw.py` draws,
-`ledger.py` keeps the books.
+A step on the engine's thread: take new requests and cancellations (`scheduling/mailbox.py`), plan
+(`scheduling/scheduler.py`), compute the logits (`model/runner.py`), draw (`draw.py`), advance each
+row and hand over finished requests (`scheduling/open_requests.py`).
 
-Computing and drawing change no row, so a step that fails is computed again in halves until the row
+Computing and drawing change no row. So a step that fails is computed again in halves until the row
 at fault is found, and only that row's request fails. A step that runs out of memory is planned
 again with half the tokens.
 """
@@ -16,9 +16,6 @@ import itertools
 import logging
 import math
 import os
-import threading
-import time
-from collections import deque
 from typing import Any
 
 import torch
@@ -31,12 +28,12 @@ from worker.engine.draw import Drawn, draw
 from worker.engine.logprobs import Score, places, prompt_scores
 from worker.engine.model.runner import Runner
 from worker.engine.model.selfcheck import forward_of, prepare, probe
-from worker.engine.protocol import Detokenizer
+from worker.engine.protocol import EngineThread
 from worker.engine.scheduling.blocks import BlockPool
-from worker.engine.scheduling.mailbox import Mailbox
-from worker.engine.scheduling.open_requests import Ledger
+from worker.engine.scheduling.open_requests import OpenRequests
 from worker.engine.scheduling.scheduler import Chunk, Scheduler
 from worker.engine.scheduling.sequence import Sequence
+from worker.engine.scheduling.text import Detokenizer
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +47,7 @@ GOOD_STEPS = 256  # after so many since memory ran out, steps may grow again
 Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Sequence, Score]]]
 
 
-class NativeEngine:
+class BatchingEngine(EngineThread):
     """`kv_tokens` is the room for keys and values; by default what memory allows, at most `slots`
     full contexts.
 
@@ -70,10 +67,11 @@ class NativeEngine:
         token_budget: int | None = None,
         block_size: int = BLOCK_SIZE,
     ):
+        super().__init__("batching-engine", slots=slots)
         shapes = probe(model)
         packed = prepare(model, shapes)
         log.info(
-            "native engine: %d layers with keys and values, %d weights packed for the CPU",
+            "continuous batching: %d layers with keys and values, %d weights packed for the CPU",
             len(shapes),
             packed,
         )
@@ -88,7 +86,6 @@ class NativeEngine:
                 size,
             )
         blocks = kv_tokens // size
-        self.slots = slots
         self.context = min(context, blocks * size)
         self._runner = (
             flash.FlashRunner(model, shapes, blocks=blocks, rows=slots, context=self.context)
@@ -100,74 +97,48 @@ class NativeEngine:
             BlockPool(blocks, size), slots=slots, token_budget=self._most_tokens
         )
         self._good_steps = 0  # since memory ran out
-        self._step_began: float | None = None
-        # Seconds, of steps that nobody asked about yet.
-        self._times: deque[float] = deque(maxlen=4096)
         self._lost_device = False
-        self._mail = Mailbox(slots)
-        self._ledger = Ledger(
+        self._requests = OpenRequests(
             self._mail,
             detokenizer,
             vocabulary=model.config.get_text_config().vocab_size,
             context=self.context,
             on_end=self.scheduler.remove,
         )
-        self._thread = threading.Thread(target=self._run, name="native-engine", daemon=True)
-
-        self.submit = self._mail.submit
-        self.cancel = self._mail.cancel
-        self.room = self._mail.room
-        self.collect = self._mail.collect
-        self.poke = self._mail.poke
-        self.checkpoint = self._ledger.checkpoint
-
-    def start(self) -> None:
-        self._runner.warm_up()
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._mail.close()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def step_age(self) -> float:
-        if self._lost_device:
-            return math.inf
-        began = self._step_began
-        return 0.0 if began is None else time.monotonic() - began
+        return math.inf if self._lost_device else super().step_age()
 
-    def step_times(self) -> list[float]:
-        return [self._times.popleft() for _ in range(len(self._times))]
+    def forget_prefixes(self) -> None:
+        """Empty the prefix cache. Only while no request is open: the engine's thread uses it."""
+        self.scheduler.pool.forget_all()
+
+    def _warm_up(self) -> None:
+        self._runner.warm_up()
 
     def _run(self) -> None:
-        while (mail := self._mail.take(0 if self._ledger else None)) is not None:
-            requests, wishes = mail
-            for request in requests:
-                self._ledger.guarded(request, self._accept)
-            for request_id, reason in wishes.items():
-                self._ledger.end(request_id, reason)
-            if self._ledger:
-                self._step_began = time.monotonic()
-                try:
-                    self._step()
-                except torch.AcceleratorError:
-                    log.critical(
-                        "the device computes no more: this process must end", exc_info=True
-                    )
-                    self._lost_device = True  # no row is at fault; the wedge check ends the process
-                    return
-                self._times.append(time.monotonic() - self._step_began)
-                self._step_began = None
+        while self._take_mail(0 if self._requests else None):
+            if not self._requests:
+                continue
+            self._begin_step()
+            try:
+                self._step()
+            except torch.AcceleratorError:
+                log.critical("the device computes no more: this process must end", exc_info=True)
+                # No row is at fault. The worker sees the infinite step age and ends the process.
+                self._lost_device = True
+                return
+            self._end_step()
 
     def _accept(self, request: Request) -> None:
-        if error := self._ledger.refusal(request):
-            self._ledger.refuse(request, error)
+        if error := self._requests.refusal(request):
+            self._requests.refuse(request, error)
             return
-        sequences = self._ledger.open(request)
+        sequences = self._requests.open(request)
         for sequence in sequences:
             self.scheduler.add(sequence)
         for sequence, generated in zip(sequences, request.resume or [], strict=False):
-            self._ledger.resume(sequence, generated)
+            self._requests.resume(sequence, generated)
 
     def _step(self) -> None:
         chunks = self.scheduler.plan()
@@ -190,9 +161,9 @@ class NativeEngine:
             return error.with_traceback(None)  # which would keep the step's tensors
         self.scheduler.done(chunks)
         for sequence, score in scored:
-            self._ledger.take_prompt(sequence, score)
+            self._requests.take_prompt(sequence, score)
         for sequence, each in drawn:
-            self._ledger.take(sequence, each)
+            self._requests.take(sequence, each)
         return None
 
     def _compute(self, chunks: list[Chunk]) -> Found:
@@ -235,7 +206,7 @@ class NativeEngine:
             self._shrink(suspects)
             return
         for chunk in suspects:
-            self._ledger.fail(chunk.sequence.request.id, error)
+            self._requests.fail(chunk.sequence.request.id, error)
 
     def _shrink(self, chunks: list[Chunk]) -> None:
         """Memory ran out: steps have half as many tokens from now on. Only a row with a single
@@ -254,7 +225,7 @@ class NativeEngine:
             )
             return
         for chunk in left:
-            self._ledger.fail(
+            self._requests.fail(
                 chunk.sequence.request.id, EngineError("the worker has no memory left for this")
             )
 

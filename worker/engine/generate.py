@@ -1,15 +1,13 @@
-"""The engine for what cannot run packed and for encoder-decoder models: transformers' `generate()`,
-batch by batch.
+"""The engine for encoder-decoder models and others that cannot run packed: transformers'
+`generate()`, batch by batch.
 
-`generate()` computes; our own sampler picks every row's token, so all settings work here too and
-mix in one batch. A batch runs until its last row ends; then the next one starts.
+`generate()` computes the logits, and our own sampler draws every row's token, so that rows with
+different settings run in one batch. A batch runs until its last row ends; then the next one starts.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from typing import Any
 
 import torch
@@ -18,10 +16,10 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from common.types import Request
 from worker.engine.draw import draw
 from worker.engine.model.padding import padded, together
-from worker.engine.protocol import Detokenizer
-from worker.engine.scheduling.mailbox import Mailbox
-from worker.engine.scheduling.open_requests import Ledger
+from worker.engine.protocol import EngineThread
+from worker.engine.scheduling.open_requests import OpenRequests
 from worker.engine.scheduling.sequence import Sequence
+from worker.engine.scheduling.text import Detokenizer
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +28,9 @@ class _Stopped(Exception):
     """The engine was stopped in the middle of a batch."""
 
 
-class GenerateEngine:
+class GenerateEngine(EngineThread):
     def __init__(self, model: Any, detokenizer: Detokenizer, *, slots: int, context: int):
-        self.slots = slots
+        super().__init__("generate-engine", slots=slots)
         self.context = context
         self._model = model
         for layers in (
@@ -52,10 +50,8 @@ class GenerateEngine:
         )
         self._two_parts = bool(model.config.is_encoder_decoder)
         self._waiting: list[Sequence] = []
-        self._step_began: float | None = None
         self._together = together(model)
-        self._mail = Mailbox(slots)
-        self._ledger = Ledger(
+        self._requests = OpenRequests(
             self._mail,
             detokenizer,
             vocabulary=model.config.get_text_config(decoder=True).vocab_size,
@@ -63,76 +59,44 @@ class GenerateEngine:
             on_end=self._forget,
             reads_prompt=not self._two_parts,
         )
-        self._thread = threading.Thread(target=self._run, name="generate-engine", daemon=True)
 
-        self.submit = self._mail.submit
-        self.cancel = self._mail.cancel
-        self.room = self._mail.room
-        self.collect = self._mail.collect
-        self.poke = self._mail.poke
-        self.checkpoint = self._ledger.checkpoint
-
-    def start(self) -> None:
+    def _warm_up(self) -> None:
         ids = torch.ones(1, 2, dtype=torch.int64, device=self._model.device)
         with torch.inference_mode():
             self._model.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=1
             )
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._mail.close()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def step_times(self) -> list[float]:
-        return []
-
-    def step_age(self) -> float:
-        began = self._step_began
-        return 0.0 if began is None else time.monotonic() - began
 
     def _note_progress(self, *_: object) -> None:
-        """A layer is done. The prompts of a whole batch are read in one step, which may take long
-        without hanging."""
+        """A layer is done, so the step's age starts at 0 again: the prompts of a whole batch are
+        read in one step, which may take long without hanging."""
         if self._step_began is not None:
-            self._step_began = time.monotonic()
+            self._begin_step()
 
     def _run(self) -> None:
         try:
-            while True:
-                self._take_mail(0 if self._waiting else None)
+            while self._take_mail(0 if self._waiting else None):
                 if batch := self._next_batch():
                     self._generate(batch)
         except _Stopped:
             pass
 
-    def _take_mail(self, timeout: float | None) -> None:
-        mail = self._mail.take(timeout)
-        if mail is None:
-            raise _Stopped
-        requests, wishes = mail
-        for request in requests:
-            self._ledger.guarded(request, self._accept)
-        for request_id, reason in wishes.items():
-            self._ledger.end(request_id, reason)
-
     def _accept(self, request: Request) -> None:
-        error = self._ledger.refusal(request)
+        error = self._requests.refusal(request)
         if request.params.prompt_logprobs is not None:
             error = (
                 "invalid_request",
-                "prompt_logprobs needs a model that the native engine can run",
+                "prompt_logprobs needs a model that can run with continuous batching",
             )
         if error:
-            self._ledger.refuse(request, error)
+            self._requests.refuse(request, error)
             return
-        sequences = self._ledger.open(request)
+        sequences = self._requests.open(request)
         self._waiting += sequences
         # The decoder of an encoder-decoder model starts anew: the same numbers are drawn again.
         if not self._two_parts:
             for sequence, generated in zip(sequences, request.resume or [], strict=False):
-                self._ledger.resume(sequence, generated)
+                self._requests.resume(sequence, generated)
 
     def _forget(self, sequence: Sequence) -> None:
         if sequence in self._waiting:
@@ -152,7 +116,7 @@ class GenerateEngine:
     def _generate(self, batch: list[Sequence]) -> None:
         """Generate until all rows of the batch have ended. If that fails, the rows that are left go
         on in two halves, and so on until the one at fault is alone: only its request fails."""
-        self._step_began = time.monotonic()
+        self._begin_step()
         try:
             with torch.inference_mode():
                 self._run_model(batch)
@@ -165,7 +129,7 @@ class GenerateEngine:
         self._step_began = None
         left = [sequence for sequence in batch if not sequence.finish_reason]
         if error and len(batch) == 1:
-            self._ledger.fail(batch[0].request.id, error)
+            self._requests.fail(batch[0].request.id, error)
         elif error and left:
             half = -(-len(left) // 2)
             for part in (left[:half], left[half:]):
@@ -209,8 +173,9 @@ class GenerateEngine:
 
     def step(self, batch: list[Sequence], scores: torch.Tensor) -> torch.Tensor:
         """One decoding step: advance every live row of `batch`; returns the tokens, (rows,)."""
-        self._take_mail(0)
-        self._step_began = time.monotonic()
+        if not self._take_mail(0):
+            raise _Stopped
+        self._begin_step()
         live = [row for row, sequence in enumerate(batch) if sequence.finish_reason is None]
         tokens = torch.zeros(len(batch), dtype=torch.int64)
         if live:
@@ -219,7 +184,7 @@ class GenerateEngine:
                 live, sequences, draw(sequences, scores[live]), strict=True
             ):
                 tokens[row] = drawn.token or 0
-                self._ledger.take(sequence, drawn)
+                self._requests.take(sequence, drawn)
         return tokens.to(scores.device)
 
 

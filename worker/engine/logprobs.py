@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from common.types import Spelling, TokenLogprob
-from worker.engine.protocol import Detokenizer
 from worker.engine.scheduling.scheduler import Chunk
 from worker.engine.scheduling.sequence import Sequence
+from worker.engine.scheduling.text import Detokenizer
 
 SCORED_AT_ONCE = 512  # rows of logits: in float32, with a vocabulary of 150,000, some 300 MB
 

@@ -1,58 +1,44 @@
-"""What a worker asks of an engine; `native`, `generate` and `echo` all answer to it.
+"""What a worker asks of an engine, and the thread that the engines with a model run on.
 
-An engine knows no Redis, no Celery and no HTTP. It turns token ids into text on a thread of its
-own; whoever holds it submits requests and collects what finished. All methods may be called from
-any thread.
+An engine turns token ids into text on a thread of its own: its holder submits requests and collects
+the finished ones. It knows no Redis, no Celery and no HTTP.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
 
-from common.types import Finished, Request, Spelling
+from common.types import Finished, Request
+from worker.engine.scheduling.mailbox import Mailbox, Reason
 
+if TYPE_CHECKING:
+    from worker.engine.scheduling.open_requests import OpenRequests
 
-class Detokenizer(Protocol):
-    """Turns generated ids back into text as they come."""
-
-    eos_ids: frozenset[int]
-
-    def encode(self, text: str, special: bool = True) -> list[int]: ...
-
-    def spell(self, token_id: int) -> Spelling:
-        """A token by itself, as it reads in the middle of a text."""
-        ...
-
-    def special_id(self, text: str) -> int | None:
-        """The id of the special token that is written so, which never shows in a text."""
-        ...
-
-    def stream(self) -> DecodeStream:
-        """A fresh incremental decoder for one sequence."""
-        ...
-
-
-class DecodeStream(Protocol):
-    def step(self, token_id: int) -> str:
-        """The text this token completes; empty while a multi-byte character is still open."""
-        ...
+TIMES_KEPT = 4096  # steps
 
 
 class Engine(Protocol):
+    """All methods may be called from any thread."""
+
     slots: int  # sequences at once
     context: int  # tokens a sequence may have, prompt included
 
     def start(self) -> None:
-        """Start the stepping thread, after a warm-up step that fails loudly if the model cannot
-        run."""
+        """Compute a first step in the caller's thread, then start the engine's own thread.
+
+        Raises:
+            Exception: the model cannot run here.
+        """
         ...
 
     def submit(self, request: Request) -> None:
-        """Queue a request. Each is collected exactly once; one that can never fit comes back as an
-        error."""
+        """Queue a request. It is collected exactly once; if it can never fit, as an error."""
         ...
 
-    def cancel(self, request_id: str, reason: Literal["cancelled", "expired"]) -> None:
+    def cancel(self, request_id: str, reason: Reason) -> None:
         """End a request at the next step; it is collected with its partial text. Unknown ids are
         ignored."""
         ...
@@ -62,8 +48,8 @@ class Engine(Protocol):
         ...
 
     def collect(self, timeout: float) -> list[Finished]:
-        """What finished since the last call; waits up to `timeout` seconds for something, or for
-        `poke`."""
+        """The requests that finished since the last call. If there are none, waits up to `timeout`
+        seconds for one, or for `poke`."""
         ...
 
     def poke(self) -> None:
@@ -71,20 +57,100 @@ class Engine(Protocol):
         ...
 
     def checkpoint(self) -> dict[str, list[list[int]]]:
-        """What each unfinished request has generated so far, per continuation; `Request.resume`
-        takes it back."""
+        """The tokens that each unfinished request has generated so far, a list for each
+        continuation; `Request.resume` takes them back."""
         ...
 
     def step_age(self) -> float:
-        """Seconds the current step has been running; 0 when no step is. The worker's wedge check
-        reads it."""
+        """Seconds since the current step began; 0 between steps. The worker ends its process when
+        this grows past its limit."""
         ...
 
     def step_times(self) -> list[float]:
-        """Seconds that each step since the last call took, of the last 4096; empty where nothing is
-        done in steps."""
+        """Seconds that each step since the last call took, at most the newest `TIMES_KEPT`; empty
+        for engines that do not work in steps."""
         ...
 
     def stop(self) -> None:
-        """End the thread; what was not collected is lost."""
+        """End the thread. Requests that were not collected are lost."""
         ...
+
+
+class EngineThread:
+    """The thread of an engine with its mailbox and its clock; implements `Engine`.
+
+    A subclass sets `context` and `_requests`, and implements `_warm_up`, `_run` and `_accept`.
+    """
+
+    context: int
+    _requests: OpenRequests
+
+    def __init__(self, name: str, *, slots: int):
+        self.slots = slots
+        self._mail = Mailbox(slots)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._step_began: float | None = None
+        self._times: deque[float] = deque(maxlen=TIMES_KEPT)  # seconds
+
+        self.submit = self._mail.submit
+        self.cancel = self._mail.cancel
+        self.room = self._mail.room
+        self.collect = self._mail.collect
+        self.poke = self._mail.poke
+
+    def start(self) -> None:
+        self._warm_up()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._mail.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def checkpoint(self) -> dict[str, list[list[int]]]:
+        return self._requests.checkpoint()
+
+    def step_age(self) -> float:
+        began = self._step_began
+        return 0.0 if began is None else time.monotonic() - began
+
+    def step_times(self) -> list[float]:
+        return [self._times.popleft() for _ in range(len(self._times))]
+
+    def _warm_up(self) -> None:
+        """Compute a first step.
+
+        Raises:
+            Exception: the model cannot run here.
+        """
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        """The thread's work: take mail and compute until `_take_mail` answers False."""
+        raise NotImplementedError
+
+    def _accept(self, request: Request) -> None:
+        """Open a new request, or refuse it."""
+        raise NotImplementedError
+
+    def _take_mail(self, timeout: float | None) -> bool:
+        """Accept new requests and end those that were cancelled. Waits up to `timeout` seconds for
+        some (None: without limit); False once the engine is stopped."""
+        mail = self._mail.take(timeout)
+        if mail is None:
+            return False
+        requests, cancelled = mail
+        for request in requests:
+            self._requests.guarded(request, self._accept)
+        for request_id, reason in cancelled.items():
+            self._requests.end(request_id, reason)
+        return True
+
+    def _begin_step(self) -> None:
+        self._step_began = time.monotonic()
+
+    def _end_step(self) -> None:
+        """The step that `_begin_step` began was computed: keep its time."""
+        if self._step_began is not None:
+            self._times.append(time.monotonic() - self._step_began)
+        self._step_began = None

@@ -14,9 +14,9 @@ from common.types import Spelling
 from tests.unit.engine.test_generate import build_seq2seq
 from tests.unit.engine.tiny import Letters, ask, build, collect, prompts, run, running, tokens
 from worker.engine import batching
-from worker.engine.batching import NativeEngine
+from worker.engine.batching import BatchingEngine
 from worker.engine.generate import GenerateEngine
-from worker.engine.scheduling.open_requests import Ledger
+from worker.engine.scheduling.open_requests import OpenRequests
 
 GUILTY = 77  # a token that only the guilty prompt has
 SECRET = "somebody's text"
@@ -38,7 +38,7 @@ def guilty(**params: Any) -> Any:
 
 
 def fails_at_the_guilty_row(
-    engine: NativeEngine, calls: list[int], error: Callable[[], Exception]
+    engine: BatchingEngine, calls: list[int], error: Callable[[], Exception]
 ) -> None:
     """From now on every step with the guilty row fails; how many rows each had is noted."""
     logits = engine._runner.logits
@@ -299,6 +299,6 @@ def test_errors_are_told_by_reference_and_written_to_the_log(
 
 def test_the_ledger_survives_a_failure_that_was_told_already(model: Any) -> None:
     with running(model) as engine:
-        ledger: Ledger = engine._ledger
-        ledger.fail("nobody", RuntimeError(SECRET))
+        requests: OpenRequests = engine._requests
+        requests.fail("nobody", RuntimeError(SECRET))
         assert collect(engine, 0) == {}

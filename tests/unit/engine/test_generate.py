@@ -142,8 +142,8 @@ def test_both_engines_say_the_same() -> None:
     ]
     with generating(build("llama")) as engine:
         batched = run(engine, requests)
-    with running(build("llama"), detokenizer=Letters(frozenset({2}))) as native:
-        packed = run(native, requests)
+    with running(build("llama"), detokenizer=Letters(frozenset({2}))) as engine:
+        packed = run(engine, requests)
     for id in packed:
         assert [each.token_ids for each in batched[id].outputs] == [
             each.token_ids for each in packed[id].outputs

@@ -28,7 +28,7 @@ def save(model: Any, folder: Path) -> Path:
     return folder
 
 
-def test_a_folder_opens_on_the_native_engine_and_generates(tmp_path: Path) -> None:
+def test_a_folder_opens_with_continuous_batching_and_generates(tmp_path: Path) -> None:
     opened = open_model(
         str(save(build("llama"), tmp_path / "tiny-llama")), dtype="float32", device="cpu", slots=4
     )

@@ -1,4 +1,4 @@
-"""The native engine's greedy output is that of `generate()`, token for token, for every family."""
+"""Greedy output with continuous batching is that of `generate()`, token for token, by family."""
 
 from __future__ import annotations
 

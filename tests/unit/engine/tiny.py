@@ -13,7 +13,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from common.types import Finished, Request, SamplingParams, Spelling
-from worker.engine.batching import NativeEngine
+from worker.engine.batching import BatchingEngine
 from worker.engine.protocol import Engine
 from worker.engine.sampling.edits import Edits, apply_edits
 from worker.engine.sampling.sampler import Knobs, sample, uniforms
@@ -183,10 +183,10 @@ def prompts(count: int, *, shortest: int = 1, longest: int = 40, seed: int = 0) 
 
 
 @contextmanager
-def running(model: Any, *, detokenizer: Any = None, **settings: Any) -> Iterator[NativeEngine]:
+def running(model: Any, *, detokenizer: Any = None, **settings: Any) -> Iterator[BatchingEngine]:
     defaults: dict[str, Any] = {"slots": 16, "context": 128, "kv_tokens": 1024, "block_size": 8}
     model.set_attn_implementation("eager")  # another engine may have had it before
-    engine = NativeEngine(model, detokenizer or Letters(), **{**defaults, **settings})
+    engine = BatchingEngine(model, detokenizer or Letters(), **{**defaults, **settings})
     engine.start()
     try:
         yield engine

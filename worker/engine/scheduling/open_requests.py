@@ -1,8 +1,7 @@
-"""Requests that are in the engine: what was accepted, how each continuation stands, and when a
-request is handed over.
+"""The requests that are in an engine: accepts them, advances their continuations token by token,
+and hands over the finished ones.
 
-Shared by the native and the generate engine. Knows tokens, text and reasons to end; not who
-computes the logits.
+Both engines use it. It knows tokens, text and reasons to end; it computes no logits.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ from common.errors import EngineError
 from common.types import Finished, FinishReason, Request, Spelling, TokenLogprob
 from worker.engine.draw import Drawn
 from worker.engine.logprobs import Score, spelled
-from worker.engine.protocol import Detokenizer
 from worker.engine.sampling.edits import Edits
 from worker.engine.scheduling.mailbox import Mailbox, Reason
 from worker.engine.scheduling.sequence import Sequence
-from worker.engine.scheduling.text import Speller, Text
+from worker.engine.scheduling.text import Detokenizer, Speller, Text
 
 log = logging.getLogger(__name__)
 
 
-class Ledger:
+class OpenRequests:
     """`on_end` is told of every sequence that ends, before its request is handed over.
 
     `reads_prompt`: penalties count the prompt's tokens too, as decoder-only models do.

@@ -7,8 +7,31 @@ back from streams.
 
 from __future__ import annotations
 
-from common.types import Spelling
-from worker.engine.protocol import DecodeStream, Detokenizer
+from typing import Protocol
+
+from common.types import DecodeStream, Spelling
+
+
+class Detokenizer(Protocol):
+    """What an engine needs of a tokenizer: turns generated ids back into text."""
+
+    eos_ids: frozenset[int]  # tokens that end a text
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """The ids of a text; with `special`, also those that the model expects around it."""
+        ...
+
+    def spell(self, token_id: int) -> Spelling:
+        """A token by itself, as it reads in the middle of a text."""
+        ...
+
+    def special_id(self, text: str) -> int | None:
+        """The id of the special token that is written so; such tokens never show in a text."""
+        ...
+
+    def stream(self) -> DecodeStream:
+        """A fresh incremental decoder for one sequence."""
+        ...
 
 
 class Text:

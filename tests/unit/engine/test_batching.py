@@ -1,4 +1,4 @@
-"""The laws of the native engine, on a tiny random Llama in float32."""
+"""The laws of continuous batching, on a tiny random Llama in float32."""
 
 from __future__ import annotations
 
