@@ -6,8 +6,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
+from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import Console, Mill
 
 NASTY = """<script>document.title='owned'</script><img src=x onerror="document.title='owned'">"""
 # Notes what the page says of its progress; gone if the page were loaded anew.
@@ -39,7 +43,7 @@ def finished(page: Page) -> None:
     expect(page.locator("[data-terminal=yes]")).to_be_visible()
 
 
-def test_items_fill_in_while_the_job_runs(page: Page):
+def test_items_fill_in_while_the_job_runs(page: Page) -> None:
     submit(
         page,
         [
@@ -61,7 +65,7 @@ def test_items_fill_in_while_the_job_runs(page: Page):
     expect(outputs).to_have_count(10)
 
 
-def test_clocks_go_on_while_nothing_finishes(page: Page):
+def test_clocks_go_on_while_nothing_finishes(page: Page) -> None:
     page.clock.install()
     submit(page, ["one of very many words " * 200])
     clock = page.locator(".facts div", has_text="Running for").locator("dd")
@@ -74,7 +78,9 @@ def test_clocks_go_on_while_nothing_finishes(page: Page):
     finished(page)
 
 
-def test_the_address_is_permanent_and_private(page: Page, chromium, mill, console):
+def test_the_address_is_permanent_and_private(
+    page: Page, chromium: Browser, mill: Mill, console: Console
+) -> None:
     submit(page, ["mine"])
     finished(page)
     page.reload()
@@ -91,7 +97,7 @@ def test_the_address_is_permanent_and_private(page: Page, chromium, mill, consol
     stranger.context.close()
 
 
-def test_a_script_in_a_prompt_is_text(page: Page):
+def test_a_script_in_a_prompt_is_text(page: Page) -> None:
     submit(page, [NASTY, "boom " + NASTY], **{"Name of the job": NASTY})
     finished(page)
     assert page.locator(".items .output .text").first.inner_text() == NASTY
@@ -110,7 +116,7 @@ def test_a_script_in_a_prompt_is_text(page: Page):
         assert "owned" not in page.title().replace(NASTY, "")
 
 
-def test_white_space_of_an_output_is_kept(page: Page, jsonl):
+def test_white_space_of_an_output_is_kept(page: Page, jsonl: Callable[[list[dict]], Path]) -> None:
     page.get_by_label("Or upload a file").set_input_files(
         jsonl([{"prompt": "if a:\n    b  =  1\n\tc"}])
     )
@@ -119,7 +125,7 @@ def test_white_space_of_an_output_is_kept(page: Page, jsonl):
     assert page.locator(".items .prompt .text").inner_text() == "if a:\n    b  =  1\n\tc"
 
 
-def test_results_are_downloaded_while_it_runs_and_after(page: Page):
+def test_results_are_downloaded_while_it_runs_and_after(page: Page) -> None:
     submit(page, [f"a few words of item {i}" for i in range(400)])
     expect(page.locator(".items .output .text")).not_to_have_count(0)
     early = [json.loads(line) for line in download(page, "Download JSONL").splitlines()]
@@ -140,7 +146,7 @@ def download(page: Page, name: str) -> str:
     return caught.value.path().read_text()
 
 
-def test_cancel_stops_what_is_left(page: Page):
+def test_cancel_stops_what_is_left(page: Page) -> None:
     submit(page, [f"many words for item number {i}" for i in range(200)])
     page.get_by_role("button", name="Cancel").click()
     finished(page)
@@ -148,7 +154,7 @@ def test_cancel_stops_what_is_left(page: Page):
     expect(page.locator(".count.cancelled")).to_be_visible()
 
 
-def test_a_job_pauses_goes_on_and_lets_its_failures_be_retried(page: Page):
+def test_a_job_pauses_goes_on_and_lets_its_failures_be_retried(page: Page) -> None:
     submit(page, ["boom", *(f"many words for item number {i}" for i in range(60))])
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text("done, paused")).to_be_visible()
@@ -162,7 +168,7 @@ def test_a_job_pauses_goes_on_and_lets_its_failures_be_retried(page: Page):
     expect(page.get_by_text("1 of 1 done", exact=True)).to_be_visible()
 
 
-def test_a_failed_item_says_why_and_fails_nothing_else(page: Page):
+def test_a_failed_item_says_why_and_fails_nothing_else(page: Page) -> None:
     submit(page, ["fine", "boom"])
     finished(page)
     expect(page.locator(".items .wrong")).to_contain_text("engine_error")
@@ -171,7 +177,7 @@ def test_a_failed_item_says_why_and_fails_nothing_else(page: Page):
     expect(page.locator(".notice.bad")).to_contain_text("engine_error")
 
 
-def test_a_job_without_a_worker_says_how_to_start_one(page: Page, sleeping_model):
+def test_a_job_without_a_worker_says_how_to_start_one(page: Page, sleeping_model: str) -> None:
     page.goto("/")
     page.get_by_label("Prompts to paste").fill("hello")
     page.get_by_label("Model").select_option(sleeping_model)

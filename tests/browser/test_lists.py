@@ -8,7 +8,7 @@ from common.store.accounts import Accounts
 from tests.support.browser import Console, Mill
 
 
-def test_the_list_of_jobs_follows_them(page: Page):
+def test_the_list_of_jobs_follows_them(page: Page) -> None:
     page.get_by_label("Prompts to paste").fill("\n".join(f"some words {i}" for i in range(80)))
     page.get_by_label("Name of the job").fill("Followed")
     page.get_by_role("button", name="Submit all").click()
@@ -20,7 +20,7 @@ def test_the_list_of_jobs_follows_them(page: Page):
     expect(page.get_by_role("heading", level=1)).to_have_text("Followed")
 
 
-def test_the_fleet_is_shown(page: Page):
+def test_the_fleet_is_shown(page: Page) -> None:
     page.get_by_role("link", name="Workers").click()
     expect(page.get_by_role("region", name="Workers")).to_contain_text("echo")
     expect(page.get_by_role("region", name="Models")).to_contain_text("live")
@@ -28,7 +28,7 @@ def test_the_fleet_is_shown(page: Page):
 
 def test_an_open_page_shows_nothing_more_once_its_session_has_ended(
     page: Page, mill: Mill, console: Console
-):
+) -> None:
     page.goto("/jobs")
     tenant = page.locator(".who span").text_content() or ""
     console.expect_status(401)

@@ -4,11 +4,15 @@ themselves anew."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from tests.support.browser import Console, Mill
 
-def test_submit_view_and_download(plain_page: Page):
+
+def test_submit_view_and_download(plain_page: Page) -> None:
     page = plain_page
     page.get_by_label("Prompts to paste").fill(
         "\n".join(f"a few words of item {i}" for i in range(30))
@@ -24,7 +28,9 @@ def test_submit_view_and_download(plain_page: Page):
     assert {row["index"]: row["outputs"][0]["text"] for row in rows}[7] == "a few words of item 7"
 
 
-def test_errors_come_back_next_to_their_fields_with_what_was_typed(plain_page: Page, console):
+def test_errors_come_back_next_to_their_fields_with_what_was_typed(
+    plain_page: Page, console: Console
+) -> None:
     console.expect_status(422)
     page = plain_page
     page.get_by_label("Prompts to paste").fill("\nhello\n  there")
@@ -41,7 +47,9 @@ def test_errors_come_back_next_to_their_fields_with_what_was_typed(plain_page: P
     expect(page.get_by_label("Prompts to paste")).to_have_value("\nhello\n  there")
 
 
-def test_trying_opens_a_page_of_its_own_and_keeps_the_form(plain_page: Page, jsonl):
+def test_trying_opens_a_page_of_its_own_and_keeps_the_form(
+    plain_page: Page, jsonl: Callable[[list[dict]], Path]
+) -> None:
     page = plain_page
     page.get_by_label("Or upload a file").set_input_files(
         jsonl([{"prompt": f"number {i}"} for i in range(5)])
@@ -55,7 +63,7 @@ def test_trying_opens_a_page_of_its_own_and_keeps_the_form(plain_page: Page, jso
     expect(page.get_by_text("of 5 done")).to_be_visible()
 
 
-def test_cancel_is_a_form(plain_page: Page):
+def test_cancel_is_a_form(plain_page: Page) -> None:
     page = plain_page
     page.get_by_label("Prompts to paste").fill(
         "\n".join(f"many words for item number {i}" for i in range(200))
@@ -66,7 +74,7 @@ def test_cancel_is_a_form(plain_page: Page):
     expect(page.locator(".count.cancelled")).to_be_visible()
 
 
-def test_pause_resume_and_retry_are_forms(plain_page: Page):
+def test_pause_resume_and_retry_are_forms(plain_page: Page) -> None:
     page = plain_page
     page.get_by_label("Prompts to paste").fill(
         "boom\n" + "\n".join(f"a few words of item {i}" for i in range(60))
@@ -82,13 +90,13 @@ def test_pause_resume_and_retry_are_forms(plain_page: Page):
     expect(page.get_by_text("What failed is retried by")).to_be_visible()
 
 
-def test_an_address_with_nothing_there_is_a_page(plain_page: Page, console):
+def test_an_address_with_nothing_there_is_a_page(plain_page: Page, console: Console) -> None:
     console.expect_status(404)
     plain_page.goto("/nothing")
     expect(plain_page.get_by_text("Not here")).to_be_visible()
 
 
-def test_a_login_link_works_once(plain_page: Page, mill, console):
+def test_a_login_link_works_once(plain_page: Page, mill: Mill, console: Console) -> None:
     page = plain_page
     page.get_by_role("button", name="Log out", exact=True).click()
     expect(page.get_by_text("promptmill login", exact=True)).to_be_visible()

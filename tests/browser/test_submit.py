@@ -4,8 +4,12 @@ trying costs nothing."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
+
+from tests.support.browser import Console
 
 
 def finished(page: Page) -> None:
@@ -16,7 +20,7 @@ def outputs(page: Page) -> list[str]:
     return page.locator(".items .output .text").all_inner_texts()
 
 
-def test_pasted_prompts_become_a_job_that_fills_in(page: Page):
+def test_pasted_prompts_become_a_job_that_fills_in(page: Page) -> None:
     page.get_by_label("Prompts to paste").fill("one two three\nfour five\n\n  six  \n")
     page.get_by_label("temperature").fill("0")
     page.get_by_label("Name of the job").fill("Numbers")
@@ -28,7 +32,7 @@ def test_pasted_prompts_become_a_job_that_fills_in(page: Page):
     expect(page.locator(".given")).to_contain_text("temperature")
 
 
-def test_paragraphs_may_have_lines(page: Page):
+def test_paragraphs_may_have_lines(page: Page) -> None:
     page.get_by_label("Prompts to paste").fill("first line\nsecond line\n\n\nanother prompt")
     page.get_by_label("Paragraphs separated by an empty line").check()
     page.get_by_label("temperature").fill("0")
@@ -40,7 +44,7 @@ def test_paragraphs_may_have_lines(page: Page):
     ]
 
 
-def test_counts_are_shown_while_typing(page: Page):
+def test_counts_are_shown_while_typing(page: Page) -> None:
     page.get_by_label("Prompts to paste").fill("one two three\nfour five")
     page.get_by_label("max_tokens").fill("10")
     expect(page.locator("#count")).to_have_text(
@@ -48,7 +52,9 @@ def test_counts_are_shown_while_typing(page: Page):
     )
 
 
-def test_jsonl_csv_and_text_are_uploaded(page: Page, tmp_path, jsonl):
+def test_jsonl_csv_and_text_are_uploaded(
+    page: Page, tmp_path: Path, jsonl: Callable[[list[dict]], Path]
+) -> None:
     table = tmp_path / "table.csv"
     table.write_text("id,question\n1,red green\n2,blue\n")
     text = tmp_path / "lines.txt"
@@ -75,7 +81,7 @@ def test_jsonl_csv_and_text_are_uploaded(page: Page, tmp_path, jsonl):
         assert outputs(page) == expected
 
 
-def test_a_dropped_file_is_chosen(page: Page):
+def test_a_dropped_file_is_chosen(page: Page) -> None:
     page.evaluate(
         """() => {
           const dropped = new DataTransfer();
@@ -87,7 +93,9 @@ def test_a_dropped_file_is_chosen(page: Page):
     expect(page.locator("#count")).to_contain_text("2 prompts · 3 prompt tokens")
 
 
-def test_the_first_three_are_tried_without_leaving_the_form(page: Page, jsonl):
+def test_the_first_three_are_tried_without_leaving_the_form(
+    page: Page, jsonl: Callable[[list[dict]], Path]
+) -> None:
     page.get_by_label("Or upload a file").set_input_files(
         jsonl([{"prompt": f"number {i}"} for i in range(7)])
     )
@@ -102,7 +110,7 @@ def test_the_first_three_are_tried_without_leaving_the_form(page: Page, jsonl):
     assert len(outputs(page)) == 7
 
 
-def test_what_is_wrong_is_said_next_to_its_field(page: Page):
+def test_what_is_wrong_is_said_next_to_its_field(page: Page) -> None:
     page.get_by_label("Prompts to paste").fill("hello")
     for name, typed, message in (
         ("top_p", "1.5", "must be at most 1, not 1.5"),
@@ -117,7 +125,9 @@ def test_what_is_wrong_is_said_next_to_its_field(page: Page):
         expect(field).not_to_have_attribute("aria-invalid", "true")
 
 
-def test_a_refused_submit_keeps_the_file_and_names_its_lines(page: Page, console, jsonl):
+def test_a_refused_submit_keeps_the_file_and_names_its_lines(
+    page: Page, console: Console, jsonl: Callable[[list[dict]], Path]
+) -> None:
     console.expect_status(422)
     path = jsonl([{"prompt": "fine"}, {"prompt": "twice", "custom_id": "a"}, {"promt": "typo"}])
     page.get_by_label("Or upload a file").set_input_files(path)
@@ -128,7 +138,7 @@ def test_a_refused_submit_keeps_the_file_and_names_its_lines(page: Page, console
     assert page.url.endswith("/")
 
 
-def test_nothing_is_submitted_without_prompts(page: Page, console):
+def test_nothing_is_submitted_without_prompts(page: Page, console: Console) -> None:
     console.expect_status(422)
     page.get_by_role("button", name="Submit all").click()
     expect(page.locator("[data-errors=prompts]")).to_contain_text("There is no prompt yet")
@@ -136,7 +146,7 @@ def test_nothing_is_submitted_without_prompts(page: Page, console):
     expect(page.get_by_text("No jobs yet.")).to_be_visible()
 
 
-def test_run_again_fills_the_form_in(page: Page):
+def test_run_again_fills_the_form_in(page: Page) -> None:
     page.get_by_label("Prompts to paste").fill("one\ntwo")
     page.get_by_text("More settings").click()
     page.get_by_label("stop", exact=True).fill("\\n\\n\nend")

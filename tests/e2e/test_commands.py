@@ -55,7 +55,7 @@ def submitted(running: Running, *arguments: str | Path) -> str:
     return done.stdout.strip()
 
 
-def test_a_file_is_submitted_watched_and_its_results_written(running: Running, jsonl: Path):
+def test_a_file_is_submitted_watched_and_its_results_written(running: Running, jsonl: Path) -> None:
     job_id = submitted(running, jsonl, "--param", "max_tokens=2", "--param", "temperature=0")
     watched = promptmill(running, "watch", job_id)
     assert watched.returncode == 0
@@ -67,14 +67,14 @@ def test_a_file_is_submitted_watched_and_its_results_written(running: Running, j
     assert len(promptmill(running, "results", job_id, "--format", "csv").stdout.splitlines()) == 6
 
 
-def test_watch_fails_when_an_item_failed(running: Running, tmp_path: Path):
+def test_watch_fails_when_an_item_failed(running: Running, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("this is fine\nplease fail here\n")
     watched = promptmill(running, "watch", submitted(running, tmp_path / "prompts.txt"))
     assert watched.returncode == 1
     assert "1 succeeded, 1 failed" in watched.stdout
 
 
-def test_bad_lines_are_told_with_their_numbers(running: Running, tmp_path: Path):
+def test_bad_lines_are_told_with_their_numbers(running: Running, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"prompt": "good"}\n{"prompt": 7}\n{"prompt"\n')
     done = promptmill(running, "submit", tmp_path / "bad.jsonl")
     assert done.returncode == 1
@@ -85,7 +85,7 @@ def test_bad_lines_are_told_with_their_numbers(running: Running, tmp_path: Path)
     assert one == "promptmill: params.top_p must be at most 1, not 7\n"
 
 
-def test_a_running_job_can_be_cancelled(running: Running, tmp_path: Path):
+def test_a_running_job_can_be_cancelled(running: Running, tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text("a long one\n")
     job_id = submitted(
         running, tmp_path / "long.txt", "--param", "max_tokens=4000", "--param", "ignore_eos=true"
@@ -96,7 +96,7 @@ def test_a_running_job_can_be_cancelled(running: Running, tmp_path: Path):
 
 def test_a_key_works_until_it_is_revoked(
     running: Running, jsonl: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     key = promptmill(running, "key", "create", "--name", "for the test").stdout.strip()
     assert "for the test" in promptmill(running, "key", "list").stdout
     monkeypatch.setenv("PROMPTMILL_URL", running.url)
@@ -106,7 +106,7 @@ def test_a_key_works_until_it_is_revoked(
     assert "key" in promptmill(running, "submit", jsonl).stderr
 
 
-def test_a_tenants_webhook_url_is_set_told_and_cleared(running: Running):
+def test_a_tenants_webhook_url_is_set_told_and_cleared(running: Running) -> None:
     assert promptmill(running, "webhook-url").stdout == "none\n"
     assert (
         promptmill(running, "webhook-url", "https://example.com/hook").stdout
@@ -120,7 +120,7 @@ def test_a_tenants_webhook_url_is_set_told_and_cleared(running: Running):
     assert promptmill(running, "webhook-url", "--clear").stdout == "none\n"
 
 
-def test_a_login_link_opens_the_pages_once_and_logout_closes_them(running: Running):
+def test_a_login_link_opens_the_pages_once_and_logout_closes_them(running: Running) -> None:
     link = promptmill(running, "login").stdout.strip()
     assert link.startswith(running.url)
     with requests.Session() as browser:
@@ -142,7 +142,7 @@ def test_a_login_link_opens_the_pages_once_and_logout_closes_them(running: Runni
         )
 
 
-def test_listen_prints_verified_webhooks(running: Running, jsonl: Path):
+def test_listen_prints_verified_webhooks(running: Running, jsonl: Path) -> None:
     command = [*COMMAND, "listen", "--port", str(HOOK_PORT), "--data", running.folder]
     listener = spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -158,19 +158,19 @@ def test_listen_prints_verified_webhooks(running: Running, jsonl: Path):
         listener.communicate()
 
 
-def test_listen_names_a_port_that_is_taken(running: Running):
+def test_listen_names_a_port_that_is_taken(running: Running) -> None:
     done = promptmill(running, "listen", "--port", running.url.rpartition(":")[2])
     assert done.returncode == 2
     assert "choose another --port" in done.stderr
 
 
-def test_the_doctor_finds_nothing_wrong(running: Running, monkeypatch: pytest.MonkeyPatch):
+def test_the_doctor_finds_nothing_wrong(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTMILL_MODEL", "echo")
     done = promptmill(running, "doctor")
     assert done.returncode == 0, done.stdout
 
 
-def test_an_unknown_job_is_told(running: Running):
+def test_an_unknown_job_is_told(running: Running) -> None:
     assert promptmill(running, "watch", "job_nowhere").returncode == 1
 
 
@@ -194,14 +194,14 @@ def test_an_unknown_job_is_told(running: Running):
 )
 def test_what_is_set_wrong_is_named(
     tmp_path: Path, env: dict[str, str], arguments: list[str], says: str
-):
+) -> None:
     done = run(*arguments, "--data", tmp_path / "none", env=env)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_redis_that_is_away_sends_to_the_doctor(tmp_path: Path):
+def test_a_redis_that_is_away_sends_to_the_doctor(tmp_path: Path) -> None:
     done = run(
         "key", "list", "--data", tmp_path, env={"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     )
@@ -209,7 +209,7 @@ def test_a_redis_that_is_away_sends_to_the_doctor(tmp_path: Path):
     assert "promptmill doctor" in done.stderr
 
 
-def test_a_server_that_is_away_is_told(tmp_path: Path, jsonl: Path):
+def test_a_server_that_is_away_is_told(tmp_path: Path, jsonl: Path) -> None:
     env = {"PROMPTMILL_URL": f"http://127.0.0.1:{free_port()}", "PROMPTMILL_API_KEY": "pm_x"}
     done = run("submit", jsonl, "--data", tmp_path, env=env)
     assert done.returncode == 1
@@ -235,7 +235,7 @@ def on_a_terminal(running: Running, *arguments: str) -> str:
     return said.decode()
 
 
-def test_a_terminal_is_commanded_by_no_output_of_a_model(running: Running, tmp_path: Path):
+def test_a_terminal_is_commanded_by_no_output_of_a_model(running: Running, tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text(json.dumps({"custom_id": ESCAPES, "prompt": f"say {ESCAPES}"}) + "\n")
     job_id = submitted(running, file, "--param", "temperature=0")
@@ -248,7 +248,7 @@ def test_a_terminal_is_commanded_by_no_output_of_a_model(running: Running, tmp_p
     assert ESCAPES in written  # a file gets what was said
 
 
-def test_no_request_forges_a_line_of_the_log(running: Running):
+def test_no_request_forges_a_line_of_the_log(running: Running) -> None:
     forged = "12:00:00 INFO    web.requests: GET /forged"
     with requests.Session() as session:
         session.trust_env = False
@@ -260,7 +260,7 @@ def test_no_request_forges_a_line_of_the_log(running: Running):
     assert not set(log) & set(ESCAPES) - set("]0;owned[2J")
 
 
-def test_what_a_server_says_commands_no_terminal(running: Running):
+def test_what_a_server_says_commands_no_terminal(running: Running) -> None:
     answer = json.dumps(
         {"detail": f"no {ESCAPES}", "errors": [{"message": ESCAPES, "field": ESCAPES}]}
     ).encode()

@@ -25,12 +25,12 @@ def demo(folder: Path, *arguments: str, limit: float = 60, **env: str):
     )
 
 
-def test_the_batch_has_twelve_prompts_and_three_decoding_settings():
+def test_the_batch_has_twelve_prompts_and_three_decoding_settings() -> None:
     assert len(BATCH) >= 12
     assert len({tuple(params.items()) for params, _ in BATCH}) == 3
 
 
-def test_it_shows_every_answer_the_verified_webhook_and_how_to_go_on(data_folder: Path):
+def test_it_shows_every_answer_the_verified_webhook_and_how_to_go_on(data_folder: Path) -> None:
     done = demo(data_folder, *ECHO)
     assert done.returncode == 0, done.stdout + done.stderr
     for _, prompt in BATCH:
@@ -41,13 +41,13 @@ def test_it_shows_every_answer_the_verified_webhook_and_how_to_go_on(data_folder
     assert "curl http" in done.stdout
 
 
-def test_it_fails_when_an_item_fails(data_folder: Path):
+def test_it_fails_when_an_item_fails(data_folder: Path) -> None:
     done = demo(data_folder, *ECHO, PROMPTMILL_ECHO_FAIL_ON="autumn")
     assert done.returncode == 1
     assert "11 succeeded, 1 failed" in done.stdout
 
 
-def test_the_real_model_knows_the_capital_of_france(data_folder: Path, demo_model: Path):
+def test_the_real_model_knows_the_capital_of_france(data_folder: Path, demo_model: Path) -> None:
     done = demo(data_folder, limit=110, PROMPTMILL_DEVICE="cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The capital of France is Paris." in done.stdout

@@ -33,7 +33,7 @@ def example(
     )
 
 
-def test_the_client_prints_what_came_of_each_line(running: Running, tmp_path: Path):
+def test_the_client_prints_what_came_of_each_line(running: Running, tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text(
         '{"custom_id": "a", "prompt": "say this"}\n{"prompt": "and that"}\n'
     )
@@ -47,7 +47,7 @@ def test_the_client_prints_what_came_of_each_line(running: Running, tmp_path: Pa
     assert "line 2: promt is not known; did you mean prompt?" in refused.stderr
 
 
-def test_the_openai_client_prints_the_answers_of_a_batch(running: Running):
+def test_the_openai_client_prints_the_answers_of_a_batch(running: Running) -> None:
     server = running.server()
     env = {"OPENAI_BASE_URL": f"{server['url']}/v1", "OPENAI_API_KEY": server["api_key"]}
     done = example("openai_batch.py", **env)
@@ -61,7 +61,7 @@ def test_the_openai_client_prints_the_answers_of_a_batch(running: Running):
     assert refused.returncode == 1 and "no-such-model" in refused.stderr
 
 
-def test_the_openai_client_chats_turn_by_turn(running: Running):
+def test_the_openai_client_chats_turn_by_turn(running: Running) -> None:
     server = running.server()
     env = {"OPENAI_BASE_URL": f"{server['url']}/v1", "OPENAI_API_KEY": server["api_key"]}
     done = example("openai_chat.py", said="alpha\nbeta\n", **env)
@@ -73,7 +73,7 @@ def test_the_openai_client_chats_turn_by_turn(running: Running):
     )
 
 
-def test_lm_evaluation_harness_scores_a_model(tmp_path: Path, demo_model: Path):
+def test_lm_evaluation_harness_scores_a_model(tmp_path: Path, demo_model: Path) -> None:
     """Its few hundred megabytes are no dependency of ours: this runs where `lm_eval` is on the
     path."""
     harness = shutil.which("lm_eval")
@@ -104,13 +104,13 @@ def test_lm_evaluation_harness_scores_a_model(tmp_path: Path, demo_model: Path):
         running.stop()
 
 
-def test_the_engine_alone_answers_each_prompt():
+def test_the_engine_alone_answers_each_prompt() -> None:
     done = example("engine.py", "echo")
     assert done.returncode == 0, done.stderr
     assert "The capital of France is -> ['The capital of France is']" in done.stdout
 
 
-def test_no_example_is_left_out():
+def test_no_example_is_left_out() -> None:
     tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
     assert [
         file.name for file in (ROOT / "examples").glob("*.py") if f'"{file.name}"' not in tests

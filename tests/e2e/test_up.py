@@ -67,7 +67,9 @@ def part(running: Running, name: str) -> psutil.Process:
     return next(p for p in running.processes() if p.cmdline()[-1] == name or name in p.cmdline())
 
 
-def test_after_a_kill_of_everything_the_job_goes_on_and_finished_results_are_untouched(up):
+def test_after_a_kill_of_everything_the_job_goes_on_and_finished_results_are_untouched(
+    up: Any,
+) -> None:
     first = up(**SLOW).wait_until_ready()
     client = first.client()
     job_id = submit_slow_job(client)
@@ -87,7 +89,7 @@ def test_after_a_kill_of_everything_the_job_goes_on_and_finished_results_are_unt
     assert sorted(final) == list(range(ITEMS))
 
 
-def test_nothing_outlives_a_killed_up(up):
+def test_nothing_outlives_a_killed_up(up: Any) -> None:
     running = up().wait_until_ready()
     processes = running.processes()
     web = min(2, usable_cores())  # processes that answer
@@ -97,7 +99,7 @@ def test_nothing_outlives_a_killed_up(up):
     wait_until(lambda: not any(alive(process) for process in processes), limit=15)
 
 
-def test_ctrl_c_ends_everything_and_its_data_are_kept(up):
+def test_ctrl_c_ends_everything_and_its_data_are_kept(up: Any) -> None:
     running = up().wait_until_ready()
     client = running.client()
     job_id = submit_slow_job(client)
@@ -110,7 +112,7 @@ def test_ctrl_c_ends_everything_and_its_data_are_kept(up):
     assert succeeded(again.client(), job_id) == ITEMS
 
 
-def test_a_killed_worker_is_started_again_and_the_job_completes(up):
+def test_a_killed_worker_is_started_again_and_the_job_completes(up: Any) -> None:
     running = up(**SLOW).wait_until_ready()
     client = running.client()
     job_id = submit_slow_job(client)
@@ -120,7 +122,7 @@ def test_a_killed_worker_is_started_again_and_the_job_completes(up):
     assert "worker ended with exit code -9" in running.said
 
 
-def test_a_killed_embedded_server_is_started_again_and_the_job_completes(up):
+def test_a_killed_embedded_server_is_started_again_and_the_job_completes(up: Any) -> None:
     running = up(**SLOW).wait_until_ready()
     client = running.client()
     job_id = submit_slow_job(client)
@@ -130,7 +132,7 @@ def test_a_killed_embedded_server_is_started_again_and_the_job_completes(up):
     assert watch_to_the_end(client, job_id)["counts"]["succeeded"] == ITEMS
 
 
-def test_two_workers_share_a_job(up):
+def test_two_workers_share_a_job(up: Any) -> None:
     running = up(
         "--engine", "echo", "--model", "echo", "--port", str(free_port()), "--workers", "2", **SLOW
     )
@@ -140,14 +142,14 @@ def test_two_workers_share_a_job(up):
     assert len({item["worker"] for item in client.items(job_id)}) == 2
 
 
-def test_a_folder_in_use_is_refused_with_the_running_url(up, data_folder: Path):
+def test_a_folder_in_use_is_refused_with_the_running_url(up: Any, data_folder: Path) -> None:
     running = up().wait_until_ready()
     second = run("up", "--data", data_folder, "--engine", "echo", "--model", "echo")
     assert second.returncode == 2
     assert running.url in second.stderr
 
 
-def test_a_port_that_was_asked_for_and_is_taken_is_refused(data_folder: Path):
+def test_a_port_that_was_asked_for_and_is_taken_is_refused(data_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = run(
@@ -157,7 +159,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused(data_folder: Path):
     assert f"port {port}" in refused.stderr
 
 
-def test_without_a_port_the_next_free_one_is_taken_and_told(up):
+def test_without_a_port_the_next_free_one_is_taken_and_told(up: Any) -> None:
     try:
         taken = socket.create_server(("127.0.0.1", 8000))
     except OSError:  # somebody else has it, which is as good
@@ -177,7 +179,7 @@ def in_the_background(command: list[Any], **options: Any) -> subprocess.Popen[An
 
 
 @pytest.mark.parametrize("start", [spawn, in_the_background])
-def test_sigterm_ends_it_like_ctrl_c(up, start):
+def test_sigterm_ends_it_like_ctrl_c(up: Any, start: Any) -> None:
     running = up(start=start).wait_until_ready()
     processes = running.processes()
     os.kill(running.process.pid, signal.SIGTERM)
@@ -185,14 +187,14 @@ def test_sigterm_ends_it_like_ctrl_c(up, start):
     assert not any(alive(process) for process in processes)
 
 
-def test_a_model_that_cannot_be_opened_ends_up_with_the_reason(up, tmp_path: Path):
+def test_a_model_that_cannot_be_opened_ends_up_with_the_reason(up: Any, tmp_path: Path) -> None:
     running = up("--model", str(tmp_path), "--port", str(free_port()))
     assert running.process.wait(60) == 2
     wait_until(lambda: "config.json" in running.said)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
-def test_on_ipv6_every_address_has_brackets_and_works(up):
+def test_on_ipv6_every_address_has_brackets_and_works(up: Any) -> None:
     running = up(PROMPTMILL_HOST="[::1]").wait_until_ready()
     url = running.server()["url"]
     assert url.startswith("http://[::1]:")
@@ -209,7 +211,7 @@ def test_on_ipv6_every_address_has_brackets_and_works(up):
     assert watch_to_the_end(client, job["id"])["counts"]["succeeded"] == 1
 
 
-def test_a_public_url_that_is_nonsense_ends_every_part_at_its_start():
+def test_a_public_url_that_is_nonsense_ends_every_part_at_its_start() -> None:
     for part in ("up", "serve", "worker"):
         ended = run(part, env={"PROMPTMILL_PUBLIC_URL": "queue.example.org"})
         assert (ended.returncode, ended.stdout) == (2, "")
@@ -218,7 +220,7 @@ def test_a_public_url_that_is_nonsense_ends_every_part_at_its_start():
         )
 
 
-def test_a_public_url_that_hides_a_page_ends_the_web_tier_at_its_start():
+def test_a_public_url_that_hides_a_page_ends_the_web_tier_at_its_start() -> None:
     env = {"PROMPTMILL_PUBLIC_URL": "https://example.org/jobs", "PROMPTMILL_PORT": str(free_port())}
     ended = run("serve", env=env)
     assert ended.returncode == 2

@@ -31,7 +31,7 @@ KEYS = [
 
 
 @pytest.mark.timeout(LIMIT + 40)
-def test_a_storm_loses_nothing_and_repeats_nothing():
+def test_a_storm_loses_nothing_and_repeats_nothing() -> None:
     process = spawn(
         [sys.executable, "-m", "bench.faults"],
         cwd=ROOT,
@@ -57,7 +57,7 @@ def test_a_storm_loses_nothing_and_repeats_nothing():
     )
 
 
-def test_equal_seeds_plan_equal_storms_with_every_kind_of_fault():
+def test_equal_seeds_plan_equal_storms_with_every_kind_of_fault() -> None:
     plans = [plan(random.Random(7), 40) for _ in range(2)]
     assert plans[0] == plans[1] and len(plans[0]) == 40
     assert set(plans[0]) == set(WEIGHTS)

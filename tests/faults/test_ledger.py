@@ -62,7 +62,7 @@ def found(ledger: Ledger) -> Counter[str]:
     return +ledger.counts
 
 
-def test_a_job_that_ends_as_promised_leaves_no_note(ledger, order):
+def test_a_job_that_ends_as_promised_leaves_no_note(ledger: Ledger, order: Order) -> None:
     ledger.saw_event(order, 1, row(order, 1), after=0)
     ledger.saw_event(order, 2, row(order, 0), after=1)
     finish(ledger, order)
@@ -71,55 +71,55 @@ def test_a_job_that_ends_as_promised_leaves_no_note(ledger, order):
     assert not found(ledger) and not ledger.open() and not ledger.untold()
 
 
-def test_the_echo_is_predicted_word_by_word(order):
+def test_the_echo_is_predicted_word_by_word(order: Order) -> None:
     assert order.answer(1) == "j0 i1 w1 w2 j0"
 
 
-def test_a_missing_result_is_lost(ledger, order):
+def test_a_missing_result_is_lost(ledger: Ledger, order: Order) -> None:
     ledger.saw_job(order, view("running", running=2))
     ledger.check_end(["job_1"])
     assert found(ledger) == Counter(lost=2)
 
 
-def test_a_result_that_went_away_is_lost(ledger, order):
+def test_a_result_that_went_away_is_lost(ledger: Ledger, order: Order) -> None:
     ledger.saw_job(order, view("running", succeeded=1, running=1))
     ledger.saw_results(order, [row(order, 0)], known=set())
     ledger.saw_results(order, [], known={0})
     assert found(ledger) == Counter(lost=1)
 
 
-def test_a_promised_job_that_nobody_lists_is_lost(ledger, order):
+def test_a_promised_job_that_nobody_lists_is_lost(ledger: Ledger, order: Order) -> None:
     finish(ledger, order)
     ledger.check_end([])
     assert found(ledger) == Counter(lost=2)
 
 
-def test_a_result_that_changed_is_duplicated(ledger, order):
+def test_a_result_that_changed_is_duplicated(ledger: Ledger, order: Order) -> None:
     ledger.saw_event(order, 1, row(order, 0, attempts=1), after=0)
     ledger.saw_results(order, [row(order, 0, attempts=2)], known={0})
     assert found(ledger) == Counter(duplicated=1)
 
 
 @pytest.mark.parametrize(("number", "kind"), [(3, "lost"), (1, "duplicated")])
-def test_events_follow_one_another(ledger, order, number, kind):
+def test_events_follow_one_another(ledger: Ledger, order: Order, number: int, kind: str) -> None:
     ledger.saw_event(order, 1, row(order, 0), after=0)
     ledger.saw_event(order, number, row(order, 0), after=1)
     assert found(ledger) == Counter({kind: 1})
 
 
-def test_an_event_number_is_one_item_for_ever(ledger, order):
+def test_an_event_number_is_one_item_for_ever(ledger: Ledger, order: Order) -> None:
     ledger.saw_event(order, 1, row(order, 0), after=0)
     ledger.saw_event(order, 1, row(order, 1), after=0)
     assert found(ledger) == Counter(duplicated=1)
 
 
-def test_a_job_that_no_202_told_of_is_duplicated(ledger, order):
+def test_a_job_that_no_202_told_of_is_duplicated(ledger: Ledger, order: Order) -> None:
     finish(ledger, order)
     ledger.check_end(["job_1", "job_2"])
     assert found(ledger) == Counter(duplicated=1)
 
 
-def test_an_end_told_as_two_events_is_duplicated(ledger, order):
+def test_an_end_told_as_two_events_is_duplicated(ledger: Ledger, order: Order) -> None:
     finish(ledger, order)
     event = webhook(succeeded=2)
     ledger.delivered("evt_2", event, json.dumps(event).encode())
@@ -127,7 +127,7 @@ def test_an_end_told_as_two_events_is_duplicated(ledger, order):
     assert found(ledger) == Counter(duplicated=1)
 
 
-def test_a_repeated_delivery_is_fine(ledger, order):
+def test_a_repeated_delivery_is_fine(ledger: Ledger, order: Order) -> None:
     finish(ledger, order)
     event = webhook(succeeded=2)
     ledger.delivered("evt_1", event, json.dumps(event).encode())
@@ -139,17 +139,19 @@ def test_a_repeated_delivery_is_fine(ledger, order):
     "changes",
     [{"status": "failed"}, {"status": "cancelled"}, {"outputs": []}, {"custom_id": "j1-0"}],
 )
-def test_a_wrong_result_is_unexpected(ledger, order, changes):
+def test_a_wrong_result_is_unexpected(
+    ledger: Ledger, order: Order, changes: dict[str, Any]
+) -> None:
     ledger.saw_event(order, 1, row(order, 0, **changes), after=0)
     assert found(ledger) == Counter(unexpected=1)
 
 
-def test_counts_that_do_not_add_up_are_unexpected(ledger, order):
+def test_counts_that_do_not_add_up_are_unexpected(ledger: Ledger, order: Order) -> None:
     ledger.saw_job(order, view("running", running=1))
     assert found(ledger) == Counter(unexpected=1)
 
 
-def test_a_terminal_job_stays_as_it_is(ledger, order):
+def test_a_terminal_job_stays_as_it_is(ledger: Ledger, order: Order) -> None:
     ledger.saw_job(order, view("completed", succeeded=2))
     ledger.saw_job(order, view("running", succeeded=2))
     assert found(ledger) == Counter(unexpected=1)

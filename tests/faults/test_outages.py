@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.lib.proxy import SCRIPT, Network
@@ -15,7 +16,7 @@ from tests.support.processes import ROOT
 from tests.support.workers import Queue, Workers
 
 
-def test_after_every_outage_all_is_well_again_within_ten_seconds():
+def test_after_every_outage_all_is_well_again_within_ten_seconds() -> None:
     command = [sys.executable, "-m", "bench.outages", "--black", "8", "--short", "2"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False
@@ -27,7 +28,9 @@ def test_after_every_outage_all_is_well_again_within_ten_seconds():
     assert [answer[kind] for kind in ("lost", "duplicated", "unexpected", "reaped")] == [0] * 4
 
 
-def test_an_idle_worker_finds_back_from_a_black_hole_and_hears_of_work(redis_url, tmp_path):
+def test_an_idle_worker_finds_back_from_a_black_hole_and_hears_of_work(
+    redis_url: str, tmp_path: Path
+) -> None:
     """Nothing runs that would notice: its connections were open and silent when they died."""
     network, url = Network(), urlsplit(redis_url)
     network.start()

@@ -28,12 +28,14 @@ def through(redis_url: str, proxy: Proxy) -> Iterator[redis.Redis]:
         yield client
 
 
-def test_it_passes_what_it_is_given(through):
+def test_it_passes_what_it_is_given(through: redis.Redis) -> None:
     through.set("key", b"x" * 1_000_000)
     assert through.get("key") == b"x" * 1_000_000
 
 
-def test_a_dropped_reply_is_of_a_script_that_ran(proxy, through, redis_client):
+def test_a_dropped_reply_is_of_a_script_that_ran(
+    proxy: Proxy, through: redis.Redis, redis_client: redis.Redis
+) -> None:
     count = through.register_script("return redis.call('INCR', KEYS[1])")
     assert count(keys=["n"]) == 1
     proxy.drop_replies(1)
@@ -44,7 +46,9 @@ def test_a_dropped_reply_is_of_a_script_that_ran(proxy, through, redis_client):
     assert count(keys=["n"]) == 3
 
 
-def test_a_refused_reply_is_of_a_script_that_ran(proxy, through, redis_client):
+def test_a_refused_reply_is_of_a_script_that_ran(
+    proxy: Proxy, through: redis.Redis, redis_client: redis.Redis
+) -> None:
     count = through.register_script("return redis.call('INCR', KEYS[1])")
     assert count(keys=["n"]) == 1
     proxy.refuse_replies(1)
@@ -53,7 +57,9 @@ def test_a_refused_reply_is_of_a_script_that_ran(proxy, through, redis_client):
     assert redis_client.get("n") == b"2"
 
 
-def test_what_was_open_in_a_black_hole_stays_dead_and_new_connections_work_after_it(proxy, through):
+def test_what_was_open_in_a_black_hole_stays_dead_and_new_connections_work_after_it(
+    proxy: Proxy, through: redis.Redis
+) -> None:
     before = through.connection_pool.get_connection()
     proxy.hold()
     with pytest.raises(redis.TimeoutError):

@@ -7,6 +7,6 @@ from pathlib import Path
 from bench.resume import compare
 
 
-def test_a_kill_in_mid_generation_changes_no_text(demo_model: Path):
+def test_a_kill_in_mid_generation_changes_no_text(demo_model: Path) -> None:
     figures = compare(kills=1, seed=5)
     assert (figures["kills"], figures["differing"]) == (1, 0)

@@ -65,8 +65,8 @@ def run_a_job_with_everything(running: Running, receiver: Receiver) -> None:
 
 
 def test_all_parts_run_over_a_socket(
-    up: Callable[..., Running], server, receiver: Receiver, tmp_path: Path
-):
+    up: Callable[..., Running], server: Callable[..., Server], receiver: Receiver, tmp_path: Path
+) -> None:
     socket = Path("/tmp") / f"mill-{free_port()}.sock"  # a path has 107 characters at most
     server(port="0", unixsocket=str(socket), requirepass="secret")
     url = f"unix://:secret@{socket}?db=3"
@@ -80,8 +80,8 @@ def test_all_parts_run_over_a_socket(
 
 
 def test_a_user_with_the_documented_rights_runs_everything(
-    up: Callable[..., Running], server, receiver: Receiver
-):
+    up: Callable[..., Running], server: Callable[..., Server], receiver: Receiver
+) -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
     (rule,) = [
         line.strip() for line in page.splitlines() if line.strip().startswith("user promptmill ")
@@ -99,7 +99,7 @@ def test_a_user_with_the_documented_rights_runs_everything(
 
 def test_a_failover_loses_nothing_that_was_promised(
     up: Callable[..., Running], cluster: Cluster, receiver: Receiver
-):
+) -> None:
     env = {
         "REDIS_URL": cluster.url,
         "PROMPTMILL_REPLICAS": "1",
@@ -129,7 +129,7 @@ def test_a_failover_loses_nothing_that_was_promised(
 
 def test_a_promise_that_a_replica_lacks_is_not_made_however_often_it_is_asked_for(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr("common.store.scripts.LIMIT", 300)
     replica = next(server for server in cluster.servers if server is not cluster.primary())
     client = connect(cluster.url, replicas=2)
@@ -147,7 +147,7 @@ def test_a_promise_that_a_replica_lacks_is_not_made_however_often_it_is_asked_fo
 
 
 @pytest.mark.parametrize("part", ["serve", "worker", "webhooks", "up", "doctor"])
-def test_nonsense_is_refused_at_the_start_of_every_part(part: str, tmp_path: Path):
+def test_nonsense_is_refused_at_the_start_of_every_part(part: str, tmp_path: Path) -> None:
     ended = run(part, env={"REDIS_URL": "redis://:hidden@queue:six/0"})
     assert ended.returncode == 2
     assert (

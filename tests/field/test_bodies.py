@@ -72,7 +72,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_body_that_holds_too_much_is_refused_while_others_are_served(pressed: Pressed, case: str):
+def test_a_body_that_holds_too_much_is_refused_while_others_are_served(
+    pressed: Pressed, case: str
+) -> None:
     path, body, status = REFUSED[case]
     found = pressed.press(Sent(path, body), 4)
     assert {answer[0] for answer in found.answers} == {status}
@@ -122,7 +124,9 @@ LARGE_FORMS = {
 
 
 @pytest.mark.parametrize("case", LARGE_FORMS)
-def test_a_form_out_of_bounds_is_refused_while_others_are_served(pressed: Pressed, case: str):
+def test_a_form_out_of_bounds_is_refused_while_others_are_served(
+    pressed: Pressed, case: str
+) -> None:
     path, kind, body, statuses = LARGE_FORMS[case]
     found = pressed.press(Sent(path, body(), kind), 2)
     assert {answer[0] for answer in found.answers} <= statuses
@@ -131,7 +135,7 @@ def test_a_form_out_of_bounds_is_refused_while_others_are_served(pressed: Presse
 
 
 @pytest.mark.parametrize("kind", ["application/json", BORDER], ids=["json", "form"])
-def test_a_bomb_is_refused_while_others_are_served(pressed: Pressed, kind: str):
+def test_a_bomb_is_refused_while_others_are_served(pressed: Pressed, kind: str) -> None:
     packer = zlib.compressobj(1, wbits=31)
     body = packer.compress(form((FILE, b""))[:-20]) + b"".join(
         packer.compress(bytes(MB)) for _ in range(1000)
@@ -142,7 +146,7 @@ def test_a_bomb_is_refused_while_others_are_served(pressed: Pressed, kind: str):
     assert found.growth < GROWTH
 
 
-def test_a_text_box_of_blank_lines_is_read_while_others_are_served(pressed: Pressed):
+def test_a_text_box_of_blank_lines_is_read_while_others_are_served(pressed: Pressed) -> None:
     fields = [
         (b'name="action"', b"check"),
         (b'name="prompts"', b"\n" * 8 * MB + b"one two" + b"\n" * 8 * 1000 * 1000),
@@ -153,7 +157,7 @@ def test_a_text_box_of_blank_lines_is_read_while_others_are_served(pressed: Pres
     assert found.growth < GROWTH
 
 
-def test_a_large_file_is_taken_while_others_are_served(pressed: Pressed):
+def test_a_large_file_is_taken_while_others_are_served(pressed: Pressed) -> None:
     lines = (b'{"custom_id": "x", "body": "' + b"text " * 300 + b'"}\n') * (60 * MB // 1530)
     found = pressed.press(
         Sent("/v1/files", form((b'name="purpose"', b"batch"), (FILE, lines)), BORDER)
@@ -175,14 +179,14 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_a_body_as_large_that_is_right_is_taken(pressed: Pressed, case: str):
+def test_a_body_as_large_that_is_right_is_taken(pressed: Pressed, case: str) -> None:
     found = pressed.press(Sent("/v1/jobs/check", ACCEPTED[case]))
     assert found.answers == [(200, "")]
     assert found.worst_wait < WAIT
     assert found.growth < GROWTH
 
 
-def test_a_completion_of_many_lists_of_ids_is_read(pressed: Pressed):
+def test_a_completion_of_many_lists_of_ids_is_read(pressed: Pressed) -> None:
     """Nobody serves the model, which is found out behind all that is checked of a request."""
     body = b'{"model":"nobody","prompt":' + listed(IDS, 2048) + b"}"
     found = pressed.press(Sent("/v1/completions", body), 2)

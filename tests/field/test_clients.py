@@ -306,7 +306,7 @@ def send(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Any:
 )
 def test_what_clients_send_is_taken(
     openai_client: openai.OpenAI, path: str, body: dict[str, Any], ignored: str | None
-):
+) -> None:
     answer = send(openai_client, path, body)
     assert (answer.status_code, answer.headers.get("x-ignored-params")) == (200, ignored)
     assert answer.http_response.read()
@@ -319,7 +319,7 @@ def test_what_clients_send_is_taken(
 )
 def test_what_is_refused_is_a_400_in_the_client_s_words(
     openai_client: openai.OpenAI, path: str, body: dict[str, Any], param: str, said: str
-):
+) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         send(openai_client, path, body)
     assert raised.value.param == param
@@ -328,13 +328,13 @@ def test_what_is_refused_is_a_400_in_the_client_s_words(
         assert raised.value.code == "context_length_exceeded"
 
 
-def test_the_native_api_takes_none_of_this(client: Any):
+def test_the_native_api_takes_none_of_this(client: Any) -> None:
     for params in ({"seed": -1}, {"top_k": -1}, {"top_p": 0}, {"skip_special_tokens": True}):
         with pytest.raises(Exception, match=next(iter(params))):
             client.submit({"model": "bytes", "prompts": ["x"], "params": params})
 
 
-def test_an_answer_tells_what_took_effect(openai_client: openai.OpenAI):
+def test_an_answer_tells_what_took_effect(openai_client: openai.OpenAI) -> None:
     sent = {"messages": HI, "max_tokens": 6, "top_p": 0, "top_k": -1, "seed": -1}
     told = send(openai_client, CHAT, sent).http_response.json()
     assert told["params"].keys() == {"seed", "top_k", "temperature"}
@@ -347,7 +347,7 @@ def test_an_answer_tells_what_took_effect(openai_client: openai.OpenAI):
     assert "params" not in likeliest
 
 
-def test_a_seed_that_was_drawn_gives_the_same_text_again(openai_client: openai.OpenAI):
+def test_a_seed_that_was_drawn_gives_the_same_text_again(openai_client: openai.OpenAI) -> None:
     first = send(
         openai_client, TEXT, {"prompt": "a", "max_tokens": 8, "seed": -1}
     ).http_response.json()
@@ -355,7 +355,7 @@ def test_a_seed_that_was_drawn_gives_the_same_text_again(openai_client: openai.O
     assert send(openai_client, TEXT, again).http_response.json()["choices"] == first["choices"]
 
 
-def test_a_stream_tells_what_took_effect_and_the_usage_so_far(openai_client: openai.OpenAI):
+def test_a_stream_tells_what_took_effect_and_the_usage_so_far(openai_client: openai.OpenAI) -> None:
     options: Any = {"include_usage": True, "continuous_usage_stats": True}
     chunks = list(
         openai_client.chat.completions.create(

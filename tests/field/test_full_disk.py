@@ -79,7 +79,7 @@ def running(up: Callable[..., Running]) -> Running:
 
 def test_on_a_disk_that_is_nearly_full_no_new_work_is_taken_and_deletes_are(
     running: Running, data_folder: Path
-):
+) -> None:
     user = User(running.server())
     job = user.finished_job()
     ballast = fill(data_folder, (LOW_DISK + FULL_DISK) // 2)
@@ -93,7 +93,7 @@ def test_on_a_disk_that_is_nearly_full_no_new_work_is_taken_and_deletes_are(
 
 def test_on_a_full_disk_results_can_be_read_and_the_rest_goes_on_once_there_is_room(
     running: Running, data_folder: Path
-):
+) -> None:
     user = User(running.server())
     job = user.finished_job()
     ballast = fill(data_folder, 0)
@@ -109,7 +109,7 @@ def test_on_a_full_disk_results_can_be_read_and_the_rest_goes_on_once_there_is_r
     assert "Traceback" not in running.said
 
 
-def test_up_says_in_a_sentence_that_it_has_no_room_to_start(data_folder: Path):
+def test_up_says_in_a_sentence_that_it_has_no_room_to_start(data_folder: Path) -> None:
     data_folder.mkdir()
     fill(data_folder, FULL_DISK // 2)
     ended = run("up", "--data", data_folder, "--engine", "echo", "--port", str(free_port()))

@@ -27,7 +27,9 @@ def parts(running: Running) -> set[int]:
     }
 
 
-def test_kills_of_the_server_under_load_end_no_part(up: Callable[..., Running], receiver: Receiver):
+def test_kills_of_the_server_under_load_end_no_part(
+    up: Callable[..., Running], receiver: Receiver
+) -> None:
     slow = {"PROMPTMILL_ECHO_DELAY": "0.002", "PROMPTMILL_WEBHOOK_ALLOW": receiver.host}
     arguments = (
         "--engine",

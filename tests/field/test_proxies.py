@@ -97,7 +97,9 @@ def name_of(mode: tuple[type[Proxy], str]) -> str:
 
 @pytest.fixture(scope="module", params=MODES, ids=name_of)
 def site(
-    request: pytest.FixtureRequest, start, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    start: Callable[[str], tuple[Running, Ports]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     kind, under = request.param
     if kind is Caddy and not shutil.which("caddy"):
@@ -113,14 +115,14 @@ thorough = pytest.mark.parametrize("site", THOROUGH, ids=name_of, indirect=True)
 
 
 @thorough
-def test_what_is_printed_at_start_names_the_public_url(site: Site):
+def test_what_is_printed_at_start_names_the_public_url(site: Site) -> None:
     assert f"promptmill runs at {site.url};" in site.running.said
     assert f"{site.url}/login?token=" in site.running.said
     assert f"curl {site.url}/v1/jobs " in site.running.said
 
 
 @thorough
-def test_the_command_line_works_through_the_proxy(site: Site, tmp_path: Path):
+def test_the_command_line_works_through_the_proxy(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text("".join(json.dumps({"prompt": f"say {n}"}) + "\n" for n in range(3)))
     job_id = site.command("submit", file, "--param", "temperature=0").strip()
@@ -128,7 +130,7 @@ def test_the_command_line_works_through_the_proxy(site: Site, tmp_path: Path):
     assert len(site.command("results", job_id).splitlines()) == 3
 
 
-def test_the_links_of_a_job_lead_to_it(site: Site):
+def test_the_links_of_a_job_lead_to_it(site: Site) -> None:
     job = site.call("POST", f"{site.url}/v1/jobs", json={"prompts": ["a b"]}).json()
     assert {link.startswith(f"{site.url}/") for link in job["links"].values()} == {True}
     assert (
@@ -139,7 +141,7 @@ def test_the_links_of_a_job_lead_to_it(site: Site):
     assert servers == [{"url": site.url}]
 
 
-def test_an_openai_client_streams_through_the_proxy(site: Site):
+def test_an_openai_client_streams_through_the_proxy(site: Site) -> None:
     direct = openai.DefaultHttpx2Client(trust_env=False)
     with openai.OpenAI(
         base_url=f"{site.plain}/v1", api_key=site.key, max_retries=0, http_client=direct
@@ -151,7 +153,7 @@ def test_an_openai_client_streams_through_the_proxy(site: Site):
         assert "echo" in [model.id for model in client.models.list()]
 
 
-def test_events_are_not_held_back(site: Site):
+def test_events_are_not_held_back(site: Site) -> None:
     """The job is not over before its first event came: it waits for us."""
     job_id = site.call("POST", f"{site.url}/v1/jobs", json={"prompts": ["word " * 1000]}).json()[
         "id"
@@ -178,7 +180,7 @@ def test_bodies_are_limited_by_the_web_tier_not_by_the_proxy(site: Site):
 
 
 @thorough
-def test_the_pages_work_in_a_browser(site: Site, chromium: Browser):
+def test_the_pages_work_in_a_browser(site: Site, chromium: Browser) -> None:
     link = run("login", "--data", site.running.folder).stdout.strip()
     assert link.startswith(f"{site.url}/login?token=")
     context, console = chromium.new_context(ignore_https_errors=True), Console()

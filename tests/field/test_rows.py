@@ -27,7 +27,7 @@ def submitted(client: Client, prompts: list[str], **params: Any) -> list[dict[st
 
 
 @pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 2048, 2049, CONTEXT - 1])
-def test_a_lone_prompt_of_any_length_runs(client: Client, length: int):
+def test_a_lone_prompt_of_any_length_runs(client: Client, length: int) -> None:
     (row,) = submitted(client, ["x" * length], max_tokens=1)
     assert (row["status"], row["usage"]["prompt_tokens"], row["error"]) == (
         "succeeded",
@@ -36,12 +36,12 @@ def test_a_lone_prompt_of_any_length_runs(client: Client, length: int):
     )
 
 
-def test_one_token_past_the_context_is_refused(client: Client):
+def test_one_token_past_the_context_is_refused(client: Client) -> None:
     with pytest.raises(Refused, match="2560"):
         submitted(client, ["x" * CONTEXT], max_tokens=1)
 
 
-def test_long_prompts_run_together(client: Client):
+def test_long_prompts_run_together(client: Client) -> None:
     rows = submitted(client, [f"{n}" + "x" * (1020 + 150 * n) for n in range(8)], max_tokens=4)
     assert [row["status"] for row in rows] == ["succeeded"] * 8
 
@@ -57,12 +57,12 @@ def test_long_prompts_run_together(client: Client):
 )
 def test_numbers_past_every_bound_are_refused_where_they_enter(
     client: Client, params: dict[str, Any]
-):
+) -> None:
     with pytest.raises(Refused):
         submitted(client, ["x"], **params)
 
 
-def test_limits_and_places_past_every_bound_are_refused(client: Client):
+def test_limits_and_places_past_every_bound_are_refused(client: Client) -> None:
     job = client.submit({"model": "bytes", "prompts": ["x"], "params": {"max_tokens": 1}})["id"]
     for path in (f"/v1/jobs/{job}/items?after={10**30}", f"/v1/jobs/{job}/events?after={10**30}"):
         with pytest.raises(Refused, match="after"):
@@ -71,7 +71,7 @@ def test_limits_and_places_past_every_bound_are_refused(client: Client):
         client.submit({"model": "bytes", "prompts": ["x"], "limits": {"tokens": 10**400}})
 
 
-def test_the_tokens_of_a_text_are_told_byte_by_byte(openai_client: openai.OpenAI):
+def test_the_tokens_of_a_text_are_told_byte_by_byte(openai_client: openai.OpenAI) -> None:
     told = openai_client.completions.create(
         model="bytes", prompt=JAPANESE, max_tokens=1, echo=True, logprobs=2, temperature=0
     )
@@ -86,7 +86,7 @@ def test_the_tokens_of_a_text_are_told_byte_by_byte(openai_client: openai.OpenAI
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_bytes_of_an_answers_tokens_are_its_text(
     openai_client: openai.OpenAI, byte_model: Any, stream: bool
-):
+) -> None:
     tokenizer = JsonTokenizer((byte_model / "tokenizer.json").read_bytes())
     wanted = dict.fromkeys(tokenizer.encode("日é"), 60.0)  # random weights, but these bytes
     asked: dict[str, Any] = {
@@ -122,7 +122,7 @@ def test_the_bytes_of_an_answers_tokens_are_its_text(
         )
 
 
-def test_a_special_token_named_in_stop_ends_the_text(openai_client: openai.OpenAI):
+def test_a_special_token_named_in_stop_ends_the_text(openai_client: openai.OpenAI) -> None:
     found = openai_client.completions.create(
         model="bytes",
         prompt="a",

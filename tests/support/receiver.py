@@ -36,7 +36,7 @@ class Receiver:
     its header; `drip` makes it send that a byte at a time.
     """
 
-    def __init__(self, *statuses: int):
+    def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses) or [200]
         self.calls: list[Call] = []
         self.headers: dict[str, str] = {}

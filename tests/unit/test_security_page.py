@@ -18,7 +18,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
-def test_every_threat_has_a_bound_and_a_test_that_exists(row: list[str]):
+def test_every_threat_has_a_bound_and_a_test_that_exists(row: list[str]) -> None:
     threat, bound, shown = row
     assert threat and bound
     named = re.findall(r"`([^`]+)`", shown)

@@ -31,7 +31,7 @@ def stack(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         started.stop()
 
 
-def test_a_chat_under_an_alias_runs_and_is_answered_under_it(stack: Stack):
+def test_a_chat_under_an_alias_runs_and_is_answered_under_it(stack: Stack) -> None:
     asked = {
         "model": "gpt-4o-mini",
         "messages": [{"role": "user", "content": "one two"}],
@@ -44,19 +44,19 @@ def test_a_chat_under_an_alias_runs_and_is_answered_under_it(stack: Stack):
     assert stack.client.completions.create(model="gpt-4o-mini", prompt="a").model == "gpt-4o-mini"
 
 
-def test_models_and_their_aliases_are_listed_and_found(stack: Stack):
+def test_models_and_their_aliases_are_listed_and_found(stack: Stack) -> None:
     assert [model.id for model in stack.client.models.list()] == ["echo", "gpt-4o-mini"]
     found = stack.client.models.retrieve("gpt-4o-mini")
     assert found.id == "gpt-4o-mini" and found.to_dict()["alias_of"] == "echo"
     assert stack.client.models.retrieve("echo").to_dict()["alias_of"] is None
 
 
-def test_an_alias_of_a_model_that_nobody_served_is_not_found(stack: Stack):
+def test_an_alias_of_a_model_that_nobody_served_is_not_found(stack: Stack) -> None:
     with pytest.raises(openai.NotFoundError, match="'nobody'"):
         stack.client.models.retrieve("gpt-9")
 
 
-def test_a_native_job_under_an_alias_is_the_model_s(stack: Stack):
+def test_a_native_job_under_an_alias_is_the_model_s(stack: Stack) -> None:
     with requests.Session() as session:
         session.trust_env = False
         headers = {"Authorization": f"Bearer {stack.key}"}
@@ -84,7 +84,7 @@ def refused(url: str, *command: str, **settings: str) -> str:
     return ended.stderr
 
 
-def test_an_alias_of_a_served_name_is_refused_at_start(stack: Stack, empty_url: str):
+def test_an_alias_of_a_served_name_is_refused_at_start(stack: Stack, empty_url: str) -> None:
     assert "echo is the name of a model" in refused(
         empty_url, "web.serve", model_aliases="echo=other"
     )

@@ -41,12 +41,12 @@ def text_of(chunks: Any) -> tuple[dict[int, str], dict[int, str]]:
     return said, ended
 
 
-def test_models_are_listed_and_found(client: OpenAI):
+def test_models_are_listed_and_found(client: OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["echo"]
     assert client.models.retrieve("echo").object == "model"
 
 
-def test_a_chat_is_answered_with_its_usage(client: OpenAI):
+def test_a_chat_is_answered_with_its_usage(client: OpenAI) -> None:
     found = chat(client)
     assert (found.object, found.model) == ("chat.completion", "echo")
     assert (found.choices[0].message.content, found.choices[0].finish_reason) == (WORDS, "stop")
@@ -57,21 +57,21 @@ def test_a_chat_is_answered_with_its_usage(client: OpenAI):
     )
 
 
-def test_decoding_settings_take_effect(client: OpenAI):
+def test_decoding_settings_take_effect(client: OpenAI) -> None:
     found = chat(client, n=3, stop="three", max_tokens=10)
     assert [choice.message.content for choice in found.choices] == ["one two "] * 3
     cut = chat(client, max_completion_tokens=2, extra_body={"top_k": 5, "ignore_eos": True})
     assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("one two", "length")
 
 
-def test_equal_seeds_say_equal_things(client: OpenAI):
+def test_equal_seeds_say_equal_things(client: OpenAI) -> None:
     first, second = (
         chat(client, seed=5, temperature=1).choices[0].message.content for _ in range(2)
     )
     assert first == second
 
 
-def test_log_probabilities_come_with_each_token(client: OpenAI):
+def test_log_probabilities_come_with_each_token(client: OpenAI) -> None:
     found = chat(client, logprobs=True, top_logprobs=1).choices[0].logprobs.content
     assert [(each.token, each.logprob, len(each.top_logprobs)) for each in found] == [
         ("one", 0.0, 1), (" two", 0.0, 1), (" three", 0.0, 1), (" four", 0.0, 1),
@@ -89,14 +89,14 @@ def test_log_probabilities_come_with_each_token(client: OpenAI):
 )
 def test_a_prompt_may_be_text_or_token_ids_or_lists_of_them(
     client: OpenAI, prompt: Any, texts: list[str]
-):
+) -> None:
     found = client.completions.create(model="echo", prompt=prompt, temperature=0)
     assert [choice.text for choice in found.choices] == texts
     assert [choice.index for choice in found.choices] == list(range(len(texts)))
 
 
 @pytest.mark.parametrize("max_tokens", [0, 1])
-def test_a_harness_can_score_token_ids(client: OpenAI, max_tokens: int):
+def test_a_harness_can_score_token_ids(client: OpenAI, max_tokens: int) -> None:
     ids = WordTokenizer().encode("a b")
     found = client.completions.create(
         model="echo",
@@ -112,7 +112,7 @@ def test_a_harness_can_score_token_ids(client: OpenAI, max_tokens: int):
     assert found.choices[0].text == "".join(told.tokens)
 
 
-def test_a_stream_says_what_the_whole_answer_says(client: OpenAI):
+def test_a_stream_says_what_the_whole_answer_says(client: OpenAI) -> None:
     whole = chat(client, n=2)
     chunks = list(chat(client, n=2, stream=True, stream_options={"include_usage": True}))
     said, ended = text_of(chunks)
@@ -124,7 +124,7 @@ def test_a_stream_says_what_the_whole_answer_says(client: OpenAI):
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-def test_a_stream_of_several_prompts_numbers_its_choices(client: OpenAI):
+def test_a_stream_of_several_prompts_numbers_its_choices(client: OpenAI) -> None:
     said, ended = text_of(
         client.completions.create(
             model="echo", prompt=["a b", "c d"], stream=True, echo=True, temperature=0
@@ -134,14 +134,14 @@ def test_a_stream_of_several_prompts_numbers_its_choices(client: OpenAI):
     assert ended == {0: "stop", 1: "stop"}
 
 
-def test_a_stream_tells_log_probabilities_of_every_token_once(client: OpenAI):
+def test_a_stream_tells_log_probabilities_of_every_token_once(client: OpenAI) -> None:
     chunks = chat(client, stream=True, logprobs=True)
     found = [choice.logprobs for chunk in chunks for choice in chunk.choices if choice.logprobs]
     told = [each.token for logprobs in found for each in logprobs.content]
     assert told == ["one", " two", " three", " four"]
 
 
-def test_tokens_are_told_as_they_come(client: OpenAI):
+def test_tokens_are_told_as_they_come(client: OpenAI) -> None:
     began = time.monotonic()
     moments = [
         time.monotonic() - began
@@ -164,13 +164,13 @@ def test_many_streams_at_once_do_not_mix(client: OpenAI):
         assert len(set(pool.map(one, range(32)))) == 32
 
 
-def test_an_interactive_request_is_in_no_list_of_jobs(stack: Stack):
+def test_an_interactive_request_is_in_no_list_of_jobs(stack: Stack) -> None:
     chat(stack.client)
     assert stack.redis.zcard("pm:tenant:acme:jobs") == 0
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_hangs_up_frees_its_slot(stack: Stack, stream: bool):
+def test_a_client_that_hangs_up_frees_its_slot(stack: Stack, stream: bool) -> None:
     long: Any = [{"role": "user", "content": LONG}]
     client = stack.client_with(stack.key, timeout=0.5)
     if stream:
@@ -186,7 +186,7 @@ def test_a_client_that_hangs_up_frees_its_slot(stack: Stack, stream: bool):
     assert time.monotonic() - began < 2
 
 
-def test_errors_are_the_client_s_own_classes(stack: Stack):
+def test_errors_are_the_client_s_own_classes(stack: Stack) -> None:
     client = stack.client
     failing: Any = [{"role": "user", "content": "qqq"}]
     cases: list[tuple[type[openai.APIStatusError], str, Any]] = [
@@ -216,7 +216,9 @@ def test_errors_are_the_client_s_own_classes(stack: Stack):
         assert raised.value.request_id and raised.value.request_id.startswith("req_")
 
 
-def test_unknown_fields_are_refused_online_too_where_that_is_chosen(empty_url: str, tmp_path: Path):
+def test_unknown_fields_are_refused_online_too_where_that_is_chosen(
+    empty_url: str, tmp_path: Path
+) -> None:
     strict = Stack(empty_url, tmp_path, unknown_fields="refuse")
     try:
         with pytest.raises(openai.BadRequestError, match="cache_prompt is not known"):
@@ -225,13 +227,13 @@ def test_unknown_fields_are_refused_online_too_where_that_is_chosen(empty_url: s
         strict.stop()
 
 
-def test_a_refused_field_is_named(client: OpenAI):
+def test_a_refused_field_is_named(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         chat(client, response_format={"type": "json_object"})
     assert raised.value.param == "response_format"
 
 
-def test_what_is_worth_another_try_says_when(client: OpenAI):
+def test_what_is_worth_another_try_says_when(client: OpenAI) -> None:
     with pytest.raises(openai.RateLimitError) as raised:
         client.completions.create(model="echo", prompt=["a"] * 60)
     assert int(raised.value.response.headers["retry-after"]) > 0
@@ -240,12 +242,12 @@ def test_what_is_worth_another_try_says_when(client: OpenAI):
     assert failed.value.response.headers["x-should-retry"] == "false"
 
 
-def test_a_failure_in_a_stream_is_raised(client: OpenAI):
+def test_a_failure_in_a_stream_is_raised(client: OpenAI) -> None:
     with pytest.raises(openai.APIError, match="qqq"):
         list(chat(client, messages=[{"role": "user", "content": "qqq"}], stream=True))
 
 
-def test_an_idempotency_key_is_answered_with_the_same_completion(client: OpenAI):
+def test_an_idempotency_key_is_answered_with_the_same_completion(client: OpenAI) -> None:
     key = {"Idempotency-Key": "once"}
     first, second = chat(client, extra_headers=key), chat(client, extra_headers=key)
     assert first.id == second.id and first.choices == second.choices

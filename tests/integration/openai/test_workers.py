@@ -28,7 +28,7 @@ def own_stack(empty_url: str, tmp_path: Path, request: pytest.FixtureRequest) ->
 
 
 @pytest.mark.parametrize("own_stack", [2], indirect=True)
-def test_no_worker_is_a_503_that_says_when_to_try_again(own_stack: Stack):
+def test_no_worker_is_a_503_that_says_when_to_try_again(own_stack: Stack) -> None:
     worker = own_stack.workers.start()
     worker.kill()
     worker.wait(10)
@@ -40,7 +40,9 @@ def test_no_worker_is_a_503_that_says_when_to_try_again(own_stack: Stack):
 
 
 @pytest.mark.parametrize("told", [3, 42], ids=["without a checkpoint", "with a checkpoint"])
-def test_a_killed_worker_in_mid_stream_repeats_and_loses_nothing(own_stack: Stack, told: int):
+def test_a_killed_worker_in_mid_stream_repeats_and_loses_nothing(
+    own_stack: Stack, told: int
+) -> None:
     """The other worker takes the item over when the lease of the first has run out."""
     first = own_stack.workers.start(echo_delay=0.15, lease=1, heartbeat=0.2)
     stream = own_stack.client.completions.create(
@@ -59,7 +61,7 @@ def test_a_killed_worker_in_mid_stream_repeats_and_loses_nothing(own_stack: Stac
     assert ended == ["length"]
 
 
-def test_interactive_work_finds_a_slot_while_a_batch_has_the_rest(own_stack: Stack):
+def test_interactive_work_finds_a_slot_while_a_batch_has_the_rest(own_stack: Stack) -> None:
     own_stack.workers.start(echo_delay=0.5, slots=8, interactive_slots=None)
     queue = Queue(own_stack.workers.url)
     job = queue.submit(40, max_tokens=10)  # five seconds an item
@@ -74,7 +76,7 @@ def test_interactive_work_finds_a_slot_while_a_batch_has_the_rest(own_stack: Sta
 
 def test_a_native_job_tells_its_streamed_items_token_by_token_and_goes_on_where_a_reader_was(
     own_stack: Stack,
-):
+) -> None:
     import requests
 
     own_stack.workers.start(echo_delay=0.05)

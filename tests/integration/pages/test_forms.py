@@ -19,18 +19,18 @@ def read(typed: dict[str, str]) -> tuple[dict, forms.Errors]:
     return forms.read_job(typed, errors), errors
 
 
-def test_every_sampling_param_is_in_the_form_once():
+def test_every_sampling_param_is_in_the_form_once() -> None:
     assert sorted(setting.name for setting in forms.settings()) == sorted(
         SamplingParams.model_fields
     )
 
 
-def test_common_settings_come_first():
+def test_common_settings_come_first() -> None:
     names = [setting.name for setting in forms.settings()]
     assert names[: len(forms.COMMON)] == list(forms.COMMON)
 
 
-def test_an_empty_form_leaves_every_default_to_the_model():
+def test_an_empty_form_leaves_every_default_to_the_model() -> None:
     job, errors = read(
         {setting.input: "" if setting.kind == "lines" else " " for setting in forms.settings()}
     )
@@ -38,7 +38,7 @@ def test_an_empty_form_leaves_every_default_to_the_model():
     assert not errors
 
 
-def test_each_kind_is_typed_its_own_way():
+def test_each_kind_is_typed_its_own_way() -> None:
     typed = {
         "params.max_tokens": " 12 ",
         "params.temperature": ".5",
@@ -75,12 +75,12 @@ def test_each_kind_is_typed_its_own_way():
         ("logit_bias", "[" * 100_000),
     ],
 )
-def test_what_is_no_value_is_said_at_its_field(name: str, typed: str):
+def test_what_is_no_value_is_said_at_its_field(name: str, typed: str) -> None:
     _, errors = read({f"params.{name}": typed})
     assert list(errors.by_field) == [f"params.{name}"]
 
 
-def test_one_prompt_a_line():
+def test_one_prompt_a_line() -> None:
     assert list(forms.read_prompts("\r\n one \r\n\ntwo\rthree", "line")) == [
         forms.Pasted("one", 2),
         forms.Pasted("two", 4),
@@ -88,7 +88,7 @@ def test_one_prompt_a_line():
     ]
 
 
-def test_paragraphs_end_at_empty_lines():
+def test_paragraphs_end_at_empty_lines() -> None:
     assert list(forms.read_prompts("\n\nfirst\n  more\n \nsecond", "blank")) == [
         forms.Pasted("first\n  more", 3),
         forms.Pasted("second", 6),
@@ -101,7 +101,9 @@ def test_paragraphs_end_at_empty_lines():
     temperature=st.floats(0, 100),
     prompts=st.lists(LINE.map(str.strip).filter(bool), min_size=1, max_size=5),
 )
-def test_refilling_undoes_reading(stop: list[str], n: int, temperature: float, prompts: list[str]):
+def test_refilling_undoes_reading(
+    stop: list[str], n: int, temperature: float, prompts: list[str]
+) -> None:
     params = {"stop": stop, "n": n, "temperature": temperature}
     typed = forms.refill("echo", params, {"name": "x"}, [{"prompt": prompt} for prompt in prompts])
     job, errors = read(typed)
@@ -113,7 +115,7 @@ def test_refilling_undoes_reading(stop: list[str], n: int, temperature: float, p
 
 
 @given(prompts=st.lists(LINE.map(str.strip).filter(bool), min_size=1, max_size=5))
-def test_refilling_undoes_asking_as_a_chat(prompts: list[str]):
+def test_refilling_undoes_asking_as_a_chat(prompts: list[str]) -> None:
     rows = [forms.as_chat({"prompt": prompt}) for prompt in prompts]
     typed = forms.refill("echo", {}, {}, rows)
     assert typed["reads"] == "chat"
@@ -126,11 +128,11 @@ def test_refilling_undoes_asking_as_a_chat(prompts: list[str]):
 @pytest.mark.parametrize(
     "item", [{"prompt": ""}, {"prompt": None}, {"messages": []}, "text", None, 3, {}]
 )
-def test_only_prompts_are_asked_as_a_chat(item: object):
+def test_only_prompts_are_asked_as_a_chat(item: object) -> None:
     assert forms.as_chat(item) is item
 
 
-def test_prompts_that_cannot_be_typed_are_not_refilled():
+def test_prompts_that_cannot_be_typed_are_not_refilled() -> None:
     for prompt in ("a\n\nb", " padded", None):
         assert "prompts" not in forms.refill(
             "echo", {}, {}, [{"prompt": prompt}, {"prompt": "fine"}]
@@ -153,7 +155,7 @@ def test_prompts_that_cannot_be_typed_are_not_refilled():
         ({"message": "something"}, "", "something"),
     ],
 )
-def test_errors_find_their_field(entry: dict, place: str, message: str):
+def test_errors_find_their_field(entry: dict, place: str, message: str) -> None:
     errors = forms.Errors()
     forms.place(errors, entry, "prompts")
     assert errors.by_field == {place: [message]}

@@ -10,18 +10,20 @@ import pytest
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
+from tests.support.web import Site
+
 NASTY = 'evil"; filename="x.html"; \u202e.exe<script>'
 
 
 @pytest.fixture
-def job_id(site) -> str:
+def job_id(site: Site) -> str:
     job_id = site.submit("hello", metadata={"name": NASTY})
     site.worker().run()
     return job_id
 
 
 @pytest.fixture
-def look(site, job_id: str) -> Callable[[str], TestResponse]:
+def look(site: Site, job_id: str) -> Callable[[str], TestResponse]:
     """Gets a path, with the job's id for `JOB`, in a browser that is logged in."""
     return lambda path: site.browser.get(
         path.replace("JOB", job_id), headers={"Accept": "text/html"}, buffered=True
@@ -55,14 +57,16 @@ ANSWERS = [
 @pytest.mark.parametrize(
     "path", [*PAGES, *ANSWERS, "/login", "/login?token=x", "/static/job.js", "/static/logo.svg"]
 )
-def test_no_type_is_guessed(look, path: str):
+def test_no_type_is_guessed(look: Callable[[str], TestResponse], path: str) -> None:
     with look(path) as answer:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.mimetype != "application/octet-stream"
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/login?token=x"])
-def test_a_page_is_shown_within_no_other_and_tells_others_nothing(look, path: str):
+def test_a_page_is_shown_within_no_other_and_tells_others_nothing(
+    look: Callable[[str], TestResponse], path: str
+) -> None:
     answer = look(path)
     assert answer.mimetype == "text/html"
     policy = answer.headers["Content-Security-Policy"]
@@ -77,13 +81,15 @@ def test_a_page_is_shown_within_no_other_and_tells_others_nothing(look, path: st
 
 
 @pytest.mark.parametrize("path", [*PAGES, *ANSWERS, "/login?token=x"])
-def test_nothing_of_a_tenants_is_shown_to_another_from_a_cache(look, path: str):
+def test_nothing_of_a_tenants_is_shown_to_another_from_a_cache(
+    look: Callable[[str], TestResponse], path: str
+) -> None:
     answer = look(path)
     is_page = answer.mimetype == "text/html" and "login" not in path
     assert answer.headers["Cache-Control"] == ("private, no-cache" if is_page else "no-store")
 
 
-def test_what_sets_or_ends_a_session_is_shared_by_no_cache(site):
+def test_what_sets_or_ends_a_session_is_shared_by_no_cache(site: Site) -> None:
     token = site.services.accounts.create_login("acme")
     for answer in (
         site.app.test_client().post("/login", data={"token": token}),
@@ -93,7 +99,9 @@ def test_what_sets_or_ends_a_session_is_shared_by_no_cache(site):
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_results_are_a_file_whose_name_nobody_chooses(look, job_id: str, kind: str):
+def test_results_are_a_file_whose_name_nobody_chooses(
+    look: Callable[[str], TestResponse], job_id: str, kind: str
+) -> None:
     answer = look(f"/v1/jobs/JOB/results.{kind}")
     assert answer.headers["Content-Disposition"] == f'attachment; filename="{job_id}.{kind}"'
 
@@ -101,7 +109,7 @@ def test_results_are_a_file_whose_name_nobody_chooses(look, job_id: str, kind: s
 @pytest.mark.parametrize(
     "name", [NASTY, "x.html", "a\r\nSet-Cookie: promptmill_session=x", "日本.svg"]
 )
-def test_a_users_file_comes_back_as_bytes_under_no_name_of_its_own(site, name: str):
+def test_a_users_file_comes_back_as_bytes_under_no_name_of_its_own(site: Site, name: str) -> None:
     content = b"<script>alert(1)</script>"
     boundary, body = encode_multipart(
         {"purpose": "batch", "file": FileStorage(io.BytesIO(content), name)}

@@ -6,11 +6,14 @@ import html
 import io
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from common.store import keys
 from tests.support.cards import card
+from tests.support.web import Site
 from web.intake.drafts import Draft
 from web.intake.enqueue import submit_job
 from web.pages import forms
@@ -46,7 +49,7 @@ def offered(site, job_id: str) -> list[str]:
     )
 
 
-def test_pages_show_nothing_to_strangers(site):
+def test_pages_show_nothing_to_strangers(site: Site) -> None:
     job_id = site.submit("my secret")
     stranger = site.app.test_client()
     for path in pages_of(job_id)[:-1]:
@@ -56,7 +59,7 @@ def test_pages_show_nothing_to_strangers(site):
         assert "secret" not in answer.text
 
 
-def test_another_tenants_job_is_not_there(site):
+def test_another_tenants_job_is_not_there(site: Site) -> None:
     job_id = site.submit("my secret")
     other = site.log_in("globex")
     for path in pages_of(job_id):
@@ -69,7 +72,7 @@ def test_another_tenants_job_is_not_there(site):
     assert job_id not in other.get("/jobs").text
 
 
-def test_no_page_runs_inline_code_and_all_is_escaped(site):
+def test_no_page_runs_inline_code_and_all_is_escaped(site: Site) -> None:
     site.submit(NASTY, metadata={"name": NASTY, "note": NASTY}, params={"stop": [NASTY]})
     worker = site.worker()
     worker.run(text=NASTY)
@@ -85,7 +88,7 @@ def test_no_page_runs_inline_code_and_all_is_escaped(site):
             assert '" onload' not in answer.text
 
 
-def test_pages_hold_no_address_of_another_host(site):
+def test_pages_hold_no_address_of_another_host(site: Site) -> None:
     job_id = site.submit("hello")
     for path in pages_of(job_id):
         text = site.browser.get(path).text
@@ -93,7 +96,7 @@ def test_pages_hold_no_address_of_another_host(site):
             assert not address or address.startswith(("/", "#")), address
 
 
-def test_every_setting_has_a_field_with_a_label_and_its_bounds(site):
+def test_every_setting_has_a_field_with_a_label_and_its_bounds(site: Site) -> None:
     text = site.look("/")
     for setting in forms.settings():
         assert f'<label for="{setting.input}"' in text
@@ -101,7 +104,7 @@ def test_every_setting_has_a_field_with_a_label_and_its_bounds(site):
         assert setting.bounds in text
 
 
-def test_prompts_are_asked_as_a_chat_where_the_model_has_a_template(site):
+def test_prompts_are_asked_as_a_chat_where_the_model_has_a_template(site: Site) -> None:
     assert 'name="reads"' not in site.look("/")
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     site.services.fleet.publish(card("chatty", chat_template=template), b"")
@@ -120,7 +123,7 @@ def test_prompts_are_asked_as_a_chat_where_the_model_has_a_template(site):
     assert "Line 1: echo has no chat template" in html.unescape(refused.text)
 
 
-def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site):
+def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site: Site) -> None:
     for name, typed in (
         ("top_p", "0"),
         ("n", "0"),
@@ -149,14 +152,14 @@ def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site):
         ({"priority": "5"}, "priority is no field of this form"),
     ],
 )
-def test_what_the_form_would_drop_is_refused(site, typed, says):
+def test_what_the_form_would_drop_is_refused(site: Site, typed: dict[str, Any], says: str) -> None:
     answer = site.send(**typed)
     assert answer.status_code == 422
     assert says in html.unescape(answer.text)
     assert site.services.store.jobs("acme", None, 10) == ([], False)
 
 
-def test_errors_come_as_json_to_the_script(site):
+def test_errors_come_as_json_to_the_script(site: Site) -> None:
     answer = site.browser.post(
         "/", data={"prompts": "x", "params.n": "0"}, headers={"Accept": "application/json"}
     )
@@ -164,13 +167,13 @@ def test_errors_come_as_json_to_the_script(site):
     assert list(answer.json["errors"]) == ["params.n"]
 
 
-def test_an_unknown_model_is_said_at_the_model(site):
+def test_an_unknown_model_is_said_at_the_model(site: Site) -> None:
     answer = site.send(model="nobody")
     assert answer.status_code == 422
     assert re.search(r'data-errors="model">\s*<p>[^<]*nobody', answer.text)
 
 
-def test_bad_lines_are_all_listed(site):
+def test_bad_lines_are_all_listed(site: Site) -> None:
     lines = b'{"prompt": "fine"}\n{"prompt": \nnot json\n{"prompt": ""}\n'
     data = {"action": "submit", "file": (io.BytesIO(lines), "prompts.jsonl")}
     answer = site.browser.post("/", data=data)
@@ -178,14 +181,14 @@ def test_bad_lines_are_all_listed(site):
     assert re.findall(r"Line (\d):", answer.text) == ["2", "3", "4"]
 
 
-def test_a_file_and_pasted_prompts_are_one_too_many(site):
+def test_a_file_and_pasted_prompts_are_one_too_many(site: Site) -> None:
     data = {"prompts": "hello", "file": (io.BytesIO(b"there\n"), "a.txt")}
     answer = site.browser.post("/", data=data)
     assert answer.status_code == 422
     assert "not both" in answer.text
 
 
-def test_an_upload_over_the_limit_is_said_plainly(make_site):
+def test_an_upload_over_the_limit_is_said_plainly(make_site: Callable[..., Site]) -> None:
     site = make_site(max_upload_bytes=2048)
     answer = site.browser.post("/", data={"file": (io.BytesIO(b"x" * 5000), "a.txt")})
     assert answer.status_code == 413
@@ -193,20 +196,20 @@ def test_an_upload_over_the_limit_is_said_plainly(make_site):
     assert "split the job" in answer.text
 
 
-def test_pressing_twice_makes_one_job_and_changing_something_another(site):
+def test_pressing_twice_makes_one_job_and_changing_something_another(site: Site) -> None:
     first = site.send(token="t")
     assert first.status_code == 303
     assert site.send(token="t").location == first.location
     assert site.send(token="t", prompts="something else").location != first.location
 
 
-def test_a_try_takes_the_first_three(site):
+def test_a_try_takes_the_first_three(site: Site) -> None:
     answer = site.send("try", prompts="\n".join("abcdef"))
     job = site.get(answer.location.replace("/jobs", "/v1/jobs")).json
     assert job["counts"]["total"] == 3
 
 
-def test_checking_makes_nothing(site):
+def test_checking_makes_nothing(site: Site) -> None:
     answer = site.send("check", prompts="one two\nthree", params__max_tokens="5")
     assert answer.json == {
         "errors": {},
@@ -215,7 +218,7 @@ def test_checking_makes_nothing(site):
     assert site.job_keys() == []
 
 
-def test_another_sites_page_cannot_press_our_buttons(site):
+def test_another_sites_page_cannot_press_our_buttons(site: Site) -> None:
     job_id = site.submit("hello")
     elsewhere = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
     for path in ("/", *(f"/jobs/{job_id}/{wish}" for wish in WISHES), "/logout", "/login"):
@@ -224,7 +227,7 @@ def test_another_sites_page_cannot_press_our_buttons(site):
     assert (job["cancel_requested"], job["paused"]) == ("0", "0")
 
 
-def test_a_job_offers_what_would_do_something(site):
+def test_a_job_offers_what_would_do_something(site: Site) -> None:
     job_id, worker = site.submit("a", "b"), site.worker()
     assert offered(site, job_id) == ["pause", "cancel"]
     taken = worker.take(1)
@@ -241,7 +244,7 @@ def test_a_job_offers_what_would_do_something(site):
     assert offered(site, job_id) == []
 
 
-def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site):
+def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site: Site) -> None:
     job_id, worker = site.submit("a", "b"), site.worker()
     worker.finish(worker.take(1), error="engine_error")
     worker.run()
@@ -257,7 +260,7 @@ def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site):
     assert offered(site, again.removeprefix("/jobs/")) == []
 
 
-def test_a_wish_that_comes_too_late_is_answered_by_a_page(site):
+def test_a_wish_that_comes_too_late_is_answered_by_a_page(site: Site) -> None:
     job_id = site.submit("a")
     for wish, said in (
         ("retry", "is not over yet"),
@@ -271,7 +274,7 @@ def test_a_wish_that_comes_too_late_is_answered_by_a_page(site):
         site.worker().run()
 
 
-def test_a_long_job_has_pages(site):
+def test_a_long_job_has_pages(site: Site) -> None:
     job_id = site.submit(*(f"prompt number {i}" for i in range(120)))
     rows = {
         number: re.findall(r'id="item-(\d+)"', site.look(f"/jobs/{job_id}?page={number}"))
@@ -282,20 +285,20 @@ def test_a_long_job_has_pages(site):
     assert rows[99] == rows[3]
 
 
-def test_a_long_output_is_cut_in_the_table_and_whole_on_its_own_page(site):
+def test_a_long_output_is_cut_in_the_table_and_whole_on_its_own_page(site: Site) -> None:
     job_id = site.submit("hello")
     site.worker().run(text="word " * 1000)
     assert "more characters" in site.look(f"/jobs/{job_id}")
     assert "word " * 1000 in site.look(f"/jobs/{job_id}/items/0")
 
 
-def test_every_continuation_is_shown(site):
+def test_every_continuation_is_shown(site: Site) -> None:
     job_id = site.submit("hello", params={"n": 3})
     site.worker().run(n=3)
     assert site.look(f"/jobs/{job_id}").count("said 0") == 3
 
 
-def test_webhook_deliveries_are_shown_with_every_attempt(site):
+def test_webhook_deliveries_are_shown_with_every_attempt(site: Site) -> None:
     job_id = site.submit("hello", webhook={"url": "https://example.com/hook"})
     site.worker().run()
     (event,) = site.services.store.hooks(job_id)
@@ -332,7 +335,7 @@ def test_webhook_deliveries_are_shown_with_every_attempt(site):
         assert said in text
 
 
-def test_a_batchs_job_is_shown_like_any_other_what_was_refused_in_it_too(site):
+def test_a_batchs_job_is_shown_like_any_other_what_was_refused_in_it_too(site: Site) -> None:
     drafts = [
         Draft({"custom_id": "good", "prompt": "a"}, line=1),
         Draft({"custom_id": "bad", "prompt": ""}, line=2),
@@ -352,7 +355,7 @@ def test_a_batchs_job_is_shown_like_any_other_what_was_refused_in_it_too(site):
     assert "was refused, and would be again" in answer.text
 
 
-def test_the_command_of_a_small_job_holds_its_items(site):
+def test_the_command_of_a_small_job_holds_its_items(site: Site) -> None:
     job_id = site.submit("it's one", params={"n": 2})
     text = site.look(f"/jobs/{job_id}")
     command = re.search(r"<code data-copy>(curl .*?)</code>", text, re.DOTALL)
@@ -361,12 +364,12 @@ def test_the_command_of_a_small_job_holds_its_items(site):
     assert "/v1/jobs" in command[1]
 
 
-def test_the_command_of_a_large_job_uploads_a_file(site):
+def test_the_command_of_a_large_job_uploads_a_file(site: Site) -> None:
     job_id = site.submit(*(f"prompt {i}" for i in range(10)))
     assert "-F file=@prompts.jsonl" in site.look(f"/jobs/{job_id}")
 
 
-def test_what_is_not_there_is_a_page(site):
+def test_what_is_not_there_is_a_page(site: Site) -> None:
     for path in (
         "/jobs/job_0nothing",
         "/?like=job_0nothing",
@@ -385,7 +388,7 @@ FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 @pytest.mark.parametrize("accept", ["text/html,*/*;q=0.8", CHROMIUM, FIREFOX])
-def test_browsers_get_every_error_as_a_page_and_programs_as_before(site, accept):
+def test_browsers_get_every_error_as_a_page_and_programs_as_before(site: Site, accept: Any) -> None:
     problem, openai = "application/problem+json", "application/json"
     paths = {
         "/nowhere": problem,
@@ -402,7 +405,9 @@ def test_browsers_get_every_error_as_a_page_and_programs_as_before(site, accept)
         assert site.browser.get(path, headers={"Accept": "*/*"}).mimetype == mimetype
 
 
-def test_without_redis_pages_ask_to_try_again(make_site, monkeypatch):
+def test_without_redis_pages_ask_to_try_again(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = make_site()
     monkeypatch.setattr(site.services.redis, "execute_command", _away)
     answer = site.browser.get("/jobs")
@@ -418,12 +423,12 @@ def _away(*_args: object, **_options: object) -> None:
 
 
 @pytest.mark.parametrize("path", ["base.css", "form.js", "live.js", "logo.svg"])
-def test_assets_are_served(site, path):
+def test_assets_are_served(site: Site, path: str) -> None:
     with site.browser.get(f"/static/{path}") as answer:
         assert answer.status_code == 200
 
 
-def test_the_list_of_jobs_says_what_is_kept_and_what_may_be(make_site):
+def test_the_list_of_jobs_says_what_is_kept_and_what_may_be(make_site: Callable[..., Site]) -> None:
     site = make_site(max_stored_bytes=3 * 2**30)
     site.services.redis.hset("pm:stored:acme", mapping={"jobs": 2**20, "files": 2**19})
     assert "take 1.5 MiB of 3 GiB." in site.look("/jobs")

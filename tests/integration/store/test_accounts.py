@@ -7,10 +7,11 @@ import pytest
 from common.errors import InvalidRequest, NotFound, Unauthorized
 from common.store import keys
 from common.store.accounts import MOST_SESSIONS, Accounts, Grant
+from tests.support.store import Mill
 
 
 @pytest.fixture
-def accounts(mill) -> Accounts:
+def accounts(mill: Mill) -> Accounts:
     return Accounts(mill.client)
 
 
@@ -25,7 +26,9 @@ def granted(accounts: Accounts, cookie: str) -> Grant:
     return found
 
 
-def test_a_key_opens_its_tenant_and_is_stored_only_as_a_digest(accounts, mill):
+def test_a_key_opens_its_tenant_and_is_stored_only_as_a_digest(
+    accounts: Accounts, mill: Mill
+) -> None:
     key = accounts.create_key("team-a", "laptop")
     assert accounts.tenant_of_key(key) == "team-a"
     secret = key.split("_", 2)[2].encode()
@@ -36,18 +39,18 @@ def test_a_key_opens_its_tenant_and_is_stored_only_as_a_digest(accounts, mill):
 
 
 @pytest.mark.parametrize("key", ["", "nonsense", "pm_000000000000_" + "x" * 43, "pm_zz_y"])
-def test_a_wrong_key_is_refused(accounts, key):
+def test_a_wrong_key_is_refused(accounts: Accounts, key: str) -> None:
     with pytest.raises(Unauthorized):
         accounts.tenant_of_key(key)
 
 
-def test_a_key_with_a_wrong_secret_is_refused(accounts):
+def test_a_key_with_a_wrong_secret_is_refused(accounts: Accounts) -> None:
     key = accounts.create_key("t")
     with pytest.raises(Unauthorized):
         accounts.tenant_of_key(key[:-1] + ("A" if key[-1] != "A" else "B"))
 
 
-def test_a_revoked_key_is_refused_and_stays_listed(accounts):
+def test_a_revoked_key_is_refused_and_stays_listed(accounts: Accounts) -> None:
     key = accounts.create_key("t", "old")
     accounts.revoke_key(key)
     with pytest.raises(Unauthorized):
@@ -59,13 +62,13 @@ def test_a_revoked_key_is_refused_and_stays_listed(accounts):
         accounts.revoke_key("nothing")
 
 
-def test_a_tenants_name_cannot_break_a_redis_key(accounts):
+def test_a_tenants_name_cannot_break_a_redis_key(accounts: Accounts) -> None:
     for name in ("a:b", "", "A b", "-x", "x" * 64):
         with pytest.raises(InvalidRequest):
             accounts.create_key(name)
 
 
-def test_a_login_link_works_once(accounts, mill):
+def test_a_login_link_works_once(accounts: Accounts, mill: Mill) -> None:
     token = accounts.create_login("t")
     assert all(0 < mill.client.ttl(name) <= 600 for name in mill.client.scan_iter("pm:login:*"))
     assert granted(accounts, accounts.begin_session(token)).tenant == "t"
@@ -73,7 +76,7 @@ def test_a_login_link_works_once(accounts, mill):
         accounts.begin_session(token)
 
 
-def test_a_login_that_is_sent_again_begins_the_same_session(accounts, mill):
+def test_a_login_that_is_sent_again_begins_the_same_session(accounts: Accounts, mill: Mill) -> None:
     accounts.create_login("t")
     (link,) = mill.client.zrange("pm:tenant:t:links", 0, -1)
     told = [accounts._scripts.begin_session(link, "session", 60_000, 10) for _ in range(2)]
@@ -82,14 +85,14 @@ def test_a_login_that_is_sent_again_begins_the_same_session(accounts, mill):
     assert accounts._scripts.begin_session(link, "other", 60_000, 10) is None
 
 
-def test_a_session_ends_alone_and_its_cookie_is_dead(accounts):
+def test_a_session_ends_alone_and_its_cookie_is_dead(accounts: Accounts) -> None:
     first, second = log_in(accounts, "t"), log_in(accounts, "t")
     accounts.end_session(granted(accounts, first))
     assert accounts.grant_of_cookie(first) is None
     assert granted(accounts, second).tenant == "t"
 
 
-def test_all_sessions_and_unused_links_of_a_tenant_end_together(accounts):
+def test_all_sessions_and_unused_links_of_a_tenant_end_together(accounts: Accounts) -> None:
     cookies, link, other = (
         [log_in(accounts, "t") for _ in range(3)],
         accounts.create_login("t"),
@@ -102,7 +105,7 @@ def test_all_sessions_and_unused_links_of_a_tenant_end_together(accounts):
     assert granted(accounts, other).tenant == "u"
 
 
-def test_a_tenant_that_is_none_is_not_said_to_be_logged_out(accounts):
+def test_a_tenant_that_is_none_is_not_said_to_be_logged_out(accounts: Accounts) -> None:
     with pytest.raises(NotFound, match="no tenant tt"):
         accounts.end_sessions("tt")
     log_in(accounts, "without-a-key")
@@ -111,7 +114,7 @@ def test_a_tenant_that_is_none_is_not_said_to_be_logged_out(accounts):
     accounts.end_sessions("t")  # nobody is logged in: as was asked
 
 
-def test_sessions_end_with_the_last_key_of_their_tenant(accounts):
+def test_sessions_end_with_the_last_key_of_their_tenant(accounts: Accounts) -> None:
     one, two, _ = accounts.create_key("t"), accounts.create_key("t"), accounts.create_key("u")
     cookie, link = log_in(accounts, "t"), accounts.create_login("t")
     accounts.revoke_key(one)
@@ -122,7 +125,9 @@ def test_sessions_end_with_the_last_key_of_their_tenant(accounts):
         accounts.begin_session(link)
 
 
-def test_a_tenant_has_a_bounded_number_of_sessions_and_the_oldest_end(accounts, mill):
+def test_a_tenant_has_a_bounded_number_of_sessions_and_the_oldest_end(
+    accounts: Accounts, mill: Mill
+) -> None:
     first = log_in(accounts, "t")
     rest = [log_in(accounts, "t") for _ in range(MOST_SESSIONS)]
     assert mill.client.zcard(keys.sessions("t")) == MOST_SESSIONS
@@ -130,7 +135,7 @@ def test_a_tenant_has_a_bounded_number_of_sessions_and_the_oldest_end(accounts, 
     assert granted(accounts, rest[-1])
 
 
-def test_a_session_whose_time_is_over_is_none(accounts, mill):
+def test_a_session_whose_time_is_over_is_none(accounts: Accounts, mill: Mill) -> None:
     cookie = log_in(accounts, "t")
     mill.client.zadd(keys.sessions("t"), {granted(accounts, cookie).session: 1})
     assert accounts.grant_of_cookie(cookie) is None
@@ -140,12 +145,14 @@ def test_a_session_whose_time_is_over_is_none(accounts, mill):
     "cookie",
     ["", "t", "t.", ".x", "t.short", "T." + "x" * 43, "t." + "x" * 43, "u:jobs." + "x" * 43],
 )
-def test_a_made_up_cookie_is_nobodys(accounts, cookie):
+def test_a_made_up_cookie_is_nobodys(accounts: Accounts, cookie: str) -> None:
     log_in(accounts, "t")
     assert accounts.grant_of_cookie(cookie) is None
 
 
-def test_what_is_still_valid_is_told_in_one_round_trip(accounts, mill, monkeypatch):
+def test_what_is_still_valid_is_told_in_one_round_trip(
+    accounts: Accounts, mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept, gone = (accounts.grant_of_key(accounts.create_key("t")) for _ in range(2))
     session, over = (granted(accounts, log_in(accounts, "t")) for _ in range(2))
     accounts.revoke_key(gone.key_id)
@@ -158,7 +165,7 @@ def test_what_is_still_valid_is_told_in_one_round_trip(accounts, mill, monkeypat
     assert accounts.valid([]) == set()
 
 
-def test_a_full_server_still_takes_who_may_come_in_no_more(accounts, mill):
+def test_a_full_server_still_takes_who_may_come_in_no_more(accounts: Accounts, mill: Mill) -> None:
     key, cookie = accounts.create_key("t"), log_in(accounts, "t")
     mill.client.config_set("maxmemory", 1)
     try:
@@ -171,6 +178,6 @@ def test_a_full_server_still_takes_who_may_come_in_no_more(accounts, mill):
     assert accounts.grant_of_cookie(cookie) is None
 
 
-def test_secrets_are_made_once(accounts):
+def test_secrets_are_made_once(accounts: Accounts) -> None:
     assert accounts.webhook_secret("t") == accounts.webhook_secret("t")
     assert accounts.webhook_secret("t") != accounts.webhook_secret("u")

@@ -4,6 +4,7 @@ grow with the job."""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from common.errors import InvalidRequest, TooLarge
 from common.store import keys
 from common.store.jobs import Appended
 from common.store.upload_stage import CHUNK, Stage, custom_id_digest
+from tests.support.store import Mill
 
 
 def staged(mill, *names: str | None) -> Stage:
@@ -29,7 +31,7 @@ def append(mill, job_id: str, stage: Stage, **options: Any) -> Appended:
     )
 
 
-def test_appends_say_which_items_they_made(mill):
+def test_appends_say_which_items_they_made(mill: Mill) -> None:
     job_id = mill.submit(3)
     first, second = (
         append(mill, job_id, staged(mill, None, None)),
@@ -39,7 +41,7 @@ def test_appends_say_which_items_they_made(mill):
     assert mill.store.items(job_id, 5, 1) == [{"prompt": "more", "custom_id": "x"}]
 
 
-def test_any_append_sent_again_after_a_lost_reply_is_answered_as_before(mill):
+def test_any_append_sent_again_after_a_lost_reply_is_answered_as_before(mill: Mill) -> None:
     job_id = mill.submit(3)
     stages = [staged(mill, f"a{i}") for i in range(3)]
     answers = [append(mill, job_id, stage) for stage in stages]
@@ -47,7 +49,9 @@ def test_any_append_sent_again_after_a_lost_reply_is_answered_as_before(mill):
     assert mill.counts(job_id) == {"pending": 6}
 
 
-def test_an_append_with_the_same_key_and_content_is_answered_as_the_first(mill, key_snapshot):
+def test_an_append_with_the_same_key_and_content_is_answered_as_the_first(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     job_id = mill.submit(1)
     first = append(mill, job_id, staged(mill, "x", "y"), idempotency=("k", "print"))
     append(mill, job_id, staged(mill, None))
@@ -59,7 +63,9 @@ def test_an_append_with_the_same_key_and_content_is_answered_as_the_first(mill, 
     assert mill.counts(job_id) == {"cancelled": 4}
 
 
-def test_a_key_of_other_content_another_job_or_a_submit_is_a_conflict(mill, key_snapshot):
+def test_a_key_of_other_content_another_job_or_a_submit_is_a_conflict(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     job_id, other = mill.submit(1, idempotency=("submit", "print")), mill.submit(1)
     append(mill, job_id, staged(mill, "x"), idempotency=("k", "print"))
     before = key_snapshot()
@@ -81,7 +87,9 @@ def test_a_key_of_other_content_another_job_or_a_submit_is_a_conflict(mill, key_
     assert key_snapshot() == before
 
 
-def test_a_custom_id_that_the_job_has_is_refused_however_it_came(mill, key_snapshot):
+def test_a_custom_id_that_the_job_has_is_refused_however_it_came(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     job_id = mill.submit(3 * CHUNK)  # staged in chunks; named c0, c1, ...
     append(mill, job_id, staged(mill, "one", "two"))
     append(mill, job_id, staged(mill, *(f"many{i}" for i in range(2 * CHUNK))))
@@ -95,7 +103,7 @@ def test_a_custom_id_that_the_job_has_is_refused_however_it_came(mill, key_snaps
     )
 
 
-def test_appended_ids_of_a_small_job_are_known_too(mill):
+def test_appended_ids_of_a_small_job_are_known_too(mill: Mill) -> None:
     stage = staged(mill, "a", "b")
     fields = {
         "tenant": "t",
@@ -112,7 +120,9 @@ def test_appended_ids_of_a_small_job_are_known_too(mill):
     assert append(mill, job_id, staged(mill, "b")).outcome == "duplicate"
 
 
-def test_a_job_never_has_more_items_than_a_job_may(mill, key_snapshot):
+def test_a_job_never_has_more_items_than_a_job_may(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     job_id = mill.submit(8)
     before = key_snapshot()
     with pytest.raises(TooLarge):
@@ -123,7 +133,7 @@ def test_a_job_never_has_more_items_than_a_job_may(mill, key_snapshot):
         append(mill, job_id, staged(mill, None), most_items=10)
 
 
-def test_streams_are_counted_over_all_appends(mill):
+def test_streams_are_counted_over_all_appends(mill: Mill) -> None:
     job_id = mill.submit(1, streams=6)
     append(mill, job_id, staged(mill, None), streams=(4, 10))
     with pytest.raises(InvalidRequest):
@@ -131,7 +141,7 @@ def test_streams_are_counted_over_all_appends(mill):
     append(mill, job_id, staged(mill, None), streams=(0, 10))
 
 
-def test_appending_one_item_costs_the_same_in_a_job_of_50000(mill):
+def test_appending_one_item_costs_the_same_in_a_job_of_50000(mill: Mill):
     def seconds(job_id: str) -> float:
         costs = []
         for i in range(40):

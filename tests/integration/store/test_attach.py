@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from common.errors import NotFound
 from common.store.jobs import complete_params, new_job_id
 from common.store.upload_stage import CHUNK
 from common.types import SamplingParams
+from tests.support.store import Mill
 
 
-def test_an_attached_job_is_queued_with_every_item_pending(mill):
+def test_an_attached_job_is_queued_with_every_item_pending(mill: Mill) -> None:
     job_id = mill.submit(3 * CHUNK + 5)
     assert mill.store.job(job_id)["status"] == "queued"
     assert mill.counts(job_id) == {"pending": 3 * CHUNK + 5}
 
 
-def test_items_are_read_back_across_chunk_borders(mill):
+def test_items_are_read_back_across_chunk_borders(mill: Mill) -> None:
     job_id = mill.submit(2 * CHUNK + 10)
     rows = mill.store.rows(job_id, CHUNK - 2, CHUNK + 4)
     assert [row["index"] for row in rows] == list(range(CHUNK - 2, 2 * CHUNK + 2))
@@ -25,7 +29,7 @@ def test_items_are_read_back_across_chunk_borders(mill):
     assert mill.store.rows(job_id, 2 * CHUNK + 10, 5) == []
 
 
-def test_attaching_again_after_a_lost_reply_makes_no_second_job(mill):
+def test_attaching_again_after_a_lost_reply_makes_no_second_job(mill: Mill) -> None:
     stage = mill.store.stage()
     stage.add({"prompt": "x"})
     stage.close()
@@ -48,14 +52,18 @@ def test_attaching_again_after_a_lost_reply_makes_no_second_job(mill):
     assert mill.client.zcard("pm:tenant:t:jobs") == 1
 
 
-def test_an_idempotency_key_with_the_same_content_is_the_same_job(mill, key_snapshot):
+def test_an_idempotency_key_with_the_same_content_is_the_same_job(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     job_id = mill.submit(2, idempotency=("key", "content"))
     before = key_snapshot()
     assert mill.submit(2, idempotency=("key", "content")) == job_id
     assert key_snapshot() == before, "the second upload left something behind"
 
 
-def test_an_idempotency_key_with_other_content_is_a_conflict(mill, key_snapshot):
+def test_an_idempotency_key_with_other_content_is_a_conflict(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     mill.submit(2, idempotency=("key", "content"))
     before = key_snapshot()
     stage = mill.store.stage()
@@ -72,8 +80,8 @@ def test_an_idempotency_key_with_other_content_is_a_conflict(mill, key_snapshot)
 
 
 def test_of_two_requests_with_one_key_that_run_at_once_the_first_to_end_makes_the_job(
-    mill, key_snapshot
-):
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     slow = mill.store.stage()
     slow.add({"prompt": "x"})
     # All of it while the slow one is still being read.
@@ -86,7 +94,7 @@ def test_of_two_requests_with_one_key_that_run_at_once_the_first_to_end_makes_th
     assert key_snapshot() == before
 
 
-def test_a_request_that_crashed_before_its_end_leaves_its_key_free(mill):
+def test_a_request_that_crashed_before_its_end_leaves_its_key_free(mill: Mill) -> None:
     crashed = mill.store.stage()
     crashed.add({"prompt": "x"})
     crashed.close()
@@ -97,14 +105,14 @@ def test_a_request_that_crashed_before_its_end_leaves_its_key_free(mill):
     )
 
 
-def test_an_idempotency_key_is_kept_for_a_day_whatever_becomes_of_its_job(mill):
+def test_an_idempotency_key_is_kept_for_a_day_whatever_becomes_of_its_job(mill: Mill) -> None:
     job_id = mill.submit(1, idempotency=("key", "content"))
     mill.store.delete(job_id)
     assert 86_390 < mill.client.ttl("pm:idem:t:key") <= 86_400
     assert mill.submit(1, idempotency=("key", "content")) == job_id
 
 
-def test_a_key_whose_job_was_deleted_is_free_for_other_content(mill):
+def test_a_key_whose_job_was_deleted_is_free_for_other_content(mill: Mill) -> None:
     first = mill.submit(1, idempotency=("key", "content"))
     mill.store.delete(first)
     second = mill.submit(1, idempotency=("key", "other"))
@@ -112,13 +120,13 @@ def test_a_key_whose_job_was_deleted_is_free_for_other_content(mill):
     assert mill.submit(1, idempotency=("key", "other")) == second
 
 
-def test_another_tenants_idempotency_key_is_another_job(mill):
+def test_another_tenants_idempotency_key_is_another_job(mill: Mill) -> None:
     assert mill.submit(1, "a", idempotency=("key", "content")) != mill.submit(
         1, "b", idempotency=("key", "content")
     )
 
 
-def test_a_stage_that_ran_out_of_time_makes_no_job(mill):
+def test_a_stage_that_ran_out_of_time_makes_no_job(mill: Mill) -> None:
     stage = mill.store.stage()
     stage.add({"prompt": "x"})
     stage.close()
@@ -131,7 +139,7 @@ def test_a_stage_that_ran_out_of_time_makes_no_job(mill):
     )
 
 
-def test_a_staged_upload_has_a_time_to_live_until_it_is_attached(mill):
+def test_a_staged_upload_has_a_time_to_live_until_it_is_attached(mill: Mill) -> None:
     stage = mill.store.stage()
     stage.add({"prompt": "x"})
     stage.close()
@@ -140,14 +148,14 @@ def test_a_staged_upload_has_a_time_to_live_until_it_is_attached(mill):
     assert mill.client.ttl(f"pm:job:{job_id}:in") == -1
 
 
-def test_another_tenants_job_is_not_found(mill):
+def test_another_tenants_job_is_not_found(mill: Mill) -> None:
     job_id = mill.submit(1, "a")
     assert mill.store.job(job_id, "a")
     with pytest.raises(NotFound):
         mill.store.job(job_id, "b")
 
 
-def test_jobs_are_listed_newest_first_and_paged(mill):
+def test_jobs_are_listed_newest_first_and_paged(mill: Mill) -> None:
     ids = [mill.submit(1) for _ in range(5)]
     mill.submit(1, "other")
     created = {row["id"]: int(row["created_at"]) for row in mill.store.jobs("t", None, 10)[0]}
@@ -163,7 +171,7 @@ def test_jobs_are_listed_newest_first_and_paged(mill):
     assert [created[job_id] for job_id in seen] == sorted(created.values(), reverse=True)
 
 
-def test_rows_are_read_in_one_round_trip_however_many(mill):
+def test_rows_are_read_in_one_round_trip_however_many(mill: Mill) -> None:
     job_id = mill.submit(3 * CHUNK)
     mill.store.rows(job_id, 0, 1)  # loads the script
     spec = {"model": "m", "params": {}}
@@ -182,7 +190,9 @@ def test_rows_are_read_in_one_round_trip_however_many(mill):
         ({"max_tokens": 9, "bad_words": ["x"]}, {"logit_bias": {"7": -100.0}, "max_tokens": 8}),
     ],
 )
-def test_the_params_of_a_row_are_what_the_model_makes_of_them(job, own):
+def test_the_params_of_a_row_are_what_the_model_makes_of_them(
+    job: dict[str, Any], own: dict[str, Any]
+):
     def kept(params):
         return SamplingParams.model_validate(params).model_dump(mode="json", exclude_unset=True)
 

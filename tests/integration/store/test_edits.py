@@ -3,16 +3,18 @@ lanes do."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from common.errors import Conflict, NotFound, TooMany, Unavailable
 from common.store import keys
 from common.store.jobs import NO_LIMITS, Appended, new_job_id
 from common.types import ItemState
-from tests.support.store import done, taken
+from tests.support.store import Mill, done, taken
 
 
-def test_a_paused_job_gives_out_nothing_and_a_resumed_one_goes_on(mill):
+def test_a_paused_job_gives_out_nothing_and_a_resumed_one_goes_on(mill: Mill) -> None:
     job_id, worker = mill.submit(4), mill.worker()
     held = worker.exchange([], 2)
     mill.store.edit(job_id, "paused", 1)
@@ -23,7 +25,7 @@ def test_a_paused_job_gives_out_nothing_and_a_resumed_one_goes_on(mill):
     assert len(taken(worker.exchange([], 8))) == 2
 
 
-def test_a_wish_is_told_to_workers_at_once(mill):
+def test_a_wish_is_told_to_workers_at_once(mill: Mill) -> None:
     job_id, worker = mill.submit(4), mill.worker()
     worker.exchange([], 2)
     listener = mill.client.pubsub(ignore_subscribe_messages=True)
@@ -35,14 +37,14 @@ def test_a_wish_is_told_to_workers_at_once(mill):
     assert message is not None and message["data"] == job_id.encode()
 
 
-def test_changing_the_priority_moves_a_job_among_its_tenants(mill):
+def test_changing_the_priority_moves_a_job_among_its_tenants(mill: Mill) -> None:
     first, second = mill.submit(1), mill.submit(1)
     mill.store.edit(second, "priority", 5)
     assert mill.worker().exchange([], 1).runs[0].job_id == second
     assert first
 
 
-def test_a_moved_deadline_is_the_one_that_counts(mill):
+def test_a_moved_deadline_is_the_one_that_counts(mill: Mill) -> None:
     job_id = mill.submit(2, deadline=mill.store.now() - 1)
     mill.store.edit(job_id, "deadline", mill.store.now() + 60_000)
     mill.tick()
@@ -62,7 +64,7 @@ def append(mill, job_id: str, items: int, limits: tuple[int, ...] = NO_LIMITS) -
     )
 
 
-def test_appended_items_are_part_of_the_job(mill):
+def test_appended_items_are_part_of_the_job(mill: Mill) -> None:
     job_id, worker = mill.submit(70), mill.worker()
     answer = worker.exchange([], 200)
     append(mill, job_id, 70)
@@ -79,7 +81,9 @@ def test_appended_items_are_part_of_the_job(mill):
     assert mill.client.hgetall("pm:queued:t") == {b"items": b"0", b"tokens": b"0", b"bytes": b"0"}
 
 
-def test_a_job_that_is_over_cannot_be_changed(mill, key_snapshot):
+def test_a_job_that_is_over_cannot_be_changed(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     job_id, worker = mill.submit(1), mill.worker()
     worker.exchange(done(worker.exchange([], 1)), 0)
     before = key_snapshot()
@@ -92,7 +96,7 @@ def test_a_job_that_is_over_cannot_be_changed(mill, key_snapshot):
     assert key_snapshot() == before
 
 
-def test_a_job_stops_when_its_token_budget_is_used_up(mill):
+def test_a_job_stops_when_its_token_budget_is_used_up(mill: Mill) -> None:
     job_id, worker = mill.submit(10, token_budget=20), mill.worker()
     held = worker.exchange([], 4)
     worker.exchange(done(held)[:3], 0)  # 8 tokens each
@@ -100,7 +104,7 @@ def test_a_job_stops_when_its_token_budget_is_used_up(mill):
     assert mill.store.job(job_id)["cancel_reason"] == "token_budget"
 
 
-def test_a_job_that_fails_too_often_stops(mill):
+def test_a_job_that_fails_too_often_stops(mill: Mill) -> None:
     job_id, worker = mill.submit(100, error_rate=0.5), mill.worker(slots=30)
     worker.exchange(done(worker.exchange([], 19), ItemState.FAILED), 0)
     assert mill.counts(job_id) == {"failed": 19, "pending": 81}, "too few to tell"
@@ -128,7 +132,9 @@ def attach(mill, items: int, tenant: str, limits: tuple[int, ...]) -> str:
     return mill.store.attach(stage, fields, job_id=new_job_id(), limits=limits).outcome
 
 
-def test_admission_counts_what_waits_by_tenant_and_in_all(mill, key_snapshot):
+def test_admission_counts_what_waits_by_tenant_and_in_all(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     limits = (10, 0, 0, 15, 0, 0, 0)
     assert attach(mill, 6, "a", limits) == "new"
     before = key_snapshot()
@@ -147,7 +153,9 @@ def test_admission_counts_what_waits_by_tenant_and_in_all(mill, key_snapshot):
     )
 
 
-def test_items_appended_meet_the_same_limits(mill, key_snapshot):
+def test_items_appended_meet_the_same_limits(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     job_id = mill.submit(6)
     before = key_snapshot()
     for limits, refusal in (
@@ -161,7 +169,7 @@ def test_items_appended_meet_the_same_limits(mill, key_snapshot):
     assert mill.counts(job_id) == {"pending": 10}
 
 
-def test_interactive_jobs_go_first_and_may_use_the_slots_kept_for_them(mill):
+def test_interactive_jobs_go_first_and_may_use_the_slots_kept_for_them(mill: Mill) -> None:
     batch, worker = mill.submit(10), mill.worker()
     assert len(taken(worker.exchange([], 8, kept=2))) == 6
     assert worker.exchange([], 2, kept=2).runs == []
@@ -170,7 +178,7 @@ def test_interactive_jobs_go_first_and_may_use_the_slots_kept_for_them(mill):
     assert batch
 
 
-def test_finished_jobs_past_the_bytes_to_keep_go_oldest_first(mill):
+def test_finished_jobs_past_the_bytes_to_keep_go_oldest_first(mill: Mill) -> None:
     worker = mill.worker()
     ids = []
     for _ in range(3):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 
 import pytest
 
 from common.store import keys
 from common.types import ItemState
-from tests.support.store import done, taken
+from tests.support.store import Mill, done, taken
 
 
-def test_cancel_ends_pending_items_at_once_and_running_ones_when_handed_in(mill):
+def test_cancel_ends_pending_items_at_once_and_running_ones_when_handed_in(mill: Mill) -> None:
     job_id, worker = mill.submit(10), mill.worker()
     running = worker.exchange([], 4)
     mill.store.cancel(job_id)
@@ -26,7 +27,7 @@ def test_cancel_ends_pending_items_at_once_and_running_ones_when_handed_in(mill)
     assert mill.store.rows(job_id, 0, 1)[0]["outputs"][0]["text"] == "r0", "partial text is kept"
 
 
-def test_finished_items_survive_a_cancel(mill):
+def test_finished_items_survive_a_cancel(mill: Mill) -> None:
     job_id, worker = mill.submit(3), mill.worker()
     worker.exchange(done(worker.exchange([], 2)), 0)
     mill.store.cancel(job_id)
@@ -34,14 +35,14 @@ def test_finished_items_survive_a_cancel(mill):
     assert mill.store.rows(job_id, 0, 1)[0]["outputs"][0]["text"] == "r0"
 
 
-def test_a_terminal_job_does_not_change(mill):
+def test_a_terminal_job_does_not_change(mill: Mill) -> None:
     job_id, worker = mill.submit(1), mill.worker()
     worker.exchange(done(worker.exchange([], 1)), 0)
     assert mill.store.cancel(job_id)[0] == "completed"
     assert mill.store.job(job_id)["status"] == "completed"
 
 
-def test_items_of_a_cancelled_job_are_not_rerun_when_their_worker_dies(mill):
+def test_items_of_a_cancelled_job_are_not_rerun_when_their_worker_dies(mill: Mill) -> None:
     job_id, worker = mill.submit(3), mill.worker()
     worker.exchange([], 3)
     mill.store.cancel(job_id)
@@ -51,7 +52,7 @@ def test_items_of_a_cancelled_job_are_not_rerun_when_their_worker_dies(mill):
     assert mill.store.job(job_id)["status"] == "cancelled"
 
 
-def test_a_deadline_expires_what_has_not_run(mill):
+def test_a_deadline_expires_what_has_not_run(mill: Mill) -> None:
     job_id, worker = mill.submit(5, deadline=mill.store.now() - 1), mill.worker()
     worker.exchange(done(worker.exchange([], 2)), 0)
     mill.tick()
@@ -59,7 +60,7 @@ def test_a_deadline_expires_what_has_not_run(mill):
     assert mill.store.job(job_id)["status"] == "expired"
 
 
-def test_a_deadline_is_a_wish_to_whoever_runs_the_rest(mill):
+def test_a_deadline_is_a_wish_to_whoever_runs_the_rest(mill: Mill) -> None:
     job_id, worker = mill.submit(2, deadline=mill.store.now() - 1), mill.worker()
     running = worker.exchange([], 2)
     mill.tick()
@@ -68,7 +69,9 @@ def test_a_deadline_is_a_wish_to_whoever_runs_the_rest(mill):
     assert mill.store.job(job_id)["status"] == "expired"
 
 
-def test_delete_removes_every_key_and_late_results_do_not_bring_it_back(mill, key_snapshot):
+def test_delete_removes_every_key_and_late_results_do_not_bring_it_back(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     worker = mill.worker()
     before = key_snapshot()
     job_id = mill.submit(4, hooks="job.started", deadline=mill.store.now() + 99999)
@@ -90,14 +93,16 @@ def test_delete_removes_every_key_and_late_results_do_not_bring_it_back(mill, ke
     assert left == set()
 
 
-def test_a_finished_job_is_purged_when_its_retention_is_over(mill):
+def test_a_finished_job_is_purged_when_its_retention_is_over(mill: Mill) -> None:
     job_id, worker = mill.submit(1, retention=0, hooks="job.finished"), mill.worker()
     worker.exchange(done(worker.exchange([], 1)), 0)
     mill.tick()
     assert list(mill.client.scan_iter(f"pm:*{job_id}*")) == []
 
 
-def test_every_key_of_a_finished_job_is_owned_by_its_purge(mill, key_snapshot):
+def test_every_key_of_a_finished_job_is_owned_by_its_purge(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     """Whatever remains after the purge must be in this list of things that outlive jobs, or have a
     TTL."""
     job_id, worker = (
@@ -125,7 +130,7 @@ def test_every_key_of_a_finished_job_is_owned_by_its_purge(mill, key_snapshot):
     assert mill.client.get("pm:finished:bytes") == b"0"
 
 
-def test_after_a_gap_everybody_gets_a_fresh_lease_instead_of_being_reaped(mill):
+def test_after_a_gap_everybody_gets_a_fresh_lease_instead_of_being_reaped(mill: Mill) -> None:
     job_id, worker = mill.submit(2), mill.worker()
     worker.exchange([], 2)
     mill.lose(worker)
@@ -136,7 +141,9 @@ def test_after_a_gap_everybody_gets_a_fresh_lease_instead_of_being_reaped(mill):
     assert mill.counts(job_id) == {"running": 2}
 
 
-def test_after_an_absence_of_many_leases_a_worker_is_still_known_and_its_lost_reply_kept(mill):
+def test_after_an_absence_of_many_leases_a_worker_is_still_known_and_its_lost_reply_kept(
+    mill: Mill,
+) -> None:
     job_id, worker = mill.submit(4), mill.worker(lease=0.05)
     before = worker.exchange([], 2)
     time.sleep(1.0)
@@ -152,7 +159,7 @@ def test_after_an_absence_of_many_leases_a_worker_is_still_known_and_its_lost_re
 
 
 @pytest.mark.parametrize(("gap", "lease"), [(3.0, 5.75), (60.0, 7.0), (-30.0, 7.0)])
-def test_a_fresh_lease_is_longer_after_a_longer_gap(mill, gap, lease):
+def test_a_fresh_lease_is_longer_after_a_longer_gap(mill: Mill, gap: float, lease: float) -> None:
     worker = mill.worker()
     mill.client.hset("pm:tick", "at", int(mill.store.now() - 1000 * gap))
     mill.fleet.tick(5.0, 3)
@@ -178,7 +185,7 @@ def jump(mill, seconds: float) -> None:
     mill.fleet.tick(5.0, 3)
 
 
-def test_a_jump_of_the_clock_purges_nothing_that_is_finished(mill):
+def test_a_jump_of_the_clock_purges_nothing_that_is_finished(mill: Mill) -> None:
     job_id = finished(mill)
     mill.tick()
     jump(mill, 10 * 86_400)
@@ -193,7 +200,9 @@ def test_a_jump_of_the_clock_purges_nothing_that_is_finished(mill):
     assert mill.counts(job_id) == {"succeeded": 1}
 
 
-def test_after_an_absence_what_is_over_is_purged_when_as_much_time_has_passed_again(mill):
+def test_after_an_absence_what_is_over_is_purged_when_as_much_time_has_passed_again(
+    mill: Mill,
+) -> None:
     job_id = finished(mill)
     mill.tick()
     jump(mill, 100)
@@ -205,7 +214,7 @@ def test_after_an_absence_what_is_over_is_purged_when_as_much_time_has_passed_ag
     assert not mill.client.exists(keys.job(job_id))
 
 
-def test_after_an_absence_chats_are_purged_at_once_and_deadlines_have_passed(mill):
+def test_after_an_absence_chats_are_purged_at_once_and_deadlines_have_passed(mill: Mill) -> None:
     chat = finished(mill, interactive=1)
     late = mill.submit(1, deadline=mill.store.now() + 60_000)
     mill.tick()
@@ -214,7 +223,7 @@ def test_after_an_absence_chats_are_purged_at_once_and_deadlines_have_passed(mil
     assert mill.counts(late) == {"expired": 1}
 
 
-def test_a_jump_back_of_the_clock_reaps_nobody(mill):
+def test_a_jump_back_of_the_clock_reaps_nobody(mill: Mill) -> None:
     worker = mill.worker()
     mill.lose(worker)
     mill.client.hset("pm:tick", "at", mill.store.now() + 30_000)
@@ -222,12 +231,12 @@ def test_a_jump_back_of_the_clock_reaps_nobody(mill):
     assert tick.reaped == []
 
 
-def test_only_one_tick_a_second_runs(mill):
+def test_only_one_tick_a_second_runs(mill: Mill) -> None:
     assert mill.fleet.tick(5.0, 3).ran
     assert not mill.fleet.tick(5.0, 3).ran
 
 
-def test_a_worker_that_holds_other_items_than_the_server_counts_starts_over(mill):
+def test_a_worker_that_holds_other_items_than_the_server_counts_starts_over(mill: Mill) -> None:
     job_id, worker = mill.submit(2), mill.worker()
     worker.exchange([], 2)
     mill.client.hdel(keys.held(worker.id), f"{job_id} 1")  # the server lost the tail of its log
@@ -235,7 +244,7 @@ def test_a_worker_that_holds_other_items_than_the_server_counts_starts_over(mill
     assert worker.exchange([], 2).lost
 
 
-def test_rings_are_no_more_than_workers_with_room_or_items(mill):
+def test_rings_are_no_more_than_workers_with_room_or_items(mill: Mill) -> None:
     assert mill.store.scripts.attach  # no worker: no ring
     for _ in range(3):
         mill.worker()
@@ -262,7 +271,7 @@ def test_rings_are_no_more_than_workers_with_room_or_items(mill):
     assert stage_rings == {1: 1, 2: 2, 50: 3}
 
 
-def test_the_tick_rings_for_work_whose_ring_was_lost(mill):
+def test_the_tick_rings_for_work_whose_ring_was_lost(mill: Mill) -> None:
     mill.submit(5)
     mill.worker()
     mill.client.hset("pm:tick", "at", mill.store.now() - 1000)
@@ -270,7 +279,7 @@ def test_the_tick_rings_for_work_whose_ring_was_lost(mill):
     assert tick.rings == {"m": 1}
 
 
-def test_a_full_worker_is_not_rung(mill):
+def test_a_full_worker_is_not_rung(mill: Mill) -> None:
     worker = mill.worker(slots=2)
     mill.submit(5)
     assert len(taken(worker.exchange([], 2))) == 2

@@ -6,10 +6,10 @@ import json
 
 from common.store.upload_stage import CHUNK
 from common.types import ItemState
-from tests.support.store import done, taken
+from tests.support.store import Mill, done, taken
 
 
-def test_every_item_is_given_out_once_and_its_result_is_read_back(mill):
+def test_every_item_is_given_out_once_and_its_result_is_read_back(mill: Mill) -> None:
     job_id, worker = mill.submit(20), mill.worker(slots=8)
     seen, answer = [], worker.exchange([], 8)
     while answer.runs:
@@ -27,7 +27,7 @@ def test_every_item_is_given_out_once_and_its_result_is_read_back(mill):
     ]
 
 
-def test_runs_never_cross_a_chunk_and_say_where_theirs_begins(mill):
+def test_runs_never_cross_a_chunk_and_say_where_theirs_begins(mill: Mill) -> None:
     mill.submit(2 * CHUNK + 3)
     answer = mill.worker().exchange([], 200)
     assert [(run.first, run.count, run.chunk) for run in answer.runs] == [
@@ -37,7 +37,7 @@ def test_runs_never_cross_a_chunk_and_say_where_theirs_begins(mill):
     ]
 
 
-def test_an_exchange_sent_again_answers_the_same_and_changes_nothing(mill):
+def test_an_exchange_sent_again_answers_the_same_and_changes_nothing(mill: Mill) -> None:
     job_id, worker = mill.submit(10), mill.worker()
     args = (worker.id, 1, 4, 0)
     first, again = mill.store.scripts.exchange(*args), mill.store.scripts.exchange(*args)
@@ -45,7 +45,7 @@ def test_an_exchange_sent_again_answers_the_same_and_changes_nothing(mill):
     assert mill.counts(job_id) == {"pending": 6, "running": 4}
 
 
-def test_a_result_counts_once_even_when_it_is_handed_in_twice(mill):
+def test_a_result_counts_once_even_when_it_is_handed_in_twice(mill: Mill) -> None:
     job_id, worker = mill.submit(1), mill.worker()
     results = done(worker.exchange([], 1))
     assert worker.exchange(results, 0).refused == []
@@ -54,7 +54,7 @@ def test_a_result_counts_once_even_when_it_is_handed_in_twice(mill):
     assert mill.store.finished_after(job_id, 0, 10) == [0]
 
 
-def test_a_result_of_a_lost_worker_is_refused_and_its_items_go_to_others(mill):
+def test_a_result_of_a_lost_worker_is_refused_and_its_items_go_to_others(mill: Mill) -> None:
     job_id, dead, alive = mill.submit(4), mill.worker(), mill.worker()
     late = done(dead.exchange([], 4))
     mill.lose(dead)
@@ -69,14 +69,14 @@ def test_a_result_of_a_lost_worker_is_refused_and_its_items_go_to_others(mill):
     assert mill.counts(job_id) == {"succeeded": 4}
 
 
-def test_another_incarnation_cannot_hand_in_what_it_does_not_hold(mill):
+def test_another_incarnation_cannot_hand_in_what_it_does_not_hold(mill: Mill) -> None:
     job_id, owner, thief = mill.submit(2), mill.worker(), mill.worker()
     results = done(owner.exchange([], 2))
     assert thief.exchange(results, 0).refused == [(job_id, 0), (job_id, 1)]
     assert mill.counts(job_id) == {"running": 2}
 
 
-def test_an_item_whose_workers_died_three_times_fails_and_its_neighbours_do_not(mill):
+def test_an_item_whose_workers_died_three_times_fails_and_its_neighbours_do_not(mill: Mill) -> None:
     job_id = mill.submit(2)
     for attempt in (1, 2, 3):
         worker = mill.worker()
@@ -91,7 +91,7 @@ def test_an_item_whose_workers_died_three_times_fails_and_its_neighbours_do_not(
     assert mill.store.job(job_id)["status"] == "completed"
 
 
-def test_a_draining_worker_hands_back_without_charge(mill):
+def test_a_draining_worker_hands_back_without_charge(mill: Mill) -> None:
     job_id, worker = mill.submit(5), mill.worker()
     worker.exchange([], 3)
     assert worker.release()[0] == 3
@@ -100,7 +100,7 @@ def test_a_draining_worker_hands_back_without_charge(mill):
     assert sorted(taken(answer)) == [(job_id, i, 1) for i in range(5)]
 
 
-def test_tenants_are_served_in_turn_whatever_the_length_of_their_queues(mill):
+def test_tenants_are_served_in_turn_whatever_the_length_of_their_queues(mill: Mill) -> None:
     big = mill.submit(1000, "big")
     worker = mill.worker()
     answer = worker.exchange([], 8)
@@ -110,7 +110,7 @@ def test_tenants_are_served_in_turn_whatever_the_length_of_their_queues(mill):
     assert jobs.count(small) == 3 and jobs.count(big) == 3
 
 
-def test_a_single_item_starts_at_the_next_free_slot_beside_a_backlog_of_100_000(mill):
+def test_a_single_item_starts_at_the_next_free_slot_beside_a_backlog_of_100_000(mill: Mill) -> None:
     mill.submit(100_000, "big")
     worker = mill.worker()
     held = worker.exchange([], 8)
@@ -119,7 +119,7 @@ def test_a_single_item_starts_at_the_next_free_slot_beside_a_backlog_of_100_000(
     assert taken(answer) == [(small, 0, 1)]
 
 
-def test_priority_ages(mill):
+def test_priority_ages(mill: Mill) -> None:
     """Ten minutes of waiting weigh as much as a step of priority."""
     for minutes, first in ((9, "new"), (11, "old")):
         jobs = {"old": mill.submit(1, priority=0)}
@@ -132,19 +132,19 @@ def test_priority_ages(mill):
             mill.store.delete(job_id)
 
 
-def test_higher_priority_goes_first_among_a_tenants_own_jobs(mill):
+def test_higher_priority_goes_first_among_a_tenants_own_jobs(mill: Mill) -> None:
     low, high = mill.submit(1, priority=0), mill.submit(1, priority=1)
     worker = mill.worker()
     assert [worker.exchange([], 1).runs[0].job_id for _ in range(2)] == [high, low]
 
 
-def test_an_item_with_many_continuations_waits_for_that_many_slots(mill):
+def test_an_item_with_many_continuations_waits_for_that_many_slots(mill: Mill) -> None:
     job_id, worker = mill.submit(3, n_max=4), mill.worker(slots=8)
     assert worker.exchange([], 3).runs == []
     assert taken(worker.exchange([], 8)) == [(job_id, 0, 1), (job_id, 1, 1)]
 
 
-def test_started_and_finished_are_told_to_the_outbox_once_each(mill):
+def test_started_and_finished_are_told_to_the_outbox_once_each(mill: Mill) -> None:
     job_id, worker = mill.submit(2, hooks="job.started,job.finished"), mill.worker()
     answer = worker.exchange([], 1)
     assert answer.hooked
@@ -157,14 +157,14 @@ def test_started_and_finished_are_told_to_the_outbox_once_each(mill):
     assert (data["id"], data["status"], data["counts"]["succeeded"]) == (job_id, "completed", 2)
 
 
-def test_a_job_nobody_subscribed_to_writes_no_events(mill):
+def test_a_job_nobody_subscribed_to_writes_no_events(mill: Mill) -> None:
     job_id, worker = mill.submit(1), mill.worker()
     worker.exchange(done(worker.exchange([], 1)), 1)
     assert mill.store.hooks(job_id) == []
     assert mill.client.zcard("pm:hooks:due") == 0
 
 
-def test_items_finish_in_the_order_readers_follow(mill):
+def test_items_finish_in_the_order_readers_follow(mill: Mill) -> None:
     job_id, worker = mill.submit(4), mill.worker()
     first, second, third, fourth = done(worker.exchange([], 4))
     worker.exchange([third, first], 0)
@@ -173,7 +173,7 @@ def test_items_finish_in_the_order_readers_follow(mill):
     assert mill.store.finished_after(job_id, 2, 1) == [3]
 
 
-def test_a_failed_item_never_fails_its_job(mill):
+def test_a_failed_item_never_fails_its_job(mill: Mill) -> None:
     job_id, worker = mill.submit(3), mill.worker()
     results = done(worker.exchange([], 3))
     failed = done(mill_exchange_none := worker.exchange([], 0), ItemState.FAILED)
@@ -184,7 +184,7 @@ def test_a_failed_item_never_fails_its_job(mill):
     assert mill.counts(job_id) == {"succeeded": 2, "failed": 1}
 
 
-def test_a_result_that_is_in_one_call_twice_counts_once(mill):
+def test_a_result_that_is_in_one_call_twice_counts_once(mill: Mill) -> None:
     job_id, worker = mill.submit(2), mill.worker()
     results = done(worker.exchange([], 2))
     assert worker.exchange([*results, results[0]], 0).refused == [(job_id, 0)]
@@ -192,7 +192,7 @@ def test_a_result_that_is_in_one_call_twice_counts_once(mill):
     assert mill.store.finished_after(job_id, 0, 10) == [0, 1]
 
 
-def test_an_exchange_needs_a_bounded_number_of_commands_for_each_job(mill):
+def test_an_exchange_needs_a_bounded_number_of_commands_for_each_job(mill: Mill) -> None:
     """Counted by the server, those that the script runs included: 54 of them for a job in and a job
     out, once."""
     for tenants, most in ((1, 12), (100, 20)):
@@ -208,7 +208,7 @@ def test_an_exchange_needs_a_bounded_number_of_commands_for_each_job(mill):
         mill.client.flushall()
 
 
-def test_many_tenants_with_many_jobs_are_served_level(mill):
+def test_many_tenants_with_many_jobs_are_served_level(mill: Mill) -> None:
     for number in range(50):
         for _ in range(12 if number % 2 else 3):
             mill.submit(2, f"t{number}")
@@ -220,7 +220,7 @@ def test_many_tenants_with_many_jobs_are_served_level(mill):
     assert sum(owners.count(f"t{number}") for number in range(1, 50, 2)) == 225
 
 
-def test_items_picked_one_by_one_are_one_run_where_they_are_contiguous(mill):
+def test_items_picked_one_by_one_are_one_run_where_they_are_contiguous(mill: Mill) -> None:
     first, second = mill.submit(10, "a"), mill.submit(10, "b")
     runs = mill.worker().exchange([], 8).runs
     assert sorted((run.job_id, run.first, run.count) for run in runs) == sorted(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.leaks import leaks
-from tests.support.store import done
+from tests.support.store import Mill, done
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from tests.support.store import done
         "pm:stage:x:in",
     ],
 )
-def test_a_key_that_nobody_owns_is_found(mill, name):
+def test_a_key_that_nobody_owns_is_found(mill: Mill, name: str) -> None:
     mill.client.set(name, "x") if name != "pm:job:job_1" else mill.client.hset(
         name, "status", "completed"
     )
@@ -28,7 +28,7 @@ def test_a_key_that_nobody_owns_is_found(mill, name):
     mill.client.delete(name)
 
 
-def test_what_jobs_and_workers_leave_while_they_live_is_owned(mill):
+def test_what_jobs_and_workers_leave_while_they_live_is_owned(mill: Mill) -> None:
     job_id, worker = (
         mill.submit(5, hooks="job.started,job.finished", idempotency=("k", "f")),
         mill.worker(),

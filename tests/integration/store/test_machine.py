@@ -634,7 +634,7 @@ def flat(results: list[Result]) -> list[object]:
 
 
 @pytest.mark.timeout(400)  # two minutes on a busy machine
-def test_the_store_never_leaves_its_model(redis_url, monkeypatch):
+def test_the_store_never_leaves_its_model(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = scripts.source("exchange")
     assert "SLICE = 1000" in whole
     # A walk is the same on a busy machine.

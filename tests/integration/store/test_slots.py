@@ -8,14 +8,16 @@ import pytest
 from common.store import scripts
 from common.store.packing import pack
 from common.types import ItemState
-from tests.support.store import done, taken
+from tests.support.store import Mill, done, taken
 
 
 def indices(exchanged) -> list[int]:
     return [index for _, index, _ in taken(exchanged)]
 
 
-def test_one_line_of_many_continuations_among_others_takes_its_own_slots_and_no_more(mill):
+def test_one_line_of_many_continuations_among_others_takes_its_own_slots_and_no_more(
+    mill: Mill,
+) -> None:
     needs = [1] * 96
     needs[37] = 16
     mill.submit(needs)
@@ -26,23 +28,27 @@ def test_one_line_of_many_continuations_among_others_takes_its_own_slots_and_no_
 
 
 @pytest.mark.parametrize(("needs", "n"), [([4, 4, 4], 1), ([4, 4, 4], 4), ([1, 1, 1], 1)])
-def test_a_job_whose_items_take_the_same_writes_nothing_down_for_each(mill, needs, n):
+def test_a_job_whose_items_take_the_same_writes_nothing_down_for_each(
+    mill: Mill, needs: list[int], n: int
+) -> None:
     job_id = mill.submit(needs, n=n)
     assert not mill.client.exists(f"pm:job:{job_id}:needs")
     assert len(taken(mill.worker(slots=64).exchange([], 8))) == min(3, 8 // needs[0])
 
 
-def test_items_that_say_nothing_take_what_their_job_says(mill):
+def test_items_that_say_nothing_take_what_their_job_says(mill: Mill) -> None:
     mill.submit([2, 8, 2], n=8)
     assert indices(mill.worker(slots=16).exchange([], 11)) == [0, 1]
 
 
-def test_a_pending_item_of_a_mixed_job_costs_one_byte_more(mill):
+def test_a_pending_item_of_a_mixed_job_costs_one_byte_more(mill: Mill) -> None:
     job_id = mill.submit([1, 2] * 500)
     assert mill.client.strlen(f"pm:job:{job_id}:needs") == 1000
 
 
-def test_an_item_waits_for_the_room_it_needs_and_is_not_passed_by_its_neighbours(mill):
+def test_an_item_waits_for_the_room_it_needs_and_is_not_passed_by_its_neighbours(
+    mill: Mill,
+) -> None:
     mill.submit([1, 6, 1, 1])
     worker = mill.worker(slots=8)
     assert indices(worker.exchange([], 4)) == [0]
@@ -50,7 +56,7 @@ def test_an_item_waits_for_the_room_it_needs_and_is_not_passed_by_its_neighbours
     assert indices(worker.exchange([], 7)) == [1, 2]
 
 
-def test_what_comes_back_takes_its_own_slots_too(mill):
+def test_what_comes_back_takes_its_own_slots_too(mill: Mill) -> None:
     mill.submit([1, 6, 1, 1])
     worker = mill.worker(slots=16)
     answer = worker.exchange([], 16)
@@ -63,7 +69,7 @@ def test_what_comes_back_takes_its_own_slots_too(mill):
     assert indices(worker.exchange([], 7)) == [1, 2]
 
 
-def test_a_cohort_is_counted_in_slots(mill):
+def test_a_cohort_is_counted_in_slots(mill: Mill) -> None:
     mill.submit([1, 1, 3, 1, 1, 1])
     dead = mill.worker(slots=16)
     assert len(taken(dead.exchange([], 16))) == 6
@@ -86,7 +92,9 @@ def test_a_cohort_is_counted_in_slots(mill):
         ([4, 4], [4], None),
     ],
 )
-def test_appended_items_take_their_own_slots(mill, before, added, expected):
+def test_appended_items_take_their_own_slots(
+    mill: Mill, before: list[int], added: list[int], expected: list[int] | None
+) -> None:
     job_id = mill.submit(before)
     mill.store.append(
         job_id, mill.stage(added, named=False), tokens=10, n_max=max(added), most_items=1000
@@ -97,7 +105,7 @@ def test_appended_items_take_their_own_slots(mill, before, added, expected):
     assert indices(worker.exchange([], slots - 1)) == list(range(len(before + added) - 1))
 
 
-def test_a_small_worker_goes_on_behind_items_that_only_a_larger_one_can_run(mill):
+def test_a_small_worker_goes_on_behind_items_that_only_a_larger_one_can_run(mill: Mill) -> None:
     job_id = mill.submit([16, 16, 1, 16, 1, 1])
     small, large = mill.worker(slots=8), mill.worker(slots=64)
     assert indices(small.exchange([], 2)) == [2, 4]
@@ -105,7 +113,9 @@ def test_a_small_worker_goes_on_behind_items_that_only_a_larger_one_can_run(mill
     assert mill.counts(job_id) == {"running": 6}
 
 
-def test_what_a_small_worker_passed_over_without_taking_anything_is_given_out_once(mill):
+def test_what_a_small_worker_passed_over_without_taking_anything_is_given_out_once(
+    mill: Mill,
+) -> None:
     job_id = mill.submit([1, 16, 16])
     small, large = mill.worker(slots=8), mill.worker(slots=64)
     assert indices(small.exchange([], 1)) == [0]
@@ -119,7 +129,7 @@ def test_what_a_small_worker_passed_over_without_taking_anything_is_given_out_on
     assert mill.counts(job_id) == {"running": 1, "succeeded": 2}
 
 
-def test_what_a_small_worker_passed_over_ends_with_its_job(mill):
+def test_what_a_small_worker_passed_over_ends_with_its_job(mill: Mill) -> None:
     job_id = mill.submit([16, 16, 1, 1])
     small = mill.worker(slots=8)
     answer = small.exchange([], 1)
@@ -130,7 +140,7 @@ def test_what_a_small_worker_passed_over_ends_with_its_job(mill):
     assert not mill.client.exists(f"pm:job:{job_id}:needs")
 
 
-def test_slots_kept_for_interactive_jobs_go_to_items_that_fit_nowhere_else(mill):
+def test_slots_kept_for_interactive_jobs_go_to_items_that_fit_nowhere_else(mill: Mill) -> None:
     mill.submit([1, 7, 1, 1])
     worker = mill.worker(slots=8)
     assert indices(worker.exchange([], 8, kept=2)) == [0, 1]
@@ -138,7 +148,7 @@ def test_slots_kept_for_interactive_jobs_go_to_items_that_fit_nowhere_else(mill)
     assert len(taken(mill.worker(slots=8).exchange([], 8, kept=2))) == 6
 
 
-def test_jobs_that_do_not_fit_hide_no_other_of_their_tenant(mill):
+def test_jobs_that_do_not_fit_hide_no_other_of_their_tenant(mill: Mill) -> None:
     for _ in range(60):
         mill.submit([16])
     fits = mill.submit(3)
@@ -146,7 +156,7 @@ def test_jobs_that_do_not_fit_hide_no_other_of_their_tenant(mill):
 
 
 @pytest.mark.parametrize("interactive", [0, 1])
-def test_tenants_whose_jobs_do_not_fit_hide_no_other(mill, interactive):
+def test_tenants_whose_jobs_do_not_fit_hide_no_other(mill: Mill, interactive: int) -> None:
     for i in range(50):
         mill.submit([16], f"t{i}", interactive=interactive)
     fits = [mill.submit(2, tenant, interactive=interactive) for tenant in ("u", "v")]
@@ -154,7 +164,9 @@ def test_tenants_whose_jobs_do_not_fit_hide_no_other(mill, interactive):
     assert sorted(items) == sorted((job_id, i, 1) for job_id in fits for i in range(2))
 
 
-def test_however_many_jobs_do_not_fit_a_worker_gets_behind_them_in_bounded_calls(mill, monkeypatch):
+def test_however_many_jobs_do_not_fit_a_worker_gets_behind_them_in_bounded_calls(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = scripts.source("exchange")
     assert "PASSED = 1000" in whole
     shortened = {"exchange": whole.replace("PASSED = 1000", "PASSED = 20")}
@@ -176,7 +188,7 @@ def test_however_many_jobs_do_not_fit_a_worker_gets_behind_them_in_bounded_calls
     assert taken(answer) == [(more, 0, 1)] and calls <= 3, "it begins at the front again"
 
 
-def test_tenants_are_served_in_turn_past_those_that_do_not_fit(mill):
+def test_tenants_are_served_in_turn_past_those_that_do_not_fit(mill: Mill) -> None:
     mill.submit([16], "wide")
     jobs = [mill.submit(20, tenant) for tenant in ("u", "v")]
     items = taken(mill.worker(slots=8).exchange([], 8))

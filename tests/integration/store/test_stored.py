@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -50,7 +51,7 @@ def recount(mill) -> None:
     raise AssertionError("the recount does not end")
 
 
-def test_every_move_counts_what_is_kept(mill):
+def test_every_move_counts_what_is_kept(mill: Mill) -> None:
     job, other, worker = mill.submit(3), mill.submit(2, "u"), mill.worker()
     assert kept(mill) == {"jobs": bytes_of(mill, job)}
     before = bytes_of(mill, job)
@@ -68,7 +69,9 @@ def test_every_move_counts_what_is_kept(mill):
     assert kept(mill) == {}
 
 
-def test_files_count_as_they_are_stored_until_they_are_deleted_or_their_time_is_up(mill):
+def test_files_count_as_they_are_stored_until_they_are_deleted_or_their_time_is_up(
+    mill: Mill,
+) -> None:
     mill.client.sadd(keys.TENANTS, "t")
     first, second = upload(mill, 300_000), upload(mill, 10)
     whole = kept(mill)["files"]
@@ -82,7 +85,7 @@ def test_files_count_as_they_are_stored_until_they_are_deleted_or_their_time_is_
     assert mill.client.zscore(keys.DUE, f"file:{first}") is None
 
 
-def test_interactive_jobs_are_neither_counted_nor_refused(mill):
+def test_interactive_jobs_are_neither_counted_nor_refused(mill: Mill) -> None:
     assert mill.submit(1, interactive=1)
     assert kept(mill) == {}
     full = mill.submit(1)
@@ -104,8 +107,8 @@ def test_interactive_jobs_are_neither_counted_nor_refused(mill):
 
 
 def test_what_would_pass_the_limit_is_refused_whole_and_what_was_accepted_is_finished(
-    mill, key_snapshot
-):
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     job = mill.submit(3)
     most = bytes_of(mill, job) + 50
     before = key_snapshot()
@@ -148,7 +151,9 @@ def test_what_would_pass_the_limit_is_refused_whole_and_what_was_accepted_is_fin
 
 
 @pytest.mark.parametrize("slice_", [1, 3, 1000])
-def test_a_recount_finds_what_was_not_counted(redis_url, monkeypatch, slice_):
+def test_a_recount_finds_what_was_not_counted(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, slice_: int
+) -> None:
     """As after an update: jobs and files that older parts made, and removed, without counting."""
     source = scripts.source
     changed = source("tick").replace("RECOUNTED = 1000", f"RECOUNTED = {slice_}")
@@ -174,7 +179,7 @@ def test_a_recount_finds_what_was_not_counted(redis_url, monkeypatch, slice_):
     assert kept(mill) == kept(mill, "u") == {}
 
 
-def test_a_round_of_recounts_begins_every_ten_minutes(mill):
+def test_a_round_of_recounts_begins_every_ten_minutes(mill: Mill) -> None:
     mill.client.sadd(keys.TENANTS, "t")
     recount(mill)
     mill.client.hset(keys.stored("t"), "jobs", 5)
@@ -186,7 +191,7 @@ def test_a_round_of_recounts_begins_every_ten_minutes(mill):
     assert kept(mill) == {}
 
 
-def test_a_tick_reads_the_names_of_all_tenants_once_however_many_it_recounts(mill):
+def test_a_tick_reads_the_names_of_all_tenants_once_however_many_it_recounts(mill: Mill) -> None:
     mill.client.sadd(keys.TENANTS, *(f"tenant-{number}" for number in range(300)))
     mill.client.config_resetstat()
     mill.tick()
@@ -194,7 +199,7 @@ def test_a_tick_reads_the_names_of_all_tenants_once_however_many_it_recounts(mil
     assert mill.client.info("commandstats")["cmdstat_smembers"]["calls"] <= 3
 
 
-def test_what_log_probabilities_will_take_is_reserved_while_it_waits(mill):
+def test_what_log_probabilities_will_take_is_reserved_while_it_waits(mill: Mill) -> None:
     job, plain = mill.submit(4, surplus=100), mill.submit(2)
     assert mill.client.hget(keys.queued(), "surplus") == b"400"
     mill.store.append(

@@ -10,14 +10,16 @@ from common.store import keys
 from common.store.fleet import Result
 from common.store.packing import pack
 from common.types import ItemState
-from tests.support.store import card, done, taken
+from tests.support.store import Mill, card, done, taken
 
 
 def indices(exchanged) -> list[int]:
     return [index for _, index, _ in taken(exchanged)]
 
 
-def test_suspects_rerun_at_most_the_root_of_the_slots_together_and_with_nobody_else(mill):
+def test_suspects_rerun_at_most_the_root_of_the_slots_together_and_with_nobody_else(
+    mill: Mill,
+) -> None:
     mill.submit(40)
     dead = mill.worker(slots=16)
     dead.exchange([], 16)
@@ -31,7 +33,7 @@ def test_suspects_rerun_at_most_the_root_of_the_slots_together_and_with_nobody_e
     assert indices(answer) == [4, 5, 6, 7]
 
 
-def test_a_third_attempt_runs_alone(mill):
+def test_a_third_attempt_runs_alone(mill: Mill) -> None:
     job_id = mill.submit(10)
     for expected in ([0, 1, 2, 3, 4, 5, 6, 7, 8], [0, 1, 2], [3, 4, 5]):
         worker = mill.worker(slots=9)
@@ -47,7 +49,7 @@ def test_a_third_attempt_runs_alone(mill):
     assert mill.counts(job_id) == {"succeeded": 10}
 
 
-def test_the_guilty_item_fails_and_all_its_neighbours_succeed(mill):
+def test_the_guilty_item_fails_and_all_its_neighbours_succeed(mill: Mill) -> None:
     job_id, guilty = mill.submit(60), 17
     for _ in range(100):
         worker = mill.worker(slots=16)
@@ -62,7 +64,7 @@ def test_the_guilty_item_fails_and_all_its_neighbours_succeed(mill):
     assert mill.store.rows(job_id, guilty, 1)[0]["error"]["code"] == "worker_lost"
 
 
-def test_a_busy_worker_lets_what_it_holds_finish_before_it_sees_to_suspects(mill):
+def test_a_busy_worker_lets_what_it_holds_finish_before_it_sees_to_suspects(mill: Mill) -> None:
     mill.submit(100)
     dead, first, second = (mill.worker(slots=4) for _ in range(3))
     dead.exchange([], 4)
@@ -76,7 +78,7 @@ def test_a_busy_worker_lets_what_it_holds_finish_before_it_sees_to_suspects(mill
     )
 
 
-def test_a_busy_worker_that_has_waited_takes_the_suspects_when_it_is_idle(mill):
+def test_a_busy_worker_that_has_waited_takes_the_suspects_when_it_is_idle(mill: Mill) -> None:
     mill.submit(100)
     dead, first, second = (mill.worker(slots=4) for _ in range(3))
     dead.exchange([], 4)
@@ -101,7 +103,9 @@ def singles(mill, count: int, **fields: object) -> list[str]:
     return [mill.submit(1, **fields) for _ in range(count)]
 
 
-def test_suspects_of_many_jobs_and_tenants_run_in_cohorts_on_one_worker_and_the_others_go_on(mill):
+def test_suspects_of_many_jobs_and_tenants_run_in_cohorts_on_one_worker_and_the_others_go_on(
+    mill: Mill,
+) -> None:
     jobs = singles(mill, 14) + singles(mill, 2, tenant="u")
     crash(mill, *jobs)
     rest = mill.submit(100)
@@ -116,7 +120,7 @@ def test_suspects_of_many_jobs_and_tenants_run_in_cohorts_on_one_worker_and_the_
     assert sorted(seen) == sorted(jobs)
 
 
-def test_a_quarter_of_the_workers_sees_to_suspects(mill):
+def test_a_quarter_of_the_workers_sees_to_suspects(mill: Mill) -> None:
     crash(mill, *singles(mill, 64))
     mill.submit(200)
     workers = [mill.worker(slots=16) for _ in range(9)]
@@ -124,7 +128,7 @@ def test_a_quarter_of_the_workers_sees_to_suspects(mill):
     assert [len(taken(answer)) for answer in answers] == [4, 4, 16, 16, 16, 16, 16, 16, 16]
 
 
-def test_workers_of_other_models_do_not_count(mill):
+def test_workers_of_other_models_do_not_count(mill: Mill) -> None:
     crash(mill, *singles(mill, 16))
     mill.submit(100)
     for worker in [mill.worker() for _ in range(8)]:
@@ -133,7 +137,7 @@ def test_workers_of_other_models_do_not_count(mill):
     assert [len(taken(answer)) for answer in answers] == [4, 16]
 
 
-def test_second_attempts_join_a_cohort_as_others_end(mill):
+def test_second_attempts_join_a_cohort_as_others_end(mill: Mill) -> None:
     crash(mill, *singles(mill, 16))
     worker = mill.worker(slots=16)
     first = worker.exchange([], 16)
@@ -142,14 +146,16 @@ def test_second_attempts_join_a_cohort_as_others_end(mill):
     assert worker.exchange([], 12).runs == []
 
 
-def test_suspects_of_interactive_jobs_go_first(mill):
+def test_suspects_of_interactive_jobs_go_first(mill: Mill) -> None:
     jobs, chats = singles(mill, 4), singles(mill, 2, interactive=1)
     crash(mill, *jobs, *chats)
     worker = mill.worker(slots=4)
     assert sorted(job_id for job_id, _, _ in taken(worker.exchange([], 4))) == sorted(chats)
 
 
-def test_an_only_worker_gives_the_rest_its_turn_for_as_long_as_it_saw_to_suspects(mill):
+def test_an_only_worker_gives_the_rest_its_turn_for_as_long_as_it_saw_to_suspects(
+    mill: Mill,
+) -> None:
     crash(mill, *singles(mill, 16))
     chat = mill.submit(1, interactive=1)
     worker = mill.worker(slots=16)
@@ -167,7 +173,7 @@ def test_an_only_worker_gives_the_rest_its_turn_for_as_long_as_it_saw_to_suspect
     assert {attempt for _, _, attempt in taken(worker.exchange(done(answer)[8:], 16))} == {2}
 
 
-def test_suspects_that_fit_on_no_slot_of_a_worker_do_not_keep_it(mill):
+def test_suspects_that_fit_on_no_slot_of_a_worker_do_not_keep_it(mill: Mill) -> None:
     small = mill.worker(slots=4)
     crash(mill, mill.submit(2, n_max=8))
     rest = mill.submit(20)
@@ -177,7 +183,7 @@ def test_suspects_that_fit_on_no_slot_of_a_worker_do_not_keep_it(mill):
     assert len(taken(mill.worker(slots=16).exchange([], 16))) == 1
 
 
-def test_suspects_of_a_paused_job_wait_with_it(mill):
+def test_suspects_of_a_paused_job_wait_with_it(mill: Mill) -> None:
     job_id = mill.submit(1)
     crash(mill, job_id)
     mill.store.edit(job_id, "paused", 1)
@@ -187,7 +193,7 @@ def test_suspects_of_a_paused_job_wait_with_it(mill):
     assert taken(worker.exchange([], 8)) == [(job_id, 0, 2)]
 
 
-def test_suspects_of_a_job_that_is_cancelled_or_deleted_are_listed_no_more(mill):
+def test_suspects_of_a_job_that_is_cancelled_or_deleted_are_listed_no_more(mill: Mill) -> None:
     cancelled, deleted = singles(mill, 2)
     crash(mill, cancelled, deleted)
     mill.store.cancel(cancelled)
@@ -195,14 +201,14 @@ def test_suspects_of_a_job_that_is_cancelled_or_deleted_are_listed_no_more(mill)
     assert not mill.client.exists(keys.suspects("m"))
 
 
-def test_suspects_alone_keep_their_model_from_being_replaced(mill):
+def test_suspects_alone_keep_their_model_from_being_replaced(mill: Mill) -> None:
     crash(mill, *singles(mill, 1))
     other = card().model_copy(update={"digest": "other"})
     with pytest.raises(ConfigError):
         mill.fleet.publish(other, b"")
 
 
-def test_losing_an_item_that_had_got_further_costs_no_attempt(mill):
+def test_losing_an_item_that_had_got_further_costs_no_attempt(mill: Mill) -> None:
     job_id, dead = mill.submit(3), mill.worker()
     dead.exchange([], 3)
     dead.checkpoint({f"{job_id} 1": [(0, [5, 6])]}, whole=True, first=[(job_id, 1)])
@@ -219,7 +225,7 @@ def test_losing_an_item_that_had_got_further_costs_no_attempt(mill):
     assert worker.progress(job_id, 0) == []
 
 
-def test_progress_is_what_the_last_holder_kept(mill):
+def test_progress_is_what_the_last_holder_kept(mill: Mill) -> None:
     job_id, dead = mill.submit(1), mill.worker()
     dead.exchange([], 1)
     slot = f"{job_id} 0"
@@ -232,7 +238,7 @@ def test_progress_is_what_the_last_holder_kept(mill):
     assert worker.progress(job_id, 0) == [[1, 2, 3], [9]]
 
 
-def test_an_item_that_is_lost_for_ever_fails_in_the_end_however_far_it_gets(mill):
+def test_an_item_that_is_lost_for_ever_fails_in_the_end_however_far_it_gets(mill: Mill) -> None:
     job_id = mill.submit(1)
     for _ in range(30):
         worker = mill.worker()
@@ -244,7 +250,7 @@ def test_an_item_that_is_lost_for_ever_fails_in_the_end_however_far_it_gets(mill
     assert mill.counts(job_id) == {"failed": 1}
 
 
-def test_a_checkpoint_of_a_lost_worker_is_not_kept(mill):
+def test_a_checkpoint_of_a_lost_worker_is_not_kept(mill: Mill) -> None:
     job_id, dead = mill.submit(1), mill.worker()
     dead.exchange([], 1)
     mill.lose(dead)
@@ -253,7 +259,7 @@ def test_a_checkpoint_of_a_lost_worker_is_not_kept(mill):
     assert not mill.client.exists(f"pm:checkpoint:{dead.id}")
 
 
-def test_what_is_handed_back_goes_on_from_there_uncharged(mill):
+def test_what_is_handed_back_goes_on_from_there_uncharged(mill: Mill) -> None:
     job_id, worker = mill.submit(2), mill.worker()
     worker.exchange([], 2)
     worker.exchange([Result(job_id, 0, 1, ItemState.PENDING, 0, 0, pack([[4, 5]]))], 0)

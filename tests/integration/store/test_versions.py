@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from common.store.fleet import Incarnation
 from common.store.packing import pack
 from common.store.scripts import SCHEMA
 from common.store.version import COMPATIBLE, meet_store
-from tests.support.store import card, done, taken
+from tests.support.store import Mill, card, done, taken
 
 PREVIOUS = Path(__file__).parent / "schema_1"
 NEWER = {"schema": SCHEMA + 5, "compatible": SCHEMA + 5, "version": "9.9"}
@@ -75,7 +76,7 @@ class PreviousWorker:
         return [part for slot in held for part in (*slot, "succeeded", 3, 5, blob)]
 
 
-def test_a_part_writes_down_its_schema_once(mill):
+def test_a_part_writes_down_its_schema_once(mill: Mill) -> None:
     meet_store(mill.client)
     record = mill.client.hgetall(keys.VERSION)
     assert (int(record[b"schema"]), int(record[b"compatible"])) == (SCHEMA, COMPATIBLE)
@@ -84,7 +85,7 @@ def test_a_part_writes_down_its_schema_once(mill):
     assert mill.client.hgetall(keys.VERSION) == record
 
 
-def test_a_part_works_beside_a_newer_one_that_says_it_may(mill):
+def test_a_part_works_beside_a_newer_one_that_says_it_may(mill: Mill) -> None:
     mill.client.hset(keys.VERSION, mapping=NEWER | {"compatible": SCHEMA})
     meet_store(mill.client)
     assert int(mill.client.hget(keys.VERSION, "schema")) == NEWER["schema"], (
@@ -93,7 +94,9 @@ def test_a_part_works_beside_a_newer_one_that_says_it_may(mill):
     mill.submit(1)
 
 
-def test_a_part_that_is_too_old_can_do_nothing_in_the_store(mill, key_snapshot):
+def test_a_part_that_is_too_old_can_do_nothing_in_the_store(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
     worker = mill.worker()
     mill.client.hset(keys.VERSION, mapping=NEWER)
     before = key_snapshot()
@@ -112,7 +115,7 @@ def test_a_part_that_is_too_old_can_do_nothing_in_the_store(mill, key_snapshot):
 
 
 @pytest.mark.parametrize("part", ["serve", "webhooks", "worker"])
-def test_a_part_that_is_too_old_ends_with_a_sentence(mill, redis_url, part):
+def test_a_part_that_is_too_old_ends_with_a_sentence(mill: Mill, redis_url: str, part: str) -> None:
     mill.client.hset(keys.VERSION, mapping=NEWER)
     env = os.environ | {
         "REDIS_URL": redis_url,
@@ -131,7 +134,7 @@ def test_a_part_that_is_too_old_ends_with_a_sentence(mill, redis_url, part):
     assert "update it" in ended.stderr + ended.stdout
 
 
-def test_a_worker_of_the_previous_version_runs_what_todays_web_tier_submits(mill):
+def test_a_worker_of_the_previous_version_runs_what_todays_web_tier_submits(mill: Mill) -> None:
     meet_store(mill.client)
     job_id, worker = mill.submit(6), PreviousWorker(mill.client)
     held = worker.exchange([], 4)
@@ -151,7 +154,7 @@ def test_a_worker_of_the_previous_version_runs_what_todays_web_tier_submits(mill
     assert mill.store.job(job_id)["status"] == "completed"
 
 
-def test_what_a_worker_of_the_previous_version_leaves_todays_go_on_with(mill):
+def test_what_a_worker_of_the_previous_version_leaves_todays_go_on_with(mill: Mill) -> None:
     job_id, worker, other = (
         mill.submit(5),
         PreviousWorker(mill.client),
@@ -170,7 +173,7 @@ def test_what_a_worker_of_the_previous_version_leaves_todays_go_on_with(mill):
     assert mill.counts(job_id) == {"succeeded": 5}
 
 
-def test_jobs_of_the_previous_version_open_with_todays_parts(mill):
+def test_jobs_of_the_previous_version_open_with_todays_parts(mill: Mill) -> None:
     """As in the data folder of an `up` that was updated: waiting, running, paused and finished
     jobs, and an append."""
     worker = PreviousWorker(mill.client)
@@ -223,7 +226,7 @@ def test_jobs_of_the_previous_version_open_with_todays_parts(mill):
     assert mill.client.hgetall("pm:queued:t") == {b"items": b"0", b"tokens": b"0", b"bytes": b"0"}
 
 
-def test_suspects_that_the_previous_version_left_run_again(mill):
+def test_suspects_that_the_previous_version_left_run_again(mill: Mill) -> None:
     """Its tick reaped a worker; today's find items with an attempt charged that nobody listed for
     them."""
     job_id, worker = mill.submit(3), PreviousWorker(mill.client)
@@ -255,7 +258,7 @@ def worker_of(mill, model: str) -> Incarnation:
 
 
 @pytest.mark.parametrize("interactive", [0, 1])
-def test_models_whose_names_have_colons_share_no_keys(mill, interactive):
+def test_models_whose_names_have_colons_share_no_keys(mill: Mill, interactive: int) -> None:
     publish(mill, *CLASHING)
     jobs = {
         (model, tenant): mill.submit(1, tenant, model=model, interactive=interactive)
@@ -280,7 +283,7 @@ def test_models_whose_names_have_colons_share_no_keys(mill, interactive):
     assert all(mill.counts(job) == {"succeeded": 1} for job in jobs.values())
 
 
-def test_jobs_of_clashing_models_of_an_earlier_version_run_each_on_its_own(mill):
+def test_jobs_of_clashing_models_of_an_earlier_version_run_each_on_its_own(mill: Mill) -> None:
     """They were listed under the same keys; the first part of today's version lists them anew."""
     publish(mill, "x", "x:t")
     jobs = {
@@ -308,7 +311,7 @@ def test_jobs_of_clashing_models_of_an_earlier_version_run_each_on_its_own(mill)
     assert worker_of(mill, "x:t").exchange([], 8).runs[0].job_id == paused
 
 
-def test_older_parts_are_refused_once_a_name_has_a_colon_and_not_before(mill):
+def test_older_parts_are_refused_once_a_name_has_a_colon_and_not_before(mill: Mill) -> None:
     meet_store(mill.client)
     publish(mill, "my-org/plain.name")
     assert int(mill.client.hget(keys.VERSION, "compatible")) == COMPATIBLE

@@ -50,7 +50,7 @@ def tick(mill: Mill) -> dict[str, int]:
     return mill.fleet.tick(5.0, 3).rings
 
 
-def test_one_item_wakes_one_worker_and_an_idle_one_before_a_busy_one(mill):
+def test_one_item_wakes_one_worker_and_an_idle_one_before_a_busy_one(mill: Mill) -> None:
     busy, idle = mill.worker(name="a"), mill.worker(name="b")
     mill.submit(1)
     busy.exchange([], 8)
@@ -59,7 +59,9 @@ def test_one_item_wakes_one_worker_and_an_idle_one_before_a_busy_one(mill):
         assert ears.woken() == [idle]
 
 
-def test_items_that_come_together_wake_different_workers_and_then_the_least_loaded(mill):
+def test_items_that_come_together_wake_different_workers_and_then_the_least_loaded(
+    mill: Mill,
+) -> None:
     a, b, c = (mill.worker(name=name) for name in "abc")
     for worker, items in ((a, 4), (c, 2)):
         mill.submit(items)
@@ -78,7 +80,7 @@ def test_items_that_come_together_wake_different_workers_and_then_the_least_load
         assert ears.woken() == others, "idle ones first, one each"
 
 
-def test_a_large_job_wakes_all_workers_with_room_and_no_other(mill):
+def test_a_large_job_wakes_all_workers_with_room_and_no_other(mill: Mill) -> None:
     full, *others = workers = [mill.worker(slots=4) for _ in range(5)]
     mill.submit(4)
     assert len(taken(full.exchange([], 4))) == 4
@@ -87,7 +89,7 @@ def test_a_large_job_wakes_all_workers_with_room_and_no_other(mill):
         assert {worker.id for worker in ears.woken()} == {worker.id for worker in others}
 
 
-def test_a_worker_is_woken_again_when_it_has_room_again_and_never_after_it_left(mill):
+def test_a_worker_is_woken_again_when_it_has_room_again_and_never_after_it_left(mill: Mill) -> None:
     worker = mill.worker(slots=1)
     with listening(mill, worker) as ears:
         mill.submit(1)
@@ -105,7 +107,7 @@ def test_a_worker_is_woken_again_when_it_has_room_again_and_never_after_it_left(
     assert not mill.client.exists("pm:room:m", "pm:woken:m")
 
 
-def test_a_worker_that_does_not_listen_is_rung(mill):
+def test_a_worker_that_does_not_listen_is_rung(mill: Mill) -> None:
     deaf, hears = mill.worker(name="a"), mill.worker(name="b")
     with listening(mill, hears) as ears:
         mill.submit(5)
@@ -114,7 +116,7 @@ def test_a_worker_that_does_not_listen_is_rung(mill):
     assert deaf.exchange([], 8).runs
 
 
-def test_work_whose_wake_was_lost_wakes_somebody_else_at_the_tick(mill):
+def test_work_whose_wake_was_lost_wakes_somebody_else_at_the_tick(mill: Mill) -> None:
     frozen, other = mill.worker(name="a"), mill.worker(name="b")
     with listening(mill, frozen, other) as ears:
         mill.submit(1)
@@ -123,7 +125,7 @@ def test_work_whose_wake_was_lost_wakes_somebody_else_at_the_tick(mill):
         assert ears.woken() == [other]
 
 
-def test_paused_work_wakes_nobody_until_it_is_resumed(mill):
+def test_paused_work_wakes_nobody_until_it_is_resumed(mill: Mill) -> None:
     worker = mill.worker()
     job_id = mill.submit(3)
     mill.store.edit(job_id, "paused", 1)
@@ -135,7 +137,9 @@ def test_paused_work_wakes_nobody_until_it_is_resumed(mill):
         assert ears.woken() == [worker]
 
 
-def test_what_was_submitted_for_an_idle_worker_is_not_taken_by_a_busy_one_that_comes_first(mill):
+def test_what_was_submitted_for_an_idle_worker_is_not_taken_by_a_busy_one_that_comes_first(
+    mill: Mill,
+) -> None:
     busy, idle, frozen = (mill.worker(name=name) for name in "abc")
     mill.submit(1)
     busy.exchange([], 8)
@@ -149,7 +153,7 @@ def test_what_was_submitted_for_an_idle_worker_is_not_taken_by_a_busy_one_that_c
         assert taken(busy.exchange([], 7)) == [(late, 0, 1)], "who does not come is not waited for"
 
 
-def test_woken_workers_share_what_is_not_enough_for_all_of_them(mill):
+def test_woken_workers_share_what_is_not_enough_for_all_of_them(mill: Mill) -> None:
     workers = [mill.worker() for _ in range(4)]
     with listening(mill, *workers):
         mill.submit(10)
@@ -158,7 +162,7 @@ def test_woken_workers_share_what_is_not_enough_for_all_of_them(mill):
         assert [len(taken(worker.exchange([], 5))) for worker in workers] == [5, 5, 5, 5]
 
 
-def test_a_worker_of_an_older_release_is_listed_by_the_tick(mill):
+def test_a_worker_of_an_older_release_is_listed_by_the_tick(mill: Mill) -> None:
     worker = mill.worker()
     mill.client.delete("pm:room:m")  # which an older release knows nothing of
     mill.submit(2)
@@ -166,7 +170,9 @@ def test_a_worker_of_an_older_release_is_listed_by_the_tick(mill):
     assert worker.exchange([], 8).runs
 
 
-def test_a_tick_looks_at_a_bounded_number_of_models_and_at_all_of_them_in_the_end(mill):
+def test_a_tick_looks_at_a_bounded_number_of_models_and_at_all_of_them_in_the_end(
+    mill: Mill,
+) -> None:
     models = [f"m{i}" for i in range(300)]
     mill.client.sadd(keys.MODELS, *models)
     for model in models:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from flask.testing import FlaskClient
 
@@ -171,7 +173,9 @@ PUBLIC = "https://queue.example.org"
         ({"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}, 403),
     ],
 )
-def test_a_public_url_says_whose_pages_are_its_own(make_web, headers: dict, status: int) -> None:
+def test_a_public_url_says_whose_pages_are_its_own(
+    make_web: Callable[..., Web], headers: dict, status: int
+) -> None:
     web = make_web(public_url=PUBLIC)
     log_in(web)
     # It is Secure; the client here speaks HTTP.
@@ -181,7 +185,9 @@ def test_a_public_url_says_whose_pages_are_its_own(make_web, headers: dict, stat
     )
 
 
-def test_the_host_that_a_trusted_proxy_tells_is_whose_pages_are_its_own(make_web) -> None:
+def test_the_host_that_a_trusted_proxy_tells_is_whose_pages_are_its_own(
+    make_web: Callable[..., Web],
+) -> None:
     web = make_web(trusted_proxies="127.0.0.1")
     log_in(web)
     said = {"X-Forwarded-Host": "queue.example.org", "X-Forwarded-Proto": "https"}
@@ -205,7 +211,7 @@ def test_the_host_that_a_trusted_proxy_tells_is_whose_pages_are_its_own(make_web
     ],
 )
 def test_the_cookie_is_secure_where_browsers_come_by_tls(
-    make_web, settings: dict, headers: dict, secure: bool
+    make_web: Callable[..., Web], settings: dict, headers: dict, secure: bool
 ) -> None:
     web = make_web(**settings)
     token = web.services.accounts.create_login("acme")

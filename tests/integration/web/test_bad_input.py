@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -168,7 +169,7 @@ def test_a_wrong_content_type_is_a_415(web: Web, content_type: str) -> None:
     assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
 
 
-def test_n_times_tokens_has_a_cap(make_web) -> None:
+def test_n_times_tokens_has_a_cap(make_web: Callable[..., Web]) -> None:
     web = make_web(max_item_tokens=100)
     body = {"prompts": ["a b"], "params": {"n": 2, "max_tokens": 50}}
     problem = refused(web, body)
@@ -177,7 +178,7 @@ def test_n_times_tokens_has_a_cap(make_web) -> None:
 
 
 def test_a_json_body_over_the_limit_is_a_413_with_and_without_its_length(
-    web: Web, monkeypatch
+    web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("web.wire.bodies.MOST_JSON", 1000)
     body = b'{"prompts": ["' + b"a " * 600 + b'"]}'
@@ -198,7 +199,7 @@ def test_a_json_body_over_the_limit_is_a_413_with_and_without_its_length(
     assert web.job_keys() == []
 
 
-def test_more_items_than_a_job_may_have_are_a_413(make_web) -> None:
+def test_more_items_than_a_job_may_have_are_a_413(make_web: Callable[..., Web]) -> None:
     problem = refused(make_web(max_items=3), {"prompts": ["a"] * 4}, 413)
     assert problem["code"] == "too_large"
 
@@ -339,7 +340,7 @@ def test_unknown_routes_and_methods_are_problems_too(web: Web) -> None:
 
 
 def test_a_crash_is_logged_and_tells_nothing(
-    web: Web, caplog: pytest.LogCaptureFixture, monkeypatch
+    web: Web, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the password is hunter2")

@@ -16,6 +16,7 @@ import requests
 
 from cli.valkey import Valkey
 from tests.support.waiting import wait_until
+from tests.support.web import Web
 from tests.support.web_process import WebProcess
 
 MOST = 8  # event streams and long-polls
@@ -79,8 +80,8 @@ def opened(server: WebProcess) -> Iterator[Opened]:
 
 
 def test_a_tenant_has_so_many_streams_over_all_processes_and_others_are_not_touched(
-    server, web, opened
-):
+    server: WebProcess, web: Web, opened: Opened
+) -> None:
     job = web.submit("a")
     streams = [opened.get(f"/v1/jobs/{job}/events") for _ in range(MOST)]
     assert [stream.status_code for stream in streams] == [200] * MOST
@@ -98,7 +99,7 @@ def test_a_tenant_has_so_many_streams_over_all_processes_and_others_are_not_touc
     wait_until(lambda: opened.get(f"/v1/jobs/{job}/events").status_code == 200)
 
 
-def test_a_tenant_has_so_many_chats_too(server, opened, web):
+def test_a_tenant_has_so_many_chats_too(server: WebProcess, opened: Opened, web: Web) -> None:
     key = web.services.accounts.create_key("chatty")
     asked = [opened.ask(key) for _ in range(CHATS + 5)]
     wait_until(lambda: len(select.select(asked, [], [], 0)[0]) >= 5)
@@ -108,7 +109,9 @@ def test_a_tenant_has_so_many_chats_too(server, opened, web):
     assert waiting(opened.ask(web.services.accounts.create_key("other")))
 
 
-def test_what_killed_processes_had_open_counts_no_more(server, web, opened):
+def test_what_killed_processes_had_open_counts_no_more(
+    server: WebProcess, web: Web, opened: Opened
+) -> None:
     job = web.submit("a")
     for _ in range(MOST):
         opened.get(f"/v1/jobs/{job}/events")
@@ -135,7 +138,7 @@ def ends_within(response: requests.Response, seconds: float) -> bytes:
     return said
 
 
-def test_a_revoked_keys_streams_end(server, web, opened):
+def test_a_revoked_keys_streams_end(server: WebProcess, web: Web, opened: Opened) -> None:
     key, other = (web.services.accounts.create_key("leaver") for _ in range(2))
     job = opened.send("POST", "/v1/jobs", key, json={"prompts": ["a"]}).json()["id"]
     mine, kept = (opened.get(f"/v1/jobs/{job}/events", of) for of in (key, other))
@@ -156,7 +159,9 @@ def test_a_revoked_keys_streams_end(server, web, opened):
 
 
 @pytest.mark.parametrize("way", ["logout", "the last key"])
-def test_an_ended_sessions_streams_end(server, web, opened, way):
+def test_an_ended_sessions_streams_end(
+    server: WebProcess, web: Web, opened: Opened, way: str
+) -> None:
     accounts = web.services.accounts
     key = accounts.create_key("guest")
     job = opened.send("POST", "/v1/jobs", key, json={"prompts": ["a"]}).json()["id"]

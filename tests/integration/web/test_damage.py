@@ -12,6 +12,7 @@ import pytest
 from common.store import keys
 from common.store.batches import new_batch_id
 from common.store.packing import pack
+from tests.support.web import Web
 
 NOT_TEXT = b"\xff\xfe"
 BAD_JOB: list[dict[str, Any]] = [
@@ -41,7 +42,9 @@ def damage(web, key: str, fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("fields", BAD_JOB)
-def test_a_job_that_cannot_be_read_breaks_no_list_and_can_be_deleted(web, caplog, fields):
+def test_a_job_that_cannot_be_read_breaks_no_list_and_can_be_deleted(
+    web: Web, caplog: pytest.LogCaptureFixture, fields: Any
+) -> None:
     first, bad, last = (web.submit() for _ in range(3))
     damage(web, keys.job(bad), fields)
     with caplog.at_level(logging.WARNING):
@@ -62,14 +65,16 @@ def test_a_job_that_cannot_be_read_breaks_no_list_and_can_be_deleted(web, caplog
     assert web.get(f"/v1/jobs/{bad}").status_code == 404
 
 
-def test_a_key_of_another_type_in_a_jobs_place_breaks_no_list(web):
+def test_a_key_of_another_type_in_a_jobs_place_breaks_no_list(web: Web) -> None:
     job, bad = web.submit(), "job_0string"
     web.services.redis.set(keys.job(bad), "text", ex=60)
     web.services.redis.zadd(keys.tenant_jobs("acme"), {bad: 9e15})
     assert [each["id"] for each in web.get("/v1/jobs").json["data"]] == [job]
 
 
-def test_a_deadline_that_an_earlier_version_stored_is_shown_as_the_latest_there_is(web):
+def test_a_deadline_that_an_earlier_version_stored_is_shown_as_the_latest_there_is(
+    web: Web,
+) -> None:
     job = web.submit()
     web.services.redis.hset(keys.job(job), "deadline", 253402343999000)
     assert web.get("/v1/jobs").json["data"][0]["deadline"] == "9999-12-31T23:59:59Z"
@@ -87,7 +92,9 @@ def test_a_deadline_that_an_earlier_version_stored_is_shown_as_the_latest_there_
         ("st", "1", b"?"),
     ],
 )
-def test_an_item_that_cannot_be_read_is_shown_as_such(web, part, place, value):
+def test_an_item_that_cannot_be_read_is_shown_as_such(
+    web: Web, part: str, place: str, value: Any
+) -> None:
     job = web.submit("a", "b", "c")
     web.worker().run()
     if part == "st":
@@ -103,7 +110,7 @@ def test_an_item_that_cannot_be_read_is_shown_as_such(web, part, place, value):
         assert web.get(f"/v1/jobs/{job}/results.{form}").data, "a download goes through to its end"
 
 
-def test_a_file_that_cannot_be_read_breaks_no_list_and_can_be_deleted(web):
+def test_a_file_that_cannot_be_read_breaks_no_list_and_can_be_deleted(web: Web) -> None:
     ids = [_upload(web) for _ in range(3)]
     for fields in ({"bytes": "many"}, {"filename": NOT_TEXT}, {"expires_at": None}):
         damage(web, keys.file(ids[1]), fields)
@@ -123,7 +130,7 @@ def test_a_file_that_cannot_be_read_breaks_no_list_and_can_be_deleted(web):
         {"window": NOT_TEXT},
     ],
 )
-def test_a_batch_that_cannot_be_read_breaks_no_list(web, fields):
+def test_a_batch_that_cannot_be_read_breaks_no_list(web: Web, fields: dict[str, Any]) -> None:
     about = {
         "file": "file-0",
         "endpoint": "/v1/completions",
@@ -145,7 +152,7 @@ def test_a_batch_that_cannot_be_read_breaks_no_list(web, fields):
     assert (alone.status_code, alone.json["error"]["code"]) == (500, "unreadable_record")
 
 
-def test_a_worker_or_model_that_cannot_be_read_breaks_no_list(web):
+def test_a_worker_or_model_that_cannot_be_read_breaks_no_list(web: Web) -> None:
     job, worker = web.submit(), web.worker()
     web.services.redis.hset(keys.worker(worker.incarnation.id), "started_at", "soon")
     assert web.get("/v1/workers").json["data"] == []
@@ -159,7 +166,7 @@ def test_a_worker_or_model_that_cannot_be_read_breaks_no_list(web):
     assert web.get("/metrics").status_code == 200
 
 
-def test_a_key_or_webhook_event_that_cannot_be_read_breaks_no_list(web):
+def test_a_key_or_webhook_event_that_cannot_be_read_breaks_no_list(web: Web) -> None:
     web.services.redis.sadd(keys.KEYS, "gone")
     assert [key.tenant for key in web.services.accounts.list_keys()] == ["acme"]
     job = web.submit(webhook={"url": "http://192.0.2.1/"})

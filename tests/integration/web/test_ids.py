@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pytest
 
 from common import ids
 from common.errors import NotFound
 from common.store.batches import new_batch_id
+from tests.support.web import Web
 from web.openai.errors import speaks
 
 PARTS = (":st", ":out", ":hooks", ":data", "%3Ast", "%00", "%0A", "x" * 5000)
@@ -40,7 +42,7 @@ def paths(app, noun: str, bad: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def strangers(web) -> dict[str, str]:
+def strangers(web: Web) -> dict[str, str]:
     """Another tenant's job, file and batch, with all the keys that hang on them."""
     key = web.services.accounts.create_key("other")
     job = web.post(
@@ -61,7 +63,7 @@ def strangers(web) -> dict[str, str]:
     return {"job_id": job, "batch_id": batch, "file_id": file}
 
 
-def test_no_id_reaches_a_part_of_anothers_record(web, strangers):
+def test_no_id_reaches_a_part_of_anothers_record(web: Web, strangers: dict[str, str]) -> None:
     tried = 0
     for noun, real in strangers.items():
         for bad in (base + part for base in (real, NOUNS[noun]) for part in PARTS):
@@ -81,7 +83,9 @@ def test_no_id_reaches_a_part_of_anothers_record(web, strangers):
 @pytest.mark.parametrize(
     "given", ["job_0:st", "file-0:data", "batch_0:hooks", "job_0\n", "", "x" * 10_000]
 )
-def test_an_id_in_a_body_or_query_is_checked_as_well(web, strangers, given):
+def test_an_id_in_a_body_or_query_is_checked_as_well(
+    web: Web, strangers: dict[str, str], given: str
+) -> None:
     body = {"input_file_id": given, "endpoint": "/v1/completions", "completion_window": "24h"}
     assert web.post("/v1/batches", json=body).status_code in (400, 404)
     for name in ("jobs", "batches", "files"):
@@ -90,14 +94,14 @@ def test_an_id_in_a_body_or_query_is_checked_as_well(web, strangers, given):
 
 
 @pytest.mark.parametrize("index", ["99999999999999999999", "2147483648", "2"])
-def test_the_page_of_an_item_that_is_none_is_a_404(web, index):
+def test_the_page_of_an_item_that_is_none_is_a_404(web: Web, index: str) -> None:
     job = web.submit("a", "b")
     answer = web.get(f"/jobs/{job}/items/{index}", headers={"Accept": "text/html"})
     assert answer.status_code == 404
 
 
 @pytest.mark.parametrize("name", ["echo:acme", "echo%00", "x" * 5000, "%ED%A0%80", "echo%0A", "s"])
-def test_a_models_name_in_a_url_reaches_no_other_key(web, name):
+def test_a_models_name_in_a_url_reaches_no_other_key(web: Web, name: str) -> None:
     answer = web.get(f"/v1/models/{name}")
     assert (answer.status_code, answer.json["error"]["type"]) == (404, "invalid_request_error")
 
@@ -117,7 +121,7 @@ def test_a_models_name_in_a_url_reaches_no_other_key(web, name):
         (ids.model, "my-org/my model:8b", ["", "a\0", "a\n", "a\x7f", "\ud800", "a" * 257]),
     ],
 )
-def test_each_noun_has_its_pattern(check, good, bad):
+def test_each_noun_has_its_pattern(check: Any, good: str, bad: list[str]) -> None:
     assert check(good) == good
     for each in bad:
         with pytest.raises(NotFound):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from common.store import keys
+from tests.support.web import Web
 from web.openai.requests import read_request
 
 JOB = {"prompts": ["one two"]}
@@ -14,7 +16,7 @@ WITHIN = {f"{i:04}": "x" * 1020 for i in range(16)}  # 16,384 characters
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
 
 
-def test_a_job_may_have_16_kib_of_metadata_and_no_more(web):
+def test_a_job_may_have_16_kib_of_metadata_and_no_more(web: Web) -> None:
     assert web.post("/v1/jobs", json=JOB | {"metadata": WITHIN}).json["metadata"] == WITHIN
     for more in (WITHIN | {"0000": "x" * 1021}, {"a": "x" * 200_000}, {"x" * 200_000: 1}):
         refused = web.post("/v1/jobs", json=JOB | {"metadata": more})
@@ -25,7 +27,7 @@ def test_a_job_may_have_16_kib_of_metadata_and_no_more(web):
     assert web.post("/v1/jobs", json=JOB | {"metadata": {"a": "x" * 15_000_000}}).status_code == 413
 
 
-def test_an_item_may_have_64_kib_of_metadata_and_no_more(web):
+def test_an_item_may_have_64_kib_of_metadata_and_no_more(web: Web) -> None:
     item = {"prompt": "one", "metadata": {"a": "x" * 65_535}}
     assert web.post("/v1/jobs", json={"items": [item]}).status_code == 202
     refused = web.post(
@@ -39,19 +41,21 @@ def test_an_item_may_have_64_kib_of_metadata_and_no_more(web):
 @pytest.mark.parametrize(
     "metadata", [{"n" * 64: "x" * 512}, {str(i): "x" * 512 for i in range(16)}]
 )
-def test_a_chat_may_have_metadata_as_openai_bounds_it(metadata):
+def test_a_chat_may_have_metadata_as_openai_bounds_it(metadata: dict[str, Any]) -> None:
     assert read_request("/v1/chat/completions", CHAT | {"metadata": metadata}).metadata == metadata
 
 
 @pytest.mark.parametrize("metadata", [{"n" * 65: "x"}, {"n": "x" * 513}])
-def test_a_chat_with_longer_metadata_is_refused_with_its_place(web, metadata):
+def test_a_chat_with_longer_metadata_is_refused_with_its_place(
+    web: Web, metadata: dict[str, Any]
+) -> None:
     refused = web.post("/v1/chat/completions", json=CHAT | {"metadata": metadata})
     assert refused.status_code in (400, 422)
     assert refused.json["error"]["param"].startswith("metadata")
     assert "characters" in refused.json["error"]["message"]
 
 
-def test_large_metadata_of_an_earlier_version_stays_readable_in_short_pages(web):
+def test_large_metadata_of_an_earlier_version_stays_readable_in_short_pages(web: Web) -> None:
     ids = [web.submit(metadata={"name": "n"}) for _ in range(5)]
     for job in ids:
         spec = json.loads(web.services.store.job(job)["spec"]) | {
@@ -73,7 +77,7 @@ def test_large_metadata_of_an_earlier_version_stays_readable_in_short_pages(web)
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "metadata")
 
 
-def test_a_page_of_items_ends_before_it_has_too_many_bytes(web):
+def test_a_page_of_items_ends_before_it_has_too_many_bytes(web: Web) -> None:
     job = web.post(
         "/v1/jobs",
         json={"items": [{"prompt": "p", "metadata": {"a": "x" * 65_000}} for _ in range(150)]},

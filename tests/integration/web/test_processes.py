@@ -44,7 +44,7 @@ def fresh(server: WebProcess, method: str, path: str, **options) -> requests.Res
         return session.request(method, server.url + path, timeout=10, **options)
 
 
-def test_while_one_process_is_busy_the_other_answers(server: WebProcess):
+def test_while_one_process_is_busy_the_other_answers(server: WebProcess) -> None:
     wait_until(lambda: len(server.children()) == 2)
     for process in server.children():
         with stopped(process):
@@ -54,7 +54,7 @@ def test_while_one_process_is_busy_the_other_answers(server: WebProcess):
                 assert time.monotonic() - began < 1
 
 
-def test_what_one_process_did_the_other_knows(server: WebProcess, web: Web):
+def test_what_one_process_did_the_other_knows(server: WebProcess, web: Web) -> None:
     """A login, a job and its idempotency key: made in one process, used in the other."""
     wait_until(lambda: len(server.children()) == 2)
     first, second = server.children()
@@ -74,7 +74,7 @@ def test_what_one_process_did_the_other_knows(server: WebProcess, web: Web):
         assert (again.json()["id"], again.headers["Idempotent-Replayed"]) == (made, "true")
 
 
-def test_a_change_wakes_those_who_wait_in_every_process(server: WebProcess, web: Web):
+def test_a_change_wakes_those_who_wait_in_every_process(server: WebProcess, web: Web) -> None:
     wait_until(lambda: len(server.children()) == 2)
     job = fresh(server, "POST", "/v1/jobs", json={"prompts": ["a"]}).json()["id"]
     streams = []
@@ -90,7 +90,7 @@ def test_a_change_wakes_those_who_wait_in_every_process(server: WebProcess, web:
         assert b"event: job.finished" in list(stream.iter_lines())
 
 
-def test_a_process_that_is_killed_is_replaced_and_missed_by_nobody(server: WebProcess):
+def test_a_process_that_is_killed_is_replaced_and_missed_by_nobody(server: WebProcess) -> None:
     wait_until(lambda: len(server.children()) == 2)
     killed = server.children()[0]
     killed.kill()

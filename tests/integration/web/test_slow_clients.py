@@ -91,7 +91,7 @@ def enough_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4 * MANY, hard)), hard))
 
 
-def test_however_many_send_slowly_the_others_are_answered(server: WebProcess):
+def test_however_many_send_slowly_the_others_are_answered(server: WebProcess) -> None:
     """All from one address, which the others have too."""
     with Slow(server) as slow:
         slow.begin(MANY)
@@ -107,7 +107,7 @@ def test_however_many_send_slowly_the_others_are_answered(server: WebProcess):
         assert slow.statuses["408"] >= MOST
 
 
-def test_each_address_behind_a_trusted_proxy_has_its_own_allowance(server: WebProcess):
+def test_each_address_behind_a_trusted_proxy_has_its_own_allowance(server: WebProcess) -> None:
     with Slow(server) as slow:
         slow.begin(MOST + 5, "192.0.2.1", chunked=True)
         slow.begin(MOST - 5, "192.0.2.2, 127.0.0.1")
@@ -117,7 +117,7 @@ def test_each_address_behind_a_trusted_proxy_has_its_own_allowance(server: WebPr
         assert (len(slow.open), slow.statuses) == (2 * MOST - 5, {"429": 5})
 
 
-def test_what_a_killed_process_had_counts_no_more(server: WebProcess):
+def test_what_a_killed_process_had_counts_no_more(server: WebProcess) -> None:
     first, second = server.children()
     with Slow(server) as slow:
         slow.begin(MOST, "192.0.2.3")
@@ -131,7 +131,7 @@ def test_what_a_killed_process_had_counts_no_more(server: WebProcess):
         assert slow.statuses["429"] == 1
 
 
-def test_a_body_that_is_slow_for_a_while_is_taken(server: WebProcess):
+def test_a_body_that_is_slow_for_a_while_is_taken(server: WebProcess) -> None:
     body = b'{"prompts": ["a b c"]}'
     head = (
         "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from werkzeug.datastructures import FileStorage
@@ -11,16 +13,17 @@ from werkzeug.test import TestResponse, encode_multipart
 
 from common.store import keys
 from tests.support.cards import card
+from tests.support.web import Web
 
 MOST = 3000
 
 
 @pytest.fixture
-def small(make_web):
+def small(make_web: Callable[..., Web]):
     return make_web(max_stored_bytes=MOST)
 
 
-def test_a_tenant_that_keeps_as_much_as_it_may_is_told_what_to_do(small):
+def test_a_tenant_that_keeps_as_much_as_it_may_is_told_what_to_do(small: Any) -> None:
     job = small.submit("a b")
     small.services.redis.hset(keys.stored("acme"), "jobs", MOST)
     for answer in (
@@ -46,7 +49,9 @@ def test_a_tenant_that_keeps_as_much_as_it_may_is_told_what_to_do(small):
     assert small.post("/v1/jobs", json={"prompts": ["a"]}).status_code == 202
 
 
-def test_an_upload_that_is_too_much_is_refused_before_all_of_it_is_stored(make_web):
+def test_an_upload_that_is_too_much_is_refused_before_all_of_it_is_stored(
+    make_web: Callable[..., Web],
+) -> None:
     web = make_web(max_stored_bytes=3 * 2**20)
     answer = _upload(web, 20 * 2**20)
     assert (answer.status_code, answer.json["error"]["code"]) == (429, "storage_full")
@@ -63,7 +68,7 @@ def _upload(web, size: int) -> TestResponse:
     )
 
 
-def test_log_probabilities_are_reserved_by_how_many_alternatives_they_tell(web):
+def test_log_probabilities_are_reserved_by_how_many_alternatives_they_tell(web: Web) -> None:
     web.services.fleet.publish(card().model_copy(update={"engine": "native"}), b"")
     web.submit("a b")
     assert web.services.redis.hget(keys.queued(), "surplus") is None

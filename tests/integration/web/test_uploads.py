@@ -47,7 +47,7 @@ def table(**columns: list) -> bytes:
     return sink.getvalue()
 
 
-def test_each_part_comes_once_and_has_its_limit(web: Web, monkeypatch) -> None:
+def test_each_part_comes_once_and_has_its_limit(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     for parts in (
         {"file": FileStorage(io.BytesIO(b"a"), "a.txt"), "job": ["{}", '{"priority": 5}']},
         {"file": [FileStorage(io.BytesIO(b"a"), "a.txt"), FileStorage(io.BytesIO(b"b"), "b.txt")]},
@@ -298,7 +298,9 @@ def test_a_parquet_row_that_would_fill_the_memory_is_refused(web: Web) -> None:
     assert line == 1 and "too much memory" in message
 
 
-def test_rows_that_are_each_in_bounds_have_a_bound_together(web: Web, monkeypatch) -> None:
+def test_rows_that_are_each_in_bounds_have_a_bound_together(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("web.intake.parquet.MOST_ROWS", 1000)
     # 50 bytes each as JSON.
     ((line, message),) = faults(web, "a.parquet", repeated("x" * 46, 64, 1))

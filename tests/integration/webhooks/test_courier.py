@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from common.settings import Settings
 from common.store.jobs import JobStore
 from common.store.outbox import MOST_AT_ONCE, Event
+from tests.support.receiver import Receiver
 from tests.support.waiting import wait_until
 from worker import receivers, webhooks
 from worker.receivers import MOST_PER_HOST, Turnstile, Unreachable
@@ -37,7 +39,7 @@ def deliver_until_ended(courier: Courier, store: JobStore, job_id: str) -> dict:
     raise AssertionError("the event never ends")
 
 
-def test_the_turnstile_lets_some_through_until_one_gets_no_answer():
+def test_the_turnstile_lets_some_through_until_one_gets_no_answer() -> None:
     turnstile, host, other = Turnstile(), ("acme", "a"), ("acme", "b")
     assert [turnstile.enter(host) for _ in range(MOST_PER_HOST)] == [0.0] * MOST_PER_HOST
     assert turnstile.enter(host), "as many are under way as may"
@@ -54,7 +56,9 @@ def test_the_turnstile_lets_some_through_until_one_gets_no_answer():
     assert not turnstile.enter(host) and not turnstile.enter(host)
 
 
-def test_a_host_that_kept_us_waiting_is_left_alone_longer_each_time(monkeypatch):
+def test_a_host_that_kept_us_waiting_is_left_alone_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 100.0
     monkeypatch.setattr(receivers.time, "monotonic", lambda: now)
     turnstile, host, pauses = Turnstile(), ("acme", "a"), []
@@ -71,7 +75,11 @@ def test_a_host_that_kept_us_waiting_is_left_alone_longer_each_time(monkeypatch)
 
 
 def test_a_tenant_with_silent_receivers_delays_nobody_else(
-    courier, store, make_job, run_jobs, monkeypatch
+    courier: Courier,
+    store: JobStore,
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """As many deliverers as a worker has, and more events of one tenant to dead ports than they
     could take."""
@@ -104,8 +112,12 @@ def test_a_tenant_with_silent_receivers_delays_nobody_else(
 
 
 def test_a_secret_that_is_none_ends_the_event_with_a_clear_message(
-    courier, store, receive, make_job, run_jobs
-):
+    courier: Courier,
+    store: JobStore,
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+) -> None:
     receiver = receive()
     job_id = make_job(receiver.url, secret="hunter2", events="job.finished")
     run_jobs()
@@ -114,7 +126,13 @@ def test_a_secret_that_is_none_ends_the_event_with_a_clear_message(
     assert "whsec_" in hook["tries"][0]["error"]
 
 
-def test_a_bug_while_sending_counts_as_a_try(courier, store, make_job, run_jobs, monkeypatch):
+def test_a_bug_while_sending_counts_as_a_try(
+    courier: Courier,
+    store: JobStore,
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(*_args: object, **_options: object) -> int:
         raise RuntimeError("a bug")
 
@@ -127,8 +145,12 @@ def test_a_bug_while_sending_counts_as_a_try(courier, store, make_job, run_jobs,
 
 
 def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(
-    courier, store, make_job, run_jobs, monkeypatch
-):
+    courier: Courier,
+    store: JobStore,
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls: list[threading.Event] = []
 
     def silent(*_args: object, **_options: object) -> int:
@@ -162,7 +184,12 @@ def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(
 
 
 def test_the_event_of_a_job_deleted_under_the_courier_is_not_sent(
-    courier, store, receive, make_job, run_jobs, monkeypatch
+    courier: Courier,
+    store: JobStore,
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     receiver = receive()
     job_id = make_job(receiver.url, events="job.finished")

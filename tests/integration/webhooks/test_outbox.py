@@ -41,7 +41,7 @@ def claim_again(deliveries: Deliveries, limit: float = 3.0):
     raise AssertionError("never due again")
 
 
-def test_an_event_tells_of_its_job(job: str, deliveries: Deliveries):
+def test_an_event_tells_of_its_job(job: str, deliveries: Deliveries) -> None:
     (event,) = deliveries.due()
     assert (event.id, event.owner, event.type, event.tries) == (
         f"evt_{job}_job_finished",
@@ -55,14 +55,18 @@ def test_an_event_tells_of_its_job(job: str, deliveries: Deliveries):
     assert abs(event.created_at - event.claimed_at) < 10_000
 
 
-def test_only_wanted_events_are_written(make_job, run_jobs, store: JobStore):
+def test_only_wanted_events_are_written(
+    make_job: Callable[..., str], run_jobs: Callable[[], None], store: JobStore
+) -> None:
     wanted, unwanted = make_job("http://x/", events="job.started"), make_job("http://x/", events="")
     run_jobs()
     assert [hook["type"] for hook in store.hooks(wanted)] == ["job.started"]
     assert store.hooks(unwanted) == []
 
 
-def test_no_two_deliverers_get_the_same_event(make_job, run_jobs, client: redis.Redis):
+def test_no_two_deliverers_get_the_same_event(
+    make_job: Callable[..., str], run_jobs: Callable[[], None], client: redis.Redis
+) -> None:
     for _ in range(20):
         make_job("http://x/")
     run_jobs()
@@ -81,7 +85,9 @@ def test_no_two_deliverers_get_the_same_event(make_job, run_jobs, client: redis.
     assert len(claimed) == len(set(claimed)) == 40
 
 
-def test_tenants_take_turns(make_job, run_jobs, client: redis.Redis, store: JobStore):
+def test_tenants_take_turns(
+    make_job: Callable[..., str], run_jobs: Callable[[], None], client: redis.Redis, store: JobStore
+) -> None:
     for tenant in ("acme", "acme", "acme", "globex", "initech", "globex"):
         make_job("http://x/", events="job.finished", tenant=tenant)
     run_jobs()
@@ -93,8 +99,8 @@ def test_tenants_take_turns(make_job, run_jobs, client: redis.Redis, store: JobS
 
 
 def test_a_tenant_has_so_many_deliveries_under_way_and_no_more(
-    make_job, run_jobs, client: redis.Redis
-):
+    make_job: Callable[..., str], run_jobs: Callable[[], None], client: redis.Redis
+) -> None:
     for _ in range(4):
         make_job("http://x/", events="job.finished")
     run_jobs()
@@ -108,8 +114,8 @@ def test_a_tenant_has_so_many_deliveries_under_way_and_no_more(
 
 
 def test_events_that_an_earlier_version_purged_are_passed_over(
-    make_job, run_jobs, client, store: JobStore
-):
+    make_job: Callable[..., str], run_jobs: Callable[[], None], client: redis.Redis, store: JobStore
+) -> None:
     """It knows no lines: the event's record is gone, and its name still waits for its tenant's
     turn."""
     kept = [make_job("http://x/", events="job.finished") for _ in range(2)]
@@ -126,13 +132,13 @@ def test_events_that_an_earlier_version_purged_are_passed_over(
     assert client.keys("pm:hook*") == []
 
 
-def test_a_claim_whose_holder_died_ends_with_its_lease(job: str, deliveries: Deliveries):
+def test_a_claim_whose_holder_died_ends_with_its_lease(job: str, deliveries: Deliveries) -> None:
     (event,) = deliveries.due()
     assert deliveries.due() == []
     assert claim_again(deliveries).id == event.id
 
 
-def test_a_lost_claim_cannot_record(job: str, deliveries: Deliveries, store: JobStore):
+def test_a_lost_claim_cannot_record(job: str, deliveries: Deliveries, store: JobStore) -> None:
     (late,) = deliveries.due()
     current = claim_again(deliveries)
     assert deliveries.record(late, BROKEN) is None
@@ -144,7 +150,7 @@ def test_a_lost_claim_cannot_record(job: str, deliveries: Deliveries, store: Job
 
 def test_a_delivered_event_is_never_due_again(
     job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis
-):
+) -> None:
     (event,) = deliveries.due()
     assert deliveries.record(event, OK) is HookState.DELIVERED
     assert client.zcard(keys.HOOKS_DUE) == 0
@@ -161,8 +167,8 @@ def test_a_delivered_event_is_never_due_again(
 
 
 def test_a_failed_try_comes_back_after_its_pause_until_the_tries_are_used_up(
-    job, deliveries, store: JobStore, client
-):
+    job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis
+) -> None:
     states = []
     for _ in range(3):
         event = claim_again(deliveries)
@@ -174,7 +180,7 @@ def test_a_failed_try_comes_back_after_its_pause_until_the_tries_are_used_up(
     assert client.zcard(keys.HOOKS_DUE) == 0
 
 
-def test_a_hopeless_try_is_the_last(job: str, deliveries: Deliveries, store: JobStore):
+def test_a_hopeless_try_is_the_last(job: str, deliveries: Deliveries, store: JobStore) -> None:
     (event,) = deliveries.due()
     assert (
         deliveries.record(event, Outcome(0, error="refused: no", hopeless=True)) is HookState.FAILED
@@ -182,7 +188,9 @@ def test_a_hopeless_try_is_the_last(job: str, deliveries: Deliveries, store: Job
     assert store.hooks(job)[0]["status"] == "failed"
 
 
-def test_a_postponed_event_is_due_again_untried(job: str, deliveries: Deliveries, store: JobStore):
+def test_a_postponed_event_is_due_again_untried(
+    job: str, deliveries: Deliveries, store: JobStore
+) -> None:
     (event,) = deliveries.due()
     deliveries.postpone(event, 0.2)
     assert deliveries.due() == []
@@ -194,7 +202,7 @@ def test_a_postponed_event_is_due_again_untried(job: str, deliveries: Deliveries
 
 def test_the_event_of_a_deleted_job_is_gone(
     job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis
-):
+) -> None:
     (event,) = deliveries.due()
     store.delete(job)
     assert deliveries.record(event, BROKEN) is None
@@ -203,7 +211,7 @@ def test_the_event_of_a_deleted_job_is_gone(
 
 def test_recording_tells_whoever_watches_the_job(
     job: str, deliveries: Deliveries, client: redis.Redis
-):
+) -> None:
     with client.pubsub() as watcher:
         watcher.subscribe(keys.CHANGES)
         assert watcher.get_message(timeout=5)["type"] == "subscribe"
@@ -211,7 +219,7 @@ def test_recording_tells_whoever_watches_the_job(
         assert watcher.get_message(timeout=5)["data"].decode() == job
 
 
-def test_pauses_triple_up_to_an_hour_give_or_take_a_tenth():
+def test_pauses_triple_up_to_an_hour_give_or_take_a_tenth() -> None:
     for number, expected in [(1, 5), (2, 15), (3, 45), (7, LONGEST_PAUSE), (20, LONGEST_PAUSE)]:
         assert 0.9 * expected <= pause(number, 5.0) <= 1.1 * expected
     assert len({pause(1, 5.0) for _ in range(10)}) > 1

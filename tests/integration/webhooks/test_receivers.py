@@ -9,12 +9,13 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from common.allowed import Allowed
+from tests.support.receiver import Receiver
 from tests.support.requirements import missing
 from worker import receivers
 from worker.receivers import Refused, Unreachable, is_public, post, split
@@ -51,7 +52,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str
     "address",
     ["8.8.8.8", "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8"],
 )
-def test_public_addresses_may_be_called(address: str):
+def test_public_addresses_may_be_called(address: str) -> None:
     assert is_public(address)
 
 
@@ -97,7 +98,7 @@ def test_public_addresses_may_be_called(address: str):
         *("fec0::1", "2001:db8::1", "100::1", "3fff::1", "5f00::1"),
     ],
 )
-def test_nothing_but_public_addresses_may_be_called(address: str):
+def test_nothing_but_public_addresses_may_be_called(address: str) -> None:
     assert not is_public(address)
 
 
@@ -116,7 +117,7 @@ def test_nothing_but_public_addresses_may_be_called(address: str):
         "gopher://example.com/",
     ],
 )
-def test_what_is_no_http_url_is_refused(url: str):
+def test_what_is_no_http_url_is_refused(url: str) -> None:
     with pytest.raises(Refused):
         split(url)
 
@@ -135,7 +136,9 @@ def test_what_is_no_http_url_is_refused(url: str):
         "169.254.169.254",
     ],
 )
-def test_a_private_target_is_refused_however_it_is_spelt(receive, host: str):
+def test_a_private_target_is_refused_however_it_is_spelt(
+    receive: Callable[..., Receiver], host: str
+) -> None:
     receiver = receive()
     with pytest.raises(Refused, match="not at a public address"):
         send(f"http://{host}:{receiver.port}/")
@@ -145,7 +148,9 @@ def test_a_private_target_is_refused_however_it_is_spelt(receive, host: str):
 @pytest.mark.parametrize(
     "addresses", [["127.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"]]
 )
-def test_a_name_with_any_private_address_is_refused(monkeypatch, addresses: list[str]):
+def test_a_name_with_any_private_address_is_refused(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str]
+) -> None:
     resolve_to(monkeypatch, addresses)
     with pytest.raises(Refused, match=r"evil\.example is not at a public address") as refused:
         send("http://evil.example/")
@@ -155,14 +160,16 @@ def test_a_name_with_any_private_address_is_refused(monkeypatch, addresses: list
 @pytest.mark.parametrize(
     "name", ["metadata.google.internal", "metadata", "instance-data.ec2.internal"]
 )
-def test_names_of_metadata_services_are_refused_where_they_lead_to_one(monkeypatch, name: str):
+def test_names_of_metadata_services_are_refused_where_they_lead_to_one(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     resolve_to(monkeypatch, ["169.254.169.254"])
     with pytest.raises(Refused) as refused:
         send(f"http://{name}/computeMetadata/v1/")
     assert "169.254" not in str(refused.value)
 
 
-def test_what_the_other_side_says_is_not_told(receive):
+def test_what_the_other_side_says_is_not_told(receive: Callable[..., Receiver]) -> None:
     """A banner of some service behind an allowed host, which is no HTTP."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -177,7 +184,9 @@ def test_what_the_other_side_says_is_not_told(receive):
     assert "secret" not in str(problem.value)
 
 
-def test_a_network_allows_whatever_name_leads_into_it(monkeypatch, receive):
+def test_a_network_allows_whatever_name_leads_into_it(
+    monkeypatch: pytest.MonkeyPatch, receive: Callable[..., Receiver]
+) -> None:
     receiver = receive()
     resolve_to(monkeypatch, ["127.0.0.1"])
     assert (
@@ -188,13 +197,15 @@ def test_a_network_allows_whatever_name_leads_into_it(monkeypatch, receive):
         send(f"http://inside.example:{receiver.port}/", Allowed.parse("10.0.0.0/8"))
 
 
-def test_an_ipv6_receiver_is_allowed_in_any_spelling():
+def test_an_ipv6_receiver_is_allowed_in_any_spelling() -> None:
     for entry in ("::1", "[::1]", "[0:0:0:0:0:0:0:1]:9", "::/127"):
         with pytest.raises(Unreachable, match="cannot connect"):
             send("http://[::1]:9/", Allowed.parse(entry))
 
 
-def test_a_name_that_turns_private_after_the_check_is_not_called(monkeypatch, receive):
+def test_a_name_that_turns_private_after_the_check_is_not_called(
+    monkeypatch: pytest.MonkeyPatch, receive: Callable[..., Receiver]
+) -> None:
     """DNS rebinding: what was checked is what is called, and the name is asked for once."""
     receiver = receive()
     asked = resolve_to(monkeypatch, ["8.8.8.8"], ["127.0.0.1"])
@@ -210,7 +221,9 @@ def test_a_name_that_turns_private_after_the_check_is_not_called(monkeypatch, re
     assert (asked, called, receiver.calls) == (["evil.example"], ["8.8.8.8"], [])
 
 
-def test_an_allowed_host_may_be_private_and_is_asked_for_by_its_name(monkeypatch, receive):
+def test_an_allowed_host_may_be_private_and_is_asked_for_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, receive: Callable[..., Receiver]
+) -> None:
     receiver = receive(204)
     asked = resolve_to(monkeypatch, ["127.0.0.1"])
     assert (
@@ -227,38 +240,42 @@ def test_an_allowed_host_may_be_private_and_is_asked_for_by_its_name(monkeypatch
 
 
 @pytest.mark.parametrize("entry", ["{host}", "Localhost , {host}", "other,127.0.0.1"])
-def test_allowing_names_a_host_or_a_host_with_its_port(receive, entry: str):
+def test_allowing_names_a_host_or_a_host_with_its_port(
+    receive: Callable[..., Receiver], entry: str
+) -> None:
     receiver = receive()
     assert send(receiver.url, Allowed.parse(entry.format(host=receiver.host))) == 200
 
 
 @pytest.mark.parametrize("entry", ["127.0.0.1:1", "localhost", "127.0.0.2", "0.0.0.1"])
-def test_allowing_one_target_allows_no_other(receive, entry: str):
+def test_allowing_one_target_allows_no_other(receive: Callable[..., Receiver], entry: str) -> None:
     receiver = receive()
     with pytest.raises(Refused):
         send(receiver.url, Allowed.parse(entry))
     assert receiver.calls == []
 
 
-def test_a_redirect_is_not_followed(receive):
+def test_a_redirect_is_not_followed(receive: Callable[..., Receiver]) -> None:
     receiver, elsewhere = receive(302), receive()
     receiver.headers = {"location": elsewhere.url}
     assert send(receiver.url, Allowed.parse("127.0.0.1")) == 302
     assert elsewhere.calls == []
 
 
-def test_the_first_address_that_connects_is_taken(monkeypatch, receive):
+def test_the_first_address_that_connects_is_taken(
+    monkeypatch: pytest.MonkeyPatch, receive: Callable[..., Receiver]
+) -> None:
     receiver = receive()
     resolve_to(monkeypatch, ["::1", "127.0.0.1"])  # the receiver listens on the second only
     assert send(f"http://inside.example:{receiver.port}/", Allowed.parse("inside.example")) == 200
 
 
-def test_nobody_listening_is_unreachable():
+def test_nobody_listening_is_unreachable() -> None:
     with pytest.raises(Unreachable, match="cannot connect"):
         send("http://127.0.0.1:9/", Allowed.parse("127.0.0.1"))
 
 
-def test_a_name_without_address_is_unreachable(monkeypatch):
+def test_a_name_without_address_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args, **_options):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -267,7 +284,9 @@ def test_a_name_without_address_is_unreachable(monkeypatch):
         send("http://nowhere.example/")
 
 
-def test_a_slow_resolver_a_silent_receiver_and_a_dripping_one_all_end_in_time(monkeypatch, receive):
+def test_a_slow_resolver_a_silent_receiver_and_a_dripping_one_all_end_in_time(
+    monkeypatch: pytest.MonkeyPatch, receive: Callable[..., Receiver]
+) -> None:
     silent, dripping = receive(), receive()
     silent.hold.clear()
     dripping.drip = True
@@ -281,7 +300,9 @@ def test_a_slow_resolver_a_silent_receiver_and_a_dripping_one_all_end_in_time(mo
         send("http://slow.example/", timeout=0.1)
 
 
-def test_a_call_that_was_given_up_does_not_connect_later(monkeypatch, receive):
+def test_a_call_that_was_given_up_does_not_connect_later(
+    monkeypatch: pytest.MonkeyPatch, receive: Callable[..., Receiver]
+):
     receiver = receive()
     real = socket.getaddrinfo
 
@@ -300,14 +321,14 @@ def test_a_call_that_was_given_up_does_not_connect_later(monkeypatch, receive):
     assert receiver.calls == []
 
 
-def test_an_endless_answer_is_not_read_to_its_end(receive):
+def test_an_endless_answer_is_not_read_to_its_end(receive: Callable[..., Receiver]) -> None:
     receiver = receive()
     receiver.headers = {"x-padding": "z" * 70_000}  # more than http.client takes for one header
     with pytest.raises(Unreachable, match="LineTooLong"):
         send(receiver.url, Allowed.parse("127.0.0.1"))
 
 
-def test_a_path_with_spaces_and_umlauts_is_called_quoted(receive):
+def test_a_path_with_spaces_and_umlauts_is_called_quoted(receive: Callable[..., Receiver]) -> None:
     receiver = receive()
     assert (
         send(f"http://{receiver.host}/hör zu/%41?wer=du & ich#x", Allowed.parse("127.0.0.1")) == 200
@@ -315,7 +336,7 @@ def test_a_path_with_spaces_and_umlauts_is_called_quoted(receive):
     assert receiver.calls[0].path == "/h%C3%B6r%20zu/%41?wer=du%20&%20ich"
 
 
-def test_an_answer_counts_though_its_body_never_comes(receive):
+def test_an_answer_counts_though_its_body_never_comes(receive: Callable[..., Receiver]) -> None:
     receiver = receive()
     receiver.headers = {"content-length": "100"}
     receiver.stay.clear()
@@ -396,8 +417,8 @@ def trusting(tls_receiver: TlsReceiver, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_tls_is_checked_against_the_name_though_the_call_goes_to_the_address(
-    tls_receiver, trusting, monkeypatch
-):
+    tls_receiver: TlsReceiver, trusting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolve_to(monkeypatch, ["127.0.0.1"])
     allowed = Allowed.parse("hooks.example,other.example")
     assert send(f"https://hooks.example:{tls_receiver.port}/", allowed) == 200
@@ -406,13 +427,15 @@ def test_tls_is_checked_against_the_name_though_the_call_goes_to_the_address(
         send(f"https://other.example:{tls_receiver.port}/", allowed)
 
 
-def test_a_certificate_nobody_vouches_for_is_not_accepted(tls_receiver, monkeypatch):
+def test_a_certificate_nobody_vouches_for_is_not_accepted(
+    tls_receiver: TlsReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolve_to(monkeypatch, ["127.0.0.1"])
     with pytest.raises(Unreachable, match="certificate is not accepted: self-signed"):
         send(f"https://hooks.example:{tls_receiver.port}/", Allowed.parse("hooks.example"))
 
 
-def test_a_tls_receiver_that_never_shakes_hands_ends_in_time():
+def test_a_tls_receiver_that_never_shakes_hands_ends_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
         with pytest.raises(Unreachable, match="no answer within"):

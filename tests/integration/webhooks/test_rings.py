@@ -41,8 +41,11 @@ def register(client: redis.Redis) -> Callable[[], Incarnation]:
 
 
 def test_without_a_webhook_worker_one_ring_waits_however_many_tick(
-    make_job, run_jobs, tickers, client
-):
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    tickers: list[Ticker],
+    client: redis.Redis,
+) -> None:
     make_job(NOWHERE)
     run_jobs()
     for _ in range(5):
@@ -52,8 +55,11 @@ def test_without_a_webhook_worker_one_ring_waits_however_many_tick(
 
 
 def test_a_webhook_worker_is_rung_again_once_the_ring_was_taken(
-    make_job, run_jobs, tickers, client
-):
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    tickers: list[Ticker],
+    client: redis.Redis,
+) -> None:
     make_job(NOWHERE)
     run_jobs()
     tickers[0]._tick()
@@ -63,8 +69,11 @@ def test_a_webhook_worker_is_rung_again_once_the_ring_was_taken(
 
 
 def test_whoever_writes_an_event_rings_only_where_no_ring_waits(
-    make_job, register, store: JobStore, client
-):
+    make_job: Callable[..., str],
+    register: Callable[[], Incarnation],
+    store: JobStore,
+    client: redis.Redis,
+) -> None:
     worker, ended, cancelled = register(), make_job(NOWHERE), make_job(NOWHERE)
     client.lpush(WEBHOOK_QUEUE, "a ring")
     answer = worker.exchange([], 1)
@@ -79,8 +88,12 @@ def test_whoever_writes_an_event_rings_only_where_no_ring_waits(
 
 
 def test_a_webhook_worker_whose_ring_lies_there_takes_its_turn_all_the_same(
-    make_job, run_jobs, client, redis_url, monkeypatch
-):
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     turns = []
     monkeypatch.setattr("worker.webhooks.deliver", lambda: turns.append(1))
     make_job(NOWHERE)
@@ -92,7 +105,13 @@ def test_a_webhook_worker_whose_ring_lies_there_takes_its_turn_all_the_same(
     assert turns == [1]
 
 
-def test_a_model_without_workers_is_not_rung(make_job, register, tickers, client, redis_url):
+def test_a_model_without_workers_is_not_rung(
+    make_job: Callable[..., str],
+    register: Callable[[], Incarnation],
+    tickers: list[Ticker],
+    client: redis.Redis,
+    redis_url: str,
+) -> None:
     register().release()
     for _ in range(5):
         make_job(NOWHERE)
@@ -101,7 +120,12 @@ def test_a_model_without_workers_is_not_rung(make_job, register, tickers, client
     assert client.llen(generate_queue("echo")) == 0
 
 
-def test_workers_that_take_no_rings_have_one_each_at_most(make_job, register, tickers, client):
+def test_workers_that_take_no_rings_have_one_each_at_most(
+    make_job: Callable[..., str],
+    register: Callable[[], Incarnation],
+    tickers: list[Ticker],
+    client: redis.Redis,
+) -> None:
     for _ in range(2):
         register()
     for _ in range(5):
@@ -111,7 +135,7 @@ def test_workers_that_take_no_rings_have_one_each_at_most(make_job, register, ti
     assert client.llen(generate_queue("echo")) == 2
 
 
-def test_a_ring_does_not_run_out_by_anybodys_clock(redis_url, client):
+def test_a_ring_does_not_run_out_by_anybodys_clock(redis_url: str, client: redis.Redis) -> None:
     Bell(redis_url).ring("echo")
     (message,) = client.lrange(generate_queue("echo"), 0, -1)
     headers = json.loads(message)["headers"]

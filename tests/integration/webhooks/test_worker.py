@@ -8,14 +8,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 from standardwebhooks import Webhook
 
 from bench.lib.proxy import SCRIPT, Network
 from common.rings import WEBHOOK_QUEUE, Bell
 from common.store.accounts import Accounts
 from common.store.jobs import JobStore
-from tests.support.receiver import SECRET
+from tests.support.receiver import SECRET, Receiver
 from tests.support.waiting import wait_until
+from tests.support.webhook_worker import WebhookWorker
 
 ATTEMPTS = 5  # the least the settings take
 # Seconds; Celery has found its connection dead by then and waits before it tries another.
@@ -41,8 +43,12 @@ def hooks(store: JobStore) -> Callable[[str], dict[str, dict[str, Any]]]:
 
 
 def test_a_finished_job_is_told_of_with_signatures_that_verify(
-    receive, make_job, run_jobs, start_worker, hooks
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+) -> None:
     receiver = receive()
     worker = start_worker(webhook_allow=receiver.host)
     job_id = make_job(receiver.url)
@@ -67,8 +73,13 @@ def test_a_finished_job_is_told_of_with_signatures_that_verify(
 
 
 def test_without_a_secret_of_its_own_a_job_is_signed_with_its_tenants(
-    receive, make_job, run_jobs, start_worker, hooks, client
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    client: redis.Redis,
+) -> None:
     receiver = receive()
     start_worker(webhook_allow="127.0.0.1")
     job_id = make_job(receiver.url, secret=None, events="job.finished")
@@ -80,8 +91,12 @@ def test_without_a_secret_of_its_own_a_job_is_signed_with_its_tenants(
 
 
 def test_a_failing_receiver_is_tried_again_and_every_try_is_shown(
-    receive, make_job, run_jobs, start_worker, hooks
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+) -> None:
     receiver = receive(500, 503, 200)
     start_worker(webhook_allow=receiver.host)
     job_id = make_job(receiver.url, events="job.finished")
@@ -96,8 +111,12 @@ def test_a_failing_receiver_is_tried_again_and_every_try_is_shown(
 
 
 def test_a_dead_receiver_is_given_up_after_the_last_try(
-    receive, make_job, run_jobs, start_worker, hooks
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+) -> None:
     receiver = receive(500)
     start_worker(webhook_allow=receiver.host, webhook_attempts=ATTEMPTS)
     job_id = make_job(receiver.url, events="job.finished")
@@ -108,8 +127,12 @@ def test_a_dead_receiver_is_given_up_after_the_last_try(
 
 
 def test_an_event_whose_worker_was_killed_is_delivered_by_another(
-    receive, make_job, run_jobs, start_worker, hooks
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+) -> None:
     receiver = receive()
     receiver.hold.clear()
     first = start_worker(webhook_allow=receiver.host, webhook_timeout=1)
@@ -126,8 +149,12 @@ def test_an_event_whose_worker_was_killed_is_delivered_by_another(
 
 
 def test_a_private_target_that_nobody_allowed_is_refused_at_once(
-    receive, make_job, run_jobs, start_worker, hooks
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+) -> None:
     receiver = receive()
     start_worker()
     job_id = make_job(receiver.url, events="job.finished")
@@ -140,7 +167,13 @@ def test_a_private_target_that_nobody_allowed_is_refused_at_once(
     assert receiver.calls == []
 
 
-def test_a_redirect_counts_as_a_failed_try(receive, make_job, run_jobs, start_worker, hooks):
+def test_a_redirect_counts_as_a_failed_try(
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+) -> None:
     receiver, elsewhere = receive(307, 200), receive()
     receiver.headers = {"location": elsewhere.url}
     start_worker(webhook_allow="127.0.0.1")
@@ -155,8 +188,12 @@ def test_a_redirect_counts_as_a_failed_try(receive, make_job, run_jobs, start_wo
 
 
 def test_a_slow_receiver_does_not_hold_up_the_others(
-    receive, make_job, run_jobs, start_worker, hooks
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+) -> None:
     slow, quick = receive(), receive()
     slow.hold.clear()
     start_worker(webhook_allow="127.0.0.1", webhook_timeout=20)
@@ -170,8 +207,13 @@ def test_a_slow_receiver_does_not_hold_up_the_others(
 
 
 def test_two_workers_deliver_each_event_once(
-    receive, make_job, run_jobs, start_worker, hooks, redis_url
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    redis_url: str,
+) -> None:
     receiver = receive()
     for _ in range(2):
         start_worker(webhook_allow=receiver.host)
@@ -186,8 +228,12 @@ def test_two_workers_deliver_each_event_once(
 
 
 def test_an_order_to_stop_lets_the_delivery_under_way_end(
-    receive, make_job, run_jobs, start_worker, store: JobStore
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    store: JobStore,
+) -> None:
     receiver = receive()
     receiver.hold.clear()
     worker = start_worker(webhook_allow=receiver.host, webhook_timeout=2)
@@ -200,8 +246,12 @@ def test_an_order_to_stop_lets_the_delivery_under_way_end(
 
 
 def test_a_worker_that_hears_no_ring_delivers_all_the_same(
-    receive, make_job, run_jobs, start_worker, hooks
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+) -> None:
     receiver = receive(500, 200)
     worker = start_worker(webhook_allow=receiver.host, queue="nobody-rings-here")
     job_id = make_job(receiver.url)
@@ -212,8 +262,12 @@ def test_a_worker_that_hears_no_ring_delivers_all_the_same(
 
 
 def test_a_turn_without_a_ring_ends_its_delivery_before_the_worker_stops(
-    receive, make_job, run_jobs, start_worker, store: JobStore
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    store: JobStore,
+) -> None:
     receiver = receive()
     receiver.hold.clear()
     worker = start_worker(webhook_allow=receiver.host, webhook_timeout=2, queue="nobody-rings-here")
@@ -226,8 +280,14 @@ def test_a_turn_without_a_ring_ends_its_delivery_before_the_worker_stops(
 
 
 def test_after_a_black_hole_events_are_delivered_before_celery_is_back(
-    receive, make_job, run_jobs, start_worker, hooks, redis_url, client
-):
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+    start_worker: Callable[..., WebhookWorker],
+    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    redis_url: str,
+    client: redis.Redis,
+) -> None:
     receiver, network, url = receive(), Network(), urlsplit(redis_url)
     network.start()
     proxy = network.proxy(url.port or 0, SCRIPT)

@@ -40,13 +40,13 @@ def attempts(
     return taken(answer)[0][2], progress
 
 
-def test_a_row_that_got_further_is_not_charged_and_goes_on_from_there(mill):
+def test_a_row_that_got_further_is_not_charged_and_goes_on_from_there(mill: Mill) -> None:
     assert attempts(mill, [[[1, 2]], [[1, 2, 3]]], resumed=0) == (1, [[1, 2, 3]])
 
 
-def test_a_resumed_row_that_got_no_further_is_charged(mill):
+def test_a_resumed_row_that_got_no_further_is_charged(mill: Mill) -> None:
     assert attempts(mill, [[[1, 2, 3]], [[1, 2, 3]]], resumed=3)[0] == 2
 
 
-def test_a_resumed_row_that_got_further_is_not(mill):
+def test_a_resumed_row_that_got_further_is_not(mill: Mill) -> None:
     assert attempts(mill, [[[1, 2, 3]], [[1, 2, 3, 4]]], resumed=3) == (1, [[1, 2, 3, 4]])

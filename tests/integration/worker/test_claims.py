@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import tracemalloc
 
+import pytest
+
 from common.errors import InvalidRequest
 from common.store.jobs import JobStore, new_job_id
 from common.tokenizer import WordTokenizer
@@ -88,7 +90,9 @@ def test_a_job_is_read_once_whatever_it_carries_for_its_owner(redis_url: str) ->
     assert grown < 8_000_000
 
 
-def test_chunks_are_kept_up_to_so_many_bytes(redis_url: str, monkeypatch) -> None:
+def test_chunks_are_kept_up_to_so_many_bytes(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(claims, "CACHED_BYTES", 10_000)
     mill = Mill(redis_url)
     stage = mill.store.stage()

@@ -9,11 +9,14 @@ import pytest
 
 from common.errors import Unavailable
 from common.store.connection import connect, redis_errors, when_up
+from tests.support.valkey import OwnServer
 from tests.support.workers import Queue
 
 
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])
-def test_what_was_acknowledged_survives_the_kill_of_the_server(own_server, appendfsync):
+def test_what_was_acknowledged_survives_the_kill_of_the_server(
+    own_server: OwnServer, appendfsync: str
+) -> None:
     own_server.start(appendfsync=appendfsync)
     for _ in range(5):
         job_id = Queue(own_server.url).submit(3)
@@ -22,7 +25,7 @@ def test_what_was_acknowledged_survives_the_kill_of_the_server(own_server, appen
         assert Queue(own_server.url).count(job_id, "pending") == 3
 
 
-def test_under_everysec_the_acknowledgement_waits_for_the_disk(own_server):
+def test_under_everysec_the_acknowledgement_waits_for_the_disk(own_server: OwnServer) -> None:
     own_server.start(appendfsync="everysec")
     queue = Queue(own_server.url)
     queue.submit(1)
@@ -30,7 +33,7 @@ def test_under_everysec_the_acknowledgement_waits_for_the_disk(own_server):
     assert stats["cmdstat_waitaof"]["calls"] == 1
 
 
-def test_under_everysec_script_and_wait_share_one_connection(own_server):
+def test_under_everysec_script_and_wait_share_one_connection(own_server: OwnServer) -> None:
     """On another WAITAOF would vouch for nothing of ours."""
     own_server.start(appendfsync="everysec")
     queue = Queue(own_server.url)
@@ -49,21 +52,23 @@ def test_under_everysec_script_and_wait_share_one_connection(own_server):
     assert seen.index(scripts[-1]) < len(seen) - 1
 
 
-def test_a_server_that_never_syncs_is_asked_to_promise_nothing(own_server):
+def test_a_server_that_never_syncs_is_asked_to_promise_nothing(own_server: OwnServer) -> None:
     own_server.start(appendfsync="no")
     begun = time.monotonic()
     Queue(own_server.url).submit(1)
     assert time.monotonic() - begun < 3
 
 
-def test_under_always_it_need_not(own_server):
+def test_under_always_it_need_not(own_server: OwnServer) -> None:
     own_server.start()
     queue = Queue(own_server.url)
     queue.submit(1)
     assert "cmdstat_waitaof" not in queue.store.client.info("commandstats")
 
 
-def test_a_job_is_refused_before_the_server_is_full_with_its_results_counted(own_server):
+def test_a_job_is_refused_before_the_server_is_full_with_its_results_counted(
+    own_server: OwnServer,
+) -> None:
     own_server.start(maxmemory="50mb")
     store = Queue(own_server.url).store
     store.check_memory(1_000_000)
@@ -71,7 +76,9 @@ def test_a_job_is_refused_before_the_server_is_full_with_its_results_counted(own
         store.check_memory(13_000_000)
 
 
-def test_what_a_starting_worker_does_waits_for_a_server_that_goes_away_meanwhile(own_server):
+def test_what_a_starting_worker_does_waits_for_a_server_that_goes_away_meanwhile(
+    own_server: OwnServer,
+):
     own_server.start()
     client = connect(own_server.url)
     tries = 0
@@ -99,7 +106,7 @@ def test_what_a_starting_worker_does_waits_for_a_server_that_goes_away_meanwhile
     back.join(20)
 
 
-def test_it_does_not_wait_for_ever(own_server):
+def test_it_does_not_wait_for_ever(own_server: OwnServer) -> None:
     own_server.start()
     client = connect(own_server.url)
     own_server.kill()

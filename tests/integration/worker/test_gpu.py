@@ -23,8 +23,8 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_worker_claims_a_device_of_its_own_and_one_too_many_is_refused(
-    redis_url, two_gpus, monkeypatch
-):
+    redis_url: str, two_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = connect(redis_url)
     first = claim_gpu(client, "a")
     assert first is not None and os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa"
@@ -43,14 +43,16 @@ def test_each_worker_claims_a_device_of_its_own_and_one_too_many_is_refused(
     client.close()
 
 
-def test_only_visible_devices_are_claimed(two_gpus, monkeypatch):
+def test_only_visible_devices_are_claimed(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert visible_gpus() == ["GPU-bbbb"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []
 
 
-def test_a_machine_without_gpus_has_none_to_claim(redis_url, tmp_path, monkeypatch):
+def test_a_machine_without_gpus_has_none_to_claim(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     client = connect(redis_url)
     assert claim_gpu(client, "a") is None

@@ -48,7 +48,7 @@ def check_guilty(queue: Queue, job_id: str, guilty: int) -> None:
     assert (rows[guilty]["error"]["code"], rows[guilty]["attempts"]) == ("worker_lost", 3)
 
 
-def test_a_prompt_that_kills_its_workers_fails_alone(workers, queue):
+def test_a_prompt_that_kills_its_workers_fails_alone(workers: Workers, queue: Queue) -> None:
     with supervised(workers) as codes:
         job_id = queue.submit(30, special={13: DEADLY})
         queue.wait_status(job_id, "completed", 60)
@@ -56,7 +56,9 @@ def test_a_prompt_that_kills_its_workers_fails_alone(workers, queue):
     check_guilty(queue, job_id, 13)
 
 
-def test_a_hanging_engine_ends_its_process_and_fails_only_the_item_it_hung_on(workers, queue):
+def test_a_hanging_engine_ends_its_process_and_fails_only_the_item_it_hung_on(
+    workers: Workers, queue: Queue
+) -> None:
     with supervised(workers) as codes:
         job_id = queue.submit(12, special={4: STICKY})
         queue.wait_status(job_id, "completed", 60)
@@ -64,7 +66,7 @@ def test_a_hanging_engine_ends_its_process_and_fails_only_the_item_it_hung_on(wo
     check_guilty(queue, job_id, 4)
 
 
-def test_an_engine_that_is_idle_or_slow_is_left_alone(workers, queue):
+def test_an_engine_that_is_idle_or_slow_is_left_alone(workers: Workers, queue: Queue) -> None:
     worker = workers.start(app="tests.integration.worker.poisoned", **FAST)
     time.sleep(2.5)  # idle, for longer than the wedge limit
     job_id = queue.submit(1, max_tokens=30)  # three seconds of steps

@@ -12,7 +12,7 @@ from tests.support.waiting import wait_until
 WORKERS = 6
 
 
-def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url):
+def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url: str) -> None:
     store = JobStore(connect(redis_url))
     with running_fleet(redis_url, WORKERS, slots=8, kept=0) as runners:
         for taken in range(1, WORKERS + 1):
@@ -24,7 +24,7 @@ def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url):
         assert [len(runner._books.running()) for runner in runners] == [1] * WORKERS
 
 
-def test_a_short_item_beside_idle_workers_needs_no_ring_and_no_tick(redis_url):
+def test_a_short_item_beside_idle_workers_needs_no_ring_and_no_tick(redis_url: str) -> None:
     store = JobStore(connect(redis_url))
     with running_fleet(redis_url, WORKERS, slots=8, kept=0):
         for _ in range(30):  # most come while a turn ends

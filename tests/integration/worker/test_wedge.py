@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,9 @@ heartbeat.stop()
 
 
 @pytest.mark.parametrize(("age", "status"), [(5.1, WEDGED), (4.9, 0), (0.0, 0)])
-def test_only_a_step_over_the_limit_ends_the_process(redis_url, age, status):
+def test_only_a_step_over_the_limit_ends_the_process(
+    redis_url: str, age: float, status: Any
+) -> None:
     command = [sys.executable, "-c", SCRIPT, redis_url, str(age)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False

@@ -5,26 +5,32 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 from common.store.fleet import Fleet
+from tests.support.valkey import OwnServer
 from tests.support.waiting import wait_until
 from tests.support.workers import Queue, Workers
 
 
-def test_a_job_runs_to_its_end(workers, queue):
+def test_a_job_runs_to_its_end(workers: Workers, queue: Queue) -> None:
     workers.start()
     job_id = queue.submit(200)
     queue.wait_status(job_id, "completed")
     assert set(queue.check_all_succeeded_once(job_id)) == {1}
 
 
-def test_a_job_submitted_before_any_worker_runs_when_one_comes(workers, queue):
+def test_a_job_submitted_before_any_worker_runs_when_one_comes(
+    workers: Workers, queue: Queue
+) -> None:
     job_id = queue.submit(5)
     workers.start()
     queue.wait_status(job_id, "completed", 10)
 
 
-def test_a_job_survives_the_kill_of_one_of_its_two_workers_with_every_item_once(workers, queue):
+def test_a_job_survives_the_kill_of_one_of_its_two_workers_with_every_item_once(
+    workers: Workers, queue: Queue
+) -> None:
     dead, _ = workers.start(echo_delay=0.03, slots=8), workers.start(echo_delay=0.03, slots=8)
     job_id = queue.submit(150)
     wait_until(lambda: queue.count(job_id, "succeeded") > 10, "nothing ran")
@@ -34,7 +40,9 @@ def test_a_job_survives_the_kill_of_one_of_its_two_workers_with_every_item_once(
     assert attempts.count(2) == 8, "what the dead one held, and only that, is charged"
 
 
-def test_a_frozen_worker_comes_back_and_its_late_results_are_refused(workers, queue):
+def test_a_frozen_worker_comes_back_and_its_late_results_are_refused(
+    workers: Workers, queue: Queue
+) -> None:
     frozen = workers.start(echo_delay=0.05, slots=4, lease=1, heartbeat=0.2)
     workers.start(echo_delay=0.05, slots=4, lease=1, heartbeat=0.2)
     job_id = queue.submit(60)
@@ -48,8 +56,8 @@ def test_a_frozen_worker_comes_back_and_its_late_results_are_refused(workers, qu
 
 
 def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(
-    own_server, tmp_path
-):
+    own_server: OwnServer, tmp_path: Path
+) -> None:
     """The server forgets that the frozen worker ever claimed its items, and gives them out anew."""
     own_server.start()
     workers = Workers(own_server.url, tmp_path)
@@ -73,7 +81,9 @@ def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(
         workers.stop_all()
 
 
-def test_sigterm_drains_within_the_grace_period_and_charges_no_attempt(workers, queue):
+def test_sigterm_drains_within_the_grace_period_and_charges_no_attempt(
+    workers: Workers, queue: Queue
+) -> None:
     draining = workers.start(echo_delay=0.2, slots=8, grace=4)
     job_id = queue.submit(20, max_tokens=50)
     wait_until(lambda: queue.count(job_id, "running") == 8, "nothing ran")
@@ -87,7 +97,9 @@ def test_sigterm_drains_within_the_grace_period_and_charges_no_attempt(workers, 
     assert set(queue.check_all_succeeded_once(job_id)) == {1}
 
 
-def test_cancel_is_in_force_within_a_second_and_keeps_partial_text(workers, queue):
+def test_cancel_is_in_force_within_a_second_and_keeps_partial_text(
+    workers: Workers, queue: Queue
+) -> None:
     workers.start(echo_delay=0.2, slots=4)
     job_id = queue.submit(20, max_tokens=1000)
     wait_until(lambda: queue.count(job_id, "running") == 4, "nothing ran")
@@ -97,7 +109,9 @@ def test_cancel_is_in_force_within_a_second_and_keeps_partial_text(workers, queu
     check_partial(queue, job_id, "cancelled")
 
 
-def test_a_deadline_is_in_force_within_a_second_and_keeps_partial_text(workers, queue):
+def test_a_deadline_is_in_force_within_a_second_and_keeps_partial_text(
+    workers: Workers, queue: Queue
+) -> None:
     workers.start(echo_delay=0.2, slots=4)
     deadline = queue.store.now() + 2_500
     job_id = queue.submit(20, max_tokens=1000, deadline=deadline)
@@ -119,7 +133,7 @@ def check_partial(queue: Queue, job_id: str, ended: str) -> None:
     assert [row["outputs"] for row in rows[4:]] == [[]] * 16
 
 
-def test_a_failing_item_fails_alone(workers, queue):
+def test_a_failing_item_fails_alone(workers: Workers, queue: Queue) -> None:
     workers.start(echo_fail_on="a3 b")
     job_id = queue.submit(6)
     queue.wait_status(job_id, "completed")
@@ -128,7 +142,9 @@ def test_a_failing_item_fails_alone(workers, queue):
     assert rows[3]["error"]["code"] == "engine_error"
 
 
-def test_a_worker_picks_up_by_itself_when_redis_was_killed_and_is_back(own_server, tmp_path):
+def test_a_worker_picks_up_by_itself_when_redis_was_killed_and_is_back(
+    own_server: OwnServer, tmp_path: Path
+) -> None:
     own_server.start()
     workers = Workers(own_server.url, tmp_path)
     try:
@@ -145,7 +161,7 @@ def test_a_worker_picks_up_by_itself_when_redis_was_killed_and_is_back(own_serve
         workers.stop_all()
 
 
-def test_a_worker_started_before_redis_waits_for_it(own_server, tmp_path):
+def test_a_worker_started_before_redis_waits_for_it(own_server: OwnServer, tmp_path: Path) -> None:
     workers = Workers(own_server.url, tmp_path)
     try:
         process = workers.start(wait=False)
@@ -158,7 +174,9 @@ def test_a_worker_started_before_redis_waits_for_it(own_server, tmp_path):
         workers.stop_all()
 
 
-def test_a_paused_job_stops_at_once_and_goes_on_from_where_it_was(workers, queue):
+def test_a_paused_job_stops_at_once_and_goes_on_from_where_it_was(
+    workers: Workers, queue: Queue
+) -> None:
     workers.start(echo_delay=0.1, slots=4, heartbeat=1)
     job_id = queue.submit(4, max_tokens=60)
     wait_until(lambda: queue.count(job_id, "running") == 4, "nothing ran")
@@ -173,7 +191,9 @@ def test_a_paused_job_stops_at_once_and_goes_on_from_where_it_was(workers, queue
     assert set(queue.check_all_succeeded_once(job_id)) == {1}
 
 
-def test_an_item_goes_on_from_its_checkpoint_when_its_worker_is_killed(workers, queue):
+def test_an_item_goes_on_from_its_checkpoint_when_its_worker_is_killed(
+    workers: Workers, queue: Queue
+) -> None:
     dead = workers.start(echo_delay=0.1, slots=2)
     job_id = queue.submit(2, max_tokens=130)
     wait_until(lambda: queue.count(job_id, "running") == 2, "nothing ran")

@@ -33,7 +33,7 @@ def wait_until_dead(child: Child) -> None:
 
 def test_a_crashed_part_is_started_again_after_a_pause_that_grows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     said: list[str] = []
     now = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
@@ -52,14 +52,14 @@ def test_a_crashed_part_is_started_again_after_a_pause_that_grows(
     child.kill()
 
 
-def test_a_running_part_is_left_alone():
+def test_a_running_part_is_left_alone() -> None:
     child = part("web", SLEEP)
     child.start()
     assert not child.tend(pytest.fail)
     child.kill()
 
 
-def test_stages_end_in_their_order(tmp_path: Path):
+def test_stages_end_in_their_order(tmp_path: Path) -> None:
     note = (
         "import os, signal, sys, time\n"
         "def end(*_):\n"
@@ -88,7 +88,7 @@ def test_stages_end_in_their_order(tmp_path: Path):
     assert pids[-1] == []
 
 
-def test_a_part_that_will_not_end_is_killed_with_all_it_started(tmp_path: Path):
+def test_a_part_that_will_not_end_is_killed_with_all_it_started(tmp_path: Path) -> None:
     file = tmp_path / "grandchild"
     code = (
         "import signal, subprocess, sys, time\n"
@@ -109,7 +109,7 @@ def test_a_part_that_will_not_end_is_killed_with_all_it_started(tmp_path: Path):
     assert _ends(int(file.read_text()))
 
 
-def test_a_part_ends_within_seconds_when_its_parent_is_killed(tmp_path: Path):
+def test_a_part_ends_within_seconds_when_its_parent_is_killed(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     part_code = (
         "from cli.children import follow_parent\n"
@@ -130,7 +130,9 @@ def test_a_part_ends_within_seconds_when_its_parent_is_killed(tmp_path: Path):
     assert _ends(int(file.read_text()))
 
 
-def test_a_log_that_grew_too_large_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_log_that_grew_too_large_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "LOG_LIMIT", 10)
     log = tmp_path / "web.log"
     log.write_text("long enough to be set aside")

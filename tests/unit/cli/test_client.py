@@ -11,7 +11,7 @@ from common.errors import ConfigError
 @pytest.mark.parametrize(
     "url", ["", "queue:8000", "http://[::1", "http://box:x", "http://box:8000?x", "http://a b"]
 )
-def test_a_url_that_is_none_is_refused_by_name(url: str):
+def test_a_url_that_is_none_is_refused_by_name(url: str) -> None:
     with pytest.raises(ConfigError, match=r"PROMPTMILL_URL="):
         Client(url, "pm_x")
 
@@ -20,7 +20,7 @@ def test_a_url_that_is_none_is_refused_by_name(url: str):
     "url",
     ["http://[::1]:8000", "http://[::1]:8000/mill/", "http://127.0.0.1/mill", "http://localhost"],
 )
-def test_proxies_of_the_environment_are_not_used_for_loopback(url: str):
+def test_proxies_of_the_environment_are_not_used_for_loopback(url: str) -> None:
     with Client(url, "pm_x") as client:
         assert not client._session.trust_env
         assert client._url == url.rstrip("/")

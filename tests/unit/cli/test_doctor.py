@@ -20,7 +20,7 @@ def bad(findings) -> list[Finding]:
     return [finding for finding in findings if not finding.good]
 
 
-def test_a_server_that_keeps_everything_is_fine(data_folder: Path):
+def test_a_server_that_keeps_everything_is_fine(data_folder: Path) -> None:
     server = Valkey(data_folder)
     try:
         settings = Settings.load(redis_url=server.start())
@@ -31,7 +31,7 @@ def test_a_server_that_keeps_everything_is_fine(data_folder: Path):
 
 def test_a_server_that_can_lose_jobs_is_told(
     redis_url: str, redis_client: redis.Redis, data_folder: Path
-):
+) -> None:
     redis_client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         faults = bad(check_redis(Settings.load(redis_url=redis_url), data_folder))
@@ -41,14 +41,14 @@ def test_a_server_that_can_lose_jobs_is_told(
     assert "noeviction" in faults[1].fix
 
 
-def test_an_absent_server_is_told_without_its_password(data_folder: Path):
+def test_an_absent_server_is_told_without_its_password(data_folder: Path) -> None:
     settings = Settings.load(redis_url=f"redis://:hidden@127.0.0.1:{free_port()}/0")
     (fault,) = bad(check_redis(settings, data_folder))
     assert "cannot be reached" in fault.what
     assert "hidden" not in fault.what
 
 
-def test_a_wrong_password_is_told(redis_url: str, data_folder: Path):
+def test_a_wrong_password_is_told(redis_url: str, data_folder: Path) -> None:
     wrong = "redis://:wrong@" + redis_url.partition("@")[2]
     (fault,) = bad(check_redis(Settings.load(redis_url=wrong), data_folder))
     assert "password" in fault.what
@@ -63,17 +63,17 @@ def test_a_wrong_password_is_told(redis_url: str, data_folder: Path):
         ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, True),
     ],
 )
-def test_the_oldest_servers_are_redis_7_0_and_valkey_7_2(info: dict, good: bool):
+def test_the_oldest_servers_are_redis_7_0_and_valkey_7_2(info: dict, good: bool) -> None:
     assert check_version(info).good is good
 
 
-def test_cluster_mode_is_refused():
+def test_cluster_mode_is_refused() -> None:
     assert not check_cluster({"cluster_enabled": 1}).good
 
 
 def test_a_model_that_does_not_fit_is_told_with_both_numbers(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr("worker.models.find_model", lambda *_: tmp_path)
     monkeypatch.setattr(doctor, "weight_count", lambda _: 10**15)
@@ -82,7 +82,7 @@ def test_a_model_that_does_not_fit_is_told_with_both_numbers(
     assert "are free" in fault.what
 
 
-def test_a_model_that_is_not_there_is_told(data_folder: Path, tmp_path: Path):
+def test_a_model_that_is_not_there_is_told(data_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (fault,) = bad(check_model(Settings.load(model=str(tmp_path), device="cpu"), data_folder))
     assert "config.json" in fault.what
@@ -91,7 +91,7 @@ def test_a_model_that_is_not_there_is_told(data_folder: Path, tmp_path: Path):
 
 def test_the_exit_code_tells_whether_all_is_well(
     redis_url: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("PROMPTMILL_MODEL", "echo")
     done = CliRunner().invoke(cli, ["doctor", "--data", str(data_folder)])
@@ -99,7 +99,7 @@ def test_the_exit_code_tells_whether_all_is_well(
     assert "fix: set `appendonly yes`" in done.output
 
 
-def test_missing_replicas_are_told(redis_url: str, data_folder: Path):
+def test_missing_replicas_are_told(redis_url: str, data_folder: Path) -> None:
     settings = Settings.load(redis_url=redis_url, replicas=1)
     faults = [fault.what for fault in bad(check_redis(settings, data_folder))]
     assert "0 replicas of Redis are connected, promises wait for 1" in faults
@@ -111,7 +111,7 @@ def test_missing_replicas_are_told(redis_url: str, data_folder: Path):
 
 def test_what_the_tenants_keep_is_told(
     redis_url: str, redis_client: redis.Redis, data_folder: Path
-):
+) -> None:
     redis_client.sadd(keys.TENANTS, "acme", "other")
     redis_client.hset(keys.stored("acme"), mapping={"jobs": 3 * 2**20, "files": 2**20})
     settings = Settings.load(redis_url=redis_url, max_stored_bytes=2**21)

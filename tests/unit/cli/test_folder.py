@@ -34,25 +34,25 @@ def sleeper():
     process.wait()
 
 
-def test_a_folder_in_use_is_refused_with_the_running_url(folder: DataFolder):
+def test_a_folder_in_use_is_refused_with_the_running_url(folder: DataFolder) -> None:
     folder.remember_server(SERVER)
     with pytest.raises(ConfigError, match=SERVER.url):
         DataFolder(folder.path).take()
 
 
-def test_a_folder_is_free_again_once_let_go(folder: DataFolder):
+def test_a_folder_is_free_again_once_let_go(folder: DataFolder) -> None:
     folder.let_go()
     other = DataFolder(folder.path)
     other.take()
     other.let_go()
 
 
-def test_the_key_is_readable_by_its_owner_only(folder: DataFolder):
+def test_the_key_is_readable_by_its_owner_only(folder: DataFolder) -> None:
     folder.remember_server(SERVER)
     assert stat.S_IMODE((folder.path / "server.json").stat().st_mode) == 0o600
 
 
-def test_leftovers_are_ended(folder: DataFolder, sleeper: subprocess.Popen):
+def test_leftovers_are_ended(folder: DataFolder, sleeper: subprocess.Popen) -> None:
     folder.remember_children([sleeper.pid])
     assert folder.end_leftovers() == 1
     assert sleeper.poll() is not None
@@ -60,7 +60,7 @@ def test_leftovers_are_ended(folder: DataFolder, sleeper: subprocess.Popen):
 
 def test_a_process_that_got_a_leftovers_id_is_left_alone(
     folder: DataFolder, sleeper: subprocess.Popen
-):
+) -> None:
     another_start = psutil.Process(sleeper.pid).create_time() - 100
     (folder.path / "children.json").write_text(json.dumps([[sleeper.pid, another_start]]))
     assert folder.end_leftovers() == 0
@@ -69,7 +69,7 @@ def test_a_process_that_got_a_leftovers_id_is_left_alone(
 
 def test_commands_find_the_server_in_the_folder_and_the_environment_goes_first(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     folder.remember_server(SERVER)
     assert find_server(folder) == (SERVER.url, SERVER.api_key)
     assert find_settings(folder).redis_url == SERVER.redis_url
@@ -80,11 +80,11 @@ def test_commands_find_the_server_in_the_folder_and_the_environment_goes_first(
     assert find_settings(folder).redis_url == "redis://elsewhere.example/1"
 
 
-def test_without_any_server_the_error_says_how_to_name_one(folder: DataFolder):
+def test_without_any_server_the_error_says_how_to_name_one(folder: DataFolder) -> None:
     with pytest.raises(ConfigError, match="PROMPTMILL_URL"):
         find_server(folder)
 
 
-def test_a_damaged_server_file_counts_as_none(folder: DataFolder):
+def test_a_damaged_server_file_counts_as_none(folder: DataFolder) -> None:
     (folder.path / "server.json").write_text("{")
     assert folder.server() is None

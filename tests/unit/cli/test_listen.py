@@ -32,7 +32,7 @@ def post(receiver: Receiver, body: bytes, headers: dict[str, str]) -> int:
         ).status_code
 
 
-def test_a_signed_event_is_told_once_however_often_it_comes(receiver: Receiver):
+def test_a_signed_event_is_told_once_however_often_it_comes(receiver: Receiver) -> None:
     headers = sign(SECRET, "evt_1", int(time.time()), BODY)
     assert post(receiver, BODY, headers) == 204
     assert post(receiver, BODY, headers) == 204
@@ -55,11 +55,11 @@ def test_a_signed_event_is_told_once_however_often_it_comes(receiver: Receiver):
 )
 def test_what_is_not_signed_with_the_secret_is_refused(
     receiver: Receiver, body: bytes, headers: dict[str, str]
-):
+) -> None:
     assert post(receiver, body, headers) == 401
     assert receiver.events.empty()
     assert receiver.refused.get(timeout=1)
 
 
-def test_a_body_over_the_limit_is_refused_unread(receiver: Receiver):
+def test_a_body_over_the_limit_is_refused_unread(receiver: Receiver) -> None:
     assert post(receiver, b"", {"Content-Length": str(BODY_LIMIT + 1)}) == 413

@@ -12,7 +12,7 @@ from cli.main import cli
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch, code: int):
+def test_a_full_disk_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def full(_folder: DataFolder) -> None:
         raise OSError(code, "no space", "/data/server.json")
 

@@ -23,7 +23,7 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_every_package_is_pinned_also_those_that_packages_bring():
+def test_every_package_is_pinned_also_those_that_packages_bring() -> None:
     pinned = {canonical(pin.partition("==")[0]) for pin in PINS}
     groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
     todo = [Requirement(text) for group in groups for text in group]
@@ -42,12 +42,12 @@ def test_every_package_is_pinned_also_those_that_packages_bring():
     assert seen - cuda <= pinned
 
 
-def test_pins_hold_on_any_machine():
+def test_pins_hold_on_any_machine() -> None:
     for pin in PINS:
         assert re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*", pin), pin
     assert "torch==2.13.0" in PINS
 
 
-def test_the_web_tier_pulls_in_no_torch():
+def test_the_web_tier_pulls_in_no_torch() -> None:
     names = {canonical(Requirement(text).name) for text in PROJECT["dependencies"]}
     assert not names & {"torch", "transformers", "accelerate", "safetensors"}

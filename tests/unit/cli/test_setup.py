@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def machine(tmp_path: Path):
     return run
 
 
-def test_a_shim_whose_python_is_missing_is_passed_over(machine):
+def test_a_shim_whose_python_is_missing_is_passed_over(machine: Any) -> None:
     said, _ = machine(
         {
             "python3": TOO_OLD,
@@ -71,37 +72,37 @@ def test_a_shim_whose_python_is_missing_is_passed_over(machine):
     assert "Making .venv with Python 3." in said
 
 
-def test_it_says_how_much_will_be_downloaded(machine):
+def test_it_says_how_much_will_be_downloaded(machine: Any) -> None:
     said, _ = machine({"python3": GOOD})
     assert "Downloads up to 250 MB" in said
 
 
-def test_without_a_python_in_range_one_line_says_what_to_install(machine):
+def test_without_a_python_in_range_one_line_says_what_to_install(machine: Any) -> None:
     said, code = machine({"python3": TOO_OLD})
     assert code == 1
     assert said.count("\n") == 1
     assert "apt install python3 python3-venv" in said
 
 
-def test_a_python_without_venv_is_told_by_the_name_of_the_package(machine):
+def test_a_python_without_venv_is_told_by_the_name_of_the_package(machine: Any) -> None:
     said, code = machine({"python3": NO_VENV})
     assert code == 1
     assert said.count("\n") == 1
     assert "python3-venv" in said
 
 
-def test_another_python_with_venv_is_taken_over_one_without(machine):
+def test_another_python_with_venv_is_taken_over_one_without(machine: Any) -> None:
     said, _ = machine({"python3": NO_VENV, "python3.12": GOOD})
     assert "Making .venv" in said
 
 
-def test_a_named_python_is_the_only_one_tried(machine):
+def test_a_named_python_is_the_only_one_tried(machine: Any) -> None:
     said, code = machine({"python3": GOOD, "mine": TOO_OLD}, PYTHON="mine")
     assert code == 1
     assert "mine" in said
 
 
-def test_too_small_a_disk_is_told_before_anything_is_made(machine):
+def test_too_small_a_disk_is_told_before_anything_is_made(machine: Any) -> None:
     full = "#!/bin/sh\necho header\necho '/dev/sda 100 99 1024 99% /'\n"
     said, code = machine({"python3": GOOD, "df": full})
     assert code == 1

@@ -55,21 +55,21 @@ os.kill(os.getpid(), signal.SIGKILL)
     return url, int(pid)
 
 
-def test_what_was_answered_survives_a_kill_of_the_server(server: Valkey):
+def test_what_was_answered_survives_a_kill_of_the_server(server: Valkey) -> None:
     ask(server.start(), "SET", "kept", "yes")
     os.kill(server.pid, signal.SIGKILL)
     server.stop()
     assert ask(server.start(), "GET", "kept") == "yes"
 
 
-def test_each_change_is_on_disk_before_it_is_answered(server: Valkey):
+def test_each_change_is_on_disk_before_it_is_answered(server: Valkey) -> None:
     url = server.start()
     assert ask(url, "CONFIG", "GET", "appendonly")["appendonly"] == "yes"
     assert ask(url, "CONFIG", "GET", "appendfsync")["appendfsync"] == "always"
     assert ask(url, "CONFIG", "GET", "maxmemory-policy")["maxmemory-policy"] == "noeviction"
 
 
-def test_nobody_gets_in_without_the_password(server: Valkey, data_folder: Path):
+def test_nobody_gets_in_without_the_password(server: Valkey, data_folder: Path) -> None:
     url = server.start()
     with pytest.raises(redis.AuthenticationError):
         ask("redis://" + url.partition("@")[2], "PING")
@@ -81,14 +81,14 @@ def test_nobody_gets_in_without_the_password(server: Valkey, data_folder: Path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel does this on Linux only")
-def test_the_server_ends_when_its_parent_is_killed(data_folder: Path):
+def test_the_server_ends_when_its_parent_is_killed(data_folder: Path) -> None:
     _, pid = start_and_be_killed(data_folder, "")
     assert module._wait_for(lambda: not is_running(pid), 10)
 
 
 def test_an_orphan_is_ended_before_another_starts_and_its_data_are_kept(
     server: Valkey, data_folder: Path
-):
+) -> None:
     _, pid = start_and_be_killed(data_folder, "valkey._end_with_parent = lambda: None")
     assert is_running(pid)
     url = server.start()
@@ -98,7 +98,7 @@ def test_an_orphan_is_ended_before_another_starts_and_its_data_are_kept(
 
 def test_a_stranger_at_the_remembered_port_is_left_alone(
     server: Valkey, data_folder: Path, valkey: Valkey
-):
+) -> None:
     port = valkey.url.rpartition(":")[2]
     (data_folder / "redis-url").write_text(f"redis://:some-old-password@127.0.0.1:{port}")
     server.start()
@@ -107,21 +107,21 @@ def test_a_stranger_at_the_remembered_port_is_left_alone(
 
 def test_a_server_that_cannot_start_says_why(
     server: Valkey, data_folder: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(Valkey, "_settings", lambda *_: "no-such-setting yes\n")
     with pytest.raises(ConfigError, match="no-such-setting"):
         server.start()
     assert not server.alive
 
 
-def test_without_any_server_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+def test_without_any_server_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ConfigError, match="REDIS_URL"):
         module.find_binary()
 
 
-def test_a_server_takes_so_much_memory_and_then_refuses_new_work(data_folder: Path):
+def test_a_server_takes_so_much_memory_and_then_refuses_new_work(data_folder: Path) -> None:
     assert ask_and_stop(Valkey(data_folder, memory=123_456_789)) == "123456789"
     assert ask_and_stop(Valkey(data_folder)) == "0"
     assert module.psutil.virtual_memory().total // 2 >= server_memory() > 0
@@ -138,7 +138,9 @@ def ask_and_stop(server: Valkey) -> str:
         server.stop()
 
 
-def test_a_container_gives_the_server_half_of_what_it_may_take(tmp_path: Path, monkeypatch):
+def test_a_container_gives_the_server_half_of_what_it_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limit, none = tmp_path / "memory.max", tmp_path / "none"
     limit.write_text("1000000\n")
     monkeypatch.setattr(module, "MEMORY_FILES", (none, limit))

@@ -24,5 +24,5 @@ def documented() -> set[str]:
     return set(lines)
 
 
-def test_every_key_the_scripts_name_is_in_the_schema():
+def test_every_key_the_scripts_name_is_in_the_schema() -> None:
     assert names_in_lua() - {"changes", "tokens", "wishes", "work"} <= documented()

@@ -29,31 +29,31 @@ def record(
     )
 
 
-def test_a_json_line_is_one_object_with_the_job():
+def test_a_json_line_is_one_object_with_the_job() -> None:
     line = json.loads(JsonFormatter().format(record(job="job_1")))
     assert (line["message"], line["job"], line["level"]) == ("done 3", "job_1", "info")
 
 
-def test_a_text_line_ends_with_what_was_given():
+def test_a_text_line_ends_with_what_was_given() -> None:
     assert TextFormatter().format(record(job="job_1")).endswith("t: done 3 [job=job_1]")
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
 def test_what_users_wrote_can_neither_begin_a_line_nor_command_a_terminal(
     formatter: logging.Formatter,
-):
+) -> None:
     line = formatter.format(record("%s %s", "GET", HOSTILE, job=HOSTILE))
     assert not set(line) & set(COMMANDS)
     assert line.count("\\n12:00:00 INFO    web: forged\\r\\u001b[2J\\u009b2J") == 2
     assert line.count("日本語") == 2
 
 
-def test_a_json_line_says_exactly_what_was_said():
+def test_a_json_line_says_exactly_what_was_said() -> None:
     line = json.loads(JsonFormatter().format(record("%s %s", "GET", HOSTILE, job=HOSTILE)))
     assert (line["message"], line["job"]) == (f"GET {HOSTILE}", HOSTILE)
 
 
-def test_the_lines_of_a_traceback_are_told_from_log_lines():
+def test_the_lines_of_a_traceback_are_told_from_log_lines() -> None:
     try:
         raise ValueError(HOSTILE)
     except ValueError as error:

@@ -9,7 +9,7 @@ from common.rings import WEBHOOK_QUEUE, Bell, celery_app
 
 def test_a_broken_connection_is_closed_although_a_ring_is_not_acknowledged(
     redis_url: str, redis_client: redis.Redis
-):
+) -> None:
     Bell(redis_url).deliver()
     connection = celery_app("promptmill.test", redis_url).connection_for_read()
     channel = connection.default_channel

@@ -10,12 +10,12 @@ from common.errors import ConfigError
 from common.settings import Settings, variable
 
 
-def test_redis_url_has_no_prefix(monkeypatch):
+def test_redis_url_has_no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     assert Settings.load().redis_url == "redis://127.0.0.1:1/0"
 
 
-def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch):
+def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTMILL_SLOT", "4")
     with pytest.raises(
         ConfigError, match="PROMPTMILL_SLOT is no setting; did you mean PROMPTMILL_SLOTS"
@@ -27,19 +27,21 @@ def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch):
         Settings.load()
 
 
-def test_a_setting_out_of_bounds_names_itself_and_the_bound(monkeypatch):
+def test_a_setting_out_of_bounds_names_itself_and_the_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PROMPTMILL_SLOTS", "0")
     with pytest.raises(ConfigError, match=r"PROMPTMILL_SLOTS='0'.*greater than or equal to 1"):
         Settings.load()
 
 
-def test_heartbeats_must_fit_thrice_into_a_lease(monkeypatch):
+def test_heartbeats_must_fit_thrice_into_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTMILL_HEARTBEAT", "2")
     with pytest.raises(ConfigError, match="at most a third"):
         Settings.load()
 
 
-def test_a_folder_serves_under_its_own_name_and_a_hub_id_under_itself(tmp_path):
+def test_a_folder_serves_under_its_own_name_and_a_hub_id_under_itself(tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()
     assert Settings.load(model=str(folder)).model_name == "tiny"
@@ -48,7 +50,7 @@ def test_a_folder_serves_under_its_own_name_and_a_hub_id_under_itself(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["", "queue:6379", "http://queue:6379"])
-def test_a_redis_url_of_another_kind_is_refused(monkeypatch, url):
+def test_a_redis_url_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     with pytest.raises(ConfigError, match=r"REDIS_URL=.*must begin with redis://"):
         Settings.load()
@@ -70,7 +72,9 @@ def test_a_redis_url_of_another_kind_is_refused(monkeypatch, url):
         ("", "http://127.0.0.1:8000", ""),
     ],
 )
-def test_the_public_url_is_written_in_one_way(monkeypatch, given: str, base_url: str, prefix: str):
+def test_the_public_url_is_written_in_one_way(
+    monkeypatch: pytest.MonkeyPatch, given: str, base_url: str, prefix: str
+) -> None:
     monkeypatch.setenv("PROMPTMILL_PUBLIC_URL", given)
     settings = Settings.load()
     assert (settings.base_url, settings.prefix) == (base_url, prefix)
@@ -102,7 +106,9 @@ def test_the_public_url_is_written_in_one_way(monkeypatch, given: str, base_url:
         ("https://queue.example.org/%2e%2e", "a path with"),
     ],
 )
-def test_a_public_url_that_is_nonsense_is_refused_by_name(monkeypatch, given: str, why: str):
+def test_a_public_url_that_is_nonsense_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, given: str, why: str
+) -> None:
     monkeypatch.setenv("PROMPTMILL_PUBLIC_URL", given)
     with pytest.raises(ConfigError, match=rf"PROMPTMILL_PUBLIC_URL=.*{why}"):
         Settings.load()
@@ -118,7 +124,9 @@ def test_a_public_url_that_is_nonsense_is_refused_by_name(monkeypatch, given: st
         ("box", "box"),
     ],
 )
-def test_an_ipv6_host_stands_in_brackets_in_addresses(monkeypatch, host: str, local: str):
+def test_an_ipv6_host_stands_in_brackets_in_addresses(
+    monkeypatch: pytest.MonkeyPatch, host: str, local: str
+) -> None:
     monkeypatch.setenv("PROMPTMILL_HOST", host)
     settings = Settings.load()
     assert settings.base_url == settings.local_url == f"http://{local}:8000"
@@ -128,18 +136,18 @@ def test_an_ipv6_host_stands_in_brackets_in_addresses(monkeypatch, host: str, lo
 @pytest.mark.parametrize(
     "host", ["", "a b", "http://box", "box:8000", "[::1]:8000", "[box]x", "a/b"]
 )
-def test_a_host_that_is_none_is_refused_by_name(monkeypatch, host: str):
+def test_a_host_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("PROMPTMILL_HOST", host)
     with pytest.raises(ConfigError, match=r"PROMPTMILL_HOST=.*no good host"):
         Settings.load()
 
 
-def test_the_echo_engine_serves_as_echo_unless_a_model_is_named():
+def test_the_echo_engine_serves_as_echo_unless_a_model_is_named() -> None:
     assert Settings.load(engine="echo").model_name == "echo"
     assert Settings.load(engine="echo", model="org/model").model_name == "org/model"
 
 
-def test_aliases_are_pairs_of_names():
+def test_aliases_are_pairs_of_names() -> None:
     found = Settings.load(model_aliases="gpt-4o-mini=org/model, gpt-4o = org/model,").aliases
     assert found == {"gpt-4o-mini": "org/model", "gpt-4o": "org/model"}
     assert Settings.load().aliases == {}
@@ -157,18 +165,20 @@ def test_aliases_are_pairs_of_names():
         ("a=a", "a is an alias itself"),
     ],
 )
-def test_aliases_that_lead_nowhere_are_refused_by_name(monkeypatch, aliases, said):
+def test_aliases_that_lead_nowhere_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, aliases: str, said: str
+) -> None:
     monkeypatch.setenv("PROMPTMILL_MODEL_ALIASES", aliases)
     with pytest.raises(ConfigError, match=rf"PROMPTMILL_MODEL_ALIASES=.*{said}"):
         Settings.load()
 
 
-def test_every_setting_is_described():
+def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
     assert variable("slots") == "PROMPTMILL_SLOTS"
 
 
-def test_the_documentation_lists_every_setting_with_its_default():
+def test_the_documentation_lists_every_setting_with_its_default() -> None:
     page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
     for name, field in Settings.model_fields.items():
         default = "" if field.default in (None, "") else f"`{field.default}`"

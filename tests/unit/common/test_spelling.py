@@ -58,21 +58,21 @@ TEXTS = ["plain words", "日本語 hello world", "Grüße 🙂👩‍👩‍👧
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_what_tokens_add_is_the_text(byte_level: JsonTokenizer, text: str):
+def test_what_tokens_add_is_the_text(byte_level: JsonTokenizer, text: str) -> None:
     ids = byte_level.encode(text)
     said, spellings = spelled(byte_level, ids)
     assert said == text and b"".join(each.added for each in spellings) == text.encode()
     assert all(each.text for each in spellings)
 
 
-def test_words_of_sentencepiece_keep_their_spaces(byte_fallback: JsonTokenizer):
+def test_words_of_sentencepiece_keep_their_spaces(byte_fallback: JsonTokenizer) -> None:
     ids = [FALLBACK[word] for word in ("▁hello", "▁world", "<0xE6>", "<0x97>", "<0xA5>", "b")]
     said, spellings = spelled(byte_fallback, ids)
     assert said == "hello world日b" and b"".join(each.added for each in spellings).decode() == said
     assert byte_fallback.spell(FALLBACK["▁hello"]) == Spelling(FALLBACK["▁hello"], " hello")
 
 
-def test_special_tokens_are_named_and_add_nothing(byte_level: JsonTokenizer):
+def test_special_tokens_are_named_and_add_nothing(byte_level: JsonTokenizer) -> None:
     end = byte_level.special_id("<|end|>")
     assert end is not None and byte_level.spell(end) == Spelling(end, "<|end|>", b"")
     assert byte_level.special_id("<tool>") is None  # added, but part of the text
@@ -85,13 +85,13 @@ def test_special_tokens_are_named_and_add_nothing(byte_level: JsonTokenizer):
 )
 def test_bytes_that_make_no_character_do_not_end_a_text(
     byte_fallback: JsonTokenizer, written: list[str]
-):
+) -> None:
     said, spellings = spelled(byte_fallback, [FALLBACK[each] for each in written])
     assert said.endswith(("b hello", "a hello"))
     assert b"".join(each.added for each in spellings).decode(errors="replace") == said
 
 
-def test_no_sequence_of_tokens_ends_a_stream(byte_fallback: JsonTokenizer):
+def test_no_sequence_of_tokens_ends_a_stream(byte_fallback: JsonTokenizer) -> None:
     rng = random.Random(1)
     some = [
         FALLBACK[each]

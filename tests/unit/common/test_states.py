@@ -10,7 +10,7 @@ from common.types import MOVES, ItemState, JobState
 PAGE = (Path(__file__).parents[3] / "docs" / "states.md").read_text()
 
 
-def test_the_drawing_has_every_move_and_no_other():
+def test_the_drawing_has_every_move_and_no_other() -> None:
     drawn = {}
     for letter, start, ends in re.findall(r"^ +\((\w)\).*?(\w+)? +→ +([a-z |]+)", PAGE, re.M):
         begin = None if start == "attach" else ItemState(start)
@@ -18,13 +18,13 @@ def test_the_drawing_has_every_move_and_no_other():
     assert drawn == MOVES
 
 
-def test_every_state_of_an_item_is_explained_with_its_byte():
+def test_every_state_of_an_item_is_explained_with_its_byte() -> None:
     assert re.findall(r"^\| (\w+) \| (\w) \|", PAGE, re.M) == [
         (state.value, state.byte) for state in ItemState
     ]
 
 
-def test_every_state_of_a_job_is_drawn_and_every_end_explained():
+def test_every_state_of_a_job_is_drawn_and_every_end_explained() -> None:
     (line,) = re.findall(r"^ +attach → (.*)$", PAGE, re.M)
     assert set(re.findall(r"[a-z]+", re.sub(r"\(.*?\)", "", line))) == {
         state.value for state in JobState

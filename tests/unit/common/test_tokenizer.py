@@ -18,7 +18,7 @@ def byte_tokenizer() -> JsonTokenizer:
     return JsonTokenizer(backend.to_str().encode(), frozenset({0}))
 
 
-def test_a_tokenizer_survives_being_published(byte_tokenizer):
+def test_a_tokenizer_survives_being_published(byte_tokenizer: JsonTokenizer) -> None:
     again = load("json", byte_tokenizer.dumps())
     assert again is not None
     assert again.encode("Grüße 你好") == byte_tokenizer.encode("Grüße 你好")
@@ -29,13 +29,15 @@ def test_a_tokenizer_survives_being_published(byte_tokenizer):
 
 
 @pytest.mark.parametrize("text", ["plain", "Grüße", "你好，世界", "🙂👩‍👩‍👧 end"])
-def test_streamed_text_is_whole_and_never_shows_half_a_character(byte_tokenizer, text):
+def test_streamed_text_is_whole_and_never_shows_half_a_character(
+    byte_tokenizer: JsonTokenizer, text: str
+) -> None:
     stream = byte_tokenizer.stream()
     pieces = [stream.step(token) for token in byte_tokenizer.encode(text)]
     assert "".join(pieces) == text
     assert "\ufffd" not in "".join(pieces)
 
 
-def test_words_are_the_echo_engines_tokens():
+def test_words_are_the_echo_engines_tokens() -> None:
     assert len(WordTokenizer().encode("one  two\nthree")) == 3
     assert load("none", None) is None

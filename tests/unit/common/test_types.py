@@ -30,6 +30,6 @@ from common.types import SamplingParams
         {"min_tokens": 10**400},
     ],
 )
-def test_no_number_is_without_bounds(settings: dict[str, Any]):
+def test_no_number_is_without_bounds(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         SamplingParams.model_validate(settings)

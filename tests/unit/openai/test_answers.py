@@ -45,7 +45,7 @@ def complete(ask: Ask, *rows: dict[str, Any], prompts: list[str] | None = None) 
     )
 
 
-def test_a_chat_answer_has_a_choice_for_each_continuation():
+def test_a_chat_answer_has_a_choice_for_each_continuation() -> None:
     body = answers.answer(
         Ask("/v1/chat/completions", "m", 2), [row("a", "b")], id_="chatcmpl-1", created=5
     )
@@ -55,7 +55,7 @@ def test_a_chat_answer_has_a_choice_for_each_continuation():
     assert found.usage and found.usage.total_tokens == 7
 
 
-def test_choices_of_several_prompts_are_numbered_on():
+def test_choices_of_several_prompts_are_numbered_on() -> None:
     found = complete(Ask("/v1/completions", "m", 2), row("a", "b"), row("c", "d"))
     assert [(choice.index, choice.text) for choice in found.choices] == [
         (0, "a"),
@@ -66,7 +66,7 @@ def test_choices_of_several_prompts_are_numbered_on():
     assert found.usage and (found.usage.prompt_tokens, found.usage.completion_tokens) == (6, 8)
 
 
-def test_echo_puts_the_prompt_and_its_log_probabilities_first():
+def test_echo_puts_the_prompt_and_its_log_probabilities_first() -> None:
     said = row("cd", prompt_logprobs=[token("a", None), token("b", -1.0, ("x", -0.1))])
     said["outputs"][0]["logprobs"] = [token("c", -0.2, ("c", -0.2)), token("d", -0.3, ("e", -0.1))]
     (choice,) = complete(Ask("/v1/completions", "m", echo=True), said, prompts=["ab"]).choices
@@ -75,14 +75,14 @@ def test_echo_puts_the_prompt_and_its_log_probabilities_first():
     assert choice.logprobs.text_offset == [0, 1, 2, 3]
 
 
-def test_the_likeliest_is_told_from_the_token_s_own():
+def test_the_likeliest_is_told_from_the_token_s_own() -> None:
     """What a harness does to see whether an answer was greedy."""
     said = [token("a", -0.2, ("a", -0.2)), token("b", -0.9, ("c", -0.1)), token("d", None)]
     told = completion_logprobs(placed(said, "abd"))
     assert told and told["top_logprobs"] == [{"a": -0.2}, {"c": -0.1, "b": -0.9}, None]
 
 
-def test_scoring_shows_the_prompt_alone():
+def test_scoring_shows_the_prompt_alone() -> None:
     said = row("z", prompt_logprobs=[token("a", None), token("b", -1.0)])
     said["outputs"][0]["logprobs"] = [token("z")]
     found = complete(Ask("/v1/completions", "m", echo=True, scored=True), said, prompts=["ab"])
@@ -91,7 +91,7 @@ def test_scoring_shows_the_prompt_alone():
     assert found.usage and found.usage.completion_tokens == 0
 
 
-def test_chunks_are_the_client_s():
+def test_chunks_are_the_client_s() -> None:
     ask = Ask("/v1/chat/completions", "m", include_usage=True)
     choices = [
         answers.opening(0),
@@ -104,7 +104,7 @@ def test_chunks_are_the_client_s():
         assert body["usage"] is None
 
 
-def test_an_error_has_its_four_keys_and_names_the_field_as_it_was_sent():
+def test_an_error_has_its_four_keys_and_names_the_field_as_it_was_sent() -> None:
     error = error_body(422, "out_of_range", "too much", "items.0.params.top_p")["error"]
     assert error == {
         "message": "too much",
@@ -116,7 +116,7 @@ def test_an_error_has_its_four_keys_and_names_the_field_as_it_was_sent():
     assert error_body(500, "x", "y")["error"]["type"] == "server_error"
 
 
-def test_a_failed_item_is_an_error_and_a_cut_one_an_answer():
+def test_a_failed_item_is_an_error_and_a_cut_one_an_answer() -> None:
     failed = row_error(
         row(status="failed", error={"code": "engine_error", "message": "it broke"}), chat=True
     )
@@ -125,7 +125,7 @@ def test_a_failed_item_is_an_error_and_a_cut_one_an_answer():
     assert row_error(row(status="expired"), chat=True)[0] == 503  # type: ignore[index]
 
 
-def test_the_dialect_is_spoken_on_openai_s_paths_only():
+def test_the_dialect_is_spoken_on_openai_s_paths_only() -> None:
     assert all(
         speaks(path)
         for path in ("/v1/models", "/v1/chat/completions", "/v1/files/x", "/v1/batches")
@@ -136,7 +136,7 @@ def test_the_dialect_is_spoken_on_openai_s_paths_only():
     )
 
 
-def test_answers_are_what_the_specification_says():
+def test_answers_are_what_the_specification_says() -> None:
     said = row(
         "a",
         prompt_logprobs=[token("p", None)],

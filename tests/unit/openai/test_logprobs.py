@@ -36,14 +36,14 @@ def shown(entries: list[Entry], text: str, reason: str = "stop", start: int = 0)
     return window.push(entries, text) + window.finish(reason)
 
 
-def test_offsets_are_those_of_characters_that_tokens_begin_or_go_on_with():
+def test_offsets_are_those_of_characters_that_tokens_begin_or_go_on_with() -> None:
     told = completion_logprobs(shown(HELLO, "日本語 hello world"))
     assert told and told["text_offset"] == [0, 0, 1, 2, 2, 3, 9]
     assert told["tokens"][:3] == ["bytes:\\xe6\\x97", "bytes:\\xa5", "本"]
     assert told["tokens"][5:] == [" hello", " world"]
 
 
-def test_a_part_of_a_character_has_its_bytes_and_a_name():
+def test_a_part_of_a_character_has_its_bytes_and_a_name() -> None:
     told = chat_logprobs(shown(JAPANESE, "日本語"))
     assert told and [each["token"] for each in told["content"]][:2] == ["\\xe6\\x97", "\\xa5"]
     assert (
@@ -53,33 +53,33 @@ def test_a_part_of_a_character_has_its_bytes_and_a_name():
 
 
 @pytest.mark.parametrize("end", [entry("", special="<|im_end|>"), entry("STOP")])
-def test_what_ended_the_text_is_no_part_of_it(end: Entry):
+def test_what_ended_the_text_is_no_part_of_it(end: Entry) -> None:
     assert joined(shown([*HELLO, end], "日本語 hello world")) == "日本語 hello world"
     assert len(shown([*HELLO, end], "日本語 hello world")) == len(HELLO)
 
 
-def test_a_token_that_a_stop_string_cut_keeps_its_beginning():
+def test_a_token_that_a_stop_string_cut_keeps_its_beginning() -> None:
     found = shown([entry("one"), entry(" twoEND"), entry("!")], "one two")
     assert joined(found) == "one two" and [each["token"] for each in found] == ["one", " twoEND"]
 
 
-def test_special_tokens_inside_a_text_are_told_and_add_nothing():
+def test_special_tokens_inside_a_text_are_told_and_add_nothing() -> None:
     found = shown(
         [entry("a"), entry("", special="<x>"), entry("b"), entry("", special="<end>")], "ab"
     )
     assert [each["token"] for each in found] == ["a", "<x>", "b"] and joined(found) == "ab"
 
 
-def test_a_text_cut_for_length_keeps_all_tokens():
+def test_a_text_cut_for_length_keeps_all_tokens() -> None:
     assert len(shown([*HELLO, entry(b"\xe6")], "日本語 hello world", "length")) == len(HELLO) + 1
 
 
-def test_a_prompts_tokens_are_all_told_with_offsets():
+def test_a_prompts_tokens_are_all_told_with_offsets() -> None:
     found = placed([entry("", special="<s>"), *HELLO], "日本語 hello world")
     assert [each["offset"] for each in found] == [0, 0, 0, 1, 2, 2, 3, 9]
 
 
-def test_special_tokens_that_a_prompt_has_written_count_as_characters():
+def test_special_tokens_that_a_prompt_has_written_count_as_characters() -> None:
     asked = [
         entry("", special="<s>"),
         entry("x "),
@@ -91,7 +91,7 @@ def test_special_tokens_that_a_prompt_has_written_count_as_characters():
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_stream_in_any_pieces_tells_what_the_whole_answer_tells(seed: int):
+def test_a_stream_in_any_pieces_tells_what_the_whole_answer_tells(seed: int) -> None:
     rng = random.Random(seed)
     text = "".join(rng.choice(["日", "é", "x", "😀", " ", "ab"]) for _ in range(20))
     raw, entries = text.encode(), []

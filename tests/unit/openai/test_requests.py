@@ -184,7 +184,7 @@ def refused(endpoint: Endpoint, lenient: bool = False, **fields: Any) -> Invalid
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
-def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint):
+def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint) -> None:
     fields = set(get_type_hints(CLIENTS[endpoint]))
     assert len(fields) > 15
     assert fields <= MODELS[endpoint].model_fields.keys() | RULES[endpoint].keys()
@@ -224,7 +224,7 @@ def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint):
 )
 def test_every_field_of_the_client_s_nested_types_is_known(
     types: tuple[type, ...], model: Any, rules: Any
-):
+) -> None:
     fields = set().union(*(get_type_hints(each) for each in types))
     assert fields <= model.model_fields.keys() | rules.keys()
 
@@ -232,7 +232,7 @@ def test_every_field_of_the_client_s_nested_types_is_known(
 @pytest.mark.parametrize(
     ("endpoint", "field"), [(at, name) for at in (CHAT, TEXT) for name in HONOURED[at]]
 )
-def test_an_honoured_field_changes_what_is_asked(endpoint: Endpoint, field: str):
+def test_an_honoured_field_changes_what_is_asked(endpoint: Endpoint, field: str) -> None:
     assert meaning(endpoint, BARE[endpoint] | {field: HONOURED[endpoint][field]}) != meaning(
         endpoint, BARE[endpoint]
     )
@@ -242,7 +242,7 @@ CASES = [(at, name) for at in (CHAT, TEXT) for name in RULES[at]]
 
 
 @pytest.mark.parametrize(("endpoint", "field"), [case for case in CASES if case[1] in IGNORED])
-def test_what_changes_nothing_is_taken_and_named(endpoint: Endpoint, field: str):
+def test_what_changes_nothing_is_taken_and_named(endpoint: Endpoint, field: str) -> None:
     for value in IGNORED[field]:
         body = BARE[endpoint] | {field: value}
         assert meaning(endpoint, body) == meaning(endpoint, BARE[endpoint])
@@ -252,7 +252,7 @@ def test_what_changes_nothing_is_taken_and_named(endpoint: Endpoint, field: str)
 @pytest.mark.parametrize(("endpoint", "field"), [case for case in CASES if case[1] in REFUSED])
 def test_what_would_change_the_answer_is_refused_by_name_in_both_modes(
     endpoint: Endpoint, field: str
-):
+) -> None:
     for lenient in (True, False):
         error = refused(endpoint, lenient, **{field: REFUSED[field]})
         assert [entry["field"] for entry in error.errors] == [field]
@@ -260,7 +260,7 @@ def test_what_would_change_the_answer_is_refused_by_name_in_both_modes(
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
-def test_null_means_not_given(endpoint: Endpoint):
+def test_null_means_not_given(endpoint: Endpoint) -> None:
     names = {*MODELS[endpoint].model_fields, *RULES[endpoint], "nobody_knows_this"} - {
         "model",
         "messages",
@@ -271,7 +271,7 @@ def test_null_means_not_given(endpoint: Endpoint):
     assert read_request(endpoint, body).ignored == ()
 
 
-def test_null_means_not_given_in_messages_and_their_parts():
+def test_null_means_not_given_in_messages_and_their_parts() -> None:
     part = {"type": "text", "text": "hi", "annotations": None, "cache_control": None}
     nulls = dict.fromkeys(
         ("refusal", "audio", "tool_calls", "function_call", "annotations", "name", "reasoning")
@@ -287,20 +287,20 @@ def test_null_means_not_given_in_messages_and_their_parts():
     assert request.ignored == ()
 
 
-def test_tools_are_ignored_where_none_may_be_called():
+def test_tools_are_ignored_where_none_may_be_called() -> None:
     tools = {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"}
     assert read_request(CHAT, BARE[CHAT] | tools).ignored == ("tools", "tool_choice")
     functions = {"functions": [{"name": "f"}], "function_call": "none"}
     assert read_request(CHAT, BARE[CHAT] | functions).ignored == ("functions", "function_call")
 
 
-def test_the_newer_name_of_max_tokens_goes_before_the_older():
+def test_the_newer_name_of_max_tokens_goes_before_the_older() -> None:
     request = read_request(CHAT, BARE[CHAT] | {"max_tokens": 3, "max_completion_tokens": 4})
     assert request.items()[0]["params"] == {"max_tokens": 4}
     assert request.ignored == ("max_tokens",)
 
 
-def test_unknown_fields_are_ignored_and_named_where_that_is_chosen():
+def test_unknown_fields_are_ignored_and_named_where_that_is_chosen() -> None:
     message = {
         "role": "user",
         "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}],
@@ -337,14 +337,14 @@ def test_unknown_fields_are_ignored_and_named_where_that_is_chosen():
         ("chat_template_kwarg", "chat_template_kwargs"),
     ],
 )
-def test_a_misspelt_field_is_refused_in_both_modes(name: str, meant: str):
+def test_a_misspelt_field_is_refused_in_both_modes(name: str, meant: str) -> None:
     for lenient in (True, False):
         error = refused(CHAT, lenient, **{name: 1})
         assert (error.errors[0]["code"], error.errors[0]["field"]) == ("unknown_field", name)
         assert meant in error.message
 
 
-def test_a_hundred_unknown_fields_are_ignored_and_no_more():
+def test_a_hundred_unknown_fields_are_ignored_and_no_more() -> None:
     assert (
         len(
             read_request(CHAT, BARE[CHAT] | {f"x{n}_": n for n in range(100)}, lenient=True).ignored
@@ -357,14 +357,14 @@ def test_a_hundred_unknown_fields_are_ignored_and_no_more():
     assert time.monotonic() - began < 2
 
 
-def test_names_in_a_header_are_few_and_harmless():
+def test_names_in_a_header_are_few_and_harmless() -> None:
     names = ["a\r\nSet-Cookie: x", "é" * 3, "x" * 500, *(f"n{n}" for n in range(50))]
     found = told(names)
     assert len(found) == 20
     assert found[:3] == ["a??Set-Cookie??x", "???", "x" * 64]
 
 
-def test_a_name_is_said_once():
+def test_a_name_is_said_once() -> None:
     said: list[str] = []
     once = Once(said.append)
     once(["a", "b"])
@@ -390,7 +390,7 @@ def test_a_name_is_said_once():
 )
 def test_what_other_servers_take_is_adapted(
     sent: dict[str, Any], params: dict[str, Any], adapted: dict[str, Any]
-):
+) -> None:
     for endpoint in (CHAT, TEXT):
         request = read_request(endpoint, BARE[endpoint] | sent)
         assert (request.items()[0]["params"], request.ask.adapted) == (params, adapted)
@@ -399,12 +399,12 @@ def test_what_other_servers_take_is_adapted(
 @pytest.mark.parametrize(
     "sent", [{"seed": -2}, {"top_k": -2}, {"top_p": -0.1}, {"seed": True}, {"top_p": False}]
 )
-def test_what_no_server_takes_is_refused(sent: dict[str, Any]):
+def test_what_no_server_takes_is_refused(sent: dict[str, Any]) -> None:
     assert refused(CHAT, **sent).errors[0]["field"] in sent
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
-def test_our_own_sampling_settings_stand_beside_the_others(endpoint: Endpoint):
+def test_our_own_sampling_settings_stand_beside_the_others(endpoint: Endpoint) -> None:
     extra = {
         "top_k": 5,
         "min_p": 0.1,
@@ -422,7 +422,7 @@ def test_our_own_sampling_settings_stand_beside_the_others(endpoint: Endpoint):
     assert SamplingParams.model_fields.keys() <= MODELS[endpoint].model_fields.keys()
 
 
-def test_no_number_of_tokens_given_is_none_told_to_the_item():
+def test_no_number_of_tokens_given_is_none_told_to_the_item() -> None:
     (item,), _ = meaning(CHAT, BARE[CHAT])
     assert item["params"] == {}
     assert (default_max_tokens(CHAT), default_max_tokens(TEXT)) == (4096, 16)
@@ -439,7 +439,7 @@ def test_no_number_of_tokens_given_is_none_told_to_the_item():
 )
 def test_a_prompt_may_be_text_or_token_ids_or_lists_of_them(
     prompt: Any, items: list[dict[str, Any]]
-):
+) -> None:
     found, _ = meaning(TEXT, {"model": "m", "prompt": prompt})
     assert [
         {name: each[name] for name in each if name.startswith("prompt")} for each in found
@@ -449,13 +449,13 @@ def test_a_prompt_may_be_text_or_token_ids_or_lists_of_them(
 @pytest.mark.parametrize(
     "prompt", [None, [], 5, {}, ["a", 1], [["a"]], [[1], "a"], [True], [[-1]], [1.5], [{}]]
 )
-def test_any_other_prompt_is_refused_with_one_message(prompt: Any):
+def test_any_other_prompt_is_refused_with_one_message(prompt: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read_request(TEXT, {"model": "m", "prompt": prompt})
     assert str(refused.value.errors[0]["field"]).startswith("prompt")
 
 
-def test_text_parts_are_lines_and_other_parts_are_refused():
+def test_text_parts_are_lines_and_other_parts_are_refused() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     (item,), _ = meaning(
         CHAT, {"model": "m", "messages": [{"role": "developer", "content": parts}]}
@@ -481,13 +481,13 @@ def test_text_parts_are_lines_and_other_parts_are_refused():
 )
 def test_what_does_not_hold_together_names_its_field(
     endpoint: Endpoint, fields: dict[str, Any], field: str
-):
+) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read_request(endpoint, BARE[endpoint] | fields)
     assert field in [entry["field"] for entry in refused.value.errors]
 
 
-def test_scoring_asks_for_the_prompt_s_log_probabilities_and_one_token_that_is_not_shown():
+def test_scoring_asks_for_the_prompt_s_log_probabilities_and_one_token_that_is_not_shown() -> None:
     request = read_request(
         TEXT, {"model": "m", "prompt": [[1, 2]], "max_tokens": 0, "echo": True, "logprobs": 1}
     )
@@ -496,6 +496,6 @@ def test_scoring_asks_for_the_prompt_s_log_probabilities_and_one_token_that_is_n
     assert request.ask.scored and request.ask.echo
 
 
-def test_requests_are_frozen():
+def test_requests_are_frozen() -> None:
     with pytest.raises(ValidationError):
         read_request(CHAT, BARE[CHAT]).n = 2

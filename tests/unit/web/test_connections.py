@@ -90,17 +90,17 @@ def seconds(action: Any, error: type[BaseException]) -> float:
     return time.monotonic() - began
 
 
-def test_an_idle_connection_is_closed_after_a_while(client: Client):
+def test_an_idle_connection_is_closed_after_a_while(client: Client) -> None:
     assert 0.4 < seconds(client.receive, NoMoreData) < 2
 
 
-def test_headers_that_come_byte_by_byte_have_a_deadline_as_a_whole(client: Client):
+def test_headers_that_come_byte_by_byte_have_a_deadline_as_a_whole(client: Client) -> None:
     client.trickle(3)
     assert 0.2 < seconds(client.receive, NoMoreData) < 1.5
     assert client.socket.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_body_that_never_comes_is_refused(client: Client):
+def test_a_body_that_never_comes_is_refused(client: Client) -> None:
     client.begin()
     assert 0.3 < seconds(client.receive, BodyTooSlow) < 1.5
     assert client.slow == 1
@@ -109,21 +109,21 @@ def test_a_body_that_never_comes_is_refused(client: Client):
 
 
 def test_a_body_slower_than_the_least_rate_is_refused_though_it_keeps_coming(
-    client: Client, monkeypatch
-):
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "BODY_RATE", 1000)
     client.begin()
     client.trickle(3)
     assert 0.3 < seconds(client.receive, BodyTooSlow) < 1.5
 
 
-def test_a_body_at_the_least_rate_may_take_longer_but_not_for_ever(client: Client):
+def test_a_body_at_the_least_rate_may_take_longer_but_not_for_ever(client: Client) -> None:
     client.begin()
     client.trickle(3)
     assert 0.9 < seconds(client.receive, BodyTooSlow) < 2
 
 
-def test_a_body_that_comes_at_once_is_no_slow_one(client: Client):
+def test_a_body_that_comes_at_once_is_no_slow_one(client: Client) -> None:
     client.begin()
     client.socket.sendall(b"a" * 50)
     client.socket.shutdown(socket.SHUT_WR)
@@ -131,7 +131,7 @@ def test_a_body_that_comes_at_once_is_no_slow_one(client: Client):
     assert client.slow == 0
 
 
-def test_what_the_app_takes_is_not_the_clients_time(client: Client):
+def test_what_the_app_takes_is_not_the_clients_time(client: Client) -> None:
     client.begin()
     for _ in range(5):
         client.socket.send(b"a")
@@ -140,7 +140,7 @@ def test_what_the_app_takes_is_not_the_clients_time(client: Client):
     assert client.slow == 0
 
 
-def test_a_slow_body_over_the_cap_is_refused_with_what_the_cap_says(client: Client):
+def test_a_slow_body_over_the_cap_is_refused_with_what_the_cap_says(client: Client) -> None:
     def refuse() -> Any:
         raise TooMany("as many as may be")
 
@@ -148,12 +148,12 @@ def test_a_slow_body_over_the_cap_is_refused_with_what_the_cap_says(client: Clie
     assert seconds(client.receive, TooMany) < 0.3
 
 
-def test_a_client_that_does_not_read_is_hung_up_on(client: Client):
+def test_a_client_that_does_not_read_is_hung_up_on(client: Client) -> None:
     client.begin()
     assert 0.1 < seconds(lambda: client.connection.sendall(b"a" * 10_000_000), BrokenPipeError) < 2
 
 
-def test_a_client_that_reads_slowly_gets_all(client: Client):
+def test_a_client_that_reads_slowly_gets_all(client: Client) -> None:
     client.begin()
     got = []
 
@@ -169,8 +169,8 @@ def test_a_client_that_reads_slowly_gets_all(client: Client):
 
 
 def test_when_nearly_all_are_open_those_close_that_wait_longest_of_the_address_with_most(
-    monkeypatch,
-):
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connections, "ROOM", 2)
     monkeypatch.setattr(connections, "KEEP", 5)
     monkeypatch.setattr(connections, "BODY", 5)

@@ -30,7 +30,7 @@ POST = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n"
         (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", False),
     ],
 )
-def test_a_request_is_whole_when_nothing_of_it_is_to_come(sent: bytes, whole: bool | None):
+def test_a_request_is_whole_when_nothing_of_it_is_to_come(sent: bytes, whole: bool | None) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(sent)
@@ -52,7 +52,9 @@ def begun() -> Iterator[tuple[Any, list[bytes]]]:
     server.stop()
 
 
-def test_what_is_whole_goes_before_all_that_is_not(begun, monkeypatch):
+def test_what_is_whole_goes_before_all_that_is_not(
+    begun: tuple[Any, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(listener, "BEGIN", 1)
     address, found = begun
     clients = []
@@ -67,7 +69,9 @@ def test_what_is_whole_goes_before_all_that_is_not(begun, monkeypatch):
         client.close()
 
 
-def test_every_connection_gets_its_turn_also_one_that_sends_nothing(begun):
+def test_every_connection_gets_its_turn_also_one_that_sends_nothing(
+    begun: tuple[Any, list[bytes]],
+) -> None:
     address, found = begun
     silent = socket.create_connection(address)
     late = socket.create_connection(address)
@@ -80,7 +84,7 @@ def test_every_connection_gets_its_turn_also_one_that_sends_nothing(begun):
     late.close()
 
 
-def test_a_crowd_that_sends_nothing_leaves_room_for_the_next_client():
+def test_a_crowd_that_sends_nothing_leaves_room_for_the_next_client() -> None:
     answered: list[bytes] = []
     server = Listener(
         ("127.0.0.1", 0), handle=lambda client, _: answered.append(client.recv(100)), spawn=Pool(50)

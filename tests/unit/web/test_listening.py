@@ -11,7 +11,7 @@ from web import serve
 from web.serve import wait_for_address
 
 
-def test_a_port_that_is_taken_is_refused_by_name(monkeypatch: pytest.MonkeyPatch):
+def test_a_port_that_is_taken_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "ADDRESS_WAIT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -30,6 +30,6 @@ def test_a_port_that_is_taken_is_refused_by_name(monkeypatch: pytest.MonkeyPatch
         ("no.host.invalid", "no.host.invalid"),
     ],
 )
-def test_a_host_that_is_not_this_machine_is_refused_by_name(host: str, shown: str):
+def test_a_host_that_is_not_this_machine_is_refused_by_name(host: str, shown: str) -> None:
     with pytest.raises(ConfigError, match=rf"cannot listen on {shown}:8000: .*PROMPTMILL_HOST"):
         wait_for_address(host, 8000)

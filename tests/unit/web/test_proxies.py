@@ -22,18 +22,18 @@ def seen(peer: str = "127.0.0.1", **said: str) -> Seen:
     return see(environ, TRUSTED)
 
 
-def test_without_a_proxy_the_connection_tells_all():
+def test_without_a_proxy_the_connection_tells_all() -> None:
     assert seen() == PLAIN
     assert seen(peer="::ffff:127.0.0.1") == PLAIN
 
 
-def test_a_trusted_proxy_is_believed():
+def test_a_trusted_proxy_is_believed() -> None:
     said = seen(**{"for": "192.0.2.7", "proto": "https", "host": "queue.example:8443"})
     assert said == Seen("192.0.2.7", "https", "queue.example:8443")
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.1", "2001:db8::1"])
-def test_nobody_else_is_believed(peer: str):
+def test_nobody_else_is_believed(peer: str) -> None:
     said = seen(peer=peer, **{"for": "127.0.0.1", "proto": "https", "host": "queue.example"})
     assert said == Seen(peer, "http", "box:8000")
 
@@ -52,24 +52,24 @@ def test_nobody_else_is_believed(peer: str):
         ("", "127.0.0.1"),
     ],
 )
-def test_the_client_is_the_last_that_is_no_proxy_of_ours(forwarded: str, client: str):
+def test_the_client_is_the_last_that_is_no_proxy_of_ours(forwarded: str, client: str) -> None:
     assert seen(**{"for": forwarded}).address == client
 
 
 @pytest.mark.parametrize(
     "said", [{"proto": "ftp"}, {"proto": ""}, {"host": "a b"}, {"host": "x/../y"}, {"host": ""}]
 )
-def test_what_makes_no_sense_is_not_believed(said: dict[str, str]):
+def test_what_makes_no_sense_is_not_believed(said: dict[str, str]) -> None:
     assert seen(**said) == PLAIN
 
 
-def test_of_several_the_nearest_proxys_word_counts():
+def test_of_several_the_nearest_proxys_word_counts() -> None:
     assert seen(proto="https, http", host="a.example, b.example") == Seen(
         "127.0.0.1", "http", "b.example"
     )
 
 
-def test_the_app_sees_a_request_as_its_client_sent_it():
+def test_the_app_sees_a_request_as_its_client_sent_it() -> None:
     app = create_app(Settings.load(trusted_proxies="127.0.0.0/8"))
     app.add_url_rule(
         "/seen", view_func=lambda: [request.remote_addr, request.is_secure, request.host_url]
@@ -90,7 +90,7 @@ def test_the_app_sees_a_request_as_its_client_sent_it():
 )
 def test_a_proxy_that_is_no_address_is_refused_at_start_by_name(
     monkeypatch: pytest.MonkeyPatch, wrong: str
-):
+) -> None:
     monkeypatch.setenv("PROMPTMILL_TRUSTED_PROXIES", f"127.0.0.1,{wrong}")
     with pytest.raises(
         ConfigError, match=r"PROMPTMILL_TRUSTED_PROXIES=.*is no address and no network"
