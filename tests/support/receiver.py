@@ -88,7 +88,7 @@ class Receiver:
         self.url = f"http://{self.host}/hook?from=promptmill"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def wait_until(self, count: int, limit: float = 20.0) -> list[Call]:
+    def wait_for(self, count: int, limit: float = 20.0) -> list[Call]:
         wait_until(lambda: len(self.calls) >= count, limit=limit)
         return self.calls
 
