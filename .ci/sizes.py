@@ -42,7 +42,6 @@ FILES = {
     "test_faults.py",
     "test_machine.py",
     "test_model_folders.py",
-    "test_native.py",
     "test_pages.py",
     "test_reading.py",
     "test_receivers.py",

@@ -12,46 +12,22 @@ import torch
 from common.types import Request
 from tests.unit.engine.tiny import (
     VOCABULARY,
-    Letters,
+    alone,
     ask,
     assert_same,
     build,
     collect,
+    mixed,
     prompts,
     run,
     running,
     tokens,
 )
 
-A = ord("a") - 10
-
 
 @pytest.fixture(scope="module")
 def model() -> Any:
     return build("llama")
-
-
-def mixed(count: int = 16, seed: int = 3) -> list[Request]:
-    """Requests that all decode differently."""
-    settings: list[dict[str, Any]] = [
-        {"temperature": 0.0},
-        {"temperature": 1.3},
-        {"temperature": 0.8, "top_k": 7},
-        {"temperature": 1.0, "top_p": 0.7, "repetition_penalty": 1.3},
-        {"temperature": 0.0, "presence_penalty": 1.0, "frequency_penalty": 0.5},
-        {"temperature": 1.5, "min_p": 0.05, "no_repeat_ngram_size": 2},
-        {"temperature": 1.0, "typical_p": 0.6},
-        {"temperature": 1.0, "logit_bias": {20: 4.0, 21: -100.0}, "max_tokens": 9},
-    ]
-    return [
-        ask(str(n), ids, seed=100 + n, **{"max_tokens": 20, **settings[n % len(settings)]})
-        for n, ids in enumerate(prompts(count, seed=seed))
-    ]
-
-
-def alone(model: Any, requests: list[Request]) -> dict[str, list[int]]:
-    with running(model) as engine:
-        return {request.id: tokens(run(engine, [request])[request.id]) for request in requests}
 
 
 def test_a_rows_output_is_the_same_alone_and_in_any_batch_and_order(model: Any) -> None:
@@ -137,99 +113,6 @@ def test_a_shared_prefix_is_computed_once(model: Any) -> None:
     assert computed == 64 + 8 + 8 * 7  # the prefix once, each row's own last token, then decoding
 
 
-def test_a_stop_string_across_tokens_ends_the_text_and_never_shows(model: Any) -> None:
-    with running(model) as engine:
-        plain = run(engine, [ask("a", [30, 31], temperature=0.0, max_tokens=30)])["a"].outputs[0]
-        stop = plain.text[4:7]
-        cut = plain.text.index(stop)
-        streamed: list[str] = []
-        request = ask("b", [30, 31], temperature=0.0, max_tokens=30, stop=[stop])
-        request.on_token = lambda _sequence, _token, text, _logprob: streamed.append(text)
-        found = run(engine, [request])["b"].outputs[0]
-    assert (found.text, found.finish_reason) == (plain.text[:cut], "stop")
-    assert "".join(streamed) == found.text
-    assert found.token_ids == plain.token_ids[: found.token_count]
-
-
-def test_streamed_text_is_the_final_text(model: Any) -> None:
-    streamed: dict[str, str] = {}
-    requests = mixed(8)
-    for request in requests:
-        request.params = request.params.model_copy(update={"stop": ("qqq", "zzzz", "no such")})
-        request.on_token = lambda _n, _t, text, _p, id=request.id: streamed.update(
-            {id: streamed.get(id, "") + text}
-        )
-    with running(model) as engine:
-        found = run(engine, requests)
-    assert streamed == {id: each.outputs[0].text for id, each in found.items()}
-
-
-def test_end_tokens_stop_unless_ignored_or_too_early(model: Any) -> None:
-    plain = alone(model, [ask("a", [30, 31], temperature=0.0, max_tokens=20)])["a"]
-    end = plain[5]
-    first = plain.index(end)
-    with running(model, detokenizer=Letters(frozenset({end}))) as engine:
-        found = run(
-            engine,
-            [
-                ask("stops", [30, 31], temperature=0.0, max_tokens=20),
-                ask("ignores", [30, 31], temperature=0.0, max_tokens=20, ignore_eos=True),
-                ask("late", [30, 31], temperature=0.0, max_tokens=20, min_tokens=first + 3),
-            ],
-        )
-    with running(model) as engine:
-        by_id = run(
-            engine, [ask("by id", [30, 31], temperature=0.0, max_tokens=20, stop_token_ids=[end])]
-        )["by id"]
-    assert tokens(found["stops"]) == plain[: first + 1] == tokens(by_id)
-    assert found["stops"].outputs[0].finish_reason == by_id.outputs[0].finish_reason == "stop"
-    assert tokens(found["ignores"]) == plain
-    assert end not in tokens(found["late"])[: first + 3]
-
-
-def test_bad_words_never_come(model: Any) -> None:
-    plain = alone(model, [ask("a", [30, 31], temperature=0.0, max_tokens=20)])["a"]
-    word = "".join(chr(token + A) for token in plain[3:5])
-    with running(model) as engine:
-        found = run(engine, [ask("a", [30, 31], temperature=0.0, max_tokens=20, bad_words=[word])])[
-            "a"
-        ].outputs[0]
-    assert word not in found.text
-
-
-@pytest.mark.parametrize("reason", ["cancelled", "expired"])
-def test_cancel_hands_back_the_partial_text(model: Any, reason: Any) -> None:
-    stepped = threading.Event()
-    request = ask("a", [5, 6], max_tokens=120, temperature=0.0, ignore_eos=True)
-    with running(model) as engine:
-        request.on_token = lambda *_: (stepped.set(), engine.cancel("a", reason))
-        engine.submit(request)
-        assert stepped.wait(20)
-        output = collect(engine, 1)["a"].outputs[0]
-        assert engine.room() == engine.slots
-    assert output.finish_reason == reason and 1 <= output.token_count < 120
-
-
-def test_requests_that_can_never_run_come_back_as_errors(model: Any) -> None:
-    with running(model, context=64) as engine:
-        found = run(
-            engine,
-            [
-                ask("long", [5] * 60, max_tokens=5),
-                ask("empty", [], max_tokens=4),
-                ask("strange", [VOCABULARY], max_tokens=4),
-                ask("fits", [5] * 60, max_tokens=4),
-            ],
-        )
-    codes = {id: each.error and each.error[0] for id, each in found.items()}
-    assert codes == {
-        "long": "context_length_exceeded",
-        "empty": "invalid_request",
-        "strange": "invalid_request",
-        "fits": None,
-    }
-
-
 def test_a_failing_step_fails_its_rows_and_not_the_engine(model: Any) -> None:
     with running(model) as engine:
         logits = engine._runner.logits
@@ -243,70 +126,6 @@ def test_a_failing_step_fails_its_rows_and_not_the_engine(model: Any) -> None:
         assert failed.error and failed.error[0] == "engine_error" and "luck" not in failed.error[1]
         assert len(tokens(run(engine, [ask("b", [5, 6], max_tokens=4, ignore_eos=True)])["b"])) == 4
         assert engine.room() == engine.slots
-
-
-def test_a_prompt_of_one_token_has_one_log_probability_which_is_none(model: Any) -> None:
-    with running(model) as engine:
-        asked = {"a": [30], "b": [30, 31]}
-        found = run(
-            engine, [ask(name, ids, max_tokens=2, prompt_logprobs=1) for name, ids in asked.items()]
-        )
-    assert [each.logprob for each in found["a"].prompt_logprobs or []] == [None]
-    assert [each.logprob is None for each in found["b"].prompt_logprobs or []] == [True, False]
-
-
-def test_logprobs_are_the_models_own(model: Any) -> None:
-    with running(model) as engine:
-        found = run(
-            engine,
-            [
-                ask(
-                    "a",
-                    [30, 31, 32],
-                    seed=5,
-                    max_tokens=6,
-                    temperature=2.0,
-                    top_k=20,
-                    logprobs=3,
-                    prompt_logprobs=2,
-                ),
-                ask("b", [30, 31], max_tokens=6),
-            ],
-        )
-    output = found["a"].outputs[0]
-    assert found["b"].outputs[0].logprobs is None and found["b"].prompt_logprobs is None
-    whole = [30, 31, 32, *output.token_ids]
-    model.set_attn_implementation("eager")
-    with torch.inference_mode():
-        log_p = model(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
-    told = [*(found["a"].prompt_logprobs or []), *(output.logprobs or [])]
-    assert len(told) == len(whole) and told[0].logprob is None
-    for at, entry in enumerate(told[1:]):
-        assert entry.token.token_id == whole[at + 1]
-        assert entry.logprob == pytest.approx(log_p[at, whole[at + 1]].item(), abs=1e-4)
-        best = log_p[at].topk(len(entry.top))
-        assert [spelling.token_id for _, spelling in entry.top] == best.indices.tolist()
-
-
-def test_a_special_token_named_in_stop_ends_the_text(model: Any) -> None:
-    with running(model) as engine:
-        asked = {"temperature": 0.0, "max_tokens": 20, "logit_bias": {4: 100.0}}
-        found = run(
-            engine,
-            [
-                ask("stops", [30, 31], stop=["<4>"], **asked),
-                ask("ignores ends", [30, 31], stop=["<4>"], ignore_eos=True, **asked),
-                ask("late", [30, 31], stop=["<4>"], min_tokens=5, **asked),
-                ask("goes on", [30, 31], **asked),
-            ],
-        )
-    ends = {id: (each.outputs[0].finish_reason, len(tokens(each))) for id, each in found.items()}
-    assert ends == {
-        "stops": ("stop", 1),
-        "ignores ends": ("stop", 1),
-        "late": ("stop", 6),
-        "goes on": ("length", 20),
-    }
 
 
 def test_tiny_temperatures_are_greedy_and_disturb_nobody(model: Any) -> None:

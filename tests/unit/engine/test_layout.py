@@ -10,8 +10,7 @@ import psutil
 import pytest
 import torch
 
-from tests.unit.engine.test_batching import mixed
-from tests.unit.engine.tiny import ask, assert_same, build, prompts, run, running, tokens
+from tests.unit.engine.tiny import ask, assert_same, build, mixed, prompts, run, running, tokens
 from worker.engine.attention import gather
 
 

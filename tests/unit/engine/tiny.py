@@ -255,3 +255,26 @@ def assert_same(
         near = first <= min(pair) and max(pair) <= last
     assert near, f"{request.id} differs at token {at}, {sorted(pair)}, and it is no near-tie"
     print(f"near-tie: {request.id} at token {at}, {sorted(pair)}")
+
+
+def mixed(count: int = 16, seed: int = 3) -> list[Request]:
+    """Requests that all decode differently."""
+    settings: list[dict[str, Any]] = [
+        {"temperature": 0.0},
+        {"temperature": 1.3},
+        {"temperature": 0.8, "top_k": 7},
+        {"temperature": 1.0, "top_p": 0.7, "repetition_penalty": 1.3},
+        {"temperature": 0.0, "presence_penalty": 1.0, "frequency_penalty": 0.5},
+        {"temperature": 1.5, "min_p": 0.05, "no_repeat_ngram_size": 2},
+        {"temperature": 1.0, "typical_p": 0.6},
+        {"temperature": 1.0, "logit_bias": {20: 4.0, 21: -100.0}, "max_tokens": 9},
+    ]
+    return [
+        ask(str(n), ids, seed=100 + n, **{"max_tokens": 20, **settings[n % len(settings)]})
+        for n, ids in enumerate(prompts(count, seed=seed))
+    ]
+
+
+def alone(model: Any, requests: list[Request]) -> dict[str, list[int]]:
+    with running(model) as engine:
+        return {request.id: tokens(run(engine, [request])[request.id]) for request in requests}
