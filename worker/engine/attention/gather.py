@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-# What attention costs, as much as reading so many tokens (measured; docs/log.md): for one more
+# What attention costs, as much as reading so many tokens (docs/log/engine.md): for one more
 # group of rows, for reading what a whole group shares apart, and how many query tokens of a row
 # cost as much as what they read.
 GROUP_TOKENS = 1024

@@ -17,7 +17,7 @@ from torch.nn.functional import silu
 # Projections that read the same input, by the names that most families give them.
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 PACKABLE = (torch.float32, torch.bfloat16)
-COMPOSED_NORM = 100_000  # elements (measured; docs/log.md)
+COMPOSED_NORM = 100_000  # elements (measured; docs/log/engine.md)
 
 
 def pack(model: Any) -> int:
