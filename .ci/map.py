@@ -16,8 +16,8 @@ BEGIN, END = "<!-- tree: written by `make map` -->\n```text\n", "```\n<!-- end o
 ROOMS = ["web", "common", "worker", "cli", "bench", "tests"]
 FOLDERS = {
     "bench": "The benchmarks; each prints a line of JSON last",
-    "web/static": "Scripts and styles of the pages",
-    "web/templates": "The pages' HTML as Jinja templates, one for each page",
+    "web/pages/static": "Scripts and styles of the pages",
+    "web/pages/templates": "The pages' HTML as Jinja templates, one for each page",
     "common/store/lua": "The Lua scripts, one for each change of the store",
     "tests": "The tests, against real servers, workers and browsers",
     "tests/browser": "The pages in Chromium",
@@ -43,7 +43,7 @@ FOLDERS = {
     "tests/unit/signing": "Webhook signatures",
     "tests/unit/web": "The web tier: reading bodies, connections, proxies",
 }
-BY_FOLDER = {"tests", "web/templates"}  # the files in these are not listed
+BY_FOLDER = {"tests", "web/pages/templates"}  # the files in these are not listed
 UNLISTED = {".svg", ".pyc"}
 
 
