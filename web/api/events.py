@@ -26,7 +26,7 @@ from common.store.accounts import Grant
 from common.store.packing import one_line
 from web.follow.stream_cursor import Told, heard
 from web.jobs.views import job_links, job_view
-from web.schemas.requests import JobView
+from web.schemas.answers import JobView
 from web.services.caps import open_stream
 from web.services.services import Services
 from web.services.watch import Watch

@@ -29,27 +29,29 @@ from web.jobs.views import (
     model_view,
     worker_views,
 )
-from web.schemas.requests import (
+from web.schemas.answers import (
     AppendView,
-    CheckRequest,
     CheckView,
-    EventCursor,
     Health,
     ItemDelta,
     ItemList,
-    ItemPage,
-    JobEdit,
     JobList,
-    JobPage,
-    JobRequest,
     JobView,
     ModelList,
     ModelView,
-    MoreItems,
     ResultRow,
+    WorkerList,
+)
+from web.schemas.requests import (
+    CheckRequest,
+    EventCursor,
+    ItemPage,
+    JobEdit,
+    JobPage,
+    JobRequest,
+    MoreItems,
     UploadOptions,
     Wait,
-    WorkerList,
 )
 from web.services.caps import open_stream
 from web.services.services import Services, services

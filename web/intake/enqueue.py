@@ -27,7 +27,8 @@ from web.intake.check import Intake, Totals
 from web.intake.drafts import Draft
 from web.intake.estimate import estimate
 from web.jobs.views import job_view
-from web.schemas.requests import CheckView, ErrorEntry, JobOptions, JobView
+from web.schemas.answers import CheckView, ErrorEntry, JobView
+from web.schemas.requests import JobOptions
 from web.services.services import Services
 
 DAY = 86_400_000  # ms

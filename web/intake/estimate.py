@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.store.jobs import JobStore
 from common.store.records import readable
 from common.types import ModelCard
-from web.schemas.requests import TimeRange
+from web.schemas.answers import TimeRange
 
 LOOK_BACK = 20  # jobs
 

@@ -26,7 +26,8 @@ from web.intake.enqueue import (
     submit_job,
 )
 from web.jobs.views import job_view
-from web.schemas.requests import Added, AppendView, Item, JobEdit, JobOptions, JobView
+from web.schemas.answers import Added, AppendView, JobView
+from web.schemas.requests import Item, JobEdit, JobOptions
 from web.services.services import Services
 from web.wire.bodies import validated
 

@@ -17,9 +17,7 @@ from common.errors import Unavailable
 from common.store.jobs import TEMPLATE_KWARGS, unreadable_row
 from common.store.records import Unreadable, readable, reading
 from common.types import JobState, ModelCard
-from web.schemas.requests import (
-    INPUTS,
-    LATEST,
+from web.schemas.answers import (
     Counts,
     Flags,
     HookView,
@@ -27,7 +25,6 @@ from web.schemas.requests import (
     ItemRow,
     JobList,
     JobView,
-    Limits,
     ModelList,
     ModelView,
     StoppedBy,
@@ -35,6 +32,8 @@ from web.schemas.requests import (
     WebhookView,
     WorkerView,
 )
+from web.schemas.base import LATEST
+from web.schemas.requests import INPUTS, Limits
 from web.services.services import Services
 
 MOST_PAGE = 4 * 2**20  # bytes of a page of a list, about; one entry may have more

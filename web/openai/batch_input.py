@@ -22,7 +22,7 @@ from web.intake.uploads import read_upload
 from web.intake.validation_messages import explain, unknown_name
 from web.openai.ignored_fields import MOST_IGNORED, NEAR
 from web.openai.requests import REQUESTS, Ask, Endpoint, default_max_tokens, read_request, say_once
-from web.schemas.requests import Schema
+from web.schemas.base import Schema
 
 FILENAME = "batch.jsonl"  # whatever the file is called: a batch's is JSONL
 

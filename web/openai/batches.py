@@ -24,7 +24,8 @@ from web.openai.batch_output import KINDS, counts, file_id
 from web.openai.completion_window import PATTERN, check, seconds
 from web.openai.requests import Endpoint
 from web.openai.schemas import BatchList, BatchStatus, BatchView, Expiry, answered, page, seconds_of
-from web.schemas.requests import Query, Schema, Target, refuse
+from web.schemas.base import Query, Schema, refuse
+from web.schemas.requests import Target
 from web.services.services import Services, services
 from web.wire.bodies import read_json, read_query, refuse_unread
 from web.wire.openapi import described

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from web.schemas.requests import LogprobView, Usage
+from web.schemas.answers import LogprobView, Usage
 
 Reason = Literal["stop", "length"]
 Effective = Annotated[

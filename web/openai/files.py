@@ -30,7 +30,7 @@ from web.openai.batch_output import (
     size,
 )
 from web.openai.schemas import Expiry, FileGone, FileList, FileView, answered, page, seconds_of
-from web.schemas.requests import Query, Schema, refuse
+from web.schemas.base import Query, Schema, refuse
 from web.services.services import Services, services
 from web.wire.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread, validated
 from web.wire.downloads import download

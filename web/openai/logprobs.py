@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# As a row has it (`web.schemas.requests.LogprobView`); here with `offset`: where it begins in the
+# As a row has it (`web.schemas.answers.LogprobView`); here with `offset`: where it begins in the
 # text.
 Entry = dict[str, Any]
 

@@ -28,7 +28,7 @@ from common.types import SamplingParams, ShortMetadata, TokenId, are_token_ids
 from web.intake.validation_messages import MOST_FAULTS
 from web.openai import refusals
 from web.openai.ignored_fields import Once, Sift
-from web.schemas.requests import Schema, TemplateKwargs, refuse
+from web.schemas.base import Schema, TemplateKwargs, refuse
 from web.wire.bodies import M, validated
 
 CHAT_MAX_TOKENS = 4096  # where none is given: long enough for answers to end by themselves

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from common.store.packing import one_line
 from web.openai.ignored_fields import told
-from web.schemas.requests import Schema
+from web.schemas.base import Schema
 
 
 class Expiry(Schema):

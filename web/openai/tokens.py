@@ -18,7 +18,7 @@ from web.intake.counting import in_a_thread, is_too_long
 from web.openai import refusals
 from web.openai.requests import OTHER_FIELDS, ChatMessage, sifted
 from web.openai.schemas import answered, tell_ignored
-from web.schemas.requests import Query, Schema, TemplateKwargs, either
+from web.schemas.base import Query, Schema, TemplateKwargs, either
 from web.services.models import Model
 from web.services.services import services
 from web.wire.bodies import json_body, read_query, refuse_unread

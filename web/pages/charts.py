@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from web.schemas.requests import Counts
+from web.schemas.answers import Counts
 
 # From left to right: what is done and stays, then what moves. Pending is the trough that is left.
 ORDER = ("succeeded", "failed", "expired", "cancelled", "running")

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from pydantic import TypeAdapter
 
 from web.pages import charts, forms
-from web.schemas.requests import JobView, TimeRange, TryView
+from web.schemas.answers import JobView, TimeRange, TryView
 
 CLIP = 2000  # characters of one text in a table of items; the item's own page shows all of it
 TITLE = 200  # characters of a job's name that lists and headings show

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from web.pages.filters import seconds
-from web.schemas.requests import INPUTS, JobView
+from web.schemas.answers import JobView
+from web.schemas.requests import INPUTS
 
 PAGE = 50  # items a page
 INLINE = 1000  # characters of JSON that a command shows in full; more goes by file

@@ -34,7 +34,7 @@ from web.jobs.views import (
 from web.pages import forms, job_page
 from web.pages.filters import FILTERS, time_range
 from web.pages.submission import Submission
-from web.schemas.requests import ModelView
+from web.schemas.answers import ModelView
 from web.services.services import services
 from web.wire.bodies import MOST_JSON
 from web.wire.error_answers import RETRY_AFTER, too_large

@@ -16,7 +16,8 @@ from web.intake.enqueue import check_job, submit_job
 from web.intake.uploads import read_upload
 from web.intake.validation_messages import explain
 from web.pages import forms
-from web.schemas.requests import CheckView, JobView, UploadOptions
+from web.schemas.answers import CheckView, JobView
+from web.schemas.requests import UploadOptions
 from web.services.services import Services
 
 

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from pydantic_core import to_json
 
 from common.store.jobs import JobStore
-from web.schemas.requests import JobView
+from web.schemas.answers import JobView
 
 BATCH = 64  # finished items read at once
 MOST_BATCHES = 32  # kept, for streams that are a little behind

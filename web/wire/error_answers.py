@@ -25,7 +25,7 @@ from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorize
 from common.store.packing import one_line
 from web.api.metrics import count_request
 from web.openai import errors as dialect
-from web.schemas.requests import Problem
+from web.schemas.answers import Problem
 from web.services.services import services
 from web.wire import routes
 

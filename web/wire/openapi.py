@@ -24,7 +24,7 @@ from web.follow import stream_cursor
 from web.intake import enqueue
 from web.jobs.views import base_url
 from web.openai import errors as dialect
-from web.schemas.requests import ItemRow, Problem, ResultRow
+from web.schemas.answers import ItemRow, Problem, ResultRow
 from web.services.services import services
 from web.wire.request_schemas import RequestSchemas, form, in_query
 

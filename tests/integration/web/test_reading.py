@@ -19,7 +19,7 @@ from common.settings import Settings
 from tests.support.cards import card
 from tests.support.web import Web
 from web.api.metrics import OF_WORKERS
-from web.schemas.requests import ItemRow, ResultRow
+from web.schemas.answers import ItemRow, ResultRow
 
 
 def lines(web: Web, job: str) -> list[dict]:
