@@ -47,10 +47,10 @@ Contestant = Callable[[], float]  # runs its mix and gives the seconds it took
 
 
 class Bench:
-    def __init__(self, folder: Path, dtype: str, slots: int):
+    def __init__(self, folder: Path, dtype: Any, slots: int):
         self.opened: OpenedModel = open_model(
             str(folder), engine="native", device="cpu", dtype=dtype, slots=slots
-        )  # type: ignore[arg-type]
+        )
         self.opened.engine.start()
         self._serial = 0
 

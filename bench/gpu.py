@@ -19,7 +19,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 
 from bench.lib.machine import commit, device
 from bench.lib.mix import Mix, short_prompts
-from common.types import Request, SamplingParams
+from common.types import Request, SamplingParams, Spelling
 from worker.engine.attention import flash
 from worker.engine.attention.gather import LayerShape
 from worker.engine.batching import BatchingEngine
@@ -72,6 +72,12 @@ class Silent:
 
     def encode(self, text: str, special: bool = True) -> list[int]:  # noqa: ARG002 - the protocol's
         return []
+
+    def spell(self, token_id: int) -> Spelling:
+        return Spelling(token_id, "")
+
+    def special_id(self, text: str) -> int | None:  # noqa: ARG002 - the protocol's
+        return None
 
     def stream(self) -> Silent:
         return self

@@ -58,7 +58,7 @@ class Outages:
         self._client = redis.Redis.from_url(trial.parts.server.url, socket_timeout=5)
 
     def all(self) -> dict[str, Callable[[], None]]:
-        found = {
+        found: dict[str, Callable[[], None]] = {
             "kill": self._kill,
             "blackhole": partial(self._blackhole, self._black, 0.0),
             "straggle": partial(self._blackhole, self._short + 5, APART),

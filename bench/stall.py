@@ -74,7 +74,7 @@ def run_case(mill: Mill, other: str, case: Case, body: bytes, times: int) -> dic
         ThreadPoolExecutor(times) as senders,
     ):
         statuses = list(senders.map(lambda _: post(mill.port, mill.key, case, body), range(times)))
-    found = {
+    found: dict[str, Any] = {
         "case": case.name,
         "times": times,
         "statuses": statuses,
@@ -96,7 +96,7 @@ def forget_jobs(mill: Mill) -> None:
 
 
 def run_cases(chosen: list[Case], processes: int) -> list[dict[str, Any]]:
-    limits = {
+    limits: dict[str, Any] = {
         "max_items": 200_000,
         "max_queued_items": 0,
         "max_queued_tokens": 0,

@@ -115,8 +115,8 @@ def run(jobs: int) -> dict[str, object]:
             for i in range(HELD)
         }
         first_time = [(job_id, i) for i in range(HELD)]
-        worker.checkpoint(blob, whole=True, first=first_time)  # type: ignore[arg-type]
-        checkpoint = cost(mill.client, lambda: worker.checkpoint(blob, whole=False, first=[]))  # type: ignore[arg-type]
+        worker.checkpoint(blob, whole=True, first=first_time)
+        checkpoint = cost(mill.client, lambda: worker.checkpoint(blob, whole=False, first=[]))
         mill.delete(job_id)
     return {
         "bench": "upkeep",

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import gevent  # type: ignore[import-untyped]
-from gevent.pool import Pool  # type: ignore[import-untyped]
+import gevent
+from gevent.pool import Pool
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger

@@ -145,6 +145,7 @@ def test_a_login_link_opens_the_pages_once_and_logout_closes_them(running: Runni
 def test_listen_prints_verified_webhooks(running: Running, jsonl: Path) -> None:
     command = [*COMMAND, "listen", "--port", str(HOOK_PORT), "--data", running.folder]
     listener = spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert listener.stdout and listener.stderr
     try:
         assert "Listening" in listener.stderr.readline()
         job_id = submitted(running, jsonl, "--webhook", f"http://127.0.0.1:{HOOK_PORT}/hook")

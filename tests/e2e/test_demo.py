@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from cli.demo import BATCH
@@ -11,7 +12,9 @@ from tests.support.up import run
 ECHO = ("--engine", "echo", "--model", "echo")
 
 
-def demo(folder: Path, *arguments: str, limit: float = 60, **env: str):
+def demo(
+    folder: Path, *arguments: str, limit: float = 60, **env: str
+) -> subprocess.CompletedProcess[str]:
     return run(
         "demo",
         "--once",

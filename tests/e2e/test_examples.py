@@ -87,7 +87,8 @@ def test_lm_evaluation_harness_scores_a_model(tmp_path: Path, demo_model: Path) 
             "OPENAI_API_KEY": server["api_key"],
             "NO_PROXY": "127.0.0.1",
         }
-        command = ["sh", ROOT / "examples" / "lm_eval" / "run.sh", "smollm2-135m", demo_model]
+        script = ROOT / "examples" / "lm_eval" / "run.sh"
+        command = ["sh", str(script), "smollm2-135m", str(demo_model)]
         done = subprocess.run(
             command, env=os.environ | env, capture_output=True, text=True, timeout=110, check=False
         )

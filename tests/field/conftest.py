@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -68,7 +69,7 @@ def up(data_folder: Path) -> Iterator[Callable[..., Running]]:
     """Starts `up` on the test's data folder; whatever still runs at the end is ended."""
     started: list[Running] = []
 
-    def start(*arguments: str, **env: str) -> Running:
+    def start(*arguments: str, **env: Any) -> Running:
         started.append(Running(data_folder, *arguments, **env))
         return started[-1]
 

@@ -33,4 +33,4 @@ def open_templated(*args: Any, **options: Any) -> OpenedModel:
     )
 
 
-worker.bootsteps.open_model = open_templated
+vars(worker.bootsteps)["open_model"] = open_templated

@@ -298,7 +298,7 @@ def send(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Any:
     namespace = client.chat.completions if path == CHAT else client.completions
     needed = {name: body[name] for name in ("messages", "prompt", "stream") if name in body}
     more = {name: value for name, value in body.items() if name not in needed}
-    return namespace.with_raw_response.create(model="bytes", **needed, extra_body=more)  # type: ignore[call-overload]
+    return namespace.with_raw_response.create(model="bytes", **needed, extra_body=more)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_a_seed_that_was_drawn_gives_the_same_text_again(openai_client: openai.O
 
 def test_a_stream_tells_what_took_effect_and_the_usage_so_far(openai_client: openai.OpenAI) -> None:
     options: Any = {"include_usage": True, "continuous_usage_stats": True}
-    chunks = list(
+    chunks: list[Any] = list(
         openai_client.chat.completions.create(
             model="bytes",
             messages=HI,  # type: ignore[arg-type]
@@ -374,4 +374,4 @@ def test_a_stream_tells_what_took_effect_and_the_usage_so_far(openai_client: ope
     assert (counts[0], counts[-1]) == (0, 6) and counts == sorted(counts)
     assert len({usage.prompt_tokens for usage in usages if usage}) == 1
     (ended,) = [chunk for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason]
-    assert ended.to_dict()["params"]["seed"] >= 0  # type: ignore[index]
+    assert ended.to_dict()["params"]["seed"] >= 0

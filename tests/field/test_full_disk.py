@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -24,7 +25,7 @@ def data_folder(tmp_path: Path) -> Iterator[Path]:
     """On a small file system of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", disk]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         missing("the right to mount a small file system")
     try:
@@ -53,7 +54,7 @@ class User:
         self._session.headers["Authorization"] = f"Bearer {server['api_key']}"
 
     def submit(self) -> requests.Response:
-        job = {"prompts": ["a b c"], "params": {"max_tokens": 4}}
+        job: Any = {"prompts": ["a b c"], "params": {"max_tokens": 4}}
         return self._session.post(self._url, json=job, timeout=30)
 
     def status(self, method: str, job_id: str, path: str = "") -> int:

@@ -4,6 +4,7 @@ kept."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 
@@ -47,11 +48,11 @@ def test_kills_of_the_server_under_load_end_no_part(
     webhook = {"url": receiver.url, "secret": SECRET, "events": ["job.finished"]}
     with Users(running.server(), webhook) as users:
         for _ in range(KILLS):
-            done, killed = len(users.jobs), server(running)
+            killed = server(running)
             # A ring is under way at almost any moment.
-            wait_until(lambda done=done: len(users.jobs) > done + 20)
+            users.submit_more_than(20)
             killed.kill()
-            wait_until(lambda killed=killed: server_came_back(running, killed))
+            wait_until(partial(server_came_back, running, killed))
     wait_until(lambda: all(client.job(job)["status"] == "completed" for job in users.jobs[-50:]))
     wait_until(lambda: {call.event["data"]["id"] for call in receiver.calls} >= set(users.jobs))
     assert parts(running) == before, running.said

@@ -75,7 +75,7 @@ def run(stack: Running, folder: Path, *arguments: str) -> subprocess.CompletedPr
     )
     config = folder / "schemathesis.toml"
     config.write_text(f"{SETTINGS.read_text()}\n[dictionaries]\n{lists}")
-    command = [
+    command: list[str | Path] = [
         Path(sys.executable).with_name("schemathesis"),
         "--no-color",
         "--config-file",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import openai
 import pytest
@@ -46,7 +47,7 @@ class Site:
     def key(self) -> str:
         return self.running.server()["api_key"]
 
-    def call(self, method: str, url: str, **options) -> requests.Response:
+    def call(self, method: str, url: str, **options: Any) -> requests.Response:
         with requests.Session() as session:
             session.trust_env = False
             session.headers["Authorization"] = f"Bearer {self.key}"
@@ -165,7 +166,7 @@ def test_events_are_not_held_back(site: Site) -> None:
         assert b"event: job.finished" in lines
 
 
-def test_bodies_are_limited_by_the_web_tier_not_by_the_proxy(site: Site):
+def test_bodies_are_limited_by_the_web_tier_not_by_the_proxy(site: Site) -> None:
     def upload(size: int) -> requests.Response:
         line = json.dumps({"prompt": "x" * 1000}).encode() + b"\n"
         parts = {
@@ -220,10 +221,11 @@ def test_the_pages_work_in_a_browser(site: Site, chromium: Browser) -> None:
     page.get_by_role("link", name="Workers").click()
     page.get_by_role("button", name="Log out everywhere").click()
     page.wait_for_url(f"{site.url}/login")
-    context.add_cookies([cookie])  # a copy of it
+    context.add_cookies([cast(Any, cookie)])  # a copy of it
     console.expect_status(401)
     console.expected.append("Clear-Site-Data header")
-    assert page.goto(f"{site.url}/jobs").status == 401
+    answer = page.goto(f"{site.url}/jobs")
+    assert answer and answer.status == 401
     assert [address for address in asked if not address.startswith((f"{site.url}/", "data:"))] == []
     assert [line for line in console.lines if not line.startswith(tuple(console.expected))] == []
     context.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import redis
 import requests
@@ -29,13 +30,13 @@ class Mill:
         Accounts(self.client).create_key(name)
         return name
 
-    def session(self, tenant: str) -> dict[str, str]:
+    def session(self, tenant: str) -> Any:
         """The cookie of somebody who pressed the button."""
         token = Accounts(self.client).create_login(tenant)
         answer = requests.post(
             f"{self.url}/login", data={"token": token}, allow_redirects=False, proxies=NO_PROXIES
         )
-        return {"name": COOKIE, "value": answer.cookies[COOKIE], "url": self.url}
+        return {"name": COOKIE, "value": str(answer.cookies[COOKIE]), "url": self.url}
 
     def login(self, tenant: str) -> str:
         return f"{self.url}/login?token={Accounts(self.client).create_login(tenant)}"

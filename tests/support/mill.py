@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 from openai.types import Batch
@@ -20,8 +20,8 @@ from common.store.jobs import JobStore
 from tests.support.processes import ROOT, spawn
 from tests.support.waiting import wait_until
 
-CHAT = "/v1/chat/completions"
-COMPLETIONS = "/v1/completions"
+CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+COMPLETIONS: Literal["/v1/completions"] = "/v1/completions"
 OVER = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -64,14 +64,14 @@ class Mill:
         self.client = self.client_of("acme")
 
     def client_of(self, tenant: str, port: int | None = None, **options: Any) -> openai.OpenAI:
-        options = {
+        settings: dict[str, Any] = {
             "api_key": self.accounts.create_key(tenant),
             # No proxy between here and loopback.
             "http_client": openai.DefaultHttpx2Client(trust_env=False),
             "max_retries": 0,
             "timeout": 30.0,
         } | options
-        made = openai.OpenAI(base_url=f"http://127.0.0.1:{port or self.port}/v1", **options)
+        made = openai.OpenAI(base_url=f"http://127.0.0.1:{port or self.port}/v1", **settings)
         self._clients.append(made)
         return made
 

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from openai import OpenAI
 
@@ -39,7 +40,7 @@ class Stack:
         with killed_on_error(self._web):
             wait_until(self._answers, "the web tier did not come up")
 
-    def client_with(self, key: str, **options: object) -> OpenAI:
+    def client_with(self, key: str, **options: Any) -> OpenAI:
         return OpenAI(
             base_url=f"http://127.0.0.1:{self.port}/v1",
             api_key=key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any, Protocol
 
 from common.store import keys
 from common.store.connection import connect
@@ -55,6 +56,12 @@ def taken(exchanged: Exchanged) -> list[tuple[str, int, int]]:
     ]
 
 
+class HasId(Protocol):
+    """A worker, of this version or another."""
+
+    id: str
+
+
 class Mill:
     """The store as the web tier and a worker use it."""
 
@@ -84,7 +91,9 @@ class Mill:
         **fields: object,
     ) -> str:
         """So many items, or one for each number of slots; those that take `n` do not say it."""
-        options = {name: fields.pop(name) for name in ("idempotency", "deadline") if name in fields}
+        options: dict[str, Any] = {
+            name: fields.pop(name) for name in ("idempotency", "deadline") if name in fields
+        }
         if isinstance(items, list):
             fields = {"n_max": max(items)} | fields
         stage = self.stage(items if isinstance(items, list) else [n] * items, n)
@@ -104,7 +113,7 @@ class Mill:
         }
         return self.store.attach(
             stage, hash_fields, job_id=job_id or new_job_id(), **options
-        ).job_id  # type: ignore[arg-type]
+        ).job_id
 
     def worker(self, slots: int = 8, lease: float = 5.0, name: str | None = None) -> Incarnation:
         incarnation = Incarnation(self.client, card(slots=slots), lease)
@@ -119,7 +128,7 @@ class Mill:
         assert sum(found.values()) == int(job["total"])
         return {name: count for name, count in found.items() if count}
 
-    def lose(self, incarnation: Incarnation) -> None:
+    def lose(self, incarnation: HasId) -> None:
         """Let a lease run out without waiting for it."""
         self.client.zadd(keys.WORKERS, {incarnation.id: 1})
 

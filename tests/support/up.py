@@ -28,7 +28,7 @@ LIMIT = 60.0  # seconds anything here may take
 
 def run(
     *arguments: str | Path, env: dict[str, str] | None = None, limit: float = LIMIT
-) -> subprocess.CompletedProcess:
+) -> subprocess.CompletedProcess[str]:
     """A command to its end."""
     return subprocess.run(
         [*COMMAND, *arguments],

@@ -9,6 +9,8 @@ from typing import Any
 
 import requests
 
+from tests.support.waiting import wait_until
+
 
 class Users:
     """Threads that submit one short job after another; they remember what was promised to them, and
@@ -19,7 +21,8 @@ class Users:
         self.jobs: list[str] = []
         self._url = f"{server['url']}/v1/jobs"
         self._headers = {"Authorization": f"Bearer {server['api_key']}"}
-        self._job = {"prompts": ["a b c"], "params": {"max_tokens": 4}, "webhook": webhook}
+        params = {"max_tokens": 4}
+        self._job: Any = {"prompts": ["a b c"], "params": params, "webhook": webhook}
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._submit, daemon=True) for _ in range(count)]
 
@@ -32,6 +35,11 @@ class Users:
         self._stop.set()
         for thread in self._threads:
             thread.join(15)
+
+    def submit_more_than(self, jobs: int) -> None:
+        """Wait until so many more were promised."""
+        before = len(self.jobs)
+        wait_until(lambda: len(self.jobs) > before + jobs)
 
     def _submit(self) -> None:
         with requests.Session() as session:

@@ -13,7 +13,7 @@ PAUSE = 0.02  # seconds between two looks
 
 
 def wait_until(
-    condition: Callable[[], T],
+    condition: Callable[[], T | None],
     why: str | Callable[[], object] = "it took too long",
     limit: float = 60.0,
 ) -> T:

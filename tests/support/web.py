@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
@@ -17,6 +17,15 @@ from common.types import ItemState, ModelCard
 from tests.support.cards import card
 from web.app import create_app
 from web.services.services import EXTENSION, Services
+
+
+class Answer(TestResponse):
+    """An answer of the test client, whose JSON is taken to be there."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def json(self) -> Any: ...
 
 
 class Worker:
@@ -74,14 +83,14 @@ class Web:
         self.key = self.services.accounts.create_key("acme")
         self.client: FlaskClient = self.app.test_client()
 
-    def call(self, method: str, path: str, key: str | None = None, **options: Any) -> TestResponse:
+    def call(self, method: str, path: str, key: str | None = None, **options: Any) -> Answer:
         headers = {"Authorization": f"Bearer {key or self.key}"} | options.pop("headers", {})
-        return self.client.open(path, method=method, headers=headers, **options)
+        return cast(Answer, self.client.open(path, method=method, headers=headers, **options))
 
-    def get(self, path: str, **options: Any) -> TestResponse:
+    def get(self, path: str, **options: Any) -> Answer:
         return self.call("GET", path, **options)
 
-    def post(self, path: str, **options: Any) -> TestResponse:
+    def post(self, path: str, **options: Any) -> Answer:
         return self.call("POST", path, **options)
 
     def submit(self, *prompts: str, **fields: Any) -> str:
@@ -92,7 +101,7 @@ class Web:
         assert answer.status_code == 202, answer.text
         return str(answer.json["id"])
 
-    def upload(self, name: str, content: bytes, path: str = "/v1/jobs", **job: Any) -> TestResponse:
+    def upload(self, name: str, content: bytes, path: str = "/v1/jobs", **job: Any) -> Answer:
         parts = {"file": FileStorage(io.BytesIO(content), name), "job": json.dumps(job)}
         boundary, body = encode_multipart(parts)
         return self.post(path, data=body, content_type=f"multipart/form-data; boundary={boundary}")
@@ -128,7 +137,8 @@ class Site(Web):
         assert answer.status_code == 200, answer.text
         return answer.text
 
-    def send(self, action: str = "submit", **fields: Any) -> TestResponse:
+    def send(self, action: str = "submit", **fields: Any) -> Answer:
         """Press a button of the form. Double underscores are dots: `params__n="2"`."""
         typed = {name.replace("__", "."): value for name, value in fields.items()}
-        return self.browser.post("/", data={"action": action, "prompts": "hello there", **typed})
+        form = {"action": action, "prompts": "hello there", **typed}
+        return cast(Answer, self.browser.post("/", data=form))

@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import time
+from typing import Any
 
 import psutil
 import requests
@@ -54,10 +55,10 @@ class WebProcess:
                 )
                 time.sleep(0.05)
 
-    def get(self, path: str, **options) -> requests.Response:
+    def get(self, path: str, **options: Any) -> requests.Response:
         return self.session.get(self.url + path, timeout=30, **options)
 
-    def post(self, path: str, **options) -> requests.Response:
+    def post(self, path: str, **options: Any) -> requests.Response:
         return self.session.post(self.url + path, timeout=30, **options)
 
     def children(self) -> list[psutil.Process]:

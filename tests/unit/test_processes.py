@@ -38,17 +38,8 @@ def test_it_fails_and_cleans_nothing_up(redis_url):
 
 def start_messy_run(folder: Path, how_it_goes_on: str) -> subprocess.Popen[bytes]:
     (folder / "test_messy.py").write_text(MESSY.replace("HOW_IT_GOES_ON", how_it_goes_on))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "tests.conftest",
-        "-p",
-        "no:cacheprovider",
-        folder,
-    ]
+    plugins = ["-p", "tests.conftest", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, str(folder)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TypeVar
 
-import gevent  # type: ignore[import-untyped]
+import gevent
 
 from common.tokenizer import SHORT, Tokenizer
 

@@ -38,7 +38,7 @@ UNREADABLE = "not valid UTF-8"
 # The others reserve addresses beforehand, which the bound counts.
 os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
 
-import pyarrow as pa  # type: ignore[import-untyped]  # noqa: E402
+import pyarrow as pa  # noqa: E402
 from pyarrow import parquet, types  # noqa: E402
 
 Value = Any  # what JSON has

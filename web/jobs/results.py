@@ -117,7 +117,7 @@ def _flat(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _parquet(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
     try:
-        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         message = (

@@ -23,8 +23,8 @@ from enum import Enum
 from heapq import heapify, heappop, heapreplace
 from typing import Any, TypeVar
 
-from gevent.local import local  # type: ignore[import-untyped]
-from gevent.monkey import get_original  # type: ignore[import-untyped]
+from gevent.local import local
+from gevent.monkey import get_original
 from gunicorn.http.errors import NoMoreData
 
 from common.errors import PromptmillError, Unavailable

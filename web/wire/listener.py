@@ -14,8 +14,8 @@ import re
 import socket
 from typing import Any
 
-import gevent  # type: ignore[import-untyped]
-from gevent.server import StreamServer  # type: ignore[import-untyped]
+import gevent
+from gevent.server import StreamServer
 
 from web.wire.connections import to_close
 

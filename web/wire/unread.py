@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import gevent  # type: ignore[import-untyped]
+import gevent
 from werkzeug.wsgi import ClosingIterator
 
 from common.cooperate import Steps

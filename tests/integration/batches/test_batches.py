@@ -3,6 +3,8 @@ endpoint's own shape."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import openai
 import pytest
 from openai.types.chat import ChatCompletion
@@ -152,7 +154,7 @@ def test_a_prompt_list_in_one_line_is_refused_by_name(running: Mill) -> None:
     assert "a line of its own" in row["response"]["body"]["error"]["message"]
 
 
-BAD = [
+BAD: list[tuple[Any, str, str | None]] = [
     (b'{"custom_id": "a"', "invalid_json_line", None),
     (b"[1, 2]", "wrong_type", None),
     ({"method": "POST", "url": CHAT, "body": {"model": "echo"}}, "missing_field", "custom_id"),
@@ -233,7 +235,7 @@ def test_a_hundred_bad_lines_are_told_and_no_more(running: Mill) -> None:
 def test_what_can_be_seen_to_be_wrong_is_a_bad_request_at_once(
     running: Mill, wrong: dict, param: str
 ) -> None:
-    options = {
+    options: dict[str, Any] = {
         "input_file_id": running.upload([chat("a", "x")]),
         "endpoint": CHAT,
         "completion_window": "24h",
@@ -300,7 +302,7 @@ def test_a_batch_that_is_over_cannot_be_cancelled(running: Mill) -> None:
 
 
 def test_the_same_idempotency_key_makes_the_same_batch(running: Mill) -> None:
-    options = {
+    options: dict[str, Any] = {
         "input_file_id": running.upload([chat("a", "x")]),
         "endpoint": CHAT,
         "completion_window": "24h",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+from typing import Any
 
 import openai
 import psutil
@@ -86,7 +87,7 @@ def test_uploads_and_output_are_listed_together_in_order(running: Mill) -> None:
         input_file_id=made[0], endpoint="/v1/chat/completions", completion_window="24h"
     )
     done = wait_until(
-        lambda: client.batches.retrieve(batch.id).completed_at and client.batches.retrieve(batch.id)
+        lambda: found if (found := client.batches.retrieve(batch.id)).completed_at else None
     )
     output = [done.output_file_id, done.error_file_id]
     listed = [file.id for file in client.files.list()]
@@ -174,7 +175,8 @@ class Large(io.RawIOBase):
         self._at = {0: 0, 1: self._at, 2: LARGE}[whence] + offset
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, into: Any) -> int:
+        buffer = memoryview(into)
         begin = self._at % len(self._block)
         piece = self._block[begin : begin + min(len(buffer), LARGE - self._at)]
         buffer[: len(piece)] = piece

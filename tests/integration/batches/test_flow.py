@@ -92,13 +92,14 @@ def test_rows_can_be_read_before_the_batch_ends(mill: Mill) -> None:
         [chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 20) for i in range(6))]
     )
     running = wait_until(
-        lambda: (found := mill.client.batches.retrieve(batch.id)).output_file_id and found
+        lambda: found if (found := mill.client.batches.retrieve(batch.id)).output_file_id else None
     )
     assert (
         running.status == "in_progress"
         and running.request_counts
         and running.request_counts.completed >= 1
     )
+    assert running.output_file_id
     assert "quick" in ids(mill.rows(running.output_file_id))
     file = mill.client.files.retrieve(running.output_file_id)
     assert (file.status, file.expires_at) == ("uploaded", None)

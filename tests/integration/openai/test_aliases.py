@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -32,7 +33,7 @@ def stack(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_a_chat_under_an_alias_runs_and_is_answered_under_it(stack: Stack) -> None:
-    asked = {
+    asked: dict[str, Any] = {
         "model": "gpt-4o-mini",
         "messages": [{"role": "user", "content": "one two"}],
         "temperature": 0,

@@ -153,7 +153,7 @@ def test_tokens_are_told_as_they_come(client: OpenAI) -> None:
     )
 
 
-def test_many_streams_at_once_do_not_mix(client: OpenAI):
+def test_many_streams_at_once_do_not_mix(client: OpenAI) -> None:
     def one(number: int) -> str:
         words = " ".join(f"s{number}w{n}" for n in range(20))
         said, _ = text_of(chat(client, messages=[{"role": "user", "content": words}], stream=True))
@@ -255,7 +255,7 @@ def test_an_idempotency_key_is_answered_with_the_same_completion(client: OpenAI)
         chat(client, extra_headers=key, max_tokens=3)
 
 
-def test_first_tokens_and_waits_are_measured_across_processes(client: OpenAI, stack: Stack):
+def test_first_tokens_and_waits_are_measured_across_processes(client: OpenAI, stack: Stack) -> None:
     list(chat(client, stream=True))
     names = ("time_to_first_token_seconds", "queue_wait_seconds")
 

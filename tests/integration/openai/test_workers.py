@@ -84,7 +84,7 @@ def test_a_native_job_tells_its_streamed_items_token_by_token_and_goes_on_where_
     session.trust_env = False
     session.headers["Authorization"] = f"Bearer {own_stack.key}"
     url = f"http://127.0.0.1:{own_stack.port}/v1/jobs"
-    items = [{"prompt": WORDS, "stream": True}, {"prompt": "not told"}]
+    items: Any = [{"prompt": WORDS, "stream": True}, {"prompt": "not told"}]
     job = session.post(url, json={"items": items, "params": {"temperature": 0}}).json()["id"]
     said, last, ends = "", "0", []
     for part in (15, 30, 1000):  # events after which the reader goes away

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from werkzeug.datastructures import FileStorage
-from werkzeug.test import TestResponse, encode_multipart
+from werkzeug.test import encode_multipart
 
-from tests.support.web import Site
+from tests.support.web import Answer, Site
 
 NASTY = 'evil"; filename="x.html"; \u202e.exe<script>'
 
@@ -23,11 +24,16 @@ def job_id(site: Site) -> str:
 
 
 @pytest.fixture
-def look(site: Site, job_id: str) -> Callable[[str], TestResponse]:
+def look(site: Site, job_id: str) -> Callable[[str], Answer]:
     """Gets a path, with the job's id for `JOB`, in a browser that is logged in."""
-    return lambda path: site.browser.get(
-        path.replace("JOB", job_id), headers={"Accept": "text/html"}, buffered=True
-    )
+
+    def get(path: str) -> Answer:
+        html = {"Accept": "text/html"}
+        return cast(
+            Answer, site.browser.get(path.replace("JOB", job_id), headers=html, buffered=True)
+        )
+
+    return get
 
 
 PAGES = [
@@ -57,7 +63,7 @@ ANSWERS = [
 @pytest.mark.parametrize(
     "path", [*PAGES, *ANSWERS, "/login", "/login?token=x", "/static/job.js", "/static/logo.svg"]
 )
-def test_no_type_is_guessed(look: Callable[[str], TestResponse], path: str) -> None:
+def test_no_type_is_guessed(look: Callable[[str], Answer], path: str) -> None:
     with look(path) as answer:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.mimetype != "application/octet-stream"
@@ -65,7 +71,7 @@ def test_no_type_is_guessed(look: Callable[[str], TestResponse], path: str) -> N
 
 @pytest.mark.parametrize("path", [*PAGES, "/login?token=x"])
 def test_a_page_is_shown_within_no_other_and_tells_others_nothing(
-    look: Callable[[str], TestResponse], path: str
+    look: Callable[[str], Answer], path: str
 ) -> None:
     answer = look(path)
     assert answer.mimetype == "text/html"
@@ -82,7 +88,7 @@ def test_a_page_is_shown_within_no_other_and_tells_others_nothing(
 
 @pytest.mark.parametrize("path", [*PAGES, *ANSWERS, "/login?token=x"])
 def test_nothing_of_a_tenants_is_shown_to_another_from_a_cache(
-    look: Callable[[str], TestResponse], path: str
+    look: Callable[[str], Answer], path: str
 ) -> None:
     answer = look(path)
     is_page = answer.mimetype == "text/html" and "login" not in path
@@ -100,7 +106,7 @@ def test_what_sets_or_ends_a_session_is_shared_by_no_cache(site: Site) -> None:
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_results_are_a_file_whose_name_nobody_chooses(
-    look: Callable[[str], TestResponse], job_id: str, kind: str
+    look: Callable[[str], Answer], job_id: str, kind: str
 ) -> None:
     answer = look(f"/v1/jobs/JOB/results.{kind}")
     assert answer.headers["Content-Disposition"] == f'attachment; filename="{job_id}.{kind}"'

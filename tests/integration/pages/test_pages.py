@@ -42,7 +42,7 @@ def pages_of(job_id: str) -> list[str]:
     ]
 
 
-def offered(site, job_id: str) -> list[str]:
+def offered(site: Site, job_id: str) -> list[str]:
     """What a job's page lets one do to it, in order."""
     return re.findall(
         rf'<form method="post" action="/jobs/{job_id}/(\w+)"', site.look(f"/jobs/{job_id}")
@@ -164,7 +164,7 @@ def test_errors_come_as_json_to_the_script(site: Site) -> None:
         "/", data={"prompts": "x", "params.n": "0"}, headers={"Accept": "application/json"}
     )
     assert answer.status_code == 422
-    assert list(answer.json["errors"]) == ["params.n"]
+    assert answer.json and list(answer.json["errors"]) == ["params.n"]
 
 
 def test_an_unknown_model_is_said_at_the_model(site: Site) -> None:
@@ -249,7 +249,7 @@ def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site: S
     worker.finish(worker.take(1), error="engine_error")
     worker.run()
     assert offered(site, job_id) == ["retry"]
-    token = re.search(r'name="token" value="(\w+)"', site.look(f"/jobs/{job_id}"))[1]
+    (token,) = re.findall(r'name="token" value="(\w+)"', site.look(f"/jobs/{job_id}"))
     answers = [site.browser.post(f"/jobs/{job_id}/retry", data={"token": token}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [303, 303]
     assert answers[0].location == answers[1].location

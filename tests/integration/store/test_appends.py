@@ -16,7 +16,7 @@ from common.store.upload_stage import CHUNK, Stage, custom_id_digest
 from tests.support.store import Mill
 
 
-def staged(mill, *names: str | None) -> Stage:
+def staged(mill: Mill, *names: str | None) -> Stage:
     """Items with these custom_ids, None for one without."""
     stage = mill.store.stage()
     for name in names:
@@ -25,7 +25,7 @@ def staged(mill, *names: str | None) -> Stage:
     return stage
 
 
-def append(mill, job_id: str, stage: Stage, **options: Any) -> Appended:
+def append(mill: Mill, job_id: str, stage: Stage, **options: Any) -> Appended:
     return mill.store.append(
         job_id, stage, **{"tokens": stage.total, "n_max": 1, "most_items": 1000} | options
     )
@@ -96,7 +96,8 @@ def test_a_custom_id_that_the_job_has_is_refused_however_it_came(
     before = key_snapshot()
     for taken in ("c0", f"c{3 * CHUNK - 1}", "two", "many0", f"many{2 * CHUNK - 1}"):
         answer = append(mill, job_id, staged(mill, "new", taken))
-        assert (answer.outcome, answer.duplicates) == ("duplicate", {custom_id_digest(taken)[1]})
+        assert answer.outcome == "duplicate"
+        assert answer.duplicates == {custom_id_digest(taken)[1]}
     assert key_snapshot() == before
     assert append(mill, job_id, staged(mill, "new")).outcome == "added", (
         "a refused append has no part in the job"
@@ -141,7 +142,7 @@ def test_streams_are_counted_over_all_appends(mill: Mill) -> None:
     append(mill, job_id, staged(mill, None), streams=(0, 10))
 
 
-def test_appending_one_item_costs_the_same_in_a_job_of_50000(mill: Mill):
+def test_appending_one_item_costs_the_same_in_a_job_of_50000(mill: Mill) -> None:
     def seconds(job_id: str) -> float:
         costs = []
         for i in range(40):

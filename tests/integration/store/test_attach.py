@@ -192,8 +192,8 @@ def test_rows_are_read_in_one_round_trip_however_many(mill: Mill) -> None:
 )
 def test_the_params_of_a_row_are_what_the_model_makes_of_them(
     job: dict[str, Any], own: dict[str, Any]
-):
-    def kept(params):
+) -> None:
+    def kept(params: dict[str, Any]) -> dict[str, Any]:
         return SamplingParams.model_validate(params).model_dump(mode="json", exclude_unset=True)
 
     made = SamplingParams.model_validate({**kept(job), **kept(own)}).model_dump(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def lapse(mill: Mill, batch_id: str = BATCH) -> None:
     mill.client.zadd(keys.batches_due("t"), {batch_id: 1})
 
 
-def job(mill: Mill, **fields: object) -> str:
+def job(mill: Mill, **fields: Any) -> str:
     return mill.submit(2, job_id=job_of(BATCH), batch=BATCH, **fields)
 
 

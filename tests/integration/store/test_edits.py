@@ -54,7 +54,7 @@ def test_a_moved_deadline_is_the_one_that_counts(mill: Mill) -> None:
     assert mill.counts(job_id) == {"expired": 2}
 
 
-def append(mill, job_id: str, items: int, limits: tuple[int, ...] = NO_LIMITS) -> Appended:
+def append(mill: Mill, job_id: str, items: int, limits: tuple[int, ...] = NO_LIMITS) -> Appended:
     stage = mill.store.stage()
     for i in range(items):
         stage.add({"prompt": f"more {i}"})
@@ -113,7 +113,7 @@ def test_a_job_that_fails_too_often_stops(mill: Mill) -> None:
     assert mill.store.job(job_id)["cancel_reason"] == "error_rate"
 
 
-def attach(mill, items: int, tenant: str, limits: tuple[int, ...]) -> str:
+def attach(mill: Mill, items: int, tenant: str, limits: tuple[int, ...]) -> str:
     stage = mill.store.stage()
     for _ in range(items):
         stage.add({"prompt": "x"})

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -141,9 +142,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.mill.client.flushall()
         self.mill = Mill(self.url)
         self.mill.client.sadd(keys.TENANTS, "a", "b")
-        self.scripts = self.mill.store.scripts = self.mill.fleet._scripts = Lossy(
-            self.mill.store.scripts
-        )
+        scripts: Any = Lossy(self.mill.store.scripts)
+        self.scripts = self.mill.store.scripts = self.mill.fleet._scripts = scripts
         self.seen: dict[str, str] = {}  # the states of each job after the last step
         self.jobs: dict[str, JobModel] = {}
         self.workers: dict[str, Incarnation] = {}
@@ -472,9 +472,10 @@ class StoreMachine(RuleBasedStateMachine):
         """The server forgets what it acknowledged since. Live workers find out, with a heartbeat or
         an exchange."""
         saved = self.saved
+        assert saved
         pipe = self.mill.client.pipeline(transaction=False).flushdb()
-        for name, (dump, ttl) in saved.dumps.items():
-            pipe.restore(name, max(ttl, 0), dump)
+        for key, (dump, ttl) in saved.dumps.items():
+            pipe.restore(key, max(ttl, 0), dump)
         pipe.execute()
         self.jobs, self.seen, self.saved = copy.deepcopy(saved.jobs), dict(saved.seen), None
         self.calls.clear()
@@ -651,7 +652,7 @@ def test_the_store_never_leaves_its_model(redis_url: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(
         scripts, "source", lambda name, real=scripts.source: timeless.get(name) or real(name)
     )
-    machine = type(
+    machine: Any = type(
         "Machine",
         (StoreMachine,),
         {"url": redis_url, "moves": set(), "replies_lost": Counter(), "struck": Counter()},

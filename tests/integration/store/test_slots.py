@@ -6,12 +6,13 @@ from __future__ import annotations
 import pytest
 
 from common.store import scripts
+from common.store.fleet import Exchanged
 from common.store.packing import pack
 from common.types import ItemState
 from tests.support.store import Mill, done, taken
 
 
-def indices(exchanged) -> list[int]:
+def indices(exchanged: Exchanged) -> list[int]:
     return [index for _, index, _ in taken(exchanged)]
 
 

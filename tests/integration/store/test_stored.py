@@ -22,7 +22,7 @@ def limits(most: int) -> tuple[int, ...]:
     return (*NO_LIMITS[:6], most)
 
 
-def upload(mill, size: int, *, ttl: int = 3600, most: int = 0, tenant: str = "t") -> str:
+def upload(mill: Mill, size: int, *, ttl: int = 3600, most: int = 0, tenant: str = "t") -> str:
     files = Files(mill.client)
     content = io.BytesIO(os.urandom(size))
     return files.create(
@@ -30,18 +30,18 @@ def upload(mill, size: int, *, ttl: int = 3600, most: int = 0, tenant: str = "t"
     ).id
 
 
-def kept(mill, tenant: str = "t") -> dict[str, int]:
+def kept(mill: Mill, tenant: str = "t") -> dict[str, int]:
     return {
         name.decode(): int(value)
         for name, value in mill.client.hgetall(keys.stored(tenant)).items()
     }
 
 
-def bytes_of(mill, *jobs: str) -> int:
+def bytes_of(mill: Mill, *jobs: str) -> int:
     return sum(int(mill.store.job(job)["bytes"]) for job in jobs)
 
 
-def recount(mill) -> None:
+def recount(mill: Mill) -> None:
     """A whole round, from its beginning."""
     mill.client.delete(RECOUNT)
     for _ in range(200):

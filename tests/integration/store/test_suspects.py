@@ -3,17 +3,19 @@ stands alone."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from common.errors import ConfigError
 from common.store import keys
-from common.store.fleet import Result
+from common.store.fleet import Exchanged, Result
 from common.store.packing import pack
 from common.types import ItemState
 from tests.support.store import Mill, card, done, taken
 
 
-def indices(exchanged) -> list[int]:
+def indices(exchanged: Exchanged) -> list[int]:
     return [index for _, index, _ in taken(exchanged)]
 
 
@@ -90,7 +92,7 @@ def test_a_busy_worker_that_has_waited_takes_the_suspects_when_it_is_idle(mill: 
     assert indices(first.exchange(done(held)[2:], 4)) == [0, 1]
 
 
-def crash(mill, *jobs: str) -> None:
+def crash(mill: Mill, *jobs: str) -> None:
     """A worker dies with all that waits of these jobs, and of no others."""
     dead = mill.worker(slots=128)
     answer = dead.exchange([], 128)
@@ -99,7 +101,7 @@ def crash(mill, *jobs: str) -> None:
     mill.tick()
 
 
-def singles(mill, count: int, **fields: object) -> list[str]:
+def singles(mill: Mill, count: int, **fields: Any) -> list[str]:
     return [mill.submit(1, **fields) for _ in range(count)]
 
 

@@ -246,12 +246,12 @@ def test_suspects_that_the_previous_version_left_run_again(mill: Mill) -> None:
 CLASHING = ("x", "x:t", "x:t:u", "x%3At", "x%")
 
 
-def publish(mill, *models: str) -> None:
+def publish(mill: Mill, *models: str) -> None:
     for model in models:
         mill.fleet.publish(card(model), b"")
 
 
-def worker_of(mill, model: str) -> Incarnation:
+def worker_of(mill: Mill, model: str) -> Incarnation:
     incarnation = Incarnation(mill.client, card(model), 30)
     incarnation.register({"host": "h", "pid": "1", "started_at": "0"})
     return incarnation

@@ -7,17 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from werkzeug.test import TestResponse
 
-from tests.support.web import Web
+from tests.support.web import Answer, Web
 
 
-def append(web: Web, job: str, key: str | None = None, **body: Any) -> TestResponse:
+def append(web: Web, job: str, key: str | None = None, **body: Any) -> Answer:
     headers = {"Idempotency-Key": key} if key else {}
     return web.post(f"/v1/jobs/{job}/items", json=body, headers=headers)
 
 
-def at_once(count: int, call: Callable[[int], TestResponse]) -> list[TestResponse]:
+def at_once(count: int, call: Callable[[int], Answer]) -> list[Answer]:
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(call, range(count)))
 

@@ -32,7 +32,7 @@ BAD_JOB: list[dict[str, Any]] = [
 ]
 
 
-def damage(web, key: str, fields: dict[str, Any]) -> None:
+def damage(web: Web, key: str, fields: dict[str, Any]) -> None:
     """Write these fields into a hash; those of None go."""
     for name, value in fields.items():
         if value is None:
@@ -176,7 +176,7 @@ def test_a_key_or_webhook_event_that_cannot_be_read_breaks_no_list(web: Web) -> 
     assert web.get(f"/v1/jobs/{job}").json["webhooks"] == []
 
 
-def _upload(web) -> str:
+def _upload(web: Web) -> str:
     answer = web.post(
         "/v1/files", data={"purpose": "batch", "file": (io.BytesIO(b"{}\n"), "a.jsonl")}
     )

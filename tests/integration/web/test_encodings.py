@@ -9,20 +9,19 @@ import time
 import zlib
 
 import pytest
-from werkzeug.test import TestResponse
 
-from tests.support.web import Web
+from tests.support.web import Answer, Web
 
 BOM = b"\xef\xbb\xbf"
 GOOD = json.dumps({"prompts": ["one two"]}).encode()
 LARGE = {"prompts": ["one two three"] * 500}
 
 
-def post(web: Web, body: bytes, path: str = "/v1/jobs", **headers: str) -> TestResponse:
+def post(web: Web, body: bytes, path: str = "/v1/jobs", **headers: str) -> Answer:
     return web.post(path, data=body, content_type="application/json", headers=headers)
 
 
-def gzipped(web: Web, body: bytes, path: str = "/v1/jobs") -> TestResponse:
+def gzipped(web: Web, body: bytes, path: str = "/v1/jobs") -> Answer:
     return post(web, body, path, **{"Content-Encoding": "gzip"})
 
 
@@ -39,7 +38,7 @@ def form(job: bytes, name: bytes = b"job") -> bytes:
     )
 
 
-def upload(web: Web, body: bytes) -> TestResponse:
+def upload(web: Web, body: bytes) -> Answer:
     return web.post("/v1/jobs", data=body, content_type="multipart/form-data; boundary=x")
 
 
@@ -137,7 +136,7 @@ def test_limits_are_on_what_a_body_has_unpacked(web: Web) -> None:
         assert time.monotonic() - began < 10
 
 
-def fetched(web: Web, path: str, accept: str = "gzip", **headers: str) -> TestResponse:
+def fetched(web: Web, path: str, accept: str = "gzip", **headers: str) -> Answer:
     return web.get(path, headers={"Accept-Encoding": accept, **headers})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ class Event:
     data: dict
 
 
-def events(web: Web, job: str, **options: Any) -> Iterator[Event]:
+def events(web: Web, job: str, **options: Any) -> Generator[Event, None, None]:
     """The stream's events as they come; comments and `retry` left out."""
     path = f"/v1/jobs/{job}/events{options.pop('query', '')}"
     answer = web.get(path, buffered=False, **options)

@@ -9,7 +9,7 @@ import pytest
 
 from common.store import keys
 from tests.support.web import Web
-from web.openai.requests import read_request
+from web.openai.requests import ChatRequest, read_request
 
 JOB = {"prompts": ["one two"]}
 WITHIN = {f"{i:04}": "x" * 1020 for i in range(16)}  # 16,384 characters
@@ -42,7 +42,9 @@ def test_an_item_may_have_64_kib_of_metadata_and_no_more(web: Web) -> None:
     "metadata", [{"n" * 64: "x" * 512}, {str(i): "x" * 512 for i in range(16)}]
 )
 def test_a_chat_may_have_metadata_as_openai_bounds_it(metadata: dict[str, Any]) -> None:
-    assert read_request("/v1/chat/completions", CHAT | {"metadata": metadata}).metadata == metadata
+    request = read_request("/v1/chat/completions", CHAT | {"metadata": metadata})
+    assert isinstance(request, ChatRequest)
+    assert request.metadata == metadata
 
 
 @pytest.mark.parametrize("metadata", [{"n" * 65: "x"}, {"n": "x" * 513}])
@@ -82,7 +84,9 @@ def test_a_page_of_items_ends_before_it_has_too_many_bytes(web: Web) -> None:
         "/v1/jobs",
         json={"items": [{"prompt": "p", "metadata": {"a": "x" * 65_000}} for _ in range(150)]},
     )
-    found, after, pages = [], -1, 0
+    found: list[int] = []
+    after: int | None = -1
+    pages = 0
     while after is not None:
         answer = web.get(
             f"/v1/jobs/{job.json['id']}/items", query_string={"after": after, "limit": 1000}

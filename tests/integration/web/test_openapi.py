@@ -15,20 +15,24 @@ def references(node: Any) -> set[str]:
     return set().union(*map(references, node)) if isinstance(node, list) and node else set()
 
 
+def specification(web: Web) -> Any:
+    return web.client.get("/openapi.json").json
+
+
 def test_every_route_of_the_api_is_in_the_specification(web: Web) -> None:
-    paths = web.client.get("/openapi.json").json["paths"]
+    paths = specification(web)["paths"]
     described = {(path, method.upper()) for path, methods in paths.items() for method in methods}
     routes = {
         (re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule), method)
         for rule in web.app.url_map.iter_rules()
-        for method in rule.methods - {"HEAD", "OPTIONS"}
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if rule.rule.startswith("/v1/")
     }
     assert routes <= described
 
 
 def test_the_specification_is_complete_in_itself(web: Web) -> None:
-    found = web.client.get("/openapi.json").json
+    found = specification(web)
     assert found["openapi"].startswith("3.1")
     parts = {
         f"#/components/{kind}/{name}"
@@ -43,7 +47,7 @@ def test_the_specification_is_complete_in_itself(web: Web) -> None:
 
 
 def test_every_answer_is_described_by_its_status(web: Web) -> None:
-    for path, methods in web.client.get("/openapi.json").json["paths"].items():
+    for path, methods in specification(web)["paths"].items():
         for method, operation in methods.items():
             statuses = set(operation["responses"])
             assert all(status.isdecimal() for status in statuses), f"{method} {path}"
@@ -51,7 +55,7 @@ def test_every_answer_is_described_by_its_status(web: Web) -> None:
 
 
 def test_null_and_one_text_for_a_list_are_described_where_they_are_taken(web: Web) -> None:
-    schemas = web.client.get("/openapi.json").json["components"]["schemas"]
+    schemas = specification(web)["components"]["schemas"]
     stop = schemas["ChatRequest"]["properties"]["stop"]["anyOf"]
     assert {"type": "null"} in stop and [kind["type"] for kind in stop] == [
         "array",
@@ -69,9 +73,7 @@ def test_a_path_that_looks_like_another_one_tells_its_own_methods(web: Web) -> N
 
 
 def test_the_bounds_in_the_specification_are_those_that_refuse(web: Web) -> None:
-    params = web.client.get("/openapi.json").json["components"]["schemas"]["SamplingParams"][
-        "properties"
-    ]
+    params = specification(web)["components"]["schemas"]["SamplingParams"]["properties"]
     # Or null: not given.
     top_p, max_tokens = (params[name]["anyOf"][0] for name in ("top_p", "max_tokens"))
     assert (top_p["exclusiveMinimum"], top_p["maximum"]) == (0, 1)
@@ -80,7 +82,5 @@ def test_the_bounds_in_the_specification_are_those_that_refuse(web: Web) -> None
 
 
 def test_both_ways_to_send_a_job_are_described(web: Web) -> None:
-    content = web.client.get("/openapi.json").json["paths"]["/v1/jobs"]["post"]["requestBody"][
-        "content"
-    ]
+    content = specification(web)["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
     assert set(content) == {"application/json", "multipart/form-data"}

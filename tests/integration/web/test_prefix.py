@@ -69,8 +69,8 @@ def test_every_address_on_a_page_has_the_prefix_and_leads_somewhere(mill: Web, b
     for address in seen:
         path = address.replace("&amp;", "&").removeprefix(PREFIX)
         if "events" not in path:  # a stream, which would go on
-            with browser.get(before + path) as answer:
-                assert answer.status_code in (200, 405), address
+            with browser.get(before + path) as found:
+                assert found.status_code in (200, 405), address
 
 
 def test_the_page_that_is_shown_is_marked(mill: Web, before: str) -> None:

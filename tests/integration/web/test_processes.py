@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import pytest
@@ -35,7 +36,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
         process.send_signal(signal.SIGCONT)
 
 
-def fresh(server: WebProcess, method: str, path: str, **options) -> requests.Response:
+def fresh(server: WebProcess, method: str, path: str, **options: Any) -> requests.Response:
     """Over a connection of its own, which either process may get."""
     with requests.Session() as session:
         session.trust_env = False

@@ -281,7 +281,7 @@ def test_metrics_tell_what_waits_and_who_works(web: Web) -> None:
         if family.type == "gauge"
         for sample in family.samples
     }
-    assert told == {
+    expected: dict[tuple[str, str | None], float] = {
         ("items_waiting", None): 2,
         ("tokens_waiting", None): 12,
         ("workers", "echo"): 1,
@@ -290,6 +290,7 @@ def test_metrics_tell_what_waits_and_who_works(web: Web) -> None:
         ("items_running", "echo"): 1,
         **{(name, 'a "b"'): 0 for name in OF_WORKERS},
     }
+    assert told == expected
     assert web.get("/metrics", key="nobody").status_code == 401
 
 

@@ -42,11 +42,7 @@ def test_a_job_goes_through_a_real_server_and_comes_out_as_events(
     assert job["links"]["self"] == f"{server.url}/v1/jobs/{job['id']}"
     threading.Timer(0.3, web.worker().run).start()
     with server.get(f"/v1/jobs/{job['id']}/events", stream=True) as stream:
-        kinds = [
-            line[7:]
-            for line in stream.iter_lines(decode_unicode=True)
-            if line.startswith("event: ")
-        ]
+        kinds = [line.decode()[7:] for line in stream.iter_lines() if line.startswith(b"event: ")]
     assert kinds.count("item.finished") == 2
     assert kinds[-1] == "job.finished"
     assert len(server.get(f"/v1/jobs/{job['id']}/results.jsonl").text.splitlines()) == 2

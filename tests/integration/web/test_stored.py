@@ -5,25 +5,24 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from werkzeug.datastructures import FileStorage
-from werkzeug.test import TestResponse, encode_multipart
+from werkzeug.test import encode_multipart
 
 from common.store import keys
 from tests.support.cards import card
-from tests.support.web import Web
+from tests.support.web import Answer, Web
 
 MOST = 3000
 
 
 @pytest.fixture
-def small(make_web: Callable[..., Web]):
+def small(make_web: Callable[..., Web]) -> Web:
     return make_web(max_stored_bytes=MOST)
 
 
-def test_a_tenant_that_keeps_as_much_as_it_may_is_told_what_to_do(small: Any) -> None:
+def test_a_tenant_that_keeps_as_much_as_it_may_is_told_what_to_do(small: Web) -> None:
     job = small.submit("a b")
     small.services.redis.hset(keys.stored("acme"), "jobs", MOST)
     for answer in (
@@ -59,7 +58,7 @@ def test_an_upload_that_is_too_much_is_refused_before_all_of_it_is_stored(
     assert _upload(web, 2 * 2**20).status_code == 200
 
 
-def _upload(web, size: int) -> TestResponse:
+def _upload(web: Web, size: int) -> Answer:
     boundary, body = encode_multipart(
         {"purpose": "batch", "file": FileStorage(io.BytesIO(os.urandom(size)), "a.jsonl")}
     )

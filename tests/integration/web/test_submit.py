@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from common.settings import Settings
 from common.store import keys
 from common.store.fleet import Incarnation
 from tests.support.cards import card
-from tests.support.web import Web
+from tests.support.web import Answer, Web
 from web.app import create_app
 from web.services.services import EXTENSION
 
@@ -105,7 +106,7 @@ THINKING = (
 def test_variables_of_the_chat_template_go_with_the_job_and_its_items(web: Web) -> None:
     web.services.fleet.publish(card("chat", chat_template=THINKING), b"")
     chat = {"messages": [{"role": "user", "content": "hi"}]}
-    body = {
+    body: dict[str, Any] = {
         "model": "chat",
         "chat_template_kwargs": {"enable_thinking": False},
         "items": [
@@ -313,7 +314,7 @@ def test_a_check_estimates_from_how_fast_the_last_jobs_went(web: Web) -> None:
 def test_redis_away_is_a_503_with_retry_after(web: Web) -> None:
     gone = create_app(Settings.load(redis_url="redis://127.0.0.1:9/0")).test_client()
     for path in ("/v1/jobs", "/readyz"):
-        answer = gone.get(path, headers={"Authorization": f"Bearer {web.key}"})
+        answer = cast(Answer, gone.get(path, headers={"Authorization": f"Bearer {web.key}"}))
         assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
         assert int(answer.headers["Retry-After"]) > 0
     assert gone.get("/healthz").status_code == 200

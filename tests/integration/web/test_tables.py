@@ -116,7 +116,7 @@ def test_whole_numbers_beside_a_gap_are_whole(web: Web) -> None:
         b"custom_id,prompt,max_tokens,temperature,ignore_eos,seed\n"
         b"1.0,a,3.0,0.0,True,7.0\n,b,,1.0,,\n"
     )
-    columns = {
+    columns: dict[str, list[Any]] = {
         "max_tokens": [3.0, None],
         "temperature": [0.0, 1.0],
         "ignore_eos": [True, None],

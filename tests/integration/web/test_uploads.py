@@ -349,7 +349,7 @@ def test_a_large_honest_table_is_read(make_web: Any) -> None:
         [f"{'word ' * 60}{number}" for number in range(20_000)],
     )
     for name, content in (
-        ("a.parquet", table(prompt=texts, custom_id=range(20_000))),
+        ("a.parquet", table(prompt=texts, custom_id=list(range(20_000)))),
         (
             "a.csv",
             b"custom_id,prompt\n"

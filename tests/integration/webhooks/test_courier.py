@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_a_host_that_kept_us_waiting_is_left_alone_longer_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(receivers.time, "monotonic", lambda: now)
+    monkeypatch.setattr("worker.receivers.time.monotonic", lambda: now)
     turnstile, host, pauses = Turnstile(), ("acme", "a"), []
     for _ in range(6):
         assert not turnstile.enter(host)
@@ -80,7 +81,7 @@ def test_a_tenant_with_silent_receivers_delays_nobody_else(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """As many deliverers as a worker has, and more events of one tenant to dead ports than they
     could take."""
     silent, begun, delivered = threading.Event(), [], threading.Event()
@@ -173,12 +174,13 @@ def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(
     monkeypatch.setattr(webhooks, "post", lambda *_args, **_options: 200)
     for call in calls:
         call.set()
+
+    def delivered(job_id: str) -> bool:
+        courier.deliver_due()
+        return bool(store.hooks(job_id)[0]["status"] == "delivered")
+
     for job_id in jobs:
-        wait_until(
-            lambda job_id=job_id: (
-                courier.deliver_due() or store.hooks(job_id)[0]["status"] == "delivered"
-            )
-        )
+        wait_until(partial(delivered, job_id))
     for thread in couriers:
         thread.join(10)
 
@@ -190,7 +192,7 @@ def test_the_event_of_a_job_deleted_under_the_courier_is_not_sent(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     receiver = receive()
     job_id = make_job(receiver.url, events="job.finished")
     run_jobs()

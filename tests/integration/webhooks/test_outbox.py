@@ -12,7 +12,7 @@ import redis
 
 from common.store import keys
 from common.store.jobs import JobStore
-from common.store.outbox import LONGEST_PAUSE, Deliveries, HookState, Outcome, pause
+from common.store.outbox import LONGEST_PAUSE, Deliveries, Event, HookState, Outcome, pause
 from tests.support.waiting import wait_until
 
 OK = Outcome(0.01, status_code=200)
@@ -32,7 +32,7 @@ def job(make_job: Callable[..., str], run_jobs: Callable[[], None]) -> str:
     return job_id
 
 
-def claim_again(deliveries: Deliveries, limit: float = 3.0):
+def claim_again(deliveries: Deliveries, limit: float = 3.0) -> Event:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         if events := deliveries.due():

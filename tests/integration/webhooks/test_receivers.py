@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -35,7 +36,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str
     left = list(answers)
     real = socket.getaddrinfo
 
-    def lookup(host, port, *args, **kwargs):
+    def lookup(host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
         if host[0].isdigit() or ":" in host:
             return real(host, port, *args, **kwargs)
         asked.append(host)
@@ -276,7 +277,7 @@ def test_nobody_listening_is_unreachable() -> None:
 
 
 def test_a_name_without_address_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_args, **_options):
+    def fail(*_args: Any, **_options: Any) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
@@ -295,18 +296,23 @@ def test_a_slow_resolver_a_silent_receiver_and_a_dripping_one_all_end_in_time(
         with pytest.raises(Unreachable, match=r"no answer within 0\.5 s"):
             send(url, Allowed.parse("127.0.0.1"), timeout=0.5)
         assert time.monotonic() - begun < 8
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: time.sleep(1.0) or [])
+
+    def lookup(*_args: Any, **_options: Any) -> list[Any]:
+        time.sleep(1.0)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
     with pytest.raises(Unreachable, match=r"no answer within 0\.1 s"):
         send("http://slow.example/", timeout=0.1)
 
 
 def test_a_call_that_was_given_up_does_not_connect_later(
     monkeypatch: pytest.MonkeyPatch, receive: Callable[..., Receiver]
-):
+) -> None:
     receiver = receive()
     real = socket.getaddrinfo
 
-    def slow(*args, **options):
+    def slow(*args: Any, **options: Any) -> list[Any]:
         time.sleep(0.4)
         return real(*args, **options)
 
@@ -387,7 +393,7 @@ class TlsReceiver:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, *_) -> None:
+            def log_message(self, *_: Any) -> None:
                 pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -45,4 +45,4 @@ def open_poisoned(*args: Any, **options: Any) -> OpenedModel:
     return opened
 
 
-worker.bootsteps.open_model = open_poisoned
+vars(worker.bootsteps)["open_model"] = open_poisoned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -110,10 +111,13 @@ def test_chunks_are_kept_up_to_so_many_bytes(
     }
     fields |= {"hooks": "", "retention": 1000, "spec": json.dumps({"model": "m", "params": {}})}
     mill.store.attach(stage, fields, job_id=new_job_id())
-    reads = []
-    monkeypatch.setattr(
-        JobStore, "chunk", lambda *a, real=JobStore.chunk: reads.append(a[2]) or real(*a)
-    )
+    reads, chunk = [], JobStore.chunk
+
+    def read(*arguments: Any) -> Any:
+        reads.append(arguments[2])
+        return chunk(*arguments)
+
+    monkeypatch.setattr(JobStore, "chunk", read)
     reader, runs = (
         ClaimReader(mill.store, WordTokenizer(), card()),
         mill.worker(slots=256).exchange([], 256).runs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_under_everysec_script_and_wait_share_one_connection(own_server: OwnServ
     queue.submit(1)  # loads the scripts
     with queue.store.client.monitor() as monitor:
         queue.submit(1)
-        seen = []
+        seen: list[dict[str, Any]] = []
         while not any("WAITAOF" in line["command"] for line in seen):
             seen.append(monitor.next_command())
     scripts = [
@@ -78,7 +79,7 @@ def test_a_job_is_refused_before_the_server_is_full_with_its_results_counted(
 
 def test_what_a_starting_worker_does_waits_for_a_server_that_goes_away_meanwhile(
     own_server: OwnServer,
-):
+) -> None:
     own_server.start()
     client = connect(own_server.url)
     tries = 0

@@ -8,13 +8,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tests.integration.worker.poisoned import DEADLY, STICKY
 from tests.support.waiting import wait_until
 from tests.support.workers import Queue, Workers
 from worker.heartbeat import WEDGED
 
-FAST = {"lease": 1, "heartbeat": 0.2, "slots": 9, "echo_delay": 0.1, "wedge_limit": 1}
+FAST: dict[str, Any] = {
+    "lease": 1,
+    "heartbeat": 0.2,
+    "slots": 9,
+    "echo_delay": 0.1,
+    "wedge_limit": 1,
+}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from bench.lib.wakes import running_fleet, submit, wait_until_all
 from common.store.connection import connect
@@ -15,12 +16,13 @@ WORKERS = 6
 def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url: str) -> None:
     store = JobStore(connect(redis_url))
     with running_fleet(redis_url, WORKERS, slots=8, kept=0) as runners:
+
+        def run(taken: int) -> bool:
+            return sum(len(runner._books.running()) for runner in runners) == taken
+
         for taken in range(1, WORKERS + 1):
             submit(store, 1, 5_000)
-            wait_until(
-                lambda taken=taken: sum(len(r._books.running()) for r in runners) == taken,
-                "an item was not taken",
-            )
+            wait_until(partial(run, taken), "an item was not taken")
         assert [len(runner._books.running()) for runner in runners] == [1] * WORKERS
 
 

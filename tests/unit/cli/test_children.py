@@ -36,13 +36,15 @@ def test_a_crashed_part_is_started_again_after_a_pause_that_grows(
 ) -> None:
     said: list[str] = []
     now = [1000.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("cli.children.time.monotonic", lambda: now[0])
     child = part("web", "print('my last words'); raise SystemExit(3)", tmp_path / "web.log")
     pauses = []
     for _ in range(3):
         child.start()
+        assert child._process
         child._process.wait(10)
         assert not child.tend(said.append)
+        assert child._retry_at
         pauses.append(child._retry_at - now[0])
         now[0] += pauses[-1]
     assert pauses == [1.0, 2.0, 4.0]

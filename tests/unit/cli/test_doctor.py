@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from common.settings import Settings
 from common.store import keys
 
 
-def bad(findings) -> list[Finding]:
+def bad(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if not finding.good]
 
 

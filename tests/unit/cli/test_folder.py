@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,7 @@ SERVER = Server("http://127.0.0.1:8000", "pm_key", "redis://:secret@127.0.0.1:70
 
 
 @pytest.fixture
-def folder(data_folder: Path):
+def folder(data_folder: Path) -> Iterator[DataFolder]:
     folder = DataFolder(data_folder)
     folder.take()
     yield folder
@@ -27,7 +28,7 @@ def folder(data_folder: Path):
 
 
 @pytest.fixture
-def sleeper():
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process = spawn([sys.executable, "-c", "import time; time.sleep(60)"])
     yield process
     process.kill()

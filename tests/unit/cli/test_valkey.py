@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import redis
 
@@ -18,13 +22,13 @@ from common.errors import ConfigError
 
 
 @pytest.fixture
-def server(data_folder: Path):
+def server(data_folder: Path) -> Iterator[Valkey]:
     server = Valkey(data_folder)
     yield server
     server.stop()
 
 
-def ask(url: str, *command: str):
+def ask(url: str, *command: str) -> Any:
     with redis.Redis.from_url(url, decode_responses=True) as client:
         return client.execute_command(*command)
 
@@ -57,6 +61,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_what_was_answered_survives_a_kill_of_the_server(server: Valkey) -> None:
     ask(server.start(), "SET", "kept", "yes")
+    assert server.pid
     os.kill(server.pid, signal.SIGKILL)
     server.stop()
     assert ask(server.start(), "GET", "kept") == "yes"
@@ -115,7 +120,7 @@ def test_a_server_that_cannot_start_says_why(
 
 
 def test_without_any_server_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ConfigError, match="REDIS_URL"):
         module.find_binary()
@@ -124,7 +129,7 @@ def test_without_any_server_the_error_says_what_to_install(monkeypatch: pytest.M
 def test_a_server_takes_so_much_memory_and_then_refuses_new_work(data_folder: Path) -> None:
     assert ask_and_stop(Valkey(data_folder, memory=123_456_789)) == "123456789"
     assert ask_and_stop(Valkey(data_folder)) == "0"
-    assert module.psutil.virtual_memory().total // 2 >= server_memory() > 0
+    assert psutil.virtual_memory().total // 2 >= server_memory() > 0
 
 
 def ask_and_stop(server: Valkey) -> str:
@@ -146,4 +151,4 @@ def test_a_container_gives_the_server_half_of_what_it_may_take(
     monkeypatch.setattr(module, "MEMORY_FILES", (none, limit))
     assert server_memory() == 500_000
     limit.write_text("max\n")
-    assert server_memory() == module.psutil.virtual_memory().total // 2
+    assert server_memory() == psutil.virtual_memory().total // 2

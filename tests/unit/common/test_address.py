@@ -4,7 +4,7 @@ refused by name."""
 from __future__ import annotations
 
 import pytest
-from kombu import Connection
+from kombu.connection import Connection
 
 from common.errors import ConfigError
 from common.settings import Settings

@@ -22,7 +22,7 @@ def record(
     *arguments: object,
     error: BaseException | None = None,
     **extra: object,
-):
+) -> logging.LogRecord:
     about = (type(error), error, error.__traceback__) if error else None
     return logging.getLogger("t").makeRecord(
         "t", logging.INFO, "f", 1, message, arguments or (3,), about, extra=extra

@@ -14,7 +14,7 @@ PATH = re.compile(r"`((?:\.ci|\.github|bench|cli|common|docs|examples|tests|web|
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_to_a_page_and_a_heading_that_exist(page: Path):
+def test_every_link_leads_to_a_page_and_a_heading_that_exist(page: Path) -> None:
     broken = []
     for link in LINK.findall(prose(page)):
         place, _, heading = link.partition("#")
@@ -27,7 +27,7 @@ def test_every_link_leads_to_a_page_and_a_heading_that_exist(page: Path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_path_that_a_page_names_exists(page: Path):
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
     named = {path for path in PATH.findall(prose(page)) if not (ROOT / path).exists()}
     assert named == set()
 

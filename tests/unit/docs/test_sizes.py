@@ -29,7 +29,9 @@ def found(path: Path, text: str) -> str:
         ("a.md", "```\n" + LONG + "\n```\n" + LONG + "\n", "a.md:4: 150 characters"),
     ],
 )
-def test_what_is_too_long_is_named_with_its_line(tmp_path: Path, name: str, text: str, said: str):
+def test_what_is_too_long_is_named_with_its_line(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
     assert said in found(tmp_path / name, text)
 
 
@@ -45,5 +47,5 @@ def test_what_is_too_long_is_named_with_its_line(tmp_path: Path, name: str, text
 )
 def test_tables_code_and_links_may_be_longer_and_all_else_is_within_the_limits(
     tmp_path: Path, name: str, text: str
-):
+) -> None:
     assert found(tmp_path / name, text) == ""

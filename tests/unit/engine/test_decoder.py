@@ -128,7 +128,7 @@ def test_a_row_alone_is_the_row_it_is_among_others(
             assert torch.equal(packed(x[None, :rows]), packed(x)[None, :rows])
             assert torch.equal(packed.plus(x[:rows], other[:rows]), packed.plus(x, other)[:rows])
         expected = linear(x.double(), layer.weight.double(), layer.bias.double())
-        close = (
+        close: dict[str, Any] = (
             {"rtol": 2e-2, "atol": 2e-2}
             if dtype == torch.bfloat16
             else {"rtol": 1e-4, "atol": 1e-5}
@@ -145,7 +145,7 @@ def test_the_norm_is_llamas(dtype: torch.dtype, size: float) -> None:
     module.weight.data.uniform_(-2, 2)
     x = (torch.randn(5, 3, 64) * size + size / 2).to(dtype)
     found = rms_norm(x, torch.cat((module.weight, module.weight)), 1e-5)
-    close = (
+    close: dict[str, Any] = (
         {"rtol": 2e-2, "atol": 1e-3} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
     )
     torch.testing.assert_close(found, module(x), **close)

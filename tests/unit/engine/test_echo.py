@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,12 @@ from common.types import Finished, Request, SamplingParams
 from worker.echo import EchoEngine
 
 
-def ask(prompt: str, *, id: str = "a", seed: int = 1, **params) -> Request:
+def ask(prompt: str, *, id: str = "a", seed: int = 1, **params: Any) -> Request:
     return Request(id, prompt, list(range(len(prompt.split()))), SamplingParams(**params), seed)
 
 
 @contextmanager
-def running(**settings) -> Iterator[EchoEngine]:
+def running(**settings: Any) -> Iterator[EchoEngine]:
     engine = EchoEngine(**settings)
     engine.start()
     try:
@@ -37,7 +38,7 @@ def collect(engine: EchoEngine, count: int) -> list[Finished]:
     return finished
 
 
-def answer(request: Request, **settings) -> Finished:
+def answer(request: Request, **settings: Any) -> Finished:
     with running(**settings) as engine:
         engine.submit(request)
         return collect(engine, 1)[0]

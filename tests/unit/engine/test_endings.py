@@ -93,7 +93,12 @@ def test_cancel_hands_back_the_partial_text(model: Any, reason: Any) -> None:
     stepped = threading.Event()
     request = ask("a", [5, 6], max_tokens=120, temperature=0.0, ignore_eos=True)
     with running(model) as engine:
-        request.on_token = lambda *_: (stepped.set(), engine.cancel("a", reason))
+
+        def cancel(*_: Any) -> None:
+            stepped.set()
+            engine.cancel("a", reason)
+
+        request.on_token = cancel
         engine.submit(request)
         assert stepped.wait(20)
         output = collect(engine, 1)["a"].outputs[0]
@@ -123,7 +128,7 @@ def test_requests_that_can_never_run_come_back_as_errors(model: Any) -> None:
 
 def test_a_special_token_named_in_stop_ends_the_text(model: Any) -> None:
     with running(model) as engine:
-        asked = {"temperature": 0.0, "max_tokens": 20, "logit_bias": {4: 100.0}}
+        asked: dict[str, Any] = {"temperature": 0.0, "max_tokens": 20, "logit_bias": {4: 100.0}}
         found = run(
             engine,
             [

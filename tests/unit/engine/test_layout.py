@@ -116,7 +116,12 @@ def test_rows_say_the_same_in_groups_of_their_own(
     monkeypatch.setattr(gather, "GROUP_TOKENS", 0)
     groups = []
     split = gather._split
-    monkeypatch.setattr(gather, "_split", lambda *args: groups.append(split(*args)) or groups[-1])
+
+    def seen(*args: Any) -> Any:
+        groups.append(split(*args))
+        return groups[-1]
+
+    monkeypatch.setattr(gather, "_split", seen)
     with running(model) as engine:
         apart = run(engine, requests)
     assert max(map(len, groups)) > 1

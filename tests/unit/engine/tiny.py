@@ -250,7 +250,8 @@ def assert_same(
         drawn = uniforms(np.array([request.seed]), np.array([index]), np.array([at]))
         # The CDF is in token id order.
         first, last = (
-            sample(logits, knobs, np.float32(drawn + shift)).item() for shift in (-1e-3, 1e-3)
+            sample(logits, knobs, (drawn + shift).astype(np.float32)).item()
+            for shift in (-1e-3, 1e-3)
         )
         near = first <= min(pair) and max(pair) <= last
     assert near, f"{request.id} differs at token {at}, {sorted(pair)}, and it is no near-tie"

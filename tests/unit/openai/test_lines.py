@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from web.openai import completion_window
 from web.openai.batch_input import Shared, model_of, read_lines, split
+from web.openai.requests import Endpoint
 
-CHAT = "/v1/chat/completions"
+CHAT: Endpoint = "/v1/chat/completions"
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (

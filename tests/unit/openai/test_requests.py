@@ -19,7 +19,7 @@ from openai.types.chat import (
 from openai.types.chat import (
     completion_create_params as chat_create_params,
 )
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from common.errors import InvalidRequest
 from common.types import SamplingParams
@@ -46,7 +46,7 @@ CLIENTS = {
     CHAT: chat_create_params.CompletionCreateParamsStreaming,
     TEXT: completion_create_params.CompletionCreateParamsStreaming,
 }
-MODELS = {CHAT: ChatRequest, TEXT: CompletionRequest}
+MODELS: dict[Endpoint, type[BaseModel]] = {CHAT: ChatRequest, TEXT: CompletionRequest}
 
 # A value for each field that is honoured, which changes the item or the `Ask`.
 HONOURED: dict[Endpoint, dict[str, Any]] = {
@@ -498,4 +498,4 @@ def test_scoring_asks_for_the_prompt_s_log_probabilities_and_one_token_that_is_n
 
 def test_requests_are_frozen() -> None:
     with pytest.raises(ValidationError):
-        read_request(CHAT, BARE[CHAT]).n = 2
+        read_request(CHAT, BARE[CHAT]).n = 2  # type: ignore[misc]  # that it is refused

@@ -155,7 +155,7 @@ def test_a_client_that_does_not_read_is_hung_up_on(client: Client) -> None:
 
 def test_a_client_that_reads_slowly_gets_all(client: Client) -> None:
     client.begin()
-    got = []
+    got: list[int] = []
 
     def read() -> None:
         while sum(got) < 2_000_000:

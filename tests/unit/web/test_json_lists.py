@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from web.intake import json_lists
 from web.intake.json_lists import Entries, TooLong, read_object
-from web.intake.strict_json import MOST_PARTS, MOST_VALUES, BadJson, TooMuch, parse
+from web.intake.strict_json import MOST_PARTS, MOST_VALUES, SMALL, BadJson, TooMuch, parse
 
 LISTS = {"items": 1000}
-PAD = "x" * json_lists.SMALL  # makes a body long enough to be read piece by piece
+PAD = "x" * SMALL  # makes a body long enough to be read piece by piece
 
 numbers = st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
