@@ -21,7 +21,7 @@ SLEEPER = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600
 MESSY = f"""
 import subprocess, sys, time
 from pathlib import Path
-from tests.processes import spawn
+from tests.support.processes import spawn
 
 def test_it_fails_and_cleans_nothing_up(redis_url):
     child = spawn({SLEEPER!r})
