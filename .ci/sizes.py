@@ -67,7 +67,6 @@ FUNCTIONS = {
     "the_store_agrees",
 }
 PAGES = {
-    "CHANGELOG.md",
     "README.md",
     "architecture.md",
     "clients.md",
