@@ -68,7 +68,6 @@ FUNCTIONS = {
 }
 PAGES = {
     "README.md",
-    "architecture.md",
     "clients.md",
     "configuration.md",
     "deployment.md",

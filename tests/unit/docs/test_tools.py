@@ -1,4 +1,4 @@
-"""What contributors' tools run is what `make lint` runs, on the Pythons that promptmill supports."""
+"""The commit hooks run what `make lint` runs, the workflow runs everything on every Python."""
 
 from __future__ import annotations
 
