@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_commit_hooks_run_every_linter_from_the_environment_of_the_checkout():
+def test_the_commit_hooks_run_every_linter_from_the_environment_of_the_checkout() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     entries = [hook["entry"] for repo in hooks for hook in repo["hooks"]]
     assert [repo["repo"] for repo in hooks] == ["local"]
@@ -21,7 +21,7 @@ def test_the_commit_hooks_run_every_linter_from_the_environment_of_the_checkout(
         assert any(entry.startswith(f".venv/bin/{tool}") for entry in entries), tool
 
 
-def test_the_workflow_runs_everything_on_every_supported_python():
+def test_the_workflow_runs_everything_on_every_supported_python() -> None:
     job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["test"]
     assert job["steps"][-1]["run"] == ".ci/run"
     project = (ROOT / "pyproject.toml").read_text()
