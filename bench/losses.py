@@ -30,7 +30,7 @@ from pathlib import Path
 
 from bench.lib.machine import commit, device
 from bench.lib.parts import Part, Parts
-from common.rings import Bell
+from common.rings import RingSender
 from common.store.connection import connect
 from common.store.fleet import Fleet
 from common.store.jobs import JobStore, new_job_id
@@ -55,7 +55,7 @@ class Flow:
     def __init__(self, url: str, backlog: int):
         self.client = connect(url)
         self._store = JobStore(self.client)
-        self._bell = Bell(url)
+        self._ring_sender = RingSender(url)
         self._backlog = backlog
         self._digest = Fleet(self.client).model("echo").digest
         self.chats: list[str] = []
@@ -98,7 +98,7 @@ class Flow:
             "interactive": interactive,
         }
         made = self._store.attach(stage, fields, job_id=new_job_id())
-        self._bell.ring("echo", made.rings)
+        self._ring_sender.send("echo", made.rings)
         return made.job_id
 
     def now(self) -> int:

@@ -21,7 +21,7 @@ import click
 import redis
 
 from cli.folder import DataFolder, data_option, find_settings
-from cli.say import say
+from cli.terminal import print_line
 from cli.valkey import Valkey
 from common.errors import ConfigError, Unavailable
 from common.store import keys
@@ -55,7 +55,7 @@ def backup(file: Path, folder: DataFolder) -> None:
         draft.rename(file)
     finally:
         draft.unlink(missing_ok=True)
-    say(f"{file}: {size:,} bytes; it holds keys and secrets and is readable by you alone")
+    print_line(f"{file}: {size:,} bytes; it holds keys and secrets and is readable by you alone")
 
 
 @click.command()
@@ -73,7 +73,7 @@ def restore(file: Path, replace: bool, folder: DataFolder) -> None:
         count = _copy(source, target)
         target.delete(keys.VERSION)  # the store is open from here on
         meet_store(target)
-    say(f"{count:,} records restored; workers take what waits by themselves")
+    print_line(f"{count:,} records restored; workers take what waits by themselves")
 
 
 def _take_snapshot(url: str, file: Path) -> int:

@@ -24,7 +24,7 @@ LOG_LIMIT = 10 * 2**20  # bytes of a log that are kept across starts
 LAST_WORDS = 15  # lines of the log shown when a part crashes
 LOOK = 0.5  # seconds between two looks at parent or children
 
-Say = Callable[[str], object]
+PrintLine = Callable[[str], object]
 Remember = Callable[[list[int]], object]  # writes down the children's process ids
 
 
@@ -89,7 +89,7 @@ class Child:
             self._log.replace(self._log.with_suffix(".old.log"))
         return self._log.open("ab")
 
-    def tend(self, say: Say) -> bool:
+    def tend(self, print_line: PrintLine) -> bool:
         """Start it again once the pause after a crash is over; True when it was."""
         if self.exit_code is None:
             return False
@@ -98,11 +98,11 @@ class Child:
             self._crashes = 1 if now - self._started_at > STEADY else self._crashes + 1
             pause = min(2.0 ** (self._crashes - 1), LONGEST_PAUSE)
             self._retry_at = now + pause
-            say(
+            print_line(
                 f"{self.name} ended with exit code {self.exit_code}, next start in {pause:.0f} s. "
                 "It said last:"
             )
-            say(self.last_words())
+            print_line(self.last_words())
         if now < self._retry_at:
             return False
         self.start()
@@ -133,11 +133,14 @@ class Children:
     next."""
 
     def __init__(
-        self, stages: Sequence[Sequence[Child]], say: Say, remember: Remember = lambda _pids: None
+        self,
+        stages: Sequence[Sequence[Child]],
+        print_line: PrintLine,
+        remember: Remember = lambda _pids: None,
     ):
         self._stages = stages
         self._children = [child for stage in stages for child in stage]
-        self._say = say
+        self._print_line = print_line
         self._remember = remember
 
     def start(self) -> None:
@@ -154,7 +157,7 @@ class Children:
         return next((child for child in self._children if child.exit_code is not None), None)
 
     def tend(self) -> None:
-        started = [child for child in self._children if child.tend(self._say)]
+        started = [child for child in self._children if child.tend(self._print_line)]
         if started:
             self._remember_pids()
 

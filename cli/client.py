@@ -16,7 +16,7 @@ import click
 import requests
 
 from cli.folder import DataFolder, data_option, find_server
-from cli.say import say, shown
+from cli.terminal import print_line, printable_lines
 from common.errors import ConfigError, PromptmillError
 from common.printable import printable
 from common.urls import web_url
@@ -28,11 +28,11 @@ TERMINAL = {"completed", "cancelled", "expired"}
 ENDED = ("succeeded", "failed", "cancelled", "expired")
 
 
-class Refused(PromptmillError):
+class RequestRefused(PromptmillError):
     """The server said no; `code` is the server's own."""
 
 
-class Unreachable(PromptmillError):
+class ServerUnreachable(PromptmillError):
     code = "unreachable"
     retry = True
 
@@ -109,7 +109,7 @@ class Client:
                 requests.Timeout,
                 requests.exceptions.ChunkedEncodingError,
             ):
-                raise Unreachable(
+                raise ServerUnreachable(
                     f"{self._url} broke off in the middle of the results; get them again"
                 ) from None
 
@@ -123,7 +123,7 @@ class Client:
                 yield job
                 if job["status"] in TERMINAL:
                     return
-            except Unreachable:
+            except ServerUnreachable:
                 gone_at = gone_at or time.monotonic()
                 if time.monotonic() - gone_at > PATIENCE:
                     raise
@@ -138,11 +138,11 @@ class Client:
         try:
             response = self._session.request(method, self._url + path, timeout=TIMEOUT, **options)
         except (requests.ConnectionError, requests.Timeout):
-            raise Unreachable(f"nobody answers at {self._url}; is promptmill up?") from None
+            raise ServerUnreachable(f"nobody answers at {self._url}; is promptmill up?") from None
         if response.status_code == 503:
-            raise Unreachable(f"{self._url} cannot serve now: {_problem(response)}")
+            raise ServerUnreachable(f"{self._url} cannot serve now: {_problem(response)}")
         if not response.ok:
-            raise Refused(_problem(response))
+            raise RequestRefused(_problem(response))
         return response
 
 
@@ -227,7 +227,7 @@ def submit(
     if webhook:
         options["webhook"] = {"url": webhook}
     with _client(folder) as client:
-        say(client.upload(file, options)["id"])
+        print_line(client.upload(file, options)["id"])
 
 
 @click.command()
@@ -237,7 +237,7 @@ def watch(job_id: str, folder: DataFolder) -> None:
     """Show a job's progress until it ends; exit code 0 only if every item succeeded."""
     with _client(folder) as client:
         job = show_progress(client, job_id)
-    say(summary(job))
+    print_line(summary(job))
     sys.exit(0 if all_succeeded(job) else 1)
 
 
@@ -253,7 +253,7 @@ def results(job_id: str, kind: str, folder: DataFolder) -> None:
     with _client(folder) as client:
         pieces = client.results(job_id, kind)
         if sys.stdout.isatty():
-            sys.stdout.writelines(shown(pieces))
+            sys.stdout.writelines(printable_lines(pieces))
         else:
             sys.stdout.buffer.writelines(pieces)
     sys.stdout.flush()
@@ -265,7 +265,7 @@ def results(job_id: str, kind: str, folder: DataFolder) -> None:
 def cancel(job_id: str, folder: DataFolder) -> None:
     """Cancel a job; what is finished stays."""
     with _client(folder) as client:
-        say(summary(client.cancel(job_id)))
+        print_line(summary(client.cancel(job_id)))
 
 
 def _client(folder: DataFolder) -> Client:

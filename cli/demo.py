@@ -14,7 +14,7 @@ from cli.client import Client, all_succeeded, show_progress, summary
 from cli.demo_model import NAME, fetch_demo
 from cli.folder import DataFolder
 from cli.listen import Receiver
-from cli.say import say
+from cli.terminal import print_line
 from cli.up import TENANT, Up, up_options
 from common.settings import Settings
 
@@ -61,9 +61,9 @@ def demo(folder: DataFolder, once: bool, **options: Any) -> None:
     receiver = Receiver(NO_SECRET_YET)
     settings = Settings.load()
     allowed = ",".join(filter(None, [settings.webhook_allow, receiver.address]))
-    running = Up(folder, say, env={"PROMPTMILL_WEBHOOK_ALLOW": allowed}, **options)
-    if running.settings.model == NAME and running.settings.engine != "echo":
-        fetch_demo(settings.cache, say)
+    running = Up(folder, print_line, env={"PROMPTMILL_WEBHOOK_ALLOW": allowed}, **options)
+    if running.settings.model == NAME and not running.settings.is_echo:
+        fetch_demo(settings.cache, print_line)
     end_on_signals()
     try:
         running.start()
@@ -83,20 +83,20 @@ def demo(folder: DataFolder, once: bool, **options: Any) -> None:
 
 def run_batch(running: Up, receiver: Receiver) -> bool:
     """Submit the batch, show progress, answers and webhook; whether all of it succeeded."""
-    say(f"Loading {running.settings.model_name} …")
+    print_line(f"Loading {running.settings.model_name} …")
     running.wait_for_worker()
     with Client(running.server.url, running.server.api_key) as client:
         job_id = client.submit(sample_job(client, running.settings.model_name, receiver.address))[
             "id"
         ]
-        say(
+        print_line(
             f"Submitted {len(BATCH)} prompts with three decoding settings: "
             f"{running.server.url}/jobs/{job_id}"
         )
         job = show_progress(client, job_id)
         for item in client.items(job_id):
             show_item(item)
-    say(f"\n{summary(job)}")
+    print_line(f"\n{summary(job)}")
     return show_webhook(receiver, job_id) and all_succeeded(job)
 
 
@@ -123,9 +123,9 @@ def sample_job(client: Client, model: str, receiver: str) -> dict[str, Any]:
 def show_item(item: dict[str, Any]) -> None:
     asked = item["prompt"] or item["messages"][-1]["content"]
     setting = ", ".join(f"{name} {value}" for name, value in BATCH[item["index"]][0].items())
-    say(f"\n{asked}", nl=False, bold=True)
-    say(f"  ({setting})", dim=True)
-    say(item["error"]["message"] if item["error"] else item["outputs"][0]["text"].strip())
+    print_line(f"\n{asked}", nl=False, bold=True)
+    print_line(f"  ({setting})", dim=True)
+    print_line(item["error"]["message"] if item["error"] else item["outputs"][0]["text"].strip())
 
 
 def show_webhook(receiver: Receiver, job_id: str) -> bool:
@@ -137,9 +137,9 @@ def show_webhook(receiver: Receiver, job_id: str) -> bool:
             if not receiver.refused.empty()
             else "see logs/webhooks.log in the data folder"
         )
-        say(f"No verified webhook came within {WEBHOOK_LIMIT:.0f} s: {reason}")
+        print_line(f"No verified webhook came within {WEBHOOK_LIMIT:.0f} s: {reason}")
         return False
-    say(
+    print_line(
         f"Webhook received, signature verified: {event['type']} of "
         f"{event['data'].get('id', job_id)}"
     )

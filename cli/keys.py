@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import click
 
 from cli.folder import DataFolder, data_option, find_settings
-from cli.say import say
+from cli.terminal import print_line
 from cli.up import TENANT, login_link
 from common.printable import printable
 from common.store.accounts import Accounts
@@ -33,7 +33,7 @@ def key() -> None:
 @data_option
 def create(tenant: str, name: str, folder: DataFolder) -> None:
     """Make a key and print it; it is not shown again."""
-    say(_accounts(folder).create_key(tenant, name))
+    print_line(_accounts(folder).create_key(tenant, name))
 
 
 @key.command("list")
@@ -42,7 +42,7 @@ def list_keys(folder: DataFolder) -> None:
     """All keys, without their secrets."""
     for entry in _accounts(folder).list_keys():
         created = datetime.fromtimestamp(entry.created_at, UTC).strftime("%Y-%m-%d %H:%M")
-        say(
+        print_line(
             f"{entry.id}  {created}  {entry.tenant}  "
             f"{printable(entry.name)}{'  revoked' if entry.revoked_at else ''}"
         )
@@ -54,7 +54,7 @@ def list_keys(folder: DataFolder) -> None:
 def revoke(key_id: str, folder: DataFolder) -> None:
     """Refuse a key from now on; its id or the whole key names it."""
     _accounts(folder).revoke_key(key_id)
-    say("revoked")
+    print_line("revoked")
 
 
 @click.command()
@@ -63,7 +63,7 @@ def revoke(key_id: str, folder: DataFolder) -> None:
 def login(tenant: str, folder: DataFolder) -> None:
     """Print a link that logs a browser in, once, within ten minutes."""
     settings, server = find_settings(folder), folder.server()
-    say(
+    print_line(
         login_link(
             server.url if server else settings.base_url,
             Accounts(connect(settings.redis_url)),
@@ -78,7 +78,7 @@ def login(tenant: str, folder: DataFolder) -> None:
 def logout(tenant: str, folder: DataFolder) -> None:
     """Log out every browser of a tenant; login links that nobody used yet are void, too."""
     _accounts(folder).end_sessions(tenant)
-    say(f"every browser of {tenant} is logged out")
+    print_line(f"every browser of {tenant} is logged out")
 
 
 @click.command("webhook-secret")
@@ -86,7 +86,7 @@ def logout(tenant: str, folder: DataFolder) -> None:
 @data_option
 def webhook_secret(tenant: str, folder: DataFolder) -> None:
     """Print the secret that signs a tenant's webhooks."""
-    say(_accounts(folder).webhook_secret(tenant))
+    print_line(_accounts(folder).webhook_secret(tenant))
 
 
 @click.command("webhook-url")
@@ -102,7 +102,7 @@ def webhook_url(url: str | None, clear: bool, tenant: str, folder: DataFolder) -
         raise click.UsageError("give a URL or --clear, not both")
     if url or clear:
         accounts.set_webhook_url(tenant, validated(Target, {"url": url}).url if url else None)
-    say(accounts.webhook_url(tenant) or "none")
+    print_line(accounts.webhook_url(tenant) or "none")
 
 
 def _accounts(folder: DataFolder) -> Accounts:

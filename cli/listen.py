@@ -12,7 +12,7 @@ import click
 
 from cli.children import end_on_signals
 from cli.folder import DataFolder, data_option, find_settings
-from cli.say import say
+from cli.terminal import print_line
 from common.errors import ConfigError, InvalidRequest, Unauthorized
 from common.signing import check_secret, verify
 from common.store.accounts import Accounts
@@ -111,7 +111,7 @@ def listen(port: int, secret: str | None, tenant: str, folder: DataFolder) -> No
     receiver = Receiver(secret, port)
     end_on_signals()
     receiver.start()
-    say(
+    print_line(
         f"Listening at http://{receiver.address}/ (PROMPTMILL_WEBHOOK_ALLOW={receiver.address})",
         err=True,
     )
@@ -119,9 +119,9 @@ def listen(port: int, secret: str | None, tenant: str, folder: DataFolder) -> No
         while True:
             time.sleep(LOOK)
             while not receiver.refused.empty():
-                say(f"refused: {receiver.refused.get()}", err=True)
+                print_line(f"refused: {receiver.refused.get()}", err=True)
             while not receiver.events.empty():
-                say(json_text(receiver.events.get()))
+                print_line(json_text(receiver.events.get()))
     except KeyboardInterrupt:
         pass
     finally:

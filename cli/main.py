@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.say import say
+from cli.terminal import print_line
 from common.errors import ConfigError, PromptmillError, Unavailable
 
 # Loaded when called for: the web tier must not inherit an `ssl` that was imported before gevent
@@ -61,13 +61,13 @@ class Commands(click.Group):
                 if isinstance(error, Unavailable)
                 else ""
             )
-            say(f"promptmill: {error.message}{hint}", err=True)
+            print_line(f"promptmill: {error.message}{hint}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # full
                 raise
             where = f" of {error.filename}" if error.filename else ""
-            say(f"promptmill: the disk{where} is full; free some space there", err=True)
+            print_line(f"promptmill: the disk{where} is full; free some space there", err=True)
             sys.exit(2)
 
 

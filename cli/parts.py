@@ -9,7 +9,7 @@ import warnings
 import click
 
 from cli.children import LOOK, Child, Children, end_on_signals, follow_parent
-from cli.say import say
+from cli.terminal import print_line
 from common import log
 from common.settings import Settings
 
@@ -77,7 +77,7 @@ def run_workers(count: int, limit: float) -> None:
     children = [
         Child("worker", ["worker", "--processes=1"], env, limit=limit) for _ in range(count)
     ]
-    parts = Children([children], lambda line: say(line, err=True))
+    parts = Children([children], lambda line: print_line(line, err=True))
     end_on_signals()
     try:
         parts.start()

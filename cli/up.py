@@ -12,11 +12,11 @@ from typing import Any
 import click
 import requests
 
-from cli.children import LOOK, Child, Children, Say, end_on_signals
+from cli.children import LOOK, Child, Children, PrintLine, end_on_signals
 from cli.demo_model import NAME, demo_folder
-from cli.folder import DataFolder, Server, data_option
+from cli.folder import DataFolder, ServerInfo, data_option
 from cli.parts import GRACE_MARGIN
-from cli.say import say
+from cli.terminal import print_line
 from cli.valkey import Valkey, server_memory
 from common.errors import ConfigError, Unauthorized, Unavailable
 from common.settings import Settings
@@ -57,7 +57,7 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @up_options
 def up(folder: DataFolder, **options: Any) -> None:
     """Start everything on this machine; Ctrl-C stops all of it."""
-    running = Up(folder, say, **options)
+    running = Up(folder, print_line, **options)
     end_on_signals()
     try:
         running.start()
@@ -75,7 +75,7 @@ class Up:
     def __init__(
         self,
         folder: DataFolder,
-        say: Say,
+        print_line: PrintLine,
         *,
         port: int | None = None,
         model: str | None = None,
@@ -84,7 +84,7 @@ class Up:
         env: Mapping[str, str] | None = None,
     ):
         self._folder = folder
-        self._say = say
+        self._print_line = print_line
         self._workers = workers
         overrides = {"port": port, "model": model, "engine": engine}
         self.settings = Settings.load(
@@ -106,7 +106,7 @@ class Up:
         self._folder.take()
         leftovers = self._folder.end_leftovers()
         if leftovers:
-            self._say(f"Ended {leftovers} processes that an earlier, killed run had left.")
+            self._print_line(f"Ended {leftovers} processes that an earlier, killed run had left.")
         port = self._find_port()
         redis_url = self._find_redis()
         self.settings = self.settings.model_copy(update={"port": port, "redis_url": redis_url})
@@ -120,8 +120,8 @@ class Up:
         self._client = connect(redis_url)
         meet_store(self._client)
         self.accounts = Accounts(self._client)
-        self.server = Server(self.settings.base_url, self._find_key(), redis_url)
-        self._parts = Children(self._stages(), self._say, self._folder.remember_children)
+        self.server = ServerInfo(self.settings.base_url, self._find_key(), redis_url)
+        self._parts = Children(self._stages(), self._print_line, self._folder.remember_children)
         self._parts.start()
         self._wait_for_web()
         self._folder.remember_server(self.server)
@@ -140,9 +140,9 @@ class Up:
             else:
                 self._check_parts()
             if self._valkey and (news := self._valkey.tend()):
-                self._say(news)
+                self._print_line(news)
             if not self._announced and self.ready:
-                self._say(f"Ready: {self.settings.model_name} is loaded.")
+                self._print_line(f"Ready: {self.settings.model_name} is loaded.")
                 self._announced = True
 
     def wait_for_worker(self) -> None:
@@ -171,7 +171,7 @@ class Up:
         """End everything in order: web, then webhooks and workers (which finish what fits), the
         embedded server."""
         if self._parts:
-            self._say(
+            self._print_line(
                 f"Stopping; the workers may take {self.settings.grace:.0f} s to finish (Ctrl-C "
                 "again: at once)."
             )
@@ -184,16 +184,16 @@ class Up:
         """How to use what now runs."""
         url, key = self.server.url, self.server.api_key
         job = '{"prompts": ["Once upon a time"], "params": {"max_tokens": 50}}'
-        self._say(f"promptmill runs at {url}; data and logs are in {self._folder.path}")
-        self._say(f"  log in (works once): {self.login_link()}")
+        self._print_line(f"promptmill runs at {url}; data and logs are in {self._folder.path}")
+        self._print_line(f"  log in (works once): {self.login_link()}")
         headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
-        self._say(f"  submit: curl {url}/v1/jobs {headers} -d '{job}'")
+        self._print_line(f"  submit: curl {url}/v1/jobs {headers} -d '{job}'")
 
     def login_link(self) -> str:
         return login_link(self.server.url, self.accounts, TENANT)
 
     def _check_demo_model(self) -> None:
-        wanted = self.settings.model == NAME and self.settings.engine != "echo"
+        wanted = self.settings.model == NAME and not self.settings.is_echo
         if wanted and not (demo_folder(self.settings.cache) / "config.json").exists():
             raise ConfigError(
                 f"no model yet: `promptmill model fetch-demo` gets {NAME}, or name one with --model"
@@ -207,7 +207,7 @@ class Up:
             raise ConfigError(f"port {first} of {host} is taken; choose another with --port")
         for port in range(first + 1, first + PORTS_TRIED):
             if is_free(host, port):
-                self._say(f"Port {first} is taken; using {port} instead.")
+                self._print_line(f"Port {first} is taken; using {port} instead.")
                 return port
         raise ConfigError(
             f"ports {first} to {first + PORTS_TRIED - 1} of {host} are taken; choose one with "

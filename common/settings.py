@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common.allowed import Allowed
 from common.errors import ConfigError
 from common.ids import MODEL
+from common.model_names import own_name
 from common.networks import Network, parse_networks
 from common.store.address import Address, without_secrets
 from common.urls import host_name, in_url, parse_origins, web_url
@@ -350,10 +351,12 @@ class Settings(BaseSettings):
     @property
     def model_name(self) -> str:
         """The name that jobs use: `served_name`, else the hub id, else the folder's own name."""
-        if self.served_name:
-            return self.served_name
-        is_folder = self.model.startswith((".", "/", "~")) or Path(self.model).is_dir()
-        return Path(self.model).expanduser().resolve().name if is_folder else self.model
+        return self.served_name or own_name(self.model)
+
+    @property
+    def is_echo(self) -> bool:
+        """Whether workers run the echo engine, which needs no model."""
+        return "echo" in (self.model, self.engine)
 
 
 def _aliases(text: str) -> dict[str, str]:

@@ -51,7 +51,7 @@ def serve(settings: Settings) -> None:
     wait_for_address(settings.host, settings.port)
     first = os.getpid()
     try:
-        Server(settings).run()
+        WebServer(settings).run()
     except SystemExit as end:
         # Its children, forked in there, end here too.
         if end.code == Arbiter.APP_LOAD_ERROR and os.getpid() == first:
@@ -59,7 +59,7 @@ def serve(settings: Settings) -> None:
         raise
 
 
-class Server(BaseApplication):
+class WebServer(BaseApplication):
     def __init__(self, settings: Settings):
         self._settings = settings
         super().__init__()

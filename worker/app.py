@@ -1,7 +1,7 @@
-"""The generation worker: `celery -A worker.app worker`, one process per GPU. Pool, concurrency and
-queue are set here.
+"""The generation worker's Celery app: `celery -A worker.app worker`, one process per GPU.
 
-Two threads: one for the turn, one for rings that come while it runs.
+Pool, concurrency and queue are set here. Of the two threads one runs the turn, the other takes the
+rings that come in the meantime.
 """
 
 from __future__ import annotations
@@ -22,6 +22,5 @@ app.steps["worker"].add(ServeStep)
 
 @app.task(name=GENERATE)
 def generate(_model: str) -> None:
-    """The turn: serves until nothing is left. The ring names its model, of which this worker serves
-    no other."""
-    app.runner.turn()
+    """Run a turn. A ring names its model, but a worker serves only one."""
+    app.model_server.turn()

@@ -1,5 +1,5 @@
-"""Ties the runner to Celery's life: the model loads in a bootstep, because a failing one stops the
-worker."""
+"""Starts and stops the model server with Celery: the model loads in a bootstep, because only a
+failing bootstep stops the worker."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ import socket
 from functools import partial
 from typing import Any
 
+import redis
 from celery import bootsteps
 from celery.signals import worker_shutting_down
 
 from common import log as logs
 from common.errors import ConfigError, EngineError, Unavailable
-from common.rings import Bell
+from common.rings import RingSender
 from common.settings import Settings
 from common.store.connection import START_WAIT, connect, when_up
 from common.store.fleet import Fleet
 from common.store.version import meet_store
-from worker.gpu import claim_gpu
+from worker.gpu import GpuLock, claim_gpu
 from worker.heartbeat import Heartbeat
-from worker.model_server import Runner
-from worker.models import open_model
+from worker.model_server import ModelServer
+from worker.models import OpenedModel, open_model
 from worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
-REDIS_SHARE = 0.4  # of the lease that a call may wait for Redis
+REDIS_SHARE = 0.4  # of the lease: how long a call may wait for Redis
 
 
 class ServeStep(bootsteps.StartStopStep):
-    """Claims a device, opens the model, publishes it, and keeps it alive until Celery stops."""
+    """Claims a GPU, opens the model, publishes it and serves it until Celery stops."""
 
-    # Stopped before the pool: the turn must end for the pool to join.
+    # Stopped before the pool, which waits for its threads: the turn must end first.
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, parent: Any, **options: Any):
         super().__init__(parent, **options)
-        parent.runner = None
+        parent.model_server = None
 
     def start(self, parent: Any) -> None:
         settings = parent.app.settings
@@ -50,62 +51,71 @@ class ServeStep(bootsteps.StartStopStep):
             raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
 
     def _serve(self, parent: Any, settings: Settings) -> None:
-        if settings.model_name in settings.aliases:
-            raise ConfigError(
-                f"PROMPTMILL_MODEL_ALIASES: {settings.model_name} is this worker's own model, so "
-                "it cannot stand for "
-                f"{settings.aliases[settings.model_name]}; leave it out, or set "
-                "PROMPTMILL_SERVED_NAME"
-            )
-        # A wait of its own, well within the lease: whoever hangs on a dead connection must be back
-        # before it ends.
+        _refuse_own_alias(settings)
+        # This limit is well within the lease: a call on a dead connection must fail before the
+        # lease expires.
         client = connect(
             settings.redis_url,
             replicas=settings.replicas,
             socket_timeout=max(1.0, settings.lease * REDIS_SHARE),
         )
         when_up(client, START_WAIT, partial(meet_store, client))
-        bell = Bell(settings.redis_url)
-        # Ticking before the model is loaded: what a killed worker held is free by the time this one
-        # can take it.
-        self.ticker = Ticker(Fleet(client), bell, settings)
+        ring_sender = RingSender(settings.redis_url)
+        # Ticks begin before the model is loaded: the items of a killed worker are then free when
+        # this one is ready.
+        self.ticker = Ticker(Fleet(client), ring_sender, settings)
         self.ticker.start()
-        use_gpu = (
-            settings.device != "cpu" and settings.model != "echo" and settings.engine != "echo"
-        )
-        owner = f"{socket.gethostname()}:{os.getpid()}"
-        self.gpu = (
-            when_up(client, START_WAIT, partial(claim_gpu, client, owner)) if use_gpu else None
-        )
-        opened = open_model(
-            settings.model,
-            engine=settings.engine,
-            device=settings.device,
-            dtype=settings.dtype,
-            slots=settings.slots,
-            served_name=settings.model_name,
-            defaults=settings.model_defaults == "on",
-            context=settings.context,
-            cache=settings.cache,
-            echo_delay=settings.echo_delay,
-            echo_fail_on=settings.echo_fail_on,
-        )
-        self.runner = parent.app.runner = Runner(client, settings, opened, bell)
-        self.runner.start()
-        # It may have gone away while the model was loaded.
-        when_up(client, START_WAIT, self.runner.join)
+        self.gpu = _claim_gpu(client, settings)
+        self.model_server = ModelServer(client, settings, _open_model(settings), ring_sender)
+        parent.model_server = parent.app.model_server = self.model_server
+        self.model_server.start()
+        # Redis may have stopped while the model was loaded.
+        when_up(client, START_WAIT, self.model_server.join)
         worker_shutting_down.connect(self._drain, weak=False)
-        self.heartbeat = Heartbeat(client, self.runner, settings)
+        self.heartbeat = Heartbeat(client, self.model_server, settings)
         self.heartbeat.start()
 
     def _drain(self, **_: Any) -> None:
-        self.runner.drain()
+        self.model_server.drain()
 
     def stop(self, _parent: Any) -> None:
-        if not hasattr(self, "heartbeat"):  # it never came to serve
+        if not hasattr(self, "heartbeat"):  # the start failed
             return
-        self.runner.stop()
+        self.model_server.stop()
         self.ticker.stop()
         self.heartbeat.stop()
         if self.gpu:
             self.gpu.release()
+
+
+def _refuse_own_alias(settings: Settings) -> None:
+    if settings.model_name in settings.aliases:
+        raise ConfigError(
+            f"PROMPTMILL_MODEL_ALIASES: {settings.model_name} is this worker's own model, so it "
+            f"cannot stand for {settings.aliases[settings.model_name]}; leave it out, or set "
+            "PROMPTMILL_SERVED_NAME"
+        )
+
+
+def _claim_gpu(client: redis.Redis, settings: Settings) -> GpuLock | None:
+    """The GPU of this process; None on the CPU, and for the echo engine."""
+    if settings.device == "cpu" or settings.is_echo:
+        return None
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    return when_up(client, START_WAIT, partial(claim_gpu, client, owner))
+
+
+def _open_model(settings: Settings) -> OpenedModel:
+    return open_model(
+        settings.model,
+        engine=settings.engine,
+        device=settings.device,
+        dtype=settings.dtype,
+        slots=settings.slots,
+        served_name=settings.model_name,
+        defaults=settings.model_defaults == "on",
+        context=settings.context,
+        cache=settings.cache,
+        echo_delay=settings.echo_delay,
+        echo_fail_on=settings.echo_fail_on,
+    )

@@ -1,8 +1,9 @@
-"""Checkpoints: what the rows of this worker have generated, kept in the store so that a lost worker
-costs seconds, not items.
+"""Checkpoints: the tokens that running items have so far, kept in the store. A lost worker then
+costs seconds of work instead of whole items.
 
-One blob a beat holds the new tokens of rows older than a few seconds; every so often a whole one
-replaces what was kept before, so that tokens of rows long finished do not pile up.
+At each heartbeat one blob is written with the new tokens of items that are older than a few
+seconds. Now and then a complete blob replaces all earlier ones, so that the tokens of items that
+ended long ago do not pile up.
 """
 
 from __future__ import annotations
@@ -10,60 +11,72 @@ from __future__ import annotations
 import time
 
 from common.store.fleet import Checkpoint, Incarnation
-from worker.claims import Claim
 from worker.engine.protocol import Engine
-from worker.token_publisher import Streams
+from worker.held_items import HeldItem
+from worker.token_publisher import TokenPublisher
 
-MIN_AGE = 5.0  # seconds; younger rows are cheaper to run again than to keep
+MIN_AGE = 5.0  # seconds; running a younger item again costs less than keeping its tokens
 WHOLE_EVERY = 30  # blobs
 
 
 class Checkpoints:
-    """Of one incarnation; remembers how many tokens of each continuation the store has."""
+    """The checkpoints of one incarnation."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, list[int]] = {}  # by request id
-        # Request ids the store knows to have got further than where they started.
+        # How many tokens of each continuation the store has, by request id.
+        self._kept: dict[str, list[int]] = {}
+        # Requests of which the store knows that they have more tokens than they started with.
         self._grown: set[str] = set()
         self._blobs = 0
 
     def keep(
-        self, incarnation: Incarnation, engine: Engine, claims: dict[str, Claim], streams: Streams
+        self,
+        incarnation: Incarnation,
+        engine: Engine,
+        items: dict[str, HeldItem],
+        publisher: TokenPublisher,
     ) -> None:
-        """Store what is new. `claims` are by request id.
+        """Store the new tokens of `items`, which are by request id.
 
         Raises:
-            Unavailable: the server is away; what was not stored is stored with the next beat.
+            Unavailable: the server cannot be reached; the next call stores these tokens, too.
         """
-        old = time.monotonic() - MIN_AGE
-        rows = {
-            request_id: claims[request_id]
-            for request_id in claims
-            if claims[request_id].started < old
-        }
-        if not rows:
+        youngest = time.monotonic() - MIN_AGE
+        old = {request_id: item for request_id, item in items.items() if item.started < youngest}
+        if not old:
             return
         whole = self._blobs % WHOLE_EVERY == 0
         tokens = {
             request_id: lists
             for request_id, lists in engine.checkpoint().items()
-            if request_id in rows and any(lists)
+            if request_id in old and any(lists)
         }
-        blob: Checkpoint = {}
-        for request_id, lists in tokens.items():
-            had = [0] * len(lists) if whole else self._kept.get(request_id, [0] * len(lists))
-            if any(len(ids) > count for ids, count in zip(lists, had, strict=True)):
-                claim = rows[request_id]
-                new = [(count, ids[count:]) for ids, count in zip(lists, had, strict=True)]
-                blob[f"{claim.job_id} {claim.index}"] = new
+        blob = self._new_tokens(tokens, old, whole)
         if not blob:
             return
-        streams.flush()  # whoever takes an item over goes on telling it behind its checkpoint
-        grown = {r for r, lists in tokens.items() if sum(map(len, lists)) > rows[r].resumed}
-        first = [(rows[r].job_id, rows[r].index) for r in grown - self._grown]
+        # The worker that takes an item over publishes only what comes after the checkpoint.
+        publisher.flush()
+        grown = {
+            request_id
+            for request_id, lists in tokens.items()
+            if sum(map(len, lists)) > old[request_id].resumed
+        }
+        first = [(old[each].job_id, old[each].index) for each in grown - self._grown]
         incarnation.checkpoint(blob, whole=whole, first=first)
         self._blobs += 1
         self._grown = grown
-        self._kept = {
-            request_id: [len(ids) for ids in lists] for request_id, lists in tokens.items()
-        }
+        self._kept = {each: [len(ids) for ids in lists] for each, lists in tokens.items()}
+
+    def _new_tokens(
+        self, tokens: dict[str, list[list[int]]], items: dict[str, HeldItem], whole: bool
+    ) -> Checkpoint:
+        """What the store does not have yet; with `whole`, all."""
+        blob: Checkpoint = {}
+        for request_id, lists in tokens.items():
+            none = [0] * len(lists)
+            had = none if whole else self._kept.get(request_id, none)
+            new = [(count, ids[count:]) for ids, count in zip(lists, had, strict=True)]
+            if any(ids for _, ids in new):
+                item = items[request_id]
+                blob[f"{item.job_id} {item.index}"] = new
+        return blob

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from common.errors import ConfigError, InvalidRequest
+from common.model_names import is_folder, own_name
 from common.types import ModelCard
 from worker.echo import EchoEngine
 from worker.engine.protocol import Engine
@@ -74,7 +75,7 @@ def open_model(
         )
     folder = find_model(name, cache)
     opened = _open_folder(
-        folder, served_name or _served_name(name, folder), engine, device, dtype, slots, context
+        folder, served_name or own_name(name), engine, device, dtype, slots, context
     )
     if defaults:
         opened.card.defaults = model_defaults(folder, opened.tokenizer)
@@ -90,7 +91,7 @@ def find_model(name: str, cache: Path) -> Path:
             raise ConfigError(
                 f"the demo model is not in {folder}; run `promptmill model fetch-demo` once"
             )
-    elif name.startswith((".", "/", "~")) or Path(name).is_dir():
+    elif is_folder(name):
         folder = Path(name).expanduser().resolve()
     else:
         from huggingface_hub import snapshot_download
@@ -271,10 +272,6 @@ def _chat_template(
                 f"{name} cannot be served with its chat template: {error.message}"
             ) from None
     return found
-
-
-def _served_name(name: str, folder: Path) -> str:
-    return folder.name if name.startswith((".", "/", "~")) or Path(name).is_dir() else name
 
 
 def _context(config: Any, tokenizer_says: int, wanted: int | None) -> int:

@@ -1,9 +1,9 @@
-"""What streamed items say while they run: gathered from the engine's thread, told to the store a
-few times a second.
+"""Publishes the tokens of streamed items while they are generated.
 
-The first token goes out at once, later ones in flushes of all that came meanwhile. A token that is
-told twice, by this worker or by one that took the item over, is known by its position; one that is
-never told is in the item's result.
+Tokens come from the engine's thread and are sent to the store in batches: the first token of an
+item at once, later ones a few times a second. Each token has its position, so that clients drop
+those that come twice, from this worker or from the next one. Tokens that are never published are in
+the item's result.
 """
 
 from __future__ import annotations
@@ -17,105 +17,105 @@ from typing import Any
 from common.errors import Unavailable
 from common.store.fleet import Incarnation
 from common.types import Request, TokenLogprob
-from worker.claims import Claim, shown_logprob
+from worker.held_items import HeldItem
+from worker.results import logprob_json
 
 log = logging.getLogger(__name__)
 
-# Seconds between flushes: what the eye takes for steady, and few writes for the store.
+# Seconds between two batches: a reader sees a steady text, and the store has few writes.
 PERIOD = 0.025
-PATIENCE = 1.0  # seconds between looks at whether it is time to stop
+LOOK_AGAIN = 1.0  # seconds the thread waits for tokens before it looks whether to stop
 
 
 @dataclass(slots=True)
-class _Said:
-    """Of one item: for each continuation the position of its first token that is not told yet, and
-    those tokens."""
+class _Stream:
+    """One item: for each of its continuations how many tokens were sent, and those to be sent."""
 
-    claim: Claim
-    told: list[int]
-    tokens: list[list[Any]] = field(default_factory=list)
+    item: HeldItem
+    sent: list[int]
+    waiting: list[list[Any]] = field(default_factory=list)
 
     def take(self) -> str | None:
-        """A flush's entry, or None where nothing is new."""
+        """The waiting tokens as an entry of the store's event list; None if there are none."""
         parts = []
-        for sequence, tokens in enumerate(self.tokens):
+        for sequence, tokens in enumerate(self.waiting):
             if tokens:
-                parts.append([sequence, self.told[sequence], tokens])
-                self.told[sequence] += len(tokens)
-                self.tokens[sequence] = []
+                parts.append([sequence, self.sent[sequence], tokens])
+                self.sent[sequence] += len(tokens)
+                self.waiting[sequence] = []
         return json.dumps(parts, ensure_ascii=False, separators=(",", ":")) if parts else None
 
 
-class Streams(threading.Thread):
-    """One per worker. `follow` and `forget` are the turn's; tokens come from the engine's
-    thread."""
+class TokenPublisher(threading.Thread):
+    """Publishes for one worker. The turn calls `follow` and `forget`."""
 
     def __init__(self) -> None:
-        super().__init__(name="streams", daemon=True)
+        super().__init__(name="token-publisher", daemon=True)
         self._incarnation: Incarnation | None = None
-        self._said: dict[str, _Said] = {}  # by request id
-        self._new: set[str] = set()  # request ids with something to tell
+        self._streams: dict[str, _Stream] = {}  # by request id
+        self._new: set[str] = set()  # requests with tokens to be sent
         self._lock = threading.Lock()
-        # Whoever waited for it finds everything told that was said before.
+        # Held while a batch is sent: `flush` returns only when earlier tokens were sent, too.
         self._flushing = threading.Lock()
         self._wanted = threading.Event()
-        self._first = threading.Event()  # somebody has waited long enough for a first token
+        self._first = threading.Event()  # the first token of an item came: do not wait
         self._stop_now = False
 
-    def speak_as(self, incarnation: Incarnation) -> None:
-        """From now on under this name; what an earlier one had to tell is others' business."""
+    def use(self, incarnation: Incarnation) -> None:
+        """Publish under this incarnation, and drop the tokens of the one before."""
         with self._lock:
             self._incarnation = incarnation
-            self._said.clear()
+            self._streams.clear()
             self._new.clear()
 
-    def follow(self, claim: Claim, request: Request) -> None:
-        """Tell what this request says, from where a checkpoint left it."""
-        told = [len(tokens) for tokens in request.resume or []]
-        told += [0] * (request.params.n - len(told))
+    def follow(self, item: HeldItem, request: Request) -> None:
+        """Publish this request's tokens, from the end of its checkpoint on."""
+        sent = [len(tokens) for tokens in request.resume or []]
+        sent += [0] * (request.params.n - len(sent))
         with self._lock:
-            self._said[request.id] = _Said(claim, told, [[] for _ in told])
+            self._streams[request.id] = _Stream(item, sent, [[] for _ in sent])
 
         def on_token(sequence: int, _token: int, text: str, logprob: TokenLogprob | None) -> None:
-            self._note(request.id, sequence, [text, shown_logprob(logprob)] if logprob else text)
+            self._add(request.id, sequence, [text, logprob_json(logprob)] if logprob else text)
 
         request.on_token = on_token
 
     def forget(self, request_id: str) -> None:
-        """It is over: its result tells the rest."""
+        """Publish no more of this request: the rest is in its result."""
         with self._lock:
-            self._said.pop(request_id, None)
+            self._streams.pop(request_id, None)
             self._new.discard(request_id)
 
     def flush(self) -> None:
-        """Tell what was said so far.
+        """Send the tokens that wait.
 
         Raises:
-            Unavailable: the server is away; the tokens of this flush are left to the results.
+            Unavailable: the server cannot be reached; these tokens come with the results only.
         """
         with self._flushing:
             with self._lock:
                 incarnation = self._incarnation
-                said = [(self._said[name].claim, self._said[name].take()) for name in self._new]
+                streams = [self._streams[request_id] for request_id in self._new]
+                taken = [(stream.item, stream.take()) for stream in streams]
                 self._new.clear()
             entries = [
-                (claim.job_id, claim.index, claim.attempt, entry) for claim, entry in said if entry
+                (item.job_id, item.index, item.attempt, entry) for item, entry in taken if entry
             ]
             if entries and incarnation:
                 incarnation.stream(entries)
 
-    def _note(self, request_id: str, sequence: int, token: Any) -> None:
+    def _add(self, request_id: str, sequence: int, token: Any) -> None:
         with self._lock:
-            if said := self._said.get(request_id):
-                if not said.told[sequence] and not said.tokens[sequence]:
+            if stream := self._streams.get(request_id):
+                if not stream.sent[sequence] and not stream.waiting[sequence]:
                     self._first.set()
-                said.tokens[sequence].append(token)
+                stream.waiting[sequence].append(token)
                 self._new.add(request_id)
         self._wanted.set()
 
     def run(self) -> None:
         while not self._stop_now:
-            if not self._wanted.wait(PATIENCE):
+            if not self._wanted.wait(LOOK_AGAIN):
                 continue
             self._wanted.clear()
             self._first.clear()
@@ -123,7 +123,7 @@ class Streams(threading.Thread):
                 self.flush()
             except Unavailable as error:
                 log.warning("some streamed tokens come with their results only: %s", error)
-            except Exception:  # without this thread nothing is streamed any more
+            except Exception:  # if this thread ended, nothing would be streamed any more
                 log.exception("some streamed tokens come with their results only")
             self._first.wait(PERIOD)
 

@@ -1,9 +1,9 @@
-"""The webhook worker: `celery -A worker.webhooks worker -Q webhooks`. Posts signed events to
-whoever a job named.
+"""The webhook worker: `celery -A worker.webhooks worker -Q webhooks`. Posts signed events to the
+receivers that jobs and batches name.
 
-A Celery app of its own, so that a slow receiver never keeps a GPU waiting and this worker's image
-needs no torch. The message is a ring like any other: what is to be delivered, and when, is in the
-outbox (`common/store/outbox.py`).
+It has a Celery app of its own, so that a slow receiver never delays a GPU, and its image needs no
+torch. Its messages are rings: which events are to be delivered, and when, is in the outbox
+(`common/store/outbox.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic_core import to_json
 from common import log as logs
 from common.allowed import Allowed
 from common.errors import ConfigError, InvalidRequest, NotFound, Unavailable
-from common.rings import DELIVER, WEBHOOK_QUEUE, Bell, celery_app
+from common.rings import DELIVER, WEBHOOK_QUEUE, RingSender, celery_app
 from common.settings import Settings
 from common.signing import sign
 from common.store.accounts import Accounts
@@ -33,22 +33,22 @@ from common.store.jobs import JobStore
 from common.store.outbox import Deliveries, Event, HookState, Outcome
 from common.store.packing import one_line
 from common.store.version import meet_store
-from worker.receivers import Refused, Turnstile, Unreachable, post
+from worker.host_limiter import HostLimiter
+from worker.receiver_call import post
+from worker.receivers import ReceiverForbidden, ReceiverUnreachable
 from worker.ticker import Ticker
 
-LEASE_MARGIN = 5.0  # seconds on top of the receiver's timeout: what claiming and recording may take
-# All they do is wait for others; several tenants with as many deliveries as they may leave some
-# free.
+LEASE_MARGIN = 5.0  # seconds that claiming and recording take, on top of the receiver's timeout
+# They only wait. Several tenants with as many deliveries as each may have still leave some free.
 THREADS = 32
-REDIS_WAIT = 2.0  # seconds for a reply: whoever hangs on a dead connection must be back soon
+REDIS_WAIT = 2.0  # seconds for a reply: a call on a dead connection must fail soon
 HEADERS = {"content-type": "application/json", "user-agent": "promptmill-webhooks/1"}
 
 log = logging.getLogger(__name__)
 
 
 class Courier:
-    """Takes due events to their receivers. Safe for threads: each event is claimed by one of
-    them."""
+    """Delivers due events to their receivers. Safe for threads: each event is claimed by one."""
 
     def __init__(self, settings: Settings):
         client = connect(settings.redis_url, socket_timeout=REDIS_WAIT)
@@ -63,12 +63,11 @@ class Courier:
             attempts=settings.webhook_attempts,
             backoff=settings.webhook_backoff,
         )
-        self._turnstile = Turnstile()
+        self._hosts = HostLimiter()
         self.closing = threading.Event()
 
     def deliver_due(self) -> None:
-        """Deliver until nothing is due, or the worker is told to stop. What is left then, the next
-        worker finds."""
+        """Deliver until no event is due, or the worker stops; the next worker finds the others."""
         while not self.closing.is_set() and (events := self._deliveries.due()):
             for event in events:
                 self._deliver(event)
@@ -77,17 +76,15 @@ class Courier:
         try:
             url, secret = self._target(event)
         except NotFound:
-            return  # the job or batch was deleted since the claim, and its events with it
+            return  # the job or batch was deleted after the claim, and so were its events
         host = event.tenant, _host(url)
-        if pause := self._turnstile.enter(host):
+        if pause := self._hosts.enter(host):
             self._deliveries.postpone(event, pause)
             return
         outcome = self._try(url, secret, event)
-        self._turnstile.leave(
-            host, answered=outcome.status_code is not None, seconds=outcome.seconds
-        )
+        self._hosts.leave(host, answered=outcome.status_code is not None, seconds=outcome.seconds)
         state = self._deliveries.record(event, outcome)
-        _tell(event, outcome, state)
+        _log_try(event, outcome, state)
 
     def _target(self, event: Event) -> tuple[str, str]:
         if event.owner.startswith("batch_"):
@@ -110,11 +107,11 @@ class Courier:
         try:
             headers = HEADERS | sign(secret, event.id, int(time.time()), body)
             status = post(url, body, headers, allowed=self._allowed, timeout=self._timeout)
-        except (Refused, InvalidRequest) as refusal:
+        except (ReceiverForbidden, InvalidRequest) as refusal:
             return Outcome(took(), error=f"refused: {refusal}", hopeless=True)
-        except Unreachable as problem:
+        except ReceiverUnreachable as problem:
             return Outcome(took(), error=str(problem))
-        except Exception as bug:  # counted as a try, or the event would come back for ever
+        except Exception as bug:  # counted as a try, or the event would be due again without end
             log.exception(
                 "webhook could not be sent", extra={"owner": event.owner, "event": event.id}
             )
@@ -125,8 +122,8 @@ class Courier:
         return Outcome(took(), status_code=status, error=error)
 
 
-def _tell(event: Event, outcome: Outcome, state: HookState | None) -> None:
-    """One log line a try, without the URL: the paths of many receivers are their passwords."""
+def _log_try(event: Event, outcome: Outcome, state: HookState | None) -> None:
+    """One log line for each try, without the URL: the path of many receivers is their password."""
     level = logging.INFO if outcome.ok else logging.WARNING
     about = {
         "owner": event.owner,
@@ -139,7 +136,7 @@ def _tell(event: Event, outcome: Outcome, state: HookState | None) -> None:
 
 
 def _host(url: str) -> str:
-    """Whom a URL names; all that is no URL is one host, which is never called."""
+    """The host in a URL. Texts that are no URL count as one host, which is never called."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -159,38 +156,38 @@ def envelope(event: Event) -> bytes:
     return one_line(to_json(content))
 
 
-class OwnBell(Bell):
-    """What this worker's tick rings. One turn it takes by itself, for Celery hears of nothing
-    for half a minute after a long outage; only while that turn is busy does it ring for another
-    hand."""
+class WebhookRingSender(RingSender):
+    """The rings of this worker's tick. The first of them begins a turn in this process, because
+    after a long outage Celery receives nothing for half a minute. A ring is sent only while that
+    turn runs."""
 
     def __init__(self, redis_url: str):
         super().__init__(redis_url)
         self._turn = threading.Thread()
 
-    def deliver(self, *, rung: bool = False) -> None:
+    def wake_webhooks(self, *, rung: bool = False) -> None:
         if self._turn.is_alive():
-            super().deliver(rung=rung)
+            super().wake_webhooks(rung=rung)
             return
         self._turn = threading.Thread(target=deliver, name="turn", daemon=True)
         self._turn.start()
 
     def close(self, seconds: float) -> None:
-        """Let the delivery under way end, once the courier is closing; Celery waits only for its
-        own threads."""
+        """Wait for the turn to end. The courier must be closing; Celery waits only for its own
+        threads."""
         if self._turn.is_alive():
             self._turn.join(seconds)
 
 
 class TickStep(bootsteps.StartStopStep):
-    """Lets time pass while this worker is up, even if it is the only one: deadlines, leases,
-    retries of webhooks."""
+    """Runs the ticker while this worker runs, even if it is the only worker: deadlines, leases and
+    retries of webhooks depend on it."""
 
     def __init__(self, parent: Any, **options: Any):
         super().__init__(parent, **options)
         self._client = connect(settings.redis_url, socket_timeout=REDIS_WAIT)
-        self._bell = OwnBell(settings.redis_url)
-        self._ticker = Ticker(Fleet(self._client), self._bell, settings)
+        self._ring_sender = WebhookRingSender(settings.redis_url)
+        self._ticker = Ticker(Fleet(self._client), self._ring_sender, settings)
 
     def start(self, _parent: Any) -> None:
         try:
@@ -202,7 +199,7 @@ class TickStep(bootsteps.StartStopStep):
 
     def stop(self, _parent: Any) -> None:
         self._ticker.stop()
-        self._bell.close(settings.webhook_timeout + LEASE_MARGIN)
+        self._ring_sender.close(settings.webhook_timeout + LEASE_MARGIN)
 
 
 settings = Settings.load()
@@ -221,7 +218,7 @@ def deliver() -> None:
     try:
         courier.deliver_due()
     except Unavailable as error:
-        # Claims end by themselves, and the tick rings again.
+        # The claims expire, and the next tick sends a ring.
         log.warning("webhooks wait: %s", error)
 
 

@@ -1,9 +1,9 @@
 """How many scripts the server runs for a chat when 32 workers are busy: `scripts_per_chat_32` of
 `make bench-queue`.
 
-The workers are real runners with the echo engine and real heartbeats, all in this process. Long
-items fill what is not kept for chats, so that all are in the middle of a turn; then chats of a few
-tokens are submitted one after the other. Scripts are counted by the server; what the same fleet
+The workers are real model servers with the echo engine and real heartbeats, all in this process.
+Long items fill what is not kept for chats, so that all are in the middle of a turn; then chats of a
+few tokens are submitted one after the other. Scripts are counted by the server; what the same fleet
 runs in the same time without chats is taken off.
 """
 
@@ -21,12 +21,12 @@ from pathlib import Path
 import redis
 
 from cli.valkey import Valkey
-from common.rings import Bell
+from common.rings import RingSender
 from common.settings import Settings
 from common.store.connection import connect
 from common.store.jobs import JobStore, new_job_id
 from worker.heartbeat import Heartbeat
-from worker.model_server import Runner
+from worker.model_server import ModelServer
 from worker.models import open_model
 
 WORKERS = 32
@@ -61,28 +61,30 @@ def submit(store: JobStore, items: int, tokens: int, *, interactive: bool = Fals
 
 
 @contextmanager
-def running_fleet(url: str, workers: int, slots: int, kept: int) -> Iterator[list[Runner]]:
+def running_fleet(url: str, workers: int, slots: int, kept: int) -> Iterator[list[ModelServer]]:
     """So many workers of one model, each with a heartbeat that hears when it is woken. Nobody
     ticks."""
-    settings, bell = (
+    settings, ring_sender = (
         Settings.load(redis_url=url, model="echo", interactive_slots=kept, grace=1),
-        Bell(url),
+        RingSender(url),
     )
-    runners, beats = [], []
+    model_servers, beats = [], []
     for _ in range(workers):
         client = connect(url)
-        runner = Runner(client, settings, open_model("echo", slots=slots, echo_delay=DELAY), bell)
-        runner.start()
-        runner.join()
-        runners.append(runner)
-        beats.append(Heartbeat(client, runner, settings))
+        model_server = ModelServer(
+            client, settings, open_model("echo", slots=slots, echo_delay=DELAY), ring_sender
+        )
+        model_server.start()
+        model_server.join()
+        model_servers.append(model_server)
+        beats.append(Heartbeat(client, model_server, settings))
         beats[-1].start()
     try:
-        yield runners
+        yield model_servers
     finally:
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(Heartbeat.stop, beats))
-            list(pool.map(Runner.stop, runners))
+            list(pool.map(ModelServer.stop, model_servers))
 
 
 def scripts(client: redis.Redis) -> int:
@@ -107,10 +109,10 @@ def scripts_per_chat() -> float:
         client = connect(server.start())
         store = JobStore(client)
         try:
-            with running_fleet(server.url, WORKERS, SLOTS, KEPT) as runners:
+            with running_fleet(server.url, WORKERS, SLOTS, KEPT) as model_servers:
                 long = submit(store, WORKERS * (SLOTS - KEPT), LONG)
-                for runner in runners:
-                    threading.Thread(target=runner.turn, daemon=True).start()
+                for model_server in model_servers:
+                    threading.Thread(target=model_server.turn, daemon=True).start()
                 wait_until_all(store, [long], "running")
                 begun, before = time.monotonic(), scripts(client)
                 chats = []

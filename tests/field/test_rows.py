@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from cli.client import Client, Refused, show_progress
+from cli.client import Client, RequestRefused, show_progress
 from common.tokenizer import JsonTokenizer
 from tests.field.byte_model import CONTEXT, END
 
@@ -37,7 +37,7 @@ def test_a_lone_prompt_of_any_length_runs(client: Client, length: int) -> None:
 
 
 def test_one_token_past_the_context_is_refused(client: Client) -> None:
-    with pytest.raises(Refused, match="2560"):
+    with pytest.raises(RequestRefused, match="2560"):
         submitted(client, ["x" * CONTEXT], max_tokens=1)
 
 
@@ -58,16 +58,16 @@ def test_long_prompts_run_together(client: Client) -> None:
 def test_numbers_past_every_bound_are_refused_where_they_enter(
     client: Client, params: dict[str, Any]
 ) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         submitted(client, ["x"], **params)
 
 
 def test_limits_and_places_past_every_bound_are_refused(client: Client) -> None:
     job = client.submit({"model": "bytes", "prompts": ["x"], "params": {"max_tokens": 1}})["id"]
     for path in (f"/v1/jobs/{job}/items?after={10**30}", f"/v1/jobs/{job}/events?after={10**30}"):
-        with pytest.raises(Refused, match="after"):
+        with pytest.raises(RequestRefused, match="after"):
             client._call("GET", path)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         client.submit({"model": "bytes", "prompts": ["x"], "limits": {"tokens": 10**400}})
 
 

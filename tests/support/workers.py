@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.rings import Bell
+from common.rings import RingSender
 from common.store.connection import connect
 from common.store.jobs import JobStore, new_job_id
 from tests.support.processes import ROOT, spawn
@@ -77,7 +77,7 @@ class Queue:
 
     def __init__(self, url: str):
         self.store = JobStore(connect(url))
-        self._bell = Bell(url)
+        self._ring_sender = RingSender(url)
 
     def submit(
         self,
@@ -116,7 +116,7 @@ class Queue:
         return attached.job_id
 
     def ring(self, count: int) -> None:
-        self._bell.ring("echo", count)
+        self._ring_sender.send("echo", count)
 
     def count(self, job_id: str, state: str) -> int:
         return int(self.store.job(job_id)[state])

@@ -354,6 +354,6 @@ def ring(services: Services, model: str, rings: int, job_id: str) -> None:
     """A ring that fails is repaired by the next tick; the job is durable already and stays
     accepted."""
     try:
-        services.bell.ring(model, rings)
+        services.ring_sender.send(model, rings)
     except Unavailable as error:
         log.warning("submitted, but no worker could be rung: %s", error, extra={"job": job_id})

@@ -173,7 +173,7 @@ def _model_view(card: ModelCard, workers: int, name: str) -> ModelView:
 
 def wake_deliveries(services: Services, job_id: str) -> None:
     try:
-        services.bell.deliver()
+        services.ring_sender.wake_webhooks()
     except Unavailable as error:  # the next tick wakes them
         log.warning("the webhook worker could not be rung: %s", error, extra={"job": job_id})
 

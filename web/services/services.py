@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import redis
 from flask import current_app
 
-from common.rings import Bell
+from common.rings import RingSender
 from common.settings import Settings
 from common.store.accounts import Accounts
 from common.store.batches import Batches
@@ -35,7 +35,7 @@ class Services:
     accounts: Accounts
     files: Files
     batches: Batches
-    bell: Bell
+    ring_sender: RingSender
     changes: Changes
     cards: Cards
     feeds: Feeds
@@ -56,7 +56,7 @@ class Services:
             accounts=accounts,
             files=Files(client),
             batches=Batches(client),
-            bell=Bell(settings.redis_url),
+            ring_sender=RingSender(settings.redis_url),
             changes=Changes(settings.redis_url),
             cards=Cards(fleet, settings.aliases),
             feeds=Feeds(store),

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from common.rings import Bell
+from common.rings import RingSender
 from common.settings import Settings
 from common.store import keys
 from common.store.fleet import Incarnation
@@ -176,7 +176,7 @@ def test_a_bell_that_is_broken_does_not_undo_a_durable_job(
 ) -> None:
     web.worker()
     web.app.extensions[EXTENSION] = dataclasses.replace(
-        web.services, bell=Bell("redis://127.0.0.1:9/0")
+        web.services, ring_sender=RingSender("redis://127.0.0.1:9/0")
     )
     job = web.submit("a")
     assert web.get(f"/v1/jobs/{job}").json["status"] == "queued"

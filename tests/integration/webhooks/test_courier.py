@@ -14,8 +14,9 @@ from common.store.jobs import JobStore
 from common.store.outbox import MOST_AT_ONCE, Event
 from tests.support.receiver import Receiver
 from tests.support.waiting import wait_until
-from worker import receivers, webhooks
-from worker.receivers import MOST_PER_HOST, Turnstile, Unreachable
+from worker import host_limiter, webhooks
+from worker.host_limiter import MOST_PER_HOST, HostLimiter
+from worker.receivers import ReceiverUnreachable
 from worker.webhooks import Courier
 
 
@@ -40,39 +41,39 @@ def deliver_until_ended(courier: Courier, store: JobStore, job_id: str) -> dict:
     raise AssertionError("the event never ends")
 
 
-def test_the_turnstile_lets_some_through_until_one_gets_no_answer() -> None:
-    turnstile, host, other = Turnstile(), ("acme", "a"), ("acme", "b")
-    assert [turnstile.enter(host) for _ in range(MOST_PER_HOST)] == [0.0] * MOST_PER_HOST
-    assert turnstile.enter(host), "as many are under way as may"
-    assert not turnstile.enter(other) and not turnstile.enter(("globex", "a")), (
+def test_the_limiter_lets_some_through_until_one_gets_no_answer() -> None:
+    limiter, host, other = HostLimiter(), ("acme", "a"), ("acme", "b")
+    assert [limiter.enter(host) for _ in range(MOST_PER_HOST)] == [0.0] * MOST_PER_HOST
+    assert limiter.enter(host), "as many are under way as may"
+    assert not limiter.enter(other) and not limiter.enter(("globex", "a")), (
         "another's calls are another matter"
     )
-    turnstile.leave(host, answered=False, seconds=0)
-    assert turnstile.enter(host), "others are still under way"
+    limiter.leave(host, answered=False, seconds=0)
+    assert limiter.enter(host), "others are still under way"
     for _ in range(MOST_PER_HOST - 1):
-        turnstile.leave(host, answered=False, seconds=0)
-    assert not turnstile.enter(host), "the one call that finds out"
-    assert turnstile.enter(host)
-    turnstile.leave(host, answered=True, seconds=0)
-    assert not turnstile.enter(host) and not turnstile.enter(host)
+        limiter.leave(host, answered=False, seconds=0)
+    assert not limiter.enter(host), "the one call that finds out"
+    assert limiter.enter(host)
+    limiter.leave(host, answered=True, seconds=0)
+    assert not limiter.enter(host) and not limiter.enter(host)
 
 
 def test_a_host_that_kept_us_waiting_is_left_alone_longer_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("worker.receivers.time.monotonic", lambda: now)
-    turnstile, host, pauses = Turnstile(), ("acme", "a"), []
+    monkeypatch.setattr("worker.host_limiter.time.monotonic", lambda: now)
+    limiter, host, pauses = HostLimiter(), ("acme", "a"), []
     for _ in range(6):
-        assert not turnstile.enter(host)
-        turnstile.leave(host, answered=False, seconds=5)
-        pauses.append(round(turnstile._silent[host].until - now))
-        assert turnstile.enter(host) >= pauses[-1]
+        assert not limiter.enter(host)
+        limiter.leave(host, answered=False, seconds=5)
+        pauses.append(round(limiter._silent[host].until - now))
+        assert limiter.enter(host) >= pauses[-1]
         now += pauses[-1]
     assert pauses == [5, 10, 20, 40, 40, 40]
-    assert not turnstile.enter(host)
-    turnstile.leave(host, answered=True, seconds=5)
-    assert not turnstile.enter(host), "it answers again"
+    assert not limiter.enter(host)
+    limiter.leave(host, answered=True, seconds=5)
+    assert not limiter.enter(host), "it answers again"
 
 
 def test_a_tenant_with_silent_receivers_delays_nobody_else(
@@ -90,7 +91,7 @@ def test_a_tenant_with_silent_receivers_delays_nobody_else(
         begun.append(url)
         if "dead" in url:
             silent.wait(20)
-            raise Unreachable("no answer")
+            raise ReceiverUnreachable("no answer")
         delivered.set()
         return 200
 
@@ -157,10 +158,10 @@ def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(
     def silent(*_args: object, **_options: object) -> int:
         calls.append(threading.Event())
         calls[-1].wait(10)
-        raise Unreachable("no answer")
+        raise ReceiverUnreachable("no answer")
 
     monkeypatch.setattr(webhooks, "post", silent)
-    monkeypatch.setattr(receivers, "PAUSE", 0.3)
+    monkeypatch.setattr(host_limiter, "PAUSE", 0.3)
     couriers = [threading.Thread(target=courier.deliver_due) for _ in range(3)]
     jobs = [make_job("http://dead.example/", events="job.finished") for _ in range(3)]
     run_jobs()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from common.rings import GENERATE, WEBHOOK_QUEUE, Bell, generate_queue
+from common.rings import GENERATE, WEBHOOK_QUEUE, RingSender, generate_queue
 from common.settings import Settings
 from common.store.fleet import Fleet, Incarnation, Result
 from common.store.jobs import JobStore
@@ -17,7 +17,7 @@ from common.store.packing import pack
 from common.types import ItemState
 from tests.support.webhook_worker import CARD
 from worker.ticker import Ticker
-from worker.webhooks import OwnBell
+from worker.webhooks import WebhookRingSender
 
 NOWHERE = "http://127.0.0.1:9/"
 
@@ -26,7 +26,7 @@ NOWHERE = "http://127.0.0.1:9/"
 def tickers(redis_url: str, client: redis.Redis) -> list[Ticker]:
     """Of three parts; they tick when they are told to."""
     settings = Settings.load(redis_url=redis_url)
-    return [Ticker(Fleet(client), Bell(redis_url), settings) for _ in range(3)]
+    return [Ticker(Fleet(client), RingSender(redis_url), settings) for _ in range(3)]
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ def test_a_webhook_worker_whose_ring_lies_there_takes_its_turn_all_the_same(
     make_job(NOWHERE)
     run_jobs()
     client.lpush(WEBHOOK_QUEUE, "a ring that Celery does not hear")
-    bell = OwnBell(redis_url)
-    Ticker(Fleet(client), bell, Settings.load(redis_url=redis_url))._tick()
-    bell.close(5)
+    ring_sender = WebhookRingSender(redis_url)
+    Ticker(Fleet(client), ring_sender, Settings.load(redis_url=redis_url))._tick()
+    ring_sender.close(5)
     assert turns == [1]
 
 
@@ -136,7 +136,7 @@ def test_workers_that_take_no_rings_have_one_each_at_most(
 
 
 def test_a_ring_does_not_run_out_by_anybodys_clock(redis_url: str, client: redis.Redis) -> None:
-    Bell(redis_url).ring("echo")
+    RingSender(redis_url).send("echo")
     (message,) = client.lrange(generate_queue("echo"), 0, -1)
     headers = json.loads(message)["headers"]
     assert (headers["task"], headers["expires"], headers["eta"]) == (GENERATE, None, None)

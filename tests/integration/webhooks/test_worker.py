@@ -12,7 +12,7 @@ import redis
 from standardwebhooks import Webhook
 
 from bench.lib.proxy import SCRIPT, Network
-from common.rings import WEBHOOK_QUEUE, Bell
+from common.rings import WEBHOOK_QUEUE, RingSender
 from common.store.accounts import Accounts
 from common.store.jobs import JobStore
 from tests.support.receiver import SECRET, Receiver
@@ -219,9 +219,9 @@ def test_two_workers_deliver_each_event_once(
         start_worker(webhook_allow=receiver.host)
     jobs = [make_job(receiver.url, events="job.finished") for _ in range(30)]
     run_jobs()
-    bell = Bell(redis_url)
+    ring_sender = RingSender(redis_url)
     for _ in range(8):
-        bell.deliver()
+        ring_sender.wake_webhooks()
     for job_id in jobs:
         assert hooks(job_id)["job.finished"]["status"] == "delivered"
     assert sorted(call.event["data"]["id"] for call in receiver.calls) == sorted(jobs)
@@ -298,7 +298,7 @@ def test_after_a_black_hole_events_are_delivered_before_celery_is_back(
         before = make_job(receiver.url, events="job.finished")
         run_jobs()
         assert hooks(before)["job.finished"]["status"] == "delivered"
-        Bell(redis_url).deliver()
+        RingSender(redis_url).wake_webhooks()
         # Celery is up too, and waits on a connection that dies.
         wait_until(lambda: client.llen(WEBHOOK_QUEUE) == 0)
         proxy.hold()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.store import Mill, done, taken
 from worker.checkpoints import MIN_AGE, Checkpoints
-from worker.claims import Claim
+from worker.held_items import HeldItem
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def attempts(
     of them; answers the number of the next attempt and where it goes on."""
     job_id, dead = mill.submit(1), mill.worker()
     dead.exchange([], 1)
-    claim = replace(Claim(job_id, 0, 1, 7, 0.0, time.monotonic() - MIN_AGE - 1), resumed=resumed)
+    claim = replace(HeldItem(job_id, 0, 1, 7, 0.0, time.monotonic() - MIN_AGE - 1), resumed=resumed)
     checkpoints, streams = Checkpoints(), SimpleNamespace(flush=lambda: None)
     for lists in tokens:
         engine = SimpleNamespace(checkpoint=lambda lists=lists: {"r": lists})

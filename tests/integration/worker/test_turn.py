@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from common.rings import Bell
+from common.rings import RingSender
 from common.settings import Settings
 from common.store import keys
 from common.store.connection import connect
@@ -21,10 +21,11 @@ from common.store.fleet import Incarnation
 from tests.support.valkey import OwnServer
 from tests.support.waiting import wait_until
 from tests.support.workers import Queue, Workers
-from worker import model_server as runner_module
-from worker.claims import ClaimReader
+from worker import exchange as exchange_module
+from worker.exchange import ItemExchange
 from worker.heartbeat import Heartbeat
-from worker.model_server import Runner
+from worker.item_reader import ItemReader
+from worker.model_server import ModelServer
 from worker.models import open_model
 
 LEASE = 120.0  # seconds
@@ -32,11 +33,11 @@ LEASE = 120.0  # seconds
 # Where a turn may fail: (owner of the function, its name).
 PLACES: dict[str, tuple[Any, str]] = {
     "exchange": (Incarnation, "exchange"),
-    "read": (ClaimReader, "read"),
+    "read": (ItemReader, "read"),
     "progress": (Incarnation, "progress"),
-    "result": (runner_module, "result"),
-    "keep": (Runner, "_keep"),
-    "after": (Runner, "_after"),
+    "result": (exchange_module, "result"),
+    "keep": (ItemExchange, "_keep"),
+    "after": (ItemExchange, "_after"),
 }
 
 
@@ -72,14 +73,16 @@ class Failing:
 
 
 @pytest.fixture
-def runner(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
+def model_server(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
     """With its heartbeat, which takes the turns; no Celery."""
     settings = Settings.load(
         redis_url=redis_url, model="echo", lease=LEASE, heartbeat=0.1, interactive_slots=0
     )
     client = connect(redis_url)
-    monkeypatch.setattr(runner_module, "RETRY_PAUSE", 0.05)
-    made = Runner(client, settings, open_model("echo", slots=4, echo_delay=0.002), Bell(redis_url))
+    monkeypatch.setattr(exchange_module, "RETRY_PAUSE", 0.05)
+    made = ModelServer(
+        client, settings, open_model("echo", slots=4, echo_delay=0.002), RingSender(redis_url)
+    )
     made.start()
     made.join()
     heart = Heartbeat(client, made, settings)
@@ -100,7 +103,11 @@ REFUSED = redis.ResponseError("NOPERM")
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("place", [*PLACES, "refused exchange", "refused read"])
 def test_after_an_exception_anywhere_in_the_turn_every_item_is_run(
-    place: str, after: bool, runner: Runner, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    place: str,
+    after: bool,
+    model_server: ModelServer,
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     owner, name = PLACES[place.removeprefix("refused ")]
     error = REFUSED if place.startswith("refused") else ValueError("a bug")
@@ -110,7 +117,7 @@ def test_after_an_exception_anywhere_in_the_turn_every_item_is_run(
 
 
 def test_a_turn_that_fails_at_random_loses_and_doubles_nothing(
-    runner: Runner, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    model_server: ModelServer, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(7)
     left = 20  # failures; then all goes well
@@ -131,7 +138,8 @@ def test_a_turn_that_fails_at_random_loses_and_doubles_nothing(
         queue.wait_status(job_id, "completed", 60)
     # The server has the last results a moment before the worker has its answer.
     wait_until(
-        lambda: not runner.incarnation._held, lambda: f"still held: {runner.incarnation._held}"
+        lambda: not model_server.incarnation._held,
+        lambda: f"still held: {model_server.incarnation._held}",
     )
     assert (
         sum(queue.count(job_id, "succeeded") + queue.count(job_id, "failed") for job_id in jobs)
@@ -140,16 +148,16 @@ def test_a_turn_that_fails_at_random_loses_and_doubles_nothing(
 
 
 def test_an_item_on_which_the_turn_always_fails_is_found_and_its_neighbours_are_run(
-    runner: Runner, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    model_server: ModelServer, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit = runner.engine.submit
+    submit = model_server.engine.submit
 
     def refuse(request: Any) -> None:
         if "poison" in request.prompt:
             raise ValueError("a bug")
         submit(request)
 
-    monkeypatch.setattr(runner.engine, "submit", refuse)
+    monkeypatch.setattr(model_server.engine, "submit", refuse)
     job_id = queue.submit(12, special={5: "poison"})
     queue.wait_status(job_id, "completed", 30)
     rows = queue.store.rows(job_id, 0, 12)
@@ -158,41 +166,43 @@ def test_an_item_on_which_the_turn_always_fails_is_found_and_its_neighbours_are_
 
 
 def test_an_exchange_without_a_reply_is_sent_again_as_it_was(
-    runner: Runner, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    model_server: ModelServer, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Results that finish meanwhile wait for the next: the server answers a call that it knows as
     it did before."""
-    bound, first = runner.incarnation._scripts._bound, runner.incarnation.id
+    bound, first = model_server.incarnation._scripts._bound, model_server.incarnation.id
     lost = redis.TimeoutError("the reply was lost")
     lossy = Failing(bound["exchange"], lambda call: call % 2 == 0, lost, after=True)
     monkeypatch.setitem(bound, "exchange", lossy)
     short, long = queue.submit(20, max_tokens=5), queue.submit(20, max_tokens=40, tenant="other")
     assert finish(queue, short) == finish(queue, long) == [1] * 20
-    assert lossy.calls > 4 and runner.incarnation.id == first, "nothing was handed back for it"
+    assert lossy.calls > 4 and model_server.incarnation.id == first, (
+        "nothing was handed back for it"
+    )
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_turn_that_ended_with_items_in_hand_is_taken_up_again(
-    runner: Runner, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    model_server: ModelServer, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = threading.Event()
-    step = Runner._step
+    step = ModelServer._step
 
-    def dies_once(self: Runner) -> bool:
+    def dies_once(self: ModelServer) -> bool:
         going = step(self)
-        if self._books.busy and not ended.is_set():
+        if self._exchange.held.busy and not ended.is_set():
             ended.set()
             raise SystemExit
         return going
 
-    monkeypatch.setattr(Runner, "_step", dies_once)
+    monkeypatch.setattr(ModelServer, "_step", dies_once)
     job_id = queue.submit(20)
     assert ended.wait(10)
     finish(queue, job_id)
 
 
 def test_an_item_from_a_newer_web_tier_fails_alone_and_names_what_is_new(
-    runner: Runner, queue: Queue
+    model_server: ModelServer, queue: Queue
 ) -> None:
     stage = queue.store.stage()
     good = {"prompt": "a b", "params": {"ignore_eos": True}}

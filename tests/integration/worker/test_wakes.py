@@ -15,15 +15,15 @@ WORKERS = 6
 
 def test_long_items_submitted_one_by_one_go_to_a_worker_each(redis_url: str) -> None:
     store = JobStore(connect(redis_url))
-    with running_fleet(redis_url, WORKERS, slots=8, kept=0) as runners:
+    with running_fleet(redis_url, WORKERS, slots=8, kept=0) as model_servers:
 
         def run(taken: int) -> bool:
-            return sum(len(runner._books.running()) for runner in runners) == taken
+            return sum(len(each._exchange.held.running()) for each in model_servers) == taken
 
         for taken in range(1, WORKERS + 1):
             submit(store, 1, 5_000)
             wait_until(partial(run, taken), "an item was not taken")
-        assert [len(runner._books.running()) for runner in runners] == [1] * WORKERS
+        assert [len(each._exchange.held.running()) for each in model_servers] == [1] * WORKERS
 
 
 def test_a_short_item_beside_idle_workers_needs_no_ring_and_no_tick(redis_url: str) -> None:

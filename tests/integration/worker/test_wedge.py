@@ -21,10 +21,10 @@ from worker.heartbeat import Heartbeat
 
 age = float(sys.argv[2])
 engine = SimpleNamespace(step_age=lambda: age)
-runner = SimpleNamespace(engine=engine, wedge_limit=5.0, heartbeat=lambda: None,
-    holds=lambda job: False, deaf=False,
-                         incarnation=SimpleNamespace(id="i"))
-heartbeat = Heartbeat(connect(sys.argv[1]), runner, Settings.load(lease=1, heartbeat=0.1))
+model_server = SimpleNamespace(engine=engine, wedge_limit=5.0, heartbeat=lambda: None,
+    holds=lambda job: False, needs_turn=lambda: False,
+    incarnation=SimpleNamespace(id="i"))
+heartbeat = Heartbeat(connect(sys.argv[1]), model_server, Settings.load(lease=1, heartbeat=0.1))
 heartbeat.start()
 time.sleep(1)
 heartbeat.stop()

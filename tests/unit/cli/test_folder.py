@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.folder import DataFolder, Server, find_server, find_settings
+from cli.folder import DataFolder, ServerInfo, find_server, find_settings
 from common.errors import ConfigError
 from tests.support.processes import spawn
 
-SERVER = Server("http://127.0.0.1:8000", "pm_key", "redis://:secret@127.0.0.1:7000/0")
+SERVER = ServerInfo("http://127.0.0.1:8000", "pm_key", "redis://:secret@127.0.0.1:7000/0")
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import redis
 
-from common.rings import WEBHOOK_QUEUE, Bell, celery_app
+from common.rings import WEBHOOK_QUEUE, RingSender, celery_app
 
 
 def test_a_broken_connection_is_closed_although_a_ring_is_not_acknowledged(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
-    Bell(redis_url).deliver()
+    RingSender(redis_url).wake_webhooks()
     connection = celery_app("promptmill.test", redis_url).connection_for_read()
     channel = connection.default_channel
     assert channel.basic_get(WEBHOOK_QUEUE)

@@ -12,15 +12,15 @@ from common.printable import printable
 KEPT = "\n\t"
 
 
-def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
+def print_line(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
     """Print a line, without what a terminal would take for commands; `style` is click's
     (`bold=True`)."""
     text = printable(text, KEPT)
     click.echo(click.style(text, **style) if style else text, err=err, nl=nl)
 
 
-def shown(pieces: Iterable[bytes]) -> Iterator[str]:
-    """A file that comes in pieces, line by line, as `say` would print it."""
+def printable_lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """A file that comes in pieces, line by line, as `print_line` would print it."""
     rest = b""
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")

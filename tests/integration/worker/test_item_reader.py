@@ -13,8 +13,8 @@ from common.store.jobs import JobStore, new_job_id
 from common.tokenizer import WordTokenizer
 from common.types import Request
 from tests.support.store import Mill, card
-from worker import claims
-from worker.claims import ClaimReader
+from worker import item_reader
+from worker.item_reader import ItemReader
 
 
 def test_a_worker_renders_what_the_web_tier_counted(redis_url: str) -> None:
@@ -54,7 +54,7 @@ def test_a_worker_renders_what_the_web_tier_counted(redis_url: str) -> None:
     mill.store.attach(stage, fields, job_id=new_job_id())
     (run,) = mill.worker().exchange([], 8).runs
     first, second, broken = (
-        request for _, request in ClaimReader(mill.store, WordTokenizer(), model).read(run, 0)
+        request for _, request in ItemReader(mill.store, WordTokenizer(), model).read(run, 0)
     )
     assert isinstance(first, Request) and first.prompt == "hi 1 2 2025-11-25"
     assert isinstance(second, Request) and second.prompt == "hi 1 3 2025-11-25"
@@ -65,8 +65,8 @@ def test_items_made_for_other_weights_are_refused_and_not_run_on_these(redis_url
     mill = Mill(redis_url)
     mill.submit(2)
     (run,) = mill.worker().exchange([], 8).runs
-    same = ClaimReader(mill.store, WordTokenizer(), card())
-    other = ClaimReader(mill.store, WordTokenizer(), card().model_copy(update={"digest": "other"}))
+    same = ItemReader(mill.store, WordTokenizer(), card())
+    other = ItemReader(mill.store, WordTokenizer(), card().model_copy(update={"digest": "other"}))
     assert not any(isinstance(request, InvalidRequest) for _, request in same.read(run, 0))
     assert [request.code for _, request in other.read(run, 0)] == ["model_replaced"] * 2  # type: ignore[union-attr]
 
@@ -78,7 +78,7 @@ def test_a_job_is_read_once_whatever_it_carries_for_its_owner(redis_url: str) ->
     spec = {"model": "m", "params": {}, "metadata": {"a": "x" * 4_000_000}, "webhook": None}
     job_id = mill.submit(64 * 40, spec=json.dumps(spec))
     runs = mill.worker(slots=64 * 40).exchange([], 64 * 40).runs
-    reader = ClaimReader(mill.store, WordTokenizer(), card())
+    reader = ItemReader(mill.store, WordTokenizer(), card())
     before = mill.client.info("stats")["total_net_output_bytes"]
     tracemalloc.start()
     for run in runs:
@@ -94,7 +94,7 @@ def test_a_job_is_read_once_whatever_it_carries_for_its_owner(redis_url: str) ->
 def test_chunks_are_kept_up_to_so_many_bytes(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "CACHED_BYTES", 10_000)
+    monkeypatch.setattr(item_reader, "CACHED_BYTES", 10_000)
     mill = Mill(redis_url)
     stage = mill.store.stage()
     for i in range(64 * 4):
@@ -119,7 +119,7 @@ def test_chunks_are_kept_up_to_so_many_bytes(
 
     monkeypatch.setattr(JobStore, "chunk", read)
     reader, runs = (
-        ClaimReader(mill.store, WordTokenizer(), card()),
+        ItemReader(mill.store, WordTokenizer(), card()),
         mill.worker(slots=256).exchange([], 256).runs,
     )
     for run in (*runs, runs[-1], runs[0]):

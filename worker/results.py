@@ -1,0 +1,103 @@
+"""Makes the results that a worker hands in from what the engine finished.
+
+Moves nothing itself: `worker/exchange.py` does.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from common.store.fleet import Result, Run
+from common.store.packing import pack
+from common.types import Finished, ItemState, Spelling, TokenLogprob
+from worker.held_items import HeldItem
+
+# Stands for minus infinity, which JSON lacks, as it does in OpenAI's API.
+LOWEST_LOGPROB = -9999.0
+
+
+def result(item: HeldItem, finished: Finished, worker: str) -> Result:
+    """The result of an item: its end state and the part of its row that is stored."""
+    usage = {
+        "prompt_tokens": finished.prompt_tokens,
+        "completion_tokens": finished.completion_tokens,
+        "total_tokens": finished.prompt_tokens + finished.completion_tokens,
+    }
+    outputs = [
+        {
+            "text": output.text,
+            "finish_reason": output.finish_reason,
+            "token_count": output.token_count,
+            "logprobs": _logprobs(output.logprobs),
+        }
+        for output in finished.outputs
+    ]
+    error = finished.error and {"code": finished.error[0], "message": finished.error[1]}
+    stored = {
+        "outputs": outputs,
+        "prompt_logprobs": _logprobs(finished.prompt_logprobs),
+        "usage": usage,
+        "error": error,
+        "seed": item.seed,
+        "attempts": item.attempt,
+        "queued_s": item.queued_s,
+        "run_s": round(time.monotonic() - item.started, 3),
+        "worker": worker,
+    }
+    return Result(
+        item.job_id,
+        item.index,
+        item.attempt,
+        end_state(finished),
+        finished.prompt_tokens,
+        finished.completion_tokens,
+        pack(stored),
+    )
+
+
+def handed_back(item: HeldItem, finished: Finished) -> Result:
+    """Hands an item back that was stopped before its end, with its tokens: the next worker
+    continues from there."""
+    tokens = [output.token_ids for output in finished.outputs]
+    blob = pack(tokens) if any(tokens) else b""
+    return Result(item.job_id, item.index, item.attempt, ItemState.PENDING, 0, 0, blob)
+
+
+def results_of_deleted_job(run: Run) -> list[Result]:
+    """Empty results for the items of a deleted job. The store refuses them and no longer counts the
+    items as held."""
+    indices = range(run.first, run.first + run.count)
+    return [
+        Result(run.job_id, index, run.attempt, ItemState.CANCELLED, 0, 0, b"") for index in indices
+    ]
+
+
+def end_state(finished: Finished) -> ItemState:
+    if finished.error:
+        return ItemState.FAILED
+    reasons = {output.finish_reason for output in finished.outputs}
+    if "cancelled" in reasons:
+        return ItemState.CANCELLED
+    return ItemState.EXPIRED if "expired" in reasons else ItemState.SUCCEEDED
+
+
+def logprob_json(found: TokenLogprob) -> dict[str, Any]:
+    """A token's log-probability as rows and streams have it."""
+    top = [_token(spelling) | {"logprob": _rounded(logprob)} for logprob, spelling in found.top]
+    return _token(found.token) | {"logprob": _rounded(found.logprob), "top": top}
+
+
+def _logprobs(found: list[TokenLogprob] | None) -> list[dict[str, Any]] | None:
+    return None if found is None else [logprob_json(each) for each in found]
+
+
+def _token(token: Spelling) -> dict[str, Any]:
+    """`bytes` is there only if they are not those of `token`."""
+    found: dict[str, Any] = {"token": token.text, "token_id": token.token_id}
+    return found if token.raw is None else found | {"bytes": list(token.raw)}
+
+
+def _rounded(logprob: float | None) -> float | None:
+    """Six decimals are what a float32 holds; the other half of the digits would be noise."""
+    return None if logprob is None else round(max(logprob, LOWEST_LOGPROB), 6)
