@@ -21,7 +21,7 @@ from bench.lib.machine import commit, device
 from bench.lib.mix import Mix, short_prompts
 from common.types import Request, SamplingParams, Spelling
 from worker.engine.attention import flash
-from worker.engine.attention.gather import LayerShape
+from worker.engine.attention.backend import LayerShape
 from worker.engine.batching import BatchingEngine
 from worker.engine.sampling.sampler import Knobs, sample, uniforms
 
@@ -220,7 +220,7 @@ def main() -> None:
         "kernel_difference": kernel,
         "parity": agreed,
         "parity_bfloat16": nearly,
-        "runner": type(engine._runner).__name__,
+        "attention": engine.attention,
         "tokens_per_s": {
             "promptmill": round(mix.generated / ours, 1),
             "transformers_cb": round(mix.generated / theirs, 1),

@@ -145,7 +145,7 @@ def _open_folder(
     from common.tokenizer import JsonTokenizer, digest
     from worker.engine.batching import BatchingEngine
     from worker.engine.generate import GenerateEngine
-    from worker.engine.model.selfcheck import NotPackable
+    from worker.engine.model.packable import NotPackable
     from worker.engine.model.weights import (
         check_finite,
         load_config,

@@ -15,19 +15,15 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 from typing import Any
 
 import torch
 
 from common.errors import EngineError
 from common.types import Request
-from worker.engine.attention import flash
-from worker.engine.attention.gather import bytes_per_token
 from worker.engine.draw import Drawn, draw
 from worker.engine.logprobs import Score, places, prompt_scores
-from worker.engine.model.runner import Runner
-from worker.engine.model.selfcheck import forward_of, prepare, probe
+from worker.engine.model.compose import BLOCK_SIZE, compose
 from worker.engine.protocol import EngineThread
 from worker.engine.scheduling.blocks import BlockPool
 from worker.engine.scheduling.open_requests import OpenRequests
@@ -37,10 +33,8 @@ from worker.engine.scheduling.text import Detokenizer
 
 log = logging.getLogger(__name__)
 
-BLOCK_SIZE = 16  # tokens: larger ones are no faster, and prompts share only whole blocks
 # Tokens per step: past this a longer step gains no throughput.
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
-CPU_KV_BYTES = 2 << 30  # at most; pages are only taken when a block is first used
 GOOD_STEPS = 256  # after so many since memory ran out, steps may grow again
 
 # What a step found: next tokens, and the log-probabilities of prompts.
@@ -49,7 +43,7 @@ Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Sequence, Score]]]
 
 class BatchingEngine(EngineThread):
     """`kv_tokens` is the room for keys and values; by default what memory allows, at most `slots`
-    full contexts.
+    full contexts. `token_budget` is how many tokens a step computes at most.
 
     Raises:
         NotPackable: the model must take the generate engine.
@@ -68,31 +62,13 @@ class BatchingEngine(EngineThread):
         block_size: int = BLOCK_SIZE,
     ):
         super().__init__("batching-engine", slots=slots)
-        shapes = probe(model)
-        packed = prepare(model, shapes)
-        log.info(
-            "continuous batching: %d layers with keys and values, %d weights packed for the CPU",
-            len(shapes),
-            packed,
+        self._runner = compose(
+            model, rows=slots, context=context, kv_tokens=kv_tokens, block_size=block_size
         )
-        device = self._device = next(model.parameters()).device
-        paged = flash.usable(shapes, model.dtype, device)
-        size = flash.PAGE if paged else block_size
-        if kv_tokens is None:
-            kv_tokens = _kv_tokens(
-                bytes_per_token(shapes, model.dtype),
-                device,
-                slots * -(-context // size) * size,
-                size,
-            )
-        blocks = kv_tokens // size
+        blocks, size = self._runner.blocks, self._runner.attention.size
         self.context = min(context, blocks * size)
-        self._runner = (
-            flash.FlashRunner(model, shapes, blocks=blocks, rows=slots, context=self.context)
-            if paged
-            else Runner(forward_of(model, shapes), shapes, blocks=blocks, size=size)
-        )
-        self._most_tokens = token_budget or TOKEN_BUDGET.get(device.type, 1024)  # per step
+        self._device = next(model.parameters()).device
+        self._most_tokens = token_budget or TOKEN_BUDGET.get(self._device.type, 1024)  # per step
         self.scheduler = Scheduler(
             BlockPool(blocks, size), slots=slots, token_budget=self._most_tokens
         )
@@ -108,6 +84,11 @@ class BatchingEngine(EngineThread):
 
     def step_age(self) -> float:
         return math.inf if self._lost_device else super().step_age()
+
+    @property
+    def attention(self) -> str:
+        """The name of the attention backend in use: `gather` or `flash`."""
+        return self._runner.attention.name
 
     def forget_prefixes(self) -> None:
         """Empty the prefix cache. Only while no request is open: the engine's thread uses it."""
@@ -244,22 +225,3 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(
         error
     )
-
-
-def _kv_tokens(per_token: int, device: torch.device, most: int, block: int) -> int:
-    """Tokens whose keys and values fit: 85 % of what is free on a GPU, a quarter of the RAM up to 2
-    GiB on a CPU.
-
-    `most` are needed if every slot runs to the end of its context; fewer than a `block` are of no
-    use.
-    """
-    if device.type == "cuda":
-        memory = int(torch.cuda.mem_get_info(device)[0] * 0.85)
-    else:
-        memory = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4, CPU_KV_BYTES)
-    tokens = min(memory // per_token, most)
-    if tokens < block:
-        raise EngineError(
-            f"{memory >> 20} MiB of free memory hold the keys and values of only {tokens} tokens"
-        )
-    return tokens

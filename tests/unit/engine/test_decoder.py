@@ -12,10 +12,12 @@ from torch.nn.functional import linear, silu
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from tests.unit.engine.tiny import build
-from worker.engine.kernels.plain import Packed, gated, pack, packs, rms_norm, rotate
-from worker.engine.model.llama import FAMILIES, Decoder
-from worker.engine.model.runner import Forward
-from worker.engine.model.selfcheck import forward_of, prepare, probe
+from worker.engine.kernels.linear import Packed, pack, packs
+from worker.engine.kernels.ops import gated, rms_norm, rotate
+from worker.engine.model.compose import forward_of, pack_weights
+from worker.engine.model.forward import ModulesForward
+from worker.engine.model.llama import FAMILIES, LlamaForward
+from worker.engine.model.packable import probe
 
 CPU_PACKS = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="nothing is packed without oneDNN"
@@ -32,24 +34,24 @@ def prepared(family: str, **changes: Any) -> tuple[Any, Any]:
 @CPU_PACKS
 @pytest.mark.parametrize("family", FAMILIES)
 def test_these_families_take_it(family: str) -> None:
-    assert isinstance(forward_of(*prepared(family)), Decoder)
+    assert isinstance(forward_of(*prepared(family)), LlamaForward)
 
 
 @CPU_PACKS
 def test_it_takes_biases() -> None:
     model, shapes = prepared("llama", attention_bias=True, mlp_bias=True)
-    assert isinstance(forward_of(model, shapes), Decoder)
+    assert isinstance(forward_of(model, shapes), LlamaForward)
 
 
 @CPU_PACKS
 @pytest.mark.parametrize("family", ["gpt2", "gemma2", "qwen3_moe", "granite"])
 def test_others_run_their_own_modules(family: str) -> None:
-    assert isinstance(forward_of(*prepared(family)), Forward)
+    assert isinstance(forward_of(*prepared(family)), ModulesForward)
 
 
 def test_what_is_not_packed_runs_its_own_modules() -> None:
     model = build("llama")
-    assert isinstance(forward_of(model, probe(model)), Forward)
+    assert isinstance(forward_of(model, probe(model)), ModulesForward)
 
 
 @CPU_PACKS
@@ -57,7 +59,7 @@ def test_what_is_not_packed_runs_its_own_modules() -> None:
 def test_a_layer_whose_weight_the_model_reads_stays_as_it_was(family: str) -> None:
     model = build(family)
     read = {name for name, _ in model.named_modules() if name.endswith((".wg", ".classifier"))}
-    packed = prepare(model, probe(model))
+    packed = pack_weights(model, probe(model))
     kinds = {name: type(module) for name, module in model.named_modules()}
     assert packed and read and all(kinds[name] is torch.nn.Linear for name in read)
     assert any(kind is Packed for kind in kinds.values())
@@ -79,22 +81,22 @@ def test_a_model_that_packed_weights_do_not_suit_keeps_its_own(
     before = {name: value.clone() for name, value in model.state_dict().items()}
     shapes = probe(model)
     with caplog.at_level(logging.WARNING):
-        assert prepare(model, shapes) == 0
+        assert pack_weights(model, shapes) == 0
     assert "keeps its own" in caplog.text
     after = model.state_dict()
     assert list(after) == list(before) and all(
         torch.equal(after[name], before[name]) for name in before
     )
-    assert isinstance(forward_of(model, shapes), Forward)
+    assert isinstance(forward_of(model, shapes), ModulesForward)
 
 
 @CPU_PACKS
 def test_bfloat16_runs_where_the_cpu_cannot_pack_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.engine.kernels.plain.packs", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr("worker.engine.kernels.linear.packs", lambda dtype: dtype == torch.float32)
     model = build("llama").to(torch.bfloat16)
     shapes = probe(model)
-    assert prepare(model, shapes) == 0
-    assert isinstance(forward_of(model, shapes), Forward)
+    assert pack_weights(model, shapes) == 0
+    assert isinstance(forward_of(model, shapes), ModulesForward)
 
 
 @CPU_PACKS
@@ -106,7 +108,7 @@ def test_a_model_that_does_more_than_its_family_is_found_out(
     shapes = probe(model)
     pack(model)
     with caplog.at_level(logging.WARNING):
-        assert isinstance(forward_of(model, shapes), Forward)
+        assert isinstance(forward_of(model, shapes), ModulesForward)
     assert "wrong for this model" in caplog.text
 
 

@@ -14,7 +14,8 @@ import torch
 from tests.unit.engine.test_parity import oracle
 from tests.unit.engine.tiny import ask, build, prompts, run, running, tokens
 from worker.engine.attention import flash
-from worker.engine.attention.gather import LayerShape
+from worker.engine.attention.backend import LayerShape
+from worker.engine.model import compose, recorded
 
 PAGE = 8
 
@@ -53,7 +54,7 @@ def plain_varlen(
 @pytest.fixture
 def on_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flash, "varlen_attn", plain_varlen)
-    monkeypatch.setattr(flash, "usable", lambda *_: True)
+    monkeypatch.setattr(compose, "pages_work", lambda *_: True)
     monkeypatch.setattr(flash, "PAGE", PAGE)
 
 
@@ -63,7 +64,7 @@ def test_pages_and_recorded_steps_say_what_generate_says(family: str, on_pages: 
     asked = prompts(6)
     expected = [oracle(model, ids, 16) for ids in asked]
     with running(model, token_budget=24) as engine:
-        assert isinstance(engine._runner, flash.FlashRunner) and engine._runner._recorded
+        assert engine.attention == "flash" and engine._runner._recorded
         found = run(
             engine,
             [ask(str(n), ids, temperature=0.0, max_tokens=16) for n, ids in enumerate(asked)],
@@ -91,7 +92,7 @@ def test_a_model_that_cannot_be_recorded_runs_unrecorded(
     def refuse(*_: Any) -> None:
         raise RuntimeError("this work depends on its data")
 
-    monkeypatch.setattr(flash, "_Recorded", refuse)
+    monkeypatch.setattr(recorded, "Recorded", refuse)
     model = build("llama")
     expected = oracle(model, [5, 6, 7], 8)
     with running(model) as engine:
@@ -124,10 +125,10 @@ def test_the_kernel_is_compared_with_plain_arithmetic(monkeypatch: pytest.Monkey
     ],
 )
 def test_what_the_kernel_cannot_serve_gathers(shape: LayerShape, dtype: torch.dtype) -> None:
-    assert not flash.usable({0: shape}, dtype, torch.device("cpu"))
+    assert not flash.serves({0: shape}, dtype, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("most", [1, 3, 32, 100, 256, 512])
 def test_recorded_sizes_reach_up_to_the_slots(most: int) -> None:
-    sizes = flash._sizes(most)
+    sizes = recorded.sizes(most)
     assert sizes == sorted(set(sizes)) and sizes[0] == 1 and sizes[-1] == most

@@ -13,8 +13,8 @@ from transformers import CONFIG_MAPPING, AutoModelForSeq2SeqLM, GenerationConfig
 
 from tests.unit.engine.tiny import BASE, Letters, ask, build, prompts, run, running, tokens
 from worker.engine.generate import GenerateEngine
+from worker.engine.model.packable import NotPackable, probe
 from worker.engine.model.padding import together
-from worker.engine.model.selfcheck import NotPackable, probe
 
 TINY_T5 = {
     "vocab_size": 96,
@@ -101,7 +101,7 @@ def test_the_probe_refuses_attention_that_mixes_rows() -> None:
 def test_a_window_is_tried_out_however_long_it_is(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.engine.model.selfcheck._unseen_window", lambda *_: None)
+    monkeypatch.setattr("worker.engine.model.packable._unseen_window", lambda *_: None)
     with pytest.raises(NotPackable, match="past its sliding_window"):
         probe(build(family))
 

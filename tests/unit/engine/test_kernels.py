@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worker.engine.attention import gather
-from worker.engine.attention.hook import How, attend, attending
-from worker.engine.kernels import plain
+from worker.engine.attention import gather, grouping
+from worker.engine.attention.backend import How, LayerShape, lay_out
+from worker.engine.kernels import ops
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -17,7 +17,7 @@ def test_the_norm_is_the_norm_for_few_and_for_many_tokens(tokens: int, dtype: to
     x = torch.randn(tokens, 576).to(dtype) * 3
     weight = torch.randn(576).to(dtype)
     expected = torch.rms_norm(x.double(), (576,), weight.double(), 1e-5)
-    found = plain.rms_norm(x, torch.cat((weight, weight)), 1e-5)
+    found = ops.rms_norm(x, torch.cat((weight, weight)), 1e-5)
     torch.testing.assert_close(
         found.double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5
     )
@@ -40,18 +40,21 @@ def test_every_token_sees_what_comes_before_it_in_its_row(
 ) -> None:
     monkeypatch.setattr(gather, "LONG", long)
     monkeypatch.setattr(gather, "LONG_EXACT", long)
-    monkeypatch.setattr(gather, "GROUP_TOKENS", 0)
+    monkeypatch.setattr(grouping, "GROUP_TOKENS", 0)
     torch.manual_seed(1)
-    caches = gather.allocate({0: gather.LayerShape(2, 32, 32)}, 30, 4, dtype, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    backend = gather.Gather({0: LayerShape(2, 32, 32)}, blocks=30, size=4, dtype=dtype, device=cpu)
+    caches = backend.caches
     caches[0].keys.normal_()
     caches[0].values.normal_()
-    layout = gather.lay_out(ROWS, caches, 4, torch.device("cpu"))
+    rows = [(blocks, start) for blocks, start, _ in ROWS]
+    step = lay_out([[0] * count for *_, count in ROWS], rows, [], size=4, device=cpu)
+    attention = backend.begin(step)
     tokens = sum(count for *_, count in ROWS)
     query = torch.randn(tokens, 6, 32).to(dtype)
     key, value = torch.randn(2, tokens, 2, 32).to(dtype).unbind()
-    with attending(layout):
-        found = attend(0, query, key, value, How(0.2, window)).double()
-    assert len(layout.long) == {0: 4, 150: 2, 10**9: 0}[long]
+    found = attention.attend(0, query, key, value, How(0.2, window)).double()
+    assert len(attention.long) == {0: 4, 150: 2, 10**9: 0}[long]
 
     place = 0
     for blocks, start, count in ROWS:

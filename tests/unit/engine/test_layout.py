@@ -11,33 +11,33 @@ import pytest
 import torch
 
 from tests.unit.engine.tiny import ask, assert_same, build, mixed, prompts, run, running, tokens
-from worker.engine.attention import gather
+from worker.engine.attention import grouping
+from worker.engine.attention.backend import LayerShape, Row, lay_out
+from worker.engine.attention.gather import Gather
 
 
-def single(*lengths: int, lead: tuple[int, ...] = ()) -> list[gather._Row]:
+def single(*lengths: int, lead: tuple[int, ...] = ()) -> list[Row]:
     """Rows of these lengths in blocks of 16, which begin with those of `lead` and have the others
     for themselves."""
     fresh = itertools.count(1000 * (1 + len(lead) + sum(lead)))
     return [
-        gather._Row(
-            place, length - 1, 1, [*lead, *itertools.islice(fresh, -(-length // 16) - len(lead))]
-        )
+        Row(place, length - 1, 1, [*lead, *itertools.islice(fresh, -(-length // 16) - len(lead))])
         for place, length in enumerate(lengths)
     ]
 
 
 def groups(*lengths: int) -> list[list[int]]:
     """The lengths of the groups that rows of these lengths fall into."""
-    return [[row.total for row in group] for group in gather._split(single(*lengths), 0, 16)]
+    return [[row.total for row in group] for group in grouping.split(single(*lengths), 0, 16)]
 
 
-def cost(groups: list[list[gather._Row]]) -> float:
+def cost(groups: list[list[Row]]) -> float:
     return sum(
-        gather.GROUP_TOKENS
+        grouping.GROUP_TOKENS
         + len(group)
         * max(-(-row.total // 16) for row in group)
         * 16
-        * (1 + (max(row.count for row in group) - 1) / gather.QUERIES)
+        * (1 + (max(row.count for row in group) - 1) / grouping.QUERIES)
         for group in groups
     )
 
@@ -62,22 +62,23 @@ def test_no_other_cut_costs_less(counts: list[int]) -> None:
     rng = random.Random(1)
     for _ in range(20):
         shapes = [(rng.choice([100, 400, 900, 2500]), rng.choice(counts)) for _ in range(9)]
-        rows = [gather._Row(0, total - count, count, []) for total, count in sorted(shapes)]
+        rows = [Row(0, total - count, count, []) for total, count in sorted(shapes)]
         cuts = itertools.chain.from_iterable(
             itertools.combinations(range(1, 9), count) for count in range(9)
         )
         others = [[rows[a:b] for a, b in itertools.pairwise((0, *cut, 9))] for cut in cuts]
-        assert cost(gather._split(rows, 0, 16)) == pytest.approx(min(map(cost, others)))
+        assert cost(grouping.split(rows, 0, 16)) == pytest.approx(min(map(cost, others)))
 
 
 def test_chunks_after_a_long_common_prefix_do_not_read_it_all_at_once() -> None:
     prefix = list(range(2, 502))  # 8,000 tokens
-    rows = [([*prefix, 600 + number], 8000, 10) for number in range(40)]
-    caches = gather.allocate(
-        {0: gather.LayerShape(1, 8, 8)}, 700, 16, torch.bfloat16, torch.device("cpu")
+    rows = [([*prefix, 600 + number], 8000) for number in range(40)]
+    cpu = torch.device("cpu")
+    backend = Gather(
+        {0: LayerShape(1, 8, 8)}, blocks=700, size=16, dtype=torch.bfloat16, device=cpu
     )
-    layout = gather.lay_out(rows, caches, 16, torch.device("cpu"))
-    assert [len(group.table) for group in layout.groups] == [2] * 20 and not layout.long
+    step = backend.begin(lay_out([[0] * 10] * 40, rows, [], size=16, device=cpu))
+    assert [len(group.table) for group in step.groups] == [2] * 20 and not step.long
 
 
 def test_rows_of_two_instructions_read_each_of_them_once() -> None:
@@ -85,13 +86,13 @@ def test_rows_of_two_instructions_read_each_of_them_once() -> None:
         single(*[400] * 10, lead=tuple(range(20))),
         single(*[300] * 12, lead=tuple(range(50, 65))),
     )
-    families = gather._families([*one, *two, *single(100, 90)], 16)
+    families = grouping.families([*one, *two, *single(100, 90)], 16)
     assert [(len(rows), shared) for rows, shared in families] == [(10, 20), (12, 15), (2, 0)]
 
 
 def test_what_few_rows_share_is_read_by_each() -> None:
     assert [
-        shared for _, shared in gather._families(single(200, 300, lead=tuple(range(10))), 16)
+        shared for _, shared in grouping.families(single(200, 300, lead=tuple(range(10))), 16)
     ] == [0]
 
 
@@ -99,9 +100,10 @@ def test_room_for_keys_and_values_is_taken_as_it_is_used() -> None:
     process = psutil.Process()
     before = process.memory_info().rss
     # 512 MiB.
-    caches = gather.allocate(
-        {0: gather.LayerShape(4, 64, 64)}, 8192, 64, torch.bfloat16, torch.device("cpu")
-    )
+    shapes = {0: LayerShape(4, 64, 64)}
+    caches = Gather(
+        shapes, blocks=8192, size=64, dtype=torch.bfloat16, device=torch.device("cpu")
+    ).caches
     assert process.memory_info().rss - before < 50 << 20
     assert not caches[0].keys[100].any() and not caches[0].values[-1].any()
 
@@ -113,15 +115,15 @@ def test_rows_say_the_same_in_groups_of_their_own(
     model, requests = build(family), mixed()
     with running(model) as engine:
         together = run(engine, requests)
-    monkeypatch.setattr(gather, "GROUP_TOKENS", 0)
+    monkeypatch.setattr(grouping, "GROUP_TOKENS", 0)
     groups = []
-    split = gather._split
+    split = grouping.split
 
     def seen(*args: Any) -> Any:
         groups.append(split(*args))
         return groups[-1]
 
-    monkeypatch.setattr(gather, "_split", seen)
+    monkeypatch.setattr(grouping, "split", seen)
     with running(model) as engine:
         apart = run(engine, requests)
     assert max(map(len, groups)) > 1
@@ -142,18 +144,18 @@ def test_rows_say_the_same_when_their_instructions_are_read_once(
         )
     ]
     families: list[int] = []
-    find = gather._families
+    find = grouping.families
 
     def noting(*args: Any) -> Any:
         found = find(*args)
         families.append(sum(shared == 5 for _, shared in found))
         return found
 
-    monkeypatch.setattr(gather, "_families", noting)
+    monkeypatch.setattr(grouping, "families", noting)
     with running(model, kv_tokens=4096) as engine:
         apart = run(engine, requests)
     assert not any(families)
-    monkeypatch.setattr(gather, "SHARING_TOKENS", 64)
+    monkeypatch.setattr(grouping, "SHARING_TOKENS", 64)
     with running(model, kv_tokens=4096) as engine:
         together = run(engine, requests)
     assert max(families) == 2

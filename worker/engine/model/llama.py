@@ -1,8 +1,9 @@
 """A lean forward pass for decoders built as Llama is.
 
 Their own modules spend a third of a small step on some 2,000 tiny operations and the Python between
-them. This computes the same from the same packed weights with a third as many. It serves families
-that are known to be built so, and only after its logits were compared with those of the modules.
+them. This pass computes the same from the same packed weights with a third as many operations. It
+serves the families named here, after `compose.py` has compared its logits with those of the
+modules.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from typing import Any
 
 import torch
 
-from worker.engine.attention.gather import LayerShape
-from worker.engine.attention.hook import How, attend
-from worker.engine.kernels.plain import Packed, gated, packed_of, rms_norm, rotate
+from worker.engine.attention.backend import How, LayerShape, Step, StepAttention
+from worker.engine.kernels.linear import Packed, packed_of
+from worker.engine.kernels.ops import gated, rms_norm, rotate
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
 
 @dataclass(frozen=True, slots=True)
 class _Norm:
-    weight: torch.Tensor  # (2 * width,): see `kernels.rms_norm`
+    weight: torch.Tensor  # (2 * width,): see `kernels.ops.rms_norm`
     eps: float
 
     @classmethod
@@ -60,8 +61,8 @@ class _Layer:
         )
 
 
-class Decoder:
-    """What `runner.Forward` is, for a model of `FAMILIES` whose layers `kernels.pack` has packed.
+class LlamaForward:
+    """A `Forward` for a model of `FAMILIES` whose layers `kernels.linear.pack` has packed.
 
     Raises:
         ValueError: this model is built in another way.
@@ -83,12 +84,9 @@ class Decoder:
         self._heads = shapes[0].heads
         self._width = shapes[0].key_width
 
-    def __call__(
-        self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor
-    ) -> torch.Tensor:
-        """Logits (kept, vocabulary) at the places `keep` (kept,) of the tokens `ids` (tokens,)."""
-        x = self._embed(ids)
-        cos, sin = (part[0, :, None] for part in self._rotary(x[None], positions[None]))
+    def __call__(self, step: Step, attention: StepAttention) -> torch.Tensor:
+        x = self._embed(step.ids)
+        cos, sin = (part[0, :, None] for part in self._rotary(x[None], step.positions[None]))
         sin = torch.cat((-sin[..., : self._width // 2], sin[..., self._width // 2 :]), -1)
         for index, layer in enumerate(self._layers):
             heads = layer.qkv(layer.before_attention(x)).view(len(x), -1, self._width)
@@ -102,6 +100,6 @@ class Decoder:
                 query, key = rotate(heads[:, : -self._heads], cos, sin).tensor_split(
                     (-self._heads,), 1
                 )
-            x = layer.out.plus(attend(index, query, key, value, layer.how).flatten(1), x)
+            x = layer.out.plus(attention.attend(index, query, key, value, layer.how).flatten(1), x)
             x = layer.down.plus(gated(layer.gate_up(layer.before_mlp(x))), x)
-        return self._head(self._norm(x[keep]))
+        return self._head(self._norm(x[step.keep]))

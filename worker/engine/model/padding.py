@@ -1,5 +1,5 @@
-"""Which rows may be generated together: tried out, because a row's neighbours change what some
-families say.
+"""Tries out which rows `generate()` may compute in one batch: in some families a row's neighbours
+change its logits.
 
 Rows of unequal length are padded to the longest. Some families read the padding: linear attention,
 learned masks, top-k over positions, scales that grow with a token's place in the batch. Some mix up
@@ -9,16 +9,13 @@ windows, which are lowered for that.
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Literal
 
 import torch
 from transformers import LogitsProcessorList
 
-from worker.engine.model.selfcheck import difference, tolerance
-from worker.engine.model.thresholds import lowered
-
-log = logging.getLogger(__name__)
+from worker.engine.model.selfcheck import difference, tolerance, trusted
+from worker.engine.model.thresholds import lowered, rotates_by_longest_row
 
 Together = Literal["any", "equal lengths", "none"]
 
@@ -33,12 +30,10 @@ def together(model: Any) -> Together:
         [token % model.config.get_text_config(decoder=True).vocab_size for token in row]
         for row in rows
     ]
-    if not _reads_padding(model) and _same(model, rows):
+    if not _reads_padding(model) and _agree(model, rows, "in batches of one length"):
         return "any"
-    if _same(model, [row[: min(LENGTHS)] for row in rows]):
-        log.info("batches hold rows of one length: padding changes what this model says")
+    if _agree(model, [row[: min(LENGTHS)] for row in rows], "one row at a time"):
         return "equal lengths"
-    log.warning("rows run one at a time: others in the batch change what this model says")
     return "none"
 
 
@@ -47,37 +42,35 @@ def _reads_padding(model: Any) -> bool:
     longest row, and where top-k picks what to attend to, how many there are to pick from decides
     between equal scores."""
     config = model.config.get_text_config(decoder=True)
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {rope.get("rope_type")} | {
-        part.get("rope_type") for part in rope.values() if isinstance(part, dict)
-    }
     stateful = getattr(model, "_is_stateful", False)
-    return bool(stateful or kinds & {"dynamic", "longrope"} or getattr(config, "index_topk", None))
+    return bool(stateful or rotates_by_longest_row(config) or getattr(config, "index_topk", None))
 
 
-def _same(model: Any, rows: list[list[int]]) -> bool:
+def _agree(model: Any, rows: list[list[int]], instead: str) -> bool:
     """Whether these rows get the same logits together as each alone, before the model's thresholds
     and past them."""
-    try:
-        if not _agree(model, rows):
-            return False
+
+    def measure() -> float:
+        found = _difference(model, rows)
+        if not found < limit:
+            return found
         with lowered(model) as thresholds:
-            return not thresholds or _agree(model, rows)
-    except Exception as error:  # what cannot be tried is not relied on
-        log.warning(
-            "generating %d rows together failed: %s: %s", len(rows), type(error).__name__, error
-        )
-        return False
+            return _difference(model, rows) if thresholds else found
+
+    limit = tolerance(model)
+    lengths = " and ".join(map(str, sorted({*map(len, rows)})))
+    what = f"{len(rows)} rows of {lengths} tokens together"
+    return trusted(what, f"generates {instead}", measure, limit)
 
 
-def _agree(model: Any, rows: list[list[int]]) -> bool:
+def _difference(model: Any, rows: list[list[int]]) -> float:
     with torch.inference_mode():
         alone = torch.cat([_logits(model, [row]) for row in rows])
         batched = _logits(model, rows)
-        # Rounding flips no expert's choice: every step must agree, not only most.
-        if model.dtype == torch.float32:
-            alone, batched = alone.flatten(0, 1)[:, None], batched.flatten(0, 1)[:, None]
-        return difference(list(alone), list(batched)) < tolerance(model)
+    # Rounding flips no expert's choice in float32: every step must agree, not only most.
+    if model.dtype == torch.float32:
+        alone, batched = alone.flatten(0, 1)[:, None], batched.flatten(0, 1)[:, None]
+    return difference(list(alone), list(batched))
 
 
 def _logits(model: Any, rows: list[list[int]]) -> torch.Tensor:

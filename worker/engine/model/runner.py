@@ -1,87 +1,89 @@
-"""One packed forward pass: rows of tokens in, logits out. Knows the model and its cache, not who
-the rows are."""
+"""Computes steps: rows of tokens in, logits out. Composes a forward pass and an attention backend.
+
+Knows nothing of requests: the caller says which blocks belong to which row.
+"""
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 
-from worker.engine.attention.gather import LayerShape, allocate, lay_out
-from worker.engine.attention.hook import attending
-from worker.engine.model.llama import Decoder
-
-
-class Forward:
-    """The model's forward pass over packed tokens; attention goes where `attending` says."""
-
-    def __init__(self, model: Any):
-        self.device: torch.device = next(model.parameters()).device
-        self.dtype = _cache_dtype(model)
-        self._model = model
-        self._keeps_some = "logits_to_keep" in inspect.signature(model.forward).parameters
-
-    def __call__(
-        self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor
-    ) -> torch.Tensor:
-        """Logits (kept, vocabulary) at the places `keep` (kept,) of the tokens `ids` (tokens,)."""
-        some = {"logits_to_keep": keep} if self._keeps_some else {}
-        out = self._model(
-            input_ids=ids[None], position_ids=positions[None], use_cache=False, **some
-        )
-        return out.logits[0] if self._keeps_some else out.logits[0, keep]
+from worker.engine.attention.backend import AttentionBackend, Step, lay_out
+from worker.engine.model.forward import Forward
+from worker.engine.model.recorded import Recorded, record
 
 
 class Runner:
-    """Runs anywhere: gathers what each row reads and attends by plain matrix products."""
+    """`rows` is how many a step may have at most. `blocks` and `attention.size` say how many tokens
+    the cache holds."""
 
-    def __init__(
-        self, forward: Forward | Decoder, shapes: dict[int, LayerShape], *, blocks: int, size: int
-    ):
+    def __init__(self, forward: Forward, attention: AttentionBackend, *, blocks: int, rows: int):
+        self.attention = attention
+        self.blocks = blocks
         self._forward = forward
-        self._device = forward.device
-        self._size = size
-        self._caches = allocate(shapes, blocks, size, forward.dtype, self._device)
+        self._rows = rows
+        self._recorded: dict[int, Recorded] = {}
 
     def warm_up(self) -> None:
-        """Fails loudly if the model cannot run."""
-        self.logits([[0]], [([0], 0)], [0])
+        """Compute a first step, and record decode steps where the backend allows it.
+
+        Raises:
+            Exception: the model cannot run here.
+        """
+        self.logits([[0]], [([self.attention.scratch], 0)], [0])
+        if self.attention.records:
+            self._recorded = record(self._compute, self._blank, self._rows, self._forward.device)
 
     def logits(
-        self, tokens: list[list[int]], rows: list[tuple[list[int], int]], wanted: list[int]
+        self,
+        tokens: Sequence[list[int]],
+        rows: Sequence[tuple[list[int], int]],
+        wanted: Sequence[int],
     ) -> torch.Tensor:
         """Compute a step.
 
         `tokens` are each row's new tokens, `rows` their (blocks, position of the first); `wanted`
         are places among all new tokens in order. Returns the logits there, (wanted, vocabulary), in
-        the model's dtype.
+        the model's dtype; those of a recorded step are overwritten by the next step.
         """
-        layout = lay_out(
-            [(blocks, start, len(new)) for new, (blocks, start) in zip(tokens, rows, strict=True)],
-            self._caches,
-            self._size,
-            self._device,
+        size = self._recorded_size(tokens, wanted) if self._recorded else None
+        if size is None:
+            return self._compute(self._lay_out(tokens, rows, wanted))
+        more_tokens, more_rows = self._padding(size - len(rows))
+        step = self._lay_out([*tokens, *more_tokens], [*rows, *more_rows], range(size))
+        return self._recorded[size].run(step)[: len(rows)]
+
+    def _recorded_size(self, tokens: Sequence[list[int]], wanted: Sequence[int]) -> int | None:
+        """The rows of the recorded step that can compute this one; None if none can."""
+        rows = len(tokens)
+        if list(wanted) != list(range(rows)) or any(len(new) != 1 for new in tokens):
+            return None
+        return min((size for size in self._recorded if size >= rows), default=None)
+
+    def _padding(self, rows: int) -> tuple[list[list[int]], list[tuple[list[int], int]]]:
+        """Tokens and blocks of `rows` rows without a sequence."""
+        return [[0]] * rows, [([self.attention.scratch], 0)] * rows
+
+    def _blank(self, rows: int) -> Step:
+        return self._lay_out(*self._padding(rows), range(rows))
+
+    def _lay_out(
+        self,
+        tokens: Sequence[list[int]],
+        rows: Sequence[tuple[list[int], int]],
+        wanted: Sequence[int],
+    ) -> Step:
+        return lay_out(
+            tokens,
+            rows,
+            wanted,
+            size=self.attention.size,
+            device=self._forward.device,
+            width=self.attention.width,
+            filler=self.attention.scratch,
         )
-        ids = np.concatenate([np.asarray(new, dtype=np.int64) for new in tokens])
-        positions = np.concatenate(
-            [
-                np.arange(start, start + len(new))
-                for new, (_, start) in zip(tokens, rows, strict=True)
-            ]
-        )
-        # An empty list alone would be float.
-        keep = torch.tensor(wanted, dtype=torch.int64, device=self._device)
-        with torch.inference_mode(), attending(layout):
-            return self._forward(_on(ids, self._device), _on(positions, self._device), keep)
 
-
-def _cache_dtype(model: Any) -> torch.dtype:
-    return next(
-        parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()
-    )
-
-
-def _on(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(array).to(device)
+    def _compute(self, step: Step) -> torch.Tensor:
+        with torch.inference_mode():
+            return self._forward(step, self.attention.begin(step))

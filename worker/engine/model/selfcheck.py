@@ -1,207 +1,31 @@
-"""Whether a loaded model can run packed: tried out, because some families go wrong without a word.
+"""Compares what a faster way of computing gives with what is known to be right, before it is used.
 
-Two short rows are computed by the model's own attention, one at a time, then packed in one pass
-through the paged cache and on through a decode step. The attention must be ours in every layer,
-once, and the logits must agree; also past the model's windows, which are lowered for that. What
-serves in the end, packed weights and all, is compared once more.
+Compared so: packed rows with separate ones (`packable.py`); packed weights, the lean forward pass
+and the paged attention kernel (`compose.py`); rows in one batch of `generate()` (`padding.py`).
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from worker.engine.attention.gather import LayerShape
-from worker.engine.attention.hook import NAME, observing
-from worker.engine.kernels.plain import pack, unpack
-from worker.engine.model.llama import Decoder
-from worker.engine.model.runner import Forward, Runner
-from worker.engine.model.thresholds import longest_row, lowered
-
 log = logging.getLogger(__name__)
 
-LENGTHS = (9, 6)  # tokens of the two rows, without the one for the decode step
 
-
-class NotPackable(Exception):
-    """Why a model must take the generate engine."""
-
-
-def probe(model: Any) -> dict[int, LayerShape]:
-    """The shapes of each layer's keys and values; leaves the model on our attention.
-
-    Raises:
-        NotPackable: it cannot run packed; its own attention is in place again.
-    """
-    if reason := _refusal(model):
-        raise NotPackable(reason)
-    before = model.config._attn_implementation
-    try:
-        return _try_out(model)
-    except NotPackable:
-        model.set_attn_implementation(before)
-        raise
-    except Exception as error:  # whatever a strange family does, it is no reason not to serve it
-        model.set_attn_implementation(before)
-        raise NotPackable(f"running it packed failed: {type(error).__name__}: {error}") from error
-
-
-def _refusal(model: Any) -> str | None:
-    """What two short rows would not show."""
-    config = model.config.get_text_config()
-    if model.config.is_encoder_decoder:
-        return "it is an encoder-decoder model"
-    odd = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
-    if odd:
-        return f"it has layers of kind {', '.join(sorted(odd))}"
-    if getattr(config, "attention_chunk_size", None):
-        return "its attention is chunked"
-    if any(
-        isinstance(module, torch.nn.Conv1d | torch.nn.LSTM | torch.nn.GRU)
-        for module in model.modules()
-    ):
-        return "it has convolutional or recurrent layers"
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {rope.get("rope_type")} | {
-        part.get("rope_type") for part in rope.values() if isinstance(part, dict)
-    }
-    if kinds & {"dynamic", "longrope"}:
-        return "its rotary embedding depends on the longest row of the batch"
-    if "position_ids" not in inspect.signature(model.forward).parameters:
-        return "it takes no position ids"
-    return None
-
-
-def _try_out(model: Any) -> dict[int, LayerShape]:
-    own_attention = model.config._attn_implementation
-    shapes = _compared(model)
-    if reason := _unseen_window(model.config.get_text_config(), shapes):
-        raise NotPackable(reason)
-    with lowered(model) as thresholds:
-        if thresholds:
-            model.set_attn_implementation(own_attention)
-            _compared(model, f" past its {' and '.join(sorted(thresholds))}")
-    return shapes
-
-
-def _compared(model: Any, where: str = "") -> dict[int, LayerShape]:
-    """The shapes of all layers, if packed rows get the logits that they get alone; puts the model
-    on our attention."""
-    config = model.config.get_text_config()
-    rows = _rows(config)
-    with torch.inference_mode():
-        inputs = [torch.tensor([row], device=next(model.parameters()).device) for row in rows]
-        separate = [model(input_ids=ids, use_cache=False).logits[0].float() for ids in inputs]
-        model.set_attn_implementation(NAME)
-        with observing() as shapes:
-            model(input_ids=inputs[0], use_cache=False)
-    if sorted(shapes) != list(range(config.num_hidden_layers)):
-        raise NotPackable(
-            f"{len(shapes)} of its {config.num_hidden_layers} layers call the attention interface"
-        )
-    error = difference(separate, _packed(Forward(model), shapes, rows))
-    if not error < tolerance(model):
-        raise NotPackable(
-            f"packed rows do not compute what separate rows do{where} (relative difference "
-            f"{error:.1e})"
-        )
-    return shapes
-
-
-def _unseen_window(config: Any, shapes: dict[int, LayerShape]) -> str | None:
-    """A layer that should slide but gives our attention no window leaves it to the mask, which
-    nobody builds for us."""
-    window = getattr(config, "sliding_window", None)
-    if (
-        not window
-        or window >= longest_row(config)
-        or getattr(config, "use_sliding_window", None) is False
-    ):
-        return None
-    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * len(shapes)
-    unseen = [
-        layer
-        for layer, kind in enumerate(kinds)
-        if kind == "sliding_attention" and shapes[layer].window is None
-    ]
-    if not unseen:
-        return None
-    return f"{len(unseen)} of its layers have a sliding window that only their mask knows"
-
-
-def prepare(model: Any, shapes: dict[int, LayerShape]) -> int:
-    """Pack the weights of a model that passed `probe`, if it then computes what it did; returns how
-    many are packed."""
-    forward, rows = Forward(model), _rows(model.config.get_text_config())
-    expected = _packed(forward, shapes, rows)
-    try:
-        packed = pack(model)
-        error = difference(expected, _packed(forward, shapes, rows))
-        reason = None if error < tolerance(model) else f"relative difference {error:.1e}"
-    except Exception as failure:
-        # Whatever a strange family does with its layers, unpacked it ran just now.
-        reason = f"{type(failure).__name__}: {failure}"
-    if reason:
-        log.warning("this model does not run with packed weights, it keeps its own: %s", reason)
-        unpack(model)
-        return 0
-    return packed - unpack(model, only_read=True)
-
-
-def forward_of(model: Any, shapes: dict[int, LayerShape]) -> Forward | Decoder:
-    """How to run a packed model: by the lean forward pass if it computes what the model's modules
-    do."""
-    modules = Forward(model)
-    try:
-        lean = Decoder(model, shapes)
-    except ValueError as reason:
-        log.info("running the model's own modules: %s", reason)
-        return modules
-    rows = _rows(model.config)
-    error = difference(_packed(modules, shapes, rows), _packed(lean, shapes, rows))
-    if error < tolerance(model):
-        return lean
-    log.warning(
-        (
-            "the lean forward pass is wrong for this model (relative difference %.1e); running its "
-            "modules"
-        ),
-        error,
-    )
-    return modules
-
-
-def _rows(config: Any) -> list[list[int]]:
-    step = max(1, config.vocab_size // 41)
-    return [
-        [(3 + 7 * step * place + place) % config.vocab_size for place in range(n + 1)]
-        for n in LENGTHS
-    ]
-
-
-def _packed(
-    forward: Forward | Decoder, shapes: dict[int, LayerShape], rows: list[list[int]]
-) -> list[torch.Tensor]:
-    """The logits of each row (tokens, vocabulary), float32: all but the last token prefilled, then
-    a decode step."""
-    runner = Runner(forward, shapes, blocks=8, size=4)
-    blocks = [[5, 1, 7], [2, 6, 3]]
-    prefilled = runner.logits(
-        [row[:-1] for row in rows], [(blocks[0], 0), (blocks[1], 0)], list(range(sum(LENGTHS)))
-    )
-    decoded = runner.logits(
-        [row[-1:] for row in rows], list(zip(blocks, LENGTHS, strict=True)), [0, 1]
-    )
-    parts = zip(prefilled.float().split(LENGTHS), decoded.float().split(1), strict=True)
-    return [torch.cat(part) for part in parts]
+def tolerance(model: Any) -> float:
+    """The largest `difference` that rounding explains."""
+    return 1e-3 if model.dtype == torch.float32 else 0.1
 
 
 def difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> float:
-    """The worse row's relative difference. A leak between rows shows in every token, so the median
-    of a row's is meant: rounding in bfloat16 may flip an expert's choice in a few."""
+    """The worst row's relative difference of logits; each row is (tokens, vocabulary).
+
+    A leak between rows shows in every token, while rounding in bfloat16 may flip an expert's choice
+    in a few: so a row's difference is the median of its tokens'.
+    """
     worst = 0.0
     for one, other in zip(expected, found, strict=True):
         spread = (one - one.mean(-1, keepdim=True)).norm(dim=-1)
@@ -209,5 +33,20 @@ def difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> float
     return worst
 
 
-def tolerance(model: Any) -> float:
-    return 1e-3 if model.dtype == torch.float32 else 0.1
+def objection(measure: Callable[[], float], limit: float) -> str | None:
+    """Why the thing that `measure` measures cannot be trusted; None if its difference is below
+    `limit`. One that cannot be measured is not trusted either."""
+    try:
+        found = measure()
+    except Exception as error:  # whatever it does, there is another way to compute
+        return f"{type(error).__name__}: {error}"
+    return None if found < limit else f"difference {found:.1e}"  # NaN is not below
+
+
+def trusted(what: str, instead: str, measure: Callable[[], float], limit: float) -> bool:
+    """Whether `what` may be used, by `objection`; if not, the log says why and what the model does
+    `instead`."""
+    reason = objection(measure, limit)
+    if reason:
+        log.warning("%s: wrong for this model (%s), so it %s", what, reason, instead)
+    return reason is None

@@ -1,5 +1,5 @@
-"""Lowers the numbers of tokens past which a model computes otherwise, so that short rows show what
-long ones would do.
+"""The numbers of tokens past which a model computes in another way: they can be lowered, so that
+short rows show what long ones would do.
 
 A window of 4,096 tokens changes nothing about a row of ten. Rows longer than it would take minutes
 at load, and may not fit in memory. The modules read such numbers from their config or from an
@@ -30,6 +30,15 @@ NAMES = (
 def longest_row(config: Any) -> float:
     """Tokens that a row may have; a threshold at or past it is never reached."""
     return getattr(config, "max_position_embeddings", None) or math.inf
+
+
+def rotates_by_longest_row(config: Any) -> bool:
+    """Whether the rotary embedding of all rows depends on the longest row of the batch."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {rope.get("rope_type")} | {
+        part.get("rope_type") for part in rope.values() if isinstance(part, dict)
+    }
+    return bool(kinds & {"dynamic", "longrope"})
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from common.types import SamplingParams
+from worker.engine.arrays import to_device
 
 
 class Edits:
@@ -110,8 +111,8 @@ def apply_edits(logits: torch.Tensor, rows: list[Edits]) -> None:
     if any(len(row.bias) for row in rows):
         where = np.concatenate([np.full(len(row.bias), number) for number, row in enumerate(rows)])
         bias = np.concatenate([row.bias for row in rows])
-        index = _on(where, logits), _on(bias[:, 0].astype(np.int64), logits)
-        logits.index_put_(index, _on(bias[:, 1].astype(np.float32), logits), accumulate=True)
+        index = to_device(where, logits.device), to_device(bias[:, 0], logits.device, np.int64)
+        logits.index_put_(index, to_device(bias[:, 1], logits.device, np.float32), accumulate=True)
     penalized = [
         (number, row) for number, row in enumerate(rows) if row.penalizes and len(row.seen_rows)
     ]
@@ -122,17 +123,15 @@ def apply_edits(logits: torch.Tensor, rows: list[Edits]) -> None:
         factors = np.repeat(
             np.array([row.penalties for _, row in penalized], dtype=np.float32), lengths, axis=0
         )
-        repetition, presence, frequency = _on(factors, logits).unbind(1)
-        times = _on(seen[:, 1].astype(np.float32), logits)
-        index = _on(where, logits), _on(seen[:, 0].copy(), logits)
+        repetition, presence, frequency = to_device(factors, logits.device).unbind(1)
+        times = to_device(seen[:, 1], logits.device, np.float32)
+        index = to_device(where, logits.device), to_device(seen[:, 0], logits.device)
         old = logits[index]
         new = torch.where(old > 0, old / repetition, old * repetition)
         logits.index_put_(index, new - frequency * times - presence * (times > 0))
     bans = [(number, token) for number, row in enumerate(rows) if row.any for token in row.bans()]
     if bans:
-        at, banned = (_on(np.array(column), logits) for column in zip(*bans, strict=True))
+        at, banned = (
+            to_device(np.array(column), logits.device) for column in zip(*bans, strict=True)
+        )
         logits.index_put_((at, banned), logits.new_tensor(float("-inf")))
-
-
-def _on(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(array).to(like.device)

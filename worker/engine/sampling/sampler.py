@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from common.types import SamplingParams
+from worker.engine.arrays import to_device
 
 CANDIDATES = (64, 1024)  # how many of a row's likeliest tokens to look at before sorting all of it
 TILE = 256  # tokens per tile of the two-level cumulative sum
@@ -69,15 +70,15 @@ def sample(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> torch.Ten
     tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
     drawn, greedy = np.flatnonzero(knobs.temperature > 0), np.flatnonzero(knobs.temperature == 0)
     if len(greedy):
-        rows = _on(greedy, logits)
+        rows = to_device(greedy, logits.device)
         tokens[rows] = logits.index_select(0, rows).argmax(-1)
     if len(drawn):
-        rows = _on(drawn, logits)
+        rows = to_device(drawn, logits.device)
         scaled = logits.index_select(0, rows).div_(
-            _on(knobs.temperature[drawn].astype(np.float32), logits)[:, None]
+            to_device(knobs.temperature[drawn], logits.device, np.float32)[:, None]
         )
         chosen = Knobs(*(getattr(knobs, name)[drawn] for name in Knobs.__slots__))
-        tokens[rows] = _draw(scaled, chosen, _on(uniform[drawn], logits))
+        tokens[rows] = _draw(scaled, chosen, to_device(uniform[drawn], logits.device))
     return tokens
 
 
@@ -96,7 +97,7 @@ def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Te
         tried = np.flatnonzero(unknown & ~typical)
         if not len(tried):
             break
-        rows = _on(tried, scaled)
+        rows = to_device(tried, scaled.device)
         values, ids = _likeliest(scaled, tried, min(some, vocabulary))
         floor[rows], known = _thresholds(values, total[rows], knobs, tried, vocabulary)
         reached = known & ((values[:, -1] < floor[rows]) | (values.shape[1] == vocabulary))
@@ -106,10 +107,10 @@ def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Te
         drawn[tried] = reached.cpu().numpy()
     whole = np.flatnonzero(~drawn)
     if len(whole):
-        rows = _on(whole, scaled)
+        rows = to_device(whole, scaled.device)
         unsorted = np.flatnonzero(unknown[whole])
         if len(unsorted):
-            at = rows[_on(unsorted, scaled)]
+            at = rows[to_device(unsorted, scaled.device)]
             values = scaled.index_select(0, at).sort(-1, descending=True).values
             floor[at], _ = _thresholds(values, total[at], knobs, whole[unsorted], vocabulary)
         logits = scaled.index_select(0, rows)
@@ -122,7 +123,9 @@ def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Te
 
 def _totals(scaled: torch.Tensor, knobs: Knobs) -> torch.Tensor:
     """The log of the whole mass of each row where top_p needs it, 0 elsewhere."""
-    needing = _on(np.flatnonzero((knobs.top_p < 1) & ~knobs.limits_k(scaled.shape[1])), scaled)
+    needing = to_device(
+        np.flatnonzero((knobs.top_p < 1) & ~knobs.limits_k(scaled.shape[1])), scaled.device
+    )
     return scaled.new_zeros(len(scaled)).index_copy_(
         0, needing, scaled.index_select(0, needing).logsumexp(-1)
     )
@@ -132,7 +135,11 @@ def _likeliest(
     scaled: torch.Tensor, rows: np.ndarray, some: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and ids (rows, some) of the likeliest tokens, likeliest first."""
-    logits = scaled if len(rows) == len(scaled) else scaled.index_select(0, _on(rows, scaled))
+    logits = (
+        scaled
+        if len(rows) == len(scaled)
+        else scaled.index_select(0, to_device(rows, scaled.device))
+    )
     values, ids = logits.topk(some)
     return values, ids
 
@@ -148,13 +155,13 @@ def _thresholds(
     """
     complete = values.shape[1] == vocabulary
     some = values.shape[1]
-    wants_k = _on(knobs.limits_k(vocabulary)[rows], values)
-    top_k = _on(knobs.top_k[rows].astype(np.int64), values)
+    wants_k = to_device(knobs.limits_k(vocabulary)[rows], values.device)
+    top_k = to_device(knobs.top_k[rows], values.device, np.int64)
     kth = values.gather(1, top_k.clamp(1, some)[:, None] - 1).squeeze(1)
     by_k = kth.where(wants_k, -torch.inf)
     enough = ~wants_k | (top_k <= some) & (kth > values[:, -1])
 
-    top_p = _on(knobs.top_p[rows].astype(np.float32), values)
+    top_p = to_device(knobs.top_p[rows], values.device, np.float32)
     mass = (values - values[:, :1]).exp() * (values >= by_k[:, None])
     sums = mass.cumsum(1)
     needed = top_p * torch.where(wants_k, sums[:, -1], (total - values[:, 0]).exp())
@@ -162,7 +169,7 @@ def _thresholds(
     by_p = values.gather(1, kept[:, None] - 1).squeeze(1).where(top_p < 1, -torch.inf)
     enough &= (top_p == 1) | (sums[:, -1] >= needed)
 
-    min_p = _on(knobs.min_p[rows].astype(np.float32), values)
+    min_p = to_device(knobs.min_p[rows], values.device, np.float32)
     by_min = values[:, 0] + min_p.log()  # log 0 is -inf: keeps all
     return torch.maximum(torch.maximum(by_k, by_p), by_min), enough | complete
 
@@ -173,14 +180,14 @@ def _keep_typical(logits: torch.Tensor, shares: np.ndarray) -> torch.Tensor:
     odd = np.flatnonzero(shares < 1)
     if not len(odd):
         return logits
-    at = _on(odd, logits)
+    at = to_device(odd, logits.device)
     log_p = logits.index_select(0, at).log_softmax(-1)
     p = log_p.exp()
     entropy = -(log_p * p).nansum(-1, keepdim=True)
     distance = (-log_p - entropy).abs()
     order = distance.argsort(stable=True, dim=-1)
     sums = p.gather(1, order).cumsum(1)
-    share = _on(shares[odd].astype(np.float32), logits)
+    share = to_device(shares[odd], logits.device, np.float32)
     last = (sums < share[:, None]).sum(1, keepdim=True).clamp(max=logits.shape[1] - 1)
     threshold = distance.gather(1, order).gather(1, last)
     return logits.index_copy(0, at, log_p.masked_fill(distance > threshold, -torch.inf))
@@ -229,7 +236,3 @@ def _stir(x: np.ndarray) -> np.ndarray:
     x = x ^ (x >> np.uint32(13))
     x = x * np.uint32(0xC2B2AE35)
     return x ^ (x >> np.uint32(16))
-
-
-def _on(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)

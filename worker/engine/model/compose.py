@@ -1,0 +1,135 @@
+"""Composes the runner of a model: packed weights, forward pass, attention backend, and the memory
+for keys and values.
+
+This is the one place where faster code is chosen over slower. Each is first compared with what it
+replaces (`selfcheck.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import torch
+
+from common.errors import EngineError
+from worker.engine.attention import flash
+from worker.engine.attention.backend import AttentionBackend, LayerShape, bytes_per_token
+from worker.engine.attention.gather import Gather
+from worker.engine.kernels.linear import pack, unpack
+from worker.engine.model.forward import Forward, ModulesForward
+from worker.engine.model.llama import LlamaForward
+from worker.engine.model.packable import packed_logits, probe, trial_rows
+from worker.engine.model.runner import Runner
+from worker.engine.model.selfcheck import difference, tolerance, trusted
+
+log = logging.getLogger(__name__)
+
+BLOCK_SIZE = 16  # tokens: larger ones are no faster, and prompts share only whole blocks
+CPU_KV_BYTES = 2 << 30  # at most; pages are only taken when a block is first used
+
+
+def compose(
+    model: Any,
+    *,
+    rows: int,
+    context: int,
+    kv_tokens: int | None = None,
+    block_size: int = BLOCK_SIZE,
+) -> Runner:
+    """The runner for steps of at most `rows` rows of at most `context` tokens.
+
+    `kv_tokens` is the room for keys and values; by default what memory allows, at most `rows` full
+    contexts. The backend for CUDA has pages of its own size in place of `block_size`.
+
+    Raises:
+        NotPackable: the model must take the generate engine.
+        EngineError: there is no memory for keys and values.
+    """
+    shapes = probe(model)
+    packed = pack_weights(model, shapes)
+    log.info("%d layers with keys and values, %d weights packed for the CPU", len(shapes), packed)
+    device = next(model.parameters()).device
+    pages = pages_work(shapes, model.dtype, device)
+    size = flash.PAGE if pages else block_size
+    if kv_tokens is None:
+        most = rows * -(-context // size) * size
+        kv_tokens = _kv_tokens(bytes_per_token(shapes, model.dtype), device, most, size)
+    blocks = kv_tokens // size
+    forward = forward_of(model, shapes)
+    kind: dict[str, Any] = {"dtype": forward.dtype, "device": device}
+    attention: AttentionBackend
+    if pages:
+        attention = flash.Flash(shapes, blocks=blocks, context=min(context, blocks * size), **kind)
+    else:
+        attention = Gather(shapes, blocks=blocks, size=size, **kind)
+    return Runner(forward, attention, blocks=blocks, rows=rows)
+
+
+def pack_weights(model: Any, shapes: dict[int, LayerShape]) -> int:
+    """Pack the weights of a model that passed `probe`, if it then computes what it did before;
+    returns how many are packed."""
+    forward, rows = ModulesForward(model), trial_rows(model.config.get_text_config())
+    expected = packed_logits(forward, shapes, rows)
+    packed = 0
+
+    def measure() -> float:
+        nonlocal packed
+        packed = pack(model)
+        return difference(expected, packed_logits(forward, shapes, rows))
+
+    if not trusted("packed weights", "keeps its own", measure, tolerance(model)):
+        unpack(model)
+        return 0
+    return packed - unpack(model, only_read=True)
+
+
+def forward_of(model: Any, shapes: dict[int, LayerShape]) -> Forward:
+    """The lean forward pass for models that have it, else the pass of the model's own modules."""
+    modules = ModulesForward(model)
+    try:
+        lean = LlamaForward(model, shapes)
+    except ValueError as reason:
+        log.info("running the model's own modules: %s", reason)
+        return modules
+    rows = trial_rows(model.config)
+
+    def measure() -> float:
+        return difference(packed_logits(modules, shapes, rows), packed_logits(lean, shapes, rows))
+
+    if trusted("the lean forward pass", "runs its own modules", measure, tolerance(model)):
+        return lean
+    return modules
+
+
+def pages_work(shapes: dict[int, LayerShape], dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether torch's paged attention kernel serves these layers here, and computes what plain
+    arithmetic does."""
+    if not flash.serves(shapes, dtype, device):
+        return False
+
+    def measure() -> float:
+        return max(flash.parity(shape, dtype, device) for shape in set(shapes.values()))
+
+    what, instead = "torch's paged attention", "gathers keys and values"
+    return trusted(what, instead, measure, flash.TOLERANCE)
+
+
+def _kv_tokens(per_token: int, device: torch.device, most: int, block: int) -> int:
+    """Tokens whose keys and values fit: 85 % of what is free on a GPU, a quarter of the RAM up to 2
+    GiB on a CPU.
+
+    `most` are needed if every slot runs to the end of its context; fewer than a `block` are of no
+    use.
+    """
+    if device.type == "cuda":
+        memory = int(torch.cuda.mem_get_info(device)[0] * 0.85)
+    else:
+        memory = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4, CPU_KV_BYTES)
+    tokens = min(memory // per_token, most)
+    if tokens < block:
+        raise EngineError(
+            f"{memory >> 20} MiB of free memory hold the keys and values of only {tokens} tokens"
+        )
+    return tokens
