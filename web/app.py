@@ -10,10 +10,11 @@ from web.api.jobs import api
 from web.openai.batches import batches
 from web.openai.chat import chat
 from web.openai.files import files
+from web.openai.models import models
 from web.openai.tokens import tokens
 from web.pages.jobs import pages
 from web.services.services import EXTENSION, Services
-from web.wire import compression, cors, error_answers, routes
+from web.wire import compression, cors, error_answers, request_log, routes
 from web.wire.multipart import BoundedRequest
 from web.wire.openapi import openapi
 from web.wire.prefix import add_prefix
@@ -31,11 +32,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.wsgi_app = Proxies(app.wsgi_app, settings.trusted_networks)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = Services.build(settings)
+    request_log.register(app)
     error_answers.register(app)
     cors.register(app, settings)
     compression.register(app)
     routes.register(app)
-    for blueprint in (api, batches, chat, files, openapi, pages, tokens):
+    for blueprint in (api, batches, chat, files, models, openapi, pages, tokens):
         app.register_blueprint(blueprint)
     add_prefix(app, settings)
     return app

@@ -92,11 +92,12 @@ class WebServer(BaseApplication):
         from web.openai.batch_sizes import Sizer
         from web.openai.batch_validator import Validator
         from web.services.services import EXTENSION
+        from web.wire.error_answers import shapes_of
         from web.wire.gate import Gate
 
         try:
             app = create_app(self._settings)
-            app.wsgi_app = Gate(app.wsgi_app)  # type: ignore[method-assign]
+            app.wsgi_app = Gate(app.wsgi_app, shapes_of(app))  # type: ignore[method-assign]
             meet_store(app.extensions[EXTENSION].redis)
             app.extensions[EXTENSION].cards.refuse_served_aliases()
         except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The native API: jobs, models and workers. A view reads its request, calls one function, and gives
+"""The native API: jobs and workers. A view reads its request, calls one function, and gives
 the answer."""
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from web.jobs.views import (
     item_list,
     job_list,
     job_view,
-    model_list,
-    model_view,
     worker_views,
 )
 from web.schemas.answers import (
@@ -37,8 +35,6 @@ from web.schemas.answers import (
     ItemList,
     JobList,
     JobView,
-    ModelList,
-    ModelView,
     ResultRow,
     WorkerList,
 )
@@ -57,16 +53,17 @@ from web.services.caps import open_stream
 from web.services.services import Services, services
 from web.wire.bodies import read_items, read_json, read_query, read_submission, refuse_unread
 from web.wire.connections import hung_up
+from web.wire.description import described
 from web.wire.downloads import download
-from web.wire.openapi import described
+from web.wire.error_answers import answer_errors
+from web.wire.problem import ProblemShape
 
 POLL_AGAIN = 2  # seconds, told to clients that poll
 PACE = 0.05  # seconds between two looks at a job that is waited for
 
 api = Blueprint("api", __name__)
-
-
 api.before_request(refuse_unread)
+answer_errors(api, ProblemShape(), "/v1/jobs", "/v1/workers", "/metrics", "/healthz", "/readyz")
 
 
 @api.post("/v1/jobs")
@@ -236,20 +233,6 @@ def delete(tenant: str, job_id: str) -> Response:
     services().store.check_owner(job_id, tenant)
     services().store.delete(job_id)
     return Response(status=204)
-
-
-@api.get("/v1/models")
-@described("Models that were ever served here", ModelList)
-@needs_tenant
-def models(_tenant: str) -> Response:
-    return _answer(model_list(services()))
-
-
-@api.get("/v1/models/<path:name>")
-@described("A model", ModelView)
-@needs_tenant
-def model(_tenant: str, name: str) -> Response:
-    return _answer(model_view(services(), name))
 
 
 @api.get("/v1/workers")

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
-from flask import request
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -29,11 +28,9 @@ from common.errors import Unavailable
 from common.store.metrics import COUNTERS, HISTOGRAMS, SUM, totals
 from common.types import ENDS
 from web.services.services import Services
-from web.wire.openapi import template
 
 MEDIA_TYPES = ("text/plain", "application/openmetrics-text")  # by what the scraper accepts
 FLUSH = 1.0  # seconds between two times that a process adds what it counted to the store
-METHODS = {"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "PUT"}
 
 # Gauges by model: name -> what it is, and what one live worker adds to it.
 OF_WORKERS: dict[str, tuple[str, Callable[[dict[str, Any]], int]]] = {
@@ -53,14 +50,6 @@ def render(services: Services, accept: str) -> tuple[bytes, str]:
     registry.register(_Store(services))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
-
-
-def count_request(services: Services, status: int) -> None:
-    """Count the current request under its route's template: there are as many as the app has,
-    whatever is asked for."""
-    route = template(request.url_rule.rule) if request.url_rule else "none"
-    method = request.method if request.method in METHODS else "other"
-    services.tally.count("requests", route, method, str(status))
 
 
 class Flusher:

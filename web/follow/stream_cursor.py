@@ -9,7 +9,6 @@ from a checkpoint. After a gap a continuation says nothing more; its result has 
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,12 +16,10 @@ from typing import Any
 
 from common.errors import InvalidRequest
 from common.store.jobs import JobStore
+from web.schemas.headers import CURSOR
 from web.services.watch import Watch
 
 LATE = 1000  # items that ended last, whose tokens may still be under way
-NUMBER = "[0-9]{1,9}"
-PLACE = f"{NUMBER}[.][0-9]{{1,3}}={NUMBER}"  # item, continuation, tokens
-CURSOR = re.compile(f"([0-9]{{1,10}})(?:;({PLACE}(?:,{PLACE})*))?")
 
 
 @dataclass(frozen=True, slots=True)

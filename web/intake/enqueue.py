@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -28,12 +27,12 @@ from web.intake.drafts import Draft
 from web.intake.estimate import estimate
 from web.jobs.views import job_view
 from web.schemas.answers import CheckView, ErrorEntry, JobView
+from web.schemas.headers import IDEMPOTENCY_KEY
 from web.schemas.requests import JobOptions
 from web.services.services import Services
 
 DAY = 86_400_000  # ms
 INTERACTIVE = {"interactive": 1, "retention": 60_000}  # ms; whoever asked has the answer by then
-KEY = re.compile(r"[!-~]{1,255}")
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +247,7 @@ def check_job(
 
 
 def check_key(idempotency_key: str | None) -> None:
-    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
+    if idempotency_key is not None and not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise InvalidRequest(
             "Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key"
         )

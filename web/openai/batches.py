@@ -13,22 +13,24 @@ from typing import Annotated, Any, cast, get_args
 from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field
 
-from common.errors import Conflict, InvalidRequest, NotFound
+from common.errors import Conflict, NotFound
 from common.store.batches import Record, job_of, new_batch_id
 from common.store.records import readable, reading
 from common.types import JobState, ShortName, ShortText
 from web.auth import needs_tenant
-from web.intake.enqueue import KEY, KeyReused
+from web.intake.enqueue import KeyReused, check_key
 from web.jobs.views import cancel_job
 from web.openai.batch_output import KINDS, counts, file_id
 from web.openai.completion_window import PATTERN, check, seconds
+from web.openai.errors import OPENAI_SHAPE
 from web.openai.requests import Endpoint
 from web.openai.schemas import BatchList, BatchStatus, BatchView, Expiry, answered, page, seconds_of
 from web.schemas.base import Query, Schema, refuse
 from web.schemas.requests import Target
 from web.services.services import Services, services
 from web.wire.bodies import read_json, read_query, refuse_unread
-from web.wire.openapi import described
+from web.wire.description import described
+from web.wire.error_answers import answer_errors
 
 ENDPOINTS = get_args(Endpoint)
 # Of a batch that came to have no job.
@@ -36,6 +38,7 @@ ENDS: tuple[BatchStatus, ...] = ("failed", "cancelled", "expired")
 
 batches = Blueprint("openai_batches", __name__)
 batches.before_request(refuse_unread)
+answer_errors(batches, OPENAI_SHAPE, "/v1/batches")
 
 
 def _endpoint(value: Any) -> Any:
@@ -123,10 +126,7 @@ def create_batch(
         Conflict: the key made this very batch, and it was deleted since.
         TooMany: as many batches of the tenant wait for their validation as may.
     """
-    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
-        raise InvalidRequest(
-            "Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key"
-        )
+    check_key(idempotency_key)
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
     idempotency = (idempotency_key, fingerprint) if idempotency_key else ("", "")
     services.files.get(wanted.input_file_id, tenant)

@@ -16,15 +16,18 @@ from web.intake.json_lists import Entries
 from web.openai import answers
 from web.openai.chat_stream import stream
 from web.openai.completion_views import ChatChunk, ChatCompletion, Completion, CompletionChunk
-from web.openai.errors import row_error
+from web.openai.errors import OPENAI_SHAPE, row_error
 from web.openai.requests import MOST_PROMPTS, ChatRequest, CompletionRequest, Endpoint, read_request
 from web.openai.schemas import tell_ignored
 from web.services.services import Services, services
 from web.wire.bodies import json_body
 from web.wire.connections import hung_up
-from web.wire.openapi import described
+from web.wire.description import described
+from web.wire.error_answers import answer_errors
 
 chat = Blueprint("chat", __name__)
+# Whatever else is asked for under /v1 comes from OpenAI's clients.
+answer_errors(chat, OPENAI_SHAPE, "/v1")
 
 ERRORS = (404, 429, 504)  # no such model; too much waits; it took too long
 MOST_MESSAGES = 65_536  # of one chat

@@ -6,17 +6,16 @@ The status decides the exception that the client raises.
 
 from __future__ import annotations
 
+import json
 import re
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from web.wire.error_answers import ErrorShape, Failure
+
 KEEP_422 = "idempotency_key_reused"
-# The native API's paths under /v1. All others there are OpenAI's, those that there are not
-# included: its clients ask.
-VLLM = ("/tokenize", "/detokenize", "/tokenizer_info")  # errors there have the same shape
-NATIVE = re.compile(r"/v1/(jobs|workers)(/.*)?", re.DOTALL)
-MEDIA_TYPE = "application/json"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
 # Which kind of prompt it was compared with.
@@ -42,9 +41,25 @@ class ErrorBody(BaseModel):
     error: ErrorAbout
 
 
-def speaks(path: str) -> bool:
-    """Whether requests to this path are answered in OpenAI's dialect."""
-    return path in VLLM or (f"{path}/".startswith("/v1/") and not NATIVE.fullmatch(path))
+class OpenAIShape(ErrorShape):
+    """What is wrong with a request is a 400, and names the first field that is."""
+
+    media_type = "application/json"
+    model = ErrorBody
+    invalid = frozenset({400, 422})
+    in_streams = True
+    # OpenAI's client tries some errors again unless it is told that this is no use.
+    final_headers = MappingProxyType({"X-Should-Retry": "false"})
+
+    def write(self, failure: Failure) -> tuple[int, bytes]:
+        first = failure.errors[0] if failure.errors else {}
+        field = str(first["field"]) if "field" in first else None
+        code = str(first.get("code", failure.code))
+        status = status_of(failure.status, code)
+        return status, json.dumps(error_body(status, code, failure.message, field)).encode()
+
+
+OPENAI_SHAPE = OpenAIShape()
 
 
 def status_of(status: int, code: str) -> int:

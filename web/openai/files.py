@@ -29,12 +29,14 @@ from web.openai.batch_output import (
     output_files,
     size,
 )
+from web.openai.errors import OPENAI_SHAPE
 from web.openai.schemas import Expiry, FileGone, FileList, FileView, answered, page, seconds_of
 from web.schemas.base import Query, Schema, refuse
 from web.services.services import Services, services
 from web.wire.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread, validated
+from web.wire.description import described
 from web.wire.downloads import download
-from web.wire.openapi import described
+from web.wire.error_answers import answer_errors
 
 KEPT = 30 * 86400  # seconds a file is kept that says nothing else: as long as one may ask for
 OUTPUT = "file-output-", "file-error-"
@@ -44,6 +46,7 @@ AnyFile = StoredFile | OutputFile
 
 files = Blueprint("openai_files", __name__)
 files.before_request(refuse_unread)
+answer_errors(files, OPENAI_SHAPE, "/v1/files")
 
 
 def _purpose(value: Any) -> Any:

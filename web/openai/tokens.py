@@ -16,13 +16,15 @@ from common.types import TokenId
 from web.auth import needs_tenant
 from web.intake.counting import in_a_thread, is_too_long
 from web.openai import refusals
+from web.openai.errors import OPENAI_SHAPE
 from web.openai.requests import OTHER_FIELDS, ChatMessage, sifted
 from web.openai.schemas import answered, tell_ignored
 from web.schemas.base import Query, Schema, TemplateKwargs, either
 from web.services.models import Model
 from web.services.services import services
 from web.wire.bodies import json_body, read_query, refuse_unread
-from web.wire.openapi import described
+from web.wire.description import described
+from web.wire.error_answers import answer_errors
 
 T = TypeVar("T")
 
@@ -30,6 +32,7 @@ MOST_TOKENS = 2**20  # of one request to detokenize
 
 tokens = Blueprint("tokens", __name__)
 tokens.before_request(refuse_unread)
+answer_errors(tokens, OPENAI_SHAPE, "/tokenize", "/detokenize", "/tokenizer_info", "/health")
 
 
 class TokenizeRequest(Schema):

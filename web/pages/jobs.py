@@ -8,17 +8,15 @@ templates' escaping.
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
 
-from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from common.errors import NotFound, PromptmillError, Unauthorized
+from common.errors import NotFound, Unauthorized
 from common.store.outbox import HookState
 from web import auth
 from web.jobs.actions import retry_job, set_paused
@@ -32,12 +30,13 @@ from web.jobs.views import (
     worker_views,
 )
 from web.pages import forms, job_page
+from web.pages.errors import PageShape, show_to_browsers, wants_json
 from web.pages.filters import FILTERS, time_range
 from web.pages.submission import Submission
 from web.schemas.answers import ModelView
 from web.services.services import services
 from web.wire.bodies import MOST_JSON
-from web.wire.error_answers import RETRY_AFTER, too_large
+from web.wire.error_answers import answer_errors, rewrite_errors
 
 JOBS = 25  # a page of the list
 FEW = 3  # items that the curl line still holds
@@ -49,7 +48,6 @@ CONTENT_POLICY = (
     "'none'; object-src 'none'"
 )
 
-log = logging.getLogger(__name__)
 pages = Blueprint(
     "pages",
     __name__,
@@ -57,6 +55,8 @@ pages = Blueprint(
     static_folder="static",
     static_url_path="/static",
 )
+answer_errors(pages, PageShape(), "/")
+rewrite_errors(pages, show_to_browsers)
 
 
 @pages.record_once
@@ -67,27 +67,12 @@ def _add_filters(state: Any) -> None:
 
 @pages.after_app_request
 def _finish(response: Response) -> Response:
-    """Browsers get every error as a page, and every page its policy."""
-    if _from_a_browser() and (detail := _told(response)):
-        response.set_data(
-            _error_html(response.status_code, detail, "Retry-After" in response.headers)
-        )
-        response.mimetype = "text/html"
+    """Every page has its policy."""
     if response.mimetype == "text/html":
         response.headers["Content-Security-Policy"] = CONTENT_POLICY
         response.headers.setdefault("Referrer-Policy", "same-origin")
         response.headers.setdefault("Cache-Control", "private, no-cache")
     return response
-
-
-def _told(response: Response) -> str | None:
-    """What an error of the API says, be it a problem or in OpenAI's shape; None for any other
-    answer."""
-    if response.status_code < 400 or not response.is_json:
-        return None
-    body = response.get_json()
-    error = body.get("error")
-    return error["message"] if isinstance(error, dict) else body.get("detail")
 
 
 def logged_in(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,10 +109,10 @@ def submit(tenant: str) -> Any:
     first = TRIAL if request.form.get("action") == "try" else None
     job = submission.submit(services(), tenant, first)
     if job is None:
-        if _wants_json():
+        if wants_json():
             return {"errors": submission.errors.by_field}, 422
         return _form(tenant, submission.typed, submission.errors.by_field), 422
-    return ({"url": url_for("pages.job", job_id=job.id)}, 201) if _wants_json() else _to_job(job.id)
+    return ({"url": url_for("pages.job", job_id=job.id)}, 201) if wants_json() else _to_job(job.id)
 
 
 def _form(tenant: str, typed: Any, errors: dict[str, list[str]]) -> str:
@@ -298,75 +283,3 @@ def _login_page(
     response.headers["Referrer-Policy"] = "strict-origin"
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _from_a_browser() -> bool:
-    """Whether HTML is what the client likes best. Not by the `best` of its list, which goes by
-    details first: Chromium names a type of signed files with a version at its end."""
-    accepts = request.accept_mimetypes
-    return bool(accepts["text/html"] > accepts["application/json"])
-
-
-def _wants_json() -> bool:
-    return request.accept_mimetypes.best == "application/json"
-
-
-@pages.errorhandler(PromptmillError)
-def refused(error: PromptmillError) -> Any:
-    """What went wrong, as a page."""
-    return _error_page(error.status, error.message, retry=error.retry)
-
-
-@pages.errorhandler(HTTPException)
-def refused_by_http(error: HTTPException) -> Any:
-    if isinstance(error, RequestEntityTooLarge):
-        return refused(too_large())
-    return _error_page(error.code or 500, error.description or error.name)
-
-
-@pages.errorhandler(Exception)
-def crashed(error: Exception) -> Any:
-    log.error(
-        "%s %s failed",
-        request.method,
-        request.path,
-        exc_info=error,
-        extra={"request": g.request_id},
-    )
-    return _error_page(500, f"something broke here; the server's log has it under {g.request_id}")
-
-
-TITLES = {
-    401: "Log in first",
-    403: "That came from elsewhere",
-    404: "Not here",
-    409: "Not possible now",
-    413: "Too large",
-    503: "Out of reach",
-}
-
-
-def _error_page(status: int, message: str, retry: bool = False) -> Any:
-    if _wants_json():
-        return {"errors": {"": [_sentence(message)]}}, status
-    response = make_response(_error_html(status, message, retry), status)
-    if retry:
-        response.headers["Retry-After"] = str(RETRY_AFTER)
-    return response
-
-
-def _error_html(status: int, message: str, retry: bool) -> str:
-    title = TITLES.get(status, "That did not work")
-    grant = g.get("grant")
-    return render_template(
-        "error.html",
-        tenant=grant and grant.tenant,
-        status=status,
-        title=title,
-        message=_sentence(message),
-        retry=retry,
-    )
-
-
-def _sentence(message: str) -> str:
-    return message[:1].upper() + message[1:]

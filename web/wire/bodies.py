@@ -17,8 +17,8 @@ from web.intake.uploads import read_upload
 from web.intake.validation_messages import explain
 from web.schemas.requests import JobOptions, JobRequest, MoreItems, UploadOptions
 from web.services.services import services
+from web.wire.description import Description
 from web.wire.error_answers import too_large
-from web.wire.openapi import Description
 
 M = TypeVar("M", bound=BaseModel)
 

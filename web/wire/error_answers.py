@@ -1,110 +1,171 @@
-"""Errors as problem+json (RFC 9457) with stable codes, and a request id on every answer.
+"""Answers errors, each in the shape of the blueprint that its path belongs to.
 
-    {"type", "title", "status", "code", "detail", "errors": [{"code", "message", "field", "line"}],
-    "request_id"}
+A blueprint names its shape and the paths that it speaks for (`answer_errors`). Where no route
+matches, the shape is that of the longest of these paths with which the request's path begins.
+Shapes are defined by the dialects; the one of the native API and the pages is in `problem.py`.
 
-On OpenAI's paths they have OpenAI's shape (`web/openai/errors.py`), the same codes, and 400 for
-422.
-
-What is no `PromptmillError` is a crash: logged with its traceback and request id, answered without
-either's content.
+An exception that is no `PromptmillError` is a crash: it is logged with its traceback and the
+request's id, and the answer holds nothing but that id.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import secrets
-import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
 
-from flask import Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app, g, request
+from flask.sansio.app import App
+from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorized
-from common.store.packing import one_line
-from web.api.metrics import count_request
-from web.openai import errors as dialect
-from web.schemas.answers import Problem
-from web.services.services import services
 from web.wire import routes
 
+EXTENSION = "error_shapes"
 RETRY_AFTER = 2  # seconds until Redis may be back, or some of what waits has run
 
 log = logging.getLogger("web.requests")
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An error that is to be answered, before it has a shape.
+
+    `errors` lists what was found wrong with the request, if that is known in detail. `retry` says
+    whether the same request may succeed later; None where the error does not tell.
+    """
+
+    status: int
+    code: str
+    message: str
+    request_id: str
+    errors: list[dict[str, object]] = field(default_factory=list)
+    retry: bool | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ErrorShape:
+    """How a dialect writes errors. `model` describes the body in `/openapi.json`; `invalid` are the
+    statuses of requests that are wrong; `in_streams`: an error may be an event of a stream.
+    `final_headers` go with errors that trying again cannot help."""
+
+    media_type: str
+    model: type[BaseModel]
+    invalid: frozenset[int]
+    in_streams = False
+    final_headers: Mapping[str, str] = MappingProxyType({})
+
+    def write(self, failure: Failure) -> tuple[int, bytes]:
+        """Status and body. Works without a request: `gate.py` refuses some before the app has
+        them."""
+        raise NotImplementedError
+
+    def answer(self, failure: Failure) -> Response:
+        """The answer to the current request."""
+        status, body = self.write(failure)
+        headers = self.final_headers if failure.retry is False else None
+        return Response(body, status, headers, content_type=self.media_type)
+
+
+Rewrite = Callable[[Response, Failure], None]
+
+
+class ErrorShapes:
+    """The shapes of an app's blueprints."""
+
+    def __init__(self) -> None:
+        self._by_blueprint: dict[str, ErrorShape] = {}
+        self._by_path: dict[str, ErrorShape] = {}
+        self._rewrites: list[Rewrite] = []
+
+    def add(self, blueprint: str, shape: ErrorShape, paths: tuple[str, ...]) -> None:
+        self._by_blueprint[blueprint] = shape
+        self._by_path |= dict.fromkeys(paths, shape)
+
+    def models(self) -> list[type[BaseModel]]:
+        """The bodies of errors, each once."""
+        return list(dict.fromkeys(shape.model for shape in self._by_path.values()))
+
+    def add_rewrite(self, rewrite: Rewrite) -> None:
+        self._rewrites.append(rewrite)
+
+    def of(self, blueprint: str | None, path: str) -> ErrorShape:
+        """That of the blueprint whose view was found, else by the path."""
+        return self._by_blueprint.get(blueprint or "") or self.of_path(path)
+
+    def of_path(self, path: str) -> ErrorShape:
+        while path not in self._by_path and path:
+            path = path.rpartition("/")[0]
+        return self._by_path[path or "/"]
+
+    def answer(self, failure: Failure) -> Response:
+        """The answer to the current request."""
+        response = self.of(request.blueprint, request.path).answer(failure)
+        response.headers.update(failure.headers)
+        if failure.retry:
+            response.headers["Retry-After"] = str(RETRY_AFTER)
+        for rewrite in self._rewrites:
+            rewrite(response, failure)
+        return response
+
+
+def answer_errors(blueprint: Blueprint, shape: ErrorShape, *paths: str) -> None:
+    """Answer the errors of a blueprint's views in this shape, and those of requests without a view
+    whose path is one of these or under one of them. Some blueprint has to name `/`."""
+
+    def add(state: Any) -> None:
+        shapes_of(state.app).add(blueprint.name, shape, paths)
+
+    blueprint.record_once(add)
+
+
+def rewrite_errors(blueprint: Blueprint, rewrite: Rewrite) -> None:
+    """Hand every error's answer, whatever its path, to this function, which may change it."""
+    blueprint.record_once(lambda state: shapes_of(state.app).add_rewrite(rewrite))
+
+
+def shapes_of(app: App) -> ErrorShapes:
+    found: ErrorShapes = app.extensions[EXTENSION]
+    return found
+
+
 def register(app: Flask) -> None:
-    app.before_request(_begin)
-    app.after_request(_end)
+    """To be called before the blueprints are registered."""
+    app.extensions[EXTENSION] = ErrorShapes()
     app.register_error_handler(PromptmillError, _answer_error)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_crash)
 
 
-def problem(
-    status: int, code: str, detail: str, errors: list[dict[str, object]] | None = None
-) -> Response:
-    status, body, kind = error_body(request.path, status, code, detail, g.request_id, errors)
-    return Response(body, status, content_type=kind)
-
-
-def error_body(
-    path: str,
-    status: int,
-    code: str,
-    detail: str,
-    request_id: str,
-    errors: list[dict[str, object]] | None = None,
-) -> tuple[int, bytes, str]:
-    """An error as requests to this path are told it: status, body and media type."""
-    if dialect.speaks(path):
-        first = errors[0] if errors else {}
-        field = str(first["field"]) if "field" in first else None
-        code = str(first["code"]) if "code" in first else code
-        status = dialect.status_of(status, code)
-        return (
-            status,
-            json.dumps(dialect.error_body(status, code, detail, field)).encode(),
-            "application/json",
-        )
-    body = Problem.model_validate(
-        {
-            "type": f"urn:promptmill:{code}",
-            "title": HTTPStatus(status).phrase,
-            "status": status,
-            "code": code,
-            "detail": detail,
-            "errors": errors or [],
-            "request_id": request_id,
-        }
+def as_failure(error: PromptmillError, request_id: str) -> Failure:
+    errors = [error.as_dict()] if error.field else []
+    return Failure(
+        error.status,
+        error.code,
+        error.message,
+        request_id,
+        error.errors if isinstance(error, InvalidRequest) else errors,
+        error.retry,
+        {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {},
     )
-    return (
-        status,
-        one_line(body.model_dump_json(exclude_none=True).encode()),
-        "application/problem+json",
+
+
+def too_large() -> TooLarge:
+    """The request's body is over its limit."""
+    limit = request.max_content_length or current_app.config["MAX_CONTENT_LENGTH"]
+    return TooLarge(
+        f"a request may have {limit / 2**20:,.1f} MiB here; split the job, or upload it as a file"
     )
 
 
 def _answer_error(error: PromptmillError) -> Response:
     if error.status >= 500 and not error.retry:
         log.error("%s", error, exc_info=error, extra={"request": g.request_id})
-    errors = (
-        error.errors
-        if isinstance(error, InvalidRequest)
-        else [error.as_dict()]
-        if error.field
-        else []
-    )
-    response = problem(error.status, error.code, error.message, errors)
-    if error.retry:
-        response.headers["Retry-After"] = str(RETRY_AFTER)
-    elif dialect.speaks(request.path):
-        # OpenAI's client would, for what is no use to try again.
-        response.headers["X-Should-Retry"] = "false"
-    if isinstance(error, Unauthorized):
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+    return shapes_of(current_app).answer(as_failure(error, g.request_id))
 
 
 def _answer_http(error: HTTPException) -> Response:
@@ -118,18 +179,14 @@ def _answer_http(error: HTTPException) -> Response:
         detail = routes.not_possible(error)
     else:
         detail = error.description or HTTPStatus(status).phrase
-    response = problem(status, HTTPStatus(status).name.lower(), detail)
-    for name, value in error.get_headers(request.environ):
-        if name not in ("Content-Type", "Content-Length"):
-            response.headers[name] = value
-    return response
-
-
-def too_large() -> TooLarge:
-    """The request's body is over its limit."""
-    limit = request.max_content_length or current_app.config["MAX_CONTENT_LENGTH"]
-    return TooLarge(
-        f"a request may have {limit / 2**20:,.1f} MiB here; split the job, or upload it as a file"
+    headers = {
+        name: value
+        for name, value in error.get_headers(request.environ)
+        if name not in ("Content-Type", "Content-Length")
+    }
+    code = HTTPStatus(status).name.lower()
+    return shapes_of(current_app).answer(
+        Failure(status, code, detail, g.request_id, headers=headers)
     )
 
 
@@ -141,23 +198,5 @@ def _answer_crash(error: Exception) -> Response:
         exc_info=error,
         extra={"request": g.request_id},
     )
-    return problem(
-        500, "internal_error", f"something broke here; the server's log has it under {g.request_id}"
-    )
-
-
-def _begin() -> None:
-    g.request_id = f"req_{secrets.token_hex(8)}"
-    g.began = time.monotonic()
-
-
-def _end(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.request_id
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")  # pages and static files say otherwise
-    count_request(services(), response.status_code)
-    milliseconds = round((time.monotonic() - g.began) * 1000, 1)
-    # Never the query: a login link's token is in it.
-    extra = {"request": g.request_id, "status": response.status_code, "ms": milliseconds}
-    log.info("%s %s", request.method, request.path, extra=extra)
-    return response
+    detail = f"something broke here; the server's log has it under {g.request_id}"
+    return shapes_of(current_app).answer(Failure(500, "internal_error", detail, g.request_id))

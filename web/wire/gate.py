@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import io
 import logging
-import secrets
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
 from common.errors import InvalidRequest, PromptmillError
-from web.wire.error_answers import RETRY_AFTER, error_body
+from web.wire.error_answers import RETRY_AFTER, ErrorShapes, as_failure
+from web.wire.request_log import new_request_id
 
 BEGINNING = 16 * 2**10  # bytes
 
@@ -24,10 +24,11 @@ log = logging.getLogger("web.requests")
 
 
 class Gate:
-    """WSGI middleware around the whole app."""
+    """WSGI middleware around the whole app; `shapes` are those of its errors."""
 
-    def __init__(self, app: Any):
+    def __init__(self, app: Any, shapes: ErrorShapes):
         self._app = app
+        self._shapes = shapes
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ:
@@ -36,9 +37,27 @@ class Gate:
                     environ["wsgi.input"], int(environ.get("CONTENT_LENGTH") or 0)
                 )
             except PromptmillError as error:
-                return _refuse(error, environ, start_response)
+                return self._refuse(error, environ, start_response)
         answer: Iterable[bytes] = self._app(environ, start_response)
         return answer
+
+    def _refuse(
+        self, error: PromptmillError, environ: dict[str, Any], start_response: Any
+    ) -> list[bytes]:
+        path, request_id = environ.get("PATH_INFO", ""), new_request_id()
+        shape = self._shapes.of_path(path)
+        status, body = shape.write(as_failure(error, request_id))
+        headers = [
+            ("Content-Type", shape.media_type),
+            ("Content-Length", str(len(body))),
+            ("X-Request-Id", request_id),
+        ]
+        if error.retry:
+            headers.append(("Retry-After", str(RETRY_AFTER)))
+        extra = {"request": request_id, "status": status}
+        log.info("%s %s", environ["REQUEST_METHOD"], path, extra=extra)
+        start_response(f"{status} {HTTPStatus(status).phrase}", headers)
+        return [body]
 
 
 class BrokenOff(InvalidRequest):
@@ -90,21 +109,3 @@ def _begun(body: Any, length: int) -> Any:
     if len(beginning) < length:
         raise BrokenOff(length - len(beginning))
     return io.BytesIO(beginning)
-
-
-def _refuse(error: PromptmillError, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    request_id = f"req_{secrets.token_hex(8)}"
-    path = environ.get("PATH_INFO", "")
-    status, body, kind = error_body(path, error.status, error.code, error.message, request_id)
-    headers = [
-        ("Content-Type", kind),
-        ("Content-Length", str(len(body))),
-        ("X-Request-Id", request_id),
-    ]
-    if error.retry:
-        headers.append(("Retry-After", str(RETRY_AFTER)))
-    log.info(
-        "%s %s", environ["REQUEST_METHOD"], path, extra={"request": request_id, "status": status}
-    )
-    start_response(f"{status} {HTTPStatus(status).phrase}", headers)
-    return [body]

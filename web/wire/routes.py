@@ -6,13 +6,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from web.wire.openapi import template
-
+ARGUMENT = re.compile(r"<(?:any\(([^)]*)\):|\w+:)?(\w+)>")  # of a route: its choices, its name
 NEAR = 3  # paths that are named to who asked for another
 LONGEST = 100  # characters of a path that are looked at and told
 # Replicate's paths, which the route of a model, whose name may have slashes, would match.
@@ -35,6 +35,12 @@ class InPlace:
 def register(app: Flask) -> None:
     app.wsgi_app = InPlace(app.wsgi_app)  # type: ignore[method-assign]
     app.before_request(_answer_options)
+
+
+@cache
+def template(route: str) -> str:
+    """A route as people write it: `/v1/jobs/{job_id}`."""
+    return ARGUMENT.sub(r"{\2}", route)
 
 
 def methods_here() -> list[str]:

@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from web.openai import answers
 from web.openai import completion_views as views
-from web.openai.errors import error_body, row_error, speaks
+from web.openai.errors import error_body, row_error
 from web.openai.logprobs import completion_logprobs, placed
 from web.openai.requests import Ask
 
@@ -123,17 +123,6 @@ def test_a_failed_item_is_an_error_and_a_cut_one_an_answer() -> None:
     assert failed and failed[0] == 500 and failed[1]["error"]["code"] == "engine_error"
     assert row_error(row("so far", status="cancelled"), chat=True) is None
     assert row_error(row(status="expired"), chat=True)[0] == 503  # type: ignore[index]
-
-
-def test_the_dialect_is_spoken_on_openai_s_paths_only() -> None:
-    assert all(
-        speaks(path)
-        for path in ("/v1/models", "/v1/chat/completions", "/v1/files/x", "/v1/batches")
-    )
-    assert not any(
-        speaks(path)
-        for path in ("/v1/jobs", "/v1/jobs/x/items", "/v1/workers", "/jobs", "/healthz")
-    )
 
 
 def test_answers_are_what_the_specification_says() -> None:

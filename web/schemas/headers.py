@@ -1,0 +1,22 @@
+"""Request headers that mean something to the API, as they must be and as `/openapi.json` describes
+them."""
+
+from __future__ import annotations
+
+import re
+
+IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+
+NUMBER = "[0-9]{1,9}"
+PLACE = f"{NUMBER}[.][0-9]{{1,3}}={NUMBER}"  # item, continuation, tokens
+# How many items a stream's reader has, then how many tokens of each item that is being streamed.
+CURSOR = re.compile(f"([0-9]{{1,10}})(?:;({PLACE}(?:,{PLACE})*))?")
+
+HEADERS = {
+    "Idempotency-Key": {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"},
+    "Last-Event-ID": {
+        "type": "string",
+        "description": "The id of an event of this stream.",
+        "pattern": rf"^({CURSOR.pattern})?$",
+    },
+}

@@ -1,0 +1,67 @@
+"""What a view takes and gives, written at the view.
+
+`/openapi.json` is made of these descriptions, and `bodies.py` refuses what a view does not take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a view takes and gives.
+
+    `status` is that of the good answer. `body` is the JSON body; `upload` the part `job` beside a
+    file, `form` the parts beside a file; `query` has the query's parameters and `headers` the names
+    of the request headers that are read. `media_types` are those of an answer that is no JSON.
+    `events` are those of an answer as server-sent events: the data of each by its name, "" for
+    events without a name, and None as the data of `[DONE]`, which is that very text. `errors` are
+    statuses that do not follow from the rest. A `public` view needs no key.
+    """
+
+    summary: str
+    answer: type[BaseModel] | None = None
+    status: int = 200
+    body: type[BaseModel] | None = None
+    upload: type[BaseModel] | None = None
+    form: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    headers: tuple[str, ...] = ()
+    media_types: tuple[str, ...] = ()
+    events: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
+    errors: tuple[int, ...] = ()
+    public: bool = False
+
+    def models(self) -> list[tuple[type[BaseModel], JsonSchemaMode]]:
+        asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+            (model, "validation")
+            for model in (self.body, self.upload, self.form, self.query)
+            if model
+        ]
+        given = [model for model in (self.answer, *self.events.values()) if model]
+        return [*asked, *((model, "serialization") for model in given)]
+
+
+def described(
+    summary: str, answer: type[BaseModel] | None = None, **more: Any
+) -> Callable[[Any], Any]:
+    """Put a view into the specification; `more` are the other fields of `Description`. A test finds
+    views of the API that are not described."""
+    description = Description(summary, answer, **more)
+
+    def mark(view: Any) -> Any:
+        view.description = description
+        return view
+
+    return mark
+
+
+def description_of(app: Flask, endpoint: str) -> Description | None:
+    found: Description | None = getattr(app.view_functions[endpoint], "description", None)
+    return found

@@ -1,0 +1,200 @@
+"""Describes the operations of `/openapi.json`: parameters, bodies, answers, and the errors that
+follow from what a view takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+from werkzeug.routing import Rule
+
+from common.errors import Conflict, NotFound, TooMany, Unauthorized, Unavailable
+from web.schemas.headers import HEADERS
+from web.wire.description import Description
+from web.wire.error_answers import ErrorShape, ErrorShapes
+from web.wire.request_schemas import form, in_query
+from web.wire.routes import ARGUMENT
+
+FILE = {"type": "string", "format": "binary"}
+UNSAFE = {"post", "patch", "delete"}  # methods that another site's page may not make a browser send
+REQUEST_ID = {
+    "description": "Also in the server's log.",
+    "required": True,
+    "schema": {"type": "string"},
+}
+RETRY_AFTER = {
+    "description": "Seconds until trying again may help.",
+    "required": True,
+    "schema": {"type": "string"},
+}
+
+
+class Operations:
+    """Describes operations. `references` are the models' places among `schemas`; `errors` collects
+    the errors that were named, each described once."""
+
+    def __init__(
+        self,
+        references: Mapping[Any, dict[str, Any]],
+        schemas: dict[str, Any],
+        shapes: ErrorShapes,
+    ):
+        self._references = references
+        self._schemas = schemas
+        self._shapes = shapes
+        self.errors: dict[str, dict[str, Any]] = {}  # by name
+
+    def describe(self, rule: Rule, method: str, description: Description) -> dict[str, Any]:
+        operation: dict[str, Any] = {
+            "operationId": rule.endpoint.replace(".", "_"),
+            "summary": description.summary,
+            "parameters": self._parameters(rule, description),
+            "responses": self._responses(rule, method, description),
+        }
+        if description.public:
+            operation["security"] = []
+        if content := self._body(description):
+            operation["requestBody"] = {"required": True, "content": content}
+        return operation
+
+    def _parameters(self, rule: Rule, description: Description) -> list[dict[str, Any]]:
+        found = [
+            _parameter(
+                "path",
+                name,
+                True,
+                {"type": "string"} | ({"enum": choices.split(", ")} if choices else {}),
+            )
+            for choices, name in ARGUMENT.findall(rule.rule)
+        ]
+        found += [_parameter("header", name, False, HEADERS[name]) for name in description.headers]
+        if description.query:
+            fields = self._schema(description.query)["properties"]
+            found += [
+                _parameter("query", name, False, in_query(schema))
+                for name, schema in fields.items()
+            ]
+        return found
+
+    def _body(self, description: Description) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        if description.body:
+            content["application/json"] = {
+                "schema": self._references[description.body, "validation"]
+            }
+        if description.upload:
+            parts = {"file": FILE, "job": self._references[description.upload, "validation"]}
+            schema = {
+                "type": "object",
+                "properties": parts,
+                "required": ["file"],
+                "additionalProperties": False,
+            }
+            encoding = {"job": {"contentType": "application/json"}}
+            content["multipart/form-data"] = {"schema": schema, "encoding": encoding}
+        if description.form:
+            content["multipart/form-data"] = {
+                "schema": form(self._schema(description.form), self._schemas, FILE)
+            }
+        return content
+
+    def _responses(self, rule: Rule, method: str, description: Description) -> dict[str, Any]:
+        good = {
+            "description": HTTPStatus(description.status).phrase,
+            "headers": {"X-Request-Id": REQUEST_ID},
+        }
+        if content := self._content(rule, description):
+            good["content"] = content
+        found = {str(description.status): good}
+        return found | {
+            str(status): self._error(rule, status)
+            for status in sorted(_errors(rule, method, description, self._shape(rule).invalid))
+        }
+
+    def _content(self, rule: Rule, description: Description) -> dict[str, Any]:
+        content: dict[str, Any] = {
+            kind.partition(";")[0]: {"schema": {"type": "string"}}
+            for kind in description.media_types
+        }
+        if description.answer:
+            content["application/json"] = {
+                "schema": self._references[description.answer, "serialization"]
+            }
+        if description.events:
+            told = [self._event(name, model) for name, model in description.events.items()]
+            if (shape := self._shape(rule)).in_streams:
+                told.append(self._event("", shape.model))
+            content["text/event-stream"] = {"schema": {"anyOf": told}}
+        return content
+
+    def _event(self, name: str, model: type[BaseModel] | None) -> dict[str, Any]:
+        """One server-sent event; OpenAPI 3.1 has no other way to describe a stream of them."""
+        data: dict[str, Any] = {"type": "string"}
+        if model:
+            schema = self._references[model, "serialization"]
+            data |= {"contentMediaType": "application/json", "contentSchema": schema}
+        else:
+            data["const"] = name
+        found: dict[str, Any] = {
+            "type": "object",
+            "properties": {"data": data},
+            "required": ["data"],
+        }
+        if name and model:
+            found["properties"]["event"] = {"const": name}
+            found["required"].append("event")
+        return found
+
+    def _shape(self, rule: Rule) -> ErrorShape:
+        return self._shapes.of(rule.endpoint.rpartition(".")[0], rule.rule)
+
+    def _error(self, rule: Rule, status: int) -> dict[str, Any]:
+        """A reference to the error, which is described once."""
+        shape = self._shape(rule)
+        name = f"{shape.model.__name__}{status}"
+        self.errors.setdefault(name, self._described_error(status, shape))
+        return {"$ref": f"#/components/responses/{name}"}
+
+    def _described_error(self, status: int, shape: ErrorShape) -> dict[str, Any]:
+        headers = {"X-Request-Id": REQUEST_ID}
+        if status in (TooMany.status, Unavailable.status):
+            headers["Retry-After"] = RETRY_AFTER
+        schema = self._references[shape.model, "serialization"]
+        return {
+            "description": HTTPStatus(status).phrase,
+            "headers": headers,
+            "content": {shape.media_type: {"schema": schema}},
+        }
+
+    def _schema(self, model: type[BaseModel]) -> dict[str, Any]:
+        found: dict[str, Any] = self._schemas[
+            self._references[model, "validation"]["$ref"].rsplit("/", 1)[-1]
+        ]
+        return found
+
+
+def _errors(rule: Rule, method: str, description: Description, invalid: frozenset[int]) -> set[int]:
+    """Statuses besides the good one: what the view says, and what follows from what it takes."""
+    found = set(description.errors)
+    if description.public:
+        return found
+    found |= {Unauthorized.status, Unavailable.status, 500}
+    found |= invalid  # a query or a body that is not taken
+    if method in UNSAFE:
+        found.add(403)
+    if rule.arguments:
+        found.add(NotFound.status)
+    if description.body or description.form:
+        found |= {400, 408, 413, 415, 429}
+    if description.headers and method in UNSAFE:
+        found.add(Conflict.status)  # of an idempotency key
+    return found
+
+
+def _parameter(place: str, name: str, required: bool, schema: dict[str, Any]) -> dict[str, Any]:
+    schema = dict(schema)
+    text = schema.pop("description", None)
+    found = {"name": name, "in": place, "required": required, "schema": schema}
+    return found | ({"description": text} if text else {})
