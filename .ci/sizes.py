@@ -25,13 +25,10 @@ FILES = {
     "connections.py",
     "engine.py",
     "enqueue.py",
-    "flash.py",
     "fleet.py",
     "forms.py",
-    "gather.py",
     "jobs.py",
     "keys.py",
-    "models.py",
     "openapi.py",
     "requests.py",
     "settings.py",
@@ -52,7 +49,6 @@ FILES = {
 }
 FUNCTIONS = {
     "__init__",
-    "_open_folder",
     "append_items",
     "check_model",
     "enqueue_job",

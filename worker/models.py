@@ -12,24 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from common.errors import ConfigError, InvalidRequest
+from common.errors import ConfigError
 from common.model_names import is_folder, own_name
 from common.types import ModelCard
 from worker.echo import EchoEngine
 from worker.engine.protocol import Engine
+from worker.model_config import chat_template, context_length, eos_ids
 from worker.model_defaults import model_defaults
 from worker.model_files import fingerprints, inspect
 
 if TYPE_CHECKING:
     import torch
 
-    from common.tokenizer import Tokenizer
+    from common.tokenizer import JsonTokenizer, Tokenizer
 
 log = logging.getLogger(__name__)
 
 DEMO_MODEL = "smollm2-135m"
-UNSAID_CONTEXT = 512  # tokens, where neither config nor tokenizer say any
-MOST_SAID = 10**9  # tokenizers that know no length say 10^30
 DEFAULT_SLOTS = {"cpu": 32, "cuda": 256}
 # What a model needs; never pickles, never code.
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -74,9 +73,8 @@ def open_model(
             EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on),
         )
     folder = find_model(name, cache)
-    opened = _open_folder(
-        folder, served_name or own_name(name), engine, device, dtype, slots, context
-    )
+    how = _How(engine, pick_device(device), dtype, slots, context)
+    opened = _open_folder(folder, served_name or own_name(name), how)
     if defaults:
         opened.card.defaults = model_defaults(folder, opened.tokenizer)
     return opened
@@ -131,82 +129,116 @@ def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
     return OpenedModel(engine, card, tokenizer)
 
 
-def _open_folder(
-    folder: Path,
-    name: str,
-    wanted: str,
-    device_name: str,
-    dtype_name: str,
-    slots: int | None,
-    wanted_context: int | None,
-) -> OpenedModel:
+@dataclass(frozen=True)
+class _How:
+    """How a folder's model is to be run, as it was asked for."""
+
+    engine: str
+    device: torch.device
+    dtype: str
+    slots: int | None
+    context: int | None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What was read from a model's folder, but its weights."""
+
+    config: Any
+    tokenizer: JsonTokenizer
+    context: int
+    special_tokens: dict[str, str]
+    template: str | None
+
+    @classmethod
+    def read(cls, folder: Path, name: str, wanted_context: int | None) -> _Parts:
+        from common.tokenizer import JsonTokenizer
+        from worker.engine.model.weights import load_config, load_generation_config, load_tokenizer
+
+        config = load_config(folder)
+        fast = load_tokenizer(folder)
+        context = context_length(config, fast.model_max_length, wanted_context)
+        generation = load_generation_config(folder, config)
+        text = config.get_text_config(decoder=True)
+        ends = eos_ids(folder, text.vocab_size, generation, config, text, fast)
+        special = {
+            key: str(token)
+            for key, token in fast.special_tokens_map.items()
+            if isinstance(token, str)
+        }
+        return cls(
+            config=config,
+            tokenizer=JsonTokenizer(fast.backend_tokenizer.to_str().encode(), ends),
+            context=context,
+            special_tokens=special,
+            template=chat_template(name, fast.chat_template, special),
+        )
+
+
+def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
     import torch
 
-    from common.tokenizer import JsonTokenizer, digest
-    from worker.engine.batching import BatchingEngine
-    from worker.engine.generate import GenerateEngine
-    from worker.engine.model.packable import NotPackable
-    from worker.engine.model.weights import (
-        check_finite,
-        load_config,
-        load_generation_config,
-        load_tokenizer,
-        load_weights,
-    )
+    from common.tokenizer import digest
+    from worker.engine.model.weights import check_finite, load_weights
 
-    device = pick_device(device_name)
-    dtype = pick_dtype(dtype_name, device)
-    config = load_config(folder)
-    fast = load_tokenizer(folder)
-    context = _context(config, fast.model_max_length, wanted_context)
-    slots = slots or DEFAULT_SLOTS.get(device.type, 32)
-    generation = load_generation_config(folder, config)
-    text = config.get_text_config(decoder=True)
-    eos_ids = _eos_ids(folder, text.vocab_size, generation, config, text, fast)
-    tokenizer = JsonTokenizer(fast.backend_tokenizer.to_str().encode(), eos_ids)
-    special_tokens = {
-        key: str(token) for key, token in fast.special_tokens_map.items() if isinstance(token, str)
-    }
-    template = _chat_template(name, fast.chat_template, special_tokens)
-
-    model = load_weights(folder, config, dtype).to(device)
+    dtype = pick_dtype(how.dtype, how.device)
+    parts = _Parts.read(folder, name, how.context)
+    slots = how.slots or DEFAULT_SLOTS.get(how.device.type, 32)
+    model = load_weights(folder, parts.config, dtype).to(how.device)
     check_finite(model, folder)
-    running: Engine | None = None
-    if wanted != "generate":
-        try:
-            running = BatchingEngine(model, tokenizer, slots=slots, context=context)
-        except NotPackable as reason:
-            if wanted == "native":
-                message = (
-                    f"{name} cannot run with continuous batching (engine native): {reason}; take "
-                    "the generate engine"
-                )
-                raise ConfigError(message) from None
-            log.warning("%s takes the generate engine, which is slower: %s", name, reason)
-    kind = "native" if running else "generate"
-    engine = running or GenerateEngine(model, tokenizer, slots=slots, context=context)
+    kind, engine = _engine_of(model, parts, name, how.engine, slots)
     card = ModelCard(
         id=name,
         digest=digest(
             *fingerprints(folder),
-            tokenizer.dumps(),
-            template or "",
+            parts.tokenizer.dumps(),
+            parts.template or "",
             str(engine.context),
             str(dtype),
         ),
         engine=kind,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        device=_device_name(how.device),
         dtype=str(dtype).removeprefix("torch."),
         context=engine.context,
         slots=slots,
         tokenizer="json",
-        chat_template=template,
+        chat_template=parts.template,
         vocabulary=model.config.get_text_config(decoder=True).vocab_size,
         reproducible=dtype == torch.float32,
-        special_tokens=special_tokens,
+        special_tokens=parts.special_tokens,
         created=int(time.time()),
     )
-    return OpenedModel(engine, card, tokenizer)
+    return OpenedModel(engine, card, parts.tokenizer)
+
+
+def _engine_of(model: Any, parts: _Parts, name: str, wanted: str, slots: int) -> tuple[str, Engine]:
+    """The engine that runs `model`, and its name on the card.
+
+    Raises:
+        ConfigError: `wanted` is `native`, and the model cannot run so.
+    """
+    from worker.engine.batching import BatchingEngine
+    from worker.engine.generate import GenerateEngine
+    from worker.engine.model.packable import NotPackable
+
+    tokenizer, context = parts.tokenizer, parts.context
+    if wanted != "generate":
+        try:
+            return "native", BatchingEngine(model, tokenizer, slots=slots, context=context)
+        except NotPackable as reason:
+            if wanted == "native":
+                raise ConfigError(
+                    f"{name} cannot run with continuous batching (engine native): {reason}; take "
+                    "the generate engine"
+                ) from None
+            log.warning("%s takes the generate engine, which is slower: %s", name, reason)
+    return "generate", GenerateEngine(model, tokenizer, slots=slots, context=context)
+
+
+def _device_name(device: torch.device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def pick_device(name: str) -> torch.device:
@@ -243,76 +275,3 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     dtype = torch.bfloat16 if native else torch.float32
     log.info("dtype %s: %s", str(dtype).removeprefix("torch."), why)
     return dtype
-
-
-def _chat_template(
-    name: str, found: str | dict[str, str] | None, special_tokens: dict[str, str]
-) -> str | None:
-    """The template that transformers takes where no tools are given: of several by name, `default`.
-
-    Raises:
-        ConfigError: it cannot be read, or never ends.
-    """
-    from common.chat_template import ChatTemplate
-
-    if isinstance(found, dict):
-        if "default" not in found:
-            names = ", ".join(sorted(found))
-            log.warning(
-                "%s is served without a chat template: it has %s, and none called default",
-                name,
-                names,
-            )
-        found = found.get("default")
-    if found:
-        try:
-            ChatTemplate(found, special_tokens).check()
-        except InvalidRequest as error:
-            raise ConfigError(
-                f"{name} cannot be served with its chat template: {error.message}"
-            ) from None
-    return found
-
-
-def _context(config: Any, tokenizer_says: int, wanted: int | None) -> int:
-    """Tokens a sequence may have: what the setting says, within what the model's config does; else
-    what that says, or its tokenizer.
-
-    Raises:
-        ConfigError: the setting is more than the config says, or what that says is no length.
-    """
-    text = config.get_text_config()
-    names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-    name, said = next(
-        ((name, length) for name in names if (length := getattr(text, name, None))), ("", None)
-    )
-    if said is not None and (not isinstance(said, int) or said < 2):
-        raise ConfigError(
-            f"the model's config.json has {name} {said!r}, which is no number of tokens; mend it"
-        )
-    if wanted and said and wanted > said:
-        raise ConfigError(
-            f"PROMPTMILL_CONTEXT is {wanted}, but the model's config.json says {said}; it may be "
-            "less"
-        )
-    return wanted or said or (tokenizer_says if tokenizer_says < MOST_SAID else UNSAID_CONTEXT)
-
-
-def _eos_ids(folder: Path, vocabulary: int, *parts: Any) -> frozenset[int]:
-    """The first part that names end tokens decides.
-
-    Raises:
-        ConfigError: none of those that it names is a token of the model: nothing would end a text.
-    """
-    found: Any = next(
-        (ids for part in parts if (ids := getattr(part, "eos_token_id", None)) is not None), []
-    )
-    named = found if isinstance(found, list) else [found]
-    known = frozenset(each for each in named if isinstance(each, int) and 0 <= each < vocabulary)
-    if named and not known:
-        raise ConfigError(
-            f"generation_config.json or config.json in {folder} has eos_token_id {found!r}, which "
-            "is no token id below "
-            f"{vocabulary}; mend it"
-        )
-    return known

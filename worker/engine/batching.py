@@ -21,11 +21,12 @@ import torch
 
 from common.errors import EngineError
 from common.types import Request
-from worker.engine.draw import Drawn, draw
-from worker.engine.logprobs import Score, places, prompt_scores
+from worker.engine.draw import draw
+from worker.engine.logprobs import places, prompt_scores
 from worker.engine.model.compose import BLOCK_SIZE, compose
 from worker.engine.protocol import EngineThread
 from worker.engine.scheduling.blocks import BlockPool
+from worker.engine.scheduling.drawn import Drawn, Score
 from worker.engine.scheduling.open_requests import OpenRequests
 from worker.engine.scheduling.scheduler import Chunk, Scheduler
 from worker.engine.scheduling.sequence import Sequence

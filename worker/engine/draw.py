@@ -6,24 +6,14 @@ Changes no sequence, so that a step that fails can be computed again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
-from worker.engine.logprobs import Score, scores
-from worker.engine.sampling.edits import apply_edits
+from worker.engine.logprobs import scores
+from worker.engine.sampling.apply import apply_edits
 from worker.engine.sampling.sampler import Knobs, sample, uniforms
+from worker.engine.scheduling.drawn import Drawn, Score
 from worker.engine.scheduling.sequence import Sequence
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A sequence's next token, None where the model's logits are not finite; its score where it was
-    asked for."""
-
-    token: int | None
-    score: Score | None = None
 
 
 def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:

@@ -6,26 +6,13 @@ sequence; noting them does, row by row, once the step has succeeded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
-from common.types import Spelling, TokenLogprob
+from worker.engine.scheduling.drawn import Score
 from worker.engine.scheduling.scheduler import Chunk
 from worker.engine.scheduling.sequence import Sequence
-from worker.engine.scheduling.text import Detokenizer
 
 SCORED_AT_ONCE = 512  # rows of logits: in float32, with a vocabulary of 150,000, some 300 MB
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How likely the model found a token, and its likeliest alternatives as (token id,
-    log-probability)."""
-
-    token: int
-    logprob: float
-    top: list[tuple[int, float]]
 
 
 def places(chunks: list[Chunk], ends: list[int]) -> list[tuple[Sequence, int, int]]:
@@ -73,11 +60,3 @@ def scores(log_p: torch.Tensor, tokens: list[int], counts: list[int]) -> list[Sc
         Score(token, logprob, list(zip(ids[:count], values[:count], strict=True)))
         for token, logprob, count, (ids, values) in zip(tokens, own, counts, likeliest, strict=True)
     ]
-
-
-def spelled(score: Score, spelling: Spelling, detokenizer: Detokenizer) -> TokenLogprob:
-    """A score as it is told: `spelling` is the token's in its text, the alternatives are spelled
-    each by itself."""
-    return TokenLogprob(
-        spelling, score.logprob, [(value, detokenizer.spell(token)) for token, value in score.top]
-    )

@@ -22,7 +22,8 @@ from transformers import (
 
 from common.types import SamplingParams
 from worker.engine.sampling import sampler
-from worker.engine.sampling.edits import Edits, apply_edits
+from worker.engine.sampling.apply import apply_edits
+from worker.engine.sampling.edits import Edits
 from worker.engine.sampling.sampler import Knobs, sample, uniforms
 
 DRAWS = 4096

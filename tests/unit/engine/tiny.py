@@ -15,7 +15,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from common.types import Finished, Request, SamplingParams, Spelling
 from worker.engine.batching import BatchingEngine
 from worker.engine.protocol import Engine
-from worker.engine.sampling.edits import Edits, apply_edits
+from worker.engine.sampling.apply import apply_edits
+from worker.engine.sampling.edits import Edits
 from worker.engine.sampling.sampler import Knobs, sample, uniforms
 
 VOCABULARY = 96

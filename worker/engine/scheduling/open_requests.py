@@ -13,9 +13,8 @@ from collections.abc import Callable
 
 from common.errors import EngineError
 from common.types import Finished, FinishReason, Request, Spelling, TokenLogprob
-from worker.engine.draw import Drawn
-from worker.engine.logprobs import Score, spelled
 from worker.engine.sampling.edits import Edits
+from worker.engine.scheduling.drawn import Drawn, Score, spelled
 from worker.engine.scheduling.mailbox import Mailbox, Reason
 from worker.engine.scheduling.sequence import Sequence
 from worker.engine.scheduling.text import Detokenizer, Speller, Text
