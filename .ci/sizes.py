@@ -26,7 +26,6 @@ FILES = {
     "engine.py",
     "enqueue.py",
     "fleet.py",
-    "forms.py",
     "jobs.py",
     "keys.py",
     "openapi.py",

@@ -12,7 +12,7 @@ from web.openai.chat import chat
 from web.openai.files import files
 from web.openai.models import models
 from web.openai.tokens import tokens
-from web.pages.jobs import pages
+from web.pages import register as pages
 from web.services.services import EXTENSION, Services
 from web.wire import compression, cors, error_answers, request_log, routes
 from web.wire.multipart import BoundedRequest
@@ -37,7 +37,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     cors.register(app, settings)
     compression.register(app)
     routes.register(app)
-    for blueprint in (api, batches, chat, files, models, openapi, pages, tokens):
+    for blueprint in (api, batches, chat, files, models, openapi, tokens):
         app.register_blueprint(blueprint)
+    pages.register(app)
     add_prefix(app, settings)
     return app

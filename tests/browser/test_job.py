@@ -93,7 +93,7 @@ def test_the_address_is_permanent_and_private(
     stranger.goto(mill.login(mill.new_tenant()))
     stranger.get_by_role("button", name="Log in").click()
     stranger.goto(page.url)
-    expect(stranger.get_by_role("heading", name="Not here")).to_be_visible()
+    expect(stranger.get_by_role("heading", name="Not found")).to_be_visible()
     stranger.context.close()
 
 

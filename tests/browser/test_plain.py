@@ -93,7 +93,7 @@ def test_pause_resume_and_retry_are_forms(plain_page: Page) -> None:
 def test_an_address_with_nothing_there_is_a_page(plain_page: Page, console: Console) -> None:
     console.expect_status(404)
     plain_page.goto("/nothing")
-    expect(plain_page.get_by_text("Not here")).to_be_visible()
+    expect(plain_page.get_by_text("Not found")).to_be_visible()
 
 
 def test_a_login_link_works_once(plain_page: Page, mill: Mill, console: Console) -> None:

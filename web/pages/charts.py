@@ -1,4 +1,4 @@
-"""Numbers as pictures: the shape of the progress bar. Pure; the templates draw it as SVG."""
+"""The segments of the progress bar, which the templates draw as SVG. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from web.schemas.answers import Counts
 
-# From left to right: what is done and stays, then what moves. Pending is the trough that is left.
+# From left to right: states that are final, then running. Pending items are the empty rest.
 ORDER = ("succeeded", "failed", "expired", "cancelled", "running")
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """One colour of the bar; `start` and `width` in percent."""
+class Segment:
+    """The part of the bar for one state; `start` and `width` in percent."""
 
     state: str
     count: int
@@ -20,20 +20,20 @@ class Stretch:
     width: float
 
 
-def stretches(counts: Counts) -> list[Stretch]:
-    """The bar's stretches, those of no width left out."""
+def segments(counts: Counts) -> list[Segment]:
+    """The bar's segments, without empty ones."""
     found, start = [], 0.0
     for state in ORDER:
         count = getattr(counts, state)
         width = 100 * count / max(counts.total, 1)
         if count:
-            found.append(Stretch(state, count, round(start, 2), round(width, 2)))
+            found.append(Segment(state, count, round(start, 2), round(width, 2)))
         start += width
     return found
 
 
 def progress_label(counts: Counts) -> str:
-    """The bar in words, for who cannot see it."""
+    """The bar in words, for screen readers."""
     parts = [
         f"{getattr(counts, state):,} {state}"
         for state in (*ORDER, "pending")

@@ -1,7 +1,7 @@
-"""Errors as a page, for browsers: on every path, the API's included.
+"""Errors as a page: browsers get one on every path, those of the API included.
 
-Programs get what the path's dialect gives them; under the pages' own paths that is problem+json, or
-for the form's script the errors by field.
+Programs get the error in the shape of the path's dialect. Under the paths of the pages that is
+problem+json; form.js gets `{"errors": {input: [message]}}`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from web.wire.error_answers import Failure
 from web.wire.problem import ProblemShape
 
 TITLES = {
-    401: "Log in first",
-    403: "That came from elsewhere",
-    404: "Not here",
-    409: "Not possible now",
+    401: "Please log in",
+    403: "Refused: sent by another site",
+    404: "Not found",
+    409: "Not possible in this state",
     413: "Too large",
-    503: "Out of reach",
+    503: "Temporarily unavailable",
 }
 
 
 class PageShape(ProblemShape):
-    """Where a page's view fails it is a page that most clients want, whatever they accept."""
+    """Errors of a page's view are pages, whatever the client accepts, except for form.js; where no
+    view was found they are problem+json."""
 
     def answer(self, failure: Failure) -> Response:
         if request.blueprint is None:
@@ -38,20 +39,23 @@ HTML = "text/html; charset=utf-8"
 
 
 def show_to_browsers(response: Response, failure: Failure) -> None:
-    """Give a browser the error as a page. Its status stays as the dialect of the path has it."""
-    if from_a_browser() and response.is_json:
+    """Replace the body by a page if the client is a browser. The status stays that of the path's
+    dialect."""
+    if prefers_html() and response.is_json:
         response.set_data(_html(response.status_code, failure))
         response.content_type = HTML
 
 
-def from_a_browser() -> bool:
-    """Whether HTML is what the client likes best. Not by the `best` of its list, which goes by
-    details first: Chromium names a type of signed files with a version at its end."""
+def prefers_html() -> bool:
+    """Whether the client prefers HTML to JSON, as browsers do. `accept_mimetypes.best` would not
+    tell: it sorts by how specific a type is, and Chromium lists one of signed exchanges with a
+    version parameter."""
     accepts = request.accept_mimetypes
     return bool(accepts["text/html"] > accepts["application/json"])
 
 
 def wants_json() -> bool:
+    """Whether the client wants JSON only, as form.js does."""
     return request.accept_mimetypes.best == "application/json"
 
 
@@ -61,7 +65,7 @@ def _html(status: int, failure: Failure) -> str:
         "error.html",
         tenant=grant and grant.tenant,
         status=status,
-        title=TITLES.get(status, "That did not work"),
+        title=TITLES.get(status, "The request failed"),
         message=_sentence(failure.message),
         retry=failure.retry,
     )

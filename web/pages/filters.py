@@ -1,4 +1,4 @@
-"""How values read on the pages: times, durations, long texts, settings. Jinja filters; pure."""
+"""Jinja filters: how the pages show times, durations, sizes, long texts and parameters. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 from markupsafe import Markup, escape
 from pydantic import TypeAdapter
 
-from web.pages import charts, forms
+from web.pages import charts
+from web.pages.param_fields import escape as escape_line
 from web.schemas.answers import JobView, TimeRange, TryView
 
-CLIP = 2000  # characters of one text in a table of items; the item's own page shows all of it
-TITLE = 200  # characters of a job's name that lists and headings show
-ENDINGS = {
+CLIP = 2000  # characters of one text in the table of items; the page of the item shows all
+TITLE = 200  # characters of a job's name in lists and headings
+FINISH_REASONS = {
     "stop": "ended by itself",
     "length": "reached max_tokens",
     "cancelled": "cut off: cancelled",
@@ -26,13 +27,14 @@ ENDINGS = {
 _TIME = TypeAdapter(datetime)
 
 
-def moment(told: str) -> datetime:
-    """A time as workers tell theirs: unix seconds as text."""
-    return _TIME.validate_python(told)
+def unix_time(seconds: str) -> datetime:
+    """A time in the fleet's records: unix seconds as text."""
+    return _TIME.validate_python(seconds)
 
 
 def short_time(value: datetime) -> str:
-    """The hour today, the day before that; the reader's clock is not known here, so it says UTC."""
+    """A time of today with its hour, an earlier one with its day. In UTC, because the server does
+    not know the time zone of the browser."""
     now = datetime.now(UTC)
     if value.date() == now.date():
         return value.strftime("%H:%M:%S UTC")
@@ -42,7 +44,7 @@ def short_time(value: datetime) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration as people say it: 0.42 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    """A duration for people: 0.42 s, 12 s, 3 min 20 s, 2 h 5 min."""
     if value < 9.95:
         return f"{value:.2g} s" if value < 1 else f"{value:.1f} s".replace(".0 s", " s")
     whole = round(value)
@@ -54,7 +56,7 @@ def seconds(value: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people say them: 512 B, 3.2 MiB, 10 GiB."""
+    """A number of bytes for people: 512 B, 3.2 MiB, 10 GiB."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.3g} {unit}" if unit != "B" else f"{count} B"
@@ -68,7 +70,7 @@ def time_range(expected: TimeRange) -> str:
 
 
 def clip(text: str) -> str | Markup:
-    """The beginning of a long text, and how much is left out."""
+    """The beginning of a long text, and how many characters are left out."""
     if len(text) <= CLIP:
         return text
     return escape(text[:CLIP]) + Markup('<span class="cut"> … {:,} more characters</span>').format(
@@ -76,8 +78,8 @@ def clip(text: str) -> str | Markup:
     )
 
 
-def said(row: dict[str, Any]) -> list[dict[str, str]]:
-    """What an item asks, as parts with a role each; a plain prompt has none."""
+def prompt_parts(row: dict[str, Any]) -> list[dict[str, str]]:
+    """The input of an item as parts, each with its role; the role of a plain prompt is empty."""
     if row.get("prompt_ids"):
         return [{"role": "", "text": f"{len(row['prompt_ids']):,} token ids: {row['prompt_ids']}"}]
     if row.get("messages"):
@@ -87,27 +89,28 @@ def said(row: dict[str, Any]) -> list[dict[str, str]]:
     return [{"role": "", "text": row.get("prompt") or ""}]
 
 
-def ended(finish_reason: str) -> str:
-    return ENDINGS.get(finish_reason, finish_reason)
+def finish_reason(reason: str) -> str:
+    """A finish reason in words."""
+    return FINISH_REASONS.get(reason, reason)
 
 
-def setting_value(value: Any) -> str:
-    """A setting as it would be typed."""
+def typed(value: Any) -> str:
+    """A parameter's value as it would be typed into the form."""
     if isinstance(value, str):
-        return forms.escape(value)
+        return escape_line(value)
     if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
-        return ", ".join(f"“{forms.escape(part)}”" for part in value) or "none"
+        return ", ".join(f"“{escape_line(part)}”" for part in value) or "none"
     return json.dumps(value)
 
 
 def job_title(job: JobView) -> str:
-    """What its owner called it, else its id."""
+    """The name that the tenant gave the job, else its id."""
     title = str(job.metadata.get("name") or job.id)
     return title if len(title) <= TITLE else f"{title[:TITLE]}…"
 
 
 def attempt(tried: TryView) -> str:
-    """One try to deliver a webhook (`TryView`): when, what came of it, and when the next is due."""
+    """One attempt to deliver a webhook: when, its result, and when the next one is due."""
     parts = [short_time(tried.at)]
     if tried.status_code:
         parts.append(f"HTTP {tried.status_code} in {tried.duration_ms} ms")
@@ -119,16 +122,16 @@ def attempt(tried: TryView) -> str:
 
 
 FILTERS = {
-    "moment": moment,
+    "unix_time": unix_time,
     "short_time": short_time,
     "seconds": seconds,
     "size": size,
     "clip": clip,
-    "said": said,
-    "ended": ended,
-    "setting_value": setting_value,
+    "prompt_parts": prompt_parts,
+    "finish_reason": finish_reason,
+    "typed": typed,
     "job_title": job_title,
     "attempt": attempt,
-    "stretches": charts.stretches,
+    "segments": charts.segments,
     "progress_label": charts.progress_label,
 }

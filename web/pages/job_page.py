@@ -1,5 +1,5 @@
-"""What the job page works out for itself: how fast a job goes, which items to show, the job as a
-command. Pure."""
+"""What only the job page shows: the speed of the job, its pages of items, and curl commands for the
+same. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from web.pages.filters import seconds
 from web.schemas.answers import JobView
 from web.schemas.requests import INPUTS
 
-PAGE = 50  # items a page
-INLINE = 1000  # characters of JSON that a command shows in full; more goes by file
+PAGE = 50  # items on a page
+INLINE = 1000  # characters of JSON in a command; a longer job is sent as a file
 GAP = "…"
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How far a job is and how fast, in words; empty where nothing can be said yet."""
+    """The progress and speed of a job, in words; empty where nothing is known yet."""
 
     done: int
     elapsed: str = ""
@@ -38,15 +38,16 @@ def pace(job: JobView, now: datetime) -> Pace:
         f"{job.usage.completion_tokens / took:,.0f} tokens/s" if job.usage.completion_tokens else ""
     )
     remaining = ""
-    if done and not job.status.terminal and took > 2:  # sooner, a guess would be off by far
+    # In the first two seconds an estimate would be far off.
+    if done and not job.status.terminal and took > 2:
         remaining = f"about {seconds(max(1, round(took * (job.counts.total - done) / done)))}"
     return Pace(done, seconds(took), speed, remaining)
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of items: [first, end) of them; `links` are (number, text), with number 0 for a
-    gap."""
+    """One page of items: those in [first, end). `links` are (page number, text); a gap has
+    number 0."""
 
     number: int
     last: int
@@ -56,7 +57,7 @@ class Page:
 
 
 def page(number: int, total: int) -> Page:
-    """The page of that number, or the nearest there is."""
+    """The page with this number, or the nearest one that exists."""
     last = max(1, -(-total // PAGE))
     number = min(max(number, 1), last)
     first = (number - 1) * PAGE
@@ -64,7 +65,7 @@ def page(number: int, total: int) -> Page:
 
 
 def _links(number: int, last: int) -> list[tuple[int, str]]:
-    """First, last and the neighbours, with gaps between."""
+    """The first, the last and the neighbouring pages, with gaps between."""
     shown = sorted({1, last, *range(max(1, number - 2), min(last, number + 2) + 1)})
     links: list[tuple[int, str]] = []
     for before, there in zip([0, *shown], shown, strict=False):
@@ -76,7 +77,7 @@ def _links(number: int, last: int) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True)
 class Commands:
-    """What to type for the same in a terminal."""
+    """Commands that do the same in a terminal."""
 
     submit: str
     results: str
@@ -84,7 +85,7 @@ class Commands:
 
 
 def commands(job: JobView, rows: Sequence[dict[str, Any]], base_url: str) -> Commands:
-    """The same job by curl. `rows` are its items if they are few, else nothing: then the command
+    """The same job with curl. `rows` are its items if they are few, else empty: the command then
     uploads a file."""
     key = '-H "Authorization: Bearer $PROMPTMILL_API_KEY"'
     options: dict[str, Any] = {"model": job.model}
@@ -104,7 +105,7 @@ def commands(job: JobView, rows: Sequence[dict[str, Any]], base_url: str) -> Com
 
 
 def _item(row: dict[str, Any]) -> dict[str, Any]:
-    """A row's input as it would be sent again."""
+    """The input of a row as a request has it."""
     return {name: row[name] for name in ("custom_id", *INPUTS) if row.get(name)}
 
 

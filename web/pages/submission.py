@@ -1,5 +1,4 @@
-"""One press of a button on the submit form: the job it means, its prompts, and every error next to
-its field."""
+"""The submit form as it was sent: its job, its prompts, and its errors, each next to its input."""
 
 from __future__ import annotations
 
@@ -15,22 +14,24 @@ from web.intake.drafts import Draft
 from web.intake.enqueue import check_job, submit_job
 from web.intake.uploads import read_upload
 from web.intake.validation_messages import explain
-from web.pages import forms
+from web.pages.form import FormErrors, place_error, read_job, refuse_unknown
+from web.pages.pasted_prompts import as_chat, read_prompts
 from web.schemas.answers import CheckView, JobView
 from web.schemas.requests import UploadOptions
 from web.services.services import Services
 
 
 class Submission:
-    """`typed` is kept as it came, so that the page can be shown again with it."""
+    """One request with the form. `typed` is what was typed, with which the page is shown again."""
 
     def __init__(self, typed: Mapping[str, str], file: FileStorage | None):
         self.typed = typed
-        self.errors = forms.Errors()
+        self.errors = FormErrors()
         self._file = file if file and file.filename else None
         has_prompts = bool(typed.get("prompts", "").strip())
-        self._source = "file" if self._file else "prompts"  # where errors of prompts are shown
-        forms.refuse_unknown(typed, self.errors)
+        # The input at which errors of prompts are shown.
+        self._source = "file" if self._file else "prompts"
+        refuse_unknown(typed, self.errors)
         self._options = self._read_options()
         if self._file and has_prompts:
             self.errors.add(
@@ -40,16 +41,16 @@ class Submission:
             self.errors.add("prompts", "There is no prompt yet: type one, or choose a file.")
 
     def _read_options(self) -> UploadOptions | None:
-        job = forms.read_job(self.typed, self.errors)
+        job = read_job(self.typed, self.errors)
         try:
             return UploadOptions.model_validate(job)
         except ValidationError as error:
             for entry in explain(error, UploadOptions):
-                forms.place(self.errors, entry, self._source)
+                place_error(self.errors, entry, self._source)
             return None
 
     def check(self, services: Services, tenant: str) -> CheckView | None:
-        """What a submit would meet; None where it would not even come to that."""
+        """The size of the job, and its errors; None if the form itself has errors."""
         if self.errors or self._options is None:
             return None
         try:
@@ -58,14 +59,15 @@ class Submission:
             self._place(error)
             return None
         for entry in view.errors:
-            forms.place(self.errors, entry.model_dump(exclude_none=True), self._source)
+            place_error(self.errors, entry.model_dump(exclude_none=True), self._source)
         return view
 
     def submit(self, services: Services, tenant: str, first: int | None = None) -> JobView | None:
-        """The job, or its first few prompts as a job of their own; None when something is wrong.
+        """The new job of all prompts, or of the first few; None if something is wrong.
 
-        The form's token makes pressing twice one job. After going back and changing something,
-        another one is meant.
+        The form's token is the idempotency key, so that two presses of the button make one job.
+        The same token with other content comes from somebody who went back and changed the form:
+        that makes another job.
         """
         if self.errors or self._options is None:
             return None
@@ -83,7 +85,7 @@ class Submission:
     def _drafts(self, first: int | None = None) -> Iterator[Draft]:
         drafts = islice(self._all_drafts(), first)
         if self.typed.get("reads") == "chat":
-            return (replace(draft, value=forms.as_chat(draft.value)) for draft in drafts)
+            return (replace(draft, value=as_chat(draft.value)) for draft in drafts)
         return drafts
 
     def _all_drafts(self) -> Iterator[Draft]:
@@ -91,9 +93,9 @@ class Submission:
             self._file.stream.seek(0)
             column = self.typed.get("prompt_column", "").strip() or "prompt"
             return read_upload(self._file.stream, self._file.filename or "", prompt_column=column)
-        pasted = forms.read_prompts(self.typed.get("prompts", ""), self.typed.get("split", "line"))
+        pasted = read_prompts(self.typed.get("prompts", ""), self.typed.get("split", "line"))
         return (Draft({"prompt": prompt.text}, line=prompt.line) for prompt in pasted)
 
     def _place(self, error: InvalidRequest | NotFound) -> None:
         for entry in error.errors if isinstance(error, InvalidRequest) else [error.as_dict()]:
-            forms.place(self.errors, entry, self._source)
+            place_error(self.errors, entry, self._source)

@@ -1,4 +1,4 @@
-"""Laws of reading the form: every setting is there, what was typed arrives as typed, and refilling
+"""Laws of reading the form: every field is there, what was typed arrives as typed, and refilling
 undoes reading."""
 
 from __future__ import annotations
@@ -8,31 +8,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.types import SamplingParams
-from web.pages import forms
+from web.pages.form import FormErrors, JobFields, place_error, read_job
+from web.pages.param_fields import COMMON, param_fields
+from web.pages.pasted_prompts import PastedPrompt, as_chat, read_prompts
+from web.pages.refill import refill
 
 LINE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=20)
 STOP = st.lists(st.text(st.sampled_from("ab\\nt\n\t "), min_size=1, max_size=8), max_size=4)
 
 
-def read(typed: dict[str, str]) -> tuple[dict, forms.Errors]:
-    errors = forms.Errors()
-    return forms.read_job(typed, errors), errors
+def read(typed: dict[str, str]) -> tuple[JobFields, FormErrors]:
+    errors = FormErrors()
+    return read_job(typed, errors), errors
 
 
 def test_every_sampling_param_is_in_the_form_once() -> None:
-    assert sorted(setting.name for setting in forms.settings()) == sorted(
-        SamplingParams.model_fields
-    )
+    assert sorted(field.name for field in param_fields()) == sorted(SamplingParams.model_fields)
 
 
 def test_common_settings_come_first() -> None:
-    names = [setting.name for setting in forms.settings()]
-    assert names[: len(forms.COMMON)] == list(forms.COMMON)
+    names = [field.name for field in param_fields()]
+    assert names[: len(COMMON)] == list(COMMON)
 
 
 def test_an_empty_form_leaves_every_default_to_the_model() -> None:
     job, errors = read(
-        {setting.input: "" if setting.kind == "lines" else " " for setting in forms.settings()}
+        {field.input: "" if field.kind == "lines" else " " for field in param_fields()}
     )
     assert job == {}
     assert not errors
@@ -81,17 +82,17 @@ def test_what_is_no_value_is_said_at_its_field(name: str, typed: str) -> None:
 
 
 def test_one_prompt_a_line() -> None:
-    assert list(forms.read_prompts("\r\n one \r\n\ntwo\rthree", "line")) == [
-        forms.Pasted("one", 2),
-        forms.Pasted("two", 4),
-        forms.Pasted("three", 5),
+    assert list(read_prompts("\r\n one \r\n\ntwo\rthree", "line")) == [
+        PastedPrompt("one", 2),
+        PastedPrompt("two", 4),
+        PastedPrompt("three", 5),
     ]
 
 
 def test_paragraphs_end_at_empty_lines() -> None:
-    assert list(forms.read_prompts("\n\nfirst\n  more\n \nsecond", "blank")) == [
-        forms.Pasted("first\n  more", 3),
-        forms.Pasted("second", 6),
+    assert list(read_prompts("\n\nfirst\n  more\n \nsecond", "blank")) == [
+        PastedPrompt("first\n  more", 3),
+        PastedPrompt("second", 6),
     ]
 
 
@@ -105,38 +106,32 @@ def test_refilling_undoes_reading(
     stop: list[str], n: int, temperature: float, prompts: list[str]
 ) -> None:
     params = {"stop": stop, "n": n, "temperature": temperature}
-    typed = forms.refill("echo", params, {"name": "x"}, [{"prompt": prompt} for prompt in prompts])
+    typed = refill("echo", params, {"name": "x"}, [{"prompt": prompt} for prompt in prompts])
     job, errors = read(typed)
     assert not errors
     assert job["params"] == {name: value for name, value in params.items() if value != []}
-    assert [
-        prompt.text for prompt in forms.read_prompts(typed["prompts"], typed["split"])
-    ] == prompts
+    assert [prompt.text for prompt in read_prompts(typed["prompts"], typed["split"])] == prompts
 
 
 @given(prompts=st.lists(LINE.map(str.strip).filter(bool), min_size=1, max_size=5))
 def test_refilling_undoes_asking_as_a_chat(prompts: list[str]) -> None:
-    rows = [forms.as_chat({"prompt": prompt}) for prompt in prompts]
-    typed = forms.refill("echo", {}, {}, rows)
+    rows = [as_chat({"prompt": prompt}) for prompt in prompts]
+    typed = refill("echo", {}, {}, rows)
     assert typed["reads"] == "chat"
-    assert [
-        prompt.text for prompt in forms.read_prompts(typed["prompts"], typed["split"])
-    ] == prompts
-    assert "prompts" not in forms.refill("echo", {}, {}, [*rows, {"prompt": "no chat"}])
+    assert [prompt.text for prompt in read_prompts(typed["prompts"], typed["split"])] == prompts
+    assert "prompts" not in refill("echo", {}, {}, [*rows, {"prompt": "no chat"}])
 
 
 @pytest.mark.parametrize(
     "item", [{"prompt": ""}, {"prompt": None}, {"messages": []}, "text", None, 3, {}]
 )
 def test_only_prompts_are_asked_as_a_chat(item: object) -> None:
-    assert forms.as_chat(item) is item
+    assert as_chat(item) is item
 
 
 def test_prompts_that_cannot_be_typed_are_not_refilled() -> None:
     for prompt in ("a\n\nb", " padded", None):
-        assert "prompts" not in forms.refill(
-            "echo", {}, {}, [{"prompt": prompt}, {"prompt": "fine"}]
-        )
+        assert "prompts" not in refill("echo", {}, {}, [{"prompt": prompt}, {"prompt": "fine"}])
 
 
 @pytest.mark.parametrize(
@@ -156,6 +151,6 @@ def test_prompts_that_cannot_be_typed_are_not_refilled() -> None:
     ],
 )
 def test_errors_find_their_field(entry: dict, place: str, message: str) -> None:
-    errors = forms.Errors()
-    forms.place(errors, entry, "prompts")
+    errors = FormErrors()
+    place_error(errors, entry, "prompts")
     assert errors.by_field == {place: [message]}

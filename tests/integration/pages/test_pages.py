@@ -16,7 +16,8 @@ from tests.support.cards import card
 from tests.support.web import Site
 from web.intake.drafts import Draft
 from web.intake.enqueue import submit_job
-from web.pages import forms
+from web.pages.param_fields import param_fields
+from web.pages.pasted_prompts import as_chat
 from web.schemas.requests import JobOptions
 
 INLINE = re.compile(
@@ -98,10 +99,10 @@ def test_pages_hold_no_address_of_another_host(site: Site) -> None:
 
 def test_every_setting_has_a_field_with_a_label_and_its_bounds(site: Site) -> None:
     text = site.look("/")
-    for setting in forms.settings():
-        assert f'<label for="{setting.input}"' in text
-        assert f'name="{setting.input}"' in text
-        assert setting.bounds in text
+    for field in param_fields():
+        assert f'<label for="{field.input}"' in text
+        assert f'name="{field.input}"' in text
+        assert field.bounds in text
 
 
 def test_prompts_are_asked_as_a_chat_where_the_model_has_a_template(site: Site) -> None:
@@ -111,7 +112,7 @@ def test_prompts_are_asked_as_a_chat_where_the_model_has_a_template(site: Site) 
     assert 'name="reads"' in site.look("/")
     for reads, asked in (
         ("text", {"prompt": "hello there"}),
-        ("chat", forms.as_chat({"prompt": "hello there"})),
+        ("chat", as_chat({"prompt": "hello there"})),
     ):
         answer = site.send(model="chatty", reads=reads)
         assert answer.status_code == 303, answer.text
@@ -149,7 +150,7 @@ def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site: Si
         ({"split": "words"}, "split must be line or blank"),
         ({"reads": "aloud"}, "reads must be text or chat"),
         ({"action": "explode"}, "action must be submit or try or check"),
-        ({"priority": "5"}, "priority is no field of this form"),
+        ({"priority": "5"}, "this form has no field priority"),
     ],
 )
 def test_what_the_form_would_drop_is_refused(site: Site, typed: dict[str, Any], says: str) -> None:
@@ -377,7 +378,7 @@ def test_what_is_not_there_is_a_page(site: Site) -> None:
     ):
         answer = site.browser.get(path)
         assert answer.status_code == 404
-        assert "Not here" in answer.text
+        assert "Not found" in answer.text
 
 
 CHROMIUM = (
@@ -399,7 +400,7 @@ def test_browsers_get_every_error_as_a_page_and_programs_as_before(site: Site, a
     for path, mimetype in paths.items():
         answer = site.browser.get(path, headers={"Accept": accept})
         assert answer.status_code == 404
-        assert "Not here" in answer.text
+        assert "Not found" in answer.text
         assert answer.headers["Content-Security-Policy"]
         assert answer.headers["X-Request-Id"]
         assert site.browser.get(path, headers={"Accept": "*/*"}).mimetype == mimetype

@@ -1,0 +1,40 @@
+"""Fills the form in like a job that was submitted before ("Run again")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from web.pages.param_fields import param_fields, typed_value
+from web.pages.pasted_prompts import read_prompts
+
+MOST_REFILLED = 200  # prompts that are put into the text box; a job with more needs a file
+
+
+def refill(
+    model: str, params: Mapping[str, Any], metadata: Mapping[str, Any], rows: list[dict[str, Any]]
+) -> dict[str, str]:
+    """What somebody would have typed for a job like this one, by input name. The prompts are left
+    out if the text box would not give them back unchanged."""
+    typed = {"model": model, "metadata.name": str(metadata.get("name") or "")}
+    for field in param_fields():
+        if params.get(field.name) is not None:
+            typed[field.input] = typed_value(field.kind, params[field.name])
+    chats = [_question(row) for row in rows]
+    prompts = chats if all(chats) else [row.get("prompt") for row in rows]
+    if len(prompts) <= MOST_REFILLED and all(prompts):
+        texts = [str(prompt) for prompt in prompts]
+        typed["reads"] = "chat" if all(chats) else "text"
+        split, glue = ("blank", "\n\n") if any("\n" in text for text in texts) else ("line", "\n")
+        joined = glue.join(texts)
+        if [prompt.text for prompt in read_prompts(joined, split)] == texts:
+            typed |= {"prompts": joined, "split": split}
+    return typed
+
+
+def _question(row: Mapping[str, Any]) -> str | None:
+    """The text of a chat that is one user's message, as `as_chat` makes it; None for another."""
+    match row.get("messages"):
+        case [{"role": "user", "content": str(content)}]:
+            return content
+    return None

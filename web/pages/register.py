@@ -1,0 +1,15 @@
+"""Adds the pages to the app."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from web.pages import jobs, login, submit, workers
+from web.pages.blueprint import pages
+
+# Importing a module adds its views to the blueprint.
+VIEWS = (jobs, login, submit, workers)
+
+
+def register(app: Flask) -> None:
+    app.register_blueprint(pages)
