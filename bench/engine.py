@@ -26,7 +26,8 @@ import torch
 from bench.lib.machine import commit, device
 from bench.lib.mix import Mix, shared_instruction, short_prompts
 from bench.lib.peers import Transformers, Vllm
-from common.types import Request, SamplingParams
+from common.generation import Request
+from common.params import SamplingParams
 from worker.engine.batching import BatchingEngine
 from worker.models import OpenedModel, open_model, pick_dtype
 

@@ -19,7 +19,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 
 from bench.lib.machine import commit, device
 from bench.lib.mix import Mix, short_prompts
-from common.types import Request, SamplingParams, Spelling
+from common.generation import Request, Spelling
+from common.params import SamplingParams
 from worker.engine.attention import flash
 from worker.engine.attention.backend import LayerShape
 from worker.engine.batching import BatchingEngine

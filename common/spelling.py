@@ -7,7 +7,7 @@ import re
 from functools import cached_property
 from typing import Any
 
-from common.types import Spelling
+from common.generation import Spelling
 
 ONE_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # how tokenizers with a byte fallback write a byte
 # Read before each token: the first word of a text may lose the space that its token has.

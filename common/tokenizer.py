@@ -11,8 +11,8 @@ import zlib
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
+from common.generation import DecodeStream, Spelling
 from common.spelling import Spellings
-from common.types import DecodeStream, Spelling
 
 SHORT = 16_384  # characters of all texts that are counted together; about 10 ms
 # Characters that a word of the echo engine's stands for at most, white space around it included.

@@ -2,7 +2,8 @@
 
 import sys
 
-from common.types import Request, SamplingParams
+from common.generation import Request
+from common.params import SamplingParams
 from worker.models import open_model
 
 opened = open_model(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m")

@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from common.types import Finished, FinishReason, Output, Request, Spelling, TokenLogprob
+from common.generation import Finished, FinishReason, Output, Request, Spelling, TokenLogprob
 from worker.engine.scheduling.mailbox import Mailbox
 
 MIN_PAUSE = 0.002  # seconds between two looks at who is to be told a word

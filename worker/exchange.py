@@ -15,11 +15,12 @@ from dataclasses import replace
 import redis
 
 from common.errors import InvalidRequest, NotFound, Unavailable
+from common.generation import Finished, Request
 from common.rings import RingSender
 from common.store.fleet import Exchanged, Incarnation, Run
 from common.store.jobs import JobStore
 from common.store.metrics import Tally
-from common.types import Finished, ItemState, Request
+from common.types import ItemState
 from worker.checkpoints import Checkpoints
 from worker.held_items import HeldItem, HeldItems
 from worker.item_reader import ItemReader

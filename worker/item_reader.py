@@ -18,6 +18,8 @@ from pydantic import ValidationError
 
 from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest, PromptmillError
+from common.generation import Request
+from common.params import SamplingParams
 from common.store.fleet import Run
 from common.store.jobs import (
     Chunk,
@@ -28,7 +30,7 @@ from common.store.jobs import (
 )
 from common.stored_item import ITEM_FIELDS
 from common.tokenizer import Tokenizer
-from common.types import ModelCard, Request, SamplingParams
+from common.types import ModelCard
 from worker.held_items import HeldItem
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from common.errors import ConfigError
+from common.params import SamplingParams
 from common.tokenizer import Tokenizer
-from common.types import SamplingParams
 
 log = logging.getLogger(__name__)
 

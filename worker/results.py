@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from common.generation import Finished, Spelling, TokenLogprob
 from common.store.fleet import Result, Run
 from common.store.packing import pack
-from common.types import Finished, ItemState, Spelling, TokenLogprob
+from common.types import ItemState
 from worker.held_items import HeldItem
 
 # Stands for minus infinity, which JSON lacks, as it does in OpenAI's API.

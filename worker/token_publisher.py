@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import Unavailable
+from common.generation import Request, TokenLogprob
 from common.store.fleet import Incarnation
-from common.types import Request, TokenLogprob
 from worker.held_items import HeldItem
 from worker.results import logprob_json
 

@@ -29,6 +29,7 @@ from common.errors import (
     Unavailable,
     storage_full,
 )
+from common.params import SamplingParams
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.packing import expand, unpack
@@ -36,7 +37,7 @@ from common.store.places import pages, place_of
 from common.store.records import Unreadable, as_text, readable, reading
 from common.store.scripts import Scripts
 from common.store.upload_stage import Stage
-from common.types import ItemState, JobState, SamplingParams
+from common.types import ItemState, JobState
 
 MEMORY_SHARE = 0.75  # of maxmemory; the rest is for what comes and goes
 MEMORY_AGE = 1.0  # seconds

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from common.cooperate import give_way
 from common.errors import InvalidRequest, TooLarge
+from common.params import SamplingParams
 from common.settings import Settings
-from common.types import SamplingParams
 from web.intake.counting import count_tokens, is_too_long
 from web.intake.drafts import Draft
 from web.intake.validation_messages import MOST_FAULTS, Entry, explain

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.errors import InvalidRequest
-from common.types import OTHER_NAMES, SamplingParams, whole
+from common.params import OTHER_NAMES, SamplingParams, whole
 from web.intake.strict_json import BadJson, parse
 from web.intake.validation_messages import unknown_name
 

@@ -17,11 +17,12 @@ from datetime import datetime
 from typing import Any
 
 from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from common.params import SamplingParams
 from common.settings import Settings
 from common.store.batches import job_of
 from common.store.jobs import TEMPLATE_KWARGS, Attached, JobStore, new_job_id, refuse_overfull
 from common.store.upload_stage import Stage
-from common.types import ModelCard, SamplingParams
+from common.types import ModelCard
 from web.intake.check import Intake, Totals
 from web.intake.drafts import Draft
 from web.intake.estimate import estimate

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from common.types import OTHER_NAMES, Message, SamplingParams
+from common.params import OTHER_NAMES, SamplingParams
+from web.schemas.fields import Message
 from web.schemas.requests import Webhook
 
 Entry = dict[str, object]

@@ -16,13 +16,13 @@ from typing import IO, Any, Literal
 from pydantic import ValidationError
 
 from common.errors import InvalidRequest
-from common.types import CustomId
 from web.intake.drafts import MALFORMED, Draft
 from web.intake.uploads import read_upload
 from web.intake.validation_messages import explain, unknown_name
 from web.openai.ignored_fields import MOST_IGNORED, NEAR
 from web.openai.requests import REQUESTS, Ask, Endpoint, default_max_tokens, read_request, say_once
 from web.schemas.base import Schema
+from web.schemas.fields import CustomId
 
 FILENAME = "batch.jsonl"  # whatever the file is called: a batch's is JSONL
 

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from common.errors import Conflict, NotFound
 from common.store.batches import Record, job_of, new_batch_id
 from common.store.records import readable, reading
-from common.types import JobState, ShortName, ShortText
+from common.types import JobState
 from web.auth import needs_tenant
 from web.intake.enqueue import KeyReused, check_key
 from web.jobs.views import cancel_job
@@ -26,6 +26,7 @@ from web.openai.errors import OPENAI_SHAPE
 from web.openai.requests import Endpoint
 from web.openai.schemas import BatchList, BatchStatus, BatchView, Expiry, answered, page, seconds_of
 from web.schemas.base import Query, Schema, refuse
+from web.schemas.fields import ShortName, ShortText
 from web.schemas.requests import Target
 from web.services.services import Services, services
 from web.wire.bodies import read_json, read_query, refuse_unread

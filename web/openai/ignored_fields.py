@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from common.types import OTHER_NAMES
+from common.params import OTHER_NAMES
 from web.intake.validation_messages import MOST_FAULTS, Entry, unknown_name
 from web.openai import refusals
 from web.openai.refusals import Rule

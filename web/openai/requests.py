@@ -24,11 +24,12 @@ from pydantic import (
 )
 
 from common.errors import InvalidRequest
-from common.types import SamplingParams, ShortMetadata, TokenId, are_token_ids
+from common.params import SamplingParams, TokenId, are_token_ids
 from web.intake.validation_messages import MOST_FAULTS
 from web.openai import refusals
 from web.openai.ignored_fields import Once, Sift
 from web.schemas.base import Schema, TemplateKwargs, refuse
+from web.schemas.fields import ShortMetadata
 from web.wire.bodies import M, validated
 
 CHAT_MAX_TOKENS = 4096  # where none is given: long enough for answers to end by themselves

@@ -10,9 +10,9 @@ from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import InvalidRequest
+from common.params import TokenId
 from common.store.connection import redis_errors
 from common.tokenizer import SHORT, Tokenizer
-from common.types import TokenId
 from web.auth import needs_tenant
 from web.intake.counting import in_a_thread, is_too_long
 from web.openai import refusals

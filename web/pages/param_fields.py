@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from common.types import SamplingParams
+from common.params import SamplingParams
 from web.intake.strict_json import parse
 
 # Shown at once; the others are in a closed section of the form.

@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue, PrivateAttr
 
-from common.types import FinishReason, ItemState, JobState, Message, ModelCard
+from common.generation import FinishReason
+from common.types import ItemState, JobState, ModelCard
+from web.schemas.fields import Message
 from web.schemas.requests import Limits
 
 

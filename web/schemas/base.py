@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from common.chat_template import RESERVED
-from common.types import Given
+from common.params import Given
 
 LONGEST_DEADLINE = 366 * 86400  # seconds
 LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # the last second that a view can tell

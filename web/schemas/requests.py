@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from common.errors import InvalidRequest
+from common.params import SamplingParams, TokenIds
 from common.signing import check_secret
-from common.types import CustomId, ItemMetadata, JobMetadata, Message, SamplingParams, TokenIds
 from web.schemas.base import Deadline, Query, Schema, TemplateKwargs, either, refuse
+from web.schemas.fields import CustomId, ItemMetadata, JobMetadata, Message
 
 INPUTS = ("prompt", "prompt_ids", "messages")  # an item has one of them
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from common.errors import EngineError
-from common.types import Request
+from common.generation import Request
 from worker.engine.draw import draw
 from worker.engine.logprobs import places, prompt_scores
 from worker.engine.model.compose import BLOCK_SIZE, compose

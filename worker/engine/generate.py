@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from common.types import Request
+from common.generation import Request
 from worker.engine.draw import draw
 from worker.engine.model.padding import padded, together
 from worker.engine.protocol import EngineThread

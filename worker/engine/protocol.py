@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from common.types import Finished, Request
+from common.generation import Finished, Request
 from worker.engine.scheduling.mailbox import Mailbox, Reason
 
 if TYPE_CHECKING:

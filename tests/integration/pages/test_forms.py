@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.types import SamplingParams
+from common.params import SamplingParams
 from web.pages.form import FormErrors, JobFields, place_error, read_job
 from web.pages.param_fields import COMMON, param_fields
 from web.pages.pasted_prompts import PastedPrompt, as_chat, read_prompts

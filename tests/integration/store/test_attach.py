@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from common.errors import NotFound
+from common.params import SamplingParams
 from common.store.jobs import complete_params, new_job_id
 from common.store.upload_stage import CHUNK
-from common.types import SamplingParams
 from tests.support.store import Mill
 
 

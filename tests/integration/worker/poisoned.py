@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import worker.bootsteps
-from common.types import Finished, Request
+from common.generation import Finished, Request
 from worker.app import app
 from worker.models import OpenedModel, open_model
 

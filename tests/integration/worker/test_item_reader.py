@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidRequest
+from common.generation import Request
 from common.store.jobs import JobStore, new_job_id
 from common.tokenizer import WordTokenizer
-from common.types import Request
 from tests.support.store import Mill, card
 from worker import item_reader
 from worker.item_reader import ItemReader

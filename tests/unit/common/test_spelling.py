@@ -8,8 +8,8 @@ import random
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from common.generation import Spelling
 from common.tokenizer import JsonTokenizer
-from common.types import Spelling
 from worker.engine.scheduling.text import Speller
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())

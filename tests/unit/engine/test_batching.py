@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from common.types import Request
+from common.generation import Request
 from tests.unit.engine.tiny import (
     VOCABULARY,
     alone,

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from common.types import Request
+from common.generation import Request
 from tests.unit.engine.tiny import ask, assert_same, run, running, tokens
 
 NEW_TOKENS = 5

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from common.types import Finished, Request, SamplingParams
+from common.generation import Finished, Request
+from common.params import SamplingParams
 from worker.echo import EchoEngine
 
 

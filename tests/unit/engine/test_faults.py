@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from common.types import Spelling
+from common.generation import Spelling
 from tests.unit.engine.test_generate import build_seq2seq
 from tests.unit.engine.tiny import Letters, ask, build, collect, prompts, run, running, tokens
 from worker.engine import batching

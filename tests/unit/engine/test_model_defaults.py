@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.errors import ConfigError
-from common.types import SamplingParams
+from common.params import SamplingParams
 from tests.unit.engine.test_models import save
 from tests.unit.engine.tiny import build
 from worker.models import open_model

@@ -20,7 +20,7 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from common.types import SamplingParams
+from common.params import SamplingParams
 from worker.engine.sampling import sampler
 from worker.engine.sampling.apply import apply_edits
 from worker.engine.sampling.edits import Edits

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from common.types import Request, SamplingParams
+from common.generation import Request
+from common.params import SamplingParams
 from tests.unit.engine.tiny import Letters
 from worker.engine.sampling.edits import Edits
 from worker.engine.scheduling.blocks import BlockPool

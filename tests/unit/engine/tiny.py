@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from common.types import Finished, Request, SamplingParams, Spelling
+from common.generation import Finished, Request, Spelling
+from common.params import SamplingParams
 from worker.engine.batching import BatchingEngine
 from worker.engine.protocol import Engine
 from worker.engine.sampling.apply import apply_edits

@@ -22,7 +22,7 @@ from openai.types.chat import (
 from pydantic import BaseModel, ValidationError
 
 from common.errors import InvalidRequest
-from common.types import SamplingParams
+from common.params import SamplingParams
 from web.openai import refusals
 from web.openai.ignored_fields import Once, told
 from web.openai.requests import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from common.types import OTHER_NAMES, SamplingParams
+from common.params import OTHER_NAMES, SamplingParams
 from web.intake.validation_messages import SAYINGS, explain
 from web.schemas.requests import Item, JobOptions
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from common.types import SamplingParams
+from common.params import SamplingParams
 
 
 class Edits:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.types import SamplingParams
+from common.params import SamplingParams
 from worker.engine.arrays import to_device
 
 CANDIDATES = (64, 1024)  # how many of a row's likeliest tokens to look at before sorting all of it

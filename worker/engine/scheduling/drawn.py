@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.types import Spelling, TokenLogprob
+from common.generation import Spelling, TokenLogprob
 from worker.engine.scheduling.text import Detokenizer
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import Literal
 
-from common.types import Finished, Request
+from common.generation import Finished, Request
 
 Reason = Literal["cancelled", "expired"]
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 
 from common.errors import EngineError
-from common.types import Finished, FinishReason, Request, Spelling, TokenLogprob
+from common.generation import Finished, FinishReason, Request, Spelling, TokenLogprob
 from worker.engine.sampling.edits import Edits
 from worker.engine.scheduling.drawn import Drawn, Score, spelled
 from worker.engine.scheduling.mailbox import Mailbox, Reason

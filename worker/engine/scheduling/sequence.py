@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.types import FinishReason, Output, Request, TokenLogprob
+from common.generation import FinishReason, Output, Request, TokenLogprob
 from worker.engine.sampling.edits import Edits
 from worker.engine.scheduling.text import Speller, Text
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from common.types import DecodeStream, Spelling
+from common.generation import DecodeStream, Spelling
 
 
 class Detokenizer(Protocol):

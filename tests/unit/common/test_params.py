@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from common.types import SamplingParams
+from common.params import SamplingParams
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""Decoding parameters (`params`): what a job or an item chooses about how its text is generated.
+
+A leaf: imports no other module of promptmill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WrapValidator,
+    model_validator,
+)
+
+# Hugging Face's spellings of what we call otherwise; refused with the right name.
+OTHER_NAMES = {
+    "max_new_tokens": "max_tokens",
+    "max_length": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "min_new_tokens": "min_tokens",
+    "num_return_sequences": "n",
+    "do_sample": "temperature (0 is greedy)",
+    "eos_token_id": "stop_token_ids",
+    "stop_strings": "stop",
+    "bad_words_ids": "bad_words",
+}
+
+
+def whole(value: Any) -> Any:
+    """3.0 as 3, also in a list: JSON makes no difference, and a column of numbers that has a gap is
+    one of floats."""
+    if type(value) is list:
+        return [whole(each) for each in value] if float in set(map(type, value)) else value
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def are_token_ids(value: Any) -> bool:
+    """Looked at as a whole: a long prompt would take Pydantic seconds, and a list of all that is
+    wrong with it GBs."""
+    return (
+        type(value) is list
+        and set(map(type, value)) == {int}
+        and min(value) >= 0
+        and max(value) < 2**31
+    )
+
+
+def _token_ids(value: Any, name_first_fault: Callable[[Any], Any]) -> Any:
+    return value if are_token_ids(value) else name_first_fault(value)
+
+
+TokenIds = Annotated[list[TokenId], Field(fail_fast=True), WrapValidator(_token_ids)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+
+
+GREEDY_BELOW = 1e-5  # temperature
+SEED_HELP = (
+    "Same seed, same text, on models served in float32, but for ties that rounding decides. In "
+    "bfloat16 and float16 "
+    "what else runs may change the text (the model's card says its type). Empty: a fresh one per "
+    "item."
+)
+
+
+class Given(BaseModel):
+    """What somebody sent, in which null means that a key was not given. Inside free-form values it
+    stays."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or None not in data.values():
+            return data
+        return {name: value for name, value in data.items() if value is not None}
+
+
+class SamplingParams(Given):
+    """How to decode: vLLM's and OpenAI's names. Every field is honoured by the engine or refused
+    here.
+
+    `temperature: 0` is greedy. `top_k: 0` keeps all tokens. Without `seed` each item gets one of
+    its own, told in its result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    max_tokens: int = Field(
+        256, ge=1, le=131_072, description="Most tokens to generate per continuation."
+    )
+    temperature: float = Field(1.0, ge=0, le=100, description="0 is greedy; higher is more random.")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="Keep the likeliest tokens whose probabilities add up to this."
+    )
+    top_k: int = Field(
+        0, ge=0, le=2**31 - 1, description="Keep this many likeliest tokens; 0 keeps all."
+    )
+    min_p: float = Field(
+        0.0, ge=0, le=1, description="Drop tokens less likely than this share of the likeliest."
+    )
+    seed: int | None = Field(None, ge=0, le=2**63 - 1, description=SEED_HELP)
+    n: int = Field(1, ge=1, le=128, description="Continuations per prompt.")
+    stop: tuple[StopString, ...] = Field(
+        (), max_length=16, fail_fast=True, description="Strings that end the text; not part of it."
+    )
+    repetition_penalty: float = Field(
+        1.0, ge=0.01, le=10, description="Above 1 discourages tokens seen before."
+    )
+    presence_penalty: float = Field(
+        0.0, ge=-2, le=2, description="Lowers every token already generated, once."
+    )
+    frequency_penalty: float = Field(
+        0.0, ge=-2, le=2, description="Lowers tokens by how often they were generated."
+    )
+    ignore_eos: bool = Field(
+        False, description="Go on to max_tokens even when the model wants to end."
+    )
+    min_tokens: int = Field(
+        0, ge=0, le=131_072, description="No end token before this many tokens."
+    )
+    typical_p: float = Field(
+        1.0, gt=0, le=1, description="Keep the most typical tokens that hold this much probability."
+    )
+    stop_token_ids: tuple[TokenId, ...] = Field(
+        (), max_length=64, fail_fast=True, description="Token ids that end the text."
+    )
+    no_repeat_ngram_size: int = Field(
+        0, ge=0, le=64, description="No run of this many tokens twice; 0 allows all."
+    )
+    logit_bias: dict[TokenId, Bias] = Field(
+        {}, max_length=300, description="Token id to what is added to its logit."
+    )
+    bad_words: tuple[StopString, ...] = Field(
+        (), max_length=64, fail_fast=True, description="Words that are never generated."
+    )
+    logprobs: int | None = Field(
+        None, ge=0, le=20, description="Log-probabilities, with this many alternatives each."
+    )
+    prompt_logprobs: int | None = Field(
+        None, ge=0, le=20, description="The same for the tokens of the prompt."
+    )
+
+    @property
+    def is_greedy(self) -> bool:
+        """Dividing by a temperature this small overflows, and leaves nothing but the likeliest
+        token long before."""
+        return self.temperature < GREEDY_BELOW
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_json_shapes(cls, data: Any) -> Any:
+        """`stop` may be one string; strict mode wants tuples and integer keys, which JSON has no
+        spelling for."""
+        if not isinstance(data, dict):
+            return data
+        data = {name: whole(value) if name in _INTEGERS else value for name, value in data.items()}
+        for name in ("stop", "bad_words", "stop_token_ids"):
+            if name in data:
+                value = data[name]
+                value = [value] if isinstance(value, str) else value
+                data[name] = tuple(value) if isinstance(value, list) else value
+        if isinstance(bias := data.get("logit_bias"), dict):
+            data["logit_bias"] = {
+                int(key) if isinstance(key, str) and key.isdecimal() else key: bias[key]
+                for key in bias
+            }
+        return data
+
+
+_INTEGERS = frozenset(
+    name
+    for name, field in SamplingParams.model_fields.items()
+    if field.annotation in (int, int | None)
+) | {"stop_token_ids"}
