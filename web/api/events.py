@@ -23,16 +23,16 @@ from pydantic_core import to_json
 
 from common.errors import NotFound, Unavailable
 from common.store.accounts import Grant
-from common.store.packing import one_line
 from web.follow.stream_cursor import Told, heard
-from web.jobs.views import job_links, job_view
+from web.jobs.views import job_view
 from web.schemas.answers import JobView
 from web.services.caps import open_stream
 from web.services.services import Services
 from web.services.watch import Watch
+from web.wire import sse
+from web.wire.links import job_links
 
 LONGEST = 300.0  # seconds a stream lives
-HEARTBEAT = 15.0  # seconds of silence that proxies are sure to bear
 PACE = 0.1  # seconds between two looks: a fast job changes hundreds of times a second
 TOKEN_PACE = 0.01  # seconds, while tokens are told
 # Ms after which a browser reconnects; in a block of its own some clients take it for an event.
@@ -76,7 +76,7 @@ def _stream(
     try:
         while time.monotonic() < end and not watch.ended:
             for piece in told.take(heard(services.store, job_id, watch)):
-                yield _event("item.delta", to_json(piece.shown()), told.cursor)
+                yield sse.event(to_json(piece.shown()), "item.delta", told.cursor)
             if watch.version != looked:
                 looked = watch.version
                 # Before the items: a job seen as over has none to come.
@@ -84,7 +84,7 @@ def _stream(
                 while rows := feed.finished(told.finished):
                     for index, row in rows:
                         told.end(index)
-                        yield _event("item.finished", row, told.cursor)
+                        yield sse.event(row, "item.finished", told.cursor)
                 if view.status.terminal:
                     yield _job_event("job.finished", view, links)
                     return
@@ -92,9 +92,9 @@ def _stream(
                     yield _job_event("job", view, links)
                     shown = view
             time.sleep(TOKEN_PACE if told.streams else PACE)
-            if not watch.wait(min(HEARTBEAT, end - time.monotonic())):
+            if not watch.wait(min(sse.HEARTBEAT, end - time.monotonic())):
                 looked = -1  # some things change untold
-                yield b": still here\n\n"
+                yield sse.COMMENT
     except (NotFound, Unavailable, KeyError):
         # Deleted, or Redis is away: whoever reconnects is told which.
         return
@@ -102,9 +102,4 @@ def _stream(
 
 def _job_event(kind: str, view: JobView, links: dict[str, str]) -> bytes:
     """The view is shared by all streams; the links are as this one's reader reached us."""
-    return _event(kind, view.model_copy(update={"links": links}).model_dump_json().encode())
-
-
-def _event(kind: str, data: bytes, cursor: str | None = None) -> bytes:
-    head = f"id: {cursor}\n" if cursor is not None else ""
-    return f"{head}event: {kind}\ndata: ".encode() + one_line(data) + b"\n\n"
+    return sse.event(view.model_copy(update={"links": links}).model_dump_json().encode(), kind)

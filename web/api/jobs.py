@@ -51,6 +51,7 @@ from web.schemas.requests import (
 )
 from web.services.caps import open_stream
 from web.services.services import Services, services
+from web.wire import sse
 from web.wire.bodies import read_items, read_json, read_query, read_submission, refuse_unread
 from web.wire.connections import hung_up
 from web.wire.description import described
@@ -157,11 +158,7 @@ def results(tenant: str, job_id: str, form: str) -> Response:
 @needs_tenant
 def events(_tenant: str, job_id: str) -> Response:
     pieces, close = stream_events(services(), grant(), job_id, _told(), _gone())
-    response = Response(pieces, content_type="text/event-stream")
-    response.call_on_close(close)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
-    return response
+    return sse.answer(pieces, close)
 
 
 @api.post("/v1/jobs/<job_id>/cancel")

@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
-from flask import has_request_context, request
-
 from common.errors import Unavailable
 from common.store.jobs import TEMPLATE_KWARGS, unreadable_row
 from common.store.records import Unreadable, readable, reading
@@ -35,6 +33,7 @@ from web.schemas.answers import (
 from web.schemas.base import LATEST
 from web.schemas.requests import INPUTS, Limits
 from web.services.services import Services
+from web.wire.links import job_links
 
 MOST_PAGE = 4 * 2**20  # bytes of a page of a list, about; one entry may have more
 FEW = 64  # items read at a time for a page
@@ -178,13 +177,6 @@ def wake_deliveries(services: Services, job_id: str) -> None:
         log.warning("the webhook worker could not be rung: %s", error, extra={"job": job_id})
 
 
-def base_url(services: Services) -> str:
-    """How whoever asks reaches this server, without a slash at the end."""
-    if services.settings.public_url is None and has_request_context():
-        return request.host_url.rstrip("/")
-    return services.settings.base_url
-
-
 class _Served:
     """Models with a live worker, and the slots of the largest one; asked once, when a job is seen
     that is not over."""
@@ -267,18 +259,3 @@ def _moment(ms: str | int | None) -> Any:
     """Of a time that a deadline may have (`schemas.LATEST`); earlier versions stored later ones,
     too."""
     return datetime.fromtimestamp(min(int(ms), LATEST_MS) / 1000, UTC) if ms and ms != "0" else None
-
-
-def job_links(services: Services, job_id: str) -> dict[str, str]:
-    """Where everything about a job is, as whoever asks reaches this server."""
-    base = base_url(services)
-    job = f"{base}/v1/jobs/{job_id}"
-    return {
-        "self": job,
-        "items": f"{job}/items",
-        "results": f"{job}/results.jsonl",
-        "results_csv": f"{job}/results.csv",
-        "events": f"{job}/events",
-        "cancel": f"{job}/cancel",
-        "page": f"{base}/jobs/{job_id}",
-    }

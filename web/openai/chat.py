@@ -20,6 +20,7 @@ from web.openai.errors import OPENAI_SHAPE, row_error
 from web.openai.requests import MOST_PROMPTS, ChatRequest, CompletionRequest, Endpoint, read_request
 from web.openai.schemas import tell_ignored
 from web.services.services import Services, services
+from web.wire import sse
 from web.wire.bodies import json_body
 from web.wire.connections import hung_up
 from web.wire.description import described
@@ -88,10 +89,7 @@ def _complete(endpoint: Endpoint, prefix: str) -> Response:
     id_, created = prefix + live.job_id.removeprefix("job_"), int(time.time())
     if asked.stream:
         pieces = stream(services(), live, asked.ask, prompts, id_=id_, created=created)
-        response = Response(pieces, content_type="text/event-stream")
-        response.call_on_close(live.close)  # also where the client is gone before the first of them
-        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
-        return tell_ignored(response, asked.ignored)
+        return tell_ignored(sse.answer(pieces, live.close), asked.ignored)
     with live:
         while not live.over:
             live.wait()

@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic_core import to_json
+
 from common.errors import PromptmillError
-from common.store.packing import json_line
 from web.follow.interactive import ClientGone, Live
 from web.follow.stream_cursor import Told, heard
 from web.openai import answers
@@ -21,8 +22,7 @@ from web.openai.errors import error_body, row_error
 from web.openai.logprobs import Entry, TokenWindow, chat_logprobs, completion_logprobs
 from web.openai.requests import Ask
 from web.services.services import Services
-
-HEARTBEAT = 15.0  # seconds of silence that proxies are sure to bear
+from web.wire import sse
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def stream(
         if error.status >= 500 and not error.retry:
             log.error("%s", error, exc_info=error, extra={"job": live.job_id})
         yield _data(error_body(error.status, error.code, error.message))
-    yield b"data: [DONE]\n\n"
+    yield sse.event(b"[DONE]")
 
 
 class _Chunks:
@@ -77,8 +77,8 @@ class _Chunks:
             if over:
                 break
             self._live.wait()
-            if time.monotonic() - last > HEARTBEAT:
-                yield b": still here\n\n"
+            if time.monotonic() - last > sse.HEARTBEAT:
+                yield sse.COMMENT
                 last = time.monotonic()
         self._note_first()
         yield from self._ends(self._live.rows())
@@ -158,4 +158,4 @@ class _Chunks:
 
 
 def _data(body: dict[str, Any]) -> bytes:
-    return b"data: " + json_line(body) + b"\n"
+    return sse.event(to_json(body))

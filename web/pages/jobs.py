@@ -16,11 +16,12 @@ from flask import redirect, render_template, request, url_for
 from common.errors import NotFound
 from common.store.outbox import HookState
 from web.jobs.actions import retry_job, set_paused
-from web.jobs.views import base_url, cancel_job, item_rows, job_list, job_view
+from web.jobs.views import cancel_job, item_rows, job_list, job_view
 from web.pages import job_page
 from web.pages.blueprint import logged_in, pages
 from web.schemas.answers import JobView
 from web.services.services import services
+from web.wire.links import base_url
 
 JOBS = 25  # jobs on one page of the list
 FEW = 3  # items that the curl command of the job page may contain

@@ -9,11 +9,11 @@ from flask import Blueprint, Flask, Response, current_app, json
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from web.jobs.views import base_url
 from web.schemas.answers import ItemRow, ResultRow
 from web.services.services import services
 from web.wire.description import description_of
 from web.wire.error_answers import shapes_of
+from web.wire.links import base_url
 from web.wire.operations import Operations
 from web.wire.request_schemas import RequestSchemas
 from web.wire.routes import template

@@ -12,6 +12,7 @@ from werkzeug.routing import Rule
 
 from common.errors import Conflict, NotFound, TooMany, Unauthorized, Unavailable
 from web.schemas.headers import HEADERS
+from web.wire import sse
 from web.wire.description import Description
 from web.wire.error_answers import ErrorShape, ErrorShapes
 from web.wire.request_schemas import form, in_query
@@ -126,7 +127,7 @@ class Operations:
             told = [self._event(name, model) for name, model in description.events.items()]
             if (shape := self._shape(rule)).in_streams:
                 told.append(self._event("", shape.model))
-            content["text/event-stream"] = {"schema": {"anyOf": told}}
+            content[sse.MEDIA_TYPE] = {"schema": {"anyOf": told}}
         return content
 
     def _event(self, name: str, model: type[BaseModel] | None) -> dict[str, Any]:

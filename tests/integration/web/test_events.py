@@ -132,7 +132,7 @@ def test_a_server_that_stops_ends_the_stream(web: Web, later: Callable[..., None
 
 
 def test_a_silent_stream_says_that_it_is_there(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.api.events.HEARTBEAT", 0.05)
+    monkeypatch.setattr("web.wire.sse.HEARTBEAT", 0.05)
     answer = web.get(f"/v1/jobs/{web.submit('a')}/events", buffered=False)
     assert any(
         piece.startswith(b":") for _, piece in zip(range(5), answer.iter_encoded(), strict=False)

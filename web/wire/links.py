@@ -1,0 +1,29 @@
+"""Addresses of this server and of a job, as the client that asks reaches them."""
+
+from __future__ import annotations
+
+from flask import has_request_context, request
+
+from web.services.services import Services
+
+
+def base_url(services: Services) -> str:
+    """How the client reaches this server, without a slash at the end."""
+    if services.settings.public_url is None and has_request_context():
+        return request.host_url.rstrip("/")
+    return services.settings.base_url
+
+
+def job_links(services: Services, job_id: str) -> dict[str, str]:
+    """Where everything about a job is."""
+    base = base_url(services)
+    job = f"{base}/v1/jobs/{job_id}"
+    return {
+        "self": job,
+        "items": f"{job}/items",
+        "results": f"{job}/results.jsonl",
+        "results_csv": f"{job}/results.csv",
+        "events": f"{job}/events",
+        "cancel": f"{job}/cancel",
+        "page": f"{base}/jobs/{job_id}",
+    }
