@@ -6,9 +6,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 # The cache folder exists before it becomes a volume, so that the volume is ours to write to.
 RUN useradd --create-home promptmill && install -d -o promptmill /home/promptmill/.cache
 WORKDIR /build
-# Dependencies first, on empty packages: a change of our code then rebuilds seconds, not gigabytes.
+# Dependencies first, without our code (pip then installs a wheel without packages): a change of the code rebuilds
+# seconds, not gigabytes.
 COPY pyproject.toml constraints.txt LICENSE ./
-RUN mkdir -p common web/openai worker/engine cli
 
 FROM base AS web
 RUN pip install -c constraints.txt ".[parquet]"

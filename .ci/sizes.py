@@ -58,15 +58,9 @@ FUNCTIONS = {
     "the_store_agrees",
 }
 PAGES = {
-    "README.md",
-    "clients.md",
-    "configuration.md",
     "deployment.md",
-    "metrics.md",
-    "redis-keys.md",
     "reliability.md",
     "security.md",
-    "states.md",
 }
 
 
