@@ -6,7 +6,7 @@ from __future__ import annotations
 from flask import Flask
 
 from common.settings import Settings
-from web.api.jobs import api
+from web.api import register as api
 from web.openai.batches import batches
 from web.openai.chat import chat
 from web.openai.files import files
@@ -37,8 +37,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     cors.register(app, settings)
     compression.register(app)
     routes.register(app)
-    for blueprint in (api, batches, chat, files, models, openapi, tokens):
+    for blueprint in (batches, chat, files, models, openapi, tokens):
         app.register_blueprint(blueprint)
+    api.register(app)
     pages.register(app)
     add_prefix(app, settings)
     return app

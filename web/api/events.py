@@ -1,15 +1,15 @@
 """A job as a stream of server-sent events.
 
     event: job             the job, at the start and whenever its state or counts changed
-    event: item.delta      what an item submitted with `stream: true` says next, while it runs
+    event: item.delta      new tokens of an item submitted with `stream: true`, while it runs
     event: item.finished   a result row
     event: job.finished    the job as it ended; the last event
 
-The `id` of an event says which finished items and which tokens the reader has: where to go on from.
+The `id` of an event is a cursor: which finished items and which tokens the client has received.
 
 A stream ends after five minutes even if the job goes on: clients reconnect with `Last-Event-ID` and
 miss nothing. Items that were cancelled or expired before they ran have no event of their own; the
-job's counts tell them.
+job's counts include them.
 """
 
 from __future__ import annotations
@@ -32,33 +32,42 @@ from web.services.watch import Watch
 from web.wire import sse
 from web.wire.links import job_links
 
+<<<<<<< HEAD
 LONGEST = 300.0  # seconds a stream lives
 PACE = 0.1  # seconds between two looks: a fast job changes hundreds of times a second
 TOKEN_PACE = 0.01  # seconds, while tokens are told
 # Ms after which a browser reconnects; in a block of its own some clients take it for an event.
+=======
+LONGEST = 300.0  # seconds until a stream ends; the client reconnects
+HEARTBEAT = 15.0  # seconds without an event; proxies close silent connections later
+PACE = 0.1  # seconds between two reads: a fast job changes hundreds of times a second
+TOKEN_PACE = 0.01  # seconds, while tokens are streamed
+# Milliseconds until a browser reconnects. Sent with the first event, because some clients take a
+# block without data for an event.
+>>>>>>> aa8b38c (The native API is split by noun: jobs, items, workers, health)
 RETRY = b"retry: 1000\n"
 
 
 def stream_events(
     services: Services, grant: Grant, job_id: str, told: Told, gone: Callable[[], bool]
 ) -> tuple[Iterator[bytes], Callable[[], None]]:
-    """Events from behind what was told, and what to call when they are read no more. `gone` says
-    that nobody reads.
+    """The events after those that the client has, and a function to call when nobody reads them
+    any more. `gone` says whether the client has hung up.
 
     Raises:
         NotFound: no such job.
-        TooMany, Unavailable: as many streams are open as may be.
+        TooMany, Unavailable: too many streams are open.
     """
     services.store.job(job_id, grant.tenant)
     with ExitStack() as stack:
         watch = stack.enter_context(open_stream(services, grant, job_id, gone))
         links = job_links(services, job_id)
-        events = _begun(_stream(services, watch, job_id, grant.tenant, told, links))
+        events = _with_retry(_stream(services, watch, job_id, grant.tenant, told, links))
         return events, stack.pop_all().close
 
 
-def _begun(events: Iterator[bytes]) -> Iterator[bytes]:
-    """The first event says how soon to reconnect."""
+def _with_retry(events: Iterator[bytes]) -> Iterator[bytes]:
+    """Put the reconnection time in front of the first event."""
     for first in events:
         yield RETRY + first
         break
@@ -79,7 +88,7 @@ def _stream(
                 yield sse.event(to_json(piece.shown()), "item.delta", told.cursor)
             if watch.version != looked:
                 looked = watch.version
-                # Before the items: a job seen as over has none to come.
+                # Read before the items: if the job is over here, no item can follow.
                 view = feed.view(looked, read)
                 while rows := feed.finished(told.finished):
                     for index, row in rows:
@@ -92,14 +101,30 @@ def _stream(
                     yield _job_event("job", view, links)
                     shown = view
             time.sleep(TOKEN_PACE if told.streams else PACE)
+<<<<<<< HEAD
             if not watch.wait(min(sse.HEARTBEAT, end - time.monotonic())):
                 looked = -1  # some things change untold
                 yield sse.COMMENT
+=======
+            if not watch.wait(min(HEARTBEAT, end - time.monotonic())):
+                looked = -1  # some changes, such as of workers, are not published
+                yield b": still here\n\n"
+>>>>>>> aa8b38c (The native API is split by noun: jobs, items, workers, health)
     except (NotFound, Unavailable, KeyError):
-        # Deleted, or Redis is away: whoever reconnects is told which.
+        # The job was deleted, or Redis is unreachable: a client that reconnects gets the error.
         return
 
 
 def _job_event(kind: str, view: JobView, links: dict[str, str]) -> bytes:
+<<<<<<< HEAD
     """The view is shared by all streams; the links are as this one's reader reached us."""
     return sse.event(view.model_copy(update={"links": links}).model_dump_json().encode(), kind)
+=======
+    """The view is shared by all streams of the job; the links are those of this client's host."""
+    return _event(kind, view.model_copy(update={"links": links}).model_dump_json().encode())
+
+
+def _event(kind: str, data: bytes, cursor: str | None = None) -> bytes:
+    head = f"id: {cursor}\n" if cursor is not None else ""
+    return f"{head}event: {kind}\ndata: ".encode() + one_line(data) + b"\n\n"
+>>>>>>> aa8b38c (The native API is split by noun: jobs, items, workers, health)

@@ -1,8 +1,8 @@
-"""`/metrics` for Prometheus: what waits, who works on it, and what all processes counted
+"""`/metrics` for Prometheus: the queue, the workers, and what all processes counted
 (`common/store/metrics.py`).
 
-Read from Redis at each scrape, so every process of the web tier says the same and none has to be
-asked in particular.
+A collector of prometheus_client reads everything from Redis at each scrape, so that every process
+of the web tier gives the same answer.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ from common.store.metrics import COUNTERS, HISTOGRAMS, SUM, totals
 from common.types import ENDS
 from web.services.services import Services
 
-MEDIA_TYPES = ("text/plain", "application/openmetrics-text")  # by what the scraper accepts
-FLUSH = 1.0  # seconds between two times that a process adds what it counted to the store
+MEDIA_TYPES = (
+    "text/plain",
+    "application/openmetrics-text",
+)  # by the request's Accept header
+FLUSH = 1.0  # seconds between two writes of a process's counts to the store
 
-# Gauges by model: name -> what it is, and what one live worker adds to it.
+# Gauges by model: name -> help text, and what one live worker adds to the value.
 OF_WORKERS: dict[str, tuple[str, Callable[[dict[str, Any]], int]]] = {
     "workers": ("Live workers.", lambda _: 1),
     "slots": ("Sequences that live workers can run at once.", lambda worker: worker["slots"]),
@@ -44,16 +47,16 @@ log = logging.getLogger(__name__)
 
 
 def render(services: Services, accept: str) -> tuple[bytes, str]:
-    """One scrape, and its content type; `accept` is the request's header."""
-    services.tally.flush(services.redis)  # a process tells at least what it counted itself
+    """The body of one scrape, and its content type; `accept` is the header of the request."""
+    services.tally.flush(services.redis)  # those of other processes may come a second later
     registry = CollectorRegistry()
-    registry.register(_Store(services))
+    registry.register(_StoreCollector(services))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
 
 class Flusher:
-    """Adds what this process counted to the store, once a second. `start` runs it on a thread."""
+    """Adds the counts of this process to the store, once a second. `start` runs it on a thread."""
 
     def __init__(self, services: Services):
         self._services = services
@@ -67,14 +70,14 @@ class Flusher:
             try:
                 self._services.tally.flush(self._services.redis)
             except Unavailable as error:
-                log.info("metrics wait: %s", error)
-            except Exception:  # one bad flush must not end them all
-                log.exception("metrics could not be kept; trying on")
+                log.info("metrics are written later: %s", error)
+            except Exception:  # the thread must go on after an unexpected error
+                log.exception("metrics could not be written to the store; trying again")
 
 
-class _Store(Collector):
-    """What the store knows, as metric families. A model without workers is told with 0, which is
-    what somebody wants to be woken by."""
+class _StoreCollector(Collector):
+    """Metric families made of what is in the store. A model without workers has gauges of 0, so
+    that an alert on it works."""
 
     def __init__(self, services: Services):
         self._fleet = services.fleet
@@ -109,7 +112,7 @@ class _Store(Collector):
 
 
 def _gauge(name: str, about: str, value: float | None = None) -> GaugeMetricFamily:
-    """One figure, or without a value a family by model."""
+    """A gauge with one value, or without a value a family with one for each model."""
     return GaugeMetricFamily(
         f"promptmill_{name}", about, value, labels=None if value is not None else ["model"]
     )

@@ -1,0 +1,14 @@
+"""The native API's blueprint. The views are in the other modules of this package; `register.py`
+adds them to the app."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from web.wire.bodies import refuse_unread
+from web.wire.error_answers import answer_errors
+from web.wire.problem import ProblemShape
+
+api = Blueprint("api", __name__)
+api.before_request(refuse_unread)
+answer_errors(api, ProblemShape(), "/v1/jobs", "/v1/workers", "/metrics", "/healthz", "/readyz")

@@ -1,0 +1,54 @@
+"""The native API's items: what was asked, what came of it, and results as files."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from web.api.answers import answer, submit_answer
+from web.api.blueprint import api
+from web.auth import needs_tenant
+from web.jobs.actions import append_items
+from web.jobs.results import MEDIA_TYPES, stream_results
+from web.jobs.views import item_list
+from web.schemas.answers import AppendView, ItemList
+from web.schemas.requests import ItemPage, MoreItems
+from web.services.services import services
+from web.wire.bodies import read_items, read_query
+from web.wire.description import described
+from web.wire.downloads import download
+
+
+@api.get("/v1/jobs/<job_id>/items")
+@described("Items in order, each with its input and its result", ItemList, query=ItemPage)
+@needs_tenant
+def items(tenant: str, job_id: str) -> Response:
+    page = read_query(ItemPage)
+    return answer(item_list(services(), job_id, tenant, page.after, page.limit))
+
+
+@api.post("/v1/jobs/<job_id>/items")
+@described(
+    "Add items to a live job",
+    AppendView,
+    status=202,
+    body=MoreItems,
+    headers=("Idempotency-Key",),
+    errors=(429,),
+)
+@needs_tenant
+def append(tenant: str, job_id: str) -> Response:
+    key = request.headers.get("Idempotency-Key")
+    return submit_answer(append_items(services(), job_id, tenant, read_items(), key))
+
+
+@api.get("/v1/jobs/<job_id>/results.<any(jsonl, csv, parquet):form>")
+@described(
+    "Finished items as a file, also while the job runs",
+    media_types=tuple(MEDIA_TYPES.values()),
+    errors=(406,),
+)
+@needs_tenant
+def results(tenant: str, job_id: str, form: str) -> Response:
+    response = download(stream_results(services(), job_id, tenant, form), MEDIA_TYPES[form])
+    response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.{form}"'
+    return response

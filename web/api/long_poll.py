@@ -1,0 +1,37 @@
+"""Waits for the end of a job, for `GET /v1/jobs/{job_id}?wait=`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from common.errors import Unauthorized
+from common.store.accounts import Grant
+from common.types import JobState
+from web.services.caps import open_stream
+from web.services.services import Services
+
+PACE = 0.05  # seconds between two reads of the job, which may change hundreds of times a second
+
+
+def wait_for_end(
+    services: Services, grant: Grant, job_id: str, seconds: float, hung_up: Callable[[], bool]
+) -> None:
+    """Return when the job is over, when the time is up, or when the client hung up.
+
+    Raises:
+        NotFound: no such job of the tenant.
+        Unauthorized: the key or the session was ended meanwhile.
+        TooMany, Unavailable: too many event streams and long-polls are open.
+    """
+    end = time.monotonic() + seconds
+    services.store.job(job_id, grant.tenant)
+    with open_stream(services, grant, job_id, hung_up) as watch:
+        while not JobState(services.store.job(job_id, grant.tenant)["status"]).terminal:
+            remaining = end - time.monotonic()
+            if isinstance(watch.ended, Unauthorized):
+                raise watch.ended
+            if remaining <= 0 or watch.ended:
+                return
+            watch.wait(remaining)
+            time.sleep(PACE)
