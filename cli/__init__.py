@@ -1,1 +1,1 @@
-"""The `promptmill` command. Imports every room; no room imports it."""
+"""The `promptmill` command; may import every room, and no room imports it."""

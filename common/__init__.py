@@ -1,2 +1,1 @@
-"""What the web tier, the workers and the command line share. Imports no other room, and neither
-torch nor Flask."""
+"""What the other rooms share: types, errors, settings, the store; imports none of them."""

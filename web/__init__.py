@@ -1,2 +1,1 @@
-"""The web tier: pages, the native API and OpenAI's API over HTTP. Imports `common`; never `worker`,
-and never torch."""
+"""The web tier: pages, the native API and OpenAI's API; imports neither `worker` nor torch."""

@@ -1,2 +1,1 @@
-"""The Celery workers: one generates text with a model, one delivers webhooks. Imports `common`;
-never `web` or Flask."""
+"""The Celery workers, one that generates texts and one that delivers webhooks; never import `web`."""

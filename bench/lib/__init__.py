@@ -1,1 +1,1 @@
-"""The parts of the benchmarks: users, faults, peers, measuring."""
+"""Parts of the benchmarks: load, faults, peers, measurements; no room imports them."""

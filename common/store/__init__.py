@@ -1,1 +1,1 @@
-"""The store: every Redis key, every Lua script, and the only code that reads and writes them."""
+"""The store: every Redis key and Lua script; no other code may read or write the keys."""

@@ -1,1 +1,1 @@
-"""The native API: jobs, models, workers, metrics."""
+"""The native API: views of jobs, models, workers and metrics; imports no other dialect."""

@@ -1,1 +1,1 @@
-"""Following a job while it runs, for every dialect."""
+"""Follows a running job, for every dialect; imports none of them."""

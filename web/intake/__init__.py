@@ -1,2 +1,1 @@
-"""From what was sent to checked items in the queue. Knows nothing of Flask's requests or of
-dialects."""
+"""Turns requests and files into checked items in the queue; knows neither Flask nor dialects."""

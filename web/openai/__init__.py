@@ -1,2 +1,2 @@
-"""OpenAI's dialect: a thin translation to and from jobs and result rows. It holds no state of its
-own."""
+"""OpenAI's API: translates its requests to jobs and result rows to its answers, without any state of
+its own; imports no other dialect."""

@@ -1,1 +1,1 @@
-"""The pages for browsers: a form to submit, jobs, the fleet."""
+"""The pages for browsers: the submit form, jobs, workers, the login; imports no other dialect."""

@@ -1,1 +1,1 @@
-"""What requests may say and what is answered, as Pydantic models: one definition each."""
+"""Requests and answers as Pydantic models, one definition each; imports nothing else of `web`."""

@@ -1,1 +1,1 @@
-"""What the request handlers use: one object of each kind per process."""
+"""The objects that request handlers use, one of each per process; imports no dialect."""

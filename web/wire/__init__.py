@@ -1,1 +1,1 @@
-"""HTTP as all dialects use it: bodies, errors, downloads, connections, the OpenAPI document."""
+"""HTTP for all dialects: bodies, errors, downloads, connections, OpenAPI; imports no dialect."""

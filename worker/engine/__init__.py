@@ -1,4 +1,6 @@
-"""The engine. Import it before torch, and before there are threads: what it sets here is read once.
+"""The engine: generates texts with a model; knows neither Redis nor Celery nor HTTP.
+
+Import it before torch, and before there are threads: what it sets here is read once.
 
 OpenMP's threads wait for each other awake, for a millisecond: a step has hundreds of parallel
 products, and waking a thread costs as much as many of them. libgomp does so by itself only while a

@@ -1,1 +1,1 @@
-"""Where keys and values lie, and how attention reads them."""
+"""Where keys and values are kept and how attention reads them; imports no model or scheduler."""

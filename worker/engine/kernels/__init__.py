@@ -1,1 +1,1 @@
-"""The operations worth fast code; everything in the engine that is goes through here."""
+"""The operations that are worth fast code, all of them; imports nothing else of the engine."""

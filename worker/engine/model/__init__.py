@@ -1,2 +1,1 @@
-"""The model: its weights, its forward pass, and the check that the engine computes what the model
-means."""
+"""The model: weights, forward passes, self-checks; does not import the batching loop."""

@@ -1,1 +1,1 @@
-"""From logits to tokens, each row by its own settings. Pure functions of tensors."""
+"""From logits to tokens, each row by its own parameters; pure functions without transformers."""

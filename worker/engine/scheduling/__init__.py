@@ -1,1 +1,1 @@
-"""What is computed next, and for whom. No tensors."""
+"""Decides what each step computes, and for which rows; imports no torch."""
