@@ -30,7 +30,6 @@ FILES = {
     "keys.py",
     "openapi.py",
     "requests.py",
-    "settings.py",
     "test_bad_input.py",
     "test_batches.py",
     "test_clients.py",
@@ -43,7 +42,6 @@ FILES = {
     "test_submit.py",
     "test_uploads.py",
     "test_versions.py",
-    "types.py",
     "up.py",
 }
 FUNCTIONS = {

@@ -1,0 +1,114 @@
+"""Settings of the generation worker: its model, its engine and its lease."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, field_validator
+
+from common.ids import MODEL
+from common.model_names import own_name
+
+
+class WorkerSettings(BaseModel):
+    """A part of `common.settings.Settings`."""
+
+    model: str = Field(
+        "smollm2-135m",
+        description="The model: a hub id, a local folder, `smollm2-135m` (the demo model) or "
+        "`echo`.",
+    )
+    model_defaults: Literal["on", "off"] = Field(
+        "on",
+        description="Whether the model's generation_config.json sets the decoding parameters that "
+        "a job leaves out. `off`: promptmill's own defaults do.",
+    )
+    context: int | None = Field(
+        None,
+        ge=2,
+        le=2**20,
+        description="Most tokens of a prompt and its answer together, for models that name no "
+        "length (mamba, rwkv, bloom), or below the length they name. Empty: the model's length, "
+        "else its tokenizer's, else 512.",
+    )
+    served_name: str | None = Field(
+        None, description="Name of the model in jobs. Empty: the hub id or the folder's name."
+    )
+    engine: Literal["auto", "native", "generate", "echo"] = Field(
+        "auto",
+        description="`native`: batches all requests; `generate`: transformers' own loop, slower; "
+        "`echo`: repeats the prompt, for tests; `auto`: native, or generate for models that "
+        "native cannot run.",
+    )
+    device: str = Field("auto", description="`cuda`, `cpu`, or `auto`: CUDA if there is a GPU.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="`auto`: bfloat16 if the device computes it natively, else float32. "
+        '"Same seed, same text" holds in float32 only.',
+    )
+    slots: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Sequences that are generated at the same time. Empty: 32 on a CPU, 256 on a "
+        "GPU.",
+    )
+    interactive_slots: int | None = Field(
+        None,
+        ge=0,
+        le=4095,
+        description="Slots reserved for chats and completions. Empty: an eighth of all.",
+    )
+    echo_delay: float = Field(
+        0.0, ge=0, le=60, description="Seconds that the echo engine takes for a token."
+    )
+    echo_fail_on: str | None = Field(
+        None, description="The echo engine fails items whose prompt contains this text."
+    )
+    lease: float = Field(
+        5.0,
+        ge=1,
+        le=300,
+        description="Seconds without a heartbeat until a worker's lease expires and its items go "
+        "to other workers.",
+    )
+    heartbeat: float = Field(
+        1.0, ge=0.1, le=60, description="Seconds between heartbeats; at most a third of the lease."
+    )
+    wedge_limit: float = Field(
+        60.0,
+        ge=1,
+        le=3600,
+        description="Seconds after which an engine step counts as hanging and the worker ends; at "
+        "least ten times the warm-up.",
+    )
+    grace: float = Field(
+        20.0,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM in which a worker may finish its items.",
+    )
+    max_attempts: int = Field(
+        3,
+        ge=1,
+        le=20,
+        description="Workers that may die while they run an item, before it fails as "
+        "`worker_lost`.",
+    )
+
+    @field_validator("served_name")
+    @classmethod
+    def _check_served_name(cls, value: str | None) -> str | None:
+        if value and not MODEL.fullmatch(value):
+            raise ValueError("must have 1 to 256 characters, none of them a control character")
+        return value
+
+    @property
+    def model_name(self) -> str:
+        """The name that jobs use: `served_name`, else the hub id, else the folder's name."""
+        return self.served_name or own_name(self.model)
+
+    @property
+    def is_echo(self) -> bool:
+        """Whether workers run the echo engine, which needs no model."""
+        return "echo" in (self.model, self.engine)
