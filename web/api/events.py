@@ -1,15 +1,15 @@
 """A job as a stream of server-sent events.
 
     event: job             the job, at the start and whenever its state or counts changed
-    event: item.delta      new tokens of an item submitted with `stream: true`, while it runs
+    event: item.delta      what an item submitted with `stream: true` says next, while it runs
     event: item.finished   a result row
     event: job.finished    the job as it ended; the last event
 
-The `id` of an event is a cursor: which finished items and which tokens the client has received.
+The `id` of an event says which finished items and which tokens the reader has: where to go on from.
 
 A stream ends after five minutes even if the job goes on: clients reconnect with `Last-Event-ID` and
 miss nothing. Items that were cancelled or expired before they ran have no event of their own; the
-job's counts include them.
+job's counts tell them.
 """
 
 from __future__ import annotations
@@ -32,19 +32,11 @@ from web.services.watch import Watch
 from web.wire import sse
 from web.wire.links import job_links
 
-<<<<<<< HEAD
-LONGEST = 300.0  # seconds a stream lives
-PACE = 0.1  # seconds between two looks: a fast job changes hundreds of times a second
-TOKEN_PACE = 0.01  # seconds, while tokens are told
-# Ms after which a browser reconnects; in a block of its own some clients take it for an event.
-=======
 LONGEST = 300.0  # seconds until a stream ends; the client reconnects
-HEARTBEAT = 15.0  # seconds without an event; proxies close silent connections later
 PACE = 0.1  # seconds between two reads: a fast job changes hundreds of times a second
 TOKEN_PACE = 0.01  # seconds, while tokens are streamed
 # Milliseconds until a browser reconnects. Sent with the first event, because some clients take a
 # block without data for an event.
->>>>>>> aa8b38c (The native API is split by noun: jobs, items, workers, health)
 RETRY = b"retry: 1000\n"
 
 
@@ -101,30 +93,14 @@ def _stream(
                     yield _job_event("job", view, links)
                     shown = view
             time.sleep(TOKEN_PACE if told.streams else PACE)
-<<<<<<< HEAD
             if not watch.wait(min(sse.HEARTBEAT, end - time.monotonic())):
-                looked = -1  # some things change untold
-                yield sse.COMMENT
-=======
-            if not watch.wait(min(HEARTBEAT, end - time.monotonic())):
                 looked = -1  # some changes, such as of workers, are not published
-                yield b": still here\n\n"
->>>>>>> aa8b38c (The native API is split by noun: jobs, items, workers, health)
+                yield sse.COMMENT
     except (NotFound, Unavailable, KeyError):
         # The job was deleted, or Redis is unreachable: a client that reconnects gets the error.
         return
 
 
 def _job_event(kind: str, view: JobView, links: dict[str, str]) -> bytes:
-<<<<<<< HEAD
-    """The view is shared by all streams; the links are as this one's reader reached us."""
-    return sse.event(view.model_copy(update={"links": links}).model_dump_json().encode(), kind)
-=======
     """The view is shared by all streams of the job; the links are those of this client's host."""
-    return _event(kind, view.model_copy(update={"links": links}).model_dump_json().encode())
-
-
-def _event(kind: str, data: bytes, cursor: str | None = None) -> bytes:
-    head = f"id: {cursor}\n" if cursor is not None else ""
-    return f"{head}event: {kind}\ndata: ".encode() + one_line(data) + b"\n\n"
->>>>>>> aa8b38c (The native API is split by noun: jobs, items, workers, health)
+    return sse.event(view.model_copy(update={"links": links}).model_dump_json().encode(), kind)

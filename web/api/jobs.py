@@ -25,15 +25,9 @@ from web.schemas.requests import (
     UploadOptions,
     Wait,
 )
-<<<<<<< HEAD
-from web.services.caps import open_stream
-from web.services.services import Services, services
-from web.wire import sse
-from web.wire.bodies import read_items, read_json, read_query, read_submission, refuse_unread
-=======
 from web.services.services import services
+from web.wire import sse
 from web.wire.bodies import read_json, read_query, read_submission
->>>>>>> aa8b38c (The native API is split by noun: jobs, items, workers, health)
 from web.wire.connections import hung_up
 from web.wire.description import described
 
@@ -107,17 +101,8 @@ def job(tenant: str, job_id: str) -> Response:
 )
 @needs_tenant
 def events(_tenant: str, job_id: str) -> Response:
-<<<<<<< HEAD
-    pieces, close = stream_events(services(), grant(), job_id, _told(), _gone())
-    return sse.answer(pieces, close)
-=======
     pieces, close = stream_events(services(), grant(), job_id, _cursor(), _hung_up())
-    response = Response(pieces, content_type="text/event-stream")
-    response.call_on_close(close)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # else nginx buffers the events
-    return response
->>>>>>> aa8b38c (The native API is split by noun: jobs, items, workers, health)
+    return sse.answer(pieces, close)
 
 
 @api.post("/v1/jobs/<job_id>/cancel")
