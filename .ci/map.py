@@ -89,7 +89,8 @@ def sentence(path: Path) -> str:
     else:
         opening = first_comment(text)
     opening = " ".join(opening.split("\n\n")[0].split())
-    return re.split(r"(?<=[.?!])\s", opening)[0].removesuffix(".")
+    first = re.split(r"(?<=[.?!])\s", opening)[0].removesuffix(".")
+    return first[:1].upper() + first[1:]
 
 
 def first_comment(text: str) -> str:
@@ -114,7 +115,8 @@ def name_in_tree(path: Path) -> str:
 
 def read_tree(page: str) -> dict[str, str]:
     """The paths in the page's tree, each with what is said of it."""
-    found, folders = {}, []
+    found: dict[str, str] = {}
+    folders: list[str] = []
     for line in page.partition(BEGIN)[2].partition(END)[0].splitlines():
         name, _, text = line.strip().partition(" ")
         depth = (len(line) - len(line.lstrip())) // 2

@@ -32,6 +32,19 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
     assert named == set()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_name_that_a_page_finds_in_a_file_is_there(page: Path) -> None:
+    text = " ".join(prose(page).split())
+    named = [(path, name) for path, name in re.findall(rf"{PATH.pattern} \(`(\w+)`\)", text)]
+    named += [(path, name) for name, path in re.findall(rf"`(\w+)` \({PATH.pattern}\)", text)]
+    missing = [
+        (path, name)
+        for path, name in named
+        if (ROOT / path).is_file() and name not in (ROOT / path).read_text()
+    ]
+    assert missing == []
+
+
 def prose(page: Path) -> str:
     return re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
 
