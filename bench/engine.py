@@ -24,7 +24,7 @@ import worker.engine  # noqa: F401  # isort: skip - before torch: see there
 import torch
 
 from bench.lib.machine import commit, device
-from bench.lib.mix import Mix, shared_instruction, short_prompts
+from bench.lib.mixes import Mix, shared_instruction, short_prompts
 from bench.lib.peers import Transformers, Vllm
 from common.generation import Request
 from common.params import SamplingParams

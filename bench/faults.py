@@ -1,25 +1,27 @@
-"""Is anything lost, or done twice? `make faults`, `make faults-long`: real processes, struck at
-random, and a ledger.
+"""Checks that faults lose nothing and repeat nothing: `make faults`, `make faults-long`.
 
-A durable Valkey, the web tier, workers on the echo engine, a webhook worker, each behind a proxy of
-its own to Redis. Users submit, cancel, poll, follow events and receive webhooks, while a seeded
-schedule kills, freezes, drains and cuts off the parts and loses answers on their way. An
-independent ledger holds every promise against everything seen. The last line is JSON:
+Runs a durable Valkey, the web tier, workers on the echo engine and a webhook worker as real
+processes, each behind a proxy of its own to Redis. A load submits, cancels, polls, follows events
+and receives webhooks, while a seeded schedule kills, freezes, drains and cuts off the processes and
+loses answers on their way. A ledger that shares no code with promptmill compares every promise with
+everything seen. The last line is JSON:
 
-    faults           how many of each kind struck items            in jobs that were answered 202
-    lost             items of them without a result, results that were seen and went away, events
-    skipped duplicated       results that differ from what was seen before, events told twice, jobs
-    or webhooks made twice unexpected       anything else that should not be: wrong texts, failed
-    items, 5xx other than 503, parts that crash reclaim_*_s      from the moment a worker was struck
-    until nothing is its any more. Where Redis was away meanwhile,
-                     from its return; those count in the maximum only, for their leases were all
-                     renewed first
-    false_reclaims   leases that ran out although nobody had struck their worker; null in the short
-    run cancel_p99_s     from the call to the job's last slot being free, after the last fault but
-    still under load
+    faults           how many of each kind were injected
+    items            in jobs that were answered 202
+    lost             items without a result, results that were seen and went away, skipped events
+    duplicated       results that differ from what was seen before, events sent twice, jobs or
+                     webhooks made twice
+    unexpected       anything else that should not be: wrong texts, failed items, 5xx other than
+                     503, processes that crash
+    reclaim_*_s      from the moment a worker was struck until it holds nothing any more. Where
+                     Redis was away meanwhile, from its return; those count in the maximum only,
+                     because its return renews every lease
+    false_reclaims   leases that ran out although nothing had struck their worker; null in the
+                     short run
+    cancel_p99_s     from the call until the job holds no slot, after the last fault, under load
 
-Exit status 1 when something was lost, duplicated or unexpected. `--calm SECONDS` strikes nothing
-and keeps every core busy instead: who loses a lease there loses it to the load alone.
+Exit status 1 when something was lost, duplicated or unexpected. `--calm SECONDS` injects nothing
+and keeps every core busy instead: a lease that is lost then is lost because of the load alone.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         if options.calm:
             trial.calm()
         else:
-            trial.blow()
+            trial.inject()
         cancels = trial.cancel()
         trial.settle()
         trial.check()
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         reclaims = trial.reclaims.seconds
         return {
             "bench": "faults",
-            "faults": dict(sorted(trial.storm.faults.items())),
+            "faults": dict(sorted(trial.injector.faults.items())),
             "items": trial.ledger.items,
             **trial.ledger.counts,
             "reclaim_p50_s": percentile(reclaims, 50),

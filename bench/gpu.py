@@ -18,7 +18,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 
 from bench.lib.machine import commit, device
-from bench.lib.mix import Mix, short_prompts
+from bench.lib.mixes import Mix, short_prompts
 from common.generation import Request, Spelling
 from common.params import SamplingParams
 from worker.engine.attention import flash

@@ -1,18 +1,19 @@
-"""What a dead worker costs the others: `make bench-losses`. Real processes, echo engine, jobs of
-one item each.
+"""What the loss of one worker costs the others: `make bench-losses`.
 
-A Valkey that syncs every write and four workers whose items take a second. Jobs of one item are
-submitted so that some always wait, and a chat every half second. One worker is killed with all its
-slots taken; its items run again in cohorts on one of the other three, while those go on. The last
-line is JSON:
+Real processes on the echo engine: a Valkey that syncs every write, and four workers whose items
+take a second. Jobs of one item are submitted so that some always wait, and a chat every half
+second. One worker is killed with all its slots taken; its items run again, a few at a time, on one
+of the other three, while those go on. The last line is JSON:
 
-    three_items_per_s   what the three workers finish when all that is over after_items_per_s
-    least that they finish in any three seconds from 10 s after the kill until it is, 20 s at least
-    share               of the two; at least 0.7 is asked rerun_s             from the kill until
-    all that the dead worker held is finished chat_p50_s          from a chat's submission to its
-    result, when all is over chat_after_p50_s    and from the kill until then
+    three_items_per_s   what the three workers finish once all that is over
+    after_items_per_s   the least that they finish in any three seconds, from 10 s after the kill
+                        until it is over, at least until 20 s after it
+    share               of the two; at least 0.7 is required
+    rerun_s             from the kill until all that the dead worker held is finished
+    chat_p50_s          from a chat's submission to its result, once all is over
+    chat_after_p50_s    the same from the kill until then
 
-Exit status 1 if the share is less than asked.
+Exit status 1 if the share is less than required.
 """
 
 from __future__ import annotations

@@ -1,21 +1,19 @@
-"""How fast the OpenAI surface is: `make bench-openai`. Real processes, one web process, one worker;
-the echo engine but for the last field, which takes a real model (`--model`, by default the demo
-model).
+"""How fast the OpenAI API is: `make bench-openai`.
 
-The last line is JSON:
+Real processes: one web process and one worker, on the echo engine except for the last field, which
+takes a real model (`--model`, by default the demo model). The last line is JSON:
 
-    chat_per_s                chat completions of ten words over 64 client connections, each of
-    which sends its next
-                              request when it has the answer
-    first_token_overhead_ms   from sending a streaming request on an idle machine until its first
-    token is here, less
-                              what the engine takes for a token (20 ms); the median
-    open_streams              streams open at once on the web process, each of which is told a token
-    a second web_rss_mb                most that all processes of the web tier held together with
-    them, resident batch_50k_queued_s        a file of 50,000 lines as a batch, from creating it
-    until it is queued chat_beside_prefill_steps how much later a chat starts beside a batch of
-    4,000-token prompts than alone, in steps of
-                              that batch; the median. prefill_step_s is how long such a step takes
+    chat_per_s                 chat completions of ten words over 64 client connections, each of
+                               which sends its next request when it has the answer
+    first_token_overhead_ms    from sending a streaming request on an idle machine until its first
+                               token arrives, less what the engine takes for a token (20 ms); median
+    open_streams               streams open at once on the web process, each of which is sent a
+                               token a second
+    web_rss_mb                 most that all processes of the web tier held with them, resident
+    batch_50k_queued_s         from creating a batch of 50,000 lines until it is queued
+    chat_beside_prefill_steps  how much later a chat starts beside a batch of 4,000-token prompts
+                               than alone, in steps of that batch; median
+    prefill_step_s             how long such a step takes
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from pathlib import Path
 from bench.lib.batches import batch_queued
 from bench.lib.connections import Connection, drive, request
 from bench.lib.machine import commit, device
-from bench.lib.mill import Mill, running_mill
+from bench.lib.stack import Stack, running_stack
 from cli.demo_model import demo_folder
 from common.settings import Settings
 
@@ -44,10 +42,10 @@ def chat(words: str, **fields: object) -> bytes:
     return json.dumps({"model": "echo", "messages": messages, "temperature": 0, **fields}).encode()
 
 
-def chats_per_s(mill: Mill, connections: int, total: int) -> float:
+def chats_per_s(stack: Stack, connections: int, total: int) -> float:
     """Whole answers."""
     asked = request(
-        mill.port, mill.key, PATH, chat("one two three four five six seven eight nine ten")
+        stack.port, stack.key, PATH, chat("one two three four five six seven eight nine ten")
     )
     left = total
 
@@ -63,7 +61,7 @@ def chats_per_s(mill: Mill, connections: int, total: int) -> float:
         connection.send(asked)
         return True
 
-    opened = [Connection(mill.port) for _ in range(connections)]
+    opened = [Connection(stack.port) for _ in range(connections)]
     began = time.monotonic()
     for connection in opened:
         connection.send(asked)
@@ -74,10 +72,10 @@ def chats_per_s(mill: Mill, connections: int, total: int) -> float:
     return total / seconds
 
 
-def first_tokens_ms(mill: Mill, count: int) -> list[float]:
+def first_tokens_ms(stack: Stack, count: int) -> list[float]:
     """Of streams one after another."""
-    asked = request(mill.port, mill.key, PATH, chat("one two three", stream=True))
-    connection = Connection(mill.port)
+    asked = request(stack.port, stack.key, PATH, chat("one two three", stream=True))
+    connection = Connection(stack.port)
     found = []
     for _ in range(count):
         first: list[float] = []
@@ -95,13 +93,13 @@ def first_tokens_ms(mill: Mill, count: int) -> list[float]:
     return found
 
 
-def open_streams(mill: Mill, count: int) -> tuple[int, float]:
+def open_streams(stack: Stack, count: int) -> tuple[int, float]:
     """How many are open and told tokens at once, and the megabytes that takes."""
-    asked = request(mill.port, mill.key, PATH, chat("word " * 120, stream=True, max_tokens=120))
+    asked = request(stack.port, stack.key, PATH, chat("word " * 120, stream=True, max_tokens=120))
     opened = []
-    with mill.web_memory() as samples:
+    with stack.web_memory() as samples:
         for _ in range(count):
-            opened.append(Connection(mill.port))
+            opened.append(Connection(stack.port))
             opened[-1].send(asked)
         told: set[int] = set()
 
@@ -116,9 +114,9 @@ def open_streams(mill: Mill, count: int) -> tuple[int, float]:
     return len(told), max(samples) / 1e6
 
 
-def first_token_s(mill: Mill, words: str) -> float:
+def first_token_s(stack: Stack, words: str) -> float:
     """Of one streamed chat."""
-    connection = Connection(mill.port)
+    connection = Connection(stack.port)
     first: list[float] = []
 
     def step(connection: Connection) -> bool:
@@ -127,14 +125,16 @@ def first_token_s(mill: Mill, words: str) -> float:
         return not connection.whole
 
     connection.send(
-        request(mill.port, mill.key, PATH, chat(words, model=mill.model, stream=True, max_tokens=2))
+        request(
+            stack.port, stack.key, PATH, chat(words, model=stack.model, stream=True, max_tokens=2)
+        )
     )
     drive([connection], step, 120)
     connection.socket.close()
     return first[0]
 
 
-def beside_prefill(mill: Mill, tokens_a_step: int = 1024) -> tuple[float, float]:
+def beside_prefill(stack: Stack, tokens_a_step: int = 1024) -> tuple[float, float]:
     """How many steps of a batch of 4,000-token prompts a chat starts later beside it; seconds of
     such a step."""
 
@@ -143,22 +143,26 @@ def beside_prefill(mill: Mill, tokens_a_step: int = 1024) -> tuple[float, float]
 
     def batch(count: int) -> str:
         items = [{"prompt_ids": long_prompt()} for _ in range(count)]
-        job = {"model": mill.model, "items": items, "params": {"max_tokens": 1, "ignore_eos": True}}
-        return mill.submit(json.dumps(job).encode())
+        job = {
+            "model": stack.model,
+            "items": items,
+            "params": {"max_tokens": 1, "ignore_eos": True},
+        }
+        return stack.submit(json.dumps(job).encode())
 
     began = time.monotonic()
-    mill.wait(batch(2))
+    stack.wait(batch(2))
     step = (time.monotonic() - began) / (8000 / tokens_a_step)
-    alone = statistics.median(first_token_s(mill, f"How are you today? {n}") for n in range(5))
+    alone = statistics.median(first_token_s(stack, f"How are you today? {n}") for n in range(5))
     job = batch(8)
     time.sleep(step)
     beside = statistics.median(
-        first_token_s(mill, f"How are you this morning? {n}") for n in range(5)
+        first_token_s(stack, f"How are you this morning? {n}") for n in range(5)
     )
-    _, left = mill.request("GET", f"/v1/jobs/{job}")
+    _, left = stack.request("GET", f"/v1/jobs/{job}")
     if left["status"] not in ("queued", "running"):
         raise RuntimeError("the batch was over before the chats were")
-    mill.request("POST", f"/v1/jobs/{job}/cancel")
+    stack.request("POST", f"/v1/jobs/{job}/cancel")
     return (beside - alone) / step, step
 
 
@@ -172,25 +176,25 @@ def main() -> None:
         "--model", type=Path, default=demo_folder(Settings.load().cache), help="for the last field"
     )
     options = parser.parse_args()
-    with running_mill(SLOTS) as mill:
-        chats_per_s(mill, SLOTS, 500)  # warm up
-        rates = [chats_per_s(mill, SLOTS, options.chats // 3) for _ in range(3)]
+    with running_stack(SLOTS) as stack:
+        chats_per_s(stack, SLOTS, 500)  # warm up
+        rates = [chats_per_s(stack, SLOTS, options.chats // 3) for _ in range(3)]
         print("chats per second:", [round(rate) for rate in rates], flush=True)
-    with running_mill(SLOTS, echo_delay=DELAY) as mill:
-        first_tokens_ms(mill, 10)  # warm up
-        firsts = first_tokens_ms(mill, 100)
+    with running_stack(SLOTS, echo_delay=DELAY) as stack:
+        first_tokens_ms(stack, 10)  # warm up
+        firsts = first_tokens_ms(stack, 100)
         print(
             "first tokens, ms: p50, p90",
             [round(each, 1) for each in statistics.quantiles(firsts, n=10)[4::4]],
             flush=True,
         )
-    with running_mill(SLOTS) as mill:
-        queued = batch_queued(mill)
+    with running_stack(SLOTS) as stack:
+        queued = batch_queued(stack)
         print("batch:", queued, flush=True)
-    with running_mill(options.streams * 9 // 8 + 8, echo_delay=1.0) as mill:
-        streams, megabytes = open_streams(mill, options.streams)
-    with running_mill(32, model=options.model) as mill:
-        later, prefill_step = beside_prefill(mill)
+    with running_stack(options.streams * 9 // 8 + 8, echo_delay=1.0) as stack:
+        streams, megabytes = open_streams(stack, options.streams)
+    with running_stack(32, model=options.model) as stack:
+        later, prefill_step = beside_prefill(stack)
     print(
         f"a chat beside 4,000-token prompts: {later:.2f} steps of {prefill_step:.2f} s later",
         flush=True,

@@ -1,14 +1,16 @@
-"""Redis goes away in every way it can, under load: how long until all is well again? `make
-outages`.
+"""How long recovery takes after every way in which Redis can go away, under load: `make outages`.
 
-The parts, users and ledger of `bench.faults`, with one outage after the other, each of which
-strikes everybody:
+The processes, load and ledger of `bench.faults`, with one outage after the other, each of which
+strikes all processes at once:
 
-    kill          SIGKILL, started again three seconds later blackhole     nothing passes for a
-    minute, and no connection of before or meanwhile ever works again straggle      the same for
-    less than that, and the parts get back one after the other full          `maxmemory` is reached
-    read_only     writes are refused, as by a replica after a failover clock_on      the server's
-    clock jumps on by 30 s clock_back    and back (both only on Linux with a C compiler)
+    kill          SIGKILL, started again three seconds later
+    blackhole     nothing passes for a minute, and no connection made before or meanwhile ever
+                  works again
+    straggle      the same for less than that, and the processes get back one after the other
+    full          `maxmemory` is reached
+    read_only     writes are refused, as by a replica after a failover
+    clock_on      the server's clock jumps forward by 30 s
+    clock_back    and back (both only on Linux with a C compiler)
 
 The last line is JSON: `outages` are the seconds from the end of each until a job that is sent then
 is done and every worker has exchanged twice; `items`, `lost`, `duplicated`, `unexpected` as in
@@ -73,7 +75,7 @@ class Outages:
         return found
 
     def _pass(self, seconds: float) -> None:
-        self._trial.storm.run(seconds, self._trial.tell)
+        self._trial.injector.run(seconds, self._trial.tell)
 
     def _kill(self) -> None:
         self._parts.server.kill()
@@ -115,7 +117,7 @@ class Outages:
                 calls.get(name, 0) >= number + 2 for name, number in before.items()
             )
 
-        self._trial.storm.run(PATIENCE, lambda: self._trial.tell() and not well())
+        self._trial.injector.run(PATIENCE, lambda: self._trial.tell() and not well())
         return time.monotonic() - begun if well() else PATIENCE
 
     def _calls(self) -> dict[str, int]:
@@ -127,9 +129,9 @@ class Outages:
         return found
 
     def _see_through(self, probe: Order, done: threading.Event) -> None:
-        self._trial.caller.submit(probe, self._trial.receiver.address)
+        self._trial.client.submit(probe, self._trial.receiver.address)
         while probe.view.get("counts", {}).get("succeeded") != probe.items:
-            probe.view = self._trial.caller.insist("GET", f"/v1/jobs/{probe.job_id}").json()
+            probe.view = self._trial.client.insist("GET", f"/v1/jobs/{probe.job_id}").json()
             time.sleep(0.02)
         done.set()
 
@@ -147,7 +149,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         for name, strike in outages.all().items():
             if options.only and name not in options.only:
                 continue
-            trial.storm.run(CALM, trial.tell)
+            trial.injector.run(CALM, trial.tell)
             trial.say(f"{name} begins")
             strike()
             seconds[name] = round(outages.recovery(), 2)

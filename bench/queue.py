@@ -1,31 +1,27 @@
-"""How fast the queue is: `make bench-queue`. Echo engine without delay, real processes, stock
-Celery beside it.
+"""How fast the queue is, beside stock Celery: `make bench-queue`.
 
-One producer, one web process, one worker with 64 slots, a Valkey that syncs every write. The last
-line is JSON:
+Echo engine without delay, real processes: one producer, one web process, one worker with 64 slots,
+a Valkey that syncs every write. The last line is JSON:
 
     items_per_s               20,000 prompts of 250 characters in one request, from sending it until
-    the producer has
-                              fetched every result
+                              the producer has fetched every result
     stock_celery_items_per_s  the same prompts as one Celery task each, from the first `delay` until
-    the producer has
-                              fetched every result; default settings, the better of the threads and
-                              prefork pools
-    ratio                     of the two upload_50k_s              a JSONL file of 50,000 lines and
-    20 MB, from sending it to the 202 web_rss_mb                most that all processes of the web
-    tier held together during that upload, resident submit_p99_ms             `POST /v1/jobs` with
-    one prompt, one at a time over one connection, the machine idle ring_to_step_ms           from
-    the job's created_at (the attach; the ring goes out right after it) to its
-                              finished_at (the exchange that brings the result), both by the Redis
-                              server's clock, for a job of one prompt on an idle worker: an upper
-                              bound of the way from ring to first step, for the step and handing it
-                              in are part of it
-    round_trips_per_item      commands the worker process sends to Redis for such a job, Celery's,
-    heartbeats and ticks
-                              included, per item; counted in a run of its own, for counting slows it
-                              down
-    scripts_per_chat_32       scripts the server runs for a chat beside 32 busy workers; once, on a
-    server of its own
+                              the producer has fetched every result; default settings, the better of
+                              the threads and prefork pools
+    ratio                     of the two
+    upload_50k_s              a JSONL file of 50,000 lines and 20 MB, from sending it to the 202
+    web_rss_mb                most that all processes of the web tier held during that upload
+    submit_p99_ms             `POST /v1/jobs` with one prompt, one at a time over one connection,
+                              the machine idle
+    ring_to_step_ms           from the job's created_at (the attach; the ring goes out right after
+                              it) to its finished_at (the exchange that brings the result), both by
+                              the Redis server's clock, for a job of one prompt on an idle worker:
+                              an upper bound of the time from ring to first step, which it includes
+    round_trips_per_item      commands the worker process sends to Redis for the 20,000 prompts, per
+                              item, those of Celery, heartbeats and ticks included; counted in a run
+                              of its own, because counting slows it down
+    scripts_per_chat_32       scripts the server runs for a chat beside 32 busy workers; measured
+                              once, on a server of its own
 
 Figures are medians over the rounds (ring_to_step_ms: of all jobs); ours and stock Celery take turns
 in each round.
@@ -39,10 +35,10 @@ import statistics
 import time
 from collections import defaultdict
 
-from bench.lib import stock
+from bench.lib import stock_celery
 from bench.lib.machine import commit, device
-from bench.lib.mill import Mill, running_mill
-from bench.lib.wakes import scripts_per_chat
+from bench.lib.scripts_per_chat import scripts_per_chat
+from bench.lib.stack import Stack, running_stack
 
 SLOTS = 64
 WORDS = (
@@ -73,25 +69,25 @@ def prompt(number: int, size: int) -> str:
     return " ".join(words)[:size].ljust(size, "x")
 
 
-def run_batch(mill: Mill, prompts: list[str], figures: Figures) -> None:
+def run_batch(stack: Stack, prompts: list[str], figures: Figures) -> None:
     """items_per_s."""
     body = json.dumps({"model": "echo", "prompts": prompts, "params": GREEDY}).encode()
     begun = time.monotonic()
-    job_id = mill.submit(body)
+    job_id = stack.submit(body)
     figures["accepted_s"].append(time.monotonic() - begun)
-    mill.wait(job_id)
+    stack.wait(job_id)
     figures["done_s"].append(time.monotonic() - begun)
-    if mill.results(job_id) != len(prompts):
+    if stack.results(job_id) != len(prompts):
         raise RuntimeError("results are missing")
     figures["items_per_s"].append(len(prompts) / (time.monotonic() - begun))
-    mill.delete(job_id)
+    stack.delete(job_id)
 
 
-def count_commands(mill: Mill, prompts: list[str], figures: Figures) -> None:
+def count_commands(stack: Stack, prompts: list[str], figures: Figures) -> None:
     """round_trips_per_item."""
-    with mill.worker_commands() as commands:
-        mill.wait(
-            mill.submit(
+    with stack.worker_commands() as commands:
+        stack.wait(
+            stack.submit(
                 json.dumps({"model": "echo", "prompts": prompts, "params": GREEDY}).encode()
             )
         )
@@ -99,7 +95,7 @@ def count_commands(mill: Mill, prompts: list[str], figures: Figures) -> None:
     figures["round_trips_per_item"].append(commands.total() / len(prompts))
 
 
-def run_upload(mill: Mill, lines: int, size: int, figures: Figures) -> None:
+def run_upload(stack: Stack, lines: int, size: int, figures: Figures) -> None:
     """upload_50k_s and web_rss_mb. The job is deleted at once: only its way in is measured."""
     empty = len(json.dumps({"prompt": ""})) + 1
     file = "".join(
@@ -111,28 +107,28 @@ def run_upload(mill: Mill, lines: int, size: int, figures: Figures) -> None:
     ]
     body = "".join(f"--{BOUNDARY}\r\nContent-Disposition: form-data; {part}\r\n" for part in parts)
     encoded = f"{body}--{BOUNDARY}--\r\n".encode()
-    with mill.web_memory() as samples:
+    with stack.web_memory() as samples:
         begun = time.monotonic()
-        job_id = mill.submit(encoded, f"multipart/form-data; boundary={BOUNDARY}")
+        job_id = stack.submit(encoded, f"multipart/form-data; boundary={BOUNDARY}")
         figures["upload_50k_s"].append(time.monotonic() - begun)
     figures["web_rss_mb"].append(max(samples) / 1e6)
-    mill.delete(job_id)
+    stack.delete(job_id)
     time.sleep(2.0)  # what the worker had taken ends, and the machine is idle again
 
 
-def run_singles(mill: Mill, count: int, figures: Figures) -> None:
+def run_singles(stack: Stack, count: int, figures: Figures) -> None:
     """submit_p99_ms and ring_to_step_ms."""
-    connection = mill.connect()
+    connection = stack.connect()
     seconds = []
     for number in range(count):
         body = json.dumps(
             {"model": "echo", "prompts": [prompt(number, 250)], "params": GREEDY}
         ).encode()
         begun = time.monotonic()
-        job_id = mill.submit(body, connection=connection)
+        job_id = stack.submit(body, connection=connection)
         seconds.append(time.monotonic() - begun)
-        mill.wait(job_id)
-        job = mill.store.job(job_id)
+        stack.wait(job_id)
+        job = stack.store.job(job_id)
         figures["ring_to_step_ms"].append(int(job["finished_at"]) - int(job["created_at"]))
         time.sleep(0.01)  # until the turn is over: the next ring finds an idle worker
     connection.close()
@@ -142,17 +138,17 @@ def run_singles(mill: Mill, count: int, figures: Figures) -> None:
 
 def run(items: int, rounds: int, singles: int) -> Figures:
     figures: Figures = defaultdict(list)
-    pools = list(stock.POOLS)
+    pools = list(stock_celery.POOLS)
     prompts = [prompt(number, 250) for number in range(items)]
-    with running_mill(SLOTS) as mill, stock.running_server() as server:
-        run_singles(mill, 20, defaultdict(list))  # warm up
+    with running_stack(SLOTS) as stack, stock_celery.running_server() as server:
+        run_singles(stack, 20, defaultdict(list))  # warm up
         for number in range(1, rounds + 1):
-            run_singles(mill, singles, figures)
-            run_batch(mill, prompts, figures)
-            count_commands(mill, prompts, figures)
-            run_upload(mill, 50_000, 20_000_000, figures)
+            run_singles(stack, singles, figures)
+            run_batch(stack, prompts, figures)
+            count_commands(stack, prompts, figures)
+            run_upload(stack, 50_000, 20_000_000, figures)
             for pool in pools:
-                figures[f"stock_{pool}"].append(stock.items_per_s(server, pool, prompts))
+                figures[f"stock_{pool}"].append(stock_celery.items_per_s(server, pool, prompts))
             # The better one runs in every round.
             pools = [max(pools, key=lambda pool: figures[f"stock_{pool}"][-1])]
             print(
@@ -167,7 +163,7 @@ def run(items: int, rounds: int, singles: int) -> Figures:
 def summary(figures: Figures) -> dict[str, object]:
     """The last line: exactly the keys that are promised."""
     median = {name: statistics.median(values) for name, values in figures.items()}
-    pools = [figures[f"stock_{pool}"] for pool in stock.POOLS]
+    pools = [figures[f"stock_{pool}"] for pool in stock_celery.POOLS]
     # The pool that ran in every round.
     rounds, first = max((len(runs), runs[0]) for runs in pools)
     celery = statistics.median(

@@ -1,11 +1,11 @@
-"""Rolling restarts under load: does every worker drain within its grace period, and is any work
-lost? `make restarts`.
+"""Checks that every worker drains in time in rolling restarts under load, and that no work is lost:
+`make restarts`.
 
-The parts, users and ledger of `bench.faults`. A restart tells one worker after the other to end
-(SIGTERM) and waits until the next one serves. The last line is JSON: `restarts` of all workers,
-`drains`, of which `within_grace` ended within `grace_s` of the signal, `drain_max_s`; `items`,
-`lost`, `duplicated`, `unexpected` as in `bench.faults`; `charged` items were begun anew by another
-worker, which a drain must never cause. Exit status 1 unless all is well.
+The processes, load and ledger of `bench.faults`. A restart sends one worker after the other SIGTERM
+and waits until its successor serves. The last line is JSON: `restarts` of all workers; `drains`, of
+which `within_grace` ended within `grace_s` of the signal; `drain_max_s`; `items`, `lost`,
+`duplicated`, `unexpected` as in `bench.faults`; `charged` items were begun anew by another worker,
+which a drain must never cause. Exit status 1 unless all is well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LIMIT = 60.0  # seconds a worker may take to be back
 def restart(trial: Trial, worker: Part) -> None:
     before = worker.incarnation
     worker.drain()
-    trial.storm.run(LIMIT, lambda: trial.tell() and worker.incarnation in ("", before))
+    trial.injector.run(LIMIT, lambda: trial.tell() and worker.incarnation in ("", before))
 
 
 def run(options: argparse.Namespace) -> dict[str, object]:
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
                 restart(trial, worker)
         trial.settle()
         trial.check()
-        drains = trial.storm.drains
+        drains = trial.injector.drains
         return {
             "bench": "restarts",
             "restarts": options.restarts,

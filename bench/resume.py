@@ -1,4 +1,4 @@
-"""Kill workers in mid-generation and hold the texts against an uninterrupted run's.
+"""Kills workers in mid-generation and compares the texts with those of an uninterrupted run.
 
 A real model in float32, half of the items greedy, half seeded. Each kill strikes while rows are
 generating and after a checkpoint of theirs was stored; the next worker takes the items over and

@@ -1,20 +1,20 @@
-"""What one tenant's requests cost another: `make stall`. Real processes, the echo engine, and
-loopback.
+"""What one tenant's requests cost another tenant: `make stall`.
 
-Each case is sent once, and four times at once, while another tenant asks for `GET /v1/jobs` again
-and again; with one and with two web processes. Hostile cases must be answered with a 4xx, honest
-ones of the same size must be accepted.
-
-The last line is JSON:
+Real processes, the echo engine, and loopback. Each case is sent once, and four times at once, while
+another tenant sends `GET /v1/jobs` again and again; with one and with two web processes. Hostile
+cases must be answered with a 4xx, honest ones of the same size must be accepted. The last line is
+JSON:
 
     cases          how many were run, each counted once for each way in which it was sent
-    worst_wait_s   longest that the other tenant waited for an answer worst_rss_mb   most that the
-    web tier's processes held together, less what they held before wrong          cases that were
-    answered otherwise than they should, and those whose wait or memory is over the aim health_s
-    longest that the health check took beside 4,000 slow bodies of one address chats_s
-    longest that another tenant's chat took beside 2,000 event streams of one tenant validating_s
-    how long another tenant's one-line batch took to be validated behind 60 batches of one 13 MiB
-    file delivery_s     how long another tenant's webhook took behind 200 to ports that never answer
+    worst_wait_s   longest that the other tenant waited for an answer
+    worst_rss_mb   most that the web tier's processes held together, less what they held before
+    wrong          cases that were answered otherwise than they should be, and those whose wait or
+                   memory exceeds the aim
+    health_s       longest that the health check took beside 4,000 slow bodies of one address
+    chats_s        longest that another tenant's chat took beside 2,000 event streams of one tenant
+    validating_s   how long another tenant's one-line batch took to be validated behind 60 batches
+                   of one 13 MiB file
+    delivery_s     how long another tenant's webhook took behind 200 to ports that never answer
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from bench.lib.crowds import (
+from bench.lib.background import in_background
+from bench.lib.hostile_requests import CASES, Case, post
+from bench.lib.machine import commit, device
+from bench.lib.noisy_tenants import (
     ask,
     chats_beside_streams,
     delivery_beside_silence,
     health_beside_slow_bodies,
     validating_beside_batches,
 )
-from bench.lib.hostile import CASES, Case, post
-from bench.lib.machine import commit, device
-from bench.lib.meanwhile import meanwhile
-from bench.lib.mill import Mill, running_mill
+from bench.lib.stack import Stack, running_stack
 from common.store.accounts import Accounts
 
 PAUSE = 0.02  # seconds between two requests of the other tenant
@@ -48,7 +48,7 @@ SETTLE = 1.0  # seconds before a case in which memory is measured as it stands
 
 
 @contextmanager
-def waits(mill: Mill, key: str) -> Iterator[list[float]]:
+def waits(stack: Stack, key: str) -> Iterator[list[float]]:
     """Seconds that each of the other tenant's requests took while the block ran; 60 more for one
     that failed. Each goes over a connection of its own, which any of the web processes may get."""
     found: list[float] = []
@@ -56,24 +56,26 @@ def waits(mill: Mill, key: str) -> Iterator[list[float]]:
     def request(ended: threading.Event) -> None:
         while not found or not ended.wait(PAUSE):
             began = time.monotonic()
-            status, _ = ask(mill, "GET", "/v1/jobs", key)
+            status, _ = ask(stack, "GET", "/v1/jobs", key)
             found.append(time.monotonic() - began + (60.0 if status != 200 else 0.0))
 
-    with meanwhile(request):
+    with in_background(request):
         yield found
 
 
-def run_case(mill: Mill, other: str, case: Case, body: bytes, times: int) -> dict[str, Any]:
+def run_case(stack: Stack, other: str, case: Case, body: bytes, times: int) -> dict[str, Any]:
     """What a case cost, sent so many times at once."""
-    with mill.web_memory() as before:
+    with stack.web_memory() as before:
         time.sleep(SETTLE)
     began = time.monotonic()
     with (
-        waits(mill, other) as waited,
-        mill.web_memory() as memory,
+        waits(stack, other) as waited,
+        stack.web_memory() as memory,
         ThreadPoolExecutor(times) as senders,
     ):
-        statuses = list(senders.map(lambda _: post(mill.port, mill.key, case, body), range(times)))
+        statuses = list(
+            senders.map(lambda _: post(stack.port, stack.key, case, body), range(times))
+        )
     found: dict[str, Any] = {
         "case": case.name,
         "times": times,
@@ -84,15 +86,15 @@ def run_case(mill: Mill, other: str, case: Case, body: bytes, times: int) -> dic
     }
     within = found["wait_s"] <= AIM_WAIT and found["rss_mb"] <= AIM_MEMORY
     found["right"] = within and all(map(case.answered_well, statuses))
-    forget_jobs(mill)
+    forget_jobs(stack)
     return found
 
 
-def forget_jobs(mill: Mill) -> None:
+def forget_jobs(stack: Stack) -> None:
     """Delete what honest cases left, so that it is no load on the next."""
-    while jobs := mill.request("GET", "/v1/jobs?limit=100")[1]["data"]:
+    while jobs := stack.request("GET", "/v1/jobs?limit=100")[1]["data"]:
         for job in jobs:
-            mill.delete(job["id"])
+            stack.delete(job["id"])
 
 
 def run_cases(chosen: list[Case], processes: int) -> list[dict[str, Any]]:
@@ -103,12 +105,12 @@ def run_cases(chosen: list[Case], processes: int) -> list[dict[str, Any]]:
         "max_queued_bytes": 0,
     }
     found = []
-    with running_mill(64, web_processes=processes, **limits) as mill:
-        other = Accounts(mill.client).create_key("other", "other")
+    with running_stack(64, web_processes=processes, **limits) as stack:
+        other = Accounts(stack.client).create_key("other", "other")
         for case in chosen:
             body = case.make()
             for times in (1, 4):
-                found.append(run_case(mill, other, case, body, times))
+                found.append(run_case(stack, other, case, body, times))
                 print(f"{processes} web process(es): {json.dumps(found[-1])}", flush=True)
     return found
 
@@ -122,9 +124,9 @@ def run_crowds(processes: int) -> dict[str, float]:
         "delivery_s": delivery_beside_silence,
     }.items():
         parts = ("serve", "worker", "webhooks")
-        with running_mill(64, parts, web_processes=processes, webhook_allow="127.0.0.1") as mill:
+        with running_stack(64, parts, web_processes=processes, webhook_allow="127.0.0.1") as stack:
             found[name] = round(
-                measure(mill, Accounts(mill.client).create_key("other", "other")), 2
+                measure(stack, Accounts(stack.client).create_key("other", "other")), 2
             )
         print(f"{processes} web process(es): {name} {found[name]}", flush=True)
     return found

@@ -1,16 +1,20 @@
-"""What a worker costs Redis, and what its memory does in the long run: `make bench-upkeep`.
+"""What a worker costs Redis, and how its memory grows: `make bench-upkeep`.
 
 Real processes: a Valkey that syncs every write, one web process, one worker with 64 slots on the
 echo engine; jobs of 10,000 prompts one after the other. The last line is JSON:
 
-    round_trips_per_item   commands the worker sends, Celery's, heartbeats and ticks included; of a
-    job of its own redis_us_per_item      the server's own processor time while the other jobs ran,
-    per item heartbeat_us           the same for one heartbeat of a worker that holds 256 items;
-    there is one a second checkpoint_us          and for one checkpoint of 256 rows that got eight
-    tokens further each, of checkpoint_bytes exchange_256_jobs_ms   the server's own time for an
-    exchange of 256 results and 256 items where each is a job of one exchange_1000_tenants_ms   and
-    where those jobs are of 1,000 tenants rss_10k_mb, rss_100k_mb, rss_ratio   what the worker held
-    in memory after so many items; at most 1.05 is asked
+    round_trips_per_item      commands the worker sends, those of Celery, heartbeats and ticks
+                              included; measured with a job of its own
+    redis_us_per_item         the server's own processor time while the other jobs ran, per item
+    heartbeat_us              the same for one heartbeat of a worker that holds 256 items; there is
+                              one a second
+    checkpoint_us             and for one checkpoint of 256 rows that grew by eight tokens each,
+    checkpoint_bytes          of this size
+    exchange_256_jobs_ms      and for an exchange of 256 results and 256 items where each is a job
+                              of one item
+    exchange_1000_tenants_ms  and where those jobs belong to 1,000 tenants
+    rss_10k_mb, rss_100k_mb   what the worker held in memory after so many items
+    rss_ratio                 of the two; at most 1.05 is required
 
 Exit status 1 if the memory grew by more than that.
 """
@@ -29,7 +33,7 @@ import redis
 
 from bench.lib.exchanges import exchange_costs
 from bench.lib.machine import commit, device
-from bench.lib.mill import Mill, running_mill
+from bench.lib.stack import Stack, running_stack
 from common.store import keys
 from common.store.fleet import Fleet, Incarnation
 from common.store.packing import pack
@@ -43,11 +47,11 @@ MOST_GROWTH = 1.05
 LEASE = 60.0  # seconds
 
 
-def submit(mill: Mill, items: int, model: str = "echo") -> str:
+def submit(stack: Stack, items: int, model: str = "echo") -> str:
     prompts = [
         f"{number} is a prompt of some ten words or so, nothing more" for number in range(items)
     ]
-    return mill.submit(
+    return stack.submit(
         json.dumps({"model": model, "prompts": prompts, "params": {"temperature": 0}}).encode()
     )
 
@@ -66,58 +70,60 @@ def cost(client: redis.Redis, call: Callable[[], object]) -> float:
     return (server_time(client) - before) / CALLS
 
 
-def memory(mill: Mill) -> float:
+def memory(stack: Stack) -> float:
     """MB the worker's processes hold."""
     time.sleep(2.0)  # what a turn held is gone
-    worker = psutil.Process(mill.pids()["worker"])
+    worker = psutil.Process(stack.pids()["worker"])
     return (
         sum(process.memory_info().rss for process in [worker, *worker.children(recursive=True)])
         / 1e6
     )
 
 
-def holder(mill: Mill) -> Incarnation:
+def holder(stack: Stack) -> Incarnation:
     """A worker of a model that nobody else serves, holding items."""
     card = (
-        Fleet(mill.client)
+        Fleet(stack.client)
         .model("echo")
         .model_copy(update={"id": "held", "digest": "held", "slots": HELD})
     )
-    Fleet(mill.client).publish(card, b"")
-    incarnation = Incarnation(mill.client, card, LEASE)
+    Fleet(stack.client).publish(card, b"")
+    incarnation = Incarnation(stack.client, card, LEASE)
     incarnation.register({"host": "bench", "pid": "0", "started_at": "0"})
-    submit(mill, HELD, "held")
+    submit(stack, HELD, "held")
     incarnation.exchange([], HELD)
     return incarnation
 
 
 def run(jobs: int) -> dict[str, object]:
-    with running_mill(SLOTS) as mill:
-        mill.wait(submit(mill, JOB))
-        first = memory(mill)
-        with mill.worker_commands() as commands:
-            mill.wait(submit(mill, JOB))
-        before, items = server_time(mill.client), 0
+    with running_stack(SLOTS) as stack:
+        stack.wait(submit(stack, JOB))
+        first = memory(stack)
+        with stack.worker_commands() as commands:
+            stack.wait(submit(stack, JOB))
+        before, items = server_time(stack.client), 0
         for number in range(2, jobs):
-            job_id = submit(mill, JOB)
-            mill.wait(job_id)
-            mill.delete(job_id)
+            job_id = submit(stack, JOB)
+            stack.wait(job_id)
+            stack.delete(job_id)
             items += JOB
             print(f"{(number + 1) * JOB} items", flush=True)
-        per_item = (server_time(mill.client) - before) / items
-        last = memory(mill)
-        worker = holder(mill)
-        heartbeat = cost(mill.client, worker.heartbeat)
+        per_item = (server_time(stack.client) - before) / items
+        last = memory(stack)
+        worker = holder(stack)
+        heartbeat = cost(stack.client, worker.heartbeat)
         chance = random.Random(1)
-        (job_id,) = {field.split()[0].decode() for field in mill.client.hkeys(keys.held(worker.id))}
+        (job_id,) = {
+            field.split()[0].decode() for field in stack.client.hkeys(keys.held(worker.id))
+        }
         blob = {
             f"{job_id} {i}": [(100, [chance.randrange(49_152) for _ in range(TOKENS)])]
             for i in range(HELD)
         }
         first_time = [(job_id, i) for i in range(HELD)]
         worker.checkpoint(blob, whole=True, first=first_time)
-        checkpoint = cost(mill.client, lambda: worker.checkpoint(blob, whole=False, first=[]))
-        mill.delete(job_id)
+        checkpoint = cost(stack.client, lambda: worker.checkpoint(blob, whole=False, first=[]))
+        stack.delete(job_id)
     return {
         "bench": "upkeep",
         "round_trips_per_item": round(commands.total() / JOB, 3),

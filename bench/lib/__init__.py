@@ -1,1 +1,1 @@
-"""Parts of the benchmarks: load, faults, peers, measurements; no room imports them."""
+"""Parts that several benchmarks share: processes, load, faults, measuring."""

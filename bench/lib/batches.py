@@ -1,11 +1,11 @@
 """How long a large batch takes to be validated and queued: part of `make bench-openai`, or alone as
-a module.
+`python -m bench.lib.batches`.
 
-batch_50k_queued_s   50,000 chat requests of 250 characters, uploaded before: from `POST
-/v1/batches` until the
-                     batch is in progress. One web process; a worker takes the first items meanwhile
-web_rss_mb           most that all processes of the web tier held together during that
-other_p50_ms         `GET /v1/models` over one connection meanwhile: what everybody else waits
+    batch_50k_queued_s   50,000 chat requests of 250 characters, uploaded before: from `POST
+                         /v1/batches` until the batch is in progress. One web process; a worker
+                         takes the first items meanwhile
+    web_rss_mb           most that all processes of the web tier held together during that
+    other_p50_ms         `GET /v1/models` over one connection meanwhile: what other users wait
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import statistics
 import time
 
 from bench.lib.machine import commit, device
-from bench.lib.mill import Mill, running_mill
+from bench.lib.stack import Stack, running_stack
 
 LINES = 50_000
 ENDPOINT = "/v1/chat/completions"
@@ -23,27 +23,27 @@ BOUNDARY = "promptmill-bench"
 LIMIT = 120.0  # seconds
 
 
-def batch_queued(mill: Mill, lines: int = LINES) -> dict[str, float]:
+def batch_queued(stack: Stack, lines: int = LINES) -> dict[str, float]:
     """The figures above; the batch is cancelled then."""
-    file_id = _upload(mill, lines)
-    connection, others = mill.connect(), []
+    file_id = _upload(stack, lines)
+    connection, others = stack.connect(), []
     wanted = {"input_file_id": file_id, "endpoint": ENDPOINT, "completion_window": "24h"}
-    with mill.web_memory() as memory:
+    with stack.web_memory() as memory:
         began = time.monotonic()
-        _, batch = mill.request("POST", "/v1/batches", json.dumps(wanted).encode())
+        _, batch = stack.request("POST", "/v1/batches", json.dumps(wanted).encode())
         while batch["status"] == "validating":
             if time.monotonic() - began > LIMIT:
                 raise RuntimeError(f"the batch is not validated within {LIMIT:.0f} s")
             asked = time.monotonic()
-            mill.request("GET", "/v1/models", connection=connection)
+            stack.request("GET", "/v1/models", connection=connection)
             others.append(time.monotonic() - asked)
             time.sleep(0.05)
-            _, batch = mill.request("GET", f"/v1/batches/{batch['id']}", connection=connection)
+            _, batch = stack.request("GET", f"/v1/batches/{batch['id']}", connection=connection)
         took = time.monotonic() - began
     connection.close()
     if batch["status"] != "in_progress" or batch["request_counts"]["total"] != lines:
         raise RuntimeError(f"the batch came to be {batch}")
-    mill.request("POST", f"/v1/batches/{batch['id']}/cancel")
+    stack.request("POST", f"/v1/batches/{batch['id']}/cancel")
     return {
         "batch_50k_queued_s": round(took, 2),
         "web_rss_mb": round(max(memory) / 2**20, 1),
@@ -51,7 +51,7 @@ def batch_queued(mill: Mill, lines: int = LINES) -> dict[str, float]:
     }
 
 
-def _upload(mill: Mill, lines: int) -> str:
+def _upload(stack: Stack, lines: int) -> str:
     content = "\n".join(json.dumps(_line(number)) for number in range(lines))
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
     head += (
@@ -59,7 +59,7 @@ def _upload(mill: Mill, lines: int) -> str:
         'filename="batch.jsonl"\r\n\r\n'
     )
     body = f"{head}{content}\r\n--{BOUNDARY}--\r\n".encode()
-    status, answer = mill.request(
+    status, answer = stack.request(
         "POST", "/v1/files", body, f"multipart/form-data; boundary={BOUNDARY}"
     )
     if status != 200:
@@ -74,10 +74,10 @@ def _line(number: int) -> dict[str, object]:
 
 
 def main() -> None:
-    with running_mill(64) as mill:
+    with running_stack(64) as stack:
         print(
             json.dumps(
-                {"bench": "batches", **batch_queued(mill), "commit": commit(), "device": device()}
+                {"bench": "batches", **batch_queued(stack), "commit": commit(), "device": device()}
             )
         )
 

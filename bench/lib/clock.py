@@ -1,5 +1,4 @@
-"""A wall clock that jumps, for one server only: a small library, preloaded into it, adds to what
-the kernel says."""
+"""A wall clock that jumps, for one server only: a small preloaded library changes what it reads."""
 
 from __future__ import annotations
 

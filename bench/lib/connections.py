@@ -1,5 +1,4 @@
-"""Many kept-open connections to one HTTP server from one thread, so that the load costs the machine
-little.
+"""Many kept-open connections to one HTTP server, driven from one thread so that they cost little.
 
 Knows just enough HTTP for our own server's answers: a status, and a length or chunks.
 """

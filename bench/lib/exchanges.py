@@ -2,8 +2,8 @@
 bench-upkeep`.
 
 A worker hands in 256 results and takes 256 items, again and again. Times are the server's own
-processor time; the least of all exchanges is told, because other load on the machine only ever
-adds.
+processor time; the least of all exchanges is reported, because other load on the machine only ever
+adds to it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The independent ledger: what was promised, what was seen, and how the two differ. Knows nothing
-of promptmill's code.
+"""Compares what was promised with what was seen. Knows nothing of promptmill's code.
 
-An item is *lost* when its job was answered 202 and no terminal result of it is ever seen, or when
-one that was seen is gone later. It is *duplicated* when two results of it are seen that differ,
-when a follower is told it twice, or when a request that was sent again made a second job.
-*Unexpected* is everything else that should not be: a wrong text, a failed item, a status nobody
-should get, counts that do not add up.
+An item is *lost* when its job was answered 202 and no terminal result of it is ever seen, or when a
+result that was seen is gone later. It is *duplicated* when two different results of it are seen,
+when a follower receives it twice, or when a request that was sent again made a second job.
+*Unexpected* is everything else that should not be: a wrong text, a failed item, a status that
+should not occur, counts that do not add up.
 """
 
 from __future__ import annotations

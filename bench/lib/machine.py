@@ -1,4 +1,4 @@
-"""What every benchmark's last line tells of where it ran: the commit and the device."""
+"""Where a benchmark ran, for its last line: the commit and the device."""
 
 from __future__ import annotations
 

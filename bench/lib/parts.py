@@ -2,8 +2,8 @@
 by its own pid.
 
 Every part is started by its own command and reaches Redis through a proxy of its own. All of them
-end with us, by the kernel's hand if we are killed. Start them from the main thread: to the kernel a
-part's parent is the thread that started it.
+end when this process ends, even if it is killed. They must be started from the main thread, because
+Linux takes the thread that starts a process for its parent.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""What people would use instead of the engine, each as a function that runs a mix and gives the
-seconds it took."""
+"""Other engines to compare with; each runs a mix and returns the seconds it took."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig
 
 from bench.lib.machine import ROOT
-from bench.lib.mix import Mix
+from bench.lib.mixes import Mix
 
 
 class Transformers:

@@ -1,8 +1,8 @@
-"""A TCP proxy, between a part and Redis or users and the web tier, that breaks the network the ways
-networks break.
+"""A TCP proxy that breaks the network the ways networks break, between a part and Redis, or between
+users and the web tier.
 
-It forwards bytes and looks into requests only to find the ones whose reply is to be lost. All
-proxies run on one event loop in a thread of its own; their switches may be thrown from any thread.
+It forwards bytes and looks into requests only to find those whose reply is to be lost. All proxies
+run on one event loop in a thread of its own; any thread may call their switches.
 """
 
 from __future__ import annotations

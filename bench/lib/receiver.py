@@ -1,5 +1,4 @@
-"""A webhook receiver that writes down every delivery it is sent, and believes only those that are
-signed."""
+"""A webhook receiver that records deliveries in the ledger and reports bad signatures."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""How long the store takes to give away what a struck worker held, sampled by looking at Redis
-itself."""
+"""Measures how long the store takes to give away what a struck worker held."""
 
 from __future__ import annotations
 

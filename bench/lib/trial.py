@@ -1,4 +1,4 @@
-"""One trial: the parts, the users and the storm together, from the first start to the last look."""
+"""One trial: parts, load, faults and ledger together, from the first start to the last check."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.lib.caller import Away, Caller
+from bench.lib.fault_injector import FaultInjector, plan
 from bench.lib.ledger import Ledger
+from bench.lib.load import Load
 from bench.lib.parts import Parts, die_with_parent
 from bench.lib.receiver import Receiver
 from bench.lib.reclaims import Reclaims
-from bench.lib.storm import Storm, plan
-from bench.lib.users import Users
+from bench.lib.retrying_client import Away, RetryingClient
 from common.store.accounts import Accounts
 from common.store.connection import connect
 
@@ -26,8 +26,7 @@ LEASE, GRACE = 5.0, 3.0  # seconds; the lease is the default one
 START_LIMIT = 60.0  # seconds for all parts to be up
 # Seconds after the last fault for everything to be over; items struck twice run one by one.
 SETTLE_LIMIT = 120.0
-# Seconds past its time that a storm may at least go on, for faults and items that are still to
-# come.
+# Seconds that a run may at least take longer than planned, for the faults and items still missing.
 OVERTIME = 30.0
 PROGRESS = 5.0  # seconds between two lines
 NOTES = 30  # of what is wrong, told in words; all are counted
@@ -78,11 +77,11 @@ class Trial:
         self._stack.callback(self.receiver.stop)
         with connect(self.parts.server.url) as client:
             key = Accounts(client).create_key("faults", "faults")
-        self.caller = Caller(self.parts.front.port, key, self.ledger)
+        self.client = RetryingClient(self.parts.front.port, key, self.ledger)
         self.reclaims = Reclaims(self.parts.server.url)
         self.reclaims.start()
         self._stack.callback(self.reclaims.stop)
-        self.storm = Storm(
+        self.injector = FaultInjector(
             self.parts,
             self.reclaims,
             self.chance,
@@ -93,17 +92,17 @@ class Trial:
         )
         self._wait_until_up()
         wishes = random.Random(self.options.seed + 1)
-        self.users = Users(
-            self.caller, self.ledger, self.receiver.address, wishes, self.options.backlog
+        self.load = Load(
+            self.client, self.ledger, self.receiver.address, wishes, self.options.backlog
         )
-        self.users.start()
-        self._stack.callback(self.users.stop)
+        self.load.start()
+        self._stack.callback(self.load.stop)
 
     def _wait_until_up(self) -> None:
         end = time.monotonic() + START_LIMIT
         while time.monotonic() < end:
             try:
-                self.caller.call("GET", "/readyz")
+                self.client.call("GET", "/readyz")
                 if all(worker.serving for worker in self.parts.workers):
                     return
             except Away:
@@ -112,55 +111,55 @@ class Trial:
         logs = "\n".join(part.log.decode()[-2000:] for part in self.parts.all)
         raise SystemExit(f"not up within {START_LIMIT:.0f} s:\n{logs}")
 
-    def blow(self) -> None:
-        """The storm, and overtime for the promised number of items."""
-        self.storm.schedule(plan(self.chance, self.options.faults), self.options.seconds)
+    def inject(self) -> None:
+        """Inject the planned faults; go on until the promised number of items is reached."""
+        self.injector.schedule(plan(self.chance, self.options.faults), self.options.seconds)
         limit = self.options.seconds + max(OVERTIME, self.options.seconds / 5)
-        self.storm.run(
+        self.injector.run(
             limit,
-            lambda: self.tell() and (self.storm.blowing or self.ledger.items < self.options.items),
+            lambda: self.tell() and (self.injector.busy or self.ledger.items < self.options.items),
         )
-        self.storm.end()
+        self.injector.end()
 
     def cancel(self) -> list[float]:
-        """How long cancels take once everybody is back, while others still submit."""
-        self.storm.run(
+        """Seconds that cancels take once all workers are back, while others still submit."""
+        self.injector.run(
             SETTLE_LIMIT,
             lambda: self.tell() and not all(worker.serving for worker in self.parts.workers),
         )
-        return self.users.measure_cancels(self.options.cancels, at_once=3)
+        return self.load.measure_cancels(self.options.cancels, at_once=3)
 
     def settle(self) -> None:
-        """Nobody submits any more; what was promised comes to its end."""
-        self.users.stop_submitting()
-        self.storm.run(
+        """Submit no more, and wait until all that was promised is over."""
+        self.load.stop_submitting()
+        self.injector.run(
             SETTLE_LIMIT, lambda: self.tell() and bool(self.ledger.open() or self.ledger.untold())
         )
 
     def calm(self) -> None:
-        """No faults, and load on every core that leaves nobody idle."""
+        """Inject no faults, and keep every core busy."""
         with busy_cores():
-            self.storm.run(self.options.calm, self.tell)
+            self.injector.run(self.options.calm, self.tell)
 
     def check(self) -> None:
-        """Look at everything once more, now that it is over."""
-        self.users.stop()
+        """Check everything once more, now that it is over."""
+        self.load.stop()
         try:
             for order in list(self.ledger.orders.values()):
-                self.caller.poll(order)
-            self.ledger.check_end(self.caller.jobs())
+                self.client.poll(order)
+            self.ledger.check_end(self.client.jobs())
         except Away as error:
-            self.ledger.note("unexpected", f"away in calm weather: {error}")
+            self.ledger.note("unexpected", f"away without a fault: {error}")
         self.tell()
-        drains = self.storm.drains
+        drains = self.injector.drains
         self.say(
             f"{len(drains)} drains, {max(drains, default=0.0):.1f} s at most with {GRACE:.0f} s "
             "of grace"
         )
 
     def tell(self) -> bool:
-        """What is wrong, at once; a line of progress now and then. Always True, so that it can
-        stand in a condition."""
+        """Print what is wrong at once, and a line of progress every few seconds. Always True, so
+        that it can be part of a condition."""
         for note in self.ledger.notes[self._noted : NOTES]:
             self.say(note)
             self._noted += 1
@@ -169,7 +168,7 @@ class Trial:
             ledger, reclaims = self.ledger, self.reclaims
             dropped = self.parts.front.dropped + sum(part.proxy.dropped for part in self.parts.all)
             self.say(
-                f"{self.storm.faults.total()} faults, {dropped} replies lost, "
+                f"{self.injector.faults.total()} faults, {dropped} replies lost, "
                 f"{len(reclaims.seconds) + len(reclaims.seconds_after_redis)} reclaims; "
                 f"{ledger.items} items promised, {ledger.seen} seen, {ledger.events} events, "
                 f"{ledger.deliveries} webhooks; {dict(ledger.counts)}"

@@ -1,5 +1,6 @@
-"""vLLM in its own environment: a job as a JSON line on stdin, then a mix's name a line; seconds
-come on stdout."""
+"""Runs vLLM in its own environment: a job comes as a JSON line on stdin, then the name of a mix
+on each line; seconds go to stdout.
+"""
 
 from __future__ import annotations
 

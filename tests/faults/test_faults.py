@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from bench.lib.storm import WEIGHTS, plan
+from bench.lib.fault_injector import WEIGHTS, plan
 from tests.support.processes import ROOT, killed_on_error, spawn
 
 LIMIT = 150.0  # seconds; on an idle machine it takes half a minute

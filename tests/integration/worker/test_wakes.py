@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from bench.lib.wakes import running_fleet, submit, wait_until_all
+from bench.lib.scripts_per_chat import running_fleet, submit, wait_until_all
 from common.store.connection import connect
 from common.store.jobs import JobStore
 from tests.support.waiting import wait_until

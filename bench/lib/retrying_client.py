@@ -1,8 +1,8 @@
-"""What users do, over HTTP only: submit, poll, follow, cancel. Everything seen goes into the
+"""What a user does, over HTTP only: submit, poll, follow, cancel. Everything seen goes into the
 ledger.
 
-Answers 503 and broken connections are what a user meets while parts die: the call is made again.
-Anything else that is not what the API promises is unexpected.
+503 and broken connections are what a user meets while processes die: the call is made again.
+Anything else that the API does not promise is noted as unexpected.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Away(Exception):
     """The web tier cannot be reached, or says that it cannot serve now."""
 
 
-class Caller:
+class RetryingClient:
     """One user's calls. A session each for every thread, none of which knows of a proxy."""
 
     def __init__(self, port: int, key: str, ledger: Ledger):

@@ -1,7 +1,7 @@
 """promptmill as it is deployed, small: a Valkey that syncs every write, one web process, one echo
 worker.
 
-All real processes, started by their own commands and spoken to over HTTP; only Redis's own
+All are real processes, started by their own commands and used over HTTP; only Redis's own
 statistics and timestamps are read beside the API.
 """
 
@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
+from bench.lib.background import in_background
 from bench.lib.machine import ROOT
-from bench.lib.meanwhile import meanwhile
 from cli.valkey import Valkey, free_port
 from common.store.accounts import Accounts
 from common.store.connection import connect
@@ -35,7 +35,7 @@ SAMPLE = 0.02  # seconds between two looks at memory
 END = "end-of-count"
 
 
-class Mill:
+class Stack:
     """The running parts, by their commands. `slots` are the worker's; `settings` are PROMPTMILL_
     variables in lower case."""
 
@@ -159,7 +159,7 @@ class Mill:
     def delete(self, job_id: str) -> None:
         self.request("DELETE", f"/v1/jobs/{job_id}")
 
-    # What the parts use
+    # What the parts consume
 
     @contextmanager
     def worker_commands(self) -> Iterator[Counter[str]]:
@@ -205,7 +205,7 @@ class Mill:
                         )
                     )
 
-        with meanwhile(sample):
+        with in_background(sample):
             yield samples
 
     def pids(self) -> dict[str, int]:
@@ -215,13 +215,13 @@ class Mill:
 
 
 @contextmanager
-def running_mill(
+def running_stack(
     slots: int, parts: tuple[str, ...] = ("serve", "worker"), **settings: Any
-) -> Iterator[Mill]:
+) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="promptmill-bench-") as folder:
-        mill = Mill(Path(folder), slots, parts, **settings)
+        stack = Stack(Path(folder), slots, parts, **settings)
         try:
-            mill.start()
-            yield mill
+            stack.start()
+            yield stack
         finally:
-            mill.stop()
+            stack.stop()

@@ -1,5 +1,4 @@
-"""The load: threads that submit, cancel, poll and follow for as long as the parts are being
-struck."""
+"""The load: threads that submit, cancel, poll and follow for as long as faults are injected."""
 
 from __future__ import annotations
 
@@ -10,8 +9,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.lib.caller import Away, Caller
 from bench.lib.ledger import Ledger, Order
+from bench.lib.retrying_client import Away, RetryingClient
 
 PAUSE = 0.2  # seconds between two looks
 SUBMITTERS = 2
@@ -21,16 +20,21 @@ CANCEL_TOKENS = 3000  # of each: longer than any cancel can take
 CANCEL_LIMIT = 30.0  # seconds to wait for a job to start, and to end
 
 
-class Users:
-    """`chance` decides what they want; which of them comes first is up to the threads.
+class Load:
+    """`chance` decides what is sent; the order is up to the threads.
 
-    Nobody submits while `backlog` items are accepted and not yet seen to end.
+    Nothing is submitted while `backlog` items are accepted and not yet seen to end.
     """
 
     def __init__(
-        self, caller: Caller, ledger: Ledger, receiver: str, chance: random.Random, backlog: int
+        self,
+        client: RetryingClient,
+        ledger: Ledger,
+        receiver: str,
+        chance: random.Random,
+        backlog: int,
     ):
-        self._caller = caller
+        self._client = client
         self._ledger = ledger
         self._receiver = receiver
         self._chance = chance
@@ -55,7 +59,7 @@ class Users:
             if thread.is_alive():
                 thread.join(30)
 
-    # What they do all the time
+    # What the threads do all the time
 
     def _submit_on(self) -> None:
         while self._submitting:
@@ -63,10 +67,10 @@ class Users:
                 time.sleep(PAUSE)
                 continue
             order = self._next_order()
-            self._attempt(lambda order=order: self._caller.submit(order, self._receiver))  # type: ignore[misc]
+            self._attempt(lambda order=order: self._client.submit(order, self._receiver))  # type: ignore[misc]
             if self._chance.random() < 0.1:
                 time.sleep(self._chance.uniform(0, 0.5))
-                self._attempt(lambda order=order: self._caller.cancel(order))  # type: ignore[misc]
+                self._attempt(lambda order=order: self._client.cancel(order))  # type: ignore[misc]
 
     def _next_order(self) -> Order:
         """Often a single item, mostly many short ones, now and then a few that run for seconds."""
@@ -81,7 +85,7 @@ class Users:
         while self._going:
             for order in self._ledger.open():
                 try:
-                    self._caller.poll(order)
+                    self._client.poll(order)
                 except Away:
                     time.sleep(PAUSE)
             time.sleep(PAUSE)
@@ -90,12 +94,12 @@ class Users:
         while self._going:
             order = self._unfollowed()
             if order:
-                self._caller.follow(order, lambda: self._going)
+                self._client.follow(order, lambda: self._going)
             else:
                 time.sleep(PAUSE)
 
     def _unfollowed(self) -> Order | None:
-        """The newest job that nobody follows, taken."""
+        """The newest job that is not followed yet, marked as followed."""
         with self._lock:
             for order in reversed(self._ledger.open()):
                 if order.job_id not in self._followed:
@@ -109,7 +113,7 @@ class Users:
         except Away as error:
             self._ledger.note("unexpected", f"away for too long: {error}")
 
-    # What they do when nothing strikes any more
+    # What is measured when no faults are injected any more
 
     def measure_cancels(self, count: int, at_once: int) -> list[float]:
         """Seconds from the call to the job's last slot being free, of jobs that run while others
@@ -126,13 +130,13 @@ class Users:
 
     def _measure_cancel(self) -> float | None:
         order = Order(f"c{next(self._number)}", CANCEL_ITEMS, CANCEL_TOKENS, 8, priority=10)
-        self._caller.submit(order, self._receiver)
-        if not self._until(lambda: self._caller.running(order) == CANCEL_ITEMS):
+        self._client.submit(order, self._receiver)
+        if not self._until(lambda: self._client.running(order) == CANCEL_ITEMS):
             self._ledger.note("unexpected", f"{order.name} did not start")
             return None
         begun = time.monotonic()
-        self._caller.cancel(order)
-        if not self._until(lambda: self._caller.running(order) == 0):
+        self._client.cancel(order)
+        if not self._until(lambda: self._client.running(order) == 0):
             self._ledger.note("unexpected", f"{order.name} was cancelled and went on")
             return None
         return time.monotonic() - begun

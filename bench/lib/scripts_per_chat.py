@@ -2,9 +2,9 @@
 `make bench-queue`.
 
 The workers are real model servers with the echo engine and real heartbeats, all in this process.
-Long items fill what is not kept for chats, so that all are in the middle of a turn; then chats of a
-few tokens are submitted one after the other. Scripts are counted by the server; what the same fleet
-runs in the same time without chats is taken off.
+Long items fill the slots that are not kept for chats, so that all workers are in the middle of a
+turn; then chats of a few tokens are submitted one after the other. The server counts the scripts;
+what the same workers run in the same time without chats is subtracted.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The prompts that the engine's benchmark is measured with: the same token ids on every machine and
-for every peer."""
+"""The prompts that engines are measured with: the same token ids on every machine."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""What another tenant waits for beside a crowd of one tenant's connections, batches or webhooks:
-`make stall`."""
+"""How long a tenant waits while another holds thousands of connections, batches or webhooks.
+
+Part of `make stall`.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-from bench.lib.meanwhile import meanwhile
-from bench.lib.mill import Mill
+from bench.lib.background import in_background
+from bench.lib.stack import Stack
 
 SLOW_BODIES = 4000
 SLOW_FOR = 20.0  # seconds
@@ -27,13 +29,13 @@ LIMIT = 240.0  # seconds
 BOUNDARY = "promptmill-crowd"
 
 
-def health_beside_slow_bodies(mill: Mill, _: str) -> float:
+def health_beside_slow_bodies(stack: Stack, _: str) -> float:
     """Longest of a health check, in seconds; 60 more where it failed."""
     head = (
-        f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{mill.port}\r\nContent-Type: "
+        f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{stack.port}\r\nContent-Type: "
         "application/x-www-form-urlencoded\r\n"
     )
-    sockets = _opened(mill.port, SLOW_BODIES, f"{head}Content-Length: 10000\r\n\r\na".encode())
+    sockets = _opened(stack.port, SLOW_BODIES, f"{head}Content-Length: 10000\r\n\r\na".encode())
 
     def trickle(ended: threading.Event) -> None:
         while not ended.wait(SLOW_PAUSE):
@@ -41,22 +43,22 @@ def health_beside_slow_bodies(mill: Mill, _: str) -> float:
                 _try_send(each, b"a")
 
     try:
-        with meanwhile(trickle):
-            return _longest(mill, "/healthz", SLOW_FOR)
+        with in_background(trickle):
+            return _longest(stack, "/healthz", SLOW_FOR)
     finally:
         for each in sockets:
             each.close()
 
 
-def chats_beside_streams(mill: Mill, other: str) -> float:
+def chats_beside_streams(stack: Stack, other: str) -> float:
     """Longest of the other tenant's chats, in seconds."""
-    job = mill.submit(json.dumps({"model": "echo", "prompts": ["a b c"] * 10}).encode())
-    mill.request("POST", f"/v1/jobs/{job}/pause")
+    job = stack.submit(json.dumps({"model": "echo", "prompts": ["a b c"] * 10}).encode())
+    stack.request("POST", f"/v1/jobs/{job}/pause")
     asked = (
-        f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: 127.0.0.1:{mill.port}\r\nAuthorization: "
-        f"Bearer {mill.key}\r\n\r\n"
+        f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: 127.0.0.1:{stack.port}\r\nAuthorization: "
+        f"Bearer {stack.key}\r\n\r\n"
     )
-    sockets = _opened(mill.port, STREAMS, asked.encode())
+    sockets = _opened(stack.port, STREAMS, asked.encode())
     body = json.dumps(
         {"model": "echo", "messages": [{"role": "user", "content": "one two three"}]}
     ).encode()
@@ -64,7 +66,7 @@ def chats_beside_streams(mill: Mill, other: str) -> float:
     try:
         for _ in range(CHATS):
             began = time.monotonic()
-            status, _ = ask(mill, "POST", "/v1/chat/completions", other, body)
+            status, _ = ask(stack, "POST", "/v1/chat/completions", other, body)
             worst = max(worst, time.monotonic() - began + (60.0 if status != 200 else 0.0))
     finally:
         for each in sockets:
@@ -72,20 +74,20 @@ def chats_beside_streams(mill: Mill, other: str) -> float:
     return worst
 
 
-def validating_beside_batches(mill: Mill, other: str) -> float:
+def validating_beside_batches(stack: Stack, other: str) -> float:
     """Seconds from creating the other tenant's batch of one line until it is validated."""
-    large, small = _upload(mill, mill.key, LINES), _upload(mill, other, 1)
+    large, small = _upload(stack, stack.key, LINES), _upload(stack, other, 1)
     for _ in range(BATCHES):
-        ask(mill, "POST", "/v1/batches", mill.key, _batch(large))
+        ask(stack, "POST", "/v1/batches", stack.key, _batch(large))
     began = time.monotonic()
-    _, batch = ask(mill, "POST", "/v1/batches", other, _batch(small))
+    _, batch = ask(stack, "POST", "/v1/batches", other, _batch(small))
     while batch["status"] == "validating" and time.monotonic() - began < LIMIT:
         time.sleep(0.02)
-        _, batch = ask(mill, "GET", f"/v1/batches/{batch['id']}", other)
+        _, batch = ask(stack, "GET", f"/v1/batches/{batch['id']}", other)
     return time.monotonic() - began
 
 
-def delivery_beside_silence(mill: Mill, other: str) -> float:
+def delivery_beside_silence(stack: Stack, other: str) -> float:
     """Seconds from submitting the other tenant's job of one item until its webhook is here."""
     arrived = threading.Event()
 
@@ -104,11 +106,11 @@ def delivery_beside_silence(mill: Mill, other: str) -> float:
     thread = threading.Thread(target=receiver.serve_forever)
     thread.start()
     try:
-        jobs = [mill.submit(_hooked(each.getsockname()[1])) for each in silent]
+        jobs = [stack.submit(_hooked(each.getsockname()[1])) for each in silent]
         for job in jobs:
-            mill.wait(job)
+            stack.wait(job)
         began = time.monotonic()
-        ask(mill, "POST", "/v1/jobs", other, _hooked(receiver.server_port))
+        ask(stack, "POST", "/v1/jobs", other, _hooked(receiver.server_port))
         arrived.wait(LIMIT)
         return time.monotonic() - began
     finally:
@@ -135,7 +137,7 @@ def _batch(file_id: str) -> bytes:
     return json.dumps(wanted).encode()
 
 
-def _upload(mill: Mill, key: str, lines: int) -> str:
+def _upload(stack: Stack, key: str, lines: int) -> str:
     body = {
         "model": "echo",
         "messages": [{"role": "user", "content": "one two three"}],
@@ -152,13 +154,13 @@ def _upload(mill: Mill, key: str, lines: int) -> str:
     )
     form = f"{head}{content}\r\n--{BOUNDARY}--\r\n".encode()
     _, answer = ask(
-        mill, "POST", "/v1/files", key, form, f"multipart/form-data; boundary={BOUNDARY}"
+        stack, "POST", "/v1/files", key, form, f"multipart/form-data; boundary={BOUNDARY}"
     )
     return str(answer["id"])
 
 
 def ask(
-    mill: Mill,
+    stack: Stack,
     method: str,
     path: str,
     key: str,
@@ -166,7 +168,7 @@ def ask(
     media_type: str = "application/json",
 ) -> tuple[int, Any]:
     """Status and JSON, over a new connection; 0 where the server hung up."""
-    connection = mill.connect()
+    connection = stack.connect()
     try:
         connection.request(
             method, path, body, {"Authorization": f"Bearer {key}", "Content-Type": media_type}
@@ -179,11 +181,11 @@ def ask(
         connection.close()
 
 
-def _longest(mill: Mill, path: str, seconds: float) -> float:
+def _longest(stack: Stack, path: str, seconds: float) -> float:
     worst, end = 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         began = time.monotonic()
-        status, _ = ask(mill, "GET", path, mill.key)
+        status, _ = ask(stack, "GET", path, stack.key)
         worst = max(worst, time.monotonic() - began + (60.0 if status != 200 else 0.0))
         time.sleep(0.05)
     return worst

@@ -1,5 +1,6 @@
 """Requests that once stalled the web tier or filled its memory, and honest ones of the same size:
-cases of `make stall`."""
+cases of `make stall`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work on a thread of its own while something else is measured."""
+"""Runs work on a thread of its own while something else is measured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
+def in_background(work: Callable[[threading.Event], None]) -> Iterator[None]:
     """Within, `work` runs on a thread; the event that it is given says when it is to end, which is
     waited for."""
     ended = threading.Event()

@@ -1,6 +1,6 @@
-"""The storm: a seeded schedule of faults and what each of them does to the parts.
+"""Injects a seeded schedule of faults into running parts, and repairs what it broke.
 
-One thread, the main one, strikes and repairs; what is to come later waits in a queue by time.
+Everything runs on one thread, the main one; what is to come later waits in a queue ordered by time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WEIGHTS = {
     "kill_webhooks": 4,
 }
 LOOK = 0.05  # seconds
-PATIENCE = 0.3  # seconds until a fault that finds nobody to strike tries again
+PATIENCE = 0.3  # seconds until a fault that finds nothing to strike tries again
 DRAIN_LIMIT = 8.0  # seconds on top of the grace period that a drained worker may take to end
 
 
@@ -47,11 +47,11 @@ def plan(chance: random.Random, count: int) -> list[str]:
     return faults
 
 
-class Storm:
-    """Strikes `parts`; everything it stops it starts again.
+class FaultInjector:
+    """Injects faults into `parts`; everything it stops it starts again.
 
-    `tell` hears of each fault, `note` of what no part should do; `lease` and `grace` are the
-    parts', in seconds.
+    `tell` is called with each fault, `note` with what no part should do; `lease` and `grace` are
+    those of the parts, in seconds.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Storm:
         self._number = itertools.count()
 
     def schedule(self, faults: list[str], seconds: float) -> None:
-        """Spread them over the time, unevenly."""
+        """Spread the faults over the time, unevenly."""
         moments = sorted(self._chance.uniform(0, seconds) for _ in faults)
         for kind, moment in zip(faults, moments, strict=True):
             self._in(moment, partial(self._strike, kind))
 
     def run(self, seconds: float, going: Callable[[], bool] = lambda: True) -> None:
-        """Strike, repair and watch over the parts for that long, or while `going` says so."""
+        """Inject, repair and watch the parts for that long, or while `going` says so."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and going():
             self._tend()
@@ -94,12 +94,12 @@ class Storm:
             time.sleep(LOOK)
 
     @property
-    def blowing(self) -> bool:
-        """Something is still to strike or to be repaired."""
+    def busy(self) -> bool:
+        """Whether a fault is still to be injected or repaired."""
         return bool(self._later)
 
     def end(self) -> None:
-        """Nothing strikes any more; what is struck already is repaired when its time comes."""
+        """Inject no more; what is broken is repaired when its time comes."""
         self._over = True
 
     def _in(self, seconds: float, action: Callable[[], None]) -> None:
@@ -116,7 +116,7 @@ class Storm:
             self._in(PATIENCE, partial(self._strike, kind))
 
     def _tend(self) -> None:
-        """Start drained parts again, and those that ended although nobody struck them."""
+        """Start drained parts again, and those that ended without a fault."""
         for part in self._parts.all:
             if part.exit_code is None:
                 self._check_drain(part)
@@ -140,7 +140,7 @@ class Storm:
             )
             self._kill(part)
 
-    # The faults. Each answers whom it struck, '' if there was nobody.
+    # The faults. Each returns the name of what it struck, '' if there was nothing to strike.
 
     def _worker(self) -> Part | None:
         """One that is at work, as long as another is left: without anybody up, leases are not taken

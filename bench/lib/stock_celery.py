@@ -1,7 +1,6 @@
-"""Stock Celery, as its own tutorial has it: one task per prompt, results in Redis, a server with
-default settings.
+"""Stock Celery as its own tutorial has it: one task per prompt, results in Redis, default settings.
 
-This module is also the app that its workers load: `celery -A bench.lib.stock worker`.
+This module is also the app that its workers load: `celery -A bench.lib.stock_celery worker`.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def running_worker(url: str, pool: str) -> Iterator[None]:
         "celery",
         "-q",
         "-A",
-        "bench.lib.stock",
+        "bench.lib.stock_celery",
         "worker",
         "-P",
         pool,
