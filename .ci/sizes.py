@@ -33,9 +33,7 @@ FILES = {
     "test_bad_input.py",
     "test_batches.py",
     "test_clients.py",
-    "test_faults.py",
     "test_machine.py",
-    "test_model_folders.py",
     "test_pages.py",
     "test_reading.py",
     "test_requests.py",
@@ -51,7 +49,6 @@ FUNCTIONS = {
     "enqueue_job",
     "main",
     "test_jobs_of_the_previous_version_open_with_todays_parts",
-    "test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks",
     "test_the_store_never_leaves_its_model",
     "the_store_agrees",
 }

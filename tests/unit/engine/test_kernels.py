@@ -1,13 +1,21 @@
-"""The fast ways of computing say what the plain ones say."""
+"""Packed linear layers, norm, rotation and gate compute what torch and transformers compute."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.nn.functional import linear, silu
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
-from worker.engine.attention import gather, grouping
-from worker.engine.attention.backend import How, LayerShape, lay_out
 from worker.engine.kernels import ops
+from worker.engine.kernels.linear import Packed, packs
+from worker.engine.kernels.ops import gated, rms_norm, rotate
+
+CPU_PACKS = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="nothing is packed without oneDNN"
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -23,58 +31,58 @@ def test_the_norm_is_the_norm_for_few_and_for_many_tokens(tokens: int, dtype: to
     )
 
 
-ROWS = [  # (blocks, first token, how many tokens) with blocks of 4
-    ([7], 0, 3),
-    ([2, 9, 4, 5, 11, 12, 13, 14, 15, 16], 21, 17),
-    ([1, 3, 6], 0, 12),
-    ([17, 18, 19], 9, 1),
-    ([20, 21, 22, 23, 24], 6, 11),
-]
+@CPU_PACKS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(576, 1536), (960, 576), (40, 24)])
+def test_a_row_alone_is_the_row_it_is_among_others(
+    dtype: torch.dtype, shape: tuple[int, int]
+) -> None:
+    if not packs(dtype):
+        pytest.skip("this CPU packs no such weights")
+    torch.manual_seed(1)
+    layer = torch.nn.Linear(shape[1], shape[0]).to(dtype)
+    x, other = torch.randn(30, shape[1]).to(dtype), torch.randn(30, shape[0]).to(dtype)
+    packed = Packed([layer])
+    with torch.inference_mode():
+        for rows in (1, 2, 3, 7):
+            assert torch.equal(packed(x[:rows]), packed(x)[:rows])
+            assert torch.equal(packed(x[None, :rows]), packed(x)[None, :rows])
+            assert torch.equal(packed.plus(x[:rows], other[:rows]), packed.plus(x, other)[:rows])
+        expected = linear(x.double(), layer.weight.double(), layer.bias.double())
+        close: dict[str, Any] = (
+            {"rtol": 2e-2, "atol": 2e-2}
+            if dtype == torch.bfloat16
+            else {"rtol": 1e-4, "atol": 1e-5}
+        )
+        torch.testing.assert_close(packed(x).double(), expected, **close)
+        torch.testing.assert_close(packed.plus(x, other).double(), expected + other, **close)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("long", [0, 150, 10**9])
-@pytest.mark.parametrize("window", [None, 5])
-def test_every_token_sees_what_comes_before_it_in_its_row(
-    window: int | None, long: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gather, "LONG", long)
-    monkeypatch.setattr(gather, "LONG_EXACT", long)
-    monkeypatch.setattr(grouping, "GROUP_TOKENS", 0)
+@pytest.mark.parametrize("size", [1e-3, 1.0, 300.0])
+def test_the_norm_is_llamas(dtype: torch.dtype, size: float) -> None:
     torch.manual_seed(1)
-    cpu = torch.device("cpu")
-    backend = gather.Gather({0: LayerShape(2, 32, 32)}, blocks=30, size=4, dtype=dtype, device=cpu)
-    caches = backend.caches
-    caches[0].keys.normal_()
-    caches[0].values.normal_()
-    rows = [(blocks, start) for blocks, start, _ in ROWS]
-    step = lay_out([[0] * count for *_, count in ROWS], rows, [], size=4, device=cpu)
-    attention = backend.begin(step)
-    tokens = sum(count for *_, count in ROWS)
-    query = torch.randn(tokens, 6, 32).to(dtype)
-    key, value = torch.randn(2, tokens, 2, 32).to(dtype).unbind()
-    found = attention.attend(0, query, key, value, How(0.2, window)).double()
-    assert len(attention.long) == {0: 4, 150: 2, 10**9: 0}[long]
+    module = LlamaRMSNorm(64, 1e-5).to(dtype)
+    module.weight.data.uniform_(-2, 2)
+    x = (torch.randn(5, 3, 64) * size + size / 2).to(dtype)
+    found = rms_norm(x, torch.cat((module.weight, module.weight)), 1e-5)
+    close: dict[str, Any] = (
+        {"rtol": 2e-2, "atol": 1e-3} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
+    )
+    torch.testing.assert_close(found, module(x), **close)
 
-    place = 0
-    for blocks, start, count in ROWS:
-        own = slice(place, place + count)
-        keys, values = (
-            cache.view(30, 2, 4, 32)[torch.tensor(blocks)]
-            .transpose(0, 1)
-            .reshape(2, -1, 32)[:, : start + count]
-            .double()
-            for cache in (caches[0].keys, caches[0].values)
-        )
-        assert torch.equal(keys[:, start:].transpose(0, 1), key[own].double())
-        distance = torch.arange(start, start + count)[:, None] - torch.arange(start + count)
-        hidden = (distance < 0) | (distance >= (window or start + count))
-        scores = (
-            query[own].double().transpose(0, 1) @ keys.repeat_interleave(3, 0).transpose(1, 2) * 0.2
-        )
-        expected = scores.masked_fill(hidden, -torch.inf).softmax(-1) @ values.repeat_interleave(
-            3, 0
-        )
-        close = 1e-5 if dtype == torch.float32 else 2e-2
-        torch.testing.assert_close(found[own].transpose(0, 1), expected, rtol=close, atol=close)
-        place += count
+
+def test_the_rotation_is_llamas() -> None:
+    torch.manual_seed(1)
+    query, angles = torch.randn(1, 3, 5, 16), torch.randn(1, 5, 8).repeat(1, 1, 2)
+    expected, _ = apply_rotary_pos_emb(query, query, angles.cos(), angles.sin())
+    cos, sin = angles[0].cos()[:, None], angles[0].sin()[:, None]
+    sin = torch.cat((-sin[..., :8], sin[..., 8:]), -1)
+    torch.testing.assert_close(
+        rotate(query[0].transpose(0, 1), cos, sin), expected[0].transpose(0, 1)
+    )
+
+
+def test_the_gate() -> None:
+    x = torch.randn(4, 12)
+    torch.testing.assert_close(gated(x), silu(x[:, :6]) * x[:, 6:])

@@ -11,7 +11,7 @@ from common.params import SamplingParams
 from tests.unit.engine.tiny import Letters
 from worker.engine.sampling.edits import Edits
 from worker.engine.scheduling.blocks import BlockPool
-from worker.engine.scheduling.scheduler import Scheduler
+from worker.engine.scheduling.scheduler import Chunk, Scheduler
 from worker.engine.scheduling.sequence import Sequence
 from worker.engine.scheduling.text import Text
 
@@ -46,82 +46,111 @@ def check(scheduler: Scheduler) -> None:
         assert each.computed <= len(each.blocks) * pool.size
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks(seed: int) -> None:
-    rng = random.Random(seed)
-    size, count = rng.choice([1, 4, 8]), rng.randint(12, 40)
-    scheduler = Scheduler(
-        BlockPool(count, size), slots=rng.randint(1, 8), token_budget=rng.randint(1, 64)
-    )
-    capacity = size * count
-    shared = [rng.randrange(3) for _ in range(capacity // 2)]
-    # Block -> every token up to and including what it holds.
-    contents: dict[int, tuple[int, ...]] = {}
-    left = 60
-    open_now: set[int] = set()
-    steps = 0
-    while left or open_now:
-        steps += 1
-        assert steps < 20_000, "somebody starves"
-        while left and rng.random() < 0.5:
-            left -= 1
-            length = rng.randint(1, capacity // 2)
-            ids = [*shared[: rng.randint(0, length)], *[rng.randrange(3) for _ in range(length)]][
-                :length
-            ]
-            scheduler.add(
-                sequence(
-                    left * -1,
-                    ids,
-                    rng.randint(1, capacity - length),
-                    interactive=rng.random() < 0.2,
-                )
-            )
-            open_now.add(left * -1)
+class Walk:
+    """A scheduler under random requests, failures and cancellations, and what its blocks hold."""
+
+    def __init__(self, seed: int):
+        rng = self.rng = random.Random(seed)
+        self.size, self.count = rng.choice([1, 4, 8]), rng.randint(12, 40)
+        self.scheduler = Scheduler(
+            BlockPool(self.count, self.size),
+            slots=rng.randint(1, 8),
+            token_budget=rng.randint(1, 64),
+        )
+        self.capacity = self.size * self.count
+        self.shared = [rng.randrange(3) for _ in range(self.capacity // 2)]
+        # Block -> every token up to and including what it holds.
+        self.contents: dict[int, tuple[int, ...]] = {}
+        self.left = 60  # requests to come
+        self.open_now: set[int] = set()
+
+    def arrive(self) -> None:
+        rng = self.rng
+        while self.left and rng.random() < 0.5:
+            self.left -= 1
+            length = rng.randint(1, self.capacity // 2)
+            prefix = self.shared[: rng.randint(0, length)]
+            ids = [*prefix, *[rng.randrange(3) for _ in range(length)]][:length]
+            most = rng.randint(1, self.capacity - length)
+            interactive = rng.random() < 0.2
+            self.scheduler.add(sequence(self.left * -1, ids, most, interactive=interactive))
+            self.open_now.add(self.left * -1)
+
+    def plan(self) -> list[Chunk]:
+        scheduler = self.scheduler
         chunks = scheduler.plan()
-        assert chunks or not open_now
+        assert chunks or not self.open_now
         assert sum(chunk.count for chunk in chunks) <= scheduler.token_budget
         assert len({chunk.sequence.arrival for chunk in chunks}) == len(chunks)
         if scheduler.running:
             senior = min(scheduler.running, key=lambda each: each.seniority)
             assert any(chunk.sequence is senior for chunk in chunks), "the most senior must advance"
         check(scheduler)
-        # The step fails: what it was to write is lost, and some rows are computed after all.
-        if rng.random() < 0.1:
-            for chunk in chunks:
-                for block in chunk.sequence.blocks[chunk.start // size :]:
-                    contents[block] = (-1,)
-            kept = {id(each) for each in chunks}
-            chunks = [chunk for chunk in scheduler.undo(chunks) if rng.random() < 0.5]
-            assert {id(each) for each in chunks} <= kept
-            check(scheduler)
-            rewrite(contents, scheduler.running, size)
-        for chunk in chunks:  # all rows write, then all rows read: as in a layer
+        return chunks
+
+    def fail(self, chunks: list[Chunk]) -> list[Chunk]:
+        """The step fails: what it was to write is lost, and some rows are computed after all."""
+        for chunk in chunks:
+            for block in chunk.sequence.blocks[chunk.start // self.size :]:
+                self.contents[block] = (-1,)
+        kept = {id(each) for each in chunks}
+        chunks = [chunk for chunk in self.scheduler.undo(chunks) if self.rng.random() < 0.5]
+        assert {id(each) for each in chunks} <= kept
+        check(self.scheduler)
+        rewrite(self.contents, self.scheduler.running, self.size)
+        return chunks
+
+    def compute(self, chunks: list[Chunk]) -> None:
+        """All rows write, then all rows read: as in a layer."""
+        for chunk in chunks:
             for at in range(chunk.start, chunk.start + chunk.count):
-                block = chunk.sequence.blocks[at // size]
-                contents[block] = tuple(chunk.sequence.tokens[: at + 1])
+                block = chunk.sequence.blocks[at // self.size]
+                self.contents[block] = tuple(chunk.sequence.tokens[: at + 1])
         for chunk in chunks:
             for at, block in enumerate(chunk.sequence.blocks):
-                end = min((at + 1) * size, chunk.start + chunk.count)
-                if end > at * size:
-                    held = contents[block]
+                end = min((at + 1) * self.size, chunk.start + chunk.count)
+                if end > at * self.size:
+                    held = self.contents[block]
                     assert held[:end] == tuple(chunk.sequence.tokens[:end]), (
                         "a row reads what is not its own prefix"
                     )
-        scheduler.done(chunks)
+        self.scheduler.done(chunks)
+
+    def advance(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
             if chunk.start + chunk.count != len(chunk.sequence.tokens):
                 continue
-            chunk.sequence.tokens.append(rng.randrange(3))
+            chunk.sequence.tokens.append(self.rng.randrange(3))
             if chunk.sequence.generated >= chunk.sequence.request.params.max_tokens:
-                scheduler.remove(chunk.sequence)
-                open_now.remove(chunk.sequence.arrival)
-        if rng.random() < 0.05 and (everybody := scheduler.running + scheduler.waiting):
-            cancelled = rng.choice(everybody)
-            scheduler.remove(cancelled)
-            open_now.remove(cancelled.arrival)
-        check(scheduler)
-    assert scheduler.pool.free == count
+                self.remove(chunk.sequence)
+
+    def cancel(self) -> None:
+        everybody = self.scheduler.running + self.scheduler.waiting
+        if everybody:
+            self.remove(self.rng.choice(everybody))
+
+    def remove(self, sequence: Sequence) -> None:
+        self.scheduler.remove(sequence)
+        self.open_now.remove(sequence.arrival)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_walk_everybody_ends_once_and_nobody_reads_anothers_blocks(seed: int) -> None:
+    walk = Walk(seed)
+    steps = 0
+    while walk.left or walk.open_now:
+        steps += 1
+        assert steps < 20_000, "somebody starves"
+        walk.arrive()
+        chunks = walk.plan()
+        if walk.rng.random() < 0.1:
+            chunks = walk.fail(chunks)
+        walk.compute(chunks)
+        walk.advance(chunks)
+        if walk.rng.random() < 0.05:
+            walk.cancel()
+        check(walk.scheduler)
+    assert walk.scheduler.pool.free == walk.count
 
 
 def test_blocks_nobody_holds_keep_their_contents_until_needed() -> None:

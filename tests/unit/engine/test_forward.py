@@ -1,5 +1,4 @@
-"""The lean forward pass: which models take it, that it is compared first, and its kernels one by
-one."""
+"""Which forward pass runs a model: the lean one and packed weights only after a comparison."""
 
 from __future__ import annotations
 
@@ -8,12 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import linear, silu
-from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from tests.unit.engine.tiny import build
-from worker.engine.kernels.linear import Packed, pack, packs
-from worker.engine.kernels.ops import gated, rms_norm, rotate
+from worker.engine.kernels.linear import Packed, pack
 from worker.engine.model.compose import forward_of, pack_weights
 from worker.engine.model.forward import ModulesForward
 from worker.engine.model.llama import FAMILIES, LlamaForward
@@ -110,60 +106,3 @@ def test_a_model_that_does_more_than_its_family_is_found_out(
     with caplog.at_level(logging.WARNING):
         assert isinstance(forward_of(model, shapes), ModulesForward)
     assert "wrong for this model" in caplog.text
-
-
-@CPU_PACKS
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(576, 1536), (960, 576), (40, 24)])
-def test_a_row_alone_is_the_row_it_is_among_others(
-    dtype: torch.dtype, shape: tuple[int, int]
-) -> None:
-    if not packs(dtype):
-        pytest.skip("this CPU packs no such weights")
-    torch.manual_seed(1)
-    layer = torch.nn.Linear(shape[1], shape[0]).to(dtype)
-    x, other = torch.randn(30, shape[1]).to(dtype), torch.randn(30, shape[0]).to(dtype)
-    packed = Packed([layer])
-    with torch.inference_mode():
-        for rows in (1, 2, 3, 7):
-            assert torch.equal(packed(x[:rows]), packed(x)[:rows])
-            assert torch.equal(packed(x[None, :rows]), packed(x)[None, :rows])
-            assert torch.equal(packed.plus(x[:rows], other[:rows]), packed.plus(x, other)[:rows])
-        expected = linear(x.double(), layer.weight.double(), layer.bias.double())
-        close: dict[str, Any] = (
-            {"rtol": 2e-2, "atol": 2e-2}
-            if dtype == torch.bfloat16
-            else {"rtol": 1e-4, "atol": 1e-5}
-        )
-        torch.testing.assert_close(packed(x).double(), expected, **close)
-        torch.testing.assert_close(packed.plus(x, other).double(), expected + other, **close)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("size", [1e-3, 1.0, 300.0])
-def test_the_norm_is_llamas(dtype: torch.dtype, size: float) -> None:
-    torch.manual_seed(1)
-    module = LlamaRMSNorm(64, 1e-5).to(dtype)
-    module.weight.data.uniform_(-2, 2)
-    x = (torch.randn(5, 3, 64) * size + size / 2).to(dtype)
-    found = rms_norm(x, torch.cat((module.weight, module.weight)), 1e-5)
-    close: dict[str, Any] = (
-        {"rtol": 2e-2, "atol": 1e-3} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
-    )
-    torch.testing.assert_close(found, module(x), **close)
-
-
-def test_the_rotation_is_llamas() -> None:
-    torch.manual_seed(1)
-    query, angles = torch.randn(1, 3, 5, 16), torch.randn(1, 5, 8).repeat(1, 1, 2)
-    expected, _ = apply_rotary_pos_emb(query, query, angles.cos(), angles.sin())
-    cos, sin = angles[0].cos()[:, None], angles[0].sin()[:, None]
-    sin = torch.cat((-sin[..., :8], sin[..., 8:]), -1)
-    torch.testing.assert_close(
-        rotate(query[0].transpose(0, 1), cos, sin), expected[0].transpose(0, 1)
-    )
-
-
-def test_the_gate() -> None:
-    x = torch.randn(4, 12)
-    torch.testing.assert_close(gated(x), silu(x[:, :6]) * x[:, 6:])
