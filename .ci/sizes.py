@@ -23,7 +23,6 @@ FILES = {
     "test_worker.py",
     "check.py",
     "connections.py",
-    "engine.py",
     "enqueue.py",
     "fleet.py",
     "jobs.py",

@@ -13,115 +13,22 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import worker.engine  # noqa: F401  # isort: skip - before torch: see there
 import torch
 
+from bench.lib.hardware import Machine
 from bench.lib.machine import commit, device
 from bench.lib.mixes import Mix, shared_instruction, short_prompts
+from bench.lib.ours import GREEDY, MIXED, Ours
 from bench.lib.peers import Transformers, Vllm
-from common.generation import Request
-from common.params import SamplingParams
-from worker.engine.batching import BatchingEngine
-from worker.models import OpenedModel, open_model, pick_dtype
+from worker.models import pick_dtype
 
-MIXED: list[dict[str, Any]] = [  # what a busy hour brings: hardly two rows alike
-    {"temperature": 0.0},
-    {"temperature": 0.8, "top_p": 0.95},
-    {"temperature": 1.0, "top_k": 50, "repetition_penalty": 1.1},
-    {"temperature": 0.7, "min_p": 0.05, "presence_penalty": 0.5},
-    {"temperature": 1.2, "top_k": 20, "top_p": 0.9, "frequency_penalty": 0.3},
-    {"temperature": 0.9, "stop": ["\n\n\n"], "no_repeat_ngram_size": 4},
-    {"temperature": 1.0, "logit_bias": {5: 2.0, 6: -5.0}},
-    {"temperature": 0.6, "logprobs": 3},
-]
-
-
-GREEDY = [{"temperature": 0.0}]
 Contestant = Callable[[], float]  # runs its mix and gives the seconds it took
-
-
-class Bench:
-    def __init__(self, folder: Path, dtype: Any, slots: int):
-        self.opened: OpenedModel = open_model(
-            str(folder), engine="native", device="cpu", dtype=dtype, slots=slots
-        )
-        self.opened.engine.start()
-        self._serial = 0
-
-    def run(self, mix: Mix, settings: list[dict[str, Any]]) -> tuple[float, list[list[int]]]:
-        """Seconds for the whole mix, and each row's tokens."""
-        self._serial += 1
-        engine = self.opened.engine
-        requests = []
-        for row, prompt in enumerate(mix.prompts):
-            params = SamplingParams(
-                max_tokens=mix.new_tokens, ignore_eos=True, **settings[row % len(settings)]
-            )
-            requests.append(Request(f"{self._serial}.{row}", "", prompt, params, row))
-        began = time.perf_counter()
-        for request in requests:
-            engine.submit(request)
-        finished: dict[str, list[int]] = {}
-        while len(finished) < len(requests):
-            for each in engine.collect(1.0):
-                assert each.error is None, each.error
-                finished[each.id] = each.outputs[0].token_ids
-        took = time.perf_counter() - began
-        return took, [finished[request.id] for request in requests]
-
-    def seconds(self, mix: Mix, settings: list[dict[str, Any]]) -> float:
-        return self.run(mix, settings)[0]
-
-    def forget(self) -> None:
-        """Empty the prefix cache: within a run sharing counts, between runs it would be
-        cheating."""
-        assert isinstance(self.opened.engine, BatchingEngine)
-        self.opened.engine.forget_prefixes()
-
-
-def gemm_rate(dtype: torch.dtype) -> float:
-    """The best rate of a matrix product of the model's kind, FLOP/s."""
-    best = 0.0
-    weight = torch.randn(1536, 576).to(dtype)
-    for rows in (128, 256, 512, 1024):
-        x = torch.randn(rows, 576).to(dtype)
-        for _ in range(50):
-            began = time.perf_counter()
-            torch.nn.functional.linear(x, weight)
-            best = max(best, 2 * rows * 576 * 1536 / (time.perf_counter() - began))
-    return best
-
-
-def bandwidth() -> float:
-    """Bytes per second that torch reads while it sums 1 GB of float32."""
-    data = torch.ones(250_000_000)
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        data.sum()
-        times.append(time.perf_counter() - began)
-    return 1e9 / min(times)
-
-
-class Machine:
-    """What the machine can do, measured again each round: FLOP/s of products in `dtype` and bytes
-    read per second."""
-
-    def __init__(self, dtype: torch.dtype):
-        self._dtype = dtype
-        self.rates: list[float] = []
-        self.reads: list[float] = []
-
-    def measure(self) -> None:
-        self.rates.append(gemm_rate(self._dtype))
-        self.reads.append(bandwidth())
 
 
 def useful_flops(mix: Mix, layers: int, head: int) -> float:
@@ -135,7 +42,7 @@ def main() -> None:
     dtype = pick_dtype("auto", torch.device("cpu"))
     vocabulary = json.loads((arguments.model / "config.json").read_text())["vocab_size"]
     mixes = _mixes(vocabulary)
-    bench = Bench(arguments.model, str(dtype).removeprefix("torch."), slots=128)
+    bench = Ours(arguments.model, str(dtype).removeprefix("torch."), slots=128)
     vllms = _vllms(
         arguments, dtype, {name: mixes[name] for name in ("vllm", "vllm_128", "shared_vllm")}
     )
@@ -148,7 +55,7 @@ def main() -> None:
     for process in {process for process, _ in vllms.values()}:
         process.stop()
     _, rounded = bench.run(mixes["promptmill"], GREEDY)
-    bench.opened.engine.stop()
+    bench.stop()
     divergence = (
         _divergence(arguments.model, mixes["promptmill"], rounded)
         if dtype == torch.bfloat16
@@ -183,7 +90,7 @@ def _mixes(vocabulary: int) -> dict[str, Mix]:
     }
 
 
-def _ours(bench: Bench, mixes: dict[str, Mix]) -> dict[str, Contestant]:
+def _ours(bench: Ours, mixes: dict[str, Mix]) -> dict[str, Contestant]:
     settings = {
         "promptmill": GREEDY,
         "mixed": MIXED,
@@ -205,7 +112,7 @@ def _transformers(model: Path, dtype: torch.dtype, mixes: dict[str, Mix]) -> dic
 
 
 def _take_turns(
-    bench: Bench, contestants: dict[str, Contestant], machine: Machine, repeats: int
+    bench: Ours, contestants: dict[str, Contestant], machine: Machine, repeats: int
 ) -> dict[str, float]:
     """The median seconds of each contestant; the machine is measured once a round."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -300,9 +207,9 @@ def _vllms(
 
 def _divergence(folder: Path, mix: Mix, rounded: list[list[int]]) -> float:
     """The share of greedy rows that bfloat16 leads elsewhere than float32 does."""
-    exact = Bench(folder, "float32", slots=len(mix.prompts))
+    exact = Ours(folder, "float32", slots=len(mix.prompts))
     _, outputs = exact.run(mix, GREEDY)
-    exact.opened.engine.stop()
+    exact.stop()
     return round(sum(a != b for a, b in zip(outputs, rounded, strict=True)) / len(rounded), 3)
 
 

@@ -1,0 +1,71 @@
+"""Our engine as the benchmarks run it: a whole mix at once, with settings row by row."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.lib.mixes import Mix
+from common.generation import Request
+from common.params import SamplingParams
+from worker.engine.batching import BatchingEngine
+from worker.engine.protocol import Engine
+from worker.models import OpenedModel, open_model
+
+GREEDY: list[dict[str, Any]] = [{"temperature": 0.0}]
+MIXED: list[dict[str, Any]] = [  # as in practice, where hardly two rows are alike
+    {"temperature": 0.0},
+    {"temperature": 0.8, "top_p": 0.95},
+    {"temperature": 1.0, "top_k": 50, "repetition_penalty": 1.1},
+    {"temperature": 0.7, "min_p": 0.05, "presence_penalty": 0.5},
+    {"temperature": 1.2, "top_k": 20, "top_p": 0.9, "frequency_penalty": 0.3},
+    {"temperature": 0.9, "stop": ["\n\n\n"], "no_repeat_ngram_size": 4},
+    {"temperature": 1.0, "logit_bias": {5: 2.0, 6: -5.0}},
+    {"temperature": 0.6, "logprobs": 3},
+]
+
+
+def run(engine: Engine, mix: Mix, settings: list[dict[str, Any]]) -> tuple[float, list[list[int]]]:
+    """Seconds for the whole mix, and each row's tokens; the rows take `settings` in turn."""
+    requests = []
+    for row, prompt in enumerate(mix.prompts):
+        params = SamplingParams(
+            max_tokens=mix.new_tokens, ignore_eos=True, **settings[row % len(settings)]
+        )
+        requests.append(Request(str(row), "", prompt, params, row))
+    began = time.perf_counter()
+    for request in requests:
+        engine.submit(request)
+    finished: dict[str, list[int]] = {}
+    while len(finished) < len(requests):
+        for each in engine.collect(1.0):
+            if each.error:
+                raise RuntimeError(each.error[1])
+            finished[each.id] = each.outputs[0].token_ids
+    took = time.perf_counter() - began
+    return took, [finished[request.id] for request in requests]
+
+
+class Ours:
+    """The model in `folder` on our engine, running."""
+
+    def __init__(self, folder: Path, dtype: Any, slots: int):
+        self.opened: OpenedModel = open_model(
+            str(folder), engine="native", device="cpu", dtype=dtype, slots=slots
+        )
+        self.opened.engine.start()
+
+    def run(self, mix: Mix, settings: list[dict[str, Any]]) -> tuple[float, list[list[int]]]:
+        return run(self.opened.engine, mix, settings)
+
+    def seconds(self, mix: Mix, settings: list[dict[str, Any]]) -> float:
+        return self.run(mix, settings)[0]
+
+    def forget(self) -> None:
+        """Empty the prefix cache: sharing counts within a run, not between runs."""
+        assert isinstance(self.opened.engine, BatchingEngine)
+        self.opened.engine.forget_prefixes()
+
+    def stop(self) -> None:
+        self.opened.engine.stop()
