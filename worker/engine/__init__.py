@@ -1,15 +1,15 @@
 """The engine: generates texts with a model; knows neither Redis nor Celery nor HTTP.
 
-Import it before torch, and before there are threads: what it sets here is read once.
+Import it before torch and before threads are started, because what it sets here is read only once.
 
-OpenMP's threads wait for each other awake, for a millisecond: a step has hundreds of parallel
-products, and waking a thread costs as much as many of them. libgomp does so by itself only while a
-process has no more such threads than cores; but every thread that ever computed keeps a team of
-them, and the one that loads a model is another than the one that runs it.
+OpenMP's threads spin for a millisecond before they sleep. A step has hundreds of parallel products,
+and waking a thread takes as long as many of them. libgomp spins by default only while a process has
+no more of its threads than cores; but each thread that ever computed keeps a team of them, and a
+model is loaded on one thread and run on another.
 
-Memory once had is kept. glibc gives large tensors back to the system as they are freed, and every
-new one costs a page fault for each 4 KiB: a fifth of the time that drawing 32 rows takes. One
-arena, for those of other threads hold no large tensors.
+glibc keeps freed memory. By default it returns large tensors to the system, and each new one costs
+a page fault for every 4 KiB, which is a fifth of the time that drawing 32 rows takes. One arena is
+enough, because other threads hold no large tensors.
 """
 
 import ctypes
@@ -19,10 +19,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "active")
 os.environ.setdefault("GOMP_SPINCOUNT", "100000")  # about a millisecond; libgomp's own is three
 
 _libc = ctypes.CDLL(None)
-if hasattr(_libc, "mallopt"):  # glibc; what the environment sets stays
+if hasattr(_libc, "mallopt"):  # only in glibc; variables that are set already take precedence
     for _name, _option, _value in (
         ("MALLOC_TRIM_THRESHOLD_", -1, 1 << 30),
-        ("MALLOC_MMAP_THRESHOLD_", -3, 32 << 20),  # as much as it takes
+        ("MALLOC_MMAP_THRESHOLD_", -3, 32 << 20),  # the largest value it takes
         ("MALLOC_ARENA_MAX", -8, 1),
     ):
         if _name not in os.environ:

@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 
 # Tokens per step: past this a longer step gains no throughput.
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
-GOOD_STEPS = 256  # after so many since memory ran out, steps may grow again
+GOOD_STEPS = 256  # steps without running out of memory, after which steps may grow again
 
-# What a step found: next tokens, and the log-probabilities of prompts.
+# The result of a step: next tokens, and log-probabilities of prompt tokens.
 Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Sequence, Score]]]
 
 
@@ -133,14 +133,15 @@ class BatchingEngine(EngineThread):
             self._find_fault(chunks, error)
 
     def _try(self, chunks: list[Chunk]) -> Exception | None:
-        """Compute these rows and advance them, or change nothing and say why."""
+        """Compute these rows and advance them; or change nothing, and return the error."""
         try:
             drawn, scored = self._compute(chunks)
         except torch.AcceleratorError:
             raise
         except Exception as error:
             log.exception("a step with %d rows failed", len(chunks))
-            return error.with_traceback(None)  # which would keep the step's tensors
+            # The traceback would keep the step's tensors alive.
+            return error.with_traceback(None)
         self.scheduler.done(chunks)
         for sequence, score in scored:
             self._requests.take_prompt(sequence, score)
@@ -168,10 +169,11 @@ class BatchingEngine(EngineThread):
         return list(zip(sequences, drawn, strict=True)), scored
 
     def _find_fault(self, chunks: list[Chunk], error: Exception) -> None:
-        """Halve the rows of a failed step until the one at fault is alone; the halves that run have
-        made their step.
+        """Halve the rows of a failed step until the one at fault is alone. Halves that run without
+        an error have made their step.
 
-        Takes at most two runs for each halving. Further rows at fault are found in the next steps.
+        Takes at most two runs for each halving. If several rows are at fault, the others are found
+        in the next steps.
         """
         failed = chunks
         suspects = self.scheduler.undo(chunks)
@@ -191,8 +193,8 @@ class BatchingEngine(EngineThread):
             self._requests.fail(chunk.sequence.request.id, error)
 
     def _shrink(self, chunks: list[Chunk]) -> None:
-        """Memory ran out: steps have half as many tokens from now on. Only a row with a single
-        token fails."""
+        """Memory ran out: halve the tokens of the next steps. A row fails only if it ran out with a
+        single token."""
         tokens = sum(chunk.count for chunk in chunks)
         self._good_steps = 0
         if self._device.type == "cuda":
@@ -222,7 +224,7 @@ class BatchingEngine(EngineThread):
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """On a CPU torch raises a RuntimeError like any other."""
+    """Whether memory ran out. On a CPU torch raises a plain RuntimeError then."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(
         error
     )

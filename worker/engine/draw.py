@@ -1,5 +1,5 @@
-"""From logits to next tokens: edits, log-probabilities, random numbers and the sampler, in their
-order.
+"""Draws the next token of each row from its logits: edits, log-probabilities, random numbers and
+the sampler, in this order.
 
 Changes no sequence, so that a step that fails can be computed again.
 """

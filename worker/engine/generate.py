@@ -38,8 +38,8 @@ class GenerateEngine(EngineThread):
         ):
             for layer in layers:
                 layer.register_forward_hook(self._note_progress)
-        # What a model's own generation config holds (beams, penalties) was not asked for, and
-        # `generate()` falls back on it for whatever ours leaves empty.
+        # `generate()` takes what ours leaves empty from the model's own generation config, which
+        # may have beams and penalties that nobody asked for.
         own = model.generation_config
         model.generation_config = GenerationConfig(
             do_sample=False,
@@ -93,7 +93,7 @@ class GenerateEngine(EngineThread):
             return
         sequences = self._requests.open(request)
         self._waiting += sequences
-        # The decoder of an encoder-decoder model starts anew: the same numbers are drawn again.
+        # The decoder of an encoder-decoder model starts again; it draws the same random numbers.
         if not self._two_parts:
             for sequence, generated in zip(sequences, request.resume or [], strict=False):
                 self._requests.resume(sequence, generated)
@@ -114,8 +114,9 @@ class GenerateEngine(EngineThread):
         return batch
 
     def _generate(self, batch: list[Sequence]) -> None:
-        """Generate until all rows of the batch have ended. If that fails, the rows that are left go
-        on in two halves, and so on until the one at fault is alone: only its request fails."""
+        """Generate until all rows of the batch have ended. If that fails, the rows that have not
+        ended go on in two halves, and so on until the row at fault is alone: only its request
+        fails."""
         self._begin_step()
         try:
             with torch.inference_mode():
@@ -125,7 +126,8 @@ class GenerateEngine(EngineThread):
             raise
         except Exception as found:
             log.exception("a batch of %d rows failed", len(batch))
-            error = found.with_traceback(None)  # which would keep the batch's tensors
+            # The traceback would keep the batch's tensors alive.
+            error = found.with_traceback(None)
         self._step_began = None
         left = [sequence for sequence in batch if not sequence.finish_reason]
         if error and len(batch) == 1:
@@ -141,7 +143,8 @@ class GenerateEngine(EngineThread):
             sequence.request.prompt_ids if self._two_parts else sequence.tokens
             for sequence in batch
         ]
-        # Decoders are padded on the left, where generation does not go on; encoders on the right.
+        # Decoders are padded on the left, because generation goes on at the right end; encoders on
+        # the right.
         ids, mask = padded(read, left=not self._two_parts)
         steps = max(sequence.request.params.max_tokens - sequence.generated for sequence in batch)
         self._model.generate(
@@ -150,12 +153,12 @@ class GenerateEngine(EngineThread):
             max_new_tokens=steps,
             logits_processor=LogitsProcessorList([_Picker(self, batch)]),
             stopping_criteria=StoppingCriteriaList([_EndOfAll(batch)]),
-            **self._said(batch),
+            **self._decoder_inputs(batch),
         )
 
-    def _said(self, batch: list[Sequence]) -> dict[str, torch.Tensor]:
-        """What the decoder of an encoder-decoder has said in a batch that failed: all its rows
-        equally many tokens."""
+    def _decoder_inputs(self, batch: list[Sequence]) -> dict[str, torch.Tensor]:
+        """What the decoder of an encoder-decoder model has generated in a batch that failed: the
+        same number of tokens in all rows."""
         said = [sequence.tokens[len(sequence.request.prompt_ids) :] for sequence in batch]
         if not self._two_parts or not said[0]:
             return {}
@@ -189,7 +192,7 @@ class GenerateEngine(EngineThread):
 
 
 class _Picker:
-    """Leaves `generate()` no choice but the token that our sampler drew."""
+    """A logits processor that allows only the token that our sampler drew."""
 
     def __init__(self, engine: GenerateEngine, batch: list[Sequence]):
         self._engine = engine
@@ -201,7 +204,7 @@ class _Picker:
 
 
 class _EndOfAll:
-    """Tells `generate()` which rows have ended."""
+    """A stopping criterion: which rows have ended."""
 
     def __init__(self, batch: list[Sequence]):
         self._batch = batch

@@ -1,7 +1,8 @@
-"""Log-probabilities of generated tokens and of prompts, for the rows that ask for them.
+"""Computes log-probabilities of generated tokens and of prompt tokens, for the rows that ask for
+them.
 
-They are the model's own: before temperature, penalties and filters. Computing them changes no
-sequence; noting them does, row by row, once the step has succeeded.
+They are the model's own, before temperature, penalties and filters. Computing them changes no
+sequence; `scheduling/open_requests.py` stores them once the step has succeeded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from worker.engine.scheduling.drawn import Score
 from worker.engine.scheduling.scheduler import Chunk
 from worker.engine.scheduling.sequence import Sequence
 
-SCORED_AT_ONCE = 512  # rows of logits: in float32, with a vocabulary of 150,000, some 300 MB
+SCORED_AT_ONCE = 512  # rows of logits; some 300 MB in float32 with a vocabulary of 150,000
 
 
 def places(chunks: list[Chunk], ends: list[int]) -> list[tuple[Sequence, int, int]]:
@@ -21,7 +22,7 @@ def places(chunks: list[Chunk], ends: list[int]) -> list[tuple[Sequence, int, in
     asked = []
     for chunk, end in zip(chunks, ends, strict=True):
         sequence = chunk.sequence
-        # One continuation's worth is enough; a preempted one has noted its first positions already.
+        # Only of the first continuation; one that was preempted has its first positions already.
         if sequence.request.params.prompt_logprobs is not None and sequence.index == 0:
             last = len(sequence.request.prompt_ids) - 1
             first = max(chunk.start, len(sequence.prompt_logprobs) - 1)

@@ -54,8 +54,8 @@ def _packable(layer: Any) -> bool:
 
 @cache
 def packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN lays out weights of this type on this CPU: bfloat16 needs AVX-512 or its
-    like."""
+    """Whether oneDNN lays out weights of this type on this CPU; bfloat16 needs AVX-512 or
+    similar."""
     try:
         torch.ops.mkldnn._reorder_linear_weight(torch.zeros(1, 1, dtype=dtype))
     except RuntimeError:
@@ -64,8 +64,8 @@ def packs(dtype: torch.dtype) -> bool:
 
 
 def unpack(model: Any, *, only_read: bool = False) -> int:
-    """Put packed layers back as they were: all, or only those whose weight was read; returns how
-    many weights."""
+    """Put packed layers back as they were: all, or only those whose weight was read. Returns the
+    number of weights."""
     found: set[Packed] = set()
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
@@ -98,7 +98,7 @@ class Packed(torch.nn.Module):
         ]
         self._bias = torch.cat(biases) if any(layer.bias is not None for layer in layers) else None
         self.widths = [layer.out_features for layer in layers]
-        self.read = False  # whether anybody asked for the weight, which is costly
+        self.read = False  # whether the weight was asked for, which is slow
 
     @property
     def packed(self) -> Packed:
@@ -106,8 +106,8 @@ class Packed(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """(sum of outs, in), as it was: some models compute with a layer's weight instead of
-        calling the layer."""
+        """(sum of outs, in), as it was before packing: some models compute with a layer's weight
+        instead of calling the layer."""
         self.read = True
         return self._weight.to_dense()
 
@@ -128,8 +128,8 @@ class Packed(torch.nn.Module):
 
 
 def _differs_alone(x: torch.Tensor) -> bool:
-    """A float32 row alone takes another path through oneDNN, to other last bits than it has among
-    others."""
+    """Whether `x` is a single float32 row: oneDNN computes it in another way, and the last bits
+    differ from those it gets among other rows."""
     return x.dtype == torch.float32 and x.shape[-2] == 1
 
 
@@ -138,10 +138,10 @@ def _twice(x: torch.Tensor) -> torch.Tensor:
 
 
 def packed_of(*layers: Any) -> Packed:
-    """What computes all these layers at once, where `pack` put it.
+    """The packed layer that `pack` made of all these layers.
 
     Raises:
-        ValueError: they were not packed so.
+        ValueError: they were not packed together.
     """
     found = layers[0].packed if isinstance(layers[0], Packed | _Part) else None
     if found is None or len(found.widths) != len(layers):
@@ -150,8 +150,8 @@ def packed_of(*layers: Any) -> Packed:
 
 
 class _Shared:
-    """Sibling projections: the first that is asked computes for all, if they are asked about the
-    very same tensor."""
+    """Sibling projections: the first one called computes all of them, and the others return their
+    parts, as long as they are called with the same tensor object."""
 
     def __init__(self, packed: Packed):
         self.packed = packed
@@ -170,7 +170,7 @@ class _Shared:
 
 
 class _Part(torch.nn.Module):
-    """Stands where one of several sibling projections was."""
+    """Takes the place of one of several sibling projections."""
 
     def __init__(self, shared: _Shared, index: int):
         super().__init__()

@@ -11,13 +11,13 @@ COMPOSED_NORM = 100_000  # elements (measured; docs/log/engine.md)
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """x / sqrt(mean(x²) + eps) * weight over the last dimension; `weight` is there twice, one copy
-    behind the other.
+    """x / sqrt(mean(x²) + eps) * weight over the last dimension; `weight` holds the weight twice,
+    one copy behind the other.
 
     On the CPU torch composes this norm of seven operations, but has one kernel for the layer norm,
-    which is the same for (x, -x): their mean is 0 and their variance the mean square of x. For many
-    tokens in a short type composing it is faster, since a copy more of all of them costs more than
-    some operations.
+    which computes the same for (x, -x): their mean is 0 and their variance is the mean square of x.
+    For many tokens in a 16-bit type the seven operations are faster, because copying all of them
+    once more takes longer.
     """
     width = x.shape[-1]
     if x.dtype != torch.float32 and x.numel() > COMPOSED_NORM:
@@ -57,8 +57,8 @@ def block_attention(
 ) -> torch.Tensor:
     """Attention of each row's queries over its blocks: shaped as `query`, but of value_width.
 
-    The blocks that all rows share are read once, by one matrix product for all of them. A softmax
-    in a short type computes in float32, so nothing is cast for it.
+    The blocks that all rows share are read once, by one matrix product for all rows. Torch computes
+    the softmax of a 16-bit type in float32, so nothing is converted for it.
     """
     rows, heads, asking, width = query.shape
     queries = bias.shape[1]
@@ -96,7 +96,7 @@ def _scores(
     query: torch.Tensor, keys: torch.Tensor, scale: float, softcap: float | None
 ) -> torch.Tensor:
     """(batch, queries, positions) of (batch, queries, width) and (batch, positions, width)."""
-    ignored = query.new_zeros(1, 1, 1)  # `bmm` cannot scale its products, this can
+    ignored = query.new_zeros(1, 1, 1)  # `baddbmm` scales the products, `bmm` cannot
     if softcap is None:
         return torch.baddbmm(ignored, query, keys.transpose(1, 2), beta=0, alpha=scale)
     return (

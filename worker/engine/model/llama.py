@@ -65,7 +65,7 @@ class LlamaForward:
     """A `Forward` for a model of `FAMILIES` whose layers `kernels.linear.pack` has packed.
 
     Raises:
-        ValueError: this model is built in another way.
+        ValueError: the model is built in another way, or its layers are not packed.
     """
 
     def __init__(self, model: Any, shapes: dict[int, LayerShape]):

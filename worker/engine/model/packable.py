@@ -41,13 +41,13 @@ def probe(model: Any) -> dict[int, LayerShape]:
     except NotPackable:
         model.set_attn_implementation(before)
         raise
-    except Exception as error:  # whatever a strange family does, it is no reason not to serve it
+    except Exception as error:  # anything a strange family raises; the generate engine may serve it
         model.set_attn_implementation(before)
         raise NotPackable(f"running it packed failed: {type(error).__name__}: {error}") from error
 
 
 def _refusal(model: Any) -> str | None:
-    """What two short rows would not show."""
+    """Why the model cannot run packed, for reasons that two short rows would not show."""
     config = model.config.get_text_config()
     if model.config.is_encoder_decoder:
         return "it is an encoder-decoder model"
@@ -105,8 +105,8 @@ def _compared(model: Any, where: str = "") -> dict[int, LayerShape]:
 
 
 def _unseen_window(config: Any, shapes: dict[int, LayerShape]) -> str | None:
-    """A layer that should slide but gives our attention no window leaves it to the mask, which
-    nobody builds for us."""
+    """Why sliding windows would be ignored: a layer that has one, but does not pass it to our
+    attention, relies on the attention mask, and packed rows have none."""
     window = getattr(config, "sliding_window", None)
     if (
         not window

@@ -38,9 +38,9 @@ def together(model: Any) -> Together:
 
 
 def _reads_padding(model: Any) -> bool:
-    """What few short rows may not show: states take padding in, rotary embeddings depend on the
-    longest row, and where top-k picks what to attend to, how many there are to pick from decides
-    between equal scores."""
+    """Whether the model reads padding in ways that a few short rows may not show: a recurrent state
+    takes the padding in, rotary embeddings depend on the longest row, or top-k picks the tokens to
+    attend to (how many there are decides between equal scores)."""
     config = model.config.get_text_config(decoder=True)
     stateful = getattr(model, "_is_stateful", False)
     return bool(stateful or rotates_by_longest_row(config) or getattr(config, "index_topk", None))
@@ -74,7 +74,8 @@ def _difference(model: Any, rows: list[list[int]]) -> float:
 
 
 def _logits(model: Any, rows: list[list[int]]) -> torch.Tensor:
-    """(rows, steps, vocabulary), float32, of a `generate()` that is made to say the same to all."""
+    """(rows, steps, vocabulary) float32: the logits of a `generate()` that must generate the same
+    tokens for all rows."""
     ids, mask = padded(rows, left=not model.config.is_encoder_decoder)
     seen: list[torch.Tensor] = []
 

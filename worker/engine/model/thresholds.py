@@ -28,7 +28,7 @@ NAMES = (
 
 
 def longest_row(config: Any) -> float:
-    """Tokens that a row may have; a threshold at or past it is never reached."""
+    """Tokens that a row may have; thresholds at or past it are never reached."""
     return getattr(config, "max_position_embeddings", None) or math.inf
 
 
@@ -43,8 +43,8 @@ def rotates_by_longest_row(config: Any) -> bool:
 
 @contextmanager
 def lowered(model: Any) -> Iterator[set[str]]:
-    """Within, thresholds that a row can pass are at `LOW` tokens; yields their names. Nobody else
-    may run the model."""
+    """Within, thresholds that a row can pass are at `LOW` tokens; yields their names. Meanwhile no
+    other thread may run the model."""
     longest = longest_row(model.config.get_text_config(decoder=True))
     holders = {
         id(held): held

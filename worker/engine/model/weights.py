@@ -1,7 +1,7 @@
-"""Loads a model's parts and verifies them: nothing is served that transformers had to make up.
+"""Loads a model's config, tokenizer and weights, and verifies them.
 
-`from_pretrained` fills what a checkpoint lacks with random numbers and drops what it does not know,
-with a warning. Here both are refused by name.
+`from_pretrained` fills weights that a checkpoint lacks with random numbers and drops those it does
+not know, with a warning. Here both are errors that name the weights.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ HEADS = (
     "MultipleChoice",
     "MaskedLM",
 )
-# Buffers that old checkpoints saved and that are computed since.
+# Buffers that old checkpoints contain; today they are computed.
 COMPUTED = re.compile(
     r"(^|\.)(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias|position_ids)$"
 )
-# Said on every load: left open, transformers asks on the terminal whether to run the Python files
-# of a model's folder.
+# Passed to every load. Without it, transformers asks on the terminal whether to run the Python
+# files in a model's folder.
 OWN_CODE: dict[str, Any] = {"trust_remote_code": False}
 
 
 def load_config(folder: Path) -> Any:
-    """The config of a model that writes text.
+    """The config of a language model.
 
     Raises:
         ConfigError: transformers does not know its type or quantisation, or it is no model that
-        writes.
+        generates text.
     """
     file = folder / "config.json"
     try:
         config = AutoConfig.from_pretrained(folder, **OWN_CODE)
     except Exception as error:
-        # Anything from KeyError to a library's own, by what is wrong in the file.
+        # A KeyError, a library's own error or another, depending on what is wrong in the file.
         raise ConfigError(f"{file} cannot be used: {_first_sentence(error)}") from None
     method = _quantisation(config)
     if method and method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
@@ -73,7 +73,7 @@ def load_tokenizer(folder: Path) -> Any:
     """The model's fast tokenizer.
 
     Raises:
-        ConfigError: it is missing or broken, or none of the fast kind.
+        ConfigError: it is missing or broken, or not a fast tokenizer.
     """
     file = folder / "tokenizer.json"
     needs = (
@@ -97,7 +97,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_generation_config(folder: Path, config: Any) -> Any:
-    """What was saved with the model, else what its config says.
+    """The generation config saved with the model, else one made from its config.
 
     Raises:
         ConfigError: it cannot be read.
@@ -114,12 +114,12 @@ def load_generation_config(folder: Path, config: Any) -> Any:
 
 
 def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> Any:
-    """The model in evaluation mode, on the CPU, every weight of it from the folder.
+    """The model in evaluation mode, on the CPU, with all its weights from the folder.
 
     Raises:
         ConfigError: weights are missing, unexpected, of another shape or unreadable.
     """
-    transformers.logging.set_verbosity_error()  # its table of weights comes as our sentence
+    transformers.logging.set_verbosity_error()  # it would log a table of what we report below
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     try:
         model, told = kind.from_pretrained(
@@ -129,7 +129,7 @@ def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> Any:
             dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
-            # Told, then refused below, where the first would only raise.
+            # Reported, and refused below; otherwise only the first mismatch would be raised.
             ignore_mismatched_sizes=True,
         )
     except Exception as error:  # a quantiser's ImportError, a loader's OSError, a kernel's own
@@ -151,7 +151,7 @@ def load_weights(folder: Path, config: Any, dtype: torch.dtype) -> Any:
 
 
 def check_finite(model: Any, folder: Path) -> None:
-    """All weights are numbers, and so is what one step on a few tokens gives.
+    """Check that all weights, and the logits of one step on a few tokens, are finite.
 
     Raises:
         ConfigError: they are not, or the step fails.
@@ -201,8 +201,8 @@ def _quantisation(config: Any) -> str | None:
 
 
 def _cannot_write(config: Any) -> str | None:
-    """What a config describes that is no language model which goes on with a text, and why; None if
-    it is one."""
+    """What else than a language model a config describes, and why it cannot generate text; None if
+    it is a language model."""
     for name in config.architectures or []:
         if any(name.endswith(f"For{head}") for head in HEADS):
             return f"a {name}, which cannot write text"
@@ -220,7 +220,7 @@ def _cannot_write(config: Any) -> str | None:
             f"the type {config.model_type!r}, which transformers opens as no language model by "
             "itself"
         )
-    # Unless told to decode.
+    # Encoders can generate if their config says so.
     encodes = {*modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation"}
     if config.model_type in encodes and not (
         getattr(config, "is_decoder", False) or getattr(config, "causal", False)
@@ -230,9 +230,9 @@ def _cannot_write(config: Any) -> str | None:
 
 
 def _first_sentence(error: object) -> str:
-    """What a library says, in one line and without the pages that follow."""
+    """The beginning of a library's error message, in one line."""
     words = " ".join(str(error).split())
-    # A KeyError says the key and nothing else.
+    # A KeyError's message is the key alone.
     if isinstance(error, Exception) and " " not in words:
         words = f"{type(error).__name__}: {words}"
     return words[:300].rstrip(".:")

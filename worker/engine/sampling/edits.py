@@ -14,8 +14,8 @@ from common.params import SamplingParams
 
 
 class Edits:
-    """The edits of one sequence. `bad_words` are token id sequences; `end_ids` end a text unless it
-    must go on."""
+    """The edits of one sequence. `bad_words` are token id sequences that must not appear; `end_ids`
+    are banned while the text is shorter than `min_tokens`."""
 
     def __init__(
         self,

@@ -1,11 +1,11 @@
-"""Draws every row's next token by its own settings, all rows together. Pure: logits and settings
-in, tokens out.
+"""Draws the next tokens of all rows together, each row with its own settings. Pure: logits and
+settings in, tokens out.
 
-A filter (top_k, top_p, min_p) is a threshold on the logit: found among a row's likeliest tokens
-when they hold enough mass, from the sorted row otherwise. The token is then where the row's random
-number falls in the cumulative distribution of what is left, in token id order. So neither the batch
-nor the way the threshold was found changes a draw. Filters apply in transformers' order:
-temperature, top_k, top_p, min_p, typical_p.
+A filter (top_k, top_p, min_p) is a threshold on the logits. It is found among a row's likeliest
+tokens if they hold enough of the probability mass, otherwise in the sorted row. The token is where
+the row's random number falls in the cumulative distribution of what is left, in the order of token
+ids. So neither the other rows nor the way the threshold was found changes a draw. Filters apply in
+the order of transformers: temperature, top_k, top_p, min_p, typical_p.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TILE = 256  # tokens per tile of the two-level cumulative sum
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """Settings of all rows as arrays, and what to draw with."""
+    """The settings of all rows, as arrays (rows,)."""
 
     temperature: np.ndarray  # 0 is greedy
     top_k: np.ndarray
@@ -49,7 +49,8 @@ class Knobs:
 def uniforms(seeds: np.ndarray, sequences: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """One number in (0, 1) for each (seed, sequence, position): float32 of 24 random bits.
 
-    Integer arithmetic alone, so equal on every machine, in every batch, before and after a resume.
+    Made by integer arithmetic alone, so that it is equal on every machine, in every batch, before
+    and after a resume.
     """
     state = np.full(len(seeds), 0x9E3779B9, dtype=np.uint32)
     seeds = seeds.astype(np.uint64)
@@ -83,8 +84,8 @@ def sample(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> torch.Ten
 
 
 def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Tensor:
-    """`sample` for rows that all have a temperature, which `scaled` (rows, vocabulary) is divided
-    by already."""
+    """`sample` for rows that all have a temperature; `scaled` (rows, vocabulary) are the logits
+    divided by it."""
     vocabulary = scaled.shape[1]
     tokens = torch.empty(len(scaled), dtype=torch.int64, device=scaled.device)
     floor = scaled.new_full((len(scaled),), -torch.inf)  # the least logit that each row keeps
@@ -122,7 +123,7 @@ def _draw(scaled: torch.Tensor, knobs: Knobs, uniform: torch.Tensor) -> torch.Te
 
 
 def _totals(scaled: torch.Tensor, knobs: Knobs) -> torch.Tensor:
-    """The log of the whole mass of each row where top_p needs it, 0 elsewhere."""
+    """(rows,) the log of the row's whole mass if top_p needs it, else 0."""
     needing = to_device(
         np.flatnonzero((knobs.top_p < 1) & ~knobs.limits_k(scaled.shape[1])), scaled.device
     )
@@ -147,11 +148,11 @@ def _likeliest(
 def _thresholds(
     values: torch.Tensor, total: torch.Tensor, knobs: Knobs, rows: np.ndarray, vocabulary: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The least logit that each row keeps, and whether `values` (rows, some), sorted, sufficed to
-    tell.
+    """The least logit that each row keeps, and whether `values` (rows, some), sorted, were enough
+    to find it.
 
-    `total` is the log of the whole mass of rows that have top_p without top_k. Ties at the
-    threshold stay, so their order never matters.
+    `total` is the log of the whole mass of rows that have top_p without top_k. Tokens equal to the
+    threshold are kept, so that their order never matters.
     """
     complete = values.shape[1] == vocabulary
     some = values.shape[1]
@@ -175,8 +176,8 @@ def _thresholds(
 
 
 def _keep_typical(logits: torch.Tensor, shares: np.ndarray) -> torch.Tensor:
-    """Of rows with a share below 1, keep the tokens whose surprise is nearest to the entropy until
-    they hold that."""
+    """In rows with a share below 1, keep the tokens whose surprise is nearest to the entropy, as
+    many as hold this share of the mass."""
     odd = np.flatnonzero(shares < 1)
     if not len(odd):
         return logits
@@ -196,7 +197,8 @@ def _keep_typical(logits: torch.Tensor, shares: np.ndarray) -> torch.Tensor:
 def _pick_among(
     values: torch.Tensor, ids: torch.Tensor, threshold: torch.Tensor, uniform: torch.Tensor
 ) -> torch.Tensor:
-    """Where `uniform` falls among the candidates at or above the threshold, in token id order."""
+    """The token where `uniform` falls among the candidates at or above the threshold, in the order
+    of token ids."""
     weights = (values - values[:, :1]).exp() * (values >= threshold[:, None])
     order = ids.argsort(1)
     place = _first_above(weights.gather(1, order), uniform)
@@ -204,8 +206,8 @@ def _pick_among(
 
 
 def _pick_from_all(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Where `uniform` falls in the whole row's distribution; two levels, so that one tile is summed
-    in order."""
+    """The token where `uniform` falls in the distribution of the whole row. Summed in two levels,
+    so that only one tile is summed token by token."""
     rows, vocabulary = logits.shape
     weights = logits.softmax(-1)
     tiles = torch.nn.functional.pad(weights, (0, -vocabulary % TILE)).view(rows, -1, TILE)
@@ -220,17 +222,17 @@ def _pick_from_all(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 
 def _first_above(weights: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """The first place of each row where the running sum exceeds `share` of the whole, never one of
-    weight 0."""
+    """The first place in each row where the running sum exceeds `share` of the whole; never a place
+    of weight 0."""
     sums = weights.cumsum(1)
     place = (sums <= (share * sums[:, -1])[:, None]).sum(1)
-    # Rounding may push the target to the very end: the last place that has any weight.
+    # Rounding may put the target at the very end: take the last place with any weight then.
     reach = sums[:, -1:]
     return torch.minimum(place, (sums < reach).sum(1))
 
 
 def _stir(x: np.ndarray) -> np.ndarray:
-    """The 32-bit finaliser of MurmurHash3 (public domain)."""
+    """The 32-bit finaliser of MurmurHash3 (public domain), which mixes the bits."""
     x = x ^ (x >> np.uint32(16))
     x = x * np.uint32(0x85EBCA6B)
     x = x ^ (x >> np.uint32(13))

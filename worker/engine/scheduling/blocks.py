@@ -1,9 +1,9 @@
-"""Which KV block belongs to whom: reference counts, a free list, and a prefix cache over full
-blocks.
+"""Which sequences hold which block of keys and values: reference counts, a free list, and a prefix
+cache over full blocks.
 
-Pure bookkeeping; knows no tensors. A full block is filed under (the chain of everything before it,
-its own tokens), so equal prefixes find equal blocks, compared token by token, never by a hash
-alone. Blocks that nobody holds keep their contents until they are needed, oldest first.
+A full block is filed under (the chain of everything before it, its own tokens). So equal prefixes
+find the same blocks, and tokens are compared, not hashes alone. Blocks without a holder keep their
+contents until they are taken again, the oldest first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class BlockPool:
         return -(-tokens // self.size)
 
     def take(self) -> int:
-        """A block of one's own. The caller has made sure that one is free."""
+        """A block with one holder. The caller has made sure that one is free."""
         if self._blank:
             block = self._blank.pop()
         else:
@@ -43,8 +43,8 @@ class BlockPool:
         return block
 
     def give_back(self, blocks: list[int]) -> None:
-        # The end of a prefix goes first, or its beginning would be reused first and leave the rest
-        # unreachable.
+        # In reverse order, so that the end of a prefix is reused before its beginning: without the
+        # beginning the rest could not be found.
         for block in reversed(blocks):
             self._holders[block] -= 1
             if self._holders[block] == 0:
@@ -68,15 +68,15 @@ class BlockPool:
         return blocks, chain
 
     def hold(self, blocks: list[int]) -> None:
-        """One holder more for each; idle ones come back to life."""
+        """Add a holder to each; idle blocks are in use again."""
         for block in blocks:
             if self._holders[block] == 0:
                 del self._idle[block]
             self._holders[block] += 1
 
     def file(self, block: int, chain: int, tokens: tuple[int, ...]) -> int:
-        """Make a full block findable; returns the chain that includes it. The first block of equal
-        ones stays filed."""
+        """Put a full block into the prefix cache; returns the chain that includes it. If an equal
+        block is there already, that one stays."""
         found = self._filed.get((chain, tokens))
         if found is not None:
             return found[1]
@@ -86,7 +86,7 @@ class BlockPool:
         return grown
 
     def forget_all(self) -> None:
-        """Empty the prefix cache: after a failed step nobody knows what the blocks hold."""
+        """Empty the prefix cache, as after a failed step, when blocks may hold anything."""
         self._filed.clear()
         self._label.clear()
         self._blank.extend(self._idle)

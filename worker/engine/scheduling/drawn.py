@@ -1,6 +1,7 @@
-"""What a step found for a sequence: the next token, and its log-probability where it was asked for.
+"""The result of a step for one sequence: the next token, and its log-probability if it was asked
+for.
 
-Plain numbers; `draw.py` and `logprobs.py` make them of tensors.
+Plain numbers; `draw.py` and `logprobs.py` compute them from tensors.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from worker.engine.scheduling.text import Detokenizer
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How likely the model found a token, and its likeliest alternatives as (token id,
+    """The log-probability of a token, and the likeliest tokens in its place as (token id,
     log-probability)."""
 
     token: int
@@ -23,7 +24,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A sequence's next token, None where the model's logits are not finite; its score where it was
+    """A sequence's next token, or None if the model's logits are not finite; its score if it was
     asked for."""
 
     token: int | None
@@ -31,8 +32,8 @@ class Drawn:
 
 
 def spelled(score: Score, spelling: Spelling, detokenizer: Detokenizer) -> TokenLogprob:
-    """A score as it is told: `spelling` is the token's in its text, the alternatives are spelled
-    each by itself."""
+    """A score as users get it. `spelling` is that of the token in its text; the alternatives are
+    each spelled by themselves."""
     return TokenLogprob(
         spelling, score.logprob, [(value, detokenizer.spell(token)) for token, value in score.top]
     )

@@ -1,8 +1,6 @@
-"""The door between an engine's thread and everybody else: requests and wishes in, finished requests
-out.
+"""Passes requests and cancellations to an engine's thread, and finished requests back.
 
-Knows nothing of models. Every request submitted comes out exactly once, because only `finish` takes
-it off the books.
+Each submitted request comes out exactly once: it stays open until `finish` hands it over.
 """
 
 from __future__ import annotations
@@ -17,8 +15,8 @@ Reason = Literal["cancelled", "expired"]
 
 
 class Mailbox:
-    """All methods may be called from any thread; `take` and `finish` are the engine's, the others
-    its holder's."""
+    """All methods may be called from any thread. The engine calls `take` and `finish`, its holder
+    the others."""
 
     def __init__(self, slots: int):
         self._slots = slots
@@ -26,7 +24,7 @@ class Mailbox:
         self._work = threading.Condition(self._lock)  # the engine waits here
         self._done = threading.Condition(self._lock)  # the holder waits here
         self._requests: list[Request] = []
-        self._wishes: dict[str, Reason] = {}
+        self._cancelled: dict[str, Reason] = {}
         self._finished: list[Finished] = []
         self._open: dict[str, int] = {}  # request id -> slots promised to it
         self._promised = 0
@@ -46,7 +44,7 @@ class Mailbox:
     def cancel(self, request_id: str, reason: Reason) -> None:
         with self._lock:
             if request_id in self._open:
-                self._wishes[request_id] = reason
+                self._cancelled[request_id] = reason
                 self._work.notify()
 
     def room(self) -> int:
@@ -72,22 +70,22 @@ class Mailbox:
             self._work.notify()
 
     def take(self, timeout: float | None) -> tuple[list[Request], dict[str, Reason]] | None:
-        """New requests and wishes to end some; waits up to `timeout` seconds (None: for ever) if
-        there are none."""
+        """New requests, and requests to end with the reason for each. Waits up to `timeout` seconds
+        (None: without limit) if there are neither; None once the mailbox is closed."""
         with self._lock:
-            if not self._requests and not self._wishes and not self._stopped and timeout != 0:
+            if not self._requests and not self._cancelled and not self._stopped and timeout != 0:
                 self._work.wait(timeout)
             if self._stopped:
                 return None
             requests, self._requests = self._requests, []
-            wishes, self._wishes = self._wishes, {}
-            return requests, wishes
+            cancelled, self._cancelled = self._cancelled, {}
+            return requests, cancelled
 
     def finish(self, finished: Iterable[Finished]) -> None:
         with self._lock:
             for result in finished:
                 self._promised -= self._open.pop(result.id)
-                self._wishes.pop(result.id, None)
+                self._cancelled.pop(result.id, None)
                 self._finished.append(result)
             if self._finished:
                 self._done.notify_all()

@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 
 class OpenRequests:
-    """`on_end` is told of every sequence that ends, before its request is handed over.
+    """`on_end` is called with every sequence that ends, before its request is handed over.
 
-    `reads_prompt`: penalties count the prompt's tokens too, as decoder-only models do.
+    With `reads_prompt` penalties count the prompt's tokens too, as usual for decoder-only models.
     """
 
     def __init__(
@@ -115,16 +115,16 @@ class OpenRequests:
         return sequences
 
     def resume(self, sequence: Sequence, generated: list[int]) -> None:
-        """Bring a new sequence to where a checkpoint left it; if it had ended, it ends. Streams
-        have had its tokens."""
+        """Bring a new sequence to where a checkpoint left it; if it had ended, it ends. Its tokens
+        were streamed before."""
         for token in generated:
             self.advance(sequence, token, told=True)
 
     def take(self, sequence: Sequence, drawn: Drawn) -> None:
-        """Advance a sequence by what was drawn for it. Whatever goes wrong fails its own request
+        """Advance a sequence by the token that was drawn for it. An error fails its own request
         only."""
         if sequence.finish_reason:
-            return  # another continuation of its request failed just now
+            return  # another continuation of its request failed in this step
         try:
             if drawn.token is None:
                 raise EngineError("the model's logits are not finite")
@@ -133,7 +133,8 @@ class OpenRequests:
             self.fail(sequence.request.id, error)
 
     def take_prompt(self, sequence: Sequence, score: Score) -> None:
-        """Note the log-probability of a prompt's next token; likewise."""
+        """Store the log-probability of a prompt's next token. An error fails its own request
+        only."""
         if sequence.finish_reason:
             return
         try:
@@ -146,8 +147,8 @@ class OpenRequests:
     def advance(
         self, sequence: Sequence, token: int, score: Score | None = None, *, told: bool = False
     ) -> None:
-        """Append a generated token; end the sequence if it is the last. `told`: a stream has had it
-        already."""
+        """Append a generated token, and end the sequence if it is the last one. `told`: it was
+        streamed before."""
         params = sequence.request.params
         sequence.tokens.append(token)
         sequence.edits.push(token)
@@ -158,7 +159,7 @@ class OpenRequests:
         )
         logprob = None
         if score and sequence.speller:
-            # A token that ends the text is no part of it.
+            # A token that ends the text is not part of it.
             spelling = (
                 Spelling(token, self._detokenizer.spell(token).text, b"")
                 if ends
@@ -182,13 +183,13 @@ class OpenRequests:
             self._finish(sequence, reason)
 
     def end(self, request_id: str, reason: Reason) -> None:
-        """Cut a request's unfinished sequences off here."""
+        """End the sequences of a request that have not ended, with the text they have."""
         for sequence in self._open.get(request_id, []):
             if sequence.finish_reason is None:
                 self._finish(sequence, reason)
 
     def fail(self, request_id: str, error: Exception) -> None:
-        """End a request with an error, if it has not ended."""
+        """End a request with an error, unless it has ended."""
         if request_id not in self._open:
             return
         sequences = self._open.pop(request_id)
@@ -199,7 +200,7 @@ class OpenRequests:
         self.refuse(sequences[0].request, _told(request_id, error))
 
     def guarded(self, request: Request, action: Callable[[Request], None]) -> None:
-        """Do something for a request; if that goes wrong, only this request fails."""
+        """Call `action` with a request; an error fails this request only."""
         try:
             action(request)
         except Exception as error:
@@ -233,8 +234,8 @@ class OpenRequests:
 
 
 def _told(request_id: str, error: Exception) -> tuple[str, str]:
-    """What the user is told of an error, as `(code, message)`. An error that is not ours may quote
-    anybody's text, so its own words go to the log only."""
+    """What the user gets to read of an error, as `(code, message)`. Errors of other libraries may
+    quote the text of any user, so their messages go to the log only."""
     if isinstance(error, EngineError):
         return error.code, error.message
     reference = secrets.token_hex(4)

@@ -1,12 +1,16 @@
-"""Who computes what in the next step. Pure policy: no tensors, no clocks, no text.
+"""Decides which tokens of which rows the next step computes. Knows no tensors, clocks or text.
 
-Rows are ordered by seniority: those that somebody waits for (interactive) first, then all others,
-the oldest first. A step has a budget of tokens. Every decoding row gets its one token. Of the rest,
-interactive prompts take half, and what other prompts leave of theirs; others take all, but half in
-a step that computes an interactive prompt, so that it is short. Interactive rows are admitted
-before the others compute, and the others afterwards, while slots and KV blocks last. When blocks
-run out the most junior runner is preempted: it gives its blocks back and computes them again later.
-The most senior always advances, so everybody ends.
+Rows are ordered by seniority: interactive ones (a client waits for them) first, then all others,
+each kind by age. A step has a budget of tokens:
+
+- Every decoding row gets its one token.
+- Interactive prompts get half of the rest, and what the other prompts leave of the other half.
+- Other prompts get the whole rest; but only half of it in a step with an interactive prompt, so
+  that the step is short.
+
+Interactive rows are admitted before the shares are worked out, other rows afterwards, while there
+are slots and blocks. When blocks run out, the most junior running row is preempted: it gives its
+blocks back and computes them again later. The most senior row always advances, so every row ends.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from dataclasses import dataclass
 from worker.engine.scheduling.blocks import START, BlockPool
 from worker.engine.scheduling.sequence import Sequence
 
-# Tokens a step of a prompt whose log-probabilities are wanted: each costs a row of logits.
+# Tokens per step of a prompt whose log-probabilities are wanted: each needs a row of logits.
 SCORED_TOKENS = 256
 
 
@@ -62,7 +66,7 @@ class Scheduler:
         shares = self._shares()
         chunks: list[Chunk] = []
         at = 0
-        # Making room preempts the last ones, whose turn here has not come.
+        # Making room preempts the last rows, which this loop has not reached yet.
         while at < len(self.running):
             sequence = self.running[at]
             at += 1
@@ -71,7 +75,7 @@ class Scheduler:
                 chunks.append(self._chunk(sequence, count))
         budget = self.token_budget - sum(chunk.count for chunk in chunks)
         if any(chunk.count > 1 and chunk.sequence.request.interactive for chunk in chunks):
-            budget = 0  # somebody waits for this step
+            budget = 0  # a client waits for this step
         while (
             budget > 0
             and len(self.running) < self.slots
@@ -89,11 +93,10 @@ class Scheduler:
             chunk.sequence.computed += chunk.count
 
     def undo(self, chunks: list[Chunk]) -> list[Chunk]:
-        """The step failed: nobody knows what is in the blocks that it was to write.
+        """The step failed, and the blocks that it was to write may hold anything.
 
-        The prefix cache is emptied, and rows that were to read what another row of the step was to
-        write go back to the waiting ones. Returns the chunks that are left; they can be computed in
-        any order and company.
+        Empties the prefix cache. Rows that were to read what another row of the step was to write
+        wait again. Returns the other chunks; they can be computed in any order and combination.
         """
         self.pool.forget_all()
         first = {id(chunk): chunk.start // self.pool.size for chunk in chunks}
@@ -109,7 +112,7 @@ class Scheduler:
     def _shares(self) -> dict[Sequence, int]:
         """How many tokens each of the running rows may compute in this step."""
         wanted = {sequence: _wanted(sequence) for sequence in self.running}
-        # The most senior is served even if the budget is smaller than the number of rows.
+        # The most senior row is served even if the budget is smaller than the number of rows.
         served = [
             sequence
             for sequence in self.running
@@ -132,15 +135,15 @@ class Scheduler:
         return shares
 
     def _admit(self, *, interactive: bool) -> Sequence | None:
-        """Move the most senior waiting sequence that fits to the running ones, with what the prefix
-        cache has of it."""
+        """Let the most senior waiting sequence that fits run, with the blocks that the prefix cache
+        has of it."""
         for sequence in self.waiting:
             if sequence.request.interactive != interactive:
                 continue
             found: list[int] = []
             chain = START
             if sequence.shares_prefix:
-                # At least the last token is computed, or there would be no logits to sample from.
+                # The last token is always computed: its logits are needed to sample.
                 found, chain = self.pool.find(
                     sequence.tokens, (len(sequence.tokens) - 1) // self.pool.size
                 )
@@ -158,13 +161,12 @@ class Scheduler:
         return None
 
     def _has_room(self, sequence: Sequence, found: list[int]) -> bool:
-        """Whether a waiting sequence can be admitted; an interactive one makes the most junior
-        others give way."""
-        self.pool.hold(found)  # what others give back is not to take these away
+        """Whether a waiting sequence can be admitted. For an interactive one, the most junior rows
+        that are not interactive are preempted."""
+        self.pool.hold(found)  # so that preempting others does not free them
         try:
             while self.running:
-                # One block each for those who run already, so that an admission does not preempt at
-                # once.
+                # One block for each running row as well, or the next step would preempt one.
                 needed = (
                     self.pool.blocks_for(len(sequence.tokens) + 1) - len(found) + len(self.running)
                 )
@@ -178,8 +180,8 @@ class Scheduler:
             self.pool.give_back(found)
 
     def _prefix_is_coming(self, sequence: Sequence, found: int) -> bool:
-        """Whether a runner is about to compute this prompt's next full block: waiting is cheaper
-        than doing it too."""
+        """Whether a running row will compute this prompt's next full block soon: waiting for it is
+        cheaper than computing it twice."""
         end = (found + 1) * self.pool.size
         if end >= len(sequence.tokens):
             return False
@@ -191,8 +193,8 @@ class Scheduler:
         )
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
-        """File the blocks that this chunk fills. Within a step every layer writes before it reads,
-        so that rows of the very same step may share them already."""
+        """Put the blocks that this chunk fills into the prefix cache. In a step every layer writes
+        before it reads, so rows of the same step may share them already."""
         chunk = Chunk(sequence, sequence.computed, count)
         size = self.pool.size
         while (sequence.filed + 1) * size <= chunk.start + count:
@@ -203,8 +205,8 @@ class Scheduler:
         return chunk
 
     def _make_room(self, sequence: Sequence, tokens: int) -> bool:
-        """Give the sequence blocks for its first `tokens` tokens; False if it had to give way
-        itself."""
+        """Give the sequence blocks for its first `tokens` tokens; False if it was preempted itself
+        for that."""
         missing = self.pool.blocks_for(tokens) - len(sequence.blocks)
         while missing > self.pool.free:
             junior = self.running[-1]
@@ -228,7 +230,8 @@ class Scheduler:
 
 
 def _wanted(sequence: Sequence) -> int:
-    """Tokens it could compute now: one while it decodes, what is left of its prompt before."""
+    """Tokens that it could compute now: one while it decodes, before that what is left of its
+    prompt."""
     lacking = len(sequence.tokens) - sequence.computed
     return lacking if sequence.shares_prefix else min(lacking, SCORED_TOKENS)
 

@@ -1,5 +1,5 @@
-"""One continuation on its way: its tokens, how far the model has computed them, and the blocks that
-hold the result."""
+"""One continuation that is being generated: its tokens, how many of them are computed, and the
+blocks with their keys and values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sequence:
     computed: int = 0  # tokens whose keys and values are in `blocks`
     blocks: list[int] = field(default_factory=list)
     filed: int = 0  # leading blocks that the prefix cache knows
-    chain: int = 0  # the prefix cache's name for everything up to there
+    chain: int = 0  # the prefix cache's number for everything up to there
     finish_reason: FinishReason | None = None
     # Of the generated tokens, where their log-probabilities are wanted.
     speller: Speller | None = None
@@ -36,20 +36,20 @@ class Sequence:
 
     @property
     def shares_prefix(self) -> bool:
-        """Log-probabilities of the prompt need its logits, so a prompt that wants them is computed
-        in full."""
+        """Whether the sequence may take blocks from the prefix cache. A prompt whose
+        log-probabilities are wanted is computed in full, because they need its logits."""
         return self.request.params.prompt_logprobs is None
 
     @property
     def is_plainly_greedy(self) -> bool:
-        """The likeliest token is all there is to drawing this sequence's next one."""
+        """Whether the next token is simply the likeliest, without edits or log-probabilities."""
         params = self.request.params
         return params.is_greedy and params.logprobs is None and not self.edits.any
 
     @property
     def seniority(self) -> tuple[bool, int]:
-        """What rows are ordered by, the most senior first: those that somebody waits for, then all
-        others, by age."""
+        """The sort key of rows, the most senior first: interactive rows, then all others, each by
+        age."""
         return not self.request.interactive, self.arrival
 
     def output(self) -> Output:

@@ -1,8 +1,7 @@
-"""The text of one continuation as its tokens come: decoded incrementally, cut at the first stop
-string.
+"""Decodes the text of one continuation token by token, and cuts it at the first stop string.
 
-A stop string may begin in one token and end in another, so text that could still become one is held
-back from streams.
+A stop string may begin in one token and end in another, so text that may be the beginning of one is
+not streamed until that is decided.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Text:
         self._stops = stops
         self._longest = max(map(len, stops), default=0)
         self._pieces: list[str] = []
-        self._tail = ""  # decoded, but it may yet turn out to begin a stop string
+        self._tail = ""  # decoded, but it may be the beginning of a stop string
 
     def push(self, token_id: int) -> tuple[str, bool]:
         """The text that is certain now, and whether a stop string ended it."""
@@ -51,7 +50,7 @@ class Text:
         self._tail += piece
         cuts = [(at + len(stop), at) for stop in self._stops if (at := self._tail.find(stop)) >= 0]
         if cuts:
-            _, begin = min(cuts)  # the one complete first; among those, the one that begins first
+            _, begin = min(cuts)  # the one that ends first; among those, the one that begins first
             certain, self._tail = self._tail[:begin], ""
         else:
             held = self._held()
@@ -63,7 +62,7 @@ class Text:
         return certain, bool(cuts)
 
     def flush(self) -> str:
-        """The sequence ended otherwise: what was held back is text after all."""
+        """The sequence ended without a stop string: returns the text that was held back."""
         held, self._tail = self._tail, ""
         self._pieces.append(held)
         return held
@@ -72,7 +71,7 @@ class Text:
         return "".join(self._pieces) + self._tail
 
     def _held(self) -> int:
-        """Length of the longest end of the tail that begins a stop string."""
+        """The length of the longest end of the tail that is the beginning of a stop string."""
         for length in range(min(len(self._tail), self._longest - 1), 0, -1):
             end = self._tail[-length:]
             if any(stop.startswith(end) for stop in self._stops):
@@ -81,8 +80,8 @@ class Text:
 
 
 class Speller:
-    """Spells the tokens of one text one after the other: what all of them add, joined, is that text
-    in UTF-8."""
+    """Spells the tokens of one text in order. The bytes that they add, joined, are the text in
+    UTF-8."""
 
     def __init__(self, detokenizer: Detokenizer):
         self._detokenizer = detokenizer
