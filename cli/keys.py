@@ -16,8 +16,8 @@ from cli.up import TENANT, login_link
 from common.printable import printable
 from common.store.accounts import Accounts
 from common.store.connection import connect
+from web.intake.validation_messages import validated
 from web.schemas.requests import Target
-from web.wire.bodies import validated
 
 tenant_option = click.option("--tenant", default=TENANT, show_default=True, help="Whose.")
 

@@ -1,1 +1,2 @@
-"""The Celery workers, one that generates texts and one that delivers webhooks; never import `web`."""
+"""The Celery workers, one that generates texts and one that delivers webhooks; never import
+`web`."""

@@ -7,7 +7,7 @@ from flask import Response, request
 from web.api.answers import answer, submit_answer
 from web.api.blueprint import api
 from web.auth import needs_tenant
-from web.jobs.actions import append_items
+from web.jobs.changes import append_items
 from web.jobs.results import MEDIA_TYPES, stream_results
 from web.jobs.views import item_list
 from web.schemas.answers import AppendView, ItemList

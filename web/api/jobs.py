@@ -12,9 +12,11 @@ from web.api.events import stream_events
 from web.api.long_poll import wait_for_end
 from web.auth import grant, needs_tenant
 from web.follow.stream_cursor import Told
-from web.intake.enqueue import check_job, submit_job
-from web.jobs.actions import edit_job, retry_job, set_paused
-from web.jobs.views import cancel_job, job_list, job_view
+from web.intake.estimate import check_job
+from web.intake.origin import Origin
+from web.jobs.actions import cancel_job, delete_job, retry_job, set_paused, submit_job
+from web.jobs.changes import edit_job
+from web.jobs.views import job_list, job_view
 from web.schemas.answers import CheckView, ItemDelta, JobList, JobView, ResultRow
 from web.schemas.requests import (
     CheckRequest,
@@ -46,7 +48,7 @@ from web.wire.description import described
 def create_job(tenant: str) -> Response:
     options, drafts = read_submission()
     key = request.headers.get("Idempotency-Key")
-    return submit_answer(submit_job(services(), tenant, options, drafts, idempotency_key=key))
+    return submit_answer(submit_job(services(), tenant, options, drafts, Origin.native(key)))
 
 
 @api.post("/v1/jobs/check")
@@ -160,8 +162,7 @@ def edit(tenant: str, job_id: str) -> Response:
 @described("Delete a job and its results at once", status=204)
 @needs_tenant
 def delete(tenant: str, job_id: str) -> Response:
-    services().store.check_owner(job_id, tenant)
-    services().store.delete(job_id)
+    delete_job(services(), job_id, tenant)
     return Response(status=204)
 
 

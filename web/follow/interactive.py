@@ -1,7 +1,7 @@
-"""One interactive request: a job that somebody waits for on an open connection.
+"""One interactive request: a job whose client waits for the answer on an open connection.
 
-It ends with the answer, or when it takes too long, nobody serves the model, the server is about to
-end, or the client hangs up; whatever is left of the job is then cancelled, so that its slots are
+It ends with the answer, or when it takes too long, no worker serves the model, the server is about
+to end, or the client hangs up. What is left of the job is then cancelled, so that its slots are
 free for others.
 """
 
@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any
 
 from common.errors import Conflict, InvalidRequest, NotFound, PromptmillError, Unavailable
 from common.store.accounts import Grant
 from common.store.jobs import new_job_id
 from common.types import JobState
-from web.intake.drafts import from_items
+from web.intake.drafts import Draft
 from web.intake.enqueue import enqueue_job
-from web.openai.requests import ChatRequest, CompletionRequest, default_max_tokens
+from web.intake.origin import Origin
 from web.schemas.requests import JobOptions
 from web.services.caps import open_chat
 from web.services.services import Services
@@ -33,7 +32,7 @@ HungUp = Callable[[], bool]
 
 
 class ClientGone(PromptmillError):
-    """Nobody will read the answer."""
+    """The client hung up: no one will read the answer."""
 
     status = 499
     code = "client_gone"
@@ -48,28 +47,29 @@ class NoWorker(Unavailable):
     code = "no_worker"
 
 
-class Live:
-    """Wanted until `close`. `job_id` is the job's, or with an idempotency key an earlier one's;
-    `prompt_tokens` are those of all prompts, as far as they could be counted."""
+class InteractiveRequest:
+    """A job that is wanted until `close`. `job_id` is that of the job, or with an idempotency key
+    of an earlier one; `prompt_tokens` are those of all prompts, as far as they could be counted."""
 
     def __init__(
         self,
         services: Services,
         grant: Grant,
-        asked: ChatRequest | CompletionRequest,
+        model: str,
+        prompts: Sequence[Draft],
         *,
+        default_max_tokens: int,
         hung_up: HungUp,
         idempotency_key: str | None = None,
     ):
-        """Submits. Raises what `enqueue_job` does."""
+        """Submit the prompts to a model, each as one item; `default_max_tokens` is for those that
+        have none. Raises what `enqueue_job` does."""
         self.began = time.monotonic()
         self._services = services
         self._hung_up = hung_up
         self._closed = False
-        self.model = services.cards.served_name(asked.model)
-        self._items = asked.items()
-        if asked.stream:
-            self._items = [item | {"stream": True} for item in self._items]
+        self.model = services.cards.served_name(model)
+        self._count = len(prompts)
         settings = services.settings
         self._end = time.monotonic() + settings.request_timeout
         self._look_for_worker = time.monotonic()
@@ -80,16 +80,9 @@ class Live:
             self.watch = stack.enter_context(open_chat(services, grant, job_id))
             self.watch.missed, self.watch.status = False, JobState.QUEUED
             with _as_one_request():
-                made = enqueue_job(
-                    services,
-                    grant.tenant,
-                    JobOptions.model_validate({"model": asked.model}),
-                    [replace(draft, names=asked.names) for draft in from_items(self._items)],
-                    job_id=job_id,
-                    interactive=True,
-                    idempotency_key=idempotency_key,
-                    default_max_tokens=default_max_tokens(asked.ask.endpoint),
-                )
+                options = JobOptions.model_validate({"model": model})
+                origin = Origin.interactive(job_id, default_max_tokens, idempotency_key)
+                made = enqueue_job(services, grant.tenant, options, prompts, origin)
             self.job_id, self.prompt_tokens = made.job_id, made.prompt_tokens
             if made.replayed:
                 self.watch = stack.enter_context(open_chat(services, grant, made.job_id))
@@ -97,14 +90,15 @@ class Live:
             self._may_cancel = not made.replayed  # an earlier request may still wait for it
             self._stack = stack.pop_all()
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> InteractiveRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Nobody waits any more; what is not over is cancelled. A second call does nothing."""
+        """The client waits no more; a job that is not over is cancelled. A second call does
+        nothing."""
         if self._closed:
             return
         self._closed = True
@@ -115,7 +109,9 @@ class Live:
             self._services.store.cancel(self.job_id)
         except PromptmillError as error:
             log.warning(
-                "could not cancel what nobody waits for: %s", error, extra={"job": self.job_id}
+                "could not cancel a job whose client is gone: %s",
+                error,
+                extra={"job": self.job_id},
             )
 
     def _find(self, tenant: str) -> None:
@@ -140,7 +136,7 @@ class Live:
         return self.watch.status is not None and JobState(self.watch.status).terminal
 
     def wait(self) -> bool:
-        """Until there is news, half a second at most; whether there is.
+        """Wait for news of the job, half a second at most; whether there is any.
 
         Raises:
             ClientGone, TookTooLong, NoWorker, Unavailable: there is no use in waiting on.
@@ -164,7 +160,8 @@ class Live:
 
     def _refuse_without_worker(self, now: float) -> None:
         patience = self._services.settings.worker_wait
-        self._look_for_worker = now + patience / 4  # seldom enough for a thousand requests at once
+        # Seldom enough for a thousand requests at once.
+        self._look_for_worker = now + patience / 4
         if any(worker["model"] == self.model for worker in self._services.fleet.workers()):
             self._missing_since = None
             return
@@ -177,12 +174,12 @@ class Live:
 
     def rows(self) -> list[dict[str, Any]]:
         """The results, one for each prompt."""
-        return self._services.store.results(self.job_id, len(self._items))
+        return self._services.store.results(self.job_id, self._count)
 
 
 @contextmanager
 def _as_one_request() -> Iterator[None]:
-    """What is wrong is said of the request: its client knows of no items, and of no queue."""
+    """Errors name no items and no queue, of which the client of one request knows nothing."""
     try:
         yield
     except InvalidRequest as error:

@@ -1,13 +1,50 @@
-"""How long a job may take, by how fast the tenant's last jobs on the same model went."""
+"""What is known of a job before it is submitted: whether it is valid, how many tokens it has, and
+how long it may take, by how fast the tenant's last jobs on the same model went."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from common.store.jobs import JobStore
 from common.store.records import readable
 from common.types import ModelCard
-from web.schemas.answers import TimeRange
+from web.intake.check import Intake
+from web.intake.drafts import Draft
+from web.intake.enqueue import with_defaults
+from web.intake.staging import deadline_ms
+from web.schemas.answers import CheckView, ErrorEntry, TimeRange
+from web.schemas.requests import JobOptions
+from web.services.services import Services
 
 LOOK_BACK = 20  # jobs
+
+
+def check_job(
+    services: Services, options: JobOptions, drafts: Iterable[Draft], *, tenant: str | None = None
+) -> CheckView:
+    """Everything that `enqueue_job` would say of the same content, and what it would cost; nothing
+    is written.
+
+    `tenant` is whose recent jobs tell how long it may take.
+    """
+    model = services.cards.choose(options.model)
+    intake = Intake(model, with_defaults(options, model.card), services.settings)
+    deadline_ms(services.store, options.deadline)
+    for _ in intake.accept(drafts):
+        pass
+    totals, counted = intake.totals, intake.model.tokenizer is not None
+    return CheckView(
+        valid=not intake.faults,
+        model=intake.model.card.id,
+        items=totals.items,
+        prompt_tokens=totals.prompt_tokens if counted else None,
+        max_prompt_tokens=totals.max_prompt_tokens if counted else None,
+        max_completion_tokens=totals.max_completion_tokens,
+        seconds=estimate(services.store, tenant, intake.model.card, totals.max_completion_tokens)
+        if tenant
+        else None,
+        errors=[ErrorEntry.model_validate(fault) for fault in intake.faults],
+    )
 
 
 def estimate(

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from common.errors import InvalidRequest
 from common.params import OTHER_NAMES, SamplingParams
 from web.schemas.fields import Message
 from web.schemas.requests import Webhook
 
+M = TypeVar("M", bound=BaseModel)
 Entry = dict[str, object]
 
 # Pydantic's error type -> (our stable code, what the value must be). Texts may name the error's
@@ -50,6 +52,17 @@ SAYINGS: dict[str, tuple[str, str]] = {
 MOST_FAULTS = 100
 # A value of metadata fits none of the types it may have: one message instead of one for each.
 METADATA = ("wrong_type", "must be text, a number, true, false or null")
+
+
+def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) -> M:
+    """`value` as the model; `InvalidRequest` lists all that is wrong with it. `known` is the model
+    whose names are suggested instead of unknown ones, if not the same."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        errors = explain(error, known or model)
+        code = str(errors[0]["code"]) if len(errors) == 1 else None
+        raise InvalidRequest(str(errors[0]["message"]), errors=errors, code=code) from None
 
 
 def explain(

@@ -1,17 +1,14 @@
-"""Jobs, items and models as users see them, made from the store's records; and what users may wish
-of a job."""
+"""Jobs, items, models and workers as tenants see them, made from the store's records."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
-from common.errors import Unavailable
 from common.store.jobs import TEMPLATE_KWARGS, unreadable_row
 from common.store.records import Unreadable, readable, reading
 from common.types import JobState, ModelCard
@@ -39,8 +36,6 @@ MOST_PAGE = 4 * 2**20  # bytes of a page of a list, about; one entry may have mo
 FEW = 64  # items read at a time for a page
 T = TypeVar("T")
 LATEST_MS = int(LATEST.timestamp() * 1000)
-
-log = logging.getLogger(__name__)
 
 
 def job_view(services: Services, job_id: str, tenant: str) -> JobView:
@@ -128,15 +123,6 @@ def _item_row(row: dict[str, Any]) -> ItemRow:
         )
 
 
-def cancel_job(services: Services, job_id: str, tenant: str) -> JobView:
-    """Ask a job to stop, and say how it stands. What is over stays as it is."""
-    services.store.job(job_id, tenant)
-    _, hooked = services.store.cancel(job_id)
-    if hooked:
-        wake_deliveries(services, job_id)
-    return job_view(services, job_id, tenant)
-
-
 def model_list(services: Services) -> ModelList:
     """Every model ever served, then the aliases of those."""
     live = Counter(worker["model"] for worker in services.fleet.workers())
@@ -168,13 +154,6 @@ def _model_view(card: ModelCard, workers: int, name: str) -> ModelView:
     """A model as it is called by `name`: its own, or an alias."""
     alias_of = card.id if name != card.id else None
     return ModelView(id=name, created=card.created, workers=workers, card=card, alias_of=alias_of)
-
-
-def wake_deliveries(services: Services, job_id: str) -> None:
-    try:
-        services.ring_sender.wake_webhooks()
-    except Unavailable as error:  # the next tick wakes them
-        log.warning("the webhook worker could not be rung: %s", error, extra={"job": job_id})
 
 
 class _Served:

@@ -21,13 +21,14 @@ from common.cooperate import give_way
 from common.errors import InvalidRequest, NotFound, PromptmillError, TooLarge, TooMany, Unavailable
 from common.store.batches import Claim, Outcome, Record, job_of
 from web.intake.drafts import Draft
-from web.intake.enqueue import DAY, Accepted, Enqueued, enqueue_job
+from web.intake.enqueue import DAY, Enqueued, enqueue_job
+from web.intake.origin import Accepted, Origin
 from web.intake.validation_messages import MOST_FAULTS
-from web.jobs.views import wake_deliveries
 from web.openai import verdicts
 from web.openai.batch_input import Shared, model_of, read_lines, split
 from web.openai.requests import Endpoint, default_max_tokens
 from web.schemas.requests import JobOptions
+from web.services.rings import ring_deliveries
 from web.services.services import Services
 
 PAUSE = 0.5  # seconds between two looks for batches
@@ -182,9 +183,7 @@ class Validator:
             record["tenant"],
             JobOptions.model_validate(options),
             drafts,
-            default_max_tokens=default_max_tokens(endpoint),
-            batch=claim.batch_id,
-            again=again,
+            Origin.batch(claim.batch_id, default_max_tokens(endpoint), again),
         )
 
     def _held(self, claim: Claim, drafts: Iterable[Draft]) -> Iterator[Draft]:
@@ -225,7 +224,7 @@ class Validator:
     def _end(self, claim: Claim, outcome: Outcome, errors: str = "") -> None:
         retention = int(self._services.settings.retention_days * DAY)
         if self._batches.end(claim, outcome, errors=errors, retention=retention):
-            wake_deliveries(self._services, claim.batch_id)
+            ring_deliveries(self._services, claim.batch_id)
         log.info("batch %s", outcome, extra={"batch": claim.batch_id})
 
 

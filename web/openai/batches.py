@@ -18,8 +18,8 @@ from common.store.batches import Record, job_of, new_batch_id
 from common.store.records import readable, reading
 from common.types import JobState
 from web.auth import needs_tenant
-from web.intake.enqueue import KeyReused, check_key
-from web.jobs.views import cancel_job
+from web.intake.idempotency import KeyReused, check_key
+from web.jobs.actions import cancel_job
 from web.openai.batch_output import KINDS, counts, file_id
 from web.openai.completion_window import PATTERN, check, seconds
 from web.openai.errors import OPENAI_SHAPE

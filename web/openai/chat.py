@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -11,13 +12,21 @@ from flask import Blueprint, Response, request
 from common.errors import PromptmillError
 from common.store.packing import json_line
 from web.auth import grant, needs_tenant
-from web.follow.interactive import Live
+from web.follow.interactive import InteractiveRequest
+from web.intake.drafts import from_items
 from web.intake.json_lists import Entries
 from web.openai import answers
 from web.openai.chat_stream import stream
 from web.openai.completion_views import ChatChunk, ChatCompletion, Completion, CompletionChunk
 from web.openai.errors import OPENAI_SHAPE, row_error
-from web.openai.requests import MOST_PROMPTS, ChatRequest, CompletionRequest, Endpoint, read_request
+from web.openai.requests import (
+    MOST_PROMPTS,
+    ChatRequest,
+    CompletionRequest,
+    Endpoint,
+    default_max_tokens,
+    read_request,
+)
 from web.openai.schemas import tell_ignored
 from web.services.services import Services, services
 from web.wire import sse
@@ -79,10 +88,15 @@ def _complete(endpoint: Endpoint, prefix: str) -> Response:
             body[name] = list(entries)
     asked = read_request(endpoint, body, lenient=lenient)
     prompts = _prompts(services(), asked)
-    live = Live(
+    items = asked.items()
+    if asked.stream:
+        items = [item | {"stream": True} for item in items]
+    live = InteractiveRequest(
         services(),
         grant(),
-        asked,
+        asked.model,
+        [replace(draft, names=asked.names) for draft in from_items(items)],
+        default_max_tokens=default_max_tokens(endpoint),
         hung_up=hung_up(request.environ.get("gunicorn.socket")),
         idempotency_key=request.headers.get("Idempotency-Key"),
     )

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from common.errors import PromptmillError
-from web.follow.interactive import ClientGone, Live
+from web.follow.interactive import ClientGone, InteractiveRequest
 from web.follow.stream_cursor import Told, heard
 from web.openai import answers
 from web.openai.errors import error_body, row_error
@@ -28,7 +28,13 @@ log = logging.getLogger(__name__)
 
 
 def stream(
-    services: Services, live: Live, ask: Ask, prompts: list[str], *, id_: str, created: int
+    services: Services,
+    live: InteractiveRequest,
+    ask: Ask,
+    prompts: list[str],
+    *,
+    id_: str,
+    created: int,
 ) -> Iterator[bytes]:
     """The events; an error after the first of them is one, too. Whoever sends them closes
     `live`."""
@@ -45,7 +51,13 @@ def stream(
 
 class _Chunks:
     def __init__(
-        self, services: Services, live: Live, ask: Ask, prompts: list[str], id_: str, created: int
+        self,
+        services: Services,
+        live: InteractiveRequest,
+        ask: Ask,
+        prompts: list[str],
+        id_: str,
+        created: int,
     ):
         self._services = services
         self._live = live

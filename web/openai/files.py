@@ -20,6 +20,7 @@ from common.store.files import StoredFile
 from common.store.places import HIGHEST, LOWEST, Place
 from common.store.records import readable, reading
 from web.auth import needs_tenant
+from web.intake.validation_messages import validated
 from web.openai.batch_output import (
     OutputFile,
     batch_of,
@@ -33,7 +34,7 @@ from web.openai.errors import OPENAI_SHAPE
 from web.openai.schemas import Expiry, FileGone, FileList, FileView, answered, page, seconds_of
 from web.schemas.base import Query, Schema, refuse
 from web.services.services import Services, services
-from web.wire.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread, validated
+from web.wire.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread
 from web.wire.description import described
 from web.wire.downloads import download
 from web.wire.error_answers import answer_errors

@@ -25,12 +25,11 @@ from pydantic import (
 
 from common.errors import InvalidRequest
 from common.params import SamplingParams, TokenId, are_token_ids
-from web.intake.validation_messages import MOST_FAULTS
+from web.intake.validation_messages import MOST_FAULTS, M, validated
 from web.openai import refusals
 from web.openai.ignored_fields import Once, Sift
 from web.schemas.base import Schema, TemplateKwargs, refuse
 from web.schemas.fields import ShortMetadata
-from web.wire.bodies import M, validated
 
 CHAT_MAX_TOKENS = 4096  # where none is given: long enough for answers to end by themselves
 COMPLETION_MAX_TOKENS = 16  # OpenAI's own default

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 from common.errors import NotFound
-from web.intake.enqueue import Accepted
+from web.intake.origin import Accepted
 from web.openai.requests import Endpoint
 from web.services.services import Services
 

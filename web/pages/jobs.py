@@ -15,8 +15,8 @@ from flask import redirect, render_template, request, url_for
 
 from common.errors import NotFound
 from common.store.outbox import HookState
-from web.jobs.actions import retry_job, set_paused
-from web.jobs.views import cancel_job, item_rows, job_list, job_view
+from web.jobs.actions import cancel_job, retry_job, set_paused
+from web.jobs.views import item_rows, job_list, job_view
 from web.pages import job_page
 from web.pages.blueprint import logged_in, pages
 from web.schemas.answers import JobView

@@ -11,9 +11,11 @@ from werkzeug.datastructures import FileStorage
 
 from common.errors import Conflict, InvalidRequest, NotFound
 from web.intake.drafts import Draft
-from web.intake.enqueue import check_job, submit_job
+from web.intake.estimate import check_job
+from web.intake.origin import Origin
 from web.intake.uploads import read_upload
 from web.intake.validation_messages import explain
+from web.jobs.actions import submit_job
 from web.pages.form import FormErrors, place_error, read_job, refuse_unknown
 from web.pages.pasted_prompts import as_chat, read_prompts
 from web.schemas.answers import CheckView, JobView
@@ -73,11 +75,10 @@ class Submission:
             return None
         key = f"form:{self.typed.get('token', '')[:64]}:{first or 'all'}"
         try:
-            return submit_job(
-                services, tenant, self._options, self._drafts(first), idempotency_key=key
-            )
+            origin = Origin.native(key)
+            return submit_job(services, tenant, self._options, self._drafts(first), origin)
         except Conflict:
-            return submit_job(services, tenant, self._options, self._drafts(first))
+            return submit_job(services, tenant, self._options, self._drafts(first), Origin.native())
         except (InvalidRequest, NotFound) as error:
             self._place(error)
             return None

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from flask import current_app, request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from common.errors import InvalidRequest, TooLarge
 from web.intake.drafts import Draft, from_items, from_prompts
 from web.intake.json_lists import Entries, TooLong, read_object
 from web.intake.strict_json import BadJson, TooMuch
 from web.intake.uploads import read_upload
-from web.intake.validation_messages import explain
+from web.intake.validation_messages import validated
 from web.schemas.requests import JobOptions, JobRequest, MoreItems, UploadOptions
 from web.services.services import services
 from web.wire.description import Description
@@ -66,17 +66,6 @@ def refuse_unread() -> None:
         raise InvalidRequest(
             f"{request.method} takes no body here", code="unknown_field", field="body"
         )
-
-
-def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) -> M:
-    """`value` as the model; `InvalidRequest` lists all that is wrong with it. `known` has the names
-    to suggest."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        errors = explain(error, known or model)
-        code = str(errors[0]["code"]) if len(errors) == 1 else None
-        raise InvalidRequest(str(errors[0]["message"]), errors=errors, code=code) from None
 
 
 def read_json(model: type[M]) -> M:

@@ -15,7 +15,8 @@ from common.store import keys
 from tests.support.cards import card
 from tests.support.web import Site
 from web.intake.drafts import Draft
-from web.intake.enqueue import submit_job
+from web.intake.origin import Origin
+from web.jobs.actions import submit_job
 from web.pages.param_fields import param_fields
 from web.pages.pasted_prompts import as_chat
 from web.schemas.requests import JobOptions
@@ -344,7 +345,7 @@ def test_a_batchs_job_is_shown_like_any_other_what_was_refused_in_it_too(site: S
     options = JobOptions.model_validate({"metadata": {"name": "nightly"}})
     batch = "batch_" + "a" * 20
     site.services.batches.create(batch, "acme", {"file": "file-1"})
-    job_id = submit_job(site.services, "acme", options, drafts, batch=batch).id
+    job_id = submit_job(site.services, "acme", options, drafts, Origin.batch(batch)).id
     assert "nightly" in site.look("/jobs")
     assert "good" in site.look(f"/jobs/{job_id}")
     assert "bad" in site.look(f"/jobs/{job_id}/items/1")

@@ -1,0 +1,82 @@
+"""Where a job comes from, and what is different about the job for that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.store.batches import job_of
+
+INTERACTIVE = {"interactive": 1, "retention": 60_000}  # ms; the client has the answer by then
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What was found out about a job's items when they were read: enough to make another job of
+    the same items without reading them again. `slots` as `Stage` has them."""
+
+    job_id: str
+    items: int
+    bytes: int
+    slots: tuple[int, int]
+    totals: dict[str, int]
+    rendered_at: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Made by one of the four functions below.
+
+    `job_id` is what the job is to be called; None for a random name. `default_max_tokens` is what
+    an item gets, as far as it fits, that was given none; None for the native API's default. `again`
+    is what was found out about the same items before: they are not read where that job is still
+    there to be copied.
+    """
+
+    idempotency_key: str | None = None
+    job_id: str | None = None
+    default_max_tokens: int | None = None
+    retry_of: str | None = None
+    batch_id: str | None = None
+    is_interactive: bool = False
+    again: Accepted | None = None
+
+    @classmethod
+    def native(cls, idempotency_key: str | None = None) -> Origin:
+        """The native API, or the form."""
+        return cls(idempotency_key)
+
+    @classmethod
+    def retry(cls, of: str, idempotency_key: str | None = None) -> Origin:
+        """Items of job `of` that failed. The two jobs name each other."""
+        return cls(idempotency_key, retry_of=of)
+
+    @classmethod
+    def interactive(
+        cls, job_id: str, default_max_tokens: int, idempotency_key: str | None = None
+    ) -> Origin:
+        """A client that waits on an open connection. The job goes first, is in no list, and is kept
+        only for a moment after its end."""
+        return cls(idempotency_key, job_id, default_max_tokens, is_interactive=True)
+
+    @classmethod
+    def batch(
+        cls, batch_id: str, default_max_tokens: int | None = None, again: Accepted | None = None
+    ) -> Origin:
+        """The lines of a batch's file. The job's name follows from the batch's, so that there is
+        one however often the file is read. A line that cannot be run stays in the job and fails
+        there."""
+        return cls(
+            job_id=job_of(batch_id),
+            default_max_tokens=default_max_tokens,
+            batch_id=batch_id,
+            again=again,
+        )
+
+    def fields(self) -> dict[str, str | int]:
+        """What the job's record has for it."""
+        found: dict[str, str | int] = dict(INTERACTIVE) if self.is_interactive else {}
+        if self.batch_id:
+            found["batch"] = self.batch_id
+        if self.retry_of:
+            found["retry_of"] = self.retry_of
+        return found

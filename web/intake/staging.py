@@ -1,0 +1,74 @@
+"""What a new job and an append have in common: items are checked and staged, within what may
+wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+
+from common.errors import InvalidRequest, Unavailable
+from common.settings import Settings
+from common.store.jobs import JobStore
+from common.store.upload_stage import Stage
+from web.intake.check import Intake
+from web.intake.drafts import Draft
+from web.intake.idempotency import Idempotency
+
+
+@contextmanager
+def staged(store: JobStore, n: int) -> Iterator[Stage]:
+    """A stage that is discarded if anything inside fails. If Redis is away by then, its TTL removes
+    it."""
+    stage = store.stage(n)
+    try:
+        yield stage
+    except BaseException:
+        with suppress(Unavailable):
+            stage.discard()
+        raise
+
+
+def fill(stage: Stage, intake: Intake, drafts: Iterable[Draft], content: Idempotency) -> None:
+    """Stage the drafts as items.
+
+    Raises:
+        InvalidRequest: something is wrong with some of them.
+    """
+    for record in intake.accept(drafts):
+        stage.add(record)
+        content.add(record)
+    intake.raise_faults()
+    stage.close_for_attach()
+
+
+def queue_limits(settings: Settings) -> tuple[int, ...]:
+    """What may wait: items, tokens and bytes of the tenant, then of all tenants; then how many
+    bytes the tenant may keep."""
+    return (
+        settings.max_queued_items,
+        settings.max_queued_tokens,
+        settings.max_queued_bytes,
+        settings.max_total_items,
+        settings.max_total_tokens,
+        settings.max_total_bytes,
+        settings.max_stored_bytes,
+    )
+
+
+def deadline_ms(store: JobStore, wanted: datetime | float | None) -> int:
+    """A deadline in ms of the server's clock; 0 for none. `wanted` is a moment, or seconds from
+    now.
+
+    Raises:
+        InvalidRequest: it has passed.
+    """
+    if wanted is None:
+        return 0
+    now = store.now()
+    moment = (
+        int(wanted.timestamp() * 1000) if isinstance(wanted, datetime) else now + int(wanted * 1000)
+    )
+    if moment <= now:
+        raise InvalidRequest("deadline has passed already", code="out_of_range", field="deadline")
+    return moment
