@@ -12,7 +12,6 @@ import pytest
 from common.rings import RingSender
 from common.settings import Settings
 from common.store import keys
-from common.store.fleet import Incarnation
 from tests.support.cards import card
 from tests.support.web import Answer, Web
 from web.app import create_app
@@ -138,33 +137,6 @@ def test_a_retry_keeps_the_variables_of_the_chat_template(web: Web) -> None:
     assert stored(web, again.json["id"])[0]["chat_template_kwargs"] == {"a": 1}
 
 
-def test_a_job_without_a_live_worker_waits_for_one(web: Web) -> None:
-    job = web.submit("a")
-    assert web.get(f"/v1/jobs/{job}").json["waiting_for"] == "worker"
-    web.worker()
-    assert web.get(f"/v1/jobs/{job}").json["waiting_for"] is None
-
-
-def test_an_item_with_more_continuations_than_its_model_has_slots_is_refused(web: Web) -> None:
-    answer = web.post("/v1/jobs", json={"items": [{"prompt": "a", "params": {"n": 9}}]})
-    assert answer.status_code == 422
-    (error,) = answer.json["errors"]
-    assert (error["field"], error["code"]) == ("items.0.params.n", "out_of_range")
-    assert error["message"] == "n is 9; echo runs at most 8 continuations at once"
-
-
-def test_a_job_whose_largest_worker_has_gone_waits_for_another_such(web: Web) -> None:
-    job = web.post(
-        "/v1/jobs", json={"items": [{"prompt": "a", "params": {"n": 8}}, {"prompt": "b"}]}
-    ).json["id"]
-    web.services.fleet.publish(card(slots=4), b"")
-    small = Incarnation(web.services.redis, card(slots=4), lease=30)
-    small.register({"host": "box", "pid": "1", "started_at": "2030-01-01T00:00:00Z"})
-    assert web.get(f"/v1/jobs/{job}").json["waiting_for"] == "larger_worker"
-    web.worker()
-    assert web.get(f"/v1/jobs/{job}").json["waiting_for"] is None
-
-
 def test_submitting_rings_the_workers_that_have_room(web: Web) -> None:
     web.worker()
     web.submit("a")
@@ -181,48 +153,6 @@ def test_a_bell_that_is_broken_does_not_undo_a_durable_job(
     job = web.submit("a")
     assert web.get(f"/v1/jobs/{job}").json["status"] == "queued"
     assert "no worker could be rung" in caplog.text
-
-
-def test_the_same_key_and_content_is_one_job(web: Web) -> None:
-    headers = {"Idempotency-Key": "night-7"}
-    first = web.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers)
-    again = web.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers)
-    assert (first.status_code, again.status_code) == (202, 202)
-    assert again.json["id"] == first.json["id"]
-    assert "Idempotent-Replayed" not in first.headers
-    assert again.headers["Idempotent-Replayed"] == "true"
-    assert len(web.get("/v1/jobs").json["data"]) == 1
-    assert not web.services.redis.keys("pm:stage:*")
-
-
-@pytest.mark.parametrize(
-    "other",
-    [{"prompts": ["b"]}, {"prompts": ["a"], "priority": 3}, {"prompts": ["a"], "params": {"n": 2}}],
-)
-def test_a_key_is_refused_for_other_content(web: Web, other: dict) -> None:
-    headers = {"Idempotency-Key": "night-7"}
-    web.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers)
-    refused = web.post("/v1/jobs", json=other, headers=headers)
-    assert (refused.status_code, refused.json["code"]) == (422, "idempotency_key_reused")
-    assert not web.services.redis.keys("pm:stage:*")
-
-
-def test_a_key_whose_job_was_deleted_says_so(web: Web) -> None:
-    headers = {"Idempotency-Key": "night-7"}
-    job = web.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).json["id"]
-    web.call("DELETE", f"/v1/jobs/{job}")
-    again = web.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers)
-    assert (again.status_code, again.json["code"]) == (409, "job_deleted")
-
-
-def test_keys_of_tenants_do_not_meet(web: Web) -> None:
-    other = web.services.accounts.create_key("other")
-    headers = {"Idempotency-Key": "same"}
-    first = web.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).json["id"]
-    assert (
-        web.post("/v1/jobs", key=other, json={"prompts": ["b"]}, headers=headers).json["id"]
-        != first
-    )
 
 
 @pytest.mark.parametrize(
@@ -257,60 +187,6 @@ def test_the_attempts_of_each_webhook_event_are_shown(web: Web) -> None:
     assert (event["type"], event["status"], event["tries"]) == ("job.finished", "pending", [])
 
 
-def test_the_only_model_may_be_left_out(web: Web) -> None:
-    assert web.get(f"/v1/jobs/{web.submit('a')}").json["model"] == "echo"
-
-
-def test_with_several_models_one_must_be_named(web: Web) -> None:
-    web.services.fleet.publish(card("other"), b"")
-    refused = web.post("/v1/jobs", json={"prompts": ["a"]})
-    assert (refused.status_code, refused.json["code"]) == (422, "model_required")
-    assert "echo, other" in refused.json["detail"]
-
-
-def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(web: Web) -> None:
-    refused = web.post("/v1/jobs", json={"model": "gpt5", "prompts": ["a"]})
-    assert (refused.status_code, refused.json["code"]) == (404, "model_not_found")
-    assert "echo" in refused.json["detail"]
-
-
-def test_a_check_counts_exactly_and_writes_nothing(web: Web) -> None:
-    body = {"prompts": ["one two three", "four"], "params": {"max_tokens": 10, "n": 2}}
-    answer = web.post("/v1/jobs/check", json=body)
-    assert answer.status_code == 200
-    assert answer.json == {
-        "valid": True, "model": "echo", "items": 2, "prompt_tokens": 4, "max_prompt_tokens": 3,
-        "max_completion_tokens": 40, "seconds": None, "errors": [],
-    }  # fmt: skip
-    assert web.job_keys() == []
-
-
-def test_a_check_lists_what_a_submit_would_refuse(web: Web) -> None:
-    body = {"items": [{"prompt": "a"}, {"prompt": ""}, {"prompt": "b", "params": {"top_p": 2}}]}
-    checked = web.post("/v1/jobs/check", json=body).json
-    refused = web.post("/v1/jobs", json=body).json
-    assert not checked["valid"]
-    assert [entry["field"] for entry in checked["errors"]] == [
-        "items.1.prompt",
-        "items.2.params.top_p",
-    ]
-    assert [entry["message"] for entry in checked["errors"]] == [
-        entry["message"] for entry in refused["errors"]
-    ]
-
-
-def test_a_check_estimates_from_how_fast_the_last_jobs_went(web: Web) -> None:
-    job = web.submit("a", params={"max_tokens": 10})
-    web.worker().run()
-    # It took four seconds for its two tokens.
-    web.services.redis.hincrby(keys.job(job), "started_at", -4000)
-    seconds = web.post(
-        "/v1/jobs/check", json={"prompts": ["a"] * 10, "params": {"max_tokens": 10}}
-    ).json["seconds"]
-    assert seconds["low"] < seconds["high"]
-    assert seconds["high"] == pytest.approx(200, rel=0.05)
-
-
 def test_redis_away_is_a_503_with_retry_after(web: Web) -> None:
     gone = create_app(Settings.load(redis_url="redis://127.0.0.1:9/0")).test_client()
     for path in ("/v1/jobs", "/readyz"):
@@ -318,34 +194,3 @@ def test_redis_away_is_a_503_with_retry_after(web: Web) -> None:
         assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
         assert int(answer.headers["Retry-After"]) > 0
     assert gone.get("/healthz").status_code == 200
-
-
-def test_a_models_own_settings_are_its_jobs_defaults_and_are_told(web: Web) -> None:
-    own = {"temperature": 0.7, "top_k": 20, "logit_bias": {"3": -100.0}}
-    web.services.fleet.publish(card("chosen", defaults=own), b"")
-    items = [{"prompt": "a"}, {"prompt": "b", "params": {"top_k": 5}}]
-    job = web.post(
-        "/v1/jobs", json={"model": "chosen", "items": items, "params": {"temperature": 0.2}}
-    ).json
-    assert job["params"] == {"temperature": 0.2, "top_k": 20, "logit_bias": {"3": -100.0}}
-    rows = web.get(job["links"]["items"]).json["data"]
-    shown = [
-        {name: row["params"][name] for name in ("temperature", "top_k", "logit_bias")}
-        for row in rows
-    ]
-    assert shown == [
-        {"temperature": 0.2, "top_k": 20, "logit_bias": {"3": -100.0}},
-        {"temperature": 0.2, "top_k": 5, "logit_bias": {"3": -100.0}},
-    ]
-    models = {each["id"]: each["card"] for each in web.get("/v1/models").json["data"]}
-    assert models["chosen"]["defaults"] == own
-
-
-def test_a_key_sent_again_after_the_models_settings_changed_is_answered_as_before(web: Web) -> None:
-    web.services.fleet.publish(card("chosen", defaults={"temperature": 0.7}), b"")
-    headers = {"Idempotency-Key": "again"}
-    first = web.post("/v1/jobs", json={"model": "chosen", "prompts": ["a"]}, headers=headers).json
-    web.services.fleet.publish(card("chosen", defaults={"temperature": 0.1}), b"")
-    web.services.cards._read.clear()
-    again = web.post("/v1/jobs", json={"model": "chosen", "prompts": ["a"]}, headers=headers)
-    assert again.json["id"] == first["id"] and again.json["params"] == {"temperature": 0.7}

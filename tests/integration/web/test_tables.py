@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.integration.web.test_uploads import faults, items_of, table
 from tests.support.cards import card
+from tests.support.uploads import faults, items_of, table
 from tests.support.web import Web
 from web.intake.columns import MOST_METADATA, Columns
 

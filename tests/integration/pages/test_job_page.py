@@ -1,0 +1,162 @@
+"""The page of a job: what can be done to it, its items, outputs and deliveries."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from common.store import keys
+from tests.support.web import Site
+from web.intake.drafts import Draft
+from web.intake.origin import Origin
+from web.jobs.actions import submit_job
+from web.schemas.requests import JobOptions
+
+
+def offered(site: Site, job_id: str) -> list[str]:
+    """What a job's page lets one do to it, in order."""
+    return re.findall(
+        rf'<form method="post" action="/jobs/{job_id}/(\w+)"', site.look(f"/jobs/{job_id}")
+    )
+
+
+def test_a_job_offers_what_would_do_something(site: Site) -> None:
+    job_id, worker = site.submit("a", "b"), site.worker()
+    assert offered(site, job_id) == ["pause", "cancel"]
+    taken = worker.take(1)
+    site.browser.post(f"/jobs/{job_id}/pause")
+    assert offered(site, job_id) == ["resume", "cancel"]
+    assert "0 of 2 done, paused" in site.look(f"/jobs/{job_id}")
+    assert worker.take().runs == []
+    site.browser.post(f"/jobs/{job_id}/resume")
+    assert offered(site, job_id) == ["pause", "cancel"]
+    site.browser.post(f"/jobs/{job_id}/cancel")
+    assert offered(site, job_id) == []
+    assert "Cancelling…" in site.look(f"/jobs/{job_id}")
+    worker.finish(taken)
+    assert offered(site, job_id) == []
+
+
+def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site: Site) -> None:
+    job_id, worker = site.submit("a", "b"), site.worker()
+    worker.finish(worker.take(1), error="engine_error")
+    worker.run()
+    assert offered(site, job_id) == ["retry"]
+    (token,) = re.findall(r'name="token" value="(\w+)"', site.look(f"/jobs/{job_id}"))
+    answers = [site.browser.post(f"/jobs/{job_id}/retry", data={"token": token}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert answers[0].location == answers[1].location
+    again = answers[0].location
+    assert f'<a href="/jobs/{job_id}">' in site.look(again)
+    assert f'<a href="{again}">' in site.look(f"/jobs/{job_id}")
+    worker.run()
+    assert offered(site, again.removeprefix("/jobs/")) == []
+
+
+def test_a_wish_that_comes_too_late_is_answered_by_a_page(site: Site) -> None:
+    job_id = site.submit("a")
+    for wish, said in (
+        ("retry", "is not over yet"),
+        ("pause", "is over"),
+        ("resume", "is over"),
+        ("retry", "failed"),
+    ):
+        answer = site.browser.post(f"/jobs/{job_id}/{wish}", headers={"Accept": "text/html"})
+        assert (answer.status_code, answer.mimetype) == (409, "text/html")
+        assert said in answer.text
+        site.worker().run()
+
+
+def test_a_long_job_has_pages(site: Site) -> None:
+    job_id = site.submit(*(f"prompt number {i}" for i in range(120)))
+    rows = {
+        number: re.findall(r'id="item-(\d+)"', site.look(f"/jobs/{job_id}?page={number}"))
+        for number in (1, 3, 99)
+    }
+    assert rows[1] == [str(i) for i in range(50)]
+    assert rows[3] == [str(i) for i in range(100, 120)]
+    assert rows[99] == rows[3]
+
+
+def test_a_long_output_is_cut_in_the_table_and_whole_on_its_own_page(site: Site) -> None:
+    job_id = site.submit("hello")
+    site.worker().run(text="word " * 1000)
+    assert "more characters" in site.look(f"/jobs/{job_id}")
+    assert "word " * 1000 in site.look(f"/jobs/{job_id}/items/0")
+
+
+def test_every_continuation_is_shown(site: Site) -> None:
+    job_id = site.submit("hello", params={"n": 3})
+    site.worker().run(n=3)
+    assert site.look(f"/jobs/{job_id}").count("said 0") == 3
+
+
+def test_webhook_deliveries_are_shown_with_every_attempt(site: Site) -> None:
+    job_id = site.submit("hello", webhook={"url": "https://example.com/hook"})
+    site.worker().run()
+    (event,) = site.services.store.hooks(job_id)
+    tried = [
+        {
+            "at": 1_700_000_000_000,
+            "duration_ms": 12,
+            "status_code": 500,
+            "error": "it said 500",
+            "next_at": None,
+        },
+        {
+            "at": 1_700_000_009_000,
+            "duration_ms": 10,
+            "status_code": None,
+            "error": "no answer",
+            "next_at": 1_700_000_030_000,
+        },
+    ]
+    assert 'data-settled="no"' in site.look(f"/jobs/{job_id}")  # the page goes on looking
+    site.services.redis.hset(
+        keys.hook(event["id"]), mapping={"tries": json.dumps(tried), "status": "failed"}
+    )
+    text = site.look(f"/jobs/{job_id}")
+    assert 'data-settled="yes"' in text
+    for said in (
+        "https://example.com/hook",
+        "job.finished",
+        "HTTP 500 in 12 ms",
+        "it said 500",
+        "no answer",
+        "next at",
+    ):
+        assert said in text
+
+
+def test_a_batchs_job_is_shown_like_any_other_what_was_refused_in_it_too(site: Site) -> None:
+    drafts = [
+        Draft({"custom_id": "good", "prompt": "a"}, line=1),
+        Draft({"custom_id": "bad", "prompt": ""}, line=2),
+    ]
+    options = JobOptions.model_validate({"metadata": {"name": "nightly"}})
+    batch = "batch_" + "a" * 20
+    site.services.batches.create(batch, "acme", {"file": "file-1"})
+    job_id = submit_job(site.services, "acme", options, drafts, Origin.batch(batch)).id
+    assert "nightly" in site.look("/jobs")
+    assert "good" in site.look(f"/jobs/{job_id}")
+    assert "bad" in site.look(f"/jobs/{job_id}/items/1")
+    worker = site.worker()
+    worker.finish(worker.take(1))
+    worker.finish(worker.take(1), error="invalid_request")
+    answer = site.browser.post(f"/jobs/{job_id}/retry")
+    assert answer.status_code == 409
+    assert "was refused, and would be again" in answer.text
+
+
+def test_the_command_of_a_small_job_holds_its_items(site: Site) -> None:
+    job_id = site.submit("it's one", params={"n": 2})
+    text = site.look(f"/jobs/{job_id}")
+    command = re.search(r"<code data-copy>(curl .*?)</code>", text, re.DOTALL)
+    assert command
+    assert "it&#39;" in command[1]
+    assert "/v1/jobs" in command[1]
+
+
+def test_the_command_of_a_large_job_uploads_a_file(site: Site) -> None:
+    job_id = site.submit(*(f"prompt {i}" for i in range(10)))
+    assert "-F file=@prompts.jsonl" in site.look(f"/jobs/{job_id}")
