@@ -3,7 +3,7 @@
 
 FROM python:3.13-slim AS base
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
-# The cache folder exists before it becomes a volume, so that the volume is ours to write to.
+# The cache folder exists before it becomes a volume, so that the volume belongs to this user.
 RUN useradd --create-home promptmill && install -d -o promptmill /home/promptmill/.cache
 WORKDIR /build
 # Dependencies first, without our code (pip then installs a wheel without packages): a change of the code rebuilds
@@ -26,6 +26,6 @@ COPY . .
 RUN pip install --no-deps --force-reinstall .
 WORKDIR /home/promptmill
 USER promptmill
-# What the NVIDIA runtime lets in: CUDA, and nvidia-smi, by which a worker finds a GPU to claim.
+# What the NVIDIA runtime provides: CUDA, and nvidia-smi, with which a worker finds a GPU to claim.
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 CMD ["promptmill", "worker", "--processes=1"]

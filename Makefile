@@ -1,5 +1,5 @@
-# `make demo` and `make test` need nothing but Python 3.11-3.13 with venv: they make .venv themselves.
-# PYTHON=/path/to/python3.12 chooses the interpreter, ARGS=… is handed to the command.
+# `make demo` and `make test` need only Python 3.11-3.13 with venv: they make .venv themselves.
+# PYTHON=/path/to/python3.12 chooses the interpreter, ARGS=… is passed to the command.
 
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt .ci/setup
@@ -11,10 +11,10 @@ help:  ## list these targets
 
 setup: .venv/ready-test  ## make .venv with everything for running, testing and linting
 
-demo: .venv/ready-demo  ## start it all with a small real model and run a sample batch; ARGS=--once ends after it
+demo: .venv/ready-demo  ## start everything with a small real model and run a sample batch; ARGS=--once ends after it
 	@$(BIN)/promptmill demo $(ARGS)
 
-test: lint  ## lint, then every test this machine can run; ARGS=… runs pytest once, with these
+test: lint  ## lint, then every test that this machine can run; ARGS=… runs pytest once, with these arguments
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
@@ -32,38 +32,38 @@ lint: .venv/ready-test  ## ruff (rules and layout), mypy, the import contracts a
 map: .venv/ready-test  ## write the tree of files in docs/architecture.md anew
 	$(BIN)/python .ci/map.py
 
-bench-queue: .venv/ready-test  ## the queue beside stock Celery; the last line is JSON
+bench-queue: .venv/ready-test  ## measure the queue beside stock Celery; the last line is JSON
 	$(BIN)/python -m bench.queue $(ARGS)
 
-bench-openai: .venv/ready-test  ## the OpenAI surface with the echo engine; the last line is JSON
+bench-openai: .venv/ready-test  ## measure OpenAI's API with the echo engine; the last line is JSON
 	$(BIN)/python -m bench.openai $(ARGS)
 
-bench-engine: .venv/ready-test  ## the engine on this machine; the last line is JSON
+bench-engine: .venv/ready-test  ## measure the engine on this machine; the last line is JSON
 	$(BIN)/python -m bench.engine $(ARGS)
 
 bench-vllm: .venv/ready-test  ## the same beside vLLM for CPU, in an environment of its own: downloads 1.5 GB once
 	@bench/vllm-setup .venv-vllm
 	$(BIN)/python -m bench.engine --vllm .venv-vllm/bin/python $(ARGS)
 
-faults: .venv/ready-test  ## strike the parts at random for half a minute and hold a ledger against it; last line JSON
+faults: .venv/ready-test  ## inject faults at random for half a minute and check what was lost or doubled; last line JSON
 	$(BIN)/python -m bench.faults $(ARGS)
 
 faults-long: .venv/ready-test  ## the same with 520 faults over 100,000 items, a quarter of an hour
 	$(BIN)/python -m bench.faults --long $(ARGS)
 
-outages: .venv/ready-test  ## take Redis away in every way, under load, and see how long until all is well; last line JSON
+outages: .venv/ready-test  ## take Redis away in every way, under load, and measure the recovery; last line JSON
 	$(BIN)/python -m bench.outages $(ARGS)
 
-restarts: .venv/ready-test  ## 50 rolling restarts under load, some ten minutes; last line JSON
+restarts: .venv/ready-test  ## 50 rolling restarts under load, about ten minutes; last line JSON
 	$(BIN)/python -m bench.restarts $(ARGS)
 
-bench-losses: .venv/ready-test  ## kill one of four workers under jobs of one item; last line JSON
+bench-losses: .venv/ready-test  ## kill one of four workers while jobs of one item run; last line JSON
 	$(BIN)/python -m bench.losses $(ARGS)
 
-bench-upkeep: .venv/ready-test  ## what a worker costs Redis, and its memory after 100,000 items; last line JSON
+bench-upkeep: .venv/ready-test  ## measure what a worker costs Redis, and its memory after 100,000 items; last line JSON
 	$(BIN)/python -m bench.upkeep $(ARGS)
 
-stall: .venv/ready-test  ## one tenant's hostile and large requests, and what another waits; last line JSON
+stall: .venv/ready-test  ## measure what one tenant's hostile and large requests cost another tenant; last line JSON
 	$(BIN)/python -m bench.stall $(ARGS)
 
 clean:  ## remove .venv, caches and build leftovers; data folders stay
