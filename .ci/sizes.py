@@ -30,12 +30,10 @@ FILES = {
     "requests.py",
     "test_machine.py",
     "test_versions.py",
-    "up.py",
 }
 FUNCTIONS = {
     "__init__",
     "append_items",
-    "check_model",
     "enqueue_job",
     "main",
     "test_jobs_of_the_previous_version_open_with_todays_parts",

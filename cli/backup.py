@@ -1,11 +1,10 @@
-"""`promptmill backup FILE` and `promptmill restore FILE`: the whole store as one file, under live
-workers.
+"""`promptmill backup FILE` and `restore FILE`: the whole store as one file, while workers run.
 
-A backup is the server's own snapshot (RDB), taken as a replica takes it: all of one moment, and all
-that was acknowledged before. To restore it, an embedded server loads the file beside the store, and
-the records are copied over one by one; until that is done every script is refused. Whatever ran
-when the backup was taken waits again afterwards, uncharged: workers that hold items of the time
-since then find their lease gone and start over.
+A backup is the server's own snapshot (RDB), read as a replica reads it: the state of one moment,
+with all that was acknowledged before. To restore it, an embedded server loads the file, and the
+records are copied from there one by one; until all are copied, every script is refused. Items that
+ran when the backup was taken are in the queue again, without a charge. Workers that hold items from
+after the backup find that they lost their lease, and start over.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from common.store.scripts import SCHEMA, Scripts
 from common.store.version import meet_store
 
 PIECE = 2**20  # bytes read at once
-# Seconds the server may say nothing: it writes its snapshot, or takes a large record.
+# Seconds without an answer: the server may be writing its snapshot, or taking a large record.
 PATIENCE = 120.0
 SENT = 8 * 2**20  # bytes of records copied in one round trip; a larger record goes alone
 MAGIC = (b"REDIS", b"VALKEY")
@@ -44,9 +43,12 @@ LOGINS = [
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @data_option
 def backup(file: Path, folder: DataFolder) -> None:
-    """Write everything the store holds to FILE, of one moment, while all goes on."""
+    """Write the whole store to FILE.
+
+    The server and its clients may run. The backup has the state of one moment.
+    """
     if file.exists():
-        raise ConfigError(f"{file} exists; name another file, or remove it")
+        raise ConfigError(f"{file} exists; name another file, or remove this one")
     url = find_settings(folder).redis_url
     draft = file.with_name(file.name + ".part")
     draft.unlink(missing_ok=True)
@@ -55,42 +57,44 @@ def backup(file: Path, folder: DataFolder) -> None:
         draft.rename(file)
     finally:
         draft.unlink(missing_ok=True)
-    print_line(f"{file}: {size:,} bytes; it holds keys and secrets and is readable by you alone")
+    print_line(f"{file}: {size:,} bytes; it has API keys and secrets, and only you can read it")
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--replace", is_flag=True, help="Throw away what the store holds now.")
+@click.option("--replace", is_flag=True, help="Delete what the store has now.")
 @data_option
 def restore(file: Path, replace: bool, folder: DataFolder) -> None:
-    """Put the store back to what FILE holds; it must be empty, or be replaced."""
+    """Restore the store from FILE.
+
+    The store must be empty, unless --replace is given. Workers may run.
+    """
     target = connect(find_settings(folder).redis_url, socket_timeout=PATIENCE)
     with _loaded(file) as source, redis_errors():
         _check_target(target, replace)
-        _let_go(source)
+        _release_items(source)
         target.hset(keys.VERSION, mapping={"schema": SCHEMA, "compatible": keys.RESTORING})
         _clear(target)
         count = _copy(source, target)
         target.delete(keys.VERSION)  # the store is open from here on
         meet_store(target)
-    print_line(f"{count:,} records restored; workers take what waits by themselves")
+    print_line(f"{count:,} records restored; running workers take the waiting items by themselves")
 
 
 def _take_snapshot(url: str, file: Path) -> int:
-    """Ask for a replica's snapshot and write it to `file`; answers its bytes. Holds a piece of it
-    at a time."""
+    """Write the snapshot that a replica gets to `file`, in pieces. Returns its size in bytes."""
     client = connect(url, protocol=2, socket_timeout=PATIENCE)
     with client, redis_errors():
         connection = client.connection_pool.get_connection()
         connection.send_command("SYNC")
-        line = connection._sock  # the answer is no reply that redis-py could read
+        line = connection._sock  # redis-py cannot read this answer
         size = _announced(line)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as sink:
             left = size
             while left:
                 piece = line.recv(min(left, PIECE))
                 if not piece:
-                    raise Unavailable("the server broke the snapshot off; its log says why")
+                    raise Unavailable("the server ended the snapshot too early; its log says why")
                 sink.write(piece)
                 left -= len(piece)
             sink.flush()
@@ -100,7 +104,7 @@ def _take_snapshot(url: str, file: Path) -> int:
 
 
 def _announced(line: socket.socket) -> int:
-    """How many bytes the snapshot has. Until it is ready the server sends empty lines."""
+    """Size of the snapshot in bytes. Until it is ready, the server sends empty lines."""
     text = b""
     while not text.endswith(b"\r\n"):
         byte = line.recv(1)
@@ -110,21 +114,20 @@ def _announced(line: socket.socket) -> int:
             )
         text = (text + byte).lstrip(b"\n")
     if not text.startswith(b"$") or not text[1:-2].isdigit():
-        said = text.decode(errors="replace").strip()
+        answer = text.decode(errors="replace").strip()
         raise ConfigError(
-            f"the server gives no snapshot ({said}); the user of REDIS_URL needs the permission "
-            "+sync"
+            f"the server refuses the snapshot ({answer}); the user in REDIS_URL needs the "
+            "permission +sync"
         )
     return int(text[1:-2])
 
 
 @contextmanager
 def _loaded(file: Path) -> Iterator[redis.Redis]:
-    """A server of our own that has loaded the file, as a client of the database that holds the
-    store."""
+    """A client of an embedded server that has loaded the file, for the database with the store."""
     with file.open("rb") as head:
         if not head.read(6).startswith(MAGIC):
-            raise ConfigError(f"{file} is no backup: it does not begin as a Redis snapshot does")
+            raise ConfigError(f"{file} is no backup: it does not begin like a Redis snapshot")
     with tempfile.TemporaryDirectory(prefix="promptmill-restore-") as name:
         folder = Path(name)
         (folder / "redis").mkdir()
@@ -140,7 +143,7 @@ def _loaded(file: Path) -> Iterator[redis.Redis]:
 
 
 def _database(url: str, file: Path) -> str:
-    """The URL of the one database that has our records."""
+    """The URL of the database that has promptmill's records."""
     with connect(url) as client:
         numbers = [
             int(name.removeprefix("db"))
@@ -153,12 +156,12 @@ def _database(url: str, file: Path) -> str:
             if client.exists(keys.TENANTS, keys.MODELS, keys.VERSION):
                 found.append(number)
     if len(found) != 1:
-        raise ConfigError(f"{file} holds {len(found)} stores of promptmill, and one is wanted")
+        raise ConfigError(f"{file} has {len(found)} stores of promptmill; it must have one")
     return url.removesuffix("/0") + f"/{found[0]}"
 
 
 def _check_target(target: redis.Redis, replace: bool) -> None:
-    """Refuse what would be overwritten. A restore that broke off may be repeated."""
+    """Refuse a store with records. A restore that was interrupted may be repeated."""
     compatible = int(target.hget(keys.VERSION, "compatible") or 0)
     if compatible == keys.RESTORING:
         return
@@ -173,14 +176,14 @@ def _check_target(target: redis.Redis, replace: bool) -> None:
     )
     if other and not replace:
         raise ConfigError(
-            "the store is not empty; `--replace` throws away what it holds and puts the backup in "
+            "the store is not empty; with `--replace` its content is deleted, and the backup takes "
             "its place"
         )
 
 
-def _let_go(source: redis.Redis) -> None:
-    """Take what ran from its workers: they are of another time, and get nothing more under their
-    names. Sessions that may have ended since then do not begin again: browsers log in anew."""
+def _release_items(source: redis.Redis) -> None:
+    """Put the items that ran back into the queue: their workers do not exist any more, or have
+    another id. Delete the sessions, some of which have ended since: browsers must log in again."""
     for incarnation in source.zrange(keys.WORKERS, 0, -1):
         Scripts(source).release(incarnation.decode(), 0)
     for pattern in LOGINS:
@@ -201,14 +204,14 @@ def _clear(target: redis.Redis) -> None:
 
 
 def _copy(source: redis.Redis, target: redis.Redis) -> int:
-    """Every record with its time to live; answers how many. Holds 8 MiB of them, or one that is
-    larger."""
+    """Copy every record with its time to live, up to 8 MiB of them at once, or a larger one alone.
+    Returns how many they were."""
     count, size, pipe = 0, 0, target.pipeline(transaction=False)
     for name in source.scan_iter(EVERYTHING, count=1000):
         if name.decode() == keys.VERSION:
             continue
         record, expires = source.dump(name), source.pexpiretime(name)
-        if record is None:  # its time to live is over
+        if record is None:  # it has expired
             continue
         if size and size + len(record) > SENT:
             pipe.execute()

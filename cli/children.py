@@ -1,8 +1,8 @@
-"""The parts as processes: started, watched, started again when they crash, ended in order.
+"""Child processes: starts, watches and restarts the parts of promptmill, and ends them in order.
 
-Each has a process group of its own, so that Ctrl-C reaches only us, and a log file. It ends by
-itself when we are killed: it is told our id and looks whether we are still its parent
-(`follow_parent`).
+Each child has its own process group, so that Ctrl-C reaches only this process, and a log file. A
+child ends by itself when this process is killed: it gets our process id, and looks whether we are
+still its parent (`follow_parent`).
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-LONGEST_PAUSE = 30.0  # seconds between two restarts of a part that keeps crashing
-STEADY = 60.0  # seconds after which a part counts as recovered
-LOG_LIMIT = 10 * 2**20  # bytes of a log that are kept across starts
-LAST_WORDS = 15  # lines of the log shown when a part crashes
-LOOK = 0.5  # seconds between two looks at parent or children
+from cli.terminal import PrintLine
 
-PrintLine = Callable[[str], object]
-Remember = Callable[[list[int]], object]  # writes down the children's process ids
+LONGEST_PAUSE = 30.0  # seconds between two restarts of a part that crashes again and again
+STEADY = 60.0  # seconds without a crash after which a part counts as recovered
+LOG_LIMIT = 10 * 2**20  # bytes above which a log is renamed at the next start
+LAST_LINES = 15  # of the log, printed when a part crashes
+LOOK = 0.5  # seconds between two looks at the parent or the children
+
+Remember = Callable[[list[int]], object]  # records the process ids of the children
 
 
 class Child:
-    """One part: `promptmill ARGUMENTS` in a process of its own.
+    """One part: `promptmill ARGUMENTS` as a child process.
 
-    `limit` is how many seconds it may take to end. Without `log` it writes where we write.
+    It may take `limit` seconds to end. Without `log` its output goes where ours goes.
     """
 
     def __init__(
@@ -73,14 +74,14 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs, and before it was started."""
+        """None while it runs, and before its first start."""
         return self._process.poll() if self._process else None
 
-    def last_words(self) -> str:
+    def last_lines(self) -> str:
         if not self._log:
-            return "  (see above)"
-        lines = self._log.read_text(errors="replace").strip().splitlines()[-LAST_WORDS:]
-        return "\n".join(f"  {line}" for line in lines) + f"\n  (all of it: {self._log})"
+            return "  (above)"
+        lines = self._log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
+        return "\n".join(f"  {line}" for line in lines) + f"\n  (the whole log: {self._log})"
 
     def _open_log(self) -> AbstractContextManager[BinaryIO | None]:
         if not self._log:
@@ -90,7 +91,7 @@ class Child:
         return self._log.open("ab")
 
     def tend(self, print_line: PrintLine) -> bool:
-        """Start it again once the pause after a crash is over; True when it was."""
+        """Start it again when the pause after its crash is over. Returns whether it was started."""
         if self.exit_code is None:
             return False
         now = time.monotonic()
@@ -99,10 +100,10 @@ class Child:
             pause = min(2.0 ** (self._crashes - 1), LONGEST_PAUSE)
             self._retry_at = now + pause
             print_line(
-                f"{self.name} ended with exit code {self.exit_code}, next start in {pause:.0f} s. "
-                "It said last:"
+                f"{self.name} ended with exit code {self.exit_code}; it is started again in "
+                f"{pause:.0f} s. Its last output:"
             )
-            print_line(self.last_words())
+            print_line(self.last_lines())
         if now < self._retry_at:
             return False
         self.start()
@@ -113,7 +114,7 @@ class Child:
             self._process.terminate()
 
     def wait(self) -> None:
-        """Until it ended, or was killed because it took too long."""
+        """Wait until it ends, and kill it when its limit is over."""
         if not self._process:
             return
         try:
@@ -122,15 +123,14 @@ class Child:
             self.kill()
 
     def kill(self) -> None:
-        """At once, with all it started."""
+        """End it at once, with all processes it started."""
         if self._process and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
 
 class Children:
-    """Several parts, in stages: those of one stage are ended together, and before those of the
-    next."""
+    """Several parts in stages. The parts of a stage end together, before those of the next."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class Children:
         return [child.pid for child in self._children]
 
     def failed(self) -> Child | None:
-        """The first that is not running."""
+        """The first child that does not run."""
         return next((child for child in self._children if child.exit_code is not None), None)
 
     def tend(self) -> None:
@@ -162,7 +162,7 @@ class Children:
             self._remember_pids()
 
     def stop(self) -> None:
-        """End one stage after the other, each part within its limit; Ctrl-C kills what is left."""
+        """End the stages in turn, each part within its limit; Ctrl-C kills all that are left."""
         try:
             for stage in self._stages:
                 for child in stage:
@@ -179,8 +179,7 @@ class Children:
 
 
 def follow_parent() -> None:
-    """End this process at once when the one that started it as a part is gone; does nothing in any
-    other process."""
+    """End this process when its parent is gone, if the parent started it as a part."""
     parent = os.environ.pop("PROMPTMILL_PARENT", None)
     if parent is None:
         return
@@ -194,11 +193,8 @@ def follow_parent() -> None:
 
 
 def end_on_signals() -> None:
-    """SIGTERM and a closed terminal end us as Ctrl-C does: by KeyboardInterrupt, so that parts are
-    ended in order.
-
-    What is ignored stays so: `nohup` means it.
-    """
+    """Raise KeyboardInterrupt for SIGTERM and a closed terminal, as for Ctrl-C, so that the parts
+    end in order. Signals that are ignored, as under `nohup`, stay ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)

@@ -1,5 +1,4 @@
-"""A small HTTP client of the native API, and the commands that are little more: submit, watch,
-results, cancel."""
+"""An HTTP client of the native API, and the commands `submit`, `watch`, `results` and `cancel`."""
 
 from __future__ import annotations
 
@@ -22,14 +21,14 @@ from common.printable import printable
 from common.urls import web_url
 
 TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
-POLL = 0.5  # seconds between two looks at a job
-PATIENCE = 60.0  # seconds a server may be away while we watch
+POLL = 0.5  # seconds between two requests for a job's state
+PATIENCE = 60.0  # seconds that the server may be unreachable while a job is watched
 TERMINAL = {"completed", "cancelled", "expired"}
 ENDED = ("succeeded", "failed", "cancelled", "expired")
 
 
 class RequestRefused(PromptmillError):
-    """The server said no; `code` is the server's own."""
+    """The server refused the request."""
 
 
 class ServerUnreachable(PromptmillError):
@@ -38,11 +37,11 @@ class ServerUnreachable(PromptmillError):
 
 
 class Client:
-    """Calls one server with one key. Proxies are used as the environment says, but never for
-    loopback.
+    """Calls one server with one API key. Proxies are those of the environment; loopback addresses
+    are called without one.
 
     Raises:
-        ConfigError: the URL is none.
+        ConfigError: `url` is not the URL of a web tier.
     """
 
     def __init__(self, url: str, api_key: str):
@@ -50,7 +49,7 @@ class Client:
             self._url = web_url(url)
         except ValueError as error:
             raise ConfigError(
-                f"PROMPTMILL_URL={url!r} {error}; it is like http://127.0.0.1:8000"
+                f"PROMPTMILL_URL={url!r} {error}; an example is http://127.0.0.1:8000"
             ) from None
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {api_key}"
@@ -64,7 +63,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """A server that is to stop waits for open connections."""
+        """Close the connections: a server that stops waits for them."""
         self._session.close()
 
     def submit(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +87,7 @@ class Client:
         return list(self._call("GET", "/v1/models")["data"])
 
     def items(self, job_id: str) -> Iterator[dict[str, Any]]:
-        """Every item with its prompt and, as far as it is finished, its result."""
+        """Every item with its prompt and, if it is finished, its result."""
         after: int | None = None
         while True:
             page = self._call(
@@ -100,7 +99,7 @@ class Client:
             after = page["after"]
 
     def results(self, job_id: str, kind: str) -> Iterator[bytes]:
-        """The download, piece by piece."""
+        """The results as a file, in pieces."""
         with self._send("GET", f"/v1/jobs/{job_id}/results.{kind}", stream=True) as response:
             try:
                 yield from response.iter_content(65536)
@@ -110,22 +109,22 @@ class Client:
                 requests.exceptions.ChunkedEncodingError,
             ):
                 raise ServerUnreachable(
-                    f"{self._url} broke off in the middle of the results; get them again"
+                    f"{self._url} closed the connection within the results; get them again"
                 ) from None
 
     def watch(self, job_id: str) -> Iterator[dict[str, Any]]:
-        """The job again and again until it is terminal, through restarts of the server."""
-        gone_at: float | None = None
+        """The job every half second until it ends, across restarts of the server."""
+        away_since: float | None = None
         while True:
             try:
                 job = self.job(job_id)
-                gone_at = None
+                away_since = None
                 yield job
                 if job["status"] in TERMINAL:
                     return
             except ServerUnreachable:
-                gone_at = gone_at or time.monotonic()
-                if time.monotonic() - gone_at > PATIENCE:
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > PATIENCE:
                     raise
             time.sleep(POLL)
 
@@ -138,9 +137,11 @@ class Client:
         try:
             response = self._session.request(method, self._url + path, timeout=TIMEOUT, **options)
         except (requests.ConnectionError, requests.Timeout):
-            raise ServerUnreachable(f"nobody answers at {self._url}; is promptmill up?") from None
+            raise ServerUnreachable(
+                f"no server answers at {self._url}; start one with `promptmill up`"
+            ) from None
         if response.status_code == 503:
-            raise ServerUnreachable(f"{self._url} cannot serve now: {_problem(response)}")
+            raise ServerUnreachable(f"{self._url} is not available: {_problem(response)}")
         if not response.ok:
             raise RequestRefused(_problem(response))
         return response
@@ -154,7 +155,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _problem(response: requests.Response) -> str:
-    """What the server says is wrong, each place on a line of its own."""
+    """The errors in the server's answer, one on each line."""
     try:
         problem = response.json()
         lines = [problem["detail"]]
@@ -169,7 +170,7 @@ def _problem(response: requests.Response) -> str:
 
 
 def show_progress(client: Client, job_id: str) -> dict[str, Any]:
-    """A progress bar until the job is terminal; answers the job as it ended."""
+    """Show a progress bar until the job ends. Returns the job."""
     job = client.job(job_id)
     total, label = job["counts"]["total"], printable(job_id)
     with click.progressbar(length=total, label=label, show_pos=True, file=sys.stderr) as bar:
@@ -181,7 +182,7 @@ def show_progress(client: Client, job_id: str) -> dict[str, Any]:
 def summary(job: dict[str, Any]) -> str:
     counts = ", ".join(f"{job['counts'][state]} {state}" for state in ENDED if job["counts"][state])
     return (
-        f"{job['status']}: {counts or 'nothing finished'}; {job['usage']['completion_tokens']} "
+        f"{job['status']}: {counts or 'no item finished'}; {job['usage']['completion_tokens']} "
         "tokens generated"
     )
 
@@ -201,26 +202,29 @@ def _parse_params(
         try:
             params[name] = json.loads(value)
         except ValueError:
-            params[name] = value  # plain text, as for `stop`
+            params[name] = value  # plain text, such as that of `stop`
     return params
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", help="May be left out when the server knows just one.")
+@click.option("--model", help="Model; may be left out if the server has only one.")
 @click.option(
     "--param",
     "params",
     multiple=True,
     callback=_parse_params,
-    help="A decoding setting, NAME=VALUE.",
+    help="A decoding parameter, NAME=VALUE; may be given several times.",
 )
-@click.option("--webhook", help="URL to tell when the job is finished.")
+@click.option("--webhook", help="URL that gets an event when the job is finished.")
 @data_option
 def submit(
     file: Path, model: str | None, params: dict[str, Any], webhook: str | None, folder: DataFolder
 ) -> None:
-    """Submit FILE (JSONL, CSV or TXT) as a job, and print the job's id."""
+    """Submit FILE as a job and print the job's id.
+
+    FILE is JSONL, CSV or TXT.
+    """
     options: dict[str, Any] = {"params": params}
     if model:
         options["model"] = model
@@ -234,7 +238,10 @@ def submit(
 @click.argument("job_id", metavar="ID")
 @data_option
 def watch(job_id: str, folder: DataFolder) -> None:
-    """Show a job's progress until it ends; exit code 0 only if every item succeeded."""
+    """Show a job's progress until it ends.
+
+    The exit code is 0 if every item succeeded, else 1.
+    """
     with _client(folder) as client:
         job = show_progress(client, job_id)
     print_line(summary(job))
@@ -248,8 +255,10 @@ def watch(job_id: str, folder: DataFolder) -> None:
 )
 @data_option
 def results(job_id: str, kind: str, folder: DataFolder) -> None:
-    """Write a job's results, as far as it has any, to standard output. A terminal is shown no
-    control characters."""
+    """Print the results that a job has so far.
+
+    On a terminal control characters are escaped.
+    """
     with _client(folder) as client:
         pieces = client.results(job_id, kind)
         if sys.stdout.isatty():
@@ -263,7 +272,7 @@ def results(job_id: str, kind: str, folder: DataFolder) -> None:
 @click.argument("job_id", metavar="ID")
 @data_option
 def cancel(job_id: str, folder: DataFolder) -> None:
-    """Cancel a job; what is finished stays."""
+    """Cancel a job; finished items keep their results."""
     with _client(folder) as client:
         print_line(summary(client.cancel(job_id)))
 

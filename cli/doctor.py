@@ -1,5 +1,4 @@
-"""`promptmill doctor`: looks at Redis, device, model and disk, and says for each fault how to mend
-it."""
+"""`promptmill doctor`: checks Redis, disk, device and model, and names a fix for each fault."""
 
 from __future__ import annotations
 
@@ -27,20 +26,19 @@ from web.pages.filters import size
 
 OLDEST_REDIS = (7, 0)
 OLDEST_VALKEY = (7, 2)
-MOST_TENANTS = 5  # that are told of
-DISK_MB = 1024  # free, below which an append-only file gets into trouble soon
+MOST_TENANTS = 5  # that are listed, those with the most stored bytes
+DISK_MB = 1024  # free; with less, the append-only file will soon fill the disk
 MODEL_FIX = (
     "set PROMPTMILL_MODEL to a hub id, a local folder or smollm2-135m (`promptmill model "
-    "fetch-demo`), and "
-    "PROMPTMILL_DEVICE, PROMPTMILL_DTYPE and PROMPTMILL_ENGINE to auto"
+    "fetch-demo`), and PROMPTMILL_DEVICE, PROMPTMILL_DTYPE and PROMPTMILL_ENGINE to auto"
 )
-# Memory wanted, as a multiple of the weights: room for the engine's cache and activations.
-KV_SHARE = 1.25
+# Memory that a model needs, as a multiple of its weights: the rest is for cache and activations.
+MEMORY_FACTOR = 1.25
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `fix` says what to do if it is not good."""
+    """The result of one check. `fix` says what to do if it is not good."""
 
     what: str
     good: bool
@@ -50,7 +48,10 @@ class Finding:
 @click.command()
 @data_option
 def doctor(folder: DataFolder) -> None:
-    """Check what promptmill stands on; exit code 1 if something is wrong."""
+    """Check Redis, disk, device and model.
+
+    The exit code is 1 if something is wrong.
+    """
     settings = find_settings(folder)
     findings: list[Finding] = []
     for check in (check_redis, check_disk, check_model):
@@ -72,7 +73,7 @@ def check_redis(settings: Settings, _folder: Path) -> Iterator[Finding]:
         yield Finding(f"Redis at {where} refuses the password: {error}", False, fix)
         return
     except redis.RedisError as error:
-        fix = "start it, or correct REDIS_URL; `promptmill up` brings one of its own"
+        fix = "start it, or correct REDIS_URL; `promptmill up` starts a server of its own"
         yield Finding(f"Redis at {where} cannot be reached: {error}", False, fix)
         return
     yield Finding(f"Redis at {where} answers", True)
@@ -125,12 +126,12 @@ def check_persistence(info: dict[str, Any], client: redis.Redis) -> Iterator[Fin
 
 
 def check_stored(most: int, client: redis.Redis) -> Iterator[Finding]:
-    """What the tenants keep that keep the most."""
+    """The stored bytes of the tenants that have the most."""
     store = JobStore(client)
     try:
         tenants = [name.decode() for name in client.smembers(keys.TENANTS)]
         kept = sorted(((store.stored(tenant), tenant) for tenant in tenants), reverse=True)
-    except (redis.RedisError, PromptmillError):  # not to be asked now, and another check says why
+    except (redis.RedisError, PromptmillError):  # another check reports this error
         return
     for stored, tenant in kept[:MOST_TENANTS]:
         of = f" of {size(most)}" if most else ""
@@ -173,7 +174,7 @@ def check_disk(settings: Settings, folder: Path) -> Iterator[Finding]:
         yield Finding(
             f"{free_mb} MB of disk free for {what} ({there})",
             free_mb >= DISK_MB,
-            "free some, or move it",
+            "free some space, or use a folder on another disk",
         )
 
 
@@ -182,7 +183,7 @@ def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
         yield Finding("the echo engine needs no model", True)
         return
     try:
-        import torch
+        import torch  # noqa: F401  # only to see whether it is there
     except ImportError:
         yield Finding(
             "torch is not installed: this machine can run all but generation workers", True
@@ -190,50 +191,81 @@ def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
         return
     from transformers.utils import logging
 
-    from worker.gpu import visible_gpus
-    from worker.models import find_model, open_model, pick_device, pick_dtype
+    logging.disable_progress_bar()  # it would print between the findings
+    yield from check_gpus()
+    try:
+        memory = check_memory(settings)
+        yield from memory
+        if all(finding.good for finding in memory):
+            yield check_loading(settings)
+    except ConfigError as error:
+        yield Finding(f"{settings.model} cannot be run: {error.message}", False, MODEL_FIX)
 
-    logging.disable_progress_bar()  # it would write between the findings
-    gpus = len(visible_gpus())
-    seen = torch.cuda.device_count()
+
+def check_gpus() -> Iterator[Finding]:
+    import torch
+
+    from worker.gpu import visible_gpus
+
+    gpus, seen = len(visible_gpus()), torch.cuda.device_count()
     if gpus > seen:
         fix = "install a CUDA build of torch that fits the driver"
         yield Finding(
             f"the driver shows {gpus} GPUs, torch {torch.__version__} sees {seen}", False, fix
         )
-    try:
-        device = pick_device(settings.device)
-        dtype = pick_dtype(settings.dtype, device)
-        yield Finding(f"models run on {device.type} in {str(dtype).removeprefix('torch.')}", True)
-        weights = weight_count(find_model(settings.model, settings.cache)) * dtype.itemsize
-        free = (
-            torch.cuda.mem_get_info(device)[0]
-            if device.type == "cuda"
-            else psutil.virtual_memory().available
-        )
-        need_mb, free_mb = int(weights * KV_SHARE) // 2**20, free // 2**20
-        fits = need_mb <= free_mb
-        what = f"{settings.model} needs about {need_mb} MB of memory, {free_mb} MB are free"
-        yield Finding(
-            what, fits, "choose a smaller model, a smaller PROMPTMILL_DTYPE, or a larger device"
-        )
-        if fits:
-            opened = open_model(
-                settings.model,
-                engine=settings.engine,
-                device=settings.device,
-                dtype=settings.dtype,
-                cache=settings.cache,
-                defaults=settings.model_defaults == "on",
-                context=settings.context,
-            )
-            yield Finding(f"{settings.model} loads, on the {opened.card.engine} engine", True)
-    except ConfigError as error:
-        yield Finding(f"{settings.model} cannot be run: {error.message}", False, MODEL_FIX)
+
+
+def check_memory(settings: Settings) -> list[Finding]:
+    """The device and dtype, and whether the model's weights fit into the free memory.
+
+    Raises:
+        ConfigError: there is no such device or model.
+    """
+    import torch
+
+    from worker.models import find_model, pick_device, pick_dtype
+
+    device = pick_device(settings.device)
+    dtype = pick_dtype(settings.dtype, device)
+    weights = weight_count(find_model(settings.model, settings.cache)) * dtype.itemsize
+    free = (
+        torch.cuda.mem_get_info(device)[0]
+        if device.type == "cuda"
+        else psutil.virtual_memory().available
+    )
+    need_mb, free_mb = int(weights * MEMORY_FACTOR) // 2**20, free // 2**20
+    return [
+        Finding(f"models run on {device.type} in {str(dtype).removeprefix('torch.')}", True),
+        Finding(
+            f"{settings.model} needs about {need_mb} MB of memory, {free_mb} MB are free",
+            need_mb <= free_mb,
+            "choose a smaller model, a smaller PROMPTMILL_DTYPE, or a larger device",
+        ),
+    ]
+
+
+def check_loading(settings: Settings) -> Finding:
+    """Load the model as a worker does.
+
+    Raises:
+        ConfigError: it cannot be run as the settings say.
+    """
+    from worker.models import open_model
+
+    opened = open_model(
+        settings.model,
+        engine=settings.engine,
+        device=settings.device,
+        dtype=settings.dtype,
+        cache=settings.cache,
+        defaults=settings.model_defaults == "on",
+        context=settings.context,
+    )
+    return Finding(f"{settings.model} loads, on the {opened.card.engine} engine", True)
 
 
 def weight_count(folder: Path) -> int:
-    """Numbers in a model's weight files, read from their headers."""
+    """How many weights a model has, read from the headers of its files."""
     from safetensors import safe_open
 
     count = 0

@@ -1,10 +1,10 @@
-"""The data folder: who uses it, where its server is, with which key, and which processes belong to
-it.
+"""The data folder of `promptmill up`: its lock, the address of its server, and its processes.
 
-lock            flocked by the `up` that uses the folder; the kernel lets go when it dies
-server.json     URL, API key and Redis URL of its server, for the other commands (mode 0600)
-children.json   process ids and start times of the parts, to end those that outlived a killed `up`
-redis/          the embedded server's data;  logs/  what the parts said
+lock            locked by the `up` that uses the folder; the kernel releases it when that ends
+server.json     URL, API key and Redis URL of the server, for the other commands (mode 0600)
+children.json   process ids and start times of the parts; the next `up` ends those that are left
+redis/          data of the embedded server
+logs/           logs of the parts
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from common.errors import ConfigError
 from common.settings import Settings
 
 DEFAULT = Path("promptmill-data")
-END_LIMIT = 5.0  # seconds a leftover process may take to end by itself
+END_LIMIT = 5.0  # seconds that a process of an earlier run may take to end
 
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """How to reach a running promptmill."""
+    """How other commands reach a running promptmill."""
 
     url: str
     api_key: str
@@ -47,10 +47,10 @@ class DataFolder:
         return self.path / "logs"
 
     def take(self) -> None:
-        """Make the folder ours until the process ends.
+        """Lock the folder until this process ends.
 
         Raises:
-            ConfigError: another `up` uses it; says where that one serves.
+            ConfigError: another `up` uses it; the message has its URL.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs.mkdir(mode=0o700, exist_ok=True)
@@ -60,7 +60,7 @@ class DataFolder:
         except BlockingIOError:
             lock.close()
             server = self.server()
-            where = f"at {server.url}" if server else "and is just starting"
+            where = f"at {server.url}" if server else "and is starting"
             raise ConfigError(f"promptmill already runs on {self.path}, {where}") from None
         self._lock = lock
 
@@ -83,22 +83,20 @@ class DataFolder:
         for pid in pids:
             try:
                 children.append([pid, psutil.Process(pid).create_time()])
-            except psutil.NoSuchProcess:  # gone already
+            except psutil.NoSuchProcess:  # it has ended
                 continue
         try:
             write_private(self.path / "children.json", json.dumps(children))
         except OSError as error:
             if not is_full(error):
-                # On a full disk the old list stays; parts that it lacks end by themselves when we
-                # do.
+                # On a full disk the old list stays. Parts that are not in it still end when their
+                # parent does.
                 raise
 
     def end_leftovers(self) -> int:
-        """End the parts, and what they started, that outlived a killed `up`. Answers how many
-        processes that were.
+        """End the processes that an earlier, killed `up` left. Returns how many they were.
 
-        A process counts as ours only while its start time is the one we wrote down: ids are used
-        again.
+        Process ids are used again, so a process must also have the start time that was recorded.
         """
         try:
             recorded = json.loads((self.path / "children.json").read_text())
@@ -129,27 +127,26 @@ def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(file_okay=False, path_type=Path),
         default=DEFAULT,
         show_default=True,
-        help="The data folder.",
+        help="Data folder of the server.",
         callback=lambda _context, _option, path: DataFolder(path),
     )(command)
 
 
 def find_server(folder: DataFolder) -> tuple[str, str]:
-    """URL and API key: the environment's, else the data folder's."""
+    """URL and API key, from the environment, else from the data folder."""
     server = folder.server()
     url = os.environ.get("PROMPTMILL_URL") or (server.url if server else None)
     key = os.environ.get("PROMPTMILL_API_KEY") or (server.api_key if server else None)
     if not url or not key:
         raise ConfigError(
-            "no server known: set PROMPTMILL_URL and PROMPTMILL_API_KEY, or name the data folder "
-            "of one with --data "
-            f"({folder.path} has none; `promptmill up` starts one)"
+            "no server known: set PROMPTMILL_URL and PROMPTMILL_API_KEY, or name a server's data "
+            f"folder with --data ({folder.path} has no server; `promptmill up` starts one)"
         )
     return url.rstrip("/"), key
 
 
 def find_settings(folder: DataFolder) -> Settings:
-    """The environment's settings; without REDIS_URL, the Redis of the data folder's server."""
+    """Settings from the environment; without REDIS_URL, with the Redis of the data folder."""
     server = folder.server()
     if server and "REDIS_URL" not in os.environ:
         return Settings.load(redis_url=server.redis_url)

@@ -1,7 +1,7 @@
-"""Who may come in, and whom to tell: `promptmill key create|list|revoke`, `login`, `logout`,
-`webhook-secret` and `webhook-url`.
+"""Accounts: `promptmill key create|list|revoke`, `login`, `logout`, `webhook-secret` and
+`webhook-url`.
 
-They talk to Redis themselves.
+These commands use Redis directly, without the web tier.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from datetime import UTC, datetime
 import click
 
 from cli.folder import DataFolder, data_option, find_settings
+from cli.login_link import TENANT, login_link
 from cli.terminal import print_line
-from cli.up import TENANT, login_link
 from common.printable import printable
 from common.store.accounts import Accounts
 from common.store.connection import connect
 from web.intake.validation_messages import validated
 from web.schemas.requests import Target
 
-tenant_option = click.option("--tenant", default=TENANT, show_default=True, help="Whose.")
+tenant_option = click.option("--tenant", default=TENANT, show_default=True, help="The tenant.")
 
 
 @click.group()
 def key() -> None:
-    """API keys."""
+    """Create, list and revoke API keys."""
 
 
 @key.command()
 @tenant_option
-@click.option("--name", default="", help="What it is for.")
+@click.option("--name", default="", help="Name shown in lists, such as its purpose.")
 @data_option
 def create(tenant: str, name: str, folder: DataFolder) -> None:
-    """Make a key and print it; it is not shown again."""
+    """Create a key and print it; it cannot be shown again."""
     print_line(_accounts(folder).create_key(tenant, name))
 
 
 @key.command("list")
 @data_option
 def list_keys(folder: DataFolder) -> None:
-    """All keys, without their secrets."""
+    """List all keys, without their secrets."""
     for entry in _accounts(folder).list_keys():
         created = datetime.fromtimestamp(entry.created_at, UTC).strftime("%Y-%m-%d %H:%M")
         print_line(
@@ -52,7 +52,7 @@ def list_keys(folder: DataFolder) -> None:
 @click.argument("key_id")
 @data_option
 def revoke(key_id: str, folder: DataFolder) -> None:
-    """Refuse a key from now on; its id or the whole key names it."""
+    """Revoke a key; KEY_ID is its id or the key itself."""
     _accounts(folder).revoke_key(key_id)
     print_line("revoked")
 
@@ -61,7 +61,10 @@ def revoke(key_id: str, folder: DataFolder) -> None:
 @tenant_option
 @data_option
 def login(tenant: str, folder: DataFolder) -> None:
-    """Print a link that logs a browser in, once, within ten minutes."""
+    """Print a link that logs a browser in.
+
+    The link can be used once, within ten minutes.
+    """
     settings, server = find_settings(folder), folder.server()
     print_line(
         login_link(
@@ -76,9 +79,12 @@ def login(tenant: str, folder: DataFolder) -> None:
 @tenant_option
 @data_option
 def logout(tenant: str, folder: DataFolder) -> None:
-    """Log out every browser of a tenant; login links that nobody used yet are void, too."""
+    """Log out all browsers of a tenant.
+
+    Login links that were not used become invalid, too.
+    """
     _accounts(folder).end_sessions(tenant)
-    print_line(f"every browser of {tenant} is logged out")
+    print_line(f"all browsers of {tenant} are logged out")
 
 
 @click.command("webhook-secret")
@@ -91,12 +97,14 @@ def webhook_secret(tenant: str, folder: DataFolder) -> None:
 
 @click.command("webhook-url")
 @click.argument("url", required=False)
-@click.option("--clear", is_flag=True, help="Tell nobody any more.")
+@click.option("--clear", is_flag=True, help="Remove the URL.")
 @tenant_option
 @data_option
 def webhook_url(url: str | None, clear: bool, tenant: str, folder: DataFolder) -> None:
-    """Say whom to tell of a tenant's batches that name nobody themselves; without URL, print who
-    that is."""
+    """Set or print the webhook URL of batches.
+
+    It gets the events of a tenant's batches that name no URL themselves.
+    """
     accounts = _accounts(folder)
     if url and clear:
         raise click.UsageError("give a URL or --clear, not both")

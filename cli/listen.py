@@ -1,4 +1,4 @@
-"""A webhook receiver that believes only what is signed: `promptmill listen`, and the demo's own."""
+"""`promptmill listen`: a webhook receiver that verifies signatures; the demo uses it, too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 
 from cli.children import end_on_signals
 from cli.folder import DataFolder, data_option, find_settings
+from cli.login_link import TENANT
 from cli.terminal import print_line
 from common.errors import ConfigError, InvalidRequest, Unauthorized
 from common.signing import check_secret, verify
@@ -21,16 +22,16 @@ from common.store.packing import json_text
 
 HOST = "127.0.0.1"
 BODY_LIMIT = 2**20  # bytes
-LOOK = 0.1  # seconds between two looks at what came
-READ_LIMIT = 10.0  # seconds a sender may be silent
+LOOK = 0.1  # seconds between two looks for new events
+READ_LIMIT = 10.0  # seconds between two bytes of a request
 
 
 class Receiver(ThreadingHTTPServer):
-    """Listens on loopback; verified events appear in `events`, reasons for refusing others in
-    `refused`.
+    """Listens on loopback. Verified events go to the queue `events`, the reasons for refusing
+    others to `refused`.
 
-    Port 0 takes a free one. An event that comes again (its sender may have missed our answer) is
-    told once.
+    Port 0 is a free one. An event that comes twice, because its sender missed our answer, is in
+    `events` once.
 
     Raises:
         ConfigError: the port is taken.
@@ -63,7 +64,7 @@ class Receiver(ThreadingHTTPServer):
         self.server_close()
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
-        """The answer's status."""
+        """Verify an event. Returns the status code of the answer."""
         try:
             event = verify(self.secret, headers, body)
         except Unauthorized as error:
@@ -89,18 +90,26 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Whoever uses the receiver says what came."""
+        """Print nothing: the user of the receiver does."""
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True)
-@click.option("--secret", help="whsec_…; the tenant's own if not given.")
-@click.option("--tenant", default="default", show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8001,
+    show_default=True,
+    help="Port to listen on; 0: a free one.",
+)
+@click.option("--secret", help="Secret (whsec_…) that signs the events; the tenant's if not given.")
+@click.option("--tenant", default=TENANT, show_default=True, help="Tenant whose secret is used.")
 @data_option
 def listen(port: int, secret: str | None, tenant: str, folder: DataFolder) -> None:
-    """Receive webhooks on loopback, verify them and print them, one JSON line each.
+    """Receive webhooks and print each as a JSON line.
 
-    The server only posts to loopback if PROMPTMILL_WEBHOOK_ALLOW names this receiver.
+    It listens on loopback, and refuses events whose signature is wrong. Webhook workers post to
+    loopback only if their PROMPTMILL_WEBHOOK_ALLOW has this receiver's address, which is printed
+    at start.
     """
     if secret is not None:
         try:

@@ -1,4 +1,4 @@
-"""The `promptmill` command. Each noun has a file of its own; here they are only put together."""
+"""The `promptmill` command. Each group of commands is in a file of its own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import click
 from cli.terminal import print_line
 from common.errors import ConfigError, PromptmillError, Unavailable
 
-# Loaded when called for: the web tier must not inherit an `ssl` that was imported before gevent
-# replaces it, and no part should carry the memory of the others.
+# A file is imported only when its command is called: the web tier must not import `ssl` before
+# gevent patches it, and no part needs the memory that the others' imports take.
 COMMANDS = {
     "up": "cli.up",
     "demo": "cli.demo",
@@ -38,8 +38,8 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """Errors of ours end in a message, not in a traceback: exit code 2 if a setting or the machine
-    is wrong, else 1."""
+    """Prints promptmill's own errors without a traceback. The exit code is 2 if a setting or the
+    machine is wrong, else 1."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -56,11 +56,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except PromptmillError as error:
-            hint = (
-                "; `promptmill doctor` looks what is wrong"
-                if isinstance(error, Unavailable)
-                else ""
-            )
+            hint = "; `promptmill doctor` finds the cause" if isinstance(error, Unavailable) else ""
             print_line(f"promptmill: {error.message}{hint}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The parts on their own, for real deployments: `promptmill serve | worker | webhooks`."""
+"""The parts as single commands, for deployments: `promptmill serve`, `worker` and `webhooks`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from cli.terminal import print_line
 from common import log
 from common.settings import Settings
 
-GRACE_MARGIN = 15.0  # seconds on top of the grace period: handing back, leaving
+GRACE_MARGIN = 15.0  # seconds after the grace period, for handing back items and ending
 
 
 @click.command()
 def serve() -> None:
-    """The web tier: form, APIs and pages."""
+    """Run the web tier.
+
+    It has the native API, OpenAI's API and the pages.
+    """
     follow_parent()
     settings = Settings.load()
     log.set_up(settings.log_format)
@@ -31,12 +34,15 @@ def serve() -> None:
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
-    help="Worker processes; one per visible GPU if not given.",
+    help="Number of worker processes; one per visible GPU if not given.",
 )
 def worker(processes: int | None) -> None:
-    """The generation workers: one process per visible GPU, or one on the CPU."""
+    """Run generation workers.
+
+    One for each visible GPU, or one on the CPU.
+    """
     follow_parent()
-    # A wrong one is told here in a sentence, where Celery would show a traceback.
+    # Checked here, because Celery would show a traceback for a wrong setting.
     settings = Settings.load()
     if processes is None:
         from worker.gpu import visible_gpus
@@ -50,20 +56,23 @@ def worker(processes: int | None) -> None:
 
 @click.command()
 def webhooks() -> None:
-    """The webhook worker: posts signed events to whoever a job named."""
+    """Run the webhook worker.
+
+    It posts signed events to the receivers that jobs and batches name.
+    """
     follow_parent()
     Settings.load()
     run_celery("worker.webhooks", "webhooks")
 
 
 def run_celery(app: str, name: str) -> None:
-    """`celery -A APP worker` in this process; ends it with Celery's exit code."""
+    """Run `celery -A APP worker` in this process, which ends with Celery's exit code."""
     from celery.bin.celery import celery
     from celery.platforms import SecurityWarning
 
-    # Its warning about root is about pickled messages; ours are JSON, and nothing else is accepted.
+    # Celery warns root users of pickled messages; only JSON is accepted here.
     warnings.simplefilter("ignore", SecurityWarning)
-    # Workers meet in the store, not with each other.
+    # Workers do not need to know each other: the store knows them all.
     alone = ["--without-gossip", "--without-mingle"]
     hostname = f"--hostname={name}-{os.getpid()}@%h"
     celery.main(
@@ -72,7 +81,8 @@ def run_celery(app: str, name: str) -> None:
 
 
 def run_workers(count: int, limit: float) -> None:
-    """Several workers as children, each restarted when it crashes. What they say goes to stderr."""
+    """Run several workers as child processes that are restarted when they crash; their output goes
+    to stderr."""
     env = dict(os.environ)
     children = [
         Child("worker", ["worker", "--processes=1"], env, limit=limit) for _ in range(count)

@@ -1,8 +1,8 @@
-"""What commands print: the one way to a terminal for text that somebody else may have written."""
+"""Prints lines to a terminal, without control characters that users, models or programs wrote."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
@@ -11,16 +11,17 @@ from common.printable import printable
 
 KEPT = "\n\t"
 
+PrintLine = Callable[[str], object]
+
 
 def print_line(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
-    """Print a line, without what a terminal would take for commands; `style` is click's
-    (`bold=True`)."""
+    """Print a line with its control characters escaped; `style` is click's (`bold=True`)."""
     text = printable(text, KEPT)
     click.echo(click.style(text, **style) if style else text, err=err, nl=nl)
 
 
 def printable_lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """A file that comes in pieces, line by line, as `print_line` would print it."""
+    """The lines of a file that comes in pieces, with their control characters escaped."""
     rest = b""
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")

