@@ -164,8 +164,8 @@ class Worker(GeventWorker):
             sock.end_request()
 
     def _count_slow_body(self, req: Any, peer: str) -> Callable[[], None]:
-        from web.services.caps import take_slow_body
         from web.services.services import EXTENSION
+        from web.wire.slow_bodies import take_slow_body
 
         return take_slow_body(self.wsgi.extensions[EXTENSION], req.headers, peer)
 

@@ -1,45 +1,30 @@
-"""What one tenant or one address may keep open at once, over all web processes, so that others find
-room too."""
+"""Limits how many streams and chats one tenant may have open at once, over all web processes, so
+that there is room for others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from common.store.accounts import Grant
 from common.store.permits import Kind
 from web.services.services import Services
 from web.services.watch import Watch
-from web.wire.proxies import client_address
 
 STREAMS = Kind("stream", "event streams and long-polls")
 CHATS = Kind("chat", "chats and completions", ahead=16)  # there are hundreds a second
-SLOW_BODIES = Kind("body", "slow request bodies of this address")
-
-
-def take_slow_body(
-    services: Services, headers: Iterable[tuple[str, str]], peer: str
-) -> Callable[[], None]:
-    """A request's body comes slowly; answers what to call when the request is over.
-
-    Raises:
-        TooMany: its client sends as many such bodies as one address may.
-    """
-    forwarded = ",".join(value for name, value in headers if name.upper() == "X-FORWARDED-FOR")
-    address = client_address(peer, forwarded, services.settings.trusted_networks)
-    return services.permits.take(SLOW_BODIES, address, services.settings.max_slow_bodies)
 
 
 @contextmanager
 def open_stream(
     services: Services, grant: Grant, job_id: str, gone: Callable[[], bool]
 ) -> Iterator[Watch]:
-    """A watch of a job for an event stream or a long-poll, which ends with what let the request in,
-    and when its client is `gone`.
+    """A watch of a job for an event stream or a long-poll. It ends when the key or session of the
+    request ends, and when its client is `gone`.
 
     Raises:
         TooMany: the tenant has as many open as it may.
-        Unavailable: this process has.
+        Unavailable: this process has as many open as it can.
     """
     most = services.settings.max_streams
     with (
