@@ -99,7 +99,7 @@ class WebServer(BaseApplication):
             app = create_app(self._settings)
             app.wsgi_app = Gate(app.wsgi_app, shapes_of(app))  # type: ignore[method-assign]
             meet_store(app.extensions[EXTENSION].redis)
-            app.extensions[EXTENSION].cards.refuse_served_aliases()
+            app.extensions[EXTENSION].models.refuse_served_aliases()
         except ConfigError as error:
             logging.getLogger(__name__).critical("%s", error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
@@ -176,7 +176,7 @@ class Worker(GeventWorker):
     def _leave(self) -> None:
         from web.services.services import EXTENSION
 
-        self.wsgi.extensions[EXTENSION].changes.close()
+        self.wsgi.extensions[EXTENSION].watches.close()
         self._connections.leave()
 
 

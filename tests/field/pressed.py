@@ -68,7 +68,7 @@ class Pressed:
         self.key, self.other_key = (
             services.accounts.create_key(name) for name in ("acme", "other")
         )
-        services.changes.close()
+        services.watches.close()
         services.redis.close()
 
     def _wait_until_up(self) -> None:

@@ -23,7 +23,7 @@ from pydantic_core import to_json
 
 from common.errors import NotFound, Unavailable
 from common.store.accounts import Grant
-from web.follow.stream_cursor import Told, heard
+from web.follow.stream_cursor import StreamCursor, new_entries
 from web.jobs.views import job_view
 from web.schemas.answers import JobView
 from web.services.caps import open_stream
@@ -41,7 +41,7 @@ RETRY = b"retry: 1000\n"
 
 
 def stream_events(
-    services: Services, grant: Grant, job_id: str, told: Told, gone: Callable[[], bool]
+    services: Services, grant: Grant, job_id: str, cursor: StreamCursor, gone: Callable[[], bool]
 ) -> tuple[Iterator[bytes], Callable[[], None]]:
     """The events after those that the client has, and a function to call when nobody reads them
     any more. `gone` says whether the client has hung up.
@@ -54,7 +54,7 @@ def stream_events(
     with ExitStack() as stack:
         watch = stack.enter_context(open_stream(services, grant, job_id, gone))
         links = job_links(services, job_id)
-        events = _with_retry(_stream(services, watch, job_id, grant.tenant, told, links))
+        events = _with_retry(_stream(services, watch, job_id, grant.tenant, cursor, links))
         return events, stack.pop_all().close
 
 
@@ -67,7 +67,12 @@ def _with_retry(events: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _stream(
-    services: Services, watch: Watch, job_id: str, tenant: str, told: Told, links: dict[str, str]
+    services: Services,
+    watch: Watch,
+    job_id: str,
+    tenant: str,
+    cursor: StreamCursor,
+    links: dict[str, str],
 ) -> Iterator[bytes]:
     end = time.monotonic() + LONGEST
     feed = services.feeds.of(job_id)
@@ -76,23 +81,23 @@ def _stream(
     looked = -1
     try:
         while time.monotonic() < end and not watch.ended:
-            for piece in told.take(heard(services.store, job_id, watch)):
-                yield sse.event(to_json(piece.shown()), "item.delta", told.cursor)
+            for piece in cursor.take(new_entries(services.store, job_id, watch)):
+                yield sse.event(to_json(piece.shown()), "item.delta", cursor.text)
             if watch.version != looked:
                 looked = watch.version
                 # Read before the items: if the job is over here, no item can follow.
                 view = feed.view(looked, read)
-                while rows := feed.finished(told.finished):
+                while rows := feed.finished(cursor.finished):
                     for index, row in rows:
-                        told.end(index)
-                        yield sse.event(row, "item.finished", told.cursor)
+                        cursor.end(index)
+                        yield sse.event(row, "item.finished", cursor.text)
                 if view.status.terminal:
                     yield _job_event("job.finished", view, links)
                     return
                 if view != shown:
                     yield _job_event("job", view, links)
                     shown = view
-            time.sleep(TOKEN_PACE if told.streams else PACE)
+            time.sleep(TOKEN_PACE if cursor.is_streaming else PACE)
             if not watch.wait(min(sse.HEARTBEAT, end - time.monotonic())):
                 looked = -1  # some changes, such as of workers, are not published
                 yield sse.COMMENT

@@ -11,7 +11,7 @@ from web.api.blueprint import api
 from web.api.events import stream_events
 from web.api.long_poll import wait_for_end
 from web.auth import grant, needs_tenant
-from web.follow.stream_cursor import Told
+from web.follow.stream_cursor import StreamCursor
 from web.intake.estimate import check_job
 from web.intake.origin import Origin
 from web.jobs.actions import cancel_job, delete_job, retry_job, set_paused, submit_job
@@ -170,6 +170,6 @@ def _hung_up() -> Callable[[], bool]:
     return hung_up(request.environ.get("gunicorn.socket"))
 
 
-def _cursor() -> Told:
+def _cursor() -> StreamCursor:
     after = read_query(EventCursor).after
-    return Told(request.headers.get("Last-Event-ID") or str(after))
+    return StreamCursor(request.headers.get("Last-Event-ID") or str(after))

@@ -68,7 +68,7 @@ class InteractiveRequest:
         self._services = services
         self._hung_up = hung_up
         self._closed = False
-        self.model = services.cards.served_name(model)
+        self.model = services.models.served_name(model)
         self._count = len(prompts)
         settings = services.settings
         self._end = time.monotonic() + settings.request_timeout

@@ -1,9 +1,10 @@
-"""Which tokens of streamed items a reader has had: what makes every token told once, whoever
-generated it.
+"""Tracks which tokens a client has received, so that each is sent once, across reconnects and
+changes of worker.
 
-A token is known by item, continuation and position. Entries (`job:{id}:events` in
-common/store/keys.py) may repeat tokens, because a call was sent again or another worker went on
-from a checkpoint. After a gap a continuation says nothing more; its result has all of it.
+A token is known by item, continuation and position. The entries that workers publish
+(`job:{id}:events` in common/store/keys.py) may repeat tokens, because a call was sent again or
+another worker went on from a checkpoint. After a gap a continuation sends nothing more: its result
+has all of it.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from common.store.jobs import JobStore
 from web.schemas.headers import CURSOR
 from web.services.watch import Watch
 
-LATE = 1000  # items that ended last, whose tokens may still be under way
+LATE = 1000  # items that ended last, whose tokens may still arrive
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What continuation `output` of an item says next: tokens from position `at` on, and their
+    """The next tokens of continuation `output` of an item, from position `at` on, with their
     text."""
 
     index: int
@@ -38,6 +39,7 @@ class Piece:
         return "".join(self.texts)
 
     def shown(self) -> dict[str, Any]:
+        """An `ItemDelta`, as a dictionary."""
         found = {
             "index": self.index,
             "output": self.output,
@@ -48,55 +50,61 @@ class Piece:
         return found | ({"logprobs": self.logprobs} if self.logprobs is not None else {})
 
 
-class Told:
-    """`finished` counts the items whose results the reader has."""
+class StreamCursor:
+    """Where a client is in a job's stream. `finished` counts the items whose results it has.
 
-    def __init__(self, cursor: str = "0"):
-        match = CURSOR.fullmatch(cursor)
+    Raises:
+        InvalidRequest: the text is no cursor.
+    """
+
+    def __init__(self, text: str = "0"):
+        match = CURSOR.fullmatch(text)
         if not match:
             raise InvalidRequest(
                 "Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID"
             )
         self.finished = int(match[1])
-        self._had: dict[tuple[int, int], int] = {}
-        self._over: deque[int] = deque(maxlen=LATE)
+        self._sent: dict[tuple[int, int], int] = {}  # (index, output) -> tokens
+        self._ended: deque[int] = deque(maxlen=LATE)
         for part in (match[2] or "").split(",") if match[2] else ():
             place, _, count = part.partition("=")
             index, _, output = place.partition(".")
-            self._had[int(index), int(output)] = int(count)
+            self._sent[int(index), int(output)] = int(count)
 
     @property
-    def cursor(self) -> str:
-        """What `Told` takes to go on here."""
-        had = ",".join(f"{index}.{output}={count}" for (index, output), count in self._had.items())
-        return f"{self.finished};{had}" if had else str(self.finished)
+    def text(self) -> str:
+        """The id of an event: a `StreamCursor` of this text goes on here."""
+        sent = ",".join(
+            f"{index}.{output}={count}" for (index, output), count in self._sent.items()
+        )
+        return f"{self.finished};{sent}" if sent else str(self.finished)
 
     @property
-    def streams(self) -> bool:
-        """Some item is being told right now."""
-        return bool(self._had)
+    def is_streaming(self) -> bool:
+        """Tokens of some item were sent, and its result was not yet."""
+        return bool(self._sent)
 
-    def had(self, index: int, output: int) -> int:
-        """Tokens of a continuation that were told."""
-        return self._had.get((index, output), 0)
+    def sent(self, index: int, output: int) -> int:
+        """How many tokens of a continuation were sent."""
+        return self._sent.get((index, output), 0)
 
     def take(self, entries: Iterable[tuple[int, bytes]]) -> Iterator[Piece]:
-        """What is new in these."""
+        """What the client has not received yet of these entries; it counts as sent."""
         for index, entry in entries:
-            if index in self._over:
+            if index in self._ended:
                 continue
             for output, at, tokens in json.loads(entry):
-                had = self._had.get((index, output), 0)
-                if at <= had < at + len(tokens):
-                    self._had[index, output] = at + len(tokens)
-                    yield _piece(index, output, had, tokens[had - at :])
+                sent = self._sent.get((index, output), 0)
+                if at <= sent < at + len(tokens):
+                    self._sent[index, output] = at + len(tokens)
+                    yield _piece(index, output, sent, tokens[sent - at :])
 
     def end(self, index: int) -> None:
-        """The reader has the item's result."""
+        """The client has the item's result."""
         self.finished += 1
-        self._over.append(index)
-        for place in [place for place in self._had if place[0] == index]:
-            del self._had[place]
+        self._ended.append(index)
+        for place in [place for place in self._sent if place[0] == index]:
+            del self._sent[place]
 
 
 def _piece(index: int, output: int, at: int, tokens: list[Any]) -> Piece:
@@ -107,7 +115,7 @@ def _piece(index: int, output: int, at: int, tokens: list[Any]) -> Piece:
     )
 
 
-def heard(store: JobStore, job_id: str, watch: Watch) -> list[tuple[int, bytes]]:
+def new_entries(store: JobStore, job_id: str, watch: Watch) -> list[tuple[int, bytes]]:
     """Entries since the last call; all that the store has if some were missed, as at the start."""
     if watch.missed:
         watch.missed = False

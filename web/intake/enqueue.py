@@ -57,7 +57,7 @@ def enqueue_job(
     """
     content = Idempotency(origin.idempotency_key)
     content.add(options)  # as they were sent: without what the model adds
-    model = services.cards.choose(options.model)
+    model = services.models.choose(options.model)
     options = with_defaults(options, model.card)
     refused_stay = origin.batch_id is not None
     intake = Intake(model, options, services.settings, origin.default_max_tokens, refused_stay)

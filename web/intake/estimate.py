@@ -27,7 +27,7 @@ def check_job(
 
     `tenant` is whose recent jobs tell how long it may take.
     """
-    model = services.cards.choose(options.model)
+    model = services.models.choose(options.model)
     intake = Intake(model, with_defaults(options, model.card), services.settings)
     deadline_ms(services.store, options.deadline)
     for _ in intake.accept(drafts):

@@ -98,7 +98,7 @@ def append_items(
 
 def _intake(services: Services, job_id: str, job: dict[str, str]) -> Intake:
     """Checks items as the job's own were checked."""
-    spec, model = json.loads(job["spec"]), services.cards.choose(job["model"])
+    spec, model = json.loads(job["spec"]), services.models.choose(job["model"])
     options = options_of(spec | {"metadata": {}})
     rendered_at = spec.get("rendered_at", int(time.time()))
     intake = Intake(model, options, services.settings, rendered_at=rendered_at)

@@ -16,11 +16,10 @@ from typing import Any
 from common.cooperate import give_way
 from common.errors import InvalidRequest, NotFound
 from common.store.packing import json_line
-from common.types import ItemState
+from common.types import ENDS
 from web.services.services import Services
 
 BATCH = 128  # items read at once
-OVER = {ItemState.SUCCEEDED, ItemState.FAILED, ItemState.CANCELLED, ItemState.EXPIRED}
 INTEGERS = ("index", "output", "token_count", "prompt_tokens", "completion_tokens", "seed")
 COLUMNS = (
     "index",
@@ -73,7 +72,7 @@ def _finished(
         rows = services.store.rows(job_id, first, BATCH, spec)
         if len(rows) < min(BATCH, total - first):
             raise NotFound(f"{job_id} was deleted while its results were read")
-        yield [row for row in rows if row["status"] in OVER]
+        yield [row for row in rows if row["status"] in ENDS]
         give_way()
 
 

@@ -126,7 +126,7 @@ def _item_row(row: dict[str, Any]) -> ItemRow:
 def model_list(services: Services) -> ModelList:
     """Every model ever served, then the aliases of those."""
     live = Counter(worker["model"] for worker in services.fleet.workers())
-    cards, aliases = {card.id: card for card in services.fleet.models()}, services.cards.aliases
+    cards, aliases = {card.id: card for card in services.fleet.models()}, services.models.aliases
     named = {name: name for name in cards if name not in aliases} | dict(aliases)
     shown = [
         _model_view(cards[name], live[name], shown)
@@ -137,7 +137,7 @@ def model_list(services: Services) -> ModelList:
 
 
 def model_view(services: Services, name: str) -> ModelView:
-    card = services.fleet.model(services.cards.served_name(name))
+    card = services.fleet.model(services.models.served_name(name))
     return _model_view(
         card, sum(worker["model"] == card.id for worker in services.fleet.workers()), name
     )

@@ -19,8 +19,7 @@ from common.cooperate import give_way
 from common.errors import NotFound
 from common.store.batches import Record, job_of
 from common.store.packing import json_line
-from common.types import ItemState, JobState
-from web.jobs.results import OVER
+from common.types import ENDS, ItemState, JobState
 from web.openai.answers import answer
 from web.openai.errors import error_body
 from web.openai.ignored_fields import told
@@ -180,7 +179,7 @@ def _pages(
         answers = services.store.answers(job_id, at, BATCH, spec)
         if len(answers) < min(BATCH, total - at):
             raise NotFound(f"{batch['id']} was deleted while its results were read")
-        yield [telling.told(item, row) if row["status"] in OVER else None for item, row in answers]
+        yield [telling.told(item, row) if row["status"] in ENDS else None for item, row in answers]
         give_way()
 
 
@@ -233,5 +232,5 @@ class _Telling:
     def _prompt(self, item: dict[str, Any]) -> str:
         if "prompt" in item:
             return str(item["prompt"])
-        tokenizer = self._services.cards.choose(self._model).tokenizer
+        tokenizer = self._services.models.choose(self._model).tokenizer
         return tokenizer.decode(item["prompt_ids"]) if tokenizer else ""

@@ -168,7 +168,7 @@ class Validator:
     ) -> Enqueued:
         files, endpoint = self._services.files, cast("Endpoint", record["endpoint"])
         lenient = self._services.settings.unknown_fields == "ignore"
-        shared = Shared(endpoint, model, self._services.cards.served_name, lenient)
+        shared = Shared(endpoint, model, self._services.models.served_name, lenient)
         drafts = read_lines(self._held(claim, split(files.open(file_id))), shared)
         if model is None:
             raise _nameless(drafts)

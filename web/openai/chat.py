@@ -127,7 +127,7 @@ def _prompts(services: Services, asked: ChatRequest | CompletionRequest) -> list
     """The prompts as text, where the answer begins with them."""
     if not asked.ask.echo:
         return []
-    tokenizer = services.cards.choose(asked.model).tokenizer
+    tokenizer = services.models.choose(asked.model).tokenizer
     found = []
     for item in asked.items():
         ids = item.get("prompt_ids")

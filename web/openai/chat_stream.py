@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from common.errors import PromptmillError
 from web.follow.interactive import ClientGone, InteractiveRequest
-from web.follow.stream_cursor import Told, heard
+from web.follow.stream_cursor import StreamCursor, new_entries
 from web.openai import answers
 from web.openai.errors import error_body, row_error
 from web.openai.logprobs import Entry, TokenWindow, chat_logprobs, completion_logprobs
@@ -64,7 +64,7 @@ class _Chunks:
         self._ask = ask
         self._prompts = prompts
         self._frame = answers.chunk(ask, [], id_=id_, created=created)
-        self._told = Told()
+        self._cursor = StreamCursor()
         self._lengths: dict[int, int] = {}  # characters told of each choice
         self._begun = False  # the first token came
         self._windows: dict[int, TokenWindow] = {}  # of each choice with log-probabilities
@@ -75,8 +75,8 @@ class _Chunks:
         last = time.monotonic()
         while True:
             over = self._live.over  # before the tokens: one that is over has none to come
-            for piece in self._told.take(
-                heard(self._services.store, self._live.job_id, self._live.watch)
+            for piece in self._cursor.take(
+                new_entries(self._services.store, self._live.job_id, self._live.watch)
             ):
                 self._tokens += len(piece.texts)
                 self._note_first()
@@ -126,11 +126,11 @@ class _Chunks:
     def _end(
         self, index: int, output: int, found: dict[str, Any], effective: dict[str, Any]
     ) -> Iterator[bytes]:
-        self._tokens += found["token_count"] - self._told.had(index, output)
+        self._tokens += found["token_count"] - self._cursor.sent(index, output)
         choice = index * self._ask.n + output
         prompt = len(self._prompts[index]) if self._ask.echo else 0
         rest = found["text"][self._lengths.get(choice, 0) - prompt :]
-        logprobs = found["logprobs"] and found["logprobs"][self._told.had(index, output) :]
+        logprobs = found["logprobs"] and found["logprobs"][self._cursor.sent(index, output) :]
         entries = self._entries(choice, rest, logprobs, found["finish_reason"])
         if not self._ask.scored and (rest or entries):
             yield self._delta(choice, rest, entries)

@@ -122,7 +122,7 @@ def tokenize(_tenant: str) -> Response:
         raise InvalidRequest(
             "give either prompt or messages, one of them", code="missing_field", field="prompt"
         )
-    model = services().cards.choose(asked.model)
+    model = services().models.choose(asked.model)
     tokenizer, text = _tokenizer(model), _text(model, asked)
     if is_too_long(tokenizer, text, model.card.context):
         message = (
@@ -155,7 +155,7 @@ def detokenize(_tenant: str) -> Response:
     asked, sift = sifted(
         DetokenizeRequest, {}, json_body({"tokens": MOST_TOKENS}), lenient=_lenient()
     )
-    tokenizer = _tokenizer(services().cards.choose(asked.model))
+    tokenizer = _tokenizer(services().models.choose(asked.model))
     text = _in_time(len(asked.tokens), lambda: tokenizer.decode(asked.tokens))
     return tell_ignored(answered(Detokenized(prompt=text)), sift.ignored)
 
@@ -169,7 +169,7 @@ def detokenize(_tenant: str) -> Response:
 )
 @needs_tenant
 def tokenizer_info(_tenant: str) -> Response:
-    model = services().cards.choose(read_query(OfModel).model)
+    model = services().models.choose(read_query(OfModel).model)
     card = model.card
     info: dict[str, Any] = {
         **card.special_tokens,

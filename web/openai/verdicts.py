@@ -61,7 +61,7 @@ def keep(
 def _depends(services: Services, model: str | None, again: Accepted | None) -> str:
     """A digest of what a verdict depends on beside the file."""
     try:
-        card = services.cards.choose(model).card.model_dump_json() if model else ""
+        card = services.models.choose(model).card.model_dump_json() if model else ""
     except NotFound:
         card = "none"
     day = str(int(time.time()) // DAY) if again else ""

@@ -29,7 +29,7 @@ def open_stream(
     most = services.settings.max_streams
     with (
         services.permits.hold(STREAMS, grant.tenant, most),
-        services.changes.watch(job_id) as watch,
+        services.watches.open(job_id) as watch,
         services.guard.guarded(grant, watch),
     ):
         watch.gone = gone
@@ -42,7 +42,7 @@ def open_chat(services: Services, grant: Grant, job_id: str) -> Iterator[Watch]:
     most = services.settings.max_chats
     with (
         services.permits.hold(CHATS, grant.tenant, most),
-        services.changes.watch(job_id, chat=True) as watch,
+        services.watches.open(job_id, chat=True) as watch,
         services.guard.guarded(grant, watch),
     ):
         yield watch

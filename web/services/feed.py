@@ -1,8 +1,8 @@
-"""What all streams of one job share in a process: whoever looks first reads Redis, the others take
-what was read.
+"""Shares what the event streams of one job read: the first that looks asks Redis, the others take
+its answer.
 
-A change wakes every stream of a job at the same moment; a thousand of them would otherwise ask the
-same thousand times.
+A change wakes every stream of a job at the same moment; without this a thousand of them would ask
+the same a thousand times.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from web.schemas.answers import JobView
 
 BATCH = 64  # finished items read at once
 MOST_BATCHES = 32  # kept, for streams that are a little behind
-# Seconds; some things change untold, such as a worker that starts and finds nothing to do.
+# Seconds; some changes are not published, such as a worker that starts and finds nothing to do.
 FRESH = 5.0
 GAP = 16  # items between two finished ones that are read along rather than asked for separately
 
 
 class Feed:
-    """One job's. Safe for threads; gone when its last stream is."""
+    """One job's. Safe for threads; removed with its last stream."""
 
     def __init__(self, store: JobStore, job_id: str):
         self._store = store
@@ -78,7 +78,7 @@ class Feed:
 
 
 class Feeds:
-    """The feeds that somebody reads now."""
+    """The feeds of the jobs that have an open stream."""
 
     def __init__(self, store: JobStore):
         self._store = store

@@ -1,5 +1,5 @@
-"""Ends what is open for a key or a session within seconds of its end: event streams, long-polls,
-chats, downloads."""
+"""Ends event streams, long-polls, chats and downloads within seconds of the end of the key or
+session that they were opened with."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """One per process. Its thread starts with what is opened first: after a server's fork, and only
-    where wanted."""
+    """One per process. Its thread starts with the first guarded watch: after the server has forked,
+    and only in processes that need it."""
 
     def __init__(self, accounts: Accounts):
         self._accounts = accounts
@@ -31,7 +31,7 @@ class Guard:
 
     @contextmanager
     def guarded(self, grant: Grant, watch: Watch) -> Iterator[Watch]:
-        """Within, the watch ends with the grant."""
+        """While this is open, the watch ends when the grant does."""
         with self._lock:
             self._open[grant].add(watch)
             if self._thread is None:

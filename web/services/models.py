@@ -28,11 +28,11 @@ class Model:
     template: ChatTemplate | None
 
 
-class Cards:
-    """Cards are read anew every second; what takes time to load is kept by digest.
+class Models:
+    """Cards are read anew every second; tokenizers and templates, which take time to load, are kept
+    by the card's digest.
 
-    `aliases` are other names of models (alias -> name); they are resolved here, for every way into
-    the queue.
+    `aliases` are other names of models (alias -> name); they are resolved here, for every dialect.
     """
 
     def __init__(self, fleet: Fleet, aliases: Mapping[str, str] = MappingProxyType({})):
@@ -43,11 +43,11 @@ class Cards:
         self._lock = threading.Lock()
 
     def choose(self, name: str | None) -> Model:
-        """The model a job means; without a name, the only one there is.
+        """The model that a job names; without a name, the only one there is.
 
         Raises:
-            NotFound: nobody ever served it; the message names the known ones.
-            InvalidRequest: no name, and several are known.
+            NotFound: no worker ever served it; the message names the known ones.
+            InvalidRequest: no name was given, and several are known.
         """
         if name is None:
             name = self._only_one()
@@ -61,8 +61,8 @@ class Cards:
         return self.aliases.get(name, name)
 
     def refuse_served_aliases(self) -> None:
-        """Raise `ConfigError` if a live worker serves its model under an alias's name: who asked
-        for the one would get the other."""
+        """Raise `ConfigError` if a live worker serves its model under the name of an alias:
+        requests for that model would get the other one."""
         for worker in self._fleet.workers():
             if worker["model"] in self.aliases:
                 raise ConfigError(
@@ -76,7 +76,7 @@ class Cards:
         read_at, card = self._read.get(name, (0.0, None))
         if card is None or time.monotonic() - read_at > CARD_AGE:
             card = self._fleet.model(name)
-            # Only of names that exist: strangers cannot fill it.
+            # Only names that exist are kept, so that requests cannot fill it.
             self._read[name] = time.monotonic(), card
         return card
 

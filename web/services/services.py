@@ -1,4 +1,4 @@
-"""What a request needs of the rest of promptmill: one object per process, built by `create_app`."""
+"""The objects that requests work with: one of each per process, built by `create_app`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from common.store.metrics import Tally
 from common.store.permits import Permits
 from web.services.feed import Feeds
 from web.services.guard import Guard
-from web.services.models import Cards
-from web.services.watch import Changes
+from web.services.models import Models
+from web.services.watch import Watches
 
 EXTENSION = "promptmill"
 MOST_CONNECTIONS = 100  # opened only as far as requests overlap; the next request waits for one
@@ -36,8 +36,8 @@ class Services:
     files: Files
     batches: Batches
     ring_sender: RingSender
-    changes: Changes
-    cards: Cards
+    watches: Watches
+    models: Models
     feeds: Feeds
     permits: Permits
     tally: Tally
@@ -57,8 +57,8 @@ class Services:
             files=Files(client),
             batches=Batches(client),
             ring_sender=RingSender(settings.redis_url),
-            changes=Changes(settings.redis_url),
-            cards=Cards(fleet, settings.aliases),
+            watches=Watches(settings.redis_url),
+            models=Models(fleet, settings.aliases),
             feeds=Feeds(store),
             permits=Permits(client),
             tally=Tally(),

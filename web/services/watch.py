@@ -1,8 +1,8 @@
-"""Who waits for a job to change: one reader of `pm:changes` and `pm:tokens` per process wakes them
-all.
+"""Wakes the requests that wait for a job to change: one thread per process reads `pm:changes` and
+`pm:tokens` for all of them.
 
-A wake-up says "look again", nothing more; what streamed items say comes along. After a lost
-connection everybody is woken, and told that tokens were missed, so nothing is missed for long.
+A wake-up says only "look again"; tokens of streamed items come along with it. After a lost
+connection every request is woken and told that tokens were missed, so that it looks into the store.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common.store.connection import connect
 
 MOST_WATCHES = 3000  # chats, long-polls and event streams of one process
 MOST_STREAMS = 1500  # of these, long-polls and event streams: the others are kept for chats
-MOST_TOLD = 2000  # entries kept for a reader that is behind; then it looks at what the store has
+MOST_ENTRIES = 2000  # kept for a request that is behind; after that it has to ask the store
 LOOK = 1.0  # seconds between two looks whether a client is still there
 RECONNECT = 1.0  # seconds
 
@@ -30,12 +30,13 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """One waiter's flag. `ended` says why it is to wait no more, once there is a reason.
+    """What one request knows of the job that it waits for.
 
-    `version` rises with each change, the same for all who wait for a job: what was read at one is
-    good for all. `status` is the job's as last heard of, None if that may be old. Tokens are
-    entries (`job:{id}:events`) by item that came since they were taken; with `missed` there were
-    others.
+    `ended` is the reason to stop waiting, once there is one. `version` rises with each change, by
+    the same number for every request that waits for the job, so that what one of them read can be
+    shared. `status` is the job's as last published, None if it may have changed since. Entries with
+    tokens (`job:{id}:events`), by item, are kept until they are taken; if `missed`, some came that
+    are not among them.
     """
 
     def __init__(self, version: int) -> None:
@@ -43,13 +44,13 @@ class Watch:
         self._tokens: list[tuple[int, bytes]] = []
         self.version = version
         self.ended: PromptmillError | None = None
-        self.gone: Callable[[], bool] = lambda: False  # whether the client is
+        self.gone: Callable[[], bool] = lambda: False  # whether the client has hung up
         self.missed = True
         self.status: str | None = None
 
     def wait(self, seconds: float) -> bool:
-        """True if the job changed since the last call, or within the time given. Look before the
-        first call."""
+        """Wait for so many seconds at most; whether the job changed since the last call. Read the
+        job before the first call."""
         end = time.monotonic() + seconds
         while not (changed := self._flag.wait(max(0.0, min(LOOK, end - time.monotonic())))):
             if self.gone():
@@ -69,8 +70,8 @@ class Watch:
             self.missed, self.status = True, None
         self._flag.set()
 
-    def hear(self, index: int, entry: bytes) -> None:
-        if len(self._tokens) < MOST_TOLD:
+    def receive(self, index: int, entry: bytes) -> None:
+        if len(self._tokens) < MOST_ENTRIES:
             self._tokens.append((index, entry))
         else:
             self.missed = True
@@ -81,9 +82,9 @@ class Watch:
         return tokens
 
 
-class Changes:
-    """The reader's thread starts with the first waiter: after a server's fork, and only where it is
-    wanted."""
+class Watches:
+    """All watches of a process. The thread that reads the channels starts with the first watch:
+    after the server has forked, and only in processes that need it."""
 
     def __init__(self, redis_url: str):
         self._url = redis_url
@@ -97,9 +98,8 @@ class Changes:
         self._closing = False
 
     @contextmanager
-    def watch(self, job_id: str, chat: bool = False) -> Iterator[Watch]:
-        """Hear of changes of a job from here on. Some of what a process can serve is kept for
-        chats.
+    def open(self, job_id: str, chat: bool = False) -> Iterator[Watch]:
+        """Watch a job from here on. A part of what a process can serve is kept for chats.
 
         Raises:
             Unavailable: this process serves as many waiters as it can, or is about to end.
@@ -131,7 +131,7 @@ class Changes:
                     del self._watches[job_id]
 
     def close(self) -> None:
-        """Nobody waits any more; the process is about to end."""
+        """End all watches: the process is about to end."""
         with self._lock:
             self._closing = True
             for watches in self._watches.values():
@@ -171,11 +171,11 @@ class Changes:
                 if message is None:
                     continue
                 if message["channel"] == keys.TOKENS.encode():
-                    self._tell_tokens(message["data"])
+                    self._hand_out(message["data"])
                 else:
-                    self._tell(message["data"].decode())
+                    self._wake(message["data"].decode())
 
-    def _tell(self, message: str) -> None:
+    def _wake(self, message: str) -> None:
         job_id, _, status = message.partition(" ")
         with self._lock:
             self._version += 1
@@ -183,8 +183,8 @@ class Changes:
                 watch.status = status or None
                 watch.wake(self._version)
 
-    def _tell_tokens(self, message: bytes) -> None:
+    def _hand_out(self, message: bytes) -> None:
         job_id, index, entry = message.split(b" ", 2)
         with self._lock:
             for watch in self._watches.get(job_id.decode(), ()):
-                watch.hear(int(index), entry)
+                watch.receive(int(index), entry)

@@ -23,7 +23,7 @@ ITEMS = 300
 def web(redis_url: str) -> Iterator[Web]:
     web = Web(Settings.load(redis_url=redis_url))
     yield web
-    web.services.changes.close()
+    web.services.watches.close()
     web.services.redis.close()
 
 

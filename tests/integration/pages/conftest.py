@@ -22,7 +22,7 @@ def make_site(redis_url: str) -> Iterator[Callable[..., Site]]:
 
     yield make
     for site in made:
-        site.services.changes.close()
+        site.services.watches.close()
         site.services.redis.close()
 
 

@@ -23,7 +23,7 @@ def make_web(redis_url: str) -> Iterator[Callable[..., Web]]:
 
     yield make
     for web in made:
-        web.services.changes.close()
+        web.services.watches.close()
         web.services.redis.close()
 
 

@@ -127,7 +127,7 @@ def test_a_deleted_job_ends_the_stream(web: Web, later: Callable[..., None]) -> 
 
 def test_a_server_that_stops_ends_the_stream(web: Web, later: Callable[..., None]) -> None:
     job = web.submit("a")
-    later(web.services.changes.close)
+    later(web.services.watches.close)
     assert [event.kind for event in events(web, job)] == ["job"]
 
 
@@ -198,7 +198,7 @@ def test_more_streams_than_one_process_carries_are_told_to_come_back(
     stream = events(web, job)
     next(stream)
     assert web.get(f"/v1/jobs/{job}?wait=1").status_code == 503
-    with web.services.changes.watch(job, chat=True):
+    with web.services.watches.open(job, chat=True):
         pass  # for chats there is room
     stream.close()
     assert web.get(f"/v1/jobs/{job}?wait=0.1").status_code == 200

@@ -55,6 +55,6 @@ def test_a_key_sent_again_after_the_models_settings_changed_is_answered_as_befor
     headers = {"Idempotency-Key": "again"}
     first = web.post("/v1/jobs", json={"model": "chosen", "prompts": ["a"]}, headers=headers).json
     web.services.fleet.publish(card("chosen", defaults={"temperature": 0.1}), b"")
-    web.services.cards._read.clear()
+    web.services.models._read.clear()
     again = web.post("/v1/jobs", json={"model": "chosen", "prompts": ["a"]}, headers=headers)
     assert again.json["id"] == first["id"] and again.json["params"] == {"temperature": 0.7}

@@ -136,5 +136,5 @@ def test_a_download_whose_server_goes_away_before_the_first_piece_is_a_503(
         "unavailable",
         True,
     )
-    web.services.changes.close()
+    web.services.watches.close()
     web.services.redis.close()
