@@ -29,6 +29,9 @@ class _Stopped(Exception):
 
 
 class GenerateEngine(EngineThread):
+    """Runs `model` batch by batch, at most `slots` rows each, as many as it computes correctly
+    together (`model/padding.py`)."""
+
     def __init__(self, model: Any, detokenizer: Detokenizer, *, slots: int, context: int):
         super().__init__("generate-engine", slots=slots)
         self.context = context

@@ -126,7 +126,7 @@ class EngineThread:
         raise NotImplementedError
 
     def _run(self) -> None:
-        """The thread's work: take mail and compute until `_take_mail` answers False."""
+        """The thread's work: take mail and compute, until `_take_mail` returns False."""
         raise NotImplementedError
 
     def _accept(self, request: Request) -> None:

@@ -51,7 +51,7 @@ class Refusing(Letters):
         return super().encode(text, special)
 
 
-@pytest.mark.parametrize("kind", ["native", "generate"])
+@pytest.mark.parametrize("kind", ["batching", "generate"])
 @pytest.mark.parametrize("door", ["step", "spell", "encode", "on_token", "resume"])
 def test_an_error_of_one_rows_text_fails_that_row_alone(model: Any, door: str, kind: str) -> None:
     requests = healthy(5)

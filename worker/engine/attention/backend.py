@@ -64,9 +64,11 @@ class Row:
 
     @property
     def total(self) -> int:
+        """Tokens that its last token sees, itself included."""
         return self.start + self.count
 
     def blocks_seen(self, size: int) -> int:
+        """Blocks of `size` positions that hold these tokens."""
         return -(-self.total // size)
 
 
@@ -107,6 +109,8 @@ class StepAttention(Protocol):
 
 
 class AttentionBackend(Protocol):
+    """Stores the keys and values of all layers, and computes attention over them."""
+
     name: str
     size: int  # positions in a block
     scratch: int  # a block that rows without a sequence may write to, before anything is cached

@@ -33,7 +33,7 @@ def serves(shapes: dict[int, LayerShape], dtype: torch.dtype, device: torch.devi
 
 
 class Flash:
-    """`context` is the most tokens that a row may have."""
+    """The backend: `blocks` pages for each layer; rows have at most `context` tokens."""
 
     name = "flash"
     records = True

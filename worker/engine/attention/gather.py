@@ -23,6 +23,8 @@ LONG_EXACT = 16_000  # in float32
 
 
 class Gather:
+    """The backend: `blocks` blocks of `size` positions for each layer."""
+
     name = "gather"
     scratch = 0
     width: int | None = None

@@ -35,6 +35,7 @@ class Group:
 
     @classmethod
     def of(cls, together: Together, size: int, device: torch.device) -> Group:
+        """The tensors of rows that attend together."""
         shared = together.shared
         rows = sorted(together.rows, key=lambda row: row.place)
         queries = max(row.count for row in rows)
@@ -101,6 +102,7 @@ class LongRow:
 
     @property
     def total(self) -> int:
+        """Tokens that its last token sees, itself included."""
         return self.start + self.count
 
     def read_index(self, heads: int) -> torch.Tensor:

@@ -16,6 +16,8 @@ from worker.engine.attention.hook import attending
 
 
 class Forward(Protocol):
+    """Computes the logits of a step."""
+
     device: torch.device
     dtype: torch.dtype  # of keys and values
 

@@ -14,6 +14,8 @@ START = 0  # the chain of an empty prefix
 
 
 class BlockPool:
+    """`count` blocks of `size` tokens each."""
+
     def __init__(self, count: int, size: int):
         self.count = count
         self.size = size  # tokens per block
@@ -27,9 +29,11 @@ class BlockPool:
 
     @property
     def free(self) -> int:
+        """Blocks that nothing holds, filed ones included."""
         return len(self._blank) + len(self._idle)
 
     def blocks_for(self, tokens: int) -> int:
+        """How many blocks hold so many tokens."""
         return -(-tokens // self.size)
 
     def take(self) -> int:
@@ -43,6 +47,7 @@ class BlockPool:
         return block
 
     def give_back(self, blocks: list[int]) -> None:
+        """Remove one holder from each."""
         # In reverse order, so that the end of a prefix is reused before its beginning: without the
         # beginning the rest could not be found.
         for block in reversed(blocks):

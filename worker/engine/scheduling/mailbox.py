@@ -32,6 +32,11 @@ class Mailbox:
         self._stopped = False
 
     def submit(self, request: Request) -> None:
+        """Queue a request, and promise it as many slots as it has continuations.
+
+        Raises:
+            ValueError: a request with this id is open.
+        """
         with self._lock:
             if request.id in self._open:
                 raise ValueError(f"request {request.id!r} is already in the engine")
@@ -42,15 +47,19 @@ class Mailbox:
                 self._work.notify()
 
     def cancel(self, request_id: str, reason: Reason) -> None:
+        """Ask the engine to end a request; ids that are not open are ignored."""
         with self._lock:
             if request_id in self._open:
                 self._cancelled[request_id] = reason
                 self._work.notify()
 
     def room(self) -> int:
+        """Slots that are not promised to an open request."""
         return max(0, self._slots - self._promised)
 
     def collect(self, timeout: float) -> list[Finished]:
+        """What finished since the last call; if nothing did, waits up to `timeout` seconds for
+        that or for `poke`."""
         with self._lock:
             if not self._finished and not self._poked and timeout > 0:
                 self._done.wait(timeout)
@@ -59,6 +68,7 @@ class Mailbox:
             return finished
 
     def poke(self) -> None:
+        """Make a waiting `collect` return now."""
         with self._lock:
             self._poked = True
             self._done.notify_all()
@@ -82,6 +92,7 @@ class Mailbox:
             return requests, cancelled
 
     def finish(self, finished: Iterable[Finished]) -> None:
+        """Hand over finished requests; they are not open any more."""
         with self._lock:
             for result in finished:
                 self._promised -= self._open.pop(result.id)

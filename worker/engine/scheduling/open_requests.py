@@ -51,6 +51,8 @@ class OpenRequests:
         return bool(self._open)
 
     def checkpoint(self) -> dict[str, list[list[int]]]:
+        """The tokens that each request has generated so far, a list for each continuation. May be
+        called from any thread."""
         open_now = list(self._open.items())
         return {
             request_id: [
@@ -79,6 +81,7 @@ class OpenRequests:
         return None
 
     def refuse(self, request: Request, error: tuple[str, str]) -> None:
+        """Hand a request over with an error."""
         self._mail.finish(
             [Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error)]
         )

@@ -40,6 +40,9 @@ class Chunk:
 
 
 class Scheduler:
+    """Plans the steps of at most `slots` running sequences, each step with at most `token_budget`
+    tokens."""
+
     def __init__(self, pool: BlockPool, *, slots: int, token_budget: int):
         self.pool = pool
         self.slots = slots
@@ -49,6 +52,7 @@ class Scheduler:
         self.preemptions = 0
 
     def add(self, sequence: Sequence) -> None:
+        """Let a new sequence wait for its turn."""
         insort(self.waiting, sequence, key=_seniority)
 
     def remove(self, sequence: Sequence) -> None:

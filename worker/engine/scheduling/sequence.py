@@ -12,6 +12,8 @@ from worker.engine.scheduling.text import Speller, Text
 
 @dataclass(slots=True, eq=False)
 class Sequence:
+    """The state of one continuation; the scheduler and `open_requests.py` change it."""
+
     request: Request
     index: int  # which of the request's n continuations
     arrival: int  # age in the engine
@@ -32,6 +34,7 @@ class Sequence:
 
     @property
     def generated(self) -> int:
+        """How many tokens were generated so far."""
         return len(self.tokens) - len(self.request.prompt_ids)
 
     @property
@@ -53,6 +56,7 @@ class Sequence:
         return not self.request.interactive, self.arrival
 
     def output(self) -> Output:
+        """The continuation as users get it, once it has ended."""
         assert self.finish_reason is not None
         wants = self.request.params.logprobs is not None
         return Output(

@@ -34,6 +34,8 @@ class Detokenizer(Protocol):
 
 
 class Text:
+    """The text of one continuation, which ends before the first of `stops`."""
+
     def __init__(self, stream: DecodeStream, stops: tuple[str, ...]):
         self._stream = stream
         self._stops = stops
@@ -68,6 +70,7 @@ class Text:
         return held
 
     def final(self) -> str:
+        """The whole text."""
         return "".join(self._pieces) + self._tail
 
     def _held(self) -> int:
