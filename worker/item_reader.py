@@ -28,7 +28,7 @@ from common.store.jobs import (
     effective_params,
     effective_template_kwargs,
 )
-from common.stored_item import ITEM_FIELDS
+from common.stored_item import ITEM_FIELDS, StoredItem
 from common.tokenizer import Tokenizer
 from common.types import ModelCard
 from worker.held_items import HeldItem
@@ -93,9 +93,7 @@ class ItemReader:
         self._heads.clear()
         self._cached = 0
 
-    def _prepare(
-        self, held: HeldItem, head: Head, item: dict[str, Any]
-    ) -> tuple[HeldItem, Request]:
+    def _prepare(self, held: HeldItem, head: Head, item: StoredItem) -> tuple[HeldItem, Request]:
         if unknown := item.keys() - ITEM_FIELDS:
             raise _UnknownFields(", ".join(sorted(unknown)))
         if why := item.get("refused"):
@@ -126,7 +124,7 @@ class ItemReader:
         return chunk
 
     def _request(
-        self, item: dict[str, Any], params: SamplingParams, seed: int, spec: dict[str, Any]
+        self, item: StoredItem, params: SamplingParams, seed: int, spec: dict[str, Any]
     ) -> Request:
         if "prompt_ids" in item:
             ids = item["prompt_ids"]
@@ -137,7 +135,7 @@ class ItemReader:
             ids = self._tokenizer.encode(text, special=plain)
         return Request(str(next(self._ids)), text, ids, params, seed)
 
-    def _render(self, item: dict[str, Any], spec: dict[str, Any]) -> str:
+    def _render(self, item: StoredItem, spec: dict[str, Any]) -> str:
         if self._template is None:
             raise InvalidRequest(
                 "the model has no chat template; send `prompt` instead of `messages`",

@@ -37,6 +37,7 @@ from common.store.places import pages, place_of
 from common.store.records import Unreadable, as_text, readable, reading
 from common.store.scripts import Scripts
 from common.store.upload_stage import Stage
+from common.stored_item import StoredItem
 from common.types import ItemState, JobState
 
 MEMORY_SHARE = 0.75  # of maxmemory; the rest is for what comes and goes
@@ -84,7 +85,7 @@ class Chunk:
     """Items of a job that are stored together; `size` is in bytes of their JSON."""
 
     head: Head
-    items: list[dict[str, Any]]
+    items: list[StoredItem]
     size: int
 
 
@@ -585,7 +586,7 @@ def unreadable_row(
     )
 
 
-def effective_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
+def effective_params(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
     """The job's params with the item's own over them."""
     return {**spec.get("params", {}), **item.get("params", {})}
 
@@ -593,7 +594,7 @@ def effective_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, An
 DEFAULTS = SamplingParams.model_validate({}).model_dump(mode="json", exclude={"seed"})
 
 
-def complete_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
+def complete_params(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
     """The same with all defaults, but without the seed. Both were stored as the model dumps them:
     nothing to check."""
     params = {**DEFAULTS, **effective_params(spec, item)}
@@ -601,14 +602,14 @@ def complete_params(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any
     return params
 
 
-def effective_template_kwargs(spec: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
+def effective_template_kwargs(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
     """The job's chat template's variables with the item's own over them."""
-    return {**spec.get(TEMPLATE_KWARGS, {}), **item.get(TEMPLATE_KWARGS, {})}
+    return {**spec.get(TEMPLATE_KWARGS, {}), **item.get("chat_template_kwargs", {})}
 
 
 def row(
     index: int,
-    item: dict[str, Any],
+    item: StoredItem,
     state: ItemState,
     result: dict[str, Any] | None,
     model: str,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import defaultdict
-from typing import Any
 
 import redis
 
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.packing import pack
+from common.stored_item import StoredItem
 
 # Items compressed together: most of the gain of larger chunks, and one claim reads few it does not
 # need.
@@ -48,12 +48,12 @@ class Stage:
         self.whole_ids = b""  # its custom_ids: two bytes of bucket and a digest each
         self._ids: defaultdict[int, bytearray] = defaultdict(bytearray)  # bucket -> digests
         self._client = client
-        self._chunk: list[dict[str, Any]] = []
+        self._chunk: list[StoredItem] = []
         self._pipe = client.pipeline(transaction=False)
         self._in, self._starts = keys.stage(self.id, "in"), keys.stage(self.id, "starts")
         self._needs_key = keys.stage(self.id, "needs")
 
-    def add(self, item: dict[str, Any]) -> None:
+    def add(self, item: StoredItem) -> None:
         self._chunk.append(item)
         self._needs.append(item.get("params", {}).get("n", self._n))
         if "custom_id" in item:

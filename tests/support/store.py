@@ -11,6 +11,7 @@ from common.store.fleet import Exchanged, Fleet, Incarnation, Result
 from common.store.jobs import JobStore, new_job_id
 from common.store.packing import pack
 from common.store.upload_stage import Stage
+from common.stored_item import StoredItem
 from common.types import ItemState, ModelCard
 
 DAY = 86_400_000  # ms
@@ -76,9 +77,12 @@ class Mill:
         are `named`."""
         stage = self.store.stage(n)
         for i, need in enumerate(needs):
-            own = {} if need == n else {"params": {"n": need}}
-            name = {"custom_id": f"c{i}"} if named else {}
-            stage.add({"prompt": f"prompt {i}", **name, **own})
+            item: StoredItem = {"prompt": f"prompt {i}"}
+            if named:
+                item["custom_id"] = f"c{i}"
+            if need != n:
+                item["params"] = {"n": need}
+            stage.add(item)
         stage.close()
         return stage
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -18,8 +18,10 @@ from common.cooperate import give_way
 from common.errors import InvalidRequest, TooLarge
 from common.params import SamplingParams
 from common.settings import Settings
+from common.stored_item import StoredItem
 from web.intake.counting import count_tokens, is_too_long
 from web.intake.drafts import Draft
+from web.intake.records import item_record, refused_record
 from web.intake.validation_messages import MOST_FAULTS, Entry, explain
 from web.schemas.requests import INPUTS, Item, JobOptions
 from web.services.models import Model
@@ -100,7 +102,7 @@ class Intake:
     faults: list[Entry] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)  # custom_id -> where
 
-    def accept(self, drafts: Iterable[Draft]) -> Iterator[dict[str, Any]]:
+    def accept(self, drafts: Iterable[Draft]) -> Iterator[StoredItem]:
         """Records for the store, as long as nothing is wrong; after the first fault only more
         faults are looked for.
 
@@ -175,11 +177,11 @@ class Intake:
                 code=code,
             )
 
-    def _accept_chunk(self, drafts: Iterable[Draft]) -> list[dict[str, Any]]:
+    def _accept_chunk(self, drafts: Iterable[Draft]) -> list[StoredItem]:
         chunk: list[Draft] = []
         read: list[_Read] = []
         # By place in the chunk, and so are faults: told in order.
-        records: dict[int, dict[str, Any]] = {}
+        records: dict[int, StoredItem] = {}
         faults: list[tuple[int, Entry]] = []
         size = 0
 
@@ -299,13 +301,12 @@ class Intake:
                     counts[place] = count
         return counts
 
-    def _refused(self, draft: Draft, why: Entry) -> dict[str, Any]:
+    def _refused(self, draft: Draft, why: Entry) -> StoredItem:
         """What the store keeps of an item that cannot be run: its worker hands it in as failed."""
         self.totals.items += 1
-        why = {name: why[name] for name in ("code", "message", "field") if name in why}
-        return {"custom_id": draft.value["custom_id"], "refused": why}
+        return refused_record(draft.value["custom_id"], why)
 
-    def _record(self, item: Item, tokens: int | None, default: int | None) -> dict[str, Any]:
+    def _record(self, item: Item, tokens: int | None, default: int | None) -> StoredItem:
         """What the store keeps: only what was given, and max_tokens where its default does not
         fit."""
         own = item.params.model_dump(mode="json", exclude_unset=True) if item.params else {}
@@ -332,18 +333,7 @@ class Intake:
                 "the other items"
             )
             raise Fault("out_of_range", "stream", message)
-        messages = [message.model_dump() for message in item.messages] if item.messages else None
-        record = {
-            "custom_id": item.custom_id,
-            "prompt": item.prompt,
-            "prompt_ids": item.prompt_ids,
-            "messages": messages,
-            "chat_template_kwargs": item.chat_template_kwargs or None,
-            "stream": item.stream or None,
-        }
-        return {name: value for name, value in record.items() if value is not None} | _filled(
-            own, item.metadata
-        )
+        return item_record(item, own)
 
     def _fitting_max_tokens(
         self, params: SamplingParams, tokens: int | None, default: int | None
@@ -439,8 +429,3 @@ def _entries(error: Fault | ValidationError, draft: Draft) -> list[Entry]:
         "field": draft.at(error.field, error.code),
     }
     return [{name: value for name, value in entry.items() if value} | line]
-
-
-def _filled(params: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-    parts = {"params": params, "metadata": metadata}
-    return {name: part for name, part in parts.items() if part}

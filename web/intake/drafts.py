@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.stored_item import StoredItem
+
 MALFORMED = "malformed_item"  # the code of what could not be read
 
 
@@ -29,7 +31,7 @@ class Draft:
     # Why it cannot be run, though it was read: an entry of an error list.
     refused: dict[str, object] | None = None
     # Beside the item, for who makes its answer.
-    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
+    kept: StoredItem = dataclasses.field(default_factory=StoredItem)
     # What it gets, as far as that fits, if it has none; as its job if None.
     default_max_tokens: int | None = None
     # Of fields, by path or by an error's code.

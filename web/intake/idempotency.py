@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -40,7 +41,7 @@ class Idempotency:
         self._key = key
         self._digest = hashlib.sha256()
 
-    def add(self, part: BaseModel | dict[str, Any]) -> None:
+    def add(self, part: BaseModel | Mapping[str, Any]) -> None:
         if self._key:
             value = part.model_dump(mode="json") if isinstance(part, BaseModel) else part
             self._digest.update(json.dumps(value, sort_keys=True).encode())

@@ -20,7 +20,7 @@ def staged(mill: Mill, *names: str | None) -> Stage:
     """Items with these custom_ids, None for one without."""
     stage = mill.store.stage()
     for name in names:
-        stage.add({"prompt": "more"} | ({"custom_id": name} if name else {}))
+        stage.add({"prompt": "more", "custom_id": name} if name else {"prompt": "more"})
     stage.close_for_attach()
     return stage
 

@@ -11,6 +11,7 @@ import pytest
 from common.errors import InvalidRequest
 from common.generation import Request
 from common.store.jobs import JobStore, new_job_id
+from common.stored_item import StoredItem
 from common.tokenizer import WordTokenizer
 from tests.support.store import Mill, card
 from worker import item_reader
@@ -26,13 +27,14 @@ def test_a_worker_renders_what_the_web_tier_counted(redis_url: str) -> None:
         "if zero is defined }}"
     )
     model = card().model_copy(update={"chat_template": source})
-    chat = {"messages": [{"role": "user", "content": "hi"}]}
+    chat: StoredItem = {"messages": [{"role": "user", "content": "hi"}]}
     stage = mill.store.stage()
-    for item in (
+    items: list[StoredItem] = [
         chat,
-        chat | {"chat_template_kwargs": {"b": 3}},
-        chat | {"chat_template_kwargs": {"zero": 0}},
-    ):
+        {**chat, "chat_template_kwargs": {"b": 3}},
+        {**chat, "chat_template_kwargs": {"zero": 0}},
+    ]
+    for item in items:
         stage.add(item)
     stage.close()
     spec = {

@@ -206,13 +206,14 @@ def test_an_item_from_a_newer_web_tier_fails_alone_and_names_what_is_new(
 ) -> None:
     stage = queue.store.stage()
     good = {"prompt": "a b", "params": {"ignore_eos": True}}
-    for item in (
+    items: list[Any] = [  # no `StoredItem`: the fields of a newer version
         good,
         {**good, "images": ["x"]},
         {**good, "params": {"beams": 4}},
         {"audio": "x"},
         good,
-    ):
+    ]
+    for item in items:
         stage.add(item)
     stage.close()
     job_id = queue.submit(3)
