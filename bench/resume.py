@@ -116,7 +116,7 @@ class Bench:
         """The rows of a job during which at most so many workers were killed."""
         job_id = self.submit(job)
         end = time.monotonic() + JOB_LIMIT
-        while self.store.job(job_id)["status"] not in ("completed", "cancelled", "expired"):
+        while self.store.job(job_id).status not in ("completed", "cancelled", "expired"):
             if time.monotonic() > end:
                 raise TimeoutError(f"job {job_id} is not over: {self.store.job(job_id)}")
             if self.kills < kills and self._checkpointed():

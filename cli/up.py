@@ -171,9 +171,7 @@ class Up:
         """Whether one of our workers serves. Workers of an earlier run may still be listed."""
         assert self._parts
         try:
-            return any(
-                int(worker["pid"]) in self._parts.pids for worker in Fleet(self._client).workers()
-            )
+            return any(worker.pid in self._parts.pids for worker in Fleet(self._client).workers())
         except Unavailable:
             return False
 

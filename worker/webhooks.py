@@ -8,7 +8,6 @@ torch. Its messages are rings: which events are to be delivered, and when, is in
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -87,15 +86,15 @@ class Courier:
         _log_try(event, outcome, state)
 
     def _target(self, event: Event) -> tuple[str, str]:
-        if event.owner.startswith("batch_"):
-            owner = self._batches.get(event.owner)
-            webhook = json.loads(owner["webhook"])
-        else:
-            owner = self._store.job(event.owner)
-            webhook = json.loads(owner["spec"])["webhook"]
-        return webhook["url"], webhook.get("secret") or self._accounts.webhook_secret(
-            owner["tenant"]
+        of_batch = event.owner.startswith("batch_")
+        webhook = (
+            self._batches.get(event.owner).webhook
+            if of_batch
+            else self._store.job(event.owner).webhook
         )
+        if webhook is None:
+            raise NotFound(f"{event.owner} has no webhook")
+        return webhook["url"], webhook.get("secret") or self._accounts.webhook_secret(event.tenant)
 
     def _try(self, url: str, secret: str, event: Event) -> Outcome:
         body = envelope(event)

@@ -95,10 +95,10 @@ def scripts(client: redis.Redis) -> int:
 def wait_until_all(store: JobStore, job_ids: list[str], state: str) -> None:
     deadline = time.monotonic() + LIMIT
     for job_id in job_ids:
-        while int((job := store.job(job_id))[state]) < int(job["total"]):
+        while getattr(job := store.job(job_id), state) < job.total:
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"{job_id} has only {job[state]} of {job['total']} items {state}"
+                    f"{job_id} has only {getattr(job, state)} of {job.total} items {state}"
                 )
             time.sleep(0.02)
 

@@ -8,6 +8,7 @@ nothing of lines or HTTP.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +23,7 @@ from common.store.places import Place, pages, place_of
 from common.store.records import as_text, readable, reading
 from common.store.scripts import Scripts
 
-Record = dict[str, str]  # the batch's hash as text, and `id`
-Outcome = Literal["queued", "failed", "cancelled", "expired"]
+End = Literal["queued", "failed", "cancelled", "expired"]  # what a validation came to
 
 
 def new_batch_id() -> str:
@@ -36,6 +36,72 @@ def job_of(batch_id: str) -> str:
     """The id of the job that a batch becomes: the same whoever makes it, so that it is made
     once."""
     return f"job_0{batch_id.removeprefix('batch_')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as it is stored. All times are milliseconds of the Redis server's clock; `create`
+    stores the fields that name no other method."""
+
+    id: str
+    tenant: str  # The tenant that made the batch.
+    file: str  # The id of the file whose lines are the requests.
+    endpoint: str  # The path that all lines are requests for.
+    window: str  # The completion window as it was written, like 24h.
+    created_at: int  # When `create` stored the batch.
+    expires_at: int  # When the completion window ends.
+    metadata: dict[str, Any]  # What the tenant wrote to it.
+    webhook: dict[str, Any] | None  # Where events are delivered: url and, perhaps, secret.
+    output_ttl: int | None  # How long its files are kept after its end, in ms; None: as the job.
+    cancelling_at: int | None  # When `cancel` was called first.
+    failed_at: int | None  # When `end` found that the file cannot become a job.
+    cancelled_at: int | None  # When `end` stopped a validation, because of `cancel`.
+    expired_at: int | None  # When `end` found that the window was over before there was a job.
+    errors: list[Any] | None  # What was wrong with the lines, of a batch that failed.
+    output_gone: bool  # The output file was deleted; `note` sets it, as all fields below.
+    error_gone: bool  # The error file was deleted.
+    sized: int  # Items, from the first on, whose lines were measured.
+    sized_output: int  # Bytes of those lines in the output file.
+    sized_error: int  # Bytes of those lines in the error file.
+    output_bytes: int | None  # Bytes of the whole output file; earlier versions kept it so.
+    error_bytes: int | None  # Bytes of the whole error file, likewise.
+
+
+def parse_batch(batch_id: str, answer: Any) -> Batch:
+    """The batch of a hash as the server answered it.
+
+    Raises:
+        KeyError, ValueError: the record is damaged, or the key holds something else.
+    """
+    raw = as_text(answer)
+
+    def number(name: str) -> int | None:
+        return int(raw[name]) if name in raw else None
+
+    return Batch(
+        id=batch_id,
+        tenant=raw["tenant"],
+        file=raw["file"],
+        endpoint=raw["endpoint"],
+        window=raw["window"],
+        created_at=int(raw["created_at"]),
+        expires_at=int(raw["expires_at"]),
+        metadata=json.loads(raw["metadata"]),
+        webhook=json.loads(raw["webhook"]) if "webhook" in raw else None,
+        output_ttl=number("output_ttl"),
+        cancelling_at=number("cancelling_at"),
+        failed_at=number("failed_at"),
+        cancelled_at=number("cancelled_at"),
+        expired_at=number("expired_at"),
+        errors=json.loads(raw["errors"]) if "errors" in raw else None,
+        output_gone="output_gone" in raw,
+        error_gone="error_gone" in raw,
+        sized=int(raw.get("sized", 0)),
+        sized_output=int(raw.get("sized_output", 0)),
+        sized_error=int(raw.get("sized_error", 0)),
+        output_bytes=number("output_bytes"),
+        error_bytes=number("error_bytes"),
+    )
 
 
 @dataclass(frozen=True)
@@ -83,14 +149,14 @@ class Batches:
             raise TooMany(message, code="too_many_batches")
         return outcome.decode(), found.decode()
 
-    def get(self, batch_id: str, tenant: str | None = None) -> Record:
+    def get(self, batch_id: str, tenant: str | None = None) -> Batch:
         """Another tenant's batch is not found; `tenant=None` is for the parts themselves."""
         with redis_errors():
             raw = self._client.hgetall(keys.batch(batch_id))
         if not raw or (tenant is not None and raw.get(b"tenant") != tenant.encode()):
             raise NotFound(f"no batch {batch_id[:80]!r}")
         with reading(batch_id):
-            return _record(batch_id, raw)
+            return parse_batch(batch_id, raw)
 
     def place(self, batch_id: str, tenant: str) -> Place:
         """Where a batch is among its tenant's, or was until a day ago at most; else `NotFound`."""
@@ -103,7 +169,7 @@ class Batches:
         newest_first: bool = True,
         behind: Place | None = None,
         page: int = 100,
-    ) -> Iterator[Record]:
+    ) -> Iterator[Batch]:
         """A tenant's batches in order of their creation, from behind a place on; read a page at a
         time."""
         line = keys.tenant_batches(tenant)
@@ -114,7 +180,7 @@ class Batches:
                     pipe.hgetall(keys.batch(batch_id))
                 hashes = pipe.execute(raise_on_error=False)
             found = [(batch_id, raw) for batch_id, raw in zip(ids, hashes, strict=True) if raw]
-            yield from readable(found, lambda pair: _record(*pair), lambda pair: pair[0])
+            yield from readable(found, lambda pair: parse_batch(*pair), lambda pair: pair[0])
 
     def note(self, batch_id: str, **fields: int) -> None:
         """Write down what was found out about a batch, or done to its files. One that is gone
@@ -165,14 +231,10 @@ class Batches:
         with redis_errors():
             self._scripts.hold_batch(claim.batch_id, claim.token, int(seconds * 1000), 1)
 
-    def end(self, claim: Claim, outcome: Outcome, *, errors: str = "", retention: int = 0) -> bool:
+    def end(self, claim: Claim, outcome: End, *, errors: str = "", retention: int = 0) -> bool:
         """The validation is over; without a job, the batch is kept for `retention` ms. Answers if
         webhooks are due."""
         with redis_errors():
             return bool(
                 self._scripts.end_batch(claim.batch_id, claim.token, outcome, errors, retention)
             )
-
-
-def _record(batch_id: str, raw: Any) -> Record:
-    return as_text(raw) | {"id": batch_id}

@@ -92,6 +92,24 @@ class Tick:
     next_due: float
 
 
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker process that holds a lease. `Incarnation.register` stores the fields that name no
+    other source."""
+
+    id: str  # The incarnation: a random name that is never used again.
+    model: str  # The name of the model that it serves.
+    digest: str  # The digest of that model's card.
+    engine: str  # Which engine runs the model: native, generate or echo.
+    device: str  # The device that the model is on.
+    host: str  # The name of its machine.
+    pid: int  # Its process there.
+    started_at: int  # When it started, in unix seconds of its machine's clock.
+    slots: int  # Sequences that it can run at once.
+    room: int  # Those that were free at its last exchange.
+    held: int  # Items that it holds now, counted when this was read.
+
+
 class Incarnation:
     """One worker process as the store knows it, from `register` until its lease ends or it
     releases.
@@ -254,18 +272,18 @@ class Fleet:
             for others
                 are not over, paused ones included.
         """
-        live = [worker for worker in self.workers() if worker["model"] == card.id]
+        live = [worker for worker in self.workers() if worker.model == card.id]
         for worker in live:
-            if worker["digest"] != card.digest:
+            if worker.digest != card.digest:
                 raise ConfigError(
                     f"{card.id} is being served with other weights, dtype or template by worker "
-                    f"{worker['id']} on "
-                    f"{worker['host']}; give this one another name with PROMPTMILL_SERVED_NAME"
+                    f"{worker.id} on {worker.host}; give this one another "
+                    "name with PROMPTMILL_SERVED_NAME"
                 )
         self._check_waiting(card)
         refuse_older(self.client, card.id)
         card = card.model_copy(
-            update={"slots": max(card.slots, *(worker["slots"] for worker in live), 0)}
+            update={"slots": max(card.slots, *(worker.slots for worker in live), 0)}
         )
         with redis_errors():
             pipe = self.client.pipeline(transaction=True)
@@ -320,9 +338,9 @@ class Fleet:
             raw = self.client.get(keys.tokenizer(digest))
         return zlib.decompress(raw) if raw else None
 
-    def workers(self) -> list[dict[str, Any]]:
-        """Live workers: id, model, digest, slots, room, device, engine, host, pid, started_at, held
-        (items)."""
+    def workers(self) -> list[LiveWorker]:
+        """The workers whose lease has not run out. One whose record cannot be read is left out,
+        with a line in the log."""
         with redis_errors():
             seconds, micros = self.client.time()
             ids = self.client.zrangebyscore(keys.WORKERS, seconds * 1000 + micros // 1000, "+inf")
@@ -332,7 +350,7 @@ class Fleet:
                 pipe.hlen(keys.held(incarnation.decode()))
             answers = pipe.execute(raise_on_error=False)
         about = [each for each in zip(ids, answers[::2], answers[1::2], strict=True) if each[1]]
-        return list(readable(about, _worker, lambda each: each[0].decode()))
+        return list(readable(about, _live_worker, lambda each: each[0].decode()))
 
     def waiting(self) -> dict[str, int]:
         """What waits for a slot, of all tenants: items, and the tokens they may need."""
@@ -359,16 +377,20 @@ class Fleet:
         )
 
 
-def _worker(found: tuple[bytes, Any, int]) -> dict[str, Any]:
-    """One live worker: its id, its record and how many items it holds."""
-    incarnation, raw, held = found
-    about: dict[str, Any] = as_text(raw)
-    about |= {
-        "id": incarnation.decode(),
-        "slots": int(about["slots"]),
-        "room": int(about["room"]),
-        "held": held,
-    }
-    return {
-        name: value for name, value in about.items() if name not in ("call", "cohort", "passed")
-    }
+def _live_worker(found: tuple[bytes, Any, int]) -> LiveWorker:
+    """A worker of its id, its record and how many items it holds."""
+    incarnation, answer, held = found
+    raw = as_text(answer)
+    return LiveWorker(
+        id=incarnation.decode(),
+        model=raw["model"],
+        digest=raw["digest"],
+        engine=raw["engine"],
+        device=raw["device"],
+        host=raw["host"],
+        pid=int(raw["pid"]),
+        started_at=int(raw["started_at"]),
+        slots=int(raw["slots"]),
+        room=int(raw["room"]),
+        held=held,
+    )

@@ -32,9 +32,11 @@ from common.errors import (
 from common.params import SamplingParams
 from common.store import keys
 from common.store.connection import redis_errors
+from common.store.job import Job, parse_job
+from common.store.outbox import StoredEvent, parse_event
 from common.store.packing import expand, unpack
 from common.store.places import pages, place_of
-from common.store.records import Unreadable, as_text, readable, reading
+from common.store.records import Unreadable, readable, reading
 from common.store.scripts import Scripts
 from common.store.upload_stage import Stage
 from common.stored_item import StoredItem
@@ -321,15 +323,24 @@ class JobStore:
             seconds, micros = self.client.time()
         return seconds * 1000 + micros // 1000
 
-    def job(self, job_id: str, tenant: str | None = None) -> dict[str, str]:
-        """The job's hash as text. Another tenant's job is not found; `tenant=None` is for the parts
-        themselves."""
+    def job(self, job_id: str, tenant: str | None = None) -> Job:
+        """One job; `tenant=None` is for parts that act for no tenant.
+
+        Raises:
+            NotFound: no such job, or it is another tenant's.
+            Unreadable: its record is damaged.
+        """
         with redis_errors():
             raw = self.client.hgetall(keys.job(job_id))
         if not raw or (tenant is not None and raw.get(b"tenant") != tenant.encode()):
             raise NotFound(f"no job {job_id}")
         with reading(job_id):
-            return as_text(raw)
+            return parse_job(job_id, raw)
+
+    def has_job(self, job_id: str) -> bool:
+        """Whether there is such a job, of any tenant; its record may be unreadable."""
+        with redis_errors():
+            return bool(self.client.exists(keys.job(job_id)))
 
     def check_owner(self, job_id: str, tenant: str) -> None:
         """`NotFound` for another tenant's job; asks nothing else of its record, which may be
@@ -339,16 +350,14 @@ class JobStore:
         if found != tenant.encode():
             raise NotFound(f"no job {job_id}")
 
-    def jobs(self, tenant: str, after: str | None, limit: int) -> tuple[list[dict[str, str]], bool]:
+    def jobs(self, tenant: str, after: str | None, limit: int) -> tuple[list[Job], bool]:
         """A tenant's jobs, newest first, from behind `after`; and whether there are more."""
         found = list(islice(self.walk(tenant, after, limit + 1), limit + 1))
         return found[:limit], len(found) > limit
 
-    def walk(
-        self, tenant: str, after: str | None = None, page: int = 100
-    ) -> Iterator[dict[str, str]]:
-        """The same one by one, each with its `id`; read about a `page` at a time, and a MiB at
-        most. A job whose record cannot be read is left out, with a line in the log."""
+    def walk(self, tenant: str, after: str | None = None, page: int = 100) -> Iterator[Job]:
+        """The same one by one; read about a `page` at a time, and a MiB at most. A job whose record
+        cannot be read is left out, with a line in the log."""
         line = keys.tenant_jobs(tenant)
         behind = place_of(self.client, line, tenant, after) if after is not None else None
         for ids in pages(self.client, line, newest_first=True, behind=behind, page=page):
@@ -359,9 +368,7 @@ class JobStore:
                         pipe.hgetall(keys.job(job_id))
                     hashes = pipe.execute(raise_on_error=False)
                 found = [pair for pair in zip(some, hashes, strict=True) if pair[1]]
-                yield from readable(
-                    found, lambda pair: as_text(pair[1]) | {"id": pair[0]}, lambda pair: pair[0]
-                )
+                yield from readable(found, lambda pair: parse_job(*pair), lambda pair: pair[0])
 
     def _by_size(self, ids: list[str]) -> Iterator[list[str]]:
         """The jobs in groups of `MOST_READ` bytes: those of earlier versions may have megabytes of
@@ -435,7 +442,7 @@ class JobStore:
             states, lengths, results, *chunks = self.scripts.rows(job_id, first, count)
         if not states:
             return []
-        spec = spec or json.loads(self.job(job_id)["spec"])
+        spec = spec or self.job(job_id).spec
         inputs = _between(job_id, first, len(states), chunks)
         params, at, found = complete_params(spec, {}), 0, []
         for i, (item, state, (length,)) in enumerate(
@@ -511,7 +518,7 @@ class JobStore:
             for entry in entries
         ]
 
-    def hooks(self, job_id: str) -> list[dict[str, Any]]:
+    def hooks(self, job_id: str) -> list[StoredEvent]:
         """The job's webhook events with every delivery attempt."""
         with redis_errors():
             events = [
@@ -522,18 +529,7 @@ class JobStore:
                 pipe.hgetall(keys.hook(event))
             hashes = pipe.execute()
         found = [(event, raw) for event, raw in zip(events, hashes, strict=True) if raw]
-        return list(readable(found, _hook, lambda pair: pair[0]))
-
-
-def _hook(pair: tuple[str, dict[bytes, bytes]]) -> dict[str, Any]:
-    event, raw = pair
-    tries = json.loads(raw[b"tries"])
-    return {
-        "id": event,
-        "type": raw[b"type"].decode(),
-        "status": raw[b"status"].decode(),
-        "tries": tries,
-    }
+        return list(readable(found, lambda pair: parse_event(*pair), lambda pair: pair[0]))
 
 
 def _head(spec: bytes, created_at: bytes, digest: bytes, interactive: bytes | None) -> Head:

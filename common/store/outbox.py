@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import random
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -46,6 +47,35 @@ class Try:
     status_code: int | None = None
     error: str | None = None
     next_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A webhook event as its owner's view shows it."""
+
+    id: str
+    type: str  # Such as job.finished.
+    status: HookState
+    tries: tuple[Try, ...]  # In order of time.
+
+
+def parse_event(event_id: str, raw: Mapping[bytes, bytes]) -> StoredEvent:
+    """The event of a hash as the server answered it.
+
+    Raises:
+        KeyError, TypeError, ValueError: the record is damaged.
+    """
+    tries = tuple(
+        Try(
+            each["at"],
+            each["duration_ms"],
+            each.get("status_code"),
+            each.get("error"),
+            each.get("next_at"),
+        )
+        for each in json.loads(raw[b"tries"])
+    )
+    return StoredEvent(event_id, raw[b"type"].decode(), HookState(raw[b"status"].decode()), tries)
 
 
 @dataclass(frozen=True)

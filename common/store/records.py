@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import redis
 
@@ -54,9 +54,17 @@ def readable(records: Iterable[R], read: Callable[[R], T], name: Callable[[R], s
         yield found
 
 
-def as_text(raw: Any) -> dict[str, str]:
-    """A hash as the server answered it, as text. Raises what it answered instead: the key may hold
-    something else."""
-    if isinstance(raw, Exception):
-        raise ValueError(str(raw))
-    return {name.decode(): value.decode() for name, value in raw.items()}
+def hash_of(answer: Any) -> dict[bytes, bytes]:
+    """A hash as the server answered it.
+
+    Raises:
+        ValueError: it answered an error instead; the key may hold something else.
+    """
+    if isinstance(answer, Exception):
+        raise ValueError(str(answer))
+    return cast("dict[bytes, bytes]", answer)
+
+
+def as_text(answer: Any) -> dict[str, str]:
+    """The same as text; `ValueError` also where it is none."""
+    return {name.decode(): value.decode() for name, value in hash_of(answer).items()}

@@ -120,7 +120,7 @@ def test_what_was_acknowledged_before_a_backup_is_in_it(
     promptmill(other, "restore", str(file))
     with connect(other) as client:
         found, _ = JobStore(client).jobs("acme", None, 20)
-        assert [job["id"] for job in found] == jobs[::-1]
+        assert [job.id for job in found] == jobs[::-1]
         store = JobStore(client)
         assert [item["custom_id"] for item in store.items(jobs[2], 60, 20)] == [
             f"job2{i}" for i in range(60, 70)

@@ -49,7 +49,7 @@ class Stack:
 
     def held(self) -> int:
         """Items that workers run right now."""
-        return sum(worker["held"] for worker in Fleet(self.redis).workers())
+        return sum(worker.held for worker in Fleet(self.redis).workers())
 
     def _answers(self) -> bool:
         try:

@@ -15,6 +15,13 @@ from common.stored_item import StoredItem
 from common.types import ItemState, ModelCard
 
 DAY = 86_400_000  # ms
+BATCH_FIELDS = {
+    "file": "file-1",
+    "endpoint": "/v1/completions",
+    "window": "24h",
+    "expires_at": 9,
+    "metadata": "{}",
+}
 
 
 def card(name: str = "m", slots: int = 8) -> ModelCard:
@@ -128,8 +135,8 @@ class Mill:
     def counts(self, job_id: str) -> dict[str, int]:
         """The counts that are not zero."""
         job = self.store.job(job_id)
-        found = {state.value: int(job[state.value]) for state in ItemState}
-        assert sum(found.values()) == int(job["total"])
+        found = {state.value: getattr(job, state.value) for state in ItemState}
+        assert sum(found.values()) == job.total
         return {name: count for name, count in found.items() if count}
 
     def lose(self, incarnation: HasId) -> None:

@@ -33,7 +33,7 @@ class Worker:
 
     def __init__(self, services: Services, model: ModelCard):
         self.incarnation = Incarnation(services.redis, model, lease=30)
-        self.incarnation.register({"host": "box", "pid": "1", "started_at": "2030-01-01T00:00:00Z"})
+        self.incarnation.register({"host": "box", "pid": "1", "started_at": "1893456000"})
 
     def take(self, room: int = 8) -> Exchanged:
         return self.incarnation.exchange([], room)

@@ -119,11 +119,11 @@ class Queue:
         self._ring_sender.send("echo", count)
 
     def count(self, job_id: str, state: str) -> int:
-        return int(self.store.job(job_id)[state])
+        return int(getattr(self.store.job(job_id), state))
 
     def wait_status(self, job_id: str, status: str, seconds: float = 30.0) -> None:
         wait_until(
-            lambda: self.store.job(job_id)["status"] == status,
+            lambda: self.store.job(job_id).status == status,
             lambda: self.store.job(job_id),
             seconds,
         )

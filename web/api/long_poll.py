@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from common.errors import Unauthorized
 from common.store.accounts import Grant
-from common.types import JobState
 from web.services.caps import open_stream
 from web.services.services import Services
 
@@ -27,7 +26,7 @@ def wait_for_end(
     end = time.monotonic() + seconds
     services.store.job(job_id, grant.tenant)
     with open_stream(services, grant, job_id, hung_up) as watch:
-        while not JobState(services.store.job(job_id, grant.tenant)["status"]).terminal:
+        while not services.store.job(job_id, grant.tenant).status.terminal:
             remaining = end - time.monotonic()
             if isinstance(watch.ended, Unauthorized):
                 raise watch.ended

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -25,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from common.errors import Unavailable
+from common.store.fleet import LiveWorker
 from common.store.metrics import COUNTERS, HISTOGRAMS, SUM, totals
 from common.types import ENDS
 from web.services.services import Services
@@ -36,11 +36,11 @@ MEDIA_TYPES = (
 FLUSH = 1.0  # seconds between two writes of a process's counts to the store
 
 # Gauges by model: name -> help text, and what one live worker adds to the value.
-OF_WORKERS: dict[str, tuple[str, Callable[[dict[str, Any]], int]]] = {
+OF_WORKERS: dict[str, tuple[str, Callable[[LiveWorker], int]]] = {
     "workers": ("Live workers.", lambda _: 1),
-    "slots": ("Sequences that live workers can run at once.", lambda worker: worker["slots"]),
-    "slots_free": ("Of those, free ones.", lambda worker: worker["room"]),
-    "items_running": ("Items that live workers hold.", lambda worker: worker["held"]),
+    "slots": ("Sequences that live workers can run at once.", lambda worker: worker.slots),
+    "slots_free": ("Of those, free ones.", lambda worker: worker.room),
+    "items_running": ("Items that live workers hold.", lambda worker: worker.held),
 }
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class _StoreCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         waiting, workers = self._fleet.waiting(), self._fleet.workers()
         models = sorted(
-            {card.id for card in self._fleet.models()} | {worker["model"] for worker in workers}
+            {card.id for card in self._fleet.models()} | {worker.model for worker in workers}
         )
         yield _gauge(
             "items_waiting", "Items that wait for a slot, of all tenants.", waiting["items"]
@@ -100,7 +100,7 @@ class _StoreCollector(Collector):
             family = _gauge(name, about)
             for model in models:
                 family.add_metric(
-                    [model], sum(of_one(worker) for worker in workers if worker["model"] == model)
+                    [model], sum(of_one(worker) for worker in workers if worker.model == model)
                 )
             yield family
         found = totals(self._redis)

@@ -116,7 +116,7 @@ class InteractiveRequest:
 
     def _find(self, tenant: str) -> None:
         try:
-            self.watch.status = self._services.store.job(self.job_id, tenant)["status"]
+            self.watch.status = self._services.store.job(self.job_id, tenant).status
         except NotFound:
             message = (
                 "this Idempotency-Key was answered before, and the answer is not kept any "
@@ -128,7 +128,7 @@ class InteractiveRequest:
     def over(self) -> bool:
         """Every item has its result."""
         if self.watch.status is None:
-            self.watch.status = self._services.store.job(self.job_id)["status"]
+            self.watch.status = self._services.store.job(self.job_id).status
         return self._is_over
 
     @property
@@ -162,7 +162,7 @@ class InteractiveRequest:
         patience = self._services.settings.worker_wait
         # Seldom enough for a thousand requests at once.
         self._look_for_worker = now + patience / 4
-        if any(worker["model"] == self.model for worker in self._services.fleet.workers()):
+        if any(worker.model == self.model for worker in self._services.fleet.workers()):
             self._missing_since = None
             return
         self._missing_since = self._missing_since or now

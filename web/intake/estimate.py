@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from common.store.jobs import JobStore
-from common.store.records import readable
-from common.types import ModelCard
+from common.types import JobState, ModelCard
 from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.enqueue import with_defaults
@@ -56,11 +55,14 @@ def estimate(
     None when no job of this tenant finished on these weights, or none took long enough to tell.
     """
     jobs, _ = store.jobs(tenant, None, LOOK_BACK)
-    finished = [
-        job for job in jobs if job.get("digest") == card.digest and job.get("status") == "completed"
-    ]
     speeds, shares = [], []
-    for seconds, generated, asked in readable(finished, _went, lambda job: job["id"]):
+    for job in jobs:
+        if job.digest != card.digest or job.status != JobState.COMPLETED:
+            continue
+        if job.started_at is None or job.finished_at is None:  # a damaged record
+            continue
+        seconds = (job.finished_at - job.started_at) / 1000  # ms to s
+        generated, asked = job.completion_tokens, job.cost * job.total - job.prompt_tokens
         if seconds >= 1 and generated and asked > 0:
             speeds.append(generated / seconds)
             shares.append(min(1.0, generated / asked))
@@ -70,11 +72,3 @@ def estimate(
         low=round(max_completion_tokens * min(shares) / max(speeds), 1),
         high=round(max_completion_tokens / min(speeds), 1),
     )
-
-
-def _went(job: dict[str, str]) -> tuple[float, int, int]:
-    """How many seconds a finished job took, how many tokens it generated, and how many it was
-    expected to."""
-    seconds = (int(job["finished_at"]) - int(job["started_at"])) / 1000
-    asked = int(job["cost"]) * int(job["total"]) - int(job["prompt_tokens"])
-    return seconds, int(job["completion_tokens"]), asked

@@ -6,12 +6,10 @@ Each looks the job up as the tenant's first, so another tenant's is a `NotFound`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from itertools import chain
 
 from common.errors import Conflict, NotFound
-from common.types import JobState
 from web.intake.drafts import Draft
 from web.intake.enqueue import enqueue_job
 from web.intake.origin import Origin
@@ -48,7 +46,7 @@ def submit_job(
 
 def cancel_job(services: Services, job_id: str, tenant: str) -> JobView:
     """Ask a job to stop, and show how it stands. A job that is over stays as it is."""
-    services.store.job(job_id, tenant)
+    services.store.check_owner(job_id, tenant)
     _, hooked = services.store.cancel(job_id)
     if hooked:
         ring_deliveries(services, job_id)
@@ -77,20 +75,19 @@ def retry_job(
         Conflict: the job is not over yet, or none of its failed items could run.
     """
     job = services.store.job(job_id, tenant)
-    if not JobState(job["status"]).terminal:
+    if not job.status.terminal:
         raise Conflict(
             f"job {job_id} is not over yet; retry what failed when it is", code="job_not_over"
         )
-    if job["failed"] == "0":
+    if not job.failed:
         raise Conflict(
             f"no item of job {job_id} failed, so there is nothing to retry", code="nothing_failed"
         )
-    spec = json.loads(job["spec"])
-    failed = failed_items(services, job_id, spec)
+    failed = failed_items(services, job_id, job.spec)
     first = next(failed, None)
     if first is None:
         raise Conflict(
             f"what failed of job {job_id} was refused, and would be again", code="nothing_failed"
         )
     origin = Origin.retry(job_id, idempotency_key)
-    return submit_job(services, tenant, options_of(spec), chain([first], failed), origin)
+    return submit_job(services, tenant, options_of(job.spec), chain([first], failed), origin)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 
+from common.store.job import Job
 from common.store.jobs import Appended
 from common.store.upload_stage import custom_id_digest
 from web.intake.check import MOST_STREAMS, Intake
@@ -48,7 +48,7 @@ def change(services: Services, job_id: str, tenant: str, **fields: float) -> Job
     """
     job = services.store.job(job_id, tenant)
     for field, value in fields.items():
-        ring_workers(services, job["model"], services.store.edit(job_id, field, value), job_id)
+        ring_workers(services, job.model, services.store.edit(job_id, field, value), job_id)
     return job_view(services, job_id, tenant)
 
 
@@ -92,17 +92,17 @@ def append_items(
         raise KeyReused(message, field="Idempotency-Key")
     if appended.outcome == "duplicate":
         intake.refuse_taken(lambda custom_id: custom_id_digest(custom_id)[1] in appended.duplicates)
-    ring_workers(services, job["model"], appended.rings, job_id)
+    ring_workers(services, job.model, appended.rings, job_id)
     return _append_view(services, job_id, tenant, appended)
 
 
-def _intake(services: Services, job_id: str, job: dict[str, str]) -> Intake:
+def _intake(services: Services, job_id: str, job: Job) -> Intake:
     """Checks items as the job's own were checked."""
-    spec, model = json.loads(job["spec"]), services.models.choose(job["model"])
+    spec, model = job.spec, services.models.choose(job.model)
     options = options_of(spec | {"metadata": {}})
     rendered_at = spec.get("rendered_at", int(time.time()))
     intake = Intake(model, options, services.settings, rendered_at=rendered_at)
-    if "indexed" not in job:  # made by an earlier version, which kept no digests of custom_ids
+    if not job.indexed:  # made by an earlier version, which kept no digests of custom_ids
         items = all_items(services, job_id)
         intake.know((item["custom_id"], "the job") for item in items if "custom_id" in item)
     return intake

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common.cooperate import give_way
 from common.errors import InvalidRequest, NotFound
+from common.store.job import Job
 from common.store.packing import json_line
 from common.types import ENDS
 from web.services.services import Services
@@ -54,7 +54,7 @@ def stream_results(services: Services, job_id: str, tenant: str, form: str) -> I
         InvalidRequest: Parquet, and the server has no pyarrow.
     """
     job = services.store.job(job_id, tenant)
-    batches = _finished(services, job_id, job)
+    batches = _finished(services, job)
     match form:
         case "jsonl":
             return _jsonl(batches)
@@ -64,14 +64,12 @@ def stream_results(services: Services, job_id: str, tenant: str, form: str) -> I
             return _parquet(batches)
 
 
-def _finished(
-    services: Services, job_id: str, job: dict[str, str]
-) -> Iterator[list[dict[str, Any]]]:
-    total, spec = int(job["total"]), json.loads(job["spec"])
-    for first in range(0, total, BATCH):
-        rows = services.store.rows(job_id, first, BATCH, spec)
-        if len(rows) < min(BATCH, total - first):
-            raise NotFound(f"{job_id} was deleted while its results were read")
+def _finished(services: Services, job: Job) -> Iterator[list[dict[str, Any]]]:
+    spec = job.spec
+    for first in range(0, job.total, BATCH):
+        rows = services.store.rows(job.id, first, BATCH, spec)
+        if len(rows) < min(BATCH, job.total - first):
+            raise NotFound(f"{job.id} was deleted while its results were read")
         yield [row for row in rows if row["status"] in ENDS]
         give_way()
 

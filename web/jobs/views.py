@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
+from common.store.job import Job
 from common.store.jobs import TEMPLATE_KWARGS, unreadable_row
+from common.store.outbox import StoredEvent
 from common.store.records import Unreadable, readable, reading
-from common.types import JobState, ModelCard
+from common.types import ModelCard
 from web.schemas.answers import (
     Counts,
     Flags,
@@ -23,6 +24,7 @@ from web.schemas.answers import (
     ModelList,
     ModelView,
     StoppedBy,
+    TryView,
     Usage,
     WebhookView,
     WorkerView,
@@ -41,9 +43,9 @@ LATEST_MS = int(LATEST.timestamp() * 1000)
 def job_view(services: Services, job_id: str, tenant: str) -> JobView:
     """One job; `NotFound` for another tenant's."""
     job = services.store.job(job_id, tenant)
-    hooks = services.store.hooks(job_id) if job.get("hooks") else []
+    hooks = services.store.hooks(job_id) if job.hooks else []
     with reading(job_id):
-        return _view(services, job_id, job, hooks, _Served(services))
+        return _view(services, job, hooks, _Served(services))
 
 
 def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:
@@ -65,10 +67,10 @@ def job_list(services: Services, tenant: str, after: str | None = None, limit: i
     served = _Served(services)
     jobs = services.store.walk(tenant, after, limit + 1)
 
-    def shown(job: dict[str, str]) -> tuple[JobView, int]:
-        return _view(services, job["id"], job, [], served), len(job["spec"])
+    def shown(job: Job) -> tuple[JobView, int]:
+        return _view(services, job, [], served), len(job.spec_json)
 
-    data, more = page(readable(jobs, shown, lambda job: job["id"]), limit)
+    data, more = page(readable(jobs, shown, lambda job: job.id), limit)
     return JobList(data=data, has_more=more, after=data[-1].id if more else None)
 
 
@@ -76,7 +78,7 @@ def item_rows(
     services: Services, job_id: str, tenant: str, first: int, count: int
 ) -> list[dict[str, Any]]:
     """`ItemRow`s of items [first, first + count), as dictionaries."""
-    spec = _spec(services, job_id, tenant)
+    spec = services.store.job(job_id, tenant).spec
     return [_asked(item, row) for item, row in services.store.answers(job_id, first, count, spec)]
 
 
@@ -84,7 +86,7 @@ def item_list(
     services: Services, job_id: str, tenant: str, after: int = -1, limit: int = 100
 ) -> ItemList:
     """Items behind index `after`, in order."""
-    spec = _spec(services, job_id, tenant)
+    spec = services.store.job(job_id, tenant).spec
     answers = _answers(services, job_id, after + 1, limit + 1, spec)
     rows = (_item_row(_asked(item, row)) for item, row in answers)
     data, more = page(((row, len(row.model_dump_json())) for row in rows), limit)
@@ -100,12 +102,6 @@ def _answers(
         yield from found
         if len(found) < FEW:
             return
-
-
-def _spec(services: Services, job_id: str, tenant: str) -> dict[str, Any]:
-    job = services.store.job(job_id, tenant)
-    with reading(job_id):
-        return dict(json.loads(job["spec"]))
 
 
 def _asked(item: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +121,7 @@ def _item_row(row: dict[str, Any]) -> ItemRow:
 
 def model_list(services: Services) -> ModelList:
     """Every model ever served, then the aliases of those."""
-    live = Counter(worker["model"] for worker in services.fleet.workers())
+    live = Counter(worker.model for worker in services.fleet.workers())
     cards, aliases = {card.id: card for card in services.fleet.models()}, services.models.aliases
     named = {name: name for name in cards if name not in aliases} | dict(aliases)
     shown = [
@@ -139,15 +135,16 @@ def model_list(services: Services) -> ModelList:
 def model_view(services: Services, name: str) -> ModelView:
     card = services.fleet.model(services.models.served_name(name))
     return _model_view(
-        card, sum(worker["model"] == card.id for worker in services.fleet.workers()), name
+        card, sum(worker.model == card.id for worker in services.fleet.workers()), name
     )
 
 
 def worker_views(services: Services) -> list[WorkerView]:
     """Live workers."""
-    return list(
-        readable(services.fleet.workers(), WorkerView.model_validate, lambda worker: worker["id"])
-    )
+    return [
+        WorkerView.model_validate(worker, from_attributes=True)
+        for worker in services.fleet.workers()
+    ]
 
 
 def _model_view(card: ModelCard, workers: int, name: str) -> ModelView:
@@ -167,74 +164,71 @@ class _Served:
     def slots(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for worker in self._services.fleet.workers():
-            found[worker["model"]] = max(found.get(worker["model"], 0), worker["slots"])
+            found[worker.model] = max(found.get(worker.model, 0), worker.slots)
         return found
 
 
-def _waiting_for(job: dict[str, str], served: _Served) -> Literal["worker", "larger_worker"] | None:
+def _waiting_for(job: Job, served: _Served) -> Literal["worker", "larger_worker"] | None:
     """What must come before the job can end, as `JobView` says it."""
-    if JobState(job["status"]).terminal:
+    if job.status.terminal:
         return None
-    slots = served.slots.get(job["model"])
+    slots = served.slots.get(job.model)
     if slots is None:
         return "worker"
-    return "larger_worker" if int(job["pending"]) and int(job["n_max"]) > slots else None
+    return "larger_worker" if job.pending and job.n_max > slots else None
 
 
-def _view(
-    services: Services,
-    job_id: str,
-    job: dict[str, str],
-    hooks: list[dict[str, Any]],
-    served: _Served,
-) -> JobView:
-    spec = json.loads(job["spec"])
-    status = JobState(job["status"])
-    prompt, completion = int(job["prompt_tokens"]), int(job["completion_tokens"])
+def _view(services: Services, job: Job, hooks: list[StoredEvent], served: _Served) -> JobView:
+    spec = job.spec
     return JobView(
-        id=job_id,
-        status=status,
-        model=job["model"],
-        counts=Counts(**{name: int(job[name]) for name in Counts.model_fields}),
+        id=job.id,
+        status=job.status,
+        model=job.model,
+        counts=Counts(**{name: getattr(job, name) for name in Counts.model_fields}),
         usage=Usage(
-            prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
+            prompt_tokens=job.prompt_tokens,
+            completion_tokens=job.completion_tokens,
+            total_tokens=job.prompt_tokens + job.completion_tokens,
         ),
         waiting_for=_waiting_for(job, served),
-        flags=Flags(cancel_requested=job["cancel_requested"] == "1", paused=job["paused"] == "1"),
-        cancelled_by=cast("StoppedBy | None", job.get("cancel_reason")),
-        retry_of=job.get("retry_of"),
-        retried_by=job.get("retried_by"),
-        batch=job.get("batch"),
-        limits=Limits(
-            tokens=int(job["token_budget"]) or None, error_rate=float(job["error_rate"]) or None
-        ),
-        priority=int(job["priority"]),
+        flags=Flags(cancel_requested=job.cancel_requested, paused=job.paused),
+        cancelled_by=cast("StoppedBy | None", job.cancel_reason),
+        retry_of=job.retry_of,
+        retried_by=job.retried_by,
+        batch=job.batch,
+        limits=Limits(tokens=job.token_budget or None, error_rate=job.error_rate or None),
+        priority=job.priority,
         params=spec["params"],
         chat_template_kwargs=spec.get(TEMPLATE_KWARGS, {}),
         webhook=WebhookView(url=spec["webhook"]["url"], events=spec["webhook"]["events"])
         if spec["webhook"]
         else None,
-        webhooks=[
-            HookView.model_validate(hook | {"tries": _tries(hook["tries"])}) for hook in hooks
-        ],
+        webhooks=[_hook_view(hook) for hook in hooks],
         metadata=spec["metadata"],
-        created_at=_moment(job["created_at"]),
-        started_at=_moment(job.get("started_at")),
-        finished_at=_moment(job.get("finished_at")),
-        deadline=_moment(job.get("deadline")),
-        links=job_links(services, job_id),
+        created_at=_moment(job.created_at),
+        started_at=_moment(job.started_at),
+        finished_at=_moment(job.finished_at),
+        deadline=_moment(job.deadline),
+        links=job_links(services, job.id),
     )
 
 
-def _tries(stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _hook_view(event: StoredEvent) -> HookView:
     """Deliveries keep ms of the server's clock; users see times."""
-    return [
-        {**each, "at": _moment(each["at"]), "next_at": _moment(each.get("next_at"))}
-        for each in stored
+    tries = [
+        TryView(
+            at=_moment(each.at),
+            duration_ms=each.duration_ms,
+            status_code=each.status_code,
+            error=each.error,
+            next_at=_moment(each.next_at),
+        )
+        for each in event.tries
     ]
+    return HookView(id=event.id, type=event.type, status=event.status.value, tries=tries)
 
 
-def _moment(ms: str | int | None) -> Any:
+def _moment(ms: int | None) -> Any:
     """Of a time that a deadline may have (`schemas.LATEST`); earlier versions stored later ones,
     too."""
-    return datetime.fromtimestamp(min(int(ms), LATEST_MS) / 1000, UTC) if ms and ms != "0" else None
+    return datetime.fromtimestamp(min(ms, LATEST_MS) / 1000, UTC) if ms else None

@@ -7,19 +7,19 @@ file, all else in the error file. They can be read while the batch runs.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Literal, cast
 
 from common.cooperate import give_way
 from common.errors import NotFound
-from common.store.batches import Record, job_of
+from common.store.batches import Batch, job_of
+from common.store.job import Job
 from common.store.packing import json_line
-from common.types import ENDS, ItemState, JobState
+from common.types import ENDS, ItemState
 from web.openai.answers import answer
 from web.openai.errors import error_body
 from web.openai.ignored_fields import told
@@ -57,56 +57,54 @@ class OutputFile:
     """One of a batch's two files, of which there are rows already. Times in ms of the Redis
     server's clock."""
 
-    batch: Record
-    job: dict[str, str]
+    batch: Batch
+    job: Job
     kind: Kind
 
     @property
     def id(self) -> str:
-        return file_id(self.batch["id"], self.kind)
+        return file_id(self.batch.id, self.kind)
 
     @property
     def filename(self) -> str:
-        return f"{self.batch['id']}_{self.kind}.jsonl"
+        return f"{self.batch.id}_{self.kind}.jsonl"
 
     @property
     def created_at(self) -> int:
         """As its batch: its first row may come at any moment."""
-        return int(self.batch["created_at"])
+        return self.batch.created_at
 
     @property
     def over(self) -> bool:
         """Nothing will be added to it."""
-        return JobState(self.job["status"]).terminal
+        return self.job.status.terminal
 
     @property
     def expires_at(self) -> int | None:
         """It goes with its job's retention, or before that, if so asked; counted from the end of
         the batch."""
-        if not self.over:
+        if not self.over or self.job.finished_at is None:
             return None
-        kept = min(
-            int(self.job["retention"]), int(self.batch.get("output_ttl", self.job["retention"]))
-        )
-        return int(self.job["finished_at"]) + kept
+        own = self.batch.output_ttl
+        kept = self.job.retention if own is None else min(self.job.retention, own)
+        return self.job.finished_at + kept
 
 
-def counts(job: dict[str, str]) -> dict[Kind, int]:
+def counts(job: Job) -> dict[Kind, int]:
     """Lines of the two files by now."""
-    failed = sum(int(job[state]) for state in ("failed", "expired", "cancelled"))
-    return {"output": int(job["succeeded"]), "error": failed}
+    return {"output": job.succeeded, "error": job.failed + job.expired + job.cancelled}
 
 
-def output_files(services: Services, batch: Record) -> list[OutputFile]:
+def output_files(services: Services, batch: Batch) -> list[OutputFile]:
     """Those of a batch that can be read now."""
     try:
-        job = services.store.job(job_of(batch["id"]))
+        job = services.store.job(job_of(batch.id))
     except NotFound:
         return []
     found = [
         OutputFile(batch, job, kind)
         for kind in KINDS
-        if counts(job)[kind] and f"{kind}_gone" not in batch
+        if counts(job)[kind] and not (batch.output_gone if kind == "output" else batch.error_gone)
     ]
     now = services.store.now()
     return [each for each in found if each.expires_at is None or each.expires_at > now]
@@ -129,22 +127,21 @@ def size(services: Services, file: OutputFile) -> int:
     """Bytes of a file that is over; 0 before, while it grows."""
     if not file.over:
         return 0
-    if (counted := file.batch.get(f"{file.kind}_bytes")) is not None:  # by an earlier version
-        return int(counted)
-    return measure(services, file.batch, file.job)[file.kind]
+    output = file.kind == "output"
+    counted = file.batch.output_bytes if output else file.batch.error_bytes
+    if counted is not None:
+        return counted
+    batch = measure(services, file.batch, file.job)
+    return batch.sized_output if output else batch.sized_error
 
 
-def measure(
-    services: Services, batch: Record, job: dict[str, str], seconds: float = math.inf
-) -> dict[Kind, int]:
+def measure(services: Services, batch: Batch, job: Job, seconds: float = math.inf) -> Batch:
     """Bytes of the two files up to the first item that is not over, which never change any more;
     and note them in the batch, so that the next call goes on there. After so many `seconds` it is
-    left to that call."""
-    sized, sizes = (
-        int(batch.get("sized", 0)),
-        {kind: int(batch.get(f"sized_{kind}", 0)) for kind in KINDS},
-    )
-    before, end = sized, time.monotonic() + seconds
+    left to that call. Answers the batch with what was noted."""
+    sized = batch.sized
+    sizes: dict[Kind, int] = {"output": batch.sized_output, "error": batch.sized_error}
+    end = time.monotonic() + seconds
     for page in _pages(services, batch, job, sized):
         over = list(takewhile(lambda line: line is not None, page))
         for line in over:
@@ -153,11 +150,11 @@ def measure(
         sized += len(over)
         if len(over) < len(page) or time.monotonic() > end:
             break
-    if sized > before:
-        fields = {"sized": sized, "sized_output": sizes["output"], "sized_error": sizes["error"]}
-        services.batches.note(batch["id"], **fields)
-        batch |= {name: str(value) for name, value in fields.items()}
-    return sizes
+    if sized == batch.sized:
+        return batch
+    output, error = sizes["output"], sizes["error"]
+    services.batches.note(batch.id, sized=sized, sized_output=output, sized_error=error)
+    return replace(batch, sized=sized, sized_output=output, sized_error=error)
 
 
 def content(services: Services, file: OutputFile) -> Iterator[bytes]:
@@ -169,16 +166,15 @@ def content(services: Services, file: OutputFile) -> Iterator[bytes]:
 
 
 def _pages(
-    services: Services, batch: Record, job: dict[str, str], first: int
+    services: Services, batch: Batch, job: Job, first: int
 ) -> Iterator[list[tuple[Kind, bytes] | None]]:
     """Of each item from the `first` on its file and its line, None if it is not over; a page at a
     time."""
-    spec, job_id, total = json.loads(job["spec"]), job_of(batch["id"]), int(job["total"])
     telling = _Telling(services, batch, job)
-    for at in range(first, total, BATCH):
-        answers = services.store.answers(job_id, at, BATCH, spec)
-        if len(answers) < min(BATCH, total - at):
-            raise NotFound(f"{batch['id']} was deleted while its results were read")
+    for at in range(first, job.total, BATCH):
+        answers = services.store.answers(job.id, at, BATCH, job.spec)
+        if len(answers) < min(BATCH, job.total - at):
+            raise NotFound(f"{batch.id} was deleted while its results were read")
         yield [telling.told(item, row) if row["status"] in ENDS else None for item, row in answers]
         give_way()
 
@@ -186,12 +182,12 @@ def _pages(
 class _Telling:
     """Items and their rows as lines of the two files."""
 
-    def __init__(self, services: Services, batch: Record, job: dict[str, str]):
+    def __init__(self, services: Services, batch: Batch, job: Job):
         self._services = services
-        self._endpoint = cast("Endpoint", batch["endpoint"])
-        self._model = job["model"]
-        self._created = int(job["created_at"]) // 1000  # unix seconds
-        self._name = batch["id"].removeprefix("batch_")
+        self._endpoint = cast("Endpoint", batch.endpoint)
+        self._model = job.model
+        self._created = job.created_at // 1000  # unix seconds
+        self._name = batch.id.removeprefix("batch_")
 
     def told(self, item: dict[str, Any], row: dict[str, Any]) -> tuple[Kind, bytes]:
         kind: Kind = "output" if row["status"] == ItemState.SUCCEEDED else "error"

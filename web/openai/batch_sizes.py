@@ -14,7 +14,6 @@ import time
 from common.errors import NotFound, Unavailable
 from common.store.batches import job_of
 from common.store.records import Unreadable, reading
-from common.types import JobState
 from web.openai.batch_output import measure
 from web.services.services import Services
 
@@ -56,8 +55,8 @@ class Sizer:
             batch = self._services.batches.get(batch_id)
             job = self._services.store.job(job_of(batch_id))
             with reading(batch_id):
-                measure(self._services, batch, job, TURN)
-                whole = JobState(job["status"]).terminal and batch.get("sized") == job["total"]
+                batch = measure(self._services, batch, job, TURN)
+                whole = job.status.terminal and batch.sized == job.total
         except (NotFound, Unreadable) as error:
             if isinstance(error, Unreadable):
                 log.warning(

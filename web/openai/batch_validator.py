@@ -19,7 +19,7 @@ from typing import cast
 
 from common.cooperate import give_way
 from common.errors import InvalidRequest, NotFound, PromptmillError, TooLarge, TooMany, Unavailable
-from common.store.batches import Claim, Outcome, Record, job_of
+from common.store.batches import Batch, Claim, End, job_of
 from web.intake.drafts import Draft
 from web.intake.enqueue import DAY, Enqueued, enqueue_job
 from web.intake.origin import Accepted, Origin
@@ -118,7 +118,7 @@ class Validator:
             self._end(claim, "cancelled")
 
     def _validate(self, claim: Claim) -> None:
-        record = self._batches.get(claim.batch_id)
+        batch = self._batches.get(claim.batch_id)
         try:
             if not self._has_job(claim.batch_id):
                 if claim.tries > MOST_TRIES:
@@ -127,10 +127,10 @@ class Validator:
                         "server's log says why"
                     )
                     raise InvalidRequest(message, code="validation_failed")
-                if self._services.store.now() >= int(record["expires_at"]):
+                if self._services.store.now() >= batch.expires_at:
                     self._end(claim, "expired")
                     return
-                self._submit(claim, record)
+                self._submit(claim, batch)
         except Unavailable as error:
             log.warning(
                 "a batch waits for its validation: %s", error, extra={"batch": claim.batch_id}
@@ -145,10 +145,10 @@ class Validator:
         else:
             self._hand_over(claim)
 
-    def _submit(self, claim: Claim, record: Record) -> None:
-        files, endpoint = self._services.files, cast("Endpoint", record["endpoint"])
+    def _submit(self, claim: Claim, batch: Batch) -> None:
+        files, endpoint = self._services.files, cast("Endpoint", batch.endpoint)
         try:
-            file = files.get(record["file"], record["tenant"])
+            file = files.get(batch.file, batch.tenant)
         except NotFound as gone:
             raise NotFound(gone.message, code="file_not_found", field="input_file_id") from None
         known = verdicts.find(self._services, file.id, endpoint)
@@ -156,7 +156,7 @@ class Validator:
             raise _Refused(known.errors)
         model = known.model if known else model_of(self._held(claim, split(files.open(file.id))))
         try:
-            made = self._submit_lines(claim, record, file.id, model, known.again if known else None)
+            made = self._submit_lines(claim, batch, file.id, model, known.again if known else None)
         except InvalidRequest as error:
             if error.field != "deadline":  # which is the batch's own
                 verdicts.keep(self._services, file.id, endpoint, model, errors=_errors(error))
@@ -164,9 +164,9 @@ class Validator:
         verdicts.keep(self._services, file.id, endpoint, model, again=made.accepted)
 
     def _submit_lines(
-        self, claim: Claim, record: Record, file_id: str, model: str | None, again: Accepted | None
+        self, claim: Claim, batch: Batch, file_id: str, model: str | None, again: Accepted | None
     ) -> Enqueued:
-        files, endpoint = self._services.files, cast("Endpoint", record["endpoint"])
+        files, endpoint = self._services.files, cast("Endpoint", batch.endpoint)
         lenient = self._services.settings.unknown_fields == "ignore"
         shared = Shared(endpoint, model, self._services.models.served_name, lenient)
         drafts = read_lines(self._held(claim, split(files.open(file_id))), shared)
@@ -174,13 +174,13 @@ class Validator:
             raise _nameless(drafts)
         options = {
             "model": model,
-            "deadline": datetime.fromtimestamp(int(record["expires_at"]) / 1000, UTC),
-            "metadata": json.loads(record["metadata"]),
-            "webhook": json.loads(record["webhook"]) if "webhook" in record else None,
+            "deadline": datetime.fromtimestamp(batch.expires_at / 1000, UTC),
+            "metadata": batch.metadata,
+            "webhook": batch.webhook,
         }
         return enqueue_job(
             self._services,
-            record["tenant"],
+            batch.tenant,
             JobOptions.model_validate(options),
             drafts,
             Origin.batch(claim.batch_id, default_max_tokens(endpoint), again),
@@ -210,18 +210,14 @@ class Validator:
     def _hand_over(self, claim: Claim) -> None:
         """The job tells all from here on. A wish to cancel that came before there was a job is the
         job's now."""
-        if "cancelling_at" in self._batches.get(claim.batch_id):
+        if self._batches.get(claim.batch_id).cancelling_at is not None:
             self._services.store.cancel(job_of(claim.batch_id))
         self._end(claim, "queued")
 
     def _has_job(self, batch_id: str) -> bool:
-        try:
-            self._services.store.job(job_of(batch_id))
-        except NotFound:
-            return False
-        return True
+        return self._services.store.has_job(job_of(batch_id))
 
-    def _end(self, claim: Claim, outcome: Outcome, errors: str = "") -> None:
+    def _end(self, claim: Claim, outcome: End, errors: str = "") -> None:
         retention = int(self._services.settings.retention_days * DAY)
         if self._batches.end(claim, outcome, errors=errors, retention=retention):
             ring_deliveries(self._services, claim.batch_id)

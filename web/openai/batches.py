@@ -14,9 +14,9 @@ from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field
 
 from common.errors import Conflict, NotFound
-from common.store.batches import Record, job_of, new_batch_id
+from common.store.batches import Batch, job_of, new_batch_id
+from common.store.job import Job
 from common.store.records import readable, reading
-from common.types import JobState
 from web.auth import needs_tenant
 from web.intake.idempotency import KeyReused, check_key
 from web.jobs.actions import cancel_job
@@ -78,10 +78,10 @@ class BatchPage(Query):
 )
 @needs_tenant
 def create(tenant: str) -> Response:
-    record = create_batch(
+    batch = create_batch(
         services(), tenant, read_json(BatchRequest), request.headers.get("Idempotency-Key")
     )
-    return answered(batch_view(services(), record))
+    return answered(batch_view(services(), batch))
 
 
 @batches.get("/v1/batches")
@@ -91,7 +91,7 @@ def listing(tenant: str) -> Response:
     asked = read_query(BatchPage)
     behind = services().batches.place(asked.after, tenant) if asked.after else None
     found = services().batches.walk(tenant, behind=behind)
-    views = readable(found, partial(batch_view, services()), lambda record: record["id"])
+    views = readable(found, partial(batch_view, services()), lambda batch: batch.id)
     data = list(islice(views, asked.limit + 1))
     return answered(BatchList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
 
@@ -118,7 +118,7 @@ def cancel(tenant: str, batch_id: str) -> Response:
 
 def create_batch(
     services: Services, tenant: str, wanted: BatchRequest, idempotency_key: str | None
-) -> Record:
+) -> Batch:
     """Keep the batch for a validator. The same key makes the same batch.
 
     Raises:
@@ -163,82 +163,74 @@ def _fields(services: Services, tenant: str, wanted: BatchRequest) -> dict[str, 
     return found
 
 
-def batch_view(services: Services, record: Record) -> BatchView:
+def batch_view(services: Services, batch: Batch) -> BatchView:
     """The batch as the client reads it."""
-    with reading(record["id"]):
-        return _view(services, record)
+    with reading(batch.id):
+        return _view(services, batch)
 
 
-def _view(services: Services, record: Record) -> BatchView:
+def _view(services: Services, batch: Batch) -> BatchView:
     try:
-        job = services.store.job(job_of(record["id"]))
+        job = services.store.job(job_of(batch.id))
     except NotFound:
         job = None
-    status = _status(record, job)
+    status = _status(batch, job)
     lines = counts(job) if job else {"output": 0, "error": 0}
-    files = {
-        f"{kind}_file_id": file_id(record["id"], kind) if lines[kind] else None for kind in KINDS
-    }
-    errors = {"data": json.loads(record["errors"])} if "errors" in record else None
+    files = {f"{kind}_file_id": file_id(batch.id, kind) if lines[kind] else None for kind in KINDS}
+    errors = {"data": batch.errors} if batch.errors is not None else None
     return BatchView.model_validate(
         {
-            "id": record["id"],
-            "endpoint": record["endpoint"],
-            "model": job["model"] if job else None,
+            "id": batch.id,
+            "endpoint": batch.endpoint,
+            "model": job.model if job else None,
             "errors": errors,
-            "input_file_id": record["file"],
-            "completion_window": record["window"],
+            "input_file_id": batch.file,
+            "completion_window": batch.window,
             "status": status,
             **files,
-            **{
-                name: seconds_of(moment)
-                for name, moment in _times(status, record, job or {}).items()
-            },
+            **{name: seconds_of(moment) for name, moment in _times(status, batch, job).items()},
             "request_counts": {
-                "total": int(job["total"]) if job else 0,
+                "total": job.total if job else 0,
                 "completed": lines["output"],
                 "failed": lines["error"],
             },
             "usage": _usage(job) if job else None,
-            "metadata": json.loads(record["metadata"]) or None,
+            "metadata": batch.metadata or None,
         }
     )
 
 
-def _times(status: BatchStatus, record: Record, job: dict[str, str]) -> dict[str, str | None]:
+def _times(status: BatchStatus, batch: Batch, job: Job | None) -> dict[str, int | None]:
     """In ms; of what came to be, and of the deadline."""
-    ended = job.get("finished_at")
+    ended = job.finished_at if job else None
     return {
-        "created_at": record["created_at"],
-        "in_progress_at": job.get("created_at"),
-        "expires_at": job.get("deadline") or record["expires_at"],
+        "created_at": batch.created_at,
+        "in_progress_at": job.created_at if job else None,
+        "expires_at": (job.deadline if job else None) or batch.expires_at,
         "finalizing_at": ended if status == "completed" else None,
         "completed_at": ended if status == "completed" else None,
-        "failed_at": record.get("failed_at"),
-        "expired_at": ended or record.get("expired_at") if status == "expired" else None,
-        "cancelling_at": record.get("cancelling_at")
-        if status in ("cancelling", "cancelled")
-        else None,
-        "cancelled_at": ended or record.get("cancelled_at") if status == "cancelled" else None,
+        "failed_at": batch.failed_at,
+        "expired_at": ended or batch.expired_at if status == "expired" else None,
+        "cancelling_at": batch.cancelling_at if status in ("cancelling", "cancelled") else None,
+        "cancelled_at": ended or batch.cancelled_at if status == "cancelled" else None,
     }
 
 
-def _status(record: Record, job: dict[str, str] | None) -> BatchStatus:
+def _status(batch: Batch, job: Job | None) -> BatchStatus:
     if job:
-        if JobState(job["status"]).terminal:
+        if job.status.terminal:
             # Completed, cancelled, expired: the same words.
-            return cast("BatchStatus", job["status"])
-        return "cancelling" if job["cancel_requested"] == "1" else "in_progress"
+            return cast("BatchStatus", job.status.value)
+        return "cancelling" if job.cancel_requested else "in_progress"
     for end in ENDS:
-        if f"{end}_at" in record:
+        if getattr(batch, f"{end}_at") is not None:
             return end
-    return "cancelling" if "cancelling_at" in record else "validating"
+    return "cancelling" if batch.cancelling_at is not None else "validating"
 
 
-def _usage(job: dict[str, str]) -> dict[str, int]:
-    prompt, completion = int(job["prompt_tokens"]), int(job["completion_tokens"])
+def _usage(job: Job) -> dict[str, int]:
     return {
-        "input_tokens": prompt,
-        "output_tokens": completion,
-        "total_tokens": prompt + completion,
+        "input_tokens": job.prompt_tokens,
+        "output_tokens": job.completion_tokens,
+        "total_tokens": job.prompt_tokens + job.completion_tokens,
     }

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from werkzeug.datastructures import FileStorage
 
 from common.errors import InvalidRequest, NotFound
-from common.store.batches import Record
+from common.store.batches import Batch
 from common.store.files import StoredFile
 from common.store.places import HIGHEST, LOWEST, Place
 from common.store.records import readable, reading
@@ -132,7 +132,7 @@ def read(tenant: str, file_id: str) -> Response:
 def delete(tenant: str, file_id: str) -> Response:
     if file_id.startswith(OUTPUT):
         file = find_output(services(), file_id, tenant)
-        services().batches.note(file.batch["id"], **{f"{file.kind}_gone": 1})
+        services().batches.note(file.batch.id, **{f"{file.kind}_gone": 1})
     else:
         services().files.delete(file_id, tenant)
     return answered(FileGone(id=file_id))
@@ -178,7 +178,7 @@ def _walk(
     uploads, batches, rest = _places(services, tenant, newest_first, after)
     found = services.files.walk(tenant, newest_first=newest_first, behind=uploads)
     records = services.batches.walk(tenant, newest_first=newest_first, behind=batches)
-    of_batches = readable(records, partial(_outputs, services), lambda batch: batch["id"])
+    of_batches = readable(records, partial(_outputs, services), lambda batch: batch.id)
     outputs = (file for found in of_batches for file in found)
     sign = -1 if newest_first else 1
     return heapq.merge(found, chain(rest, outputs), key=lambda file: sign * file.created_at)
@@ -207,8 +207,7 @@ def _places(
     return (moment, last), place, rest
 
 
-def _outputs(services: Services, batch: Record) -> list[AnyFile]:
-    int(batch["created_at"])  # by which they are merged with the uploads: it must be a number
+def _outputs(services: Services, batch: Batch) -> list[AnyFile]:
     return list(output_files(services, batch))
 
 

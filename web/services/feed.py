@@ -7,7 +7,6 @@ the same a thousand times.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import OrderedDict
@@ -68,7 +67,7 @@ class Feed:
     def _read(self, cursor: int) -> list[tuple[int, bytes]]:
         indices = self._store.finished_after(self._job_id, cursor, BATCH)
         if indices and not self._spec:
-            self._spec = json.loads(self._store.job(self._job_id)["spec"])
+            self._spec = self._store.job(self._job_id).spec
         rows = {
             row["index"]: to_json(row)
             for first, last in _runs(indices)

@@ -64,12 +64,11 @@ class Models:
         """Raise `ConfigError` if a live worker serves its model under the name of an alias:
         requests for that model would get the other one."""
         for worker in self._fleet.workers():
-            if worker["model"] in self.aliases:
+            if worker.model in self.aliases:
                 raise ConfigError(
-                    f"PROMPTMILL_MODEL_ALIASES: {worker['model']} is the name of a model that "
-                    f"worker {worker['id']} on "
-                    f"{worker['host']} serves, so it cannot stand for "
-                    f"{self.aliases[worker['model']]}"
+                    f"PROMPTMILL_MODEL_ALIASES: {worker.model} is the name of a model that "
+                    f"worker {worker.id} on {worker.host} serves, so it cannot stand for "
+                    f"{self.aliases[worker.model]}"
                 )
 
     def _card(self, name: str) -> ModelCard:

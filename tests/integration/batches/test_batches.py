@@ -164,7 +164,8 @@ def test_any_window_of_hours_and_minutes_is_the_deadline(
     assert batch.completion_window == window and batch.expires_at == batch.created_at + seconds
     running.wait(batch)
     job = running.store.job(f"job_0{batch.id.removeprefix('batch_')}")
-    assert int(job["deadline"]) // 1000 == batch.expires_at
+    assert job.deadline is not None
+    assert job.deadline // 1000 == batch.expires_at
 
 
 def test_a_file_that_is_not_there_is_not_found_at_once(running: Mill) -> None:

@@ -46,7 +46,7 @@ def start_batch(web: Web) -> str:
 
 def finish(web: Web, batch: str) -> None:
     worker = web.worker()
-    while web.services.store.job(job_of(batch))["status"] != "completed":
+    while web.services.store.job(job_of(batch)).status != "completed":
         worker.run(64)
 
 
@@ -77,7 +77,7 @@ def test_files_are_measured_while_they_grow_and_then_listed_unread(
     for _ in range(20):
         worker.run(8)
     assert sizer.measure_due()
-    sized = int(web.services.batches.get(batch)["sized"])
+    sized = web.services.batches.get(batch).sized
     assert 100 < sized < ITEMS
     assert not sizer.measure_due(), "not again at once"
     finish(web, batch)

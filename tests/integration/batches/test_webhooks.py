@@ -107,9 +107,9 @@ def test_a_batch_shows_what_became_of_its_deliveries_on_its_job(
     done = mill.run([chat("a", "x")], extra_body={"webhook": {"url": receiver.url}})
     receiver.wait_for(1)
     (hook,) = wait_until(
-        lambda: [each for each in mill.store.hooks(f"job_0{done.id[6:]}") if each["tries"]]
+        lambda: [each for each in mill.store.hooks(f"job_0{done.id[6:]}") if each.tries]
     )
-    assert (hook["type"], hook["status"], hook["tries"][0]["status_code"]) == (
+    assert (hook.type, hook.status, hook.tries[0].status_code) == (
         "batch.completed",
         "delivered",
         200,

@@ -84,4 +84,4 @@ def test_another_sites_page_cannot_press_our_buttons(site: Site) -> None:
     for path in ("/", *(f"/jobs/{job_id}/{wish}" for wish in WISHES), "/logout", "/login"):
         assert site.browser.post(path, headers=elsewhere).status_code == 403
     job = site.services.store.job(job_id)
-    assert (job["cancel_requested"], job["paused"]) == ("0", "0")
+    assert (job.cancel_requested, job.paused) == (False, False)

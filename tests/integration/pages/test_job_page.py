@@ -113,7 +113,7 @@ def test_webhook_deliveries_are_shown_with_every_attempt(site: Site) -> None:
     ]
     assert 'data-settled="no"' in site.look(f"/jobs/{job_id}")  # the page goes on looking
     site.services.redis.hset(
-        keys.hook(event["id"]), mapping={"tries": json.dumps(tried), "status": "failed"}
+        keys.hook(event.id), mapping={"tries": json.dumps(tried), "status": "failed"}
     )
     text = site.look(f"/jobs/{job_id}")
     assert 'data-settled="yes"' in text

@@ -16,7 +16,7 @@ from tests.support.store import Mill
 
 def test_an_attached_job_is_queued_with_every_item_pending(mill: Mill) -> None:
     job_id = mill.submit(3 * CHUNK + 5)
-    assert mill.store.job(job_id)["status"] == "queued"
+    assert mill.store.job(job_id).status == "queued"
     assert mill.counts(job_id) == {"pending": 3 * CHUNK + 5}
 
 
@@ -158,12 +158,12 @@ def test_another_tenants_job_is_not_found(mill: Mill) -> None:
 def test_jobs_are_listed_newest_first_and_paged(mill: Mill) -> None:
     ids = [mill.submit(1) for _ in range(5)]
     mill.submit(1, "other")
-    created = {row["id"]: int(row["created_at"]) for row in mill.store.jobs("t", None, 10)[0]}
+    created = {row.id: row.created_at for row in mill.store.jobs("t", None, 10)[0]}
     assert set(created) == set(ids)
     seen, after = [], None
     while True:
         rows, more = mill.store.jobs("t", after, 2)
-        seen += [row["id"] for row in rows]
+        seen += [row.id for row in rows]
         if not more:
             break
         after = seen[-1]

@@ -13,10 +13,10 @@ from common.errors import NotFound, TooMany
 from common.store import keys
 from common.store.batches import Batches, Claim, job_of, new_batch_id
 from common.store.outbox import Deliveries
-from tests.support.store import DAY, Mill, done
+from tests.support.store import BATCH_FIELDS, DAY, Mill, done
 
 BATCH = "batch_" + "ab" * 10
-FIELDS = {"file": "file-1", "webhook": json.dumps({"url": "http://127.0.0.1:9/"})}
+FIELDS = BATCH_FIELDS | {"webhook": json.dumps({"url": "http://127.0.0.1:9/"})}
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_one_validator_has_a_batch_until_its_claim_runs_out(mill: Mill, batches:
         "what was claimed by another cannot be ended"
     )
     assert batches.end(second, "failed", errors="[]", retention=DAY)
-    assert "failed_at" in batches.get(BATCH)
+    assert batches.get(BATCH).failed_at is not None
     assert batches.claim(5) is None
 
 
@@ -67,8 +67,8 @@ def test_a_try_that_could_not_be_does_not_count(mill: Mill, batches: Batches) ->
 
 
 def test_making_a_batch_twice_makes_it_once(mill: Mill, batches: Batches) -> None:
-    assert batches.create(BATCH, "t", {"file": "file-2"}) == ("new", BATCH)
-    assert batches.get(BATCH, "t")["file"] == "file-1"
+    assert batches.create(BATCH, "t", BATCH_FIELDS | {"file": "file-2"}) == ("new", BATCH)
+    assert batches.get(BATCH, "t").file == "file-1"
 
 
 def test_a_key_finds_the_batch_it_made_as_long_as_that_is_there(
@@ -112,7 +112,7 @@ def test_a_wish_to_cancel_reaches_whoever_validates(batches: Batches) -> None:
 def test_a_note_on_a_batch_that_is_gone_makes_none(mill: Mill, batches: Batches) -> None:
     batches.note(BATCH, sized=7, sized_output=70)
     found = batches.get(BATCH)
-    assert (found["sized"], found["sized_output"]) == ("7", "70")
+    assert (found.sized, found.sized_output) == (7, 70)
     mill.client.delete(keys.batch(BATCH))
     batches.note(BATCH, sized=8)
     assert not mill.client.exists(keys.batch(BATCH))
@@ -176,12 +176,11 @@ def test_a_batch_goes_with_its_job(
 def test_batches_are_walked_in_order_over_pages(mill: Mill, batches: Batches) -> None:
     names = [f"batch_{i:020}" for i in range(5)]
     for at, name in enumerate(names):
-        batches.create(name, "many", {"file": "f"})
+        batches.create(name, "many", BATCH_FIELDS)
         mill.client.zadd(keys.tenant_batches("many"), {name: at})
-    assert [each["id"] for each in batches.walk("many", page=2)] == names[::-1]
+    assert [each.id for each in batches.walk("many", page=2)] == names[::-1]
     assert [
-        each["id"]
-        for each in batches.walk("many", newest_first=False, behind=(1, names[1]), page=2)
+        each.id for each in batches.walk("many", newest_first=False, behind=(1, names[1]), page=2)
     ] == names[2:]
 
 
@@ -189,7 +188,7 @@ def due(mill: Mill, *tenants: str) -> list[str]:
     """A new batch of each of these, in this order."""
     batches, made = Batches(mill.client), [new_batch_id() for _ in tenants]
     for batch_id, tenant in zip(made, tenants, strict=True):
-        batches.create(batch_id, tenant, {"file": "f"})
+        batches.create(batch_id, tenant, BATCH_FIELDS)
         # Not all of one millisecond.
         mill.client.zadd(keys.batches_due(tenant), {batch_id: made.index(batch_id)})
     return made
@@ -228,19 +227,19 @@ def test_no_more_batches_wait_for_their_validation_than_may(mill: Mill) -> None:
         batches.create(
             f"batch_{number:020}",
             "a",
-            {"file": "f"},
+            BATCH_FIELDS,
             ("key", "content") if number == 0 else ("", ""),
             3,
         )
     with pytest.raises(TooMany) as refused:
-        batches.create(new_batch_id(), "a", {"file": "f"}, most=3)
+        batches.create(new_batch_id(), "a", BATCH_FIELDS, most=3)
     assert refused.value.code == "too_many_batches"
-    assert batches.create(new_batch_id(), "a", {"file": "f"}, ("key", "content"), 3)[0] == "same", (
+    assert batches.create(new_batch_id(), "a", BATCH_FIELDS, ("key", "content"), 3)[0] == "same", (
         "made before"
     )
-    batches.create(new_batch_id(), "b", {"file": "f"}, most=3)
+    batches.create(new_batch_id(), "b", BATCH_FIELDS, most=3)
     batches.end(claim(batches), "failed", errors="[]", retention=DAY)
-    batches.create(new_batch_id(), "a", {"file": "f"}, most=3)
+    batches.create(new_batch_id(), "a", BATCH_FIELDS, most=3)
 
 
 def test_batches_that_wait_in_the_list_of_an_earlier_version_are_validated_and_measured(

@@ -20,7 +20,7 @@ def test_a_paused_job_gives_out_nothing_and_a_resumed_one_goes_on(mill: Mill) ->
     mill.store.edit(job_id, "paused", 1)
     assert worker.heartbeat() == {job_id: "paused"}
     assert worker.exchange(done(held), 8).runs == []
-    assert mill.store.job(job_id)["status"] == "running"
+    assert mill.store.job(job_id).status == "running"
     assert mill.store.edit(job_id, "paused", 0) == 1, "the idle worker is to be rung"
     assert len(taken(worker.exchange([], 8))) == 2
 
@@ -76,7 +76,7 @@ def test_appended_items_are_part_of_the_job(mill: Mill) -> None:
     answer = worker.exchange(done(answer), 200)
     assert [index for _, index, _ in taken(answer)] == list(range(70, 140))
     worker.exchange(done(answer), 0)
-    assert mill.store.job(job_id)["status"] == "completed"
+    assert mill.store.job(job_id).status == "completed"
     assert mill.counts(job_id) == {"succeeded": 140}
     assert mill.client.hgetall("pm:queued:t") == {b"items": b"0", b"tokens": b"0", b"bytes": b"0"}
 
@@ -101,7 +101,7 @@ def test_a_job_stops_when_its_token_budget_is_used_up(mill: Mill) -> None:
     held = worker.exchange([], 4)
     worker.exchange(done(held)[:3], 0)  # 8 tokens each
     assert mill.counts(job_id) == {"succeeded": 3, "running": 1, "cancelled": 6}
-    assert mill.store.job(job_id)["cancel_reason"] == "token_budget"
+    assert mill.store.job(job_id).cancel_reason == "token_budget"
 
 
 def test_a_job_that_fails_too_often_stops(mill: Mill) -> None:
@@ -110,7 +110,7 @@ def test_a_job_that_fails_too_often_stops(mill: Mill) -> None:
     assert mill.counts(job_id) == {"failed": 19, "pending": 81}, "too few to tell"
     worker.exchange(done(worker.exchange([], 1), ItemState.FAILED), 0)
     assert mill.counts(job_id) == {"failed": 20, "cancelled": 80}
-    assert mill.store.job(job_id)["cancel_reason"] == "error_rate"
+    assert mill.store.job(job_id).cancel_reason == "error_rate"
 
 
 def attach(mill: Mill, items: int, tenant: str, limits: tuple[int, ...]) -> str:
@@ -139,7 +139,7 @@ def test_admission_counts_what_waits_by_tenant_and_in_all(
     assert attach(mill, 6, "a", limits) == "new"
     before = key_snapshot()
     stored = int(mill.client.hget("pm:queued:a", "bytes"))
-    assert stored >= int(mill.store.job(mill.store.jobs("a", None, 1)[0][0]["id"])["bytes"]) > 0
+    assert stored >= mill.store.job(mill.store.jobs("a", None, 1)[0][0].id).size > 0
     assert attach(mill, 6, "a", limits) == "tenant_full"
     assert attach(mill, 6, "a", (0, 100, 0, 0, 0, 0, 0)) == "tenant_full"
     assert attach(mill, 6, "a", (0, 0, 2 * stored - 1, 0, 0, 0, 0)) == "tenant_full"
@@ -185,8 +185,8 @@ def test_finished_jobs_past_the_bytes_to_keep_go_oldest_first(mill: Mill) -> Non
         ids.append(mill.submit(20))
         answer = worker.exchange([], 64)
         worker.exchange(done(answer), 0)
-    size = int(mill.store.job(ids[0])["bytes"])
+    size = mill.store.job(ids[0]).size
     assert size > 0
     mill.client.hset("pm:tick", "at", mill.store.now() - 1000)
     mill.fleet.tick(5.0, 3, keep_bytes=int(size * 2.5))
-    assert [row["id"] for row in mill.store.jobs("t", None, 9)[0]] == [ids[2], ids[1]]
+    assert [row.id for row in mill.store.jobs("t", None, 9)[0]] == [ids[2], ids[1]]

@@ -23,7 +23,7 @@ def test_cancel_ends_pending_items_at_once_and_running_ones_when_handed_in(mill:
     assert worker.exchange([], 8).runs == []
     results = done(running, ItemState.CANCELLED)
     worker.exchange(results, 8)
-    assert mill.store.job(job_id)["status"] == "cancelled"
+    assert mill.store.job(job_id).status == "cancelled"
     assert mill.counts(job_id) == {"cancelled": 10}
     assert mill.store.rows(job_id, 0, 1)[0]["outputs"][0]["text"] == "r0", "partial text is kept"
 
@@ -40,7 +40,7 @@ def test_a_terminal_job_does_not_change(mill: Mill) -> None:
     job_id, worker = mill.submit(1), mill.worker()
     worker.exchange(done(worker.exchange([], 1)), 0)
     assert mill.store.cancel(job_id)[0] == "completed"
-    assert mill.store.job(job_id)["status"] == "completed"
+    assert mill.store.job(job_id).status == "completed"
 
 
 def test_items_of_a_cancelled_job_are_not_rerun_when_their_worker_dies(mill: Mill) -> None:
@@ -50,7 +50,7 @@ def test_items_of_a_cancelled_job_are_not_rerun_when_their_worker_dies(mill: Mil
     mill.lose(worker)
     mill.tick()
     assert mill.counts(job_id) == {"cancelled": 3}
-    assert mill.store.job(job_id)["status"] == "cancelled"
+    assert mill.store.job(job_id).status == "cancelled"
 
 
 def test_a_deadline_expires_what_has_not_run(mill: Mill) -> None:
@@ -58,7 +58,7 @@ def test_a_deadline_expires_what_has_not_run(mill: Mill) -> None:
     worker.exchange(done(worker.exchange([], 2)), 0)
     mill.tick()
     assert mill.counts(job_id) == {"succeeded": 2, "expired": 3}
-    assert mill.store.job(job_id)["status"] == "expired"
+    assert mill.store.job(job_id).status == "expired"
 
 
 def test_a_deadline_is_a_wish_to_whoever_runs_the_rest(mill: Mill) -> None:
@@ -67,7 +67,7 @@ def test_a_deadline_is_a_wish_to_whoever_runs_the_rest(mill: Mill) -> None:
     mill.tick()
     assert worker.heartbeat() == {job_id: "expired"}
     worker.exchange(done(running, ItemState.EXPIRED), 0)
-    assert mill.store.job(job_id)["status"] == "expired"
+    assert mill.store.job(job_id).status == "expired"
 
 
 def test_delete_removes_every_key_and_late_results_do_not_bring_it_back(
@@ -118,7 +118,7 @@ def test_every_key_of_a_finished_job_is_owned_by_its_purge(
         pass
     worker.release()
     mill.tick()
-    assert job_id not in [row["id"] for row in mill.store.jobs("t", None, 9)[0]]
+    assert job_id not in [row.id for row in mill.store.jobs("t", None, 9)[0]]
     lasting = {name for name in key_snapshot() if mill.client.ttl(name) == -1}
     assert lasting <= {
         "pm:tick", "pm:models", "pm:model:m", "pm:tokenizer:d", "pm:vtime:m", "pm:vclock:m",

@@ -17,10 +17,10 @@ def test_every_item_is_given_out_once_and_its_result_is_read_back(mill: Mill) ->
         answer = worker.exchange(done(answer), 8)
     assert seen == [(job_id, i, 1) for i in range(20)]
     job = mill.store.job(job_id)
-    assert (job["status"], job["prompt_tokens"], job["completion_tokens"]) == (
+    assert (job.status, job.prompt_tokens, job.completion_tokens) == (
         "completed",
-        "60",
-        "100",
+        60,
+        100,
     )
     assert [row["outputs"][0]["text"] for row in mill.store.rows(job_id, 0, 20)] == [
         f"r{i}" for i in range(20)
@@ -88,7 +88,7 @@ def test_an_item_whose_workers_died_three_times_fails_and_its_neighbours_do_not(
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 8)), 0)
     assert mill.counts(job_id) == {"failed": 1, "succeeded": 1}
-    assert mill.store.job(job_id)["status"] == "completed"
+    assert mill.store.job(job_id).status == "completed"
 
 
 def test_a_draining_worker_hands_back_without_charge(mill: Mill) -> None:
@@ -152,8 +152,8 @@ def test_started_and_finished_are_told_to_the_outbox_once_each(mill: Mill) -> No
     assert not answer.hooked
     assert worker.exchange(done(answer), 1).hooked
     events = mill.store.hooks(job_id)
-    assert [event["type"] for event in events] == ["job.started", "job.finished"]
-    data = json.loads(mill.client.hget(f"pm:hook:{events[1]['id']}", "data"))
+    assert [event.type for event in events] == ["job.started", "job.finished"]
+    data = json.loads(mill.client.hget(f"pm:hook:{events[1].id}", "data"))
     assert (data["id"], data["status"], data["counts"]["succeeded"]) == (job_id, "completed", 2)
 
 
@@ -180,7 +180,7 @@ def test_a_failed_item_never_fails_its_job(mill: Mill) -> None:
     assert failed == [] and mill_exchange_none.runs == []
     results[1] = results[1].__class__(**{**vars(results[1]), "state": ItemState.FAILED})
     worker.exchange(results, 0)
-    assert mill.store.job(job_id)["status"] == "completed"
+    assert mill.store.job(job_id).status == "completed"
     assert mill.counts(job_id) == {"succeeded": 2, "failed": 1}
 
 
@@ -213,9 +213,9 @@ def test_many_tenants_with_many_jobs_are_served_level(mill: Mill) -> None:
         for _ in range(12 if number % 2 else 3):
             mill.submit(2, f"t{number}")
     worker = mill.worker(slots=250)
-    owners = [mill.store.job(job_id)["tenant"] for job_id, _, _ in taken(worker.exchange([], 250))]
+    owners = [mill.store.job(job_id).tenant for job_id, _, _ in taken(worker.exchange([], 250))]
     assert {owners.count(f"t{number}") for number in range(50)} == {5}
-    owners = [mill.store.job(job_id)["tenant"] for job_id, _, _ in taken(worker.exchange([], 250))]
+    owners = [mill.store.job(job_id).tenant for job_id, _, _ in taken(worker.exchange([], 250))]
     assert [owners.count(f"t{number}") for number in (0, 2, 48)] == [1, 1, 1]
     assert sum(owners.count(f"t{number}") for number in range(1, 50, 2)) == 225
 

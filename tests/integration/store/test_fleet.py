@@ -26,7 +26,7 @@ def test_live_workers_are_listed_with_their_room(mill: Mill) -> None:
     mill.submit(3)
     worker.exchange([], 8)
     found = mill.fleet.workers()
-    assert [(w["id"], w["slots"], w["room"], w["held"]) for w in found] == [(worker.id, 8, 5, 3)]
+    assert [(w.id, w.slots, w.room, w.held) for w in found] == [(worker.id, 8, 5, 3)]
 
 
 def test_other_weights_under_a_served_name_are_refused_while_it_is_served(mill: Mill) -> None:
@@ -71,7 +71,7 @@ def test_what_a_dead_worker_held_keeps_other_weights_from_its_name(mill: Mill) -
 def test_a_finished_job_keeps_nobody_from_its_models_name(mill: Mill) -> None:
     worker, job = mill.worker(), mill.submit(2)
     worker.exchange(done(worker.exchange([], 2)), 0)
-    assert mill.store.job(job)["status"] == "completed"
+    assert mill.store.job(job).status == "completed"
     worker.release()
     mill.fleet.publish(card().model_copy(update={"digest": "other"}), b"")
 

@@ -11,7 +11,7 @@ from common.store import keys
 from common.store.batches import Batches, job_of, new_batch_id
 from common.store.files import Files
 from common.store.places import place_of
-from tests.support.store import Mill
+from tests.support.store import BATCH_FIELDS, Mill
 
 
 def test_a_list_goes_on_from_behind_a_deleted_job(mill: Mill) -> None:
@@ -19,14 +19,12 @@ def test_a_list_goes_on_from_behind_a_deleted_job(mill: Mill) -> None:
     line = keys.tenant_jobs("t")
     for at, job_id in enumerate(made):
         mill.client.zadd(line, {job_id: 1000 + at // 2})  # two of each millisecond
-    listed = [job["id"] for job in mill.store.jobs("t", None, 10)[0]]
+    listed = [job.id for job in mill.store.jobs("t", None, 10)[0]]
     for at, cursor in enumerate(listed[:-1]):
         mill.store.delete(cursor)
         rest, more = mill.store.jobs("t", cursor, 10)
-        assert ([job["id"] for job in rest], more) == (listed[at + 1 :], False)
-        assert [job["id"] for job in mill.store.jobs("t", listed[0], 1)[0]] == listed[
-            at + 1 : at + 2
-        ]
+        assert ([job.id for job in rest], more) == (listed[at + 1 :], False)
+        assert [job.id for job in mill.store.jobs("t", listed[0], 1)[0]] == listed[at + 1 : at + 2]
 
 
 def test_deleting_each_page_while_paging_deletes_everything(mill: Mill) -> None:
@@ -36,8 +34,8 @@ def test_deleting_each_page_while_paging_deletes_everything(mill: Mill) -> None:
     while more:
         jobs, more = mill.store.jobs("t", after, 3)
         for job in jobs:
-            mill.store.delete(job["id"])
-        seen += [job["id"] for job in jobs]
+            mill.store.delete(job.id)
+        seen += [job.id for job in jobs]
         after = seen[-1]
     assert len(seen) == 11 and set(seen) == made
 
@@ -47,7 +45,7 @@ def test_batches_and_files_leave_their_places_too(mill: Mill) -> None:
     named, kept = [], []
     for at in range(3):
         named.append(new_batch_id())
-        batches.create(named[-1], "t", {"file": "f"})
+        batches.create(named[-1], "t", BATCH_FIELDS)
         mill.client.zadd(keys.tenant_batches("t"), {named[-1]: at})
         mill.submit(1, job_id=job_of(named[-1]), batch=named[-1])
         kept.append(
@@ -59,7 +57,7 @@ def test_batches_and_files_leave_their_places_too(mill: Mill) -> None:
     mill.store.delete(job_of(named[1]))
     files.delete(kept[1], "t")
     mill.client.delete(keys.file(kept[2]))  # it expired
-    assert [each["id"] for each in batches.walk("t", behind=batches.place(named[1], "t"))] == [
+    assert [each.id for each in batches.walk("t", behind=batches.place(named[1], "t"))] == [
         named[0]
     ]
     for behind in kept[1:]:

@@ -121,9 +121,7 @@ def test_what_a_small_worker_passed_over_without_taking_anything_is_given_out_on
     small, large = mill.worker(slots=8), mill.worker(slots=64)
     assert indices(small.exchange([], 1)) == [0]
     assert small.exchange([], 7).runs == []
-    assert (
-        mill.store.job(job_id)["cursor"] == "3" and mill.client.zcard(f"pm:job:{job_id}:retry") == 2
-    )
+    assert mill.store.job(job_id).cursor == 3 and mill.client.zcard(f"pm:job:{job_id}:retry") == 2
     answer = large.exchange([], 64)
     assert sorted(indices(answer)) == [1, 2]
     assert large.exchange(done(answer), 64).runs == []

@@ -38,7 +38,7 @@ def kept(mill: Mill, tenant: str = "t") -> dict[str, int]:
 
 
 def bytes_of(mill: Mill, *jobs: str) -> int:
-    return sum(int(mill.store.job(job)["bytes"]) for job in jobs)
+    return sum(mill.store.job(job).size for job in jobs)
 
 
 def recount(mill: Mill) -> None:

@@ -151,7 +151,7 @@ def test_a_worker_of_the_previous_version_runs_what_todays_web_tier_submits(mill
     todays.exchange(done(answer), 0)
     worker.exchange(worker.results(held), 0)
     assert mill.counts(job_id) == {"succeeded": 6}
-    assert mill.store.job(job_id)["status"] == "completed"
+    assert mill.store.job(job_id).status == "completed"
 
 
 def test_what_a_worker_of_the_previous_version_leaves_todays_go_on_with(mill: Mill) -> None:

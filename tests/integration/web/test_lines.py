@@ -93,7 +93,7 @@ def test_a_batchs_files_have_a_line_a_request(web: Web) -> None:
     assert Validator(web.services).validate_due()
     worker = web.worker()
     worker.finish(worker.take(1), error=f"broken {ENDS}")
-    while web.services.store.job(job_of(batch))["status"] != "completed":
+    while web.services.store.job(job_of(batch)).status != "completed":
         worker.finish(worker.take(), text=ENDS)
     made = web.get(f"/v1/batches/{batch}").json
     for name, count in (("output_file_id", 2), ("error_file_id", 1)):

@@ -60,9 +60,7 @@ def test_a_chat_with_longer_metadata_is_refused_with_its_place(
 def test_large_metadata_of_an_earlier_version_stays_readable_in_short_pages(web: Web) -> None:
     ids = [web.submit(metadata={"name": "n"}) for _ in range(5)]
     for job in ids:
-        spec = json.loads(web.services.store.job(job)["spec"]) | {
-            "metadata": {"name": "x" * 3 * 2**20}
-        }
+        spec = web.services.store.job(job).spec | {"metadata": {"name": "x" * 3 * 2**20}}
         web.services.redis.hset(keys.job(job), "spec", json.dumps(spec))
     found, after, pages = [], None, 0
     while pages == 0 or after:

@@ -28,7 +28,7 @@ def test_a_job_whose_largest_worker_has_gone_waits_for_another_such(web: Web) ->
     ).json["id"]
     web.services.fleet.publish(card(slots=4), b"")
     small = Incarnation(web.services.redis, card(slots=4), lease=30)
-    small.register({"host": "box", "pid": "1", "started_at": "2030-01-01T00:00:00Z"})
+    small.register({"host": "box", "pid": "1", "started_at": "1893456000"})
     assert web.get(f"/v1/jobs/{job}").json["waiting_for"] == "larger_worker"
     web.worker()
     assert web.get(f"/v1/jobs/{job}").json["waiting_for"] is None

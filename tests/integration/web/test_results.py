@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from cli.valkey import Valkey
 from common.settings import Settings
+from common.store.job import Job
 from tests.support.web import Web
 from web.schemas.answers import ResultRow
 
@@ -124,7 +125,7 @@ def test_a_download_whose_server_goes_away_before_the_first_piece_is_a_503(
     web = Web(Settings.load(redis_url=valkey.start()))
     job, find = web.submit("a"), web.services.store.job
 
-    def find_and_kill(*args: str) -> dict[str, str]:
+    def find_and_kill(*args: str) -> Job:
         found = find(*args)
         valkey.stop()
         return found

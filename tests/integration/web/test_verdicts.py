@@ -105,7 +105,7 @@ def test_what_is_wrong_with_the_batch_or_the_server_is_no_verdict(
 def lines_of(web: Web, batch: str) -> list[dict[str, Any]]:
     """What of a job's items does not differ from job to job."""
     job_id = job_of(batch)
-    total = int(web.services.store.job(job_id)["total"])
+    total = web.services.store.job(job_id).total
     return web.services.store.items(job_id, 0, total)
 
 
@@ -115,7 +115,7 @@ SAME = (
     "cost",
     "n_max",
     "n_min",
-    "bytes",
+    "size",
     "weight",
     "indexed",
     "digest",
@@ -134,12 +134,12 @@ def test_a_good_file_makes_another_job_unread(
     again = validated(web, file, window="1h")
     assert (again["status"], reads) == ("in_progress", [])
     jobs = [web.services.store.job(job_of(batch["id"])) for batch in (first, again)]
-    assert [jobs[0].get(name) for name in SAME] == [jobs[1].get(name) for name in SAME]
-    assert jobs[0]["deadline"] > jobs[1]["deadline"]
+    assert [getattr(jobs[0], name) for name in SAME] == [getattr(jobs[1], name) for name in SAME]
+    assert (jobs[0].deadline or 0) > (jobs[1].deadline or 0)
     assert lines_of(web, first["id"]) == lines_of(web, again["id"])
     web.services.store.delete(job_of(first["id"]))
     worker = web.worker()
-    while web.services.store.job(job_of(again["id"]))["status"] != "completed":
+    while web.services.store.job(job_of(again["id"])).status != "completed":
         worker.run(8)
     assert web.get(f"/v1/batches/{again['id']}").json["request_counts"]["total"] == 151
 

@@ -11,7 +11,7 @@ import pytest
 
 from common.settings import Settings
 from common.store.jobs import JobStore
-from common.store.outbox import MOST_AT_ONCE, Event
+from common.store.outbox import MOST_AT_ONCE, Event, StoredEvent
 from tests.support.receiver import Receiver
 from tests.support.waiting import wait_until
 from worker import host_limiter, webhooks
@@ -32,11 +32,11 @@ def courier(redis_url: str) -> Courier:
     )
 
 
-def deliver_until_ended(courier: Courier, store: JobStore, job_id: str) -> dict:
+def deliver_until_ended(courier: Courier, store: JobStore, job_id: str) -> StoredEvent:
     for _ in range(1000):
         courier.deliver_due()
         (hook,) = store.hooks(job_id)
-        if hook["status"] != "pending":
+        if hook.status != "pending":
             return hook
     raise AssertionError("the event never ends")
 
@@ -124,8 +124,8 @@ def test_a_secret_that_is_none_ends_the_event_with_a_clear_message(
     job_id = make_job(receiver.url, secret="hunter2", events="job.finished")
     run_jobs()
     hook = deliver_until_ended(courier, store, job_id)
-    assert (hook["status"], len(hook["tries"]), receiver.calls) == ("failed", 1, [])
-    assert "whsec_" in hook["tries"][0]["error"]
+    assert (hook.status, len(hook.tries), receiver.calls) == ("failed", 1, [])
+    assert "whsec_" in (hook.tries[0].error or "")
 
 
 def test_a_bug_while_sending_counts_as_a_try(
@@ -142,8 +142,8 @@ def test_a_bug_while_sending_counts_as_a_try(
     job_id = make_job("http://127.0.0.1:9/", events="job.finished")
     run_jobs()
     hook = deliver_until_ended(courier, store, job_id)
-    assert hook["status"] == "failed"
-    assert [entry["error"] for entry in hook["tries"]] == ["internal error: RuntimeError"] * 5
+    assert hook.status == "failed"
+    assert [entry.error for entry in hook.tries] == ["internal error: RuntimeError"] * 5
 
 
 def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(
@@ -169,7 +169,7 @@ def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(
         thread.start()
     wait_until(lambda: len(calls) == 3)  # nothing is known of it yet: each thread calls
     calls[0].set()
-    wait_until(lambda: sum(len(store.hooks(job_id)[0]["tries"]) for job_id in jobs) == 1)
+    wait_until(lambda: sum(len(store.hooks(job_id)[0].tries) for job_id in jobs) == 1)
     time.sleep(0.1)  # the free thread finds the first event due again, and puts it off
     assert len(calls) == 3
     monkeypatch.setattr(webhooks, "post", lambda *_args, **_options: 200)
@@ -178,7 +178,7 @@ def test_a_silent_receiver_gets_one_call_at_a_time_until_it_answers(
 
     def delivered(job_id: str) -> bool:
         courier.deliver_due()
-        return bool(store.hooks(job_id)[0]["status"] == "delivered")
+        return store.hooks(job_id)[0].status == "delivered"
 
     for job_id in jobs:
         wait_until(partial(delivered, job_id))

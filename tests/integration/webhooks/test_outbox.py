@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 import redis
@@ -60,7 +61,7 @@ def test_only_wanted_events_are_written(
 ) -> None:
     wanted, unwanted = make_job("http://x/", events="job.started"), make_job("http://x/", events="")
     run_jobs()
-    assert [hook["type"] for hook in store.hooks(wanted)] == ["job.started"]
+    assert [hook.type for hook in store.hooks(wanted)] == ["job.started"]
     assert store.hooks(unwanted) == []
 
 
@@ -142,10 +143,10 @@ def test_a_lost_claim_cannot_record(job: str, deliveries: Deliveries, store: Job
     (late,) = deliveries.due()
     current = claim_again(deliveries)
     assert deliveries.record(late, BROKEN) is None
-    assert store.hooks(job)[0]["tries"] == []
+    assert store.hooks(job)[0].tries == ()
     assert deliveries.record(current, OK) is HookState.DELIVERED
     assert deliveries.record(current, BROKEN) is None  # nor twice
-    assert [entry["status_code"] for entry in store.hooks(job)[0]["tries"]] == [200]
+    assert [entry.status_code for entry in store.hooks(job)[0].tries] == [200]
 
 
 def test_a_delivered_event_is_never_due_again(
@@ -155,9 +156,9 @@ def test_a_delivered_event_is_never_due_again(
     assert deliveries.record(event, OK) is HookState.DELIVERED
     assert client.zcard(keys.HOOKS_DUE) == 0
     (hook,) = store.hooks(job)
-    assert hook["status"] == "delivered"
-    (entry,) = hook["tries"]
-    assert entry == {
+    assert hook.status == "delivered"
+    (entry,) = hook.tries
+    assert asdict(entry) == {
         "at": event.claimed_at,
         "duration_ms": 10,
         "status_code": 200,
@@ -174,9 +175,9 @@ def test_a_failed_try_comes_back_after_its_pause_until_the_tries_are_used_up(
         event = claim_again(deliveries)
         states.append(deliveries.record(event, BROKEN))
     assert states == [HookState.PENDING, HookState.PENDING, HookState.FAILED]
-    tries = store.hooks(job)[0]["tries"]
-    assert [entry["next_at"] is None for entry in tries] == [False, False, True]
-    assert all(later["at"] >= earlier["next_at"] for earlier, later in itertools.pairwise(tries))
+    tries = store.hooks(job)[0].tries
+    assert [entry.next_at is None for entry in tries] == [False, False, True]
+    assert all(later.at >= (earlier.next_at or 0) for earlier, later in itertools.pairwise(tries))
     assert client.zcard(keys.HOOKS_DUE) == 0
 
 
@@ -185,7 +186,7 @@ def test_a_hopeless_try_is_the_last(job: str, deliveries: Deliveries, store: Job
     assert (
         deliveries.record(event, Outcome(0, error="refused: no", hopeless=True)) is HookState.FAILED
     )
-    assert store.hooks(job)[0]["status"] == "failed"
+    assert store.hooks(job)[0].status == "failed"
 
 
 def test_a_postponed_event_is_due_again_untried(
@@ -194,7 +195,7 @@ def test_a_postponed_event_is_due_again_untried(
     (event,) = deliveries.due()
     deliveries.postpone(event, 0.2)
     assert deliveries.due() == []
-    assert store.hooks(job)[0]["tries"] == []
+    assert store.hooks(job)[0].tries == ()
     again = claim_again(deliveries)
     assert (again.id, again.tries) == (event.id, [])
     assert again.claimed_at >= event.claimed_at + 200

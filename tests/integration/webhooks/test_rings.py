@@ -84,7 +84,7 @@ def test_whoever_writes_an_event_rings_only_where_no_ring_waits(
     )
     assert not worker.exchange([result], 0).hooked
     assert not store.cancel(cancelled)[1]
-    assert {hook["type"] for hook in store.hooks(ended)} == {"job.started", "job.finished"}
+    assert {hook.type for hook in store.hooks(ended)} == {"job.started", "job.finished"}
 
 
 def test_a_webhook_worker_whose_ring_lies_there_takes_its_turn_all_the_same(

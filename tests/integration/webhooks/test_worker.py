@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import redis
@@ -13,20 +12,21 @@ from standardwebhooks import Webhook
 from common.rings import RingSender
 from common.store.accounts import Accounts
 from common.store.jobs import JobStore
+from common.store.outbox import StoredEvent
 from tests.support.receiver import SECRET, Receiver
 from tests.support.waiting import wait_until
 from tests.support.webhook_worker import WebhookWorker
 
 
 @pytest.fixture
-def hooks(store: JobStore) -> Callable[[str], dict[str, dict[str, Any]]]:
+def hooks(store: JobStore) -> Callable[[str], dict[str, StoredEvent]]:
     """A job's webhook events by type, once none of them is pending."""
 
-    def ended(job_id: str) -> dict[str, dict[str, Any]] | None:
+    def ended(job_id: str) -> dict[str, StoredEvent] | None:
         found = store.hooks(job_id)
         return (
-            {hook["type"]: hook for hook in found}
-            if found and all(h["status"] != "pending" for h in found)
+            {hook.type: hook for hook in found}
+            if found and all(h.status != "pending" for h in found)
             else None
         )
 
@@ -41,14 +41,14 @@ def test_a_finished_job_is_told_of_with_signatures_that_verify(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
 ) -> None:
     receiver = receive()
     worker = start_worker(webhook_allow=receiver.host)
     job_id = make_job(receiver.url)
     run_jobs()
     found = hooks(job_id)
-    assert {kind: (hook["status"], len(hook["tries"])) for kind, hook in found.items()} == {
+    assert {kind: (hook.status, len(hook.tries)) for kind, hook in found.items()} == {
         "job.started": ("delivered", 1),
         "job.finished": ("delivered", 1),
     }
@@ -56,7 +56,7 @@ def test_a_finished_job_is_told_of_with_signatures_that_verify(
     for call in receiver.calls:
         event = Webhook(SECRET).verify(call.body, call.headers)
         assert event["object"] == "event"
-        assert event["id"] == call.headers["webhook-id"] == found[event["type"]]["id"]
+        assert event["id"] == call.headers["webhook-id"] == found[event["type"]].id
         assert isinstance(event["created_at"], int)
         assert abs(event["created_at"] - time.time()) < 60
         assert event["data"]["id"] == job_id
@@ -71,14 +71,14 @@ def test_without_a_secret_of_its_own_a_job_is_signed_with_its_tenants(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
     client: redis.Redis,
 ) -> None:
     receiver = receive()
     start_worker(webhook_allow="127.0.0.1")
     job_id = make_job(receiver.url, secret=None, events="job.finished")
     run_jobs()
-    assert hooks(job_id)["job.finished"]["status"] == "delivered"
+    assert hooks(job_id)["job.finished"].status == "delivered"
     Webhook(Accounts(client).webhook_secret("acme")).verify(
         receiver.calls[0].body, receiver.calls[0].headers
     )
@@ -89,15 +89,15 @@ def test_a_failing_receiver_is_tried_again_and_every_try_is_shown(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
 ) -> None:
     receiver = receive(500, 503, 200)
     start_worker(webhook_allow=receiver.host)
     job_id = make_job(receiver.url, events="job.finished")
     run_jobs()
     hook = hooks(job_id)["job.finished"]
-    assert hook["status"] == "delivered"
-    assert [entry["status_code"] for entry in hook["tries"]] == [500, 503, 200]
+    assert hook.status == "delivered"
+    assert [entry.status_code for entry in hook.tries] == [500, 503, 200]
     assert len({call.headers["webhook-id"] for call in receiver.calls}) == 1
     assert len({call.body for call in receiver.calls}) == 1
     for call in receiver.calls:
@@ -109,15 +109,15 @@ def test_a_dead_receiver_is_given_up_after_the_last_try(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
 ) -> None:
     receiver = receive(500)
     start_worker(webhook_allow=receiver.host, webhook_attempts=ATTEMPTS)
     job_id = make_job(receiver.url, events="job.finished")
     run_jobs()
     hook = hooks(job_id)["job.finished"]
-    assert hook["status"] == "failed"
-    assert len(hook["tries"]) == len(receiver.calls) == ATTEMPTS
+    assert hook.status == "failed"
+    assert len(hook.tries) == len(receiver.calls) == ATTEMPTS
 
 
 def test_a_private_target_that_nobody_allowed_is_refused_at_once(
@@ -125,17 +125,17 @@ def test_a_private_target_that_nobody_allowed_is_refused_at_once(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
 ) -> None:
     receiver = receive()
     start_worker()
     job_id = make_job(receiver.url, events="job.finished")
     run_jobs()
     hook = hooks(job_id)["job.finished"]
-    assert hook["status"] == "failed"
-    (entry,) = hook["tries"]
-    assert entry["error"].startswith("refused: 127.0.0.1 is not at a public address")
-    assert f"PROMPTMILL_WEBHOOK_ALLOW={receiver.host}" in entry["error"]
+    assert hook.status == "failed"
+    (entry,) = hook.tries
+    assert (entry.error or "").startswith("refused: 127.0.0.1 is not at a public address")
+    assert f"PROMPTMILL_WEBHOOK_ALLOW={receiver.host}" in (entry.error or "")
     assert receiver.calls == []
 
 
@@ -144,15 +144,15 @@ def test_a_redirect_counts_as_a_failed_try(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
 ) -> None:
     receiver, elsewhere = receive(307, 200), receive()
     receiver.headers = {"location": elsewhere.url}
     start_worker(webhook_allow="127.0.0.1")
     job_id = make_job(receiver.url, events="job.finished")
     run_jobs()
-    tries = hooks(job_id)["job.finished"]["tries"]
-    assert [(entry["status_code"], bool(entry["error"])) for entry in tries] == [
+    tries = hooks(job_id)["job.finished"].tries
+    assert [(entry.status_code, bool(entry.error)) for entry in tries] == [
         (307, True),
         (200, False),
     ]
@@ -164,7 +164,7 @@ def test_a_slow_receiver_does_not_hold_up_the_others(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
 ) -> None:
     slow, quick = receive(), receive()
     slow.hold.clear()
@@ -174,7 +174,7 @@ def test_a_slow_receiver_does_not_hold_up_the_others(
     slow.wait_for(1)
     job_id = make_job(quick.url, events="job.finished")
     run_jobs()
-    assert hooks(job_id)["job.finished"]["status"] == "delivered"
+    assert hooks(job_id)["job.finished"].status == "delivered"
     assert len(slow.calls) == 1
 
 
@@ -183,7 +183,7 @@ def test_two_workers_deliver_each_event_once(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
     redis_url: str,
 ) -> None:
     receiver = receive()
@@ -195,5 +195,5 @@ def test_two_workers_deliver_each_event_once(
     for _ in range(8):
         ring_sender.wake_webhooks()
     for job_id in jobs:
-        assert hooks(job_id)["job.finished"]["status"] == "delivered"
+        assert hooks(job_id)["job.finished"].status == "delivered"
     assert sorted(call.event["data"]["id"] for call in receiver.calls) == sorted(jobs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,20 +12,21 @@ import redis
 from bench.lib.proxy import SCRIPT, Network
 from common.rings import WEBHOOK_QUEUE, RingSender
 from common.store.jobs import JobStore
+from common.store.outbox import StoredEvent
 from tests.support.receiver import Receiver
 from tests.support.waiting import wait_until
 from tests.support.webhook_worker import WebhookWorker
 
 
 @pytest.fixture
-def hooks(store: JobStore) -> Callable[[str], dict[str, dict[str, Any]]]:
+def hooks(store: JobStore) -> Callable[[str], dict[str, StoredEvent]]:
     """A job's webhook events by type, once none of them is pending."""
 
-    def ended(job_id: str) -> dict[str, dict[str, Any]] | None:
+    def ended(job_id: str) -> dict[str, StoredEvent] | None:
         found = store.hooks(job_id)
         return (
-            {hook["type"]: hook for hook in found}
-            if found and all(h["status"] != "pending" for h in found)
+            {hook.type: hook for hook in found}
+            if found and all(h.status != "pending" for h in found)
             else None
         )
 
@@ -45,7 +45,7 @@ def test_an_event_whose_worker_was_killed_is_delivered_by_another(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
 ) -> None:
     receiver = receive()
     receiver.hold.clear()
@@ -57,7 +57,7 @@ def test_an_event_whose_worker_was_killed_is_delivered_by_another(
     receiver.hold.set()
     start_worker(webhook_allow=receiver.host, webhook_timeout=1)
     hook = hooks(job_id)["job.finished"]
-    assert hook["status"] == "delivered"
+    assert hook.status == "delivered"
     assert len(receiver.calls) == 2
     assert receiver.calls[0].headers["webhook-id"] == receiver.calls[1].headers["webhook-id"]
 
@@ -77,7 +77,7 @@ def test_an_order_to_stop_lets_the_delivery_under_way_end(
     receiver.wait_for(1)
     assert worker.stop() == 0
     (hook,) = store.hooks(job_id)
-    assert [entry["error"] for entry in hook["tries"]] == ["no answer within 2 s"]
+    assert [entry.error for entry in hook.tries] == ["no answer within 2 s"]
 
 
 def test_a_worker_that_hears_no_ring_delivers_all_the_same(
@@ -85,13 +85,13 @@ def test_a_worker_that_hears_no_ring_delivers_all_the_same(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
 ) -> None:
     receiver = receive(500, 200)
     worker = start_worker(webhook_allow=receiver.host, queue="nobody-rings-here")
     job_id = make_job(receiver.url)
     run_jobs()
-    assert {hook["status"] for hook in hooks(job_id).values()} == {"delivered"}
+    assert {hook.status for hook in hooks(job_id).values()} == {"delivered"}
     assert len(receiver.calls) == 3
     assert worker.stop() == 0
 
@@ -111,7 +111,7 @@ def test_a_turn_without_a_ring_ends_its_delivery_before_the_worker_stops(
     receiver.wait_for(1)
     assert worker.stop() == 0
     (hook,) = store.hooks(job_id)
-    assert [entry["error"] for entry in hook["tries"]] == ["no answer within 2 s"]
+    assert [entry.error for entry in hook.tries] == ["no answer within 2 s"]
 
 
 def test_after_a_black_hole_events_are_delivered_before_celery_is_back(
@@ -119,7 +119,7 @@ def test_after_a_black_hole_events_are_delivered_before_celery_is_back(
     make_job: Callable[..., str],
     run_jobs: Callable[[], None],
     start_worker: Callable[..., WebhookWorker],
-    hooks: Callable[[str], dict[str, dict[str, Any]]],
+    hooks: Callable[[str], dict[str, StoredEvent]],
     redis_url: str,
     client: redis.Redis,
 ) -> None:
@@ -132,7 +132,7 @@ def test_after_a_black_hole_events_are_delivered_before_celery_is_back(
         )
         before = make_job(receiver.url, events="job.finished")
         run_jobs()
-        assert hooks(before)["job.finished"]["status"] == "delivered"
+        assert hooks(before)["job.finished"].status == "delivered"
         RingSender(redis_url).wake_webhooks()
         # Celery is up too, and waits on a connection that dies.
         wait_until(lambda: client.llen(WEBHOOK_QUEUE) == 0)
@@ -144,7 +144,7 @@ def test_after_a_black_hole_events_are_delivered_before_celery_is_back(
         back = time.monotonic()
         receiver.wait_for(2, SOON)
         print(f"{time.monotonic() - back:.1f} s")
-        assert hooks(job_id)["job.finished"]["status"] == "delivered"
+        assert hooks(job_id)["job.finished"].status == "delivered"
         assert worker.stop() == 0
     finally:
         network.stop()

@@ -118,7 +118,7 @@ def test_a_deadline_is_in_force_within_a_second_and_keeps_partial_text(
     wait_until(lambda: queue.count(job_id, "running") == 4, "nothing ran")
     queue.wait_status(job_id, "expired", 4)
     check_partial(queue, job_id, "expired")
-    late = int(queue.store.job(job_id)["finished_at"]) - deadline
+    late = (queue.store.job(job_id).finished_at or 0) - deadline
     assert 0 <= late < 1000, f"{late} ms"
 
 
@@ -201,8 +201,8 @@ def test_an_item_goes_on_from_its_checkpoint_when_its_worker_is_killed(
     time.sleep(2.5)
     dead.kill()
     alive = workers.start(echo_delay=0.1, slots=2)
-    holders = lambda: [(w["pid"], w["held"]) for w in Fleet(queue.store.client).workers()]  # noqa: E731
-    wait_until(lambda: holders() == [(str(alive.pid), 2)], "it was not taken over", 10)
+    holders = lambda: [(w.pid, w.held) for w in Fleet(queue.store.client).workers()]  # noqa: E731
+    wait_until(lambda: holders() == [(alive.pid, 2)], "it was not taken over", 10)
     taken_over = time.monotonic()
     queue.wait_status(job_id, "completed")
     assert time.monotonic() - taken_over < 9, "130 words at 0.1 s: it did not begin anew"

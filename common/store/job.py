@@ -1,0 +1,164 @@
+"""A job as it is stored: its hash, parsed once. Knows neither Redis nor how a job is shown.
+
+The keys beside the hash (items, results, states) are read by `common/store/jobs.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from common.store.records import hash_of, reading
+from common.types import JobState
+
+_STATES = {state.value.encode(): state for state in JobState}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. All times are milliseconds of the Redis server's clock; `attach` and the other
+    scripts named below are those under `lua/`."""
+
+    id: str
+    # The tenant that submitted the job; `attach` stores it, as all fields that name no other
+    # script.
+    tenant: str
+    model: str  # The name of the model that the items run on; never an alias.
+    digest: str  # The digest of the model's card that the items were counted for.
+    status: JobState  # `exchange` makes it running; `settle` in `lib.lua` ends it.
+
+    total: int  # Items of the job; `append` adds to it.
+    pending: int  # Items that wait for a worker; every script that moves items keeps these six.
+    running: int  # Items that workers hold.
+    succeeded: int  # Items that ended with a result.
+    failed: int  # Items that ended with an error.
+    cancelled: int  # Items that ended because the job was cancelled.
+    expired: int  # Items that ended because the deadline passed.
+    cursor: int  # The first item that no worker was ever given; `exchange` moves it.
+
+    cost: int  # Tokens that an item is expected to need; `append` sets it anew, as the next two.
+    weight: int  # Bytes of an item as stored, on average.
+    # Bytes that an item's result is expected to take above 3 a token, for log-probabilities.
+    surplus: int
+    n_max: int  # The most slots that an item takes; `append` may raise it.
+    n_min: int | None  # The fewest slots that an item takes; None where all take `n_max`.
+    streams: int  # Continuations that are to be streamed; `append` adds to it.
+    prompt_tokens: int  # Tokens of the prompts of ended items; `exchange` adds them up.
+    completion_tokens: int  # Tokens generated for ended items; `exchange` adds them up.
+    size: int  # Bytes of items and results as stored; `append` and `exchange` add to it.
+
+    priority: int  # Higher goes first among the tenant's jobs; `edit` changes it.
+    token_budget: int  # Tokens after which the job is stopped, 0 for no limit; `edit` changes it.
+    error_rate: float  # Share of failed items that stops it, 0 for no limit; `edit` changes it.
+    paused: bool  # No item starts while it is set; `edit` sets and clears it.
+    cancel_requested: bool  # No item starts any more; `cancel` sets it, or a limit of the job.
+    # Why that is: requested, token_budget or error_rate; None where it is not.
+    cancel_reason: str | None
+
+    created_at: int  # When `attach` stored the job.
+    started_at: int | None  # When a worker first took an item; `exchange` sets it.
+    finished_at: int | None  # When the last item ended; `settle` in `lib.lua` sets it.
+    deadline: int | None  # When items that did not end expire; `edit` changes it.
+    retention: int  # How long the job is kept after its end, in ms.
+
+    interactive: bool  # A client waits for the answer: it goes first and is in no list of jobs.
+    indexed: bool  # Digests of custom_ids are stored; False for jobs of the first versions only.
+    hooks: tuple[str, ...]  # Types of the webhook events that the tenant wants.
+    batch: str | None  # The batch whose lines are the items.
+    retry_of: str | None  # The job whose failed items these are.
+    retried_by: (
+        str | None
+    )  # The last job made of this one's failed items; `attach` of that sets it.
+
+    # What the tenant asked for, as JSON; `spec` has it parsed.
+    spec_json: bytes = field(repr=False)
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """What the tenant asked for: model, params, webhook, metadata, limits,
+        chat_template_kwargs, and rendered_at (the time that chat templates are told, in unix
+        seconds). Parsed at the first use.
+
+        Raises:
+            Unreadable: it is no JSON object.
+        """
+        with reading(self.id):
+            found = json.loads(self.spec_json)
+            if not isinstance(found, dict):
+                raise ValueError("spec is no JSON object")
+        return found
+
+    @property
+    def webhook(self) -> dict[str, Any] | None:
+        """Where events are delivered: url, events and, perhaps, secret."""
+        return self.spec.get("webhook")
+
+
+def parse_job(job_id: str, answer: Any) -> Job:
+    """The job of a hash as the server answered it.
+
+    Raises:
+        KeyError, ValueError: the record is damaged, or the key holds something else.
+    """
+    raw = hash_of(answer)
+    n_min, hooks = raw.get(b"n_min"), raw.get(b"hooks")
+    job = object.__new__(Job)
+    # The constructor of a frozen dataclass sets its fields one by one, which takes as long as all
+    # the rest of this; lists of jobs are read often.
+    vars(job).update(
+        id=job_id,
+        tenant=raw[b"tenant"].decode(),
+        model=raw[b"model"].decode(),
+        digest=raw[b"digest"].decode(),
+        status=_STATES[raw[b"status"]],
+        total=int(raw[b"total"]),
+        pending=int(raw[b"pending"]),
+        running=int(raw[b"running"]),
+        succeeded=int(raw[b"succeeded"]),
+        failed=int(raw[b"failed"]),
+        cancelled=int(raw[b"cancelled"]),
+        expired=int(raw[b"expired"]),
+        cursor=int(raw[b"cursor"]),
+        cost=int(raw[b"cost"]),
+        weight=int(raw[b"weight"]),
+        surplus=int(raw.get(b"surplus", 0)),
+        n_max=int(raw[b"n_max"]),
+        n_min=int(n_min) if n_min else None,
+        streams=int(raw.get(b"streams", 0)),
+        prompt_tokens=int(raw[b"prompt_tokens"]),
+        completion_tokens=int(raw[b"completion_tokens"]),
+        size=int(raw[b"bytes"]),
+        priority=int(raw[b"priority"]),
+        token_budget=int(raw.get(b"token_budget", 0)),
+        error_rate=float(raw.get(b"error_rate", 0)),
+        paused=raw[b"paused"] == b"1",
+        cancel_requested=raw[b"cancel_requested"] == b"1",
+        cancel_reason=_text(raw, b"cancel_reason"),
+        created_at=int(raw[b"created_at"]),
+        started_at=_moment(raw, b"started_at"),
+        finished_at=_moment(raw, b"finished_at"),
+        deadline=_moment(raw, b"deadline"),
+        retention=int(raw[b"retention"]),
+        interactive=raw.get(b"interactive") == b"1",
+        indexed=b"indexed" in raw,
+        hooks=tuple(hooks.decode().split(",")) if hooks else (),
+        batch=_text(raw, b"batch"),
+        retry_of=_text(raw, b"retry_of"),
+        retried_by=_text(raw, b"retried_by"),
+        spec_json=raw[b"spec"],
+    )
+    return job
+
+
+def _text(raw: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = raw.get(name)
+    return None if value is None else value.decode()
+
+
+def _moment(raw: Mapping[bytes, bytes], name: bytes) -> int | None:
+    """A time in ms; None where it is not set, or was taken away again, which is kept as 0."""
+    value = raw.get(name)
+    return (int(value) or None) if value else None
