@@ -17,7 +17,17 @@ A user's failure is data; a crash is any exception outside this tree.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
+
+
+class ErrorDict(TypedDict):
+    """One thing that is wrong, as it is stored and answered; `field` and `line` as in
+    `PromptmillError`."""
+
+    code: str
+    message: str
+    field: NotRequired[str]
+    line: NotRequired[int]
 
 
 class PromptmillError(Exception):
@@ -46,10 +56,14 @@ class PromptmillError(Exception):
         self.field = field
         self.line = line
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> ErrorDict:
         """`{code, message}` plus `field` and `line` where known: one entry of an error list."""
-        found = {"code": self.code, "message": self.message, "field": self.field, "line": self.line}
-        return {key: value for key, value in found.items() if value is not None}
+        found = ErrorDict(code=self.code, message=self.message)
+        if self.field is not None:
+            found["field"] = self.field
+        if self.line is not None:
+            found["line"] = self.line
+        return found
 
 
 class InvalidRequest(PromptmillError):
@@ -63,7 +77,7 @@ class InvalidRequest(PromptmillError):
         self,
         message: str,
         *,
-        errors: list[dict[str, object]] | None = None,
+        errors: list[ErrorDict] | None = None,
         status: int = 422,
         **where: Any,
     ):

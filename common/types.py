@@ -7,9 +7,13 @@ What a job chooses for decoding is in `common/params.py`; what the engine is giv
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel
+
+# An object of JSON whose fields are not known here: what somebody sent before it was checked, or
+# what is handed on as it is. What is known has a type of its own.
+JsonObject: TypeAlias = dict[str, Any]
 
 
 class ItemState(StrEnum):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.errors import ErrorDict
 from common.stored_item import StoredItem
 
 MALFORMED = "malformed_item"  # the code of what could not be read
@@ -28,13 +29,13 @@ class Draft:
     fault: str | None = None
     code: str = MALFORMED
     field: str = ""
-    # Why it cannot be run, though it was read: an entry of an error list.
-    refused: dict[str, object] | None = None
-    # Beside the item, for who makes its answer.
+    # Why it cannot be run, though it could be read.
+    refused: ErrorDict | None = None
+    # Stored beside the item, for the dialect that makes its answer.
     kept: StoredItem = dataclasses.field(default_factory=StoredItem)
-    # What it gets, as far as that fits, if it has none; as its job if None.
+    # What the item gets, as far as that fits, if it has none; None for what its job gets.
     default_max_tokens: int | None = None
-    # Of fields, by path or by an error's code.
+    # What the sender calls the item's fields, by path or by an error's code.
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def at(self, field: str, code: object = "") -> str:

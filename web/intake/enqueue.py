@@ -19,11 +19,12 @@ from common.settings import Settings
 from common.store.jobs import TEMPLATE_KWARGS, Attached, JobStore, new_job_id, refuse_overfull
 from common.store.upload_stage import Stage
 from common.types import ModelCard
-from web.intake.check import Intake, Totals
+from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.idempotency import Idempotency, KeyReused
 from web.intake.origin import Accepted, Origin
 from web.intake.staging import deadline_ms, fill, queue_limits, staged
+from web.intake.totals import Totals
 from web.schemas.requests import JobOptions
 from web.services.rings import ring_workers
 from web.services.services import Services

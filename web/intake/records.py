@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from common.errors import ErrorDict
 from common.stored_item import StoredItem, StoredRefusal
+from common.types import JsonObject
 from web.schemas.requests import Item
 
 
-def item_record(item: Item, params: dict[str, Any]) -> StoredItem:
+def item_record(item: Item, params: JsonObject) -> StoredItem:
     """An item with the fields that were given, and with `params` in place of its own."""
     record: StoredItem = {}
     if item.custom_id is not None:
@@ -30,7 +30,7 @@ def item_record(item: Item, params: dict[str, Any]) -> StoredItem:
     return record
 
 
-def refused_record(custom_id: str, error: dict[str, Any]) -> StoredItem:
+def refused_record(custom_id: str, error: ErrorDict) -> StoredItem:
     """An item that cannot run, with the reason: the worker hands it in as failed."""
     why: StoredRefusal = {"code": error["code"], "message": error["message"]}
     if "field" in error:

@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from common.errors import InvalidRequest
+from common.errors import ErrorDict, InvalidRequest
 from common.params import OTHER_NAMES, SamplingParams
 from web.schemas.fields import Message
 from web.schemas.requests import Webhook
 
 M = TypeVar("M", bound=BaseModel)
-Entry = dict[str, object]
 
 # Pydantic's error type -> (our stable code, what the value must be). Texts may name the error's
 # context.
@@ -61,15 +60,15 @@ def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) 
         return model.model_validate(value)
     except ValidationError as error:
         errors = explain(error, known or model)
-        code = str(errors[0]["code"]) if len(errors) == 1 else None
-        raise InvalidRequest(str(errors[0]["message"]), errors=errors, code=code) from None
+        code = errors[0]["code"] if len(errors) == 1 else None
+        raise InvalidRequest(errors[0]["message"], errors=errors, code=code) from None
 
 
 def explain(
     error: ValidationError, model: type[BaseModel], at: Callable[[str], str] = str
-) -> list[Entry]:
+) -> list[ErrorDict]:
     """One entry per field; `at` turns a path inside the model into the path that the user knows."""
-    found: dict[str, Entry] = {}
+    found: dict[str, ErrorDict] = {}
     for details in error.errors(include_url=False)[:MOST_FAULTS]:
         loc = details["loc"]
         in_metadata = "metadata" in loc and len(loc) > loc.index("metadata") + 1

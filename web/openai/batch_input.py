@@ -15,7 +15,7 @@ from typing import IO, Any, Literal
 
 from pydantic import ValidationError
 
-from common.errors import InvalidRequest
+from common.errors import ErrorDict, InvalidRequest
 from web.intake.drafts import MALFORMED, Draft
 from web.intake.uploads import read_upload
 from web.intake.validation_messages import explain, unknown_name
@@ -115,7 +115,7 @@ def _sorted(value: Any, endpoint: Endpoint) -> tuple[Any, Sequence[str]]:
     ]
 
 
-def _misplaced(names: Sequence[str], endpoint: Endpoint) -> dict[str, object] | None:
+def _misplaced(names: Sequence[str], endpoint: Endpoint) -> ErrorDict | None:
     """What is wrong with a field beside a line's own: whoever wrote it meant it to have an effect.
     What is like nothing that is known changes nothing, as for OpenAI, and is ignored."""
     inside = REQUESTS[endpoint].model_fields

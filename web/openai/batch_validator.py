@@ -18,10 +18,19 @@ from itertools import islice
 from typing import cast
 
 from common.cooperate import give_way
-from common.errors import InvalidRequest, NotFound, PromptmillError, TooLarge, TooMany, Unavailable
+from common.errors import (
+    ErrorDict,
+    InvalidRequest,
+    NotFound,
+    PromptmillError,
+    TooLarge,
+    TooMany,
+    Unavailable,
+)
 from common.store.batches import Batch, Claim, End, job_of
 from web.intake.drafts import Draft
 from web.intake.enqueue import DAY, Enqueued, enqueue_job
+from web.intake.faults import Broken, error_dicts
 from web.intake.origin import Accepted, Origin
 from web.intake.validation_messages import MOST_FAULTS
 from web.openai import verdicts
@@ -226,11 +235,12 @@ class Validator:
 
 def _nameless(drafts: Iterable[Draft]) -> InvalidRequest:
     """What is wrong with a file in which no line names a model: all of them, or there is none."""
-    faults: list[dict[str, object]] = [
-        {"code": draft.code, "message": draft.fault, "field": draft.field, "line": draft.line}
+    faults = [
+        fault
         for draft in islice(drafts, MOST_FAULTS)
+        for fault in error_dicts(Broken(draft.code, draft.field, draft.fault or ""), draft)
     ]
-    nothing: dict[str, object] = {"code": "empty_file", "message": "the file has no lines"}
+    nothing: ErrorDict = {"code": "empty_file", "message": "the file has no lines"}
     return InvalidRequest("no line names a model", errors=faults or [nothing])
 
 
@@ -238,7 +248,7 @@ def _errors(error: PromptmillError) -> str:
     """What is wrong with a batch, as its record keeps it."""
     found = error.errors if isinstance(error, InvalidRequest) else [error.as_dict()]
     if isinstance(error, TooLarge):
-        found = [error.as_dict() | {"code": "too_many_tasks"}]
+        found = [{**error.as_dict(), "code": "too_many_tasks"}]
     return json.dumps(
         [
             {

@@ -52,9 +52,9 @@ class OpenAIShape(ErrorShape):
     final_headers = MappingProxyType({"X-Should-Retry": "false"})
 
     def write(self, failure: Failure) -> tuple[int, bytes]:
-        first = failure.errors[0] if failure.errors else {}
-        field = str(first["field"]) if "field" in first else None
-        code = str(first.get("code", failure.code))
+        first = failure.errors[0] if failure.errors else None
+        field = first.get("field") if first else None
+        code = first["code"] if first else failure.code
         status = status_of(failure.status, code)
         return status, json.dumps(error_body(status, code, failure.message, field)).encode()
 

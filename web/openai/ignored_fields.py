@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from common.errors import ErrorDict
 from common.params import OTHER_NAMES
-from web.intake.validation_messages import MOST_FAULTS, Entry, unknown_name
+from web.intake.validation_messages import MOST_FAULTS, unknown_name
 from web.openai import refusals
 from web.openai.refusals import Rule
 
@@ -32,7 +33,7 @@ class Sift:
         self._lenient = lenient
         self._ignored: dict[str, None] = {}
         self.adapted: dict[str, Any] = {}
-        self.faults: list[Entry] = []
+        self.faults: list[ErrorDict] = []
 
     @property
     def ignored(self) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from typing import TypedDict
 
 from pydantic import JsonValue
 
-from web.intake.validation_messages import Entry
 from web.pages.param_fields import param_fields, read_value
 
 CHOICES = {
@@ -80,7 +79,7 @@ def refuse_unknown(form: Mapping[str, str], errors: FormErrors) -> None:
             errors.add("", f"this form has no field {name[:64]}")
 
 
-def place_error(errors: FormErrors, entry: Entry, source: str) -> None:
+def place_error(errors: FormErrors, entry: Mapping[str, object], source: str) -> None:
     """Note an error of the API at the input it is about. `source` is where the prompts came from:
     `prompts` or `file`."""
     path, whole, line = str(entry.get("field") or ""), str(entry["message"]), entry.get("line")

@@ -22,7 +22,7 @@ from flask.sansio.app import App
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from common.errors import InvalidRequest, PromptmillError, TooLarge, Unauthorized
+from common.errors import ErrorDict, InvalidRequest, PromptmillError, TooLarge, Unauthorized
 from web.wire import routes
 
 EXTENSION = "error_shapes"
@@ -43,7 +43,7 @@ class Failure:
     code: str
     message: str
     request_id: str
-    errors: list[dict[str, object]] = field(default_factory=list)
+    errors: list[ErrorDict] = field(default_factory=list)
     retry: bool | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from common.errors import ErrorDict
 from common.params import OTHER_NAMES, SamplingParams
 from web.intake.validation_messages import SAYINGS, explain
 from web.schemas.requests import Item, JobOptions
 
 
-def explained(value: Any, model: Any = JobOptions) -> list[dict[str, object]]:
+def explained(value: Any, model: Any = JobOptions) -> list[ErrorDict]:
     with pytest.raises(ValidationError) as error:
         model.model_validate(value)
     return explain(error.value, model)

@@ -1,0 +1,60 @@
+"""What may be wrong with an item, and how it is told: with its place in what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from common.errors import ErrorDict, InvalidRequest
+from web.intake.drafts import Draft
+from web.intake.validation_messages import MOST_FAULTS, explain
+from web.schemas.requests import Item
+
+
+class Fault(Exception):
+    """One thing wrong with one item."""
+
+    def __init__(self, code: str, field: str, message: str):
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class Broken(Fault):
+    """Wrong with what was sent as a whole: refused even where single items may stay and fail."""
+
+
+def overflow(context: int, what: str, field: str) -> Fault:
+    """More tokens than the model takes. The message begins with the words that clients look for,
+    and has a number that they can read."""
+    message = f"This model's maximum context length is {context} tokens. However, {what}"
+    return Fault("context_length_exceeded", field, message)
+
+
+def error_dicts(error: Fault | ValidationError, draft: Draft) -> list[ErrorDict]:
+    """What is wrong with an item, with its place in what was sent."""
+    if isinstance(error, ValidationError):
+        found = explain(error, Item, draft.at)
+    else:
+        found = [{"code": error.code, "message": str(error)}]
+        if place := draft.at(error.field, error.code):
+            found[0]["field"] = place
+    if draft.line:
+        for each in found:
+            each["line"] = draft.line
+    return found
+
+
+def refusal(faults: Sequence[ErrorDict]) -> InvalidRequest:
+    """The error that refuses a job with these faults; there is at least one."""
+    bad = len(faults)
+    count = f"{bad} problems" if bad > 1 else "1 problem"
+    more = " or more" if bad == MOST_FAULTS else ""
+    first = faults[0]
+    where = f"line {first['line']}: " if "line" in first else ""
+    return InvalidRequest(
+        f"{count}{more}, nothing was enqueued; {where}{first['message']}",
+        errors=list(faults),
+        code=first["code"] if bad == 1 else None,
+    )
