@@ -30,6 +30,7 @@ FILES = {
 FUNCTIONS = {
     "__init__",
     "main",
+    "parse_job",
     "test_jobs_of_the_previous_version_open_with_todays_parts",
     "test_the_store_never_leaves_its_model",
     "the_store_agrees",
