@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import heapq
 import math
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
 from common.generation import Finished, FinishReason, Output, Request, Spelling, TokenLogprob
-from worker.engine.scheduling.mailbox import Mailbox
+from worker.engine.protocol import EngineThread
 
 MIN_PAUSE = 0.002  # seconds between two looks at who is to be told a word
 
@@ -38,7 +37,7 @@ class _Answer:
         return max(output.token_count for output in self.outputs)
 
 
-class EchoEngine:
+class EchoEngine(EngineThread):
     """`delay` is seconds per token (0: at once); a prompt that holds `fail_on` ends with an
     error."""
 
@@ -50,30 +49,14 @@ class EchoEngine:
         delay: float = 0.0,
         fail_on: str | None = None,
     ):
-        self.slots = slots
+        super().__init__("echo-engine", slots=slots)
         self.context = context
         self._delay = delay
         self._fail_on = fail_on
-        self._mail = Mailbox(slots)
-        self._thread = threading.Thread(target=self._run, name="echo-engine", daemon=True)
         self._waiting: deque[Request] = deque()
         self._telling: dict[str, _Answer] = {}
         self._due: list[tuple[float, str]] = []  # (when it is told to the end, request id), a heap
         self._taken = 0  # slots
-
-        self.submit = self._mail.submit
-        self.cancel = self._mail.cancel
-        self.room = self._mail.room
-        self.collect = self._mail.collect
-        self.poke = self._mail.poke
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._mail.close()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def checkpoint(self) -> dict[str, list[list[int]]]:
         answers = list(self._telling.values())
@@ -82,11 +65,8 @@ class EchoEngine:
             for each in answers
         }
 
-    def step_times(self) -> list[float]:
-        return []
-
-    def step_age(self) -> float:
-        return 0.0
+    def _warm_up(self) -> None:
+        """There is no model to try out."""
 
     def _run(self) -> None:
         while (mail := self._mail.take(self._patience())) is not None:

@@ -1,4 +1,4 @@
-"""What a worker asks of an engine, and the thread that the engines with a model run on.
+"""What a worker asks of an engine, and the thread that each engine runs on.
 
 An engine turns token ids into text on a thread of its own: its holder submits requests and collects
 the finished ones. It knows no Redis, no Celery and no HTTP.
@@ -79,7 +79,8 @@ class Engine(Protocol):
 class EngineThread:
     """The thread of an engine with its mailbox and its clock; implements `Engine`.
 
-    A subclass sets `context` and `_requests`, and implements `_warm_up`, `_run` and `_accept`.
+    A subclass sets `context` and implements `_warm_up` and `_run`. For `checkpoint` and
+    `_take_mail` it also sets `_requests` and implements `_accept`.
     """
 
     context: int
