@@ -1,4 +1,4 @@
-"""Ways to damage a model's folder, and what the refusal must name."""
+"""Ways to damage a model's folder, each with a pattern that the refusal must match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of which one is at fault, and what must come of the others."""
+"""A request that makes its step fail, the requests beside it, and what they must come back with."""
 
 from __future__ import annotations
 

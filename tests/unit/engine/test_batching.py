@@ -1,4 +1,4 @@
-"""The laws of continuous batching, on a tiny random Llama in float32."""
+"""What holds for continuous batching, on a tiny random Llama in float32."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_shared_prefix_is_computed_once(model: Any) -> None:
         engine.scheduler.plan = counting  # type: ignore[method-assign]
         found = run(engine, asked)
     assert {id: tokens(each) for id, each in found.items()} == expected
-    assert computed == 64 + 8 + 8 * 7  # the prefix once, each row's own last token, then decoding
+    assert computed == 64 + 8 + 8 * 7  # the prefix once, each row's last token, then decoding
 
 
 def test_a_failing_step_fails_its_rows_and_not_the_engine(model: Any) -> None:

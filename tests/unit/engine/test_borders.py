@@ -1,5 +1,5 @@
-"""Prompts at every border of token budget, chunk, block and context: alone and in company, gathered
-and on pages."""
+"""Prompts whose lengths are at a border of token budget, chunk, block or context: alone and with
+others, gathered and on pages."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A real model in float32 on fifty prompts of mixed length: what `generate()` says, and the same
-however it is run.
+"""The demo model in float32 on fifty prompts of mixed lengths: its output is that of `generate()`,
+alone and in batches.
 
-Greedy rows are equal to the token on these prompts. Drawn ones are but for near-ties
-(`assert_same`): some CPUs show one.
+Greedy rows are equal to the token on these prompts. Drawn rows may differ at near-ties
+(`assert_same`), which some CPUs show.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def outputs(model: Any, requests: list[Request], slots: int) -> dict[str, list[i
         return {id: tokens(each) for id, each in run(engine, requests).items()}
 
 
-# First, while the model's layers are as transformers made them: the engine lays them out anew.
+# First, while the model's layers are as transformers made them: the engine packs them.
 def test_fifty_prompts_equal_generate_token_for_token(model: Any, prompts: list[list[int]]) -> None:
     expected = {}
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The laws of the echo engine."""
+"""What holds for the echo engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a text ends, and what a request comes back with then."""
+"""Where a text ends, and with what its request comes back."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The CUDA path's bookkeeping, on a CPU: pages, block tables and recorded steps, with plain
-arithmetic as the kernel.
+"""The bookkeeping of the CUDA path, on a CPU: pages, block tables and recorded steps, with plain
+arithmetic in place of the kernel.
 
-What only a GPU can show (the kernel itself, the recording) `bench/gpu.sh` checks there.
+`bench/gpu.sh` checks on a GPU what only a GPU can show: the kernel itself and the recording.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What cannot run packed is told apart at load, and runs on the generate engine with the same
-surface."""
+"""Models that cannot run packed are found at load, and run on the generate engine with the same
+methods."""
 
 from __future__ import annotations
 

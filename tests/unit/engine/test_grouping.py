@@ -1,4 +1,4 @@
-"""How the rows of a step are grouped, and that it changes nothing."""
+"""How the rows of a step are grouped; the grouping changes no output."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_a_vision_model_without_a_causal_class_is_refused_by_its_type(
 
 def test_a_context_that_the_config_does_not_say(tmp_path: Path, whole: Path) -> None:
     folder = save(build("bloom", n_layer=2, n_head=4, hidden_size=32), tmp_path / "bloom")
-    edit_json(folder / "config.json", max_position_embeddings=None)  # which no bloom says
+    edit_json(folder / "config.json", max_position_embeddings=None)  # a bloom has none
     assert opened(folder).card.context == 512
     edit_json(folder / "tokenizer_config.json", model_max_length=700)
     assert opened(folder).card.context == 700

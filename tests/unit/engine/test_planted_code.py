@@ -1,4 +1,4 @@
-"""Python files in a model's folder are never run, whatever somebody answers on the terminal."""
+"""Python files in a model's folder are never run, whatever is typed on the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The sampler keeps what transformers' processors keep and draws it as often as it should."""
+"""The sampler keeps the tokens that transformers' processors keep, and draws each as often as its
+probability says."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def reference(
     if params.repetition_penalty != 1:
         processors.append(RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
     edited = LogitsProcessorList(processors)(ids, edited)
-    # Transformers has no such penalties: OpenAI's definition.
+    # As OpenAI defines them: transformers has no such penalties.
     for token in set(history[prompt_length:]):
         times = history[prompt_length:].count(token)
         edited[0, token] -= params.frequency_penalty * times + params.presence_penalty

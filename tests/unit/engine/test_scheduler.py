@@ -1,4 +1,4 @@
-"""The laws of scheduling, by random walks: no model, no tensors."""
+"""What holds for scheduling, by random walks: no model, no tensors."""
 
 from __future__ import annotations
 
