@@ -35,7 +35,8 @@ from bench.lib.exchanges import exchange_costs
 from bench.lib.machine import commit, device
 from bench.lib.stack import Stack, running_stack
 from common.store import keys
-from common.store.fleet import Fleet, Incarnation
+from common.store.fleet import Fleet
+from common.store.incarnation import Incarnation
 from common.store.packing import pack
 
 SLOTS = 64

@@ -20,8 +20,8 @@ from common.errors import ConfigError, PromptmillError, Unavailable
 from common.settings import Settings
 from common.store import keys
 from common.store.address import without_secrets
+from common.store.admission import Admission
 from common.store.connection import connect, redis_errors
-from common.store.jobs import JobStore
 from web.pages.filters import size
 
 OLDEST_REDIS = (7, 0)
@@ -127,10 +127,10 @@ def check_persistence(info: dict[str, Any], client: redis.Redis) -> Iterator[Fin
 
 def check_stored(most: int, client: redis.Redis) -> Iterator[Finding]:
     """The stored bytes of the tenants that have the most."""
-    store = JobStore(client)
+    admission = Admission(client)
     try:
         tenants = [name.decode() for name in client.smembers(keys.TENANTS)]
-        kept = sorted(((store.stored(tenant), tenant) for tenant in tenants), reverse=True)
+        kept = sorted(((admission.stored(tenant), tenant) for tenant in tenants), reverse=True)
     except (redis.RedisError, PromptmillError):  # another check reports this error
         return
     for stored, tenant in kept[:MOST_TENANTS]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 
-from common.store.fleet import Checkpoint, Incarnation
+from common.store.incarnation import Checkpoint, Incarnation
 from worker.engine.protocol import Engine
 from worker.held_items import HeldItem
 from worker.token_publisher import TokenPublisher

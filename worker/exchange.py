@@ -17,7 +17,7 @@ import redis
 from common.errors import InvalidRequest, NotFound, Unavailable
 from common.generation import Finished, Request
 from common.rings import RingSender
-from common.store.fleet import Exchanged, Incarnation, Run
+from common.store.incarnation import Exchanged, Incarnation, Run
 from common.store.jobs import JobStore
 from common.store.metrics import Tally
 from common.types import ItemState

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from common.store.fleet import Result, Run
+from common.store.incarnation import Result, Run
 
 
 @dataclass(frozen=True, slots=True)

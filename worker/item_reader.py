@@ -20,14 +20,10 @@ from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest, PromptmillError
 from common.generation import Request
 from common.params import SamplingParams
-from common.store.fleet import Run
-from common.store.jobs import (
-    Chunk,
-    Head,
-    JobStore,
-    effective_params,
-    effective_template_kwargs,
-)
+from common.store.incarnation import Run
+from common.store.job_items import Chunk, Head
+from common.store.jobs import JobStore
+from common.store.rows import effective_params, effective_template_kwargs
 from common.stored_item import ITEM_FIELDS, StoredItem
 from common.tokenizer import Tokenizer
 from common.types import ModelCard

@@ -17,7 +17,8 @@ import redis
 
 from common.rings import RingSender
 from common.settings import Settings
-from common.store.fleet import Fleet, Incarnation
+from common.store.fleet import Fleet
+from common.store.incarnation import Incarnation
 from worker.exchange import ItemExchange
 from worker.models import OpenedModel
 

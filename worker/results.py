@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from common.generation import Finished, Spelling, TokenLogprob
-from common.store.fleet import Result, Run
+from common.store.incarnation import Result, Run
 from common.store.packing import pack
 from common.types import ItemState
 from worker.held_items import HeldItem

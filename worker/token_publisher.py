@@ -16,7 +16,7 @@ from typing import Any
 
 from common.errors import Unavailable
 from common.generation import Request, TokenLogprob
-from common.store.fleet import Incarnation
+from common.store.incarnation import Incarnation
 from worker.held_items import HeldItem
 from worker.results import logprob_json
 

@@ -29,7 +29,7 @@ from common.store.batches import Batches
 from common.store.connection import START_WAIT, connect, when_up
 from common.store.fleet import Fleet
 from common.store.jobs import JobStore
-from common.store.outbox import Deliveries, Event, HookState, Outcome
+from common.store.outbox import Event, HookState, Outbox, Outcome
 from common.store.packing import one_line
 from common.store.version import meet_store
 from worker.host_limiter import HostLimiter
@@ -56,7 +56,7 @@ class Courier:
         self._accounts = Accounts(client)
         self._allowed = Allowed.parse(settings.webhook_allow)
         self._timeout = settings.webhook_timeout
-        self._deliveries = Deliveries(
+        self._deliveries = Outbox(
             client,
             lease=settings.webhook_timeout + LEASE_MARGIN,
             attempts=settings.webhook_attempts,

@@ -16,7 +16,8 @@ import redis
 
 from cli.valkey import Valkey
 from common.store.connection import connect
-from common.store.fleet import Exchanged, Fleet, Incarnation, Result
+from common.store.fleet import Fleet
+from common.store.incarnation import Exchanged, Incarnation, Result
 from common.store.jobs import JobStore, new_job_id
 from common.store.packing import pack
 from common.types import ItemState

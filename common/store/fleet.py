@@ -1,17 +1,11 @@
-"""The fleet: workers, what they hold, and the cards of the models they serve. Knows Redis; nothing
-of engines or HTTP.
-
-A worker process is an *incarnation*: a random id with a lease. `Incarnation` is its side of the
-store; `Fleet` is what everybody else may know of all of them.
-"""
+"""The fleet: the cards of models, the workers that serve them, and the tick that lets time pass.
+Knows Redis; nothing of engines or HTTP."""
 
 from __future__ import annotations
 
 import json
-import secrets
-import threading
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -20,62 +14,10 @@ from common import ids
 from common.errors import ConfigError, NotFound
 from common.store import keys
 from common.store.connection import redis_errors
-from common.store.packing import pack, unpack
 from common.store.records import as_text, readable, reading
 from common.store.scripts import Scripts
 from common.store.version import refuse_older
-from common.types import ItemState, ModelCard
-
-
-@dataclass(frozen=True)
-class Result:
-    """One item as a worker hands it in. `blob` is `packing.pack` of outputs, usage, error, seed,
-    attempts, …
-
-    With the state `pending` it is handed back, uncharged: `blob` is `packing.pack` of each
-    continuation's token ids.
-    """
-
-    job_id: str
-    index: int
-    attempt: int
-    state: ItemState
-    prompt_tokens: int
-    completion_tokens: int
-    blob: bytes
-
-
-@dataclass(frozen=True)
-class Run:
-    """Contiguous items of a job that an exchange gave out, all in the chunk that begins at item
-    `chunk`.
-
-    `resumed`: it is one item, which ran before and got somewhere; `Incarnation.progress` says how
-    far.
-    """
-
-    job_id: str
-    first: int
-    count: int
-    attempt: int
-    chunk: int
-    resumed: bool = False
-
-
-# `job index` -> (offset, token ids from there on) of each continuation
-Checkpoint = dict[str, list[tuple[int, list[int]]]]
-
-
-@dataclass(frozen=True)
-class Exchanged:
-    """An exchange's answer. `lost`: the lease is gone, nothing was taken; `refused`: results of
-    somebody else's items."""
-
-    lost: bool = False
-    refused: list[tuple[str, int]] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    now: int = 0  # ms, the server's clock
-    hooked: bool = False
+from common.types import ModelCard
 
 
 @dataclass(frozen=True)
@@ -108,152 +50,6 @@ class LiveWorker:
     slots: int  # Sequences that it can run at once.
     room: int  # Those that were free at its last exchange.
     held: int  # Items that it holds now, counted when this was read.
-
-
-class Incarnation:
-    """One worker process as the store knows it, from `register` until its lease ends or it
-    releases.
-
-    Methods may be called from the turn's and the heartbeat's thread. `lost` once the store no
-    longer knows it: whoever holds it then drops everything and registers anew under another id.
-    """
-
-    def __init__(self, client: redis.Redis, card: ModelCard, lease: float):
-        self.id = secrets.token_hex(8)
-        self._client = client
-        self._scripts = Scripts(client)
-        self._card = card
-        self._lease = int(lease * 1000)  # ms
-        # Guards call and held together: a heartbeat must not see one without the other.
-        self._lock = threading.Lock()
-        self._call = 0
-        self._held: set[tuple[str, int]] = set()
-        self.rings = 0  # that waited for somebody to take them at the last heartbeat
-
-    def register(self, about: dict[str, str]) -> None:
-        """Publish the worker and take a lease; `about` is host, pid, started_at and the like. What
-        is kept of a worker goes with its lease, not by itself: the lease outlives any absence of
-        the server."""
-        name = keys.worker(self.id)
-        with redis_errors():
-            seconds, micros = self._client.time()
-            pipe = self._client.pipeline(transaction=True)
-            shown = {
-                "model": self._card.id,
-                "digest": self._card.digest,
-                "engine": self._card.engine,
-                "device": self._card.device,
-            }
-            pipe.hset(
-                name,
-                mapping={
-                    **about,
-                    **shown,
-                    "slots": self._card.slots,
-                    "room": self._card.slots,
-                    "call": "",
-                },
-            )
-            pipe.zadd(keys.room(self._card.id), {self.id: 0})
-            pipe.zadd(keys.WORKERS, {self.id: seconds * 1000 + micros // 1000 + self._lease})
-            pipe.execute()
-
-    def exchange(self, results: list[Result], room: int, kept: int = 0) -> Exchanged:
-        """Hand in results and take items for `room` slots, the last `kept` of them for interactive
-        jobs only. Sent again after a lost reply, it changes nothing.
-
-        Raises:
-            Unavailable: the server is away; call again with the same arguments and the same call
-            number is used.
-        """
-        flat = [
-            part
-            for r in results
-            for part in (
-                r.job_id,
-                r.index,
-                r.attempt,
-                r.state.value,
-                r.prompt_tokens,
-                r.completion_tokens,
-                r.blob,
-            )
-        ]
-        with self._lock:
-            with redis_errors():
-                answer = json.loads(
-                    self._scripts.exchange(self.id, self._call + 1, room, kept, *flat)
-                )
-            self._call += 1
-            if answer.get("lost"):
-                return Exchanged(lost=True)
-            runs = [Run(*run) for run in answer["runs"]]
-            self._held.difference_update((result.job_id, result.index) for result in results)
-            self._held.update((run.job_id, run.first + i) for run in runs for i in range(run.count))
-        refused = [(job_id, index) for job_id, index in answer["refused"]]
-        return Exchanged(refused=refused, runs=runs, now=answer["now"], hooked=answer["hooked"])
-
-    @property
-    def held(self) -> int:
-        """Items given out to this worker, whose results it has not handed in."""
-        return len(self._held)
-
-    def heartbeat(self) -> dict[str, str] | None:
-        """Renew the lease. Answers wishes by job (cancelled, expired, paused, gone), or None when
-        the lease is gone, or the server forgot what this worker did."""
-        with self._lock:
-            jobs = {job_id for job_id, _ in self._held}
-            with redis_errors():
-                call = str(self._call) if self._call else ""
-                answer = self._scripts.heartbeat(self.id, self._lease, call, len(self._held), *jobs)
-        if not answer[0]:
-            return None
-        self.rings = int(answer[1])
-        texts = [part.decode() for part in answer[2:]]
-        return dict(zip(texts[::2], texts[1::2], strict=True))
-
-    def checkpoint(self, tokens: Checkpoint, *, whole: bool, first: list[tuple[str, int]]) -> None:
-        """Keep how far items got, so that whoever takes them over goes on from there.
-
-        `tokens` are the new ones since the last call; with `whole` all there are, in place of what
-        was kept before. `first` names the items that got further under this worker for the first
-        time: losing it costs them no attempt.
-        """
-        slots = [f"{job_id} {index}" for job_id, index in first]
-        with redis_errors():
-            self._scripts.checkpoint(self.id, self._lease, int(whole), pack(tokens), *slots)
-
-    def stream(self, said: list[tuple[str, int, int, str]]) -> None:
-        """Tell what items said: (job, index, attempt, tokens as `job:{id}:events` has them) of
-        each."""
-        with redis_errors():
-            self._scripts.stream(self.id, *(part for each in said for part in each))
-
-    def progress(self, job_id: str, index: int) -> list[list[int]]:
-        """Token ids of each continuation that an earlier holder of the item left; empty when that
-        is lost."""
-        with redis_errors():
-            kept = self._client.hget(keys.job(job_id, "from"), str(index))
-            if kept is None:
-                return []
-            if not kept.startswith(b"@"):
-                return list(unpack(kept))
-            blobs = self._client.lrange(keys.checkpoint(kept[1:].decode()), 0, -1)
-        found: list[list[int]] = []
-        for blob in blobs:
-            for sequence, (offset, tokens) in enumerate(unpack(blob).get(f"{job_id} {index}", [])):
-                found.extend([] for _ in range(len(found), sequence + 1))
-                if offset <= len(found[sequence]):  # else the server lost a blob in between
-                    found[sequence][offset:] = tokens
-        return found
-
-    def release(self, max_attempts: int = 0) -> tuple[int, int]:
-        """Hand back what is held and leave; uncharged, or with `max_attempts` charged as if this
-        worker had died. Answers (items handed back, rings)."""
-        with self._lock, redis_errors():
-            count, rings, _hooked = self._scripts.release(self.id, max_attempts)
-            self._held.clear()
-        return int(count), int(rings)
 
 
 class Fleet:

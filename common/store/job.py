@@ -1,6 +1,6 @@
 """A job as it is stored: its hash, parsed once. Knows neither Redis nor how a job is shown.
 
-The keys beside the hash (items, results, states) are read by `common/store/jobs.py`.
+The keys beside the hash (items, results, states) are read by `common/store/job_items.py`.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ Models
 
 Webhooks (the outbox)
     hook:{event}        hash    owner (a job or a batch), type, created_at, data (JSON), status
-                                (`deliveries.HookState`), tries (JSON list of `deliveries.Try`),
+                                (`outbox.HookState`), tries (JSON list of `outbox.Try`),
                                 claim (who is trying it right now); goes with its owner
     hooks:due           zset    event -> when it is to be tried next, or when the claim on it ends
     hooks:line:{tenant} zset    event -> when it came due; of those that wait for the tenant's turn

@@ -1,5 +1,5 @@
-"""Deliveries: the outbox of webhook events and what became of each try. Knows Redis; nothing of
-HTTP or signatures.
+"""The outbox of webhook events and what became of each try. Knows Redis; nothing of HTTP or
+signatures.
 
 The scripts that make an event true write it (`lua/lib.lua`, `emit`); webhook workers claim what is
 due, post it and record the outcome. Tenants take turns. Retries wait here, in `hooks:due`, never in
@@ -109,7 +109,7 @@ class Outcome:
         return self.error is None and self.status_code is not None and 200 <= self.status_code < 300
 
 
-class Deliveries:
+class Outbox:
     """The outbox as a webhook worker sees it. Safe for threads.
 
     `lease` (seconds) is how long a claim lasts, more than a try can take; `attempts` and `backoff`

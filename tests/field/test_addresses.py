@@ -12,7 +12,7 @@ import pytest
 from cli.valkey import free_port
 from common.errors import Unavailable
 from common.store.connection import connect
-from common.store.fleet import Incarnation
+from common.store.incarnation import Incarnation
 from tests.support.cluster import Cluster, Server
 from tests.support.processes import ROOT
 from tests.support.receiver import SECRET, Receiver

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from common.store import keys
 from common.store.connection import connect
-from common.store.fleet import Exchanged, Fleet, Incarnation, Result
+from common.store.fleet import Fleet
+from common.store.incarnation import Exchanged, Incarnation, Result
 from common.store.jobs import JobStore, new_job_id
 from common.store.packing import pack
 from common.store.upload_stage import Stage

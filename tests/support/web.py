@@ -11,7 +11,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from common.settings import Settings
-from common.store.fleet import Exchanged, Incarnation, Result
+from common.store.incarnation import Exchanged, Incarnation, Result
 from common.store.packing import pack
 from common.types import ItemState, ModelCard
 from tests.support.cards import card

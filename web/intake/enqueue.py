@@ -16,7 +16,9 @@ from typing import Any
 from common.errors import NotFound, Unavailable
 from common.params import SamplingParams
 from common.settings import Settings
-from common.store.jobs import TEMPLATE_KWARGS, Attached, JobStore, new_job_id, refuse_overfull
+from common.store.admission import refuse_overfull
+from common.store.jobs import Attached, JobStore, new_job_id
+from common.store.rows import TEMPLATE_KWARGS
 from common.store.upload_stage import Stage
 from common.types import ModelCard
 from web.intake.check import Intake
@@ -70,7 +72,7 @@ def enqueue_job(
         if not _staged_again(services.store, origin.again, stage, intake):
             fill(stage, intake, drafts, content)
         totals = intake.totals
-        services.store.check_memory(totals.cost * totals.items, totals.all_surplus)
+        services.admission.check_memory(totals.cost * totals.items, totals.all_surplus)
         attached = services.store.attach(
             stage,
             {"tenant": tenant, **_fields(services.settings, intake), **origin.fields()},

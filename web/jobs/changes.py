@@ -75,7 +75,7 @@ def append_items(
     with staged(services.store, intake.options.params.n) as stage:
         fill(stage, intake, drafts, content)
         totals = intake.totals
-        services.store.check_memory(totals.cost * totals.items, totals.all_surplus)
+        services.admission.check_memory(totals.cost * totals.items, totals.all_surplus)
         appended = services.store.append(
             job_id,
             stage,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from common.store.jobs import TEMPLATE_KWARGS
+from common.store.rows import TEMPLATE_KWARGS
 from common.types import ItemState
 from web.intake.drafts import Draft
 from web.intake.validation_messages import validated

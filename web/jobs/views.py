@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
 from common.store.job import Job
-from common.store.jobs import TEMPLATE_KWARGS, unreadable_row
 from common.store.outbox import StoredEvent
 from common.store.records import Unreadable, readable, reading
+from common.store.rows import TEMPLATE_KWARGS, unreadable_row
 from common.types import ModelCard
 from web.schemas.answers import (
     Counts,

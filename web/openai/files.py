@@ -75,11 +75,11 @@ class FilePage(Query):
 @needs_tenant
 def create(tenant: str) -> Response:
     upload, wanted = _read_upload()
-    store, most = services().store, services().settings.max_stored_bytes
+    admission, most = services().admission, services().settings.max_stored_bytes
 
     def admit(stored: int) -> None:
-        store.check_memory(0)
-        store.check_stored(tenant, stored, most)
+        admission.check_memory(0)
+        admission.check_stored(tenant, stored, most)
 
     kept = services().files.create(
         tenant,

@@ -56,7 +56,7 @@ def list_jobs(tenant: str) -> str:
         after=after,
         next_after=found.after if found.has_more else None,
         busy=any(not job.status.terminal for job in found.data),
-        stored=services().store.stored(tenant),
+        stored=services().admission.stored(tenant),
         most_stored=services().settings.max_stored_bytes,
     )
 

@@ -10,6 +10,7 @@ from flask import current_app
 from common.rings import RingSender
 from common.settings import Settings
 from common.store.accounts import Accounts
+from common.store.admission import Admission
 from common.store.batches import Batches
 from common.store.connection import connect
 from common.store.files import Files
@@ -31,6 +32,7 @@ class Services:
     settings: Settings
     redis: redis.Redis
     store: JobStore
+    admission: Admission
     fleet: Fleet
     accounts: Accounts
     files: Files
@@ -52,6 +54,7 @@ class Services:
             settings=settings,
             redis=client,
             store=store,
+            admission=Admission(client),
             fleet=fleet,
             accounts=accounts,
             files=Files(client),

@@ -9,7 +9,8 @@ import pytest
 
 from common.errors import NotFound
 from common.params import SamplingParams
-from common.store.jobs import complete_params, new_job_id
+from common.store.jobs import new_job_id
+from common.store.rows import complete_params
 from common.store.upload_stage import CHUNK
 from tests.support.store import Mill
 

@@ -12,7 +12,7 @@ import pytest
 from common.errors import NotFound, TooMany
 from common.store import keys
 from common.store.batches import Batches, Claim, job_of, new_batch_id
-from common.store.outbox import Deliveries
+from common.store.outbox import Outbox
 from tests.support.store import BATCH_FIELDS, DAY, Mill, done
 
 BATCH = "batch_" + "ab" * 10
@@ -35,8 +35,8 @@ def job(mill: Mill, **fields: Any) -> str:
     return mill.submit(2, job_id=job_of(BATCH), batch=BATCH, **fields)
 
 
-def deliveries(mill: Mill) -> Deliveries:
-    return Deliveries(mill.client, lease=5, attempts=5, backoff=1)
+def deliveries(mill: Mill) -> Outbox:
+    return Outbox(mill.client, lease=5, attempts=5, backoff=1)
 
 
 def test_one_validator_has_a_batch_until_its_claim_runs_out(mill: Mill, batches: Batches) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from common.errors import Conflict, NotFound, TooMany, Unavailable
 from common.store import keys
-from common.store.jobs import NO_LIMITS, Appended, new_job_id
+from common.store.admission import NO_LIMITS
+from common.store.jobs import Appended, new_job_id
 from common.types import ItemState
 from tests.support.store import Mill, done, taken
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from common.errors import Conflict
 from common.store import keys, scripts
-from common.store.fleet import Exchanged, Incarnation, Result, Run
+from common.store.incarnation import Exchanged, Incarnation, Result, Run
 from common.store.packing import pack
 from common.store.scripts import Scripts
 from common.types import MOVES, ItemState

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from common.store import scripts
-from common.store.fleet import Exchanged
+from common.store.incarnation import Exchanged
 from common.store.packing import pack
 from common.types import ItemState
 from tests.support.store import Mill, done, taken

@@ -11,8 +11,8 @@ import pytest
 
 from common.errors import StorageFull
 from common.store import keys, scripts
+from common.store.admission import NO_LIMITS, Admission
 from common.store.files import Files
-from common.store.jobs import NO_LIMITS
 from tests.support.store import Mill, done
 
 RECOUNT = keys.PREFIX + "recount"
@@ -145,7 +145,7 @@ def test_what_would_pass_the_limit_is_refused_whole_and_what_was_accepted_is_fin
     assert mill.counts(job) == {"succeeded": 3}, "results are stored over the limit"
     assert kept(mill)["jobs"] > most
     with pytest.raises(StorageFull):
-        mill.store.check_stored("t", 0, most)
+        Admission(mill.client).check_stored("t", 0, most)
     mill.store.delete(job)
     upload(mill, 20, most=most)
 

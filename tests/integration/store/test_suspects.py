@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import ConfigError
 from common.store import keys
-from common.store.fleet import Exchanged, Result
+from common.store.incarnation import Exchanged, Result
 from common.store.packing import pack
 from common.types import ItemState
 from tests.support.store import Mill, card, done, taken

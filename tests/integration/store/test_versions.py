@@ -21,7 +21,7 @@ import redis
 from cli.valkey import free_port
 from common.errors import ConfigError, Unavailable
 from common.store import keys
-from common.store.fleet import Incarnation
+from common.store.incarnation import Incarnation
 from common.store.packing import pack
 from common.store.scripts import SCHEMA
 from common.store.version import COMPATIBLE, meet_store

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from common.store import keys
-from common.store.fleet import Incarnation
+from common.store.incarnation import Incarnation
 from tests.support.store import Mill, done, taken
 
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from common.errors import Unavailable
 from common.store.connection import connect
 from common.store.metrics import Tally
-from common.store.outbox import Deliveries, Outcome
+from common.store.outbox import Outbox, Outcome
 from tests.support.web import Web
 
 Samples = dict[tuple[str, ...], float]
@@ -82,7 +82,7 @@ def test_histograms_have_cumulative_buckets_and_their_sum(web: Web) -> None:
 def test_deliveries_are_counted_by_outcome(web: Web) -> None:
     web.submit("a", webhook={"url": "http://example.com/", "events": ["job.finished"]})
     web.worker().run()
-    deliveries = Deliveries(web.services.redis, lease=30, attempts=8, backoff=0.001)
+    deliveries = Outbox(web.services.redis, lease=30, attempts=8, backoff=0.001)
     for outcome in (Outcome(0.1, error="it is silent"), Outcome(0.1, status_code=200)):
         while not (events := deliveries.due()):
             pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.store.fleet import Incarnation
+from common.store.incarnation import Incarnation
 from tests.support.cards import card
 from tests.support.web import Web
 

@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from common.store.connection import connect
-from common.store.fleet import Fleet, Incarnation, Result
+from common.store.fleet import Fleet
+from common.store.incarnation import Incarnation, Result
 from common.store.jobs import JobStore, new_job_id
 from common.store.packing import pack
 from common.types import ItemState

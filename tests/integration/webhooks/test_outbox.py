@@ -13,7 +13,7 @@ import redis
 
 from common.store import keys
 from common.store.jobs import JobStore
-from common.store.outbox import LONGEST_PAUSE, Deliveries, Event, HookState, Outcome, pause
+from common.store.outbox import LONGEST_PAUSE, Event, HookState, Outbox, Outcome, pause
 from tests.support.waiting import wait_until
 
 OK = Outcome(0.01, status_code=200)
@@ -21,8 +21,8 @@ BROKEN = Outcome(0.01, status_code=500)
 
 
 @pytest.fixture
-def deliveries(client: redis.Redis) -> Deliveries:
-    return Deliveries(client, lease=0.3, attempts=3, backoff=0.05)
+def deliveries(client: redis.Redis) -> Outbox:
+    return Outbox(client, lease=0.3, attempts=3, backoff=0.05)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def job(make_job: Callable[..., str], run_jobs: Callable[[], None]) -> str:
     return job_id
 
 
-def claim_again(deliveries: Deliveries, limit: float = 3.0) -> Event:
+def claim_again(deliveries: Outbox, limit: float = 3.0) -> Event:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         if events := deliveries.due():
@@ -42,7 +42,7 @@ def claim_again(deliveries: Deliveries, limit: float = 3.0) -> Event:
     raise AssertionError("never due again")
 
 
-def test_an_event_tells_of_its_job(job: str, deliveries: Deliveries) -> None:
+def test_an_event_tells_of_its_job(job: str, deliveries: Outbox) -> None:
     (event,) = deliveries.due()
     assert (event.id, event.owner, event.type, event.tries) == (
         f"evt_{job}_job_finished",
@@ -71,7 +71,7 @@ def test_no_two_deliverers_get_the_same_event(
     for _ in range(20):
         make_job("http://x/")
     run_jobs()
-    deliveries = Deliveries(client, lease=60, attempts=3, backoff=1, most=100)
+    deliveries = Outbox(client, lease=60, attempts=3, backoff=1, most=100)
     claimed: list[str] = []
 
     def claim() -> None:
@@ -92,7 +92,7 @@ def test_tenants_take_turns(
     for tenant in ("acme", "acme", "acme", "globex", "initech", "globex"):
         make_job("http://x/", events="job.finished", tenant=tenant)
     run_jobs()
-    deliveries = Deliveries(client, lease=60, attempts=3, backoff=1)
+    deliveries = Outbox(client, lease=60, attempts=3, backoff=1)
     served = [deliveries.due()[0].tenant for _ in range(6)]
     assert sorted(served[:3]) == ["acme", "globex", "initech"]
     assert sorted(served[3:]) == ["acme", "acme", "globex"] and served[5] == "acme"
@@ -105,7 +105,7 @@ def test_a_tenant_has_so_many_deliveries_under_way_and_no_more(
     for _ in range(4):
         make_job("http://x/", events="job.finished")
     run_jobs()
-    deliveries = Deliveries(client, lease=0.3, attempts=3, backoff=60, most=2)
+    deliveries = Outbox(client, lease=0.3, attempts=3, backoff=60, most=2)
     first, _second = deliveries.due(4)
     assert deliveries.due(4) == []
     assert deliveries.record(first, BROKEN) is HookState.PENDING
@@ -121,7 +121,7 @@ def test_events_that_an_earlier_version_purged_are_passed_over(
     turn."""
     kept = [make_job("http://x/", events="job.finished") for _ in range(2)]
     run_jobs()
-    deliveries = Deliveries(client, lease=60, attempts=3, backoff=1, most=1)
+    deliveries = Outbox(client, lease=60, attempts=3, backoff=1, most=1)
     (held,) = deliveries.due()
     (waiting,) = {f"evt_{job_id}_job_finished" for job_id in kept} - {held.id}
     client.delete(keys.hook(waiting))
@@ -133,13 +133,13 @@ def test_events_that_an_earlier_version_purged_are_passed_over(
     assert client.keys("pm:hook*") == []
 
 
-def test_a_claim_whose_holder_died_ends_with_its_lease(job: str, deliveries: Deliveries) -> None:
+def test_a_claim_whose_holder_died_ends_with_its_lease(job: str, deliveries: Outbox) -> None:
     (event,) = deliveries.due()
     assert deliveries.due() == []
     assert claim_again(deliveries).id == event.id
 
 
-def test_a_lost_claim_cannot_record(job: str, deliveries: Deliveries, store: JobStore) -> None:
+def test_a_lost_claim_cannot_record(job: str, deliveries: Outbox, store: JobStore) -> None:
     (late,) = deliveries.due()
     current = claim_again(deliveries)
     assert deliveries.record(late, BROKEN) is None
@@ -150,7 +150,7 @@ def test_a_lost_claim_cannot_record(job: str, deliveries: Deliveries, store: Job
 
 
 def test_a_delivered_event_is_never_due_again(
-    job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis
+    job: str, deliveries: Outbox, store: JobStore, client: redis.Redis
 ) -> None:
     (event,) = deliveries.due()
     assert deliveries.record(event, OK) is HookState.DELIVERED
@@ -168,7 +168,7 @@ def test_a_delivered_event_is_never_due_again(
 
 
 def test_a_failed_try_comes_back_after_its_pause_until_the_tries_are_used_up(
-    job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis
+    job: str, deliveries: Outbox, store: JobStore, client: redis.Redis
 ) -> None:
     states = []
     for _ in range(3):
@@ -181,7 +181,7 @@ def test_a_failed_try_comes_back_after_its_pause_until_the_tries_are_used_up(
     assert client.zcard(keys.HOOKS_DUE) == 0
 
 
-def test_a_hopeless_try_is_the_last(job: str, deliveries: Deliveries, store: JobStore) -> None:
+def test_a_hopeless_try_is_the_last(job: str, deliveries: Outbox, store: JobStore) -> None:
     (event,) = deliveries.due()
     assert (
         deliveries.record(event, Outcome(0, error="refused: no", hopeless=True)) is HookState.FAILED
@@ -190,7 +190,7 @@ def test_a_hopeless_try_is_the_last(job: str, deliveries: Deliveries, store: Job
 
 
 def test_a_postponed_event_is_due_again_untried(
-    job: str, deliveries: Deliveries, store: JobStore
+    job: str, deliveries: Outbox, store: JobStore
 ) -> None:
     (event,) = deliveries.due()
     deliveries.postpone(event, 0.2)
@@ -202,7 +202,7 @@ def test_a_postponed_event_is_due_again_untried(
 
 
 def test_the_event_of_a_deleted_job_is_gone(
-    job: str, deliveries: Deliveries, store: JobStore, client: redis.Redis
+    job: str, deliveries: Outbox, store: JobStore, client: redis.Redis
 ) -> None:
     (event,) = deliveries.due()
     store.delete(job)
@@ -211,7 +211,7 @@ def test_the_event_of_a_deleted_job_is_gone(
 
 
 def test_recording_tells_whoever_watches_the_job(
-    job: str, deliveries: Deliveries, client: redis.Redis
+    job: str, deliveries: Outbox, client: redis.Redis
 ) -> None:
     with client.pubsub() as watcher:
         watcher.subscribe(keys.CHANGES)

@@ -11,7 +11,8 @@ import redis
 
 from common.rings import GENERATE, WEBHOOK_QUEUE, RingSender, generate_queue
 from common.settings import Settings
-from common.store.fleet import Fleet, Incarnation, Result
+from common.store.fleet import Fleet
+from common.store.incarnation import Incarnation, Result
 from common.store.jobs import JobStore
 from common.store.packing import pack
 from common.types import ItemState

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from common.errors import Unavailable
+from common.store.admission import Admission
 from common.store.connection import connect, redis_errors, when_up
 from tests.support.valkey import OwnServer
 from tests.support.workers import Queue
@@ -71,10 +72,10 @@ def test_a_job_is_refused_before_the_server_is_full_with_its_results_counted(
     own_server: OwnServer,
 ) -> None:
     own_server.start(maxmemory="50mb")
-    store = Queue(own_server.url).store
-    store.check_memory(1_000_000)
+    admission = Admission(connect(own_server.url))
+    admission.check_memory(1_000_000)
     with pytest.raises(Unavailable, match="memory is spoken for"):
-        store.check_memory(13_000_000)
+        admission.check_memory(13_000_000)
 
 
 def test_what_a_starting_worker_does_waits_for_a_server_that_goes_away_meanwhile(

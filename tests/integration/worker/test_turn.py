@@ -17,7 +17,7 @@ from common.rings import RingSender
 from common.settings import Settings
 from common.store import keys
 from common.store.connection import connect
-from common.store.fleet import Incarnation
+from common.store.incarnation import Incarnation
 from tests.support.valkey import OwnServer
 from tests.support.waiting import wait_until
 from tests.support.workers import Queue, Workers

@@ -1,0 +1,216 @@
+"""What is in a job: the items as they were submitted, and what became of them. Reads only.
+
+Keys are in `common/store/keys.py`; `common/store/rows.py` makes the rows that users see.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from pydantic_core import from_json
+
+from common.errors import NotFound
+from common.store import keys
+from common.store.connection import redis_errors
+from common.store.packing import expand, unpack
+from common.store.records import Unreadable, reading
+from common.store.rows import NO_RESULT, complete_params, parse_result, row, unreadable_row
+from common.store.scripts import Scripts
+from common.stored_item import StoredItem
+from common.types import ItemState
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What of a job a worker needs to run its items. `spec` is without the job's metadata and
+    webhook."""
+
+    spec: dict[str, Any]
+    created_at: int  # ms
+    digest: str  # of the model that the items were counted for
+    interactive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Items of a job that are stored together; `size` is in bytes of their JSON."""
+
+    head: Head
+    items: list[StoredItem]
+    size: int
+
+
+class JobItems:
+    """Reads the items of jobs. `JobStore` has all of it; safe for threads."""
+
+    def __init__(self, client: redis.Redis):
+        self.client = client
+        self.scripts = Scripts(client)
+
+    def items(self, job_id: str, first: int, count: int) -> list[dict[str, Any]]:
+        """Inputs of items [first, first + count), fewer at the end of the job. Unknown jobs have
+        none."""
+        with redis_errors():
+            starts = self._chunk_starts(job_id, first, count)
+            blobs = self.client.hmget(keys.job(job_id, "in"), starts) if starts else []
+        found: list[dict[str, Any]] = []
+        for start, blob in zip(starts, blobs, strict=True):
+            if blob is not None:
+                chunk = unpack(blob)
+                found.extend(chunk[max(0, first - start) : max(0, first + count - start)])
+        return found
+
+    def chunk(self, job_id: str, start: int, head: Head | None = None) -> Chunk:
+        """What a worker needs to run items of one chunk; `head` is their job's, if it was read
+        before. One round trip.
+
+        Raises:
+            NotFound: the job is gone.
+        """
+        with redis_errors():
+            pipe = self.client.pipeline(transaction=False)
+            pipe.hget(keys.job(job_id, "in"), str(start))
+            if head is None:
+                pipe.hmget(keys.job(job_id), "spec", "created_at", "digest", "interactive")
+            blob, *about = pipe.execute()
+        if blob is None or (about and about[0][0] is None):
+            raise NotFound(f"no job {job_id}")
+        text = expand(blob)
+        return Chunk(head or _head(*about[0]), from_json(text), len(text))
+
+    def _chunk_starts(self, job_id: str, first: int, count: int) -> list[int]:
+        line, pipe = keys.job(job_id, "starts"), self.client.pipeline(transaction=False)
+        pipe.zrevrangebyscore(line, first, "-inf", start=0, num=1)
+        pipe.zrangebyscore(line, f"({first}", f"({first + count}")
+        before, inside = pipe.execute()
+        return [int(start) for start in before + inside]
+
+    def rows(
+        self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Items as `row` shows them, with state and, where there is one, result."""
+        return [found for _, found in self.answers(job_id, first, count, spec)]
+
+    def answers(
+        self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None
+    ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Items as they were stored, each with its `row`."""
+        with redis_errors():
+            states, lengths, results, *chunks = self.scripts.rows(job_id, first, count)
+        if not states:
+            return []
+        spec = spec or self._spec(job_id)
+        inputs = _between(job_id, first, len(states), chunks)
+        params, at, found = complete_params(spec, {}), 0, []
+        for i, (item, state, (length,)) in enumerate(
+            zip(inputs, states, struct.iter_unpack(">I", lengths), strict=True)
+        ):
+            blob = results[at : at + length]
+            at += length
+            try:
+                with reading(f"item {first + i} of {job_id}"):
+                    own = complete_params(spec, item) if "params" in item else params
+                    status, result = (
+                        ItemState.from_byte(chr(state)),
+                        parse_result(blob) if length else None,
+                    )
+                    told = row(first + i, item, status, result, spec["model"], own)
+            except Unreadable as error:
+                item, told = {}, unreadable_row(first + i, error, spec["model"], params)
+            found.append((item, told))
+        return found
+
+    def _spec(self, job_id: str) -> dict[str, Any]:
+        with redis_errors():
+            found = self.client.hget(keys.job(job_id), "spec")
+        if found is None:
+            raise NotFound(f"no job {job_id}")
+        with reading(job_id):
+            return dict(json.loads(found))
+
+    def results(self, job_id: str, count: int) -> list[dict[str, Any]]:
+        """What became of the first `count` items, without what was asked: the short form of `rows`.
+
+        Those without a result have a `status` instead: they were cancelled or expired before they
+        ran.
+        """
+        with redis_errors():
+            blobs = self.client.hmget(
+                keys.job(job_id, "out"), [str(index) for index in range(count)]
+            )
+            states = (
+                b"" if all(blobs) else self.client.getrange(keys.job(job_id, "st"), 0, count - 1)
+            )
+        if not all(blobs) and len(states) < count:
+            raise NotFound(f"no job {job_id}")
+        return [
+            {**NO_RESULT, "prompt_logprobs": None, "error": None, **unpack(blob)}
+            if blob
+            else {
+                **NO_RESULT,
+                "error": None,
+                "status": ItemState.from_byte(chr(states[index])).value,
+            }
+            for index, blob in enumerate(blobs)
+        ]
+
+    def finished_after(self, job_id: str, cursor: int, limit: int) -> list[int]:
+        """Indices in order of completion, from the cursor-th on: whoever has read k of them goes on
+        at cursor k.
+
+        Items that were cancelled or expired before they ran have no result and do not appear.
+        """
+        with redis_errors():
+            packed = self.client.getrange(
+                keys.job(job_id, "order"), cursor * 4, (cursor + limit) * 4 - 1
+            )
+        return [index for (index,) in struct.iter_unpack(">I", packed)]
+
+    def said(self, job_id: str) -> list[tuple[int, bytes]]:
+        """What streamed items without a result said so far, as (index, entry) in order of an item's
+        entries."""
+        with redis_errors():
+            indices = sorted(
+                int(index) for index in self.client.smembers(keys.job(job_id, "streams"))
+            )
+            pipe = self.client.pipeline(transaction=False)
+            for index in indices:
+                pipe.lrange(keys.job(job_id, f"events:{index}"), 0, -1)
+            lists = pipe.execute() if indices else []
+        return [
+            (index, entry)
+            for index, entries in zip(indices, lists, strict=True)
+            for entry in entries
+        ]
+
+
+def _head(spec: bytes, created_at: bytes, digest: bytes, interactive: bytes | None) -> Head:
+    needed = {
+        name: value
+        for name, value in json.loads(spec).items()
+        if name not in ("metadata", "webhook")
+    }
+    return Head(needed, int(created_at), digest.decode(), interactive == b"1")
+
+
+def _between(job_id: str, first: int, count: int, chunks: list[Any]) -> list[Any]:
+    """Items [first, first + count) of chunks as `rows` answers them: start, chunk, start, chunk,
+    ... None for one that cannot be read."""
+    found: list[Any] = [None] * count
+    for start, blob in zip(chunks[::2], chunks[1::2], strict=True):
+        try:
+            with reading(f"items from {start} on of {job_id}"):
+                part = unpack(blob)[max(0, first - start) : max(0, first + count - start)]
+        except Unreadable as error:
+            log.warning("%s: %s", error, error.__cause__, extra={"job": job_id})
+        else:
+            place = max(0, start - first)
+            found[place : place + len(part)] = part
+    return found

@@ -1,0 +1,94 @@
+"""Rows: items of a job as users see them, made from what is stored. Knows no Redis."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from common.params import SamplingParams
+from common.store.packing import unpack
+from common.store.records import Unreadable
+from common.stored_item import StoredItem
+from common.types import ItemState
+
+TEMPLATE_KWARGS = "chat_template_kwargs"  # of a job's spec and of an item
+NO_RESULT = {
+    "outputs": [],
+    "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+}
+
+log = logging.getLogger(__name__)
+
+
+def parse_result(blob: bytes) -> dict[str, Any]:
+    """A result as it is stored; `ValueError` where it has no shape that could be shown."""
+    found: dict[str, Any] = unpack(blob)
+    if not isinstance(found.get("outputs", []), list) or not isinstance(
+        found.get("usage", {}), dict
+    ):
+        raise ValueError("outputs or usage have another shape")
+    return found
+
+
+def unreadable_row(
+    index: int, error: Unreadable, model: str, params: dict[str, Any]
+) -> dict[str, Any]:
+    """What stands for an item whose record is damaged."""
+    log.warning("%s: %s", error, error.__cause__)
+    return row(
+        index,
+        {},
+        ItemState.FAILED,
+        {"error": {"code": error.code, "message": error.message}},
+        model,
+        params,
+    )
+
+
+def effective_params(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
+    """The job's params with the item's own over them."""
+    return {**spec.get("params", {}), **item.get("params", {})}
+
+
+DEFAULTS = SamplingParams.model_validate({}).model_dump(mode="json", exclude={"seed"})
+
+
+def complete_params(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
+    """The same with all defaults, but without the seed. Both were stored as the model dumps them:
+    nothing to check."""
+    params = {**DEFAULTS, **effective_params(spec, item)}
+    params.pop("seed", None)
+    return params
+
+
+def effective_template_kwargs(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
+    """The job's chat template's variables with the item's own over them."""
+    return {**spec.get(TEMPLATE_KWARGS, {}), **item.get("chat_template_kwargs", {})}
+
+
+def row(
+    index: int,
+    item: StoredItem,
+    state: ItemState,
+    result: dict[str, Any] | None,
+    model: str,
+    params: dict[str, Any],
+) -> dict[str, Any]:
+    """One item as users see it; `params` are complete, as they took effect."""
+    return {
+        "index": index,
+        "custom_id": item.get("custom_id"),
+        "status": state.value,
+        **NO_RESULT,
+        "prompt_logprobs": None,
+        "error": None,
+        "params": params,
+        "seed": None,
+        "attempts": 0,
+        "queued_s": None,
+        "run_s": None,
+        "worker": None,
+        "model": model,
+        "metadata": item.get("metadata", {}),
+        **(result or {}),
+    }
