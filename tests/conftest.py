@@ -1,5 +1,8 @@
 """Shared by all tests: one real Valkey for the run, a clean database for each test, and no way out
-to the network."""
+to the network.
+
+Files that take longest come first, so that no worker of the run is left alone with one at the end.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from playwright.sync_api import Browser, sync_playwright
 
 from cli.demo_model import demo_folder
 from cli.valkey import Valkey
@@ -20,6 +23,27 @@ from common.settings import Settings
 from tests.support.leaks import leaks
 from tests.support.processes import end_all, marked
 from tests.support.requirements import missing
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# Torch's threads wait for each other by spinning: with several test processes on a few cores that
+# costs many times the work itself. Processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).parent
+LONGEST = (  # files and folders, by the time they take
+    "field/test_openapi.py",
+    "integration/store/test_machine.py",
+    "unit/engine/test_demo_model.py",
+    "e2e",
+    "field",
+    "integration/worker",
+    "integration/webhooks",
+    "integration/batches",
+    "integration/openai",
+    "unit/engine",
+)
 
 # The discard port: whatever goes through a proxy by accident fails at once.
 DEAD_PROXY = "http://127.0.0.1:9"
@@ -34,6 +58,17 @@ FLAGS = [
     "--disable-sync",
 ]
 OUTSIDE = dict(os.environ)  # before any fixture: what pip needs to reach its index
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests' files; those of a file stay together and in order."""
+    items.sort(key=lambda item: _rank(item.path))
+
+
+def _rank(path: Path) -> int:
+    name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
+    matches = (n for n, start in enumerate(LONGEST) if name.startswith(start))
+    return next(matches, len(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,6 +139,8 @@ def demo_model() -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One for the whole run: playwright cannot be started twice in a process."""
+    from playwright.sync_api import sync_playwright  # most runs of a few tests need none
+
     found = (
         shutil.which("chromium")
         or shutil.which("chromium-browser")

@@ -18,6 +18,8 @@ GOOD = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
 Machine = Callable[..., tuple[str, int]]
 BROKEN_SHIM = "#!/bin/sh\necho 'pyenv: version 3.12 is not installed' >&2\nexit 127\n"
 TOO_OLD = "#!/bin/sh\nexit 1\n"  # what a Python out of range answers to the question
+# Good, but no environment is made: for what the script says before that.
+UNFIT = f'#!/bin/sh\ncase "$*" in "-m venv"*) exit 1 ;; esac\nexec "{sys.executable}" "$@"\n'
 NO_VENV = f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1 ;; esac\nexec "{sys.executable}" "$@"\n'
 
 
@@ -78,7 +80,7 @@ def test_a_shim_whose_python_is_missing_is_passed_over(
 
 
 def test_it_says_how_much_will_be_downloaded(machine: Machine) -> None:
-    said, _ = machine({"python3": GOOD})
+    said, _ = machine({"python3": UNFIT})
     assert "Downloads up to 250 MB" in said
 
 
@@ -103,7 +105,7 @@ def test_a_python_without_venv_is_told_by_the_name_of_the_package(
 def test_another_python_with_venv_is_taken_over_one_without(
     machine: Machine,
 ) -> None:
-    said, _ = machine({"python3": NO_VENV, "python3.12": GOOD})
+    said, _ = machine({"python3": NO_VENV, "python3.12": UNFIT})
     assert "Making .venv" in said
 
 
