@@ -30,7 +30,8 @@ from common import log
 from common.errors import ConfigError
 from common.settings import Settings
 from common.urls import in_url
-from web.wire.connections import KEEP, Connections
+from web.wire.connection import KEEP
+from web.wire.connections import Connections
 from web.wire.listener import Listener
 
 MOST_CONNECTIONS = 4000  # of a process

@@ -30,7 +30,7 @@ from web.schemas.requests import (
 from web.services.services import services
 from web.wire import sse
 from web.wire.bodies import read_json, read_query, read_submission
-from web.wire.connections import hung_up
+from web.wire.connection import hung_up
 from web.wire.description import described
 
 

@@ -31,7 +31,7 @@ from web.openai.schemas import tell_ignored
 from web.services.services import Services, services
 from web.wire import sse
 from web.wire.bodies import json_body
-from web.wire.connections import hung_up
+from web.wire.connection import hung_up
 from web.wire.description import described
 from web.wire.error_answers import answer_errors
 

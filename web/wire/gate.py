@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from common.errors import InvalidRequest, PromptmillError
 from web.wire.error_answers import RETRY_AFTER, ErrorShapes, as_failure
@@ -26,11 +27,11 @@ log = logging.getLogger("web.requests")
 class Gate:
     """WSGI middleware around the whole app; `shapes` are those of its errors."""
 
-    def __init__(self, app: Any, shapes: ErrorShapes):
+    def __init__(self, app: WSGIApplication, shapes: ErrorShapes):
         self._app = app
         self._shapes = shapes
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ:
             try:
                 environ["wsgi.input"] = _begun(
@@ -38,11 +39,10 @@ class Gate:
                 )
             except PromptmillError as error:
                 return self._refuse(error, environ, start_response)
-        answer: Iterable[bytes] = self._app(environ, start_response)
-        return answer
+        return self._app(environ, start_response)
 
     def _refuse(
-        self, error: PromptmillError, environ: dict[str, Any], start_response: Any
+        self, error: PromptmillError, environ: WSGIEnvironment, start_response: StartResponse
     ) -> list[bytes]:
         path, request_id = environ.get("PATH_INFO", ""), new_request_id()
         shape = self._shapes.of_path(path)

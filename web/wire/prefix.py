@@ -8,7 +8,7 @@ app.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask
 
@@ -19,17 +19,16 @@ from common.settings import Settings
 class Prefix:
     """WSGI middleware; `prefix` is like `/mill`."""
 
-    def __init__(self, app: Any, prefix: str):
+    def __init__(self, app: WSGIApplication, prefix: str):
         self._app = app
         self._prefix = prefix
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path: str = environ.get("PATH_INFO", "")
         if f"{path}/".startswith(f"{self._prefix}/"):
             environ["PATH_INFO"] = path[len(self._prefix) :] or "/"
         environ["SCRIPT_NAME"] = self._prefix
-        answer: Iterable[bytes] = self._app(environ, start_response)
-        return answer
+        return self._app(environ, start_response)
 
 
 def add_prefix(app: Flask, settings: Settings) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from common.networks import IPAddress, Network, parse_address
 
@@ -30,7 +30,7 @@ class Seen:
     host: str | None
 
 
-def see(environ: dict[str, Any], trusted: tuple[Network, ...]) -> Seen:
+def see(environ: WSGIEnvironment, trusted: tuple[Network, ...]) -> Seen:
     """Who sent this request, by the connection it came on and what trusted proxies say."""
     seen = Seen(
         environ.get("REMOTE_ADDR", ""), environ["wsgi.url_scheme"], environ.get("HTTP_HOST")
@@ -65,20 +65,19 @@ def client_address(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> s
 class Proxies:
     """WSGI middleware: the app sees a request as its client sent it."""
 
-    def __init__(self, app: Any, trusted: tuple[Network, ...]):
+    def __init__(self, app: WSGIApplication, trusted: tuple[Network, ...]):
         self._app = app
         self._trusted = trusted
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         seen = see(environ, self._trusted)
         environ |= {"REMOTE_ADDR": seen.address, "wsgi.url_scheme": seen.scheme}
         if seen.host is not None:
             environ["HTTP_HOST"] = seen.host
-        answer: Iterable[bytes] = self._app(environ, start_response)
-        return answer
+        return self._app(environ, start_response)
 
 
-def _last(environ: dict[str, Any], what: str) -> str:
+def _last(environ: WSGIEnvironment, what: str) -> str:
     """What the nearest proxy says, where several did."""
     said: str = environ.get(f"HTTP_X_FORWARDED_{what}", "")
     return said.rpartition(",")[2].strip()

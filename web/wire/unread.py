@@ -9,10 +9,11 @@ meanwhile.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import gevent
 from werkzeug.wsgi import ClosingIterator
@@ -22,17 +23,14 @@ from common.cooperate import Steps
 PIECE = 64 * 2**10  # bytes read at once
 PATIENCE = 10.0  # seconds
 
-Environ = dict[str, Any]
-Application = Callable[[Environ, Any], Iterable[bytes]]
-
 
 class ReadsOn:
     """The application, which leaves no body unread."""
 
-    def __init__(self, application: Application):
+    def __init__(self, application: WSGIApplication):
         self._application = application
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         stream = environ["wsgi.input"]
         answer = self._application(environ, start_response)
         if (

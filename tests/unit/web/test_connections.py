@@ -14,13 +14,15 @@ from gevent import socket
 from gunicorn.http.errors import NoMoreData
 
 from common.errors import TooMany, Unavailable
+from web.wire import connection as limits
 from web.wire import connections
-from web.wire.connections import BodyTooSlow, Connection, Connections
+from web.wire.connection import BodyTooSlow, Connection
+from web.wire.connections import Connections
 
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = {
+    shorter = {
         "KEEP": 0.5,
         "HEAD": 0.3,
         "BODY": 0.4,
@@ -29,8 +31,8 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         "SLOW": 0.1,
         "SEND": 0.2,
     }
-    for name, value in limits.items():
-        monkeypatch.setattr(connections, name, value)
+    for name, value in shorter.items():
+        monkeypatch.setattr(limits, name, value)
 
 
 class Client:
@@ -111,7 +113,7 @@ def test_a_body_that_never_comes_is_refused(client: Client) -> None:
 def test_a_body_slower_than_the_least_rate_is_refused_though_it_keeps_coming(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "BODY_RATE", 1000)
+    monkeypatch.setattr(limits, "BODY_RATE", 1000)
     client.begin()
     client.trickle(3)
     assert 0.3 < seconds(client.receive, BodyTooSlow) < 1.5
@@ -172,9 +174,9 @@ def test_when_nearly_all_are_open_those_close_that_wait_longest_of_the_address_w
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connections, "ROOM", 2)
-    monkeypatch.setattr(connections, "KEEP", 5)
-    monkeypatch.setattr(connections, "BODY", 5)
-    monkeypatch.setattr(connections, "SLOW", 5)
+    monkeypatch.setattr(limits, "KEEP", 5)
+    monkeypatch.setattr(limits, "BODY", 5)
+    monkeypatch.setattr(limits, "SLOW", 5)
     everyone = Connections(12, 2)
     closed: list[str] = []
     serving: list[gevent.Greenlet] = []
