@@ -18,13 +18,13 @@ from cli.folder import DataFolder, data_option, find_server
 from cli.terminal import print_line, printable_lines
 from common.errors import ConfigError, PromptmillError
 from common.printable import printable
+from common.types import ENDS, ItemState, JobState
 from common.urls import web_url
 
 TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
 POLL = 0.5  # seconds between two requests for a job's state
 PATIENCE = 60.0  # seconds that the server may be unreachable while a job is watched
-TERMINAL = {"completed", "cancelled", "expired"}
-ENDED = ("succeeded", "failed", "cancelled", "expired")
+ENDED = [state.value for state in ItemState if state in ENDS]
 
 
 class RequestRefused(PromptmillError):
@@ -120,7 +120,7 @@ class Client:
                 job = self.job(job_id)
                 away_since = None
                 yield job
-                if job["status"] in TERMINAL:
+                if JobState(job["status"]).terminal:
                     return
             except ServerUnreachable:
                 away_since = away_since or time.monotonic()
@@ -138,7 +138,7 @@ class Client:
             response = self._session.request(method, self._url + path, timeout=TIMEOUT, **options)
         except (requests.ConnectionError, requests.Timeout):
             raise ServerUnreachable(
-                f"no server answers at {self._url}; start one with `promptmill up`"
+                f"no server answers at {self._url}; is promptmill up?"
             ) from None
         if response.status_code == 503:
             raise ServerUnreachable(f"{self._url} is not available: {_problem(response)}")

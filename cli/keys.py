@@ -84,7 +84,7 @@ def logout(tenant: str, folder: DataFolder) -> None:
     Login links that were not used become invalid, too.
     """
     _accounts(folder).end_sessions(tenant)
-    print_line(f"all browsers of {tenant} are logged out")
+    print_line(f"every browser of {tenant} is logged out")
 
 
 @click.command("webhook-secret")

@@ -1,9 +1,9 @@
-"""Which private targets webhooks may call: `PROMPTMILL_WEBHOOK_ALLOW`, read. Knows no connection.
+"""Reads `PROMPTMILL_WEBHOOK_ALLOW`: the private addresses that webhooks may call. Makes no calls.
 
     HOST | HOST:PORT | ADDRESS | [IPV6] | [IPV6]:PORT | NETWORK/BITS      separated by commas
 
-A host is allowed as a URL writes it, wherever its name leads; a network allows whatever name leads
-into it.
+A host is compared with the host in the URL, and allows every address of that name. A network allows
+its addresses, whatever name they have.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PORT = re.compile(r"[0-9]{1,5}")
 
 @dataclass(frozen=True)
 class Allowed:
-    """`hosts` as a URL may write them, with their port, None for any; `networks` for all ports."""
+    """`hosts` are those of URLs, each with its port or None for all; `networks` allow all ports."""
 
     hosts: frozenset[tuple[str, int | None]] = frozenset()
     networks: tuple[Network, ...] = ()
@@ -30,7 +30,7 @@ class Allowed:
         """Read the setting.
 
         Raises:
-            ValueError: an entry is none of the forms above; says which and why.
+            ValueError: an entry has none of the forms above; the message names it and says why.
         """
         entries = [entry.strip() for entry in text.split(",") if entry.strip()]
         for entry in entries:
@@ -40,17 +40,17 @@ class Allowed:
         return cls(hosts, parse_networks(",".join(entry for entry in entries if "/" in entry)))
 
     def host(self, host: str, port: int) -> bool:
-        """Whether a URL with this host may be called, wherever that leads."""
+        """Whether a URL with this host and port may be called, at any address."""
         return any((_canonical(host), each) in self.hosts for each in (port, None))
 
     def address(self, address: str) -> bool:
-        """Whether an address may be called, whatever name led there."""
+        """Whether an address may be called, for any host."""
         found = parse_address(address)
         return found is not None and any(found in network for network in self.networks)
 
 
 def _canonical(host: str) -> str:
-    """A host in the one spelling that is compared."""
+    """A host in the spelling that is compared."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -58,12 +58,12 @@ def _canonical(host: str) -> str:
 
 
 def _host(entry: str) -> tuple[str, int | None]:
-    if _is_ipv6(entry):  # which needs brackets only where a port follows
+    if _is_ipv6(entry):  # brackets are needed only before a port
         return _canonical(entry), None
     match = ENTRY.fullmatch(entry)
     if not match or (match["six"] and not _is_ipv6(match["six"])):
         raise ValueError(
-            f"{entry!r} names no host; write HOST, HOST:PORT, [IPV6]:PORT or a network like "
+            f"{entry!r} names no host; write HOST, HOST:PORT, [IPV6]:PORT or a network such as "
             "10.0.0.0/8"
         )
     if match["port"] is None:

@@ -1,12 +1,12 @@
-"""A Jinja environment whose templates can neither run for long nor grow without bound. Knows
-nothing of chats.
+"""A Jinja environment that limits the time and the output of its templates. Knows nothing of chats.
 
-A template comes with a model, and what it works on comes from users. No signal can stop it, because
-it is rendered under gevent and in worker threads. So the environment looks at the time at each turn
-of a loop, call and filter, and measures what is written and what operators, calls and filters make.
+A template comes with a model, and its input comes from users. Signals cannot stop it, because it is
+rendered under gevent and in worker threads. So the environment checks the time at each iteration of
+a loop, each call and each filter, and counts what is written and what operators, calls and filters
+return.
 
-A single operation of Python is never interrupted. Those that can make more than they are given
-(multiplying, padding, joining, replacing, formatting) are estimated before they run.
+A single operation of Python cannot be interrupted. The size of those that can return more than they
+get (multiply, pad, join, replace, format) is estimated before they run.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from jinja2.runtime import Context
 from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-MOST_SECONDS = 0.5  # of processor time, for one rendering
-MOST_MADE = 1 << 28  # characters of all that one rendering makes and writes
-MOST_BITS = 16_384  # of a whole number: larger ones take long to multiply
-ENTRY = 8  # characters that an entry of a list counts as
+MOST_SECONDS = 0.5  # of processor time for one rendering
+MOST_MADE = 1 << 28  # characters that one rendering may make and write in all
+MOST_BITS = 16_384  # of an integer: larger ones take long to multiply
+ENTRY = 8  # characters for which an entry of a list counts
 
-# Operators, methods and filters whose result may be as large as the product of what they are given.
+# Operators, methods and filters whose result may be as large as the product of their arguments.
 PRODUCTS = frozenset(
     {
         "*",
@@ -47,19 +47,19 @@ PRODUCTS = frozenset(
     | {"tojson", "wordwrap", "zfill"}
 )
 WATCHED = PRODUCTS | {"**", "%", "format", "format_map"}
-# Filters of this module's own: names that no template can write.
-STEP, CONCAT = "a turn of a loop", "~"
-# A width of millions, or one that is a value.
+# Filters of this module; no template can write these names.
+STEP, CONCAT = "an iteration", "~"
+# A format with a width of millions, or with a width that is a value.
 WIDE = re.compile(r"\d{7}|%[^%a-zA-Z]*\*|\{[^{}]*:[^{}]*\{")
 
 
 class TooMuch(jinja2.TemplateError):
-    """A rendering was stopped."""
+    """A rendering passed a limit and was stopped."""
 
 
 class _Budget:
-    """What one rendering may still use. Its methods are called at every turn, so they are short
-    rather than shared."""
+    """What one rendering may still use. Its methods run at every iteration, so they are fast rather
+    than short."""
 
     __slots__ = ("_end", "_soonest", "left")
 
@@ -69,12 +69,12 @@ class _Budget:
         self.left = MOST_MADE
 
     def check(self) -> None:
-        # The monotonic clock is the cheaper one to read, and never behind the thread's own.
+        # The monotonic clock is read faster, and is never behind the thread's processor time.
         if time.monotonic() > self._soonest and time.thread_time() > self._end:
             raise TooMuch(f"it did not end within {MOST_SECONDS:g} s")
 
     def expect(self, size: int) -> None:
-        """Raise before so much is made, where that is more than is left."""
+        """Raise if a result of this size would pass the limit."""
         if size > self.left:
             raise TooMuch(f"it makes more than {MOST_MADE:,} characters")
 
@@ -87,16 +87,16 @@ class _Budget:
 
 
 class _Running(threading.local):
-    """The budget of the rendering that this thread is in. While a template is compiled there is
-    none: Jinja then leaves to rendering what it would have computed for good."""
+    """The budget of this thread's rendering. While a template is compiled there is none, and Jinja
+    then leaves constant expressions to the rendering."""
 
     budget: Any = None
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox with these bounds. Several threads may render its templates at once.
+    """A sandbox with these limits. Several threads may render its templates at the same time.
 
-    `filters` are added to Jinja's own, or replace them.
+    `filters` are added to Jinja's, or replace them.
     """
 
     intercepted_binops = frozenset({"+", "*", "%", "**"})
@@ -108,14 +108,14 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             name: self._bounded(name, each) for name, each in (self.filters | filters).items()
         }
         self.filters |= {STEP: self._step, CONCAT: self._concat}
-        del self.globals["lipsum"]  # writes as many paragraphs as it is told to, in one call
+        del self.globals["lipsum"]  # it makes any number of paragraphs in one call
 
     def render(self, template: jinja2.Template, variables: dict[str, Any]) -> str:
-        """What the template writes.
+        """The output of the template.
 
         Raises:
-            TooMuch: a bound was met.
-            Exception: whatever else a template can do wrong.
+            TooMuch: a limit was passed.
+            Exception: any other error of the template.
         """
         self._running.budget = _Budget()
         try:
@@ -128,8 +128,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         tree.set_environment(self)
         return tree
 
-    # Its own parameters are named as Jinja's: `self` and all others are free for the callee's
-    # keywords.
+    # The parameters have Jinja's names: all other names, `self` too, are keywords of the callee.
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         budget = __self._running.budget
         budget.check()
@@ -160,7 +159,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return bounded
 
     @jinja2.pass_context
-    def _written(self, context: Context, value: Any) -> Any:  # noqa: ARG002  # a context is what the compiler lacks
+    def _written(self, context: Context, value: Any) -> Any:  # noqa: ARG002  # with a context, the compiler cannot compute it
         return self._running.budget.measure(value)
 
     def _step(self, literals: int) -> bool:
@@ -175,8 +174,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
 
 class _Counting(NodeTransformer):
-    """Has each turn of a loop counted, with the literal text in its body, and what `~` joins
-    measured."""
+    """Adds filters that count each iteration of a loop, with the literal text in its body, and the
+    result of `~`."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802  # named by Jinja, after its nodes
         self.generic_visit(node)
@@ -187,7 +186,7 @@ class _Counting(NodeTransformer):
             0,
             nodes.ExprStmt(_filter(STEP, [nodes.Const(literals)], node.lineno), lineno=node.lineno),
         )
-        if node.test is not None:  # turns that it skips do not reach the body
+        if node.test is not None:  # iterations that it skips do not reach the body
             step = _filter(STEP, [nodes.Const(0)], node.lineno)
             node.test = nodes.And(step, node.test, lineno=node.lineno)
         return node
@@ -198,12 +197,12 @@ class _Counting(NodeTransformer):
 
 
 def _filter(name: str, values: list[nodes.Expr], lineno: int) -> nodes.Filter:
-    """A filter is what the compiler calls most directly."""
+    """A call of a filter, which the compiler makes with the least overhead."""
     return nodes.Filter(values[0], name, values[1:], [], None, None, lineno=lineno)
 
 
 def _foresee(budget: _Budget, name: str, given: tuple[Any, ...]) -> None:
-    """Refuse an operation that could make too much of what it is given, its receiver first."""
+    """Refuse an operation whose result could be too large; `given` begins with its receiver."""
     if name in PRODUCTS:
         budget.expect(_product(name, given))
     elif name == "**":
@@ -213,7 +212,7 @@ def _foresee(budget: _Budget, name: str, given: tuple[Any, ...]) -> None:
 
 
 def _size(value: Any) -> int:
-    """In characters; 0 for what has no size.
+    """Size in characters; 0 for values without a size.
 
     Raises:
         TooMuch: it is a number of thousands of digits.
@@ -226,11 +225,11 @@ def _size(value: Any) -> int:
 
 
 def _product(name: str, given: tuple[Any, ...]) -> int:
-    """The most characters or entries that an operation of PRODUCTS makes."""
+    """Most characters or entries of the result of an operation of PRODUCTS."""
     if name == "*" and all(isinstance(value, int | float) for value in given):
         return 0
     if name == "replace":
-        given = (given[0], *given[2:])  # what is replaced makes nothing larger
+        given = (given[0], *given[2:])  # the replaced text does not add to the size
     factors = [_factor(value) for value in given]
     return factors[0] * max(factors[1:], default=1)
 

@@ -1,9 +1,8 @@
-"""Chat templates: from messages to the prompt they mean, as transformers renders them, in the web
-tier and the worker.
+"""Chat templates: render messages to a prompt as transformers does, in the web tier and the worker.
 
-Needs `jinja2`, never transformers or torch. What templates are written for: the tag `generation`,
-`break` and `continue`, `tojson`, `raise_exception`, `strftime_now`, and `tools` and `documents`
-that are none where there are none.
+Needs `jinja2`, but neither transformers nor torch. Templates may use what transformers offers them:
+the tag `generation`, `break` and `continue`, `tojson`, `raise_exception`, `strftime_now`, and the
+variables `tools` and `documents`, which are None here.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from common.errors import InvalidRequest
 Messages = list[dict[str, str]]
 GREETING = [{"role": "user", "content": "Hello"}]
 
-# What the caller of a template decides, by transformers' and vLLM's names: `chat_template_kwargs`
-# cannot have these.
+# Names that `chat_template_kwargs` cannot have: the server decides these (names of transformers and
+# vLLM).
 RESERVED = (
     "messages",
     "tools",
@@ -42,8 +41,8 @@ log = logging.getLogger(__name__)
 
 
 class ChatTemplate:
-    """A model's own chat template. Comes from the model, never from a user; sandboxed and bounded
-    all the same."""
+    """A model's chat template. It comes from the model, not from users, but runs in a sandbox with
+    limits, too."""
 
     def __init__(self, source: str, special_tokens: dict[str, str]):
         self.source = source
@@ -65,44 +64,43 @@ class ChatTemplate:
         return self._environment.from_string(self.source)
 
     def check(self) -> None:
-        """Find out at once what would make every chat fail. That a template refuses some is no
-        fault of its own.
+        """Find faults that would make every chat fail. A template that refuses some messages is
+        not at fault.
 
         Raises:
-            InvalidRequest: it cannot be read, or does not end even for a greeting.
+            InvalidRequest: it cannot be read, or does not end even for one short message.
         """
         template = self._read()
         try:
             self._environment.render(template, self._variables(GREETING, {}, None))
         except TooMuch as error:
             raise InvalidRequest(
-                f"the model's chat template ends for no chat: {_told(error)}", field="messages"
+                f"the model's chat template does not end for any chat: {_message(error)}",
+                field="messages",
             ) from error
         except Exception as error:
-            log.info("the chat template refuses a lone greeting: %s", _told(error))
+            log.info("the chat template refuses a chat of one message: %s", _message(error))
 
     def render(
         self, messages: Messages, kwargs: dict[str, Any] | None = None, at: int | None = None
     ) -> str:
-        """The prompt for these messages, ending where the assistant is to speak.
+        """The prompt for these messages, up to the start of the assistant's answer.
 
-        `kwargs` are variables that the template may look at, like Qwen3's `enable_thinking`; those
-        it does not know change nothing. `at` is what the template is told that the time is, in unix
-        seconds: given again, it makes the same prompt again. Time is told in UTC, so that it does
-        not depend on the machine.
+        `kwargs` are variables of the template, such as Qwen3's `enable_thinking`; unknown ones have
+        no effect. `at` is the time that the template sees, in unix seconds: the same time gives the
+        same prompt. It is formatted in UTC, so that it does not depend on the machine.
 
         Raises:
-            InvalidRequest: the template refuses them (roles out of order, no system role, …), in
-            its own words; or it
-                breaks, or takes too long, on them.
+            InvalidRequest: the template refuses the messages (roles out of order, no system role,
+            …), with its own message; or it fails, or takes too long.
         """
         template = self._read()
         try:
             text = self._environment.render(template, self._variables(messages, kwargs or {}, at))
-            text.encode()  # half of a surrogate pair is no text
+            text.encode()  # a lone surrogate cannot be encoded
         except Exception as error:
-            # A template can raise anything: TypeError, ZeroDivisionError, RecursionError, ….
-            message = f"the model's chat template refuses these messages: {_told(error)}"
+            # A template can raise any exception: TypeError, ZeroDivisionError, RecursionError, …
+            message = f"the model's chat template refuses these messages: {_message(error)}"
             raise InvalidRequest(message, field="messages") from error
         return text
 
@@ -110,8 +108,8 @@ class ChatTemplate:
         try:
             return self._template
         except Exception as error:
-            # Nested too deeply, for one, it makes Jinja's parser raise RecursionError.
-            message = f"the model's chat template cannot be read: {_told(error)}"
+            # One that is nested too deeply makes Jinja's parser raise RecursionError.
+            message = f"the model's chat template cannot be read: {_message(error)}"
             raise InvalidRequest(message, field="messages") from error
 
     def _variables(
@@ -134,8 +132,8 @@ class ChatTemplate:
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what the assistant said, for training; rendered is its body, in a
-    scope of its own."""
+    """`{% generation %}` marks the assistant's text for training. Its body is rendered, in its own
+    scope."""
 
     tags = {"generation"}  # noqa: RUF012  # Jinja declares it so
 
@@ -146,7 +144,7 @@ class _Generation(Extension):
 
 
 class _Dict:
-    """`dict` without the methods that would change one behind the sandbox's back."""
+    """`dict` without the methods that change a dictionary, which the sandbox would not notice."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
@@ -156,7 +154,7 @@ class _Dict:
 
 
 class _Namespace(Namespace):
-    """`namespace` whose names do not begin with an underscore: those are Python's own."""
+    """`namespace` without names that begin with an underscore: Python uses those."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:  # a template may call a variable `self`
         self, *given = args
@@ -193,9 +191,9 @@ def _raise(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
 
 
-def _told(error: Exception) -> str:
-    """A template's own words as they are; of other errors also what kind they are of. Never
-    long."""
+def _message(error: Exception) -> str:
+    """The message of an error, shortened; for errors that are not the template's own, with their
+    type."""
     text = str(error)[:500].encode(errors="backslashreplace").decode()
     if isinstance(error, jinja2.TemplateError):
         return text

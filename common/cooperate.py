@@ -1,4 +1,4 @@
-"""Sharing a process: long work in the web tier lets others be served in between."""
+"""Gives other requests of the process their turn during long work: gevent does not interrupt it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import threading
 import time
 
 MOMENT = 1e-6  # seconds
-LONG = 0.02  # seconds of work after which others are served
+LONG = 0.02  # seconds of work after which other requests run
 
 _giving_way = threading.Lock()
 
 
 def give_way() -> None:
-    """Let whoever is ready go on. Under gevent a sleep of 0 looks for new input at every fiftieth
-    call only.
+    """Let other requests run. Under gevent a sleep of 0 would look for new input only at every
+    fiftieth call.
 
-    Of several that give way at once, one after the other goes on: a request that only reads then
-    waits for one piece of their work at a time, however many there are.
+    Of several callers one continues at a time, so that a short request waits for one step of long
+    work, however many such requests there are.
     """
     with _giving_way:
         time.sleep(MOMENT)
 
 
 class Steps:
-    """Work of many small steps that gives way whenever it has lasted long enough."""
+    """Counts the time of work in many small steps, and gives way when it has lasted `LONG`."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()

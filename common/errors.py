@@ -1,18 +1,18 @@
-"""One error tree. Each error has a stable code, an HTTP status and says whether trying again can
-help.
+"""All errors as one tree. Each has a stable code, an HTTP status, and says whether to try again.
 
-    PromptmillError ├── InvalidRequest        400/422  what the caller sent is wrong; `field` and
-    `line` say where │   └── TooLarge          413      more bytes or items than the limits allow
-    ├── Unauthorized          401      no key, a wrong key or a revoked one ├── NotFound
-    404      no such thing, or another tenant's ├── Conflict              409      the thing is not
-    in a state that allows this ├── TooMany               429      the tenant has as much waiting as
-    it may; try again later │   └── StorageFull       429      it keeps as much as it may: no use to
-    try again before something is deleted ├── Unavailable           503      Redis cannot be
-    reached; try again ├── EngineError           500      generating one item failed; data for that
-    item, never for its job └── ConfigError           -        a setting or the machine is wrong;
-    the process stops and says how to fix it
+    PromptmillError
+    ├── InvalidRequest    400/422  the request is wrong; `field` and `line` say where
+    │   └── TooLarge          413  more bytes or items than the limits allow
+    ├── Unauthorized          401  the key is missing, wrong or revoked
+    ├── NotFound              404  no such thing, or another tenant's
+    ├── Conflict              409  the thing's state does not allow this
+    ├── TooMany               429  the tenant's queue is full; try again later
+    │   └── StorageFull       429  the tenant's storage is full; delete something first
+    ├── Unavailable           503  Redis cannot be reached; try again
+    ├── EngineError           500  an item's generation failed; a result of the item, not of its job
+    └── ConfigError             -  a setting or the machine is wrong; the process ends with a hint
 
-A user's failure is data; a crash is any exception outside this tree.
+Faults of users are data in this tree. Any other exception is a bug.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class ErrorDict(TypedDict):
 
 
 class PromptmillError(Exception):
-    """Base of all errors that promptmill raises on purpose.
+    """The base of all errors that promptmill raises on purpose.
 
-    `code` is stable and machine-readable; `message` says what, where and how to fix it; `field` is
-    the path of the offending field (`items.3.params.top_p`) and `line` the line of an upload (from
-    1), where they apply.
+    `code` is stable, for programs; `message` says what is wrong, where, and how to fix it; `field`
+    is the path of the field (`items.3.params.top_p`) and `line` the line of an upload (from 1), if
+    there is one.
     """
 
     status = 500
@@ -57,7 +57,7 @@ class PromptmillError(Exception):
         self.line = line
 
     def as_dict(self) -> ErrorDict:
-        """`{code, message}` plus `field` and `line` where known: one entry of an error list."""
+        """An entry of an error list: `code`, `message`, and `field` and `line` if known."""
         found = ErrorDict(code=self.code, message=self.message)
         if self.field is not None:
             found["field"] = self.field
@@ -67,8 +67,8 @@ class PromptmillError(Exception):
 
 
 class InvalidRequest(PromptmillError):
-    """What the caller sent cannot be accepted; nothing was enqueued. `errors` lists every problem
-    found (up to 100)."""
+    """The request is wrong, and nothing was enqueued. `errors` has all faults that were found, up
+    to 100."""
 
     status = 422
     code = "invalid_request"
@@ -120,7 +120,7 @@ class StorageFull(TooMany):
 
 
 def storage_full(most: int) -> StorageFull:
-    """`most` is how many bytes the tenant may keep."""
+    """The error of a tenant that may store `most` bytes."""
     return StorageFull(
         f"with this you would keep more than {most / 2**20:,.1f} MiB of jobs, results and files; "
         "delete some, or wait until they expire"

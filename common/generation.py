@@ -16,19 +16,19 @@ FinishReason = Literal["stop", "length", "cancelled", "expired", "error"]
 
 @dataclass(slots=True)
 class Request:
-    """One item as the engine takes it. `id` comes back on its `Finished`; `seed` is always set."""
+    """One item as the engine gets it. Its `Finished` has the same `id`; `seed` is always set."""
 
     id: str
-    prompt: str  # as rendered; the engine itself reads prompt_ids
+    prompt: str  # as rendered; the engine reads `prompt_ids`
     prompt_ids: list[int]
     params: SamplingParams
     seed: int
-    # What each continuation had generated at its last checkpoint.
+    # The tokens of each continuation at the last checkpoint.
     resume: list[list[int]] | None = None
-    # Somebody waits for it: its tokens come before those of other requests.
+    # A client waits for it, so its tokens come before those of other requests.
     interactive: bool = False
-    # (continuation, token id, text now certain, the token's log-probability if asked for), on the
-    # engine's thread
+    # Called on the engine's thread with: number of the continuation, token id, the text that is
+    # certain now, and the token's log-probability if the params ask for it.
     on_token: Callable[[int, int, str, TokenLogprob | None], None] | None = None
 
 
@@ -42,9 +42,9 @@ class DecodeStream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """A token as text. `raw` is what it adds to the text in UTF-8 where that is not `text` itself:
-    a part of a character, which `text` shows as escapes (`\\xe6\\x97`), or nothing, for an end
-    token and its like."""
+    """A token as text. `raw` are the bytes that it adds to the text, if they are not those of
+    `text`: a part of a character, which `text` has as escapes (`\\xe6\\x97`), or none for an end
+    token."""
 
     token_id: int
     text: str
@@ -57,26 +57,24 @@ class Spelling:
 
 @dataclass(slots=True)
 class TokenLogprob:
-    """One token, how likely the model found it, and the likeliest alternatives as (log-probability,
-    spelling).
+    """A token, its log-probability, and the likeliest alternatives as (log-probability, spelling).
 
-    Of the model's own distribution: before temperature, penalties and filters.
+    They are the model's own, before temperature, penalties and filters.
     """
 
     token: Spelling
-    logprob: float | None  # None for a prompt's first token: nothing comes before it
+    logprob: float | None  # None for the first token of a prompt
     top: list[tuple[float, Spelling]]
 
 
 @dataclass(slots=True)
 class Output:
-    """One continuation. `token_count` counts what was generated, the end token and a stop string's
-    tokens included."""
+    """One continuation. `token_count` includes the end token and the tokens of a stop string."""
 
     text: str
     token_ids: list[int]
     finish_reason: FinishReason
-    logprobs: list[TokenLogprob] | None = None  # one per token, if asked for
+    logprobs: list[TokenLogprob] | None = None  # one for each token, if the params ask for them
 
     @property
     def token_count(self) -> int:
@@ -85,8 +83,7 @@ class Output:
 
 @dataclass(slots=True)
 class Finished:
-    """What became of a request; exactly one for each that was submitted. `error` is `(code,
-    message)`."""
+    """The answer to a request; each request has exactly one. `error` is `(code, message)`."""
 
     id: str
     outputs: list[Output] = field(default_factory=list)

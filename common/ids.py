@@ -1,8 +1,7 @@
-"""What an id may look like, a function for each noun. What has another form names nothing, and
-never becomes a key.
+"""Checks the form of ids, with a function for each kind. An id of another form is not found.
 
-Names inside keys are separated by colons, so that an id with one would name another key: `job_1:st`
-the states of `job_1`. `common/store/keys.py` builds keys of checked ids only.
+The parts of a Redis key are separated by colons, so an id with a colon would name another key:
+`job_1:st` are the states of `job_1`. `common/store/keys.py` makes keys of checked ids only.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def model(given: str) -> str:
 
 
 def _checked(pattern: re.Pattern[str], noun: str, given: str) -> str:
-    """The id itself; `NotFound` for what no such thing is called."""
+    """The id itself; `NotFound` if it has another form."""
     if not pattern.fullmatch(given):
         raise NotFound(f"no {noun} {given[:80]!r}")
     return given

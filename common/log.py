@@ -1,8 +1,7 @@
-"""Log lines for people (text) or machines (one JSON object a line); both carry the job id where
-there is one.
+"""Log lines as text for people, or as JSON, one object a line, for machines.
 
-Give it with `log.info("…", extra={"job": job_id})`; any other extra is printed too. What users
-wrote cannot begin a line or command a terminal: control characters are escaped, and the lines of a
+`log.info("…", extra={"job": job_id})` adds the job's id; other extras are printed, too. Text of
+users cannot begin a line or control a terminal: control characters are escaped, and the lines of a
 traceback are indented.
 """
 
@@ -51,7 +50,7 @@ class TextFormatter(logging.Formatter):
 
 
 def set_up(log_format: str = "text", level: int = logging.INFO) -> None:
-    """Send everything to stderr in one format; called once by each process's entry."""
+    """Write all logs to stderr in one format. Each process calls it once, at its start."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()

@@ -1,5 +1,4 @@
-"""Addresses and networks of hosts, as settings name them. Knows no names of hosts: those may change
-at any moment."""
+"""Parses addresses and networks in settings. Host names are refused: their addresses may change."""
 
 from __future__ import annotations
 
@@ -11,19 +10,17 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Comma-separated addresses and networks (`10.0.0.0/8`, `::1`), in order; none of an empty
-    text.
+    """Comma-separated addresses and networks (`10.0.0.0/8`, `::1`), in order.
 
     Raises:
-        ValueError: a part is neither; says which.
+        ValueError: a part is neither; the message names it.
     """
     return tuple(_network(part.strip()) for part in text.split(",") if part.strip())
 
 
-@lru_cache(1024)  # every request asks it of its peer
+@lru_cache(1024)  # every request parses the address of its client
 def parse_address(text: str) -> IPAddress | None:
-    """An address; one of IPv4 in IPv6's clothes (`::ffff:10.0.0.1`) as IPv4. None of anything
-    else."""
+    """An address; IPv4-mapped ones (`::ffff:10.0.0.1`) as IPv4. None for other texts."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-# Hugging Face's spellings of what we call otherwise; refused with the right name.
+# Names of Hugging Face for parameters with other names here; refused with a hint.
 OTHER_NAMES = {
     "max_new_tokens": "max_tokens",
     "max_length": "max_tokens",
@@ -32,8 +32,8 @@ OTHER_NAMES = {
 
 
 def whole(value: Any) -> Any:
-    """3.0 as 3, also in a list: JSON makes no difference, and a column of numbers that has a gap is
-    one of floats."""
+    """3.0 as 3, also in a list: JSON makes no difference, and a column of numbers with gaps in a
+    table has floats."""
     if type(value) is list:
         return [whole(each) for each in value] if float in set(map(type, value)) else value
     return int(value) if type(value) is float and value.is_integer() else value
@@ -44,8 +44,8 @@ TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 def are_token_ids(value: Any) -> bool:
-    """Looked at as a whole: a long prompt would take Pydantic seconds, and a list of all that is
-    wrong with it GBs."""
+    """Whether `value` is a list of token ids. Checked at once: Pydantic would need seconds for a
+    long prompt, and GBs for the list of all its errors."""
     return (
         type(value) is list
         and set(map(type, value)) == {int}
@@ -72,8 +72,8 @@ SEED_HELP = (
 
 
 class Given(BaseModel):
-    """What somebody sent, in which null means that a key was not given. Inside free-form values it
-    stays."""
+    """Data of a client, in which null means that a field was not given. Inside free-form values it
+    stays null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -84,11 +84,10 @@ class Given(BaseModel):
 
 
 class SamplingParams(Given):
-    """How to decode: vLLM's and OpenAI's names. Every field is honoured by the engine or refused
-    here.
+    """Decoding parameters, by vLLM's and OpenAI's names. The engine applies every field.
 
-    `temperature: 0` is greedy. `top_k: 0` keeps all tokens. Without `seed` each item gets one of
-    its own, told in its result.
+    `temperature: 0` is greedy. `top_k: 0` keeps all tokens. Without `seed` each item gets its own,
+    which is in its result.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -150,15 +149,15 @@ class SamplingParams(Given):
 
     @property
     def is_greedy(self) -> bool:
-        """Dividing by a temperature this small overflows, and leaves nothing but the likeliest
-        token long before."""
+        """Whether only the most likely token is taken. At such temperatures no other has a chance,
+        and dividing by them would overflow."""
         return self.temperature < GREEDY_BELOW
 
     @model_validator(mode="before")
     @classmethod
     def _accept_json_shapes(cls, data: Any) -> Any:
-        """`stop` may be one string; strict mode wants tuples and integer keys, which JSON has no
-        spelling for."""
+        """Accept JSON in strict mode, which wants tuples and integer keys. `stop` may be a single
+        string."""
         if not isinstance(data, dict):
             return data
         data = {name: whole(value) if name in _INTEGERS else value for name, value in data.items()}

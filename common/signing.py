@@ -1,8 +1,7 @@
-"""Webhook signatures after the Standard Webhooks scheme: what the webhook worker sends and any
-receiver can check.
+"""Signs and verifies webhooks by the Standard Webhooks scheme. Knows nothing of Redis or HTTP.
 
-A secret is `whsec_` and the base64 of the HMAC-SHA256 key; what is signed is `id.timestamp.body`,
-the body byte for byte as it is posted. Knows nothing of Redis or HTTP.
+A secret is `whsec_` and the base64 of the HMAC-SHA256 key. The signed text is `id.timestamp.body`,
+with the body byte for byte as it is posted.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ KEY_BYTES = range(24, 65)  # the sizes the scheme allows
 
 
 def check_secret(secret: str) -> str:
-    """The secret itself, if every Standard Webhooks library reads the same key out of it.
+    """The secret itself, if every Standard Webhooks library reads the same key from it.
 
-    Libraries differ in what they do with characters outside base64, so anything odd is refused
-    before it is stored.
+    Libraries differ in how they treat characters outside base64, so such secrets are refused before
+    they are stored.
 
     Raises:
         InvalidRequest: it is not `whsec_` and the base64 of 24 to 64 bytes.
@@ -41,11 +40,11 @@ def check_secret(secret: str) -> str:
 
 
 def sign(secret: str, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers that go with `body`; `timestamp` is in unix seconds and is the attempt's,
-    not the event's.
+    """The three headers of a delivery of `body`; `timestamp` is the time of this try, in unix
+    seconds.
 
     Raises:
-        InvalidRequest: the secret is none.
+        InvalidRequest: the secret has another form.
     """
     signature = Webhook(check_secret(secret)).sign(
         event_id, datetime.fromtimestamp(timestamp, UTC), body.decode()
@@ -58,15 +57,15 @@ def sign(secret: str, event_id: str, timestamp: int, body: bytes) -> dict[str, s
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """The event in `body`, if the headers sign it and are at most five minutes old.
+    """The event in `body`, if its signature is right and at most five minutes old.
 
     Raises:
-        Unauthorized: they do not.
+        Unauthorized: it is not.
     """
     try:
         event: dict[str, Any] = Webhook(secret).verify(body, dict(headers))
     except (WebhookVerificationError, ValueError) as error:
-        # ValueError: headers that are not even base64.
+        # ValueError: the header is no base64.
         raise Unauthorized(
             f"the webhook is not signed with this secret: {error}", code="invalid_signature"
         ) from error

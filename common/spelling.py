@@ -1,5 +1,4 @@
-"""How single tokens of a `tokenizers` file are written, also those that are only a part of a
-character."""
+"""The text of single tokens of a `tokenizers` file, some of which are a part of a character."""
 
 from __future__ import annotations
 
@@ -9,13 +8,13 @@ from typing import Any
 
 from common.generation import Spelling
 
-ONE_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # how tokenizers with a byte fallback write a byte
-# Read before each token: the first word of a text may lose the space that its token has.
+ONE_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # a byte in vocabularies with a byte fallback
+# Decoded before each token: the first token of a text may lose its leading space.
 BEFORE = "a"
 
 
 class Spellings:
-    """Of one tokenizer; remembers every token it was asked for."""
+    """Spells the tokens of one tokenizer, and remembers each."""
 
     def __init__(self, backend: Any):
         self._backend = backend
@@ -28,14 +27,14 @@ class Spellings:
         self._byte_fallback = b'"ByteFallback"' in decoder
 
     def spell(self, token_id: int) -> Spelling:
-        """A token by itself, as it reads in the middle of a text."""
+        """A single token, as it appears in the middle of a text."""
         if token_id not in self._known:
             self._known[token_id] = self._spell(token_id)
         return self._known[token_id]
 
     @cached_property
     def special_ids(self) -> dict[str, int]:
-        """The tokens that never show in a text, by how they are written."""
+        """The ids of the tokens that do not appear in texts, by their spelling."""
         return {added.content: token_id for token_id, added in self._added.items() if added.special}
 
     def _spell(self, token_id: int) -> Spelling:
@@ -55,7 +54,7 @@ class Spellings:
         return str(self._backend.decode(ids, skip_special_tokens=True))
 
     def _bytes(self, token_id: int, text: str) -> bytes:
-        """What stands in the vocabulary for a token that is no text by itself."""
+        """The bytes of a token that is no text by itself, from its entry in the vocabulary."""
         written = self._backend.id_to_token(token_id) or ""
         if self._byte_fallback and (match := ONE_BYTE.fullmatch(written)):
             return bytes.fromhex(match[1])
@@ -69,8 +68,8 @@ class Spellings:
 
 
 def _byte_letters() -> dict[str, int]:
-    """The letters that byte-level vocabularies write bytes with: bytes that print stand for
-    themselves, the others are numbered from 256 on (the convention of GPT-2's vocabulary)."""
+    """The byte for each letter of byte-level vocabularies. Printable bytes are letters themselves,
+    the others are numbered from 256 on (the convention of GPT-2's vocabulary)."""
     printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printed]
     return {chr(byte): byte for byte in printed} | {

@@ -1,7 +1,7 @@
-"""Tokenizers: text to ids and back; the same code in the web tier and the worker.
+"""Tokenizers: text to token ids and back; the same code in the web tier and the worker.
 
-Needs `tokenizers`, never torch. What the worker publishes with its card (`dumps`) is all the web
-tier needs to count exactly (`load`).
+Needs `tokenizers`, not torch. The worker publishes its tokenizer with its card (`dumps`), and the
+web tier loads it (`load`), so that both count the same.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from typing import Any, Literal, Protocol
 from common.generation import DecodeStream, Spelling
 from common.spelling import Spellings
 
-SHORT = 16_384  # characters of all texts that are counted together; about 10 ms
-# Characters that a word of the echo engine's stands for at most, white space around it included.
+SHORT = 16_384  # characters of all texts that are counted in one call, which takes about 10 ms
+# Most characters of a word of the echo engine, with the white space around it.
 LONGEST_WORD = 64
 
 
 class Tokenizer(Protocol):
-    """`encode` gives ids; `special` adds what the model expects around plain text (a rendered chat
-    has it already). `count_batch` gives only how many there are: of `SHORT` texts at once, in this
-    thread, of longer ones on the tokenizer's own threads and without the interpreter's lock.
-    `decode` spells ids that somebody sent in place of a text, `name` is a token's in the
-    vocabulary. `longest` is how many characters one token stands for at most."""
+    """Encodes and decodes for one model.
+
+    `encode` returns ids; `special` adds the tokens that the model expects around plain text (a
+    rendered chat has them). `count_batch` returns only their numbers: for short texts in this
+    thread, for others in the tokenizer's own threads, without the interpreter's lock. `decode` is
+    for prompts given as ids, and `name` is a token's entry in the vocabulary. `longest` is the most
+    characters of one token.
+    """
 
     eos_ids: frozenset[int]
     kind: Literal["json", "words"]
@@ -44,8 +47,8 @@ class Tokenizer(Protocol):
 
 
 class WordTokenizer:
-    """The echo engine's: one token a whitespace-separated word. Ids are checksums, which no one can
-    undo."""
+    """The tokenizer of the echo engine: each whitespace-separated word is a token. An id is a
+    checksum, so it cannot be decoded."""
 
     eos_ids: frozenset[int] = frozenset()
     kind: Literal["json", "words"] = "words"
@@ -61,7 +64,7 @@ class WordTokenizer:
         return [len(text.split()) for text in texts]
 
     def decode(self, ids: list[int]) -> str:
-        return " ".join(map(str, ids))  # a checksum has no word; its own digits are one
+        return " ".join(map(str, ids))  # the digits of the checksums
 
     def name(self, token_id: int) -> str:
         return str(token_id)
@@ -80,12 +83,12 @@ class WordTokenizer:
 
 
 class JsonTokenizer:
-    """A `tokenizers` file, as every fast Hugging Face tokenizer has one."""
+    """A `tokenizers` file, which every fast Hugging Face tokenizer has."""
 
     kind: Literal["json", "words"] = "json"
 
     def __init__(self, blob: bytes, eos_ids: frozenset[int] = frozenset()):
-        import tokenizers  # here: the echo engine and a web tier that serves only it do without
+        import tokenizers  # here, because the echo engine does without
 
         self._blob = blob
         self._backend = tokenizers.Tokenizer.from_str(blob.decode())
@@ -115,7 +118,7 @@ class JsonTokenizer:
         return max(map(len, self._backend.get_vocab(with_added_tokens=True)), default=1)
 
     def decode(self, ids: list[int]) -> str:
-        """All of it, special tokens too: nothing of a prompt is left out."""
+        """The text of all tokens, special ones too."""
         return str(self._backend.decode(ids, skip_special_tokens=False))
 
     def name(self, token_id: int) -> str:
@@ -139,7 +142,7 @@ class JsonTokenizer:
 
 
 class _Stream:
-    """Incremental decoding that holds back bytes of an unfinished character."""
+    """Decodes token by token, and holds back the bytes of an unfinished character."""
 
     def __init__(self, backend: Any):
         self._backend = backend
@@ -155,14 +158,14 @@ class _Stream:
         self._held.append(token_id)
         try:
             text = self._native.step(self._backend, token_id) or ""
-        except Exception as error:  # the binding raises nothing narrower
+        except Exception as error:  # the library raises no narrower class
             if "prefix" not in str(error).lower():
                 raise
-            # Bytes that make no character changed how earlier ones read: what was given out stays,
-            # these begin anew.
+            # Bytes that form no character changed the text of earlier ones. What was returned
+            # stays; decoding starts again with these.
             text = str(self._backend.decode(self._held, skip_special_tokens=True))
             self._start()
-            # Given out already; what follows is not the start of a text.
+            # Its text was returned above; what follows is not the start of a text.
             self._native.step(self._backend, token_id)
         if text:
             self._held = []
@@ -170,14 +173,14 @@ class _Stream:
 
 
 def load(kind: str, blob: bytes | None) -> Tokenizer | None:
-    """The tokenizer a card speaks of; None for `none`, whose counts only the worker knows."""
+    """The tokenizer of a card; None for `none`: only the worker can count then."""
     if kind == "words":
         return WordTokenizer()
     return JsonTokenizer(blob) if kind == "json" and blob else None
 
 
 def digest(*parts: bytes | str) -> str:
-    """A short hash of everything that makes a model what it is."""
+    """A short hash of these parts of a model."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(part.encode() if isinstance(part, str) else part)

@@ -1,7 +1,7 @@
-"""States of jobs and items, and the model card. Knows nothing of Redis, Celery, HTTP or torch.
+"""The states of jobs and items, and the model card.
 
-What a job chooses for decoding is in `common/params.py`; what the engine is given and answers is in
-`common/generation.py`.
+A leaf: imports no other module of promptmill. Decoding parameters are in `common/params.py`, the
+engine's requests and answers in `common/generation.py`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ JsonObject: TypeAlias = dict[str, Any]
 
 
 class ItemState(StrEnum):
-    """Where an item is. The byte is what `job:{id}:st` holds for it."""
+    """The state of an item. Its byte in the string `job:{id}:st` is `byte`."""
 
-    PENDING = "pending"  # attach puts it here; a lost or handed-back lease brings it back
+    PENDING = "pending"  # attach; again when its worker loses its lease or hands it back
     RUNNING = "running"  # exchange, when a worker claims it
-    SUCCEEDED = "succeeded"  # exchange, when its result is handed in
-    FAILED = "failed"  # exchange (the engine refused it), or tick (its workers died three times)
+    SUCCEEDED = "succeeded"  # exchange, when a worker hands in its result
+    FAILED = "failed"  # exchange (the engine refused it), or tick (its workers died too often)
     CANCELLED = "cancelled"  # cancel if it was pending, exchange if it was running
     EXPIRED = "expired"  # tick if it was pending at the deadline, exchange if it was running
 
@@ -37,7 +37,7 @@ class ItemState(StrEnum):
 
 _STATE_OF_BYTE = {state.value[0]: state for state in ItemState}
 
-# Every way an item may go, by the letters of docs/states.md: from (None: it comes to be) and to.
+# Every change of an item's state, by the letters of docs/states.md: from (None: at its start), to.
 ENDS = frozenset({ItemState.SUCCEEDED, ItemState.FAILED, ItemState.CANCELLED, ItemState.EXPIRED})
 MOVES: dict[str, tuple[ItemState | None, frozenset[ItemState]]] = {
     "a": (None, frozenset({ItemState.PENDING})),
@@ -52,7 +52,7 @@ MOVES: dict[str, tuple[ItemState | None, frozenset[ItemState]]] = {
 
 
 class JobState(StrEnum):
-    """Where a job is. Terminal states never change."""
+    """The state of a job. Terminal states never change."""
 
     QUEUED = "queued"  # attach
     RUNNING = "running"  # exchange, at the first claim
@@ -66,12 +66,12 @@ class JobState(StrEnum):
 
 
 class ModelCard(BaseModel):
-    """What a worker publishes about its model; outlives the worker.
+    """What a worker publishes about its model. It stays when the worker ends.
 
-    `digest` pins weights, tokenizer, template, context and dtype. `tokenizer` names the blob
-    `tokenizer:{digest}` holds: `json` (a `tokenizers` file), `words` (the echo engine's: one token
-    a word) or `none` (counts are only known to the worker). `special_tokens` are what the chat
-    template may mention. Token ids are below `vocabulary`; None where any will do.
+    `digest` is a hash of weights, tokenizer, template, context and dtype. `tokenizer` is the kind
+    of the record `tokenizer:{digest}`: `json` (a `tokenizers` file), `words` (each word is a token,
+    for the echo engine) or `none` (only the worker can count). The chat template may use
+    `special_tokens`. Token ids are below `vocabulary`; None if there is no limit.
     """
 
     id: str
@@ -85,7 +85,7 @@ class ModelCard(BaseModel):
     chat_template: str | None = None
     special_tokens: dict[str, str] = {}
     vocabulary: int | None = None
-    # Same seed, same text, whatever else runs (ties that rounding decides aside)
+    # Same seed, same text, whatever else runs; ties that rounding decides are the exception.
     reproducible: bool = False
-    defaults: dict[str, Any] = {}  # the model's own sampling params, for jobs that say nothing else
+    defaults: dict[str, Any] = {}  # the model's own params, which a job's params override
     created: int  # unix seconds

@@ -1,7 +1,5 @@
-"""Where the web tier is: the address that people and programs use, checked and written in one way.
-
-Knows the addresses of promptmill itself, not those of webhooks.
-"""
+"""Checks the URLs, hosts and origins of the web tier, and writes them in one form. Webhook URLs are
+checked in `worker/receivers.py`."""
 
 from __future__ import annotations
 
@@ -12,17 +10,17 @@ from urllib.parse import urlsplit
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?")
 PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 DEFAULT_PORTS = {"http": 80, "https": 443}
-LIKE = "such as https://queue.example.org or https://example.org/promptmill"
+EXAMPLES = "such as https://queue.example.org or https://example.org/promptmill"
 
 
 def web_url(text: str) -> str:
-    """An address of the web tier, perhaps with a path, as it is used before `/v1/jobs`: without a
-    slash at the end, a port that goes without saying, or capital letters in its host.
+    """A URL of the web tier, which may have a path, as it stands before `/v1/jobs`: without a slash
+    at its end, the default port, or capital letters in its host.
 
     Raises:
-        ValueError: it is none; says why.
+        ValueError: it is no such URL; the message says why.
     """
-    if re.search(r"[\s\x00-\x20\x7f\\]", text):  # `urlsplit` would drop some of them
+    if re.search(r"[\s\x00-\x20\x7f\\]", text):  # `urlsplit` would remove some of them
         raise ValueError("has a space, a backslash or a control character in it")
     try:
         parts = urlsplit(text)
@@ -30,9 +28,9 @@ def web_url(text: str) -> str:
     except ValueError as error:
         raise ValueError(f"is no URL: {error}") from None
     if parts.scheme not in DEFAULT_PORTS:
-        raise ValueError(f"must begin with http:// or https://, {LIKE}")
+        raise ValueError(f"must begin with http:// or https://, {EXAMPLES}")
     if "@" in parts.netloc or "?" in text or "#" in text:
-        raise ValueError(f"must have no user, query or fragment, {LIKE}")
+        raise ValueError(f"must have no user, query or fragment, {EXAMPLES}")
     if not PATH.fullmatch(parts.path):
         raise ValueError(
             "has a path with more than letters, digits and . _ ~ -, or a part that begins with a "
@@ -46,7 +44,7 @@ def web_url(text: str) -> str:
 
 
 def host_name(text: str) -> str:
-    """An address or a name, without the brackets of an IPv6 address.
+    """A host's address or name, without the brackets of an IPv6 address.
 
     Raises:
         ValueError: it is neither.
@@ -66,21 +64,21 @@ def host_name(text: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """A host as it stands in a URL: an IPv6 address in brackets."""
+    """A host as URLs have it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def origin(url: str) -> str:
-    """What browsers call the origin of a page there."""
+    """The origin of pages at this URL, as browsers name it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def parse_origins(text: str) -> frozenset[str]:
-    """Comma-separated origins as browsers write them, or `*`; nothing for an empty text.
+    """Comma-separated origins, as browsers name them, or `*`.
 
     Raises:
-        ValueError: naming the one that is none.
+        ValueError: a part is no origin; the message names it.
     """
     found = set()
     for each in filter(None, map(str.strip, text.split(","))):

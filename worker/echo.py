@@ -1,11 +1,9 @@
-"""An engine that says its prompt back, word by word. For tests, load tests and demos of the queue;
-needs no torch.
+"""An engine that repeats its prompt, word by word: for tests, load tests and demos without torch.
 
-One token is one whitespace-separated word. The answer is the prompt's words once over (`stop`), or
-as many of them, round and round, as `max_tokens` and `ignore_eos` ask for (`length`). With a
-temperature the words start at a place that depends on (seed, sequence) alone. Equal requests give
-equal answers, whatever else is running. It is certain of each of its words: their log-probabilities
-are 0.
+One token is one whitespace-separated word. The answer is the prompt's words once (`stop`), or
+repeated up to `max_tokens` with `ignore_eos` (`length`). With a temperature the first word depends
+on seed and sequence only. Equal requests have equal answers, whatever else runs. Every
+log-probability is 0.
 """
 
 from __future__ import annotations
@@ -20,17 +18,17 @@ from typing import Literal
 from common.generation import Finished, FinishReason, Output, Request, Spelling, TokenLogprob
 from worker.engine.protocol import EngineThread
 
-MIN_PAUSE = 0.002  # seconds between two looks at who is to be told a word
+MIN_PAUSE = 0.002  # seconds between two rounds of streamed words
 
 
 @dataclass(slots=True)
 class _Answer:
-    """What a request will say, known from the start; with a delay it is told a word at a time."""
+    """The whole answer of a request, known from its start; with a delay it comes word by word."""
 
     request: Request
     started: float
     outputs: list[Output]
-    streamed: int = 0  # words of each continuation that a stream has had
+    streamed: int = 0  # words of each continuation that were streamed
 
     @property
     def longest(self) -> int:
@@ -38,8 +36,7 @@ class _Answer:
 
 
 class EchoEngine(EngineThread):
-    """`delay` is seconds per token (0: at once); a prompt that holds `fail_on` ends with an
-    error."""
+    """`delay` is in seconds per token, 0 for none. A prompt with the text `fail_on` fails."""
 
     def __init__(
         self,
@@ -54,14 +51,16 @@ class EchoEngine(EngineThread):
         self._delay = delay
         self._fail_on = fail_on
         self._waiting: deque[Request] = deque()
-        self._telling: dict[str, _Answer] = {}
-        self._due: list[tuple[float, str]] = []  # (when it is told to the end, request id), a heap
+        self._running: dict[str, _Answer] = {}
+        self._due: list[tuple[float, str]] = []  # (time of its end, request id), a heap
         self._taken = 0  # slots
 
     def checkpoint(self) -> dict[str, list[list[int]]]:
-        answers = list(self._telling.values())
+        answers = list(self._running.values())
         return {
-            each.request.id: [output.token_ids[: self._told(each)] for output in each.outputs]
+            each.request.id: [
+                output.token_ids[: self._words_by_now(each)] for output in each.outputs
+            ]
             for each in answers
         }
 
@@ -79,7 +78,7 @@ class EchoEngine(EngineThread):
             self._mail.finish(finished)
 
     def _patience(self) -> float | None:
-        """Seconds until something must be handed over; None when only new mail can bring work."""
+        """Seconds until a word or an answer is due; None if nothing runs."""
         if not self._due:
             return None
         now = time.monotonic()
@@ -91,19 +90,19 @@ class EchoEngine(EngineThread):
     def _streaming(self) -> list[_Answer]:
         return [
             each
-            for each in self._telling.values()
+            for each in self._running.values()
             if each.request.on_token and each.streamed < each.longest
         ]
 
     def _stream(self) -> None:
         for each in self._streaming():
-            _tell(each, self._told(each))
+            _stream_words(each, self._words_by_now(each))
 
     def _admit(self, now: float) -> list[Finished]:
         """Start what fits; without a delay, finish it too."""
         finished = []
         while self._waiting and (
-            not self._telling or self._taken + self._waiting[0].params.n <= self.slots
+            not self._running or self._taken + self._waiting[0].params.n <= self.slots
         ):
             request = self._waiting.popleft()
             if error := self._refusal(request):
@@ -111,13 +110,13 @@ class EchoEngine(EngineThread):
                     Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error)
                 )
                 continue
-            told = max(map(len, request.resume or [[]]))
-            answer = _answer(request, now - told * self._delay)
-            answer.streamed = told
+            resumed = max(map(len, request.resume or [[]]))
+            answer = _answer(request, now - resumed * self._delay)
+            answer.streamed = resumed
             if self._delay == 0:
                 finished.append(_finished(answer))
                 continue
-            self._telling[request.id] = answer
+            self._running[request.id] = answer
             self._taken += request.params.n
             heapq.heappush(self._due, (answer.started + self._delay * answer.longest, request.id))
         return finished
@@ -133,7 +132,7 @@ class EchoEngine(EngineThread):
         if self._fail_on and self._fail_on in request.prompt:
             return (
                 "engine_error",
-                f"the prompt holds {self._fail_on!r}, on which this echo engine was told to fail",
+                f"the prompt has {self._fail_on!r}, on which this echo engine fails",
             )
         return None
 
@@ -141,30 +140,30 @@ class EchoEngine(EngineThread):
         finished = []
         while self._due and self._due[0][0] <= now:
             _, request_id = heapq.heappop(self._due)
-            if answer := self._telling.pop(request_id, None):  # None: it was cancelled
+            if answer := self._running.pop(request_id, None):  # None: it was cancelled
                 self._taken -= answer.request.params.n
                 finished.append(_finished(answer))
         return finished
 
     def _end(self, request_id: str, reason: Literal["cancelled", "expired"]) -> Finished:
-        """What was told so far, cut off here."""
-        answer = self._telling.pop(request_id, None)
+        """The answer so far."""
+        answer = self._running.pop(request_id, None)
         if answer is None:
             request = next(request for request in self._waiting if request.id == request_id)
             self._waiting.remove(request)
             return Finished(request_id, [Output("", [], reason) for _ in range(request.params.n)])
         self._taken -= answer.request.params.n
-        told = self._told(answer)
-        answer.outputs = [_cut(output, told, reason) for output in answer.outputs]
+        words = self._words_by_now(answer)
+        answer.outputs = [_cut(output, words, reason) for output in answer.outputs]
         return _finished(answer)
 
-    def _told(self, answer: _Answer) -> int:
-        """How many words each continuation has said by now."""
+    def _words_by_now(self, answer: _Answer) -> int:
+        """How many words each continuation has by now."""
         return int((time.monotonic() - answer.started) / self._delay)
 
 
-def _tell(answer: _Answer, upto: int) -> None:
-    """Give a stream the words it has not had, up to `upto` of each continuation."""
+def _stream_words(answer: _Answer, upto: int) -> None:
+    """Stream the words that were not streamed, up to word `upto` of each continuation."""
     on_token = answer.request.on_token
     if on_token is None:
         return
@@ -176,23 +175,23 @@ def _tell(answer: _Answer, upto: int) -> None:
 
 
 def _pieces(output: Output) -> list[str]:
-    """The text by tokens: each word with the space before it; what a stop string cut off has
-    none."""
+    """The text by tokens: each word with the space before it. Tokens that a stop string cut off
+    are empty."""
     words = output.text.split(" ")
     pieces = [(" " if place else "") + word for place, word in enumerate(words)]
     return pieces[: output.token_count] + [""] * (output.token_count - len(pieces))
 
 
-def _cut(output: Output, told: int, reason: Literal["cancelled", "expired"]) -> Output:
-    if output.token_count <= told:
+def _cut(output: Output, count: int, reason: Literal["cancelled", "expired"]) -> Output:
+    if output.token_count <= count:
         return output
-    logprobs = output.logprobs and output.logprobs[:told]
-    return Output(" ".join(output.text.split()[:told]), output.token_ids[:told], reason, logprobs)
+    logprobs = output.logprobs and output.logprobs[:count]
+    return Output(" ".join(output.text.split()[:count]), output.token_ids[:count], reason, logprobs)
 
 
 def _finished(answer: _Answer) -> Finished:
     request = answer.request
-    _tell(answer, answer.longest)
+    _stream_words(answer, answer.longest)
     prompt = None
     if request.params.prompt_logprobs is not None:
         prompt = _certain(
@@ -213,19 +212,18 @@ def _certain(words: list[str], ids: list[int], alternatives: int) -> list[TokenL
 
 def _answer(request: Request, now: float) -> _Answer:
     words = request.prompt.split()
-    return _Answer(
-        request, now, [_say(request, words, sequence) for sequence in range(request.params.n)]
-    )
+    outputs = [_continuation(request, words, sequence) for sequence in range(request.params.n)]
+    return _Answer(request, now, outputs)
 
 
-def _say(request: Request, words: list[str], sequence: int) -> Output:
-    """The whole continuation number `sequence`."""
+def _continuation(request: Request, words: list[str], sequence: int) -> Output:
+    """The continuation number `sequence`, up to its end."""
     params, ids = request.params, request.prompt_ids
-    if len(ids) != len(words):  # tokenized by somebody else: number the words instead
+    if len(ids) != len(words):  # tokens of another tokenizer: number the words instead
         ids = list(range(len(words)))
     if params.temperature > 0 and len(words) > 1:
-        turn = _mix(request.seed, sequence) % len(words)
-        words, ids = words[turn:] + words[:turn], ids[turn:] + ids[:turn]
+        first = _mix(request.seed, sequence) % len(words)
+        words, ids = words[first:] + words[:first], ids[first:] + ids[:first]
     reason: FinishReason = "length"
     if not words or (len(words) < params.max_tokens and not params.ignore_eos):
         reason = "stop"
@@ -236,7 +234,7 @@ def _say(request: Request, words: list[str], sequence: int) -> Output:
     logprobs = _certain(words, ids, params.logprobs) if params.logprobs is not None else None
     cuts = [(at, at + len(stop)) for stop in params.stop if (at := text.find(stop)) >= 0]
     if cuts:
-        # The stop that is complete first ends the text; among those, the one that begins first.
+        # The stop string that is complete first ends the text; of two, the one that begins first.
         begin, end = min(cuts, key=lambda cut: (cut[1], cut[0]))
         count = len(text[:end].split())
         return Output(text[:begin], ids[:count], "stop", logprobs and logprobs[:count])
@@ -244,6 +242,6 @@ def _say(request: Request, words: list[str], sequence: int) -> Output:
 
 
 def _mix(seed: int, sequence: int) -> int:
-    """A well-stirred number from both, equal on every machine."""
+    """A hash of both, the same on every machine."""
     x = (seed * 0x9E3779B97F4A7C15 + sequence * 0xBF58476D1CE4E5B9 + 1) & 0xFFFFFFFFFFFFFFFF
     return (x ^ (x >> 29)) * 0x94D049BB133111EB >> 17 & 0xFFFFFFFF

@@ -1,7 +1,6 @@
-"""Claims a GPU by UUID through a Redis lock, so that replicas on one host never share a device by
-accident.
+"""Claims a GPU with a lock in Redis, so that two workers on a host never use the same one.
 
-Must run before torch is imported: the claim is a CUDA_VISIBLE_DEVICES that names one device.
+Must run before torch is imported: the claim sets CUDA_VISIBLE_DEVICES to the UUID of one GPU.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from common.store.connection import redis_errors
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 18.0  # seconds a start waits for a device: a killed worker's lock runs out meanwhile
-LOCK_TTL = 15_000  # ms; renewed three times as often, also while the model loads
+PATIENCE = 18.0  # seconds a start waits for a GPU: the lock of a killed worker expires before
+LOCK_TTL = 15_000  # ms; renewed every third of it, also while the model loads
 
 
 def visible_gpus() -> list[str]:
-    """UUIDs of the GPUs this process may use; none without an NVIDIA driver or with
-    CUDA_VISIBLE_DEVICES empty."""
+    """UUIDs of the GPUs that this process may use: none without an NVIDIA driver, or if
+    CUDA_VISIBLE_DEVICES is empty."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
@@ -47,8 +46,7 @@ def visible_gpus() -> list[str]:
 
 
 class GpuLock:
-    """One device, held until the process ends or `release`; a killed holder's lock runs out by
-    itself."""
+    """The lock of one GPU, held until `release`. The lock of a killed process expires."""
 
     def __init__(self, client: redis.Redis, uuid: str, owner: str):
         self.uuid = uuid
@@ -61,7 +59,7 @@ class GpuLock:
             return bool(self._client.set(keys.gpu(self.uuid), self._owner, nx=True, px=LOCK_TTL))
 
     def keep(self) -> None:
-        """Renew the lock from a thread of its own until it is released."""
+        """Start a thread that renews the lock until it is released."""
         threading.Thread(target=self._renew, name="gpu-lock", daemon=True).start()
 
     def _renew(self) -> None:
@@ -79,11 +77,10 @@ class GpuLock:
 
 
 def claim_gpu(client: redis.Redis, owner: str, patience: float = PATIENCE) -> GpuLock | None:
-    """Take a free visible GPU and make it the only one this process sees; None when there is no GPU
-    at all.
+    """Take a free GPU, and make it the only one that this process sees. None if there is no GPU.
 
     Raises:
-        ConfigError: there are GPUs, but other workers have had them all for `patience` seconds.
+        ConfigError: other workers held all GPUs for `patience` seconds.
     """
     uuids, end = visible_gpus(), time.monotonic() + patience
     while uuids:
@@ -91,9 +88,8 @@ def claim_gpu(client: redis.Redis, owner: str, patience: float = PATIENCE) -> Gp
             return lock
         if time.monotonic() > end:
             raise ConfigError(
-                f"all {len(uuids)} visible GPUs are used by other workers; start fewer, or run on "
-                "the CPU with "
-                "PROMPTMILL_DEVICE=cpu"
+                f"all {len(uuids)} visible GPUs are used by other workers; start fewer workers, or "
+                "run this one on the CPU with PROMPTMILL_DEVICE=cpu"
             )
         time.sleep(0.5)
     return None

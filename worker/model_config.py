@@ -1,6 +1,4 @@
-"""Reads from a model's config, generation config and tokenizer: its context, the tokens that end a
-text, and its chat template.
-"""
+"""Reads a model's context length, end tokens and chat template from its config and tokenizer."""
 
 from __future__ import annotations
 
@@ -12,17 +10,18 @@ from common.errors import ConfigError, InvalidRequest
 
 log = logging.getLogger(__name__)
 
-UNSAID_CONTEXT = 512  # tokens, where neither config nor tokenizer say any
-MOST_SAID = 10**9  # tokenizers that know no length say 10^30
+DEFAULT_CONTEXT = 512  # tokens, if neither config nor tokenizer names a length
+NO_LENGTH = 10**9  # tokenizers without a length name 10^30
 
 
 def chat_template(
     name: str, found: str | dict[str, str] | None, special_tokens: dict[str, str]
 ) -> str | None:
-    """The template that transformers takes where no tools are given: of several by name, `default`.
+    """The template that transformers uses without tools: the one named `default`, if there are
+    several.
 
     Raises:
-        ConfigError: it cannot be read, or never ends.
+        ConfigError: it cannot be read, or does not end.
     """
     from common.chat_template import ChatTemplate
 
@@ -45,35 +44,37 @@ def chat_template(
     return found
 
 
-def context_length(config: Any, tokenizer_says: int, wanted: int | None) -> int:
-    """Tokens a sequence may have: what the setting says, within what the model's config does; else
-    what that says, or its tokenizer.
+def context_length(config: Any, tokenizer_length: int, wanted: int | None) -> int:
+    """Most tokens of a sequence: the setting `wanted`, else the length in the model's config, else
+    the tokenizer's.
 
     Raises:
-        ConfigError: the setting is more than the config says, or what that says is no length.
+        ConfigError: the setting is above the length in the config, or that is no number of tokens.
     """
     text = config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-    name, said = next(
-        ((name, length) for name in names if (length := getattr(text, name, None))), ("", None)
+    name, length = next(
+        ((name, value) for name in names if (value := getattr(text, name, None))), ("", None)
     )
-    if said is not None and (not isinstance(said, int) or said < 2):
+    if length is not None and (not isinstance(length, int) or length < 2):
         raise ConfigError(
-            f"the model's config.json has {name} {said!r}, which is no number of tokens; mend it"
+            f"the model's config.json has {name} {length!r}, which is no number of tokens"
         )
-    if wanted and said and wanted > said:
+    if wanted and length and wanted > length:
         raise ConfigError(
-            f"PROMPTMILL_CONTEXT is {wanted}, but the model's config.json says {said}; it may be "
-            "less"
+            f"PROMPTMILL_CONTEXT is {wanted}, but the model's config.json says {length}; it cannot "
+            "be more"
         )
-    return wanted or said or (tokenizer_says if tokenizer_says < MOST_SAID else UNSAID_CONTEXT)
+    return (
+        wanted or length or (tokenizer_length if tokenizer_length < NO_LENGTH else DEFAULT_CONTEXT)
+    )
 
 
 def eos_ids(folder: Path, vocabulary: int, *parts: Any) -> frozenset[int]:
-    """The first part that names end tokens decides.
+    """The end tokens named by the first of `parts` that names any.
 
     Raises:
-        ConfigError: none of those that it names is a token of the model: nothing would end a text.
+        ConfigError: none of them is a token of the model, so nothing would end a text.
     """
     found: Any = next(
         (ids for part in parts if (ids := getattr(part, "eos_token_id", None)) is not None), []
@@ -83,7 +84,6 @@ def eos_ids(folder: Path, vocabulary: int, *parts: Any) -> frozenset[int]:
     if named and not known:
         raise ConfigError(
             f"generation_config.json or config.json in {folder} has eos_token_id {found!r}, which "
-            "is no token id below "
-            f"{vocabulary}; mend it"
+            f"is no token id below {vocabulary}; correct it"
         )
     return known

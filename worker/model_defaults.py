@@ -1,8 +1,6 @@
-"""A model's own decoding settings, as its generation_config.json has them, in the names that jobs
-use.
+"""Reads a model's decoding parameters from its generation_config.json, by the names of `params`.
 
-They are the defaults of the model's jobs where a job says nothing. What has no counterpart here is
-named in the log.
+They are the defaults of its jobs. Parameters that promptmill does not have are named in the log.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ SAME = (
     "repetition_penalty",
     "no_repeat_ngram_size",
 )
-BANNED = -100.0  # what a logit_bias may take off at most: such a token is never drawn
+BANNED = -100.0  # the lowest logit_bias: a token with it is never drawn
 NOT_HONOURED = (
     "begin_suppress_tokens",
     "forced_bos_token_id",
@@ -47,11 +45,10 @@ NOT_HONOURED = (
 
 
 def model_defaults(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Sampling params that the model's makers chose; empty where its folder says none.
+    """Decoding parameters that the model's authors chose; empty if the folder has none.
 
     Raises:
-        ConfigError: generation_config.json is no JSON object, or a value in it is none that a job
-        may have.
+        ConfigError: generation_config.json is no JSON object, or a job may not have its values.
     """
     file = folder / "generation_config.json"
     if not file.exists():
@@ -75,7 +72,7 @@ def model_defaults(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
         ignored.append("bad_words_ids")
     if ignored:
         log.warning(
-            "%s asks for what jobs have no setting for, so it is not done: %s",
+            "%s has decoding parameters that are not supported, and they are ignored: %s",
             file,
             ", ".join(ignored),
         )
@@ -83,8 +80,8 @@ def model_defaults(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _bans(config: dict[str, Any], tokenizer: Tokenizer) -> tuple[list[int], list[str], bool]:
-    """Tokens that never come, words that never come, and whether there are some that no word stands
-    for."""
+    """Tokens that must not be generated, words that must not, and whether there are sequences of
+    tokens that are no word."""
     sequences = config.get("bad_words_ids") or []
     single = {
         *(config.get("suppress_tokens") or []),
@@ -100,7 +97,7 @@ def _bans(config: dict[str, Any], tokenizer: Tokenizer) -> tuple[list[int], list
 
 
 def _number(value: Any) -> Any:
-    """Whole numbers are written as fractions here and there."""
+    """A whole number as int: some files write it as a fraction."""
     return (
         int(value) if isinstance(value, float) and value.is_integer() and abs(value) > 1 else value
     )
@@ -113,7 +110,6 @@ def _checked(file: Path, found: dict[str, Any]) -> dict[str, Any]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ConfigError(
-            f"{file} has a value for {where} that no job may have ({first['msg']}); mend it, or "
-            "set "
-            "PROMPTMILL_MODEL_DEFAULTS=off"
+            f"{file} has a value for {where} that no job may have ({first['msg']}); correct it, or "
+            "set PROMPTMILL_MODEL_DEFAULTS=off"
         ) from None

@@ -1,7 +1,6 @@
-"""Inspects a model folder before any weight is loaded: everything that can be known to be wrong
-from files alone.
+"""Checks the files of a model before its weights are loaded. Knows no torch.
 
-Knows no torch. Each fault is a `ConfigError` of one sentence that names the file and the remedy.
+Each fault is a `ConfigError` with one sentence that names the file and what to do.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from typing import Any
 
 from common.errors import ConfigError
 
-SAMPLES = 256  # places of a weights file that its digest looks at
+SAMPLES = 256  # pieces of a weight file that go into its digest
 INDEX = "model.safetensors.index.json"
 AGAIN = "download it again"
 LFS = b"version https://git-lfs"
-HEADER_MOST = 100_000_000  # bytes; what the safetensors library accepts
+HEADER_MOST = 100_000_000  # bytes; the limit of the safetensors library
 CONVERT = "convert them with `save_pretrained`"
-OTHER_WEIGHTS = {  # pattern -> what such files are, and what to do
+OTHER_WEIGHTS = {  # file pattern -> what such files are, and what to do
     "*.gguf": "GGUF weights, which are not served; take the model's safetensors version",
     "*.npz": "MLX weights, which run on Apple's MLX only; take the model's original version",
     "*.bin": f"pickled weights, which are never loaded; {CONVERT}",
@@ -31,10 +30,10 @@ OTHER_WEIGHTS = {  # pattern -> what such files are, and what to do
 
 
 def inspect(folder: Path) -> None:
-    """Everything that the folder's files tell by themselves is in order.
+    """Check all files of a model's folder.
 
     Raises:
-        ConfigError: naming the file that is wrong and what to do.
+        ConfigError: a file is wrong; the message names it and what to do.
     """
     adapter = folder / "adapter_config.json"
     if adapter.exists():
@@ -69,17 +68,16 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _check_quantisation(folder: Path, config: Mapping[str, Any]) -> None:
-    """MLX writes `quantization` without a method; transformers would ignore it and take packed
-    numbers for weights."""
+    """Refuse MLX models: they have `quantization` without a method, so transformers would take
+    their packed numbers for weights."""
     found = config.get("quantization_config") or config.get("quantization")
     if not found:
         return
     known = isinstance(found, dict) and (found.get("quant_method") or _is_bitsandbytes(found))
     if not known:
         raise ConfigError(
-            f"{folder / 'config.json'} has a quantisation without `quant_method`, as MLX writes "
-            "it, "
-            "which runs on Apple's MLX only; take the model's original version"
+            f"{folder / 'config.json'} has a quantisation without `quant_method`. Such models are "
+            "made for Apple's MLX and run only there; take the model's original version"
         )
 
 
@@ -124,7 +122,7 @@ def _check_index(index: Path, tables: Mapping[str, set[str]]) -> None:
 
 
 def _tensors(file: Path) -> set[str]:
-    """The names in a safetensors file whose size is what its table says."""
+    """The tensors in a safetensors file, whose size must be that of its table."""
     size = file.stat().st_size
     if size == 0:
         raise ConfigError(f"{file} is empty; {AGAIN}")
@@ -132,7 +130,7 @@ def _tensors(file: Path) -> set[str]:
         start = stream.read(len(LFS))
         if start == LFS:
             raise ConfigError(
-                f"{file} is a Git LFS pointer and no weights; fetch them with `git lfs pull`"
+                f"{file} is a Git LFS pointer without weights; fetch them with `git lfs pull`"
             )
         (length,) = struct.unpack("<Q", start[:8].ljust(8, b"\xff"))
         if length > min(size - 8, HEADER_MOST):
@@ -152,8 +150,8 @@ def _tensors(file: Path) -> set[str]:
 
 
 def fingerprints(folder: Path) -> list[str]:
-    """What tells two sets of weights apart, cheaply: each file's name, size, tensor table and
-    samples."""
+    """A text for each weight file that differs between models: name, size, and a digest of its
+    table and of samples."""
     found = []
     for file in sorted(folder.glob("*.safetensors")):
         size = file.stat().st_size
@@ -161,8 +159,8 @@ def fingerprints(folder: Path) -> list[str]:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             seen.update(stream.read(length))
-            # The tables of two fine-tunes are equal, and so may be any one tensor: look at places
-            # all over the file.
+            # Two fine-tuned models have the same table, and may share tensors, so samples come from
+            # the whole file.
             for sample in range(SAMPLES):
                 stream.seek(8 + length + (size - 8 - length) * sample // SAMPLES)
                 seen.update(stream.read(4096))

@@ -1,7 +1,7 @@
-"""Opens a model by name: finds its files, picks device and dtype, chooses the engine, writes the
-model card.
+"""Opens a model by its name: finds its files, chooses device, dtype and engine, and makes the model
+card.
 
-Torch is imported only for engines with a model; `echo` needs none.
+Torch is imported only for models with weights; the echo engine needs none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 DEMO_MODEL = "smollm2-135m"
 DEFAULT_SLOTS = {"cpu": 32, "cuda": 256}
-# What a model needs; never pickles, never code.
+# The files of a model that are downloaded: no pickles, and no code.
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -59,13 +59,12 @@ def open_model(
 ) -> OpenedModel:
     """Open `name`: a hub id, a local folder, `smollm2-135m` (the demo model) or `echo`.
 
-    `engine="native"` is continuous batching, for models that pass its check; `auto` falls back on
-    `generate`. With `defaults` the card has the model's own sampling params. `context` is in
-    tokens: for models that do not say theirs, or to allow less than they say.
+    `engine="native"` is continuous batching, for models that pass its check; `auto` takes
+    `generate` for the others. With `defaults` the card has the model's own decoding parameters.
+    `context` is in tokens, for models that name no length, or below the length they name.
 
     Raises:
-        ConfigError: the model cannot be found, something in its folder is wrong, or it cannot be
-        run as asked.
+        ConfigError: the model is not found, a file of it is wrong, or it cannot run as asked.
     """
     if name == "echo" or engine == "echo":
         return _open_echo(
@@ -81,8 +80,12 @@ def open_model(
 
 
 def find_model(name: str, cache: Path) -> Path:
-    """The local folder of a model, its files inspected; a hub id is downloaded once, safetensors
-    only."""
+    """The local folder of a model, whose files are checked. A hub id is downloaded once, with
+    safetensors only.
+
+    Raises:
+        ConfigError: the model is not found, or a file of it is wrong.
+    """
     if name == DEMO_MODEL:
         folder = cache.expanduser() / "models" / DEMO_MODEL
         if not (folder / "config.json").exists():
@@ -98,9 +101,9 @@ def find_model(name: str, cache: Path) -> Path:
             folder = Path(
                 snapshot_download(name, allow_patterns=FILES, ignore_patterns=["original/*"])
             )
-        except Exception as error:  # the hub client raises a dozen unrelated classes
+        except Exception as error:  # the hub's client raises a dozen unrelated classes
             raise ConfigError(
-                f"model {name!r} is no local folder and could not be fetched: {error}"
+                f"model {name!r} is no local folder, and could not be downloaded: {error}"
             ) from None
     inspect(folder)
     return folder
@@ -131,7 +134,7 @@ def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
 
 @dataclass(frozen=True)
 class _How:
-    """How a folder's model is to be run, as it was asked for."""
+    """How a model is to run, as the settings say."""
 
     engine: str
     device: torch.device
@@ -142,7 +145,7 @@ class _How:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What was read from a model's folder, but its weights."""
+    """The parts of a model other than its weights."""
 
     config: Any
     tokenizer: JsonTokenizer
@@ -215,7 +218,7 @@ def _engine_of(model: Any, parts: _Parts, name: str, wanted: str, slots: int) ->
     """The engine that runs `model`, and its name on the card.
 
     Raises:
-        ConfigError: `wanted` is `native`, and the model cannot run so.
+        ConfigError: `wanted` is `native`, and the model cannot run with it.
     """
     from worker.engine.batching import BatchingEngine
     from worker.engine.generate import GenerateEngine
@@ -228,10 +231,10 @@ def _engine_of(model: Any, parts: _Parts, name: str, wanted: str, slots: int) ->
         except NotPackable as reason:
             if wanted == "native":
                 raise ConfigError(
-                    f"{name} cannot run with continuous batching (engine native): {reason}; take "
+                    f"{name} cannot run with continuous batching (engine native): {reason}; use "
                     "the generate engine"
                 ) from None
-            log.warning("%s takes the generate engine, which is slower: %s", name, reason)
+            log.warning("%s runs on the generate engine, which is slower: %s", name, reason)
     return "generate", GenerateEngine(model, tokenizer, slots=slots, context=context)
 
 
@@ -252,7 +255,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype asked for; `auto` is bfloat16 where the hardware multiplies it natively, else
+    """The dtype in the settings; `auto` is bfloat16 if the hardware multiplies it natively, else
     float32."""
     import torch
 

@@ -36,7 +36,7 @@ CustomId = Annotated[
     BeforeValidator(_numbered, json_schema_input_type=str | int),
 ]
 MOST_JOB_METADATA = 16_384  # characters, of names and values together
-# More than a job's: the columns of a table that are no prompt are kept so.
+# More than a job's, because columns of a table other than the prompt become metadata.
 MOST_ITEM_METADATA = 65_536
 Label = str | int | float | bool | None
 
