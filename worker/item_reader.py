@@ -11,7 +11,6 @@ import logging
 import time
 from collections import OrderedDict
 from dataclasses import replace
-from typing import Any
 
 import redis
 from pydantic import ValidationError
@@ -22,6 +21,7 @@ from common.generation import Request
 from common.params import SamplingParams
 from common.store.incarnation import Run
 from common.store.job_items import Chunk, Head
+from common.store.job_spec import JobSpec
 from common.store.jobs import JobStore
 from common.store.rows import effective_params, effective_template_kwargs
 from common.stored_item import ITEM_FIELDS, StoredItem
@@ -120,7 +120,7 @@ class ItemReader:
         return chunk
 
     def _request(
-        self, item: StoredItem, params: SamplingParams, seed: int, spec: dict[str, Any]
+        self, item: StoredItem, params: SamplingParams, seed: int, spec: JobSpec
     ) -> Request:
         if "prompt_ids" in item:
             ids = item["prompt_ids"]
@@ -131,7 +131,7 @@ class ItemReader:
             ids = self._tokenizer.encode(text, special=plain)
         return Request(str(next(self._ids)), text, ids, params, seed)
 
-    def _render(self, item: StoredItem, spec: dict[str, Any]) -> str:
+    def _render(self, item: StoredItem, spec: JobSpec) -> str:
         if self._template is None:
             raise InvalidRequest(
                 "the model has no chat template; send `prompt` instead of `messages`",

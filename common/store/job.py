@@ -5,13 +5,13 @@ The keys beside the hash (items, results, states) are read by `common/store/job_
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from common.store.records import hash_of, reading
+from common.store.job_spec import JobSpec, WebhookSpec, parse_spec
+from common.store.records import hash_of
 from common.types import JobState
 
 _STATES = {state.value.encode(): state for state in JobState}
@@ -77,22 +77,16 @@ class Job:
     spec_json: bytes = field(repr=False)
 
     @cached_property
-    def spec(self) -> dict[str, Any]:
-        """What the tenant asked for: model, params, webhook, metadata, limits,
-        chat_template_kwargs, and rendered_at (the time that chat templates are told, in unix
-        seconds). Parsed at the first use.
+    def spec(self) -> JobSpec:
+        """What the tenant asked for, parsed at the first use.
 
         Raises:
             Unreadable: it is no JSON object.
         """
-        with reading(self.id):
-            found = json.loads(self.spec_json)
-            if not isinstance(found, dict):
-                raise ValueError("spec is no JSON object")
-        return found
+        return parse_spec(self.id, self.spec_json)
 
     @property
-    def webhook(self) -> dict[str, Any] | None:
+    def webhook(self) -> WebhookSpec | None:
         """Where events are delivered: url, events and, perhaps, secret."""
         return self.spec.get("webhook")
 

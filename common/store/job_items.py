@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from common.errors import NotFound
 from common.store import keys
 from common.store.connection import redis_errors
+from common.store.job_spec import JobSpec, parse_spec
 from common.store.packing import expand, unpack
 from common.store.records import Unreadable, reading
 from common.store.rows import NO_RESULT, complete_params, parse_result, row, unreadable_row
@@ -32,7 +33,7 @@ class Head:
     """What of a job a worker needs to run its items. `spec` is without the job's metadata and
     webhook."""
 
-    spec: dict[str, Any]
+    spec: JobSpec
     created_at: int  # ms
     digest: str  # of the model that the items were counted for
     interactive: bool
@@ -93,13 +94,13 @@ class JobItems:
         return [int(start) for start in before + inside]
 
     def rows(
-        self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None
+        self, job_id: str, first: int, count: int, spec: JobSpec | None = None
     ) -> list[dict[str, Any]]:
         """Items as `row` shows them, with state and, where there is one, result."""
         return [found for _, found in self.answers(job_id, first, count, spec)]
 
     def answers(
-        self, job_id: str, first: int, count: int, spec: dict[str, Any] | None = None
+        self, job_id: str, first: int, count: int, spec: JobSpec | None = None
     ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Items as they were stored, each with its `row`."""
         with redis_errors():
@@ -127,13 +128,12 @@ class JobItems:
             found.append((item, told))
         return found
 
-    def _spec(self, job_id: str) -> dict[str, Any]:
+    def _spec(self, job_id: str) -> JobSpec:
         with redis_errors():
             found = self.client.hget(keys.job(job_id), "spec")
         if found is None:
             raise NotFound(f"no job {job_id}")
-        with reading(job_id):
-            return dict(json.loads(found))
+        return parse_spec(job_id, found)
 
     def results(self, job_id: str, count: int) -> list[dict[str, Any]]:
         """What became of the first `count` items, without what was asked: the short form of `rows`.
@@ -192,11 +192,9 @@ class JobItems:
 
 
 def _head(spec: bytes, created_at: bytes, digest: bytes, interactive: bytes | None) -> Head:
-    needed = {
-        name: value
-        for name, value in json.loads(spec).items()
-        if name not in ("metadata", "webhook")
-    }
+    needed: JobSpec = json.loads(spec)
+    needed.pop("metadata", None)
+    needed.pop("webhook", None)
     return Head(needed, int(created_at), digest.decode(), interactive == b"1")
 
 

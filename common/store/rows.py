@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from common.params import SamplingParams
+from common.store.job_spec import JobSpec
 from common.store.packing import unpack
 from common.store.records import Unreadable
 from common.stored_item import StoredItem
 from common.types import ItemState
 
-TEMPLATE_KWARGS = "chat_template_kwargs"  # of a job's spec and of an item
+TEMPLATE_KWARGS: Final = "chat_template_kwargs"  # of a job's spec and of an item
 NO_RESULT = {
     "outputs": [],
     "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
@@ -45,7 +46,7 @@ def unreadable_row(
     )
 
 
-def effective_params(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
+def effective_params(spec: JobSpec, item: StoredItem) -> dict[str, Any]:
     """The job's params with the item's own over them."""
     return {**spec.get("params", {}), **item.get("params", {})}
 
@@ -53,7 +54,7 @@ def effective_params(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
 DEFAULTS = SamplingParams.model_validate({}).model_dump(mode="json", exclude={"seed"})
 
 
-def complete_params(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
+def complete_params(spec: JobSpec, item: StoredItem) -> dict[str, Any]:
     """The same with all defaults, but without the seed. Both were stored as the model dumps them:
     nothing to check."""
     params = {**DEFAULTS, **effective_params(spec, item)}
@@ -61,9 +62,9 @@ def complete_params(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
     return params
 
 
-def effective_template_kwargs(spec: dict[str, Any], item: StoredItem) -> dict[str, Any]:
+def effective_template_kwargs(spec: JobSpec, item: StoredItem) -> dict[str, Any]:
     """The job's chat template's variables with the item's own over them."""
-    return {**spec.get(TEMPLATE_KWARGS, {}), **item.get("chat_template_kwargs", {})}
+    return {**spec.get("chat_template_kwargs", {}), **item.get("chat_template_kwargs", {})}
 
 
 def row(

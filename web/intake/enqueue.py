@@ -17,8 +17,8 @@ from common.errors import NotFound, Unavailable
 from common.params import SamplingParams
 from common.settings import Settings
 from common.store.admission import refuse_overfull
+from common.store.job_spec import JobSpec
 from common.store.jobs import Attached, JobStore, new_job_id
-from common.store.rows import TEMPLATE_KWARGS
 from common.store.upload_stage import Stage
 from common.types import ModelCard
 from web.intake.check import Intake
@@ -130,16 +130,18 @@ def _made_before(attached: Attached) -> bool:
 def _fields(settings: Settings, intake: Intake) -> dict[str, Any]:
     """The fields of the job's record that come from the request."""
     card, totals, options = intake.model.card, intake.totals, intake.options
-    spec: dict[str, Any] = {
+    spec: JobSpec = {
         "model": card.id,
         "params": options.params.model_dump(mode="json", exclude_unset=True),
-        "webhook": options.webhook.model_dump(mode="json") if options.webhook else None,
+        "webhook": None,
         "metadata": options.metadata,
         "limits": options.limits.model_dump(),
         "rendered_at": intake.rendered_at,
     }
+    if hook := options.webhook:
+        spec["webhook"] = {"url": hook.url, "events": list(hook.events), "secret": hook.secret}
     if options.chat_template_kwargs:
-        spec[TEMPLATE_KWARGS] = options.chat_template_kwargs
+        spec["chat_template_kwargs"] = options.chat_template_kwargs
     return {
         "model": card.id,
         "digest": card.digest,

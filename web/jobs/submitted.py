@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from common.store.job_spec import JobSpec
 from common.store.rows import TEMPLATE_KWARGS
 from common.types import ItemState
 from web.intake.drafts import Draft
@@ -13,17 +14,17 @@ from web.schemas.requests import Item, JobOptions
 from web.services.services import Services
 
 PAGE = 500  # items read at a time
-OPTIONS = ("model", "params", TEMPLATE_KWARGS, "webhook", "metadata", "limits")
+OPTIONS = {"model", "params", TEMPLATE_KWARGS, "webhook", "metadata", "limits"}
 
 
-def options_of(spec: dict[str, Any]) -> JobOptions:
+def options_of(spec: JobSpec) -> JobOptions:
     """The job's options, without its deadline, which was a moment, and its priority, which another
     job is to have by itself.
 
     Raises:
         InvalidRequest: it was accepted by an earlier version, whose bounds were wider.
     """
-    return validated(JobOptions, {name: spec[name] for name in OPTIONS if name in spec})
+    return validated(JobOptions, {name: value for name, value in spec.items() if name in OPTIONS})
 
 
 def all_items(services: Services, job_id: str) -> Iterator[dict[str, Any]]:
@@ -34,7 +35,7 @@ def all_items(services: Services, job_id: str) -> Iterator[dict[str, Any]]:
         first += len(page)
 
 
-def failed_items(services: Services, job_id: str, spec: dict[str, Any]) -> Iterator[Draft]:
+def failed_items(services: Services, job_id: str, spec: JobSpec) -> Iterator[Draft]:
     """Items that failed, as drafts; without those that were refused, which would be again."""
     first = 0
     while page := services.store.answers(job_id, first, PAGE, spec):

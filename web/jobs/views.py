@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
 from common.store.job import Job
+from common.store.job_spec import JobSpec
 from common.store.outbox import StoredEvent
 from common.store.records import Unreadable, readable, reading
 from common.store.rows import TEMPLATE_KWARGS, unreadable_row
@@ -94,7 +95,7 @@ def item_list(
 
 
 def _answers(
-    services: Services, job_id: str, first: int, count: int, spec: dict[str, Any]
+    services: Services, job_id: str, first: int, count: int, spec: JobSpec
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The store's answers, read a few at a time."""
     for at in range(first, first + count, FEW):

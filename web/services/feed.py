@@ -11,11 +11,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 from weakref import WeakValueDictionary
 
 from pydantic_core import to_json
 
+from common.store.job_spec import JobSpec
 from common.store.jobs import JobStore
 from web.schemas.answers import JobView
 
@@ -32,7 +32,7 @@ class Feed:
     def __init__(self, store: JobStore, job_id: str):
         self._store = store
         self._job_id = job_id
-        self._spec: dict[str, Any] = {}
+        self._spec: JobSpec = {}
         self._lock = threading.Lock()
         self._view: JobView | None = None
         self._version = -1

@@ -9,6 +9,7 @@ import pytest
 
 from common.errors import NotFound
 from common.params import SamplingParams
+from common.store.job_spec import JobSpec
 from common.store.jobs import new_job_id
 from common.store.rows import complete_params
 from common.store.upload_stage import CHUNK
@@ -175,7 +176,7 @@ def test_jobs_are_listed_newest_first_and_paged(mill: Mill) -> None:
 def test_rows_are_read_in_one_round_trip_however_many(mill: Mill) -> None:
     job_id = mill.submit(3 * CHUNK)
     mill.store.rows(job_id, 0, 1)  # loads the script
-    spec = {"model": "m", "params": {}}
+    spec: JobSpec = {"model": "m", "params": {}}
     before = mill.client.info("stats")["total_reads_processed"]
     assert len(mill.store.rows(job_id, 10, 2 * CHUNK, spec)) == 2 * CHUNK
     reads = mill.client.info("stats")["total_reads_processed"] - before
