@@ -23,6 +23,7 @@ from typing import Any
 
 from bench.lib.machine import ROOT, commit, device
 from cli.valkey import Valkey
+from common.result_row import Row
 from common.store.connection import connect
 from common.store.fleet import Fleet
 from common.store.jobs import JobStore, new_job_id
@@ -112,7 +113,7 @@ class Bench:
         }
         return self.store.attach(stage, fields, job_id=new_job_id()).job_id
 
-    def run(self, job: int, kills: int) -> list[dict[str, Any]]:
+    def run(self, job: int, kills: int) -> list[Row]:
         """The rows of a job during which at most so many workers were killed."""
         job_id = self.submit(job)
         end = time.monotonic() + JOB_LIMIT
@@ -157,7 +158,7 @@ def wait_for(condition: Callable[[], object], seconds: float, why: str) -> None:
         time.sleep(0.1)
 
 
-def texts(rows: list[dict[str, Any]]) -> list[str]:
+def texts(rows: list[Row]) -> list[str]:
     return [
         row["outputs"][0]["text"] if row["outputs"] else f"{row['status']}: {row['error']}"
         for row in rows

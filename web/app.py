@@ -11,7 +11,7 @@ from web.openai.batches import batches
 from web.openai.chat import chat
 from web.openai.files import files
 from web.openai.models import models
-from web.openai.tokens import tokens
+from web.openai.vllm import tokens
 from web.pages import register as pages
 from web.services.services import EXTENSION, Services
 from web.wire import compression, cors, error_answers, request_log, routes

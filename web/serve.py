@@ -90,8 +90,8 @@ class WebServer(BaseApplication):
         from common.store.version import meet_store
         from web.api.metrics import Flusher
         from web.app import create_app
-        from web.openai.batch_sizes import Sizer
-        from web.openai.batch_validator import Validator
+        from web.openai.batch_validator import BatchValidator
+        from web.openai.output_sizes import OutputSizer
         from web.services.services import EXTENSION
         from web.wire.error_answers import shapes_of
         from web.wire.gate import Gate
@@ -109,8 +109,8 @@ class WebServer(BaseApplication):
             logging.getLogger(__name__).warning(
                 "could not ask the store for its version and workers: %s", error
             )
-        Validator(app.extensions[EXTENSION]).start()
-        Sizer(app.extensions[EXTENSION]).start()
+        BatchValidator(app.extensions[EXTENSION]).start()
+        OutputSizer(app.extensions[EXTENSION]).start()
         Flusher(app.extensions[EXTENSION]).start()
         return app
 

@@ -15,6 +15,7 @@ import redis
 from pydantic_core import from_json
 
 from common.errors import NotFound
+from common.result_row import Row, RowResult
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.job_spec import JobSpec, parse_spec
@@ -55,13 +56,13 @@ class JobItems:
         self.client = client
         self.scripts = Scripts(client)
 
-    def items(self, job_id: str, first: int, count: int) -> list[dict[str, Any]]:
+    def items(self, job_id: str, first: int, count: int) -> list[StoredItem]:
         """Inputs of items [first, first + count), fewer at the end of the job. Unknown jobs have
         none."""
         with redis_errors():
             starts = self._chunk_starts(job_id, first, count)
             blobs = self.client.hmget(keys.job(job_id, "in"), starts) if starts else []
-        found: list[dict[str, Any]] = []
+        found: list[StoredItem] = []
         for start, blob in zip(starts, blobs, strict=True):
             if blob is not None:
                 chunk = unpack(blob)
@@ -93,15 +94,13 @@ class JobItems:
         before, inside = pipe.execute()
         return [int(start) for start in before + inside]
 
-    def rows(
-        self, job_id: str, first: int, count: int, spec: JobSpec | None = None
-    ) -> list[dict[str, Any]]:
+    def rows(self, job_id: str, first: int, count: int, spec: JobSpec | None = None) -> list[Row]:
         """Items as `row` shows them, with state and, where there is one, result."""
         return [found for _, found in self.answers(job_id, first, count, spec)]
 
     def answers(
         self, job_id: str, first: int, count: int, spec: JobSpec | None = None
-    ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    ) -> list[tuple[StoredItem, Row]]:
         """Items as they were stored, each with its `row`."""
         with redis_errors():
             states, lengths, results, *chunks = self.scripts.rows(job_id, first, count)
@@ -135,7 +134,7 @@ class JobItems:
             raise NotFound(f"no job {job_id}")
         return parse_spec(job_id, found)
 
-    def results(self, job_id: str, count: int) -> list[dict[str, Any]]:
+    def results(self, job_id: str, count: int) -> list[RowResult]:
         """What became of the first `count` items, without what was asked: the short form of `rows`.
 
         Those without a result have a `status` instead: they were cancelled or expired before they
@@ -150,14 +149,17 @@ class JobItems:
             )
         if not all(blobs) and len(states) < count:
             raise NotFound(f"no job {job_id}")
+        empty: RowResult = {
+            **NO_RESULT,
+            "status": "",
+            "prompt_logprobs": None,
+            "error": None,
+            "seed": None,
+        }
         return [
-            {**NO_RESULT, "prompt_logprobs": None, "error": None, **unpack(blob)}
+            {**empty, **unpack(blob)}
             if blob
-            else {
-                **NO_RESULT,
-                "error": None,
-                "status": ItemState.from_byte(chr(states[index])).value,
-            }
+            else {**empty, "status": ItemState.from_byte(chr(states[index])).value}
             for index, blob in enumerate(blobs)
         ]
 

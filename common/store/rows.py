@@ -6,6 +6,7 @@ import logging
 from typing import Any, Final
 
 from common.params import SamplingParams
+from common.result_row import Generated, ItemResult, Row
 from common.store.job_spec import JobSpec
 from common.store.packing import unpack
 from common.store.records import Unreadable
@@ -13,7 +14,7 @@ from common.stored_item import StoredItem
 from common.types import ItemState
 
 TEMPLATE_KWARGS: Final = "chat_template_kwargs"  # of a job's spec and of an item
-NO_RESULT = {
+NO_RESULT: Generated = {
     "outputs": [],
     "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
 }
@@ -21,9 +22,9 @@ NO_RESULT = {
 log = logging.getLogger(__name__)
 
 
-def parse_result(blob: bytes) -> dict[str, Any]:
+def parse_result(blob: bytes) -> ItemResult:
     """A result as it is stored; `ValueError` where it has no shape that could be shown."""
-    found: dict[str, Any] = unpack(blob)
+    found: ItemResult = unpack(blob)
     if not isinstance(found.get("outputs", []), list) or not isinstance(
         found.get("usage", {}), dict
     ):
@@ -31,9 +32,7 @@ def parse_result(blob: bytes) -> dict[str, Any]:
     return found
 
 
-def unreadable_row(
-    index: int, error: Unreadable, model: str, params: dict[str, Any]
-) -> dict[str, Any]:
+def unreadable_row(index: int, error: Unreadable, model: str, params: dict[str, Any]) -> Row:
     """What stands for an item whose record is damaged."""
     log.warning("%s: %s", error, error.__cause__)
     return row(
@@ -71,10 +70,10 @@ def row(
     index: int,
     item: StoredItem,
     state: ItemState,
-    result: dict[str, Any] | None,
+    result: ItemResult | None,
     model: str,
     params: dict[str, Any],
-) -> dict[str, Any]:
+) -> Row:
     """One item as users see it; `params` are complete, as they took effect."""
     return {
         "index": index,

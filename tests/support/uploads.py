@@ -8,12 +8,13 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from common.stored_item import StoredItem
 from tests.support.web import Web
 
 BOM = b"\xef\xbb\xbf"
 
 
-def items_of(web: Web, name: str, content: bytes, **job: Any) -> list[dict]:
+def items_of(web: Web, name: str, content: bytes, **job: Any) -> list[StoredItem]:
     """The stored items of an upload that is accepted; params leave out the max_tokens that made
     them fit."""
     answer = web.upload(name, content, **job)

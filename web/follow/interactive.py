@@ -11,9 +11,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from common.errors import Conflict, InvalidRequest, NotFound, PromptmillError, Unavailable
+from common.result_row import RowResult
 from common.store.accounts import Grant
 from common.store.jobs import new_job_id
 from common.types import JobState
@@ -172,7 +172,7 @@ class InteractiveRequest:
                 "try again"
             )
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[RowResult]:
         """The results, one for each prompt."""
         return self._services.store.results(self.job_id, self._count)
 

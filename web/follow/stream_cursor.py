@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import InvalidRequest
+from common.result_row import TokenLogprob
 from common.store.jobs import JobStore
 from web.schemas.headers import CURSOR
 from web.services.watch import Watch
@@ -32,7 +33,7 @@ class Piece:
     output: int
     at: int
     texts: list[str]  # one a token; empty where a character or a stop string may not be complete
-    logprobs: list[dict[str, Any]] | None
+    logprobs: list[TokenLogprob] | None
 
     @property
     def text(self) -> str:

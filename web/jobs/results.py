@@ -14,6 +14,7 @@ from typing import Any
 
 from common.cooperate import give_way
 from common.errors import InvalidRequest, NotFound
+from common.result_row import Row
 from common.store.job import Job
 from common.store.packing import json_line
 from common.types import ENDS
@@ -64,7 +65,7 @@ def stream_results(services: Services, job_id: str, tenant: str, form: str) -> I
             return _parquet(batches)
 
 
-def _finished(services: Services, job: Job) -> Iterator[list[dict[str, Any]]]:
+def _finished(services: Services, job: Job) -> Iterator[list[Row]]:
     spec = job.spec
     for first in range(0, job.total, BATCH):
         rows = services.store.rows(job.id, first, BATCH, spec)
@@ -74,12 +75,12 @@ def _finished(services: Services, job: Job) -> Iterator[list[dict[str, Any]]]:
         give_way()
 
 
-def _jsonl(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
+def _jsonl(batches: Iterable[list[Row]]) -> Iterator[bytes]:
     for batch in batches:
         yield b"".join(map(json_line, batch))
 
 
-def _csv(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
+def _csv(batches: Iterable[list[Row]]) -> Iterator[bytes]:
     page = io.StringIO(newline="")
     writer = csv.writer(page)
     writer.writerow(COLUMNS)
@@ -97,22 +98,35 @@ def _harmless(cell: Any) -> Any:
     return "'" + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
-def _flat(row: dict[str, Any]) -> list[dict[str, Any]]:
+def _flat(row: Row) -> list[dict[str, str | int | None]]:
     """One row per output; one without text where an item has none."""
-    error = row["error"] or {}
-    shared = {name: row[name] for name in ("index", "custom_id", "status", "seed", "model")}
-    shared |= {name: row["usage"][name] for name in ("prompt_tokens", "completion_tokens")}
-    shared |= {"error_code": error.get("code"), "error_message": error.get("message")}
-    nothing = {"output": None, "text": None, "finish_reason": None, "token_count": None}
-    told = [
-        {"output": place}
-        | {name: output[name] for name in ("text", "finish_reason", "token_count")}
+    error, usage = row["error"], row["usage"]
+    shared: dict[str, str | int | None] = {
+        "index": row["index"],
+        "custom_id": row["custom_id"],
+        "status": row["status"],
+        "seed": row["seed"],
+        "model": row["model"],
+        "prompt_tokens": usage["prompt_tokens"],
+        "completion_tokens": usage["completion_tokens"],
+        "error_code": error.get("code") if error else None,
+        "error_message": error.get("message") if error else None,
+    }
+    if not row["outputs"]:
+        return [shared | {"output": None, "text": None, "finish_reason": None, "token_count": None}]
+    return [
+        shared
+        | {
+            "output": place,
+            "text": output["text"],
+            "finish_reason": output["finish_reason"],
+            "token_count": output["token_count"],
+        }
         for place, output in enumerate(row["outputs"])
     ]
-    return [shared | output for output in told or [nothing]]
 
 
-def _parquet(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
+def _parquet(batches: Iterable[list[Row]]) -> Iterator[bytes]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -129,7 +143,7 @@ def _parquet(batches: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
 
 
 def _parquet_pieces(
-    batches: Iterable[list[dict[str, Any]]], schema: Any, pa: Any, parquet: Any
+    batches: Iterable[list[Row]], schema: Any, pa: Any, parquet: Any
 ) -> Iterator[bytes]:
     sink = _Sink()
     with parquet.ParquetWriter(sink, schema) as writer:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from common.store.job_spec import JobSpec
 from common.store.rows import TEMPLATE_KWARGS
+from common.stored_item import StoredItem
 from common.types import ItemState
 from web.intake.drafts import Draft
 from web.intake.validation_messages import validated
@@ -27,7 +27,7 @@ def options_of(spec: JobSpec) -> JobOptions:
     return validated(JobOptions, {name: value for name, value in spec.items() if name in OPTIONS})
 
 
-def all_items(services: Services, job_id: str) -> Iterator[dict[str, Any]]:
+def all_items(services: Services, job_id: str) -> Iterator[StoredItem]:
     """The records of all its items, in order."""
     first = 0
     while page := services.store.items(job_id, first, PAGE):

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
+from common.result_row import InputRow, Row
 from common.store.job import Job
 from common.store.job_spec import JobSpec
 from common.store.outbox import StoredEvent
 from common.store.records import Unreadable, readable, reading
 from common.store.rows import TEMPLATE_KWARGS, unreadable_row
+from common.stored_item import StoredItem
 from common.types import ModelCard
 from web.schemas.answers import (
     Counts,
@@ -77,7 +79,7 @@ def job_list(services: Services, tenant: str, after: str | None = None, limit: i
 
 def item_rows(
     services: Services, job_id: str, tenant: str, first: int, count: int
-) -> list[dict[str, Any]]:
+) -> list[InputRow]:
     """`ItemRow`s of items [first, first + count), as dictionaries."""
     spec = services.store.job(job_id, tenant).spec
     return [_asked(item, row) for item, row in services.store.answers(job_id, first, count, spec)]
@@ -96,7 +98,7 @@ def item_list(
 
 def _answers(
     services: Services, job_id: str, first: int, count: int, spec: JobSpec
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+) -> Iterator[tuple[StoredItem, Row]]:
     """The store's answers, read a few at a time."""
     for at in range(first, first + count, FEW):
         found = services.store.answers(job_id, at, min(FEW, first + count - at), spec)
@@ -105,12 +107,14 @@ def _answers(
             return
 
 
-def _asked(item: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    """A row with what was asked."""
-    return row | {name: item[name] for name in (*INPUTS, TEMPLATE_KWARGS) if name in item}
+def _asked(item: StoredItem, row: Row) -> InputRow:
+    """A row with the input of its item."""
+    shown = (*INPUTS, TEMPLATE_KWARGS)
+    found: Any = {**row, **{name: value for name, value in item.items() if name in shown}}
+    return found
 
 
-def _item_row(row: dict[str, Any]) -> ItemRow:
+def _item_row(row: InputRow) -> ItemRow:
     try:
         with reading(f"item {row['index']}"):
             return ItemRow.model_validate(row)

@@ -1,8 +1,8 @@
-"""A batch's input file, line by line, as drafts of one job's items.
+"""Reads the input file of a batch, line by line, into drafts of one job's items.
 
-What makes a line unreadable, or part of another batch (its model), is the whole batch's fault. What
-is wrong with a request's body is that request's alone: it stays, and is answered as the endpoint
-itself would have. Knows no Redis.
+A line that cannot be read, or names another model than the first one, fails the whole batch. An
+error in the body of a request fails only that request: its line in the error file has the error
+that the endpoint would have answered. Knows no Redis.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from common.errors import ErrorDict, InvalidRequest
 from web.intake.drafts import MALFORMED, Draft
 from web.intake.uploads import read_upload
 from web.intake.validation_messages import explain, unknown_name
-from web.openai.ignored_fields import MOST_IGNORED, NEAR
-from web.openai.requests import REQUESTS, Ask, Endpoint, default_max_tokens, read_request, say_once
+from web.openai.answer_options import AnswerOptions, Endpoint
+from web.openai.field_filter import MOST_IGNORED, NEAR
+from web.openai.read_request import REQUESTS, log_ignored, read_request
+from web.openai.requests import default_max_tokens
 from web.schemas.base import Schema
 from web.schemas.fields import CustomId
 
-FILENAME = "batch.jsonl"  # whatever the file is called: a batch's is JSONL
+FILENAME = "batch.jsonl"  # read as JSONL whatever the file is called
 
 
-class Line(Schema):
-    """One request of a batch, as it is read. The batch's own endpoint is the `url` of a line that
-    has none."""
+class BatchLine(Schema):
+    """One request of a batch. A line without `url` is for the endpoint of the batch."""
 
     custom_id: CustomId
     method: Literal["POST"] = "POST"
     url: Endpoint
-    body: dict[str, Any]
+    body: dict[str, JsonValue]
 
 
 @dataclass(frozen=True)
-class Shared:
+class BatchContext:
     """What the lines of a batch have in common.
 
-    `model` is named by its first line; `served_name` tells the model's own name of an alias. With
-    `lenient` unknown fields of requests are ignored, which their rows tell.
+    `model` is named by its first line; `served_name` resolves an alias to the model's own name.
+    With `lenient`, unknown fields of requests are ignored, and named in the output.
     """
 
     endpoint: Endpoint
@@ -51,13 +52,13 @@ class Shared:
     lenient: bool = False
 
 
-def split(file: IO[bytes]) -> Iterator[Draft]:
-    """What is in each line, whatever it is."""
+def parse_lines(file: IO[bytes]) -> Iterator[Draft]:
+    """The JSON value of each line, or that there is none."""
     return read_upload(file, FILENAME)
 
 
-def model_of(drafts: Iterable[Draft]) -> str | None:
-    """The model of the first line that names one: the batch's."""
+def first_model(drafts: Iterable[Draft]) -> str | None:
+    """The model of the first line that names one, which is the model of the batch."""
     for draft in drafts:
         body = draft.value.get("body") if isinstance(draft.value, dict) else None
         if isinstance(body, dict) and isinstance(model := body.get("model"), str):
@@ -65,22 +66,22 @@ def model_of(drafts: Iterable[Draft]) -> str | None:
     return None
 
 
-def read_lines(drafts: Iterable[Draft], shared: Shared) -> Iterator[Draft]:
-    """Each line read: an item, a request that is refused, or a fault of the batch."""
+def read_lines(drafts: Iterable[Draft], batch: BatchContext) -> Iterator[Draft]:
+    """Each line as an item, a refused request, or an error of the whole batch."""
     for draft in drafts:
         if draft.fault is not None:
             code = "invalid_json_line" if draft.code == MALFORMED else draft.code
             yield _fault(draft, code, draft.fault)
         else:
-            yield _read(draft, shared)
+            yield _read(draft, batch)
 
 
-def _read(draft: Draft, shared: Shared) -> Draft:
-    value, strange = _sorted(draft.value, shared.endpoint)
+def _read(draft: Draft, batch: BatchContext) -> Draft:
+    value, others = _known_fields(draft.value, batch.endpoint)
     try:
-        line = Line.model_validate(value)
+        line = BatchLine.model_validate(value)
     except ValidationError as error:
-        entries = explain(error, Line)
+        entries = explain(error, BatchLine)
         code = "url_mismatch" if entries[0]["field"] == "url" else str(entries[0]["code"])
         return _fault(
             draft,
@@ -91,33 +92,35 @@ def _read(draft: Draft, shared: Shared) -> Draft:
     named = line.body.get("model")
     if not isinstance(named, str):
         return _fault(draft, "missing_field", "body.model is required", "body.model")
-    if shared.model is None or shared.served_name(named) != shared.served_name(shared.model):
+    if batch.model is None or batch.served_name(named) != batch.served_name(batch.model):
         message = (
             f"body.model is {named[:80]!r}; the batch's first is "
-            f"{str(shared.model)[:80]!r}, and a batch has one"
+            f"{str(batch.model)[:80]!r}, and a batch has one"
         )
         return _fault(draft, "model_mismatch", message, "body.model")
-    if misplaced := _misplaced(strange, line.url):
+    if misplaced := _misplaced(others, line.url):
         return Draft({"custom_id": line.custom_id}, line=draft.line, refused=misplaced)
-    return _request(draft, line, shared)
+    return _request(draft, line, batch)
 
 
-def _sorted(value: Any, endpoint: Endpoint) -> tuple[Any, Sequence[str]]:
-    """A line's own fields, as far as they are given, and the names of the others."""
+def _known_fields(value: Any, endpoint: Endpoint) -> tuple[Any, Sequence[str]]:
+    """The known fields of a line that are given, and the names of the others."""
     if not isinstance(value, dict):
         return value, ()
-    known = {name: value[name] for name in Line.model_fields if value.get(name) is not None}
+    known = {name: value[name] for name in BatchLine.model_fields if value.get(name) is not None}
     url = known.setdefault("url", endpoint)
     if isinstance(url, str):
         known["url"] = url.rstrip("/")
     return known, [
-        name for name, given in value.items() if name not in Line.model_fields and given is not None
+        name
+        for name, given in value.items()
+        if name not in BatchLine.model_fields and given is not None
     ]
 
 
 def _misplaced(names: Sequence[str], endpoint: Endpoint) -> ErrorDict | None:
-    """What is wrong with a field beside a line's own: whoever wrote it meant it to have an effect.
-    What is like nothing that is known changes nothing, as for OpenAI, and is ignored."""
+    """The error for a field beside those of a line, if it belongs inside the body or is nearly a
+    known name: it was meant to have an effect. Others are ignored, as OpenAI does."""
     inside = REQUESTS[endpoint].model_fields
     if len(names) > MOST_IGNORED:
         message = f"the line has {len(names):,} unknown fields"
@@ -130,17 +133,17 @@ def _misplaced(names: Sequence[str], endpoint: Endpoint) -> ErrorDict | None:
                 "field": name,
             }
         if difflib.get_close_matches(
-            name[:64].lower(), [*Line.model_fields, *inside], n=1, cutoff=NEAR
+            name[:64].lower(), [*BatchLine.model_fields, *inside], n=1, cutoff=NEAR
         ):
-            message = f"{name[:64]} {unknown_name(name[:64], [*Line.model_fields, *inside])}"
+            message = f"{name[:64]} {unknown_name(name[:64], [*BatchLine.model_fields, *inside])}"
             return {"code": "unknown_field", "message": message, "field": name[:64]}
-    say_once(names)
+    log_ignored(names)
     return None
 
 
-def _request(draft: Draft, line: Line, shared: Shared) -> Draft:
+def _request(draft: Draft, line: BatchLine, batch: BatchContext) -> Draft:
     try:
-        request = read_request(line.url, line.body, lenient=shared.lenient)
+        request = read_request(line.url, line.body, lenient=batch.lenient)
         if request.stream:
             raise InvalidRequest(
                 "stream is not for batches; leave it out", code="invalid_value", field="stream"
@@ -151,7 +154,7 @@ def _request(draft: Draft, line: Line, shared: Shared) -> Draft:
             raise InvalidRequest(message, code="invalid_value", field="prompt")
     except InvalidRequest as error:
         return Draft({"custom_id": line.custom_id}, line=draft.line, refused=error.errors[0])
-    kept = _told(request.ask, shared)
+    kept = _own_options(request.answer_options, batch)
     return Draft(
         {"custom_id": line.custom_id, **item},
         line=draft.line,
@@ -165,14 +168,14 @@ def _fault(draft: Draft, code: str, message: str, field: str = "") -> Draft:
     return Draft(line=draft.line, fault=message, code=code, field=field)
 
 
-def _told(ask: Ask, shared: Shared) -> dict[str, Any]:
-    """What the answer will need to know of its request, beyond what all of a batch share: its
-    endpoint, and the model by its own name."""
-    usual = Ask(shared.endpoint, shared.served_name(ask.model))
-    if ask == usual:
+def _own_options(options: AnswerOptions, batch: BatchContext) -> dict[str, JsonValue]:
+    """The answer options of a request that differ from those that follow from the batch: its
+    endpoint, and the model's own name."""
+    usual = AnswerOptions(batch.endpoint, batch.served_name(options.model))
+    if options == usual:
         return {}
     return {
-        field.name: getattr(ask, field.name)
-        for field in dataclasses.fields(Ask)
-        if getattr(ask, field.name) != getattr(usual, field.name)
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(AnswerOptions)
+        if getattr(options, field.name) != getattr(usual, field.name)
     }

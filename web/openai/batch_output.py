@@ -1,8 +1,8 @@
-"""A batch's output and error files. Nothing is stored for them: they are its job's results, told
-line by line.
+"""The output file and the error file of a batch. They are not stored: each line is made of a result
+of the batch's job when the file is read.
 
-Every line of the input is, once it is over, in one of the two: what was answered in the output
-file, all else in the error file. They can be read while the batch runs.
+Every finished line of the input is in one of the two: requests with an answer in the output file,
+all others in the error file. The files can be read while the batch runs.
 """
 
 from __future__ import annotations
@@ -12,25 +12,28 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any, Literal, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from common.cooperate import give_way
 from common.errors import NotFound
+from common.result_row import Row
 from common.store.batches import Batch, job_of
 from common.store.job import Job
 from common.store.packing import json_line
+from common.stored_item import StoredItem
 from common.types import ENDS, ItemState
-from web.openai.answers import answer
-from web.openai.errors import error_body
-from web.openai.ignored_fields import told
-from web.openai.requests import Ask, Endpoint
+from web.openai.answer_options import CHAT, AnswerOptions, Endpoint
+from web.openai.completion_schemas import ChatCompletion, Completion
+from web.openai.errors import ErrorBody, error_body
+from web.openai.field_filter import header_names
+from web.openai.rendering import render_completion
 from web.services.services import Services
 
 Kind = Literal["output", "error"]
 KINDS: tuple[Kind, ...] = ("output", "error")
 BATCH = 64  # items read at once
 REFUSED = 400  # the status that a request's own endpoint would have given
-UNFINISHED = {
+UNFINISHED: dict[str, tuple[str, str]] = {
     ItemState.EXPIRED: (
         "batch_expired",
         "the completion window ended before this request was done",
@@ -161,7 +164,7 @@ def content(services: Services, file: OutputFile) -> Iterator[bytes]:
     """The file in pieces. A job that is deleted meanwhile breaks it off, so that no part passes for
     the whole."""
     for page in _pages(services, file.batch, file.job, 0):
-        if piece := b"".join(told[1] for told in page if told and told[0] == file.kind):
+        if piece := b"".join(line[1] for line in page if line and line[0] == file.kind):
             yield piece
 
 
@@ -170,17 +173,38 @@ def _pages(
 ) -> Iterator[list[tuple[Kind, bytes] | None]]:
     """Of each item from the `first` on its file and its line, None if it is not over; a page at a
     time."""
-    telling = _Telling(services, batch, job)
+    writer = _LineWriter(services, batch, job)
     for at in range(first, job.total, BATCH):
         answers = services.store.answers(job.id, at, BATCH, job.spec)
         if len(answers) < min(BATCH, job.total - at):
             raise NotFound(f"{batch.id} was deleted while its results were read")
-        yield [telling.told(item, row) if row["status"] in ENDS else None for item, row in answers]
+        yield [writer.write(item, row) if row["status"] in ENDS else None for item, row in answers]
         give_way()
 
 
-class _Telling:
-    """Items and their rows as lines of the two files."""
+class LineError(TypedDict):
+    code: str
+    message: str
+
+
+class LineResponse(TypedDict):
+    status_code: int
+    request_id: str
+    body: ChatCompletion | Completion | ErrorBody
+    ignored_params: NotRequired[list[str]]
+
+
+class BatchOutputLine(TypedDict):
+    """A line of an output file (with `response`) or of an error file (with either)."""
+
+    id: str
+    custom_id: str | None
+    response: LineResponse | None
+    error: LineError | None
+
+
+class _LineWriter:
+    """Writes items and their rows as lines of the two files."""
 
     def __init__(self, services: Services, batch: Batch, job: Job):
         self._services = services
@@ -189,43 +213,52 @@ class _Telling:
         self._created = job.created_at // 1000  # unix seconds
         self._name = batch.id.removeprefix("batch_")
 
-    def told(self, item: dict[str, Any], row: dict[str, Any]) -> tuple[Kind, bytes]:
+    def write(self, item: StoredItem, row: Row) -> tuple[Kind, bytes]:
         kind: Kind = "output" if row["status"] == ItemState.SUCCEEDED else "error"
         return kind, json_line(self.line(item, row))
 
-    def line(self, item: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    def line(self, item: StoredItem, row: Row) -> BatchOutputLine:
         name = f"{self._name}_{row['index']}"
-        line = {
+        line: BatchOutputLine = {
             "id": f"batch_req_{name}",
             "custom_id": row["custom_id"],
             "response": None,
             "error": None,
         }
         if row["status"] == ItemState.SUCCEEDED:
-            line["response"] = {
+            response: LineResponse = {
                 "status_code": 200,
                 "request_id": f"req_{name}",
                 "body": self._body(item, row, name),
             }
-            if ignored := item.get("ask", {}).get("ignored"):
-                line["response"]["ignored_params"] = told(ignored)  # no headers in a file
+            line["response"] = response
+            if ignored := self._own_options(item).get("ignored"):
+                response["ignored_params"] = header_names(ignored)  # a file has no headers
         elif why := item.get("refused"):
             body = error_body(REFUSED, why["code"], why["message"], why.get("field"))
             line["response"] = {"status_code": REFUSED, "request_id": f"req_{name}", "body": body}
         elif row["status"] in UNFINISHED:
             code, message = UNFINISHED[row["status"]]
             line["error"] = {"code": code, "message": message}
-        else:
-            line["error"] = {"code": row["error"]["code"], "message": row["error"]["message"]}
+        elif error := row["error"]:
+            line["error"] = {"code": error["code"], "message": error["message"]}
         return line
 
-    def _body(self, item: dict[str, Any], row: dict[str, Any], name: str) -> dict[str, Any]:
-        ask = Ask(**{"endpoint": self._endpoint, "model": self._model} | item.get("ask", {}))
-        kind = "chatcmpl" if ask.endpoint == "/v1/chat/completions" else "cmpl"
-        prompts = [self._prompt(item)] if ask.echo else None
-        return answer(ask, [row], id_=f"{kind}-{name}", created=self._created, prompts=prompts)
+    def _own_options(self, item: StoredItem) -> Any:
+        """The answer options that `batch_input.py` kept with the item."""
+        return item.get("ask", {})
 
-    def _prompt(self, item: dict[str, Any]) -> str:
+    def _body(self, item: StoredItem, row: Row, name: str) -> ChatCompletion | Completion:
+        usual = {"endpoint": self._endpoint, "model": self._model}
+        fields: Any = {**usual, **self._own_options(item)}
+        options = AnswerOptions(**fields)
+        kind = "chatcmpl" if options.endpoint == CHAT else "cmpl"
+        prompts = [self._prompt(item)] if options.echo else None
+        return render_completion(
+            options, [row], id_=f"{kind}-{name}", created=self._created, prompts=prompts
+        )
+
+    def _prompt(self, item: StoredItem) -> str:
         if "prompt" in item:
             return str(item["prompt"])
         tokenizer = self._services.models.choose(self._model).tokenizer

@@ -1,9 +1,9 @@
-"""Makes jobs of batches, in the background of every web process.
+"""Validates the files of batches and submits their jobs, in the background of every web process.
 
-A batch that waits is claimed under a lease in Redis: one process has it, and if that dies another
-goes on from the beginning. The job's id follows from the batch's, so however often that happens
-there is one job. A process validates several batches at once, each of another tenant, so that
-nobody waits for a stranger's large file.
+A process claims a waiting batch under a lease in Redis. If the process dies, the lease expires and
+another process begins anew. The id of the job is made of the batch's, so that a batch has one job
+however often that happens. A process validates several batches at once, each of another tenant, so
+that a large file does not delay other tenants.
 """
 
 from __future__ import annotations
@@ -33,39 +33,40 @@ from web.intake.enqueue import DAY, Enqueued, enqueue_job
 from web.intake.faults import Broken, error_dicts
 from web.intake.origin import Accepted, Origin
 from web.intake.validation_messages import MOST_FAULTS
-from web.openai import verdicts
-from web.openai.batch_input import Shared, model_of, read_lines, split
-from web.openai.requests import Endpoint, default_max_tokens
+from web.openai import validation_cache
+from web.openai.answer_options import Endpoint
+from web.openai.batch_input import BatchContext, first_model, parse_lines, read_lines
+from web.openai.requests import default_max_tokens
 from web.schemas.requests import JobOptions
 from web.services.rings import ring_deliveries
 from web.services.services import Services
 
-PAUSE = 0.5  # seconds between two looks for batches
-MOST_AT_ONCE = 8  # validations of a process, which share its processor
+PAUSE = 0.5  # seconds between two searches for waiting batches
+MOST_AT_ONCE = 8  # validations in a process, which share its processor
 LEASE = 5.0  # seconds a claim lasts; renewed a third into it
-RETRY = 3.0  # seconds until a batch is looked at again, after Redis was away
-RETRY_FULL = 30.0  # seconds where as much waits as may: reading a large file again costs some
-# Seconds of work after which others are served: each validation of the process works as long.
+RETRY = 3.0  # seconds until a batch is tried again after Redis was unreachable
+RETRY_FULL = 30.0  # seconds if the queue was full; longer, because a large file is read again
+# Seconds of work after which a validation lets requests and other validations run.
 BREATH = 0.003
-MOST_TRIES = 5  # a batch that ends every process that reads it must not do so for ever
+MOST_TRIES = 5  # a file that crashes each process that reads it must fail at some time
 
 log = logging.getLogger(__name__)
 
 
-class _Lost(Exception):
-    """The claim ran out; the batch is another's."""
+class _ClaimLost(Exception):
+    """The lease of the claim expired; another process has the batch."""
 
 
-class _Refused(Exception):
-    """The file was found to be wrong before; says how, as a batch's record keeps it."""
+class _KnownErrors(Exception):
+    """An earlier validation found these errors in the file (JSON, as a batch's record has them)."""
 
 
 class _Cancelled(Exception):
-    """The batch is to be cancelled."""
+    """Somebody asked for the batch to be cancelled."""
 
 
-class Validator:
-    """One per process. `start` runs it on threads; `validate_due` is one look."""
+class BatchValidator:
+    """One per process. `start` runs it on threads; `validate_due` validates at most one batch."""
 
     def __init__(self, services: Services):
         self._services = services
@@ -78,7 +79,7 @@ class Validator:
     def _run(self) -> None:
         while True:
             self._places.acquire()
-            claim = self._look()
+            claim = self._claim()
             if claim is None:
                 self._places.release()
                 time.sleep(PAUSE)
@@ -87,13 +88,13 @@ class Validator:
                     target=self._validate_in_place, args=(claim,), name="validation", daemon=True
                 ).start()
 
-    def _look(self) -> Claim | None:
+    def _claim(self) -> Claim | None:
         try:
             return self._batches.claim(LEASE)
         except Unavailable as error:
             log.warning("batches wait for their validation: %s", error)
-        except Exception:  # without this thread no batch begins; one bad look must not end them all
-            log.exception("no batch could be claimed; trying on")
+        except Exception:  # the thread must go on after an unexpected error
+            log.exception("no batch could be claimed; trying again")
         return None
 
     def _validate_in_place(self, claim: Claim) -> None:
@@ -104,12 +105,14 @@ class Validator:
                 "a batch waits for its validation: %s", error, extra={"batch": claim.batch_id}
             )
         except Exception:
-            log.exception("a batch's validation failed; its claim runs out and it is tried again")
+            log.exception(
+                "the validation of a batch crashed; it is tried again when the claim has expired"
+            )
         finally:
             self._places.release()
 
     def validate_due(self) -> bool:
-        """Validate one batch, if one waits."""
+        """Validate one waiting batch; False if none waits."""
         claim = self._batches.claim(LEASE)
         if claim is not None:
             self._attempt(claim)
@@ -118,9 +121,9 @@ class Validator:
     def _attempt(self, claim: Claim) -> None:
         try:
             self._validate(claim)
-        except _Lost:
+        except _ClaimLost:
             log.warning(
-                "the claim on a batch ran out; it goes on elsewhere",
+                "the claim on a batch expired; another process validates it",
                 extra={"batch": claim.batch_id},
             )
         except _Cancelled:
@@ -132,7 +135,7 @@ class Validator:
             if not self._has_job(claim.batch_id):
                 if claim.tries > MOST_TRIES:
                     message = (
-                        f"the validation of this file broke off {MOST_TRIES} times; the "
+                        f"the validation of this file failed {MOST_TRIES} times; the "
                         "server's log says why"
                     )
                     raise InvalidRequest(message, code="validation_failed")
@@ -149,7 +152,7 @@ class Validator:
             )
         except (InvalidRequest, NotFound, TooMany) as error:
             self._end(claim, "failed", _errors(error))
-        except _Refused as known:
+        except _KnownErrors as known:
             self._end(claim, "failed", str(known))
         else:
             self._hand_over(claim)
@@ -160,27 +163,33 @@ class Validator:
             file = files.get(batch.file, batch.tenant)
         except NotFound as gone:
             raise NotFound(gone.message, code="file_not_found", field="input_file_id") from None
-        known = verdicts.find(self._services, file.id, endpoint)
+        known = validation_cache.find(self._services, file.id, endpoint)
         if known and known.errors:
-            raise _Refused(known.errors)
-        model = known.model if known else model_of(self._held(claim, split(files.open(file.id))))
+            raise _KnownErrors(known.errors)
+        model = (
+            known.model
+            if known
+            else first_model(self._renewing_claim(claim, parse_lines(files.open(file.id))))
+        )
         try:
             made = self._submit_lines(claim, batch, file.id, model, known.again if known else None)
         except InvalidRequest as error:
-            if error.field != "deadline":  # which is the batch's own
-                verdicts.keep(self._services, file.id, endpoint, model, errors=_errors(error))
+            if error.field != "deadline":  # the deadline is not in the file
+                validation_cache.keep(
+                    self._services, file.id, endpoint, model, errors=_errors(error)
+                )
             raise
-        verdicts.keep(self._services, file.id, endpoint, model, again=made.accepted)
+        validation_cache.keep(self._services, file.id, endpoint, model, again=made.accepted)
 
     def _submit_lines(
         self, claim: Claim, batch: Batch, file_id: str, model: str | None, again: Accepted | None
     ) -> Enqueued:
         files, endpoint = self._services.files, cast("Endpoint", batch.endpoint)
         lenient = self._services.settings.unknown_fields == "ignore"
-        shared = Shared(endpoint, model, self._services.models.served_name, lenient)
-        drafts = read_lines(self._held(claim, split(files.open(file_id))), shared)
+        shared = BatchContext(endpoint, model, self._services.models.served_name, lenient)
+        drafts = read_lines(self._renewing_claim(claim, parse_lines(files.open(file_id))), shared)
         if model is None:
-            raise _nameless(drafts)
+            raise _no_model_error(drafts)
         options = {
             "model": model,
             "deadline": datetime.fromtimestamp(batch.expires_at / 1000, UTC),
@@ -195,30 +204,30 @@ class Validator:
             Origin.batch(claim.batch_id, default_max_tokens(endpoint), again),
         )
 
-    def _held(self, claim: Claim, drafts: Iterable[Draft]) -> Iterator[Draft]:
-        """The drafts, while the claim is renewed, and once more at their end: what follows takes
-        milliseconds."""
+    def _renewing_claim(self, claim: Claim, drafts: Iterable[Draft]) -> Iterator[Draft]:
+        """The drafts. Meanwhile the claim is renewed, and once more at their end, because what
+        follows takes only milliseconds."""
         renewed = served = time.monotonic()
         for draft in drafts:
             if time.monotonic() - served > BREATH:
                 give_way()
                 served = time.monotonic()
             if time.monotonic() - renewed > LEASE / 3:
-                self._hold(claim)
+                self._renew(claim)
                 renewed = time.monotonic()
             yield draft
-        self._hold(claim)
+        self._renew(claim)
 
-    def _hold(self, claim: Claim) -> None:
+    def _renew(self, claim: Claim) -> None:
         match self._batches.hold(claim, LEASE):
             case "lost":
-                raise _Lost
+                raise _ClaimLost
             case "cancel":
                 raise _Cancelled
 
     def _hand_over(self, claim: Claim) -> None:
-        """The job tells all from here on. A wish to cancel that came before there was a job is the
-        job's now."""
+        """From here on the state of the batch is that of its job. A cancellation that was requested
+        before the job existed is passed on to the job."""
         if self._batches.get(claim.batch_id).cancelling_at is not None:
             self._services.store.cancel(job_of(claim.batch_id))
         self._end(claim, "queued")
@@ -233,8 +242,9 @@ class Validator:
         log.info("batch %s", outcome, extra={"batch": claim.batch_id})
 
 
-def _nameless(drafts: Iterable[Draft]) -> InvalidRequest:
-    """What is wrong with a file in which no line names a model: all of them, or there is none."""
+def _no_model_error(drafts: Iterable[Draft]) -> InvalidRequest:
+    """The error for a file in which no line names a model: what is wrong with each line, or that
+    there are none."""
     faults = [
         fault
         for draft in islice(drafts, MOST_FAULTS)
@@ -245,7 +255,7 @@ def _nameless(drafts: Iterable[Draft]) -> InvalidRequest:
 
 
 def _errors(error: PromptmillError) -> str:
-    """What is wrong with a batch, as its record keeps it."""
+    """The errors of a batch, as its record keeps them (JSON)."""
     found = error.errors if isinstance(error, InvalidRequest) else [error.as_dict()]
     if isinstance(error, TooLarge):
         found = [{**error.as_dict(), "code": "too_many_tasks"}]

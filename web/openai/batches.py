@@ -20,11 +20,19 @@ from common.store.records import readable, reading
 from web.auth import needs_tenant
 from web.intake.idempotency import KeyReused, check_key
 from web.jobs.actions import cancel_job
+from web.openai.answer_options import Endpoint
 from web.openai.batch_output import KINDS, counts, file_id
 from web.openai.completion_window import PATTERN, check, seconds
 from web.openai.errors import OPENAI_SHAPE
-from web.openai.requests import Endpoint
-from web.openai.schemas import BatchList, BatchStatus, BatchView, Expiry, answered, page, seconds_of
+from web.openai.schemas import (
+    BatchList,
+    BatchStatus,
+    BatchView,
+    Expiry,
+    json_answer,
+    page,
+    unix_seconds,
+)
 from web.schemas.base import Query, Schema, refuse
 from web.schemas.fields import ShortName, ShortText
 from web.schemas.requests import Target
@@ -81,7 +89,7 @@ def create(tenant: str) -> Response:
     batch = create_batch(
         services(), tenant, read_json(BatchRequest), request.headers.get("Idempotency-Key")
     )
-    return answered(batch_view(services(), batch))
+    return json_answer(batch_view(services(), batch))
 
 
 @batches.get("/v1/batches")
@@ -93,14 +101,14 @@ def listing(tenant: str) -> Response:
     found = services().batches.walk(tenant, behind=behind)
     views = readable(found, partial(batch_view, services()), lambda batch: batch.id)
     data = list(islice(views, asked.limit + 1))
-    return answered(BatchList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
+    return json_answer(BatchList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
 
 
 @batches.get("/v1/batches/<batch_id>")
 @described("A batch", BatchView)
 @needs_tenant
 def retrieve(tenant: str, batch_id: str) -> Response:
-    return answered(batch_view(services(), services().batches.get(batch_id, tenant)))
+    return json_answer(batch_view(services(), services().batches.get(batch_id, tenant)))
 
 
 @batches.post("/v1/batches/<batch_id>/cancel")
@@ -113,7 +121,7 @@ def cancel(tenant: str, batch_id: str) -> Response:
     services().batches.cancel(batch_id)
     with suppress(NotFound):  # it is being validated: whoever does finds the wish
         cancel_job(services(), job_of(batch_id), tenant)
-    return answered(batch_view(services(), services().batches.get(batch_id, tenant)))
+    return json_answer(batch_view(services(), services().batches.get(batch_id, tenant)))
 
 
 def create_batch(
@@ -188,7 +196,7 @@ def _view(services: Services, batch: Batch) -> BatchView:
             "completion_window": batch.window,
             "status": status,
             **files,
-            **{name: seconds_of(moment) for name, moment in _times(status, batch, job).items()},
+            **{name: unix_seconds(moment) for name, moment in _times(status, batch, job).items()},
             "request_counts": {
                 "total": job.total if job else 0,
                 "completed": lines["output"],

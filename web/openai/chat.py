@@ -1,11 +1,10 @@
-"""Chat completions and completions, plain and streaming: `/v1/chat/completions` and
-`/v1/completions`."""
+"""`/v1/chat/completions` and `/v1/completions`, whole and streaming."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import NoReturn
 
 from flask import Blueprint, Response, request
 
@@ -15,19 +14,19 @@ from web.auth import grant, needs_tenant
 from web.follow.interactive import InteractiveRequest
 from web.intake.drafts import from_items
 from web.intake.json_lists import Entries
-from web.openai import answers
+from web.openai import rendering
+from web.openai.answer_options import CHAT, COMPLETIONS, Endpoint
 from web.openai.chat_stream import stream
-from web.openai.completion_views import ChatChunk, ChatCompletion, Completion, CompletionChunk
-from web.openai.errors import OPENAI_SHAPE, row_error
+from web.openai.completion_schemas import ChatChunk, ChatCompletion, Completion, CompletionChunk
+from web.openai.errors import OPENAI_SHAPE, ErrorBody, row_error
+from web.openai.read_request import read_request
 from web.openai.requests import (
     MOST_PROMPTS,
     ChatRequest,
     CompletionRequest,
-    Endpoint,
     default_max_tokens,
-    read_request,
 )
-from web.openai.schemas import tell_ignored
+from web.openai.schemas import add_ignored_header
 from web.services.services import Services, services
 from web.wire import sse
 from web.wire.bodies import json_body
@@ -36,20 +35,20 @@ from web.wire.description import described
 from web.wire.error_answers import answer_errors
 
 chat = Blueprint("chat", __name__)
-# Whatever else is asked for under /v1 comes from OpenAI's clients.
+# Other paths under /v1 are requested by OpenAI's clients, too.
 answer_errors(chat, OPENAI_SHAPE, "/v1")
 
-ERRORS = (404, 429, 504)  # no such model; too much waits; it took too long
+ERRORS = (404, 429, 504)  # no such model; the queue is full; timeout
 MOST_MESSAGES = 65_536  # of one chat
-# What is long in a body, and how many entries it may have.
+# The long list of each body, and how many entries it may have.
 LISTS: dict[Endpoint, dict[str, int]] = {
-    "/v1/chat/completions": {"messages": MOST_MESSAGES},
-    "/v1/completions": {"prompt": MOST_PROMPTS},
+    CHAT: {"messages": MOST_MESSAGES},
+    COMPLETIONS: {"prompt": MOST_PROMPTS},
 }
 
 
-class Failed(PromptmillError):
-    """The request was run, and failed."""
+class RequestFailed(PromptmillError):
+    """The job of the request failed."""
 
 
 @chat.post("/v1/chat/completions")
@@ -63,7 +62,7 @@ class Failed(PromptmillError):
 )
 @needs_tenant
 def chat_completions(_tenant: str) -> Response:
-    return _complete("/v1/chat/completions", "chatcmpl-")
+    return _complete(CHAT, "chatcmpl-")
 
 
 @chat.post("/v1/completions")
@@ -77,7 +76,7 @@ def chat_completions(_tenant: str) -> Response:
 )
 @needs_tenant
 def completions(_tenant: str) -> Response:
-    return _complete("/v1/completions", "cmpl-")
+    return _complete(COMPLETIONS, "cmpl-")
 
 
 def _complete(endpoint: Endpoint, prefix: str) -> Response:
@@ -90,7 +89,7 @@ def _complete(endpoint: Endpoint, prefix: str) -> Response:
     prompts = _prompts(services(), asked)
     items = asked.items()
     if asked.stream:
-        items = [item | {"stream": True} for item in items]
+        items = [{**item, "stream": True} for item in items]
     live = InteractiveRequest(
         services(),
         grant(),
@@ -102,21 +101,24 @@ def _complete(endpoint: Endpoint, prefix: str) -> Response:
     )
     id_, created = prefix + live.job_id.removeprefix("job_"), int(time.time())
     if asked.stream:
-        pieces = stream(services(), live, asked.ask, prompts, id_=id_, created=created)
-        return tell_ignored(sse.answer(pieces, live.close), asked.ignored)
+        pieces = stream(services(), live, asked.answer_options, prompts, id_=id_, created=created)
+        return add_ignored_header(sse.answer(pieces, live.close), asked.ignored)
     with live:
         while not live.over:
             live.wait()
         rows = live.rows()
     for row in rows:
-        if failed := row_error(row, chat=endpoint == "/v1/chat/completions"):
+        if failed := row_error(row, chat=endpoint == CHAT):
             _raise(*failed)
-    body = answers.answer(asked.ask, rows, id_=id_, created=created, prompts=prompts)
-    return tell_ignored(Response(json_line(body), content_type="application/json"), asked.ignored)
+    answer = rendering.render_completion(
+        asked.answer_options, rows, id_=id_, created=created, prompts=prompts
+    )
+    response = Response(json_line(answer), content_type="application/json")
+    return add_ignored_header(response, asked.ignored)
 
 
-def _raise(status: int, body: dict[str, dict[str, Any]]) -> None:
-    error = Failed(
+def _raise(status: int, body: ErrorBody) -> NoReturn:
+    error = RequestFailed(
         body["error"]["message"], code=body["error"]["code"], field=body["error"]["param"]
     )
     error.status = status
@@ -124,8 +126,8 @@ def _raise(status: int, body: dict[str, dict[str, Any]]) -> None:
 
 
 def _prompts(services: Services, asked: ChatRequest | CompletionRequest) -> list[str]:
-    """The prompts as text, where the answer begins with them."""
-    if not asked.ask.echo:
+    """The prompts as text, if the answer begins with them (`echo`)."""
+    if not asked.answer_options.echo:
         return []
     tokenizer = services.models.choose(asked.model).tokenizer
     found = []

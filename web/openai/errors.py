@@ -1,7 +1,7 @@
-"""Errors as OpenAI's client reads them: `{"error": {"message", "type", "param", "code"}}`, all four
-keys always.
+"""Errors as OpenAI's client reads them: `{"error": {"message", "type", "param", "code"}}`, always
+with all four keys.
 
-The status decides the exception that the client raises.
+The client raises an exception by the status.
 """
 
 from __future__ import annotations
@@ -9,46 +9,53 @@ from __future__ import annotations
 import json
 import re
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from typing_extensions import TypedDict
 
+from common.result_row import RowResult
 from web.wire.error_answers import ErrorShape, Failure
 
 KEEP_422 = "idempotency_key_reused"
-TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+ErrorType = Literal[
+    "invalid_request_error",
+    "authentication_error",
+    "permission_error",
+    "rate_limit_error",
+    "server_error",
+]
+TYPES: dict[int, ErrorType] = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
-# Which kind of prompt it was compared with.
+# The type of prompt that Pydantic compared with.
 UNION = re.compile(r"^(prompt)\.(str|list|constrained).*")
 
 
-class ErrorAbout(BaseModel):
+class ErrorAbout(TypedDict):
     message: str
-    type: Literal[
-        "invalid_request_error",
-        "authentication_error",
-        "permission_error",
-        "rate_limit_error",
-        "server_error",
-    ]
-    param: str | None = Field(description="The field that is wrong.")
-    code: str = Field(description="Stable, for programs.")
+    type: ErrorType
+    param: Annotated[str | None, Field(description="The field that is wrong.")]
+    code: Annotated[str, Field(description="Stable, for programs.")]
 
 
-class ErrorBody(BaseModel):
+class ErrorBody(TypedDict):
     """Every error on OpenAI's paths."""
 
     error: ErrorAbout
 
 
 class OpenAIShape(ErrorShape):
-    """What is wrong with a request is a 400, and names the first field that is."""
+    """An invalid request is a 400, and the error names the first field that is wrong."""
 
     media_type = "application/json"
     model = ErrorBody
     invalid = frozenset({400, 422})
     in_streams = True
-    # OpenAI's client tries some errors again unless it is told that this is no use.
+    # Without this, OpenAI's client tries some errors again, which cannot help.
     final_headers = MappingProxyType({"X-Should-Retry": "false"})
 
     def write(self, failure: Failure) -> tuple[int, bytes]:
@@ -63,21 +70,22 @@ OPENAI_SHAPE = OpenAIShape()
 
 
 def status_of(status: int, code: str) -> int:
-    """The status here of an error that has `status` natively: what is wrong with a request is a
+    """The status here of an error that has `status` in the native API: an invalid request is a
     400."""
     return 400 if status == 422 and code != KEEP_422 else status
 
 
-def error_body(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
+def error_body(status: int, code: str, message: str, field: str | None = None) -> ErrorBody:
     """`field` is the path of what is wrong, as the native API has it, or the client."""
-    kind = TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
+    other: ErrorType = "server_error" if status >= 500 else "invalid_request_error"
+    kind = TYPES.get(status, other)
     param = UNION.sub(r"\1", INSIDE_AN_ITEM.sub("", field)) if field else None
     return {"error": {"message": message, "type": kind, "param": param or None, "code": code}}
 
 
-def row_error(row: dict[str, Any], chat: bool) -> tuple[int, dict[str, Any]] | None:
-    """The status and body that stand for an item which has no output to show; None for one that
-    has. `chat`: it was asked for as messages."""
+def row_error(row: RowResult, chat: bool) -> tuple[int, ErrorBody] | None:
+    """The status and body of the error for an item without output; None for an item with output.
+    `chat` says whether the request had messages."""
     if row["error"] is not None:
         code, message = row["error"]["code"], row["error"]["message"]
         if code == "context_length_exceeded":

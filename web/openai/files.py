@@ -31,7 +31,7 @@ from web.openai.batch_output import (
     size,
 )
 from web.openai.errors import OPENAI_SHAPE
-from web.openai.schemas import Expiry, FileGone, FileList, FileView, answered, page, seconds_of
+from web.openai.schemas import Expiry, FileGone, FileList, FileView, json_answer, page, unix_seconds
 from web.schemas.base import Query, Schema, refuse
 from web.services.services import Services, services
 from web.wire.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread
@@ -90,7 +90,7 @@ def create(tenant: str) -> Response:
         admit=admit,
         most=most,
     )
-    return answered(file_view(services(), kept))
+    return json_answer(file_view(services(), kept))
 
 
 @files.get("/v1/files")
@@ -104,14 +104,14 @@ def listing(tenant: str) -> Response:
         found = (file for file in found if purpose_of(file) == asked.purpose)
     views = readable(found, partial(file_view, services()), lambda file: file.id)
     data = list(islice(views, asked.limit + 1))
-    return answered(FileList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
+    return json_answer(FileList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
 
 
 @files.get("/v1/files/<file_id>")
 @described("A file", FileView)
 @needs_tenant
 def retrieve(tenant: str, file_id: str) -> Response:
-    return answered(file_view(services(), find(services(), file_id, tenant)))
+    return json_answer(file_view(services(), find(services(), file_id, tenant)))
 
 
 @files.get("/v1/files/<file_id>/content")
@@ -135,7 +135,7 @@ def delete(tenant: str, file_id: str) -> Response:
         services().batches.note(file.batch.id, **{f"{file.kind}_gone": 1})
     else:
         services().files.delete(file_id, tenant)
-    return answered(FileGone(id=file_id))
+    return json_answer(FileGone(id=file_id))
 
 
 def find(services: Services, file_id: str, tenant: str) -> AnyFile:
@@ -161,8 +161,8 @@ def _view(services: Services, file: AnyFile) -> FileView:
         {
             "id": file.id,
             "bytes": size(services, file) if isinstance(file, OutputFile) else file.bytes,
-            "created_at": seconds_of(file.created_at),
-            "expires_at": seconds_of(file.expires_at),
+            "created_at": unix_seconds(file.created_at),
+            "expires_at": unix_seconds(file.expires_at),
             "filename": file.filename,
             "purpose": purpose_of(file),
             "status": "processed" if whole else "uploaded",

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from web.auth import needs_tenant
 from web.jobs.views import model_list, model_view
 from web.openai.errors import OPENAI_SHAPE
-from web.openai.schemas import answered
+from web.openai.schemas import json_answer
 from web.schemas.answers import ModelList, ModelView
 from web.services.services import services
 from web.wire.bodies import refuse_unread
@@ -25,11 +25,11 @@ answer_errors(models, OPENAI_SHAPE, "/v1/models")
 @described("Models that were ever served here", ModelList)
 @needs_tenant
 def listing(_tenant: str) -> Response:
-    return answered(model_list(services()))
+    return json_answer(model_list(services()))
 
 
 @models.get("/v1/models/<path:name>")
 @described("A model", ModelView)
 @needs_tenant
 def retrieve(_tenant: str, name: str) -> Response:
-    return answered(model_view(services(), name))
+    return json_answer(model_view(services(), name))

@@ -10,7 +10,7 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from common.store.packing import one_line
-from web.openai.ignored_fields import told
+from web.openai.field_filter import header_names
 from web.schemas.base import Schema
 
 
@@ -124,13 +124,13 @@ class BatchList(_Page):
     data: list[BatchView]
 
 
-def answered(view: BaseModel) -> Response:
+def json_answer(view: BaseModel) -> Response:
     return Response(one_line(view.model_dump_json().encode()), content_type="application/json")
 
 
-def tell_ignored(response: Response, names: Iterable[str]) -> Response:
-    """Name what was given and changed nothing."""
-    if shown := told(names):
+def add_ignored_header(response: Response, names: Iterable[str]) -> Response:
+    """Name the ignored fields in `X-Ignored-Params`."""
+    if shown := header_names(names):
         response.headers["X-Ignored-Params"] = ", ".join(shown)
     return response
 
@@ -141,6 +141,6 @@ def page(data: Sequence[FileView | BatchView], more: bool) -> dict[str, Any]:
     return {"data": data, "first_id": first, "last_id": last, "has_more": more}
 
 
-def seconds_of(ms: str | int | None) -> int | None:
+def unix_seconds(ms: str | int | None) -> int | None:
     """Unix seconds of a time in ms."""
     return int(ms) // 1000 if ms is not None else None

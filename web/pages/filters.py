@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 from pydantic import TypeAdapter
 
+from common.result_row import ItemPrompt
 from web.pages import charts
 from web.pages.param_fields import escape as escape_line
 from web.schemas.answers import JobView, TimeRange, TryView
@@ -78,15 +79,20 @@ def clip(text: str) -> str | Markup:
     )
 
 
-def prompt_parts(row: dict[str, Any]) -> list[dict[str, str]]:
-    """The input of an item as parts, each with its role; the role of a plain prompt is empty."""
-    if row.get("prompt_ids"):
-        return [{"role": "", "text": f"{len(row['prompt_ids']):,} token ids: {row['prompt_ids']}"}]
-    if row.get("messages"):
-        return [
-            {"role": message["role"], "text": message["content"]} for message in row["messages"]
-        ]
-    return [{"role": "", "text": row.get("prompt") or ""}]
+class PromptPart(NamedTuple):
+    """A part of an item's input; a plain prompt has no role."""
+
+    role: str
+    text: str
+
+
+def prompt_parts(row: ItemPrompt) -> list[PromptPart]:
+    """The input of an item for people: each message of a chat is a part."""
+    if ids := row.get("prompt_ids"):
+        return [PromptPart("", f"{len(ids):,} token ids: {ids}")]
+    if messages := row.get("messages"):
+        return [PromptPart(message["role"], message["content"]) for message in messages]
+    return [PromptPart("", row.get("prompt") or "")]
 
 
 def finish_reason(reason: str) -> str:

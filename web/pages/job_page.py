@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import JsonValue
+
+from common.result_row import InputRow
 from web.pages.filters import seconds
 from web.schemas.answers import JobView
 from web.schemas.requests import INPUTS
@@ -84,11 +87,11 @@ class Commands:
     worker: str
 
 
-def commands(job: JobView, rows: Sequence[dict[str, Any]], base_url: str) -> Commands:
+def commands(job: JobView, rows: Sequence[InputRow], base_url: str) -> Commands:
     """The same job with curl. `rows` are its items if they are few, else empty: the command then
     uploads a file."""
     key = '-H "Authorization: Bearer $PROMPTMILL_API_KEY"'
-    options: dict[str, Any] = {"model": job.model}
+    options: dict[str, JsonValue] = {"model": job.model}
     options |= {
         name: value for name, value in (("params", job.params), ("metadata", job.metadata)) if value
     }
@@ -104,9 +107,10 @@ def commands(job: JobView, rows: Sequence[dict[str, Any]], base_url: str) -> Com
     )
 
 
-def _item(row: dict[str, Any]) -> dict[str, Any]:
+def _item(row: InputRow) -> Mapping[str, object]:
     """The input of a row as a request has it."""
-    return {name: row[name] for name in ("custom_id", *INPUTS) if row.get(name)}
+    sent = ("custom_id", *INPUTS)
+    return {name: value for name, value in row.items() if name in sent and value}
 
 
 def _json(value: Any) -> str:

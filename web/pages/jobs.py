@@ -14,6 +14,7 @@ from typing import Any
 from flask import redirect, render_template, request, url_for
 
 from common.errors import NotFound
+from common.result_row import InputRow
 from common.store.outbox import HookState
 from web.jobs.actions import cancel_job, retry_job, set_paused
 from web.jobs.views import item_rows, job_list, job_view
@@ -37,7 +38,7 @@ class JobContext:
     job: JobView
     settled: bool  # the job is over and its webhooks are delivered, or given up
     events: str  # URL of the event stream
-    rows: list[dict[str, Any]]
+    rows: list[InputRow]
     page: job_page.Page
     pace: job_page.Pace
     token: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.result_row import ItemPrompt
 from web.pages.param_fields import param_fields, typed_value
 from web.pages.pasted_prompts import read_prompts
 
@@ -12,7 +13,7 @@ MOST_REFILLED = 200  # prompts that are put into the text box; a job with more n
 
 
 def refill(
-    model: str, params: Mapping[str, Any], metadata: Mapping[str, Any], rows: list[dict[str, Any]]
+    model: str, params: Mapping[str, Any], metadata: Mapping[str, Any], rows: Sequence[ItemPrompt]
 ) -> dict[str, str]:
     """What somebody would have typed for a job like this one, by input name. The prompts are left
     out if the text box would not give them back unchanged."""
@@ -32,7 +33,7 @@ def refill(
     return typed
 
 
-def _question(row: Mapping[str, Any]) -> str | None:
+def _question(row: ItemPrompt) -> str | None:
     """The text of a chat that is one user's message, as `as_chat` makes it; None for another."""
     match row.get("messages"):
         case [{"role": "user", "content": str(content)}]:

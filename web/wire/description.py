@@ -26,7 +26,7 @@ class Description:
     """
 
     summary: str
-    answer: type[BaseModel] | None = None
+    answer: type | None = None
     status: int = 200
     body: type[BaseModel] | None = None
     upload: type[BaseModel] | None = None
@@ -34,12 +34,12 @@ class Description:
     query: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()
     media_types: tuple[str, ...] = ()
-    events: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
+    events: Mapping[str, type | None] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
     public: bool = False
 
-    def models(self) -> list[tuple[type[BaseModel], JsonSchemaMode]]:
-        asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+    def models(self) -> list[tuple[type, JsonSchemaMode]]:
+        asked: list[tuple[type, JsonSchemaMode]] = [
             (model, "validation")
             for model in (self.body, self.upload, self.form, self.query)
             if model
@@ -48,9 +48,7 @@ class Description:
         return [*asked, *((model, "serialization") for model in given)]
 
 
-def described(
-    summary: str, answer: type[BaseModel] | None = None, **more: Any
-) -> Callable[[Any], Any]:
+def described(summary: str, answer: type | None = None, **more: Any) -> Callable[[Any], Any]:
     """Put a view into the specification; `more` are the other fields of `Description`. A test finds
     views of the API that are not described."""
     description = Description(summary, answer, **more)

@@ -19,7 +19,6 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.sansio.app import App
-from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from common.errors import ErrorDict, InvalidRequest, PromptmillError, TooLarge, Unauthorized
@@ -54,7 +53,7 @@ class ErrorShape:
     `final_headers` go with errors that trying again cannot help."""
 
     media_type: str
-    model: type[BaseModel]
+    model: type  # a pydantic model or a TypedDict
     invalid: frozenset[int]
     in_streams = False
     final_headers: Mapping[str, str] = MappingProxyType({})
@@ -86,7 +85,7 @@ class ErrorShapes:
         self._by_blueprint[blueprint] = shape
         self._by_path |= dict.fromkeys(paths, shape)
 
-    def models(self) -> list[type[BaseModel]]:
+    def models(self) -> list[type]:
         """The bodies of errors, each once."""
         return list(dict.fromkeys(shape.model for shape in self._by_path.values()))
 

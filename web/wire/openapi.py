@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, json
-from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
 from web.schemas.answers import ItemRow, ResultRow
 from web.services.services import services
@@ -47,13 +47,15 @@ def make_specification(app: Flask) -> dict[str, Any]:
         if (description := description_of(app, rule.endpoint))
     ]
     shapes = shapes_of(app)
-    always: list[type[BaseModel]] = [*shapes.models(), ResultRow, ItemRow]
-    wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = dict.fromkeys(
+    always: list[type] = [*shapes.models(), ResultRow, ItemRow]
+    wanted: dict[tuple[type, JsonSchemaMode], None] = dict.fromkeys(
         [pair for _, _, description in found for pair in description.models()]
         + [(model, "serialization") for model in always]
     )
-    references, schemas = models_json_schema(
-        list(wanted), ref_template=REFERENCE, schema_generator=RequestSchemas
+    references, schemas = TypeAdapter.json_schemas(
+        [(model, mode, TypeAdapter(model)) for model, mode in wanted],
+        ref_template=REFERENCE,
+        schema_generator=RequestSchemas,
     )
     operation = Operations(references, schemas["$defs"], shapes)
     paths: dict[str, dict[str, Any]] = {}

@@ -13,8 +13,8 @@ from common.errors import NotFound
 from common.settings import Settings
 from common.store.batches import job_of
 from tests.support.web import Web
-from web.openai.batch_sizes import Sizer
-from web.openai.batch_validator import Validator
+from web.openai.batch_validator import BatchValidator
+from web.openai.output_sizes import OutputSizer
 
 ITEMS = 300
 
@@ -40,7 +40,7 @@ def start_batch(web: Web) -> str:
     ).json["id"]
     asked = {"input_file_id": file, "endpoint": "/v1/completions", "completion_window": "24h"}
     batch = str(web.post("/v1/batches", json=asked).json["id"])
-    assert Validator(web.services).validate_due()
+    assert BatchValidator(web.services).validate_due()
     return batch
 
 
@@ -72,7 +72,7 @@ def due(web: Web) -> None:
 def test_files_are_measured_while_they_grow_and_then_listed_unread(
     web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch, sizer = start_batch(web), Sizer(web.services)
+    batch, sizer = start_batch(web), OutputSizer(web.services)
     worker = web.worker()
     for _ in range(20):
         worker.run(8)
@@ -110,13 +110,13 @@ def test_items_that_never_ran_are_in_the_size_of_the_error_file(web: Web) -> Non
     batch, worker = start_batch(web), web.worker()
     for _ in range(5):
         worker.run(8)
-    Sizer(web.services).measure_due()
+    OutputSizer(web.services).measure_due()
     assert web.post(f"/v1/batches/{batch}/cancel").status_code == 200
     check_sizes(web)
 
 
 def test_a_batch_that_is_deleted_is_measured_no_more(web: Web) -> None:
-    batch, sizer = start_batch(web), Sizer(web.services)
+    batch, sizer = start_batch(web), OutputSizer(web.services)
     web.services.store.delete(job_of(batch))
     with pytest.raises(NotFound):
         web.services.batches.get(batch)

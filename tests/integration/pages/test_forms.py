@@ -3,6 +3,8 @@ undoes reading."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,7 +133,8 @@ def test_only_prompts_are_asked_as_a_chat(item: object) -> None:
 
 def test_prompts_that_cannot_be_typed_are_not_refilled() -> None:
     for prompt in ("a\n\nb", " padded", None):
-        assert "prompts" not in refill("echo", {}, {}, [{"prompt": prompt}, {"prompt": "fine"}])
+        rows: list[Any] = [{"prompt": prompt}, {"prompt": "fine"}]
+        assert "prompts" not in refill("echo", {}, {}, rows)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_an_item_whose_workers_died_three_times_fails_and_its_neighbours_do_not(
         mill.lose(worker)
         mill.tick(max_attempts=3)
     row = mill.store.rows(job_id, 0, 1)[0]
+    assert row["error"]
     assert (row["status"], row["error"]["code"], row["attempts"]) == ("failed", "worker_lost", 3)
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 8)), 0)

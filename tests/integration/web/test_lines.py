@@ -13,7 +13,9 @@ from common.store.outbox import Event
 from common.store.packing import json_line, json_text
 from tests.support.web import Web
 from web.openai import chat_stream
-from web.openai.batch_validator import Validator
+from web.openai.answer_options import AnswerOptions
+from web.openai.batch_validator import BatchValidator
+from web.openai.rendering import chunk_choice, render_chunk
 from worker.webhooks import envelope
 
 # Whatever `str.splitlines` ends a line at, and a backslash before each.
@@ -90,7 +92,7 @@ def test_a_batchs_files_have_a_line_a_request(web: Web) -> None:
     ).json["id"]
     asked = {"input_file_id": file, "endpoint": "/v1/completions", "completion_window": "24h"}
     batch = web.post("/v1/batches", json=asked).json["id"]
-    assert Validator(web.services).validate_due()
+    assert BatchValidator(web.services).validate_due()
     worker = web.worker()
     worker.finish(worker.take(1), error=f"broken {ENDS}")
     while web.services.store.job(job_of(batch)).status != "completed":
@@ -102,7 +104,10 @@ def test_a_batchs_files_have_a_line_a_request(web: Web) -> None:
 
 
 def test_a_chunk_of_a_chat_is_one_line() -> None:
-    content = chat_stream._data({"choices": [{"delta": {"content": ENDS}}]})
+    options = AnswerOptions("/v1/chat/completions", "echo")
+    content = chat_stream._event(
+        render_chunk(options, [chunk_choice(options, 0, ENDS)], id_="c", created=0)
+    )
     data, blank = lines_of(content)
     assert (
         blank == ""

@@ -9,7 +9,8 @@ import pytest
 
 from common.store import keys
 from tests.support.web import Web
-from web.openai.requests import ChatRequest, read_request
+from web.openai.read_request import read_request
+from web.openai.requests import ChatRequest
 
 JOB = {"prompts": ["one two"]}
 WITHIN = {f"{i:04}": "x" * 1020 for i in range(16)}  # 16,384 characters

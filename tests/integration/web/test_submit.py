@@ -11,13 +11,14 @@ import pytest
 from common.rings import RingSender
 from common.settings import Settings
 from common.store import keys
+from common.stored_item import StoredItem
 from tests.support.cards import card
 from tests.support.web import Answer, Web
 from web.app import create_app
 from web.services.services import EXTENSION
 
 
-def stored(web: Web, job_id: str) -> list[dict]:
+def stored(web: Web, job_id: str) -> list[StoredItem]:
     return web.services.store.items(job_id, 0, 100)
 
 

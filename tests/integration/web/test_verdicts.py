@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from common.store.batches import job_of
+from common.stored_item import StoredItem
 from tests.support.cards import card
 from tests.support.web import Web
-from web.openai.batch_validator import Validator
+from web.openai.batch_validator import BatchValidator
 
 
 def upload(web: Web, *bodies: Any) -> str:
@@ -35,7 +36,7 @@ def validated(
 ) -> dict[str, Any]:
     asked = {"input_file_id": file, "endpoint": endpoint, "completion_window": window}
     batch = web.post("/v1/batches", json=asked).json["id"]
-    assert Validator(web.services).validate_due()
+    assert BatchValidator(web.services).validate_due()
     return dict(web.get(f"/v1/batches/{batch}").json)
 
 
@@ -102,7 +103,7 @@ def test_what_is_wrong_with_the_batch_or_the_server_is_no_verdict(
     assert full.services.redis.keys("pm:file:*:verdicts") == []
 
 
-def lines_of(web: Web, batch: str) -> list[dict[str, Any]]:
+def lines_of(web: Web, batch: str) -> list[StoredItem]:
     """What of a job's items does not differ from job to job."""
     job_id = job_of(batch)
     total = web.services.store.job(job_id).total
@@ -162,7 +163,7 @@ def test_a_good_file_is_read_again_where_its_job_or_what_it_depends_on_is_anothe
         web.post(f"/v1/jobs/{job_id}/cancel")
     elif change == "day":
         later = time.time() + 86400
-        monkeypatch.setattr("web.openai.verdicts.time.time", lambda: later)
+        monkeypatch.setattr("web.openai.validation_cache.time.time", lambda: later)
     elif change == "settings":
         web = make_web(max_item_tokens=1000)
     else:

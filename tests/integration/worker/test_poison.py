@@ -52,7 +52,8 @@ def supervised(workers: Workers) -> Iterator[list[int]]:
 def check_guilty(queue: Queue, job_id: str, guilty: int) -> None:
     rows = queue.store.rows(job_id, 0, queue.count(job_id, "total"))
     assert [row["index"] for row in rows if row["status"] != "succeeded"] == [guilty]
-    assert (rows[guilty]["error"]["code"], rows[guilty]["attempts"]) == ("worker_lost", 3)
+    error = rows[guilty]["error"]
+    assert error and (error["code"], rows[guilty]["attempts"]) == ("worker_lost", 3)
 
 
 def test_a_prompt_that_kills_its_workers_fails_alone(workers: Workers, queue: Queue) -> None:

@@ -139,7 +139,7 @@ def test_a_failing_item_fails_alone(workers: Workers, queue: Queue) -> None:
     queue.wait_status(job_id, "completed")
     rows = queue.store.rows(job_id, 0, 6)
     assert [row["status"] for row in rows] == ["succeeded"] * 3 + ["failed"] + ["succeeded"] * 2
-    assert rows[3]["error"]["code"] == "engine_error"
+    assert rows[3]["error"] and rows[3]["error"]["code"] == "engine_error"
 
 
 def test_a_worker_picks_up_by_itself_when_redis_was_killed_and_is_back(

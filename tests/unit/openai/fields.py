@@ -13,12 +13,9 @@ from openai.types.chat import (
 from pydantic import BaseModel
 
 from common.errors import InvalidRequest
-from web.openai.requests import (
-    ChatRequest,
-    CompletionRequest,
-    Endpoint,
-    read_request,
-)
+from web.openai.answer_options import Endpoint
+from web.openai.read_request import read_request
+from web.openai.requests import ChatRequest, CompletionRequest
 
 CHAT: Endpoint = "/v1/chat/completions"
 TEXT: Endpoint = "/v1/completions"
@@ -31,7 +28,7 @@ CLIENTS = {
     TEXT: completion_create_params.CompletionCreateParamsStreaming,
 }
 MODELS: dict[Endpoint, type[BaseModel]] = {CHAT: ChatRequest, TEXT: CompletionRequest}
-# A value for each field that is honoured, which changes the item or the `Ask`.
+# A value for each field that is honoured, which changes the item or the `AnswerOptions`.
 HONOURED: dict[Endpoint, dict[str, Any]] = {
     CHAT: {
         "messages": [{"role": "user", "content": "other"}],
@@ -156,7 +153,7 @@ REFUSED: dict[str, Any] = {
 
 def meaning(endpoint: Endpoint, body: dict[str, Any]) -> Any:
     request = read_request(endpoint, body)
-    return request.items(), replace(request.ask, ignored=())
+    return request.items(), replace(request.answer_options, ignored=())
 
 
 def refused(endpoint: Endpoint, lenient: bool = False, **fields: Any) -> InvalidRequest:

@@ -6,20 +6,22 @@ from typing import Any
 
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from pydantic import TypeAdapter
 
-from web.openai import answers
-from web.openai import completion_views as views
+from common.result_row import Row
+from web.openai import completion_schemas as schemas
+from web.openai import rendering
+from web.openai.answer_options import AnswerOptions
 from web.openai.errors import error_body, row_error
-from web.openai.logprobs import completion_logprobs, placed
-from web.openai.requests import Ask
+from web.openai.logprobs import completion_logprobs, prompt_logprobs
 
 
-def token(text: str, logprob: float | None = -0.5, *top: tuple[str, float]) -> dict[str, Any]:
+def token(text: str, logprob: float | None = -0.5, *top: tuple[str, float]) -> Any:
     found = [{"token": t, "token_id": 1, "logprob": p} for t, p in top]
     return {"token": text, "token_id": 0, "logprob": logprob, "top": found}
 
 
-def row(*texts: str, **fields: Any) -> dict[str, Any]:
+def row(*texts: str, **fields: Any) -> Any:
     outputs = [
         {"text": text, "finish_reason": "stop", "token_count": 2, "logprobs": None}
         for text in texts
@@ -38,16 +40,16 @@ def row(*texts: str, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def complete(ask: Ask, *rows: dict[str, Any], prompts: list[str] | None = None) -> Completion:
+def complete(options: AnswerOptions, *rows: Row, prompts: list[str] | None = None) -> Completion:
     # As the client does it, whose types know no null for a first token.
     return Completion.construct(
-        **answers.answer(ask, list(rows), id_="cmpl-1", created=5, prompts=prompts)
+        **rendering.render_completion(options, list(rows), id_="cmpl-1", created=5, prompts=prompts)
     )
 
 
 def test_a_chat_answer_has_a_choice_for_each_continuation() -> None:
-    body = answers.answer(
-        Ask("/v1/chat/completions", "m", 2), [row("a", "b")], id_="chatcmpl-1", created=5
+    body = rendering.render_completion(
+        AnswerOptions("/v1/chat/completions", "m", 2), [row("a", "b")], id_="chatcmpl-1", created=5
     )
     found = ChatCompletion.model_validate(body, strict=True)
     assert [choice.message.content for choice in found.choices] == ["a", "b"]
@@ -56,7 +58,7 @@ def test_a_chat_answer_has_a_choice_for_each_continuation() -> None:
 
 
 def test_choices_of_several_prompts_are_numbered_on() -> None:
-    found = complete(Ask("/v1/completions", "m", 2), row("a", "b"), row("c", "d"))
+    found = complete(AnswerOptions("/v1/completions", "m", 2), row("a", "b"), row("c", "d"))
     assert [(choice.index, choice.text) for choice in found.choices] == [
         (0, "a"),
         (1, "b"),
@@ -69,7 +71,9 @@ def test_choices_of_several_prompts_are_numbered_on() -> None:
 def test_echo_puts_the_prompt_and_its_log_probabilities_first() -> None:
     said = row("cd", prompt_logprobs=[token("a", None), token("b", -1.0, ("x", -0.1))])
     said["outputs"][0]["logprobs"] = [token("c", -0.2, ("c", -0.2)), token("d", -0.3, ("e", -0.1))]
-    (choice,) = complete(Ask("/v1/completions", "m", echo=True), said, prompts=["ab"]).choices
+    (choice,) = complete(
+        AnswerOptions("/v1/completions", "m", echo=True), said, prompts=["ab"]
+    ).choices
     assert choice.text == "abcd" and choice.logprobs
     assert choice.logprobs.tokens == ["a", "b", "c", "d"]
     assert choice.logprobs.text_offset == [0, 1, 2, 3]
@@ -78,28 +82,30 @@ def test_echo_puts_the_prompt_and_its_log_probabilities_first() -> None:
 def test_the_likeliest_is_told_from_the_token_s_own() -> None:
     """What a harness does to see whether an answer was greedy."""
     said = [token("a", -0.2, ("a", -0.2)), token("b", -0.9, ("c", -0.1)), token("d", None)]
-    told = completion_logprobs(placed(said, "abd"))
+    told = completion_logprobs(prompt_logprobs(said, "abd"))
     assert told and told["top_logprobs"] == [{"a": -0.2}, {"c": -0.1, "b": -0.9}, None]
 
 
 def test_scoring_shows_the_prompt_alone() -> None:
     said = row("z", prompt_logprobs=[token("a", None), token("b", -1.0)])
     said["outputs"][0]["logprobs"] = [token("z")]
-    found = complete(Ask("/v1/completions", "m", echo=True, scored=True), said, prompts=["ab"])
+    found = complete(
+        AnswerOptions("/v1/completions", "m", echo=True, scored=True), said, prompts=["ab"]
+    )
     assert found.choices[0].text == "ab"
     assert found.choices[0].logprobs and found.choices[0].logprobs.tokens == ["a", "b"]
     assert found.usage and found.usage.completion_tokens == 0
 
 
 def test_chunks_are_the_client_s() -> None:
-    ask = Ask("/v1/chat/completions", "m", include_usage=True)
+    options = AnswerOptions("/v1/chat/completions", "m", include_usage=True)
     choices = [
-        answers.opening(0),
-        answers.delta(ask, 0, "hi"),
-        answers.delta(ask, 0, "", finish_reason="stop"),
+        rendering.opening_choice(0),
+        rendering.chunk_choice(options, 0, "hi"),
+        rendering.chunk_choice(options, 0, "", finish_reason="stop"),
     ]
     for choice in choices:
-        body = answers.chunk(ask, [choice], id_="chatcmpl-1", created=5)
+        body = rendering.render_chunk(options, [choice], id_="chatcmpl-1", created=5)
         assert ChatCompletionChunk.model_validate(body, strict=True).choices[0].index == 0
         assert body["usage"] is None
 
@@ -139,20 +145,24 @@ def test_answers_are_what_the_specification_says() -> None:
         ],
     )
     chat, text = (
-        Ask("/v1/chat/completions", "m", metadata={"a": 1}),
-        Ask("/v1/completions", "m", include_usage=True),
+        AnswerOptions("/v1/chat/completions", "m", metadata={"a": 1}),
+        AnswerOptions("/v1/completions", "m", include_usage=True),
     )
-    views.ChatCompletion.model_validate(
-        answers.answer(chat, [said], id_="1", created=5), strict=True
+    TypeAdapter(schemas.ChatCompletion).validate_python(
+        rendering.render_completion(chat, [said], id_="1", created=5), strict=True
     )
-    views.Completion.model_validate(answers.answer(text, [said], id_="1", created=5), strict=True)
+    TypeAdapter(schemas.Completion).validate_python(
+        rendering.render_completion(text, [said], id_="1", created=5), strict=True
+    )
     choices = [
-        answers.opening(0),
-        answers.delta(chat, 0, "a"),
-        answers.delta(chat, 0, "", finish_reason="stop"),
+        rendering.opening_choice(0),
+        rendering.chunk_choice(chat, 0, "a"),
+        rendering.chunk_choice(chat, 0, "", finish_reason="stop"),
     ]
-    views.ChatChunk.model_validate(answers.chunk(chat, choices, id_="1", created=5), strict=True)
-    chunk = answers.chunk(text, [answers.delta(text, 0, "a")], id_="1", created=5)
-    views.CompletionChunk.model_validate(
-        chunk | {"usage": answers.usage(text, [said])}, strict=True
+    TypeAdapter(schemas.ChatChunk).validate_python(
+        rendering.render_chunk(chat, choices, id_="1", created=5), strict=True
+    )
+    chunk = rendering.render_chunk(text, [rendering.chunk_choice(text, 0, "a")], id_="1", created=5)
+    TypeAdapter(schemas.CompletionChunk).validate_python(
+        chunk | {"usage": rendering.total_usage(text, [said])}, strict=True
     )

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from web.openai import completion_window
-from web.openai.batch_input import Shared, model_of, read_lines, split
-from web.openai.requests import Endpoint
+from web.openai.answer_options import Endpoint
+from web.openai.batch_input import BatchContext, first_model, parse_lines, read_lines
 
 CHAT: Endpoint = "/v1/chat/completions"
 VALUES = st.recursive(
@@ -47,7 +47,8 @@ def read(*lines: Any) -> list[Any]:
     )
     return list(
         read_lines(
-            split(io.BytesIO(content)), Shared(CHAT, "echo", lambda name: ALIASES.get(name, name))
+            parse_lines(io.BytesIO(content)),
+            BatchContext(CHAT, "echo", lambda name: ALIASES.get(name, name)),
         )
     )
 
@@ -161,8 +162,8 @@ def test_the_batchs_model_is_the_first_that_is_named() -> None:
     content = b"\n".join(
         each if isinstance(each, bytes) else json.dumps(each).encode() for each in lines
     )
-    assert model_of(split(io.BytesIO(content))) == "second"
-    assert model_of(split(io.BytesIO(b""))) is None
+    assert first_model(parse_lines(io.BytesIO(content))) == "second"
+    assert first_model(parse_lines(io.BytesIO(b""))) is None
 
 
 @pytest.mark.parametrize(

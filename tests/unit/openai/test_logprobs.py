@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
-from web.openai.logprobs import Entry, TokenWindow, chat_logprobs, completion_logprobs, placed
+from common.result_row import TokenLogprob
+from web.openai.logprobs import (
+    LogprobAligner,
+    PlacedLogprob,
+    chat_logprobs,
+    completion_logprobs,
+    prompt_logprobs,
+)
 
 
-def entry(added: bytes | str, *, special: str | None = None) -> Entry:
+def entry(added: bytes | str, *, special: str | None = None) -> Any:
     """A token as a row has it."""
     found: dict[str, Any] = {"token_id": 1, "logprob": -0.5, "top": []}
     if special:
@@ -25,14 +32,16 @@ JAPANESE = [entry(b"\xe6\x97"), entry(b"\xa5"), entry("本"), entry(b"\xe8"), en
 HELLO = [*JAPANESE, entry(" hello"), entry(" world")]
 
 
-def joined(found: list[Entry]) -> str:
+def joined(found: list[PlacedLogprob]) -> str:
     told = chat_logprobs(found)
     assert told
     return bytes(byte for each in told["content"] for byte in each["bytes"]).decode()
 
 
-def shown(entries: list[Entry], text: str, reason: str = "stop", start: int = 0) -> list[Entry]:
-    window = TokenWindow(start)
+def shown(
+    entries: list[TokenLogprob], text: str, reason: str = "stop", start: int = 0
+) -> list[PlacedLogprob]:
+    window = LogprobAligner(start)
     return window.push(entries, text) + window.finish(reason)
 
 
@@ -53,7 +62,7 @@ def test_a_part_of_a_character_has_its_bytes_and_a_name() -> None:
 
 
 @pytest.mark.parametrize("end", [entry("", special="<|im_end|>"), entry("STOP")])
-def test_what_ended_the_text_is_no_part_of_it(end: Entry) -> None:
+def test_what_ended_the_text_is_no_part_of_it(end: TokenLogprob) -> None:
     assert joined(shown([*HELLO, end], "日本語 hello world")) == "日本語 hello world"
     assert len(shown([*HELLO, end], "日本語 hello world")) == len(HELLO)
 
@@ -75,7 +84,7 @@ def test_a_text_cut_for_length_keeps_all_tokens() -> None:
 
 
 def test_a_prompts_tokens_are_all_told_with_offsets() -> None:
-    found = placed([entry("", special="<s>"), *HELLO], "日本語 hello world")
+    found = prompt_logprobs([entry("", special="<s>"), *HELLO], "日本語 hello world")
     assert [each["offset"] for each in found] == [0, 0, 0, 1, 2, 2, 3, 9]
 
 
@@ -87,7 +96,7 @@ def test_special_tokens_that_a_prompt_has_written_count_as_characters() -> None:
         entry(" a"),
         entry("é"),
     ]
-    assert [each["offset"] for each in placed(asked, "x <end> aé")] == [0, 0, 2, 7, 9]
+    assert [each["offset"] for each in prompt_logprobs(asked, "x <end> aé")] == [0, 0, 2, 7, 9]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -106,7 +115,7 @@ def test_a_stream_in_any_pieces_tells_what_the_whole_answer_tells(seed: int) -> 
     expected = shown(entries, text, start=5)
     assert joined(expected) == text
 
-    window, found, told, place = TokenWindow(5), [], 0, 0
+    window, found, told, place = LogprobAligner(5), [], 0, 0
     while place < len(entries):
         step = rng.randint(1, 3)
         now = bytes(

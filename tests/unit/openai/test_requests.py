@@ -28,14 +28,11 @@ from tests.unit.openai.fields import (
     meaning,
     refused,
 )
-from web.openai import refusals
-from web.openai.requests import (
-    RULES,
-    ChatMessage,
-    Endpoint,
-    StreamOptions,
-    read_request,
-)
+from web.openai import field_rules
+from web.openai.answer_options import Endpoint
+from web.openai.messages import ChatMessage
+from web.openai.read_request import RULES, read_request
+from web.openai.requests import StreamOptions
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
@@ -64,7 +61,7 @@ def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     ("types", "model", "rules"),
     [
-        ((ChatCompletionStreamOptionsParam,), StreamOptions, refusals.STREAM_OPTIONS),
+        ((ChatCompletionStreamOptionsParam,), StreamOptions, field_rules.STREAM_OPTIONS),
         (
             (
                 ChatCompletionAssistantMessageParam,
@@ -73,7 +70,7 @@ def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint) -> None:
                 ChatCompletionUserMessageParam,
             ),
             ChatMessage,
-            refusals.MESSAGE,
+            field_rules.MESSAGE,
         ),
     ],
 )

@@ -14,12 +14,9 @@ from tests.unit.openai.fields import (
     meaning,
     refused,
 )
-from web.openai.ignored_fields import Once, told
-from web.openai.requests import (
-    RULES,
-    Endpoint,
-    read_request,
-)
+from web.openai.answer_options import Endpoint
+from web.openai.field_filter import LogOnce, header_names
+from web.openai.read_request import RULES, read_request
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
@@ -109,16 +106,16 @@ def test_a_hundred_unknown_fields_are_ignored_and_no_more() -> None:
 
 def test_names_in_a_header_are_few_and_harmless() -> None:
     names = ["a\r\nSet-Cookie: x", "é" * 3, "x" * 500, *(f"n{n}" for n in range(50))]
-    found = told(names)
+    found = header_names(names)
     assert len(found) == 20
     assert found[:3] == ["a??Set-Cookie??x", "???", "x" * 64]
 
 
 def test_a_name_is_said_once() -> None:
     said: list[str] = []
-    once = Once(said.append)
+    once = LogOnce(said.append)
     once(["a", "b"])
     once(["a", "c"])
     assert said == ["a", "b", "c"]
     once(f"n{n}" for n in range(2000))
-    assert len(said) == Once.MOST
+    assert len(said) == LogOnce.MOST

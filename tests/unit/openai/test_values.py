@@ -15,11 +15,9 @@ from tests.unit.openai.fields import (
     meaning,
     refused,
 )
-from web.openai.requests import (
-    Endpoint,
-    default_max_tokens,
-    read_request,
-)
+from web.openai.answer_options import Endpoint
+from web.openai.read_request import read_request
+from web.openai.requests import default_max_tokens
 
 
 def test_tools_are_ignored_where_none_may_be_called() -> None:
@@ -54,7 +52,7 @@ def test_what_other_servers_take_is_adapted(
 ) -> None:
     for endpoint in (CHAT, TEXT):
         request = read_request(endpoint, BARE[endpoint] | sent)
-        assert (request.items()[0]["params"], request.ask.adapted) == (params, adapted)
+        assert (request.items()[0]["params"], request.answer_options.adapted) == (params, adapted)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +133,7 @@ def test_scoring_asks_for_the_prompt_s_log_probabilities_and_one_token_that_is_n
     )
     (item,) = request.items()
     assert item["params"] == {"max_tokens": 1, "logprobs": 1, "prompt_logprobs": 1}
-    assert request.ask.scored and request.ask.echo
+    assert request.answer_options.scored and request.answer_options.echo
 
 
 def test_requests_are_frozen() -> None:

@@ -1,5 +1,5 @@
-"""What vLLM's server has beside OpenAI's paths, for its clients: `/health`, `/tokenize`,
-`/detokenize` and `/tokenizer_info`. Nothing is queued for these."""
+"""The paths that vLLM's server has beside OpenAI's: `/health`, `/tokenize`, `/detokenize` and
+`/tokenizer_info`. They are answered at once, without the queue."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from common.store.connection import redis_errors
 from common.tokenizer import SHORT, Tokenizer
 from web.auth import needs_tenant
 from web.intake.counting import in_a_thread, is_too_long
-from web.openai import refusals
+from web.openai import field_rules
 from web.openai.errors import OPENAI_SHAPE
-from web.openai.requests import OTHER_FIELDS, ChatMessage, sifted
-from web.openai.schemas import answered, tell_ignored
+from web.openai.messages import OTHER_FIELDS, ChatMessage
+from web.openai.read_request import filtered
+from web.openai.schemas import add_ignored_header, json_answer
 from web.schemas.base import Query, Schema, TemplateKwargs, either
 from web.services.models import Model
 from web.services.services import services
@@ -101,7 +102,9 @@ class TokenizerInfo(BaseModel):
 
 
 RULES = {
-    name: rule for name, rule in refusals.CHAT.items() if name not in TokenizeRequest.model_fields
+    name: rule
+    for name, rule in field_rules.CHAT.items()
+    if name not in TokenizeRequest.model_fields
 }
 
 
@@ -117,7 +120,7 @@ def health() -> Response:
 @described("A text's tokens, as vLLM's clients ask", Tokenized, body=TokenizeRequest, errors=(404,))
 @needs_tenant
 def tokenize(_tenant: str) -> Response:
-    asked, sift = sifted(TokenizeRequest, RULES, json_body(), lenient=_lenient())
+    asked, filter_ = filtered(TokenizeRequest, RULES, json_body(), lenient=_lenient())
     if (asked.prompt is None) == (asked.messages is None):
         raise InvalidRequest(
             "give either prompt or messages, one of them", code="missing_field", field="prompt"
@@ -143,7 +146,7 @@ def tokenize(_tenant: str) -> Response:
     found = Tokenized(
         count=len(ids), max_model_len=model.card.context, tokens=ids, token_strs=names
     )
-    return tell_ignored(answered(found), sift.ignored)
+    return add_ignored_header(json_answer(found), filter_.ignored)
 
 
 @tokens.post("/detokenize")
@@ -152,12 +155,12 @@ def tokenize(_tenant: str) -> Response:
 )
 @needs_tenant
 def detokenize(_tenant: str) -> Response:
-    asked, sift = sifted(
+    asked, filter_ = filtered(
         DetokenizeRequest, {}, json_body({"tokens": MOST_TOKENS}), lenient=_lenient()
     )
     tokenizer = _tokenizer(services().models.choose(asked.model))
     text = _in_time(len(asked.tokens), lambda: tokenizer.decode(asked.tokens))
-    return tell_ignored(answered(Detokenized(prompt=text)), sift.ignored)
+    return add_ignored_header(json_answer(Detokenized(prompt=text)), filter_.ignored)
 
 
 @tokens.get("/tokenizer_info")
@@ -178,7 +181,7 @@ def tokenizer_info(_tenant: str) -> Response:
         "model_max_length": card.context,
         "vocab_size": card.vocabulary,
     }
-    return answered(TokenizerInfo.model_validate(info))
+    return json_answer(TokenizerInfo.model_validate(info))
 
 
 def _lenient() -> bool:

@@ -1,9 +1,9 @@
-"""What the validation of a file came to, kept with the file: another batch over it is not read
-again.
+"""The result of validating a file, kept with the file: the next batch with the file does not
+validate it again.
 
-A verdict holds for one endpoint, and as long as nothing else that it depends on has changed: the
-model's card, the settings, this version, and for a good file the day, which chat templates may
-tell.
+A result is for one endpoint. It is valid as long as nothing else that it depends on has changed:
+the model card, the settings, the version of promptmill, and for a file without errors the day,
+because chat templates may contain the date.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from importlib.metadata import version
 
 from common.errors import NotFound
 from web.intake.origin import Accepted
-from web.openai.requests import Endpoint
+from web.openai.answer_options import Endpoint
 from web.services.services import Services
 
 DAY = 86400  # seconds
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """`model` is the one that the file's lines name, if any does; `errors` is JSON, as a batch's
-    record keeps it, of a file that is wrong. Of a good one a job was made: `again`."""
+class CachedValidation:
+    """`model` is the one that the lines name, if any does. `errors` are those of a file with
+    errors, as JSON that a batch's record keeps; `again` is what was accepted of a file without.
+    `depends` is the digest of what the result depends on.
+
+    The names of the fields are stored: another name would make stored results unreadable."""
 
     model: str | None
     depends: str
@@ -33,14 +36,14 @@ class Verdict:
     again: Accepted | None = None
 
 
-def find(services: Services, file_id: str, endpoint: Endpoint) -> Verdict | None:
-    """The verdict on a file, if there is one that still holds."""
+def find(services: Services, file_id: str, endpoint: Endpoint) -> CachedValidation | None:
+    """The result for a file, if there is one that is still valid."""
     stored = services.files.verdict(file_id, endpoint)
     if stored is None:
         return None
     fields = json.loads(stored)
     again = Accepted(**fields.pop("again")) if fields.get("again") else None
-    found = Verdict(**{**fields, "again": again})
+    found = CachedValidation(**{**fields, "again": again})
     return found if found.depends == _depends(services, found.model, again) else None
 
 
@@ -53,13 +56,13 @@ def keep(
     errors: str = "",
     again: Accepted | None = None,
 ) -> None:
-    """Keep what is wrong with a file, or the job that was made of it."""
-    found = Verdict(model, _depends(services, model, again), errors, again)
+    """Store the errors of a file, or what was accepted of it."""
+    found = CachedValidation(model, _depends(services, model, again), errors, again)
     services.files.keep_verdict(file_id, endpoint, json.dumps(asdict(found)))
 
 
 def _depends(services: Services, model: str | None, again: Accepted | None) -> str:
-    """A digest of what a verdict depends on beside the file."""
+    """A digest of what a result depends on beside the file."""
     try:
         card = services.models.choose(model).card.model_dump_json() if model else ""
     except NotFound:

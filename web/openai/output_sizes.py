@@ -1,8 +1,8 @@
-"""Measures the files of batches while they grow, in the background of every web process.
+"""Measures the output files of batches while they grow, in the background of every web process.
 
-Their lines are made when they are read (`outputs.py`), so their size is known only once that was
-done. It is done as items end, so that a list of files need not wait for it. Two processes that
-measure one batch do the same twice, and no harm.
+Their lines are made when they are read (`batch_output.py`), so that their size is known only after
+all lines were made. This is done as items finish, so that a list of files does not have to wait for
+it. If two processes measure one batch, they do the same work twice, without harm.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from common.store.records import Unreadable, reading
 from web.openai.batch_output import measure
 from web.services.services import Services
 
-PAUSE = 1.0  # seconds between two looks for batches
-AGAIN = 2.0  # seconds until a batch that goes on is measured again
-TURN = 1.0  # seconds one batch is measured at a time: then it is another tenant's turn
+PAUSE = 1.0  # seconds between two searches for batches to measure
+AGAIN = 2.0  # seconds until a running batch is measured again
+TURN = 1.0  # seconds that one batch is measured; then the batch of another tenant follows
 
 log = logging.getLogger(__name__)
 
 
-class Sizer:
-    """One per process. `start` runs it on a thread; `measure_due` is one look."""
+class OutputSizer:
+    """One per process. `start` runs it on a thread; `measure_due` measures at most one batch."""
 
     def __init__(self, services: Services):
         self._services = services
@@ -41,12 +41,12 @@ class Sizer:
             except Unavailable as error:
                 log.warning("files of batches are not measured: %s", error)
             except Exception:
-                # One batch must not end them all; it is measured when it is asked for.
+                # The thread must go on; this batch is measured when somebody lists its files.
                 log.exception("the files of a batch could not be measured")
             time.sleep(PAUSE)
 
     def measure_due(self) -> bool:
-        """Measure the files of one batch as far as they are, if it is time to."""
+        """Measure the files of one batch as far as they have grown; False if none is due."""
         found = self._services.batches.claim_sizing(AGAIN)
         if found is None:
             return False

@@ -1,0 +1,114 @@
+"""The shapes of result rows, as the store makes them and the API shows them.
+
+Items as they are stored are in `common/stored_item.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NotRequired
+
+from pydantic import Field, JsonValue
+from typing_extensions import TypedDict
+
+
+class SpelledToken(TypedDict):
+    token: Annotated[str, Field(description="A part of a character is shown as escapes.")]
+    token_id: int
+    bytes: NotRequired[
+        Annotated[
+            list[int] | None,
+            Field(description="What it adds to the text, where that is not `token` in UTF-8."),
+        ]
+    ]
+
+
+class TopLogprob(SpelledToken):
+    logprob: float
+
+
+class TokenLogprob(SpelledToken):
+    """A token, its log-probability (before temperature, penalties and filters), and the most likely
+    tokens in its place."""
+
+    logprob: Annotated[
+        float | None,
+        Field(description="Null for a prompt's first token: nothing comes before it."),
+    ]
+    top: list[TopLogprob]
+
+
+class RowOutput(TypedDict):
+    """One continuation."""
+
+    text: str
+    finish_reason: str
+    token_count: int
+    logprobs: list[TokenLogprob] | None
+
+
+class RowUsage(TypedDict):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class RowError(TypedDict):
+    code: str
+    message: str
+
+
+class Generated(TypedDict):
+    """What was generated for an item."""
+
+    outputs: list[RowOutput]
+    usage: RowUsage
+
+
+class ItemResult(TypedDict, total=False):
+    """What a worker handed in for an item."""
+
+    outputs: list[RowOutput]
+    usage: RowUsage
+    prompt_logprobs: list[TokenLogprob] | None
+    error: RowError | None
+    seed: int | None
+    attempts: int
+    queued_s: float | None
+    run_s: float | None
+    worker: str | None
+
+
+class RowResult(Generated):
+    """The state of an item, and its result; empty if there is none."""
+
+    status: str
+    prompt_logprobs: list[TokenLogprob] | None
+    error: RowError | None
+    seed: int | None
+
+
+class Row(RowResult):
+    """One item as users see it."""
+
+    index: int
+    custom_id: str | None
+    params: dict[str, JsonValue]
+    attempts: int
+    queued_s: float | None
+    run_s: float | None
+    worker: str | None
+    model: str
+    metadata: dict[str, JsonValue]
+
+
+class ItemPrompt(TypedDict, total=False):
+    """What an item asks. It has one of `prompt`, `prompt_ids` and `messages`."""
+
+    prompt: str
+    prompt_ids: list[int]
+    messages: list[dict[str, str]]
+    chat_template_kwargs: dict[str, JsonValue]
+
+
+class InputRow(Row, ItemPrompt):
+    """A row with the input of its item."""
