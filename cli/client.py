@@ -18,7 +18,7 @@ from cli.folder import DataFolder, data_option, find_server
 from cli.terminal import print_line, printable_lines
 from common.errors import ConfigError, PromptmillError
 from common.printable import printable
-from common.types import ENDS, ItemState, JobState
+from common.types import ENDS, ItemState, JobState, JsonObject
 from common.urls import web_url
 
 TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
@@ -66,10 +66,10 @@ class Client:
         """Close the connections: a server that stops waits for them."""
         self._session.close()
 
-    def submit(self, job: dict[str, Any]) -> dict[str, Any]:
+    def submit(self, job: JsonObject) -> JsonObject:
         return self._call("POST", "/v1/jobs", json=job)
 
-    def upload(self, file: Path, options: dict[str, Any]) -> dict[str, Any]:
+    def upload(self, file: Path, options: JsonObject) -> JsonObject:
         with file.open("rb") as stream:
             parts = {
                 "job": (None, json.dumps(options), "application/json"),
@@ -77,16 +77,16 @@ class Client:
             }
             return self._call("POST", "/v1/jobs", files=parts)
 
-    def job(self, job_id: str) -> dict[str, Any]:
+    def job(self, job_id: str) -> JsonObject:
         return self._call("GET", f"/v1/jobs/{job_id}")
 
-    def cancel(self, job_id: str) -> dict[str, Any]:
+    def cancel(self, job_id: str) -> JsonObject:
         return self._call("POST", f"/v1/jobs/{job_id}/cancel")
 
-    def models(self) -> list[dict[str, Any]]:
+    def models(self) -> list[JsonObject]:
         return list(self._call("GET", "/v1/models")["data"])
 
-    def items(self, job_id: str) -> Iterator[dict[str, Any]]:
+    def items(self, job_id: str) -> Iterator[JsonObject]:
         """Every item with its prompt and, if it is finished, its result."""
         after: int | None = None
         while True:
@@ -112,7 +112,7 @@ class Client:
                     f"{self._url} closed the connection within the results; get them again"
                 ) from None
 
-    def watch(self, job_id: str) -> Iterator[dict[str, Any]]:
+    def watch(self, job_id: str) -> Iterator[JsonObject]:
         """The job every half second until it ends, across restarts of the server."""
         away_since: float | None = None
         while True:
@@ -128,9 +128,9 @@ class Client:
                     raise
             time.sleep(POLL)
 
-    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _call(self, method: str, path: str, **options: Any) -> JsonObject:
         with self._send(method, path, **options) as response:
-            answer: dict[str, Any] = response.json()
+            answer: JsonObject = response.json()
             return answer
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -169,7 +169,7 @@ def _problem(response: requests.Response) -> str:
         return f"HTTP {response.status_code} {response.reason}"
 
 
-def show_progress(client: Client, job_id: str) -> dict[str, Any]:
+def show_progress(client: Client, job_id: str) -> JsonObject:
     """Show a progress bar until the job ends. Returns the job."""
     job = client.job(job_id)
     total, label = job["counts"]["total"], printable(job_id)
@@ -179,7 +179,7 @@ def show_progress(client: Client, job_id: str) -> dict[str, Any]:
     return job
 
 
-def summary(job: dict[str, Any]) -> str:
+def summary(job: JsonObject) -> str:
     counts = ", ".join(f"{job['counts'][state]} {state}" for state in ENDED if job["counts"][state])
     return (
         f"{job['status']}: {counts or 'no item finished'}; {job['usage']['completion_tokens']} "
@@ -187,14 +187,14 @@ def summary(job: dict[str, Any]) -> str:
     )
 
 
-def all_succeeded(job: dict[str, Any]) -> bool:
+def all_succeeded(job: JsonObject) -> bool:
     return bool(job["counts"]["succeeded"] == job["counts"]["total"])
 
 
 def _parse_params(
     _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
-) -> dict[str, Any]:
-    params: dict[str, Any] = {}
+) -> JsonObject:
+    params: JsonObject = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
@@ -219,13 +219,13 @@ def _parse_params(
 @click.option("--webhook", help="URL that gets an event when the job is finished.")
 @data_option
 def submit(
-    file: Path, model: str | None, params: dict[str, Any], webhook: str | None, folder: DataFolder
+    file: Path, model: str | None, params: JsonObject, webhook: str | None, folder: DataFolder
 ) -> None:
     """Submit FILE as a job and print the job's id.
 
     FILE is JSONL, CSV or TXT.
     """
-    options: dict[str, Any] = {"params": params}
+    options: JsonObject = {"params": params}
     if model:
         options["model"] = model
     if webhook:

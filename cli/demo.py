@@ -17,14 +17,15 @@ from cli.login_link import TENANT
 from cli.terminal import print_line
 from cli.up import Up, up_options
 from common.settings import Settings
+from common.types import JsonObject
 
 WEBHOOK_LIMIT = 30.0  # seconds until the job's webhook must arrive
 # The parts need the receiver's port at their start; the tenant's secret is known only after it.
 NO_SECRET_YET = ""
 
-PLAIN: dict[str, Any] = {"temperature": 0}
-BALANCED: dict[str, Any] = {"temperature": 0.7, "top_p": 0.9, "seed": 7}
-LIVELY: dict[str, Any] = {
+PLAIN: JsonObject = {"temperature": 0}
+BALANCED: JsonObject = {"temperature": 0.7, "top_p": 0.9, "seed": 7}
+LIVELY: JsonObject = {
     "temperature": 0.9,
     "top_k": 40,
     "min_p": 0.1,
@@ -100,10 +101,10 @@ def run_batch(running: Up, receiver: Receiver) -> bool:
     return show_webhook(receiver, job_id) and all_succeeded(job)
 
 
-def sample_job(client: Client, model: str, receiver: str) -> dict[str, Any]:
+def sample_job(client: Client, model: str, receiver: str) -> JsonObject:
     """The batch as chats, or as plain prompts if the model has no chat template."""
     (card,) = [entry["card"] for entry in client.models() if entry["id"] == model]
-    items: list[dict[str, Any]] = []
+    items: list[JsonObject] = []
     for params, text in BATCH:
         asked = (
             {"messages": [{"role": "user", "content": text}]}
@@ -120,7 +121,7 @@ def sample_job(client: Client, model: str, receiver: str) -> dict[str, Any]:
     }
 
 
-def show_item(item: dict[str, Any]) -> None:
+def show_item(item: JsonObject) -> None:
     asked = item["prompt"] or item["messages"][-1]["content"]
     setting = ", ".join(f"{name} {value}" for name, value in BATCH[item["index"]][0].items())
     print_line(f"\n{asked}", nl=False, bold=True)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import psutil
@@ -22,6 +21,7 @@ from common.store import keys
 from common.store.address import without_secrets
 from common.store.admission import Admission
 from common.store.connection import connect, redis_errors
+from common.types import JsonObject
 from web.pages.filters import size
 
 OLDEST_REDIS = (7, 0)
@@ -67,7 +67,7 @@ def check_redis(settings: Settings, _folder: Path) -> Iterator[Finding]:
     where = without_secrets(settings.redis_url)
     client = connect(settings.redis_url)
     try:
-        info: dict[str, Any] = client.info("everything")
+        info: JsonObject = client.info("everything")
     except redis.AuthenticationError as error:
         fix = "put the right password into REDIS_URL: redis://:PASSWORD@HOST:PORT/0"
         yield Finding(f"Redis at {where} refuses the password: {error}", False, fix)
@@ -86,7 +86,7 @@ def check_redis(settings: Settings, _folder: Path) -> Iterator[Finding]:
         yield from check_replicas(settings.replicas, info, client)
 
 
-def check_version(info: dict[str, Any]) -> Finding:
+def check_version(info: JsonObject) -> Finding:
     is_valkey = "valkey_version" in info
     name, oldest = ("Valkey", OLDEST_VALKEY) if is_valkey else ("Redis", OLDEST_REDIS)
     version = str(info["valkey_version" if is_valkey else "redis_version"])
@@ -96,13 +96,13 @@ def check_version(info: dict[str, Any]) -> Finding:
     )
 
 
-def check_cluster(info: dict[str, Any]) -> Finding:
+def check_cluster(info: JsonObject) -> Finding:
     good = not info.get("cluster_enabled")
     what = "is a single instance" if good else "runs in cluster mode"
     return Finding(f"Redis {what}", good, "use one instance, with Sentinel if it must fail over")
 
 
-def check_persistence(info: dict[str, Any], client: redis.Redis) -> Iterator[Finding]:
+def check_persistence(info: JsonObject, client: redis.Redis) -> Iterator[Finding]:
     if not info.get("aof_enabled"):
         fix = "set `appendonly yes` and `appendfsync always` in its configuration"
         yield Finding("Redis keeps no append-only file: accepted jobs can be lost", False, fix)
@@ -139,7 +139,7 @@ def check_stored(most: int, client: redis.Redis) -> Iterator[Finding]:
         yield Finding(f"tenant {tenant} keeps {size(stored)}{of}", not most or stored < most, fix)
 
 
-def check_replicas(wanted: int, info: dict[str, Any], client: redis.Redis) -> Iterator[Finding]:
+def check_replicas(wanted: int, info: JsonObject, client: redis.Redis) -> Iterator[Finding]:
     found = int(info.get("connected_slaves", 0))
     fix = "start more replicas, or lower PROMPTMILL_REPLICAS"
     yield Finding(
@@ -155,7 +155,7 @@ def check_replicas(wanted: int, info: dict[str, Any], client: redis.Redis) -> It
     yield Finding(f"a Redis that is cut off from its replicas {what}", least > 0, fix)
 
 
-def check_policy(info: dict[str, Any]) -> Finding:
+def check_policy(info: JsonObject) -> Finding:
     policy = info.get("maxmemory_policy")
     return Finding(
         (

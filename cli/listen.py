@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import click
 
@@ -19,6 +18,7 @@ from common.signing import check_secret, verify
 from common.store.accounts import Accounts
 from common.store.connection import connect
 from common.store.packing import json_text
+from common.types import JsonObject
 
 HOST = "127.0.0.1"
 BODY_LIMIT = 2**20  # bytes
@@ -46,7 +46,7 @@ class Receiver(ThreadingHTTPServer):
             raise ConfigError(
                 f"cannot listen at {HOST}:{port}: {error.strerror}; choose another --port"
             ) from None
-        self.events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.events: queue.Queue[JsonObject] = queue.Queue()
         self.refused: queue.Queue[str] = queue.Queue()
         self.secret = secret
         self.address = f"{HOST}:{self.server_port}"

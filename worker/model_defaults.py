@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from common.errors import ConfigError
 from common.params import SamplingParams
 from common.tokenizer import Tokenizer
+from common.types import JsonObject
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ NOT_HONOURED = (
 )
 
 
-def model_defaults(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
+def model_defaults(folder: Path, tokenizer: Tokenizer) -> JsonObject:
     """Decoding parameters that the model's authors chose; empty if the folder has none.
 
     Raises:
@@ -79,7 +80,7 @@ def model_defaults(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     return _checked(file, found)
 
 
-def _bans(config: dict[str, Any], tokenizer: Tokenizer) -> tuple[list[int], list[str], bool]:
+def _bans(config: JsonObject, tokenizer: Tokenizer) -> tuple[list[int], list[str], bool]:
     """Tokens that must not be generated, words that must not, and whether there are sequences of
     tokens that are no word."""
     sequences = config.get("bad_words_ids") or []
@@ -103,7 +104,7 @@ def _number(value: Any) -> Any:
     )
 
 
-def _checked(file: Path, found: dict[str, Any]) -> dict[str, Any]:
+def _checked(file: Path, found: JsonObject) -> JsonObject:
     try:
         return SamplingParams.model_validate(found).model_dump(mode="json", exclude_unset=True)
     except ValidationError as error:

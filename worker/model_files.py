@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.types import JsonObject
 
 SAMPLES = 256  # pieces of a weight file that go into its digest
 INDEX = "model.safetensors.index.json"
@@ -46,7 +47,7 @@ def inspect(folder: Path) -> None:
     _check_weights(folder)
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> JsonObject:
     try:
         found = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -58,7 +59,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return found
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path) -> JsonObject:
     file = folder / "config.json"
     if file.exists():
         return read_json(file)

@@ -6,11 +6,12 @@ Moves nothing itself: `worker/exchange.py` does.
 from __future__ import annotations
 
 import time
-from typing import Any
 
+from common.errors import ErrorDict
 from common.generation import Finished, Spelling, TokenLogprob
 from common.store.incarnation import Result, Run
 from common.store.packing import pack
+from common.stored_item import StoredOutput, StoredResult, StoredToken
 from common.types import ItemState
 from worker.held_items import HeldItem
 
@@ -25,7 +26,7 @@ def result(item: HeldItem, finished: Finished, worker: str) -> Result:
         "completion_tokens": finished.completion_tokens,
         "total_tokens": finished.prompt_tokens + finished.completion_tokens,
     }
-    outputs = [
+    outputs: list[StoredOutput] = [
         {
             "text": output.text,
             "finish_reason": output.finish_reason,
@@ -34,8 +35,10 @@ def result(item: HeldItem, finished: Finished, worker: str) -> Result:
         }
         for output in finished.outputs
     ]
-    error = finished.error and {"code": finished.error[0], "message": finished.error[1]}
-    stored = {
+    error: ErrorDict | None = None
+    if finished.error:
+        error = {"code": finished.error[0], "message": finished.error[1]}
+    stored: StoredResult = {
         "outputs": outputs,
         "prompt_logprobs": _logprobs(finished.prompt_logprobs),
         "usage": usage,
@@ -83,20 +86,23 @@ def end_state(finished: Finished) -> ItemState:
     return ItemState.EXPIRED if "expired" in reasons else ItemState.SUCCEEDED
 
 
-def logprob_json(found: TokenLogprob) -> dict[str, Any]:
+def stored_token(found: TokenLogprob) -> StoredToken:
     """A token's log-probability as rows and streams have it."""
-    top = [_token(spelling) | {"logprob": _rounded(logprob)} for logprob, spelling in found.top]
-    return _token(found.token) | {"logprob": _rounded(found.logprob), "top": top}
+    token = _token(found.token, found.logprob)
+    token["top"] = [_token(spelling, logprob) for logprob, spelling in found.top]
+    return token
 
 
-def _logprobs(found: list[TokenLogprob] | None) -> list[dict[str, Any]] | None:
-    return None if found is None else [logprob_json(each) for each in found]
+def _logprobs(found: list[TokenLogprob] | None) -> list[StoredToken] | None:
+    return None if found is None else [stored_token(each) for each in found]
 
 
-def _token(token: Spelling) -> dict[str, Any]:
-    """`bytes` is there only if they are not those of `token`."""
-    found: dict[str, Any] = {"token": token.text, "token_id": token.token_id}
-    return found if token.raw is None else found | {"bytes": list(token.raw)}
+def _token(spelling: Spelling, logprob: float | None) -> StoredToken:
+    text, token_id, rounded = spelling.text, spelling.token_id, _rounded(logprob)
+    if spelling.raw is None:
+        return {"token": text, "token_id": token_id, "logprob": rounded}
+    raw = list(spelling.raw)
+    return {"token": text, "token_id": token_id, "bytes": raw, "logprob": rounded}
 
 
 def _rounded(logprob: float | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.errors import ErrorDict
-from common.stored_item import StoredItem, StoredRefusal
+from common.stored_item import StoredItem
 from common.types import JsonObject
 from web.schemas.requests import Item
 
@@ -32,7 +32,7 @@ def item_record(item: Item, params: JsonObject) -> StoredItem:
 
 def refused_record(custom_id: str, error: ErrorDict) -> StoredItem:
     """An item that cannot run, with the reason: the worker hands it in as failed."""
-    why: StoredRefusal = {"code": error["code"], "message": error["message"]}
+    why: ErrorDict = {"code": error["code"], "message": error["message"]}
     if "field" in error:
         why["field"] = error["field"]
     return {"custom_id": custom_id, "refused": why}
