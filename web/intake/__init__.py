@@ -1,1 +1,1 @@
-"""Turns requests and files into checked items in the queue; knows neither Flask nor dialects."""
+"""Turns requests and files into checked items in the queue; knows neither HTTP nor dialects."""

@@ -1,1 +1,1 @@
-"""The objects that request handlers use, one of each per process; imports no dialect."""
+"""The objects that request handlers use, one of each per process; of `web` imports only `schemas`."""
