@@ -1,1 +1,1 @@
-"""The objects that request handlers use, one of each per process; of `web` imports only `schemas`."""
+"""Objects that request handlers use, one of each per process; of `web` imports only `schemas`."""
