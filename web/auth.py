@@ -1,17 +1,16 @@
-"""Who is asking: an API key (`Authorization: Bearer pm_…`) or a browser's session cookie, each of
-one tenant. Either is looked up in the store with one round trip a request, so that one that was
-ended is refused at once.
+"""Tells which tenant a request is from: by an API key (`Authorization: Bearer pm_…`) or by a
+browser's session cookie. Either is looked up in the store with one round trip for each request, so
+that it is refused at once when it was revoked.
 
-A session begins with a single-use login link. Opening the link shows a button and uses nothing up,
-so that a chat's link preview or a mail scanner cannot spend it; pressing the button does, in a
-POST.
+A session begins with a single-use login link. Opening the link shows a button; only the button's
+POST uses the link up, so that link previews and mail scanners cannot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from flask import Response, g, request
@@ -32,13 +31,20 @@ class Forbidden(PromptmillError):
     code = "cross_site_request"
 
 
+class _CookieOptions(TypedDict):
+    path: str
+    httponly: bool
+    samesite: str
+    secure: bool
+
+
 def grant() -> Grant:
-    """What lets this request in, a key or a cookie; `Accounts.valid` says later whether it still
-    would.
+    """The key or session that this request was sent with; `Accounts.valid` tells later whether it
+    is still valid.
 
     Raises:
-        Unauthorized: nobody's.
-        Forbidden: a cookie's, but another site's page sent it.
+        Unauthorized: there is none.
+        Forbidden: it is a session, and another site's page sent the request.
     """
     if "grant" not in g:
         g.grant = _grant_of_key() or _grant_of_cookie()
@@ -51,12 +57,12 @@ def grant() -> Grant:
 
 
 def tenant() -> str:
-    """Whose request this is. Raises as `grant` does."""
+    """The tenant of this request. Raises what `grant` does."""
     return grant().tenant
 
 
 def browser_tenant() -> str | None:
-    """Who is logged in with this browser, or None: for pages, which then show the way to log in."""
+    """The tenant that is logged in with this browser, or None: pages then show how to log in."""
     try:
         return tenant()
     except Unauthorized:
@@ -64,7 +70,7 @@ def browser_tenant() -> str | None:
 
 
 def needs_tenant(view: Callable[..., Any]) -> Callable[..., Any]:
-    """The view gets `tenant` as its first argument; nobody's requests are refused."""
+    """The view gets the tenant as its first argument; requests without one are refused."""
 
     @wraps(view)
     def guarded(**arguments: Any) -> Any:
@@ -74,7 +80,8 @@ def needs_tenant(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def start_session(response: Response, login: str) -> Response:
-    """Log this browser in with a login link's token; `Unauthorized` if that is good no more."""
+    """Log this browser in with the token of a login link; `Unauthorized` if it is not valid any
+    more."""
     value = services().accounts.begin_session(login)
     response.set_cookie(COOKIE, value, max_age=SESSION_AGE, **_cookie_options())
     return response
@@ -93,34 +100,32 @@ def end_session(response: Response, everywhere: bool) -> Response:
 
 
 def refuse_cross_site() -> None:
-    """Raise `Forbidden` if another site's page made the browser send this.
+    """Raise `Forbidden` if another site's page made the browser send this request.
 
-    Every browser of the last years says where an unsafe request comes from; what says nothing is no
-    browser, or got no cookie across sites (SameSite=Lax).
+    Current browsers say where an unsafe request comes from. A client that does not say it is no
+    browser, or has no cookie to send across sites (SameSite=Lax).
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site not in (None, "same-origin", "none") or (origin is not None and not _is_own(origin)):
         raise Forbidden(
             "this request came from another site's page; open the page of this server and try "
-            "again. If this is its "
-            "page, a proxy changes the Host header: set PROMPTMILL_PUBLIC_URL to the address that "
-            "the browser shows"
+            "again. If this is its page, a proxy changes the Host header: set "
+            "PROMPTMILL_PUBLIC_URL to the address that the browser shows"
         )
 
 
 def _is_own(origin: str) -> bool:
-    """Whether a page of this origin is ours: of the public URL, or of the host that was asked.
-    Without a public URL the scheme may be unknown: what comes through a TLS proxy that is not
-    trusted looks like plain HTTP."""
+    """Whether pages of this origin are this server's: that of the public URL, or of the host in the
+    request. Without a public URL the scheme may be unknown, because requests through a TLS proxy
+    that is not trusted look like plain HTTP."""
     public = services().settings.public_url
     if public is None:
         return urlsplit(origin).netloc == request.host
     return origin in (origin_of(public), f"{request.scheme}://{request.host}")
 
 
-def _cookie_options() -> dict[str, Any]:
-    """`Secure` where browsers come by TLS: the proxy that ends it says so, or the public URL
-    does."""
+def _cookie_options() -> _CookieOptions:
+    """`Secure` where browsers use TLS, as the proxy that ends it or the public URL says."""
     secure = request.is_secure or services().settings.base_url.startswith("https://")
     return {
         "path": request.script_root or "/",

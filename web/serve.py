@@ -66,7 +66,7 @@ class WebServer(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
-        options: dict[str, Any] = {
+        options: dict[str, str | int | bool] = {
             "bind": f"{in_url(self._settings.host)}:{self._settings.port}",
             "worker_class": f"{__name__}.Worker",
             # Each loads the app after it was forked: no thread comes along.

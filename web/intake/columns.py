@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import InvalidRequest
 from common.params import OTHER_NAMES, SamplingParams, whole
+from common.types import JsonObject
 from web.intake.strict_json import BadJson, parse
 from web.intake.validation_messages import unknown_name
 
@@ -74,10 +75,10 @@ class Columns:
     def is_metadata(self, name: str) -> bool:
         return name not in (self.prompt, "custom_id") and name not in SETTINGS
 
-    def item(self, cells: Sequence[Any]) -> dict[str, Any]:
+    def item(self, cells: Sequence[Any]) -> JsonObject:
         """An item's fields, out of cells as JSON has them. Empty cells of settings and ids are not
         given."""
-        found: dict[str, Any] = {}
+        found: JsonObject = {}
         params, metadata = {}, {}
         for name, value in zip(self.names, cells, strict=True):
             if name == self.prompt:

@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from common.errors import NotFound, Unavailable
 from common.params import SamplingParams
@@ -127,7 +126,7 @@ def _made_before(attached: Attached) -> bool:
     return attached.outcome == "same"
 
 
-def _fields(settings: Settings, intake: Intake) -> dict[str, Any]:
+def _fields(settings: Settings, intake: Intake) -> dict[str, str | int | float]:
     """The fields of the job's record that come from the request."""
     card, totals, options = intake.model.card, intake.totals, intake.options
     spec: JobSpec = {

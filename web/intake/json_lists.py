@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.cooperate import Steps
+from common.types import JsonObject
 from web.intake.strict_json import (
     DECODER,
     MOST_KEYS,
@@ -93,9 +94,9 @@ class _Cursor:
         """Byte of the whole."""
         return self._begin + len(self._text[: self._place].encode())
 
-    def object(self, lists: Mapping[str, int]) -> dict[str, Any]:
+    def object(self, lists: Mapping[str, int]) -> JsonObject:
         """The object that is here, with which the text ends."""
-        found: dict[str, Any] = {}
+        found: JsonObject = {}
         beside = 0
         self._expect("{")
         for name in self._names():

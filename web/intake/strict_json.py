@@ -15,6 +15,7 @@ from collections import Counter
 from typing import Any, NoReturn
 
 from common.cooperate import Steps
+from common.types import JsonObject
 
 SMALL = 64 * 2**10  # bytes; nothing as short holds too much
 # In one list or object: the token ids of the longest context, and what is beside them.
@@ -142,7 +143,7 @@ def _refuse_too_much(raw: bytes | str) -> None:
         value_end(raw)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
     found = dict(pairs)
     if len(found) < len(pairs):
         repeated = next(

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 
+from pydantic.json_schema import JsonSchemaValue
+
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 NUMBER = "[0-9]{1,9}"
@@ -12,7 +14,7 @@ PLACE = f"{NUMBER}[.][0-9]{{1,3}}={NUMBER}"  # item, continuation, tokens
 # How many items a stream's reader has, then how many tokens of each item that is being streamed.
 CURSOR = re.compile(f"([0-9]{{1,10}})(?:;({PLACE}(?:,{PLACE})*))?")
 
-HEADERS = {
+HEADERS: dict[str, JsonSchemaValue] = {
     "Idempotency-Key": {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"},
     "Last-Event-ID": {
         "type": "string",

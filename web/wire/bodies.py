@@ -1,15 +1,16 @@
-"""What a request carries, read and checked: JSON bodies, uploads, and the query."""
+"""Reads what a request carries, and checks it: JSON bodies, uploads, and the query."""
 
 from __future__ import annotations
 
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flask import current_app, request
 from pydantic import BaseModel
 
 from common.errors import InvalidRequest, TooLarge
+from common.types import JsonObject
 from web.intake.drafts import Draft, from_items, from_prompts
 from web.intake.json_lists import Entries, TooLong, read_object
 from web.intake.strict_json import BadJson, TooMuch
@@ -17,7 +18,7 @@ from web.intake.uploads import read_upload
 from web.intake.validation_messages import validated
 from web.schemas.requests import JobOptions, JobRequest, MoreItems, UploadOptions
 from web.services.services import services
-from web.wire.description import Description
+from web.wire.description import description_of
 from web.wire.error_answers import too_large
 
 M = TypeVar("M", bound=BaseModel)
@@ -27,7 +28,7 @@ MOST_PARTS = 20  # of a form; two are known
 
 
 def read_submission() -> tuple[JobOptions, Iterator[Draft]]:
-    """A job without its items, and its items as drafts: from JSON, or from a multipart upload."""
+    """The options of a job, and its items as drafts: from JSON, or from a multipart upload."""
     if request.mimetype == "multipart/form-data":
         return _read_multipart()
     if request.is_json:
@@ -37,7 +38,7 @@ def read_submission() -> tuple[JobOptions, Iterator[Draft]]:
 
 
 def read_query(model: type[M]) -> M:
-    """The query as the model; names it does not know, and names given twice, are refused too."""
+    """The query as the model. Names that it does not know, and names given twice, are refused."""
     for name, values in request.args.lists():
         if len(values) > 1:
             raise InvalidRequest(
@@ -47,11 +48,10 @@ def read_query(model: type[M]) -> M:
 
 
 def refuse_unread() -> None:
-    """Before a described view: a query or a body that it does not take would be dropped in
-    silence."""
-    view: Any = current_app.view_functions[str(request.endpoint)]
-    description: Description = view.description
-    if description.public:  # whoever looks after machines may ask as they like
+    """Refuse a query or a body that the view does not take, which would else be ignored in
+    silence. Runs before each described view."""
+    description = description_of(current_app, str(request.endpoint))
+    if description is None or description.public:  # health checks may carry any query string
         return
     if description.query is None and request.args:
         name = next(iter(request.args))[:64]
@@ -81,7 +81,7 @@ def read_items() -> Iterator[Draft]:
     return drafts
 
 
-def json_body(lists: Mapping[str, int] | None = None) -> dict[str, Any]:
+def json_body(lists: Mapping[str, int] | None = None) -> JsonObject:
     """A JSON body, an object of 16 MiB at most. Long lists that are named in `lists`, each with how
     many entries it may have, are left as text, to be read an entry at a time
     (`json_lists.Entries`)."""
@@ -90,8 +90,8 @@ def json_body(lists: Mapping[str, int] | None = None) -> dict[str, Any]:
             "send application/json", status=415, code="unsupported_media_type", field="Content-Type"
         )
     limit = min(MOST_JSON, request.max_content_length or MOST_JSON)
-    # One byte over: a body that does not tell its length is cut off there, in silence, and must not
-    # pass for the whole.
+    # One byte over: a body that does not tell its length is cut off there without an error, and
+    # what is left must not be taken for the whole.
     request.max_content_length = limit + 1
     raw = request.get_data(cache=False)
     if len(raw) > limit:
@@ -103,7 +103,7 @@ def _item_lists() -> dict[str, int]:
     return dict.fromkeys(("items", "prompts"), services().settings.max_items)
 
 
-def _take_items(body: dict[str, Any]) -> Iterator[Draft]:
+def _take_items(body: JsonObject) -> Iterator[Draft]:
     items, prompts = body.pop("items", None), body.pop("prompts", None)
     if (items is None) == (prompts is None):
         raise InvalidRequest(
@@ -117,7 +117,7 @@ def _take_items(body: dict[str, Any]) -> Iterator[Draft]:
 
 def _read_job_json() -> tuple[JobOptions, Iterator[Draft]]:
     body = json_body(_item_lists())
-    given: dict[str, Any] = {name: body.pop(name) for name in ("items", "prompts") if name in body}
+    given: JsonObject = {name: body.pop(name) for name in ("items", "prompts") if name in body}
     options = validated(JobOptions, body, known=JobRequest)
     return options, _take_items(given)
 
@@ -147,7 +147,7 @@ def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
     return options, read_upload(upload.stream, upload.filename or "", options.prompt_column)
 
 
-def _parsed(raw: bytes, what: str, lists: Mapping[str, int] | None = None) -> dict[str, Any]:
+def _parsed(raw: bytes, what: str, lists: Mapping[str, int] | None = None) -> JsonObject:
     try:
         body = read_object(raw.removeprefix(BOM_UTF8), lists or {})
     except TooLong as error:

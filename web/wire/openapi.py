@@ -3,17 +3,17 @@ models that validate and answer. Why no framework does this: docs/decisions/0005
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Flask, Response, current_app, json
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from common.types import JsonObject
 from web.schemas.answers import ItemRow, ResultRow
 from web.services.services import services
 from web.wire.description import description_of
 from web.wire.error_answers import shapes_of
 from web.wire.links import base_url
+from web.wire.openapi_objects import Operation
 from web.wire.operations import Operations
 from web.wire.request_schemas import RequestSchemas
 from web.wire.routes import template
@@ -39,7 +39,7 @@ def specification() -> Response:
     return Response(f'{{"servers": {servers}, {kept["body"][1:]}', content_type="application/json")
 
 
-def make_specification(app: Flask) -> dict[str, Any]:
+def make_specification(app: Flask) -> JsonObject:
     found = [
         (rule, method.lower(), description)
         for rule in app.url_map.iter_rules()
@@ -58,7 +58,7 @@ def make_specification(app: Flask) -> dict[str, Any]:
         schema_generator=RequestSchemas,
     )
     operation = Operations(references, schemas["$defs"], shapes)
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, dict[str, Operation]] = {}
     for rule, method, description in found:
         paths.setdefault(template(rule.rule), {})[method] = operation.describe(
             rule, method, description

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
-from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 from werkzeug.routing import Rule
 
 from common.errors import Conflict, NotFound, TooMany, Unauthorized, Unavailable
@@ -15,17 +14,25 @@ from web.schemas.headers import HEADERS
 from web.wire import sse
 from web.wire.description import Description
 from web.wire.error_answers import ErrorShape, ErrorShapes
+from web.wire.openapi_objects import (
+    Answer,
+    Content,
+    Header,
+    Operation,
+    Parameter,
+    Reference,
+)
 from web.wire.request_schemas import form, in_query
 from web.wire.routes import ARGUMENT
 
-FILE = {"type": "string", "format": "binary"}
+FILE: JsonSchemaValue = {"type": "string", "format": "binary"}
 UNSAFE = {"post", "patch", "delete"}  # methods that another site's page may not make a browser send
-REQUEST_ID = {
+REQUEST_ID: Header = {
     "description": "Also in the server's log.",
     "required": True,
     "schema": {"type": "string"},
 }
-RETRY_AFTER = {
+RETRY_AFTER: Header = {
     "description": "Seconds until trying again may help.",
     "required": True,
     "schema": {"type": "string"},
@@ -38,17 +45,17 @@ class Operations:
 
     def __init__(
         self,
-        references: Mapping[Any, dict[str, Any]],
-        schemas: dict[str, Any],
+        references: Mapping[tuple[type, JsonSchemaMode], JsonSchemaValue],
+        schemas: dict[str, JsonSchemaValue],
         shapes: ErrorShapes,
     ):
         self._references = references
         self._schemas = schemas
         self._shapes = shapes
-        self.errors: dict[str, dict[str, Any]] = {}  # by name
+        self.errors: dict[str, Answer] = {}  # by name
 
-    def describe(self, rule: Rule, method: str, description: Description) -> dict[str, Any]:
-        operation: dict[str, Any] = {
+    def describe(self, rule: Rule, method: str, description: Description) -> Operation:
+        operation: Operation = {
             "operationId": rule.endpoint.replace(".", "_"),
             "summary": description.summary,
             "parameters": self._parameters(rule, description),
@@ -60,7 +67,7 @@ class Operations:
             operation["requestBody"] = {"required": True, "content": content}
         return operation
 
-    def _parameters(self, rule: Rule, description: Description) -> list[dict[str, Any]]:
+    def _parameters(self, rule: Rule, description: Description) -> list[Parameter]:
         found = [
             _parameter(
                 "path",
@@ -79,15 +86,15 @@ class Operations:
             ]
         return found
 
-    def _body(self, description: Description) -> dict[str, Any]:
-        content: dict[str, Any] = {}
+    def _body(self, description: Description) -> Content:
+        content: Content = {}
         if description.body:
             content["application/json"] = {
                 "schema": self._references[description.body, "validation"]
             }
         if description.upload:
             parts = {"file": FILE, "job": self._references[description.upload, "validation"]}
-            schema = {
+            schema: JsonSchemaValue = {
                 "type": "object",
                 "properties": parts,
                 "required": ["file"],
@@ -101,21 +108,22 @@ class Operations:
             }
         return content
 
-    def _responses(self, rule: Rule, method: str, description: Description) -> dict[str, Any]:
-        good = {
+    def _responses(
+        self, rule: Rule, method: str, description: Description
+    ) -> dict[str, Answer | Reference]:
+        good: Answer = {
             "description": HTTPStatus(description.status).phrase,
             "headers": {"X-Request-Id": REQUEST_ID},
         }
         if content := self._content(rule, description):
             good["content"] = content
-        found = {str(description.status): good}
-        return found | {
-            str(status): self._error(rule, status)
-            for status in sorted(_errors(rule, method, description, self._shape(rule).invalid))
-        }
+        found: dict[str, Answer | Reference] = {str(description.status): good}
+        for status in sorted(_errors(rule, method, description, self._shape(rule).invalid)):
+            found[str(status)] = self._error(rule, status)
+        return found
 
-    def _content(self, rule: Rule, description: Description) -> dict[str, Any]:
-        content: dict[str, Any] = {
+    def _content(self, rule: Rule, description: Description) -> Content:
+        content: Content = {
             kind.partition(";")[0]: {"schema": {"type": "string"}}
             for kind in description.media_types
         }
@@ -124,21 +132,21 @@ class Operations:
                 "schema": self._references[description.answer, "serialization"]
             }
         if description.events:
-            told = [self._event(name, model) for name, model in description.events.items()]
+            events = [self._event(name, model) for name, model in description.events.items()]
             if (shape := self._shape(rule)).in_streams:
-                told.append(self._event("", shape.model))
-            content[sse.MEDIA_TYPE] = {"schema": {"anyOf": told}}
+                events.append(self._event("", shape.model))
+            content[sse.MEDIA_TYPE] = {"schema": {"anyOf": events}}
         return content
 
-    def _event(self, name: str, model: type[BaseModel] | None) -> dict[str, Any]:
+    def _event(self, name: str, model: type | None) -> JsonSchemaValue:
         """One server-sent event; OpenAPI 3.1 has no other way to describe a stream of them."""
-        data: dict[str, Any] = {"type": "string"}
+        data: JsonSchemaValue = {"type": "string"}
         if model:
             schema = self._references[model, "serialization"]
             data |= {"contentMediaType": "application/json", "contentSchema": schema}
         else:
             data["const"] = name
-        found: dict[str, Any] = {
+        found: JsonSchemaValue = {
             "type": "object",
             "properties": {"data": data},
             "required": ["data"],
@@ -151,14 +159,14 @@ class Operations:
     def _shape(self, rule: Rule) -> ErrorShape:
         return self._shapes.of(rule.endpoint.rpartition(".")[0], rule.rule)
 
-    def _error(self, rule: Rule, status: int) -> dict[str, Any]:
+    def _error(self, rule: Rule, status: int) -> Reference:
         """A reference to the error, which is described once."""
         shape = self._shape(rule)
         name = f"{shape.model.__name__}{status}"
         self.errors.setdefault(name, self._described_error(status, shape))
         return {"$ref": f"#/components/responses/{name}"}
 
-    def _described_error(self, status: int, shape: ErrorShape) -> dict[str, Any]:
+    def _described_error(self, status: int, shape: ErrorShape) -> Answer:
         headers = {"X-Request-Id": REQUEST_ID}
         if status in (TooMany.status, Unavailable.status):
             headers["Retry-After"] = RETRY_AFTER
@@ -169,11 +177,9 @@ class Operations:
             "content": {shape.media_type: {"schema": schema}},
         }
 
-    def _schema(self, model: type[BaseModel]) -> dict[str, Any]:
-        found: dict[str, Any] = self._schemas[
-            self._references[model, "validation"]["$ref"].rsplit("/", 1)[-1]
-        ]
-        return found
+    def _schema(self, model: type) -> JsonSchemaValue:
+        reference: str = self._references[model, "validation"]["$ref"]
+        return self._schemas[reference.rsplit("/", 1)[-1]]
 
 
 def _errors(rule: Rule, method: str, description: Description, invalid: frozenset[int]) -> set[int]:
@@ -194,8 +200,10 @@ def _errors(rule: Rule, method: str, description: Description, invalid: frozense
     return found
 
 
-def _parameter(place: str, name: str, required: bool, schema: dict[str, Any]) -> dict[str, Any]:
+def _parameter(place: str, name: str, required: bool, schema: JsonSchemaValue) -> Parameter:
     schema = dict(schema)
     text = schema.pop("description", None)
-    found = {"name": name, "in": place, "required": required, "schema": schema}
-    return found | ({"description": text} if text else {})
+    found: Parameter = {"name": name, "in": place, "required": required, "schema": schema}
+    if text:
+        found["description"] = text
+    return found

@@ -45,18 +45,18 @@ def takes(model: type[BaseModel], name: str, value: Any) -> bool:
     return True
 
 
-def _takes_null_already(field: dict[str, Any]) -> bool:
+def _takes_null_already(field: JsonSchemaValue) -> bool:
     constraints = field.keys() - ABOUT
     return not constraints or NULL in field.get("anyOf", ()) or None in field.get("enum", ())
 
 
-def _widen(field: dict[str, Any], more: list[dict[str, Any]]) -> None:
+def _widen(field: JsonSchemaValue, more: list[JsonSchemaValue]) -> None:
     """Let the field be what it was, or one of these."""
     own = {name: field.pop(name) for name in list(field) if name not in ABOUT}
     field["anyOf"] = [*(own["anyOf"] if own.keys() == {"anyOf"} else [own]), *more]
 
 
-def in_query(schema: dict[str, Any]) -> dict[str, Any]:
+def in_query(schema: JsonSchemaValue) -> JsonSchemaValue:
     """A field's schema as a query's parameter, which is text and never null."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != NULL]
     found = {
@@ -69,10 +69,12 @@ def in_query(schema: dict[str, Any]) -> dict[str, Any]:
     return found | ({"anyOf": kinds} if kinds else {})
 
 
-def form(schema: dict[str, Any], schemas: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
+def form(
+    schema: JsonSchemaValue, schemas: JsonSchemaValue, file: JsonSchemaValue
+) -> JsonSchemaValue:
     """A file and a model's fields as a form has them, whose parts are text: `name[inner]` for those
     of an object."""
-    found: dict[str, Any] = {"file": file}
+    found: JsonSchemaValue = {"file": file}
     together: dict[str, list[str]] = {}
     for name, field in schema["properties"].items():
         for kind in field.get("anyOf", [field]):
