@@ -39,7 +39,7 @@ from bench.lib.noisy_tenants import (
     validating_beside_batches,
 )
 from bench.lib.stack import Stack, running_stack
-from common.store.accounts import Accounts
+from common.store.api_keys import ApiKeys
 
 PAUSE = 0.02  # seconds between two requests of the other tenant
 AIM_WAIT = 1.0  # seconds
@@ -106,7 +106,7 @@ def run_cases(chosen: list[Case], processes: int) -> list[dict[str, Any]]:
     }
     found = []
     with running_stack(64, web_processes=processes, **limits) as stack:
-        other = Accounts(stack.client).create_key("other", "other")
+        other = ApiKeys(stack.client).create_key("other", "other")
         for case in chosen:
             body = case.make()
             for times in (1, 4):
@@ -126,7 +126,7 @@ def run_crowds(processes: int) -> dict[str, float]:
         parts = ("serve", "worker", "webhooks")
         with running_stack(64, parts, web_processes=processes, webhook_allow="127.0.0.1") as stack:
             found[name] = round(
-                measure(stack, Accounts(stack.client).create_key("other", "other")), 2
+                measure(stack, ApiKeys(stack.client).create_key("other", "other")), 2
             )
         print(f"{processes} web process(es): {name} {found[name]}", flush=True)
     return found

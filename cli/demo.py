@@ -68,7 +68,7 @@ def demo(folder: DataFolder, once: bool, **options: Any) -> None:
     end_on_signals()
     try:
         running.start()
-        receiver.secret = running.accounts.webhook_secret(TENANT)
+        receiver.secret = running.tenants.webhook_secret(TENANT)
         receiver.start()
         succeeded = run_batch(running, receiver)
         running.show_usage()

@@ -9,13 +9,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import click
+import redis
 
 from cli.folder import DataFolder, data_option, find_settings
 from cli.login_link import TENANT, login_link
 from cli.terminal import print_line
 from common.printable import printable
-from common.store.accounts import Accounts
+from common.store.api_keys import ApiKeys
 from common.store.connection import connect
+from common.store.sessions import Sessions
+from common.store.tenants import Tenants
 from web.intake.validation_messages import validated
 from web.schemas.requests import Target
 
@@ -33,14 +36,14 @@ def key() -> None:
 @data_option
 def create(tenant: str, name: str, folder: DataFolder) -> None:
     """Create a key and print it; it cannot be shown again."""
-    print_line(_accounts(folder).create_key(tenant, name))
+    print_line(ApiKeys(_client(folder)).create_key(tenant, name))
 
 
 @key.command("list")
 @data_option
 def list_keys(folder: DataFolder) -> None:
     """List all keys, without their secrets."""
-    for entry in _accounts(folder).list_keys():
+    for entry in ApiKeys(_client(folder)).list_keys():
         created = datetime.fromtimestamp(entry.created_at, UTC).strftime("%Y-%m-%d %H:%M")
         print_line(
             f"{entry.id}  {created}  {entry.tenant}  "
@@ -53,7 +56,7 @@ def list_keys(folder: DataFolder) -> None:
 @data_option
 def revoke(key_id: str, folder: DataFolder) -> None:
     """Revoke a key; KEY_ID is its id or the key itself."""
-    _accounts(folder).revoke_key(key_id)
+    ApiKeys(_client(folder)).revoke_key(key_id)
     print_line("revoked")
 
 
@@ -69,7 +72,7 @@ def login(tenant: str, folder: DataFolder) -> None:
     print_line(
         login_link(
             server.url if server else settings.base_url,
-            Accounts(connect(settings.redis_url)),
+            Sessions(connect(settings.redis_url)),
             tenant,
         )
     )
@@ -83,7 +86,7 @@ def logout(tenant: str, folder: DataFolder) -> None:
 
     Login links that were not used become invalid, too.
     """
-    _accounts(folder).end_sessions(tenant)
+    Sessions(_client(folder)).end_sessions(tenant)
     print_line(f"every browser of {tenant} is logged out")
 
 
@@ -92,7 +95,7 @@ def logout(tenant: str, folder: DataFolder) -> None:
 @data_option
 def webhook_secret(tenant: str, folder: DataFolder) -> None:
     """Print the secret that signs a tenant's webhooks."""
-    print_line(_accounts(folder).webhook_secret(tenant))
+    print_line(Tenants(_client(folder)).webhook_secret(tenant))
 
 
 @click.command("webhook-url")
@@ -105,13 +108,13 @@ def webhook_url(url: str | None, clear: bool, tenant: str, folder: DataFolder) -
 
     It gets the events of a tenant's batches that name no URL themselves.
     """
-    accounts = _accounts(folder)
+    tenants = Tenants(_client(folder))
     if url and clear:
         raise click.UsageError("give a URL or --clear, not both")
     if url or clear:
-        accounts.set_webhook_url(tenant, validated(Target, {"url": url}).url if url else None)
-    print_line(accounts.webhook_url(tenant) or "none")
+        tenants.set_webhook_url(tenant, validated(Target, {"url": url}).url if url else None)
+    print_line(tenants.webhook_url(tenant) or "none")
 
 
-def _accounts(folder: DataFolder) -> Accounts:
-    return Accounts(connect(find_settings(folder).redis_url))
+def _client(folder: DataFolder) -> redis.Redis:
+    return connect(find_settings(folder).redis_url)

@@ -15,9 +15,9 @@ from cli.login_link import TENANT
 from cli.terminal import print_line
 from common.errors import ConfigError, InvalidRequest, Unauthorized
 from common.signing import check_secret, verify
-from common.store.accounts import Accounts
 from common.store.connection import connect
 from common.store.packing import json_text
+from common.store.tenants import Tenants
 from common.types import JsonObject
 
 HOST = "127.0.0.1"
@@ -116,7 +116,7 @@ def listen(port: int, secret: str | None, tenant: str, folder: DataFolder) -> No
             check_secret(secret)
         except InvalidRequest as error:
             raise click.BadParameter(error.message, param_hint="--secret") from None
-    secret = secret or Accounts(connect(find_settings(folder).redis_url)).webhook_secret(tenant)
+    secret = secret or Tenants(connect(find_settings(folder).redis_url)).webhook_secret(tenant)
     receiver = Receiver(secret, port)
     end_on_signals()
     receiver.start()

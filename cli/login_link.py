@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from common.store.accounts import Accounts
+from common.store.sessions import Sessions
 
 TENANT = "default"
 
 
-def login_link(url: str, accounts: Accounts, tenant: str) -> str:
+def login_link(url: str, sessions: Sessions, tenant: str) -> str:
     """A link that logs one browser in at the web tier with this URL, once."""
-    return f"{url}/login?token={accounts.create_login(tenant)}"
+    return f"{url}/login?token={sessions.create_login(tenant)}"

@@ -21,9 +21,11 @@ from cli.terminal import PrintLine, print_line
 from cli.valkey import Valkey, server_memory
 from common.errors import ConfigError, Unauthorized, Unavailable
 from common.settings import Settings
-from common.store.accounts import Accounts
+from common.store.api_keys import ApiKeys
 from common.store.connection import connect
 from common.store.fleet import Fleet
+from common.store.sessions import Sessions
+from common.store.tenants import Tenants
 from common.store.version import meet_store
 
 ENGINES = ["auto", "native", "generate", "echo"]
@@ -129,7 +131,7 @@ class Up:
         }
         self._client = connect(redis_url)
         meet_store(self._client)
-        self.accounts = Accounts(self._client)
+        self.api_keys, self.tenants = ApiKeys(self._client), Tenants(self._client)
         self.server = ServerInfo(self.settings.base_url, self._find_key(), redis_url)
         self._parts = Children(self._stages(), self._print_line, self._folder.remember_children)
         self._parts.start()
@@ -198,7 +200,7 @@ class Up:
         self._print_line(f"  submit: curl {url}/v1/jobs {headers} -d '{job}'")
 
     def login_link(self) -> str:
-        return login_link(self.server.url, self.accounts, TENANT)
+        return login_link(self.server.url, Sessions(self._client), TENANT)
 
     def _check_demo_model(self) -> None:
         wanted = self.settings.model == NAME and not self.settings.is_echo
@@ -227,11 +229,11 @@ class Up:
         known = self._folder.server()
         if known:
             try:
-                self.accounts.tenant_of_key(known.api_key)
+                self.api_keys.tenant_of_key(known.api_key)
                 return known.api_key
             except Unauthorized:
                 pass
-        return self.accounts.create_key(TENANT, "promptmill up")
+        return self.api_keys.create_key(TENANT, "promptmill up")
 
     def _stages(self) -> list[list[Child]]:
         """The parts in the order of their end: the web tier first, so that no new job comes."""

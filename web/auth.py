@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from flask import Response, g, request
 
 from common.errors import PromptmillError, Unauthorized
-from common.store.accounts import SESSION_AGE, Grant
+from common.store.grants import Grant
+from common.store.sessions import SESSION_AGE
 from common.urls import origin as origin_of
 from web.services.services import services
 
@@ -39,7 +40,7 @@ class _CookieOptions(TypedDict):
 
 
 def grant() -> Grant:
-    """The key or session that this request was sent with; `Accounts.valid` tells later whether it
+    """The key or session that this request was sent with; `still_valid` tells later whether it
     is still valid.
 
     Raises:
@@ -82,7 +83,7 @@ def needs_tenant(view: Callable[..., Any]) -> Callable[..., Any]:
 def start_session(response: Response, login: str) -> Response:
     """Log this browser in with the token of a login link; `Unauthorized` if it is not valid any
     more."""
-    value = services().accounts.begin_session(login)
+    value = services().sessions.begin_session(login)
     response.set_cookie(COOKIE, value, max_age=SESSION_AGE, **_cookie_options())
     return response
 
@@ -92,9 +93,9 @@ def end_session(response: Response, everywhere: bool) -> Response:
     already."""
     found = _grant_of_cookie()
     if found and everywhere:
-        services().accounts.end_sessions(found.tenant)
+        services().sessions.end_sessions(found.tenant)
     elif found:
-        services().accounts.end_session(found)
+        services().sessions.end_session(found)
     response.delete_cookie(COOKIE, **_cookie_options())
     return response
 
@@ -142,14 +143,14 @@ def _grant_of_key() -> Grant | None:
     scheme, _, key = given.partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized("the Authorization header must be `Bearer pm_…`")
-    return services().accounts.grant_of_key(key.strip())
+    return services().api_keys.grant_of_key(key.strip())
 
 
 def _grant_of_cookie() -> Grant | None:
     cookie = request.cookies.get(COOKIE)
     if cookie is None:
         return None
-    found = services().accounts.grant_of_cookie(cookie)
+    found = services().sessions.grant_of_cookie(cookie)
     if found and request.method not in SAFE_METHODS:
         refuse_cross_site()
     return found

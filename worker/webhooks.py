@@ -24,13 +24,13 @@ from common.errors import ConfigError, InvalidRequest, NotFound, Unavailable
 from common.rings import DELIVER, WEBHOOK_QUEUE, RingSender, celery_app
 from common.settings import Settings
 from common.signing import sign
-from common.store.accounts import Accounts
 from common.store.batches import Batches
 from common.store.connection import START_WAIT, connect, when_up
 from common.store.fleet import Fleet
 from common.store.jobs import JobStore
 from common.store.outbox import Event, HookState, Outbox, Outcome
 from common.store.packing import one_line
+from common.store.tenants import Tenants
 from common.store.version import meet_store
 from worker.host_limiter import HostLimiter
 from worker.receiver_call import post
@@ -53,7 +53,7 @@ class Courier:
         client = connect(settings.redis_url, socket_timeout=REDIS_WAIT)
         self._store = JobStore(client)
         self._batches = Batches(client)
-        self._accounts = Accounts(client)
+        self._tenants = Tenants(client)
         self._allowed = Allowed.parse(settings.webhook_allow)
         self._timeout = settings.webhook_timeout
         self._deliveries = Outbox(
@@ -94,7 +94,7 @@ class Courier:
         )
         if webhook is None:
             raise NotFound(f"{event.owner} has no webhook")
-        return webhook["url"], webhook.get("secret") or self._accounts.webhook_secret(event.tenant)
+        return webhook["url"], webhook.get("secret") or self._tenants.webhook_secret(event.tenant)
 
     def _try(self, url: str, secret: str, event: Event) -> Outcome:
         body = envelope(event)

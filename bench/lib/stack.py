@@ -26,7 +26,7 @@ import psutil
 from bench.lib.background import in_background
 from bench.lib.machine import ROOT
 from cli.valkey import Valkey, free_port
-from common.store.accounts import Accounts
+from common.store.api_keys import ApiKeys
 from common.store.connection import connect
 from common.store.jobs import JobStore
 
@@ -57,7 +57,7 @@ class Stack:
         url = self._valkey.start()
         self.client = connect(url)
         self.store = JobStore(self.client)
-        self.key = Accounts(self.client).create_key("bench", "bench")
+        self.key = ApiKeys(self.client).create_key("bench", "bench")
         self.port = free_port()
         settings = {"PORT": str(self.port), "MODEL": "echo", "DEVICE": "cpu"}
         settings |= {name.upper(): str(value) for name, value in self._settings.items()}

@@ -19,7 +19,7 @@ from bench.lib.parts import Parts, die_with_parent
 from bench.lib.receiver import Receiver
 from bench.lib.reclaims import Reclaims
 from bench.lib.retrying_client import Away, RetryingClient
-from common.store.accounts import Accounts
+from common.store.api_keys import ApiKeys
 from common.store.connection import connect
 
 LEASE, GRACE = 5.0, 3.0  # seconds; the lease is the default one
@@ -76,7 +76,7 @@ class Trial:
         self.receiver.start()
         self._stack.callback(self.receiver.stop)
         with connect(self.parts.server.url) as client:
-            key = Accounts(client).create_key("faults", "faults")
+            key = ApiKeys(client).create_key("faults", "faults")
         self.client = RetryingClient(self.parts.front.port, key, self.ledger)
         self.reclaims = Reclaims(self.parts.server.url)
         self.reclaims.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-from common.store.accounts import Accounts
+from common.store.sessions import Sessions
 from tests.support.browser import Console, Mill
 
 
@@ -32,6 +32,6 @@ def test_an_open_page_shows_nothing_more_once_its_session_has_ended(
     page.goto("/jobs")
     tenant = page.locator(".who span").text_content() or ""
     console.expect_status(401)
-    Accounts(mill.client).end_sessions(tenant)  # logged out from elsewhere
+    Sessions(mill.client).end_sessions(tenant)  # logged out from elsewhere
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     expect(page.get_by_text(tenant)).to_have_count(0)

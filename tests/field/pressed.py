@@ -66,7 +66,7 @@ class Pressed:
         services = Services.build(Settings.load(redis_url=self._redis_url))
         services.fleet.publish(card(context=self._context), b"")
         self.key, self.other_key = (
-            services.accounts.create_key(name) for name in ("acme", "other")
+            services.api_keys.create_key(name) for name in ("acme", "other")
         )
         services.watches.close()
         services.redis.close()

@@ -15,10 +15,11 @@ import requests
 from cli.valkey import Valkey
 from common.errors import Unauthorized
 from common.store import keys
-from common.store.accounts import Accounts
+from common.store.api_keys import ApiKeys
 from common.store.connection import connect
 from common.store.fleet import Fleet
 from common.store.jobs import JobStore
+from common.store.sessions import Sessions
 from tests.support.cards import card
 from tests.support.mill import Mill
 from tests.support.processes import ROOT
@@ -39,7 +40,7 @@ def promptmill(url: str, *command: str, code: int = 0) -> str:
 
 class Api:
     def __init__(self, mill: Mill):
-        self._url, self._key = f"http://127.0.0.1:{mill.port}", mill.accounts.create_key("acme")
+        self._url, self._key = f"http://127.0.0.1:{mill.port}", mill.api_keys.create_key("acme")
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         with requests.Session() as session:
@@ -138,18 +139,18 @@ def test_a_session_of_the_time_of_the_backup_does_not_begin_again(
 ) -> None:
     file = tmp_path / "store.rdb"
     with connect(redis_url) as client:
-        accounts = Accounts(client)
-        accounts.create_key("acme")
+        sessions = Sessions(client)
+        ApiKeys(client).create_key("acme")
         cookie, link = (
-            accounts.begin_session(accounts.create_login("acme")),
-            accounts.create_login("acme"),
+            sessions.begin_session(sessions.create_login("acme")),
+            sessions.create_login("acme"),
         )
         promptmill(redis_url, "backup", str(file))
-        accounts.end_sessions("acme")
+        sessions.end_sessions("acme")
         promptmill(redis_url, "restore", "--replace", str(file))
-        assert accounts.grant_of_cookie(cookie) is None
+        assert sessions.grant_of_cookie(cookie) is None
         with pytest.raises(Unauthorized):
-            accounts.begin_session(link)
+            sessions.begin_session(link)
 
 
 def test_while_a_restore_is_under_way_nothing_can_be_changed(

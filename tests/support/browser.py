@@ -11,7 +11,8 @@ import redis
 import requests
 from playwright.sync_api import Page
 
-from common.store.accounts import Accounts
+from common.store.api_keys import ApiKeys
+from common.store.sessions import Sessions
 from web.auth import COOKIE
 
 NO_PROXIES = {"http": ""}
@@ -27,19 +28,19 @@ class Mill:
 
     def new_tenant(self) -> str:
         name = f"tenant-{next(self.numbers)}"
-        Accounts(self.client).create_key(name)
+        ApiKeys(self.client).create_key(name)
         return name
 
     def session(self, tenant: str) -> Any:
         """The cookie of somebody who pressed the button."""
-        token = Accounts(self.client).create_login(tenant)
+        token = Sessions(self.client).create_login(tenant)
         answer = requests.post(
             f"{self.url}/login", data={"token": token}, allow_redirects=False, proxies=NO_PROXIES
         )
         return {"name": COOKIE, "value": str(answer.cookies[COOKIE]), "url": self.url}
 
     def login(self, tenant: str) -> str:
-        return f"{self.url}/login?token={Accounts(self.client).create_login(tenant)}"
+        return f"{self.url}/login?token={Sessions(self.client).create_login(tenant)}"
 
 
 @dataclass

@@ -14,9 +14,10 @@ import openai
 from openai.types import Batch
 
 from cli.valkey import free_port
-from common.store.accounts import Accounts
+from common.store.api_keys import ApiKeys
 from common.store.connection import connect
 from common.store.jobs import JobStore
+from common.store.tenants import Tenants
 from tests.support.processes import ROOT, spawn
 from tests.support.waiting import wait_until
 
@@ -55,7 +56,7 @@ class Mill:
     def __init__(self, url: str, folder: Path):
         self.redis = connect(url)
         self.store = JobStore(self.redis)
-        self.accounts = Accounts(self.redis)
+        self.api_keys, self.tenants = ApiKeys(self.redis), Tenants(self.redis)
         self._folder = folder
         self._url = url
         self._parts: list[subprocess.Popen[bytes]] = []
@@ -65,7 +66,7 @@ class Mill:
 
     def client_of(self, tenant: str, port: int | None = None, **options: Any) -> openai.OpenAI:
         settings: dict[str, Any] = {
-            "api_key": self.accounts.create_key(tenant),
+            "api_key": self.api_keys.create_key(tenant),
             # No proxy between here and loopback.
             "http_client": openai.DefaultHttpx2Client(trust_env=False),
             "max_retries": 0,

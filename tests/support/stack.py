@@ -11,7 +11,7 @@ from typing import Any
 from openai import OpenAI
 
 from cli.valkey import free_port
-from common.store.accounts import Accounts
+from common.store.api_keys import ApiKeys
 from common.store.connection import connect
 from common.store.fleet import Fleet
 from tests.support.processes import ROOT, killed_on_error, spawn
@@ -35,7 +35,7 @@ class Stack:
         self._web = spawn(
             command, cwd=ROOT, env=os.environ | env, stdout=self._log, stderr=self._log
         )
-        self.key = Accounts(self.redis).create_key("acme")
+        self.key = ApiKeys(self.redis).create_key("acme")
         self.client = self.client_with(self.key)
         with killed_on_error(self._web):
             wait_until(self._answers, "the web tier did not come up")

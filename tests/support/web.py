@@ -80,7 +80,7 @@ class Web:
         self.services: Services = self.app.extensions[EXTENSION]
         self.card = card()
         self.services.fleet.publish(self.card, b"")
-        self.key = self.services.accounts.create_key("acme")
+        self.key = self.services.api_keys.create_key("acme")
         self.client: FlaskClient = self.app.test_client()
 
     def call(self, method: str, path: str, key: str | None = None, **options: Any) -> Answer:
@@ -127,7 +127,7 @@ class Site(Web):
 
     def log_in(self, tenant: str) -> FlaskClient:
         browser = self.app.test_client()
-        answer = browser.post("/login", data={"token": self.services.accounts.create_login(tenant)})
+        answer = browser.post("/login", data={"token": self.services.sessions.create_login(tenant)})
         assert answer.status_code == 303
         return browser
 

@@ -22,7 +22,7 @@ from functools import partial
 from pydantic_core import to_json
 
 from common.errors import NotFound, Unavailable
-from common.store.accounts import Grant
+from common.store.grants import Grant
 from web.follow.stream_cursor import StreamCursor, new_entries
 from web.jobs.views import job_view
 from web.schemas.answers import JobView

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from common.errors import Unauthorized
-from common.store.accounts import Grant
+from common.store.grants import Grant
 from web.services.caps import open_stream
 from web.services.services import Services
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 
 from common.errors import Conflict, InvalidRequest, NotFound, PromptmillError, Unavailable
 from common.result_row import RowResult
-from common.store.accounts import Grant
+from common.store.grants import Grant
 from common.store.jobs import new_job_id
 from common.types import JobState
 from web.intake.drafts import Draft

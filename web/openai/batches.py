@@ -164,7 +164,7 @@ def _fields(services: Services, tenant: str, wanted: BatchRequest) -> dict[str, 
     }
     if wanted.webhook:
         found["webhook"] = wanted.webhook.model_dump_json(exclude_none=True)
-    elif url := services.accounts.webhook_url(tenant):
+    elif url := services.tenants.webhook_url(tenant):
         found["webhook"] = json.dumps({"url": url})
     if wanted.output_expires_after:
         found["output_ttl"] = wanted.output_expires_after.seconds * 1000

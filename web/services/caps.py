@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from common.store.accounts import Grant
+from common.store.grants import Grant
 from common.store.permits import Kind
 from web.services.services import Services
 from web.services.watch import Watch

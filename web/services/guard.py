@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import redis
+
 from common.errors import PromptmillError, Unauthorized
-from common.store.accounts import Accounts, Grant
+from common.store.grants import Grant, still_valid
 from web.services.watch import Watch
 
 LOOK = 2.0  # seconds between two looks
@@ -23,8 +25,8 @@ class Guard:
     """One per process. Its thread starts with the first guarded watch: after the server has forked,
     and only in processes that need it."""
 
-    def __init__(self, accounts: Accounts):
-        self._accounts = accounts
+    def __init__(self, client: redis.Redis):
+        self._client = client
         self._open: defaultdict[Grant, set[Watch]] = defaultdict(set)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -60,7 +62,7 @@ class Guard:
             grants = list(self._open)
         if not grants:
             return
-        for ended in set(grants) - self._accounts.valid(grants):
+        for ended in set(grants) - still_valid(self._client, grants):
             with self._lock:
                 for watch in self._open.get(ended, ()):
                     watch.end(Unauthorized("the API key was revoked, or the session has ended"))

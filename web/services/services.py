@@ -9,8 +9,8 @@ from flask import current_app
 
 from common.rings import RingSender
 from common.settings import Settings
-from common.store.accounts import Accounts
 from common.store.admission import Admission
+from common.store.api_keys import ApiKeys
 from common.store.batches import Batches
 from common.store.connection import connect
 from common.store.files import Files
@@ -18,6 +18,8 @@ from common.store.fleet import Fleet
 from common.store.jobs import JobStore
 from common.store.metrics import Tally
 from common.store.permits import Permits
+from common.store.sessions import Sessions
+from common.store.tenants import Tenants
 from web.services.feed import Feeds
 from web.services.guard import Guard
 from web.services.models import Models
@@ -34,7 +36,9 @@ class Services:
     store: JobStore
     admission: Admission
     fleet: Fleet
-    accounts: Accounts
+    tenants: Tenants
+    api_keys: ApiKeys
+    sessions: Sessions
     files: Files
     batches: Batches
     ring_sender: RingSender
@@ -49,14 +53,16 @@ class Services:
     def build(cls, settings: Settings) -> Services:
         """Opens no connection yet: the web tier starts, and answers 503, while Redis is away."""
         client = connect(settings.redis_url, most=MOST_CONNECTIONS, replicas=settings.replicas)
-        store, fleet, accounts = JobStore(client), Fleet(client), Accounts(client)
+        store, fleet = JobStore(client), Fleet(client)
         return cls(
             settings=settings,
             redis=client,
             store=store,
             admission=Admission(client),
             fleet=fleet,
-            accounts=accounts,
+            tenants=Tenants(client),
+            api_keys=ApiKeys(client),
+            sessions=Sessions(client),
             files=Files(client),
             batches=Batches(client),
             ring_sender=RingSender(settings.redis_url),
@@ -65,7 +71,7 @@ class Services:
             feeds=Feeds(store),
             permits=Permits(client),
             tally=Tally(),
-            guard=Guard(accounts),
+            guard=Guard(client),
         )
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 
 from flask import Response
 
-from common.store.accounts import Grant
+from common.store.grants import Grant
 from web.auth import grant
 from web.services.services import Services, services
 from web.services.watch import Watch

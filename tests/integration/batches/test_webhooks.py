@@ -75,10 +75,10 @@ def test_batches_that_name_nobody_are_told_to_the_tenants_url_with_the_tenants_s
     mill: Mill, receiver: Receiver
 ) -> None:
     mill.worker()
-    mill.accounts.set_webhook_url("acme", receiver.url)
+    mill.tenants.set_webhook_url("acme", receiver.url)
     done = mill.run([chat("a", "x")])
     (call,) = receiver.wait_for(1)
-    assert unwrapped(mill, call, mill.accounts.webhook_secret("acme")) == (
+    assert unwrapped(mill, call, mill.tenants.webhook_secret("acme")) == (
         "batch.completed",
         done.id,
     )

@@ -96,7 +96,7 @@ def test_nothing_of_a_tenants_is_shown_to_another_from_a_cache(
 
 
 def test_what_sets_or_ends_a_session_is_shared_by_no_cache(site: Site) -> None:
-    token = site.services.accounts.create_login("acme")
+    token = site.services.sessions.create_login("acme")
     for answer in (
         site.app.test_client().post("/login", data={"token": token}),
         site.browser.post("/logout"),

@@ -13,7 +13,7 @@ from web import auth
 
 
 def log_in(web: Web, **headers: str) -> int:
-    token = web.services.accounts.create_login("acme")
+    token = web.services.sessions.create_login("acme")
     return web.client.post("/login", data={"token": token}, headers=headers).status_code
 
 
@@ -38,12 +38,12 @@ def test_every_route_of_the_api_asks_who_it_is(web: Web) -> None:
 
 
 def test_a_revoked_key_is_refused_at_once(web: Web) -> None:
-    web.services.accounts.revoke_key(web.key)
+    web.services.api_keys.revoke_key(web.key)
     assert web.get("/v1/jobs").status_code == 401
 
 
 def test_a_login_link_works_once(web: Web) -> None:
-    token = web.services.accounts.create_login("acme")
+    token = web.services.sessions.create_login("acme")
     first = web.client.post("/login", data={"token": token})
     again = web.app.test_client().post("/login", data={"token": token})
     assert (first.status_code, again.status_code) == (303, 401)
@@ -51,7 +51,7 @@ def test_a_login_link_works_once(web: Web) -> None:
 
 
 def test_opening_a_login_link_does_not_use_it_up(web: Web) -> None:
-    token = web.services.accounts.create_login("acme")
+    token = web.services.sessions.create_login("acme")
     for _ in range(3):
         page = web.client.get(f"/login?token={token}")
         assert page.status_code == 200
@@ -60,7 +60,7 @@ def test_opening_a_login_link_does_not_use_it_up(web: Web) -> None:
 
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(web: Web) -> None:
-    token = web.services.accounts.create_login("acme")
+    token = web.services.sessions.create_login("acme")
     cookie = web.client.post("/login", data={"token": token}).headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
@@ -110,7 +110,7 @@ def test_logging_out_leaves_other_browsers_unless_it_is_asked_for_everywhere(web
 
 def test_sessions_end_with_the_last_key_of_their_tenant(web: Web) -> None:
     log_in(web)
-    web.services.accounts.revoke_key(web.key)
+    web.services.api_keys.revoke_key(web.key)
     assert web.client.get("/v1/jobs").status_code == 401
 
 
@@ -215,7 +215,7 @@ def test_the_cookie_is_secure_where_browsers_come_by_tls(
     make_web: Callable[..., Web], settings: dict, headers: dict, secure: bool
 ) -> None:
     web = make_web(**settings)
-    token = web.services.accounts.create_login("acme")
+    token = web.services.sessions.create_login("acme")
     for answer in (
         web.client.post("/login", data={"token": token}, headers=headers),
         web.client.post("/logout", headers=headers),

@@ -92,7 +92,7 @@ def test_a_tenant_has_so_many_streams_over_all_processes_and_others_are_not_touc
         assert str(MOST) in refused.json()["detail"]
     assert server.get(f"/v1/jobs/{job}").status_code == 200
     assert waiting(opened.ask()), "chats are not counted with them"
-    other = web.services.accounts.create_key("other")
+    other = web.services.api_keys.create_key("other")
     theirs = opened.send("POST", "/v1/jobs", other, json={"prompts": ["a"]}).json()["id"]
     assert opened.get(f"/v1/jobs/{theirs}/events", other).status_code == 200
     streams[0].close()
@@ -100,13 +100,13 @@ def test_a_tenant_has_so_many_streams_over_all_processes_and_others_are_not_touc
 
 
 def test_a_tenant_has_so_many_chats_too(server: WebProcess, opened: Opened, web: Web) -> None:
-    key = web.services.accounts.create_key("chatty")
+    key = web.services.api_keys.create_key("chatty")
     asked = [opened.ask(key) for _ in range(CHATS + 5)]
     wait_until(lambda: len(select.select(asked, [], [], 0)[0]) >= 5)
     refused = select.select(asked, [], [], 1)[0]
     assert all(client.recv(4096).startswith(b"HTTP/1.1 429 ") for client in refused)
     assert len(refused) <= 5 + 16  # another process may hold so many ahead
-    assert waiting(opened.ask(web.services.accounts.create_key("other")))
+    assert waiting(opened.ask(web.services.api_keys.create_key("other")))
 
 
 def test_what_killed_processes_had_open_counts_no_more(
@@ -139,7 +139,7 @@ def ends_within(response: requests.Response, seconds: float) -> bytes:
 
 
 def test_a_revoked_keys_streams_end(server: WebProcess, web: Web, opened: Opened) -> None:
-    key, other = (web.services.accounts.create_key("leaver") for _ in range(2))
+    key, other = (web.services.api_keys.create_key("leaver") for _ in range(2))
     job = opened.send("POST", "/v1/jobs", key, json={"prompts": ["a"]}).json()["id"]
     mine, kept = (opened.get(f"/v1/jobs/{job}/events", of) for of in (key, other))
     asked = opened.ask(key)
@@ -149,7 +149,7 @@ def test_a_revoked_keys_streams_end(server: WebProcess, web: Web, opened: Opened
     )
     poll.start()
     next(mine.iter_content(None))
-    web.services.accounts.revoke_key(key)
+    web.services.api_keys.revoke_key(key)
     ends_within(mine, ENDS)
     assert asked.recv(4096).startswith(b"HTTP/1.1 401 ")
     poll.join(ENDS)
@@ -162,19 +162,20 @@ def test_a_revoked_keys_streams_end(server: WebProcess, web: Web, opened: Opened
 def test_an_ended_sessions_streams_end(
     server: WebProcess, web: Web, opened: Opened, way: str
 ) -> None:
-    accounts = web.services.accounts
-    key = accounts.create_key("guest")
+    key = web.services.api_keys.create_key("guest")
     job = opened.send("POST", "/v1/jobs", key, json={"prompts": ["a"]}).json()["id"]
     with requests.Session() as browser:
         browser.trust_env = False
         browser.post(
-            f"{server.url}/login", data={"token": accounts.create_login("guest")}, timeout=10
+            f"{server.url}/login",
+            data={"token": web.services.sessions.create_login("guest")},
+            timeout=10,
         )
         cookies = browser.cookies.copy()
     stream = opened.get(f"/v1/jobs/{job}/events", cookies=cookies)
     assert stream.status_code == 200
     if way == "logout":
-        accounts.end_sessions("guest")
+        web.services.sessions.end_sessions("guest")
     else:
-        accounts.revoke_key(key)
+        web.services.api_keys.revoke_key(key)
     ends_within(stream, ENDS)

@@ -168,7 +168,7 @@ def test_a_worker_or_model_that_cannot_be_read_breaks_no_list(web: Web) -> None:
 
 def test_a_key_or_webhook_event_that_cannot_be_read_breaks_no_list(web: Web) -> None:
     web.services.redis.sadd(keys.KEYS, "gone")
-    assert [key.tenant for key in web.services.accounts.list_keys()] == ["acme"]
+    assert [key.tenant for key in web.services.api_keys.list_keys()] == ["acme"]
     job = web.submit(webhook={"url": "http://192.0.2.1/"})
     web.worker().run()
     event = web.get(f"/v1/jobs/{job}").json["webhooks"][0]["id"]

@@ -41,7 +41,7 @@ def test_a_key_whose_job_was_deleted_says_so(web: Web) -> None:
 
 
 def test_keys_of_tenants_do_not_meet(web: Web) -> None:
-    other = web.services.accounts.create_key("other")
+    other = web.services.api_keys.create_key("other")
     headers = {"Idempotency-Key": "same"}
     first = web.post("/v1/jobs", json={"prompts": ["a"]}, headers=headers).json["id"]
     assert (

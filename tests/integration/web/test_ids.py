@@ -49,7 +49,7 @@ def paths(app: Flask, noun: str, bad: str) -> list[tuple[str, str]]:
 @pytest.fixture
 def strangers(web: Web) -> dict[str, str]:
     """Another tenant's job, file and batch, with all the keys that hang on them."""
-    key = web.services.accounts.create_key("other")
+    key = web.services.api_keys.create_key("other")
     job = web.post(
         "/v1/jobs", key=key, json={"prompts": ["a", "b"], "webhook": {"url": "http://192.0.2.1/"}}
     ).json["id"]

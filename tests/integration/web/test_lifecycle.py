@@ -161,7 +161,7 @@ def test_limits_of_a_live_job_can_be_set_moved_and_taken_away(web: Web) -> None:
 def test_a_full_house_is_a_503_for_everybody(make_web: Callable[..., Web]) -> None:
     web = make_web(max_total_items=3)
     web.submit("a", "b", "c")
-    other = web.services.accounts.create_key("other")
+    other = web.services.api_keys.create_key("other")
     answer = web.call("POST", "/v1/jobs", key=other, json={"prompts": ["d"]})
     assert (answer.status_code, answer.json["code"], "Retry-After" in answer.headers) == (
         503,

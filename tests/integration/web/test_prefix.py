@@ -32,7 +32,7 @@ def before(request: pytest.FixtureRequest) -> str:
 
 def logged_in(web: Web, before: str) -> FlaskClient:
     browser = web.app.test_client()
-    token = web.services.accounts.create_login("acme")
+    token = web.services.sessions.create_login("acme")
     answer = browser.post(
         f"{before}/login", data={"token": token}, headers={"Origin": "https://example.org"}
     )
@@ -107,7 +107,7 @@ def test_what_only_begins_like_the_prefix_is_nothing(mill: Web) -> None:
 
 
 def test_without_a_path_the_cookie_is_the_whole_hosts(web: Web) -> None:
-    token = web.services.accounts.create_login("acme")
+    token = web.services.sessions.create_login("acme")
     assert (
         "; Path=/;" in web.client.post("/login", data={"token": token}).headers["Set-Cookie"] + ";"
     )

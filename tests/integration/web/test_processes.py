@@ -60,7 +60,7 @@ def test_what_one_process_did_the_other_knows(server: WebProcess, web: Web) -> N
     wait_until(lambda: len(server.children()) == 2)
     first, second = server.children()
     with stopped(second):
-        token = web.services.accounts.create_login("acme")
+        token = web.services.sessions.create_login("acme")
         with requests.Session() as browser:
             browser.trust_env = False
             browser.post(

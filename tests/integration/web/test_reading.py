@@ -148,7 +148,7 @@ PATHS = [
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_another_tenants_job_is_not_found(web: Web, method: str, path: str) -> None:
     job = web.submit("a")
-    other = web.services.accounts.create_key("other")
+    other = web.services.api_keys.create_key("other")
     answer = web.call(method, f"/v1/jobs/{job}{path}", key=other)
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
     assert web.get(f"/v1/jobs/{job}").json["flags"] == {"cancel_requested": False, "paused": False}

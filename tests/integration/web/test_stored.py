@@ -38,7 +38,7 @@ def test_a_tenant_that_keeps_as_much_as_it_may_is_told_what_to_do(small: Web) ->
     assert (upload.status_code, upload.json["error"]["code"]) == (429, "storage_full")
     assert upload.headers["X-Should-Retry"] == "false"
     assert small.services.redis.keys("pm:file:*") == []
-    other = small.services.accounts.create_key("other")
+    other = small.services.api_keys.create_key("other")
     assert small.post("/v1/jobs", key=other, json={"prompts": ["a"]}).status_code == 202
     small.worker().run()
     assert small.get(f"/v1/jobs/{job}").json["status"] == "completed", (

@@ -10,9 +10,9 @@ import redis
 from standardwebhooks import Webhook
 
 from common.rings import RingSender
-from common.store.accounts import Accounts
 from common.store.jobs import JobStore
 from common.store.outbox import StoredEvent
+from common.store.tenants import Tenants
 from tests.support.receiver import SECRET, Receiver
 from tests.support.waiting import wait_until
 from tests.support.webhook_worker import WebhookWorker
@@ -79,7 +79,7 @@ def test_without_a_secret_of_its_own_a_job_is_signed_with_its_tenants(
     job_id = make_job(receiver.url, secret=None, events="job.finished")
     run_jobs()
     assert hooks(job_id)["job.finished"].status == "delivered"
-    Webhook(Accounts(client).webhook_secret("acme")).verify(
+    Webhook(Tenants(client).webhook_secret("acme")).verify(
         receiver.calls[0].body, receiver.calls[0].headers
     )
 

@@ -1,0 +1,103 @@
+"""API keys: `pm_<id>_<secret>`, of which the secret's digest is stored. Knows Redis."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import time
+from dataclasses import dataclass
+
+import redis
+
+from common import ids
+from common.errors import InvalidRequest, NotFound, Unauthorized
+from common.store import keys
+from common.store.connection import redis_errors
+from common.store.grants import Grant, digest_of
+from common.store.records import readable
+from common.store.scripts import Scripts
+from common.store.tenants import BAD_TENANT
+
+KEY = re.compile(r"pm_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    id: str
+    tenant: str
+    name: str
+    created_at: float  # unix seconds
+    revoked_at: float | None
+
+
+class ApiKeys:
+    """One per process; safe for threads."""
+
+    def __init__(self, client: redis.Redis):
+        self._client = client
+        self._scripts = Scripts(client)
+
+    def create_key(self, tenant: str, name: str = "") -> str:
+        """A new key of a tenant, which comes to be if it was not. The key is told once, here."""
+        if not ids.TENANT.fullmatch(tenant):
+            raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
+        key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        record = {
+            "tenant": tenant,
+            "name": name,
+            "digest": digest_of(secret),
+            "created_at": time.time(),
+        }
+        with redis_errors():
+            pipe = self._client.pipeline(transaction=True)
+            pipe.sadd(keys.TENANTS, tenant)
+            pipe.hsetnx(keys.tenant(tenant), "created_at", time.time())
+            pipe.hset(keys.api_key(key_id), mapping=record)
+            pipe.sadd(keys.KEYS, key_id)
+            pipe.execute()
+        return f"pm_{key_id}_{secret}"
+
+    def tenant_of_key(self, key: str) -> str:
+        """Who a key belongs to; `Unauthorized` as for `grant_of_key`."""
+        return self.grant_of_key(key).tenant
+
+    def grant_of_key(self, key: str) -> Grant:
+        """What a key gives; `Unauthorized` for a malformed, unknown or revoked one, without saying
+        which."""
+        match = KEY.fullmatch(key)
+        if match:
+            with redis_errors():
+                tenant, digest, revoked = self._client.hmget(
+                    keys.api_key(match[1]), "tenant", "digest", "revoked_at"
+                )
+            if tenant and not revoked and hmac.compare_digest(digest.decode(), digest_of(match[2])):
+                return Grant(tenant.decode(), key_id=match[1])
+        raise Unauthorized("the API key is not valid here; make one with `promptmill key create`")
+
+    def list_keys(self) -> list[ApiKey]:
+        with redis_errors():
+            ids = sorted(key_id.decode() for key_id in self._client.smembers(keys.KEYS))
+            pipe = self._client.pipeline(transaction=False)
+            for key_id in ids:
+                pipe.hmget(keys.api_key(key_id), "tenant", "name", "created_at", "revoked_at")
+            records = pipe.execute()
+        return list(readable(zip(ids, records, strict=True), _api_key, lambda pair: pair[0]))
+
+    def revoke_key(self, key_id: str) -> None:
+        """From now on the key is refused. `key_id` may be the whole key. Sessions end with the
+        tenant's last key."""
+        match = KEY.fullmatch(key_id)
+        key_id = match[1] if match else key_id
+        with redis_errors():
+            if not self._scripts.revoke_key(key_id):
+                raise NotFound(f"no key {key_id}; `promptmill key list` shows them")
+
+
+def _api_key(pair: tuple[str, list[bytes | None]]) -> ApiKey:
+    key_id, (tenant, name, created, revoked) = pair
+    if tenant is None or name is None or created is None:
+        raise ValueError("a field is missing")
+    return ApiKey(
+        key_id, tenant.decode(), name.decode(), float(created), float(revoked) if revoked else None
+    )

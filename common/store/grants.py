@@ -1,0 +1,55 @@
+"""Grants: what lets a request in, and whether it still does. Knows Redis; nothing of requests.
+
+Only digests of secrets are stored. SHA-256 without stretching is enough for 256 random bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from common.store import keys
+from common.store.connection import redis_errors
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a request was let in by: an API key (its id) or a browser's session (its digest). The
+    other one is empty."""
+
+    tenant: str
+    key_id: str = ""
+    session: str = ""
+
+
+def digest_of(secret: str) -> str:
+    """What is stored of a secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def still_valid(client: redis.Redis, grants: Collection[Grant]) -> set[Grant]:
+    """Those whose key is not revoked and whose session has not ended; one round trip for all of
+    them."""
+    asked = list(grants)
+    with redis_errors():
+        pipe = client.pipeline(transaction=False)
+        for grant in asked:
+            if grant.session:
+                pipe.zscore(keys.sessions(grant.tenant), grant.session)
+            else:
+                pipe.hmget(keys.api_key(grant.key_id), "tenant", "revoked_at")
+        found = pipe.execute()
+    return {grant for grant, record in zip(asked, found, strict=True) if _is_valid(grant, record)}
+
+
+def _is_valid(grant: Grant, record: Any) -> bool:
+    """`record` is what the store has of it."""
+    if grant.session:
+        return record is not None and float(record) > time.time() * 1000
+    tenant, revoked = record
+    return tenant == grant.tenant.encode() and not revoked
