@@ -158,7 +158,7 @@ def _parsed(raw: bytes, what: str, lists: Mapping[str, int] | None = None) -> Js
         ) from None
     except BadJson as error:
         raise InvalidRequest(
-            f"{what} is no good JSON: {error}", status=400, code="malformed_json"
+            f"{what} is not valid JSON: {error}", status=400, code="malformed_json"
         ) from None
     if not isinstance(body, dict):
         raise InvalidRequest(f"{what} must be a JSON object", code="wrong_type")

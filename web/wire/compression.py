@@ -1,8 +1,8 @@
-"""Bodies that come compressed, and answers that go so: gzip, as it comes and as it goes.
+"""Decompresses request bodies and compresses answers (gzip), piece by piece.
 
-Limits are on what a body has when it is unpacked, and nothing is unpacked that nobody reads: a bomb
-costs what its limit allows. Event streams are never compressed, nor are parts of files, nor what
-already is.
+Limits count a body's bytes when it is decompressed, and only what the app reads is decompressed, so
+that a compressed bomb costs what the limits allow. Event streams, parts of files, and answers that
+are compressed already stay as they are.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def register(app: Flask) -> None:
 
 
 class BadEncoding(InvalidRequest):
-    """The body cannot be unpacked."""
+    """The body cannot be decompressed."""
 
     def __init__(self, message: str):
         super().__init__(message, status=400, code="malformed_encoding", field="Content-Encoding")
@@ -77,7 +77,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def _unpack_body() -> None:
-    """Before the request: whoever reads its body reads it unpacked."""
+    """Replace a compressed body by a stream that decompresses it as the app reads."""
     encodings = [
         name.strip().lower() for name in request.headers.get("Content-Encoding", "").split(",")
     ]
@@ -98,7 +98,7 @@ def _unpack_body() -> None:
     environ["wsgi.input_terminated"] = True
     for name in ("CONTENT_LENGTH", "HTTP_CONTENT_ENCODING"):
         environ.pop(name, None)
-    for name in ("stream", "content_length"):  # what was worked out of the packed body
+    for name in ("stream", "content_length"):  # Flask computed these from the compressed body
         request.__dict__.pop(name, None)
 
 
@@ -127,7 +127,7 @@ def _pack_answer(response: Response) -> Response:
 
 
 def packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces as gzip, as they come. Others are served in between."""
+    """The pieces as gzip, as they come. Other requests are served in between."""
     packer = zlib.compressobj(LEVEL, wbits=GZIP)
     steps = Steps()
     for piece in pieces:
@@ -151,7 +151,7 @@ def _is_text(response: Response) -> bool:
 
 
 def _is_done(response: Response) -> bool:
-    """Nothing of it is to be compressed: it has no body, is a part of a file, or is encoded
+    """Whether the answer stays as it is: it has no body, is a part of a file, or is encoded
     already."""
     headers = response.headers
     return (

@@ -1,8 +1,8 @@
-"""Cross-origin requests (CORS): which sites' pages may call the API from a browser, with a key.
+"""Cross-origin requests (CORS): lets pages of other sites call the API from a browser, with a key.
 
-Only those that `PROMPTMILL_CORS_ORIGINS` names, and never with the session's cookie: no answer
-allows credentials, so a browser keeps such an answer from the page. The pages of this server are no
-part of it.
+Only sites that `PROMPTMILL_CORS_ORIGINS` names may, and never with the session's cookie: no answer
+allows credentials, so a browser does not show such an answer to the page. This server's own pages
+are not part of the API.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_AGE = 7200  # seconds a browser may keep what a preflight said; Chromium kee
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Before what else answers OPTIONS. Without the setting there is nothing to do."""
+    """To be called before other code that answers OPTIONS. Does nothing without the setting."""
     if origins := settings.origins:
         app.before_request(lambda: _preflight(origins))
         app.after_request(_told_to(origins))
@@ -47,7 +47,7 @@ def _preflight(origins: frozenset[str]) -> Response | None:
     if request.method != "OPTIONS" or wanted is None or not _allowed(origins):
         return None
     response = Response(status=204)
-    # Where there is nothing, a page is to see that it is a 404.
+    # On an unknown path the page sends its request, and sees the 404.
     response.headers["Access-Control-Allow-Methods"] = ", ".join(methods_here() or ["GET", "POST"])
     response.headers["Access-Control-Allow-Headers"] = ", ".join(_headers())
     response.headers["Access-Control-Max-Age"] = str(MAX_AGE)
@@ -55,7 +55,7 @@ def _preflight(origins: frozenset[str]) -> Response | None:
 
 
 def _headers() -> list[str]:
-    """Those that mean something here, and what the page asks for beside: clients send some about
+    """Headers that the API reads, and others that the page asks for: clients send some about
     themselves."""
     asked = request.headers.get("Access-Control-Request-Headers", "").split(",")[:MOST_HEADERS]
     known = {name.lower() for name in HEADERS}

@@ -1,4 +1,4 @@
-"""Files that are sent in pieces while they are read."""
+"""Answers that are files, sent in pieces while they are read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from web.services.watch import Watch
 
 
 def download(pieces: Iterator[bytes], content_type: str) -> Response:
-    """A response of these pieces. The first is read here, where what fails is still answered as an
-    error; what fails later can only break the stream off, and so does the end of the key or session
-    that asked for it."""
+    """A response of these pieces. The first is read here, so that what fails with it is answered as
+    an error. What fails later can only break the stream off, and so does the end of the key or
+    session of the request."""
     first = next(pieces, b"")
     response = Response(
         _while_valid(services(), grant(), chain([first], pieces)), content_type=content_type

@@ -1,9 +1,9 @@
-"""Waits for the beginning of a request's body before the app begins with the request.
+"""Waits for the beginning of a request's body before the app handles the request.
 
 A request that waits here is cheap, and so is refusing it: thousands of clients that send a body
-slowly, or never, cost little. Most bodies are read whole here; of longer ones the app reads the
-rest itself. One that ends before the length that its headers tell is an error, here or there, so
-that a half is never taken for the whole.
+slowly, or never, cost little. Most bodies are read completely here; of longer ones the app reads
+the rest. A body that ends before its Content-Length is an error, here or there, so that a half is
+never taken for the whole.
 """
 
 from __future__ import annotations
@@ -61,14 +61,13 @@ class Gate:
 
 
 class BrokenOff(InvalidRequest):
-    """The client sent less than it said."""
+    """The client sent less than its Content-Length says."""
 
     def __init__(self, missing: int):
         super().__init__(
             (
                 f"the body broke off: {missing:,} bytes of its Content-Length did not come; send "
-                "it "
-                "again"
+                "it again"
             ),
             status=400,
             code="incomplete_body",
@@ -77,8 +76,8 @@ class BrokenOff(InvalidRequest):
 
 
 class _Rest(io.RawIOBase):
-    """A body whose beginning was read. `length` is what it is to have in all; 0 where nobody
-    said."""
+    """A body whose beginning was read already. `length` is that of the whole body; 0 where the
+    client did not say."""
 
     def __init__(self, beginning: bytes, body: Any, length: int):
         self._beginning = beginning

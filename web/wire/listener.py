@@ -1,11 +1,10 @@
-"""Accepts connections faster than it begins with them, and begins with those whose request is all
-there.
+"""Accepts connections faster than it handles them, and handles those with a complete request first.
 
-Thousands of connections at once take longer to begin with than a client likes to wait. A client
-that has sent its whole request needs nothing but an answer; those that have not are behind it, the
-newest first, a few in each round of the event loop. So what comes slowly holds up none of what
-comes at once. When there is hardly room for more connections, some that have not sent a whole
-request are closed, so that the next client is not kept waiting by them.
+To start handling thousands of new connections takes longer than a client likes to wait. A client
+that has sent its complete request needs only an answer, so it comes first. The others follow, the
+newest first, a few in each round of the event loop, so that slow clients do not hold up fast ones.
+When there is hardly room for more connections, some without a complete request are closed, so that
+the next client does not have to wait for them.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from gevent.server import StreamServer
 from web.wire.connections import to_close
 
 ROUND = 0.001  # seconds, at least, so that the event loop looks at all sockets in between
-# Connections begun with in one round that have not sent a whole request: a few milliseconds.
+# Connections without a complete request that are handled in one round: a few milliseconds.
 BEGIN = 4
 MOST_ACCEPTED = 128  # in one round
 RESERVE = 10  # one of so many places in the pool is kept free
 LOOK = 256  # connections looked at in one round
-LOOKS = 5  # rounds in which nothing may have come of a request
+LOOKS = 5  # rounds in which not one byte of a request may have come
 PEEK = 16 * 2**10  # bytes looked at
 
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
@@ -35,9 +34,9 @@ Accepted = tuple[Any, ...]  # a socket, and its client's address
 
 
 class Listener(StreamServer):
-    """Several processes may listen: each accepts one connection a round, and twice as many each
-    time that there were more, so that they share what comes one by one. A tenth of the pool is kept
-    free of connections that wait here."""
+    """Several processes may listen on one address. Each accepts one connection in a round, and one
+    more in the next if there was one, so that connections that come one by one are shared. A tenth
+    of the pool is kept free of connections that wait here."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
@@ -45,7 +44,7 @@ class Listener(StreamServer):
         self._slow: list[Accepted] = []
         self._begins = False
         self.max_accept = 1  # in the next round
-        self.full = self._is_full  # gevent has put the pool's there
+        self.full = self._is_full  # gevent has set that of the pool
 
     def do_read(self) -> Any:
         accepted = super().do_read()
@@ -96,13 +95,13 @@ class Listener(StreamServer):
 
 
 def is_whole(client: Any) -> bool | None:
-    """Whether a request is there to its end; None where nothing came yet. One that is large, or not
-    understood here, is not."""
+    """Whether a complete request has come; None if not one byte has. Large requests, and those that
+    are not understood here, do not count as complete."""
     try:
         head, end, body = client._sock.recv(PEEK, socket.MSG_PEEK).partition(b"\r\n\r\n")
     except BlockingIOError:
         return None
     except OSError:
-        return False  # its client is gone
+        return False  # the client is gone
     length = LENGTH.search(head + b"\r\n")
     return bool(end) and not CHUNKED.search(head) and len(body) >= (int(length[1]) if length else 0)

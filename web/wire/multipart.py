@@ -1,8 +1,8 @@
-"""Forms as browsers and clients send them, read within bounds and while others are served.
+"""Reads forms within limits, while other requests are served.
 
-Werkzeug's own reading of a form bounds neither a part's headers nor what comes before the first
-part, takes any number of urlencoded fields, and makes U+FFFD of bytes that are no UTF-8, which then
-cannot be told from one that was written. Files go to disk as they come. Knows nothing of jobs.
+Werkzeug's own parser limits neither the headers of a part nor what comes before the first part, and
+takes any number of urlencoded fields. Of bytes that are not UTF-8 it makes U+FFFD, which then
+cannot be told from one that the user wrote. Files go to disk as they come. Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PIECE = 64 * 2**10  # bytes read at once
 MOST_HEADERS = 16 * 2**10  # bytes of a part's headers, and of what is before the first part
 MOST_URLENCODED = 2**20  # bytes: what is decoded at once
 MOST_FIELDS = 1000  # of an urlencoded form
-# Characters; RFC 2046 has 70, but some clients, Werkzeug among them, draw a few more.
+# Characters. RFC 2046 allows 70, but some clients, Werkzeug among them, send a few more.
 LONGEST_BOUNDARY = 128
 
 Form = tuple[MultiDict[str, str], MultiDict[str, FileStorage]]
 
 
 class Bounded(FormDataParser):
-    """Raises what is wrong with a form, where Werkzeug would find an empty one."""
+    """Raises an error where a form is wrong; Werkzeug would read an empty form."""
 
     def _parse_multipart(
         self, stream: IO[bytes], _mimetype: str, content_length: int | None, options: dict[str, str]
@@ -43,7 +43,7 @@ class Bounded(FormDataParser):
             try:
                 found = self._parts(stream, boundary.encode(), content_length, opened)
             except ValueError as error:
-                _refuse(f"this is no good multipart/form-data: {error}")
+                _refuse(f"this is not valid multipart/form-data: {error}")
             opened.pop_all()  # the files are the request's now
         return stream, *found
 
@@ -115,13 +115,13 @@ class Bounded(FormDataParser):
 
 
 class BoundedRequest(Request):
-    """A request whose form is read so."""
+    """A request whose form is read by `Bounded`."""
 
     form_data_parser_class = Bounded
 
 
 def _events(stream: IO[bytes], decoder: _Decoder) -> Iterator[Any]:
-    """What a form has, piece by piece. Others are served between the pieces."""
+    """The parts of a form, piece by piece. Other requests are served in between."""
     steps = Steps()
     while True:
         piece = stream.read(PIECE)

@@ -1,8 +1,8 @@
-"""Serves everything under a path, where `PROMPTMILL_PUBLIC_URL` has one.
+"""Serves everything under a path prefix, if `PROMPTMILL_PUBLIC_URL` has one.
 
-A proxy in front may hand the path on or cut it off: requests that have it lose it here, and the
-others are taken as they are. Links, redirects and cookies get it from `SCRIPT_NAME`, as in any WSGI
-app.
+A proxy in front may hand the prefix on or cut it off: it is removed here from requests that have
+it, and the others are taken as they are. Links, redirects and cookies get it from `SCRIPT_NAME`, as
+in any WSGI app.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def add_prefix(app: Flask, settings: Settings) -> None:
     """Serve an app, with all its routes, under the path of its public URL.
 
     Raises:
-        ConfigError: the path begins like one of the app's own, so that nobody could tell whether a
-        proxy cut it off.
+        ConfigError: the path begins like one of the app's own, so that it could not be known
+        whether a proxy cut it off.
     """
     if not settings.prefix:
         return
@@ -44,7 +44,6 @@ def add_prefix(app: Flask, settings: Settings) -> None:
     if first in {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}:
         raise ConfigError(
             f"PROMPTMILL_PUBLIC_URL={settings.public_url!r}: its path must not begin with "
-            f"/{first}, a path of the web "
-            "tier's own; leave it out, or take another"
+            f"/{first}, a path of the web tier's own; leave it out, or take another"
         )
     app.wsgi_app = Prefix(app.wsgi_app, settings.prefix)  # type: ignore[method-assign]

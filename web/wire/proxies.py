@@ -1,9 +1,9 @@
-"""Tells who sent a request, and how, behind reverse proxies: the client's address, the scheme and
-the host.
+"""Finds the client's address, the scheme and the host of a request that came through reverse
+proxies.
 
-A proxy says so in X-Forwarded-For, -Proto and -Host. Anybody can send these, so they are believed
-of the addresses in `PROMPTMILL_TRUSTED_PROXIES` only. The app finds what is true where it always
-looks: `request.remote_addr`, `request.is_secure` and `request.host`.
+A proxy sends them as X-Forwarded-For, -Proto and -Host. Any client can send these headers too, so
+they are used only from the addresses in `PROMPTMILL_TRUSTED_PROXIES`. The app then finds the values
+in their usual places: `request.remote_addr`, `request.is_secure` and `request.host`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ FORWARDED = re.compile(r"\[(?P<six>[^\]]+)\](:[0-9]+)?|(?P<four>[0-9.]+):[0-9]+"
 
 @dataclass(frozen=True)
 class Seen:
-    """What is true of a request. `scheme` is `http` or `https`; `host` may have a port, and is None
-    if not told."""
+    """How a client sent a request. `scheme` is `http` or `https`; `host` may have a port, and is
+    None if the request does not name it."""
 
     address: str
     scheme: str
@@ -31,7 +31,7 @@ class Seen:
 
 
 def see(environ: WSGIEnvironment, trusted: tuple[Network, ...]) -> Seen:
-    """Who sent this request, by the connection it came on and what trusted proxies say."""
+    """How this request was sent, by its connection and by what trusted proxies say."""
     seen = Seen(
         environ.get("REMOTE_ADDR", ""), environ["wsgi.url_scheme"], environ.get("HTTP_HOST")
     )
@@ -47,9 +47,9 @@ def see(environ: WSGIEnvironment, trusted: tuple[Network, ...]) -> Seen:
 
 
 def client_address(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
-    """Whose request came from `peer` with this X-Forwarded-For. Each proxy adds whom it got a
-    request from, at the end: the last that is no proxy of ours is the client. What stands before
-    it, the client may have written itself."""
+    """The address of the client whose request came from `peer` with this X-Forwarded-For. Each
+    proxy adds at the end the address that it got the request from, so the client is the last that
+    is not a trusted proxy. What comes before it may have been written by the client itself."""
     client = parse_address(peer)
     if client is None:
         return peer
@@ -63,7 +63,7 @@ def client_address(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> s
 
 
 class Proxies:
-    """WSGI middleware: the app sees a request as its client sent it."""
+    """WSGI middleware: shows the app a request as its client sent it."""
 
     def __init__(self, app: WSGIApplication, trusted: tuple[Network, ...]):
         self._app = app
@@ -78,7 +78,7 @@ class Proxies:
 
 
 def _last(environ: WSGIEnvironment, what: str) -> str:
-    """What the nearest proxy says, where several did."""
+    """The value of the nearest proxy, where several set one."""
     said: str = environ.get(f"HTTP_X_FORWARDED_{what}", "")
     return said.rpartition(",")[2].strip()
 

@@ -1,7 +1,7 @@
-"""JSON Schemas of requests as the models really take them, for `/openapi.json`.
+"""JSON Schemas of requests for `/openapi.json`, with everything that the models accept.
 
-What a model's validators accept beyond its types (null for "not given", one text for a list of
-texts) is found by asking the model itself, so that the description follows the code.
+Validators accept more than a model's types say: null for "not given", one text for a list of texts.
+What they accept is found by asking the model itself, so that the schema follows the code.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
 NULL = {"type": "null"}
-# What says nothing about which values are taken.
+# Keys of a schema that do not restrict its values.
 ABOUT = {"title", "description", "default", "examples"}
 
 
 class RequestSchemas(GenerateJsonSchema):
-    """Pydantic's schemas, with what validators take besides."""
+    """Pydantic's schemas, with what validators accept in addition."""
 
     def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
         found = super().model_schema(schema)
@@ -37,7 +37,7 @@ class RequestSchemas(GenerateJsonSchema):
 
 
 def takes(model: type[BaseModel], name: str, value: Any) -> bool:
-    """Whether the field takes this value; what else is missing or wrong does not matter."""
+    """Whether the field accepts this value; errors of other fields do not matter."""
     try:
         model.model_validate({name: value})
     except ValidationError as error:
@@ -51,13 +51,13 @@ def _takes_null_already(field: JsonSchemaValue) -> bool:
 
 
 def _widen(field: JsonSchemaValue, more: list[JsonSchemaValue]) -> None:
-    """Let the field be what it was, or one of these."""
+    """Let the schema accept what it did, or one of these."""
     own = {name: field.pop(name) for name in list(field) if name not in ABOUT}
     field["anyOf"] = [*(own["anyOf"] if own.keys() == {"anyOf"} else [own]), *more]
 
 
 def in_query(schema: JsonSchemaValue) -> JsonSchemaValue:
-    """A field's schema as a query's parameter, which is text and never null."""
+    """The schema of a field as a parameter of the query, which is text and never null."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != NULL]
     found = {
         name: value
@@ -72,8 +72,8 @@ def in_query(schema: JsonSchemaValue) -> JsonSchemaValue:
 def form(
     schema: JsonSchemaValue, schemas: JsonSchemaValue, file: JsonSchemaValue
 ) -> JsonSchemaValue:
-    """A file and a model's fields as a form has them, whose parts are text: `name[inner]` for those
-    of an object."""
+    """The schema of a form with a file and a model's fields. Its parts are text; those of an object
+    are called `name[inner]`."""
     found: JsonSchemaValue = {"file": file}
     together: dict[str, list[str]] = {}
     for name, field in schema["properties"].items():

@@ -1,5 +1,5 @@
-"""How paths are matched, beyond what Flask does: slashes too many are none, and a path that is none
-is told what there is near it."""
+"""What Flask does not do with paths: extra slashes are removed, and the answer to an unknown path
+names known ones that are similar."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 ARGUMENT = re.compile(r"<(?:any\(([^)]*)\):|\w+:)?(\w+)>")  # of a route: its choices, its name
-NEAR = 3  # paths that are named to who asked for another
-LONGEST = 100  # characters of a path that are looked at and told
+NEAR = 3  # similar paths that are named
+LONGEST = 100  # characters of a path that are compared and shown
 # Replicate's paths, which the route of a model, whose name may have slashes, would match.
 NO_MODEL = re.compile(r"/v1/models/.+/(predictions|versions)(/.*)?", re.DOTALL)
 
 
 class InPlace:
-    """WSGI middleware: takes slashes at the end of a path, and repeated ones, out of it. A redirect
-    would do for browsers; other clients drop a POST's body, or the key."""
+    """WSGI middleware: removes slashes at the end of a path, and repeated ones. A redirect would be
+    enough for browsers, but other clients drop a POST's body, or the key, when they follow it."""
 
     def __init__(self, app: WSGIApplication):
         self._app = app
@@ -38,13 +38,13 @@ def register(app: Flask) -> None:
 
 @cache
 def template(route: str) -> str:
-    """A route as people write it: `/v1/jobs/{job_id}`."""
+    """A route as documentation writes it: `/v1/jobs/{job_id}`."""
     return ARGUMENT.sub(r"{\2}", route)
 
 
 def methods_here() -> list[str]:
-    """The methods of this very path: `/v1/jobs/check` looks like a job's, too, and has less of
-    them."""
+    """The methods of the requested path. Of `/v1/jobs/check` these are not all methods of
+    `/v1/jobs/{job_id}`, which matches it too."""
     path = request.url_rule.rule if request.url_rule else None
     return sorted(
         {
@@ -63,15 +63,15 @@ def _answer_options() -> Response | None:
 
 
 def as_unmatched(error: HTTPException) -> HTTPException:
-    """A method that a path lacks only because it looks like a model's is a path that there is
-    not."""
+    """A 404 in place of the 405 that Flask raises for Replicate's paths, because they look like the
+    path of a model."""
     if isinstance(error, MethodNotAllowed) and NO_MODEL.fullmatch(request.path):
         return NotFound()
     return error
 
 
 def not_there() -> str:
-    """For who asked for a path that is none."""
+    """The message for an unknown path."""
     path = request.path[:LONGEST]
     near = difflib.get_close_matches(path, sorted(set(_api_paths())), n=NEAR, cutoff=0.5)
     names = f"near it are {', '.join(near)}; " if near else ""
@@ -79,7 +79,7 @@ def not_there() -> str:
 
 
 def not_possible(error: HTTPException) -> str:
-    """For who asked a path with a method that it lacks."""
+    """The message for a method that the path does not have."""
     methods = sorted(set(getattr(error, "valid_methods", None) or ()) - {"HEAD", "OPTIONS"})
     return f"{request.method[:16]} is not possible here" + (
         f"; {' and '.join(methods)} would be" if methods else ""

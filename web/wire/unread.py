@@ -1,9 +1,9 @@
-"""What is left of a request's body when its answer is sent: read on for a moment, then the
-connection is closed.
+"""Reads the rest of a request's body for a moment after the answer was sent, then closes the
+connection.
 
-A client sees an early answer only when what it sends is still taken, and a server can only find the
-next request behind the body. Gunicorn looks for it 1 KiB at a time and serves nobody else
-meanwhile.
+A client sees an early answer only while the server still reads what it sends, and the next request
+of a connection comes only after the body. Gunicorn would read it 1 KiB at a time and serve no other
+request meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PATIENCE = 10.0  # seconds
 
 
 class ReadsOn:
-    """The application, which leaves no body unread."""
+    """WSGI middleware: leaves no body unread."""
 
     def __init__(self, application: WSGIApplication):
         self._application = application
@@ -42,9 +42,9 @@ class ReadsOn:
 
 
 def _finish(stream: Any, connection: socket.socket | None) -> None:
-    if connection is None:  # another server's affair
+    if connection is None:  # not served by gunicorn
         return
-    with suppress(Exception):  # whatever it is that cannot be read of a body that nobody wants
+    with suppress(Exception):  # the body is not wanted, so it does not matter why it cannot be read
         if _read_on(stream):
             return
     with suppress(OSError):
@@ -52,7 +52,7 @@ def _finish(stream: Any, connection: socket.socket | None) -> None:
 
 
 def _read_on(stream: Any) -> bool:
-    """Whether the end came in time."""
+    """Read to the end; whether it came in time."""
     steps = Steps()
     piece = b"some"
     with gevent.Timeout(PATIENCE, False):
