@@ -89,7 +89,7 @@ def sentence(path: Path) -> str:
     else:
         opening = first_comment(text)
     opening = " ".join(opening.split("\n\n")[0].split())
-    first = re.split(r"(?<=[.?!])\s", opening)[0].removesuffix(".")
+    first = re.split(r"(?<=[.?!])\s", opening)[0].rstrip(".:")
     return first[:1].upper() + first[1:]
 
 

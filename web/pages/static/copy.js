@@ -1,4 +1,4 @@
-// A copy button beside every `[data-copy]`. Without a clipboard (plain HTTP from another machine) there is none.
+// Adds a copy button to every `[data-copy]`. Browsers give no clipboard to plain HTTP from another machine: no button there.
 
 export function addCopyButtons(root = document) {
   if (!navigator.clipboard) return;

@@ -1,5 +1,5 @@
-// The submit form, made quicker: drop a file, see counts and errors while typing, try three prompts without leaving.
-// The server reads and checks the same form either way; without this module the page does all it must.
+// Speeds up the submit form: files can be dropped, counts and errors show while typing, three prompts are tried in place.
+// The server reads and checks the same form; without this script the page has every function.
 
 import { follow } from "./live.js";
 

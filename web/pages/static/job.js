@@ -1,4 +1,4 @@
-// The job page: fills in while the job runs.
+// Updates the job page while the job runs.
 
 import { addCopyButtons } from "./copy.js";
 import { follow } from "./live.js";

@@ -1,4 +1,4 @@
-// A list that changes: keeps it true while somebody looks.
+// Updates a list while its page is open.
 
 import { follow } from "./live.js";
 

@@ -1,5 +1,5 @@
-// Keeps an element true: fetches its page anew when the server says that something changed, or now and then, and changes
-// in place what differs. All HTML is made, and escaped, by the server's templates; this module knows no job.
+// Keeps an element up to date: fetches its page again when the server reports a change, or from time to time, and replaces
+// what differs. The server's templates make and escape all HTML; this module knows nothing of jobs.
 
 const PAUSE = 400; // ms between two fetches: a fast job finishes thousands of items a second
 const POLL = 3000; // ms, where or while there is no event stream
