@@ -7,11 +7,7 @@ from flask import Flask
 
 from common.settings import Settings
 from web.api import register as api
-from web.openai.batches import batches
-from web.openai.chat import chat
-from web.openai.files import files
-from web.openai.models import models
-from web.openai.vllm import tokens
+from web.openai import register as openai
 from web.pages import register as pages
 from web.services.services import EXTENSION, Services
 from web.wire import compression, cors, error_answers, request_log, routes
@@ -37,9 +33,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     cors.register(app, settings)
     compression.register(app)
     routes.register(app)
-    for blueprint in (batches, chat, files, models, openapi, tokens):
-        app.register_blueprint(blueprint)
-    api.register(app)
-    pages.register(app)
+    app.register_blueprint(openapi)
+    for face in (api, openai, pages):
+        face.register(app)
     add_prefix(app, settings)
     return app

@@ -1,5 +1,5 @@
-"""`/v1/batches`: a file of requests becomes one job. All there is to tell of a batch is its job's,
-or its record's."""
+"""`/v1/batches`: the requests in a file become the items of one job. The state of a batch is that
+of its job, or before there is a job that of the batch's own record."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import json
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from typing import Annotated, Any, cast, get_args
 
 from flask import Blueprint, Response, request
@@ -30,7 +29,7 @@ from web.openai.schemas import (
     BatchView,
     Expiry,
     json_answer,
-    page,
+    list_page,
     unix_seconds,
 )
 from web.schemas.base import Query, Schema, refuse
@@ -42,7 +41,7 @@ from web.wire.description import described
 from web.wire.error_answers import answer_errors
 
 ENDPOINTS = get_args(Endpoint)
-# Of a batch that came to have no job.
+# How a batch without a job may end.
 ENDS: tuple[BatchStatus, ...] = ("failed", "cancelled", "expired")
 
 batches = Blueprint("openai_batches", __name__)
@@ -57,7 +56,7 @@ def _endpoint(value: Any) -> Any:
 
 
 class BatchRequest(Schema):
-    """A batch to be made."""
+    """A request to make a batch."""
 
     input_file_id: str = Field(min_length=1, max_length=256)
     endpoint: Annotated[Endpoint, BeforeValidator(_endpoint)]
@@ -68,7 +67,9 @@ class BatchRequest(Schema):
     output_expires_after: Expiry | None = Field(
         None, description="Counted from the end of the batch."
     )
-    webhook: Target | None = Field(None, description="Ours: whom to tell (`extra_body`).")
+    webhook: Target | None = Field(
+        None, description="An extension: the URL to call when the batch is over (`extra_body`)."
+    )
 
 
 class BatchPage(Query):
@@ -100,8 +101,7 @@ def listing(tenant: str) -> Response:
     behind = services().batches.place(asked.after, tenant) if asked.after else None
     found = services().batches.walk(tenant, behind=behind)
     views = readable(found, partial(batch_view, services()), lambda batch: batch.id)
-    data = list(islice(views, asked.limit + 1))
-    return json_answer(BatchList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
+    return json_answer(list_page(BatchList, views, asked.limit))
 
 
 @batches.get("/v1/batches/<batch_id>")
@@ -112,14 +112,14 @@ def retrieve(tenant: str, batch_id: str) -> Response:
 
 
 @batches.post("/v1/batches/<batch_id>/cancel")
-@described("Stop a batch; what is done stays", BatchView, errors=(409,))
+@described("Cancel a batch; finished requests stay", BatchView, errors=(409,))
 @needs_tenant
 def cancel(tenant: str, batch_id: str) -> Response:
     status = batch_view(services(), services().batches.get(batch_id, tenant)).status
     if status in ("completed", *ENDS):
         raise Conflict(f"batch {batch_id} is {status} and cannot be cancelled", code="batch_over")
     services().batches.cancel(batch_id)
-    with suppress(NotFound):  # it is being validated: whoever does finds the wish
+    with suppress(NotFound):  # being validated: the validator finds the request to cancel
         cancel_job(services(), job_of(batch_id), tenant)
     return json_answer(batch_view(services(), services().batches.get(batch_id, tenant)))
 
@@ -127,13 +127,13 @@ def cancel(tenant: str, batch_id: str) -> Response:
 def create_batch(
     services: Services, tenant: str, wanted: BatchRequest, idempotency_key: str | None
 ) -> Batch:
-    """Keep the batch for a validator. The same key makes the same batch.
+    """Store the batch for validation. The same key makes the same batch.
 
     Raises:
         NotFound: no such file.
         KeyReused: the key made a batch of other content, which is still there.
         Conflict: the key made this very batch, and it was deleted since.
-        TooMany: as many batches of the tenant wait for their validation as may.
+        TooMany: too many batches of the tenant wait for their validation.
     """
     check_key(idempotency_key)
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
@@ -153,9 +153,9 @@ def create_batch(
         raise Conflict(message, code="batch_deleted", field="Idempotency-Key") from None
 
 
-def _fields(services: Services, tenant: str, wanted: BatchRequest) -> dict[str, Any]:
+def _fields(services: Services, tenant: str, wanted: BatchRequest) -> dict[str, str | int]:
     window = seconds(wanted.completion_window)
-    found = {
+    found: dict[str, str | int] = {
         "file": wanted.input_file_id,
         "endpoint": wanted.endpoint,
         "window": wanted.completion_window,
@@ -209,7 +209,7 @@ def _view(services: Services, batch: Batch) -> BatchView:
 
 
 def _times(status: BatchStatus, batch: Batch, job: Job | None) -> dict[str, int | None]:
-    """In ms; of what came to be, and of the deadline."""
+    """The times of what happened, and the deadline, in ms."""
     ended = job.finished_at if job else None
     return {
         "created_at": batch.created_at,
@@ -227,7 +227,7 @@ def _times(status: BatchStatus, batch: Batch, job: Job | None) -> dict[str, int 
 def _status(batch: Batch, job: Job | None) -> BatchStatus:
     if job:
         if job.status.terminal:
-            # Completed, cancelled, expired: the same words.
+            # Both have the same words: completed, cancelled, expired.
             return cast("BatchStatus", job.status.value)
         return "cancelling" if job.cancel_requested else "in_progress"
     for end in ENDS:

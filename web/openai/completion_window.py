@@ -1,4 +1,4 @@
-"""Completion windows: how long a batch may take, as text."""
+"""Completion windows: the time that a batch may take, written like `24h` or `1h30m`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATTERN = r"^(?=[0-9])([0-9]{1,5}h)?([0-9]{1,6}m)?$"  # the same for a JSON Sche
 
 
 def seconds(window: str) -> int:
-    """What a window that was accepted comes to."""
+    """The seconds of a valid window; 0 for another text."""
     found = WINDOW.fullmatch(window)
     if found is None:
         return 0
@@ -21,10 +21,9 @@ def seconds(window: str) -> int:
 
 
 def check(window: Any) -> Any:
-    """The window itself, if it is a duration of hours and minutes."""
+    """Validates a window: hours, minutes or both."""
     if isinstance(window, str) and not 0 < seconds(window) <= LONGEST_DEADLINE:
         raise refuse(
-            "must be hours, minutes or both, like 24h, 90m or 1h30m, above nothing and at most a "
-            "year"
+            "must be hours, minutes or both, like 24h, 90m or 1h30m, above zero and at most a year"
         )
     return window

@@ -1,4 +1,4 @@
-"""`/v1/files`: uploads of batches' requests, and what came of batches, as files."""
+"""`/v1/files`: uploaded files of requests, and the output and error files of batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, request
@@ -31,7 +31,15 @@ from web.openai.batch_output import (
     size,
 )
 from web.openai.errors import OPENAI_SHAPE
-from web.openai.schemas import Expiry, FileGone, FileList, FileView, json_answer, page, unix_seconds
+from web.openai.schemas import (
+    Expiry,
+    FileGone,
+    FileList,
+    FileView,
+    json_answer,
+    list_page,
+    unix_seconds,
+)
 from web.schemas.base import Query, Schema, refuse
 from web.services.services import Services, services
 from web.wire.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread
@@ -39,9 +47,9 @@ from web.wire.description import described
 from web.wire.downloads import download
 from web.wire.error_answers import answer_errors
 
-KEPT = 30 * 86400  # seconds a file is kept that says nothing else: as long as one may ask for
+KEPT = 30 * 86400  # seconds until an uploaded file expires by default: the longest allowed time
 OUTPUT = "file-output-", "file-error-"
-INSIDE = re.compile(r"expires_after\[(\w{1,64})\]")  # how a form spells a field of an object
+INSIDE = re.compile(r"expires_after\[(\w{1,64})\]")  # a field of an object, as a form names it
 
 AnyFile = StoredFile | OutputFile
 
@@ -57,7 +65,7 @@ def _purpose(value: Any) -> Any:
 
 
 class FileRequest(Schema):
-    """What goes with a file."""
+    """The fields that are sent with a file."""
 
     purpose: Annotated[Literal["batch"], BeforeValidator(_purpose)]
     expires_after: Expiry | None = None
@@ -94,7 +102,7 @@ def create(tenant: str) -> Response:
 
 
 @files.get("/v1/files")
-@described("Your files: uploads, and batches' output", FileList, query=FilePage, errors=(404,))
+@described("Your files: uploads, and output of batches", FileList, query=FilePage, errors=(404,))
 @needs_tenant
 def listing(tenant: str) -> Response:
     asked = read_query(FilePage)
@@ -103,8 +111,7 @@ def listing(tenant: str) -> Response:
     if asked.purpose:
         found = (file for file in found if purpose_of(file) == asked.purpose)
     views = readable(found, partial(file_view, services()), lambda file: file.id)
-    data = list(islice(views, asked.limit + 1))
-    return json_answer(FileList.model_validate(page(data[: asked.limit], len(data) > asked.limit)))
+    return json_answer(list_page(FileList, views, asked.limit))
 
 
 @files.get("/v1/files/<file_id>")
@@ -115,7 +122,7 @@ def retrieve(tenant: str, file_id: str) -> Response:
 
 
 @files.get("/v1/files/<file_id>/content")
-@described("What is in a file", media_types=("application/octet-stream", "application/jsonl"))
+@described("The content of a file", media_types=("application/octet-stream", "application/jsonl"))
 @needs_tenant
 def read(tenant: str, file_id: str) -> Response:
     file = find(services(), file_id, tenant)
@@ -127,7 +134,7 @@ def read(tenant: str, file_id: str) -> Response:
 
 
 @files.delete("/v1/files/<file_id>")
-@described("Remove a file", FileGone)
+@described("Delete a file", FileGone)
 @needs_tenant
 def delete(tenant: str, file_id: str) -> Response:
     if file_id.startswith(OUTPUT):
@@ -139,7 +146,7 @@ def delete(tenant: str, file_id: str) -> Response:
 
 
 def find(services: Services, file_id: str, tenant: str) -> AnyFile:
-    """An upload, or one of a batch's files."""
+    """An uploaded file, or an output file of a batch."""
     if file_id.startswith(OUTPUT):
         return find_output(services, file_id, tenant)
     return services.files.get(file_id, tenant)
@@ -173,8 +180,8 @@ def _view(services: Services, file: AnyFile) -> FileView:
 def _walk(
     services: Services, tenant: str, newest_first: bool, after: str | None
 ) -> Iterator[AnyFile]:
-    """Uploads and batches' files in order of their creation, of one moment the uploads first, from
-    behind `after`."""
+    """Uploaded files and output files after `after`, by time of creation; at equal times the
+    uploaded ones first."""
     uploads, batches, rest = _places(services, tenant, newest_first, after)
     found = services.files.walk(tenant, newest_first=newest_first, behind=uploads)
     records = services.batches.walk(tenant, newest_first=newest_first, behind=batches)
@@ -187,8 +194,8 @@ def _walk(
 def _places(
     services: Services, tenant: str, newest_first: bool, after: str | None
 ) -> tuple[Place | None, Place | None, list[OutputFile]]:
-    """Where to go on among uploads and among batches, and the other file of the batch that `after`
-    is of. Whether any of these still is there does not matter."""
+    """The places after `after` among the uploaded files and among the batches, and the other file
+    of the batch to which `after` belongs. The file itself may have been deleted meanwhile."""
     if not after:
         return None, None, []
     first, last = (HIGHEST, LOWEST) if newest_first else (LOWEST, HIGHEST)
@@ -212,7 +219,7 @@ def _outputs(services: Services, batch: Batch) -> list[AnyFile]:
 
 
 def _read_upload() -> tuple[FileStorage, FileRequest]:
-    """The file, which is on disk by then if it is large, and what goes with it."""
+    """The file, which is on disk if it is large, and the fields that were sent with it."""
     if request.mimetype != "multipart/form-data":
         message = "send multipart/form-data with the parts `file` and `purpose`"
         raise InvalidRequest(
@@ -230,15 +237,13 @@ def _read_upload() -> tuple[FileStorage, FileRequest]:
             raise InvalidRequest(
                 f"{name[:64]} is given more than once", code="invalid_value", field=name[:64]
             )
-    wanted: dict[str, Any] = {}
+    wanted: dict[str, str | dict[str, str | int]] = {}
+    expiry: dict[str, str | int] = {}
     for name, text in fields.items():
         if inside := INSIDE.fullmatch(name):
-            number = (
-                int(text)
-                if inside[1] == "seconds" and text.isdecimal() and len(text) < 12
-                else text
-            )
-            wanted.setdefault("expires_after", {})[inside[1]] = number
+            is_number = inside[1] == "seconds" and text.isdecimal() and len(text) < 12
+            expiry[inside[1]] = int(text) if is_number else text
+            wanted["expires_after"] = expiry
         else:
             wanted[name] = text
     return sent["file"], validated(FileRequest, wanted)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import (
     ConfigDict,
     Field,
+    JsonValue,
     PrivateAttr,
     StringConstraints,
     WrapValidator,
@@ -21,6 +22,7 @@ from pydantic import (
 
 from common.errors import InvalidRequest
 from common.params import SamplingParams, TokenId, are_token_ids
+from common.stored_item import StoredItem
 from web.openai.answer_options import CHAT, COMPLETIONS, AnswerOptions, Endpoint
 from web.openai.field_filter import FieldFilter
 from web.openai.messages import OTHER_FIELDS, ChatMessage
@@ -89,7 +91,7 @@ class GenerationRequest(SamplingParams):
             **more,
         )
 
-    def _params(self, **changed: Any) -> dict[str, Any]:
+    def _params(self, **changed: Any) -> dict[str, JsonValue]:
         """The decoding parameters that were given, with `changed` ones; None takes one out."""
         names = set(SamplingParams.model_fields) & self.model_fields_set
         given = self.model_dump(mode="json", include=names) | changed
@@ -146,29 +148,24 @@ class ChatRequest(GenerationRequest):
     def answer_options(self) -> AnswerOptions:
         return self._answer_options(CHAT, metadata=self.metadata)
 
-    def items(self) -> list[dict[str, Any]]:
+    def items(self) -> list[StoredItem]:
         """The items of the job: one."""
         params = self._params(logprobs=(self.top_logprobs or 0) if self.logprobs else None)
         if self.max_completion_tokens is not None:
             params["max_tokens"] = self.max_completion_tokens
         labels = {"user": self.user, "safety_identifier": self.safety_identifier}
-        metadata = {
+        metadata: dict[str, JsonValue] = {
             **(self.metadata or {}),
             **{name: label for name, label in labels.items() if label is not None},
         }
-        item = {
+        item: StoredItem = {
             "messages": [message.plain() for message in self.messages],
             "params": params,
             "metadata": metadata,
         }
-        return [
-            item
-            | (
-                {"chat_template_kwargs": self.chat_template_kwargs}
-                if self.chat_template_kwargs
-                else {}
-            )
-        ]
+        if self.chat_template_kwargs:
+            item["chat_template_kwargs"] = self.chat_template_kwargs
+        return [item]
 
 
 def _prompt(prompt: Any, _by_pydantic: Any) -> Any:
@@ -234,24 +231,21 @@ class CompletionRequest(GenerationRequest):
     def answer_options(self) -> AnswerOptions:
         return self._answer_options(COMPLETIONS, echo=self.echo, scored=self.max_tokens == 0)
 
-    def items(self) -> list[dict[str, Any]]:
+    def items(self) -> list[StoredItem]:
         """The items of the job: one for each prompt."""
         params = self._params()
         if self.echo and self.logprobs is not None:
             params["prompt_logprobs"] = self.logprobs
         if self.max_tokens == 0:
             params["max_tokens"] = 1  # the engine generates at least one
-        metadata = {"user": self.user} if self.user is not None else {}
+        metadata: dict[str, JsonValue] = {"user": self.user} if self.user is not None else {}
         return [{**prompt, "params": params, "metadata": metadata} for prompt in self._prompts()]
 
-    def _prompts(self) -> list[dict[str, Any]]:
-        if isinstance(self.prompt, str):
-            return [{"prompt": self.prompt}]
-        if isinstance(self.prompt[0], int):
-            return [{"prompt_ids": self.prompt}]
+    def _prompts(self) -> list[StoredItem]:
+        is_one = isinstance(self.prompt, str) or isinstance(self.prompt[0], int)
+        prompts: list[Any] = [self.prompt] if is_one else [*self.prompt]
         return [
-            {"prompt": each} if isinstance(each, str) else {"prompt_ids": each}
-            for each in self.prompt
+            {"prompt": each} if isinstance(each, str) else {"prompt_ids": each} for each in prompts
         ]
 
 

@@ -1,10 +1,11 @@
-"""Files and batches on the wire, as the client's types have them. Times are in unix seconds; absent
-is null."""
+"""Files and batches as OpenAI's client reads them. Times are in unix seconds; absent values are
+null."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Literal, TypeVar
 
 from flask import Response
 from pydantic import BaseModel, Field
@@ -15,7 +16,7 @@ from web.schemas.base import Schema
 
 
 class Expiry(Schema):
-    """When a file is to go."""
+    """When a file expires."""
 
     anchor: Literal["created_at"]
     seconds: int = Field(ge=3600, le=2_592_000, description="An hour to thirty days.")
@@ -24,13 +25,13 @@ class Expiry(Schema):
 class FileView(BaseModel):
     id: str
     object: Literal["file"] = "file"
-    bytes: int = Field(description="0 for a batch's files while they grow.")
+    bytes: int = Field(description="0 for output files of a running batch.")
     created_at: int
     expires_at: int | None
     filename: str
     purpose: Literal["batch", "batch_output"]
     status: Literal["uploaded", "processed"] = Field(
-        description="`uploaded`: more comes to it; `processed`: whole."
+        description="`uploaded`: still growing; `processed`: complete."
     )
     status_details: None = None
 
@@ -54,7 +55,7 @@ class LineErrors(BaseModel):
 
 
 class RequestCounts(BaseModel):
-    """`completed` are lines of the output file, `failed` those of the error file."""
+    """`completed` counts the lines of the output file, `failed` those of the error file."""
 
     total: int
     completed: int
@@ -108,7 +109,7 @@ class BatchView(BaseModel):
 
 
 class _Page(BaseModel):
-    """Goes on with `after`: its `last_id`."""
+    """The next page has `after` set to `last_id`."""
 
     object: Literal["list"] = "list"
     first_id: str | None
@@ -124,6 +125,9 @@ class BatchList(_Page):
     data: list[BatchView]
 
 
+P = TypeVar("P", bound=_Page)
+
+
 def json_answer(view: BaseModel) -> Response:
     return Response(one_line(view.model_dump_json().encode()), content_type="application/json")
 
@@ -135,10 +139,15 @@ def add_ignored_header(response: Response, names: Iterable[str]) -> Response:
     return response
 
 
-def page(data: Sequence[FileView | BatchView], more: bool) -> dict[str, Any]:
-    """The fields of a page."""
+def list_page(model: type[P], views: Iterator[FileView | BatchView], limit: int) -> P:
+    """The first `limit` views as one page, and whether there are more."""
+    found = list(islice(views, limit + 1))
+    data = found[:limit]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return {"data": data, "first_id": first, "last_id": last, "has_more": more}
+    more = len(found) > limit
+    return model.model_validate(
+        {"data": data, "first_id": first, "last_id": last, "has_more": more}
+    )
 
 
 def unix_seconds(ms: str | int | None) -> int | None:

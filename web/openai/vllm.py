@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 MOST_TOKENS = 2**20  # of one request to detokenize
 
-tokens = Blueprint("tokens", __name__)
-tokens.before_request(refuse_unread)
-answer_errors(tokens, OPENAI_SHAPE, "/tokenize", "/detokenize", "/tokenizer_info", "/health")
+vllm = Blueprint("tokens", __name__)
+vllm.before_request(refuse_unread)
+answer_errors(vllm, OPENAI_SHAPE, "/tokenize", "/detokenize", "/tokenizer_info", "/health")
 
 
 class TokenizeRequest(Schema):
@@ -108,7 +108,7 @@ RULES = {
 }
 
 
-@tokens.get("/health")
+@vllm.get("/health")
 @described("This server can take requests: Redis answers", public=True, errors=(503,))
 def health() -> Response:
     with redis_errors():
@@ -116,7 +116,7 @@ def health() -> Response:
     return Response()
 
 
-@tokens.post("/tokenize")
+@vllm.post("/tokenize")
 @described("A text's tokens, as vLLM's clients ask", Tokenized, body=TokenizeRequest, errors=(404,))
 @needs_tenant
 def tokenize(_tenant: str) -> Response:
@@ -149,7 +149,7 @@ def tokenize(_tenant: str) -> Response:
     return add_ignored_header(json_answer(found), filter_.ignored)
 
 
-@tokens.post("/detokenize")
+@vllm.post("/detokenize")
 @described(
     "The text of tokens, as vLLM's clients ask", Detokenized, body=DetokenizeRequest, errors=(404,)
 )
@@ -163,7 +163,7 @@ def detokenize(_tenant: str) -> Response:
     return add_ignored_header(json_answer(Detokenized(prompt=text)), filter_.ignored)
 
 
-@tokens.get("/tokenizer_info")
+@vllm.get("/tokenizer_info")
 @described(
     "What is known of a model's tokenizer, as vLLM's clients ask",
     TokenizerInfo,
@@ -174,7 +174,7 @@ def detokenize(_tenant: str) -> Response:
 def tokenizer_info(_tenant: str) -> Response:
     model = services().models.choose(read_query(OfModel).model)
     card = model.card
-    info: dict[str, Any] = {
+    info = {
         **card.special_tokens,
         "tokenizer_class": type(_tokenizer(model)).__name__,
         "chat_template": card.chat_template,

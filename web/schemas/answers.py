@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field, JsonValue, PrivateAttr
 
@@ -81,13 +81,13 @@ class JobView(BaseModel):
     )
     flags: Flags
     priority: int
-    params: dict[str, Any] = Field(
+    params: dict[str, JsonValue] = Field(
         description="The params that were given; each item's result has them complete."
     )
     chat_template_kwargs: dict[str, JsonValue] = Field({}, description="As they were given.")
     webhook: WebhookView | None
     webhooks: list[HookView]
-    metadata: dict[str, Any]
+    metadata: dict[str, JsonValue]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -183,14 +183,14 @@ class ResultRow(BaseModel):
     )
     usage: Usage
     error: ErrorEntry | None
-    params: dict[str, Any]
+    params: dict[str, JsonValue]
     seed: int | None
     attempts: int
     queued_s: float | None
     run_s: float | None
     worker: str | None
     model: str
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, JsonValue] = {}
 
 
 class ItemDelta(BaseModel):

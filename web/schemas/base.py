@@ -14,18 +14,19 @@ from pydantic import (
     PlainValidator,
     WithJsonSchema,
 )
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from common.chat_template import RESERVED
 from common.params import Given
 
 LONGEST_DEADLINE = 366 * 86400  # seconds
-LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # the last second that a view can tell
+LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # the last second that RFC 3339 has
 MOST_TEMPLATE_KWARGS = 16_384  # bytes, as JSON
 
 
 def refuse(message: str) -> PydanticCustomError:
-    """An error whose message reaches the user as it is."""
+    """An error with this message, which the client reads unchanged."""
     return PydanticCustomError("refused", "{message}", {"message": message})
 
 
@@ -46,7 +47,9 @@ def _deadline(value: Any) -> datetime | float | None:
             "now"
         )
     if moment > LATEST:
-        raise refuse(f"must be at most {LATEST:%Y-%m-%dT%H:%M:%SZ}, the latest time there is here")
+        raise refuse(
+            f"must be at most {LATEST:%Y-%m-%dT%H:%M:%SZ}, the latest time that can be written"
+        )
     return moment
 
 
@@ -57,8 +60,8 @@ DEADLINE_SCHEMA = {
         {"type": "null"},
     ]
 }
-# Any: told the real types, Pydantic serializes the result of serializing them once more, and warns
-# that it is text. Datetime, seconds or None.
+# A datetime, seconds or None. Annotated as Any, because with the real types Pydantic serializes the
+# serialized text once more and warns about its type.
 Deadline = Annotated[Any, PlainValidator(_deadline), WithJsonSchema(DEADLINE_SCHEMA)]
 
 
@@ -75,14 +78,16 @@ TemplateKwargs = Annotated[dict[str, JsonValue], AfterValidator(_template_kwargs
 
 
 class Schema(Given):
+    """A strict model: unknown fields are refused, and numbers are not parsed from text."""
+
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
-def either(*names: str, empty: tuple[Any, ...] = ("", [])) -> dict[str, Any]:
-    """For a JSON Schema: that one of these fields is given, and is not `empty`; null is not
-    given."""
-    given: dict[str, Any] = {"not": {"enum": [None, *empty]}}
-    absent: dict[str, Any] = {"type": "null"}
+def either(*names: str, empty: tuple[Any, ...] = ("", [])) -> JsonDict:
+    """A JSON Schema which says that exactly one of these fields is given and is not `empty`. Null
+    means that a field is not given."""
+    given: JsonDict = {"not": {"enum": [None, *empty]}}
+    absent: JsonDict = {"type": "null"}
     return {
         "oneOf": [
             {
@@ -95,6 +100,6 @@ def either(*names: str, empty: tuple[Any, ...] = ("", [])) -> dict[str, Any]:
 
 
 class Query(BaseModel):
-    """Queries are text, so their numbers are read out of it."""
+    """A query. Its values are text, so numbers are parsed from text here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
