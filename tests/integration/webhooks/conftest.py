@@ -1,5 +1,4 @@
-"""What the webhook tests share: a receiver on loopback, jobs that make events through the real
-store, a real worker."""
+"""Fixtures of the webhook tests: receivers on loopback, jobs that cause events, a real worker."""
 
 from __future__ import annotations
 

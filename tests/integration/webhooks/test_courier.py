@@ -1,4 +1,4 @@
-"""The courier on a real outbox, where a whole worker would be in the way of what is to be seen."""
+"""The courier on a real outbox, without a worker process."""
 
 from __future__ import annotations
 

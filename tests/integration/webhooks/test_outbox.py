@@ -1,4 +1,4 @@
-"""The outbox on a real server: who may deliver what, and when."""
+"""The outbox on a real server: which events are due, and who claims them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Rings are never queued twice: where nobody takes them, the lists in Redis stay as short as they
-are."""
+"""Rings are not queued twice: without a worker the lists in Redis do not grow."""
 
 from __future__ import annotations
 

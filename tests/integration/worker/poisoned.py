@@ -1,5 +1,4 @@
-"""The worker as deployed, but for an engine with two weaknesses: a prompt that kills the process,
-and one it hangs on.
+"""A worker whose engine dies of one prompt and hangs on another.
 
 `celery -A tests.integration.worker.poisoned worker`.
 """

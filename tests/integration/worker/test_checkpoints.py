@@ -1,5 +1,4 @@
-"""What a checkpoint tells the store: how far rows are, and which of them got further under this
-worker."""
+"""Checkpoints keep the tokens of running items, and which items got further in this worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a 202 and a visible result promise, on a server that is killed."""
+"""Accepted jobs and visible results survive a kill of the server."""
 
 from __future__ import annotations
 

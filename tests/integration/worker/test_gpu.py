@@ -1,5 +1,4 @@
-"""Replicas on one host never share a device by accident. `nvidia-smi` is played by a script; the
-locks are real."""
+"""Workers on one host never use the same GPU. `nvidia-smi` is a script; the locks are real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker makes of the items it was given."""
+"""A worker makes requests of items: what it renders, refuses and caches."""
 
 from __future__ import annotations
 

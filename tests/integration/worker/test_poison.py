@@ -1,5 +1,4 @@
-"""Prompts that kill their worker or make its engine hang, on real workers that are started again
-when they die."""
+"""Prompts that kill their worker or make its engine hang, on real workers that are restarted."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Whatever happens in a turn, the worker goes on with what it holds or hands it back. Leases are so
-long here that nobody else would ever take it."""
+"""After an error in a turn the worker continues with its items or hands them back. Leases are so
+long here that no other worker would get them."""
 
 from __future__ import annotations
 

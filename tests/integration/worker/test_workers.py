@@ -1,4 +1,4 @@
-"""Real workers: jobs end, deaths lose nothing, drains cost nothing."""
+"""Real workers: jobs end, killed workers lose no item, drained items are not charged."""
 
 from __future__ import annotations
 

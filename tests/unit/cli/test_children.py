@@ -1,4 +1,4 @@
-"""Parts as processes: watched, revived, ended in order, and never left behind."""
+"""Child processes: restarted when they crash, ended in order, and none is left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line's client: which addresses it takes."""
+"""The HTTP client of the command line: which URLs it accepts."""
 
 from __future__ import annotations
 

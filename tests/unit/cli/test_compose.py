@@ -1,4 +1,4 @@
-"""docker-compose.yml cannot be run everywhere; what it promises can be read anywhere."""
+"""docker-compose.yml agrees with the code; it is read, not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo model: fetched once, checked, whole or not at all."""
+"""The demo model is downloaded once and checked, and is there as a whole or not at all."""
 
 from __future__ import annotations
 

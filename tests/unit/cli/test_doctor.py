@@ -1,4 +1,4 @@
-"""The doctor names each fault and its fix."""
+"""The doctor names each fault, and what to do about it."""
 
 from __future__ import annotations
 

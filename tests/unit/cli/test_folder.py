@@ -1,4 +1,4 @@
-"""The data folder: one user at a time, private, and it ends only what is its own."""
+"""The data folder: one `up` at a time uses it, and ends only processes that it recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The receiver believes only what is signed."""
+"""The receiver accepts only events with a valid signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command itself: how failures of the machine are told."""
+"""The command prints failures of the machine as one line."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""constraints.txt pins what pyproject.toml pulls in, all of it, and nothing that only one machine
-has."""
+"""constraints.txt pins every package that pyproject.toml needs, and no others."""
 
 from __future__ import annotations
 

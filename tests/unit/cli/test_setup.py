@@ -1,5 +1,4 @@
-""".ci/setup finds a Python, or says in one line what to install. Tried on made-up machines: a PATH
-of our own."""
+""".ci/setup finds a Python, or prints what to install; tried with different PATHs."""
 
 from __future__ import annotations
 

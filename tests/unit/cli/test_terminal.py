@@ -1,4 +1,4 @@
-"""What commands print: nothing that somebody else wrote commands the terminal."""
+"""Commands print no control characters that users or models wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded server: private, durable, and never two on one folder."""
+"""The embedded server is private and durable, and each folder has one at most."""
 
 from __future__ import annotations
 

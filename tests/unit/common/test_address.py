@@ -1,5 +1,4 @@
-"""Every form of a REDIS_URL is read in one place, for redis-py and for Celery; what is none is
-refused by name."""
+"""The forms of a REDIS_URL, for redis-py and for Celery; others are refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PROMPTMILL_WEBHOOK_ALLOW may say."""
+"""The forms of PROMPTMILL_WEBHOOK_ALLOW."""
 
 from __future__ import annotations
 

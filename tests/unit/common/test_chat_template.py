@@ -1,5 +1,4 @@
-"""Chat templates are rendered as transformers renders them, and none runs for long or breaks
-anything but its row."""
+"""Chat templates are rendered as transformers does, within limits of time and output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decoding settings may be."""
+"""The limits of decoding parameters."""
 
 from __future__ import annotations
 

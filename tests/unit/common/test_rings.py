@@ -1,4 +1,4 @@
-"""What Celery and kombu make of rings when a connection breaks."""
+"""How Celery and kombu treat rings when a connection breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: each honoured, or refused by name."""
+"""Settings are read from the environment; wrong and unknown ones are refused by name."""
 
 from __future__ import annotations
 

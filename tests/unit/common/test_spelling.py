@@ -1,5 +1,4 @@
-"""Tokens one by one: what they add, joined, is the text. Byte-level vocabularies, and those with a
-byte fallback."""
+"""The bytes of single tokens, joined, are the text, also with byte-level vocabularies."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What redis-py raises, told apart: a server that cannot answer now, and a command that is
-wrong."""
+"""Errors of redis-py: a server that cannot answer now is told from a wrong command."""
 
 from __future__ import annotations
 
