@@ -1,5 +1,4 @@
-"""The web tier's factory: `create_app()` wires services, routes and error answers; each lives in
-its own module."""
+"""`create_app()` makes the web tier's Flask app out of services, routes and error answers."""
 
 from __future__ import annotations
 
@@ -19,8 +18,11 @@ from web.wire.unread import ReadsOn
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """An app on these settings, else on the environment's; `ConfigError` if they do not go together
-    with its routes."""
+    """An app with these settings, or with those of the environment.
+
+    Raises:
+        ConfigError: the settings are wrong, or do not fit the app's routes.
+    """
     settings = settings or Settings.load()
     app = Flask("web", static_folder=None)
     app.request_class = BoundedRequest

@@ -1,5 +1,5 @@
-"""What the columns of a table are, CSV or Parquet: the prompts, the custom_ids, decoding settings,
-or metadata."""
+"""Tells what each column of a table (CSV or Parquet) holds: prompts, custom_ids, decoding
+parameters or metadata."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from common.types import JsonObject
 from web.intake.strict_json import BadJson, parse
 from web.intake.validation_messages import unknown_name
 
-MOST_COLUMNS = 1000  # more are no table of prompts: looked at before anything is done with them
+MOST_COLUMNS = 1000  # a table with more is refused before anything else is done with it
 MOST_METADATA = 16
 SETTINGS = frozenset(SamplingParams.model_fields)
 # A cell of these is one string unless it is a JSON list.
 TEXT_SETTINGS = frozenset({"stop", "bad_words"})
-# What else a table's prompts may be, where it has no column of the prompts' name.
+# Other columns that may hold the prompts, in a table without a column of the prompts' name.
 INPUTS = ("messages", "prompt_ids")
 FLAGS = {"true": True, "false": False}  # as JSON, Python and spreadsheets write them, lowered
-NOTHING = ("", "nan")  # how a gap among numbers is written
-WHOLE = re.compile(r"(-?\d{1,18})\.0+")  # a whole number beside a gap, as pandas writes it
+NOTHING = ("", "nan")  # how an empty cell among numbers is written
+WHOLE = re.compile(
+    r"(-?\d{1,18})\.0+"
+)  # a whole number in a column with empty cells, as pandas writes it
 
 
 class Columns:
-    """What each column is. A table has the prompts' column, else one of `INPUTS`."""
+    """The columns of a table. It has the prompts' column, else one of `INPUTS`."""
 
     def __init__(self, names: Sequence[str], prompt_column: str):
         self.names = list(names)
@@ -76,8 +78,8 @@ class Columns:
         return name not in (self.prompt, "custom_id") and name not in SETTINGS
 
     def item(self, cells: Sequence[Any]) -> JsonObject:
-        """An item's fields, out of cells as JSON has them. Empty cells of settings and ids are not
-        given."""
+        """An item of the cells of a row, which are values of JSON. Empty cells of parameters and
+        ids count as not given."""
         found: JsonObject = {}
         params, metadata = {}, {}
         for name, value in zip(self.names, cells, strict=True):
@@ -106,15 +108,15 @@ def _text(value: Any) -> str | None:
 
 
 def _identifier(value: Any) -> str | None:
-    """A custom_id. 1, 1.0 and the text 1.0 are the same: what a column of numbers became that has a
-    gap."""
+    """A custom_id. The numbers 1 and 1.0 and the text 1.0 are the same: in a column with empty
+    cells whole numbers are written that way."""
     text = _text(value)
     match = WHOLE.fullmatch(text or "")
     return match[1] if match else text
 
 
 def _setting(name: str, value: Any) -> Any:
-    """A cell of a decoding setting as JSON has it; None where nothing is given."""
+    """A cell of a decoding parameter as a value of JSON; None where nothing is given."""
     if isinstance(value, str):
         if name in TEXT_SETTINGS and not value.startswith("["):
             return value or None
@@ -126,8 +128,8 @@ def _setting(name: str, value: Any) -> Any:
 
 
 def _value(value: Any) -> Any:
-    """A cell that is more than text: text that is JSON is read. In a Parquet file every object has
-    every key, and those that were not given are null."""
+    """A cell that holds a list or an object, perhaps as JSON in text. In a Parquet file every
+    object has every key, and those that were not given are null."""
     if not isinstance(value, str):
         return value
     try:

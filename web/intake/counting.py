@@ -1,8 +1,8 @@
-"""Counts the tokens of prompts without holding up other requests, whatever the texts are.
+"""Counts the tokens of prompts without holding up other requests, however long the texts are.
 
-A tokenizer reads about a million characters a second, and a context of 100,000 tokens can stand for
-millions. So long texts are counted in a real thread, and very long ones are given up as soon as
-they are sure not to fit.
+A tokenizer reads about a million characters a second, and 100,000 tokens can stand for several
+millions. So long texts are counted in a real thread, and counting a very long one stops as soon as
+it is sure not to fit.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from common.tokenizer import SHORT, Tokenizer
 
 T = TypeVar("T")
 
-# Characters of a text that are counted at once: about 100 MB of tokens where each stands for
-# itself.
+# Characters of a text that are counted at once: about 100 MB of tokens if each character is one.
 PIECE = 1 << 20
-SEAM = 64  # tokens that cutting a text in two may add, with ample room
-# Very long texts: the tokenizer's own threads stay free for other requests.
+SEAM = 64  # more tokens than cutting a text in two can add
+# For very long texts, so that the tokenizer's own threads stay free for other requests.
 _one_at_a_time = threading.Lock()
 
 
@@ -34,7 +33,7 @@ def count_tokens(tokenizer: Tokenizer, texts: list[str], special: bool) -> list[
 
 
 def in_a_thread(size: int, work: Callable[[], T]) -> T:
-    """Do in a real thread what a tokenizer does with so many characters or tokens; very long ones
+    """Run work of a tokenizer, on so many characters or tokens, in a real thread; very large work
     one at a time."""
     with _one_at_a_time if size > PIECE // 4 else nullcontext():
         found: T = gevent.get_hub().threadpool.apply(work)
@@ -42,8 +41,8 @@ def in_a_thread(size: int, work: Callable[[], T]) -> T:
 
 
 def is_too_long(tokenizer: Tokenizer, text: str, context: int) -> bool:
-    """Whether the text is sure to have more than `context` tokens. False where only counting all of
-    it tells."""
+    """Whether the text is sure to have more than `context` tokens. False if that takes counting all
+    of it."""
     if len(text) > context * tokenizer.longest:
         return True
     if len(text) <= PIECE:

@@ -1,5 +1,5 @@
-"""CSV files as drafts, a record at a time. A record may go over several lines, where a cell in
-quotes does."""
+"""Reads CSV files as drafts, a record at a time. A record has several lines if a cell in quotes
+does."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ csv.field_size_limit(MOST_LINE)
 
 
 def read_csv(file: IO[bytes], prompt_column: str) -> Iterator[Draft]:
-    """A draft of each record behind the header.
+    """A draft of each record after the header.
 
     Raises:
-        InvalidRequest: there is a header that cannot be used.
+        InvalidRequest: the header cannot be used.
     """
     records = _Records(file)
     try:
@@ -45,7 +45,8 @@ def _drafts(records: _Records, columns: Columns) -> Iterator[Draft]:
 
 
 def _without_empty_end(cells: list[str], least: int) -> list[str]:
-    """Spreadsheets write as many cells in each line as their widest one has."""
+    """The cells without empty ones at the end: spreadsheets write every line as wide as the
+    widest."""
     count = len(cells)
     while count > least and not cells[count - 1]:
         count -= 1
@@ -66,7 +67,7 @@ class _Records:
         """The next record's cells; None at the end.
 
         Raises:
-            Unreadable: what comes is no CSV, or too large.
+            Unreadable: the next record is not CSV, or too large.
         """
         while True:
             self.line, self._size = self._reader.line_num + 1, 0

@@ -1,5 +1,5 @@
-"""A draft is one item as it came, unchecked: from JSON, from a form, or from a line of an
-upload."""
+"""A draft is an item as it was sent, before it is checked: from JSON, from a form, or from a line
+of an upload."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import Any
 from common.errors import ErrorDict
 from common.stored_item import StoredItem
 
-MALFORMED = "malformed_item"  # the code of what could not be read
+MALFORMED = "malformed_item"  # the code of a draft that could not be read
 
 
 @dataclass(slots=True)
 class Draft:
-    """`value` is what should be an `Item`; or `fault` says why it could not even be read, `code` of
-    what kind that is.
+    """`value` is to become an `Item`. Or it could not be read: then `fault` says why, and `code` is
+    the code of that error.
 
-    `path` is where it stands in a JSON body (`items.3`, or `prompts.3` for a bare prompt), `line`
-    where it begins in an upload (from 1).
-    """
+    `path` is its place in a JSON body (`items.3`, or `prompts.3` for a bare prompt), `line` the
+    line of an upload in which it begins (from 1)."""
 
     value: Any = None
     path: str = ""
@@ -39,8 +38,8 @@ class Draft:
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def at(self, field: str, code: object = "") -> str:
-        """The path of one of the item's fields, as the sender knows it; `code` is of the error that
-        it is told with."""
+        """The path of one of the item's fields, as the sender knows it, for an error with this
+        `code`."""
         if self.path.startswith("prompts"):
             return self.path
         field = self.names.get(str(code)) or self.names.get(field, field)

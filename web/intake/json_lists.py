@@ -1,9 +1,8 @@
-"""A JSON object with long lists, which are read an entry at a time and never held whole.
+"""Reads a JSON object with long lists an entry at a time, without building it whole.
 
-Python's parser builds all of a text at once: 15 MB of short items take hundreds of MB and seconds
-in which nobody else is served. Here a window of the text is decoded at a time, and others are
-served between entries.
-"""
+Python's parser builds a whole text at once: 15 MB of short items take hundreds of MB, and seconds
+in which no other request is served. Here a window of the text is decoded at a time, and other
+requests are served between entries."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ from web.intake.strict_json import (
 )
 
 MOST_BESIDE = 256 * 2**10  # bytes of an object beside its long lists
-BORDER = 4  # characters at a window's end where a number may look over that goes on: `1e+`
+BORDER = 4  # characters before a window's end in which a number may look complete: `1e+`
 SPACE = re.compile(r"[ \t\n\r]*+")
 
 
@@ -39,7 +38,8 @@ class TooLong(TooMuch):
 
 @dataclass(frozen=True)
 class Entries:
-    """A list that is still text, checked to be good JSON. Reading an entry gives way to others."""
+    """A list that is still text, checked to be valid JSON. Other requests are served between its
+    entries."""
 
     raw: bytes
     at: int  # byte behind its `[`
@@ -56,8 +56,8 @@ Long = Sequence[Any] | Entries
 
 
 def read_object(raw: bytes, lists: Mapping[str, int]) -> Any:
-    """What `parse` makes of `raw`; of a long one, the lists named in `lists` are `Entries` if
-    strings, lists or objects are in them. The numbers are how many entries each may have.
+    """What `parse` makes of `raw`. In a long text, the lists named in `lists` become `Entries` if
+    there are strings, lists or objects in them. The numbers are how many entries each may have.
 
     Raises:
         TooLong: it has more.
@@ -91,7 +91,7 @@ class _Cursor:
 
     @property
     def at(self) -> int:
-        """Byte of the whole."""
+        """The place, as a byte of the whole text."""
         return self._begin + len(self._text[: self._place].encode())
 
     def object(self, lists: Mapping[str, int]) -> JsonObject:
@@ -147,7 +147,7 @@ class _Cursor:
         return Entries(self._raw, begin, count)
 
     def entries(self) -> Iterator[Any]:
-        """Those of a list, whose `[` was taken, up to its end."""
+        """The entries of a list, whose `[` was taken, up to its end."""
         if self._take("]"):
             return
         while True:
@@ -176,7 +176,7 @@ class _Cursor:
         return self._wide()
 
     def _wide(self) -> Any:
-        """A value that no window holds."""
+        """A value that is longer than a window."""
         if self._text[0] not in '"[{':
             raise self._bad("Expecting value")
         begin = self._begin
@@ -191,7 +191,7 @@ class _Cursor:
         return value
 
     def peek(self) -> str:
-        """The next character that is no white space; empty at the end."""
+        """The next character that is not white space; empty at the end."""
         while True:
             found = SPACE.match(self._text, self._place)
             self._place = found.end() if found else self._place

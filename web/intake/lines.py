@@ -1,7 +1,7 @@
-"""The physical lines of an uploaded file, with their numbers and within their bounds.
+"""Reads the lines of an uploaded file, with their numbers and within limits.
 
-A file is hostile until it was read: what a line may have is bounded before it is looked into, blank
-lines are counted, and whoever waits for this process is served between lines.
+A file may be hostile: the length of a line is limited before it is read, blank lines are counted,
+and other requests are served between lines.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import IO
 from common.cooperate import Steps
 from web.intake.drafts import MALFORMED, Draft
 
-# Bytes of one line, or of one row: what keeps memory flat when a file has no line breaks.
+# Bytes of one line, or of one row, so that a file without line breaks takes little memory.
 MOST_LINE = 4 * 2**20
-MOST_BLANK = 100_000  # lines of a file; as many are no accident, and cost time
+MOST_BLANK = 100_000  # lines of a file; so many are not there by accident, and cost time
 
 
 class Unreadable(Exception):
-    """Nothing more of the file can be read from this line on."""
+    """The file cannot be read from this line on."""
 
     def __init__(self, message: str, line: int, code: str = MALFORMED):
         super().__init__(message)
@@ -31,10 +31,10 @@ class Unreadable(Exception):
 
 
 def lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers (from 1), without line ends. A line over the limit ends the file.
+    """Lines with their numbers (from 1), without line ends.
 
     Raises:
-        Unreadable: there.
+        Unreadable: at a line over the limit.
     """
     number = 0
     steps = Steps()
@@ -57,7 +57,7 @@ class Blanks:
     def skip(self, line: int) -> None:
         """
         Raises:
-            Unreadable: these are too many.
+            Unreadable: there are too many.
         """
         self._count += 1
         if self._count >= MOST_BLANK:

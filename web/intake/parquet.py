@@ -1,8 +1,8 @@
-"""Parquet files as drafts, a row at a time.
+"""Reads Parquet files as drafts, a row at a time.
 
-A Parquet file of some hundred bytes can hold gigabytes, and whatever it says of itself may be
-untrue. So a process of its own decodes it, within bounds of memory and time that the kernel keeps
-(`parquet_reader.py`), and tells the rows as lines of JSON. Others are served meanwhile. Why so:
+A Parquet file of some hundred bytes can hold gigabytes, and what its header says may be untrue. So
+a process of its own decodes it (`parquet_reader.py`), within limits of memory and time that the
+kernel enforces, and writes the rows as lines of JSON. Other requests are served meanwhile. Why so:
 `docs/decisions/0012-parquet-readers.md`.
 """
 
@@ -29,10 +29,10 @@ from web.intake.drafts import Draft
 from web.intake.lines import MOST_LINE
 
 READER = Path(__file__).with_name("parquet_reader.py")
-# Bytes of all rows together as they are told: a file of some KB may hold any number of them.
+# Bytes of all rows together as JSON: a file of some KB may hold any number of them.
 MOST_ROWS = 2**30
-READERS = 1  # at once in this process: each may take 230 MB and twice what its file has
-TURN = 300.0  # seconds a file waits for one of them
+READERS = 1  # at once for this process: each may take 230 MB and twice the size of its file
+PATIENCE = 300.0  # seconds a file waits for one of them
 NO_PROMPTS = {
     "binary": "bytes, and prompts are text: write it as strings",
     "nested": (
@@ -48,8 +48,9 @@ def read_parquet(file: IO[bytes], prompt_column: str) -> Iterator[Draft]:
     """A draft of each row. Nothing is read before the first is asked for.
 
     Raises:
-        InvalidRequest: it is no Parquet file, has no column of prompts, or there is no pyarrow
-        here. Unavailable: as many files as may are read already.
+        InvalidRequest: it is not a Parquet file, has no column of prompts, or pyarrow is not
+        installed.
+        Unavailable: other files are being read, as many as may be.
     """
     if importlib.util.find_spec("pyarrow") is None:
         message = (
@@ -61,14 +62,14 @@ def read_parquet(file: IO[bytes], prompt_column: str) -> Iterator[Draft]:
 
 
 def _drafts(file: IO[bytes], prompt_column: str) -> Iterator[Draft]:
-    with _turn(), _told(file) as told:
-        header = next(told, {"fault": "this is not a Parquet file"})
+    with _reader_slot(), _reader(file) as values:
+        header = next(values, {"fault": "this is not a Parquet file"})
         if "fault" in header:
             raise InvalidRequest(header["fault"], code="malformed_file", field="file")
         columns = Columns(header["names"], prompt_column)
         _refuse_no_prompts(columns, dict(zip(header["names"], header["kinds"], strict=True)))
         line, steps = 0, Steps()
-        for line, row in enumerate(told, start=1):
+        for line, row in enumerate(values, start=1):
             if row == "end":
                 return
             yield (
@@ -94,8 +95,8 @@ def _refuse_no_prompts(columns: Columns, kinds: dict[str, str]) -> None:
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
-    if not _readers.acquire(timeout=TURN):
+def _reader_slot() -> Iterator[None]:
+    if not _readers.acquire(timeout=PATIENCE):
         raise Unavailable(
             "other Parquet files are being read here; try again, or send JSONL or CSV"
         )
@@ -106,9 +107,9 @@ def _turn() -> Iterator[None]:
 
 
 @contextmanager
-def _told(file: IO[bytes]) -> Iterator[Iterator[Any]]:
-    """What a reader says of the file, value by value, while it reads on. It ends with the
-    context."""
+def _reader(file: IO[bytes]) -> Iterator[Iterator[Any]]:
+    """The values that a reader writes about the file, one by one, while it reads on. It is ended
+    with the context."""
     with _on_disk(file) as source:
         command = [
             sys.executable,
@@ -130,7 +131,7 @@ def _told(file: IO[bytes]) -> Iterator[Iterator[Any]]:
 
 @contextmanager
 def _on_disk(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """The file where another process can read it: small uploads are in memory."""
+    """The file on disk, where another process can read it: small uploads are in memory."""
     file.seek(0)
     try:
         file.fileno()

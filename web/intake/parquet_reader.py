@@ -1,11 +1,12 @@
-"""Reads the Parquet file on its standard input and says what is in it, in lines of JSON. Run as a
+"""Reads the Parquet file on its standard input and writes what it holds, in lines of JSON. Run as a
 process of its own.
 
-It gives itself so much memory and time that no good file misses any, and the kernel ends it at
-those bounds. First it says `{"names", "kinds"}` of the columns (`text`, `scalar`, `nested`,
-`binary`), then each row as the list of its cells, then `"end"`. `{"fault", "is_last"}` stands for a
-row that cannot be told. Cells are text, numbers, flags or null: what is more becomes text (RFC
-3339, ISO 8601, base64, JSON). Imports nothing of ours: it starts in a moment, on no path.
+It limits its own memory and time, to more than ordinary files need, and the kernel ends it at these
+limits. First it writes `{"names", "kinds"}` of the columns (`text`, `scalar`, `nested`, `binary`),
+then each row as the list of its cells, then `"end"`. `{"fault", "is_last"}` stands for a row that
+cannot be written. Cells are text, numbers, flags or null; other values become text (RFC 3339, ISO
+8601, base64, JSON). It imports no module of this project, so that it starts at once and from
+anywhere.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-# Bytes on top of what the libraries take, and twice what the file has: one page may be all of it,.
+# Bytes beside what the libraries take and twice the size of the file: one page may be the whole
+# file, and is held compressed and decompressed.
 MEMORY = 160 * 2**20
-# and is held packed and unpacked
 SECONDS = 60  # of processor time
 NICENESS = 5  # the web process goes first
 ROWS = 8  # read at once: each cell may be as large as a row may be
-LARGE = 4 * 2**20  # bytes of so many rows, from which on each is told by itself
+LARGE = 4 * 2**20  # bytes of so many rows, from which on each is written by itself
 DEEPEST = 32  # lists and structs inside each other
 DAY_ONE = datetime(1970, 1, 1)  # noqa: DTZ001  # times are computed in UTC
 DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 UNREADABLE = "not valid UTF-8"
 
-# The others reserve addresses beforehand, which the bound counts.
+# The other allocators reserve addresses beforehand, which the limit counts.
 os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
 
 import pyarrow as pa  # noqa: E402
 from pyarrow import parquet, types  # noqa: E402
 
-Value = Any  # what JSON has
+Value = Any  # a value of JSON
 
 
 def main() -> None:
@@ -59,12 +60,12 @@ def main() -> None:
             "or send JSONL or CSV"
         )
         _say({"fault": message, "is_last": True})
-    except Refused as error:
+    except UnreadableTable as error:
         _say({"fault": str(error), "is_last": True})
 
 
-class Refused(Exception):
-    """The message says what is wrong with the file."""
+class UnreadableTable(Exception):
+    """The file cannot be read; the message says why."""
 
 
 def _bound() -> None:
@@ -73,7 +74,7 @@ def _bound() -> None:
     os.nice(NICENESS)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    with suppress(OSError):  # without /proc the bound would be a guess: macOS keeps none anyway
+    with suppress(OSError):  # without /proc the limit would be a guess, and macOS enforces none
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         most = taken + MEMORY + 2 * os.fstat(0).st_size
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -88,15 +89,15 @@ def _opened(most_columns: int) -> parquet.ParquetFile:
             schema_depth_limit=DEEPEST,
         )
         if source.metadata.num_columns > most_columns:
-            raise Refused(
+            raise UnreadableTable(
                 f"the file has {source.metadata.num_columns:,} columns; it may have "
                 f"{most_columns:,}"
             )
-        source.schema_arrow  # noqa: B018  # what it cannot read is found here
+        source.schema_arrow  # noqa: B018  # raises here if the schema cannot be read
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, RecursionError) as error:
-        raise Refused("this is not a Parquet file") from error
+        raise UnreadableTable("this is not a Parquet file") from error
     return source
 
 
@@ -122,14 +123,14 @@ def _say_rows(source: parquet.ParquetFile, most_row: int, most_rows: int) -> Non
                 _write(row if len(row) <= most_row else _too_large(most_row))
                 total += len(row)
                 if total > most_rows:
-                    raise Refused(
+                    raise UnreadableTable(
                         f"the rows up to here have {most_rows / 2**20:,.0f} MiB, the most; split "
                         "the file"
                     )
     except MemoryError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise Refused("the Parquet file is damaged from here on") from error
+        raise UnreadableTable("the Parquet file is damaged from here on") from error
 
 
 def _rows(batch: pa.RecordBatch, most_row: int) -> Iterator[bytes]:
@@ -151,8 +152,8 @@ def _rows(batch: pa.RecordBatch, most_row: int) -> Iterator[bytes]:
 
 
 def _least_size(row: list[pa.Array]) -> int:
-    """Bytes of a row as JSON, or less. Text is as long there or longer; a number of eight bytes may
-    be one digit."""
+    """A lower bound of the bytes of a row as JSON. Text is as long there or longer; a number of
+    eight bytes may be one digit."""
     return sum(
         column.nbytes // (1 if _kind(column.type) in ("text", "binary") else 4) for column in row
     )
@@ -186,12 +187,12 @@ def _say(value: Value) -> None:
 
 
 def plain_type(array: pa.Array) -> pa.Array:
-    """The array without what only says how it is stored."""
+    """The array in plain storage: dictionaries are decoded."""
     return array.dictionary_decode() if types.is_dictionary(array.type) else array
 
 
 def plain(array: pa.Array) -> list[Value]:
-    """What is in an array, as JSON has it."""
+    """The values of an array as values of JSON."""
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         is_uuid = kind.extension_name == "arrow.uuid"
@@ -257,14 +258,15 @@ def _pair(entry: dict[str, Value]) -> tuple[str, Value]:
 
 
 def _number(value: float) -> Value:
-    """NaN is how a gap among numbers is written."""
+    """A number as JSON can have it. NaN is how an empty cell among numbers is written."""
     if math.isnan(value):
         return None
     return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _moment(count: int, unit: str) -> str:
-    """A time since 1970 as RFC 3339 has it; as seconds where no calendar has its year."""
+    """A time since 1970 as RFC 3339 writes it; as seconds where Python's calendar lacks its
+    year."""
     digits = DIGITS[unit]
     seconds, part = divmod(count, 10**digits)
     try:
@@ -281,7 +283,7 @@ def _seconds(count: int, unit: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Without zeros at the end of a fraction."""
+    """A number without zeros at the end of its fraction."""
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

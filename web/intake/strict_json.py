@@ -1,9 +1,9 @@
-"""JSON as RFC 8259 means it: no NaN, no overflow to infinity, no repeated keys, no lone surrogates,
-no stack overflow.
+"""Parses JSON as RFC 8259 means it: no NaN, no overflow to infinity, no repeated keys, no lone
+surrogates, no stack overflow.
 
-Python's own parser takes all of these, and each would come out somewhere behind the entrance. It
-also builds whatever it is sent, and meanwhile nobody else is served: how much one value may hold is
-looked at before it is built.
+Python's own parser accepts all of these, and each would cause an error later. It also builds
+whatever it is sent, and no other request is served meanwhile; so the size of a value is checked
+before it is built.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from common.cooperate import Steps
 from common.types import JsonObject
 
-SMALL = 64 * 2**10  # bytes; nothing as short holds too much
+SMALL = 64 * 2**10  # bytes; a shorter text cannot hold too much
 # In one list or object: the token ids of the longest context, and what is beside them.
 MOST_VALUES = 2**20 + 2**16
 # Objects, lists and strings, keys among them, inside one value: a chat of 26,000 messages.
@@ -26,7 +26,7 @@ MOST_KEYS = 4096  # of one object
 DEEPEST = 1000  # objects and lists inside each other
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-PIECE = 2**20  # bytes looked through before others are served
+PIECE = 2**20  # bytes of a string that are searched before other requests are served
 # A string without escapes, the beginning of another, a bracket, or what is between them.
 TOKEN = re.compile(rb'"[^"\\]{0,4096}+"|"|[\[\]{}]|[^"\[\]{}]{1,1048576}+')
 IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
@@ -34,11 +34,11 @@ QUOTE = b'"'[0]
 
 
 class BadJson(ValueError):
-    """The message says what and where, for people."""
+    """The text is not JSON; the message says what is wrong and where."""
 
 
 class TooMuch(BadJson):
-    """Good JSON perhaps, but more of it than one value may hold."""
+    """It may be valid JSON, but a value holds more than it may."""
 
 
 def parse(raw: bytes | str) -> Any:
@@ -53,7 +53,7 @@ def parse(raw: bytes | str) -> Any:
 
 
 def explained(error: ValueError | RecursionError, place: str | None = None) -> BadJson:
-    """What Python's parser raised, in words; `place` is where, if that is not where the error
+    """The message for what Python's parser raised; `place` is where, if that is not where the error
     says."""
     match error:
         case BadJson():
@@ -77,18 +77,18 @@ def spot(line: int, column: int) -> str:
 
 
 def refuse_surrogates(value: Any, text: str, begin: int = 0, end: int | None = None) -> None:
-    """`value` was read from `text[begin:end]`. Raises `UnicodeEncodeError` for half a pair in
-    it."""
+    """Raise `UnicodeEncodeError` if a lone surrogate is in `value`, which was read from
+    `text[begin:end]`."""
     if SURROGATE.search(text, begin, len(text) if end is None else end):
         json.dumps(value, ensure_ascii=False).encode()
 
 
 def value_end(raw: bytes, at: int = 0) -> int:
     """Where the list, object or string that begins at `at` ends; the end of `raw` if it does not.
-    Others are served meanwhile.
+    Other requests are served meanwhile.
 
     Raises:
-        TooMuch: it has more in it than one value may hold.
+        TooMuch: it holds more than one value may.
         BadJson: it is nested too deeply.
     """
     depth = values = parts = 0
@@ -121,12 +121,12 @@ def value_end(raw: bytes, at: int = 0) -> int:
 
 
 def _string_end(raw: bytes, at: int, steps: Steps) -> int:
-    """Behind the quote that ends the string whose text goes on at `at`."""
+    """The place after the quote that ends the string whose text goes on at `at`."""
     while found := IN_STRING.match(raw, at, at + PIECE):
         end = found.end()
         if end < len(raw) and raw[end] == QUOTE:
             return end + 1
-        if end == at:  # a backslash is the last of all
+        if end == at:  # the text ends with a backslash
             break
         at = end
         steps.step()

@@ -1,9 +1,9 @@
-"""Uploaded files as drafts, a line at a time: JSONL, CSV, plain text and Parquet.
+"""Reads uploaded files as drafts, a line at a time: JSONL, CSV, plain text and Parquet.
 
-A file is read once from front to back and never held whole. What is wrong with a line becomes that
-draft's fault; what is wrong with the file as such is raised before the first draft, or ends the
-drafts with a fault where reading stopped. Blank lines are skipped; the lines behind them keep their
-numbers.
+A file is read once from front to back and never held whole. An error in a line becomes the fault of
+its draft. An error of the file as a whole is raised before the first draft, or is the fault of a
+last draft, at the line where reading stopped. Blank lines are skipped; the lines after them keep
+their numbers.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ FORMATS = "JSONL (.jsonl), CSV (.csv), text (.txt) or Parquet (.parquet)"
 
 
 def read_upload(file: IO[bytes], filename: str, prompt_column: str = "prompt") -> Iterator[Draft]:
-    """The drafts of a file, whose format its name says.
+    """The drafts of a file; the end of its name says the format.
 
     Raises:
-        InvalidRequest: a format we do not read, or a CSV or Parquet file without the prompts'
-        column.
+        InvalidRequest: the format is unknown, or a CSV or Parquet file lacks the prompts' column.
     """
     match PurePath(filename).suffix.lower():
         case ".jsonl" | ".ndjson":

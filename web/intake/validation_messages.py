@@ -1,5 +1,5 @@
-"""What Pydantic found wrong, in words for the person who wrote the request: what, where, and how to
-put it right."""
+"""Turns Pydantic's errors into messages for the author of a request: what is wrong, where, and how
+to correct it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from web.schemas.requests import Webhook
 
 M = TypeVar("M", bound=BaseModel)
 
-# Pydantic's error type -> (our stable code, what the value must be). Texts may name the error's
-# context.
+# Pydantic's error type -> (our stable code, what the value must be). Texts may use values of the
+# error's context.
 SAYINGS: dict[str, tuple[str, str]] = {
     "missing": ("missing_field", "is required"),
     "int_parsing": ("wrong_type", "must be a whole number"),
@@ -47,9 +47,10 @@ SAYINGS: dict[str, tuple[str, str]] = {
     "refused": ("invalid_value", "{message}"),
     "value_error": ("invalid_value", "{error}"),
 }
-# Of one object: enough to mend it by, and a bound on what somebody's hundred thousand fields cost.
+# Errors of one object: enough to correct it by, and a limit to what a hundred thousand wrong fields
+# cost.
 MOST_FAULTS = 100
-# A value of metadata fits none of the types it may have: one message instead of one for each.
+# One message for a value of metadata that has none of the allowed types, instead of one for each.
 METADATA = ("wrong_type", "must be text, a number, true, false or null")
 
 
@@ -67,7 +68,8 @@ def validated(model: type[M], value: Any, known: type[BaseModel] | None = None) 
 def explain(
     error: ValidationError, model: type[BaseModel], at: Callable[[str], str] = str
 ) -> list[ErrorDict]:
-    """One entry per field; `at` turns a path inside the model into the path that the user knows."""
+    """One error for each field; `at` turns a path inside the model into the one that the user
+    knows."""
     found: dict[str, ErrorDict] = {}
     for details in error.errors(include_url=False)[:MOST_FAULTS]:
         loc = details["loc"]
@@ -81,8 +83,7 @@ def explain(
             code, text = "unknown_field", _unknown(loc, model)
         else:
             code, text = _say(details)
-        # Without its bad entries Pydantic may find a list too short: that is no second mistake of
-        # the user's.
+        # Without its wrong entries Pydantic may find a list too short: that is not another mistake.
         if details["type"] != "too_short" or not any(
             other.startswith(f"{path}.") for other in found
         ):
@@ -93,8 +94,8 @@ def explain(
 
 
 def unknown_name(name: str, known: Iterable[str], into_params: bool = False) -> str:
-    """What to do about a name that nobody knows; `into_params` where decoding settings were one
-    level too high."""
+    """What to do about an unknown name; `into_params` where decoding parameters may have been put
+    one level too high."""
     where = ", inside params" if into_params else ""
     if name in OTHER_NAMES:
         return f"is called {OTHER_NAMES[name]} here{where}"

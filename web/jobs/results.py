@@ -1,9 +1,7 @@
-"""A job's results as files: streamed in order of index, a batch of rows at a time, while it runs
-and after.
+"""Writes a job's results as files, in order of index, a batch of rows at a time.
 
-Only items that are over are in them. JSONL has one row an item, as the API shows it; CSV and
-Parquet one an output.
-"""
+Only items that are over are in them, so a file can be read while the job runs. JSONL has one row
+for each item, as the API shows it; CSV and Parquet have one for each output."""
 
 from __future__ import annotations
 
@@ -37,7 +35,14 @@ COLUMNS = (
     "error_code",
     "error_message",
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run, or strip and then run
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+)  # a spreadsheet would run these, some after removing a character
 
 MEDIA_TYPES = {
     "jsonl": "application/jsonl; charset=utf-8",
@@ -47,12 +52,12 @@ MEDIA_TYPES = {
 
 
 def stream_results(services: Services, job_id: str, tenant: str, form: str) -> Iterator[bytes]:
-    """The file in pieces. A job that is deleted meanwhile breaks the stream off, so that no part
-    passes for the whole.
+    """The file in pieces. If the job is deleted meanwhile the stream breaks off, so that a part is
+    not taken for the whole.
 
     Raises:
         NotFound: no such job.
-        InvalidRequest: Parquet, and the server has no pyarrow.
+        InvalidRequest: Parquet was asked for, and the server has no pyarrow.
     """
     job = services.store.job(job_id, tenant)
     batches = _finished(services, job)
@@ -93,8 +98,7 @@ def _csv(batches: Iterable[list[Row]]) -> Iterator[bytes]:
 
 
 def _harmless(cell: Any) -> Any:
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front, which keeps it
-    text."""
+    """The cell with an apostrophe in front if a spreadsheet would take its text for a formula."""
     return "'" + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
@@ -156,8 +160,8 @@ def _parquet_pieces(
 
 
 class _Sink(io.RawIOBase):
-    """A file that is handed on as it is written. It cannot seek, which Parquet's writer never
-    does."""
+    """A file whose content is taken away as it is written. It cannot seek, which Parquet's writer
+    does not need."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -44,7 +44,7 @@ LATEST_MS = int(LATEST.timestamp() * 1000)
 
 
 def job_view(services: Services, job_id: str, tenant: str) -> JobView:
-    """One job; `NotFound` for another tenant's."""
+    """One job; `NotFound` if it is another tenant's."""
     job = services.store.job(job_id, tenant)
     hooks = services.store.hooks(job_id) if job.hooks else []
     with reading(job_id):
@@ -52,8 +52,8 @@ def job_view(services: Services, job_id: str, tenant: str) -> JobView:
 
 
 def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:
-    """The first entries, each given with its bytes: up to `limit`, and fewer where they have more
-    than `MOST_PAGE` bytes together, but one. And whether there are more."""
+    """The first entries, each given with its bytes, and whether there are more. They are `limit` at
+    most, and fewer where more would have over `MOST_PAGE` bytes together, but at least one."""
     found: list[T] = []
     size = 0
     for entry, length in entries:
@@ -65,8 +65,8 @@ def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:
 
 
 def job_list(services: Services, tenant: str, after: str | None = None, limit: int = 20) -> JobList:
-    """A tenant's jobs, newest first: up to `limit`, and fewer where they would make a page of more
-    than `MOST_PAGE` bytes. Their webhooks are told only by `job_view`."""
+    """A tenant's jobs, newest first, as many as make a `page`. Their webhooks are shown only by
+    `job_view`."""
     served = _Served(services)
     jobs = services.store.walk(tenant, after, limit + 1)
 
@@ -88,7 +88,7 @@ def item_rows(
 def item_list(
     services: Services, job_id: str, tenant: str, after: int = -1, limit: int = 100
 ) -> ItemList:
-    """Items behind index `after`, in order."""
+    """Items after index `after`, in order, as many as make a `page`."""
     spec = services.store.job(job_id, tenant).spec
     answers = _answers(services, job_id, after + 1, limit + 1, spec)
     rows = (_item_row(_asked(item, row)) for item, row in answers)
@@ -153,14 +153,14 @@ def worker_views(services: Services) -> list[WorkerView]:
 
 
 def _model_view(card: ModelCard, workers: int, name: str) -> ModelView:
-    """A model as it is called by `name`: its own, or an alias."""
+    """A model under its own name or an alias of it."""
     alias_of = card.id if name != card.id else None
     return ModelView(id=name, created=card.created, workers=workers, card=card, alias_of=alias_of)
 
 
 class _Served:
-    """Models with a live worker, and the slots of the largest one; asked once, when a job is seen
-    that is not over."""
+    """The models that have a live worker, with the slots of the largest one. Read once, at the
+    first job that is not over."""
 
     def __init__(self, services: Services):
         self._services = services
@@ -174,7 +174,7 @@ class _Served:
 
 
 def _waiting_for(job: Job, served: _Served) -> Literal["worker", "larger_worker"] | None:
-    """What must come before the job can end, as `JobView` says it."""
+    """What the job waits for before it can end, as `JobView` names it."""
     if job.status.terminal:
         return None
     slots = served.slots.get(job.model)
@@ -234,6 +234,6 @@ def _hook_view(event: StoredEvent) -> HookView:
 
 
 def _moment(ms: int | None) -> Any:
-    """Of a time that a deadline may have (`schemas.LATEST`); earlier versions stored later ones,
-    too."""
+    """A time in ms as a moment. Earlier versions accepted deadlines after `schemas.LATEST`, which
+    are shown as that."""
     return datetime.fromtimestamp(min(ms, LATEST_MS) / 1000, UTC) if ms else None
