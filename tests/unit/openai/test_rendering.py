@@ -1,4 +1,4 @@
-"""Answers are what the client's own types read."""
+"""Answers are read by the types of OpenAI's client, and are as `/openapi.json` describes them."""
 
 from __future__ import annotations
 
