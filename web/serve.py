@@ -1,8 +1,8 @@
-"""Serves the web tier with gunicorn and gevent: a greenlet, not a thread, for each long-poll and
-event stream.
+"""Serves the web tier with gunicorn and gevent: each long-poll and event stream is a greenlet, not
+a thread.
 
-This module and the process that starts it stay free of the app: it is loaded in the worker, after
-gevent has replaced the blocking parts of the standard library there.
+This module and the process that starts it do not import the app. It is loaded in the web processes,
+after gevent has replaced the blocking parts of the standard library there.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from web.wire.connections import Connections
 from web.wire.listener import Listener
 
 MOST_CONNECTIONS = 4000  # of a process
-# Connections that may wait to be accepted; who finds no room there comes back after seconds.
+# Connections that may wait to be accepted. A client that finds no room tries again after seconds.
 BACKLOG = 4096
-OTHER_FILES = 300  # a process has open besides: to Redis, uploads on their way to the disk
+OTHER_FILES = 300  # that a process has open besides: connections to Redis, uploads
 ADDRESS_WAIT = 5.0  # seconds for an address that is taken to become free
 # Seconds that requests under way have after SIGTERM; event streams and long-polls end at once.
 GRACE = 5
@@ -47,20 +47,22 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Exit code 2 if the store is of a newer version.
 
     Raises:
-        ConfigError: nobody can listen on this host and port.
+        ConfigError: this host and port cannot be listened on.
     """
     wait_for_address(settings.host, settings.port)
     first = os.getpid()
     try:
         WebServer(settings).run()
     except SystemExit as end:
-        # Its children, forked in there, end here too.
+        # The processes that were forked inside `run` end here too.
         if end.code == Arbiter.APP_LOAD_ERROR and os.getpid() == first:
             raise SystemExit(2) from None
         raise
 
 
 class WebServer(BaseApplication):
+    """Gunicorn with its options set, and the app that its processes load."""
+
     def __init__(self, settings: Settings):
         self._settings = settings
         super().__init__()
@@ -68,17 +70,17 @@ class WebServer(BaseApplication):
     def load_config(self) -> None:
         options: dict[str, str | int | bool] = {
             "bind": f"{in_url(self._settings.host)}:{self._settings.port}",
-            "worker_class": f"{__name__}.Worker",
-            # Each loads the app after it was forked: no thread comes along.
+            "worker_class": f"{__name__}.WebWorker",
+            # Each loads the app after it was forked, so no thread is copied.
             "workers": self._settings.web_processes,
             "worker_connections": most_connections(),
             "backlog": BACKLOG,
             "timeout": 60,
             "graceful_timeout": GRACE,
             "keepalive": int(KEEP),
-            "logger_class": f"{__name__}.Log",
+            "logger_class": f"{__name__}.GunicornLog",
             "control_socket_disable": True,
-            # What proxies say is for `web/wire/proxies.py`, which asks whose word it is.
+            # `web/wire/proxies.py` reads what proxies say, and knows which of them to trust.
             "forwarded_allow_ips": "",
             "proc_name": "promptmill-web",
         }
@@ -105,7 +107,7 @@ class WebServer(BaseApplication):
             logging.getLogger(__name__).critical("%s", error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
         except Unavailable as error:
-            # The web tier starts without Redis; the store's scripts look again.
+            # The web tier starts without Redis; the store's scripts check the version again.
             logging.getLogger(__name__).warning(
                 "could not ask the store for its version and workers: %s", error
             )
@@ -115,16 +117,16 @@ class WebServer(BaseApplication):
         return app
 
 
-class Worker(GeventWorker):
-    """Leaves at once when told to, but for requests under way: streams, long-polls and idle
-    connections end early."""
+class WebWorker(GeventWorker):
+    """Ends at once when told to, but for requests under way; streams, long-polls and idle
+    connections are closed before these."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
         self._connections = Connections(self.worker_connections, self.worker_connections // 10)
 
     def run(self) -> None:
-        """Gunicorn's own, but for the listener."""
+        """As in gunicorn, but with our listener."""
         servers = []
         for sock in self.sockets:
             sock.setblocking(1)
@@ -151,7 +153,7 @@ class Worker(GeventWorker):
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """Around the wait for a request."""
+        """Entered by gunicorn around the wait for a request."""
         if not self.alive:
             raise NoMoreData
         self._connections.current.wait_for_request()
@@ -172,7 +174,9 @@ class Worker(GeventWorker):
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
-        gevent.spawn(self._leave)  # not here: a signal handler must not wait for a lock
+        gevent.spawn(
+            self._leave
+        )  # in a greenlet of its own: a signal handler must not wait for a lock
 
     def _leave(self) -> None:
         from web.services.services import EXTENSION
@@ -182,11 +186,12 @@ class Worker(GeventWorker):
 
 
 def wait_for_address(host: str, port: int) -> None:
-    """Until one can listen there: what ended a moment ago may hold it for some seconds.
+    """Wait until the address is free: a process that ended a moment ago may hold it for some
+    seconds.
 
     Raises:
-        ConfigError: one cannot; says why, where gunicorn would try on and end without a word for
-        people.
+        ConfigError: it does not become free. The message says why; gunicorn would try on and end
+        without one.
     """
     end = time.monotonic() + ADDRESS_WAIT
     while True:
@@ -213,8 +218,8 @@ def wait_for_address(host: str, port: int) -> None:
 
 
 def most_connections() -> int:
-    """As many as the system lets a process have, whose files they are; the limit that it starts
-    with is often 1,024."""
+    """How many connections a process may have: each is an open file, and the system limits those,
+    often to 1,024 at first."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -224,8 +229,8 @@ def most_connections() -> int:
     return MOST_CONNECTIONS
 
 
-class Log(Logger):
-    """Gunicorn's own lines go where all others go."""
+class GunicornLog(Logger):
+    """Gunicorn's own lines go into the same log as all others."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)

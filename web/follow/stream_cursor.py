@@ -39,16 +39,18 @@ class Piece:
     def text(self) -> str:
         return "".join(self.texts)
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> dict[str, int | str | list[TokenLogprob]]:
         """An `ItemDelta`, as a dictionary."""
-        found = {
+        found: dict[str, int | str | list[TokenLogprob]] = {
             "index": self.index,
             "output": self.output,
             "at": self.at,
             "tokens": len(self.texts),
             "text": self.text,
         }
-        return found | ({"logprobs": self.logprobs} if self.logprobs is not None else {})
+        if self.logprobs is not None:
+            found["logprobs"] = self.logprobs
+        return found
 
 
 class StreamCursor:
