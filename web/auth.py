@@ -1,4 +1,4 @@
-"""Tells which tenant a request is from: by an API key (`Authorization: Bearer pm_…`) or by a
+"""Finds out which tenant a request is from: by an API key (`Authorization: Bearer pm_…`) or by a
 browser's session cookie. Either is looked up in the store with one round trip for each request, so
 that it is refused at once when it was revoked.
 

@@ -49,12 +49,12 @@ class _Read:
 
 @dataclass
 class Intake:
-    """Checks the items of one job. `faults` has 100 at most: nobody mends more at once.
+    """Checks the items of one job. `faults` are 100 at most: a user corrects no more at once.
 
     `default_max_tokens` is what an item gets, as far as it fits, that has none; the API's own
     default if None. With `refused_stay` an item that cannot be run stays in the job, to fail there:
-    only what is `Broken` is a fault. `rendered_at` is the time that chat templates are told, in
-    unix seconds; the worker tells them the same.
+    only what is `Broken` is a fault. `rendered_at` is the time that chat templates are given, in
+    unix seconds; the worker gives them the same.
     """
 
     model: Model
@@ -135,7 +135,7 @@ class Intake:
     def _accept_chunk(self, drafts: Iterable[Draft]) -> list[StoredItem]:
         chunk: list[Draft] = []
         read: list[_Read] = []
-        # By place in the chunk, and so are faults: both are told in order.
+        # By place in the chunk, as the faults are, so that both keep the order of the drafts.
         records: dict[int, StoredItem] = {}
         faults: list[tuple[int, ErrorDict]] = []
         size = 0

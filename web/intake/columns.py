@@ -1,4 +1,4 @@
-"""Tells what each column of a table (CSV or Parquet) holds: prompts, custom_ids, decoding
+"""Finds out what each column of a table (CSV or Parquet) holds: prompts, custom_ids, decoding
 parameters or metadata."""
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def check_job(
     """Everything that `enqueue_job` would say of the same content, and what it would cost; nothing
     is written.
 
-    `tenant` is whose recent jobs tell how long it may take.
+    The recent jobs of `tenant` are the measure of how long it may take.
     """
     model = services.models.choose(options.model)
     intake = Intake(model, with_defaults(options, model.card), services.settings)
@@ -52,7 +52,7 @@ def estimate(
     """Seconds once it starts, from "as short answers and as fast as the best" to "all of
     max_tokens, as the slowest".
 
-    None when no job of this tenant finished on these weights, or none took long enough to tell.
+    None when no job of this tenant finished on these weights, or none took long enough to measure.
     """
     jobs, _ = store.jobs(tenant, None, LOOK_BACK)
     speeds, shares = [], []

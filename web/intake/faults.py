@@ -1,4 +1,4 @@
-"""What may be wrong with an item, and how it is told: with its place in what was sent."""
+"""Errors of items, each with its place in what was sent."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def check_size(
 
 
 def check_vocabulary(item: Item, params: SamplingParams, card: ModelCard) -> None:
-    """Raise `Fault` where a token id is none of the model's."""
+    """Raise `Fault` for a token id that the model does not have."""
     if card.vocabulary is None:
         return
     asked = (

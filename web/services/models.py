@@ -21,7 +21,8 @@ MOST_LOADED = 8  # tokenizers kept; a large one takes 100 MB
 
 @dataclass(frozen=True)
 class Model:
-    """A card with its tools. `tokenizer` is None where only the worker can count."""
+    """A card with its tokenizer and chat template. `tokenizer` is None where only the worker can
+    count."""
 
     card: ModelCard
     tokenizer: Tokenizer | None

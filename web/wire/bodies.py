@@ -90,7 +90,7 @@ def json_body(lists: Mapping[str, int] | None = None) -> JsonObject:
             "send application/json", status=415, code="unsupported_media_type", field="Content-Type"
         )
     limit = min(MOST_JSON, request.max_content_length or MOST_JSON)
-    # One byte over: a body that does not tell its length is cut off there without an error, and
+    # One byte over: a body without a Content-Length is cut off there without an error, and
     # what is left must not be taken for the whole.
     request.max_content_length = limit + 1
     raw = request.get_data(cache=False)

@@ -21,7 +21,7 @@ from web.wire.connection import Connection
 T = TypeVar("T")
 
 ROOM = 64  # connections closed at once when nearly all are open
-TELL = 10.0  # seconds between two lines in the log that say so
+LOG_PAUSE = 10.0  # seconds between two lines in the log about closed connections
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Connections:
         self._open = 0  # without those that are shed
         self._waiting: dict[Connection, float] = {}  # for their clients, since when (monotonic)
         self._current = local()
-        self._told_at = 0.0
+        self._logged_at = 0.0
 
     @contextmanager
     def open(self, client: Any, address: str) -> Iterator[Connection]:
@@ -67,8 +67,8 @@ class Connections:
         for connection in closed:
             connection.shed()
         self._open -= len(closed)
-        if time.monotonic() - self._told_at > TELL:
-            self._told_at = time.monotonic()
+        if time.monotonic() - self._logged_at > LOG_PAUSE:
+            self._logged_at = time.monotonic()
             log.warning(
                 "%d connections are open, nearly as many as can be: closed %d",
                 self._open,

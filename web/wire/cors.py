@@ -39,7 +39,7 @@ def register(app: Flask, settings: Settings) -> None:
     """To be called before other code that answers OPTIONS. Does nothing without the setting."""
     if origins := settings.origins:
         app.before_request(lambda: _preflight(origins))
-        app.after_request(_told_to(origins))
+        app.after_request(_add_headers(origins))
 
 
 def _preflight(origins: frozenset[str]) -> Response | None:
@@ -66,8 +66,8 @@ def _headers() -> list[str]:
     ]
 
 
-def _told_to(origins: frozenset[str]) -> Callable[[Response], Response]:
-    def tell(response: Response) -> Response:
+def _add_headers(origins: frozenset[str]) -> Callable[[Response], Response]:
+    def add_headers(response: Response) -> Response:
         if not API.fullmatch(request.path):
             return response
         if "*" not in origins:
@@ -78,7 +78,7 @@ def _told_to(origins: frozenset[str]) -> Callable[[Response], Response]:
             response.headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
         return response
 
-    return tell
+    return add_headers
 
 
 def _allowed(origins: frozenset[str]) -> bool:

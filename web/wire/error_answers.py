@@ -35,7 +35,7 @@ class Failure:
     """An error that is to be answered, before it has a shape.
 
     `errors` lists what was found wrong with the request, if that is known in detail. `retry` says
-    whether the same request may succeed later; None where the error does not tell.
+    whether the same request may succeed later; None where that is not known.
     """
 
     status: int

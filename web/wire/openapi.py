@@ -29,12 +29,11 @@ openapi = Blueprint("openapi", __name__)
 
 @openapi.get("/openapi.json")
 def specification() -> Response:
-    # Making it takes a third of a second, and anybody may ask.
+    # Made once: it takes a third of a second, and needs no key.
     kept = current_app.extensions.setdefault("openapi", {})
     if "body" not in kept:
         kept["body"] = json.dumps(make_specification(current_app))
-    # Not kept: they follow the host that was asked, and whoever asks first must not choose it for
-    # the others.
+    # Not kept: they follow the host in the request, which one client must not choose for another.
     servers = json.dumps([{"url": base_url(services())}])
     return Response(f'{{"servers": {servers}, {kept["body"][1:]}', content_type="application/json")
 
