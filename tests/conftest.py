@@ -162,15 +162,8 @@ def data_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def no_proxy(dead_proxy: None) -> Iterator[None]:
-    """The client goes through the environment's proxy, but not to this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        yield
-
-
-@pytest.fixture(scope="module")
-def empty_url(valkey: Valkey, no_proxy: None) -> str:
+def empty_url(valkey: Valkey) -> str:
+    """Of a server that is empty when a module's tests begin."""
     with redis.Redis.from_url(valkey.url) as client:
         client.flushall()
     return valkey.url

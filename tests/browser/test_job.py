@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import Console, Mill
+from tests.support.browser import BrowserSite, Console
 
 NASTY = """<script>document.title='owned'</script><img src=x onerror="document.title='owned'">"""
 # Notes what the page says of its progress; gone if the page were loaded anew.
@@ -79,7 +79,7 @@ def test_clocks_go_on_while_nothing_finishes(page: Page) -> None:
 
 
 def test_the_address_is_permanent_and_private(
-    page: Page, chromium: Browser, mill: Mill, console: Console
+    page: Page, chromium: Browser, mill: BrowserSite, console: Console
 ) -> None:
     submit(page, ["mine"])
     finished(page)

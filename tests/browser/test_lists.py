@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from common.store.sessions import Sessions
-from tests.support.browser import Console, Mill
+from tests.support.browser import BrowserSite, Console
 
 
 def test_the_list_of_jobs_follows_them(page: Page) -> None:
@@ -27,7 +27,7 @@ def test_the_fleet_is_shown(page: Page) -> None:
 
 
 def test_an_open_page_shows_nothing_more_once_its_session_has_ended(
-    page: Page, mill: Mill, console: Console
+    page: Page, mill: BrowserSite, console: Console
 ) -> None:
     page.goto("/jobs")
     tenant = page.locator(".who span").text_content() or ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import Console, Mill
+from tests.support.browser import BrowserSite, Console
 
 
 def test_submit_view_and_download(plain_page: Page) -> None:
@@ -96,7 +96,7 @@ def test_an_address_with_nothing_there_is_a_page(plain_page: Page, console: Cons
     expect(plain_page.get_by_text("Not found")).to_be_visible()
 
 
-def test_a_login_link_works_once(plain_page: Page, mill: Mill, console: Console) -> None:
+def test_a_login_link_works_once(plain_page: Page, mill: BrowserSite, console: Console) -> None:
     page = plain_page
     page.get_by_role("button", name="Log out", exact=True).click()
     expect(page.get_by_text("promptmill login", exact=True)).to_be_visible()

@@ -5,22 +5,17 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import redis
 
-from cli.valkey import free_port
 from common.settings import Settings
 from tests.support.cards import card
-from tests.support.processes import ROOT, killed_on_error, spawn
+from tests.support.web_process import WebProcess
 from web.services.services import Services
 
 PAUSE = 0.02  # seconds between two requests of the other tenant
@@ -50,13 +45,10 @@ class Pressed:
     """A web process with a model of a long context, and two tenants."""
 
     def __init__(self, redis_url: str, context: int = 200_000):
-        self.port = free_port()
+        self._web = WebProcess(redis_url, max_upload_bytes=None)
+        self.port, self.process = self._web.port, self._web.process
         self._redis_url = redis_url
         self._context = context
-        env = os.environ | {"REDIS_URL": redis_url, "PROMPTMILL_PORT": str(self.port)}
-        self.process = spawn([sys.executable, "-m", "web.serve"], cwd=ROOT, env=env)
-        with killed_on_error(self.process):
-            self._wait_until_up()
         self.empty()
 
     def empty(self) -> None:
@@ -70,18 +62,6 @@ class Pressed:
         )
         services.watches.close()
         services.redis.close()
-
-    def _wait_until_up(self) -> None:
-        end = time.monotonic() + 30
-        while True:
-            try:
-                assert self._call("GET", "/readyz")[0] == 200
-                return
-            except OSError:
-                assert time.monotonic() < end and self.process.poll() is None, (
-                    "the server did not come up"
-                )
-                time.sleep(0.05)
 
     def _call(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -106,7 +86,7 @@ class Pressed:
         return status, str(found.get("code") or found.get("error", {}).get("code", ""))
 
     def memory(self) -> int:
-        return sum(child.memory_info().rss for child in psutil.Process(self.process.pid).children())
+        return self._web.memory()
 
     def press(self, sent: Sent, times: int = 1) -> Pressure:
         """Send it so often at once, while the other tenant lists its jobs again and again."""
@@ -133,5 +113,4 @@ class Pressed:
         return found
 
     def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=30)
+        self._web.stop()

@@ -20,8 +20,8 @@ from common.store.connection import connect
 from common.store.fleet import Fleet
 from common.store.jobs import JobStore
 from common.store.sessions import Sessions
+from tests.support.batches import BatchUser
 from tests.support.cards import card
-from tests.support.mill import Mill
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
@@ -39,7 +39,7 @@ def promptmill(url: str, *command: str, code: int = 0) -> str:
 
 
 class Api:
-    def __init__(self, mill: Mill):
+    def __init__(self, mill: BatchUser):
         self._url, self._key = f"http://127.0.0.1:{mill.port}", mill.api_keys.create_key("acme")
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -64,8 +64,8 @@ class Api:
 
 
 @pytest.fixture
-def mill(redis_url: str, tmp_path: Path) -> Iterator[Mill]:
-    mill = Mill(redis_url, tmp_path)
+def mill(redis_url: str, tmp_path: Path) -> Iterator[BatchUser]:
+    mill = BatchUser(redis_url, tmp_path)
     Fleet(mill.redis).publish(card(), b"")
     mill.web()
     yield mill
@@ -81,7 +81,7 @@ def other(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_restore_under_live_workers_goes_on_from_the_backup(
-    mill: Mill, redis_url: str, tmp_path: Path
+    mill: BatchUser, redis_url: str, tmp_path: Path
 ) -> None:
     api, file = Api(mill), tmp_path / "store.rdb"
     for _ in range(2):
@@ -111,7 +111,7 @@ def test_a_restore_under_live_workers_goes_on_from_the_backup(
 
 
 def test_what_was_acknowledged_before_a_backup_is_in_it(
-    mill: Mill, redis_url: str, other: str, tmp_path: Path
+    mill: BatchUser, redis_url: str, other: str, tmp_path: Path
 ) -> None:
     api, file = Api(mill), tmp_path / "store.rdb"
     jobs = [api.submit(f"job{i}", 70) for i in range(5)]
@@ -154,7 +154,7 @@ def test_a_session_of_the_time_of_the_backup_does_not_begin_again(
 
 
 def test_while_a_restore_is_under_way_nothing_can_be_changed(
-    mill: Mill, redis_url: str, tmp_path: Path
+    mill: BatchUser, redis_url: str, tmp_path: Path
 ) -> None:
     api, file = Api(mill), tmp_path / "store.rdb"
     api.submit("a", 1)

@@ -28,7 +28,7 @@ def stack(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         started.workers.start(app="tests.field.templated", echo_delay=0)
         yield started
     finally:
-        started.stop()
+        started.close()
 
 
 def said(client: openai.OpenAI, **fields: Any) -> str:

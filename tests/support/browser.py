@@ -19,7 +19,7 @@ NO_PROXIES = {"http": ""}
 
 
 @dataclass
-class Mill:
+class BrowserSite:
     """The running server. `login` answers a link; each one works once."""
 
     url: str

@@ -14,6 +14,7 @@ from common.store.packing import pack
 from common.store.upload_stage import Stage
 from common.stored_item import StoredItem
 from common.types import ItemState, ModelCard
+from tests.support import cards
 
 DAY = 86_400_000  # ms
 BATCH_FIELDS = {
@@ -26,17 +27,7 @@ BATCH_FIELDS = {
 
 
 def card(name: str = "m", slots: int = 8) -> ModelCard:
-    return ModelCard(
-        id=name,
-        digest="d",
-        engine="echo",
-        device="cpu",
-        dtype="none",
-        context=8192,
-        slots=slots,
-        tokenizer="words",
-        created=0,
-    )
+    return cards.card(name, digest="d", context=8192, slots=slots, created=0)
 
 
 def done(

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
+from pathlib import Path
 
-from common.types import ModelCard
-from tests.support.processes import ROOT, spawn
+from tests.support.cards import card
+from tests.support.parts import Part
 
-CARD = ModelCard(
-    id="echo",
-    digest="d",
-    engine="echo",
-    device="cpu",
-    dtype="none",
-    context=64,
-    slots=8,
-    tokenizer="words",
-    created=0,
-)
+CARD = card(digest="d", context=64)
 
 
-class WebhookWorker:
-    """A webhook worker as it is deployed: a Celery process of its own."""
+class WebhookWorker(Part):
+    """A Celery process of its own; settings are PROMPTMILL_ variables in lower case."""
 
-    def __init__(self, redis_url: str, queue: str = "webhooks", **settings: object):
-        env = os.environ | {
-            "REDIS_URL": redis_url,
-            "PROMPTMILL_WEBHOOK_BACKOFF": "0.05",
-            "PYTHONPATH": str(ROOT),
-        }
-        env |= {f"PROMPTMILL_{name.upper()}": str(value) for name, value in settings.items()}
-        alone = ["--without-gossip", "--without-mingle"]
-        command = [
-            sys.executable,
-            "-m",
-            "celery",
-            "-A",
-            "worker.webhooks",
-            "worker",
-            "-Q",
-            queue,
-            *alone,
-        ]
-        self._process = spawn(command, cwd=ROOT, env=env, start_new_session=True)
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
-
-    def stop(self) -> int:
-        """End in order; answers the exit code."""
-        self._process.terminate()
-        try:
-            return self._process.wait(20)
-        finally:
-            if self._process.poll() is None:
-                self.kill()
-
-    @property
-    def running(self) -> bool:
-        return self._process.poll() is None
+    def __init__(self, redis_url: str, log: Path, queue: str = "webhooks", **settings: object):
+        alone = ("--without-gossip", "--without-mingle")
+        words = ("celery", "-A", "worker.webhooks", "worker", "-Q", queue, *alone)
+        super().__init__(words, redis_url, log, **{"webhook_backoff": 0.05, **settings})

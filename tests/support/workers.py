@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 from common.rings import RingSender
 from common.store.connection import connect
 from common.store.jobs import JobStore, new_job_id
-from tests.support.processes import ROOT, spawn
+from tests.support.parts import Part
 from tests.support.waiting import wait_until
 from worker.models import open_model
 
@@ -25,51 +22,27 @@ class Workers:
     def __init__(self, url: str, folder: Path):
         self.url = url
         self._folder = folder
-        self._all: list[subprocess.Popen[bytes]] = []
+        self._all: list[Part] = []
 
     def start(
         self, wait: bool = True, app: str = "worker.app", **settings: object
     ) -> subprocess.Popen[bytes]:
-        """A worker, by default one that has published its card. Settings are PROMPTMILL_ variables
-        in lower case."""
-        env = os.environ | {"REDIS_URL": self.url, "PROMPTMILL_MODEL": "echo"}
-        settings = {"interactive_slots": 0} | settings  # None: by default, an eighth
-        env |= {
-            f"PROMPTMILL_{name.upper()}": str(value)
-            for name, value in settings.items()
-            if value is not None
-        }
-        log = (self._folder / f"worker-{len(self._all)}.log").open("wb")
-        command = [
-            sys.executable,
-            "-m",
-            "celery",
-            "-q",
-            "-A",
-            app,
-            "worker",
-            "-n",
-            f"w{len(self._all)}@%h",
-        ]
-        with log:
-            process = spawn(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-        self._all.append(process)
+        """A worker, by default one that has published its card."""
+        settings = {"model": "echo", "interactive_slots": 0} | settings
+        number = len(self._all)
+        words = ("celery", "-q", "-A", app, "worker", "-n", f"w{number}@%h")
+        part = Part(words, self.url, self._folder / f"worker-{number}.log", **settings)
+        self._all.append(part)
         if wait:
-            wait_until(
-                lambda: b"serving echo" in self.log(process),
-                lambda: f"worker did not start: {self.log(process)!r}",
-            )
-        return process
+            part.wait_until_said("serving echo")
+        return part.process
 
-    def log(self, process: subprocess.Popen[bytes]) -> bytes:
-        return (self._folder / f"worker-{self._all.index(process)}.log").read_bytes()
+    def log(self, process: subprocess.Popen[bytes]) -> str:
+        return next(part.log for part in self._all if part.process is process)
 
     def stop_all(self) -> None:
-        for process in self._all:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait(10)
+        for part in self._all:
+            part.kill()
 
 
 class Queue:

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.mill import Mill
+from tests.support.batches import BatchUser
 
 
 @pytest.fixture
-def make_mill(redis_url: str, tmp_path: Path) -> Iterator[Callable[[], Mill]]:
-    made: list[Mill] = []
+def make_mill(redis_url: str, tmp_path: Path) -> Iterator[Callable[[], BatchUser]]:
+    made: list[BatchUser] = []
 
-    def make() -> Mill:
-        made.append(Mill(redis_url, tmp_path))
+    def make() -> BatchUser:
+        made.append(BatchUser(redis_url, tmp_path))
         return made[-1]
 
     yield make
@@ -27,11 +27,11 @@ def make_mill(redis_url: str, tmp_path: Path) -> Iterator[Callable[[], Mill]]:
 
 
 @pytest.fixture(scope="module")
-def running(valkey: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
+def running(valkey: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchUser]:
     """One web process and one worker for all of a module's tests."""
     with redis.Redis.from_url(valkey.url) as client:
         client.flushall()
-    mill = Mill(valkey.url, tmp_path_factory.mktemp("mill"))
+    mill = BatchUser(valkey.url, tmp_path_factory.mktemp("mill"))
     mill.web(echo_delay=0)
     mill.worker()
     yield mill

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.support.mill import CHAT, Mill, chat, jsonl
+from tests.support.batches import CHAT, BatchUser, chat, jsonl
 
 BAD: list[tuple[Any, str, str | None]] = [
     (b'{"custom_id": "a"', "invalid_json_line", None),
@@ -28,7 +28,7 @@ BAD: list[tuple[Any, str, str | None]] = [
 ]
 
 
-def test_every_bad_line_is_listed_with_its_number_and_nothing_runs(running: Mill) -> None:
+def test_every_bad_line_is_listed_with_its_number_and_nothing_runs(running: BatchUser) -> None:
     done = running.run(
         jsonl([chat("good", "one"), *(line for line, _, _ in BAD), chat("last", "fine")])
     )
@@ -50,13 +50,15 @@ def test_every_bad_line_is_listed_with_its_number_and_nothing_runs(running: Mill
         (b'{"custom_id": "a"}', "missing_field"),
     ],
 )
-def test_a_file_without_one_good_line_says_why(running: Mill, content: bytes, code: str) -> None:
+def test_a_file_without_one_good_line_says_why(
+    running: BatchUser, content: bytes, code: str
+) -> None:
     done = running.run(content)
     assert done.status == "failed" and done.errors and done.errors.data
     assert [error.code for error in done.errors.data] == [code]
 
 
-def test_an_unknown_model_names_the_known_ones(running: Mill) -> None:
+def test_an_unknown_model_names_the_known_ones(running: BatchUser) -> None:
     done = running.run([chat("a", "x", model="gpt-9")])
     assert done.status == "failed" and done.errors and done.errors.data
     assert done.errors.data[0].code == "model_not_found" and "echo" in str(
@@ -64,7 +66,7 @@ def test_an_unknown_model_names_the_known_ones(running: Mill) -> None:
     )
 
 
-def test_a_hundred_bad_lines_are_told_and_no_more(running: Mill) -> None:
+def test_a_hundred_bad_lines_are_told_and_no_more(running: BatchUser) -> None:
     done = running.run([chat("good", "one"), *(b"{" for _ in range(150))])
     assert done.errors and done.errors.data and len(done.errors.data) == 100
 
@@ -88,7 +90,7 @@ def test_a_hundred_bad_lines_are_told_and_no_more(running: Mill) -> None:
     ],
 )
 def test_what_can_be_seen_to_be_wrong_is_a_bad_request_at_once(
-    running: Mill, wrong: dict, param: str
+    running: BatchUser, wrong: dict, param: str
 ) -> None:
     options: dict[str, Any] = {
         "input_file_id": running.upload([chat("a", "x")]),

@@ -10,10 +10,10 @@ import pytest
 from openai.types.chat import ChatCompletion
 from openai.types.completion import Completion
 
-from tests.support.mill import CHAT, COMPLETIONS, Mill, chat, completion
+from tests.support.batches import CHAT, COMPLETIONS, BatchUser, chat, completion
 
 
-def test_creating_a_batch_answers_at_once_and_validates_afterwards(running: Mill) -> None:
+def test_creating_a_batch_answers_at_once_and_validates_afterwards(running: BatchUser) -> None:
     batch = running.submit([chat("a", "one two")], metadata={"name": "nightly"})
     assert (batch.object, batch.status, batch.completion_window, batch.endpoint) == (
         "batch",
@@ -43,7 +43,7 @@ def test_creating_a_batch_answers_at_once_and_validates_afterwards(running: Mill
     ) == (2, 2, 4)
 
 
-def test_each_chat_line_is_answered_with_its_own_settings(running: Mill) -> None:
+def test_each_chat_line_is_answered_with_its_own_settings(running: BatchUser) -> None:
     lines = [
         chat("short", "one two three", max_tokens=2),
         chat("twice", "one two three", n=2),
@@ -68,7 +68,7 @@ def test_each_chat_line_is_answered_with_its_own_settings(running: Mill) -> None
     assert len({row["response"]["request_id"] for row in rows.values()}) == len(rows)
 
 
-def test_completions_take_text_token_ids_and_echo(running: Mill) -> None:
+def test_completions_take_text_token_ids_and_echo(running: BatchUser) -> None:
     lines = [
         completion("text", "a b c", max_tokens=8),
         completion("listed", ["a b"], max_tokens=8),
@@ -88,7 +88,7 @@ def test_completions_take_text_token_ids_and_echo(running: Mill) -> None:
     assert scored and scored.token_logprobs and len(scored.token_logprobs) == 3
 
 
-def test_a_request_that_is_refused_is_a_row_and_the_others_run(running: Mill) -> None:
+def test_a_request_that_is_refused_is_a_row_and_the_others_run(running: BatchUser) -> None:
     lines = [
         chat("good", "one"),
         chat("cold", "one", temperature=-1),
@@ -119,7 +119,7 @@ def test_a_request_that_is_refused_is_a_row_and_the_others_run(running: Mill) ->
     assert errors["long"]["code"] == "context_length_exceeded"
 
 
-def test_rows_name_what_was_ignored_and_tell_what_took_effect(running: Mill) -> None:
+def test_rows_name_what_was_ignored_and_tell_what_took_effect(running: BatchUser) -> None:
     lines = [
         chat("plain", "one"),
         chat("ignored", "one", store=True, best_of=4, skip_special_tokens=True),
@@ -148,7 +148,7 @@ def test_rows_name_what_was_ignored_and_tell_what_took_effect(running: Mill) -> 
     }
 
 
-def test_a_prompt_list_in_one_line_is_refused_by_name(running: Mill) -> None:
+def test_a_prompt_list_in_one_line_is_refused_by_name(running: BatchUser) -> None:
     done = running.run([completion("many", ["a", "b"])], COMPLETIONS)
     (row,) = running.rows(done.error_file_id)
     assert "a line of its own" in row["response"]["body"]["error"]["message"]
@@ -158,7 +158,7 @@ def test_a_prompt_list_in_one_line_is_refused_by_name(running: Mill) -> None:
     ("window", "seconds"), [("24h", 86400), ("90m", 5400), ("1h30m", 5400), ("48h", 172800)]
 )
 def test_any_window_of_hours_and_minutes_is_the_deadline(
-    running: Mill, window: str, seconds: int
+    running: BatchUser, window: str, seconds: int
 ) -> None:
     batch = running.submit([chat("a", "x")], window=window)
     assert batch.completion_window == window and batch.expires_at == batch.created_at + seconds
@@ -168,7 +168,7 @@ def test_any_window_of_hours_and_minutes_is_the_deadline(
     assert job.deadline // 1000 == batch.expires_at
 
 
-def test_a_file_that_is_not_there_is_not_found_at_once(running: Mill) -> None:
+def test_a_file_that_is_not_there_is_not_found_at_once(running: BatchUser) -> None:
     for file_id in ("file-nothing", running.upload([chat("a", "x")], running.client_of("other"))):
         with pytest.raises(openai.NotFoundError):
             running.client.batches.create(
@@ -176,7 +176,7 @@ def test_a_file_that_is_not_there_is_not_found_at_once(running: Mill) -> None:
             )
 
 
-def test_another_tenants_batch_is_not_found(running: Mill) -> None:
+def test_another_tenants_batch_is_not_found(running: BatchUser) -> None:
     done = running.run([chat("a", "x")])
     other = running.client_of("other")
     for call in (
@@ -191,7 +191,7 @@ def test_another_tenants_batch_is_not_found(running: Mill) -> None:
     assert not [batch for batch in other.batches.list() if batch.id == done.id]
 
 
-def test_batches_are_listed_newest_first_a_page_at_a_time(running: Mill) -> None:
+def test_batches_are_listed_newest_first_a_page_at_a_time(running: BatchUser) -> None:
     client = running.client_of("lister")
     file_id = running.upload([chat("a", "x")], client)
     made = [
@@ -205,13 +205,13 @@ def test_batches_are_listed_newest_first_a_page_at_a_time(running: Mill) -> None
     )
 
 
-def test_a_batch_that_is_over_cannot_be_cancelled(running: Mill) -> None:
+def test_a_batch_that_is_over_cannot_be_cancelled(running: BatchUser) -> None:
     done = running.run([chat("a", "x")])
     with pytest.raises(openai.ConflictError):
         running.client.batches.cancel(done.id)
 
 
-def test_the_same_idempotency_key_makes_the_same_batch(running: Mill) -> None:
+def test_the_same_idempotency_key_makes_the_same_batch(running: BatchUser) -> None:
     options: dict[str, Any] = {
         "input_file_id": running.upload([chat("a", "x")]),
         "endpoint": CHAT,
@@ -226,7 +226,7 @@ def test_the_same_idempotency_key_makes_the_same_batch(running: Mill) -> None:
         running.client.batches.create(**options | {"completion_window": "1h"}, extra_headers=header)
 
 
-def test_a_batchs_job_shows_among_the_jobs(running: Mill) -> None:
+def test_a_batchs_job_shows_among_the_jobs(running: BatchUser) -> None:
     done = running.run([chat("a", "x")], metadata={"name": "nightly"})
     listed = running.client.get("/jobs?limit=100", cast_to=object)
     assert isinstance(listed, dict)

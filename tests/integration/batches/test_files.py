@@ -11,13 +11,13 @@ import openai
 import psutil
 import pytest
 
-from tests.support.mill import Mill, chat, jsonl
+from tests.support.batches import BatchUser, chat, jsonl
 from tests.support.waiting import wait_until
 
 LARGE = 200_000_000  # bytes
 
 
-def test_a_file_comes_back_as_it_was(running: Mill) -> None:
+def test_a_file_comes_back_as_it_was(running: BatchUser) -> None:
     content = os.urandom(700_000)
     made = running.client.files.create(file=("odd name ü.jsonl", content), purpose="batch")
     assert (made.object, made.bytes, made.filename, made.purpose) == (
@@ -31,7 +31,7 @@ def test_a_file_comes_back_as_it_was(running: Mill) -> None:
     assert running.client.files.content(made.id).read() == content
 
 
-def test_a_file_expires_when_it_was_told_to(running: Mill) -> None:
+def test_a_file_expires_when_it_was_told_to(running: BatchUser) -> None:
     made = running.client.files.create(
         file=("a.jsonl", b"{}"),
         purpose="batch",
@@ -52,13 +52,13 @@ def test_a_file_expires_when_it_was_told_to(running: Mill) -> None:
         ({"extra_body": {"colour": "red"}}, "colour"),
     ],
 )
-def test_what_a_file_may_not_say_is_named(running: Mill, options: dict, param: str) -> None:
+def test_what_a_file_may_not_say_is_named(running: BatchUser, options: dict, param: str) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         running.client.files.create(**{"file": ("a.jsonl", b"{}"), "purpose": "batch"} | options)
     assert refused.value.param == param
 
 
-def test_a_deleted_file_is_gone(running: Mill) -> None:
+def test_a_deleted_file_is_gone(running: BatchUser) -> None:
     made = running.upload([chat("a", "x")])
     gone = running.client.files.delete(made)
     assert (gone.id, gone.object, gone.deleted) == (made, "file", True)
@@ -71,14 +71,14 @@ def test_a_deleted_file_is_gone(running: Mill) -> None:
             call(made)
 
 
-def test_another_tenants_file_is_not_found(running: Mill) -> None:
+def test_another_tenants_file_is_not_found(running: BatchUser) -> None:
     made, other = running.upload([chat("a", "x")]), running.client_of("other")
     for call in (other.files.retrieve, other.files.content, other.files.delete):
         with pytest.raises(openai.NotFoundError):
             call(made)
 
 
-def test_uploads_and_output_are_listed_together_in_order(running: Mill) -> None:
+def test_uploads_and_output_are_listed_together_in_order(running: BatchUser) -> None:
     client = running.client_of("files")
     made = [
         running.upload([chat("a", "x"), chat("b", "x", temperature=-1)], client) for _ in range(3)
@@ -102,7 +102,7 @@ def test_uploads_and_output_are_listed_together_in_order(running: Mill) -> None:
     assert [file.id for file in client.files.list(limit=2)] == listed
 
 
-def test_an_output_file_says_its_size_and_can_be_deleted(running: Mill) -> None:
+def test_an_output_file_says_its_size_and_can_be_deleted(running: BatchUser) -> None:
     done = running.run([chat("a", "x"), chat("b", "x", temperature=-1)])
     for kind, file_id in (("output", done.output_file_id), ("error", done.error_file_id)):
         assert file_id
@@ -124,7 +124,7 @@ def test_an_output_file_says_its_size_and_can_be_deleted(running: Mill) -> None:
     assert running.client.batches.retrieve(done.id).status == "completed"
 
 
-def test_output_expires_when_the_batch_was_told_so(running: Mill) -> None:
+def test_output_expires_when_the_batch_was_told_so(running: BatchUser) -> None:
     batch = running.submit(
         [chat("a", "x")], output_expires_after={"anchor": "created_at", "seconds": 3600}
     )
@@ -141,7 +141,7 @@ def test_output_expires_when_the_batch_was_told_so(running: Mill) -> None:
 
 
 def test_a_server_whose_memory_is_spoken_for_takes_no_file_and_keeps_nothing_of_it(
-    running: Mill,
+    running: BatchUser,
 ) -> None:
     before = running.redis.keys("pm:file:*")
     running.redis.config_set("maxmemory", running.redis.info("memory")["used_memory"])
@@ -184,7 +184,7 @@ class Large(io.RawIOBase):
         return len(piece)
 
 
-def test_a_file_of_200_mb_streams_in_and_out_with_memory_flat(running: Mill) -> None:
+def test_a_file_of_200_mb_streams_in_and_out_with_memory_flat(running: BatchUser) -> None:
     (web,) = psutil.Process(running.web_process.pid).children()
     before = web.memory_info().rss
     made = running.client.files.create(

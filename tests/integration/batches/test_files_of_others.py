@@ -9,7 +9,7 @@ from typing import Any
 from openai.types.chat import ChatCompletion
 from openai.types.completion import Completion
 
-from tests.support.mill import CHAT, COMPLETIONS, Mill, chat, completion
+from tests.support.batches import CHAT, COMPLETIONS, BatchUser, chat, completion
 
 LLAMA = "meta-llama/Meta-Llama-3-8B-Instruct"
 # vLLM's example, openai_example_batch.jsonl
@@ -19,11 +19,11 @@ VLLM = b"""\
 """  # noqa: E501
 
 
-def bodies(mill: Mill, file_id: str | None) -> dict[str, Any]:
+def bodies(mill: BatchUser, file_id: str | None) -> dict[str, Any]:
     return {row["custom_id"]: row["response"]["body"] for row in mill.rows(file_id)}
 
 
-def test_files_of_others_run_unchanged(make_mill: Callable[[], Mill]) -> None:
+def test_files_of_others_run_unchanged(make_mill: Callable[[], BatchUser]) -> None:
     mill = make_mill()
     mill.web(model_aliases=f"{LLAMA}=echo,gpt-4o-mini=echo")
     mill.worker()
@@ -59,13 +59,13 @@ def test_files_of_others_run_unchanged(make_mill: Callable[[], Mill]) -> None:
     assert refused["response"]["body"]["error"]["param"] == "temperature"
 
 
-def test_a_number_and_its_text_are_one_custom_id(running: Mill) -> None:
+def test_a_number_and_its_text_are_one_custom_id(running: BatchUser) -> None:
     done = running.run([chat("1", "one"), json.dumps({**chat("", "two"), "custom_id": 1}).encode()])
     assert done.status == "failed" and done.errors and done.errors.data
     assert [(error.line, error.code) for error in done.errors.data] == [(2, "duplicate_custom_id")]
 
 
-def test_a_file_for_one_endpoint_runs_in_a_batch_for_the_other(running: Mill) -> None:
+def test_a_file_for_one_endpoint_runs_in_a_batch_for_the_other(running: BatchUser) -> None:
     done = running.run([completion("a", "x y", max_tokens=4)], CHAT)
     assert bodies(running, done.output_file_id)["a"]["object"] == "text_completion"
     done = running.run([chat("a", "x y")], COMPLETIONS)

@@ -14,7 +14,7 @@ import pytest
 
 from common.store.batches import job_of
 from common.types import ItemState
-from tests.support.mill import Mill, chat
+from tests.support.batches import BatchUser, chat
 from tests.support.valkey import OwnServer
 from tests.support.waiting import wait_until
 
@@ -37,13 +37,13 @@ def own_server(tmp_path: Path) -> Iterator[OwnServer]:
 
 
 @pytest.fixture
-def mill(make_mill: Callable[[], Mill]) -> Mill:
+def mill(make_mill: Callable[[], BatchUser]) -> BatchUser:
     made = make_mill()
     made.web()
     return made
 
 
-def test_a_reused_key_never_brings_the_answers_of_another_file(mill: Mill) -> None:
+def test_a_reused_key_never_brings_the_answers_of_another_file(mill: BatchUser) -> None:
     """The first worker holds items of the first batch while that is deleted and corrected, and
     wakes after it."""
     key = {"extra_headers": {"Idempotency-Key": "nightly"}}
@@ -83,7 +83,7 @@ def test_a_reused_key_never_brings_the_answers_of_another_file(mill: Mill) -> No
     }
 
 
-def test_rows_can_be_read_before_the_batch_ends(mill: Mill) -> None:
+def test_rows_can_be_read_before_the_batch_ends(mill: BatchUser) -> None:
     mill.worker(**SLOW)
     batch = mill.submit(
         [chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 20) for i in range(6))]
@@ -102,7 +102,7 @@ def test_rows_can_be_read_before_the_batch_ends(mill: Mill) -> None:
     assert (file.status, file.expires_at) == ("uploaded", None)
 
 
-def test_cancelling_keeps_what_is_done_and_tells_of_the_rest(mill: Mill) -> None:
+def test_cancelling_keeps_what_is_done_and_tells_of_the_rest(mill: BatchUser) -> None:
     mill.worker(**SLOW)
     batch = mill.submit(
         [chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 50) for i in range(9))]
@@ -123,7 +123,7 @@ def test_cancelling_keeps_what_is_done_and_tells_of_the_rest(mill: Mill) -> None
     }
 
 
-def test_a_batch_can_be_cancelled_before_and_while_it_is_validated(mill: Mill) -> None:
+def test_a_batch_can_be_cancelled_before_and_while_it_is_validated(mill: BatchUser) -> None:
     mill.worker()
     batches = [mill.keep_busy(), mill.submit([chat("a", "x")])]
     for batch in batches:
@@ -135,7 +135,7 @@ def test_a_batch_can_be_cancelled_before_and_while_it_is_validated(mill: Mill) -
     assert mill.redis.zcard("pm:tenant:acme:jobs") == 0 and not mill.redis.keys("pm:stage:*")
 
 
-def test_what_is_unfinished_at_the_deadline_is_told_as_expired(mill: Mill) -> None:
+def test_what_is_unfinished_at_the_deadline_is_told_as_expired(mill: BatchUser) -> None:
     mill.worker(**SLOW)
     batch = mill.submit(
         [chat("quick", "a", **ONE), *(chat(f"slow{i}", "a b c d e f " * 500) for i in range(9))]
@@ -154,7 +154,7 @@ def test_what_is_unfinished_at_the_deadline_is_told_as_expired(mill: Mill) -> No
     } == {None}
 
 
-def test_a_window_that_ends_before_the_validation_expires_the_batch(mill: Mill) -> None:
+def test_a_window_that_ends_before_the_validation_expires_the_batch(mill: BatchUser) -> None:
     mill.worker()
     mill.keep_busy()
     batch = mill.submit([chat("a", "x")])
@@ -163,7 +163,9 @@ def test_a_window_that_ends_before_the_validation_expires_the_batch(mill: Mill) 
     assert done.status == "expired" and done.expired_at and done.output_file_id is None
 
 
-def test_a_file_that_is_deleted_before_its_batch_was_validated_fails_it_clearly(mill: Mill) -> None:
+def test_a_file_that_is_deleted_before_its_batch_was_validated_fails_it_clearly(
+    mill: BatchUser,
+) -> None:
     mill.worker()
     mill.keep_busy()
     batch = mill.submit([chat("a", "x")])
@@ -178,7 +180,7 @@ def test_a_file_that_is_deleted_before_its_batch_was_validated_fails_it_clearly(
     ("setting", "code"), [("max_items", "too_many_tasks"), ("max_queued_items", "too_many_queued")]
 )
 def test_more_requests_than_may_be_fail_the_batch(
-    make_mill: Callable[[], Mill], setting: str, code: str
+    make_mill: Callable[[], BatchUser], setting: str, code: str
 ) -> None:
     mill = make_mill()
     mill.web(**{setting: 5})
@@ -189,7 +191,9 @@ def test_more_requests_than_may_be_fail_the_batch(
     assert [error.code for error in done.errors.data] == [code]
 
 
-def test_the_web_process_answers_others_while_it_validates_and_holds_no_more(mill: Mill) -> None:
+def test_the_web_process_answers_others_while_it_validates_and_holds_no_more(
+    mill: BatchUser,
+) -> None:
     mill.worker()
     (web,) = psutil.Process(mill.web_process.pid).children()
     mill.run([chat("a", "x")])  # what a first batch loads is loaded
@@ -203,7 +207,7 @@ def test_the_web_process_answers_others_while_it_validates_and_holds_no_more(mil
     assert web.memory_info().rss - before < 30 * 2**20
 
 
-def test_a_batch_that_ends_every_process_fails_in_the_end(mill: Mill) -> None:
+def test_a_batch_that_ends_every_process_fails_in_the_end(mill: BatchUser) -> None:
     mill.worker()
     mill.keep_busy()
     batch = mill.submit([chat("a", "x")])
@@ -213,7 +217,7 @@ def test_a_batch_that_ends_every_process_fails_in_the_end(mill: Mill) -> None:
     assert done.errors.data[0].code == "validation_failed"
 
 
-def test_requests_that_fail_in_the_engine_are_rows_of_the_error_file(mill: Mill) -> None:
+def test_requests_that_fail_in_the_engine_are_rows_of_the_error_file(mill: BatchUser) -> None:
     mill.worker(echo_fail_on="bomb")
     done = mill.run([chat("good", "x"), chat("bad", "a bomb")])
     (row,) = mill.rows(done.error_file_id)
@@ -229,7 +233,7 @@ def test_a_batch_survives_the_death_of_the_server_in_mid_validation(
     own_server: OwnServer, tmp_path: Path
 ) -> None:
     own_server.start()
-    mill = Mill(own_server.url, tmp_path)
+    mill = BatchUser(own_server.url, tmp_path)
     try:
         mill.web()
         mill.worker(slots=64)
@@ -249,7 +253,7 @@ def test_a_batch_survives_the_death_of_the_server_in_mid_validation(
 
 
 def test_a_batch_survives_the_death_of_the_web_process_and_of_the_worker(
-    make_mill: Callable[[], Mill],
+    make_mill: Callable[[], BatchUser],
 ) -> None:
     mill = make_mill()
     web = mill.web()
@@ -277,7 +281,7 @@ def test_a_batch_survives_the_death_of_the_web_process_and_of_the_worker(
 
 
 def test_unknown_fields_of_rows_are_ignored_and_named_where_that_is_chosen(
-    make_mill: Callable[[], Mill],
+    make_mill: Callable[[], BatchUser],
 ) -> None:
     mill = make_mill()
     mill.web(unknown_fields="ignore")

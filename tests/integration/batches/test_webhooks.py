@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import openai
 import pytest
 
-from tests.support.mill import Mill, chat
+from tests.support.batches import BatchUser, chat
 from tests.support.receiver import Call, Receiver
 from tests.support.waiting import wait_until
 
@@ -25,14 +25,14 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def mill(make_mill: Callable[[], Mill]) -> Mill:
+def mill(make_mill: Callable[[], BatchUser]) -> BatchUser:
     made = make_mill()
     made.web()
     made.webhooks()
     return made
 
 
-def unwrapped(mill: Mill, call: Call, secret: str) -> tuple[str, str]:
+def unwrapped(mill: BatchUser, call: Call, secret: str) -> tuple[str, str]:
     """Type and batch of a delivery that the client accepts."""
     event = mill.client.webhooks.unwrap(call.body, call.headers, secret=secret)
     with pytest.raises(openai.InvalidWebhookSignatureError):
@@ -46,7 +46,7 @@ def unwrapped(mill: Mill, call: Call, secret: str) -> tuple[str, str]:
 
 
 def test_every_end_of_a_batch_is_told_and_the_client_accepts_it(
-    mill: Mill, receiver: Receiver
+    mill: BatchUser, receiver: Receiver
 ) -> None:
     mill.worker(echo_delay=0.05)
     named = {"extra_body": {"webhook": {"url": receiver.url, "secret": SECRET}}}
@@ -72,7 +72,7 @@ def test_every_end_of_a_batch_is_told_and_the_client_accepts_it(
 
 
 def test_batches_that_name_nobody_are_told_to_the_tenants_url_with_the_tenants_secret(
-    mill: Mill, receiver: Receiver
+    mill: BatchUser, receiver: Receiver
 ) -> None:
     mill.worker()
     mill.tenants.set_webhook_url("acme", receiver.url)
@@ -87,7 +87,9 @@ def test_batches_that_name_nobody_are_told_to_the_tenants_url_with_the_tenants_s
     )
 
 
-def test_a_native_retry_of_a_batchs_job_is_told_as_a_job(mill: Mill, receiver: Receiver) -> None:
+def test_a_native_retry_of_a_batchs_job_is_told_as_a_job(
+    mill: BatchUser, receiver: Receiver
+) -> None:
     mill.worker(echo_fail_on="bomb")
     done = mill.run([chat("a", "bomb"), chat("b", "x", temperature=-1)],
                     extra_body={"webhook": {"url": receiver.url, "secret": SECRET}})  # fmt: skip
@@ -101,7 +103,7 @@ def test_a_native_retry_of_a_batchs_job_is_told_as_a_job(mill: Mill, receiver: R
 
 
 def test_a_batch_shows_what_became_of_its_deliveries_on_its_job(
-    mill: Mill, receiver: Receiver
+    mill: BatchUser, receiver: Receiver
 ) -> None:
     mill.worker()
     done = mill.run([chat("a", "x")], extra_body={"webhook": {"url": receiver.url}})

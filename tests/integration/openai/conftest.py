@@ -18,7 +18,7 @@ def stack(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         started.workers.start(echo_delay=DELAY, echo_fail_on="qqq", lease=3)
         yield started
     finally:
-        started.stop()
+        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def stack(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         started.workers.start(model_aliases=ALIASES)
         yield started
     finally:
-        started.stop()
+        started.close()
 
 
 def test_a_chat_under_an_alias_runs_and_is_answered_under_it(stack: Stack) -> None:

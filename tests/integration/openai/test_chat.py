@@ -224,7 +224,7 @@ def test_unknown_fields_are_refused_online_too_where_that_is_chosen(
         with pytest.raises(openai.BadRequestError, match="cache_prompt is not known"):
             chat(strict.client, extra_body={"cache_prompt": True})
     finally:
-        strict.stop()
+        strict.close()
 
 
 def test_a_refused_field_is_named(client: OpenAI) -> None:

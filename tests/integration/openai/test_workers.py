@@ -24,7 +24,7 @@ def own_stack(empty_url: str, tmp_path: Path, request: pytest.FixtureRequest) ->
     try:
         yield started
     finally:
-        started.stop()
+        started.close()
 
 
 @pytest.mark.parametrize("own_stack", [2], indirect=True)

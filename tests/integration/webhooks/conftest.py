@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,16 +108,16 @@ def run_jobs(client: redis.Redis) -> Callable[[], None]:
 
 
 @pytest.fixture
-def start_worker(redis_url: str) -> Iterator[Callable[..., WebhookWorker]]:
+def start_worker(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., WebhookWorker]]:
     """Starts webhook workers; settings are named as in common/settings.py. `via` is another way to
     Redis."""
     started: list[WebhookWorker] = []
 
     def start(via: str = redis_url, **settings: Any) -> WebhookWorker:
-        started.append(WebhookWorker(via, **settings))
+        log = tmp_path / f"webhooks-{len(started)}.log"
+        started.append(WebhookWorker(via, log, **settings))
         return started[-1]
 
     yield start
     for worker in started:
-        if worker.running:
-            worker.kill()
+        worker.kill()

@@ -271,6 +271,6 @@ def test_a_live_worker_hands_back_what_it_held_when_the_server_lost_its_tail(
         os.truncate(own_server.log, before)
         own_server.start()
         finish(queue, job_id)
-        assert b"starting over" in workers.log(worker)
+        assert "starting over" in workers.log(worker)
     finally:
         workers.stop_all()

@@ -52,7 +52,7 @@ def test_a_frozen_worker_comes_back_and_its_late_results_are_refused(
     frozen.send_signal(signal.SIGCONT)
     queue.wait_status(job_id, "completed")
     queue.check_all_succeeded_once(job_id)
-    wait_until(lambda: workers.log(frozen).count(b"serving echo") == 2, "it never registered anew")
+    wait_until(lambda: workers.log(frozen).count("serving echo") == 2, "it never registered anew")
 
 
 def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(
@@ -76,7 +76,7 @@ def test_late_results_are_refused_even_when_the_server_lost_the_tail_of_its_log(
         workers.start(echo_delay=0.05, slots=4, lease=2, heartbeat=0.2)
         queue.wait_status(job_id, "completed")
         queue.check_all_succeeded_once(job_id)
-        assert b"refused" in workers.log(frozen) or b"lost the lease" in workers.log(frozen)
+        assert "refused" in workers.log(frozen) or "lost the lease" in workers.log(frozen)
     finally:
         workers.stop_all()
 
@@ -166,10 +166,10 @@ def test_a_worker_started_before_redis_waits_for_it(own_server: OwnServer, tmp_p
     try:
         process = workers.start(wait=False)
         wait_until(
-            lambda: b"waiting for Redis" in workers.log(process), "it did not say what it waits for"
+            lambda: "waiting for Redis" in workers.log(process), "it did not say what it waits for"
         )
         own_server.start()
-        wait_until(lambda: b"serving echo" in workers.log(process), "it did not start")
+        wait_until(lambda: "serving echo" in workers.log(process), "it did not start")
     finally:
         workers.stop_all()
 
