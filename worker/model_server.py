@@ -171,6 +171,8 @@ class ModelServer:
         if wishes is not None:
             self._exchange.stop_jobs(wishes)
             self._exchange.keep_checkpoints(incarnation)
+        elif self._stopped:
+            self.engine.poke()
         elif self._turn.acquire(blocking=False):  # no turn runs that would find the lease expired
             try:
                 self._guarded(self._exchange_once)
