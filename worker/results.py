@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 
-from common.errors import ErrorDict
 from common.generation import Finished, Spelling, TokenLogprob
+from common.result_row import ItemResult, RowError, RowOutput, RowUsage, SpelledToken, TopLogprob
+from common.result_row import TokenLogprob as RowLogprob
 from common.store.incarnation import Result, Run
 from common.store.packing import pack
-from common.stored_item import StoredOutput, StoredResult, StoredToken
 from common.types import ItemState
 from worker.held_items import HeldItem
 
@@ -21,26 +21,26 @@ LOWEST_LOGPROB = -9999.0
 
 def result(item: HeldItem, finished: Finished, worker: str) -> Result:
     """The result of an item: its end state and the part of its row that is stored."""
-    usage = {
+    usage: RowUsage = {
         "prompt_tokens": finished.prompt_tokens,
         "completion_tokens": finished.completion_tokens,
         "total_tokens": finished.prompt_tokens + finished.completion_tokens,
     }
-    outputs: list[StoredOutput] = [
+    outputs: list[RowOutput] = [
         {
             "text": output.text,
             "finish_reason": output.finish_reason,
             "token_count": output.token_count,
-            "logprobs": _logprobs(output.logprobs),
+            "logprobs": _row_logprobs(output.logprobs),
         }
         for output in finished.outputs
     ]
-    error: ErrorDict | None = None
+    error: RowError | None = None
     if finished.error:
         error = {"code": finished.error[0], "message": finished.error[1]}
-    stored: StoredResult = {
+    stored: ItemResult = {
         "outputs": outputs,
-        "prompt_logprobs": _logprobs(finished.prompt_logprobs),
+        "prompt_logprobs": _row_logprobs(finished.prompt_logprobs),
         "usage": usage,
         "error": error,
         "seed": item.seed,
@@ -86,25 +86,26 @@ def end_state(finished: Finished) -> ItemState:
     return ItemState.EXPIRED if "expired" in reasons else ItemState.SUCCEEDED
 
 
-def stored_token(found: TokenLogprob) -> StoredToken:
+def row_logprob(found: TokenLogprob) -> RowLogprob:
     """A token's log-probability as rows and streams have it."""
-    token = _token(found.token, found.logprob)
-    token["top"] = [_token(spelling, logprob) for logprob, spelling in found.top]
-    return token
+    top: list[TopLogprob] = [
+        {**_spelled(spelling), "logprob": _rounded(logprob)} for logprob, spelling in found.top
+    ]
+    logprob = None if found.logprob is None else _rounded(found.logprob)
+    return {**_spelled(found.token), "logprob": logprob, "top": top}
 
 
-def _logprobs(found: list[TokenLogprob] | None) -> list[StoredToken] | None:
-    return None if found is None else [stored_token(each) for each in found]
+def _row_logprobs(found: list[TokenLogprob] | None) -> list[RowLogprob] | None:
+    return None if found is None else [row_logprob(each) for each in found]
 
 
-def _token(spelling: Spelling, logprob: float | None) -> StoredToken:
-    text, token_id, rounded = spelling.text, spelling.token_id, _rounded(logprob)
-    if spelling.raw is None:
-        return {"token": text, "token_id": token_id, "logprob": rounded}
-    raw = list(spelling.raw)
-    return {"token": text, "token_id": token_id, "bytes": raw, "logprob": rounded}
+def _spelled(token: Spelling) -> SpelledToken:
+    """`bytes` is there only if they are not those of `token`."""
+    if token.raw is None:
+        return {"token": token.text, "token_id": token.token_id}
+    return {"token": token.text, "token_id": token.token_id, "bytes": list(token.raw)}
 
 
-def _rounded(logprob: float | None) -> float | None:
+def _rounded(logprob: float) -> float:
     """Six decimals are what a float32 holds; the other half of the digits would be noise."""
-    return None if logprob is None else round(max(logprob, LOWEST_LOGPROB), 6)
+    return round(max(logprob, LOWEST_LOGPROB), 6)

@@ -18,7 +18,7 @@ from common.errors import Unavailable
 from common.generation import Request, TokenLogprob
 from common.store.incarnation import Incarnation
 from worker.held_items import HeldItem
-from worker.results import stored_token
+from worker.results import row_logprob
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class TokenPublisher(threading.Thread):
             self._streams[request.id] = _Stream(item, sent, [[] for _ in sent])
 
         def on_token(sequence: int, _token: int, text: str, logprob: TokenLogprob | None) -> None:
-            self._add(request.id, sequence, [text, stored_token(logprob)] if logprob else text)
+            self._add(request.id, sequence, [text, row_logprob(logprob)] if logprob else text)
 
         request.on_token = on_token
 
