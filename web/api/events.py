@@ -43,8 +43,8 @@ RETRY = b"retry: 1000\n"
 def stream_events(
     services: Services, grant: Grant, job_id: str, cursor: StreamCursor, gone: Callable[[], bool]
 ) -> tuple[Iterator[bytes], Callable[[], None]]:
-    """The events after those that the client has, and a function to call when nobody reads them
-    any more. `gone` says whether the client has hung up.
+    """The events after those that the client has, and a function to call when the client reads
+    no more. `gone` says whether the client has hung up.
 
     Raises:
         NotFound: no such job.

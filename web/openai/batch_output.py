@@ -32,7 +32,7 @@ from web.services.services import Services
 Kind = Literal["output", "error"]
 KINDS: tuple[Kind, ...] = ("output", "error")
 BATCH = 64  # items read at once
-REFUSED = 400  # the status that a request's own endpoint would have given
+REFUSED = 400  # the status that the endpoint would have answered
 UNFINISHED: dict[str, tuple[str, str]] = {
     ItemState.EXPIRED: (
         "batch_expired",
@@ -57,7 +57,7 @@ def batch_of(output: str) -> str:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """One of a batch's two files, of which there are rows already. Times in ms of the Redis
+    """One of the two files of a batch, with at least one line. Times are in ms of the Redis
     server's clock."""
 
     batch: Batch
@@ -74,18 +74,18 @@ class OutputFile:
 
     @property
     def created_at(self) -> int:
-        """As its batch: its first row may come at any moment."""
+        """The time of the batch: when the first line was added is not stored."""
         return self.batch.created_at
 
     @property
     def over(self) -> bool:
-        """Nothing will be added to it."""
+        """No line will be added."""
         return self.job.status.terminal
 
     @property
     def expires_at(self) -> int | None:
-        """It goes with its job's retention, or before that, if so asked; counted from the end of
-        the batch."""
+        """The end of the job's retention, or an earlier time that was requested; both counted from
+        the end of the batch."""
         if not self.over or self.job.finished_at is None:
             return None
         own = self.batch.output_ttl
@@ -94,12 +94,12 @@ class OutputFile:
 
 
 def counts(job: Job) -> dict[Kind, int]:
-    """Lines of the two files by now."""
+    """The number of lines in each file by now."""
     return {"output": job.succeeded, "error": job.failed + job.expired + job.cancelled}
 
 
 def output_files(services: Services, batch: Batch) -> list[OutputFile]:
-    """Those of a batch that can be read now."""
+    """The files of a batch that can be read now."""
     try:
         job = services.store.job(job_of(batch.id))
     except NotFound:
@@ -114,8 +114,8 @@ def output_files(services: Services, batch: Batch) -> list[OutputFile]:
 
 
 def find_output(services: Services, wanted: str, tenant: str) -> OutputFile:
-    """By the file's id; not found when it is another tenant's, has no rows yet, was deleted or has
-    expired."""
+    """The file with this id. Raises `NotFound` if it is another tenant's, has no lines yet, was
+    deleted or has expired."""
     for kind in KINDS:
         prefix = file_id("", kind)
         if wanted.startswith(prefix):
@@ -127,7 +127,7 @@ def find_output(services: Services, wanted: str, tenant: str) -> OutputFile:
 
 
 def size(services: Services, file: OutputFile) -> int:
-    """Bytes of a file that is over; 0 before, while it grows."""
+    """The bytes of a complete file; 0 while it grows."""
     if not file.over:
         return 0
     output = file.kind == "output"
@@ -139,9 +139,9 @@ def size(services: Services, file: OutputFile) -> int:
 
 
 def measure(services: Services, batch: Batch, job: Job, seconds: float = math.inf) -> Batch:
-    """Bytes of the two files up to the first item that is not over, which never change any more;
-    and note them in the batch, so that the next call goes on there. After so many `seconds` it is
-    left to that call. Answers the batch with what was noted."""
+    """Measure the bytes of the two files up to the first unfinished item, and store them with the
+    batch, so that the next call continues there. Stops after so many `seconds`. Returns the batch
+    with the new sizes."""
     sized = batch.sized
     sizes: dict[Kind, int] = {"output": batch.sized_output, "error": batch.sized_error}
     end = time.monotonic() + seconds
@@ -161,8 +161,8 @@ def measure(services: Services, batch: Batch, job: Job, seconds: float = math.in
 
 
 def content(services: Services, file: OutputFile) -> Iterator[bytes]:
-    """The file in pieces. A job that is deleted meanwhile breaks it off, so that no part passes for
-    the whole."""
+    """The file in pieces. If the job is deleted meanwhile, `NotFound` aborts the download, so that
+    an incomplete file is not taken for the whole."""
     for page in _pages(services, file.batch, file.job, 0):
         if piece := b"".join(line[1] for line in page if line and line[0] == file.kind):
             yield piece
@@ -171,8 +171,8 @@ def content(services: Services, file: OutputFile) -> Iterator[bytes]:
 def _pages(
     services: Services, batch: Batch, job: Job, first: int
 ) -> Iterator[list[tuple[Kind, bytes] | None]]:
-    """Of each item from the `first` on its file and its line, None if it is not over; a page at a
-    time."""
+    """For each item from `first` on, its file and its line, or None if it is unfinished; a page at
+    a time."""
     writer = _LineWriter(services, batch, job)
     for at in range(first, job.total, BATCH):
         answers = services.store.answers(job.id, at, BATCH, job.spec)

@@ -53,7 +53,7 @@ class RequestFailed(PromptmillError):
 
 @chat.post("/v1/chat/completions")
 @described(
-    "A chat completion, as OpenAI's client asks",
+    "A chat completion, as OpenAI's API has it",
     ChatCompletion,
     body=ChatRequest,
     events={"": ChatChunk, "[DONE]": None},
@@ -67,7 +67,7 @@ def chat_completions(_tenant: str) -> Response:
 
 @chat.post("/v1/completions")
 @described(
-    "Completions, as OpenAI's client asks",
+    "Completions, as OpenAI's API has it",
     Completion,
     body=CompletionRequest,
     events={"": CompletionChunk, "[DONE]": None},

@@ -1,6 +1,6 @@
 """Takes the fields without effect out of a request, before the request models validate the rest.
 
-The client is told the names of what was taken out. Null means that a field was not given. An
+The answer names what was taken out. Null means that a field was not given. An
 unknown name is an error, or in lenient mode taken out as well; a name that is nearly a known one is
 an error in any case, because its value was meant to have an effect.
 """

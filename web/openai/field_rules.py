@@ -18,7 +18,7 @@ Parent = Mapping[str, JsonValue]  # the object that the field is in, as it was s
 
 TOOLS = "tools are not supported"
 FORMAT = "only text is generated; the output cannot be held to a format"
-ANSWER = "answers have nothing like it"
+ANSWER = "answers have no such field"
 PROMPT = "the prompt is rendered by the model's own template, as it is sent"
 
 
@@ -124,7 +124,7 @@ CHAT = BOTH | {
     "reasoning_effort": FieldRule(_any),  # what a template reads goes into chat_template_kwargs
     "tool_choice": FieldRule(_only("none", "auto"), TOOLS),
     "tools": FieldRule(_without_tools, TOOLS),
-    "verbosity": FieldRule(_only("medium"), "no model here can be told how much to say"),
+    "verbosity": FieldRule(_only("medium"), "models here have no setting for how much to say"),
     "web_search_options": FieldRule(_empty, "there is no web search"),
     # vLLM's
     "add_generation_prompt": FieldRule(_only(True), PROMPT),
@@ -135,7 +135,7 @@ CHAT = BOTH | {
     "echo": FieldRule(_only(False), "send a completion for that"),
     "enable_thinking": FieldRule(_empty, 'give chat_template_kwargs: {"enable_thinking": …}'),
     "include_reasoning": FieldRule(
-        _only(True), "reasoning is not told apart from the rest of an answer"
+        _only(True), "reasoning is not separated from the rest of an answer"
     ),
     "media_io_kwargs": FieldRule(_any),  # nothing without media
     "return_assistant_tokens_mask": FieldRule(_any),  # vLLM's chats do not read it either

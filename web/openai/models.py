@@ -22,7 +22,7 @@ answer_errors(models, OPENAI_SHAPE, "/v1/models")
 
 
 @models.get("/v1/models")
-@described("Models that were ever served here", ModelList)
+@described("All models that were ever served", ModelList)
 @needs_tenant
 def listing(_tenant: str) -> Response:
     return json_answer(model_list(services()))

@@ -29,7 +29,7 @@ from web.openai.messages import OTHER_FIELDS, ChatMessage
 from web.schemas.base import Schema, TemplateKwargs, refuse
 from web.schemas.fields import ShortMetadata
 
-CHAT_MAX_TOKENS = 4096  # where none is given: long enough for answers to end by themselves
+CHAT_MAX_TOKENS = 4096  # by default: long enough for answers to end by themselves
 COMPLETION_MAX_TOKENS = 16  # OpenAI's own default
 MOST_PROMPTS = 2048  # of one completions request
 
@@ -250,5 +250,5 @@ class CompletionRequest(GenerationRequest):
 
 
 def default_max_tokens(endpoint: Endpoint) -> int:
-    """What an item of the endpoint may generate where its request names no number."""
+    """The `max_tokens` of requests that have none."""
     return CHAT_MAX_TOKENS if endpoint == CHAT else COMPLETION_MAX_TOKENS

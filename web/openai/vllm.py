@@ -44,18 +44,19 @@ class TokenizeRequest(Schema):
     )
 
     model: str | None = Field(
-        None, max_length=256, description="May be left out when just one is known."
+        None, max_length=256, description="May be left out if the server knows only one."
     )
     prompt: str | None = None
     messages: list[ChatMessage] | None = Field(None, min_length=1, fail_fast=True)
     add_special_tokens: bool | None = Field(
         None,
         description=(
-            "Those that the model expects around a text; true for a prompt, false for messages."
+            "Add the special tokens that the model expects around a text; by default true for a "
+            "prompt, false for messages."
         ),
     )
     return_token_strs: bool = Field(
-        False, description="Tell each token's name in the vocabulary, too."
+        False, description="Return each token's name in the vocabulary, too."
     )
     chat_template_kwargs: TemplateKwargs | None = Field(
         None, description="Variables of the chat template."
@@ -64,9 +65,7 @@ class TokenizeRequest(Schema):
 
 class Tokenized(BaseModel):
     count: int
-    max_model_len: int = Field(
-        description="Tokens that the model takes, prompt and answer together."
-    )
+    max_model_len: int = Field(description="Maximum of tokens of prompt and answer together.")
     tokens: list[int]
     token_strs: list[str] | None
 
@@ -75,7 +74,7 @@ class DetokenizeRequest(Schema):
     model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
 
     model: str | None = Field(
-        None, max_length=256, description="May be left out when just one is known."
+        None, max_length=256, description="May be left out if the server knows only one."
     )
     tokens: list[TokenId] = Field(max_length=MOST_TOKENS, fail_fast=True)
 
@@ -86,12 +85,12 @@ class Detokenized(BaseModel):
 
 class OfModel(Query):
     model: str | None = Field(
-        None, max_length=256, description="May be left out when just one is known."
+        None, max_length=256, description="May be left out if the server knows only one."
     )
 
 
 class TokenizerInfo(BaseModel):
-    """And the special tokens, by what they are for (`eos_token`)."""
+    """Also has the special tokens, by their purpose (`eos_token`)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -117,7 +116,9 @@ def health() -> Response:
 
 
 @vllm.post("/tokenize")
-@described("A text's tokens, as vLLM's clients ask", Tokenized, body=TokenizeRequest, errors=(404,))
+@described(
+    "The tokens of a text, as vLLM's API has it", Tokenized, body=TokenizeRequest, errors=(404,)
+)
 @needs_tenant
 def tokenize(_tenant: str) -> Response:
     asked, filter_ = filtered(TokenizeRequest, RULES, json_body(), lenient=_lenient())
@@ -151,7 +152,7 @@ def tokenize(_tenant: str) -> Response:
 
 @vllm.post("/detokenize")
 @described(
-    "The text of tokens, as vLLM's clients ask", Detokenized, body=DetokenizeRequest, errors=(404,)
+    "The text of tokens, as vLLM's API has it", Detokenized, body=DetokenizeRequest, errors=(404,)
 )
 @needs_tenant
 def detokenize(_tenant: str) -> Response:
@@ -165,7 +166,7 @@ def detokenize(_tenant: str) -> Response:
 
 @vllm.get("/tokenizer_info")
 @described(
-    "What is known of a model's tokenizer, as vLLM's clients ask",
+    "About a model's tokenizer, as vLLM's API has it",
     TokenizerInfo,
     query=OfModel,
     errors=(404,),
@@ -217,5 +218,6 @@ def _text(model: Model, asked: TokenizeRequest) -> str:
 
 
 def _in_time(size: int, work: Callable[[], T]) -> T:
-    """Work on so many characters or tokens; others are served meanwhile."""
+    """Run `work` on so many characters or tokens: in a thread if they are many, so that other
+    requests are served meanwhile."""
     return work() if size <= SHORT else in_a_thread(size, work)

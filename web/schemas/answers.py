@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, JsonValue, PrivateAttr
 
 from common.generation import FinishReason
+from common.result_row import TokenLogprob
 from common.types import ItemState, JobState, ModelCard
 from web.schemas.fields import Message
 from web.schemas.requests import Limits
@@ -33,7 +34,7 @@ class Usage(BaseModel):
 
 
 class Flags(BaseModel):
-    """Wishes under way."""
+    """Requests that the job has not reached yet, or that still hold."""
 
     cancel_requested: bool
     paused: bool
@@ -75,16 +76,18 @@ class JobView(BaseModel):
     counts: Counts
     usage: Usage
     waiting_for: Literal["worker", "larger_worker"] | None = Field(
-        description="`worker`: nobody serves the model now; the job waits. `larger_worker`: no "
+        description="`worker`: no live worker serves the model; the job waits. `larger_worker`: no "
         "live worker has as many "
         "slots as an item needs, one for each of its `n` continuations; such items wait."
     )
     flags: Flags
     priority: int
     params: dict[str, JsonValue] = Field(
-        description="The params that were given; each item's result has them complete."
+        description="The parameters that were given; each item's result has all of them."
     )
-    chat_template_kwargs: dict[str, JsonValue] = Field({}, description="As they were given.")
+    chat_template_kwargs: dict[str, JsonValue] = Field(
+        {}, description="The variables that were given."
+    )
     webhook: WebhookView | None
     webhooks: list[HookView]
     metadata: dict[str, JsonValue]
@@ -93,13 +96,15 @@ class JobView(BaseModel):
     finished_at: datetime | None
     deadline: datetime | None
     cancelled_by: StoppedBy | None = Field(
-        description="Who stopped the job: somebody, or one of its limits."
+        description="What stopped the job: a request, or one of its limits."
     )
-    retry_of: str | None = Field(description="The job whose failed items these are.")
+    retry_of: str | None = Field(description="The job whose failed items this job retries.")
     retried_by: str | None = Field(
-        description="The last job, if it is still there, that retries what failed of this."
+        description="The last job that retries the failed items of this one, if it still exists."
     )
-    batch: str | None = Field(description="The batch (in OpenAI's sense) whose lines these are.")
+    batch: str | None = Field(
+        description="The batch (of OpenAI's API) whose requests this job runs."
+    )
     limits: Limits
     links: dict[str, str]
 
@@ -107,12 +112,12 @@ class JobView(BaseModel):
 
     @property
     def replayed(self) -> bool:
-        """The idempotency key had made this job before."""
+        """The idempotency key belongs to an earlier request, which made this job."""
         return self._replayed
 
 
 class Added(BaseModel):
-    """Items that an append made: the job's from index `first` on."""
+    """The added items: `count` of them, from index `first` on."""
 
     first: int
     count: int
@@ -130,39 +135,17 @@ class JobList(BaseModel):
     after: str | None = Field(description="Give this as `after` for the next page.")
 
 
-class SpelledToken(BaseModel):
-    token: str = Field(description="A part of a character is shown as escapes.")
-    token_id: int
-    bytes: list[int] | None = Field(
-        None, description="What it adds to the text, where that is not `token` in UTF-8."
-    )
-
-
-class TopLogprob(SpelledToken):
-    logprob: float
-
-
-class LogprobView(SpelledToken):
-    """A token, how likely the model found it (before temperature, penalties and filters), and the
-    likeliest ones."""
-
-    logprob: float | None = Field(
-        description="Null for a prompt's first token: nothing comes before it."
-    )
-    top: list[TopLogprob]
-
-
 class OutputView(BaseModel):
     text: str
     finish_reason: FinishReason
     token_count: int
-    logprobs: list[LogprobView] | None = Field(
-        None, description="One a generated token, where they were asked for."
+    logprobs: list[TokenLogprob] | None = Field(
+        None, description="One for each generated token, if requested."
     )
 
 
 class ErrorEntry(BaseModel):
-    """What is wrong and where: the path of a field, and the line of an upload (from 1)."""
+    """An error, and its place: the path of a field, and the line of an upload (from 1)."""
 
     code: str
     message: str
@@ -171,15 +154,15 @@ class ErrorEntry(BaseModel):
 
 
 class ResultRow(BaseModel):
-    """One item: its state and, once it is finished, its result. Params and seed are told as they
-    took effect."""
+    """One item: its state, and when it is finished its result. Params and seed are those that took
+    effect."""
 
     index: int
     custom_id: str | None
     status: ItemState
     outputs: list[OutputView]
-    prompt_logprobs: list[LogprobView] | None = Field(
-        None, description="One a prompt token, where asked for."
+    prompt_logprobs: list[TokenLogprob] | None = Field(
+        None, description="One for each prompt token, if requested."
     )
     usage: Usage
     error: ErrorEntry | None
@@ -194,20 +177,20 @@ class ResultRow(BaseModel):
 
 
 class ItemDelta(BaseModel):
-    """What continuation `output` of an item says next, from its token `at` on."""
+    """New tokens of continuation `output` of an item, from its token `at` on."""
 
     index: int
     output: int
     at: int
-    tokens: int = Field(description="How many there are.")
+    tokens: int = Field(description="Number of new tokens.")
     text: str
-    logprobs: list[LogprobView] | None = Field(
-        None, description="One a token, where they were asked for."
+    logprobs: list[TokenLogprob] | None = Field(
+        None, description="One for each token, if requested."
     )
 
 
 class ItemRow(ResultRow):
-    """A result row with what was asked."""
+    """A result row with the input of the item."""
 
     prompt: str | None = None
     prompt_ids: list[int] | None = None
@@ -227,28 +210,28 @@ class TimeRange(BaseModel):
 
 
 class CheckView(BaseModel):
-    """What a submit of the same content would have met; nothing was enqueued."""
+    """The size and the errors of a job, as if it had been submitted; nothing was queued."""
 
     valid: bool
     model: str
     items: int
-    prompt_tokens: int | None = Field(description="Exact; null where only the worker can count.")
+    prompt_tokens: int | None = Field(description="Exact; null if only the worker can count them.")
     max_prompt_tokens: int | None
-    max_completion_tokens: int = Field(description="If every continuation ran to its max_tokens.")
+    max_completion_tokens: int = Field(description="If every continuation reached its max_tokens.")
     seconds: TimeRange | None = Field(
-        description="How long it may take, by recent jobs; null if unknown."
+        description="Estimated run time, from recent jobs; null if unknown."
     )
     errors: list[ErrorEntry]
 
 
 class ModelView(BaseModel):
-    """OpenAI's shape, and what the worker published under `card`."""
+    """A model as OpenAI's API has it, and under `card` what its worker published."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["promptmill"] = "promptmill"
-    workers: int = Field(description="Live workers that serve it; 0: jobs wait.")
+    workers: int = Field(description="Live workers that serve it; with 0, jobs wait.")
     alias_of: str | None = Field(
         None, description="The model's own name, where `id` is an alias of it."
     )
@@ -271,7 +254,7 @@ class WorkerView(BaseModel):
     device: str
     slots: int
     room: int = Field(description="Free slots.")
-    held: int = Field(description="Items it works on.")
+    held: int = Field(description="Items that it runs.")
 
 
 class WorkerList(BaseModel):
@@ -283,7 +266,7 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """Every error of the native API (RFC 9457)."""
+    """The body of every error of the native API (RFC 9457)."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""Request headers that mean something to the API, as they must be and as `/openapi.json` describes
+"""The request headers that the API reads: what validates them, and how `/openapi.json` describes
 them."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 NUMBER = "[0-9]{1,9}"
 PLACE = f"{NUMBER}[.][0-9]{{1,3}}={NUMBER}"  # item, continuation, tokens
-# How many items a stream's reader has, then how many tokens of each item that is being streamed.
+# The number of finished items that the client has, then the tokens of each item being streamed.
 CURSOR = re.compile(f"([0-9]{{1,10}})(?:;({PLACE}(?:,{PLACE})*))?")
 
 HEADERS: dict[str, JsonSchemaValue] = {

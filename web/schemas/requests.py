@@ -1,5 +1,5 @@
-"""The models of the native API's requests: validation, `/openapi.json` and the form's fields come
-from them.
+"""The models of the native API's requests. They validate, and `/openapi.json` and the form's fields
+are made from them.
 
 Requests are strict: a field is honoured or refused, and numbers are never read out of text.
 """
@@ -25,7 +25,8 @@ def _no_params() -> SamplingParams:
 
 
 class Target(Schema):
-    """Whom to tell. Deliveries are signed with `secret`, else with the tenant's own."""
+    """Where to send webhook deliveries. They are signed with `secret`, or without one with the
+    tenant's own."""
 
     url: str = Field(
         max_length=2048,
@@ -66,14 +67,14 @@ class Target(Schema):
 
 
 class Webhook(Target):
-    """Whom to tell of what."""
+    """Where to send which events of the job."""
 
     events: tuple[Literal["job.started", "job.finished"], ...] = Field(
         ("job.finished",),
         min_length=1,
         max_length=2,
         fail_fast=True,
-        description="What to tell of.",
+        description="The events to send.",
     )
 
     @field_validator("events", mode="before")
@@ -88,50 +89,53 @@ class Item(Schema):
     model_config = ConfigDict(json_schema_extra=either(*INPUTS))
 
     custom_id: CustomId | None = Field(
-        None, description="Your own name for it; no two items of a job may share one."
+        None, description="Your own id of the item, unique in the job."
     )
-    prompt: str | None = Field(None, description="Text to go on from, as it is.")
-    prompt_ids: TokenIds | None = Field(None, description="Token ids to go on from, as they are.")
+    prompt: str | None = Field(None, description="Text to continue, used unchanged.")
+    prompt_ids: TokenIds | None = Field(None, description="Token ids to continue.")
     messages: list[Message] | None = Field(
-        None, fail_fast=True, description="A chat; the model's own template renders it."
+        None, fail_fast=True, description="A chat, rendered by the model's own template."
     )
-    params: SamplingParams | None = Field(None, description="Overrides of the job's params.")
+    params: SamplingParams | None = Field(None, description="Parameters that override the job's.")
     chat_template_kwargs: TemplateKwargs | None = Field(
-        None, description="Go over the job's; only with messages."
+        None, description="Variables that override the job's; only with messages."
     )
     metadata: ItemMetadata = Field(
-        {}, description="Up to 16 values of your own, handed back; 64 KiB in all."
+        {}, description="Up to 16 values of your own, returned with the item; 64 KiB in all."
     )
-    stream: bool = Field(False, description="Tell its tokens in the job's events while it runs.")
+    stream: bool = Field(False, description="Send its tokens in the job's events while it runs.")
 
 
 class Limits(Schema):
-    """When to stop a job early. What is finished stays."""
+    """When to stop a job early. Finished items keep their results."""
 
     tokens: int | None = Field(
-        None, ge=1, le=2**53 - 1, description="Prompt and generated tokens the job may use in all."
+        None,
+        ge=1,
+        le=2**53 - 1,
+        description="Prompt and generated tokens that the job may use in all.",
     )
     error_rate: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Share of failed items at which to stop; looked at from 20 items on.",
+        description="Share of failed items at which to stop; checked once 20 items are finished.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_not_given(cls, data: Any) -> Any:
-        return data  # in an edit it takes a limit away; elsewhere none is what null says
+        return data  # kept: in an edit, null removes a limit; elsewhere it means no limit
 
 
 class JobOptions(Schema):
     """A job without its items."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
-        None, description="May be left out when just one is known."
+        None, description="May be left out if the server knows only one."
     )
     params: SamplingParams = Field(
-        default_factory=_no_params, description="How to decode; items may override it."
+        default_factory=_no_params, description="Decoding parameters; items may override them."
     )
     chat_template_kwargs: TemplateKwargs = Field(
         {},
@@ -141,12 +145,14 @@ class JobOptions(Schema):
         ),
     )
     webhook: Webhook | None = None
-    priority: int = Field(0, ge=-10, le=10, description="Higher first, among your own jobs.")
+    priority: int = Field(
+        0, ge=-10, le=10, description="Jobs with a higher priority run first, among your own."
+    )
     deadline: Deadline = Field(
-        None, description="RFC 3339 time or seconds from now; what is unfinished then expires."
+        None, description="RFC 3339 time or seconds from now; items unfinished by then expire."
     )
     metadata: JobMetadata = Field(
-        {}, description="Up to 16 values of your own, handed back; 16 KiB in all."
+        {}, description="Up to 16 values of your own, returned with the job; 16 KiB in all."
     )
     limits: Limits = Field(
         default_factory=lambda: Limits.model_validate({}), description="When to stop the job early."
@@ -154,25 +160,25 @@ class JobOptions(Schema):
 
 
 class JobEdit(Schema):
-    """Changes to a live job, one at least; what is left out stays as it is, and null takes away
-    what there is."""
+    """Changes to an unfinished job, at least one. A field that is left out stays as it is; null
+    removes its value."""
 
-    # Only what was given is read; a factory keeps its default out of the specification.
+    # Only fields that were given are read. Defaults from factories do not appear in /openapi.json.
     priority: Annotated[int, Field(ge=-10, le=10)] | None = Field(
-        default_factory=int, description="Higher first, among your own jobs; null for 0."
+        default_factory=int, description="As for a job; null for 0."
     )
     deadline: Deadline = Field(
         None, description="RFC 3339 time or seconds from now; null for none."
     )
     limits: Limits | None = Field(
         default_factory=lambda: Limits.model_validate({}),
-        description="Those given are set; null for none, of one or of all.",
+        description="The given limits are set; null removes one limit, or all.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_not_given(cls, data: Any) -> Any:
-        return data  # it is: to be taken away
+        return data  # kept: null means that a value is to be removed
 
     @model_validator(mode="after")
     def _changes_something(self) -> JobEdit:
@@ -182,29 +188,29 @@ class JobEdit(Schema):
 
 
 class MoreItems(Schema):
-    """Items to add to a live job."""
+    """Items to add to an unfinished job."""
 
     model_config = ConfigDict(json_schema_extra=either("items", "prompts"))
 
     items: list[Item] | None = Field(None, min_length=1)
     prompts: list[str] | None = Field(
-        None, min_length=1, description="Short for items that are only a prompt."
+        None, min_length=1, description="Short form of items that have only a prompt."
     )
 
 
 class JobRequest(JobOptions):
-    """A job as JSON: `items`, or `prompts` for short."""
+    """A job as JSON, with `items` or with `prompts`."""
 
     model_config = ConfigDict(json_schema_extra=either("items", "prompts"))
 
     items: list[Item] | None = Field(None, min_length=1)
     prompts: list[str] | None = Field(
-        None, min_length=1, description="Short for items that are only a prompt."
+        None, min_length=1, description="Short form of items that have only a prompt."
     )
 
 
 class CheckRequest(JobOptions):
-    """A job to be checked: whatever is wrong with its items is in the answer."""
+    """A job to be checked. Errors of its items are returned in the answer."""
 
     model_config = ConfigDict(json_schema_extra=either("items", "prompts", empty=()))
 
@@ -213,26 +219,28 @@ class CheckRequest(JobOptions):
 
 
 class UploadOptions(JobOptions):
-    """What goes with an uploaded file, as the form part `job`."""
+    """The form part `job`, sent with an uploaded file."""
 
     prompt_column: str = Field(
-        "prompt", min_length=1, description="The prompts' column in a CSV or Parquet file."
+        "prompt", min_length=1, description="The column of the prompts in a CSV or Parquet file."
     )
 
 
 class JobPage(Query):
-    after: str | None = Field(None, description="A job's id: go on behind it.")
+    after: str | None = Field(None, description="The id of a job: return those after it.")
     limit: int = Field(20, ge=1, le=100)
 
 
 class ItemPage(Query):
-    after: int = Field(-1, ge=-1, lt=2**31, description="An item's index: go on behind it.")
+    after: int = Field(
+        -1, ge=-1, lt=2**31, description="The index of an item: return those after it."
+    )
     limit: int = Field(100, ge=1, le=1000)
 
 
 class Wait(Query):
     wait: float = Field(
-        0, ge=0, le=60, description="Seconds to wait for the job's end before answering."
+        0, ge=0, le=60, description="Seconds to wait for the end of the job before answering."
     )
 
 
@@ -241,5 +249,5 @@ class EventCursor(Query):
         0,
         ge=0,
         lt=2**31,
-        description="Finished items seen already; the header Last-Event-ID goes before it.",
+        description="Finished items already received; the header Last-Event-ID overrides it.",
     )
