@@ -185,7 +185,7 @@ def _release_items(source: redis.Redis) -> None:
     """Put the items that ran back into the queue: their workers do not exist any more, or have
     another id. Delete the sessions, some of which have ended since: browsers must log in again."""
     for incarnation in source.zrange(keys.WORKERS, 0, -1):
-        Scripts(source).release(incarnation.decode(), 0)
+        Scripts(source).release(incarnation=incarnation.decode(), max_attempts=0)
     for pattern in LOGINS:
         for name in source.scan_iter(pattern, count=1000):
             source.delete(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -14,13 +15,29 @@ from common.store.connection import redis_errors
 MEMORY_SHARE = 0.75  # of maxmemory; the rest is for what comes and goes
 MEMORY_AGE = 1.0  # seconds
 BYTES_A_TOKEN = 3  # of a stored result: 4-5 characters, compressed, with its share of the record
-NO_LIMITS = (0, 0, 0, 0, 0, 0, 0)
 
 
-def refuse_overfull(outcome: str, limits: tuple[int, ...] = NO_LIMITS) -> None:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may wait and what may be kept; 0 for no limit. A tenant's interactive jobs do not count
+    as kept."""
+
+    tenant_items: int = 0  # Items that a tenant may have waiting.
+    tenant_tokens: int = 0  # Tokens that these may need.
+    tenant_bytes: int = 0  # Bytes that these may take.
+    total_items: int = 0  # Items that all tenants together may have waiting.
+    total_tokens: int = 0  # Tokens that these may need.
+    total_bytes: int = 0  # Bytes that these may take.
+    stored_bytes: int = 0  # Bytes that a tenant may keep, of jobs and files.
+
+
+NO_LIMITS = Limits()
+
+
+def refuse_overfull(outcome: str, limits: Limits = NO_LIMITS) -> None:
     """Tell a limit that `attach` or `append` met: the tenant's own, or everybody's."""
     if outcome == "stored_full":
-        raise storage_full(limits[6])
+        raise storage_full(limits.stored_bytes)
     if outcome == "tenant_full":
         raise TooMany(
             "you have as many items, tokens or bytes waiting as you may; submit again when some "

@@ -90,7 +90,7 @@ class ApiKeys:
         match = KEY.fullmatch(key_id)
         key_id = match[1] if match else key_id
         with redis_errors():
-            if not self._scripts.revoke_key(key_id):
+            if not self._scripts.revoke_key(id=key_id):
                 raise NotFound(f"no key {key_id}; `promptmill key list` shows them")
 
 

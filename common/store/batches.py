@@ -139,8 +139,11 @@ class Batches:
             TooMany: `most` batches of the tenant (0: no limit) wait for their validation already.
         """
         flat = [part for pair in fields.items() for part in pair]
+        key, fingerprint = idempotency
         with redis_errors():
-            outcome, found = self._scripts.create_batch(batch_id, tenant, *idempotency, most, *flat)
+            outcome, found = self._scripts.create_batch(
+                *flat, id=batch_id, tenant=tenant, idem=key, fingerprint=fingerprint, most=most
+            )
         if outcome == b"full":
             message = (
                 f"{most:,} batches of yours wait for their validation, as many as may; try "
@@ -187,25 +190,25 @@ class Batches:
         meanwhile stays so."""
         flat = [part for pair in fields.items() for part in pair]
         with redis_errors():
-            self._scripts.note_batch(batch_id, *flat)
+            self._scripts.note_batch(*flat, id=batch_id)
 
     def claim_sizing(self, lease: float) -> tuple[str, str] | None:
         """The batch whose files are to be measured next, and its tenant, whose turn it is. Nobody
         else gets it for `lease` seconds."""
         with redis_errors():
-            found = self._scripts.claim_sizing(int(lease * 1000))
+            found = self._scripts.claim_sizing(ms=int(lease * 1000))
         return (found[0].decode(), found[1].decode()) if found else None
 
     def end_sizing(self, batch_id: str, tenant: str) -> None:
         """Its files are whole and measured."""
         with redis_errors():
-            self._scripts.end_sizing(batch_id, tenant)
+            self._scripts.end_sizing(id=batch_id, tenant=tenant)
 
     def cancel(self, batch_id: str) -> None:
         """Note the wish. Whoever validates the batch ends at it; its job, if any, is the caller's
         to cancel."""
         with redis_errors():
-            if not self._scripts.cancel_batch(batch_id):
+            if not self._scripts.cancel_batch(id=batch_id):
                 raise NotFound(f"no batch {batch_id[:80]!r}")
 
     # Validation
@@ -215,7 +218,7 @@ class Batches:
         Tenants have one validation at a time, in turn."""
         token = secrets.token_hex(8)
         with redis_errors():
-            answer = self._scripts.claim_batch(int(lease * 1000), token)
+            answer = self._scripts.claim_batch(lease=int(lease * 1000), claim=token)
         return Claim(answer[0].decode(), token, int(answer[1])) if answer else None
 
     def hold(self, claim: Claim, lease: float) -> Literal["held", "cancel", "lost"]:
@@ -223,18 +226,26 @@ class Batches:
         another's by now."""
         with redis_errors():
             return self._scripts.hold_batch(
-                claim.batch_id, claim.token, int(lease * 1000), 0
+                id=claim.batch_id, claim=claim.token, ms=int(lease * 1000), free=0
             ).decode()
 
     def postpone(self, claim: Claim, seconds: float) -> None:
         """Give the batch back to be claimed in `seconds`; this try does not count."""
         with redis_errors():
-            self._scripts.hold_batch(claim.batch_id, claim.token, int(seconds * 1000), 1)
+            self._scripts.hold_batch(
+                id=claim.batch_id, claim=claim.token, ms=int(seconds * 1000), free=1
+            )
 
     def end(self, claim: Claim, outcome: End, *, errors: str = "", retention: int = 0) -> bool:
         """The validation is over; without a job, the batch is kept for `retention` ms. Answers if
         webhooks are due."""
         with redis_errors():
             return bool(
-                self._scripts.end_batch(claim.batch_id, claim.token, outcome, errors, retention)
+                self._scripts.end_batch(
+                    id=claim.batch_id,
+                    claim=claim.token,
+                    outcome=outcome,
+                    errors=errors,
+                    retention=retention,
+                )
             )

@@ -81,7 +81,9 @@ class Files:
         fields = {"tenant": tenant, "filename": filename, "purpose": purpose, "bytes": size}
         flat = [part for pair in fields.items() for part in pair]
         with redis_errors():
-            kept = self._scripts.keep_file(file_id, tenant, ttl, stored, most, *flat)
+            kept = self._scripts.keep_file(
+                *flat, id=file_id, tenant=tenant, ttl=ttl, stored=stored, most=most
+            )
         if not kept:
             raise storage_full(most)
         return self.get(file_id, tenant)
@@ -127,7 +129,7 @@ class Files:
         with suppress(Unreadable):
             self.get(file_id, tenant)
         with redis_errors():
-            self._scripts.forget_files(tenant, file_id)
+            self._scripts.forget_files(file_id, tenant=tenant)
 
     def verdict(self, file_id: str, endpoint: str) -> str | None:
         """What `keep_verdict` kept for this endpoint."""
@@ -138,7 +140,7 @@ class Files:
     def keep_verdict(self, file_id: str, endpoint: str, verdict: str) -> None:
         """Keep what the validation of a file came to, as long as the file."""
         with redis_errors():
-            self._scripts.keep_verdict(file_id, endpoint, verdict)
+            self._scripts.keep_verdict(file=file_id, endpoint=endpoint, verdict=verdict)
 
     def chunks(self, file_id: str) -> Iterator[bytes]:
         """The content in pieces. A file that is deleted meanwhile breaks off, so that no part
@@ -180,7 +182,7 @@ class Files:
             yield from readable(found, lambda pair: _stored(*pair), lambda pair: pair[0])
             if expired := [file_id for file_id, raw in zip(ids, hashes, strict=True) if not raw]:
                 with redis_errors():
-                    self._scripts.forget_files(tenant, *expired)
+                    self._scripts.forget_files(*expired, tenant=tenant)
 
 
 def _stored(file_id: str, raw: Any) -> StoredFile:

@@ -162,7 +162,11 @@ class Fleet:
         `keep_bytes` of finished jobs are kept, 0 for all.
         """
         with redis_errors():
-            answer = json.loads(self._scripts.tick(int(lease * 1000), max_attempts, keep_bytes))
+            answer = json.loads(
+                self._scripts.tick(
+                    lease=int(lease * 1000), max_attempts=max_attempts, keep=keep_bytes
+                )
+            )
         return Tick(
             ran=answer["ran"],
             reaped=list(answer["reaped"]),

@@ -140,7 +140,9 @@ class Incarnation:
         with self._lock:
             with redis_errors():
                 answer = json.loads(
-                    self._scripts.exchange(self.id, self._call + 1, room, kept, *flat)
+                    self._scripts.exchange(
+                        *flat, incarnation=self.id, call=self._call + 1, room=room, kept=kept
+                    )
                 )
             self._call += 1
             if answer.get("lost"):
@@ -163,7 +165,9 @@ class Incarnation:
             jobs = {job_id for job_id, _ in self._held}
             with redis_errors():
                 call = str(self._call) if self._call else ""
-                answer = self._scripts.heartbeat(self.id, self._lease, call, len(self._held), *jobs)
+                answer = self._scripts.heartbeat(
+                    *jobs, incarnation=self.id, lease=self._lease, call=call, count=len(self._held)
+                )
         if not answer[0]:
             return None
         self.rings = int(answer[1])
@@ -179,13 +183,19 @@ class Incarnation:
         """
         slots = [f"{job_id} {index}" for job_id, index in first]
         with redis_errors():
-            self._scripts.checkpoint(self.id, self._lease, int(whole), pack(tokens), *slots)
+            self._scripts.checkpoint(
+                *slots,
+                incarnation=self.id,
+                lease=self._lease,
+                whole=int(whole),
+                blob=pack(tokens),
+            )
 
     def stream(self, said: list[tuple[str, int, int, str]]) -> None:
         """Tell what items said: (job, index, attempt, tokens as `job:{id}:events` has them) of
         each."""
         with redis_errors():
-            self._scripts.stream(self.id, *(part for each in said for part in each))
+            self._scripts.stream(*(part for each in said for part in each), incarnation=self.id)
 
     def progress(self, job_id: str, index: int) -> list[list[int]]:
         """Token ids of each continuation that an earlier holder of the item left; empty when that
@@ -209,6 +219,8 @@ class Incarnation:
         """Hand back what is held and leave; uncharged, or with `max_attempts` charged as if this
         worker had died. Answers (items handed back, rings)."""
         with self._lock, redis_errors():
-            count, rings, _hooked = self._scripts.release(self.id, max_attempts)
+            count, rings, _hooked = self._scripts.release(
+                incarnation=self.id, max_attempts=max_attempts
+            )
             self._held.clear()
         return int(count), int(rings)

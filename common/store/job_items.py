@@ -103,7 +103,9 @@ class JobItems:
     ) -> list[tuple[StoredItem, Row]]:
         """Items as they were stored, each with its `row`."""
         with redis_errors():
-            states, lengths, results, *chunks = self.scripts.rows(job_id, first, count)
+            states, lengths, results, *chunks = self.scripts.rows(
+                id=job_id, first=first, count=count
+            )
         if not states:
             return []
         spec = spec or self._spec(job_id)

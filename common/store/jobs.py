@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from common.errors import Conflict, InvalidRequest, NotFound, TooLarge, Unavailable
+from common.errors import Conflict, NotFound, Unavailable
 from common.store import keys
-from common.store.admission import NO_LIMITS, refuse_overfull
+from common.store.admission import NO_LIMITS, Limits, refuse_overfull
 from common.store.connection import redis_errors
 from common.store.job import Job, parse_job
 from common.store.job_items import JobItems
 from common.store.outbox import StoredEvent, parse_event
 from common.store.places import pages, place_of
 from common.store.records import readable, reading
+from common.store.submitted import Appended, Attached, appended, refuse_too_many
 from common.store.upload_stage import Stage
 from common.types import JobState
 
@@ -30,29 +31,6 @@ MOST_READ = 2**20  # bytes of jobs' records that are read at once
 def new_job_id() -> str:
     """`job_0…`: the digit is the shard, for the day that pools of models have a Redis each."""
     return f"job_0{secrets.token_hex(10)}"
-
-
-@dataclass(frozen=True)
-class Attached:
-    """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict, deleted
-    (its batch was), lost, tenant_full, full or stored_full."""
-
-    outcome: str
-    job_id: str
-    rings: int
-
-
-@dataclass(frozen=True)
-class Appended:
-    """What `append` did: `outcome` is added, same (the idempotency key knew it), conflict, or
-    duplicate with digests of the custom_ids that the job has already. The items are the job's from
-    index `first` on."""
-
-    outcome: str
-    rings: int = 0
-    first: int = 0
-    count: int = 0
-    duplicates: frozenset[bytes] = frozenset()
 
 
 class JobStore(JobItems):
@@ -72,7 +50,7 @@ class JobStore(JobItems):
         job_id: str,
         idempotency: tuple[str, str] = ("", ""),
         deadline: int = 0,
-        limits: tuple[int, ...] = NO_LIMITS,
+        limits: Limits = NO_LIMITS,
     ) -> Attached:
         """Make what was staged a job. Durable when it returns.
 
@@ -86,16 +64,18 @@ class JobStore(JobItems):
             {} if stage.n_min is None else {"n_min": stage.n_min}
         )
         flat = [part for pair in {**fields, **sizes}.items() for part in pair]
+        key, fingerprint = idempotency
         with redis_errors():
             outcome, found, rings = self.scripts.attach(
-                job_id,
-                stage.id,
-                *idempotency,
-                deadline,
-                *limits,
-                stage.whole,
-                stage.whole_ids,
                 *flat,
+                id=job_id,
+                stage=stage.id,
+                idem=key,
+                fingerprint=fingerprint,
+                deadline=deadline,
+                **asdict(limits),
+                whole=stage.whole,
+                whole_ids=stage.whole_ids,
             )
         return Attached(outcome.decode(), found.decode(), rings)
 
@@ -103,7 +83,7 @@ class JobStore(JobItems):
         """Stage the items that a job was made of. False where they cannot be had any more, or are
         not so many."""
         with redis_errors():
-            return bool(self.scripts.copy_items(job_id, stage.id, items))
+            return bool(self.scripts.copy_items(id=job_id, stage=stage.id, items=items))
 
     def append(
         self,
@@ -113,7 +93,7 @@ class JobStore(JobItems):
         tokens: int,
         n_max: int,
         surplus: int = 0,
-        limits: tuple[int, ...] = NO_LIMITS,
+        limits: Limits = NO_LIMITS,
         most_items: int,
         streams: tuple[int, int] = (0, 0),
         idempotency: tuple[str, str] = ("", ""),
@@ -121,10 +101,9 @@ class JobStore(JobItems):
         """Add what was staged to a job that is not over, whole or not at all. Durable when it
         returns.
 
-        `tokens` is what it is expected to need, and `surplus` what its results are expected to take
-        above `BYTES_A_TOKEN`; `limits` and `idempotency` are those of `attach`; `most_items` is
-        what the job may have in all; `streams` are continuations to be streamed and how many of
-        those it may have.
+        `tokens` is what it is expected to need, `surplus` what its results are expected to take
+        above `BYTES_A_TOKEN`; `most_items` is what the job may have in all; `streams` are
+        continuations to be streamed and how many of those it may have; the rest is as in `attach`.
 
         Raises:
             Conflict: the job is over or was cancelled.
@@ -132,29 +111,30 @@ class JobStore(JobItems):
             TooLarge: the job would have more items than it may.
             InvalidRequest: it would stream more than it may.
         """
-        needs = (stage.total, tokens, n_max, stage.bytes, *limits, most_items, *streams)
         with redis_errors():
             outcome, rings, *more = self.scripts.append(
-                job_id, stage.id, *needs, *idempotency, surplus, stage.whole, stage.whole_ids
+                id=job_id,
+                stage=stage.id,
+                items=stage.total,
+                tokens=tokens,
+                n_max=n_max,
+                bytes=stage.bytes,
+                **asdict(limits),
+                most_items=most_items,
+                streamed=streams[0],
+                most_streamed=streams[1],
+                idem=idempotency[0],
+                fingerprint=idempotency[1],
+                surplus=surplus,
+                whole=stage.whole,
+                whole_ids=stage.whole_ids,
             )
         told = outcome.decode()
-        if told in ("added", "same"):
-            return Appended(told, rings, *more)
-        if told == "duplicate":
-            return Appended(told, duplicates=frozenset(more))
-        if told == "too_many":
-            message = (
-                f"a job takes at most {most_items:,} items, with those it has; submit another job"
-            )
-            raise TooLarge(message, field="items")
-        if told == "too_many_streams":
-            message = (
-                f"a job streams at most {streams[1]} continuations, with those it has; "
-                "leave stream out"
-            )
-            raise InvalidRequest(message, code="out_of_range", field="stream")
+        if told in ("gone", "terminal", "lost"):
+            self._outcome(job_id, outcome, rings)
+        refuse_too_many(told, most_items, streams[1])
         refuse_overfull(told, limits)
-        return Appended(told, self._outcome(job_id, outcome, rings) if told != "conflict" else 0)
+        return appended(told, rings, more)
 
     def edit(self, job_id: str, field: str, value: float) -> int:
         """Change a live job: `paused` (0 or 1), `priority`, `deadline` (ms), `token_budget` or
@@ -164,7 +144,7 @@ class JobStore(JobItems):
             Conflict: the job is over.
         """
         with redis_errors():
-            outcome, rings = self.scripts.edit(job_id, field, value)
+            outcome, rings = self.scripts.edit(id=job_id, field=field, value=value)
         return self._outcome(job_id, outcome, rings)
 
     def _outcome(self, job_id: str, outcome: bytes, rings: int) -> int:
@@ -182,7 +162,7 @@ class JobStore(JobItems):
         """Ask a job to stop. Answers its state (a running one ends within a heartbeat) and whether
         webhooks are due."""
         with redis_errors():
-            answer = self.scripts.cancel(job_id)
+            answer = self.scripts.cancel(id=job_id)
         if not answer:
             raise NotFound(f"no job {job_id}")
         return JobState(answer[0].decode()), bool(answer[1])
@@ -191,7 +171,7 @@ class JobStore(JobItems):
         """Remove a job. That there is none is no error: an earlier try, whose answer was lost, may
         have removed it."""
         with redis_errors():
-            self.scripts.delete(job_id)
+            self.scripts.delete(id=job_id)
 
     # Reads
 

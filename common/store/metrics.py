@@ -1,5 +1,5 @@
 """Counters and histograms of every process, added up in one hash of the store (`metrics` in
-`common/store/keys.py`).
+`docs/redis-keys.md`).
 
 A process counts in memory and adds what came about to the hash once a second, in one round trip;
 scripts count what they move themselves. So `/metrics` says the same whichever process of whichever

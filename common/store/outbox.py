@@ -139,7 +139,9 @@ class Outbox:
         the lease lasts."""
         claim = secrets.token_hex(8)
         with redis_errors():
-            now, *flat = self._scripts.claim_hooks(limit, self._lease, claim, self._most)
+            now, *flat = self._scripts.claim_hooks(
+                limit=limit, lease=self._lease, claim=claim, most=self._most
+            )
         return [_event(flat[at : at + 7], claim, now) for at in range(0, len(flat), 7)]
 
     def record(self, event: Event, outcome: Outcome) -> HookState | None:
@@ -174,9 +176,17 @@ class Outbox:
     def _store(
         self, event: Event, state: HookState, tries: list[dict[str, Any]], next_at: int | None
     ) -> bool:
-        about = (event.id, event.tenant, event.claim, state.value, json.dumps(tries), next_at or "")
         with redis_errors():
-            return bool(self._scripts.record_hook(*about))
+            return bool(
+                self._scripts.record_hook(
+                    event=event.id,
+                    tenant=event.tenant,
+                    claim=event.claim,
+                    status=state.value,
+                    tries=json.dumps(tries),
+                    due=next_at or "",
+                )
+            )
 
 
 def _event(fields: list[bytes], claim: str, now: int) -> Event:

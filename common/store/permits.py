@@ -90,14 +90,14 @@ class Permits:
         given = 0
         if wanted <= most:
             with redis_errors():
-                arguments = (
-                    f"{kind.name} {owner}",
-                    wanted + kind.ahead,
-                    wanted,
-                    most,
-                    int(LEASE * 1000),
+                given = self._scripts.permit(
+                    process=self._process,
+                    of=f"{kind.name} {owner}",
+                    wanted=wanted + kind.ahead,
+                    enough=wanted,
+                    most=most,
+                    lease=int(LEASE * 1000),
                 )
-                given = self._scripts.permit(self._process, *arguments)
         if given < wanted:
             raise TooMany(
                 f"{most} {kind.what} are open already, as many as may be at once",
@@ -141,7 +141,7 @@ class Permits:
             ]
         if told or self._told:
             with redis_errors():
-                self._scripts.hold_permits(self._process, int(LEASE * 1000), *told)
+                self._scripts.hold_permits(*told, process=self._process, lease=int(LEASE * 1000))
             self._told = bool(told)
 
     def _still_held(self, of: tuple[Kind, str], count: int) -> int:

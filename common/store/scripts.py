@@ -1,11 +1,14 @@
 """The Lua scripts: every move of more than one key is one of these, so it happens whole or not at
 all.
 
-Each file under `lua/` opens with its arguments and its answer; `lua/lib.lua` is put before each.
+Each file under `lua/` opens with its arguments by name and with its answer; `lua/lib.lua` is put
+before each. Scripts are called with keywords, and what a script takes as `rest` by position: an
+argument more shifts nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cached_property
 from importlib.resources import files
@@ -67,7 +70,26 @@ def source(name: str) -> str:
     folder = files("common.store") / "lua"
     flags = " flags=no-writes" if name in READS else " flags=allow-oom" if name in ALLOW_OOM else ""
     head = f"#!lua{flags}\nlocal SCHEMA = {SCHEMA}\n"
-    return f"{head}{(folder / 'lib.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"
+    body = (folder / f"{name}.lua").read_text()
+    return f"{head}{(folder / 'lib.lua').read_text()}\n{_locals(arguments(name))}\n{body}"
+
+
+def arguments(name: str) -> dict[str, bool]:
+    """The named arguments of a script, in the order in which they are sent, and whether each is a
+    number."""
+    body = (files("common.store") / "lua" / f"{name}.lua").read_text()
+    block = re.search(r"--\[\[ arguments\n(.*?)\]\]", body, re.S)
+    lines = re.findall(r"^(\w+) +(number:)?", block[1], re.M) if block else []
+    return {argument: bool(number) for argument, number in lines if argument != "rest"}
+
+
+def _locals(named: dict[str, bool]) -> str:
+    """Lua that names the arguments; `REST` is where the others begin in ARGV."""
+    values = [
+        f"tonumber(ARGV[{at}])" if is_number else f"ARGV[{at}]"
+        for at, is_number in enumerate(named.values(), 1)
+    ]
+    return f"local {', '.join(named)} = {', '.join(values)}\nlocal REST = {len(named) + 1}"
 
 
 # What is promised to somebody when these return must be on disk and on the replicas by then.
@@ -80,7 +102,7 @@ LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas
 
 
 class Scripts:
-    """The scripts bound to one client: `scripts.cancel(job_id)` runs `lua/cancel.lua`.
+    """The scripts bound to one client: `scripts.cancel(id=job_id)` runs `lua/cancel.lua`.
 
     Under `appendfsync always` an answer means that the write is on disk. Under `everysec` the
     scripts that promise something are followed by WAITAOF, and where the client has replicas by
@@ -92,12 +114,20 @@ class Scripts:
         self._client = client
         self._replicas = getattr(client, "replicas", 0)
         self._bound = {name: client.register_script(source(name)) for name in NAMES}
+        self._arguments = {name: tuple(arguments(name)) for name in NAMES}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        script = self._bound[name]
-        if name in PROMISES and (self._replicas or self._waits_for_disk):
-            return lambda *args: self._run_and_wait(script, args)
-        return lambda *args: script(keys=(), args=args)
+        script, names = self._bound[name], self._arguments[name]
+
+        def call(*rest: Any, **named: Any) -> Any:
+            if len(named) != len(names):
+                raise TypeError(f"{name} takes {', '.join(names)}")
+            args = (*(named[each] for each in names), *rest)
+            if name in PROMISES and (self._replicas or self._waits_for_disk):
+                return self._run_and_wait(script, args)
+            return script(keys=(), args=args)
+
+        return call
 
     @cached_property
     def _waits_for_disk(self) -> bool:

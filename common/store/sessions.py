@@ -35,7 +35,7 @@ class Sessions:
             raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
         token = secrets.token_urlsafe(32)
         with redis_errors():
-            self._scripts.make_link(tenant, digest_of(token), LINK_AGE * 1000)
+            self._scripts.make_link(tenant=tenant, link=digest_of(token), life=LINK_AGE * 1000)
         return token
 
     def begin_session(self, token: str) -> str:
@@ -47,7 +47,10 @@ class Sessions:
         secret = secrets.token_urlsafe(32)
         with redis_errors():
             tenant = self._scripts.begin_session(
-                digest_of(token), digest_of(secret), SESSION_AGE * 1000, MOST_SESSIONS
+                link=digest_of(token),
+                session=digest_of(secret),
+                life=SESSION_AGE * 1000,
+                most=MOST_SESSIONS,
             )
         if not tenant:
             raise Unauthorized(
@@ -65,7 +68,7 @@ class Sessions:
         """Log one browser out: copies of its cookie are refused from now on."""
         assert grant.session
         with redis_errors():
-            self._scripts.end_sessions(grant.tenant, grant.session)
+            self._scripts.end_sessions(tenant=grant.tenant, session=grant.session)
 
     def end_sessions(self, tenant: str) -> None:
         """Log out every browser of a tenant; login links that nobody used yet are void, too.
@@ -74,9 +77,9 @@ class Sessions:
             NotFound: there is no such tenant, so that a misspelt one is not taken for logged out.
         """
         with redis_errors():
-            if not self._scripts.end_sessions(tenant, "") and not self._client.sismember(
-                keys.TENANTS, tenant
-            ):
+            if not self._scripts.end_sessions(
+                tenant=tenant, session=""
+            ) and not self._client.sismember(keys.TENANTS, tenant):
                 raise NotFound(
                     f"no tenant {tenant} has a key or a session; `promptmill key list` shows them"
                 )

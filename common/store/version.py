@@ -32,7 +32,7 @@ def refuse_older(client: redis.Redis, name: str) -> None:
     are refused."""
     if ":" in name or "%" in name:
         with redis_errors():
-            Scripts(client).meet(CLEAR, version("promptmill"))
+            Scripts(client).meet(oldest=CLEAR, version=version("promptmill"))
 
 
 def meet_store(client: redis.Redis) -> None:
@@ -60,4 +60,4 @@ def meet_store(client: redis.Redis) -> None:
         )
     if int(found.get("schema", 0)) < SCHEMA:
         with redis_errors():
-            Scripts(client).meet(COMPATIBLE, version("promptmill"))
+            Scripts(client).meet(oldest=COMPATIBLE, version=version("promptmill"))

@@ -17,7 +17,8 @@ from common.params import SamplingParams
 from common.settings import Settings
 from common.store.admission import refuse_overfull
 from common.store.job_spec import JobSpec
-from common.store.jobs import Attached, JobStore, new_job_id
+from common.store.jobs import JobStore, new_job_id
+from common.store.submitted import Attached
 from common.store.upload_stage import Stage
 from common.types import ModelCard
 from web.intake.check import Intake

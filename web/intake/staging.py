@@ -9,6 +9,7 @@ from datetime import datetime
 
 from common.errors import InvalidRequest, Unavailable
 from common.settings import Settings
+from common.store.admission import Limits
 from common.store.jobs import JobStore
 from common.store.upload_stage import Stage
 from web.intake.check import Intake
@@ -42,17 +43,16 @@ def fill(stage: Stage, intake: Intake, drafts: Iterable[Draft], content: Idempot
     stage.close_for_attach()
 
 
-def queue_limits(settings: Settings) -> tuple[int, ...]:
-    """What may wait: items, tokens and bytes of the tenant, then of all tenants; then how many
-    bytes the tenant may keep."""
-    return (
-        settings.max_queued_items,
-        settings.max_queued_tokens,
-        settings.max_queued_bytes,
-        settings.max_total_items,
-        settings.max_total_tokens,
-        settings.max_total_bytes,
-        settings.max_stored_bytes,
+def queue_limits(settings: Settings) -> Limits:
+    """What may wait and what may be kept, as the settings say."""
+    return Limits(
+        tenant_items=settings.max_queued_items,
+        tenant_tokens=settings.max_queued_tokens,
+        tenant_bytes=settings.max_queued_bytes,
+        total_items=settings.max_total_items,
+        total_tokens=settings.max_total_tokens,
+        total_bytes=settings.max_total_bytes,
+        stored_bytes=settings.max_stored_bytes,
     )
 
 

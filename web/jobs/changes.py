@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from common.store.job import Job
-from common.store.jobs import Appended
+from common.store.submitted import Appended
 from common.store.upload_stage import custom_id_digest
 from web.intake.check import MOST_STREAMS, Intake
 from web.intake.drafts import Draft

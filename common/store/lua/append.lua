@@ -1,15 +1,34 @@
--- append(job, stage, items, tokens, most slots an item takes, bytes, 7 limits as in attach, most items of a job, streamed
--- continuations, most of them, idempotency key, fingerprint, surplus, whole and its custom_ids as in attach): add a staged segment to a
--- job that is not over.
+-- Adds a staged segment to a job that is not over.
+--[[ arguments
+id               the job
+stage            where the items were staged
+items            number: how many they are
+tokens           number: what they are expected to need
+n_max            number: the most slots that one of them takes
+bytes            number: theirs, as stored
+tenant_items     number: items that the tenant may have waiting; 0 for no limit, as all limits
+tenant_tokens    number: tokens that these may need
+tenant_bytes     number: bytes that these may take
+total_items      number: items that all tenants together may have waiting
+total_tokens     number: tokens that these may need
+total_bytes      number: bytes that these may take
+stored_bytes     number: bytes that the tenant may keep
+most_items       number: items that the job may have in all
+streamed         number: continuations of them that are to be streamed
+most_streamed    number: continuations of the job that may be
+idem             the idempotency key, or ''
+fingerprint      of the content, with the key
+surplus          number: bytes that their results are expected to take above 3 a token
+whole            as in attach
+whole_ids        as in attach
+]]
 -- Answers {outcome, rings, first index, count}: `added`; `same` (the key and content were added before, there); or, with nothing
--- left staged, `conflict` (the key had other content); `terminal`; `gone` (no such job); `lost` (the stage ran out of time);
--- `tenant_full`, `full`, `stored_full` (a limit would be passed); `too_many`, `too_many_streams` (the job would have more than it may).
--- {`duplicate`, 0, digest, ...} are custom_ids that the job has already, 100 at most.
--- Repeating a call whose reply was lost answers the same and adds nothing.
-local id, stage = ARGV[1], ARGV[2]
-local items, tokens, n_max, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local most_items, streamed, most_streamed = tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16])
-local idem, fingerprint, surplus = ARGV[17], ARGV[18], tonumber(ARGV[19])
+-- left staged, `conflict` (the key had other content); `terminal` (the job is over or was cancelled); `gone` (no such job);
+-- `lost` (the stage's time ran out); `tenant_full`, `full`, `stored_full` (a limit would be passed); `too_many`,
+-- `too_many_streams` (the job would have more than it may). {`duplicate`, 0, digest, ...} are custom_ids that the job has
+-- already, 100 at most. A call that is sent again because its reply was lost answers the same and adds nothing.
+local limits = {tenant = {tenant_items, tenant_tokens, tenant_bytes}, total = {total_items, total_tokens, total_bytes},
+  stored = stored_bytes}
 local staged, starts, needs = key('stage', stage, 'in'), key('stage', stage, 'starts'), key('stage', stage, 'needs')
 local done = key('stage', stage, 'done')
 
@@ -29,13 +48,13 @@ if idem ~= '' then
   if known == 'same' and whose == id and first then return refuse('same', tonumber(first), tonumber(count)) end
   if known then return refuse('conflict') end
 end
-stage_whole(staged, starts, ARGV[20], ARGV[21])
+stage_whole(staged, starts, whole, whole_ids)
 local told = redis.call('HGET', key('job', id), 'streams') or 0
 local refused = (TERMINAL[job.status] or job.cancel_requested == 1) and 'terminal'
   or redis.call('EXISTS', staged) == 0 and 'lost'
   or job.total + items > most_items and 'too_many'
   or streamed > 0 and told + streamed > most_streamed and 'too_many_streams'
-  or overfull(job.tenant, {items, tokens, bytes}, 7)
+  or overfull(job.tenant, {items, tokens, bytes}, limits)
 if refused then return refuse(refused) end
 
 -- The job's digests of custom_ids are in buckets, each a string of digests of eight bytes; so are the stage's.

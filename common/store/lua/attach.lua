@@ -1,20 +1,34 @@
--- attach(job, stage, idempotency key, fingerprint, deadline, 7 limits, whole, its custom_ids, field, value, ...): make a
--- staged segment a job.
--- The limits, 0 for none: items, tokens and bytes the tenant may have waiting, and all may have, and bytes the tenant may keep, which an
--- interactive job does not count against. `whole` is the segment's one
--- chunk, if it was not sent before, and then the digests of its custom_ids, ten bytes each: bucket and digest.
+-- Makes a staged segment a job.
+--[[ arguments
+id               the new job
+stage            where its items were staged
+idem             its idempotency key, or ''
+fingerprint      of its content, with the key
+deadline         number: in ms, 0 for none
+tenant_items     number: items that the tenant may have waiting; 0 for no limit, as all limits
+tenant_tokens    number: tokens that these may need
+tenant_bytes     number: bytes that these may take
+total_items      number: items that all tenants together may have waiting
+total_tokens     number: tokens that these may need
+total_bytes      number: bytes that these may take
+stored_bytes     number: bytes that the tenant may keep; not asked for interactive jobs
+whole            the segment's only chunk, where it was not sent before, or ''
+whole_ids        the digests of its custom_ids, ten bytes each: bucket and digest
+rest             field, value, ...: of the job's hash
+]]
 -- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
--- content); `deleted` (the batch it is made of was deleted meanwhile); `lost` (the staged segment ran out of time);
+-- content); `deleted` (the batch that it is made of was deleted meanwhile); `lost` (the staged segment's time ran out);
 -- `tenant_full`, `full`, `stored_full` (a limit would be passed; nothing is left staged).
--- Repeating a call whose reply was lost answers `new` again.
-local id, stage, idem, fingerprint, deadline = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+-- A call that is sent again because its reply was lost answers `new` again.
+local limits = {tenant = {tenant_items, tenant_tokens, tenant_bytes}, total = {total_items, total_tokens, total_bytes},
+  stored = stored_bytes}
 local jobkey = key('job', id)
 
 local known = load_job(id)
 if known then return {'new', id, wake(known.model, claimable(known))} end
 
 local spec, fields = {}, {}
-for i = 15, #ARGV, 2 do
+for i = REST, #ARGV, 2 do
   spec[ARGV[i]] = ARGV[i + 1]
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
 end
@@ -31,13 +45,13 @@ if idem ~= '' then
 end
 -- A validator that was frozen while another made the job, and somebody deleted it, must not make it again under the same id.
 if spec.batch and redis.call('EXISTS', key('batch', spec.batch)) == 0 then return refuse('deleted') end
-stage_whole(staged, starts, ARGV[13], ARGV[14])
+stage_whole(staged, starts, whole, whole_ids)
 if redis.call('EXISTS', staged) == 0 then return {'lost', id, 0} end
 
 -- An item's share of each is a whole number, so that counting what waits never drifts.
 local items, cost = tonumber(spec.total), math.ceil(tonumber(spec.cost))
 local weight = math.ceil(tonumber(spec.bytes) / items)
-local too_much = overfull(spec.tenant, {items, items * cost, items * weight}, 6)
+local too_much = overfull(spec.tenant, {items, items * cost, items * weight}, limits)
 if too_much and not (too_much == 'stored_full' and spec.interactive == '1') then return refuse(too_much) end
 
 for part, source in pairs({['in'] = staged, starts = starts, needs = spec.n_min and needs}) do

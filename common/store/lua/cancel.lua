@@ -1,6 +1,9 @@
--- cancel(job): nothing more of it starts; what runs ends as soon as its workers hear of it, partial text kept.
--- Answers {status, hooked}, or {} when there is no such job. A terminal job stays as it is.
-local job = load_job(ARGV[1])
+-- Nothing more of a job starts; what runs ends as soon as its workers hear of it, and keeps its text so far.
+--[[ arguments
+id               the job
+]]
+-- Answers {status, hooked}, or {} where there is no such job. A job that is over stays as it is.
+local job = load_job(id)
 if not job then return {} end
 if not TERMINAL[job.status] and job.cancel_requested == 0 then
   cancel(job, 'requested')

@@ -1,20 +1,24 @@
--- claim_batch(lease, claim): take a batch that waits for its validation, for `lease` ms. Answers {batch, how often it was claimed}, or {}.
--- Tenants take turns, and have one validation at a time, so that one with many batches keeps nobody waiting.
--- A claimed batch is due again when its lease ends, so one whose validator died, or whose reply was lost, is only late.
--- `claim` is a fresh random name that fences hold_batch and end_batch.
+-- Takes a batch that waits for its validation.
+--[[ arguments
+lease            number: ms that nobody else gets it
+claim            a fresh random name, which fences hold_batch and end_batch
+]]
+-- Answers {batch, how often it was claimed}, or {}.
+-- Tenants take turns, and have one validation at a time, so that one with many batches keeps nobody waiting. A claimed batch is
+-- due again when its lease ends, so that one whose validator died, or whose reply was lost, is only late.
 local function busy(tenant, line)
   local id = redis.call('HGET', key('batches:busy'), tenant)
   local till = id and redis.call('ZSCORE', line, id)
   return till and tonumber(till) > NOW and redis.call('HEXISTS', key('batch', id), 'claim') == 1
 end
 
-local id, tenant = take_batch('due', tonumber(ARGV[1]), busy)
+local id, tenant = take_batch('due', lease, busy)
 if not id then return {} end
 -- A part of an earlier version that ended it took it out of its own list only.
 if redis.call('HEXISTS', key('batch', id), 'tries') == 0 then
   unqueue_batch('due', tenant, id)
   return {}
 end
-redis.call('HSET', key('batch', id), 'claim', ARGV[2])
+redis.call('HSET', key('batch', id), 'claim', claim)
 redis.call('HSET', key('batches:busy'), tenant, id)
 return {id, redis.call('HINCRBY', key('batch', id), 'tries', 1)}

@@ -1,8 +1,13 @@
--- claim_hooks(limit, lease, claim, most): take up to `limit` due events for one deliverer, who has `lease` ms to record the try.
--- Tenants take turns: first comes who was served longest ago, and who has `most` under way is passed over.
--- Answers {now, event, tenant, owner, type, created_at, data, tries, ...}. A claimed event is due again when its lease ends, so one
--- whose deliverer died, or whose reply was lost, is only late. `claim` is a fresh random name that fences record_hook.
-local limit, lease, claim, most = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+-- Takes due webhook events for one deliverer.
+--[[ arguments
+limit            number: events at most
+lease            number: ms that the deliverer has to record the try
+claim            a fresh random name, which fences record_hook
+most             number: deliveries of a tenant that may be under way at once
+]]
+-- Tenants take turns: the one that was served longest ago comes first, and one with `most` under way is passed over.
+-- Answers {now, event, tenant, owner, type, created_at, data, tries, ...}. A claimed event is due again when its lease ends, so that
+-- one whose deliverer died, or whose reply was lost, is only late.
 local turns, MOST_MOVED = key('hooks:turns'), 5000
 
 -- Nil where it is gone, or damaged: that must not keep the others.

@@ -1,3 +1,6 @@
--- claim_sizing(ms): the batch whose files are to be measured next, tenants in turn; nobody else is told of it for `ms`.
+-- Answers the batch whose files are to be measured next, tenants in turn.
+--[[ arguments
+ms               number: how long nobody else is told of it
+]]
 -- Answers {batch, tenant}, or {}.
-return {take_batch('sizing', tonumber(ARGV[1]))}
+return {take_batch('sizing', ms)}

@@ -1,7 +1,12 @@
--- end_batch(batch, claim, outcome, errors, retention): a validation is over. Outcomes: `queued` (a job was made of the batch, and
--- tells the rest), `failed`, `cancelled`, `expired`; `errors` is JSON or ''. Without a job the batch is purged after `retention` ms.
--- Answers 1 when the webhook worker should be rung. Does nothing when the claim is another's by now.
-local id, claim, outcome, errors, retention = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+-- A validation is over.
+--[[ arguments
+id               the batch
+claim            as claim_batch was given it
+outcome          queued (a job was made of the batch, and says the rest), failed, cancelled or expired
+errors           JSON of what is wrong with the file, or ''
+retention        number: ms that a batch without a job is kept
+]]
+-- Answers 1 where the webhook worker should be rung. Does nothing where the claim is another's by now.
 local record = key('batch', id)
 if redis.call('HGET', record, 'claim') ~= claim then return 0 end
 local tenant = redis.call('HGET', record, 'tenant')

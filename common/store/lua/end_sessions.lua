@@ -1,5 +1,9 @@
--- end_sessions(tenant, session): end the session of this digest; without one, all of the tenant's, and the links nobody has used.
+-- Ends sessions of a tenant.
+--[[ arguments
+tenant           the tenant
+session          the digest of the session that ends; '' for all of them, and the links that nobody has used
+]]
 -- Answers how many ended.
-if ARGV[2] == '' then return end_sessions(ARGV[1]) end
-redis.call('DEL', key('begun', ARGV[2]))
-return redis.call('ZREM', key('tenant', ARGV[1], 'sessions'), ARGV[2])
+if session == '' then return end_sessions(tenant) end
+redis.call('DEL', key('begun', session))
+return redis.call('ZREM', key('tenant', tenant, 'sessions'), session)

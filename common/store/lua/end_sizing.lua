@@ -1,3 +1,8 @@
--- end_sizing(batch, tenant): its files are whole and measured, or it is gone. Answers 1.
-unqueue_batch('sizing', ARGV[2], ARGV[1])
+-- The files of a batch are whole and measured, or it is gone.
+--[[ arguments
+id               the batch
+tenant           its tenant
+]]
+-- Answers 1.
+unqueue_batch('sizing', tenant, id)
 return 1

@@ -1,15 +1,20 @@
--- exchange(incarnation, call, room, kept, then per result: job, index, attempt, state, prompt tokens, completion tokens, blob)
--- Hands finished results in and takes items for up to `room` slots, of which the last `kept` are for interactive jobs only.
+-- Hands finished results in and takes items for up to `room` slots.
+--[[ arguments
+incarnation      the worker
+call             the number of this exchange
+room             number: free slots
+kept             number: the last so many of them are for interactive jobs only
+rest             job, index, attempt, state, prompt tokens, completion tokens, blob, ...: of each result
+]]
 -- A result's state may be `pending`: the item is handed back, uncharged, with a blob of how far it got.
 -- Answers JSON:
---   lost     true when this incarnation has no lease any more, or the server forgot calls it made: nothing was taken, it must start
+--   lost     true where this incarnation has no lease any more, or the server forgot calls it made: nothing was taken, it must start
 --            over under a new name
 --   refused  [job, index] of results that were not this incarnation's to write
 --   runs     [job, first index, count, attempt, first index of the chunk they lie in, true if it ran before and got somewhere]
 --   now      this server's clock
---   hooked   true when the webhook worker should be rung
+--   hooked   true where the webhook worker should be rung
 -- The answer is kept under the call number: a client that sends a call again gets the same answer and changes nothing.
-local incarnation, call, room, kept = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local workerkey, heldkey, replay = key('worker', incarnation), key('held', incarnation), key('replay', incarnation)
 
 if not redis.call('ZSCORE', key('workers'), incarnation) then return '{"lost":true}' end
@@ -102,10 +107,10 @@ local function take_back(job, index, blob)
 end
 
 local names = {} -- of the results' items in what the incarnation holds
-for i = 5, #ARGV, 7 do names[#names + 1] = ARGV[i] .. ' ' .. ARGV[i + 1] end
+for i = REST, #ARGV, 7 do names[#names + 1] = ARGV[i] .. ' ' .. ARGV[i + 1] end
 local attempts, done = call_with(names, 'HMGET', heldkey), {}
 for i, name in ipairs(names) do
-  local at = 7 * i - 2 -- where the result begins
+  local at = REST + 7 * (i - 1) -- where the result begins
   local id, index, state, blob = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 6]
   local job = job_of(id)
   if attempts[i] ~= ARGV[at + 2] or done[name] or not job then

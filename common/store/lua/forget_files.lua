@@ -1,4 +1,9 @@
--- forget_files(tenant, file, ...): files that were deleted, or have expired, and leave their tenant's list. Answers how many did.
+-- Removes files that were deleted, or have expired, from their tenant's list.
+--[[ arguments
+tenant           the tenant
+rest             file, ...
+]]
+-- Answers how many were in it.
 local left = 0
-for i = 2, #ARGV do left = left + forget_file(ARGV[i], ARGV[1]) end
+for i = REST, #ARGV do left = left + forget_file(ARGV[i], tenant) end
 return left

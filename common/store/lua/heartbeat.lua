@@ -1,9 +1,15 @@
--- heartbeat(incarnation, lease, call, held count, job, ...): renew the lease on all the incarnation holds.
--- Answers {alive, rings that nobody took yet, job, wish, ...}: alive is 0 when the lease is gone, or when the server lost the tail of its
--- log: it counts fewer calls than the worker made, or after as many holds other items for it. These go back. Either way the worker must
--- start over. More calls than the worker knows of are one whose reply is under way.
--- A wish is `cancelled`, `expired`, `paused` or `gone`, for each of the named jobs that should not run on.
-local incarnation, lease, call, count = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+-- Renews the lease of a worker.
+--[[ arguments
+incarnation      the worker
+lease            number: ms from now
+call             the number of its last exchange, or ''
+count            number: items that it holds
+rest             job, ...: that these are of
+]]
+-- Answers {alive, rings that nobody took yet, job, wish, ...}. `alive` is 0 where the lease is gone, or where the server lost the tail
+-- of its log: it counts fewer calls than the worker made, or after as many holds other items for it. These go back, and the worker
+-- must start over. More calls than the worker knows of are one whose reply is under way. A wish is `cancelled`, `expired`, `paused`
+-- or `gone`, for each of the named jobs that should not run on.
 local workerkey = key('worker', incarnation)
 if not redis.call('ZSCORE', key('workers'), incarnation) then return {0} end
 local known, made = tonumber(redis.call('HGET', workerkey, 'call')) or 0, tonumber(call) or 0
@@ -13,7 +19,7 @@ if known < made or known == made and redis.call('HLEN', key('held', incarnation)
 end
 redis.call('ZADD', key('workers'), NOW + lease, incarnation)
 local answer = {1, redis.call('LLEN', 'generate.' .. redis.call('HGET', workerkey, 'model'))}
-for i = 5, #ARGV do
+for i = REST, #ARGV do
   local job = load_job(ARGV[i])
   local wanted = not job and 'gone' or job.cancel_requested == 1 and 'cancelled' or job.deadline_passed == 1 and 'expired'
     or job.paused == 1 and 'paused'

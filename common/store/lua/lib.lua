@@ -151,17 +151,18 @@ local function account(jobs)
   for tenant, sum in pairs(kept) do count_stored(tenant, 'jobs', sum[1], sum[2]) end
 end
 
--- Which limit so much more would pass: `tenant_full`, `full`, `stored_full` or nil. `more` is items, tokens and bytes; the limits, 0 for
--- none, begin at ARGV[first]: three for what the tenant may have waiting, three for all, and the bytes that the tenant may keep.
-local function overfull(tenant, more, first)
-  for i, whose in ipairs({key('queued', tenant), key('queued')}) do
-    local queued = redis.call('HMGET', whose, 'items', 'tokens', 'bytes')
-    for j, amount in ipairs(more) do
-      local most = tonumber(ARGV[first + (i - 1) * 3 + j - 1])
-      if most > 0 and (tonumber(queued[j]) or 0) + amount > most then return i == 1 and 'tenant_full' or 'full' end
+-- Which limit so much more would pass: `tenant_full`, `full`, `stored_full` or nil. `more` is items, tokens and bytes; `limits`, 0 for
+-- none, has the same three for what the `tenant` may have waiting and for the `total` of all, and the bytes that the tenant may have
+-- `stored`.
+local function overfull(tenant, more, limits)
+  for _, whose in ipairs({{key('queued', tenant), limits.tenant, 'tenant_full'}, {key('queued'), limits.total, 'full'}}) do
+    local queued = redis.call('HMGET', whose[1], 'items', 'tokens', 'bytes')
+    for i, amount in ipairs(more) do
+      local most = whose[2][i]
+      if most > 0 and (tonumber(queued[i]) or 0) + amount > most then return whose[3] end
     end
   end
-  if over_stored(tenant, more[3], tonumber(ARGV[first + 6])) then return 'stored_full' end
+  if over_stored(tenant, more[3], limits.stored) then return 'stored_full' end
 end
 
 -- What an idempotency key has made before: `same` or `conflict`, and the id; nil where it is free. `record` is the key's own; it made a

@@ -1,7 +1,13 @@
--- make_link(tenant, link, lifetime ms): a login link of this digest works once, until its time is over.
-local links, life = key('tenant', ARGV[1], 'links'), tonumber(ARGV[3])
+-- Makes a login link that works once.
+--[[ arguments
+tenant           whom it logs in
+link             its digest
+life             number: ms that it works
+]]
+-- Answers 1.
+local links = key('tenant', tenant, 'links')
 redis.call('ZREMRANGEBYSCORE', links, '-inf', NOW)
-redis.call('ZADD', links, NOW + life, ARGV[2])
+redis.call('ZADD', links, NOW + life, link)
 redis.call('PEXPIRE', links, life)
-redis.call('SET', key('login', ARGV[2]), ARGV[1], 'PX', life)
+redis.call('SET', key('login', link), tenant, 'PX', life)
 return 1

@@ -1,5 +1,9 @@
--- meet(oldest compatible schema, version): a part of this schema uses the store from now on, and none that is older than the first.
--- A newer part's record stays.
+-- Notes that a part of this schema uses the store from now on. A newer part's record stays.
+--[[ arguments
+oldest           number: the oldest schema whose parts may go on
+version          of the part
+]]
+-- Answers 1.
 local CLEAR = 3 -- the first schema whose lists of what can be claimed are clear where a model's name has a colon
 local record = key('version')
 
@@ -28,7 +32,7 @@ local function has_colons(models)
   end
 end
 
-local compatible, stored = tonumber(ARGV[1]), tonumber(redis.call('HGET', record, 'schema')) or 0
+local compatible, stored = oldest, tonumber(redis.call('HGET', record, 'schema')) or 0
 if stored < CLEAR then
   local models = redis.call('SMEMBERS', key('models'))
   if has_colons(models) then
@@ -36,6 +40,6 @@ if stored < CLEAR then
     compatible = math.max(compatible, CLEAR)
   end
 end
-if stored < SCHEMA then redis.call('HSET', record, 'schema', SCHEMA, 'version', ARGV[2]) end
+if stored < SCHEMA then redis.call('HSET', record, 'schema', SCHEMA, 'version', version) end
 if stored < SCHEMA or compatible > NEEDED then redis.call('HSET', record, 'compatible', math.max(compatible, NEEDED)) end
 return 1

@@ -1,7 +1,11 @@
--- rows(job, first, count): what is stored of items [first, first + count), fewer at the end of the job, all of one moment.
--- Answers {states, a byte each; bytes of each result, four bytes each, 0 for none; the results behind each other; then of
--- each chunk its first index and the chunk}. In one string the results cost a client a fraction of what an array of them does.
-local id, first, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Reads what is stored of items [first, first + count), fewer at the end of the job, all of one moment.
+--[[ arguments
+id               the job
+first            number: an index
+count            number: items
+]]
+-- Answers {states, a byte each; bytes of each result, four bytes each, 0 for none; the results behind each other; then of each
+-- chunk its first index and the chunk}. In one string the results cost a client a fraction of what an array of them does.
 local states = redis.call('GETRANGE', key('job', id, 'st'), first, first + count - 1)
 if states == '' then return {'', '', ''} end
 

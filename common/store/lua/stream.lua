@@ -1,10 +1,12 @@
--- stream(incarnation, then per item: job, index, attempt, tokens): what items of this incarnation said since the last call.
--- Kept until the item's result is stored, and told to who listens. Items it does not hold any more are passed over, so
--- nothing is kept of an item that is finished. Answers 1, or 0 when the lease is gone. A repeated call repeats tokens,
--- which readers tell by their positions.
-local incarnation = ARGV[1]
+-- Keeps what items of a worker said since the last call, until the items' results are stored, and publishes it.
+--[[ arguments
+incarnation      the worker
+rest             job, index, attempt, tokens, ...: of each item
+]]
+-- Items that it does not hold any more are passed over, so that nothing is kept of an item that is finished. Answers 1, or 0 where the
+-- lease is gone. A repeated call repeats tokens, which readers tell by their positions.
 if not redis.call('ZSCORE', key('workers'), incarnation) then return 0 end
-for i = 2, #ARGV, 4 do
+for i = REST, #ARGV, 4 do
   local id, index, attempt, tokens = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   if redis.call('HGET', key('held', incarnation), id .. ' ' .. index) == attempt and redis.call('EXISTS', key('job', id)) == 1 then
     if redis.call('SADD', key('job', id, 'streams'), index) == 1 then redis.call('HSET', key('job', id), 'streamed', 1) end

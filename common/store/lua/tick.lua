@@ -1,9 +1,12 @@
--- tick(lease, max attempts, bytes of finished jobs to keep): what time brings about. Expires and purges what is due, reaps lost
--- workers, counts missing rings. Every worker calls it each second, and when the next deadline comes; all but the first is done
--- only if nobody did so less than 0.9 s ago. Answers JSON:
---   ran, reaped (incarnations), rings {model: n}, hooked (webhooks are due), rung (a ring for
---   them lies in the queue), next_due (ms until something is)
-local lease, max_attempts, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+-- What time brings about: expires and purges what is due, reaps lost workers, counts missing rings.
+--[[ arguments
+lease            number: of workers, in ms
+max_attempts     number: charged so often, an item fails
+keep             number: bytes of finished jobs to keep, 0 for all
+]]
+-- Every worker calls it each second, and when the next deadline comes; all but the first is done only if nobody did so less than 0.9 s
+-- ago. Answers JSON: ran, reaped (incarnations), rings {model: n}, hooked (webhooks are due), rung (a ring for them lies in the
+-- queue), next_due (ms until something is).
 local RECONNECT = 2000 -- ms on top of a lease, at most, to get back to a server whose absence nobody is to blame for
 local MODELS = 100 -- looked at in a call, about; the next call goes on with the others
 local MOST_PAUSE = 3600000 -- ms without purges after a gap

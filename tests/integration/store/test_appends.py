@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import InvalidRequest, TooLarge
 from common.store import keys
-from common.store.jobs import Appended
+from common.store.submitted import Appended
 from common.store.upload_stage import CHUNK, Stage, custom_id_digest
 from tests.support.store import Mill
 

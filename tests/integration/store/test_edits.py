@@ -9,8 +9,9 @@ import pytest
 
 from common.errors import Conflict, NotFound, TooMany, Unavailable
 from common.store import keys
-from common.store.admission import NO_LIMITS
-from common.store.jobs import Appended, new_job_id
+from common.store.admission import NO_LIMITS, Limits
+from common.store.jobs import new_job_id
+from common.store.submitted import Appended
 from common.types import ItemState
 from tests.support.store import Mill, done, taken
 
@@ -55,7 +56,7 @@ def test_a_moved_deadline_is_the_one_that_counts(mill: Mill) -> None:
     assert mill.counts(job_id) == {"expired": 2}
 
 
-def append(mill: Mill, job_id: str, items: int, limits: tuple[int, ...] = NO_LIMITS) -> Appended:
+def append(mill: Mill, job_id: str, items: int, limits: Limits = NO_LIMITS) -> Appended:
     stage = mill.store.stage()
     for i in range(items):
         stage.add({"prompt": f"more {i}"})
@@ -114,7 +115,7 @@ def test_a_job_that_fails_too_often_stops(mill: Mill) -> None:
     assert mill.store.job(job_id).cancel_reason == "error_rate"
 
 
-def attach(mill: Mill, items: int, tenant: str, limits: tuple[int, ...]) -> str:
+def attach(mill: Mill, items: int, tenant: str, limits: Limits) -> str:
     stage = mill.store.stage()
     for _ in range(items):
         stage.add({"prompt": "x"})
@@ -122,6 +123,7 @@ def attach(mill: Mill, items: int, tenant: str, limits: tuple[int, ...]) -> str:
     fields = {
         "tenant": tenant,
         "model": "m",
+        "digest": "d",
         "total": items,
         "cost": 10.5,
         "n_max": 1,
@@ -136,22 +138,31 @@ def attach(mill: Mill, items: int, tenant: str, limits: tuple[int, ...]) -> str:
 def test_admission_counts_what_waits_by_tenant_and_in_all(
     mill: Mill, key_snapshot: Callable[[], set[str]]
 ) -> None:
-    limits = (10, 0, 0, 15, 0, 0, 0)
+    limits = Limits(tenant_items=10, total_items=15)
     assert attach(mill, 6, "a", limits) == "new"
     before = key_snapshot()
     stored = int(mill.client.hget("pm:queued:a", "bytes"))
     assert stored >= mill.store.job(mill.store.jobs("a", None, 1)[0][0].id).size > 0
     assert attach(mill, 6, "a", limits) == "tenant_full"
-    assert attach(mill, 6, "a", (0, 100, 0, 0, 0, 0, 0)) == "tenant_full"
-    assert attach(mill, 6, "a", (0, 0, 2 * stored - 1, 0, 0, 0, 0)) == "tenant_full"
-    for most in ((15, 0, 0), (0, 170, 0), (0, 0, stored)):
-        assert attach(mill, 10, "b", (10, 0, 0, *most, 0)) == "full"
+    assert attach(mill, 6, "a", Limits(tenant_tokens=100)) == "tenant_full"
+    assert attach(mill, 6, "a", Limits(tenant_bytes=2 * stored - 1)) == "tenant_full"
+    for most in (
+        Limits(tenant_items=10, total_items=15),
+        Limits(tenant_items=10, total_tokens=170),
+        Limits(tenant_items=10, total_bytes=stored),
+    ):
+        assert attach(mill, 10, "b", most) == "full"
     assert key_snapshot() == before
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 8)), 0)
-    assert attach(mill, 10, "b", (10, 0, 2 * stored, 15, 110, 2 * stored, 0)) == "new", (
-        "what has run waits no more"
+    limits = Limits(
+        tenant_items=10,
+        tenant_bytes=2 * stored,
+        total_items=15,
+        total_tokens=110,
+        total_bytes=2 * stored,
     )
+    assert attach(mill, 10, "b", limits) == "new", "what has run waits no more"
 
 
 def test_items_appended_meet_the_same_limits(
@@ -160,13 +171,13 @@ def test_items_appended_meet_the_same_limits(
     job_id = mill.submit(6)
     before = key_snapshot()
     for limits, refusal in (
-        ((10, 0, 0, 0, 0, 0, 0), TooMany),
-        ((0, 0, 0, 10, 0, 0, 0), Unavailable),
+        (Limits(tenant_items=10), TooMany),
+        (Limits(total_items=10), Unavailable),
     ):
         with pytest.raises(refusal):
             append(mill, job_id, 5, limits)
     assert key_snapshot() == before
-    append(mill, job_id, 4, (10, 0, 0, 10, 0, 0, 0))
+    append(mill, job_id, 4, Limits(tenant_items=10, total_items=10))
     assert mill.counts(job_id) == {"pending": 10}
 
 

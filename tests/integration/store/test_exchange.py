@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from common.store.upload_stage import CHUNK
 from common.types import ItemState
@@ -39,8 +40,8 @@ def test_runs_never_cross_a_chunk_and_say_where_theirs_begins(mill: Mill) -> Non
 
 def test_an_exchange_sent_again_answers_the_same_and_changes_nothing(mill: Mill) -> None:
     job_id, worker = mill.submit(10), mill.worker()
-    args = (worker.id, 1, 4, 0)
-    first, again = mill.store.scripts.exchange(*args), mill.store.scripts.exchange(*args)
+    call = partial(mill.store.scripts.exchange, incarnation=worker.id, call=1, room=4, kept=0)
+    first, again = call(), call()
     assert first == again
     assert mill.counts(job_id) == {"pending": 6, "running": 4}
 

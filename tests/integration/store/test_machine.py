@@ -118,12 +118,12 @@ class Lossy:
         self.lost: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Callable[..., object]:
-        def call(*args: object) -> object:
-            answer = getattr(self._scripts, name)(*args)
+        def call(*rest: object, **named: object) -> object:
+            answer = getattr(self._scripts, name)(*rest, **named)
             if self.lose:
                 self.lose = False
                 self.lost[name] += 1
-                answer = getattr(self._scripts, name)(*args)
+                answer = getattr(self._scripts, name)(*rest, **named)
             return answer
 
         return call
@@ -148,7 +148,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.jobs: dict[str, JobModel] = {}
         self.workers: dict[str, Incarnation] = {}
         # The last exchange of each worker, as it was sent.
-        self.calls: dict[str, tuple[object, ...]] = {}
+        self.calls: dict[str, tuple[list[object], dict[str, object]]] = {}
         self.saved: Saved | None = None
         # Not random ones: hypothesis repeats walks, and names decide between equals.
         self.names = itertools.count(100)
@@ -280,7 +280,7 @@ class StoreMachine(RuleBasedStateMachine):
         held = self.held_by(worker.id)
         chosen = data.draw(st.lists(st.sampled_from(held), unique=True)) if held else []
         results = [self.result(data, job_id, index) for job_id, index in chosen]
-        self.calls[worker.id] = (worker.id, worker._call + 1, room, 0, *flat(results))
+        self.calls[worker.id] = (flat(results), sent(worker, room))
         answer = worker.exchange(results, room)
         assert not answer.lost and answer.refused == []
         for job_id in {job_id for job_id, _ in chosen}:
@@ -379,8 +379,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
         """A reply was lost: the client sends the same exchange again."""
-        call = self.calls[data.draw(st.sampled_from(list(self.calls)))]
-        json.loads(self.mill.store.scripts.exchange(*call))
+        rest, named = self.calls[data.draw(st.sampled_from(list(self.calls)))]
+        json.loads(self.mill.store.scripts.exchange(*rest, **named))
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
@@ -444,7 +444,7 @@ class StoreMachine(RuleBasedStateMachine):
         and what it does not know of."""
         worker = self.worker(data)
         self.struck["exception"] += 1
-        answer = json.loads(self.scripts.exchange(worker.id, worker._call + 1, room, 0))
+        answer = json.loads(self.scripts.exchange(**sent(worker, room)))
         given = Exchanged(runs=[Run(*run) for run in answer["runs"]])
         self.given(worker, taken(given), {(r.job_id, r.first): r.resumed for r in given.runs})
         self.the_store_agrees()
@@ -616,6 +616,11 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "mill"):
             type(self).replies_lost.update(self.scripts.lost)
             self.mill.client.close()
+
+
+def sent(worker: Incarnation, room: int) -> dict[str, object]:
+    """The named arguments of a worker's next exchange."""
+    return {"incarnation": worker.id, "call": worker._call + 1, "room": room, "kept": 0}
 
 
 def flat(results: list[Result]) -> list[object]:

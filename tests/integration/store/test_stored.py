@@ -11,15 +11,15 @@ import pytest
 
 from common.errors import StorageFull
 from common.store import keys, scripts
-from common.store.admission import NO_LIMITS, Admission
+from common.store.admission import Admission, Limits
 from common.store.files import Files
 from tests.support.store import Mill, done
 
 RECOUNT = keys.PREFIX + "recount"
 
 
-def limits(most: int) -> tuple[int, ...]:
-    return (*NO_LIMITS[:6], most)
+def limits(most: int) -> Limits:
+    return Limits(stored_bytes=most)
 
 
 def upload(mill: Mill, size: int, *, ttl: int = 3600, most: int = 0, tenant: str = "t") -> str:

@@ -93,10 +93,11 @@ def test_a_login_link_works_once(accounts: Accounts, mill: Mill) -> None:
 def test_a_login_that_is_sent_again_begins_the_same_session(accounts: Accounts, mill: Mill) -> None:
     accounts.sessions.create_login("t")
     (link,) = mill.client.zrange("pm:tenant:t:links", 0, -1)
-    told = [accounts.sessions._scripts.begin_session(link, "session", 60_000, 10) for _ in range(2)]
+    known = {"link": link, "life": 60_000, "most": 10}
+    told = [accounts.sessions._scripts.begin_session(session="session", **known) for _ in range(2)]
     assert told == [b"t", b"t"]
     assert mill.client.zcard(keys.sessions("t")) == 1
-    assert accounts.sessions._scripts.begin_session(link, "other", 60_000, 10) is None
+    assert accounts.sessions._scripts.begin_session(session="other", **known) is None
 
 
 def test_a_session_ends_alone_and_its_cookie_is_dead(accounts: Accounts) -> None:

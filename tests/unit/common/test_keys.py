@@ -1,11 +1,12 @@
-"""The schema in common/store/keys.py and the names the Lua scripts build are the same."""
+"""The schema in docs/redis-keys.md and the names that the Lua scripts build are the same."""
 
 from __future__ import annotations
 
 import re
 from importlib.resources import files
+from pathlib import Path
 
-from common.store import keys
+SCHEMA = Path(__file__).parents[3] / "docs" / "redis-keys.md"
 
 
 def names_in_lua() -> set[str]:
@@ -20,8 +21,8 @@ def names_in_lua() -> set[str]:
 
 
 def documented() -> set[str]:
-    lines = re.findall(r"^    ([a-z_]+(?::[a-z]+)?)(?:[:,{ ]|$)", keys.__doc__ or "", re.M)
-    return set(lines)
+    rows = re.findall(r"^\| ([^|]*) \|", SCHEMA.read_text(), re.M)
+    return {name for row in rows for name in re.findall(r"`([a-z_]+(?::[a-z]+)?)[`:{]", row)}
 
 
 def test_every_key_the_scripts_name_is_in_the_schema() -> None:
