@@ -24,7 +24,6 @@ FILES = {
     "test_versions.py",
 }
 FUNCTIONS = {
-    "__init__",
     "main",
     "parse_job",
     "test_jobs_of_the_previous_version_open_with_todays_parts",

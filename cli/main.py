@@ -37,7 +37,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class LazyCommands(click.Group):
     """Prints promptmill's own errors without a traceback. The exit code is 2 if a setting or the
     machine is wrong, else 1."""
 
@@ -67,7 +67,7 @@ class Commands(click.Group):
             sys.exit(2)
 
 
-@click.group(cls=Commands)
+@click.group(cls=LazyCommands)
 @click.version_option(package_name="promptmill")
 def cli() -> None:
     """A self-hosted queue that turns GPUs into an asynchronous text-generation service."""

@@ -53,7 +53,7 @@ STEP, CONCAT = "an iteration", "~"
 WIDE = re.compile(r"\d{7}|%[^%a-zA-Z]*\*|\{[^{}]*:[^{}]*\{")
 
 
-class TooMuch(jinja2.TemplateError):
+class RenderingStopped(jinja2.TemplateError):
     """A rendering passed a limit and was stopped."""
 
 
@@ -71,12 +71,12 @@ class _Budget:
     def check(self) -> None:
         # The monotonic clock is read faster, and is never behind the thread's processor time.
         if time.monotonic() > self._soonest and time.thread_time() > self._end:
-            raise TooMuch(f"it did not end within {MOST_SECONDS:g} s")
+            raise RenderingStopped(f"it did not end within {MOST_SECONDS:g} s")
 
     def expect(self, size: int) -> None:
         """Raise if a result of this size would pass the limit."""
         if size > self.left:
-            raise TooMuch(f"it makes more than {MOST_MADE:,} characters")
+            raise RenderingStopped(f"it makes more than {MOST_MADE:,} characters")
 
     def measure(self, value: Any) -> Any:
         size = len(value) if type(value) is str else _size(value)
@@ -114,7 +114,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """The output of the template.
 
         Raises:
-            TooMuch: a limit was passed.
+            RenderingStopped: a limit was passed.
             Exception: any other error of the template.
         """
         self._running.budget = _Budget()
@@ -208,19 +208,19 @@ def _foresee(budget: _Budget, name: str, given: tuple[Any, ...]) -> None:
     elif name == "**":
         _refuse_large_power(*given)
     elif isinstance(given[0], str) and WIDE.search(given[0]):
-        raise TooMuch("it formats to a width of millions, or to one that is a value")
+        raise RenderingStopped("it formats to a width of millions, or to one that is a value")
 
 
 def _size(value: Any) -> int:
     """Size in characters; 0 for values without a size.
 
     Raises:
-        TooMuch: it is a number of thousands of digits.
+        RenderingStopped: it is a number of thousands of digits.
     """
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, int) and value.bit_length() > MOST_BITS:
-        raise TooMuch("it computes with a number of thousands of digits")
+        raise RenderingStopped("it computes with a number of thousands of digits")
     return ENTRY * len(value) if isinstance(value, list | tuple | dict | set) else 0
 
 
@@ -248,4 +248,4 @@ def _refuse_large_power(base: Any, exponent: Any) -> None:
         and isinstance(exponent, int)
         and base.bit_length() * exponent > MOST_BITS
     ):
-        raise TooMuch("it computes with a number of thousands of digits")
+        raise RenderingStopped("it computes with a number of thousands of digits")

@@ -20,7 +20,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.utils import Namespace
 
-from common.bounded_jinja import BoundedEnvironment, TooMuch
+from common.bounded_jinja import BoundedEnvironment, RenderingStopped
 from common.errors import InvalidRequest
 
 Messages = list[dict[str, str]]
@@ -73,7 +73,7 @@ class ChatTemplate:
         template = self._read()
         try:
             self._environment.render(template, self._variables(GREETING, {}, None))
-        except TooMuch as error:
+        except RenderingStopped as error:
             raise InvalidRequest(
                 f"the model's chat template does not end for any chat: {_message(error)}",
                 field="messages",

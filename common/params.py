@@ -64,10 +64,9 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 
 GREEDY_BELOW = 1e-5  # temperature
 SEED_HELP = (
-    "Same seed, same text, on models served in float32, but for ties that rounding decides. In "
-    "bfloat16 and float16 "
-    "what else runs may change the text (the model's card says its type). Empty: a fresh one per "
-    "item."
+    "The same seed gives the same text on models served in float32, except for ties that rounding "
+    "decides. In bfloat16 and float16 the text may also depend on what else runs; the model's card "
+    "has its type. Empty: each item gets its own."
 )
 
 
@@ -95,53 +94,73 @@ class SamplingParams(Given):
     max_tokens: int = Field(
         256, ge=1, le=131_072, description="Most tokens to generate per continuation."
     )
-    temperature: float = Field(1.0, ge=0, le=100, description="0 is greedy; higher is more random.")
+    temperature: float = Field(
+        1.0, ge=0, le=100, description="0 is greedy; higher values are more random."
+    )
     top_p: float = Field(
-        1.0, gt=0, le=1, description="Keep the likeliest tokens whose probabilities add up to this."
+        1.0,
+        gt=0,
+        le=1,
+        description="Keep the most likely tokens whose probabilities add up to this.",
     )
     top_k: int = Field(
-        0, ge=0, le=2**31 - 1, description="Keep this many likeliest tokens; 0 keeps all."
+        0, ge=0, le=2**31 - 1, description="Keep this many of the most likely tokens; 0 keeps all."
     )
     min_p: float = Field(
-        0.0, ge=0, le=1, description="Drop tokens less likely than this share of the likeliest."
+        0.0,
+        ge=0,
+        le=1,
+        description="Drop tokens less likely than this share of the most likely one.",
     )
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description=SEED_HELP)
-    n: int = Field(1, ge=1, le=128, description="Continuations per prompt.")
+    n: int = Field(1, ge=1, le=128, description="Number of continuations per prompt.")
     stop: tuple[StopString, ...] = Field(
-        (), max_length=16, fail_fast=True, description="Strings that end the text; not part of it."
+        (),
+        max_length=16,
+        fail_fast=True,
+        description="Strings that end the text; they are not part of it.",
     )
     repetition_penalty: float = Field(
-        1.0, ge=0.01, le=10, description="Above 1 discourages tokens seen before."
+        1.0,
+        ge=0.01,
+        le=10,
+        description="Above 1 makes tokens of the prompt and the text less likely.",
     )
     presence_penalty: float = Field(
-        0.0, ge=-2, le=2, description="Lowers every token already generated, once."
+        0.0, ge=-2, le=2, description="Lowers the logit of every token already generated, once."
     )
     frequency_penalty: float = Field(
-        0.0, ge=-2, le=2, description="Lowers tokens by how often they were generated."
+        0.0, ge=-2, le=2, description="Lowers the logit of a token for each time it was generated."
     )
     ignore_eos: bool = Field(
-        False, description="Go on to max_tokens even when the model wants to end."
+        False, description="Generate max_tokens tokens, even if the model ends earlier."
     )
     min_tokens: int = Field(
-        0, ge=0, le=131_072, description="No end token before this many tokens."
+        0, ge=0, le=131_072, description="No end token before this many tokens are generated."
     )
     typical_p: float = Field(
-        1.0, gt=0, le=1, description="Keep the most typical tokens that hold this much probability."
+        1.0,
+        gt=0,
+        le=1,
+        description="Keep the most typical tokens whose probabilities add up to this.",
     )
     stop_token_ids: tuple[TokenId, ...] = Field(
         (), max_length=64, fail_fast=True, description="Token ids that end the text."
     )
     no_repeat_ngram_size: int = Field(
-        0, ge=0, le=64, description="No run of this many tokens twice; 0 allows all."
+        0, ge=0, le=64, description="No sequence of this many tokens appears twice; 0 allows all."
     )
     logit_bias: dict[TokenId, Bias] = Field(
-        {}, max_length=300, description="Token id to what is added to its logit."
+        {}, max_length=300, description="What is added to the logits of tokens, by token id."
     )
     bad_words: tuple[StopString, ...] = Field(
         (), max_length=64, fail_fast=True, description="Words that are never generated."
     )
     logprobs: int | None = Field(
-        None, ge=0, le=20, description="Log-probabilities, with this many alternatives each."
+        None,
+        ge=0,
+        le=20,
+        description="Return log-probabilities, with this many alternatives for each token.",
     )
     prompt_logprobs: int | None = Field(
         None, ge=0, le=20, description="The same for the tokens of the prompt."

@@ -13,7 +13,7 @@ from cli.valkey import free_port
 from common.errors import Unavailable
 from common.store.connection import connect
 from common.store.incarnation import Incarnation
-from tests.support.cluster import Cluster, Server
+from tests.support.cluster import Cluster, RedisServer
 from tests.support.processes import ROOT
 from tests.support.receiver import SECRET, Receiver
 from tests.support.up import Running, run
@@ -25,12 +25,12 @@ PARTS = ("--engine", "echo", "--model", "echo", "--workers", "1")
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def server(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     """Starts servers."""
-    started: list[Server] = []
+    started: list[RedisServer] = []
 
-    def start(*lines: str, **options: str) -> Server:
-        started.append(Server(tmp_path / f"server-{len(started)}", *lines, **options))
+    def start(*lines: str, **options: str) -> RedisServer:
+        started.append(RedisServer(tmp_path / f"server-{len(started)}", *lines, **options))
         return started[-1]
 
     yield start
@@ -65,7 +65,10 @@ def run_a_job_with_everything(running: Running, receiver: Receiver) -> None:
 
 
 def test_all_parts_run_over_a_socket(
-    up: Callable[..., Running], server: Callable[..., Server], receiver: Receiver, tmp_path: Path
+    up: Callable[..., Running],
+    server: Callable[..., RedisServer],
+    receiver: Receiver,
+    tmp_path: Path,
 ) -> None:
     socket = Path("/tmp") / f"mill-{free_port()}.sock"  # a path has 107 characters at most
     server(port="0", unixsocket=str(socket), requirepass="secret")
@@ -80,7 +83,7 @@ def test_all_parts_run_over_a_socket(
 
 
 def test_a_user_with_the_documented_rights_runs_everything(
-    up: Callable[..., Running], server: Callable[..., Server], receiver: Receiver
+    up: Callable[..., Running], server: Callable[..., RedisServer], receiver: Receiver
 ) -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
     (rule,) = [

@@ -49,7 +49,7 @@ class Process:
         self._process.wait(10)
 
 
-class Server(Process):
+class RedisServer(Process):
     def __init__(self, folder: Path, *lines: str, **options: str):
         self.port = int(options.setdefault("port", str(free_port())))
         settings = {**DURABLE, **options}
@@ -69,9 +69,9 @@ class Cluster:
             "min-replicas-to-write": "1",
         }
         options |= {"min-replicas-max-lag": "3", "repl-ping-replica-period": "1"}
-        self.servers = [Server(folder / "0", **options)]
+        self.servers = [RedisServer(folder / "0", **options)]
         of = {"replicaof": f"127.0.0.1 {self.servers[0].port}"}
-        self.servers += [Server(folder / str(n), **options, **of) for n in (1, 2)]
+        self.servers += [RedisServer(folder / str(n), **options, **of) for n in (1, 2)]
         self._ports = [free_port() for _ in range(3)]
         lines = [
             "bind 127.0.0.1",
@@ -91,7 +91,7 @@ class Cluster:
         self.url = f"redis+sentinel://:{password}@{hosts}/{SERVICE}/1?sentinel_password={SERVICE}"
         wait_until(self._is_whole)
 
-    def primary(self) -> Server:
+    def primary(self) -> RedisServer:
         """Whom the Sentinels name now."""
         with redis.Redis(port=self._ports[0], password=SERVICE, decode_responses=True) as sentinel:
             _, port = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
