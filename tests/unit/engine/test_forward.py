@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from tests.unit.engine.tiny import build
+from worker.engine.kernels.joined import joined_of
 from worker.engine.kernels.linear import Packed, pack
+from worker.engine.model import llama
 from worker.engine.model.compose import forward_of, pack_weights
 from worker.engine.model.forward import ModulesForward
 from worker.engine.model.llama import FAMILIES, LlamaForward
@@ -43,6 +45,29 @@ def test_it_takes_biases() -> None:
 @pytest.mark.parametrize("family", ["gpt2", "gemma2", "qwen3_moe", "granite"])
 def test_others_run_their_own_modules(family: str) -> None:
     assert isinstance(forward_of(*prepared(family)), ModulesForward)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [*((family, {}) for family in FAMILIES), ("llama", {"attention_bias": True, "mlp_bias": True})],
+)
+def test_on_a_gpu_layers_are_joined(
+    family: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama, "joins", lambda _: True)
+    model = build(family, **changes)
+    shapes = probe(model)
+    before = [weight.clone() for weight in model.parameters()]
+    assert isinstance(forward_of(model, shapes), LlamaForward)
+    attention = model.model.layers[0].self_attn
+    assert all(map(torch.equal, before, model.parameters())), "the modules keep their weights"
+    one, other = (part.weight.untyped_storage() for part in (attention.q_proj, attention.v_proj))
+    assert one.data_ptr() == other.data_ptr(), "they are held once"
+
+
+def test_layers_that_are_not_alike_cannot_be_joined() -> None:
+    with pytest.raises(ValueError, match="joined"):
+        joined_of(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4, bias=False))
 
 
 def test_what_is_not_packed_runs_its_own_modules() -> None:

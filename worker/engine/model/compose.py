@@ -51,14 +51,16 @@ def compose(
     shapes = probe(model)
     packed = pack_weights(model, shapes)
     log.info("%d layers with keys and values, %d weights packed for the CPU", len(shapes), packed)
-    device = next(model.parameters()).device
+    forward = forward_of(model, shapes)
+    device = forward.device
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # what joining weights left behind would count as taken
     pages = pages_work(shapes, model.dtype, device)
     size = flash.PAGE if pages else block_size
     if kv_tokens is None:
         most = rows * -(-context // size) * size
         kv_tokens = _kv_tokens(bytes_per_token(shapes, model.dtype), device, most, size)
     blocks = kv_tokens // size
-    forward = forward_of(model, shapes)
     kind: dict[str, Any] = {"dtype": forward.dtype, "device": device}
     attention: AttentionBackend
     if pages:
@@ -91,7 +93,10 @@ def forward_of(model: Any, shapes: dict[int, LayerShape]) -> Forward:
     modules = ModulesForward(model)
     try:
         lean = LlamaForward(model, shapes)
-    except ValueError as reason:
+    except (
+        ValueError,
+        torch.OutOfMemoryError,
+    ) as reason:  # joining weights takes memory for a moment
         log.info("running the model's own modules: %s", reason)
         return modules
     rows = trial_rows(model.config)

@@ -1,19 +1,22 @@
 """A lean forward pass for decoders built as Llama is.
 
 Their own modules spend a third of a small step on some 2,000 tiny operations and the Python between
-them. This pass computes the same from the same packed weights with a third as many operations. It
-serves the families named here, after `compose.py` has compared its logits with those of the
-modules.
+them. This pass computes the same from the same weights with a third as many operations: packed
+weights on a CPU, joined ones on a GPU. It serves the families named here, after `compose.py` has
+compared its logits with those of the modules.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.functional import silu
 
 from worker.engine.attention.backend import How, LayerShape, Step, StepAttention
+from worker.engine.kernels.joined import Joined, joined_of
 from worker.engine.kernels.linear import Packed, packed_of
 from worker.engine.kernels.ops import gated, rms_norm, rotate
 
@@ -36,33 +39,51 @@ class _Norm:
 @dataclass(frozen=True, slots=True)
 class _Layer:
     before_attention: _Norm
-    qkv: Packed
+    qkv: Packed | Joined
     of_queries: _Norm | None
     of_keys: _Norm | None
-    out: Packed
+    out: Packed | Joined
     before_mlp: _Norm
-    gate_up: Packed
-    down: Packed
+    gate: Callable[[torch.Tensor], torch.Tensor]
+    down: Packed | Joined
     how: How
 
     @classmethod
-    def of(cls, module: Any, shape: LayerShape) -> _Layer:
+    def of(cls, module: Any, shape: LayerShape, joined: bool) -> _Layer:
         attention, mlp = module.self_attn, module.mlp
+        side_by_side = joined_of if joined else packed_of
         return cls(
             before_attention=_Norm.of(module.input_layernorm),
-            qkv=packed_of(attention.q_proj, attention.k_proj, attention.v_proj),
+            qkv=side_by_side(attention.q_proj, attention.k_proj, attention.v_proj),
             of_queries=_Norm.of(attention.q_norm) if hasattr(attention, "q_norm") else None,
             of_keys=_Norm.of(attention.k_norm) if hasattr(attention, "k_norm") else None,
-            out=packed_of(attention.o_proj),
+            out=side_by_side(attention.o_proj),
             before_mlp=_Norm.of(module.post_attention_layernorm),
-            gate_up=packed_of(mlp.gate_proj, mlp.up_proj),
-            down=packed_of(mlp.down_proj),
+            gate=_gate(mlp.gate_proj, mlp.up_proj, joined),
+            down=side_by_side(mlp.down_proj),
             how=How(shape.scale, shape.window),
         )
 
 
+def _gate(gate: Any, up: Any, joined: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+    """silu(gate(x)) * up(x) of x (tokens, hidden)."""
+    if not joined:
+        packed = packed_of(gate, up)
+        return lambda x: gated(packed(x))
+    # Each by itself: what a GPU computes from outputs that lie side by side takes longer than it
+    # saves to launch one product instead of two.
+    left, right = joined_of(gate), joined_of(up)
+    return lambda x: silu(left(x)).mul_(right(x))
+
+
+def joins(device: torch.device) -> bool:
+    """Whether linear layers are joined on this device. Elsewhere they have to be packed."""
+    return device.type == "cuda"
+
+
 class LlamaForward:
-    """A `Forward` for a model of `FAMILIES` whose layers `kernels.linear.pack` has packed.
+    """A `Forward` for a model of `FAMILIES` that is on a GPU, or whose layers `kernels.linear.pack`
+    has packed.
 
     Raises:
         ValueError: the model is built in another way, or its layers are not packed.
@@ -76,11 +97,12 @@ class LlamaForward:
         self.dtype: torch.dtype = decoder.embed_tokens.weight.dtype
         self._embed = decoder.embed_tokens
         self._rotary = decoder.rotary_emb
+        joined = joins(self.device)
         self._layers = [
-            _Layer.of(module, shapes[index]) for index, module in enumerate(decoder.layers)
+            _Layer.of(module, shapes[index], joined) for index, module in enumerate(decoder.layers)
         ]
         self._norm = _Norm.of(decoder.norm)
-        self._head = packed_of(model.lm_head)
+        self._head = (joined_of if joined else packed_of)(model.lm_head)
         self._heads = shapes[0].heads
         self._width = shapes[0].key_width
 
@@ -101,5 +123,5 @@ class LlamaForward:
                     (-self._heads,), 1
                 )
             x = layer.out.plus(attention.attend(index, query, key, value, layer.how).flatten(1), x)
-            x = layer.down.plus(gated(layer.gate_up(layer.before_mlp(x))), x)
+            x = layer.down.plus(layer.gate(layer.before_mlp(x)), x)
         return self._head(self._norm(x[step.keep]))
