@@ -10,6 +10,7 @@ belongs to which row is decided by `scheduling/blocks.py`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class How:
     sinks: torch.Tensor | None = None  # (heads,) logits of attention sinks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would double the time it takes to make hundreds
 class Row:
     """`count` tokens to compute; the first is the step's `place`-th and the row's `start`-th."""
 
@@ -138,23 +139,21 @@ def lay_out(
     all new ones in order, whose logits are wanted. The table is `width` blocks wide, or as wide as
     the longest row; `filler` stands where a row has no block.
     """
+    all_blocks = [blocks for blocks, _ in rows]
+    first = np.array([start for _, start in rows])
     counts = np.array([len(new) for new in tokens])
     starts = np.concatenate([[0], counts.cumsum()])
-    first = np.array([start for _, start in rows])
-    widest = width or max(len(blocks) for blocks, _ in rows)
+    held = np.array([len(blocks) for blocks in all_blocks])
+    widest = width or held.max()
     table = np.full((len(rows), widest), filler)
-    for number, (blocks, _) in enumerate(rows):
-        table[number, : len(blocks)] = blocks
+    table[np.arange(widest) < held[:, None]] = _flat(all_blocks)
     row_of = np.repeat(np.arange(len(rows)), counts)
     positions = np.arange(starts[-1]) - starts[row_of] + first[row_of]
     slots = table[row_of, positions // size] * size + positions % size
     return Step(
-        rows=[
-            Row(int(place), start, len(new), blocks)
-            for place, new, (blocks, start) in zip(starts, tokens, rows, strict=False)
-        ],
+        rows=list(map(Row, starts.tolist(), first.tolist(), counts.tolist(), all_blocks)),
         longest=int(counts.max()),
-        ids=to_device(np.concatenate([np.asarray(new) for new in tokens]), device, np.int64),
+        ids=to_device(_flat(tokens), device),
         positions=to_device(positions, device, np.int64),
         slots=to_device(slots, device, np.int64),
         starts=to_device(starts, device, np.int32),
@@ -162,6 +161,10 @@ def lay_out(
         table=to_device(table, device, np.int32),
         keep=to_device(np.asarray(wanted), device, np.int64),
     )
+
+
+def _flat(lists: Sequence[list[int]]) -> np.ndarray:
+    return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int64)
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
