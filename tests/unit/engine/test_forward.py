@@ -16,6 +16,7 @@ from worker.engine.model.compose import forward_of, pack_weights
 from worker.engine.model.forward import ModulesForward
 from worker.engine.model.llama import FAMILIES, LlamaForward
 from worker.engine.model.packable import probe
+from worker.engine.model.selfcheck import difference
 
 CPU_PACKS = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="nothing is packed without oneDNN"
@@ -63,6 +64,13 @@ def test_on_a_gpu_layers_are_joined(
     assert all(map(torch.equal, before, model.parameters())), "the modules keep their weights"
     one, other = (part.weight.untyped_storage() for part in (attention.q_proj, attention.v_proj))
     assert one.data_ptr() == other.data_ptr(), "they are held once"
+
+
+def test_logits_that_are_not_numbers_agree_with_none() -> None:
+    logits = torch.randn(5, 7)
+    assert difference([logits, logits], [logits, logits]) == 0
+    for broken in ([logits, logits * torch.nan], [logits * torch.nan, logits]):
+        assert not difference([logits, logits], broken) < 1
 
 
 def test_layers_that_are_not_alike_cannot_be_joined() -> None:
