@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
+from transformers.generation.continuous_batching.utils import WorkloadHints
 
-from bench.lib.machine import commit, device
+from bench.lib.machine import commit, device, driver
 from bench.lib.mixes import Mix, short_prompts
 from common.generation import Request, Spelling
 from common.params import SamplingParams
@@ -58,12 +61,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 4,
     },
 }
-FAMILIES = (
-    "llama",
-    "qwen3",
-    "gemma2",
-    "gpt2",
-)  # plain, with norms, with soft caps and windows, without rotary embedding
+# Plain, with norms, with soft caps and windows, without rotary embedding.
+FAMILIES = ("llama", "qwen3", "gemma2", "gpt2")
 
 
 class Silent:
@@ -142,9 +141,37 @@ def parity(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
     return found
 
 
-def sampling_ms(rows: int, vocabulary: int, where: torch.device) -> float:
-    """Milliseconds of one draw for rows with nucleus sampling."""
-    logits = torch.randn(rows, vocabulary, device=where)
+def batching(model: Any, mix: Mix) -> float:
+    """Seconds that transformers' continuous batching takes once it has recorded its CUDA graphs and
+    run a little."""
+    config = GenerationConfig(
+        max_new_tokens=mix.new_tokens, do_sample=False, pad_token_id=0, eos_token_id=-1
+    )
+    hints = WorkloadHints(max(map(len, mix.prompts)), mix.new_tokens, len(mix.prompts))
+    with model.continuous_batching_context_manager(
+        config, timeout=30, workload_hints=hints
+    ) as manager:
+        _batched(manager, mix.warming())
+        began = time.perf_counter()
+        _batched(manager, mix)
+        return time.perf_counter() - began
+
+
+def _batched(manager: Any, mix: Mix) -> None:
+    manager.add_requests(inputs=mix.prompts, max_new_tokens=mix.new_tokens)
+    made = 0
+    while made < mix.generated:
+        result = manager.get_result(timeout=1)
+        if result is not None and result.is_finished():
+            made += len(result.generated_tokens)
+        elif result is None and not manager.is_running():
+            raise RuntimeError(f"it made {made} tokens, not {mix.generated}")
+
+
+def sampling_ms(rows: int, vocabulary: int, spread: float, where: torch.device) -> float:
+    """Milliseconds of one draw for rows with nucleus sampling. `spread` is the standard deviation
+    of the logits: of 1, nearly all tokens are in the nucleus; of 8, some ten."""
+    logits = torch.randn(rows, vocabulary, device=where) * spread
     knobs = Knobs.of([SamplingParams(temperature=0.8, top_p=0.95)] * rows)
     times = []
     for turn in range(20):
@@ -167,6 +194,70 @@ def bandwidth(where: torch.device) -> float:
     return 1e9 / min(times)
 
 
+def kernel_difference(where: torch.device) -> float | None:
+    """How far the paged kernel is from plain arithmetic; None where there is none."""
+    if where.type != "cuda":
+        return None
+    shapes = LayerShape(8, 64, 64), LayerShape(4, 128, 128)
+    try:
+        return float(np.max([flash.parity(shape, torch.bfloat16, where) for shape in shapes]))
+    except Exception as error:  # an older torch: attention gathers then
+        print(f"no paged kernel here: {type(error).__name__}: {error}", file=sys.stderr)
+        return None
+
+
+def theirs(model: Any, mix: Mix) -> float | None:
+    """Seconds of `batching`; None, and why, where it fails: the other figures are worth having."""
+    try:
+        return batching(model, mix)
+    except Exception as error:
+        print(f"transformers' batching: {type(error).__name__}: {error}", file=sys.stderr)
+        return None
+
+
+def ours(model: Any, mix: Mix) -> tuple[BatchingEngine, float, float]:
+    """The engine, stopped, the seconds it took, and those of its median step."""
+    longest = max(map(len, mix.prompts))
+    engine = BatchingEngine(
+        model, Silent(), slots=len(mix.prompts), context=longest + mix.new_tokens
+    )
+    engine.start()
+    run(engine, mix.warming(), SamplingParams(max_tokens=4, temperature=0.0))
+    engine.step_times()
+    took, _ = run(engine, mix, SamplingParams(max_tokens=mix.new_tokens, temperature=0.0))
+    step = median(engine.step_times())  # nearly all are decode steps
+    engine.stop()
+    return engine, took, step
+
+
+def speed(shape: dict[str, Any], mix: Mix, where: torch.device) -> dict[str, Any]:
+    """Throughput of both on one model, and what a decode step's time goes to."""
+    model = build(shape, torch.bfloat16 if where.type == "cuda" else torch.float32, where)
+    peers = theirs(model, mix)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    if where.type == "cuda":
+        torch.cuda.empty_cache()  # what it leaves behind would count as taken
+    model.set_attn_implementation("eager")
+    engine, took, step = ours(model, mix)
+    rows, vocabulary = len(mix.prompts), shape["vocab_size"]
+    return {
+        "attention": engine.attention,
+        "forward": type(engine._runner._forward).__name__,
+        "recorded_sizes": len(engine._runner._recorded),
+        "tokens_per_s": {
+            "promptmill": round(mix.generated / took, 1),
+            "transformers_cb": round(mix.generated / peers, 1) if peers else None,
+        },
+        "ratio": round(peers / took, 2) if peers else None,
+        "decode_step_ms": round(step * 1e3, 2),
+        "decode_floor_fraction": round(weights / bandwidth(where) / step, 3),
+        "sampling_ms": {
+            name: round(sampling_ms(rows, vocabulary, spread, where), 2)
+            for name, spread in (("peaked", 8.0), ("flat", 1.0))
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shape", choices=SHAPES, default="llama-3.2-1b")
@@ -175,62 +266,25 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=256)
     arguments = parser.parse_args()
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
-    # First of all.
-    kernel = flash.parity(LayerShape(8, 64, 64), dtype, where) if where.type == "cuda" else None
+    kernel = kernel_difference(where)  # first of all
     agreed = parity(where, torch.float32)  # to the token
     # Counted, not promised: rounding leads some rows elsewhere.
     nearly = parity(where, torch.bfloat16)
-
     shape = SHAPES[arguments.shape]
-    model = build(shape, dtype, where)
     rng = np.random.default_rng(0)
     prompts = rng.integers(2, shape["vocab_size"], (arguments.rows, arguments.prompt)).tolist()
-    mix = Mix(prompts, arguments.new)
-    config = GenerationConfig(
-        max_new_tokens=mix.new_tokens, do_sample=False, pad_token_id=0, eos_token_id=-1
-    )
-    began = time.perf_counter()
-    made = sum(
-        len(each.generated_tokens)
-        for each in model.generate_batch(prompts, generation_config=config).values()
-    )
-    theirs = time.perf_counter() - began
-    if made != mix.generated:
-        raise RuntimeError(
-            f"transformers' continuous batching made {made} tokens, not {mix.generated}"
-        )
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    if where.type == "cuda":
-        torch.cuda.empty_cache()  # what it leaves behind would count as taken
-
-    model.set_attn_implementation("eager")
-    engine = BatchingEngine(
-        model, Silent(), slots=arguments.rows, context=arguments.prompt + arguments.new
-    )
-    engine.start()
-    run(engine, Mix(prompts[:2], 4), SamplingParams(max_tokens=4, temperature=0.0))
-    ours, _ = run(engine, mix, SamplingParams(max_tokens=mix.new_tokens, temperature=0.0))
-    engine.stop()
-    # Seconds; prefill is in it, so the true share of the floor is a little higher.
-    step = ours / mix.new_tokens
-    drawing = sampling_ms(arguments.rows, shape["vocab_size"], where)
     line = {
         "bench": "gpu",
         "shape": arguments.shape,
         "kernel_difference": kernel,
         "parity": agreed,
         "parity_bfloat16": nearly,
-        "attention": engine.attention,
-        "tokens_per_s": {
-            "promptmill": round(mix.generated / ours, 1),
-            "transformers_cb": round(mix.generated / theirs, 1),
-        },
-        "ratio": round(theirs / ours, 2),
-        "decode_floor_fraction": round(weights / bandwidth(where) / step, 3),
-        "sampling_share": round(drawing / 1e3 / step, 3),
+        **speed(shape, Mix(prompts, arguments.new), where),
         "commit": commit(),
         "device": torch.cuda.get_device_name() if where.type == "cuda" else device(),
+        "driver": driver(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
     }
     print(json.dumps(line))
     if min(agreed.values()) < 1 or (kernel is not None and not kernel < flash.TOLERANCE):

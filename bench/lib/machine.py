@@ -34,3 +34,13 @@ def device() -> str:
             name,
         )
     return f"{name}, {os.cpu_count()} cores"
+
+
+def driver() -> str | None:
+    """The version of the NVIDIA driver."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        return told.stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None

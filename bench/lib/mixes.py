@@ -18,6 +18,10 @@ class Mix:
     def generated(self) -> int:
         return len(self.prompts) * self.new_tokens
 
+    def warming(self) -> Mix:
+        """As many prompts as long, four new tokens each, that share no beginning with these."""
+        return Mix([prompt[::-1] for prompt in self.prompts], 4)
+
     @property
     def prompt_tokens(self) -> int:
         return sum(map(len, self.prompts))
