@@ -69,6 +69,7 @@ class FlashStep:
     def __init__(self, step: Step, caches: dict[int, LayerCache]):
         self._step = step
         self._caches = caches
+        self._bounds = _bounds(step)
 
     def attend(
         self,
@@ -82,7 +83,15 @@ class FlashStep:
         cache = self._caches[layer]
         for pages, new in ((cache.keys, key), (cache.values, value)):
             pages.view(-1, *pages.shape[2:]).index_copy_(0, self._step.slots, new)
-        return _attend(query, cache.keys, cache.values, self._step, how.scale, how.window)
+        return _attend(
+            query, cache.keys, cache.values, self._step, self._bounds, how.scale, how.window
+        )
+
+
+def _bounds(step: Step) -> torch.Tensor:
+    """(rows + 1,) int32: where each row's keys would begin if all its pages lay side by side."""
+    rows = torch.arange(len(step.used) + 1, dtype=torch.int32, device=step.used.device)
+    return rows * (step.table.shape[1] * PAGE)
 
 
 def _attend(
@@ -90,6 +99,7 @@ def _attend(
     keys: torch.Tensor,  # (pages, PAGE, kv heads, width)
     values: torch.Tensor,
     step: Step,
+    bounds: torch.Tensor,
     scale: float,
     window: int | None,
 ) -> torch.Tensor:
@@ -102,7 +112,7 @@ def _attend(
         keys,
         values,
         step.starts,
-        torch.arange(len(step.used) + 1, dtype=torch.int32, device=query.device) * room,
+        bounds,
         step.longest,
         room,
         scale=scale,
@@ -149,7 +159,7 @@ def _parity(
     used = torch.tensor(lengths, dtype=torch.int32, device=device)
     empty = torch.empty(0, device=device)
     step = Step([], max(counts), empty, empty, empty, starts, used, table, empty)
-    found = _attend(query, keys, values, step, width**-0.5, window)
+    found = _attend(query, keys, values, step, _bounds(step), width**-0.5, window)
     worst = []
     for row, length in enumerate(lengths):
         inside = slice(int(starts[row]), int(starts[row + 1]))
