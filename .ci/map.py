@@ -41,6 +41,7 @@ FOLDERS = {
     "tests/unit/engine": "The engine, on small models of random weights",
     "tests/unit/openai": "The translation from and to OpenAI's requests and answers",
     "tests/unit/signing": "Webhook signatures",
+    "tests/unit/worker": "The worker, without a store",
     "tests/unit/web": "The web tier: reading bodies, connections, proxies",
 }
 BY_FOLDER = {"tests", "web/pages/templates"}  # the files in these are not listed
