@@ -18,7 +18,7 @@ test: lint  ## lint, then every test that this machine can run; ARGS=… runs py
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/faults
+	$(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults
 	$(BIN)/pytest tests/faults
 endif
 

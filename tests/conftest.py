@@ -1,7 +1,5 @@
 """Shared by all tests: one real Valkey for the run, a clean database for each test, and no way out
 to the network.
-
-Files that take longest come first, so that no worker of the run is left alone with one at the end.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -21,6 +19,7 @@ from cli.demo_model import demo_folder
 from cli.valkey import Valkey
 from common.settings import Settings
 from tests.support.leaks import leaks
+from tests.support.order import Together, rank
 from tests.support.processes import end_all, marked
 from tests.support.requirements import missing
 
@@ -30,20 +29,6 @@ if TYPE_CHECKING:
 # Torch's threads wait for each other by spinning: with several test processes on a few cores that
 # costs many times the work itself. Processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-ROOT = Path(__file__).parent
-LONGEST = (  # files and folders, by the time they take
-    "field/test_openapi.py",
-    "integration/store/test_machine.py",
-    "unit/engine/test_demo_model.py",
-    "e2e",
-    "field",
-    "integration/worker",
-    "integration/webhooks",
-    "integration/batches",
-    "integration/openai",
-    "unit/engine",
-)
 
 # The discard port: whatever goes through a proxy by accident fails at once.
 DEAD_PROXY = "http://127.0.0.1:9"
@@ -61,14 +46,16 @@ OUTSIDE = dict(os.environ)  # before any fixture: what pip needs to reach its in
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests' files; those of a file stay together and in order."""
-    items.sort(key=lambda item: _rank(item.path))
+    """Tests of a file stay together and in order."""
+    items.sort(key=lambda item: rank(item.path))
 
 
-def _rank(path: Path) -> int:
-    name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
-    matches = (n for n, start in enumerate(LONGEST) if name.startswith(start))
-    return next(matches, len(LONGEST))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together | None:
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # keep the order of the files
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
