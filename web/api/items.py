@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from flask import Response
 
 from web.api.answers import answer, submit_answer
 from web.api.blueprint import api
@@ -14,6 +14,7 @@ from web.schemas.answers import AppendView, ItemList
 from web.schemas.requests import ItemPage, MoreItems
 from web.services.services import services
 from web.wire.bodies import read_items, read_query
+from web.wire.client import idempotency_key
 from web.wire.description import described
 from web.wire.downloads import download
 
@@ -37,8 +38,7 @@ def items(tenant: str, job_id: str) -> Response:
 )
 @needs_tenant
 def append(tenant: str, job_id: str) -> Response:
-    key = request.headers.get("Idempotency-Key")
-    return submit_answer(append_items(services(), job_id, tenant, read_items(), key))
+    return submit_answer(append_items(services(), job_id, tenant, read_items(), idempotency_key()))
 
 
 @api.get("/v1/jobs/<job_id>/results.<any(jsonl, csv, parquet):form>")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from flask import Response, request
 
 from web.api.answers import answer, job_answer, submit_answer
@@ -30,7 +28,7 @@ from web.schemas.requests import (
 from web.services.services import services
 from web.wire import sse
 from web.wire.bodies import read_json, read_query, read_submission
-from web.wire.connection import hung_up
+from web.wire.client import client_gone, idempotency_key
 from web.wire.description import described
 
 
@@ -47,8 +45,8 @@ from web.wire.description import described
 @needs_tenant
 def create_job(tenant: str) -> Response:
     options, drafts = read_submission()
-    key = request.headers.get("Idempotency-Key")
-    return submit_answer(submit_job(services(), tenant, options, drafts, Origin.native(key)))
+    origin = Origin.native(idempotency_key())
+    return submit_answer(submit_job(services(), tenant, options, drafts, origin))
 
 
 @api.post("/v1/jobs/check")
@@ -84,7 +82,7 @@ def jobs(tenant: str) -> Response:
 def job(tenant: str, job_id: str) -> Response:
     seconds = read_query(Wait).wait
     if seconds:
-        wait_for_end(services(), grant(), job_id, seconds, _hung_up())
+        wait_for_end(services(), grant(), job_id, seconds, client_gone())
     return job_answer(job_view(services(), job_id, tenant))
 
 
@@ -103,7 +101,7 @@ def job(tenant: str, job_id: str) -> Response:
 )
 @needs_tenant
 def events(_tenant: str, job_id: str) -> Response:
-    pieces, close = stream_events(services(), grant(), job_id, _cursor(), _hung_up())
+    pieces, close = stream_events(services(), grant(), job_id, _cursor(), client_gone())
     return sse.answer(pieces, close)
 
 
@@ -146,9 +144,7 @@ def resume(tenant: str, job_id: str) -> Response:
 )
 @needs_tenant
 def retry(tenant: str, job_id: str) -> Response:
-    return submit_answer(
-        retry_job(services(), job_id, tenant, request.headers.get("Idempotency-Key"))
-    )
+    return submit_answer(retry_job(services(), job_id, tenant, idempotency_key()))
 
 
 @api.patch("/v1/jobs/<job_id>")
@@ -164,10 +160,6 @@ def edit(tenant: str, job_id: str) -> Response:
 def delete(tenant: str, job_id: str) -> Response:
     delete_job(services(), job_id, tenant)
     return Response(status=204)
-
-
-def _hung_up() -> Callable[[], bool]:
-    return hung_up(request.environ.get("gunicorn.socket"))
 
 
 def _cursor() -> StreamCursor:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, cast, get_args
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from pydantic import BeforeValidator, Field
 
 from common.errors import Conflict, NotFound
@@ -37,6 +37,7 @@ from web.schemas.fields import ShortName, ShortText
 from web.schemas.requests import Target
 from web.services.services import Services, services
 from web.wire.bodies import read_json, read_query, refuse_unread
+from web.wire.client import idempotency_key
 from web.wire.description import described
 from web.wire.error_answers import answer_errors
 
@@ -87,9 +88,7 @@ class BatchPage(Query):
 )
 @needs_tenant
 def create(tenant: str) -> Response:
-    batch = create_batch(
-        services(), tenant, read_json(BatchRequest), request.headers.get("Idempotency-Key")
-    )
+    batch = create_batch(services(), tenant, read_json(BatchRequest), idempotency_key())
     return json_answer(batch_view(services(), batch))
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import NoReturn
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from common.errors import PromptmillError
 from common.store.packing import json_line
@@ -30,7 +30,7 @@ from web.openai.schemas import add_ignored_header
 from web.services.services import Services, services
 from web.wire import sse
 from web.wire.bodies import json_body
-from web.wire.connection import hung_up
+from web.wire.client import client_gone, idempotency_key
 from web.wire.description import described
 from web.wire.error_answers import answer_errors
 
@@ -96,8 +96,8 @@ def _complete(endpoint: Endpoint, prefix: str) -> Response:
         asked.model,
         [replace(draft, names=asked.names) for draft in from_items(items)],
         default_max_tokens=default_max_tokens(endpoint),
-        hung_up=hung_up(request.environ.get("gunicorn.socket")),
-        idempotency_key=request.headers.get("Idempotency-Key"),
+        hung_up=client_gone(),
+        idempotency_key=idempotency_key(),
     )
     id_, created = prefix + live.job_id.removeprefix("job_"), int(time.time())
     if asked.stream:
