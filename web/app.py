@@ -16,6 +16,9 @@ from web.wire.prefix import add_prefix
 from web.wire.proxies import Proxies
 from web.wire.unread import ReadsOn
 
+# What clients use: each registers its blueprints and starts its background threads.
+FACES = (api, openai, pages)
+
 
 def create_app(settings: Settings | None = None) -> Flask:
     """An app with these settings, or with those of the environment.
@@ -36,7 +39,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     compression.register(app)
     routes.register(app)
     app.register_blueprint(openapi)
-    for face in (api, openai, pages):
+    for face in FACES:
         face.register(app)
     add_prefix(app, settings)
     return app
+
+
+def start_background(app: Flask) -> None:
+    """Start the threads that a web process runs beside its requests."""
+    for face in FACES:
+        face.start_background(app.extensions[EXTENSION])

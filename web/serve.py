@@ -90,10 +90,7 @@ class WebServer(BaseApplication):
     def load(self) -> Any:
         from common.errors import Unavailable
         from common.store.version import meet_store
-        from web.api.metrics import Flusher
-        from web.app import create_app
-        from web.openai.batch_validator import BatchValidator
-        from web.openai.output_sizes import OutputSizer
+        from web.app import create_app, start_background
         from web.services.services import EXTENSION
         from web.wire.error_answers import shapes_of
         from web.wire.gate import Gate
@@ -111,9 +108,7 @@ class WebServer(BaseApplication):
             logging.getLogger(__name__).warning(
                 "could not ask the store for its version and workers: %s", error
             )
-        BatchValidator(app.extensions[EXTENSION]).start()
-        OutputSizer(app.extensions[EXTENSION]).start()
-        Flusher(app.extensions[EXTENSION]).start()
+        start_background(app)
         return app
 
 

@@ -162,8 +162,8 @@ def test_a_job_pauses_goes_on_and_lets_its_failures_be_retried(page: Page) -> No
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     # Comes by itself when the job is over.
-    page.get_by_role("button", name="Retry what failed").click()
-    expect(page.get_by_text("Retries what failed of")).to_be_visible()
+    page.get_by_role("button", name="Retry failed items").click()
+    expect(page.get_by_text("Retries the failed items of")).to_be_visible()
     finished(page)
     expect(page.get_by_text("1 of 1 done", exact=True)).to_be_visible()
 

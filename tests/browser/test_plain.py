@@ -34,7 +34,7 @@ def test_errors_come_back_next_to_their_fields_with_what_was_typed(
     console.expect_status(422)
     page = plain_page
     page.get_by_label("Prompts to paste").fill("\nhello\n  there")
-    page.get_by_text("More settings").click()
+    page.get_by_text("More parameters").click()
     page.get_by_label("min_p").fill("7")
     page.get_by_label("temperature").fill("warm")
     page.get_by_role("button", name="Submit all").click()
@@ -83,11 +83,11 @@ def test_pause_resume_and_retry_are_forms(plain_page: Page) -> None:
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text("done, paused")).to_be_visible()
     page.get_by_role("button", name="Resume").click()
-    page.get_by_role("button", name="Retry what failed").click(timeout=20_000)
-    expect(page.get_by_text("Retries what failed of")).to_be_visible()
+    page.get_by_role("button", name="Retry failed items").click(timeout=20_000)
+    expect(page.get_by_text("Retries the failed items of")).to_be_visible()
     expect(page.get_by_text("of 1 done")).to_be_visible()
     page.get_by_role("link", name="job_").click()
-    expect(page.get_by_text("What failed is retried by")).to_be_visible()
+    expect(page.get_by_text("Its failed items are retried by")).to_be_visible()
 
 
 def test_an_address_with_nothing_there_is_a_page(plain_page: Page, console: Console) -> None:

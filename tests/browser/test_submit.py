@@ -148,7 +148,7 @@ def test_nothing_is_submitted_without_prompts(page: Page, console: Console) -> N
 
 def test_run_again_fills_the_form_in(page: Page) -> None:
     page.get_by_label("Prompts to paste").fill("one\ntwo")
-    page.get_by_text("More settings").click()
+    page.get_by_text("More parameters").click()
     page.get_by_label("stop", exact=True).fill("\\n\\n\nend")
     page.get_by_role("button", name="Submit all").click()
     finished(page)

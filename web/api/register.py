@@ -6,6 +6,8 @@ from flask import Flask
 
 from web.api import health, items, jobs, workers
 from web.api.blueprint import api
+from web.api.metrics import Flusher
+from web.services.services import Services
 
 # Importing a module adds its views to the blueprint.
 VIEWS = (health, items, jobs, workers)
@@ -13,3 +15,7 @@ VIEWS = (health, items, jobs, workers)
 
 def register(app: Flask) -> None:
     app.register_blueprint(api)
+
+
+def start_background(services: Services) -> None:
+    Flusher(services).start()

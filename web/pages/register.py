@@ -6,6 +6,7 @@ from flask import Flask
 
 from web.pages import jobs, login, submit, workers
 from web.pages.blueprint import pages
+from web.services.services import Services
 
 # Importing a module adds its views to the blueprint.
 VIEWS = (jobs, login, submit, workers)
@@ -13,3 +14,7 @@ VIEWS = (jobs, login, submit, workers)
 
 def register(app: Flask) -> None:
     app.register_blueprint(pages)
+
+
+def start_background(_services: Services) -> None:
+    """The pages have no background threads."""
