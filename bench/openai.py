@@ -29,7 +29,7 @@ from bench.lib.batches import batch_queued
 from bench.lib.connections import Connection, drive, request
 from bench.lib.machine import commit, device
 from bench.lib.stack import Stack, running_stack
-from cli.demo_model import demo_folder
+from common.model_names import demo_folder
 from common.settings import Settings
 
 SLOTS = 64

@@ -10,12 +10,13 @@ import click
 
 from cli.children import end_on_signals
 from cli.client import Client, all_succeeded, show_progress, summary
-from cli.demo_model import NAME, fetch_demo
+from cli.demo_model import fetch_demo
 from cli.folder import DataFolder
 from cli.listen import Receiver
 from cli.login_link import TENANT
 from cli.terminal import print_line
 from cli.up import Up, up_options
+from common.model_names import DEMO_MODEL
 from common.settings import Settings
 from common.types import JsonObject
 
@@ -63,7 +64,7 @@ def demo(folder: DataFolder, once: bool, **options: Any) -> None:
     settings = Settings.load()
     allowed = ",".join(filter(None, [settings.webhook_allow, receiver.address]))
     running = Up(folder, print_line, env={"PROMPTMILL_WEBHOOK_ALLOW": allowed}, **options)
-    if running.settings.model == NAME and not running.settings.is_echo:
+    if running.settings.model == DEMO_MODEL and not running.settings.is_echo:
         fetch_demo(settings.cache, print_line)
     end_on_signals()
     try:

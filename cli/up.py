@@ -12,7 +12,6 @@ import click
 import requests
 
 from cli.children import LOOK, Child, Children, end_on_signals
-from cli.demo_model import NAME, demo_folder
 from cli.folder import DataFolder, ServerInfo, data_option
 from cli.login_link import TENANT, login_link
 from cli.parts import GRACE_MARGIN
@@ -20,6 +19,7 @@ from cli.ports import find_port
 from cli.terminal import PrintLine, print_line
 from cli.valkey import Valkey, server_memory
 from common.errors import ConfigError, Unauthorized, Unavailable
+from common.model_names import DEMO_MODEL, demo_folder
 from common.settings import Settings
 from common.store.api_keys import ApiKeys
 from common.store.connection import connect
@@ -203,11 +203,11 @@ class Up:
         return login_link(self.server.url, Sessions(self._client), TENANT)
 
     def _check_demo_model(self) -> None:
-        wanted = self.settings.model == NAME and not self.settings.is_echo
+        wanted = self.settings.model == DEMO_MODEL and not self.settings.is_echo
         if wanted and not (demo_folder(self.settings.cache) / "config.json").exists():
             raise ConfigError(
-                f"there is no model: `promptmill model fetch-demo` fetches {NAME}, or name one "
-                "with --model"
+                f"there is no model: `promptmill model fetch-demo` fetches {DEMO_MODEL}, or name "
+                "one with --model"
             )
 
     def _web_processes(self) -> int:

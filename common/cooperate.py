@@ -1,4 +1,4 @@
-"""Gives other requests of the process their turn during long work: gevent does not interrupt it."""
+"""Lets other requests of the process run during long work, which gevent does not interrupt."""
 
 from __future__ import annotations
 

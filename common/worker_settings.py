@@ -7,14 +7,14 @@ from typing import Literal
 from pydantic import BaseModel, Field, field_validator
 
 from common.ids import MODEL
-from common.model_names import own_name
+from common.model_names import DEMO_MODEL, own_name
 
 
 class WorkerSettings(BaseModel):
     """A part of `common.settings.Settings`."""
 
     model: str = Field(
-        "smollm2-135m",
+        DEMO_MODEL,
         description="The model: a hub id, a local folder, `smollm2-135m` (the demo model) or "
         "`echo`.",
     )

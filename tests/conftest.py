@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from cli.demo_model import demo_folder
 from cli.valkey import Valkey
+from common.model_names import demo_folder
 from common.settings import Settings
 from tests.support.leaks import leaks
 from tests.support.order import Together, rank

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from common.errors import ConfigError
-from common.model_names import is_folder, own_name
+from common.model_names import DEMO_MODEL, demo_folder, is_folder, own_name
 from common.types import ModelCard
 from worker.echo import EchoEngine
 from worker.engine.protocol import Engine
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEMO_MODEL = "smollm2-135m"
 DEFAULT_SLOTS = {"cpu": 32, "cuda": 256}
 # The files of a model that are downloaded: no pickles, and no code.
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -87,7 +86,7 @@ def find_model(name: str, cache: Path) -> Path:
         ConfigError: the model is not found, or a file of it is wrong.
     """
     if name == DEMO_MODEL:
-        folder = cache.expanduser() / "models" / DEMO_MODEL
+        folder = demo_folder(cache)
         if not (folder / "config.json").exists():
             raise ConfigError(
                 f"the demo model is not in {folder}; run `promptmill model fetch-demo` once"

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from cli import demo_model
-from cli.demo_model import GGUF, demo_folder, fetch_demo
+from cli.demo_model import GGUF, fetch_demo
 from common.errors import ConfigError
+from common.model_names import demo_folder
 
 
 class Pip:
