@@ -22,6 +22,7 @@ from tests.support.leaks import leaks
 from tests.support.order import Together, rank
 from tests.support.processes import end_all, marked
 from tests.support.requirements import missing
+from tests.support.valkey import OwnServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -107,6 +108,14 @@ def redis_url(valkey: Valkey) -> Iterator[str]:
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_url) as client:
         yield client
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[OwnServer]:
+    """A server of the test's own, not started yet."""
+    server = OwnServer(tmp_path / "redis")
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

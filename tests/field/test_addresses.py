@@ -13,11 +13,12 @@ from cli.valkey import free_port
 from common.errors import Unavailable
 from common.store.connection import connect
 from common.store.incarnation import Incarnation
-from tests.support.cluster import Cluster, RedisServer
+from tests.support.cluster import Cluster
 from tests.support.processes import ROOT
 from tests.support.receiver import SECRET, Receiver
 from tests.support.up import Running, run
 from tests.support.users import Users
+from tests.support.valkey import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.webhook_worker import CARD
 
@@ -31,6 +32,7 @@ def server(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
 
     def start(*lines: str, **options: str) -> RedisServer:
         started.append(RedisServer(tmp_path / f"server-{len(started)}", *lines, **options))
+        started[-1].start()
         return started[-1]
 
     yield start

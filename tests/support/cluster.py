@@ -1,62 +1,17 @@
-"""Real servers for the tests: single ones with any settings, and three with Sentinels that watch
-over them."""
+"""Three servers with Sentinels that watch over them."""
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import redis
 
-from cli.valkey import find_binary, free_port
-from tests.support.processes import spawn
+from cli.valkey import free_port
+from tests.support.valkey import RedisServer, ServerProcess
 from tests.support.waiting import wait_until
 
 SERVICE = "mill"
 PASSWORD = "pass/word"
-DURABLE = {
-    "appendonly": "yes",
-    "appendfsync": "always",
-    "save": '""',
-    "bind": "127.0.0.1",
-    "repl-diskless-sync-delay": "0",
-}
-
-
-class Process:
-    """A server or a Sentinel with a folder and a configuration file of its own."""
-
-    def __init__(self, folder: Path, lines: list[str], *arguments: str):
-        folder.mkdir(parents=True)
-        self._folder = folder
-        self._arguments = arguments
-        (folder / "server.conf").write_text("\n".join(lines) + "\n")
-        self.start()
-
-    def start(self) -> None:
-        with (self._folder / "log").open("ab") as log:
-            command = [find_binary(), "server.conf", *self._arguments]
-            self._process = spawn(command, cwd=self._folder, stdout=log, stderr=log)
-
-    def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait(10)
-
-
-class RedisServer(Process):
-    def __init__(self, folder: Path, *lines: str, **options: str):
-        self.port = int(options.setdefault("port", str(free_port())))
-        settings = {**DURABLE, **options}
-        super().__init__(folder, [f"{name} {value}" for name, value in settings.items()] + [*lines])
-
-    def client(self, **options: str) -> redis.Redis:
-        return redis.Redis(port=self.port, socket_timeout=5, **options)
 
 
 class Cluster:
@@ -72,6 +27,8 @@ class Cluster:
         self.servers = [RedisServer(folder / "0", **options)]
         of = {"replicaof": f"127.0.0.1 {self.servers[0].port}"}
         self.servers += [RedisServer(folder / str(n), **options, **of) for n in (1, 2)]
+        for server in self.servers:
+            server.start()
         self._ports = [free_port() for _ in range(3)]
         lines = [
             "bind 127.0.0.1",
@@ -83,9 +40,10 @@ class Cluster:
             f"sentinel failover-timeout {SERVICE} 6000",
         ]
         self._sentinels = [
-            Process(folder / f"sentinel-{port}", [f"port {port}", *lines], "--sentinel")
-            for port in self._ports
+            ServerProcess(folder / f"sentinel-{port}", "--sentinel") for port in self._ports
         ]
+        for sentinel, port in zip(self._sentinels, self._ports, strict=True):
+            sentinel.begin([f"port {port}", *lines])
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
         password = PASSWORD.replace("/", "%2F")
         self.url = f"redis+sentinel://:{password}@{hosts}/{SERVICE}/1?sentinel_password={SERVICE}"

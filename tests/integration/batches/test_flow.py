@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -25,15 +25,6 @@ STATES = {state.value for state in ItemState}
 
 def ids(rows: list[dict]) -> list[str]:
     return [row["custom_id"] for row in rows]
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[OwnServer]:
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = OwnServer(folder)
-    yield server
-    server.kill()
 
 
 @pytest.fixture

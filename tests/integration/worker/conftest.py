@@ -7,17 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.valkey import OwnServer
 from tests.support.workers import Queue, Workers
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[OwnServer]:
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = OwnServer(folder)
-    yield server
-    server.kill()
 
 
 @pytest.fixture
