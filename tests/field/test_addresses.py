@@ -103,7 +103,7 @@ def test_a_user_with_the_documented_rights_runs_everything(
 
 
 def test_a_failover_loses_nothing_that_was_promised(
-    up: Callable[..., Running], cluster: Cluster, receiver: Receiver
+    cluster: Cluster, up: Callable[..., Running], receiver: Receiver
 ) -> None:
     env = {
         "REDIS_URL": cluster.url,
