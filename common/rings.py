@@ -28,7 +28,7 @@ Channel.do_restore = False
 
 
 def generate_queue(model: str) -> str:
-    """The queue of a model's rings. `lua/lib.lua` has the same name: it counts the rings there."""
+    """The queue of a model's rings. `lua/lib/wakes.lua` has the same name, to count them."""
     return f"generate.{model}"
 
 

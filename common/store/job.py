@@ -28,7 +28,7 @@ class Job:
     tenant: str
     model: str  # The name of the model that the items run on; never an alias.
     digest: str  # The digest of the model's card that the items were counted for.
-    status: JobState  # `exchange` makes it running; `settle` in `lib.lua` ends it.
+    status: JobState  # `exchange` makes it running; `settle` in `lib/finish.lua` ends it.
 
     total: int  # Items of the job; `append` adds to it.
     pending: int  # Items that wait for a worker; every script that moves items keeps these six.
@@ -60,7 +60,7 @@ class Job:
 
     created_at: int  # When `attach` stored the job.
     started_at: int | None  # When a worker first took an item; `exchange` sets it.
-    finished_at: int | None  # When the last item ended; `settle` in `lib.lua` sets it.
+    finished_at: int | None  # When the last item ended; `settle` in `lib/finish.lua` sets it.
     deadline: int | None  # When items that did not end expire; `edit` changes it.
     retention: int  # How long the job is kept after its end, in ms.
 
@@ -91,6 +91,23 @@ class Job:
         return self.spec.get("webhook")
 
 
+def _named(*names: str) -> tuple[tuple[str, bytes], ...]:
+    """Fields of `Job` that the hash calls the same, with their names there."""
+    return tuple((name, name.encode()) for name in names)
+
+
+_TEXTS = _named("tenant", "model", "digest")
+_NUMBERS = (
+    *_named("total", "pending", "running", "succeeded", "failed", "cancelled", "expired", "cursor"),
+    *_named("cost", "weight", "n_max", "prompt_tokens", "completion_tokens", "priority"),
+    *_named("created_at", "retention"),
+    ("size", b"bytes"),
+)
+_FLAGS = _named("paused", "cancel_requested")
+_MOMENTS = _named("started_at", "finished_at", "deadline")
+_OPTIONAL_TEXTS = _named("cancel_reason", "batch", "retry_of", "retried_by")
+
+
 def parse_job(job_id: str, answer: Any) -> Job:
     """The job of a hash as the server answered it.
 
@@ -103,45 +120,21 @@ def parse_job(job_id: str, answer: Any) -> Job:
     # The constructor of a frozen dataclass sets its fields one by one, which takes as long as all
     # the rest of this; lists of jobs are read often.
     vars(job).update(
+        {name: raw[stored].decode() for name, stored in _TEXTS},
+        **{name: int(raw[stored]) for name, stored in _NUMBERS},
+        **{name: raw[stored] == b"1" for name, stored in _FLAGS},
+        **{name: _moment(raw, stored) for name, stored in _MOMENTS},
+        **{name: _text(raw, stored) for name, stored in _OPTIONAL_TEXTS},
         id=job_id,
-        tenant=raw[b"tenant"].decode(),
-        model=raw[b"model"].decode(),
-        digest=raw[b"digest"].decode(),
         status=_STATES[raw[b"status"]],
-        total=int(raw[b"total"]),
-        pending=int(raw[b"pending"]),
-        running=int(raw[b"running"]),
-        succeeded=int(raw[b"succeeded"]),
-        failed=int(raw[b"failed"]),
-        cancelled=int(raw[b"cancelled"]),
-        expired=int(raw[b"expired"]),
-        cursor=int(raw[b"cursor"]),
-        cost=int(raw[b"cost"]),
-        weight=int(raw[b"weight"]),
         surplus=int(raw.get(b"surplus", 0)),
-        n_max=int(raw[b"n_max"]),
         n_min=int(n_min) if n_min else None,
         streams=int(raw.get(b"streams", 0)),
-        prompt_tokens=int(raw[b"prompt_tokens"]),
-        completion_tokens=int(raw[b"completion_tokens"]),
-        size=int(raw[b"bytes"]),
-        priority=int(raw[b"priority"]),
         token_budget=int(raw.get(b"token_budget", 0)),
         error_rate=float(raw.get(b"error_rate", 0)),
-        paused=raw[b"paused"] == b"1",
-        cancel_requested=raw[b"cancel_requested"] == b"1",
-        cancel_reason=_text(raw, b"cancel_reason"),
-        created_at=int(raw[b"created_at"]),
-        started_at=_moment(raw, b"started_at"),
-        finished_at=_moment(raw, b"finished_at"),
-        deadline=_moment(raw, b"deadline"),
-        retention=int(raw[b"retention"]),
         interactive=raw.get(b"interactive") == b"1",
         indexed=b"indexed" in raw,
         hooks=tuple(hooks.decode().split(",")) if hooks else (),
-        batch=_text(raw, b"batch"),
-        retry_of=_text(raw, b"retry_of"),
-        retried_by=_text(raw, b"retried_by"),
         spec_json=raw[b"spec"],
     )
     return job

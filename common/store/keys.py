@@ -1,7 +1,7 @@
 """The name of every Redis key promptmill owns; no other code spells one.
 
 `docs/redis-keys.md` says what each key holds, who writes it and how long it lives. The Lua scripts
-under `lua/` build the same names (`lua/lib.lua`, `key`); a test compares them with that page.
+under `lua/` build the same names (`lua/lib/keys.lua`, `key`); a test compares them with that page.
 """
 
 from __future__ import annotations

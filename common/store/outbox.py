@@ -1,10 +1,10 @@
 """The outbox of webhook events and what became of each try. Knows Redis; nothing of HTTP or
 signatures.
 
-The scripts that make an event true write it (`lua/lib.lua`, `emit`); webhook workers claim what is
-due, post it and record the outcome. Tenants take turns. Retries wait here, in `hooks:due`, never in
-a Celery countdown, which a killed worker would take with it. An event is delivered at least once: a
-receiver tells repetitions by their `webhook-id`.
+The scripts that make an event true write it (`lua/lib/notify.lua`, `emit`); webhook workers claim
+what is due, post it and record the outcome. Tenants take turns. Retries wait here, in `hooks:due`,
+never in a Celery countdown, which a killed worker would take with it. An event is delivered at
+least once: a receiver tells repetitions by their `webhook-id`.
 """
 
 from __future__ import annotations

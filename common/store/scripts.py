@@ -1,16 +1,16 @@
-"""The Lua scripts: every move of more than one key is one of these, so it happens whole or not at
-all.
+"""The Lua scripts: every move of more than one key is one of these, so that it happens whole or not
+at all.
 
-Each file under `lua/` opens with its arguments by name and with its answer; `lua/lib.lua` is put
-before each. Scripts are called with keywords, and what a script takes as `rest` by position: an
-argument more shifts nothing.
+Each file under `lua/` opens with its arguments by name and with its answer; the files of `lua/lib/`
+are put before each. Scripts are called with keywords, and what a script takes any number of
+(`rest`) follows by position: one more argument shifts nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -65,20 +65,33 @@ NAMES = (
 )
 
 
+# What every script begins with: each file may use what those before it define.
+LIBRARY = (
+    *("keys", "job", "admission", "submit", "save", "notify"),
+    *("ready", "finish", "attempts", "wakes", "turns", "remove"),
+)
+# Scripts that are several files, one after the other.
+PARTS = {"exchange": ("charges", "results", "claims", "suspects", "serve", "answer")}
+
+
 def source(name: str) -> str:
     """The full text of a script as Redis compiles it."""
-    folder = files("common.store") / "lua"
     flags = " flags=no-writes" if name in READS else " flags=allow-oom" if name in ALLOW_OOM else ""
     head = f"#!lua{flags}\nlocal SCHEMA = {SCHEMA}\n"
-    body = (folder / f"{name}.lua").read_text()
-    return f"{head}{(folder / 'lib.lua').read_text()}\n{_locals(arguments(name))}\n{body}"
+    library = [_text(f"lib/{part}") for part in LIBRARY]
+    parts = [_text(f"{name}/{part}") for part in PARTS.get(name, ())]
+    return head + "\n".join([*library, _locals(arguments(name)), _text(name), *parts])
+
+
+@cache
+def _text(name: str) -> str:
+    return (files("common.store") / "lua" / f"{name}.lua").read_text()
 
 
 def arguments(name: str) -> dict[str, bool]:
     """The named arguments of a script, in the order in which they are sent, and whether each is a
     number."""
-    body = (files("common.store") / "lua" / f"{name}.lua").read_text()
-    block = re.search(r"--\[\[ arguments\n(.*?)\]\]", body, re.S)
+    block = re.search(r"--\[\[ arguments\n(.*?)\]\]", _text(name), re.S)
     lines = re.findall(r"^(\w+) +(number:)?", block[1], re.M) if block else []
     return {argument: bool(number) for argument, number in lines if argument != "rest"}
 

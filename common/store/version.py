@@ -2,7 +2,7 @@
 
 The store keeps the newest schema that a part wrote to it, and the oldest whose parts may work
 beside. A part that is older than that is refused: at its start with a sentence, and later by every
-script (`lua/lib.lua` looks first), so that nothing it does can spoil records it does not
+script (`lua/lib/keys.lua` looks first), so that nothing it does can spoil records it does not
 understand.
 """
 

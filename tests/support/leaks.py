@@ -1,8 +1,8 @@
 """Finds keys that would last for ever: without a time to live and without an owner that takes them
 along.
 
-What may last is listed here by family; the parts of a job are read from the purge in `lua/lib.lua`,
-which is what removes them.
+What may last is listed here by family; the parts of a job are read from the purge in
+`lua/lib/remove.lua`, which is what removes them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))
 @cache
 def purged_parts() -> set[str]:
     """The parts of a job that its purge removes."""
-    library = (files("common.store") / "lua" / "lib.lua").read_text()
+    library = (files("common.store") / "lua" / "lib" / "remove.lua").read_text()
     source = library.partition("local function purge(job)")[2]
     listed = re.search(r"for _, part in ipairs\(\{(.*?)\}\)", source, re.S)
     assert listed

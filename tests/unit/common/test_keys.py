@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from pathlib import Path
 
+LUA = Path(__file__).parents[3] / "common" / "store" / "lua"
 SCHEMA = Path(__file__).parents[3] / "docs" / "redis-keys.md"
 
 
 def names_in_lua() -> set[str]:
     """First words (and, for jobs and tenants, parts) of every key(...) call in the scripts."""
     found = set()
-    for script in (files("common.store") / "lua").iterdir():
+    for script in LUA.rglob("*.lua"):
         for arguments in re.findall(r"\bkey\(([^()]*)\)", script.read_text()):
             words = re.findall(r"'([a-z_]+(?::[a-z]+)?)'", arguments)
             if words:

@@ -1,0 +1,22 @@
+-- Takes items for the room that there is, stores what changed, and answers.
+
+if see_to_suspects() then room = 0 end
+if others > 0 and room > 0 then
+  local found = count_waiting(model, room * (others + 1))
+  fair = called == 1 and math.ceil(found / (others + 1)) or found - others
+end
+if room > 0 then serve('interactive', 0) end
+if room > 0 then serve('ready', kept) end
+
+write_claims()
+write_times()
+if clock_at then redis.call('SET', key('vclock', model), clock_at) end
+finish_all(touched)
+
+local answer = cjson.encode({refused = refused, runs = runs, now = NOW, hooked = hooked()})
+redis.call('HSET', workerkey, 'call', call, 'room', math.max(room, 0), 'cohort',
+  doing and string.format('%s %d', doing, since) or '', 'passed', string.format('interactive %d %d ready %d %d',
+    places.interactive[1], places.interactive[2], places.ready[1], places.ready[2]))
+list_worker(model, incarnation, room, slots)
+redis.call('SET', replay, answer)
+return answer

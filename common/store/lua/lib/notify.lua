@@ -1,0 +1,50 @@
+-- Webhook events, changes that followers hear of, and what streamed items said.
+
+-- Write a webhook event into the outbox; it goes with its owner, a job or a batch, that has it in `list`. Its id is made of owner and type:
+-- writing it twice is one event.
+local function outbox(list, owner, event_type, data)
+  local event = 'evt_' .. owner .. '_' .. string.gsub(event_type, '%.', '_')
+  if redis.call('HSETNX', key('hook', event), 'owner', owner) == 0 then return end
+  redis.call('HSET', key('hook', event), 'type', event_type, 'created_at', string.format('%d', NOW), 'status', 'pending',
+    'tries', '[]', 'data', data)
+  redis.call('RPUSH', list, event)
+  redis.call('ZADD', key('hooks:due'), NOW, event)
+  HOOKED = true
+end
+
+-- Tell of a job, if it asked for this type of event. The end of a batch's job is the batch's own event, in OpenAI's words.
+local function emit(job, event_type)
+  if job.hooks == '' then return end
+  if not string.find(',' .. job.hooks .. ',', ',' .. event_type .. ',', 1, true) then return end
+  local hooks = key('job', job.id, 'hooks')
+  if job.batch ~= '' then
+    return outbox(hooks, job.id, 'batch.' .. job.status, cjson.encode({id = job.batch}))
+  end
+  local counts = {total = job.total}
+  for _, name in ipairs({'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired'}) do counts[name] = job[name] end
+  outbox(hooks, job.id, event_type, cjson.encode({id = job.id, status = job.status, model = job.model, counts = counts}))
+end
+
+-- `status` spares who waits for the end alone a look at the job.
+local function tell(id, status)
+  redis.call('PUBLISH', key('changes'), status and id .. ' ' .. status or id)
+end
+
+-- What an item said so far is of no use once its result is stored.
+local function drop_stream(id, index)
+  if redis.call('SREM', key('job', id, 'streams'), index) == 1 then redis.call('UNLINK', key('job', id, 'events', index)) end
+end
+
+local function drop_streams(id)
+  for _, index in ipairs(redis.call('SMEMBERS', key('job', id, 'streams'))) do drop_stream(id, index) end
+end
+
+-- A ring lies in the webhook worker's queue that nobody has taken yet.
+local function hooks_rung()
+  return redis.call('LLEN', 'webhooks') > 0
+end
+
+-- Whether whoever called should ring the webhook worker: an event was written, and no ring lies there for it.
+local function hooked()
+  return HOOKED and not hooks_rung()
+end

@@ -1,0 +1,92 @@
+-- Removes jobs, batches, files and sessions with all that belongs to them.
+
+-- What leaves one of a tenant's lists is a place in it for a day more, so that who pages through the list can go on from it.
+local PLACE_KEPT, MOST_PLACES = 86400000, 10000 -- ms, and of a tenant
+local function leave_list(list, tenant, id)
+  local line, gone, left = key('tenant', tenant, list), key('gone', tenant), key('left', tenant)
+  local created_at = redis.call('ZSCORE', line, id)
+  if not created_at then return 0 end
+  redis.call('ZREM', line, id)
+  redis.call('ZADD', gone, created_at, id)
+  redis.call('ZADD', left, NOW, id)
+  local forgotten = redis.call('ZRANGEBYSCORE', left, '-inf', NOW - PLACE_KEPT, 'LIMIT', 0, 100)
+  local excess = redis.call('ZCARD', left) - #forgotten - MOST_PLACES
+  if excess > 0 then forgotten = redis.call('ZRANGE', left, 0, #forgotten + excess - 1) end
+  if #forgotten > 0 then
+    call_with(forgotten, 'ZREM', gone)
+    call_with(forgotten, 'ZREM', left)
+  end
+  redis.call('PEXPIRE', gone, PLACE_KEPT)
+  redis.call('PEXPIRE', left, PLACE_KEPT)
+  return 1
+end
+
+local function forget_hooks(list, tenant)
+  local line = key('hooks:line', tenant)
+  for _, event in ipairs(redis.call('LRANGE', list, 0, -1)) do
+    redis.call('UNLINK', key('hook', event))
+    redis.call('ZREM', key('hooks:due'), event)
+    redis.call('ZREM', line, event)
+    redis.call('ZREM', key('hooks:busy', tenant), event)
+  end
+  redis.call('UNLINK', list)
+  if redis.call('EXISTS', line) == 0 then redis.call('ZREM', key('hooks:turns'), tenant) end
+end
+
+-- Remove a file of a tenant, who need not be named while its record is there. Answers whether it left the tenant's list.
+local function forget_file(id, tenant)
+  local about = redis.call('HMGET', key('file', id), 'tenant', 'stored', 'bytes', 'created_at')
+  redis.call('UNLINK', key('file', id), key('file', id, 'data'), key('file', id, 'verdicts'))
+  redis.call('ZREM', key('due'), 'file:' .. id)
+  if about[1] then
+    local bytes = tonumber(about[2] or about[3]) or 0
+    count_stored(about[1], 'files', -bytes, recounted(about[1], 'files', tonumber(about[4]) or 0) and -bytes or 0)
+  end
+  tenant = about[1] or tenant
+  return tenant and leave_list('files', tenant, id) or 0
+end
+
+-- Remove a batch's record and its events.
+local function forget_batch(id)
+  local tenant = redis.call('HGET', key('batch', id), 'tenant')
+  if not tenant then return end
+  forget_hooks(key('batch', id, 'hooks'), tenant)
+  redis.call('UNLINK', key('batch', id))
+  unqueue_batch('due', tenant, id)
+  unqueue_batch('sizing', tenant, id)
+  leave_list('batches', tenant, id)
+end
+
+-- Nobody is logged in as this tenant any more, and no link that was made for it works. Answers how many sessions and links these were.
+local function end_sessions(tenant)
+  local links = redis.call('ZRANGE', key('tenant', tenant, 'links'), 0, -1)
+  local sessions = redis.call('ZRANGE', key('tenant', tenant, 'sessions'), 0, -1)
+  for _, link in ipairs(links) do redis.call('DEL', key('login', link)) end
+  for _, session in ipairs(sessions) do redis.call('DEL', key('begun', session)) end
+  redis.call('DEL', key('tenant', tenant, 'links'), key('tenant', tenant, 'sessions'))
+  return #links + #sessions
+end
+
+-- Remove a job and everything keyed by it.
+local function purge(job)
+  local bytes = job.bytes
+  job.pending, job.bytes = 0, 0
+  account({job})
+  refresh_ready({job})
+  redis.call('SREM', key('unfinished', job.model), job.id)
+  wish(job)
+  if redis.call('ZREM', key('finished'), job.id) == 1 then redis.call('DECRBY', key('finished', 'bytes'), bytes) end
+  forget_hooks(key('job', job.id, 'hooks'), job.tenant)
+  if job.batch ~= '' then forget_batch(job.batch) end
+  drop_streams(job.id)
+  local source = redis.call('HGET', key('job', job.id), 'retry_of')
+  if source and redis.call('HGET', key('job', source), 'retried_by') == job.id then
+    redis.call('HDEL', key('job', source), 'retried_by')
+  end
+  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order'}) do
+    redis.call('UNLINK', key('job', job.id, part))
+  end
+  redis.call('UNLINK', key('job', job.id))
+  redis.call('ZREM', key('due'), 'expire:' .. job.id, 'purge:' .. job.id)
+  leave_list('jobs', job.tenant, job.id)
+end
