@@ -21,11 +21,10 @@ import redis
 from cli.valkey import free_port
 from common.errors import ConfigError, Unavailable
 from common.store import keys
-from common.store.incarnation import Incarnation
 from common.store.packing import pack
 from common.store.scripts import SCHEMA
 from common.store.version import COMPATIBLE, meet_store
-from tests.support.store import Mill, card, done, taken
+from tests.support.store import Mill, done, taken
 
 PREVIOUS = Path(__file__).parent / "schema_1"
 NEWER = {"schema": SCHEMA + 5, "compatible": SCHEMA + 5, "version": "9.9"}
@@ -74,6 +73,30 @@ class PreviousWorker:
     def results(self, held: list[tuple[str, int, int]]) -> list[Any]:
         blob = pack({"outputs": [{"text": "previous"}]})
         return [part for slot in held for part in (*slot, "succeeded", 3, 5, blob)]
+
+    def attach(self, name: str) -> str:
+        """A job of three items, as that version's web tier submitted it."""
+        items = [{"prompt": f"prompt {i}", "custom_id": f"c{i}"} for i in range(3)]
+        fields = {
+            "tenant": "t",
+            "model": "m",
+            "digest": "d",
+            "total": 3,
+            "cost": 10,
+            "n_max": 1,
+            "priority": 0,
+            "token_budget": 0,
+            "error_rate": 0,
+            "hooks": "job.finished",
+            "retention": 1000,
+            "spec": json.dumps({"model": "m", "params": {"max_tokens": 7}}),
+            "bytes": 100,
+        }
+        flat = [part for pair in fields.items() for part in pair]
+        job_id = f"job_0{name}"
+        outcome, _, _ = self.run("attach", job_id, name, "", "", 0, *[0] * 6, pack(items), *flat)
+        assert outcome == b"new"
+        return job_id
 
 
 def test_a_part_writes_down_its_schema_once(mill: Mill) -> None:
@@ -177,34 +200,13 @@ def test_jobs_of_the_previous_version_open_with_todays_parts(mill: Mill) -> None
     """As in the data folder of an `up` that was updated: waiting, running, paused and finished
     jobs, and an append."""
     worker = PreviousWorker(mill.client)
-    items = [{"prompt": f"prompt {i}", "custom_id": f"c{i}"} for i in range(3)]
-    jobs = {}
-    for name in ("finished", "paused", "running", "waiting"):
-        job_id = jobs[name] = f"job_0{name}"
-        fields = {
-            "tenant": "t",
-            "model": "m",
-            "digest": "d",
-            "total": 3,
-            "cost": 10,
-            "n_max": 1,
-            "priority": 0,
-            "token_budget": 0,
-            "error_rate": 0,
-            "hooks": "job.finished",
-            "retention": 1000,
-            "spec": json.dumps({"model": "m", "params": {"max_tokens": 7}}),
-            "bytes": 100,
-        }
-        flat = [part for pair in fields.items() for part in pair]
-        outcome, _, _ = worker.run("attach", job_id, name, "", "", 0, *[0] * 6, pack(items), *flat)
-        assert outcome == b"new"
-        if name == "finished":
-            worker.exchange(worker.results(worker.exchange([], 3)), 0)
-        elif name == "paused":
-            worker.run("edit", job_id, "paused", 1)
-        elif name == "running":
-            assert len(worker.exchange([], 2)) == 2
+    jobs = {"finished": worker.attach("finished")}
+    worker.exchange(worker.results(worker.exchange([], 3)), 0)
+    jobs["paused"] = worker.attach("paused")
+    worker.run("edit", jobs["paused"], "paused", 1)
+    jobs["running"] = worker.attach("running")
+    assert len(worker.exchange([], 2)) == 2
+    jobs["waiting"] = worker.attach("waiting")
     meet_store(mill.client)
     assert [row["outputs"][0]["text"] for row in mill.store.rows(jobs["finished"], 0, 3)] == [
         "previous"
@@ -241,82 +243,3 @@ def test_suspects_that_the_previous_version_left_run_again(mill: Mill) -> None:
     for _ in range(8):
         todays.exchange(done(todays.exchange([], 8)), 0)
     assert mill.counts(job_id) == {"succeeded": 3}
-
-
-CLASHING = ("x", "x:t", "x:t:u", "x%3At", "x%")
-
-
-def publish(mill: Mill, *models: str) -> None:
-    for model in models:
-        mill.fleet.publish(card(model), b"")
-
-
-def worker_of(mill: Mill, model: str) -> Incarnation:
-    incarnation = Incarnation(mill.client, card(model), 30)
-    incarnation.register({"host": "h", "pid": "1", "started_at": "0"})
-    return incarnation
-
-
-@pytest.mark.parametrize("interactive", [0, 1])
-def test_models_whose_names_have_colons_share_no_keys(mill: Mill, interactive: int) -> None:
-    publish(mill, *CLASHING)
-    jobs = {
-        (model, tenant): mill.submit(1, tenant, model=model, interactive=interactive)
-        for model in CLASHING
-        for tenant in ("t", "u")
-    }
-    lists = [
-        mill.client.zrange(name, 0, -1)
-        for lane in ("ready", "interactive")
-        for name in mill.client.keys(f"pm:{lane}:*")
-    ]
-    assert len(lists) == 3 * len(CLASHING)
-    assert all(len({member.startswith(b"job_") for member in members}) == 1 for members in lists), (
-        "jobs or tenants"
-    )
-    for model in CLASHING:
-        worker = worker_of(mill, model)
-        answer = worker.exchange([], 8)
-        assert {run.job_id for run in answer.runs} == {jobs[model, "t"], jobs[model, "u"]}
-        worker.exchange(done(answer), 0)
-        worker.release()
-    assert all(mill.counts(job) == {"succeeded": 1} for job in jobs.values())
-
-
-def test_jobs_of_clashing_models_of_an_earlier_version_run_each_on_its_own(mill: Mill) -> None:
-    """They were listed under the same keys; the first part of today's version lists them anew."""
-    publish(mill, "x", "x:t")
-    jobs = {
-        model: [mill.submit(1, tenant, model=model) for tenant in ("t", "u")]
-        for model in ("x", "x:t")
-    }
-    paused = mill.submit(1, "t", model="x:t")
-    mill.store.edit(paused, "paused", 1)
-    names = {
-        name.decode(): dict(mill.client.zrange(name, 0, -1, withscores=True))
-        for name in mill.client.keys("pm:ready*")
-    }
-    mill.client.delete(*names)
-    for name, listed in names.items():
-        mill.client.zadd(name.replace("%3A", ":"), listed)
-    mill.client.hset(keys.VERSION, mapping={"schema": 2, "compatible": 1, "version": "0"})
-    meet_store(mill.client)
-    assert int(mill.client.hget(keys.VERSION, "compatible")) == 3, (
-        "an older part would list them elsewhere"
-    )
-    for model, expected in jobs.items():
-        answer = worker_of(mill, model).exchange([], 8)
-        assert {run.job_id for run in answer.runs} == set(expected)
-    mill.store.edit(paused, "paused", 0)
-    assert worker_of(mill, "x:t").exchange([], 8).runs[0].job_id == paused
-
-
-def test_older_parts_are_refused_once_a_name_has_a_colon_and_not_before(mill: Mill) -> None:
-    meet_store(mill.client)
-    publish(mill, "my-org/plain.name")
-    assert int(mill.client.hget(keys.VERSION, "compatible")) == COMPATIBLE
-    publish(mill, "llama3:8b")
-    assert int(mill.client.hget(keys.VERSION, "compatible")) == 3
-    publish(mill, "other")
-    meet_store(mill.client)
-    assert int(mill.client.hget(keys.VERSION, "compatible")) == 3

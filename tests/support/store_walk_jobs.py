@@ -1,0 +1,93 @@
+"""Steps of the random walk that submit jobs and change them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from common.errors import Conflict
+from tests.support.store_model import ItemModel, JobModel, needs
+from tests.support.store_walk import Walk
+
+
+class SubmittingSteps(Walk):
+    @rule(items=st.integers(1, 12), tenant=st.sampled_from("ab"), interactive=st.booleans())
+    def attach(self, items: int, tenant: str, interactive: bool) -> None:
+        if len(self.jobs) < 6:
+            slots = needs(items)
+            job_id = self.mill.submit(
+                slots,
+                tenant,
+                f"job_{next(self.names)}",
+                interactive=int(interactive),
+                surplus=items % 3,
+            )
+            self.jobs[job_id] = JobModel(tenant, list(map(ItemModel, slots)), cost=10)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), items=st.integers(1, 5), lost=st.booleans())
+    def append(self, data: st.DataObject, items: int, lost: bool) -> None:
+        self.scripts.lose = lost
+        job_id, slots = self.job(data), needs(items)
+        job, stage = self.jobs[job_id], self.mill.stage(slots, named=False)
+        send = partial(
+            self.mill.store.append,
+            job_id,
+            stage,
+            tokens=items * 10,
+            n_max=max(slots),
+            most_items=1000,
+            surplus=items,
+        )
+        if job.over or job.cancelled:
+            with pytest.raises(Conflict):
+                send()
+        else:
+            added = send()
+            assert (added.first, added.count) == (len(job.items), items)
+            job.items += map(ItemModel, slots)
+            job.obey_wishes()
+
+    @precondition(lambda self: self.jobs)
+    @rule(
+        data=st.data(),
+        wish=st.sampled_from(["paused", "resumed", "cancel", "deadline", "deadline", "priority"]),
+        lost=st.booleans(),
+    )
+    def edit(self, data: st.DataObject, wish: str, lost: bool) -> None:
+        self.scripts.lose = lost
+        job_id = self.job(data)
+        job = self.jobs[job_id]
+        if wish == "cancel":
+            self.mill.store.cancel(job_id)
+            if not job.over:
+                job.cancelled = True
+                job.obey_wishes()
+            return
+        field_name, value = {
+            "paused": ("paused", 1),
+            "resumed": ("paused", 0),
+            "priority": ("priority", 3),
+            "deadline": ("deadline", self.mill.store.now() - 1),
+        }[wish]
+        if job.over:
+            with pytest.raises(Conflict):
+                self.mill.store.edit(job_id, field_name, value)
+            return
+        self.mill.store.edit(job_id, field_name, value)
+        if field_name == "paused":
+            job.paused = bool(value)
+        if field_name == "deadline":
+            self.tick()
+            job.expired = True
+            job.obey_wishes()
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        job_id = self.job(data)
+        self.mill.store.delete(job_id)
+        del self.jobs[job_id]
