@@ -20,9 +20,11 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 from transformers.generation.continuous_batching.utils import WorkloadHints
 
+from bench.lib.hardware import bandwidth
 from bench.lib.machine import commit, device, driver
 from bench.lib.mixes import Mix, short_prompts
-from common.generation import Request, Spelling
+from bench.lib.ours import GREEDY, run
+from common.generation import Spelling
 from common.params import SamplingParams
 from worker.engine.attention import flash
 from worker.engine.attention.backend import LayerShape
@@ -103,19 +105,6 @@ def build(shape: dict[str, Any], dtype: torch.dtype, where: torch.device) -> Any
     return model.eval()
 
 
-def run(engine: BatchingEngine, mix: Mix, params: SamplingParams) -> tuple[float, list[list[int]]]:
-    began = time.perf_counter()
-    for row, prompt in enumerate(mix.prompts):
-        engine.submit(Request(str(row), "", prompt, params, row))
-    found: dict[str, list[int]] = {}
-    while len(found) < len(mix.prompts):
-        for each in engine.collect(1.0):
-            if each.error:
-                raise RuntimeError(each.error[1])
-            found[each.id] = each.outputs[0].token_ids
-    return time.perf_counter() - began, [found[str(row)] for row in range(len(mix.prompts))]
-
-
 def parity(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
     """The share of rows whose greedy output is `generate()`'s, small models of several families."""
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -135,7 +124,7 @@ def parity(where: torch.device, dtype: torch.dtype) -> dict[str, float]:
             expected.append(out[0, len(prompt) :].tolist())
         engine = BatchingEngine(model, Silent(), slots=8, context=256)
         engine.start()
-        _, outputs = run(engine, mix, SamplingParams(max_tokens=mix.new_tokens, temperature=0.0))
+        _, outputs = run(engine, mix, GREEDY)
         engine.stop()
         found[family] = sum(a == b for a, b in zip(outputs, expected, strict=True)) / len(expected)
     return found
@@ -183,17 +172,6 @@ def sampling_ms(rows: int, vocabulary: int, spread: float, where: torch.device) 
     return median(times) * 1e3
 
 
-def bandwidth(where: torch.device) -> float:
-    """Bytes per second that a large sum reads."""
-    data = torch.ones(250_000_000, device=where)
-    times = []
-    for _ in range(10):
-        began = time.perf_counter()
-        data.sum().item()
-        times.append(time.perf_counter() - began)
-    return 1e9 / min(times)
-
-
 def kernel_difference(where: torch.device) -> float | None:
     """How far the paged kernel is from plain arithmetic; None where there is none."""
     if where.type != "cuda":
@@ -222,9 +200,9 @@ def ours(model: Any, mix: Mix) -> tuple[BatchingEngine, float, float]:
         model, Silent(), slots=len(mix.prompts), context=longest + mix.new_tokens
     )
     engine.start()
-    run(engine, mix.warming(), SamplingParams(max_tokens=4, temperature=0.0))
+    run(engine, mix.warming(), GREEDY)
     engine.step_times()
-    took, _ = run(engine, mix, SamplingParams(max_tokens=mix.new_tokens, temperature=0.0))
+    took, _ = run(engine, mix, GREEDY)
     step = median(engine.step_times())  # nearly all are decode steps
     engine.stop()
     return engine, took, step
@@ -241,16 +219,14 @@ def speed(shape: dict[str, Any], mix: Mix, where: torch.device) -> dict[str, Any
     engine, took, step = ours(model, mix)
     rows, vocabulary = len(mix.prompts), shape["vocab_size"]
     return {
-        "attention": engine.attention,
-        "forward": type(engine._runner._forward).__name__,
-        "recorded_sizes": len(engine._runner._recorded),
+        **engine.parts,
         "tokens_per_s": {
             "promptmill": round(mix.generated / took, 1),
             "transformers_cb": round(mix.generated / peers, 1) if peers else None,
         },
         "ratio": round(peers / took, 2) if peers else None,
         "decode_step_ms": round(step * 1e3, 2),
-        "decode_floor_fraction": round(weights / bandwidth(where) / step, 3),
+        "decode_floor_fraction": round(weights / bandwidth(where, 10) / step, 3),
         "sampling_ms": {
             name: round(sampling_ms(rows, vocabulary, spread, where), 2)
             for name, spread in (("peaked", 8.0), ("flat", 1.0))

@@ -87,9 +87,9 @@ class BatchingEngine(EngineThread):
         return math.inf if self._lost_device else super().step_age()
 
     @property
-    def attention(self) -> str:
-        """The name of the attention backend in use: `gather` or `flash`."""
-        return self._runner.attention.name
+    def parts(self) -> dict[str, str | int]:
+        """What computes the steps, for benchmarks: see `Runner.parts`."""
+        return self._runner.parts
 
     def forget_prefixes(self) -> None:
         """Empty the prefix cache. Only while no request is open: the engine's thread uses it."""

@@ -64,7 +64,7 @@ def test_pages_and_recorded_steps_say_what_generate_says(family: str, on_pages: 
     asked = prompts(6)
     expected = [oracle(model, ids, 16) for ids in asked]
     with running(model, token_budget=24) as engine:
-        assert engine.attention == "flash" and engine._runner._recorded
+        assert engine.parts["attention"] == "flash" and engine.parts["recorded_sizes"]
         found = run(
             engine,
             [ask(str(n), ids, temperature=0.0, max_tokens=16) for n, ids in enumerate(asked)],

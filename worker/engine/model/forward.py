@@ -18,6 +18,7 @@ from worker.engine.attention.hook import attending
 class Forward(Protocol):
     """Computes the logits of a step."""
 
+    name: str
     device: torch.device
     dtype: torch.dtype  # of keys and values
 
@@ -29,6 +30,8 @@ class Forward(Protocol):
 
 class ModulesForward:
     """Runs the model's own modules, which call our attention through `attention/hook.py`."""
+
+    name = "modules"
 
     def __init__(self, model: Any):
         self.device: torch.device = next(model.parameters()).device

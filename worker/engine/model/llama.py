@@ -89,6 +89,8 @@ class LlamaForward:
         ValueError: the model is built in another way, or its layers are not packed.
     """
 
+    name = "lean"
+
     def __init__(self, model: Any, shapes: dict[int, LayerShape]):
         if model.config.model_type not in FAMILIES or model.config.hidden_act != "silu":
             raise ValueError(f"{model.config.model_type} is not built as Llama is")

@@ -25,6 +25,16 @@ class Runner:
         self._rows = rows
         self._recorded: dict[int, Recorded] = {}
 
+    @property
+    def parts(self) -> dict[str, str | int]:
+        """The forward pass and the attention backend by name, and how many decode steps are
+        recorded."""
+        return {
+            "forward": self._forward.name,
+            "attention": self.attention.name,
+            "recorded_sizes": len(self._recorded),
+        }
+
     def warm_up(self) -> None:
         """Compute a first step, and record decode steps where the backend allows it.
 
