@@ -18,8 +18,7 @@ test: lint  ## lint, then every test that this machine can run; ARGS=… runs py
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	$(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults
-	$(BIN)/pytest tests/faults
+	$(BIN)/pytest -n 3 --dist loadfile
 endif
 
 lint: .venv/ready-test  ## ruff (rules and layout), mypy, the import contracts and the limits of length

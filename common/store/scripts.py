@@ -74,6 +74,7 @@ LIBRARY = (
 PARTS = {"exchange": ("charges", "results", "claims", "suspects", "serve", "answer")}
 
 
+@cache
 def source(name: str) -> str:
     """The full text of a script as Redis compiles it."""
     flags = " flags=no-writes" if name in READS else " flags=allow-oom" if name in ALLOW_OOM else ""
@@ -88,6 +89,7 @@ def _text(name: str) -> str:
     return (files("common.store") / "lua" / f"{name}.lua").read_text()
 
 
+@cache
 def arguments(name: str) -> dict[str, bool]:
     """The named arguments of a script, in the order in which they are sent, and whether each is a
     number."""

@@ -11,6 +11,7 @@ from xdist.scheduler import LoadFileScheduling
 
 TESTS = Path(__file__).parents[1]
 LONGEST = (  # files and folders, by the time they take
+    "faults",
     "field/test_openapi.py",
     "integration/store/test_machine.py",
     "unit/engine/test_demo_model.py",
