@@ -11,4 +11,6 @@ from web.wire.problem import ProblemShape
 
 api = Blueprint("api", __name__)
 api.before_request(refuse_unread)
-answer_errors(api, ProblemShape(), "/v1/jobs", "/v1/workers", "/metrics", "/healthz", "/readyz")
+# Errors on these paths, and under them, are problem+json.
+PATHS = ("/v1/jobs", "/v1/workers", "/metrics", "/health", "/healthz", "/readyz")
+answer_errors(api, ProblemShape(), *PATHS)

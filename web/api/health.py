@@ -28,6 +28,15 @@ def readyz() -> Response:
     return answer(Health())
 
 
+@api.get("/health")
+@described("This server can take requests: Redis answers", public=True, errors=(503,))
+def health() -> Response:
+    """`/readyz` as vLLM's clients call it."""
+    with redis_errors():
+        services().redis.ping()
+    return Response()
+
+
 @api.get("/metrics")
 @described(
     "The queue, the workers and counters, for Prometheus",

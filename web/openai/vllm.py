@@ -1,5 +1,6 @@
-"""The paths that vLLM's server has beside OpenAI's: `/health`, `/tokenize`, `/detokenize` and
-`/tokenizer_info`. They are answered at once, without the queue."""
+"""The paths that vLLM's server has beside OpenAI's: `/tokenize`, `/detokenize` and
+`/tokenizer_info`. They are answered at once, without the queue. Its `/health` is among the health
+checks (`web/api/health.py`)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import InvalidRequest
 from common.params import TokenId
-from common.store.connection import redis_errors
 from common.tokenizer import SHORT, Tokenizer
 from web.auth import needs_tenant
 from web.intake.counting import in_a_thread, is_too_long
@@ -33,7 +33,7 @@ MOST_TOKENS = 2**20  # of one request to detokenize
 
 vllm = Blueprint("tokens", __name__)
 vllm.before_request(refuse_unread)
-answer_errors(vllm, OPENAI_SHAPE, "/tokenize", "/detokenize", "/tokenizer_info", "/health")
+answer_errors(vllm, OPENAI_SHAPE, "/tokenize", "/detokenize", "/tokenizer_info")
 
 
 class TokenizeRequest(Schema):
@@ -105,14 +105,6 @@ RULES = {
     for name, rule in field_rules.CHAT.items()
     if name not in TokenizeRequest.model_fields
 }
-
-
-@vllm.get("/health")
-@described("This server can take requests: Redis answers", public=True, errors=(503,))
-def health() -> Response:
-    with redis_errors():
-        services().redis.ping()
-    return Response()
 
 
 @vllm.post("/tokenize")

@@ -39,7 +39,7 @@ def test_a_path_has_one_shape_before_and_after_its_view_is_found(web: Web) -> No
         ("GET", "/v1/jobsx", 404, OPENAI),
         ("GET", "/v1/jobs/job_0/x", 404, PROBLEM),
         ("GET", "/tokenize/x", 404, OPENAI),
-        ("POST", "/health", 405, OPENAI),
+        ("POST", "/health", 405, PROBLEM),
         ("POST", "/healthz", 405, PROBLEM),
         ("GET", "/x" * 2000, 404, PROBLEM),
     ],
