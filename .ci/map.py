@@ -19,6 +19,8 @@ FOLDERS = {
     "web/pages/static": "Scripts and styles of the pages",
     "web/pages/templates": "The pages' HTML as Jinja templates, one for each page",
     "common/store/lua": "The Lua scripts, one for each change of the store",
+    "common/store/lua/exchange": "The parts of the script `exchange`",
+    "common/store/lua/lib": "What all scripts begin with",
     "tests": "The tests, against real servers, workers and browsers",
     "tests/browser": "The pages in Chromium",
     "tests/e2e": "The commands, the demo and the examples, as a user runs them",
