@@ -1,1 +1,1 @@
-"""Parts that several benchmarks share: processes, load, faults, measuring."""
+"""Parts that several benchmarks share: processes, load, faults, measuring; no room imports them."""
