@@ -1,11 +1,12 @@
-"""Where the Redis server is: the one place that reads a REDIS_URL, for redis-py and for Celery's
-broker alike.
+"""The address of the Redis server: reads a REDIS_URL, for redis-py and for Celery's broker alike.
 
-    redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]                       rediss://… for TLS, with ssl_…
-    options unix://[[USER]:PASSWORD@]/PATH/TO/SOCKET[?db=DB]
-    redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/SERVICE[/DB][?sentinel_password=PASSWORD]
+    redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]
+    rediss://…                                  the same with TLS, and ssl_… options
+    unix://[[USER]:PASSWORD@]/PATH/TO/SOCKET[?db=DB]
+    redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/SERVICE[/DB]
+                                                [?sentinel_password=PASSWORD]
 
-Characters that mean something in a URL are percent-encoded in user, password and service. Knows no
+Characters that have a meaning in a URL are percent-encoded in user, password and service. Opens no
 connection.
 """
 

@@ -35,7 +35,7 @@ NO_LIMITS = Limits()
 
 
 def refuse_overfull(outcome: str, limits: Limits = NO_LIMITS) -> None:
-    """Tell a limit that `attach` or `append` met: the tenant's own, or everybody's."""
+    """Raise the error of a limit that `attach` or `append` met, of the tenant or of all tenants."""
     if outcome == "stored_full":
         raise storage_full(limits.stored_bytes)
     if outcome == "tenant_full":

@@ -39,7 +39,7 @@ class ApiKeys:
         self._scripts = Scripts(client)
 
     def create_key(self, tenant: str, name: str = "") -> str:
-        """A new key of a tenant, which comes to be if it was not. The key is told once, here."""
+        """Make a key of a tenant, which is made with its first key. Only here it is readable."""
         if not ids.TENANT.fullmatch(tenant):
             raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)

@@ -1,9 +1,9 @@
 """Batches in OpenAI's sense: a file whose lines are validated after it was accepted, and then are
 one job's items.
 
-Here is only what there is before the job, and beside it: the record, and the claim of whoever
-validates. Everything else of a batch is its job's, whose id follows from the batch's. Knows Redis;
-nothing of lines or HTTP.
+A batch's record says what there is before its job and beside it, and which web process validates
+it. Everything else of a batch is its job's, whose id follows from the batch's. Knows Redis; nothing
+of lines or HTTP.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def new_batch_id() -> str:
 
 
 def job_of(batch_id: str) -> str:
-    """The id of the job that a batch becomes: the same whoever makes it, so that it is made
-    once."""
+    """The id of the job that a batch becomes; it follows from the batch's, so that two validators
+    cannot make two jobs."""
     return f"job_0{batch_id.removeprefix('batch_')}"
 
 
@@ -193,8 +193,8 @@ class Batches:
             self._scripts.note_batch(*flat, id=batch_id)
 
     def claim_sizing(self, lease: float) -> tuple[str, str] | None:
-        """The batch whose files are to be measured next, and its tenant, whose turn it is. Nobody
-        else gets it for `lease` seconds."""
+        """The batch whose files are to be measured next, and its tenant, whose turn it is. No other
+        process gets it for `lease` seconds."""
         with redis_errors():
             found = self._scripts.claim_sizing(ms=int(lease * 1000))
         return (found[0].decode(), found[1].decode()) if found else None
@@ -214,7 +214,7 @@ class Batches:
     # Validation
 
     def claim(self, lease: float) -> Claim | None:
-        """Take a batch that waits for its validation; nobody else gets it for `lease` seconds.
+        """Take a batch that waits for its validation; no other process gets it for `lease` seconds.
         Tenants have one validation at a time, in turn."""
         token = secrets.token_hex(8)
         with redis_errors():

@@ -1,5 +1,5 @@
-"""The Redis server as all parts reach it: bounded waits, and its troubles as one error. Knows no
-keys."""
+"""Connections to the Redis server: every wait has a limit, and errors that pass are `Unavailable`.
+Knows no keys."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Client(redis.Redis):
 
 
 class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
-    """Connections to whichever server the Sentinels name. One to a server that is that no more is
-    closed as it comes back, and finds the other when it is used again."""
+    """Connections to the primary server that the Sentinels name. A connection to a server that is
+    not the primary any more is closed when it returns to the pool; used again, it opens to the new
+    one."""
 
     def release(self, connection: Any) -> None:
         if (connection.host, connection.port) != self.master_address:
@@ -51,7 +52,8 @@ class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
 def connect(url: str, *, most: int = 0, replicas: int = 0, **options: Any) -> Client:
     """A client whose every wait is bounded. Lost replies are re-sent, which all our scripts expect.
 
-    With `most` connections, whoever finds none free waits for one. Promises wait for `replicas`.
+    A caller that finds none of the `most` connections free waits for one. Scripts that promise
+    something wait for `replicas`.
 
     Answers stay bytes; `decode_responses` would break the compressed ones.
     """

@@ -59,7 +59,7 @@ Checkpoint = dict[str, list[tuple[int, list[int]]]]
 @dataclass(frozen=True)
 class Exchanged:
     """An exchange's answer. `lost`: the lease is gone, nothing was taken; `refused`: results of
-    somebody else's items."""
+    items that this worker does not hold."""
 
     lost: bool = False
     refused: list[tuple[str, int]] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Incarnation:
     releases.
 
     Methods may be called from the turn's and the heartbeat's thread. `lost` once the store no
-    longer knows it: whoever holds it then drops everything and registers anew under another id.
+    longer knows it: the worker then drops all items and registers under another id.
     """
 
     def __init__(self, client: redis.Redis, card: ModelCard, lease: float):
@@ -86,7 +86,7 @@ class Incarnation:
         self._lock = threading.Lock()
         self._call = 0
         self._held: set[tuple[str, int]] = set()
-        self.rings = 0  # that waited for somebody to take them at the last heartbeat
+        self.rings = 0  # Rings of the model that no worker had taken at the last heartbeat.
 
     def register(self, about: dict[str, str]) -> None:
         """Publish the worker and take a lease; `about` is host, pid, started_at and the like. What
@@ -175,7 +175,7 @@ class Incarnation:
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
     def checkpoint(self, tokens: Checkpoint, *, whole: bool, first: list[tuple[str, int]]) -> None:
-        """Keep how far items got, so that whoever takes them over goes on from there.
+        """Keep how far items got, so that the next worker that holds them goes on from there.
 
         `tokens` are the new ones since the last call; with `whole` all there are, in place of what
         was kept before. `first` names the items that got further under this worker for the first

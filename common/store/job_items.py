@@ -166,8 +166,8 @@ class JobItems:
         ]
 
     def finished_after(self, job_id: str, cursor: int, limit: int) -> list[int]:
-        """Indices in order of completion, from the cursor-th on: whoever has read k of them goes on
-        at cursor k.
+        """Indices in order of completion, from the cursor-th on: a reader of k of them goes on at
+        cursor k.
 
         Items that were cancelled or expired before they ran have no result and do not appear.
         """

@@ -20,7 +20,7 @@ TENANTS = PREFIX + "tenants"
 KEYS = PREFIX + "keys"
 DUE = PREFIX + "due"
 VERSION = PREFIX + "version"
-RESTORING = 1_000_000  # as what is compatible: nobody, until a restore is done
+RESTORING = 1_000_000  # as `compatible`: no part may work here until a restore is done
 HOOKS_DUE = PREFIX + "hooks:due"
 
 

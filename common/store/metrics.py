@@ -1,11 +1,11 @@
 """Counters and histograms of every process, added up in one hash of the store (`metrics` in
 `docs/redis-keys.md`).
 
-A process counts in memory and adds what came about to the hash once a second, in one round trip;
-scripts count what they move themselves. So `/metrics` says the same whichever process of whichever
-machine is asked, counts survive a process, and no folder has to be shared, as prometheus_client's
-own mode for several processes wants it. No tenant is a label: there may be many, and whoever may
-read the metrics would learn their names.
+A process counts in memory and adds its counts to the hash once a second, in one round trip; scripts
+count what they move themselves. So `/metrics` says the same on every process and machine, counts
+survive a process, and processes share no folder, as prometheus_client's own mode for several
+processes requires. No tenant is a label: there may be many, and a reader of the metrics would learn
+their names.
 """
 
 from __future__ import annotations

@@ -135,8 +135,8 @@ class Outbox:
         self._backoff = backoff
 
     def due(self, limit: int = 1) -> list[Event]:
-        """Claim up to `limit` events that are due, of tenants in turn; nobody else gets them while
-        the lease lasts."""
+        """Claim up to `limit` events that are due, of tenants in turn; no other worker gets them
+        while the lease lasts."""
         claim = secrets.token_hex(8)
         with redis_errors():
             now, *flat = self._scripts.claim_hooks(

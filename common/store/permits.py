@@ -1,9 +1,9 @@
 """Counts what tenants and addresses keep open at once, over all web processes, and refuses what is
 too much.
 
-Redis has the count of each process under a lease: what a killed process had is free again when it
-ends. Between two renewals a process tells only what exceeds the permits it has. Knows nothing of
-connections and requests.
+Redis has the count of each process under a lease: what a killed process had is free again when the
+lease ends. Between two renewals a process reports only what exceeds the permits it has. Knows
+nothing of connections and requests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from common.store.scripts import Scripts
 
 LEASE = 5.0  # seconds
 RENEW = 1.0  # seconds between two renewals
-SOON = 0.1  # seconds until what was given back is told
+SOON = 0.1  # seconds until Redis hears of permits that were given back
 
 log = logging.getLogger(__name__)
 

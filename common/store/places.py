@@ -1,7 +1,7 @@
-"""Places in a tenant's lists, which go on when what was there is gone: who pages through a list
-finds the way on.
+"""Places in a tenant's lists: a client that pages through a list goes on from the last object it
+saw, even when that was deleted since.
 
-A list is a sorted set, of objects by when they were created; a place is that time (ms) and an
+A list is a sorted set of objects by when they were created; a place is that time (ms) and an
 object's id. Knows Redis.
 """
 

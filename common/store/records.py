@@ -1,5 +1,5 @@
-"""Reading stored records that may be damaged: one that cannot be read is told by its id, and never
-breaks a list.
+"""Reads stored records that may be damaged: a damaged record is reported by its id, and left out of
+lists.
 
 A record may be damaged by a version with a fault, by a person at the server's prompt, or by a disk.
 """

@@ -107,7 +107,7 @@ def _locals(named: dict[str, bool]) -> str:
     return f"local {', '.join(named)} = {', '.join(values)}\nlocal REST = {len(named) + 1}"
 
 
-# What is promised to somebody when these return must be on disk and on the replicas by then.
+# When one of these returns, what it wrote must be on disk and on the replicas.
 PROMISES = {
     *("attach", "append", "exchange", "keep_file", "create_batch"),
     *("cancel", "cancel_batch", "edit", "delete", "forget_files"),

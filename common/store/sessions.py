@@ -71,7 +71,7 @@ class Sessions:
             self._scripts.end_sessions(tenant=grant.tenant, session=grant.session)
 
     def end_sessions(self, tenant: str) -> None:
-        """Log out every browser of a tenant; login links that nobody used yet are void, too.
+        """Log out every browser of a tenant; login links that were not used become invalid, too.
 
         Raises:
             NotFound: there is no such tenant, so that a misspelt one is not taken for logged out.

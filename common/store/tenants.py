@@ -29,7 +29,7 @@ class Tenants:
         return str(stored.decode())
 
     def set_webhook_url(self, tenant: str, url: str | None) -> None:
-        """Whom to tell of the tenant's batches that name nobody themselves; None for nobody."""
+        """Set the URL that hears of the tenant's batches which name none; None for none."""
         with redis_errors():
             if not self._client.sismember(keys.TENANTS, tenant):
                 raise NotFound(

@@ -1,4 +1,5 @@
-"""The stage: a job's items on their way in, before `attach` makes them a job or part of one."""
+"""The stage: a job's items while they are uploaded, before `attach` or `append` puts them into a
+job."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which form the store's records have, so that parts of different versions meet without harm.
+"""The schema of the store's records, so that parts of different versions can work on one store.
 
-The store keeps the newest schema that a part wrote to it, and the oldest whose parts may work
-beside. A part that is older than that is refused: at its start with a sentence, and later by every
-script (`lua/lib/keys.lua` looks first), so that nothing it does can spoil records it does not
+The store keeps the newest schema that a part wrote to it, and the oldest whose parts may still work
+on it. A part that is older than that is refused: at its start with a message, and later by every
+script (`lua/lib/keys.lua` looks first), so that it cannot spoil records that it does not
 understand.
 """
 
