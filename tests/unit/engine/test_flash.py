@@ -16,6 +16,7 @@ from tests.unit.engine.tiny import ask, build, prompts, run, running, tokens
 from worker.engine.attention import flash
 from worker.engine.attention.backend import LayerShape
 from worker.engine.model import compose, recorded
+from worker.engine.model.selfcheck import ONE_OPERATION
 
 PAGE = 8
 
@@ -112,7 +113,7 @@ def test_the_kernel_is_compared_with_plain_arithmetic(monkeypatch: pytest.Monkey
         return plain_varlen(*arguments, seqused_k=(seqused_k - 1).clamp(min=1), **others)
 
     monkeypatch.setattr(flash, "varlen_attn", one_position_short)
-    assert not flash.parity(SHAPE, torch.float32, cpu) < flash.TOLERANCE
+    assert not flash.parity(SHAPE, torch.float32, cpu) < ONE_OPERATION
 
 
 def test_a_kernel_that_leaves_a_row_unwritten_is_not_trusted(
@@ -124,7 +125,7 @@ def test_a_kernel_that_leaves_a_row_unwritten_is_not_trusted(
         return out
 
     monkeypatch.setattr(flash, "varlen_attn", without_the_last)
-    assert not flash.parity(SHAPE, torch.float32, torch.device("cpu")) < flash.TOLERANCE
+    assert not flash.parity(SHAPE, torch.float32, torch.device("cpu")) < ONE_OPERATION
 
 
 @pytest.mark.parametrize(

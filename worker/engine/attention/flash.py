@@ -17,7 +17,6 @@ from worker.engine.attention.backend import How, LayerCache, LayerShape, Step, z
 # reads.
 PAGE = 256
 DTYPES = (torch.bfloat16, torch.float16)
-TOLERANCE = 2e-2  # of bfloat16 outputs of size 1
 
 
 def serves(shapes: dict[int, LayerShape], dtype: torch.dtype, device: torch.device) -> bool:

@@ -23,7 +23,7 @@ from worker.engine.model.forward import Forward, ModulesForward
 from worker.engine.model.llama import LlamaForward
 from worker.engine.model.packable import packed_logits, probe, trial_rows
 from worker.engine.model.runner import Runner
-from worker.engine.model.selfcheck import difference, tolerance, trusted
+from worker.engine.model.selfcheck import ONE_OPERATION, difference, tolerance, trusted
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def pages_work(shapes: dict[int, LayerShape], dtype: torch.dtype, device: torch.
         return float(np.max(found))  # which keeps a NaN
 
     what, instead = "torch's paged attention", "gathers keys and values"
-    return trusted(what, instead, measure, flash.TOLERANCE)
+    return trusted(what, instead, measure, ONE_OPERATION)
 
 
 def _kv_tokens(per_token: int, device: torch.device, most: int, block: int) -> int:

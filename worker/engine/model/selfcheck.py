@@ -14,6 +14,9 @@ import torch
 
 log = logging.getLogger(__name__)
 
+# The largest difference that rounding explains in one operation's 16-bit outputs of size 1.
+ONE_OPERATION = 2e-2
+
 
 def tolerance(model: Any) -> float:
     """The largest `difference` that rounding explains."""
