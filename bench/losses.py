@@ -29,6 +29,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench.lib.jobs import job_fields
 from bench.lib.machine import commit, device
 from bench.lib.parts import Part, Parts
 from common.rings import RingSender
@@ -84,20 +85,9 @@ class Flow:
         stage = self._store.stage()
         stage.add({"prompt": "a b c d e f g h i j", "params": {"ignore_eos": True}})
         stage.close_for_attach()
-        spec = json.dumps({"model": "echo", "params": {"max_tokens": TOKENS, "temperature": 0.0}})
-        fields = {
-            "tenant": "bench",
-            "model": "echo",
-            "digest": self._digest,
-            "total": 1,
-            "cost": 20,
-            "n_max": 1,
-            "priority": 0,
-            "hooks": "",
-            "retention": 3_600_000,
-            "spec": spec,
-            "interactive": interactive,
-        }
+        spec = {"params": {"max_tokens": TOKENS, "temperature": 0.0}}
+        about = {"cost": 20, "interactive": interactive}
+        fields = job_fields("echo", self._digest, 1, spec, **about)
         made = self._store.attach(stage, fields, job_id=new_job_id())
         self._ring_sender.send("echo", made.rings)
         return made.job_id

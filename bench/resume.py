@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.lib.jobs import job_fields
 from bench.lib.machine import ROOT, commit, device
 from cli.valkey import Valkey
 from common.result_row import Row
@@ -97,20 +98,9 @@ class Bench:
             )
             stage.add({"prompt": prompt, "params": params})
         stage.close()
-        spec = {"model": MODEL, "params": {"max_tokens": TOKENS, "ignore_eos": True}}
+        spec = {"params": {"max_tokens": TOKENS, "ignore_eos": True}}
         digest = Fleet(self.store.client).model(MODEL).digest
-        fields = {
-            "tenant": "t",
-            "model": MODEL,
-            "digest": digest,
-            "total": ITEMS,
-            "cost": TOKENS,
-            "n_max": 1,
-            "priority": 0,
-            "hooks": "",
-            "retention": 86_400_000,
-            "spec": json.dumps(spec),
-        }
+        fields = job_fields(MODEL, digest, ITEMS, spec, cost=TOKENS)
         return self.store.attach(stage, fields, job_id=new_job_id()).job_id
 
     def run(self, job: int, kills: int) -> list[Row]:

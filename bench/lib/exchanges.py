@@ -8,12 +8,12 @@ adds to it.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
 import redis
 
+from bench.lib.jobs import job_fields
 from cli.valkey import Valkey
 from common.store.connection import connect
 from common.store.fleet import Fleet
@@ -25,13 +25,10 @@ from worker.models import open_model
 
 ITEMS = 256
 EXCHANGES = 12  # measured
-SPEC = json.dumps(
-    {
-        "model": "echo",
-        "params": {"max_tokens": 50, "temperature": 0.8},
-        "metadata": {"run": "bench-7"},
-    }
-)
+SPEC = {
+    "params": {"max_tokens": 50, "temperature": 0.8},
+    "metadata": {"run": "bench-7"},
+}
 
 
 def submit(store: JobStore, tenant: str) -> None:
@@ -39,18 +36,7 @@ def submit(store: JobStore, tenant: str) -> None:
     stage = store.stage()
     stage.add({"prompt": "one of many prompts, and a job of its own"})
     stage.close()
-    fields = {
-        "tenant": tenant,
-        "model": "echo",
-        "digest": "d",
-        "total": 1,
-        "cost": 60,
-        "n_max": 1,
-        "priority": 0,
-        "hooks": "",
-        "retention": 86_400_000,
-        "spec": SPEC,
-    }
+    fields = job_fields("echo", "d", 1, SPEC, tenant=tenant, cost=60)
     store.attach(stage, fields, job_id=new_job_id())
 
 

@@ -9,7 +9,6 @@ what the same workers run in the same time without chats is subtracted.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import redis
 
+from bench.lib.jobs import job_fields
 from cli.valkey import Valkey
 from common.rings import RingSender
 from common.settings import Settings
@@ -44,19 +44,9 @@ def submit(store: JobStore, items: int, tokens: int, *, interactive: bool = Fals
     for _ in range(items):
         stage.add({"prompt": "one two three", "params": {"ignore_eos": True, "max_tokens": tokens}})
     stage.close()
-    fields = {
-        "tenant": "bench",
-        "model": "echo",
-        "digest": open_model("echo").card.digest,
-        "total": items,
-        "cost": tokens,
-        "n_max": 1,
-        "priority": 0,
-        "hooks": "",
-        "retention": 60_000,
-        "interactive": int(interactive),
-        "spec": json.dumps({"model": "echo", "params": {"temperature": 0}}),
-    }
+    digest, spec = open_model("echo").card.digest, {"params": {"temperature": 0}}
+    about = {"cost": tokens, "interactive": int(interactive)}
+    fields = job_fields("echo", digest, items, spec, **about)
     return store.attach(stage, fields, job_id=new_job_id()).job_id
 
 

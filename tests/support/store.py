@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Protocol
 
+from bench.lib.jobs import job_fields
 from common.store import keys
 from common.store.connection import connect
 from common.store.fleet import Fleet
@@ -100,20 +100,8 @@ class Mill:
         if isinstance(items, list):
             fields = {"n_max": max(items)} | fields
         stage = self.stage(items if isinstance(items, list) else [n] * items, n)
-        spec = json.dumps({"model": "m", "params": {"max_tokens": 7}})
-        hash_fields = {
-            "tenant": tenant,
-            "model": "m",
-            "digest": "d",
-            "total": stage.total,
-            "cost": 10,
-            "n_max": 1,
-            "priority": 0,
-            "hooks": "",
-            "retention": DAY,
-            "spec": spec,
-            **fields,
-        }
+        spec = {"params": {"max_tokens": 7}}
+        hash_fields = job_fields("m", "d", stage.total, spec, tenant=tenant, **fields)
         return self.store.attach(
             stage, hash_fields, job_id=job_id or new_job_id(), **options
         ).job_id

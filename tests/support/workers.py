@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
+from bench.lib.jobs import job_fields
 from common.rings import RingSender
 from common.store.connection import connect
 from common.store.jobs import JobStore, new_job_id
@@ -68,22 +68,8 @@ class Queue:
             words = (special or {}).get(i, "j")
             stage.add({"prompt": f"a{i} b c d e f g h i {words}", "params": {"ignore_eos": True}})
         stage.close()
-        spec = json.dumps(
-            {"model": "echo", "params": {"max_tokens": max_tokens, "temperature": 0.0}}
-        )
-        hash_fields = {
-            "tenant": "t",
-            "model": "echo",
-            "digest": DIGEST,
-            "total": items,
-            "cost": 20,
-            "n_max": 1,
-            "priority": 0,
-            "hooks": "",
-            "retention": 86_400_000,
-            "spec": spec,
-            **fields,
-        }
+        spec = {"params": {"max_tokens": max_tokens, "temperature": 0.0}}
+        hash_fields = job_fields("echo", DIGEST, items, spec, **{"cost": 20, **fields})
         attached = self.store.attach(stage, hash_fields, job_id=new_job_id(), deadline=deadline)
         self.ring(attached.rings)
         return attached.job_id

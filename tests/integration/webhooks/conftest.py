@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from bench.lib.jobs import job_fields
 from common.store.connection import connect
 from common.store.fleet import Fleet
 from common.store.incarnation import Incarnation, Result
@@ -61,18 +61,8 @@ def make_job(store: JobStore) -> Callable[..., str]:
         stage.close()
         job_id = new_job_id()
         webhook = {"url": url, "events": events.split(",")} | ({"secret": secret} if secret else {})
-        fields = {
-            "tenant": tenant,
-            "model": "echo",
-            "digest": "d",
-            "total": 1,
-            "cost": 10,
-            "n_max": 1,
-            "priority": 0,
-            "hooks": events,
-            "retention": 60_000,
-            "spec": json.dumps({"model": "echo", "webhook": webhook}),
-        }
+        about = {"tenant": tenant, "hooks": events, "retention": 60_000}
+        fields = job_fields("echo", "d", 1, {"webhook": webhook}, **about)
         store.attach(stage, fields, job_id=job_id)
         return job_id
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.lib.jobs import job_fields
 from common.errors import InvalidRequest
 from common.generation import Request
 from common.store.jobs import JobStore, new_job_id
@@ -38,21 +39,11 @@ def test_a_worker_renders_what_the_web_tier_counted(redis_url: str) -> None:
         stage.add(item)
     stage.close()
     spec = {
-        "model": "m",
         "params": {},
         "chat_template_kwargs": {"a": 1, "b": 2},
         "rendered_at": 1_764_100_000,
     }
-    fields = {
-        "tenant": "t",
-        "model": "m",
-        "digest": "d",
-        "total": 3,
-        "cost": 1,
-        "n_max": 1,
-        "priority": 0,
-    }
-    fields |= {"hooks": "", "retention": 1000, "spec": json.dumps(spec)}
+    fields = job_fields("m", "d", 3, spec)
     mill.store.attach(stage, fields, job_id=new_job_id())
     (run,) = mill.worker().exchange([], 8).runs
     first, second, broken = (
@@ -102,16 +93,7 @@ def test_chunks_are_kept_up_to_so_many_bytes(
     for i in range(64 * 4):
         stage.add({"prompt": f"{i} " * 20})
     stage.close()
-    fields = {
-        "tenant": "t",
-        "model": "m",
-        "digest": "d",
-        "total": 256,
-        "cost": 1,
-        "n_max": 1,
-        "priority": 0,
-    }
-    fields |= {"hooks": "", "retention": 1000, "spec": json.dumps({"model": "m", "params": {}})}
+    fields = job_fields("m", "d", 256, {"params": {}})
     mill.store.attach(stage, fields, job_id=new_job_id())
     reads, chunk = [], JobStore.chunk
 
