@@ -43,7 +43,7 @@ if idem ~= '' then
   local outcome, made = made_before(key('idem', spec.tenant, idem), fingerprint, 'job')
   if outcome then return refuse(outcome, made) end
 end
--- A validator that was frozen while another made the job, and somebody deleted it, must not make it again under the same id.
+-- A validator may be frozen while another makes the job and its tenant deletes it: it must not be made again under the same id.
 if spec.batch and redis.call('EXISTS', key('batch', spec.batch)) == 0 then return refuse('deleted') end
 stage_whole(staged, starts, whole, whole_ids)
 if redis.call('EXISTS', staged) == 0 then return {'lost', id, 0} end

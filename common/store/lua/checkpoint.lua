@@ -11,7 +11,7 @@ if not redis.call('ZSCORE', key('workers'), incarnation) then return 0 end
 local blobs = key('checkpoint', incarnation)
 if whole == '1' then redis.call('UNLINK', blobs) end
 redis.call('RPUSH', blobs, blob)
-redis.call('PEXPIRE', blobs, lease * 10 + 3600000) -- whoever takes the items over reads it within the hour
+redis.call('PEXPIRE', blobs, lease * 10 + 3600000) -- the next worker that holds the items reads it within the hour
 for i = REST, #ARGV do
   if redis.call('HEXISTS', key('held', incarnation), ARGV[i]) == 1 then redis.call('SADD', key('grown', incarnation), ARGV[i]) end
 end

@@ -1,10 +1,10 @@
 -- Takes a batch that waits for its validation.
 --[[ arguments
-lease            number: ms that nobody else gets it
+lease            number: ms for which no other process gets it
 claim            a fresh random name, which fences hold_batch and end_batch
 ]]
 -- Answers {batch, how often it was claimed}, or {}.
--- Tenants take turns, and have one validation at a time, so that one with many batches keeps nobody waiting. A claimed batch is
+-- Tenants take turns, and have one validation at a time, so that a tenant with many batches does not delay the others. A claimed batch is
 -- due again when its lease ends, so that one whose validator died, or whose reply was lost, is only late.
 local function busy(tenant, line)
   local id = redis.call('HGET', key('batches:busy'), tenant)

@@ -32,7 +32,7 @@ local model, slots = worker[2], tonumber(worker[3])
 
 -- Others that were woken a moment ago are on their way. Work that is not enough for all of them and this one is shared, and what
 -- was submitted for an idle worker is not taken by a busy one that happens to come first.
-local HEED = 100 -- ms; who does not come by then is not waited for
+local HEED = 100 -- ms; a woken worker that has not come by then is not waited for
 local called = redis.call('ZREM', key('woken', model), incarnation)
 local others = redis.call('ZCOUNT', key('woken', model), NOW - HEED, '+inf')
 local fair = math.huge -- items this exchange may take

@@ -9,7 +9,7 @@ rest             field, value, ...: of the file's hash
 ]]
 -- Answers 1, or 0 where the tenant would keep too much (nothing is left then). The tenant's list lives as long as its longest-lived
 -- file; a reader of the list removes the names of files that are gone.
-local LATE = 600 -- s: a file whose purge nobody runs goes by itself
+local LATE = 600 -- s after its time: then its TTL ends, if no tick has purged it
 local filekey, index = key('file', id), key('tenant', tenant, 'files')
 if redis.call('EXISTS', filekey) == 1 then return 1 end
 if over_stored(tenant, stored, most) then

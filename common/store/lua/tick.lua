@@ -4,10 +4,10 @@ lease            number: of workers, in ms
 max_attempts     number: charged so often, an item fails
 keep             number: bytes of finished jobs to keep, 0 for all
 ]]
--- Every worker calls it each second, and when the next deadline comes; all but the first is done only if nobody did so less than 0.9 s
--- ago. Answers JSON: ran, reaped (incarnations), rings {model: n}, hooked (webhooks are due), rung (a ring for them lies in the
+-- Every worker calls it each second, and when the next deadline comes; all but the first is done only if no worker did so less than
+-- 0.9 s ago. Answers JSON: ran, reaped (incarnations), rings {model: n}, hooked (webhooks are due), rung (a ring for them lies in the
 -- queue), next_due (ms until something is).
-local RECONNECT = 2000 -- ms on top of a lease, at most, to get back to a server whose absence nobody is to blame for
+local RECONNECT = 2000 -- ms on top of a lease, at most, for workers to reconnect to a server that was away
 local MODELS = 100 -- looked at in a call, about; the next call goes on with the others
 local MOST_PAUSE = 3600000 -- ms without purges after a gap
 local reaped, missing = {}, {}
@@ -28,7 +28,7 @@ local last, purge_from = tonumber(noted[1]), tonumber(noted[2]) or 0
 local absent = last and NOW - last or 0
 local gap = absent < 0 or absent > 2000
 
--- The server's clock may have jumped ahead, which looks as if nobody had ticked for long. Nothing finished is purged before as much
+-- The server's clock may have jumped ahead, which looks as if no worker had ticked for long. Nothing finished is purged before as much
 -- time has passed again, an hour at most, in which the clock can be set right. Deadlines do not wait: those that came in a real
 -- absence have passed.
 if gap then
@@ -36,7 +36,7 @@ if gap then
   redis.call('HSET', key('tick'), 'purge_from', string.format('%d', purge_from))
 end
 
--- An interactive job is purged anyway: whoever asked has the answer, and there are many.
+-- An interactive job is purged anyway: its client has the answer, and there are many such jobs.
 local function postponed(entry, what, job)
   if NOW >= purge_from or what == 'expire' or (job and job.interactive == 1) then return false end
   redis.call('ZADD', key('due'), purge_from, entry)
@@ -66,7 +66,7 @@ end
 if last and absent >= 0 and absent < 900 then return answer(false) end
 redis.call('HSET', key('tick'), 'at', string.format('%d', NOW))
 
--- After a pause or a jump of the clock every worker gets a fresh lease: nobody alive is reaped for the server's absence. Where it
+-- After a pause or a jump of the clock every worker gets a fresh lease: no live worker is reaped for the server's absence. Where it
 -- was short, connections were closed rather than dead, and everybody is back at once.
 if gap then
   local extra = absent < 0 and RECONNECT or math.min(RECONNECT, math.floor(absent / 4))

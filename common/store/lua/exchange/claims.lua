@@ -67,7 +67,7 @@ local function take_retries(job, count, left, keep, least, most)
   return taken, used, false
 end
 
--- Never-claimed items, a run for each chunk: whoever reads a chunk gets all it needs of it.
+-- Never-claimed items, a run for each chunk: a worker that reads a chunk gets all items that it needs of it.
 local function take_fresh(job, count)
   while count > 0 do
     local _, chunk_end = chunk_of(job, job.cursor)

@@ -43,7 +43,7 @@ local function end_pending(job, name)
   job.pending, job.cursor = 0, job.total
 end
 
--- End of every move: what is no longer wanted ends, counts are stored, jobs settle, are listed or not, and who waits is told.
+-- End of every move: what is no longer wanted ends, counts are stored, jobs settle, are listed or not, and followers hear of it.
 local function finish_all(jobs)
   local over = {}
   for _, job in ipairs(jobs) do
@@ -57,7 +57,7 @@ local function finish_all(jobs)
   bury(over)
   refresh_ready(jobs)
   for _, job in ipairs(jobs) do
-    if job.interactive == 0 or TERMINAL[job.status] then tell(job.id, job.status) end -- who waits for a chat waits for its end
+    if job.interactive == 0 or TERMINAL[job.status] then tell(job.id, job.status) end -- a chat's client waits for its end alone
   end
 end
 

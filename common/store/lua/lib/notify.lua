@@ -12,7 +12,7 @@ local function outbox(list, owner, event_type, data)
   HOOKED = true
 end
 
--- Tell of a job, if it asked for this type of event. The end of a batch's job is the batch's own event, in OpenAI's words.
+-- Write an event of a job, if the job asked for this type. The end of a batch's job is the batch's own event, in OpenAI's words.
 local function emit(job, event_type)
   if job.hooks == '' then return end
   if not string.find(',' .. job.hooks .. ',', ',' .. event_type .. ',', 1, true) then return end
@@ -25,7 +25,7 @@ local function emit(job, event_type)
   outbox(hooks, job.id, event_type, cjson.encode({id = job.id, status = job.status, model = job.model, counts = counts}))
 end
 
--- `status` spares who waits for the end alone a look at the job.
+-- Publish that a job changed. With `status`, clients that wait for its end alone need not read the job.
 local function tell(id, status)
   redis.call('PUBLISH', key('changes'), status and id .. ' ' .. status or id)
 end
@@ -39,12 +39,12 @@ local function drop_streams(id)
   for _, index in ipairs(redis.call('SMEMBERS', key('job', id, 'streams'))) do drop_stream(id, index) end
 end
 
--- A ring lies in the webhook worker's queue that nobody has taken yet.
+-- Whether a ring that no webhook worker has taken yet lies in their queue.
 local function hooks_rung()
   return redis.call('LLEN', 'webhooks') > 0
 end
 
--- Whether whoever called should ring the webhook worker: an event was written, and no ring lies there for it.
+-- Whether the script's caller should ring the webhook worker: an event was written, and no ring lies there for it.
 local function hooked()
   return HOOKED and not hooks_rung()
 end

@@ -1,6 +1,6 @@
 -- Removes jobs, batches, files and sessions with all that belongs to them.
 
--- What leaves one of a tenant's lists is a place in it for a day more, so that who pages through the list can go on from it.
+-- An object that leaves one of a tenant's lists stays a place in it for a day, so that clients that page through it can go on from it.
 local PLACE_KEPT, MOST_PLACES = 86400000, 10000 -- ms, and of a tenant
 local function leave_list(list, tenant, id)
   local line, gone, left = key('tenant', tenant, list), key('gone', tenant), key('left', tenant)
@@ -57,7 +57,7 @@ local function forget_batch(id)
   leave_list('batches', tenant, id)
 end
 
--- Nobody is logged in as this tenant any more, and no link that was made for it works. Answers how many sessions and links these were.
+-- End all browser sessions of a tenant, and all its login links. Answers how many sessions and links these were.
 local function end_sessions(tenant)
   local links = redis.call('ZRANGE', key('tenant', tenant, 'links'), 0, -1)
   local sessions = redis.call('ZRANGE', key('tenant', tenant, 'sessions'), 0, -1)

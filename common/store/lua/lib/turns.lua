@@ -1,6 +1,6 @@
 -- Tenants take turns, at webhooks and at what is done to batches in the background.
 
--- Tenants take turns: who is served, or has something to be served again, goes to the end of the row.
+-- Tenants take turns: a tenant that was served, or has something to be served again, goes to the end of the row.
 local function to_the_end(turns, tenant, option)
   local last = redis.call('ZRANGE', turns, -1, -1, 'WITHSCORES')[2]
   local place = (tonumber(last) or 0) + 1
@@ -8,7 +8,7 @@ local function to_the_end(turns, tenant, option)
 end
 
 -- What is done to batches in the background, `due` (validation) or `sizing` (measuring files): each tenant has a line of its batches by
--- when that is to be done, and the tenants have turns: first comes who was served longest ago.
+-- when that is to be done, and the tenants have turns: the tenant that was served longest ago is next.
 local function queue_batch(kind, tenant, id, at)
   redis.call('ZADD', key('batches:' .. kind, tenant), at, id)
   to_the_end(key('batches:turns', kind), tenant, 'NX')
