@@ -1,4 +1,4 @@
-"""The native API's items: what was asked, what came of it, and results as files."""
+"""The native API's items: their inputs and results, also as files."""
 
 from __future__ import annotations
 
