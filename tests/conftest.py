@@ -1,6 +1,4 @@
-"""Shared by all tests: one real Valkey for the run, a clean database for each test, and no way out
-to the network.
-"""
+"""Shared by all tests: one Valkey for the run, an empty database for each test, no network."""
 
 from __future__ import annotations
 
@@ -61,7 +59,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together | N
 
 @pytest.fixture(scope="session", autouse=True)
 def dead_proxy() -> Iterator[None]:
-    """Nothing here may go through a proxy; whoever talks to loopback must ignore it."""
+    """Nothing here may go through a proxy; clients that talk to loopback must ignore it."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             patch.setenv(name, DEAD_PROXY)
@@ -76,7 +74,7 @@ def dead_proxy() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_survivors() -> Iterator[None]:
-    """Nothing that this run started outlives it, whatever its tests did."""
+    """Kill what this run started and its tests did not end."""
     with marked() as mark:
         yield
         if left := end_all(mark):
@@ -96,8 +94,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture
 def redis_url(valkey: Valkey) -> Iterator[str]:
-    """The URL of an empty database, in which the test must leave nothing that nobody would ever
-    remove."""
+    """The URL of an empty database. The test fails if it leaves a key that is never deleted."""
     with redis.Redis.from_url(valkey.url) as client:
         client.flushall()
         yield valkey.url

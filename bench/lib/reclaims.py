@@ -94,7 +94,7 @@ class Reclaims:
 @dataclass
 class _Watch:
     since: float  # monotonic seconds
-    held: bool = False  # it was seen to hold something: whoever held nothing is no sample
+    held: bool = False  # it was seen to hold something: a worker that held nothing is no sample
     redis_was_away: bool = False
 
     @property

@@ -1,8 +1,7 @@
-"""A whole promptmill for the browser: own Valkey, own web process, own worker with the echo engine,
-and real Chromium.
+"""One running promptmill and one Chromium for all tests in a browser.
 
-All browser tests share the processes; each test has a tenant of its own. A line on the browser's
-console is a failure unless the test says that it expects it.
+Each test has a tenant of its own. A line on the browser's console fails the test, unless the test
+says that it expects it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Whole stacks for the cases that users met: one with a small real model of random weights, and any
-a test starts."""
+"""Whole stacks for cases that users met: one with a small random model, and those a test starts."""
 
 from __future__ import annotations
 

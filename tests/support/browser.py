@@ -1,4 +1,4 @@
-"""What the tests in a browser share: the running server as they see it, and what browsers say."""
+"""What tests in a browser share: the running server, and what browsers print on their console."""
 
 from __future__ import annotations
 

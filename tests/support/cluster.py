@@ -50,7 +50,7 @@ class Cluster:
         wait_until(self._is_whole)
 
     def primary(self) -> RedisServer:
-        """Whom the Sentinels name now."""
+        """The server that the Sentinels name now."""
         with redis.Redis(port=self._ports[0], password=SERVICE, decode_responses=True) as sentinel:
             _, port = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         return next(server for server in self.servers if server.port == int(port))

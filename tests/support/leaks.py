@@ -1,8 +1,7 @@
-"""Finds keys that would last for ever: without a time to live and without an owner that takes them
-along.
+"""Finds keys that would last for ever: without a time to live, and not deleted with an owner.
 
-What may last is listed here by family; the parts of a job are read from the purge in
-`lua/lib/remove.lua`, which is what removes them.
+What may last is listed here by family; the parts of a job are read from the purge in the Lua
+library, which is what removes them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Starts the processes of tests, so that none outlives them: not when a test fails, not when pytest
-is killed.
+"""Starts the processes of tests so that none outlives them, even if a test fails or pytest is killed.
 
-Three nets. A fixture ends what it started. Linux ends a process whose parent, pytest, is killed;
-our own parts end with theirs. And at the end of the run `end_all` kills whatever still carries the
-run's mark in its environment.
+Three safeguards. A fixture ends what it started. Linux ends a process whose parent, pytest, is
+killed; our own parts end with theirs. At the end of the run `end_all` kills every process that
+still carries the run's mark in its environment.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""`promptmill …` as a process, the way a user runs it: what it prints, its data folder, and its
-end."""
+"""`promptmill …` as a process, the way a user runs it: output, data folder and end."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The OpenAI client against web processes, workers and a webhook worker as they are deployed, with
-the echo engine."""
+"""The OpenAI client against parts as they are deployed, with the echo engine."""
 
 from __future__ import annotations
 

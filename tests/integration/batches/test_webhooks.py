@@ -1,5 +1,4 @@
-"""The end of a batch is told to whoever was named, in an envelope that the official client
-accepts."""
+"""Webhooks at the end of a batch, in an envelope that the official client accepts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The official client against the web tier as it is deployed, with real workers on a real
-server."""
+"""The official client against the web tier as it is deployed, with real workers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The pages as a browser sees them: logged in by cookie, on a real server, with a worker that hands
-in results."""
+"""The pages as a browser sees them, logged in by cookie, with a worker that hands in results."""
 
 from __future__ import annotations
 

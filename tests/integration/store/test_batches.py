@@ -209,7 +209,7 @@ def test_tenants_have_their_batches_validated_in_turn_one_at_a_time(mill: Mill) 
     for each in sorted(first, key=lambda each: each.batch_id != b1):
         batches.end(each, "failed", errors="[]", retention=DAY)
     assert {claim(batches).batch_id for _ in range(2)} == {a2, b2}
-    mill.client.zadd(keys.batches_due("a"), {a2: 1})  # whoever had it died
+    mill.client.zadd(keys.batches_due("a"), {a2: 1})  # the process that had it died
     assert claim(batches).batch_id == a2
     assert batches.claim(5) is None and a3
 

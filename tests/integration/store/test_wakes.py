@@ -112,7 +112,7 @@ def test_a_worker_that_does_not_listen_is_rung(mill: Mill) -> None:
     with listening(mill, hears) as ears:
         mill.submit(5)
         assert ears.woken() == [hears]
-        assert tick(mill) == {"m": 2}, "what waits by the next tick is rung for, whoever listens"
+        assert tick(mill) == {"m": 2}, "what waits by the next tick is rung for, listened to or not"
     assert deaf.exchange([], 8).runs
 
 

@@ -1,5 +1,4 @@
-"""The web tier on a real server, with a model's card published and a worker that hands in results
-as real ones do."""
+"""The web tier in this process, with a model's card and a worker that hands in results."""
 
 from __future__ import annotations
 
