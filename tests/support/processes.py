@@ -1,4 +1,4 @@
-"""Starts the processes of tests so that none outlives them, even if a test fails or pytest is killed.
+"""Starts the processes of tests so that none outlives them, even when pytest itself is killed.
 
 Three safeguards. A fixture ends what it started. Linux ends a process whose parent, pytest, is
 killed; our own parts end with theirs. At the end of the run `end_all` kills every process that
