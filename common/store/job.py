@@ -69,9 +69,8 @@ class Job:
     hooks: tuple[str, ...]  # Types of the webhook events that the tenant wants.
     batch: str | None  # The batch whose lines are the items.
     retry_of: str | None  # The job whose failed items these are.
-    retried_by: (
-        str | None
-    )  # The last job made of this one's failed items; `attach` of that sets it.
+    # The last job made of this one's failed items; `attach` of that sets it.
+    retried_by: str | None
 
     # What the tenant asked for, as JSON; `spec` has it parsed.
     spec_json: bytes = field(repr=False)
