@@ -15,7 +15,7 @@ strikes all processes at once:
 The last line is JSON: `outages` are the seconds from the end of each until a job that is sent then
 is done and every worker has exchanged twice; `items`, `lost`, `duplicated`, `unexpected` as in
 `bench.faults`; `reaped` counts workers that lost their lease, none of which had died. Exit status 1
-unless the last four are 0 and no outage took more than 10 s.
+unless the last four are 0 and no outage took more than 10 s (`--limit`).
 """
 
 from __future__ import annotations
@@ -172,6 +172,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--black", type=float, default=60.0, help="seconds of the black hole")
     parser.add_argument("--short", type=float, default=5.0, help="seconds of the other outages")
+    parser.add_argument(
+        "--limit", type=float, default=LIMIT, help="seconds an outage may take to be over"
+    )
     parser.add_argument("--only", nargs="*", help="these outages only")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to leave logs and data")
@@ -182,10 +185,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the parts are ended then, too
-    answer = run(parse())
+    arguments = parse()
+    answer = run(arguments)
     print(json.dumps(answer))
     failed = any(answer[kind] for kind in ("lost", "duplicated", "unexpected", "reaped"))
-    sys.exit(1 if failed or max(answer["outages"].values()) > LIMIT else 0)  # type: ignore[attr-defined]
+    sys.exit(1 if failed or max(answer["outages"].values()) > arguments.limit else 0)  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":
