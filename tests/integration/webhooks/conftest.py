@@ -14,9 +14,11 @@ from common.store.connection import connect
 from common.store.fleet import Fleet
 from common.store.incarnation import Incarnation, Result
 from common.store.jobs import JobStore, new_job_id
+from common.store.outbox import StoredEvent
 from common.store.packing import pack
 from common.types import ItemState
 from tests.support.receiver import SECRET, Receiver
+from tests.support.waiting import wait_until
 from tests.support.webhook_worker import CARD, WebhookWorker
 
 
@@ -111,3 +113,18 @@ def start_worker(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Webho
     yield start
     for worker in started:
         worker.kill()
+
+
+@pytest.fixture
+def hooks(store: JobStore) -> Callable[[str], dict[str, StoredEvent]]:
+    """A job's webhook events by type, once none of them is pending."""
+
+    def ended(job_id: str) -> dict[str, StoredEvent] | None:
+        found = store.hooks(job_id)
+        return (
+            {hook.type: hook for hook in found}
+            if found and all(h.status != "pending" for h in found)
+            else None
+        )
+
+    return lambda job_id: wait_until(lambda: ended(job_id))

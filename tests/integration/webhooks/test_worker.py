@@ -5,33 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import pytest
 import redis
 from standardwebhooks import Webhook
 
 from common.rings import RingSender
-from common.store.jobs import JobStore
 from common.store.outbox import StoredEvent
 from common.store.tenants import Tenants
 from tests.support.receiver import SECRET, Receiver
-from tests.support.waiting import wait_until
 from tests.support.webhook_worker import WebhookWorker
-
-
-@pytest.fixture
-def hooks(store: JobStore) -> Callable[[str], dict[str, StoredEvent]]:
-    """A job's webhook events by type, once none of them is pending."""
-
-    def ended(job_id: str) -> dict[str, StoredEvent] | None:
-        found = store.hooks(job_id)
-        return (
-            {hook.type: hook for hook in found}
-            if found and all(h.status != "pending" for h in found)
-            else None
-        )
-
-    return lambda job_id: wait_until(lambda: ended(job_id))
-
 
 ATTEMPTS = 5  # the least the settings take
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-import pytest
 import redis
 
 from bench.lib.proxy import SCRIPT, Network
@@ -16,22 +15,6 @@ from common.store.outbox import StoredEvent
 from tests.support.receiver import Receiver
 from tests.support.waiting import wait_until
 from tests.support.webhook_worker import WebhookWorker
-
-
-@pytest.fixture
-def hooks(store: JobStore) -> Callable[[str], dict[str, StoredEvent]]:
-    """A job's webhook events by type, once none of them is pending."""
-
-    def ended(job_id: str) -> dict[str, StoredEvent] | None:
-        found = store.hooks(job_id)
-        return (
-            {hook.type: hook for hook in found}
-            if found and all(h.status != "pending" for h in found)
-            else None
-        )
-
-    return lambda job_id: wait_until(lambda: ended(job_id))
-
 
 # Seconds; Celery has found its connection dead by then and waits before it tries another.
 HOLE = 12.0
