@@ -262,6 +262,18 @@ def test_a_checkpoint_of_a_lost_worker_is_not_kept(mill: Mill) -> None:
     assert not mill.client.exists(f"pm:checkpoint:{dead.id}")
 
 
+def test_what_a_worker_handed_back_and_took_again_goes_on_from_there(mill: Mill) -> None:
+    job_id, worker = mill.submit(1), mill.worker()
+    worker.exchange([], 1)
+    worker.checkpoint({f"{job_id} 0": [(0, [4])]}, whole=True, first=[(job_id, 0)])
+    back = Result(job_id, 0, 1, ItemState.PENDING, 0, 0, pack([[4, 5]]))
+    assert worker.exchange([back], 1).runs[0].resumed
+    worker.release()
+    other = mill.worker()
+    assert other.exchange([], 1).runs[0].resumed
+    assert other.progress(job_id, 0) == [[4, 5]]
+
+
 def test_what_is_handed_back_goes_on_from_there_uncharged(mill: Mill) -> None:
     job_id, worker = mill.submit(2), mill.worker()
     worker.exchange([], 2)

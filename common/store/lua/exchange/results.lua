@@ -14,6 +14,8 @@ end
 
 local function take_back(job, index, blob)
   if blob ~= '' then redis.call('HSET', key('job', job.id, 'from'), index, blob) end
+  -- If this worker takes the item again and leaves, its old checkpoint is not how far the item got.
+  redis.call('SREM', key('grown', incarnation), job.id .. ' ' .. index)
   requeue(job, index, (used(job.id, index)))
   job.correction = (job.correction or 0) - job.cost
 end
