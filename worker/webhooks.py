@@ -30,6 +30,7 @@ from common.store.fleet import Fleet
 from common.store.jobs import JobStore
 from common.store.outbox import Event, HookState, Outbox, Outcome
 from common.store.packing import one_line
+from common.store.records import Unreadable
 from common.store.tenants import Tenants
 from common.store.version import meet_store
 from worker.host_limiter import HostLimiter
@@ -76,14 +77,21 @@ class Courier:
             url, secret = self._target(event)
         except NotFound:
             return  # the job or batch was deleted after the claim, and so were its events
+        except Unreadable as error:
+            # Nobody can be called; without an end the event would be due again at every lease, and
+            # would keep this worker from the events behind it.
+            self._record(event, Outcome(0.0, error=f"refused: {error}", hopeless=True))
+            return
         host = event.tenant, _host(url)
         if pause := self._hosts.enter(host):
             self._deliveries.postpone(event, pause)
             return
         outcome = self._try(url, secret, event)
         self._hosts.leave(host, answered=outcome.status_code is not None, seconds=outcome.seconds)
-        state = self._deliveries.record(event, outcome)
-        _log_try(event, outcome, state)
+        self._record(event, outcome)
+
+    def _record(self, event: Event, outcome: Outcome) -> None:
+        _log_try(event, outcome, self._deliveries.record(event, outcome))
 
     def _target(self, event: Event) -> tuple[str, str]:
         of_batch = event.owner.startswith("batch_")

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+import redis
 
 from common.settings import Settings
+from common.store import keys
 from common.store.jobs import JobStore
 from common.store.outbox import MOST_AT_ONCE, Event, StoredEvent
 from tests.support.receiver import Receiver
@@ -126,6 +128,25 @@ def test_a_secret_that_is_none_ends_the_event_with_a_clear_message(
     hook = deliver_until_ended(courier, store, job_id)
     assert (hook.status, len(hook.tries), receiver.calls) == ("failed", 1, [])
     assert "whsec_" in (hook.tries[0].error or "")
+
+
+def test_an_event_of_a_damaged_job_ends_and_holds_up_no_other(
+    courier: Courier,
+    store: JobStore,
+    client: redis.Redis,
+    receive: Callable[..., Receiver],
+    make_job: Callable[..., str],
+    run_jobs: Callable[[], None],
+) -> None:
+    receiver = receive()
+    damaged = make_job(receiver.url, events="job.finished")
+    job_id = make_job(receiver.url, events="job.finished", tenant="globex")
+    run_jobs()
+    client.hset(keys.job(damaged), "priority", "high")
+    assert deliver_until_ended(courier, store, job_id).status == "delivered"
+    hook = deliver_until_ended(courier, store, damaged)
+    assert (hook.status, len(hook.tries)) == ("failed", 1)
+    assert [call.event["data"]["id"] for call in receiver.calls] == [job_id]
 
 
 def test_a_bug_while_sending_counts_as_a_try(
