@@ -59,10 +59,10 @@ class LossSteps(Agreement):
         self.saved = Saved(dumps, copy.deepcopy(self.jobs), calls, dict(self.seen))
 
     @precondition(lambda self: self.saved)
-    @rule(data=st.data(), exchanges=st.booleans())
-    def lose_the_tail(self, data: st.DataObject, exchanges: bool) -> None:
+    @rule()
+    def lose_the_tail(self) -> None:
         """The server forgets what it acknowledged since. Live workers find out, with a heartbeat or
-        an exchange."""
+        an exchange in turns."""
         saved = self.saved
         assert saved
         pipe = self.mill.client.pipeline(transaction=False).flushdb()
@@ -81,6 +81,7 @@ class LossSteps(Agreement):
         for name, worker in list(self.workers.items()):
             if name not in saved.calls or saved.calls[name] < worker._call:
                 held = self.held_by(name)
+                exchanges = self.struck["exchange"] <= self.struck["heartbeat"]
                 self.struck["exchange" if exchanges else "heartbeat"] += 1  # after a lost tail
                 assert worker.exchange([], 5).lost if exchanges else worker.heartbeat() is None
                 self.gone(worker, held, charged=False)
