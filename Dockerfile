@@ -11,7 +11,7 @@ WORKDIR /build
 COPY pyproject.toml constraints.txt LICENSE ./
 
 FROM base AS web
-RUN pip install -c constraints.txt ".[parquet]"
+RUN pip install -c constraints.txt ".[parquet,xlsx]"
 COPY . .
 RUN pip install --no-deps --force-reinstall .
 WORKDIR /home/promptmill
