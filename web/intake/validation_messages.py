@@ -14,6 +14,7 @@ from common.errors import ErrorDict, InvalidRequest
 from common.params import OTHER_NAMES, SamplingParams
 from web.schemas.fields import Message
 from web.schemas.requests import Webhook
+from web.schemas.tables import ColumnMapping, TableFormat
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -135,6 +136,8 @@ def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
         "params": SamplingParams,
         "webhook": Webhook,
         "messages": Message,
+        "columns": ColumnMapping,
+        "format": TableFormat,
     }
     fields = nested.get(inside, model).model_fields
     return unknown_name(name, fields, into_params="params" in fields)

@@ -16,6 +16,7 @@ from common.params import SamplingParams, TokenIds
 from common.signing import check_secret
 from web.schemas.base import Deadline, Query, Schema, TemplateKwargs, either, refuse
 from web.schemas.fields import CustomId, ItemMetadata, JobMetadata, Message
+from web.schemas.tables import TableOptions
 
 INPUTS = ("prompt", "prompt_ids", "messages")  # an item has one of them
 
@@ -218,12 +219,8 @@ class CheckRequest(JobOptions):
     prompts: list[Any] | None = Field(None, description="As for a job.")
 
 
-class UploadOptions(JobOptions):
+class UploadOptions(JobOptions, TableOptions):
     """The form part `job`, sent with an uploaded file."""
-
-    prompt_column: str = Field(
-        "prompt", min_length=1, description="The column of the prompts in a CSV or Parquet file."
-    )
 
 
 class JobPage(Query):
