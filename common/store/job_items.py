@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,6 +177,32 @@ class JobItems:
                 keys.job(job_id, "order"), cursor * 4, (cursor + limit) * 4 - 1
             )
         return [index for (index,) in struct.iter_unpack(">I", packed)]
+
+    def finished(self, job_id: str) -> int:
+        """How many items have a result."""
+        with redis_errors():
+            return int(self.client.strlen(keys.job(job_id, "order"))) // 4
+
+    def finished_at(self, job_id: str, places: Iterable[int]) -> list[int]:
+        """The indices at these places in the order of completion, of which each is there."""
+        line = keys.job(job_id, "order")
+        with redis_errors():
+            pipe = self.client.pipeline(transaction=False)
+            for place in places:
+                pipe.getrange(line, place * 4, place * 4 + 3)
+            found = pipe.execute()
+        return [int.from_bytes(packed, "big") for packed in found if packed]
+
+    def result_blobs(self, job_id: str, indices: Sequence[int]) -> list[bytes | None]:
+        """The results of these items as they are stored, for `rows.parse_result`; None where there
+        is none."""
+        if not indices:
+            return []
+        with redis_errors():
+            found: list[bytes | None] = self.client.hmget(
+                keys.job(job_id, "out"), [str(index) for index in indices]
+            )
+        return found
 
     def said(self, job_id: str) -> list[tuple[int, bytes]]:
         """What streamed items without a result said so far, as (index, entry) in order of an item's

@@ -9,8 +9,10 @@ from web.api.blueprint import api
 from web.auth import needs_tenant
 from web.jobs.changes import append_items
 from web.jobs.results import MEDIA_TYPES, stream_results
+from web.jobs.summary import summary
 from web.jobs.views import item_list
 from web.schemas.answers import AppendView, ItemList
+from web.schemas.overviews import JobSummary
 from web.schemas.requests import ItemPage, MoreItems
 from web.services.services import services
 from web.wire.bodies import read_items, read_query
@@ -39,6 +41,13 @@ def items(tenant: str, job_id: str) -> Response:
 @needs_tenant
 def append(tenant: str, job_id: str) -> Response:
     return submit_answer(append_items(services(), job_id, tenant, read_items(), idempotency_key()))
+
+
+@api.get("/v1/jobs/<job_id>/summary")
+@described("What the charts of a job show", JobSummary)
+@needs_tenant
+def charts(tenant: str, job_id: str) -> Response:
+    return answer(summary(services(), job_id, tenant))
 
 
 @api.get("/v1/jobs/<job_id>/results.<any(jsonl, csv, parquet):form>")

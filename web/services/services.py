@@ -23,6 +23,7 @@ from common.store.tenants import Tenants
 from web.services.feed import Feeds
 from web.services.guard import Guard
 from web.services.models import Models
+from web.services.samples import AllSamples
 from web.services.watch import Watches
 
 EXTENSION = "promptmill"
@@ -45,6 +46,7 @@ class Services:
     watches: Watches
     models: Models
     feeds: Feeds
+    samples: AllSamples
     permits: Permits
     tally: Tally
     guard: Guard
@@ -69,6 +71,7 @@ class Services:
             watches=Watches(settings.redis_url),
             models=Models(fleet, settings.aliases),
             feeds=Feeds(store),
+            samples=AllSamples(store),
             permits=Permits(client),
             tally=Tally(),
             guard=Guard(client),
