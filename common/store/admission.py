@@ -28,7 +28,7 @@ class Limits:
     total_items: int = 0  # Items that all tenants together may have waiting.
     total_tokens: int = 0  # Tokens that these may need.
     total_bytes: int = 0  # Bytes that these may take.
-    stored_bytes: int = 0  # Bytes that a tenant may keep, of jobs and files.
+    stored_bytes: int = 0  # Bytes that a tenant may keep, of jobs, files and presets.
 
 
 NO_LIMITS = Limits()
@@ -85,9 +85,9 @@ class Admission:
             )
 
     def stored(self, tenant: str) -> int:
-        """Bytes that a tenant keeps: of jobs with their results, and of files, as stored."""
+        """Bytes that a tenant keeps: of jobs with their results, files and presets, as stored."""
         with redis_errors():
-            found = self._client.hmget(keys.stored(tenant), "jobs", "files")
+            found = self._client.hmget(keys.stored(tenant), "jobs", "files", "presets")
         return max(0, sum(int(each or 0) for each in found))
 
     def check_stored(self, tenant: str, more: int, most: int) -> None:

@@ -100,6 +100,10 @@ def tenant_files(name: str) -> str:
     return f"{PREFIX}tenant:{ids.tenant(name)}:files"
 
 
+def presets(tenant_name: str, part: str = "") -> str:
+    return f"{PREFIX}presets:{ids.tenant(tenant_name)}" + (f":{part}" if part else "")
+
+
 def gone(name: str) -> str:
     return f"{PREFIX}gone:{ids.tenant(name)}"
 

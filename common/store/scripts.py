@@ -41,6 +41,7 @@ ALLOW_OOM = {
     "claim_sizing",
     "end_sizing",
     "forget_files",
+    "forget_preset",
     "hold_batch",
     "cancel_batch",
     "note_batch",
@@ -55,6 +56,7 @@ NAMES = (
     "attach",
     "append",
     "keep_file",
+    "keep_preset",
     "keep_verdict",
     "copy_items",
     "create_batch",
@@ -111,6 +113,7 @@ def _locals(named: dict[str, bool]) -> str:
 PROMISES = {
     *("attach", "append", "exchange", "keep_file", "create_batch"),
     *("cancel", "cancel_batch", "edit", "delete", "forget_files"),
+    *("keep_preset", "forget_preset"),
     *("revoke_key", "end_sessions"),
 }
 LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas

@@ -19,6 +19,7 @@ FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"
     r"|batches:(due|sizing|turns):[^:]+|batches:busy|hooks:line:[^:]+|hooks:turns"
     r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches)?"
+    r"|presets:[^:]+(:contents|:used)?"
     r"|(model|vtime|vclock|unfinished|suspects|room|woken):.+|(ready|interactive):[^:]+(:[^:]+)?)"
 )
 OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))?")
