@@ -12,18 +12,29 @@ from common.errors import ErrorDict
 
 
 class StoredItem(TypedDict, total=False):
-    """One prompt of a job. It has one of `prompt`, `prompt_ids` and `messages`, or `refused`."""
+    """One prompt of a job. It has one of `prompt`, `prompt_ids`, `messages` and `vars`, or
+    `refused`."""
 
     custom_id: str
     prompt: str
     prompt_ids: list[int]
     messages: list[dict[str, str]]
+    vars: dict[str, Any]  # of the job's template; those it does not name are in `SideItem`
+    truncated_tokens: int  # tokens that truncation takes away, where it takes any
     params: dict[str, Any]  # the item's own; the job's are below them
     chat_template_kwargs: dict[str, Any]
     stream: bool  # its tokens are published while they are generated
     metadata: dict[str, Any]
     refused: ErrorDict  # why it cannot run: the worker hands it in as failed
     ask: dict[str, Any]  # what the request said of its answer; read by the dialect that makes it
+
+
+class SideItem(TypedDict, total=False):
+    """What belongs to an item, but is not read by workers."""
+
+    vars: dict[str, Any]  # those that the job's template does not name
+    reference: str | list[str]  # where it was given as a field, not as a column
+    origin: list[Any]  # job id and index of the item that this one tries again
 
 
 ITEM_FIELDS = frozenset(StoredItem.__annotations__)

@@ -15,7 +15,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from common.cooperate import give_way
-from common.errors import ErrorDict, TooLarge
+from common.errors import ErrorDict, InvalidRequest, TooLarge
 from common.params import SamplingParams
 from common.settings import Settings
 from common.stored_item import StoredItem
@@ -66,6 +66,14 @@ class Intake:
     totals: Totals = field(default_factory=Totals)
     faults: list[ErrorDict] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)  # custom_id -> where
+
+    def __post_init__(self) -> None:
+        """Refuse what is described already, but not done yet."""
+        for name in ("template", "clean", "truncate", "preset"):
+            if getattr(self.options, name):
+                raise InvalidRequest(
+                    f"{name} is not supported yet", code="invalid_value", field=name
+                )
 
     def accept(self, drafts: Iterable[Draft]) -> Iterator[StoredItem]:
         """Records for the store, as long as nothing is wrong; after the first fault only more
@@ -181,6 +189,9 @@ class Intake:
                 "wrong_type", "", 'an item must be an object, like {"prompt": "Once upon a time"}'
             )
         item = Item.model_validate(draft.value)
+        for name in ("vars", "reference"):
+            if getattr(item, name) is not None:
+                raise Broken("invalid_value", name, f"{name} is not supported yet")
         given = [name for name in INPUTS if getattr(item, name) is not None]
         if len(given) != 1:
             raise Fault(

@@ -4,7 +4,7 @@ of an upload."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,10 @@ class Draft:
     default_max_tokens: int | None = None
     # What the sender calls the item's fields, by path or by an error's code.
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Of a row of a table, shared by all its rows: the names of all columns in order, and the Arrow
+    # types of a Parquet file's.
+    columns: Sequence[str] | None = None
+    types: Mapping[str, str] | None = None
 
     def at(self, field: str, code: object = "") -> str:
         """The path of one of the item's fields, as the sender knows it, for an error with this

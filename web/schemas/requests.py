@@ -10,15 +10,26 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic.config import JsonDict
 
 from common.errors import InvalidRequest
 from common.params import SamplingParams, TokenIds
 from common.signing import check_secret
 from web.schemas.base import Deadline, Query, Schema, TemplateKwargs, either, refuse
 from web.schemas.fields import CustomId, ItemMetadata, JobMetadata, Message
+from web.schemas.preparation import Clean, PresetName, Reference, Template, Truncation, Variables
 from web.schemas.tables import TableOptions
 
 INPUTS = ("prompt", "prompt_ids", "messages")  # an item has one of them
+
+
+# The job's template decides which of the two an item must be.
+_ONE_INPUT_OR_VARS: JsonDict = {
+    "anyOf": [
+        either(*INPUTS),
+        {"required": ["vars"], "properties": {name: {"type": "null"} for name in INPUTS}},
+    ]
+}
 
 
 def _no_params() -> SamplingParams:
@@ -85,9 +96,13 @@ class Webhook(Target):
 
 
 class Item(Schema):
-    """One prompt: text, token ids, or the messages of a chat."""
+    """One prompt: text, token ids, the messages of a chat, or variables of the job's template.
 
-    model_config = ConfigDict(json_schema_extra=either(*INPUTS))
+    It has one of `prompt`, `prompt_ids` and `messages`; where the job has a template, `vars` and
+    none of them.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_ONE_INPUT_OR_VARS)
 
     custom_id: CustomId | None = Field(
         None, description="Your own id of the item, unique in the job."
@@ -96,6 +111,14 @@ class Item(Schema):
     prompt_ids: TokenIds | None = Field(None, description="Token ids to continue.")
     messages: list[Message] | None = Field(
         None, fail_fast=True, description="A chat, rendered by the model's own template."
+    )
+    vars: Variables | None = Field(
+        None,
+        description="Values for the job's template, and whatever else is to come back with the "
+        "result: up to 200 names of 256 characters, 1 MiB as JSON.",
+    )
+    reference: Reference | None = Field(
+        None, description="What the output is to be compared with: a text, or up to 16."
     )
     params: SamplingParams | None = Field(None, description="Parameters that override the job's.")
     chat_template_kwargs: TemplateKwargs | None = Field(
@@ -144,6 +167,21 @@ class JobOptions(Schema):
             "Variables of the model's chat template, such as enable_thinking; for items "
             "with messages."
         ),
+    )
+    template: Template | None = Field(
+        None, description="What prompts are made of; items then have `vars`."
+    )
+    clean: Clean = Field(
+        [],
+        description="What is cleaned before the prompt is made: the variables, or the prompt where "
+        "there is no template. Always in this order: encoding, unicode, html, controls, "
+        "whitespace.",
+    )
+    truncate: Truncation | None = Field(
+        None, description="How a variable, or the prompt, is cut that is too long."
+    )
+    preset: PresetName | None = Field(
+        None, description="A preset by name, or name@version; the job's own fields go over it."
     )
     webhook: Webhook | None = None
     priority: int = Field(
