@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep stall map clean
+.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep stall screenshots map clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -65,8 +65,11 @@ bench-upkeep: .venv/ready-test  ## measure what a worker costs Redis, and its me
 stall: .venv/ready-test  ## measure what one tenant's hostile and large requests cost another tenant; last line JSON
 	$(BIN)/python -m bench.stall $(ARGS)
 
+screenshots: .venv/ready-test  ## every page, in both themes and at two widths, in the folder screenshots; ARGS="jobs item" only some
+	$(BIN)/python -m tests.support.screenshots $(ARGS)
+
 clean:  ## remove .venv, caches and build leftovers; data folders stay
-	rm -rf .venv .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-vllm screenshots build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/ready-%: $(INPUTS)
 	@sh .ci/setup $*

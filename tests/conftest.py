@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import redis
 from cli.valkey import Valkey
 from common.model_names import demo_folder
 from common.settings import Settings
+from tests.support.chromium import find_chromium, started
 from tests.support.leaks import leaks
 from tests.support.order import Together, rank
 from tests.support.processes import end_all, marked
@@ -31,16 +31,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The discard port: whatever goes through a proxy by accident fails at once.
 DEAD_PROXY = "http://127.0.0.1:9"
-# What Chromium does by itself needs a network that tests do not have.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 OUTSIDE = dict(os.environ)  # before any fixture: what pip needs to reach its index
 
 
@@ -132,19 +122,11 @@ def demo_model() -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One for the whole run: playwright cannot be started twice in a process."""
-    from playwright.sync_api import sync_playwright  # most runs of a few tests need none
-
-    found = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
+    found = find_chromium()
     if not found:
         missing("Chromium (Debian's package `chromium`)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+    with started(found) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

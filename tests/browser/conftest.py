@@ -13,43 +13,23 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from cli.valkey import Valkey, free_port
-from common.store.connection import connect
 from common.store.fleet import Fleet
-from tests.support.browser import BrowserSite, Console
+from tests.support.browser import BrowserSite, Console, running_site
 from tests.support.cards import card
-from tests.support.parts import Part
-from tests.support.waiting import wait_until
+from tests.support.gallery import Gallery
 
 SLOW = 0.02  # seconds a token takes: long enough to watch a job fill in
 
 
 @pytest.fixture(scope="session")
 def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserSite]:
-    folder = tmp_path_factory.mktemp("mill")
-    valkey = Valkey(folder, durable=False)
-    url, port = valkey.start(), free_port()
-    settings = {
-        "model": "echo",
-        "echo_delay": SLOW,
-        "slots": 4,
-        "echo_fail_on": "boom",
-        "port": port,
-    }
-    web, worker = (
-        Part(("cli.main", part), url, folder / f"{part}.log", **settings)
-        for part in ("serve", "worker")
-    )
-    client = connect(url)
-    try:
-        wait_until(lambda: Fleet(client).workers(), lambda: worker.log)
-        web.wait_until_said("Booting worker")
-        yield BrowserSite(f"http://127.0.0.1:{port}", client)
-    finally:
-        web.stop()
-        worker.stop(30)
-        client.close()
-        valkey.stop()
+    with running_site(tmp_path_factory.mktemp("mill"), echo_delay=SLOW) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def gallery(mill: BrowserSite) -> Gallery:
+    return Gallery(mill)
 
 
 @pytest.fixture

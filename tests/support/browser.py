@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import redis
 import requests
 from playwright.sync_api import Page
 
+from cli.valkey import Valkey, free_port
 from common.store.api_keys import ApiKeys
+from common.store.connection import connect
+from common.store.fleet import Fleet
 from common.store.sessions import Sessions
+from tests.support.parts import Part
+from tests.support.waiting import wait_until
 from web.auth import COOKIE
 
 NO_PROXIES = {"http": ""}
@@ -60,3 +67,25 @@ class Console:
         self.expected.append(
             f"Failed to load resource: the server responded with a status of {status}"
         )
+
+
+@contextmanager
+def running_site(folder: Path, **settings: object) -> Iterator[BrowserSite]:
+    """A web process and a worker of the echo engine, with a server of their own in this folder."""
+    valkey = Valkey(folder, durable=False)
+    url, port = valkey.start(), free_port()
+    settings = {"model": "echo", "slots": 4, "echo_fail_on": "boom", "port": port} | settings
+    web, worker = (
+        Part(("cli.main", part), url, folder / f"{part}.log", **settings)
+        for part in ("serve", "worker")
+    )
+    client = connect(url)
+    try:
+        wait_until(lambda: Fleet(client).workers(), lambda: worker.log)
+        web.wait_until_said("Booting worker")
+        yield BrowserSite(f"http://127.0.0.1:{port}", client)
+    finally:
+        web.stop()
+        worker.stop(30)
+        client.close()
+        valkey.stop()

@@ -1,0 +1,108 @@
+"""Every page of a running promptmill, by name: what axe-core checks and `make screenshots` shows.
+
+A new page, or a new state of one, is a line in `PAGES`, and in `_fill` what it is about.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from playwright.sync_api import Browser, Page
+
+from common.store.api_keys import ApiKeys
+from common.store.fleet import Fleet
+from tests.support.axe import Theme
+from tests.support.browser import NO_PROXIES, BrowserSite
+from tests.support.cards import card
+from tests.support.waiting import wait_until
+
+# Addresses; `{name}` is the id of a job that `_fill` made.
+PAGES = {
+    "submit": "/",
+    "submit-again": "/?like={done}",
+    "jobs": "/jobs",
+    "job-done": "/jobs/{done}",
+    "job-last-page": "/jobs/{done}?page=3",
+    "job-long": "/jobs/{long}",
+    "job-failed": "/jobs/{failed}",
+    "job-mixed": "/jobs/{mixed}",
+    "job-cancelled": "/jobs/{cancelled}",
+    "job-paused": "/jobs/{paused}",
+    "job-waiting": "/jobs/{waiting}",
+    "item": "/jobs/{done}/items/0",
+    "item-failed": "/jobs/{mixed}/items/1",
+    "item-waiting": "/jobs/{waiting}/items/0",
+    "workers": "/workers",
+    "error": "/nothing-here",
+}
+DOORS = {"login": "/login", "login-link": "/login?token=x"}  # without a session
+
+
+class Gallery:
+    """A tenant with a job in every state."""
+
+    def __init__(self, site: BrowserSite):
+        self._site = site
+        self.tenant = site.new_tenant()
+        self._key = ApiKeys(site.client).create_key(self.tenant)
+        self._jobs: dict[str, str] = {}
+        self._fill()
+
+    def open(self, browser: Browser, name: str, theme: Theme, width: int) -> Page:
+        """A page in a window of its own; close its context."""
+        context = browser.new_context(
+            base_url=self._site.url,
+            color_scheme=theme,
+            viewport={"width": width, "height": 900},
+            reduced_motion="reduce",
+        )
+        context.set_default_timeout(10_000)
+        if name in PAGES:
+            context.add_cookies([self._site.session(self.tenant)])
+        page = context.new_page()
+        page.goto({**PAGES, **DOORS}[name].format(**self._jobs))
+        return page
+
+    def _fill(self) -> None:
+        words = "so many words that a line of the table is not enough for all of them, as item"
+        self._submit("done", [f"{words} {i}" for i in range(130)], name="Summaries of last week")
+        self._submit("long", [("a text of many words, " * 40).strip(), "short"])
+        self._submit("mixed", ["fine", "boom one", "also fine", "boom two"], name="Half failed")
+        self._submit("failed", ["boom", "boom again"])
+        self._submit("cancelled", [f"{words} {i}" for i in range(200)], name="Stopped early")
+        self._act("cancelled", "cancel")
+        self._submit("paused", [f"{words} {i}" for i in range(70)], name="Waits for the night")
+        self._act("paused", "pause")
+        Fleet(self._site.client).publish(card("sleepy", context=8192, slots=4), b"")
+        self._submit("waiting", ["hello"], model="sleepy", params={"temperature": 0.5, "n": 2})
+        for name in ("done", "long", "mixed", "failed", "cancelled"):
+            self._wait(name)
+
+    def _submit(self, name_: str, prompts: list[str], **fields: Any) -> None:
+        metadata = {"name": fields.pop("name")} if "name" in fields else {}
+        job = {"prompts": prompts, "model": "echo", "metadata": metadata, **fields}
+        self._jobs[name_] = self._call("POST", "/v1/jobs", json=job)["id"]
+
+    def _act(self, name: str, action: str) -> None:
+        self._call("POST", f"/v1/jobs/{self._jobs[name]}/{action}")
+
+    def _wait(self, name: str) -> None:
+        def over() -> bool:
+            job = self._call("GET", f"/v1/jobs/{self._jobs[name]}?wait=10")
+            return bool(job["finished_at"])
+
+        wait_until(over)
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        headers = {"Authorization": f"Bearer {self._key}"}
+        answer = requests.request(
+            method,
+            self._site.url + path,
+            headers=headers,
+            proxies=NO_PROXIES,
+            timeout=30,
+            **options,
+        )
+        answer.raise_for_status()
+        return answer.json()
