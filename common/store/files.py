@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import IO, Any
 
 import redis
@@ -149,18 +150,25 @@ class Files:
         Raises:
             NotFound: from the first piece that is not there any more.
         """
-        with redis_errors():
-            count = self._client.hlen(keys.file(file_id, "data"))
-        for number in range(count):
-            with redis_errors():
-                blob = self._client.hget(keys.file(file_id, "data"), str(number))
-            if blob is None:
-                raise NotFound(f"file {file_id} was deleted while it was read")
-            yield zlib.decompress(blob)
+        for number in range(self._count(file_id)):
+            yield self._chunk(file_id, number)
 
     def open(self, file_id: str) -> IO[bytes]:
-        """The content as a file to read lines from."""
-        return io.BufferedReader(_Pieces(self.chunks(file_id)), CHUNK)
+        """The content as a file to read from, in which one can seek. It is read from the store a
+        chunk at a time, and breaks off as `chunks` does."""
+        content = _Content(partial(self._chunk, file_id), self._count(file_id))
+        return io.BufferedReader(content, CHUNK)
+
+    def _count(self, file_id: str) -> int:
+        with redis_errors():
+            return int(self._client.hlen(keys.file(file_id, "data")))
+
+    def _chunk(self, file_id: str, number: int) -> bytes:
+        with redis_errors():
+            blob = self._client.hget(keys.file(file_id, "data"), str(number))
+        if blob is None:
+            raise NotFound(f"file {file_id} was deleted while it was read")
+        return zlib.decompress(blob)
 
     def place(self, file_id: str, tenant: str) -> Place:
         """Where a file is among its tenant's, or was until a day ago at most; else `NotFound`."""
@@ -191,23 +199,44 @@ def _stored(file_id: str, raw: Any) -> StoredFile:
     return StoredFile(file_id, about["tenant"], about["filename"], about["purpose"], *sizes)
 
 
-class _Pieces(io.RawIOBase):
-    """An iterator of bytes as a raw stream."""
+class _Content(io.RawIOBase):
+    """A stored file's content; `chunk` gives each of its `count` chunks, of which all but the last
+    have `CHUNK` bytes. The chunk that was read last is held."""
 
-    def __init__(self, pieces: Iterator[bytes]):
-        self._pieces = pieces
-        self._rest = memoryview(b"")
+    def __init__(self, chunk: Callable[[int], bytes], count: int):
+        self._chunk = chunk
+        self._count = count
+        self._held: tuple[int, memoryview] = (-1, memoryview(b""))
+        self._position = 0
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = 0
+        if whence != io.SEEK_SET:
+            start = self._size if whence == io.SEEK_END else self._position
+        self._position = max(0, start + offset)
+        return self._position
+
     def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = memoryview(piece)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
+        number, inside = divmod(self._position, CHUNK)
+        if number >= self._count:
+            return 0
+        found = self._piece(number)[inside : inside + len(buffer)]
+        buffer[: len(found)] = found
+        self._position += len(found)
+        return len(found)
+
+    @cached_property
+    def _size(self) -> int:
+        last = self._count - 1
+        return last * CHUNK + len(self._piece(last)) if self._count else 0
+
+    def _piece(self, number: int) -> memoryview:
+        if self._held[0] != number:
+            self._held = number, memoryview(self._chunk(number))
+        return self._held[1]

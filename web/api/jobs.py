@@ -44,7 +44,7 @@ from web.wire.description import described
 )
 @needs_tenant
 def create_job(tenant: str) -> Response:
-    options, drafts = read_submission()
+    options, drafts = read_submission(tenant)
     origin = Origin.native(idempotency_key())
     return submit_answer(submit_job(services(), tenant, options, drafts, origin))
 
@@ -59,7 +59,7 @@ def create_job(tenant: str) -> Response:
 )
 @needs_tenant
 def check(tenant: str) -> Response:
-    options, drafts = read_submission()
+    options, drafts = read_submission(tenant)
     return answer(check_job(services(), options, drafts, tenant=tenant))
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast, get_args
 from flask import Blueprint, Response
 from pydantic import BeforeValidator, Field
 
-from common.errors import Conflict, NotFound
+from common.errors import Conflict, InvalidRequest, NotFound
 from common.store.batches import Batch, job_of, new_batch_id
 from common.store.job import Job
 from common.store.records import readable, reading
@@ -137,7 +137,10 @@ def create_batch(
     check_key(idempotency_key)
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
     idempotency = (idempotency_key, fingerprint) if idempotency_key else ("", "")
-    services.files.get(wanted.input_file_id, tenant)
+    file = services.files.get(wanted.input_file_id, tenant)
+    if file.purpose != "batch":
+        message = f"{file.id} has the purpose {file.purpose}; upload it with the purpose batch"
+        raise InvalidRequest(message, code="invalid_value", field="input_file_id")
     fields, most = _fields(services, tenant, wanted), services.settings.max_pending_batches
     outcome, batch_id = services.batches.create(new_batch_id(), tenant, fields, idempotency, most)
     if outcome == "conflict":

@@ -1,4 +1,5 @@
-"""`/v1/files`: uploaded files of requests, and the output and error files of batches."""
+"""`/v1/files`: uploaded files of requests and of jobs' input, and the output and error files of
+batches."""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ from web.wire.description import described
 from web.wire.downloads import download
 from web.wire.error_answers import answer_errors
 
-KEPT = 30 * 86400  # seconds until an uploaded file expires by default: the longest allowed time
+# Seconds until an uploaded file expires by default. A batch may be made of its file for as long as
+# the longest allowed time; input of a job is read soon after, and counts against the quota.
+KEPT = {"batch": 30 * 86400, "input": 86400}
 OUTPUT = "file-output-", "file-error-"
 INSIDE = re.compile(r"expires_after\[(\w{1,64})\]")  # a field of an object, as a form names it
 
@@ -59,15 +62,15 @@ answer_errors(files, OPENAI_SHAPE, "/v1/files")
 
 
 def _purpose(value: Any) -> Any:
-    if isinstance(value, str) and value != "batch":
-        raise refuse("must be batch: files are for batches here")
+    if isinstance(value, str) and value not in KEPT:
+        raise refuse("must be batch (requests of a batch) or input (a table or texts for jobs)")
     return value
 
 
 class FileRequest(Schema):
     """The fields that are sent with a file."""
 
-    purpose: Annotated[Literal["batch"], BeforeValidator(_purpose)]
+    purpose: Annotated[Literal["batch", "input"], BeforeValidator(_purpose)]
     expires_after: Expiry | None = None
 
 
@@ -79,7 +82,9 @@ class FilePage(Query):
 
 
 @files.post("/v1/files")
-@described("Upload a file of requests", FileView, form=FileRequest, errors=(429,))
+@described(
+    "Upload a file of requests, or of input for jobs", FileView, form=FileRequest, errors=(429,)
+)
 @needs_tenant
 def create(tenant: str) -> Response:
     upload, wanted = _read_upload()
@@ -94,7 +99,7 @@ def create(tenant: str) -> Response:
         upload.stream,
         filename=(upload.filename or "")[:255],
         purpose=wanted.purpose,
-        ttl=wanted.expires_after.seconds if wanted.expires_after else KEPT,
+        ttl=wanted.expires_after.seconds if wanted.expires_after else KEPT[wanted.purpose],
         admit=admit,
         most=most,
     )

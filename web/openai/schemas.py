@@ -29,7 +29,7 @@ class FileView(BaseModel):
     created_at: int
     expires_at: int | None
     filename: str
-    purpose: Literal["batch", "batch_output"]
+    purpose: Literal["batch", "input", "batch_output"]
     status: Literal["uploaded", "processed"] = Field(
         description="`uploaded`: still growing; `processed`: complete."
     )

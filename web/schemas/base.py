@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -83,20 +84,23 @@ class Schema(Given):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
-def either(*names: str, empty: tuple[Any, ...] = ("", [])) -> JsonDict:
+def either(
+    *names: str,
+    empty: tuple[Any, ...] = ("", []),
+    only_with: Mapping[str, Iterable[str]] | None = None,
+) -> JsonDict:
     """A JSON Schema which says that exactly one of these fields is given and is not `empty`. Null
-    means that a field is not given."""
+    means that a field is not given. `only_with` are fields that go with one of them only."""
     given: JsonDict = {"not": {"enum": [None, *empty]}}
     absent: JsonDict = {"type": "null"}
-    return {
-        "oneOf": [
-            {
-                "required": [name],
-                "properties": {each: given if each == name else absent for each in names},
-            }
-            for name in names
-        ]
-    }
+    bound = [(name, other) for other, some in (only_with or {}).items() for name in sorted(some)]
+
+    def choice(chosen: str) -> JsonDict:
+        properties: JsonDict = {name: given if name == chosen else absent for name in names}
+        properties |= {name: absent for name, other in bound if other != chosen}
+        return {"required": [chosen], "properties": properties}
+
+    return {"oneOf": [choice(name) for name in names]}
 
 
 class Query(BaseModel):

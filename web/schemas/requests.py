@@ -237,28 +237,50 @@ class MoreItems(Schema):
     )
 
 
-class JobRequest(JobOptions):
-    """A job as JSON, with `items` or with `prompts`."""
+class UploadOptions(JobOptions, TableOptions):
+    """The form part `job`, sent with an uploaded file."""
 
-    model_config = ConfigDict(json_schema_extra=either("items", "prompts"))
+
+# How a file is read; without a file they would mean nothing.
+FILE_FIELDS = tuple(TableOptions.model_fields)
+FileId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+INPUT_FILE = "A file of `POST /v1/files` with the purpose `input`: the items, as in an upload."
+
+
+class InputFile(Schema):
+    """The field that names a stored file, by itself."""
+
+    input_file: FileId
+
+
+class JobRequest(UploadOptions):
+    """A job as JSON, with `items`, `prompts` or `input_file`."""
+
+    model_config = ConfigDict(
+        json_schema_extra=either(
+            "items", "prompts", "input_file", only_with={"input_file": FILE_FIELDS}
+        )
+    )
 
     items: list[Item] | None = Field(None, min_length=1)
     prompts: list[str] | None = Field(
         None, min_length=1, description="Short form of items that have only a prompt."
     )
+    input_file: FileId | None = Field(None, description=INPUT_FILE)
 
 
-class CheckRequest(JobOptions):
+class CheckRequest(UploadOptions):
     """A job to be checked. Errors of its items are returned in the answer."""
 
-    model_config = ConfigDict(json_schema_extra=either("items", "prompts", empty=()))
+    model_config = ConfigDict(
+        json_schema_extra=either(
+            "items", "prompts", "input_file", empty=(), only_with={"input_file": FILE_FIELDS}
+        )
+    )
 
     items: list[Any] | None = Field(None, description="As for a job.")
     prompts: list[Any] | None = Field(None, description="As for a job.")
-
-
-class UploadOptions(JobOptions, TableOptions):
-    """The form part `job`, sent with an uploaded file."""
+    input_file: FileId | None = Field(None, description=INPUT_FILE)
 
 
 class JobPage(Query):

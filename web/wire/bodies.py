@@ -12,11 +12,19 @@ from pydantic import BaseModel
 from common.errors import InvalidRequest, TooLarge
 from common.types import JsonObject
 from web.intake.drafts import Draft, from_items, from_prompts
+from web.intake.input_file import read_input_file
 from web.intake.json_lists import Entries, TooLong, read_object
 from web.intake.strict_json import BadJson, TooMuch
 from web.intake.uploads import read_upload
 from web.intake.validation_messages import validated
-from web.schemas.requests import JobOptions, JobRequest, MoreItems, UploadOptions
+from web.schemas.requests import (
+    FILE_FIELDS,
+    InputFile,
+    JobOptions,
+    JobRequest,
+    MoreItems,
+    UploadOptions,
+)
 from web.services.services import services
 from web.wire.description import description_of
 from web.wire.error_answers import too_large
@@ -24,15 +32,17 @@ from web.wire.error_answers import too_large
 M = TypeVar("M", bound=BaseModel)
 
 MOST_JSON = 16 * 2**20  # bytes of a JSON body, which is held whole, unlike an upload
+ITEM_SOURCES = ("items", "prompts", "input_file")  # a job has one of them
 MOST_PARTS = 20  # of a form; two are known
 
 
-def read_submission() -> tuple[JobOptions, Iterator[Draft]]:
-    """The options of a job, and its items as drafts: from JSON, or from a multipart upload."""
+def read_submission(tenant: str) -> tuple[JobOptions, Iterator[Draft]]:
+    """The options of a job, and its items as drafts: from JSON, which may name a file that the
+    tenant stored, or from a multipart upload."""
     if request.mimetype == "multipart/form-data":
         return _read_multipart()
     if request.is_json:
-        return _read_job_json()
+        return _read_job_json(tenant)
     message = "send application/json, or multipart/form-data with the parts `file` and `job`"
     raise InvalidRequest(message, status=415, code="unsupported_media_type", field="Content-Type")
 
@@ -76,7 +86,7 @@ def read_json(model: type[M]) -> M:
 def read_items() -> Iterator[Draft]:
     """A JSON body's items or prompts, as drafts."""
     body = json_body(_item_lists())
-    drafts = _take_items(body)
+    drafts = _take_items(body, "items or prompts")
     validated(MoreItems, body)
     return drafts
 
@@ -103,23 +113,41 @@ def _item_lists() -> dict[str, int]:
     return dict.fromkeys(("items", "prompts"), services().settings.max_items)
 
 
-def _take_items(body: JsonObject) -> Iterator[Draft]:
+def _take_items(body: JsonObject, allowed: str) -> Iterator[Draft]:
     items, prompts = body.pop("items", None), body.pop("prompts", None)
     if (items is None) == (prompts is None):
-        raise InvalidRequest(
-            "give either items or prompts, one of them", code="empty_job", field="items"
-        )
+        raise InvalidRequest(f"give either {allowed}, one of them", code="empty_job", field="items")
     name, entries = ("items", items) if prompts is None else ("prompts", prompts)
     if not isinstance(entries, list | Entries):
         raise InvalidRequest(f"{name} must be a list", code="wrong_type", field=name)
     return from_items(entries) if prompts is None else from_prompts(entries)
 
 
-def _read_job_json() -> tuple[JobOptions, Iterator[Draft]]:
+def _read_job_json(tenant: str) -> tuple[JobOptions, Iterator[Draft]]:
     body = json_body(_item_lists())
+    if body.get("input_file") is not None:
+        return _read_input_file(tenant, body)
     given: JsonObject = {name: body.pop(name) for name in ("items", "prompts") if name in body}
-    options = validated(JobOptions, body, known=JobRequest)
-    return options, _take_items(given)
+    for name in FILE_FIELDS:
+        if body.get(name) is not None:
+            message = f"{name} says how a file is read; it goes with input_file or an upload"
+            raise InvalidRequest(message, code="unknown_field", field=name)
+    read = {
+        name: value for name, value in body.items() if name not in (*FILE_FIELDS, *ITEM_SOURCES)
+    }
+    options = validated(JobOptions, read, known=JobRequest)
+    return options, _take_items(given, "items, prompts or input_file")
+
+
+def _read_input_file(tenant: str, body: JsonObject) -> tuple[JobOptions, Iterator[Draft]]:
+    for name in ("items", "prompts"):
+        if body.get(name) is not None:
+            message = f"give either {name} or input_file, one of them"
+            raise InvalidRequest(message, code="invalid_value", field=name)
+    named = validated(InputFile, {"input_file": body["input_file"]})
+    read = {name: value for name, value in body.items() if name not in ITEM_SOURCES}
+    options = validated(UploadOptions, read, known=JobRequest)
+    return options, read_input_file(services(), tenant, named.input_file, options)
 
 
 def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:

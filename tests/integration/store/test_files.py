@@ -151,3 +151,15 @@ def test_memory_stays_flat_however_large_a_file_is(files: Files) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 * 2**20
+
+
+def test_a_reader_goes_to_any_place_of_a_file(files: Files) -> None:
+    content = os.urandom(CHUNK * 3 + 17)
+    reader = files.open(keep(files, content).id)
+    for place in (CHUNK * 2 + 5, 0, CHUNK - 1, CHUNK * 3, len(content), len(content) + 9):
+        assert reader.seek(place) == place
+        assert reader.read(CHUNK + 3) == content[place : place + CHUNK + 3]
+    assert reader.seek(-20, io.SEEK_END) == len(content) - 20
+    assert reader.read() == content[-20:]
+    empty = files.open(keep(files, b"").id)
+    assert (empty.seek(0, io.SEEK_END), empty.read()) == (0, b"")
