@@ -13,7 +13,8 @@ from web.jobs.summary import summary
 from web.jobs.views import item_list
 from web.schemas.answers import AppendView, ItemList
 from web.schemas.overviews import JobSummary
-from web.schemas.requests import ItemPage, MoreItems
+from web.schemas.queries import ItemPage
+from web.schemas.requests import MoreItems
 from web.services.services import services
 from web.wire.bodies import read_items, read_query
 from web.wire.client import idempotency_key

@@ -16,14 +16,12 @@ from web.jobs.actions import cancel_job, delete_job, retry_job, set_paused, subm
 from web.jobs.changes import edit_job
 from web.jobs.views import job_list, job_view
 from web.schemas.answers import CheckView, ItemDelta, JobList, JobView, ResultRow
+from web.schemas.queries import EventCursor, JobPage, Wait
 from web.schemas.requests import (
     CheckRequest,
-    EventCursor,
     JobEdit,
-    JobPage,
     JobRequest,
     UploadOptions,
-    Wait,
 )
 from web.services.services import services
 from web.wire import sse

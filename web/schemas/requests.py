@@ -15,7 +15,7 @@ from pydantic.config import JsonDict
 from common.errors import InvalidRequest
 from common.params import SamplingParams, TokenIds
 from common.signing import check_secret
-from web.schemas.base import Deadline, Query, Schema, TemplateKwargs, either, refuse
+from web.schemas.base import Deadline, Schema, TemplateKwargs, either, refuse
 from web.schemas.fields import CustomId, ItemMetadata, JobMetadata, Message
 from web.schemas.preparation import Clean, PresetName, Reference, Template, Truncation, Variables
 from web.schemas.tables import TableOptions
@@ -281,30 +281,3 @@ class CheckRequest(UploadOptions):
     items: list[Any] | None = Field(None, description="As for a job.")
     prompts: list[Any] | None = Field(None, description="As for a job.")
     input_file: FileId | None = Field(None, description=INPUT_FILE)
-
-
-class JobPage(Query):
-    after: str | None = Field(None, description="The id of a job: return those after it.")
-    limit: int = Field(20, ge=1, le=100)
-
-
-class ItemPage(Query):
-    after: int = Field(
-        -1, ge=-1, lt=2**31, description="The index of an item: return those after it."
-    )
-    limit: int = Field(100, ge=1, le=1000)
-
-
-class Wait(Query):
-    wait: float = Field(
-        0, ge=0, le=60, description="Seconds to wait for the end of the job before answering."
-    )
-
-
-class EventCursor(Query):
-    after: int = Field(
-        0,
-        ge=0,
-        lt=2**31,
-        description="Finished items already received; the header Last-Event-ID overrides it.",
-    )
