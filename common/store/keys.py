@@ -100,6 +100,10 @@ def tenant_files(name: str) -> str:
     return f"{PREFIX}tenant:{ids.tenant(name)}:files"
 
 
+def form(tenant_name: str, draft_id: str) -> str:
+    return f"{PREFIX}form:{ids.tenant(tenant_name)}:{draft_id}"
+
+
 def presets(tenant_name: str, part: str = "") -> str:
     return f"{PREFIX}presets:{ids.tenant(tenant_name)}" + (f":{part}" if part else "")
 

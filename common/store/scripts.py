@@ -56,6 +56,7 @@ NAMES = (
     "attach",
     "append",
     "keep_file",
+    "keep_form",
     "keep_preset",
     "keep_verdict",
     "copy_items",

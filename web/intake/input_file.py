@@ -1,8 +1,9 @@
-"""Reads the items of a job from a file that its tenant stored before: `input_file`."""
+"""Stores uploaded files, and reads the items of a job from one of them: `input_file`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import IO
 
 from common.errors import ErrorDict, InvalidRequest
 from common.store.files import StoredFile
@@ -12,6 +13,34 @@ from web.schemas.requests import UploadOptions
 from web.services.services import Services
 
 PURPOSE = "input"
+INPUT_AGE = 86_400  # seconds that such a file is kept by default
+LONGEST_NAME = 255  # characters of a file's name that are kept
+
+
+def keep_file(
+    services: Services, tenant: str, content: IO[bytes], filename: str, *, purpose: str, ttl: int
+) -> StoredFile:
+    """Store an uploaded file for `ttl` seconds, within what the tenant may keep and the server
+    has room for.
+
+    Raises:
+        StorageFull, Unavailable: there is no room for it.
+    """
+    admission, most = services.admission, services.settings.max_stored_bytes
+
+    def admit(stored: int) -> None:
+        admission.check_memory(0)
+        admission.check_stored(tenant, stored, most)
+
+    return services.files.create(
+        tenant,
+        content,
+        filename=filename[:LONGEST_NAME],
+        purpose=purpose,
+        ttl=ttl,
+        admit=admit,
+        most=most,
+    )
 
 
 def input_file(services: Services, tenant: str, file_id: str) -> StoredFile:

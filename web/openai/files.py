@@ -21,6 +21,7 @@ from common.store.files import StoredFile
 from common.store.places import HIGHEST, LOWEST, Place
 from common.store.records import readable, reading
 from web.auth import needs_tenant
+from web.intake.input_file import INPUT_AGE, keep_file
 from web.intake.validation_messages import validated
 from web.openai.batch_output import (
     OutputFile,
@@ -50,7 +51,7 @@ from web.wire.error_answers import answer_errors
 
 # Seconds until an uploaded file expires by default. A batch may be made of its file for as long as
 # the longest allowed time; input of a job is read soon after, and counts against the quota.
-KEPT = {"batch": 30 * 86400, "input": 86400}
+KEPT = {"batch": 30 * 86400, "input": INPUT_AGE}
 OUTPUT = "file-output-", "file-error-"
 INSIDE = re.compile(r"expires_after\[(\w{1,64})\]")  # a field of an object, as a form names it
 
@@ -88,20 +89,9 @@ class FilePage(Query):
 @needs_tenant
 def create(tenant: str) -> Response:
     upload, wanted = _read_upload()
-    admission, most = services().admission, services().settings.max_stored_bytes
-
-    def admit(stored: int) -> None:
-        admission.check_memory(0)
-        admission.check_stored(tenant, stored, most)
-
-    kept = services().files.create(
-        tenant,
-        upload.stream,
-        filename=(upload.filename or "")[:255],
-        purpose=wanted.purpose,
-        ttl=wanted.expires_after.seconds if wanted.expires_after else KEPT[wanted.purpose],
-        admit=admit,
-        most=most,
+    ttl = wanted.expires_after.seconds if wanted.expires_after else KEPT[wanted.purpose]
+    kept = keep_file(
+        services(), tenant, upload.stream, upload.filename or "", purpose=wanted.purpose, ttl=ttl
     )
     return json_answer(file_view(services(), kept))
 

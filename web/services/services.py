@@ -15,6 +15,7 @@ from common.store.batches import Batches
 from common.store.connection import connect
 from common.store.files import Files
 from common.store.fleet import Fleet
+from common.store.form_drafts import FormDrafts
 from common.store.jobs import JobStore
 from common.store.metrics import Tally
 from common.store.permits import Permits
@@ -41,6 +42,7 @@ class Services:
     api_keys: ApiKeys
     sessions: Sessions
     files: Files
+    form_drafts: FormDrafts
     batches: Batches
     ring_sender: RingSender
     watches: Watches
@@ -66,6 +68,7 @@ class Services:
             api_keys=ApiKeys(client),
             sessions=Sessions(client),
             files=Files(client),
+            form_drafts=FormDrafts(client),
             batches=Batches(client),
             ring_sender=RingSender(settings.redis_url),
             watches=Watches(settings.redis_url),
