@@ -9,7 +9,7 @@ import json
 import logging
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -19,12 +19,14 @@ from common.errors import NotFound
 from common.result_row import Row, RowResult
 from common.store import keys
 from common.store.connection import redis_errors
+from common.store.job_prep import WORKERS_NEED, JobPrep, parse_prep
 from common.store.job_spec import JobSpec, parse_spec
 from common.store.packing import expand, unpack
 from common.store.records import Unreadable, reading
 from common.store.rows import NO_RESULT, complete_params, parse_result, row, unreadable_row
 from common.store.scripts import Scripts
-from common.stored_item import StoredItem
+from common.store.side_chunk import unpack_side
+from common.stored_item import SideItem, StoredItem
 from common.types import ItemState
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class Head:
     created_at: int  # ms
     digest: str  # of the model that the items were counted for
     interactive: bool
+    prep: JobPrep = field(default_factory=JobPrep)  # template, clean and truncate of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,45 @@ class JobItems:
             pipe.hget(keys.job(job_id, "in"), str(start))
             if head is None:
                 pipe.hmget(keys.job(job_id), "spec", "created_at", "digest", "interactive")
+                pipe.hmget(keys.job(job_id, "prep"), WORKERS_NEED)
             blob, *about = pipe.execute()
         if blob is None or (about and about[0][0] is None):
             raise NotFound(f"no job {job_id}")
         text = expand(blob)
-        return Chunk(head or _head(*about[0]), from_json(text), len(text))
+        return Chunk(head or _head(job_id, about[0], about[1]), from_json(text), len(text))
+
+    def side(self, job_id: str, first: int, count: int) -> list[SideItem]:
+        """What is kept beside items [first, first + count), fewer at the end of the job: {} for
+        those that have nothing.
+
+        Raises:
+            Unreadable: it is damaged.
+        """
+        with redis_errors():
+            pipe = self.client.pipeline(transaction=False)
+            pipe.strlen(keys.job(job_id, "st"))
+            pipe.exists(keys.job(job_id, "side"))
+            total, kept = pipe.execute()
+            starts = self._chunk_starts(job_id, first, count) if kept else []
+            blobs = self.client.hmget(keys.job(job_id, "side"), starts) if starts else []
+        found: list[SideItem] = [{} for _ in range(max(0, min(count, total - first)))]
+        for start, blob in zip(starts, blobs, strict=True):
+            if blob is not None:
+                with reading(f"what is beside items from {start} on of {job_id}"):
+                    part = unpack_side(blob)[max(0, first - start) : max(0, first + count - start)]
+                place = max(0, start - first)
+                found[place : place + len(part)] = part
+        return found
+
+    def prep(self, job_id: str) -> JobPrep:
+        """How the job's prompts are made of variables, and its columns; {} where it has neither.
+
+        Raises:
+            Unreadable: it is damaged.
+        """
+        with redis_errors():
+            stored = self.client.hgetall(keys.job(job_id, "prep"))
+        return parse_prep(job_id, {name.decode(): value for name, value in stored.items()})
 
     def _chunk_starts(self, job_id: str, first: int, count: int) -> list[int]:
         line, pipe = keys.job(job_id, "starts"), self.client.pipeline(transaction=False)
@@ -222,11 +259,14 @@ class JobItems:
         ]
 
 
-def _head(spec: bytes, created_at: bytes, digest: bytes, interactive: bytes | None) -> Head:
+def _head(job_id: str, record: list[Any], prep: list[bytes | None]) -> Head:
+    """Of what `chunk` reads of a job's record and of its prep."""
+    spec, created_at, digest, interactive = record
     needed: JobSpec = json.loads(spec)
     needed.pop("metadata", None)
     needed.pop("webhook", None)
-    return Head(needed, int(created_at), digest.decode(), interactive == b"1")
+    prepared = parse_prep(job_id, dict(zip(WORKERS_NEED, prep, strict=True)))
+    return Head(needed, int(created_at), digest.decode(), interactive == b"1", prepared)
 
 
 def _between(job_id: str, first: int, count: int, chunks: list[Any]) -> list[Any]:

@@ -1,11 +1,19 @@
-"""How a job's prompts are made of its items, and which columns these had, as the store keeps it:
-JSON in `job:{id}:prep`."""
+"""How a job's prompts are made of its items, and which columns these had.
+
+Kept in `job:{id}:prep`, a hash whose values are JSON: lists of jobs do not read it, and a worker
+reads only what it needs.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, cast
 
+from common.store.records import reading
 from common.types import JsonObject
+
+MOST_COLUMNS = 1000  # of a job, over all its items
 
 
 class TemplateDict(TypedDict, total=False):
@@ -24,7 +32,8 @@ class Truncate(TypedDict, total=False):
 
 
 class JobPrep(TypedDict, total=False):
-    """Empty for a job whose items are prompts used as they are, with nothing beside them."""
+    """Empty for a job whose items are prompts used as they are, with nothing beside them. Items
+    that are appended add to `columns` only."""
 
     template: TemplateDict
     clean: list[str]
@@ -33,3 +42,28 @@ class JobPrep(TypedDict, total=False):
     columns: list[str]  # of the input, in order; of JSON items in order of first appearance
     types: dict[str, str]  # of a Parquet file: column -> Arrow type, as text
     mapped: JsonObject  # as the request mapped fields to columns: {"custom_id": "id", …}
+
+
+# What a worker reads of it: the names and types of a thousand columns are of no use there.
+WORKERS_NEED = ("template", "clean", "truncate")
+
+
+def stored_prep(prep: JobPrep) -> dict[str, str]:
+    """The fields of the record."""
+    return {
+        name: json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        for name, value in prep.items()
+    }
+
+
+def parse_prep(job_id: str, stored: Mapping[str, bytes | None]) -> JobPrep:
+    """What `stored_prep` made.
+
+    Raises:
+        Unreadable: a value is no JSON.
+    """
+    with reading(f"the preparation of {job_id}"):
+        found: dict[str, Any] = {
+            name: json.loads(value) for name, value in stored.items() if value is not None
+        }
+    return cast("JobPrep", found)

@@ -18,6 +18,7 @@ from common.store.admission import NO_LIMITS, Limits, refuse_overfull
 from common.store.connection import redis_errors
 from common.store.job import Job, parse_job
 from common.store.job_items import JobItems
+from common.store.job_prep import MOST_COLUMNS
 from common.store.outbox import StoredEvent, parse_event
 from common.store.places import pages, place_of
 from common.store.records import readable, reading
@@ -56,11 +57,12 @@ class JobStore(JobItems):
 
         `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks,
         retention (ms) and spec (JSON), and where wanted interactive, surplus, token_budget,
-        error_rate and retry_of; `idempotency` is (key, fingerprint of the content); `deadline` is
-        in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may have waiting,
-        then those that all may have, and the bytes that the tenant may keep, 0 for none.
+        error_rate, retry_of and rerun_of; `idempotency` is (key, fingerprint of the content);
+        `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may
+        have waiting, then those that all may have, and the bytes that the tenant may keep, 0 for
+        none.
         """
-        sizes = {"bytes": stage.bytes, "indexed": 1} | (
+        sizes = {"bytes": stage.bytes + stage.prep_bytes, "indexed": 1} | (
             {} if stage.n_min is None else {"n_min": stage.n_min}
         )
         flat = [part for pair in {**fields, **sizes}.items() for part in pair]
@@ -74,14 +76,13 @@ class JobStore(JobItems):
                 fingerprint=fingerprint,
                 deadline=deadline,
                 **asdict(limits),
-                whole=stage.whole,
-                whole_ids=stage.whole_ids,
+                **stage.sent(),
             )
         return Attached(outcome.decode(), found.decode(), rings)
 
     def copy_items(self, job_id: str, stage: Stage, items: int) -> bool:
-        """Stage the items that a job was made of. False where they cannot be had any more, or are
-        not so many."""
+        """Stage the items that a job was made of, with all that is kept beside them. False where
+        they cannot be had any more, or are not so many."""
         with redis_errors():
             return bool(self.scripts.copy_items(id=job_id, stage=stage.id, items=items))
 
@@ -109,7 +110,7 @@ class JobStore(JobItems):
             Conflict: the job is over or was cancelled.
             TooMany, StorageFull, Unavailable: a limit of what waits or is kept would be passed.
             TooLarge: the job would have more items than it may.
-            InvalidRequest: it would stream more than it may.
+            InvalidRequest: it would stream more, or have more columns, than it may.
         """
         with redis_errors():
             outcome, rings, *more = self.scripts.append(
@@ -123,11 +124,11 @@ class JobStore(JobItems):
                 most_items=most_items,
                 streamed=streams[0],
                 most_streamed=streams[1],
+                most_columns=MOST_COLUMNS,
                 idem=idempotency[0],
                 fingerprint=idempotency[1],
                 surplus=surplus,
-                whole=stage.whole,
-                whole_ids=stage.whole_ids,
+                **stage.sent(),
             )
         told = outcome.decode()
         if told in ("gone", "terminal", "lost"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import InvalidRequest, TooLarge
+from common.store.job_prep import MOST_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ def refuse_too_many(outcome: str, most_items: int, most_streams: int) -> None:
     if outcome == "too_many":
         message = f"a job takes at most {most_items:,} items, with those it has; submit another job"
         raise TooLarge(message, field="items")
+    if outcome == "too_many_columns":
+        message = f"a job has at most {MOST_COLUMNS:,} columns, with those it has"
+        raise InvalidRequest(message, code="too_many_columns", field="vars")
     if outcome == "too_many_streams":
         message = (
             f"a job streams at most {most_streams} continuations, with those it has; "

@@ -4,19 +4,24 @@ job."""
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections import defaultdict
 
 import redis
+from pydantic_core import to_json
 
 from common.store import keys
 from common.store.connection import redis_errors
-from common.store.packing import pack
-from common.stored_item import StoredItem
+from common.store.job_prep import JobPrep, stored_prep
+from common.store.packing import pack_list
+from common.store.side_chunk import pack_side, side_bytes
+from common.stored_item import SideItem, StoredItem
 
 # Items compressed together: most of the gain of larger chunks, and one claim reads few it does not
 # need.
 CHUNK = 64
+CHUNK_BYTES = 256 * 2**10  # of their JSON, or of their sides', unless one item alone has more
 STAGE_TTL = 3600  # seconds an unfinished upload is kept
 BUCKETS = 1024  # of a job's custom_ids: an append of one item looks at a thousandth of them
 DIGEST = 8  # bytes of each: two ids of 100,000 fall together once in a trillion jobs
@@ -36,26 +41,38 @@ class Stage:
     Digests of their custom_ids go along, so that an append finds those that are taken without
     reading the job.
 
-    `n` is how many continuations, and so slots, an item takes that does not say it.
+    `n` is how many continuations, and so slots, an item takes that does not say it. `prep` goes
+    with the attach; an append adds its columns to the job's.
     """
 
     def __init__(self, client: redis.Redis, n: int = 1):
         self.id = secrets.token_hex(10)
         self.total = 0
-        self.bytes = 0  # as stored
+        self.bytes = 0  # as stored, with the sides
+        self.prep: JobPrep | None = None
         self.whole = b""  # all of it, where that goes with the attach
+        self.whole_side = b""  # its side, if it has one
         self._n = n
         self._needs = bytearray()  # slots that each item takes
         self.whole_ids = b""  # its custom_ids: two bytes of bucket and a digest each
         self._ids: defaultdict[int, bytearray] = defaultdict(bytearray)  # bucket -> digests
         self._client = client
-        self._chunk: list[StoredItem] = []
+        self._chunk: list[bytes] = []  # items as JSON
+        self._side: list[SideItem] = []
+        self._sizes = (0, 0)  # bytes of both as JSON
         self._pipe = client.pipeline(transaction=False)
         self._in, self._starts = keys.stage(self.id, "in"), keys.stage(self.id, "starts")
-        self._needs_key = keys.stage(self.id, "needs")
+        self._needs_key, self._side_key = keys.stage(self.id, "needs"), keys.stage(self.id, "side")
 
-    def add(self, item: StoredItem) -> None:
-        self._chunk.append(item)
+    def add(self, item: StoredItem, side: SideItem | None = None) -> None:
+        """Stage an item with what is kept beside it."""
+        text = to_json(item)
+        more = (len(text), side_bytes(side))
+        if any(size + add > CHUNK_BYTES for size, add in zip(self._sizes, more, strict=True)):
+            self._close_chunk()
+        self._chunk.append(text)
+        self._side.append(side or {})
+        self._sizes = (self._sizes[0] + more[0], self._sizes[1] + more[1])
         self._needs.append(item.get("params", {}).get("n", self._n))
         if "custom_id" in item:
             bucket, digest = custom_id_digest(item["custom_id"])
@@ -64,24 +81,28 @@ class Stage:
         if len(self._chunk) == CHUNK:
             self._close_chunk()
 
-    def _pack_chunk(self) -> bytes:
-        blob = pack(self._chunk)
-        self.bytes += len(blob)
-        return blob
+    def _pack_chunk(self) -> tuple[bytes, bytes]:
+        """The open chunk and its side, which is empty where it has none; a new one is open then."""
+        blob, side = pack_list(self._chunk), pack_side(self._side)
+        self.bytes += len(blob) + len(side)
+        self.total += len(self._chunk)
+        self._chunk, self._side, self._sizes = [], [], (0, 0)
+        return blob, side
 
     def _close_chunk(self) -> None:
         if self._chunk:
-            blob = self._pack_chunk()
-            self._pipe.hset(self._in, str(self.total), blob)
-            self._pipe.zadd(self._starts, {str(self.total): self.total})
-            self.total += len(self._chunk)
-            self._chunk = []
-        # 16 chunks a round trip: an fsync each would cost an upload seconds.
+            first = self.total
+            blob, side = self._pack_chunk()
+            self._pipe.hset(self._in, str(first), blob)
+            self._pipe.zadd(self._starts, {str(first): first})
+            if side:
+                self._pipe.hset(self._side_key, str(first), side)
+        # 16 chunks a round trip, fewer with sides: an fsync each would cost an upload seconds.
         if len(self._pipe) >= 32:
             self._send()
 
     def _send(self) -> None:
-        for key in (self._in, self._starts, self._needs_key):
+        for key in self._keys:
             self._pipe.expire(key, STAGE_TTL)
         with redis_errors():
             self._pipe.execute()
@@ -110,7 +131,7 @@ class Stage:
         if self.total or not self._chunk or self.n_min is not None:
             self.close()
             return
-        self.total, self.whole = len(self._chunk), self._pack_chunk()
+        self.whole, self.whole_side = self._pack_chunk()
         places = ((bucket.to_bytes(2, "big"), digests) for bucket, digests in self._ids.items())
         self.whole_ids = b"".join(
             place + digests[at : at + DIGEST]
@@ -128,6 +149,27 @@ class Stage:
         """The fewest and most that an item takes."""
         return min(self._needs, default=1), max(self._needs, default=1)
 
+    def sent(self) -> dict[str, bytes | str]:
+        """What goes with the attach or append, by the names of the scripts' arguments."""
+        return {
+            "whole": self.whole,
+            "whole_side": self.whole_side,
+            "whole_ids": self.whole_ids,
+            "prep": json.dumps(self._prep_fields(), ensure_ascii=False) if self.prep else "",
+        }
+
+    @property
+    def prep_bytes(self) -> int:
+        """What `prep` takes; `bytes` is without it."""
+        return sum(len(value.encode()) for value in self._prep_fields().values())
+
+    def _prep_fields(self) -> dict[str, str]:
+        return stored_prep(self.prep) if self.prep else {}
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        return self._in, self._starts, self._needs_key, self._side_key
+
     def discard(self) -> None:
         with redis_errors():
-            self._client.unlink(self._in, self._starts, self._needs_key)
+            self._client.unlink(*self._keys, keys.stage(self.id, "prep"))

@@ -16,24 +16,26 @@ stored_bytes     number: bytes that the tenant may keep
 most_items       number: items that the job may have in all
 streamed         number: continuations of them that are to be streamed
 most_streamed    number: continuations of the job that may be
+most_columns     number: columns that the job may have in all
 idem             the idempotency key, or ''
 fingerprint      of the content, with the key
 surplus          number: bytes that their results are expected to take above 3 a token
 whole            as in attach
+whole_side       as in attach
 whole_ids        as in attach
+prep             as in attach; of it the columns are added to the job's
 ]]
 -- Answers {outcome, rings, first index, count}: `added`; `same` (the key and content were added before, there); or, with nothing
 -- left staged, `conflict` (the key had other content); `terminal` (the job is over or was cancelled); `gone` (no such job);
 -- `lost` (the stage's time ran out); `tenant_full`, `full`, `stored_full` (a limit would be passed); `too_many`,
--- `too_many_streams` (the job would have more than it may). {`duplicate`, 0, digest, ...} are custom_ids that the job has
+-- `too_many_streams`, `too_many_columns` (the job would have more than it may). {`duplicate`, 0, digest, ...} are custom_ids that the job has
 -- already, 100 at most. A call that is sent again because its reply was lost answers the same and adds nothing.
 local limits = {tenant = {tenant_items, tenant_tokens, tenant_bytes}, total = {total_items, total_tokens, total_bytes},
   stored = stored_bytes}
-local staged, starts, needs = key('stage', stage, 'in'), key('stage', stage, 'starts'), key('stage', stage, 'needs')
-local done = key('stage', stage, 'done')
+local staged, done = staged_keys(stage), key('stage', stage, 'done')
 
 local function refuse(outcome, ...)
-  redis.call('UNLINK', staged, starts, needs)
+  drop_stage(staged)
   return {outcome, 0, ...}
 end
 
@@ -48,12 +50,28 @@ if idem ~= '' then
   if known == 'same' and whose == id and first then return refuse('same', tonumber(first), tonumber(count)) end
   if known then return refuse('conflict') end
 end
-stage_whole(staged, starts, whole, whole_ids)
+stage_whole(staged, whole, whole_side, whole_ids)
+
+-- The names of the job's columns with those of the stage that are new; none where the stage names none. Read as lists of texts, which
+-- cjson writes as they were.
+local function all_columns()
+  local more = prep ~= '' and cjson.decode(prep).columns
+  if not more then return {} end
+  local names, known = cjson.decode(redis.call('HGET', key('job', id, 'prep'), 'columns') or '[]'), {}
+  for _, name in ipairs(names) do known[name] = true end
+  for _, name in ipairs(cjson.decode(more)) do
+    if not known[name] then names[#names + 1], known[name] = name, true end
+  end
+  return names
+end
+
+local columns = all_columns()
 local told = redis.call('HGET', key('job', id), 'streams') or 0
 local refused = (TERMINAL[job.status] or job.cancel_requested == 1) and 'terminal'
-  or redis.call('EXISTS', staged) == 0 and 'lost'
+  or redis.call('EXISTS', staged['in']) == 0 and 'lost'
   or job.total + items > most_items and 'too_many'
   or streamed > 0 and told + streamed > most_streamed and 'too_many_streams'
+  or #columns > most_columns and 'too_many_columns'
   or overfull(job.tenant, {items, tokens, bytes}, limits)
 if refused then return refuse(refused) end
 
@@ -65,9 +83,9 @@ local function has(digests, digest)
 end
 
 local buckets, duplicates = {}, {}
-for _, field in ipairs(redis.call('HKEYS', staged)) do
+for _, field in ipairs(redis.call('HKEYS', staged['in'])) do
   if string.sub(field, 1, 1) == '#' then
-    local known, new = redis.call('HGET', key('job', id, 'in'), field) or '', redis.call('HGET', staged, field)
+    local known, new = redis.call('HGET', key('job', id, 'in'), field) or '', redis.call('HGET', staged['in'], field)
     for i = 1, known == '' and 0 or #new, 8 do
       local digest = string.sub(new, i, i + 7)
       if #duplicates < 100 and has(known, digest) then duplicates[#duplicates + 1] = digest end
@@ -78,13 +96,15 @@ end
 if #duplicates > 0 then return refuse('duplicate', unpack(duplicates)) end
 for i = 1, #buckets, 2 do redis.call('HSET', key('job', id, 'in'), buckets[i], buckets[i + 1]) end
 
-for _, start in ipairs(redis.call('ZRANGE', starts, 0, -1)) do
-  local first = string.format('%d', job.total + start)
-  redis.call('HSET', key('job', id, 'in'), first, redis.call('HGET', staged, start))
+for _, start in ipairs(redis.call('ZRANGE', staged.starts, 0, -1)) do
+  local first, side = string.format('%d', job.total + start), redis.call('HGET', staged.side, start)
+  redis.call('HSET', key('job', id, 'in'), first, redis.call('HGET', staged['in'], start))
   redis.call('ZADD', key('job', id, 'starts'), first, first)
+  if side then redis.call('HSET', key('job', id, 'side'), first, side) end
 end
+if #columns > 0 then redis.call('HSET', key('job', id, 'prep'), 'columns', cjson.encode(columns)) end
 -- What each item takes is written down as soon as they differ.
-local new = redis.call('GET', needs) or string.rep(string.char(n_max), items)
+local new = redis.call('GET', staged.needs) or string.rep(string.char(n_max), items)
 if job.n_min == job.n_max and new ~= string.rep(string.char(job.n_max), items) then
   redis.call('SET', key('job', id, 'needs'), string.rep(string.char(job.n_max), job.total))
 end
@@ -93,7 +113,7 @@ for i = 1, #new do
 end
 if job.n_min < job.n_max then redis.call('SETRANGE', key('job', id, 'needs'), job.total, new) end
 
-redis.call('UNLINK', staged, starts, needs)
+drop_stage(staged)
 redis.call('APPEND', key('job', id, 'st'), string.rep('p', items))
 local first = string.format('%d', job.total)
 redis.call('SET', done, first, 'EX', 3600)

@@ -13,7 +13,9 @@ total_tokens     number: tokens that these may need
 total_bytes      number: bytes that these may take
 stored_bytes     number: bytes that the tenant may keep; not asked for interactive jobs
 whole            the segment's only chunk, where it was not sent before, or ''
+whole_side       the side of it, or ''
 whole_ids        the digests of its custom_ids, ten bytes each: bucket and digest
+prep             JSON: the fields of its prep, each JSON of its own, or ''
 rest             field, value, ...: of the job's hash
 ]]
 -- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
@@ -32,10 +34,10 @@ for i = REST, #ARGV, 2 do
   spec[ARGV[i]] = ARGV[i + 1]
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
 end
-local staged, starts, needs = key('stage', stage, 'in'), key('stage', stage, 'starts'), key('stage', stage, 'needs')
+local staged = staged_keys(stage)
 
 local function refuse(outcome, job)
-  redis.call('UNLINK', staged, starts, needs)
+  drop_stage(staged)
   return {outcome, job or id, 0}
 end
 
@@ -45,8 +47,8 @@ if idem ~= '' then
 end
 -- A validator may be frozen while another makes the job and its tenant deletes it: it must not be made again under the same id.
 if spec.batch and redis.call('EXISTS', key('batch', spec.batch)) == 0 then return refuse('deleted') end
-stage_whole(staged, starts, whole, whole_ids)
-if redis.call('EXISTS', staged) == 0 then return {'lost', id, 0} end
+stage_whole(staged, whole, whole_side, whole_ids)
+if redis.call('EXISTS', staged['in']) == 0 then return {'lost', id, 0} end
 
 -- An item's share of each is a whole number, so that counting what waits never drifts.
 local items, cost = tonumber(spec.total), math.ceil(tonumber(spec.cost))
@@ -54,9 +56,12 @@ local weight = math.ceil(tonumber(spec.bytes) / items)
 local too_much = overfull(spec.tenant, {items, items * cost, items * weight}, limits)
 if too_much and not (too_much == 'stored_full' and spec.interactive == '1') then return refuse(too_much) end
 
-for part, source in pairs({['in'] = staged, starts = starts, needs = spec.n_min and needs}) do
-  redis.call('RENAME', source, key('job', id, part))
-  redis.call('PERSIST', key('job', id, part))
+stage_prep(staged, prep)
+for part, source in pairs(staged) do
+  if part == 'in' or part == 'starts' or redis.call('EXISTS', source) == 1 then
+    redis.call('RENAME', source, key('job', id, part))
+    redis.call('PERSIST', key('job', id, part))
+  end
 end
 redis.call('HSET', jobkey, 'status', 'queued', 'created_at', string.format('%d', NOW), 'pending', 0, 'running', 0,
   'succeeded', 0, 'failed', 0, 'cancelled', 0, 'expired', 0, 'cursor', 0, 'prompt_tokens', 0, 'completion_tokens', 0,

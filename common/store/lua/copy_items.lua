@@ -9,7 +9,7 @@ items            number: how many they were
 local job = load_job(id)
 if not job or job.total ~= items then return 0 end
 if redis.call('HEXISTS', key('job', job.id), 'n_min') == 1 and redis.call('EXISTS', key('job', job.id, 'needs')) == 0 then return 0 end
-for _, part in ipairs({'in', 'starts', 'needs'}) do
+for _, part in ipairs({'in', 'starts', 'needs', 'side', 'prep'}) do
   redis.call('COPY', key('job', job.id, part), key('stage', stage, part), 'REPLACE')
   redis.call('EXPIRE', key('stage', stage, part), 3600)
 end

@@ -83,7 +83,7 @@ local function purge(job)
   if source and redis.call('HGET', key('job', source), 'retried_by') == job.id then
     redis.call('HDEL', key('job', source), 'retried_by')
   end
-  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order'}) do
+  for _, part in ipairs({'in', 'side', 'prep', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order'}) do
     redis.call('UNLINK', key('job', job.id, part))
   end
   redis.call('UNLINK', key('job', job.id))

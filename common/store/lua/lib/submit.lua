@@ -10,13 +10,30 @@ local function made_before(record, fingerprint, kind)
   if redis.call('EXISTS', key(kind, made)) == 1 then return 'conflict', made end
 end
 
--- Put a stage's only chunk, which came with the call, where those of larger stages are; `ids` as attach says.
-local function stage_whole(staged, starts, chunk, ids)
+-- The keys of a stage, by part.
+local STAGED = {'in', 'starts', 'needs', 'side', 'prep'}
+local function staged_keys(stage)
+  local keys = {}
+  for _, part in ipairs(STAGED) do keys[part] = key('stage', stage, part) end
+  return keys
+end
+
+local function drop_stage(staged)
+  for _, part in pairs(staged) do redis.call('UNLINK', part) end
+end
+
+-- Put a stage's only chunk, which came with the call, where those of larger stages are; `side` and `ids` as attach says.
+local function stage_whole(staged, chunk, side, ids)
   if chunk == '' then return end
-  redis.call('HSET', staged, 0, chunk)
-  redis.call('ZADD', starts, 0, 0)
+  redis.call('HSET', staged['in'], 0, chunk)
+  redis.call('ZADD', staged.starts, 0, 0)
+  if side ~= '' then redis.call('HSET', staged.side, 0, side) end
   for i = 1, #ids, 10 do
     local bucket = '#' .. struct.unpack('>I2', ids, i)
-    redis.call('HSET', staged, bucket, (redis.call('HGET', staged, bucket) or '') .. string.sub(ids, i + 2, i + 9))
+    redis.call('HSET', staged['in'], bucket, (redis.call('HGET', staged['in'], bucket) or '') .. string.sub(ids, i + 2, i + 9))
   end
+end
+
+local function stage_prep(staged, prep)
+  for name, value in pairs(prep == '' and {} or cjson.decode(prep)) do redis.call('HSET', staged.prep, name, value) end
 end
