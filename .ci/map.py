@@ -16,6 +16,7 @@ BEGIN, END = "<!-- tree: written by `make map` -->\n```text\n", "```\n<!-- end o
 ROOMS = ["web", "common", "worker", "cli", "bench", "tests"]
 FOLDERS = {
     "bench": "The benchmarks; each prints a line of JSON last",
+    "web/intake/builtin": "The built-in presets, a file each",
     "web/pages/static": "Scripts and styles of the pages",
     "web/pages/templates": "The pages' HTML as Jinja templates, one for each page",
     "common/store/lua": "The Lua scripts, one for each change of the store",

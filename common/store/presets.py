@@ -56,13 +56,12 @@ class Presets:
         self._client = client
         self._scripts = Scripts(client)
 
-    def put(
-        self, tenant: str, name: str, body: Mapping[str, Any], most_stored: int = 0
-    ) -> tuple[int, bool]:
-        """Keep `body`, which has `task` and `title`, as a new version. Durable when it returns.
+    def put(self, tenant: str, name: str, body: Mapping[str, Any], most_stored: int = 0) -> int:
+        """Keep `body`, which has `task` and `title`, as a new version, and answer its number.
+        Durable when it returns.
 
-        Answers the version, and whether it is new: the same content as in the newest version makes
-        no other. `most_stored` is how many bytes the tenant may keep in all, 0 for no limit.
+        The same content as in the newest version makes no other. `most_stored` is how many bytes
+        the tenant may keep in all, 0 for no limit.
 
         Raises:
             Conflict: the tenant has as many presets, or this one as many versions, as may be.
@@ -82,7 +81,7 @@ class Presets:
                 body=pack(body),
             )
         _refuse_full(outcome.decode(), name, most_stored)
-        return int(version), outcome == b"new"
+        return int(version)
 
     def get(self, tenant: str, name: str) -> StoredPreset:
         """`NotFound` for another tenant's as for one that never was."""

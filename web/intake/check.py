@@ -69,7 +69,7 @@ class Intake:
 
     def __post_init__(self) -> None:
         """Refuse what is described already, but not done yet."""
-        for name in ("template", "clean", "truncate", "preset"):
+        for name in ("template", "clean", "truncate"):
             if getattr(self.options, name):
                 raise InvalidRequest(
                     f"{name} is not supported yet", code="invalid_value", field=name

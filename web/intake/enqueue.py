@@ -25,6 +25,7 @@ from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.idempotency import Idempotency, KeyReused
 from web.intake.origin import Accepted, Origin
+from web.intake.presets import resolve_preset
 from web.intake.staging import deadline_ms, fill, queue_limits, staged
 from web.intake.totals import Totals
 from web.schemas.requests import JobOptions
@@ -53,15 +54,15 @@ def enqueue_job(
 
     Raises:
         InvalidRequest: with every problem found, up to 100, in `errors`.
-        NotFound: no such model.
+        NotFound: no such model or preset.
         Conflict: the idempotency key made a job of other content, or one that is gone.
         TooMany: the tenant has as much waiting as it may; StorageFull: it keeps as much.
         Unavailable: Redis is away, or as much waits in all as may.
     """
     content = Idempotency(origin.idempotency_key)
-    content.add(options)  # as they were sent: without what the model adds
+    content.add(options)  # as they were sent: without what the preset and the model add
     model = services.models.choose(options.model)
-    options = with_defaults(options, model.card)
+    options = with_defaults(resolve_preset(services, tenant, options), model.card)
     refused_stay = origin.batch_id is not None
     intake = Intake(model, options, services.settings, origin.default_max_tokens, refused_stay)
     deadline, limits = (

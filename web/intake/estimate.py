@@ -10,6 +10,7 @@ from common.types import JobState, ModelCard
 from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.enqueue import with_defaults
+from web.intake.presets import resolve_preset
 from web.intake.staging import deadline_ms
 from web.schemas.answers import CheckView, ErrorEntry, TimeRange
 from web.schemas.requests import JobOptions
@@ -19,7 +20,7 @@ LOOK_BACK = 20  # jobs
 
 
 def check_job(
-    services: Services, options: JobOptions, drafts: Iterable[Draft], *, tenant: str | None = None
+    services: Services, options: JobOptions, drafts: Iterable[Draft], *, tenant: str
 ) -> CheckView:
     """Everything that `enqueue_job` would say of the same content, and what it would cost; nothing
     is written.
@@ -27,7 +28,8 @@ def check_job(
     The recent jobs of `tenant` are the measure of how long it may take.
     """
     model = services.models.choose(options.model)
-    intake = Intake(model, with_defaults(options, model.card), services.settings)
+    options = with_defaults(resolve_preset(services, tenant, options), model.card)
+    intake = Intake(model, options, services.settings)
     deadline_ms(services.store, options.deadline)
     for _ in intake.accept(drafts):
         pass
@@ -39,9 +41,7 @@ def check_job(
         prompt_tokens=totals.prompt_tokens if counted else None,
         max_prompt_tokens=totals.max_prompt_tokens if counted else None,
         max_completion_tokens=totals.max_completion_tokens,
-        seconds=estimate(services.store, tenant, intake.model.card, totals.max_completion_tokens)
-        if tenant
-        else None,
+        seconds=estimate(services.store, tenant, intake.model.card, totals.max_completion_tokens),
         errors=[ErrorEntry.model_validate(fault) for fault in intake.faults],
     )
 

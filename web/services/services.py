@@ -19,6 +19,7 @@ from common.store.form_drafts import FormDrafts
 from common.store.jobs import JobStore
 from common.store.metrics import Tally
 from common.store.permits import Permits
+from common.store.presets import Presets
 from common.store.sessions import Sessions
 from common.store.tenants import Tenants
 from web.services.feed import Feeds
@@ -50,6 +51,7 @@ class Services:
     feeds: Feeds
     samples: AllSamples
     permits: Permits
+    presets: Presets
     tally: Tally
     guard: Guard
 
@@ -76,6 +78,7 @@ class Services:
             feeds=Feeds(store),
             samples=AllSamples(store),
             permits=Permits(client),
+            presets=Presets(client),
             tally=Tally(),
             guard=Guard(client),
         )

@@ -29,8 +29,8 @@ def numbers(presets: Presets, name: str) -> list[int]:
 
 
 def test_a_version_says_what_it_said_when_it_was_made(presets: Presets) -> None:
-    assert presets.put("t", "mine", body("one")) == (1, True)
-    assert presets.put("t", "mine", body("two")) == (2, True)
+    assert presets.put("t", "mine", body("one")) == 1
+    assert presets.put("t", "mine", body("two")) == 2
     assert presets.body("t", "mine", 1) == body("one")
     assert presets.body("t", "mine", 2) == body("two")
     assert [each.title for each in presets.get("t", "mine").versions] == ["one", "two"]
@@ -38,9 +38,9 @@ def test_a_version_says_what_it_said_when_it_was_made(presets: Presets) -> None:
 
 def test_the_same_content_again_makes_no_version(presets: Presets) -> None:
     presets.put("t", "mine", body("one"))
-    assert presets.put("t", "mine", body("one")) == (1, False)
+    assert presets.put("t", "mine", body("one")) == 1
     presets.put("t", "mine", body("two"))
-    assert presets.put("t", "mine", body("one")) == (3, True)
+    assert presets.put("t", "mine", body("one")) == 3
 
 
 def test_another_tenants_preset_is_not_found_nor_deleted(presets: Presets) -> None:
@@ -70,9 +70,9 @@ def test_a_number_is_never_given_again(presets: Presets) -> None:
     for title in ("one", "two"):
         presets.put("t", "mine", body(title))
     presets.delete("t", "mine", 2)
-    assert presets.put("t", "mine", body("three")) == (3, True)
+    assert presets.put("t", "mine", body("three")) == 3
     presets.delete("t", "mine")
-    assert presets.put("t", "mine", body("one")) == (4, True)
+    assert presets.put("t", "mine", body("one")) == 4
 
 
 def test_numbers_stay_unique_when_more_names_were_deleted_than_are_remembered(
@@ -85,7 +85,7 @@ def test_numbers_stay_unique_when_more_names_were_deleted_than_are_remembered(
     for name in "bcd":
         presets.put("t", name, body())
         presets.delete("t", name)
-    assert presets.put("t", "a", body("three"))[0] > 2
+    assert presets.put("t", "a", body("three")) > 2
     assert mill.client.hlen("pm:presets:t:used") <= 3
 
 
@@ -107,7 +107,7 @@ def test_one_more_than_the_most_presets_is_refused(presets: Presets) -> None:
     with pytest.raises(Conflict, match="100 presets") as refused:
         presets.put("t", "more", body())
     assert refused.value.code == "too_many_presets"
-    assert presets.put("t", "p0", body("another")) == (2, True), "a version of one is none more"
+    assert presets.put("t", "p0", body("another")) == 2, "a version of one is none more"
     presets.put("other", "more", body())
     presets.delete("t", "p1")
     presets.put("t", "more", body())
@@ -120,7 +120,7 @@ def test_one_more_than_the_most_versions_is_refused(presets: Presets) -> None:
         presets.put("t", "mine", body("more"))
     assert refused.value.code == "too_many_versions"
     presets.delete("t", "mine", 7)
-    assert presets.put("t", "mine", body("more")) == (MOST_VERSIONS + 1, True)
+    assert presets.put("t", "mine", body("more")) == MOST_VERSIONS + 1
 
 
 def test_presets_count_among_what_a_tenant_keeps(presets: Presets, mill: Mill) -> None:
@@ -137,7 +137,7 @@ def test_presets_count_among_what_a_tenant_keeps(presets: Presets, mill: Mill) -
 
 def test_presets_made_at_once_get_a_number_each(presets: Presets) -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda i: presets.put("t", "mine", body(f"{i}"))[0], range(24)))
+        made = list(pool.map(lambda i: presets.put("t", "mine", body(f"{i}")), range(24)))
     assert sorted(made) == list(range(1, 25))
     for version in made:
         assert presets.body("t", "mine", version)["title"] in {f"{i}" for i in range(24)}
@@ -152,4 +152,4 @@ def test_a_damaged_preset_is_left_out_of_the_list_and_can_be_deleted(
     assert [each.name for each in presets.all("t")] == ["good"]
     assert presets.delete("t", "bad")
     assert mill.client.hkeys("pm:presets:t:contents") == [b"good@1"]
-    assert presets.put("t", "bad", body()) == (2, True)
+    assert presets.put("t", "bad", body()) == 2
