@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.12 chooses the interpreter, ARGS=… is passed to the command.
 
 BIN := .venv/bin
-INPUTS := pyproject.toml constraints.txt .ci/setup
+INPUTS := pyproject.toml client/pyproject.toml constraints.txt .ci/setup
 
 .PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep stall screenshots map clean
 
@@ -69,7 +69,7 @@ screenshots: .venv/ready-test  ## every page, in both themes and at two widths, 
 	$(BIN)/python -m tests.support.screenshots $(ARGS)
 
 clean:  ## remove .venv, caches and build leftovers; data folders stay
-	rm -rf .venv .venv-vllm screenshots build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-vllm screenshots build dist *.egg-info client/build client/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/ready-%: $(INPUTS)
 	@sh .ci/setup $*

@@ -13,10 +13,11 @@ from pathlib import Path
 PAGE = Path("docs/architecture.md")
 BEGIN, END = "<!-- tree: written by `make map` -->\n```text\n", "```\n<!-- end of the tree -->\n"
 
-ROOMS = ["web", "common", "worker", "cli", "bench", "tests"]
+ROOMS = ["web", "common", "worker", "cli", "client", "bench", "tests"]
 FOLDERS = {
     "bench": "The benchmarks; each prints a line of JSON last",
     "web/intake/builtin": "The built-in presets, a file each",
+    "client": "The Python client, a distribution of its own: `promptmill-client`",
     "web/pages/static": "Scripts and styles of the pages",
     "web/pages/templates": "The pages' HTML as Jinja templates, one for each page",
     "common/store/lua": "The Lua scripts, one for each change of the store",
@@ -39,6 +40,7 @@ FOLDERS = {
     "tests/support": "What tests start: servers, stacks, workers, receivers",
     "tests/unit": "Functions and classes on their own",
     "tests/unit/cli": "The command line",
+    "tests/unit/client": "The Python client",
     "tests/unit/common": "What all rooms share",
     "tests/unit/docs": "The pages: links, paths, the map, decisions, limits of length",
     "tests/unit/engine": "The engine, on small models of random weights",
@@ -48,7 +50,8 @@ FOLDERS = {
     "tests/unit/web": "The web tier: reading bodies, connections, proxies",
 }
 BY_FOLDER = {"tests", "web/pages/templates"}  # the files in these are not listed
-UNLISTED = {".svg", ".pyc"}
+UNLISTED = {".svg", ".pyc", ".toml", ".typed"}
+UNLISTED_NAMES = {"__init__.py", "README.md", "LICENSE"}
 
 
 def main(arguments: list[str]) -> int:
@@ -67,15 +70,20 @@ def walk(paths: list[Path], listed: bool = True) -> Iterator[Path]:
     """The folders and files of the tree in its order: in each folder files before folders."""
     for path in sorted(paths, key=lambda path: (path.is_dir(), path.name)):
         if path.is_dir():
-            if path.name != "__pycache__" and holds_files(path):
+            if path.suffix != ".egg-info" and holds_files(path):
                 yield path
                 yield from walk(list(path.iterdir()), listed and str(path) not in BY_FOLDER)
-        elif listed and path.name != "__init__.py" and path.suffix not in UNLISTED:
+        elif listed and not unlisted(path):
             yield path
 
 
+def unlisted(path: Path) -> bool:
+    return path.suffix in UNLISTED or path.name in UNLISTED_NAMES
+
+
 def holds_files(folder: Path) -> bool:
-    """False for what git leaves of a folder that is no more: compiled modules."""
+    """False for a folder of compiled modules, which may be all that git leaves of one that is no
+    more."""
     return any(path.is_file() and path.suffix != ".pyc" for path in folder.rglob("*"))
 
 

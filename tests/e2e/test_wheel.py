@@ -4,8 +4,6 @@ outside the checkout."""
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import sysconfig
 import venv
 import zipfile
@@ -15,23 +13,10 @@ import pytest
 
 from cli.valkey import free_port
 from tests.support.processes import ROOT
+from tests.support.wheels import build, install, run
 
 ROOMS = ("common", "web", "worker", "cli")
 METADATA = ("pyproject.toml", "constraints.txt", "LICENSE")
-BUILD = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation")
-
-
-def build(source: Path, into: Path) -> Path:
-    done = subprocess.run(
-        [sys.executable, *BUILD, "--wheel-dir", into, source],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (wheel,) = into.glob("*.whl")
-    return wheel
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +38,10 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     makes `import common` find the checkout."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
-    python = folder / "bin" / "python"
-    install = ("-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index")
-    subprocess.run([sys.executable, *install, wheel], check=True, timeout=100)
+    install(folder, wheel)
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"
-
-
-def run(command: Path, *arguments: str | Path, limit: float = 110) -> str:
-    done = subprocess.run(
-        [command, *arguments],
-        cwd=command.parent,
-        capture_output=True,
-        text=True,
-        timeout=limit,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_every_module_and_data_file_is_in_the_wheel(wheel: Path) -> None:

@@ -1,0 +1,198 @@
+"""One call of `map`: makes or finds the job of a table, waits for it and reads its results.
+
+The job's idempotency key is a hash of everything that decides what is generated: the rows, the
+template, the model and the parameters. No path, time or machine is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from promptmill.client import IN_MEMORY, Client
+from promptmill.errors import PromptmillError, RequestRefused, ServerUnreachable
+from promptmill.progress import Progress
+from promptmill.shapes import Job, Message, Row
+from promptmill.tables import Table
+from promptmill.values import write_rows
+
+VERSION = "1"  # of what is hashed; another one makes other jobs of the same tables
+MOST_DELETED = 100  # jobs of the same content that were deleted, one after the other
+MOST_NAME = 80  # characters of the name that a job has in lists
+REASONS = 3  # kinds of failures that a message names
+
+
+class Run:
+    def __init__(self, client: Client, table: Table, progress: Progress):
+        self._client = client
+        self._table = table
+        self._progress = progress
+        client.transport.on_wait = progress.note
+
+    def job(
+        self,
+        options: Mapping[str, Any],
+        template: str | Sequence[Message] | None,
+        system: str | None,
+        chat: bool | None,
+    ) -> Job:
+        """The job of this table, when it is over."""
+        asked = self._options(options, template, system, chat)
+        try:
+            with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
+                write_rows(file, self._table.rows())
+                job = self._submit(file, asked)
+        except KeyboardInterrupt:
+            self._progress.say("Stopped while the table was sent; the same call sends it again.")
+            raise
+        try:
+            return self._wait(job)
+        except KeyboardInterrupt:
+            self._progress.say(
+                f"Stopped waiting. {job['id']} goes on at the server, {job['links']['page']}: the "
+                f"same call goes on with it, promptmill.Client().cancel({job['id']!r}) stops it."
+            )
+            raise
+
+    def results(self, job: Job) -> tuple[list[Any], dict[int, str]]:
+        """The output of each row, None where it has none, and why it has none, by position."""
+        count = len(self._table)
+        outputs: list[Any] = [None] * count
+        failures = dict.fromkeys(range(count), f"{job['status']} before it ran")
+        for row in self._client.results(job["id"], **_merged(job)):
+            index = row["index"]
+            if index >= count:  # rows that were added to the job since
+                continue
+            if row["status"] == "succeeded":
+                outputs[index] = _output(row)
+                del failures[index]
+            else:
+                failures[index] = _reason(row)
+        if count - len(failures) < min(job["counts"]["succeeded"], count):
+            raise ServerUnreachable("the results broke off; the same call reads them again")
+        return outputs, failures
+
+    def _options(
+        self,
+        options: Mapping[str, Any],
+        template: str | Sequence[Message] | None,
+        system: str | None,
+        chat: bool | None,
+    ) -> dict[str, Any]:
+        """The fields of the job. A row that cannot run fails, and keeps no other from running."""
+        found = {"bad_rows": "fail", **options}
+        card = self._card(options["model"])
+        if card and not options["model"]:
+            found["model"] = card["id"]
+        if not found["model"]:
+            del found["model"]  # the server says which there are
+        if template is not None:
+            in_chat = bool(card and card["chat_template"]) if chat is None else chat
+            found["template"] = as_template(template, system, in_chat)
+            found.setdefault("metadata", {"name": _name(found["template"])})
+        elif system or chat is not None:
+            raise ValueError("system and chat are about template, which is not given")
+        return found
+
+    def _card(self, model: str | None) -> Mapping[str, Any] | None:
+        """The card of the model, or of the only one, as far as the server has it."""
+        known = self._client.models()
+        if model:
+            return next((entry["card"] for entry in known if entry["id"] == model), None)
+        own = [entry for entry in known if not entry.get("alias_of")]
+        return own[0]["card"] if len(own) == 1 else None
+
+    def _submit(self, file: IO[bytes], options: Mapping[str, Any]) -> Job:
+        """The job of this content: a new one, or the one that was made of it before. Each job that
+        was deleted leaves its key, so the next one has a number behind it."""
+        key = content_key(file, options)
+        for number in range(1, MOST_DELETED + 1):
+            numbered = key if number == 1 else f"{key}-{number}"
+            try:
+                return self._client.upload(file, "rows.jsonl", options, numbered)
+            except RequestRefused as error:
+                if error.code != "job_deleted":
+                    raise
+        raise PromptmillError(
+            f"the jobs of this table were deleted {MOST_DELETED} times; change the template or a "
+            "parameter"
+        )
+
+    def _wait(self, job: Job) -> Job:
+        """The job when it and the jobs that retry it are over."""
+        try:
+            job = self._client.wait(job["id"], self._progress.job)
+            for retry in _retries(job):
+                self._client.wait(retry, self._progress.job)
+            return job
+        finally:
+            self._progress.end()
+
+
+def content_key(file: IO[bytes], options: Mapping[str, Any]) -> str:
+    """The idempotency key of rows and options: the same for the same content."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    file.seek(0)
+    while piece := file.read(2**20):
+        digest.update(piece)
+    return f"map-{VERSION}-{digest.hexdigest()}"
+
+
+def as_template(
+    template: str | Sequence[Message], system: str | None, chat: bool
+) -> dict[str, Any]:
+    """A job's `template`: text to continue, or the messages of a chat."""
+    if not isinstance(template, str):
+        if system:
+            raise ValueError("template has messages; put the system message among them")
+        return {"messages": [dict(message) for message in template]}
+    if not (system or chat):
+        return {"prompt": template}
+    first = [{"role": "system", "content": system}] if system else []
+    return {"messages": [*first, {"role": "user", "content": template}]}
+
+
+def describe_failures(job: Job, failures: Mapping[int, str], total: int) -> str:
+    """How many rows failed, why, where to see them and what to do."""
+    counted = Counter(failures.values()).most_common()
+    reasons = [f"{count:,} × {reason}" for reason, count in counted[:REASONS]]
+    if len(counted) > REASONS:
+        reasons.append("…")
+    first = ", ".join(str(index) for index in sorted(failures)[:5])
+    more = ", …" if len(failures) > 5 else ""
+    return (
+        f"{len(failures):,} of {total:,} rows have no output (positions {first}{more}): "
+        f"{'; '.join(reasons)}. See {job['links']['page']}, or give error= to have the reasons in "
+        f"a column. promptmill.Client().retry({job['id']!r}) runs again what failed while it ran; "
+        "the same call then takes the new outputs."
+    )
+
+
+def _output(row: Row) -> str | list[str]:
+    texts = [output["text"] for output in row["outputs"]]
+    return texts[0] if len(texts) == 1 else texts
+
+
+def _reason(row: Row) -> str:
+    return row["error"]["message"] if row["error"] else row["status"]
+
+
+def _retries(job: Mapping[str, Any]) -> list[str]:
+    """The jobs that run again what failed of this one."""
+    last = [job["retried_by"]] if job.get("retried_by") else []
+    return [retry if isinstance(retry, str) else retry["id"] for retry in job.get("retries", last)]
+
+
+def _merged(job: Mapping[str, Any]) -> dict[str, str]:
+    return {"merge": "retries"} if _retries(job) else {}
+
+
+def _name(template: Mapping[str, Any]) -> str:
+    """The job's name in lists: the beginning of what is asked."""
+    text = template.get("prompt") or template["messages"][-1]["content"]
+    words = " ".join(text.split())
+    return words if len(words) <= MOST_NAME else words[: MOST_NAME - 1] + "…"
