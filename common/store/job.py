@@ -85,6 +85,11 @@ class Job:
         return parse_spec(self.id, self.spec_json)
 
     @property
+    def item_bytes(self) -> int:
+        """Bytes that an item takes with its result, on average, as stored."""
+        return self.size // max(1, self.total)
+
+    @property
     def webhook(self) -> WebhookSpec | None:
         """Where events are delivered: url, events and, perhaps, secret."""
         return self.spec.get("webhook")

@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import struct
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis
 from pydantic_core import from_json
 
 from common.errors import NotFound
@@ -22,9 +20,9 @@ from common.store.connection import redis_errors
 from common.store.job_prep import WORKERS_NEED, JobPrep, parse_prep
 from common.store.job_spec import JobSpec, parse_spec
 from common.store.packing import expand, unpack
+from common.store.raw_items import RawItems
 from common.store.records import Unreadable, reading
-from common.store.rows import NO_RESULT, complete_params, parse_result, row, unreadable_row
-from common.store.scripts import Scripts
+from common.store.rows import NO_RESULT, answer, complete_params
 from common.store.side_chunk import unpack_side
 from common.stored_item import SideItem, StoredItem
 from common.types import ItemState
@@ -53,12 +51,8 @@ class Chunk:
     size: int
 
 
-class JobItems:
+class JobItems(RawItems):
     """Reads the items of jobs. `JobStore` has all of it; safe for threads."""
-
-    def __init__(self, client: redis.Redis):
-        self.client = client
-        self.scripts = Scripts(client)
 
     def items(self, job_id: str, first: int, count: int) -> list[StoredItem]:
         """Inputs of items [first, first + count), fewer at the end of the job. Unknown jobs have
@@ -152,19 +146,8 @@ class JobItems:
         for i, (item, state, (length,)) in enumerate(
             zip(inputs, states, struct.iter_unpack(">I", lengths), strict=True)
         ):
-            blob = results[at : at + length]
-            at += length
-            try:
-                with reading(f"item {first + i} of {job_id}"):
-                    own = complete_params(spec, item) if "params" in item else params
-                    status, result = (
-                        ItemState.from_byte(chr(state)),
-                        parse_result(blob) if length else None,
-                    )
-                    told = row(first + i, item, status, result, spec["model"], own)
-            except Unreadable as error:
-                item, told = {}, unreadable_row(first + i, error, spec["model"], params)
-            found.append((item, told))
+            blob, at = results[at : at + length], at + length
+            found.append(answer(job_id, first + i, item, state, blob, spec, params))
         return found
 
     def _spec(self, job_id: str) -> JobSpec:
@@ -202,44 +185,6 @@ class JobItems:
             else {**empty, "status": ItemState.from_byte(chr(states[index])).value}
             for index, blob in enumerate(blobs)
         ]
-
-    def finished_after(self, job_id: str, cursor: int, limit: int) -> list[int]:
-        """Indices in order of completion, from the cursor-th on: a reader of k of them goes on at
-        cursor k.
-
-        Items that were cancelled or expired before they ran have no result and do not appear.
-        """
-        with redis_errors():
-            packed = self.client.getrange(
-                keys.job(job_id, "order"), cursor * 4, (cursor + limit) * 4 - 1
-            )
-        return [index for (index,) in struct.iter_unpack(">I", packed)]
-
-    def finished(self, job_id: str) -> int:
-        """How many items have a result."""
-        with redis_errors():
-            return int(self.client.strlen(keys.job(job_id, "order"))) // 4
-
-    def finished_at(self, job_id: str, places: Iterable[int]) -> list[int]:
-        """The indices at these places in the order of completion, of which each is there."""
-        line = keys.job(job_id, "order")
-        with redis_errors():
-            pipe = self.client.pipeline(transaction=False)
-            for place in places:
-                pipe.getrange(line, place * 4, place * 4 + 3)
-            found = pipe.execute()
-        return [int.from_bytes(packed, "big") for packed in found if packed]
-
-    def result_blobs(self, job_id: str, indices: Sequence[int]) -> list[bytes | None]:
-        """The results of these items as they are stored, for `rows.parse_result`; None where there
-        is none."""
-        if not indices:
-            return []
-        with redis_errors():
-            found: list[bytes | None] = self.client.hmget(
-                keys.job(job_id, "out"), [str(index) for index in indices]
-            )
-        return found
 
     def said(self, job_id: str) -> list[tuple[int, bytes]]:
         """What streamed items without a result said so far, as (index, entry) in order of an item's

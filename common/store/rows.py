@@ -9,7 +9,7 @@ from common.params import SamplingParams
 from common.result_row import Generated, ItemResult, Row
 from common.store.job_spec import JobSpec
 from common.store.packing import unpack
-from common.store.records import Unreadable
+from common.store.records import Unreadable, reading
 from common.stored_item import StoredItem
 from common.types import ItemState
 
@@ -64,6 +64,30 @@ def complete_params(spec: JobSpec, item: StoredItem) -> dict[str, Any]:
 def effective_template_kwargs(spec: JobSpec, item: StoredItem) -> dict[str, Any]:
     """The job's chat template's variables with the item's own over them."""
     return {**spec.get("chat_template_kwargs", {}), **item.get("chat_template_kwargs", {})}
+
+
+def answer(
+    job_id: str,
+    index: int,
+    item: StoredItem | None,
+    state: int,
+    blob: bytes,
+    spec: JobSpec,
+    params: dict[str, Any],
+) -> tuple[StoredItem, Row]:
+    """An item and its row, made of its state's byte, its result as stored (b"" for none) and the
+    job's complete params. Where these are damaged, which is an item of None, the item is empty and
+    the row says so."""
+    try:
+        with reading(f"item {index} of {job_id}"):
+            if item is None:
+                raise ValueError("its chunk cannot be read")
+            own = complete_params(spec, item) if "params" in item else params
+            status = ItemState.from_byte(chr(state))
+            result = parse_result(blob) if blob else None
+            return item, row(index, item, status, result, spec["model"], own)
+    except Unreadable as error:
+        return {}, unreadable_row(index, error, spec["model"], params)
 
 
 def row(

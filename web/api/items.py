@@ -8,6 +8,7 @@ from web.api.answers import answer, submit_answer
 from web.api.blueprint import api
 from web.auth import needs_tenant
 from web.jobs.changes import append_items
+from web.jobs.item_search import find_items
 from web.jobs.results import MEDIA_TYPES, stream_results
 from web.jobs.summary import summary
 from web.jobs.views import item_list
@@ -27,6 +28,8 @@ from web.wire.downloads import download
 @needs_tenant
 def items(tenant: str, job_id: str) -> Response:
     page = read_query(ItemPage)
+    if page.searches:
+        return answer(find_items(services(), job_id, tenant, page))
     return answer(item_list(services(), job_id, tenant, page.after, page.limit))
 
 

@@ -91,7 +91,7 @@ def item_list(
     """Items after index `after`, in order, as many as make a `page`."""
     spec = services.store.job(job_id, tenant).spec
     answers = _answers(services, job_id, after + 1, limit + 1, spec)
-    rows = (_item_row(_asked(item, row)) for item, row in answers)
+    rows = (item_row(item, row) for item, row in answers)
     data, more = page(((row, len(row.model_dump_json())) for row in rows), limit)
     return ItemList(data=data, has_more=more, after=data[-1].index if more else None)
 
@@ -114,7 +114,9 @@ def _asked(item: StoredItem, row: Row) -> InputRow:
     return found
 
 
-def _item_row(row: InputRow) -> ItemRow:
+def item_row(item: StoredItem, result: Row) -> ItemRow:
+    """An item with its result, as users see it; where its record is damaged the row says so."""
+    row = _asked(item, result)
     try:
         with reading(f"item {row['index']}"):
             return ItemRow.model_validate(row)

@@ -202,6 +202,13 @@ class ItemList(BaseModel):
     data: list[ItemRow]
     has_more: bool
     after: int | None = Field(description="Give this as `after` for the next page.")
+    searched_to: int | None = Field(
+        None,
+        description=(
+            "Where a search stopped because it took too long, though items are left: go on with "
+            "`after`. Null if it looked at all, or found a whole page."
+        ),
+    )
 
 
 class TimeRange(BaseModel):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
+from common.types import ItemState
 from web.schemas.base import Query
 
 
@@ -12,11 +15,50 @@ class JobPage(Query):
     limit: int = Field(20, ge=1, le=100)
 
 
+Order = Literal["index", "-index", "finished", "-finished"]
+
+
 class ItemPage(Query):
+    """Which items of a job: what is given must all hold."""
+
     after: int = Field(
-        -1, ge=-1, lt=2**31, description="The index of an item: return those after it."
+        -1,
+        ge=-1,
+        lt=2**31,
+        description=(
+            "Return those after this one, in the wanted order: an item's index or, by time of "
+            "completion, its place in that order (`after` of the page before)."
+        ),
     )
     limit: int = Field(100, ge=1, le=1000)
+    order: Order = Field(
+        "index",
+        description=(
+            "`finished`: by when they ended, only those with a result; a minus sign: the last "
+            "first."
+        ),
+    )
+    state: ItemState | None = Field(None, description="Only items in this state.")
+    error: str | None = Field(
+        None, min_length=1, max_length=64, description="Only failed items with this error code."
+    )
+    id: str | None = Field(
+        None, min_length=1, max_length=512, description="Only items whose custom_id contains this."
+    )
+    text: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description=(
+            "Only items that contain this in their prompt, messages, vars, reference, metadata "
+            "or outputs. Upper and lower case are the same, here and in `id`."
+        ),
+    )
+
+    @property
+    def searches(self) -> bool:
+        """Whether this is more than the next items in order."""
+        return bool(self.state or self.error or self.id or self.text) or self.order != "index"
 
 
 class Wait(Query):

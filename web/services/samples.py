@@ -61,7 +61,7 @@ class Samples:
 
     def _read(self, job: Job, finished: int) -> bool:
         end, steps = time.monotonic() + BUDGET, Steps()
-        batch = max(1, min(BATCH, MOST_READ // max(1, job.size // max(1, job.total))))
+        batch = max(1, min(BATCH, MOST_READ // max(1, job.item_bytes)))
         while len(self.found) * self.every < finished:
             if time.monotonic() > end:
                 return False

@@ -1,0 +1,219 @@
+"""Finds items of a job by state, error, custom_id and text, in order of index or of completion.
+
+A search looks at what is stored as it is, and parses only what may match. It lets other requests
+run, and stops after `BUDGET` seconds: the answer says how far it looked, and the next goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+
+from common.cooperate import Steps
+from common.result_row import Row
+from common.store.job import Job
+from common.store.jobs import JobStore
+from common.store.packing import expand, unpack
+from common.store.raw_items import Picked, PickedItem
+from common.store.records import Unreadable, reading
+from common.store.rows import answer, complete_params
+from common.stored_item import StoredItem
+from common.types import ItemState
+from web.jobs.views import item_row, page
+from web.schemas.answers import ItemList, ItemRow
+from web.schemas.queries import ItemPage
+from web.services.services import Services
+
+BUDGET = 1.0  # seconds of one request
+GROUP = 128  # items read at once, fewer where they are large
+FEWEST = 16
+MOST_READ = 4 * 2**20  # bytes of items and results read at once, about
+SLICE = 2**14  # places in the order of completion that are read at once
+MOST_CHUNKS = 4  # kept parsed: items that end one after the other lie in few chunks
+Places = Iterator[tuple[int, int]]  # (cursor, index) of items
+
+
+def find_items(services: Services, job_id: str, tenant: str, wanted: ItemPage) -> ItemList:
+    """Items after `wanted.after` that are as wanted, as many as make a `page`.
+
+    Raises:
+        NotFound: no such job, or it is another tenant's.
+    """
+    search = _Search(services.store, services.store.job(job_id, tenant), wanted)
+    sized = ((found, len(found[1].model_dump_json())) for found in search.matches())
+    data, more = page(sized, wanted.limit)
+    after = data[-1][0] if more else search.stopped_at
+    return ItemList(
+        data=[row for _, row in data],
+        has_more=after is not None,
+        after=after,
+        searched_to=None if more else search.stopped_at,
+    )
+
+
+class _Search:
+    """One request's. `stopped_at` is the cursor of the last item that it looked at, if it ran out
+    of time before the last item of the job."""
+
+    def __init__(self, store: JobStore, job: Job, wanted: ItemPage):
+        self._store = store
+        self._job = job
+        self._wanted = wanted
+        self._text = _Needle(wanted.text) if wanted.text else None
+        self._id = _Needle(wanted.id) if wanted.id else None
+        self._state = ItemState.FAILED if wanted.error else wanted.state
+        # An item that failed for one reason is in no other state.
+        self._none = bool(wanted.error) and wanted.state not in (None, ItemState.FAILED)
+        self.stopped_at: int | None = None
+
+    def matches(self) -> Iterator[tuple[int, ItemRow]]:
+        """(cursor, row) of each item that is as wanted, in the wanted order."""
+        end, steps = time.monotonic() + BUDGET, Steps()
+        places = iter(()) if self._none else self._places()
+        size = max(FEWEST, min(GROUP, MOST_READ // max(1, self._job.item_bytes)))
+        while group := list(islice(places, size)):
+            picked = self._store.pick(self._job.id, sorted(index for _, index in group))
+            look = _Look(self._job, picked, self._text, self._id)
+            for cursor, index in group:
+                steps.step()
+                found = look.at(index)
+                if found is not None and self._has_error(found[1]):
+                    yield cursor, item_row(*found)
+            if time.monotonic() > end:
+                self.stopped_at = None if next(places, None) is None else group[-1][0]
+                return
+
+    def _has_error(self, row: Row) -> bool:
+        code = self._wanted.error
+        return code is None or (row["error"] is not None and row["error"].get("code") == code)
+
+    def _places(self) -> Places:
+        """Those to be looked at: in the wanted order, behind `after`, in the wanted state."""
+        states = self._store.states(self._job.id)
+        backwards = self._wanted.order.startswith("-")
+        if self._wanted.order.endswith("index"):
+            return self._by_index(states, backwards)
+        return self._by_completion(states, backwards)
+
+    def _by_index(self, states: bytes, backwards: bool) -> Places:
+        after = self._wanted.after
+        last = len(states) if after < 0 else min(after, len(states))
+        if self._state is None:
+            indices = range(last - 1, -1, -1) if backwards else range(after + 1, len(states))
+            yield from ((index, index) for index in indices)
+            return
+        byte = self._state.byte.encode()
+        index = states.rfind(byte, 0, last) if backwards else states.find(byte, after + 1)
+        while index >= 0:
+            yield index, index
+            index = states.rfind(byte, 0, index) if backwards else states.find(byte, index + 1)
+
+    def _by_completion(self, states: bytes, backwards: bool) -> Places:
+        after, total = self._wanted.after, self._store.finished(self._job.id)
+        first, end = (
+            (0, total if after < 0 else min(after, total)) if backwards else (after + 1, total)
+        )
+        starts = range(first, end, SLICE)
+        byte = self._state.byte.encode() if self._state else None
+        for start in reversed(starts) if backwards else starts:
+            indices = self._store.finished_after(self._job.id, start, min(SLICE, end - start))
+            places = list(enumerate(indices, start))
+            for place, index in reversed(places) if backwards else places:
+                # What was added since the states were read has none here.
+                if byte is None or states[index : index + 1] == byte:
+                    yield place, index
+
+
+class _Needle:
+    """What is searched for, whatever its upper and lower case."""
+
+    def __init__(self, text: str):
+        self._folded = text.casefold()
+        self._as_json = json.dumps(self._folded, ensure_ascii=False)[1:-1]
+
+    def is_in(self, text: str) -> bool:
+        return self._folded in text.casefold()
+
+    def may_be_in(self, blob: bytes) -> bool:
+        """Whether it may be in a text of what `pack` made; False if it is sure not to be."""
+        if blob[:1] in (b"{", b"["):  # a script's, which escapes other characters than `pack`
+            return True
+        try:
+            return self._as_json in expand(blob).decode(errors="replace").casefold()
+        except zlib.error:
+            return False
+
+
+class _Look:
+    """Looks into items that were read together."""
+
+    def __init__(self, job: Job, picked: Picked, text: _Needle | None, custom_id: _Needle | None):
+        self._job = job
+        self._picked = {item.index: item for item in picked.items}
+        self._chunks = picked.chunks
+        self._params = complete_params(job.spec, {})
+        self._text = text
+        self._id = custom_id
+        self._may_have: dict[int, bool] = {}  # by the first index of a chunk
+        self._items: dict[int, list[StoredItem]] = {}  # so, too
+
+    def at(self, index: int) -> tuple[StoredItem, Row] | None:
+        """The item and its row; None where the texts that are searched for are not in it."""
+        picked = self._picked[index]
+        if not self._may_match(picked):
+            return None
+        item, row = answer(
+            self._job.id,
+            index,
+            self._item(picked),
+            picked.state,
+            picked.result,
+            self._job.spec,
+            self._params,
+        )
+        if self._id and not self._id.is_in(item.get("custom_id", "")):
+            return None
+        if self._text and not any(map(self._text.is_in, _texts(item, row))):
+            return None
+        return item, row
+
+    def _may_match(self, picked: PickedItem) -> bool:
+        in_chunk = self._may_have.get(picked.start)
+        if in_chunk is None:
+            in_chunk = self._may_have[picked.start] = self._chunk_may_match(picked.start)
+        return in_chunk or bool(
+            self._text and not self._id and picked.result and self._text.may_be_in(picked.result)
+        )
+
+    def _chunk_may_match(self, start: int) -> bool:
+        """Of two texts the id must be in the item, and the other may be in its result."""
+        needle = self._id or self._text
+        return needle is None or needle.may_be_in(self._chunks[start])
+
+    def _item(self, picked: PickedItem) -> StoredItem | None:
+        """None where its chunk cannot be read."""
+        if picked.start not in self._items:
+            if len(self._items) == MOST_CHUNKS:
+                self._items.clear()
+            try:
+                with reading(f"items from {picked.start} on of {self._job.id}"):
+                    self._items[picked.start] = unpack(self._chunks[picked.start])
+            except Unreadable:
+                self._items[picked.start] = []
+        chunk, place = self._items[picked.start], picked.index - picked.start
+        return chunk[place] if place < len(chunk) else None
+
+
+def _texts(item: StoredItem, row: Row) -> Iterator[str]:
+    """The texts of an item in which `text` is searched for."""
+    if "prompt" in item:
+        yield item["prompt"]
+    for message in item.get("messages", ()):
+        yield message["content"]
+    for value in item.get("metadata", {}).values():
+        yield value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    for output in row["outputs"]:
+        yield output["text"]
