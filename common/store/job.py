@@ -62,6 +62,9 @@ class Job:
     started_at: int | None  # When a worker first took an item; `exchange` sets it.
     finished_at: int | None  # When the last item ended; `settle` in `lib/finish.lua` sets it.
     deadline: int | None  # When items that did not end expire; `edit` changes it.
+    paused_at: int | None  # When its last pause began; `edit` sets it.
+    resumed_at: int | None  # When a pause ended last; `edit` sets it, or the end of the job.
+    paused_ms: int  # How long all pauses since its start were that are over; `edit` adds to it.
     retention: int  # How long the job is kept after its end, in ms.
 
     interactive: bool  # A client waits for the answer: it goes first and is in no list of jobs.
@@ -108,7 +111,7 @@ _NUMBERS = (
     ("size", b"bytes"),
 )
 _FLAGS = _named("paused", "cancel_requested")
-_MOMENTS = _named("started_at", "finished_at", "deadline")
+_MOMENTS = _named("started_at", "finished_at", "deadline", "paused_at", "resumed_at")
 _OPTIONAL_TEXTS = _named("cancel_reason", "batch", "retry_of", "retried_by")
 
 
@@ -134,6 +137,7 @@ def parse_job(job_id: str, answer: Any) -> Job:
         surplus=int(raw.get(b"surplus", 0)),
         n_min=int(n_min) if n_min else None,
         streams=int(raw.get(b"streams", 0)),
+        paused_ms=int(raw.get(b"paused_ms", 0)),
         token_budget=int(raw.get(b"token_budget", 0)),
         error_rate=float(raw.get(b"error_rate", 0)),
         interactive=raw.get(b"interactive") == b"1",

@@ -157,7 +157,7 @@ def test_cancel_stops_what_is_left(page: Page) -> None:
 def test_a_job_pauses_goes_on_and_lets_its_failures_be_retried(page: Page) -> None:
     submit(page, ["boom", *(f"many words for item number {i}" for i in range(60))])
     page.get_by_role("button", name="Pause").click()
-    expect(page.get_by_text("done, paused")).to_be_visible()
+    expect(page.get_by_text("paused", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Pause")).to_have_count(0)
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()

@@ -81,7 +81,7 @@ def test_pause_resume_and_retry_are_forms(plain_page: Page) -> None:
     )
     page.get_by_role("button", name="Submit all").click()
     page.get_by_role("button", name="Pause").click()
-    expect(page.get_by_text("done, paused")).to_be_visible()
+    expect(page.get_by_text("paused", exact=True)).to_be_visible()
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Retry failed items").click(timeout=20_000)
     expect(page.get_by_text("Retries the failed items of")).to_be_visible()

@@ -216,6 +216,8 @@ def _view(services: Services, job: Job, hooks: list[StoredEvent], served: _Serve
         started_at=_moment(job.started_at),
         finished_at=_moment(job.finished_at),
         deadline=_moment(job.deadline),
+        paused_at=_moment(job.paused_at) if job.paused and not job.status.terminal else None,
+        paused_s=job.paused_ms / 1000,
         links=job_links(services, job.id),
     )
 

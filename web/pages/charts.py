@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from web.pages.job_state import ORDER
 from web.schemas.answers import Counts
-
-# From left to right: states that are final, then running. Pending items are the empty rest.
-ORDER = ("succeeded", "failed", "expired", "cancelled", "running")
 
 
 @dataclass(frozen=True)
@@ -30,13 +28,3 @@ def segments(counts: Counts) -> list[Segment]:
             found.append(Segment(state, count, round(start, 2), round(width, 2)))
         start += width
     return found
-
-
-def progress_label(counts: Counts) -> str:
-    """The bar in words, for screen readers."""
-    parts = [
-        f"{getattr(counts, state):,} {state}"
-        for state in (*ORDER, "pending")
-        if getattr(counts, state)
-    ]
-    return f"{counts.total:,} items: {', '.join(parts)}"

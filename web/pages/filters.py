@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from pydantic import TypeAdapter
 
 from common.result_row import ItemPrompt
-from web.pages import charts
+from web.pages import charts, job_state
 from web.pages.param_fields import escape as escape_line
 from web.schemas.answers import JobView, TimeRange, TryView
 
@@ -131,6 +131,7 @@ FILTERS = {
     "unix_time": unix_time,
     "short_time": short_time,
     "seconds": seconds,
+    "time_range": time_range,
     "size": size,
     "clip": clip,
     "prompt_parts": prompt_parts,
@@ -139,5 +140,9 @@ FILTERS = {
     "job_title": job_title,
     "attempt": attempt,
     "segments": charts.segments,
-    "progress_label": charts.progress_label,
+    "progress_label": job_state.progress_label,
+    "job_state": job_state.job_state,
+    "done": job_state.done,
+    "done_label": job_state.done_label,
+    "counted": job_state.counted,
 }

@@ -1,5 +1,4 @@
-"""What only the job page shows: the speed of the job, its pages of items, and curl commands for the
-same. Pure."""
+"""What only the job page shows: its pages of items, and curl commands for the same. Pure."""
 
 from __future__ import annotations
 
@@ -7,44 +6,17 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
 
 from common.result_row import InputRow
-from web.pages.filters import seconds
 from web.schemas.answers import JobView
 from web.schemas.requests import INPUTS
 
 PAGE = 50  # items on a page
 INLINE = 1000  # characters of JSON in a command; a longer job is sent as a file
 GAP = "…"
-
-
-@dataclass(frozen=True)
-class Pace:
-    """The progress and speed of a job, in words; empty where nothing is known yet."""
-
-    done: int
-    elapsed: str = ""
-    speed: str = ""
-    remaining: str = ""
-
-
-def pace(job: JobView, now: datetime) -> Pace:
-    done = job.counts.total - job.counts.pending - job.counts.running
-    if job.started_at is None:
-        return Pace(done)
-    took = max(((job.finished_at or now) - job.started_at).total_seconds(), 0.001)
-    speed = (
-        f"{job.usage.completion_tokens / took:,.0f} tokens/s" if job.usage.completion_tokens else ""
-    )
-    remaining = ""
-    # In the first two seconds an estimate would be far off.
-    if done and not job.status.terminal and took > 2:
-        remaining = f"about {seconds(max(1, round(took * (job.counts.total - done) / done)))}"
-    return Pace(done, seconds(took), speed, remaining)
 
 
 @dataclass(frozen=True)

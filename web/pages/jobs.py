@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import redirect, render_template, request, url_for
@@ -17,6 +16,7 @@ from common.errors import NotFound
 from common.result_row import InputRow
 from common.store.outbox import HookState
 from web.jobs.actions import cancel_job, retry_job, set_paused
+from web.jobs.pace import Pace, pace
 from web.jobs.views import item_rows, job_list, job_view
 from web.pages import job_page
 from web.pages.blueprint import logged_in, pages
@@ -40,7 +40,7 @@ class JobContext:
     events: str  # URL of the event stream
     rows: list[InputRow]
     page: job_page.Page
-    pace: job_page.Pace
+    pace: Pace
     token: str
     commands: job_page.Commands
 
@@ -124,7 +124,6 @@ def _job_context(tenant: str, job_id: str) -> JobContext:
     job = job_view(services(), job_id, tenant)
     page = job_page.page(request.args.get("page", 1, int), job.counts.total)
     rows = item_rows(services(), job_id, tenant, page.first, page.end - page.first)
-    now = datetime.fromtimestamp(services().store.now() / 1000, UTC)
     delivered = all(hook.status != HookState.PENDING for hook in job.webhooks)
     few_rows = rows if job.counts.total <= FEW else []
     return JobContext(
@@ -133,7 +132,7 @@ def _job_context(tenant: str, job_id: str) -> JobContext:
         events=url_for("api.events", job_id=job_id, after=NO_RESULTS),
         rows=rows,
         page=page,
-        pace=job_page.pace(job, now),
+        pace=pace(services(), services().store.job(job_id, tenant)),
         token=secrets.token_hex(16),
         commands=job_page.commands(job, few_rows, base_url(services())),
     )

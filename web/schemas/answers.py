@@ -95,6 +95,10 @@ class JobView(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     deadline: datetime | None
+    paused_at: datetime | None = Field(description="Since when it is paused.")
+    paused_s: float = Field(
+        description="Seconds of its pauses that are over, since its start: no part of its run time."
+    )
     cancelled_by: StoppedBy | None = Field(
         description="What stopped the job: a request, or one of its limits."
     )

@@ -10,6 +10,9 @@ local job = load_job(id)
 if not job then return {'gone', 0} end
 if TERMINAL[job.status] then return {'terminal', 0} end
 redis.call('HSET', key('job', id), field, value)
+if field == 'paused' and number ~= job.paused then
+  if number == 1 then redis.call('HSET', key('job', id), 'paused_at', string.format('%d', NOW)) else end_pause(id) end
+end
 if field == 'deadline' then
   redis.call('ZREM', key('due'), 'expire:' .. id)
   if number > 0 then redis.call('ZADD', key('due'), number, 'expire:' .. id) end

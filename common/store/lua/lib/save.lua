@@ -14,6 +14,15 @@ local function tally()
   ended = {}
 end
 
+-- A pause that ends now is added to the time that the job was paused since its start, which is no part of its running time.
+local function end_pause(id)
+  local times = redis.call('HMGET', key('job', id), 'paused_at', 'started_at')
+  if times[1] and times[2] then
+    redis.call('HINCRBY', key('job', id), 'paused_ms', NOW - math.max(tonumber(times[1]), tonumber(times[2])))
+  end
+  redis.call('HSET', key('job', id), 'resumed_at', string.format('%d', NOW))
+end
+
 -- Store the counts that have changed, and the status with the time it changed.
 local function save(job)
   local changes, n, stored = SAVED, 0, job.stored
@@ -27,6 +36,7 @@ local function save(job)
   end
   if job.status ~= stored[STATUS] then
     stored[STATUS] = job.status
+    if TERMINAL[job.status] and job.paused == 1 then end_pause(job.id) end
     changes[n + 1], changes[n + 2] = 'status', job.status
     changes[n + 3], changes[n + 4], n = TERMINAL[job.status] and 'finished_at' or 'started_at', NOW, n + 4
   end

@@ -1,0 +1,62 @@
+"""A job's state and progress in words: what its status and its counts mean together. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.types import JobState
+from web.schemas.answers import Counts, JobView
+
+# From left to right in the progress bar: states that are final, then running. Pending items are
+# the empty rest.
+ORDER = ("succeeded", "failed", "expired", "cancelled", "running")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A state: `kind` is the class of its colour and sign, `text` what is written."""
+
+    kind: str
+    text: str
+
+
+def job_state(job: JobView) -> Shown:
+    """A job that is over is green only if nothing of it failed."""
+    counts, status = job.counts, job.status
+    if not status.terminal:
+        if job.flags.cancel_requested:
+            return Shown("cancelled", "cancelling")
+        return Shown("paused", "paused") if job.flags.paused else Shown(status, status)
+    if status == JobState.COMPLETED and counts.failed:
+        if counts.failed == counts.total:
+            return Shown("failed", "all failed" if counts.total > 1 else "failed")
+        return Shown("partly", "completed, some failed")
+    return Shown(status, status)
+
+
+def done(counts: Counts) -> int:
+    """Items that ran to their end: neither those that were cancelled nor those that expired."""
+    return counts.succeeded + counts.failed
+
+
+def done_label(counts: Counts) -> str:
+    """How many items are done, and what became of those that never will be."""
+    parts = [f"{done(counts):,} of {counts.total:,} done"]
+    ends = (("cancelled", counts.cancelled), ("expired", counts.expired))
+    parts += [f"{number:,} {state}" for state, number in ends if number]
+    return ", ".join(parts)
+
+
+def counted(number: int, noun: str) -> str:
+    """1 item, 2 items, 1,000 items."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def progress_label(counts: Counts) -> str:
+    """The progress bar in words, for screen readers."""
+    parts = [
+        f"{getattr(counts, state):,} {state}"
+        for state in (*ORDER, "pending")
+        if getattr(counts, state)
+    ]
+    return f"{counted(counts.total, 'item')}: {', '.join(parts)}"
