@@ -23,10 +23,10 @@ from web.intake.drafts import Draft
 from web.intake.faults import Broken, Fault, error_dicts, refusal
 from web.intake.fit import check_size, check_vocabulary, fitting_max_tokens
 from web.intake.prompts import checked_text, token_counts
-from web.intake.records import item_record, refused_record
+from web.intake.records import given_id, item_record, refused_record
 from web.intake.totals import Totals
 from web.intake.validation_messages import MOST_FAULTS
-from web.schemas.requests import INPUTS, Item, JobOptions
+from web.schemas.requests import INPUTS, Item, JobOptions, keeps_bad_rows
 from web.services.models import Model
 
 CHUNK = 64  # items tokenized together
@@ -53,8 +53,8 @@ class Intake:
 
     `default_max_tokens` is what an item gets, as far as it fits, that has none; the API's own
     default if None. With `refused_stay` an item that cannot be run stays in the job, to fail there:
-    only what is `Broken` is a fault. `rendered_at` is the time that chat templates are given, in
-    unix seconds; the worker gives them the same.
+    only what is `Broken` is a fault. So it is where the options keep bad rows. `rendered_at` is the
+    time that chat templates are given, in unix seconds; the worker gives them the same.
     """
 
     model: Model
@@ -65,6 +65,8 @@ class Intake:
     rendered_at: int = field(default_factory=lambda: int(time.time()))
     totals: Totals = field(default_factory=Totals)
     faults: list[ErrorDict] = field(default_factory=list)
+    # Errors of items that stay in the job, to fail there; the first ones.
+    stayed: list[ErrorDict] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)  # custom_id -> where
 
     def __post_init__(self) -> None:
@@ -150,7 +152,8 @@ class Intake:
 
         def refuse(place: int, error: Fault | ValidationError) -> None:
             found = error_dicts(error, chunk[place])
-            if self.refused_stay and not isinstance(error, Broken):
+            stays = self.refused_stay or keeps_bad_rows(self.options)
+            if stays and not isinstance(error, Broken):
                 records[place] = self._refused(chunk[place], found[0])
             else:
                 faults.extend((place, each) for each in found)
@@ -181,7 +184,8 @@ class Intake:
         if draft.fault:
             raise Broken(draft.code, draft.field, draft.fault)
         if draft.refused:
-            self._know(draft.value["custom_id"], draft)
+            if (custom_id := given_id(draft.value)) is not None:
+                self._know(custom_id, draft)
             why = draft.refused
             raise Fault(why["code"], why.get("field", ""), why["message"])
         if not isinstance(draft.value, dict):
@@ -204,16 +208,20 @@ class Intake:
         return item
 
     def _know(self, custom_id: str, draft: Draft) -> None:
-        where = f"line {draft.line}" if draft.line else draft.path
-        before = self._seen.setdefault(custom_id, where)
-        if before is not where:
+        before = self._seen.setdefault(custom_id, draft.place)
+        if before != draft.place:
             message = f"custom_id {custom_id[:64]!r} was used already, at {before}"
-            raise Broken("duplicate_custom_id", "custom_id", message)
+            kind = Fault if keeps_bad_rows(self.options) else Broken
+            raise kind("duplicate_custom_id", "custom_id", message)
 
     def _refused(self, draft: Draft, why: ErrorDict) -> StoredItem:
         """The record of an item that cannot be run: its worker hands it in as failed."""
         self.totals.items += 1
-        return refused_record(draft.value["custom_id"], why)
+        self.stayed += [why] if len(self.stayed) < MOST_FAULTS else []
+        custom_id = given_id(draft.value)
+        if custom_id is not None and self._seen.setdefault(custom_id, draft.place) != draft.place:
+            custom_id = None  # another item's
+        return refused_record(custom_id, why)
 
     def _record(self, item: Item, tokens: int | None, draft: Draft) -> StoredItem:
         """What the store keeps of an item: only what was given, and max_tokens where its default

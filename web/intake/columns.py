@@ -1,5 +1,5 @@
-"""Finds out what each column of a table (CSV or Parquet) holds: prompts, custom_ids, decoding
-parameters or metadata."""
+"""Finds out what each column of a table holds by its name, where the job has neither a template nor
+a mapping: prompts, custom_ids, decoding parameters or metadata."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from common.errors import InvalidRequest
@@ -23,6 +23,7 @@ SETTINGS = frozenset(SamplingParams.model_fields)
 TEXT_SETTINGS = frozenset({"stop", "bad_words"})
 # Other columns that may hold the prompts, in a table without a column of the prompts' name.
 INPUTS = ("messages", "prompt_ids")
+PROMPT = "prompt"
 FLAGS = {"true": True, "false": False}  # as JSON, Python and spreadsheets write them, lowered
 NOTHING = ("", "nan")  # how an empty cell among numbers is written
 WHOLE = re.compile(
@@ -30,34 +31,56 @@ WHOLE = re.compile(
 )  # a whole number in a column with empty cells, as pandas writes it
 
 
+class MissingColumn(InvalidRequest):
+    """A table has no column of the name that an option gives, or of the usual name of prompts.
+
+    `option` is the one that names it (`columns.custom_id`), None if none does; `column` is its
+    name, and `names` are those that the table has: for callers whose users have other words for
+    them than the API.
+    """
+
+    def __init__(self, option: str | None, column: str, names: Iterable[str]):
+        self.option, self.column, self.names = option, column, list(names)
+        had = f"the file has {listed(self.names)}"
+        if option:
+            message = f"there is no column {column[:64]!r}, which {option} names: {had}"
+        else:
+            message = (
+                f"there is no column {column[:64]!r}; name the column of the prompts as "
+                f"columns.prompt (or prompt_column), or give a template: {had}"
+            )
+        super().__init__(message, code="missing_column", field=option or "columns.prompt")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a table's columns, within what fits into a message."""
+    shown = ", ".join(name[:64] or "one without a name" for name in names[:20])[:300]
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def refuse_repeated(names: Sequence[str]) -> None:
+    """Refuse names that several columns have, with the places of the first of them."""
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        name = repeated[0]
+        places = [str(at) for at, each in enumerate(names, start=1) if each == name][:20]
+        others = f"; so are {listed(repeated[1:])}" if repeated[1:] else ""
+        message = f"several columns are named {name[:64]!r} ({', '.join(places)}){others}"
+        raise InvalidRequest(message, code="invalid_header", field="file")
+
+
 class Columns:
     """The columns of a table. It has the prompts' column, else one of `INPUTS`."""
 
-    def __init__(self, names: Sequence[str], prompt_column: str):
+    def __init__(self, names: Sequence[str], prompt_column: str | None):
         self.names = list(names)
-        self.prompt = next((name for name in (prompt_column, *INPUTS) if name in self.names), None)
-        self.input = (
-            self.prompt if self.prompt in INPUTS and self.prompt != prompt_column else "prompt"
-        )
-        self._refuse_without_prompt(prompt_column)
-        self._refuse_repeated()
-        self._refuse_metadata([name for name in self.names if self.is_metadata(name)])
-
-    def _refuse_without_prompt(self, wanted: str) -> None:
+        wanted = prompt_column or PROMPT
+        self.prompt = next((name for name in (wanted, *INPUTS) if name in self.names), None)
+        self.input = self.prompt if self.prompt in INPUTS and self.prompt != wanted else PROMPT
         if self.prompt is None:
-            message = (
-                f"there is no column {wanted[:64]!r}; name the prompts' column as prompt_column: "
-                f"the file has {', '.join(name[:64] for name in self.names[:20])[:300]}"
-            )
-            raise InvalidRequest(message, code="missing_column", field="prompt_column")
-
-    def _refuse_repeated(self) -> None:
-        if repeated := next(
-            (name for name, count in Counter(self.names).items() if count > 1), None
-        ):
-            raise InvalidRequest(
-                f"several columns are named {repeated[:64]!r}", code="invalid_header", field="file"
-            )
+            raise MissingColumn("prompt_column" if prompt_column else None, wanted, self.names)
+        refuse_repeated(self.names)
+        self._refuse_metadata([name for name in self.names if self.is_metadata(name)])
 
     def _refuse_metadata(self, metadata: Sequence[str]) -> None:
         if len(metadata) > MOST_METADATA:
@@ -84,13 +107,15 @@ class Columns:
         params, metadata = {}, {}
         for name, value in zip(self.names, cells, strict=True):
             if name == self.prompt:
-                found[self.input] = _text(value) if self.input == "prompt" else _value(value)
+                found[self.input] = (
+                    cell_text(value) if self.input == "prompt" else cell_value(value)
+                )
             elif name == "custom_id":
                 if value not in (None, ""):
-                    found["custom_id"] = _identifier(value)
+                    found["custom_id"] = identifier(value)
             elif name in SETTINGS:
-                if (setting := _setting(name, value)) is not None:
-                    params[name] = setting
+                if (given := setting(name, value)) is not None:
+                    params[name] = given
             else:
                 metadata[name] = value
         return (
@@ -100,22 +125,22 @@ class Columns:
         )
 
 
-def _text(value: Any) -> str | None:
+def cell_text(value: Any) -> str | None:
     """A cell as text: numbers and flags as JSON has them."""
     return (
         value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     )
 
 
-def _identifier(value: Any) -> str | None:
+def identifier(value: Any) -> str | None:
     """A custom_id. The numbers 1 and 1.0 and the text 1.0 are the same: in a column with empty
     cells whole numbers are written that way."""
-    text = _text(value)
+    text = cell_text(value)
     match = WHOLE.fullmatch(text or "")
     return match[1] if match else text
 
 
-def _setting(name: str, value: Any) -> Any:
+def setting(name: str, value: Any) -> Any:
     """A cell of a decoding parameter as a value of JSON; None where nothing is given."""
     if isinstance(value, str):
         if name in TEXT_SETTINGS and not value.startswith("["):
@@ -124,10 +149,10 @@ def _setting(name: str, value: Any) -> Any:
             return None
         if SamplingParams.model_fields[name].annotation is bool:
             return FLAGS.get(value.strip().lower(), value)
-    return _value(value)
+    return cell_value(value)
 
 
-def _value(value: Any) -> Any:
+def cell_value(value: Any) -> Any:
     """A cell that holds a list or an object, perhaps as JSON in text. In a Parquet file every
     object has every key, and those that were not given are null."""
     if not isinstance(value, str):

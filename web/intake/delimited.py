@@ -1,67 +1,78 @@
-"""Reads CSV files as drafts, a record at a time. A record has several lines if a cell in quotes
-does."""
+"""Reads CSV files as drafts, a record at a time: cells parted by commas, semicolons, tabs or bars.
+A record has several lines if a cell in quotes does."""
 
 from __future__ import annotations
 
 import csv
+from collections import deque
 from collections.abc import Iterator
 from typing import IO, Any
 
 from common.errors import InvalidRequest
-from web.intake.columns import MOST_COLUMNS, Columns
+from web.intake.columns import MOST_COLUMNS, PROMPT
+from web.intake.delimiter import SAMPLE_LINES, SAMPLE_SIZE, find_delimiter, without_empty_end
 from web.intake.drafts import Draft
-from web.intake.lines import MOST_LINE, Blanks, Unreadable, lines
+from web.intake.lines import MOST_LINE, Blanks, Unreadable
+from web.intake.quotes import find_broken_quote
+from web.intake.reading import Reading
+from web.intake.table_rows import TableRows, table_rows
+from web.intake.text_lines import TextFile, TextLine
 
 csv.field_size_limit(MOST_LINE)
 
 
-def read_csv(file: IO[bytes], prompt_column: str) -> Iterator[Draft]:
-    """A draft of each record after the header.
+def read_csv(file: IO[bytes], reading: Reading, usual: str = ",") -> Iterator[Draft]:
+    """A draft of each record after the header. `usual` is the delimiter of files of its kind.
 
     Raises:
         InvalidRequest: the header cannot be used.
     """
-    records = _Records(file)
-    try:
-        header = records.next()
-    except Unreadable as error:
-        raise InvalidRequest(
-            f"the CSV's header cannot be read: {error}", field="file", line=1
-        ) from None
-    if header is None:
-        return iter(())
-    return _drafts(records, Columns(_without_empty_end(header, 0), prompt_column))
+    records = Records(file, reading, usual)
+    header = records.header()
+    return iter(()) if header is None else _drafts(records, table_rows(header, reading))
 
 
-def _drafts(records: _Records, columns: Columns) -> Iterator[Draft]:
-    names = columns.names
+def _drafts(records: Records, rows: TableRows) -> Iterator[Draft]:
+    width = len(rows.names)
     while (cells := records.next()) is not None:
-        cells = _without_empty_end(cells, len(names))
-        if len(cells) != len(names):
-            fault = f"has {len(cells)} cells where the header has {len(names)}"
-            yield Draft(fault=fault, line=records.line)
-        else:
-            yield Draft(columns.item(cells), line=records.line)
+        yield rows.draft(without_empty_end(cells, width), records.line)
 
 
-def _without_empty_end(cells: list[str], least: int) -> list[str]:
-    """The cells without empty ones at the end: spreadsheets write every line as wide as the
-    widest."""
-    count = len(cells)
-    while count > least and not cells[count - 1]:
-        count -= 1
-    return cells[:count]
+class Records:
+    """The records of a file that are not blank. `line` is where the last one began.
 
+    A cell of several lines keeps their ends as they are where columns are data; where it is a
+    prompt, each becomes `\\n`.
+    """
 
-class _Records:
-    """The records of a file that are not blank. `line` is where the last one began."""
-
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: IO[bytes], reading: Reading, usual: str = ","):
         self.line = 0
-        self._lines = lines(file)
-        self._reader: Any = csv.reader(self._texts(), strict=True)
-        self._size = 0  # bytes of the record that is being read
+        source = TextFile(file, reading.format.encoding)
+        self.encoding = source.encoding
+        self._exact = reading.is_data
+        self._source = iter(source)
+        self._looked_at: deque[TextLine] = deque()
+        self.delimiter = reading.format.delimiter or self._found_delimiter(reading, usual)
+        self._reader: Any = csv.reader(self._texts(), delimiter=self.delimiter, strict=True)
+        self._record: list[str] = []  # the lines of the record that is being read
+        self._size = 0  # its bytes
         self._blanks = Blanks()
+
+    def header(self) -> list[str] | None:
+        """The columns' names; None if the file is empty.
+
+        Raises:
+            InvalidRequest: it cannot be read.
+        """
+        try:
+            cells = self.next()
+        except Unreadable as error:
+            message = f"the header cannot be read: {error}"
+            raise InvalidRequest(message, field="file", line=1) from None
+        if cells and any("\0" in cell for cell in cells):
+            message = "the header has zero bytes; if the file is UTF-16, say so in format.encoding"
+            raise InvalidRequest(message, code="invalid_header", field="file", line=self.line)
+        return None if cells is None else without_empty_end(cells, 0)
 
     def next(self) -> list[str] | None:
         """The next record's cells; None at the end.
@@ -70,11 +81,11 @@ class _Records:
             Unreadable: the next record is not CSV, or too large.
         """
         while True:
-            self.line, self._size = self._reader.line_num + 1, 0
+            self.line, self._size, self._record = self._reader.line_num + 1, 0, []
             try:
                 cells = next(self._reader, None)
             except csv.Error as error:
-                raise Unreadable(f"not valid CSV: {error}", self.line) from None
+                raise self._broken(error) from None
             if cells is None:
                 return None
             if len(cells) > MOST_COLUMNS:
@@ -85,16 +96,63 @@ class _Records:
                 return cells
             self._blanks.skip(self.line)
 
+    def _found_delimiter(self, reading: Reading, usual: str) -> str:
+        size = 0
+        while size < SAMPLE_SIZE and len(self._looked_at) < SAMPLE_LINES:
+            line = next(self._source, None)
+            if line is None:
+                break
+            self._looked_at.append(line)
+            size += line.size
+            if line.fault:
+                break
+        else:
+            return self._best(reading, usual, whole=False)
+        return self._best(reading, usual, whole=True)
+
+    def _best(self, reading: Reading, usual: str, whole: bool) -> str:
+        wanted = reading.mapped.values() if reading.is_data else [reading.prompt_column or PROMPT]
+        return find_delimiter([line.text for line in self._looked_at], whole, usual, wanted)
+
     def _texts(self) -> Iterator[str]:
-        for number, raw in self._lines:
-            self._size += len(raw) + 1
+        while line := self._looked_at.popleft() if self._looked_at else next(self._source, None):
+            self._size += line.size
             # The reader holds a whole record, over however many lines it goes.
-            if self._size > MOST_LINE + 1:
+            if self._size > MOST_LINE + 2:
                 message = (
                     f"what begins here is longer than {MOST_LINE:,} bytes; is a quote missing?"
                 )
                 raise Unreadable(message, self.line)
-            try:
-                yield raw.decode() + "\n"
-            except UnicodeDecodeError as error:
-                raise Unreadable(f"not valid UTF-8 at byte {error.start + 1}", number) from None
+            if line.fault:
+                raise Unreadable(line.fault, line.number)
+            text = line.text
+            if not self._exact and text.endswith("\r\n"):
+                text = f"{text[:-2]}\n"
+            for piece in _at_returns(text) if "\r" in text else (text,):
+                self._record.append(piece)
+                yield piece
+
+    def _broken(self, error: csv.Error) -> Unreadable:
+        found = find_broken_quote(self._record, self.delimiter)
+        if found is None:
+            return Unreadable(f"not valid CSV: {error}", self.line)
+        line = self.line + found.line
+        place = f"line {line}, column {found.column}"
+        if found.is_open:
+            return Unreadable(f"not valid CSV: the quote at {place} is not closed", line)
+        message = (
+            f"not valid CSV: at {place} text follows the end of a quoted cell; write a quote "
+            "inside a cell twice"
+        )
+        return Unreadable(message, line)
+
+
+def _at_returns(text: str) -> Iterator[str]:
+    """The text, cut behind each carriage return that ends a line by itself."""
+    begin = 0
+    while (at := text.find("\r", begin)) >= 0:
+        if text[at + 1 : at + 2] in ("\n", ""):
+            break
+        yield text[begin : at + 1]
+        begin = at + 1
+    yield text[begin:]

@@ -41,6 +41,11 @@ class Draft:
     columns: Sequence[str] | None = None
     types: Mapping[str, str] | None = None
 
+    @property
+    def place(self) -> str:
+        """Where it is in what was sent."""
+        return f"line {self.line}" if self.line else self.path
+
     def at(self, field: str, code: object = "") -> str:
         """The path of one of the item's fields, as the sender knows it, for an error with this
         `code`."""
@@ -48,6 +53,14 @@ class Draft:
             return self.path
         field = self.names.get(str(code)) or self.names.get(field, field)
         return ".".join(part for part in (self.path, field) if part)
+
+
+def bad_line(line: int, why: str, stays: bool) -> Draft:
+    """The draft of a line of an upload that cannot be read. If it `stays`, it becomes an item that
+    fails."""
+    if not stays:
+        return Draft(fault=why, line=line)
+    return Draft({}, line=line, refused={"code": MALFORMED, "message": why})
 
 
 def from_items(items: Iterable[Any]) -> Iterator[Draft]:

@@ -12,6 +12,7 @@ from web.intake.drafts import Draft
 from web.intake.enqueue import with_defaults
 from web.intake.presets import resolve_preset
 from web.intake.staging import deadline_ms
+from web.intake.validation_messages import MOST_FAULTS
 from web.schemas.answers import CheckView, ErrorEntry, TimeRange
 from web.schemas.requests import JobOptions
 from web.services.services import Services
@@ -42,7 +43,10 @@ def check_job(
         max_prompt_tokens=totals.max_prompt_tokens if counted else None,
         max_completion_tokens=totals.max_completion_tokens,
         seconds=estimate(services.store, tenant, intake.model.card, totals.max_completion_tokens),
-        errors=[ErrorEntry.model_validate(fault) for fault in intake.faults],
+        errors=[
+            ErrorEntry.model_validate(fault)
+            for fault in (*intake.faults, *intake.stayed)[:MOST_FAULTS]
+        ],
     )
 
 

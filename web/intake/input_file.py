@@ -8,6 +8,8 @@ from typing import IO
 from common.errors import ErrorDict, InvalidRequest
 from common.store.files import StoredFile
 from web.intake.drafts import Draft
+from web.intake.presets import resolve_preset
+from web.intake.reading import Reading
 from web.intake.uploads import read_upload
 from web.schemas.requests import UploadOptions
 from web.services.services import Services
@@ -67,16 +69,15 @@ def read_input_file(
         NotFound, InvalidRequest: as `input_file` and `read_upload` do.
     """
     file = input_file(services, tenant, file_id)
-    return _about_input_file(services, file, options)
+    reading = Reading.of(resolve_preset(services, tenant, options))
+    return _about_input_file(services, file, reading)
 
 
-def _about_input_file(
-    services: Services, file: StoredFile, options: UploadOptions
-) -> Iterator[Draft]:
+def _about_input_file(services: Services, file: StoredFile, reading: Reading) -> Iterator[Draft]:
     """Errors of the file as a whole name `input_file`, the field that it was sent as."""
     try:
         content = services.files.open(file.id)
-        yield from read_upload(content, file.filename, options.prompt_column)
+        yield from read_upload(content, file.filename, reading)
     except InvalidRequest as error:
         if error.field == "file":
             error.field = "input_file"

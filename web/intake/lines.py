@@ -6,7 +6,7 @@ and other requests are served between lines.
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8
+import re
 from collections.abc import Iterator
 from typing import IO
 
@@ -30,22 +30,29 @@ class Unreadable(Exception):
         return Draft(fault=str(self), line=self.line, code=self.code)
 
 
-def lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers (from 1), without line ends.
+def lines(file: IO[bytes], head: bytes = b"") -> Iterator[tuple[int, bytes]]:
+    """Lines with their numbers (from 1) and ends. `head` was read from the file before.
 
     Raises:
         Unreadable: at a line over the limit.
     """
-    number = 0
     steps = Steps()
-    while raw := file.readline(MOST_LINE + 2):
-        number += 1
-        if number == 1:
-            raw = raw.removeprefix(BOM_UTF8)
-        if len(raw) > MOST_LINE:
+    for number, raw in enumerate(_raw_lines(file, head), start=1):
+        if len(raw.removesuffix(b"\n").removesuffix(b"\r")) > MOST_LINE:
             raise Unreadable(f"a line is longer than {MOST_LINE:,} bytes", number)
-        yield number, raw.removesuffix(b"\n").removesuffix(b"\r")
+        yield number, raw
         steps.step()
+
+
+def _raw_lines(file: IO[bytes], head: bytes) -> Iterator[bytes]:
+    *whole, rest = re.findall(rb"[^\n]*\n|[^\n]+", head) or [b""]
+    yield from whole
+    if not rest.endswith(b"\n"):
+        rest += file.readline(MOST_LINE + 2 - len(rest))
+    if rest:
+        yield rest
+    while raw := file.readline(MOST_LINE + 2):
+        yield raw
 
 
 class Blanks:

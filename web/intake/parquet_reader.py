@@ -1,12 +1,10 @@
 """Reads the Parquet file on its standard input and writes what it holds, in lines of JSON. Run as a
 process of its own.
 
-It limits its own memory and time, to more than ordinary files need, and the kernel ends it at these
-limits. First it writes `{"names", "kinds"}` of the columns (`text`, `scalar`, `nested`, `binary`),
-then each row as the list of its cells, then `"end"`. `{"fault", "is_last"}` stands for a row that
-cannot be written. Cells are text, numbers, flags or null; other values become text (RFC 3339, ISO
-8601, base64, JSON). It imports no module of this project, so that it starts at once and from
-anywhere.
+`reader_output.py` says in which form. About the file it writes `{"names", "kinds", "types"}` of the
+columns: kinds are `text`, `scalar`, `nested`, `binary`; types are Arrow's, as text. Cells are text,
+numbers, flags or null; other values become text (RFC 3339, ISO 8601, base64, JSON). With the last
+argument 1 lists and objects stay what they are.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import base64
 import json
 import math
 import os
-import resource
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,8 +24,6 @@ from typing import Any
 # Bytes beside what the libraries take and twice the size of the file: one page may be the whole
 # file, and is held compressed and decompressed.
 MEMORY = 160 * 2**20
-SECONDS = 60  # of processor time
-NICENESS = 5  # the web process goes first
 ROWS = 8  # read at once: each cell may be as large as a row may be
 LARGE = 4 * 2**20  # bytes of so many rows, from which on each is written by itself
 DEEPEST = 32  # lists and structs inside each other
@@ -42,42 +37,40 @@ os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
 import pyarrow as pa  # noqa: E402
 from pyarrow import parquet, types  # noqa: E402
 
-Value = Any  # a value of JSON
+from web.intake.reader_output import (  # noqa: E402
+    UnreadableTable,
+    Value,
+    as_json,
+    bound,
+    row_fault,
+    say,
+    say_unreadable,
+    too_large,
+    write_rows,
+)
 
 
 def main() -> None:
-    most_columns, most_row, most_rows = map(int, sys.argv[1:])
-    _bound()
+    most_columns, most_row, most_rows, keep_nested = map(int, sys.argv[1:])
+    bound(MEMORY)
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
     try:
         source = _opened(most_columns)
         names = source.schema_arrow.names
-        _say({"names": names, "kinds": [_kind(field.type) for field in source.schema_arrow]})
-        _say_rows(source, most_row, most_rows)
-        _say("end")
+        columns = [field.type for field in source.schema_arrow]
+        kinds, kept = map(_kind, columns), map(_type, columns)
+        say({"names": names, "kinds": list(kinds), "types": list(kept)})
+        write_rows(_batches(source, most_row, bool(keep_nested)), most_row, most_rows)
+        say("end")
     except MemoryError:
         message = (
             "the Parquet file takes too much memory to read; write it with smaller pages, "
             "or send JSONL or CSV"
         )
-        _say({"fault": message, "is_last": True})
+        say_unreadable(UnreadableTable(message))
     except UnreadableTable as error:
-        _say({"fault": str(error), "is_last": True})
-
-
-class UnreadableTable(Exception):
-    """The file cannot be read; the message says why."""
-
-
-def _bound() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    os.nice(NICENESS)
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
-    with suppress(OSError):  # without /proc the limit would be a guess, and macOS enforces none
-        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        most = taken + MEMORY + 2 * os.fstat(0).st_size
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        say_unreadable(error)
 
 
 def _opened(most_columns: int) -> parquet.ParquetFile:
@@ -115,40 +108,40 @@ def _kind(column: pa.DataType) -> str:
     return "text" if types.is_string(column) or types.is_large_string(column) else "scalar"
 
 
-def _say_rows(source: parquet.ParquetFile, most_row: int, most_rows: int) -> None:
-    total = 0
+def _type(column: pa.DataType) -> str:
+    """A column's type as text: that of its values where they are in a dictionary."""
+    return str(column.value_type if types.is_dictionary(column) else column)
+
+
+def _batches(source: parquet.ParquetFile, most_row: int, keep_nested: bool) -> Iterator[bytes]:
     try:
         for batch in source.iter_batches(batch_size=ROWS, use_threads=False):
-            for row in _rows(batch, most_row):
-                _write(row if len(row) <= most_row else _too_large(most_row))
-                total += len(row)
-                if total > most_rows:
-                    raise UnreadableTable(
-                        f"the rows up to here have {most_rows / 2**20:,.0f} MiB, the most; split "
-                        "the file"
-                    )
+            yield from _rows(batch, most_row, keep_nested)
     except MemoryError:
         raise
     except (pa.ArrowException, OSError) as error:
         raise UnreadableTable("the Parquet file is damaged from here on") from error
 
 
-def _rows(batch: pa.RecordBatch, most_row: int) -> Iterator[bytes]:
+def _rows(batch: pa.RecordBatch, most_row: int, keep_nested: bool) -> Iterator[bytes]:
     """Rows as JSON; one by one where one of them is large or cannot be read."""
     columns = [plain_type(column) for column in batch.columns]
     if sum(column.nbytes for column in columns) < LARGE:
         with suppress(UnicodeDecodeError):
-            yield from [_json(list(row)) for row in zip(*map(_cells, columns), strict=True)]
+            yield from [
+                as_json(list(row))
+                for row in zip(*(_cells(each, keep_nested) for each in columns), strict=True)
+            ]
             return
     for place in range(batch.num_rows):
         row = [column.slice(place, 1) for column in columns]
         if _least_size(row) > most_row:
-            yield _too_large(most_row)
+            yield too_large(most_row)
             continue
         try:
-            yield _json([_cells(column)[0] for column in row])
+            yield as_json([_cells(column, keep_nested)[0] for column in row])
         except UnicodeDecodeError:
-            yield _json({"fault": UNREADABLE, "is_last": False})
+            yield row_fault(UNREADABLE)
 
 
 def _least_size(row: list[pa.Array]) -> int:
@@ -159,28 +152,11 @@ def _least_size(row: list[pa.Array]) -> int:
     )
 
 
-def _cells(column: pa.Array) -> list[Value]:
+def _cells(column: pa.Array, keep_nested: bool) -> list[Value]:
     cells = plain(column)
-    if _kind(column.type) != "nested":
+    if keep_nested or _kind(column.type) != "nested":
         return cells
-    return [None if cell is None else _json(cell).decode() for cell in cells]
-
-
-def _too_large(most_row: int) -> bytes:
-    return _json({"fault": f"the row is longer than {most_row:,} bytes", "is_last": False})
-
-
-def _json(value: Value) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _write(line: bytes) -> None:
-    sys.stdout.buffer.write(line + b"\n")
-
-
-def _say(value: Value) -> None:
-    _write(_json(value))
-    sys.stdout.buffer.flush()
+    return [None if cell is None else as_json(cell).decode() for cell in cells]
 
 
 # Arrow's types as JSON's

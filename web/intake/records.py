@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
 from common.errors import ErrorDict
 from common.stored_item import StoredItem
 from common.types import JsonObject
+from web.schemas.fields import CustomId
 from web.schemas.requests import Item
+
+CUSTOM_ID: TypeAdapter[str] = TypeAdapter(CustomId)
 
 
 def item_record(item: Item, params: JsonObject) -> StoredItem:
@@ -30,9 +37,21 @@ def item_record(item: Item, params: JsonObject) -> StoredItem:
     return record
 
 
-def refused_record(custom_id: str, error: ErrorDict) -> StoredItem:
+def given_id(value: Any) -> str | None:
+    """The custom_id of what was to become an item, if it has one that an item may have."""
+    given = value.get("custom_id") if isinstance(value, dict) else None
+    try:
+        return None if given is None else CUSTOM_ID.validate_python(given, strict=True)
+    except ValidationError:
+        return None
+
+
+def refused_record(custom_id: str | None, error: ErrorDict) -> StoredItem:
     """An item that cannot run, with the reason: the worker hands it in as failed."""
     why: ErrorDict = {"code": error["code"], "message": error["message"]}
     if "field" in error:
         why["field"] = error["field"]
-    return {"custom_id": custom_id, "refused": why}
+    record: StoredItem = {"refused": why}
+    if custom_id is not None:
+        record["custom_id"] = custom_id
+    return record

@@ -1,9 +1,9 @@
-"""Reads uploaded files as drafts, a line at a time: JSONL, CSV, plain text and Parquet.
+"""Reads uploaded files as drafts, a line at a time: JSONL, CSV, plain text, Parquet and XLSX.
 
-A file is read once from front to back and never held whole. An error in a line becomes the fault of
-its draft. An error of the file as a whole is raised before the first draft, or is the fault of a
-last draft, at the line where reading stopped. Blank lines are skipped; the lines after them keep
-their numbers.
+A file is read once from front to back and never held whole. An error in a line is an error of its
+draft. An error of the file as a whole is raised before the first draft, or is the fault of a last
+draft, at the line where reading stopped. Blank lines are skipped; the lines after them keep their
+numbers.
 """
 
 from __future__ import annotations
@@ -14,62 +14,78 @@ from typing import IO
 
 from common.errors import InvalidRequest
 from web.intake.delimited import read_csv
-from web.intake.drafts import Draft
-from web.intake.lines import Blanks, Unreadable, lines
+from web.intake.drafts import Draft, bad_line
+from web.intake.json_rows import read_jsonl
+from web.intake.lines import Blanks, Unreadable
 from web.intake.parquet import read_parquet
-from web.intake.strict_json import BadJson, parse
+from web.intake.reading import AS_USUAL, Reading
+from web.intake.table_rows import table_rows
+from web.intake.text_lines import TextFile
+from web.intake.xlsx import read_xlsx
 
-FORMATS = "JSONL (.jsonl), CSV (.csv), text (.txt) or Parquet (.parquet)"
+FORMATS = (
+    "JSONL (.jsonl), CSV (.csv, .tsv), Excel (.xlsx), Parquet (.parquet) or text (.txt), one "
+    "prompt a line"
+)
+TEXT = "text"  # the variable that a line of a text file is, where there is a template
 
 
-def read_upload(file: IO[bytes], filename: str, prompt_column: str = "prompt") -> Iterator[Draft]:
-    """The drafts of a file; the end of its name says the format.
+def read_upload(file: IO[bytes], filename: str, reading: Reading = AS_USUAL) -> Iterator[Draft]:
+    """The drafts of a file; the end of its name says the format. Nothing is read before the first
+    is asked for.
 
     Raises:
-        InvalidRequest: the format is unknown, or a CSV or Parquet file lacks the prompts' column.
+        InvalidRequest: the format is unknown, or the file's columns cannot be used.
     """
-    match PurePath(filename).suffix.lower():
-        case ".jsonl" | ".ndjson":
-            return _until_unreadable(_jsonl(file))
-        case ".csv":
-            return _until_unreadable(read_csv(file, prompt_column))
-        case ".txt":
-            return _until_unreadable(_text(file))
-        case ".parquet":
-            return _until_unreadable(read_parquet(file, prompt_column))
-        case _:
-            message = f"the file's name must say its format: {FORMATS}"
-            raise InvalidRequest(message, status=415, code="unsupported_format", field="file")
-
-
-def _until_unreadable(drafts: Iterator[Draft]) -> Iterator[Draft]:
     try:
-        yield from drafts
+        yield from _read(file, filename, reading)
     except Unreadable as end:
         yield end.draft()
 
 
-def _jsonl(file: IO[bytes]) -> Iterator[Draft]:
-    blanks = Blanks()
-    for number, raw in lines(file):
-        if not raw or raw.isspace():
-            blanks.skip(number)
-            continue
-        try:
-            yield Draft(parse(raw), line=number)
-        except BadJson as error:
-            yield Draft(fault=str(error), line=number)
+def format_of(filename: str) -> str:
+    """The name of a file's format, by the end of its own name.
+
+    Raises:
+        InvalidRequest: it is unknown.
+    """
+    suffix = PurePath(filename).suffix.lower()
+    if suffix in (".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".xlsx"):
+        return suffix[1:].replace("ndjson", "jsonl")
+    message = f"the file's name must say its format: {FORMATS}"
+    if suffix in (".xls", ".xlsm", ".xlsb", ".ods"):
+        message = f"{suffix} files are not read: save the table as .xlsx or .csv"
+    raise InvalidRequest(message, status=415, code="unsupported_format", field="file")
 
 
-def _text(file: IO[bytes]) -> Iterator[Draft]:
+def _read(file: IO[bytes], filename: str, reading: Reading) -> Iterator[Draft]:
+    match format_of(filename):
+        case "jsonl":
+            return read_jsonl(file, reading)
+        case "csv":
+            return read_csv(file, reading)
+        case "tsv":
+            return read_csv(file, reading, usual="\t")
+        case "parquet":
+            return read_parquet(file, reading)
+        case "xlsx":
+            return read_xlsx(file, reading)
+        case _:
+            return _text(file, reading)
+
+
+def _text(file: IO[bytes], reading: Reading) -> Iterator[Draft]:
     blanks = Blanks()
-    for number, raw in lines(file):
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError as error:
-            yield Draft(fault=f"not valid UTF-8 at byte {error.start + 1}", line=number)
-            continue
-        if not text or text.isspace():
-            blanks.skip(number)
+    rows = table_rows([TEXT], reading) if reading.is_data else None
+    for line in TextFile(file, reading.format.encoding):
+        text = line.text.removesuffix("\n").removesuffix("\r")
+        if line.fault:
+            yield bad_line(line.number, line.fault, reading.keeps_bad_rows)
+        elif not text or text.isspace():
+            blanks.skip(line.number)
         else:
-            yield Draft({"prompt": text}, line=number)
+            yield (
+                rows.draft([text], line.number)
+                if rows
+                else Draft({"prompt": text}, line=line.number)
+            )

@@ -29,6 +29,7 @@ class JobFields(TypedDict, total=False):
     model: str
     metadata: dict[str, str]
     params: dict[str, JsonValue]
+    prompt_column: str
 
 
 @dataclass
@@ -91,7 +92,7 @@ def place_error(errors: FormErrors, entry: Mapping[str, object], source: str) ->
         errors.add(path, message)
     elif ".".join(path.split(".")[:2]) in inputs:  # one entry of a list, like params.stop.0
         errors.add(".".join(path.split(".")[:2]), message)
-    elif path in ("items", "prompts", "file", "prompt_column"):
+    elif path in ("items", "prompts", "file", "prompt_column", "columns.prompt"):
         errors.add(source, message)
     elif path.startswith("metadata"):
         errors.add("metadata.name", message)

@@ -13,6 +13,7 @@ from common.errors import Conflict, InvalidRequest, NotFound
 from web.intake.drafts import Draft
 from web.intake.estimate import check_job
 from web.intake.origin import Origin
+from web.intake.reading import Reading
 from web.intake.uploads import read_upload
 from web.intake.validation_messages import explain
 from web.jobs.actions import submit_job
@@ -44,6 +45,8 @@ class Submission:
 
     def _read_options(self) -> UploadOptions | None:
         job = read_job(self.typed, self.errors)
+        if self._file and (column := self.typed.get("prompt_column", "").strip()):
+            job["prompt_column"] = column
         try:
             return UploadOptions.model_validate(job)
         except ValidationError as error:
@@ -90,10 +93,11 @@ class Submission:
         return drafts
 
     def _all_drafts(self) -> Iterator[Draft]:
-        if self._file:
+        if self._file and self._options:
             self._file.stream.seek(0)
-            column = self.typed.get("prompt_column", "").strip() or "prompt"
-            return read_upload(self._file.stream, self._file.filename or "", prompt_column=column)
+            return read_upload(
+                self._file.stream, self._file.filename or "", Reading.of(self._options)
+            )
         pasted = read_prompts(self.typed.get("prompts", ""), self.typed.get("split", "line"))
         return (Draft({"prompt": prompt.text}, line=prompt.line) for prompt in pasted)
 

@@ -241,6 +241,11 @@ class UploadOptions(JobOptions, TableOptions):
     """The form part `job`, sent with an uploaded file."""
 
 
+def keeps_bad_rows(options: JobOptions) -> bool:
+    """Whether rows that cannot run stay in the job, to fail there."""
+    return isinstance(options, UploadOptions) and options.bad_rows == "fail"
+
+
 # How a file is read; without a file they would mean nothing.
 FILE_FIELDS = tuple(TableOptions.model_fields)
 FileId = Annotated[str, StringConstraints(min_length=1, max_length=256)]

@@ -14,6 +14,8 @@ from common.types import JsonObject
 from web.intake.drafts import Draft, from_items, from_prompts
 from web.intake.input_file import read_input_file
 from web.intake.json_lists import Entries, TooLong, read_object
+from web.intake.presets import resolve_preset
+from web.intake.reading import Reading
 from web.intake.strict_json import BadJson, TooMuch
 from web.intake.uploads import read_upload
 from web.intake.validation_messages import validated
@@ -40,7 +42,7 @@ def read_submission(tenant: str) -> tuple[JobOptions, Iterator[Draft]]:
     """The options of a job, and its items as drafts: from JSON, which may name a file that the
     tenant stored, or from a multipart upload."""
     if request.mimetype == "multipart/form-data":
-        return _read_multipart()
+        return _read_multipart(tenant)
     if request.is_json:
         return _read_job_json(tenant)
     message = "send application/json, or multipart/form-data with the parts `file` and `job`"
@@ -150,7 +152,7 @@ def _read_input_file(tenant: str, body: JsonObject) -> tuple[JobOptions, Iterato
     return options, read_input_file(services(), tenant, named.input_file, options)
 
 
-def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
+def _read_multipart(tenant: str) -> tuple[JobOptions, Iterator[Draft]]:
     request.max_form_memory_size = MOST_JSON
     request.max_form_parts = MOST_PARTS
     files, fields = request.files, request.form  # read to the end here; files go to disk
@@ -172,7 +174,11 @@ def _read_multipart() -> tuple[JobOptions, Iterator[Draft]]:
         )
     options = validated(UploadOptions, _parsed(raw, "the part job"))
     upload = files["file"]
-    return options, read_upload(upload.stream, upload.filename or "", options.prompt_column)
+    return options, read_upload(
+        upload.stream,
+        upload.filename or "",
+        Reading.of(resolve_preset(services(), tenant, options)),
+    )
 
 
 def _parsed(raw: bytes, what: str, lists: Mapping[str, int] | None = None) -> JsonObject:

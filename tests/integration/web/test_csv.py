@@ -47,7 +47,10 @@ def test_the_prompt_column_may_have_another_name(web: Web) -> None:
     [
         (
             b"question,n\na,1\n",
-            "name the prompts' column as prompt_column: the file has question, n",
+            (
+                "there is no column 'prompt'; name the column of the prompts as columns.prompt "
+                "(or prompt_column), or give a template: the file has question, n"
+            ),
         ),
         (b"prompt,max_new_tokens\na,1\n", "is called max_tokens here"),
         (b"prompt,temprature\na,1\n", "did you mean temperature?"),
