@@ -110,5 +110,22 @@ class ItemPrompt(TypedDict, total=False):
     chat_template_kwargs: dict[str, JsonValue]
 
 
-class InputRow(Row, ItemPrompt):
+class Origin(TypedDict):
+    """The item that another one tries again."""
+
+    job: str
+    index: int
+
+
+class Beside(TypedDict, total=False):
+    """What belongs to an item besides its input and its result."""
+
+    vars: dict[str, JsonValue]
+    reference: str | list[str]
+    truncated_tokens: int
+    origin: Origin
+    rendered: JsonValue
+
+
+class InputRow(Row, ItemPrompt, Beside):
     """A row with the input of its item."""

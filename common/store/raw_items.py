@@ -27,10 +27,12 @@ class PickedItem:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Items as they are stored, and the chunks of their inputs by first index, for `unpack`."""
+    """Items as they are stored, and by first index the chunks of their inputs, for `unpack`, and of
+    what is beside them, for `unpack_side`, where there is anything."""
 
     items: list[PickedItem]
     chunks: dict[int, bytes]
+    sides: dict[int, bytes]
 
 
 class RawItems:
@@ -46,15 +48,22 @@ class RawItems:
             found: bytes = self.client.get(keys.job(job_id, "st")) or b""
         return found
 
-    def pick(self, job_id: str, indices: Sequence[int]) -> Picked:
-        """What is stored of these items, given in ascending order, unread: for a search, which
-        looks into most of them in vain.
+    def has_side(self, job_id: str) -> bool:
+        """Whether any of its items has a `SideItem`."""
+        with redis_errors():
+            return bool(self.client.exists(keys.job(job_id, "side")))
+
+    def pick(self, job_id: str, indices: Sequence[int], beside: bool) -> Picked:
+        """What is stored of these items, given in ascending order, and `beside` them, unread: for a
+        search, which looks into most of them in vain.
 
         Raises:
             NotFound: the job is gone.
         """
         with redis_errors():
-            states, lengths, results, starts, *chunks = self.scripts.pick(*indices, id=job_id)
+            states, lengths, results, starts, *chunks = self.scripts.pick(
+                *indices, id=job_id, beside=int(beside)
+            )
         if len(states) < len(indices):
             raise NotFound(f"no job {job_id}")
         at, items = 0, []
@@ -62,7 +71,8 @@ class RawItems:
         for index, state, (size,), (start,) in zip(indices, states, sizes, firsts, strict=True):
             items.append(PickedItem(index, state, results[at : at + size], start))
             at += size
-        return Picked(items, dict(zip(chunks[::2], chunks[1::2], strict=True)))
+        sides = {start: side for start, side in zip(chunks[::3], chunks[2::3], strict=True) if side}
+        return Picked(items, dict(zip(chunks[::3], chunks[1::3], strict=True)), sides)
 
     def finished_after(self, job_id: str, cursor: int, limit: int) -> list[int]:
         """Indices in order of completion, from the cursor-th on: a reader of k of them goes on at

@@ -9,9 +9,9 @@ from web.api.blueprint import api
 from web.auth import needs_tenant
 from web.jobs.changes import append_items
 from web.jobs.item_search import find_items
+from web.jobs.item_views import item_list
 from web.jobs.results import MEDIA_TYPES, stream_results
 from web.jobs.summary import summary
-from web.jobs.views import item_list
 from web.schemas.answers import AppendView, ItemList
 from web.schemas.overviews import JobSummary
 from web.schemas.queries import ItemPage

@@ -20,9 +20,11 @@ from common.store.packing import expand, unpack
 from common.store.raw_items import Picked, PickedItem
 from common.store.records import Unreadable, reading
 from common.store.rows import answer, complete_params
-from common.stored_item import StoredItem
+from common.store.side_chunk import unpack_side
+from common.stored_item import SideItem, StoredItem
 from common.types import ItemState
-from web.jobs.views import item_row, page
+from web.jobs.item_views import Whole, WholeItems
+from web.jobs.views import page
 from web.schemas.answers import ItemList, ItemRow
 from web.schemas.queries import ItemPage
 from web.services.services import Services
@@ -61,6 +63,7 @@ class _Search:
     def __init__(self, store: JobStore, job: Job, wanted: ItemPage):
         self._store = store
         self._job = job
+        self._items = WholeItems(store, job)
         self._wanted = wanted
         self._text = _Needle(wanted.text) if wanted.text else None
         self._id = _Needle(wanted.id) if wanted.id else None
@@ -75,13 +78,14 @@ class _Search:
         places = iter(()) if self._none else self._places()
         size = max(FEWEST, min(GROUP, MOST_READ // max(1, self._job.item_bytes)))
         while group := list(islice(places, size)):
-            picked = self._store.pick(self._job.id, sorted(index for _, index in group))
-            look = _Look(self._job, picked, self._text, self._id)
+            indices = sorted(index for _, index in group)
+            picked = self._store.pick(self._job.id, indices, self._items.has_side)
+            look = _Look(self._items, picked, self._text, self._id)
             for cursor, index in group:
                 steps.step()
                 found = look.at(index)
-                if found is not None and self._has_error(found[1]):
-                    yield cursor, item_row(*found)
+                if found is not None and self._has_error(found.row):
+                    yield cursor, self._items.item_row(found)
             if time.monotonic() > end:
                 self.stopped_at = None if next(places, None) is None else group[-1][0]
                 return
@@ -150,35 +154,40 @@ class _Needle:
 class _Look:
     """Looks into items that were read together."""
 
-    def __init__(self, job: Job, picked: Picked, text: _Needle | None, custom_id: _Needle | None):
-        self._job = job
+    def __init__(
+        self, items: WholeItems, picked: Picked, text: _Needle | None, custom_id: _Needle | None
+    ):
+        self._whole = items
+        self._job = items.job
         self._picked = {item.index: item for item in picked.items}
-        self._chunks = picked.chunks
-        self._params = complete_params(job.spec, {})
+        self._chunks, self._sides = picked.chunks, picked.sides
+        self._params = complete_params(items.job.spec, {})
         self._text = text
         self._id = custom_id
         self._may_have: dict[int, bool] = {}  # by the first index of a chunk
-        self._items: dict[int, list[StoredItem]] = {}  # so, too
+        self._parsed: dict[int, tuple[list[StoredItem], list[SideItem]]] = {}  # so, too
 
-    def at(self, index: int) -> tuple[StoredItem, Row] | None:
-        """The item and its row; None where the texts that are searched for are not in it."""
+    def at(self, index: int) -> Whole | None:
+        """The item; None where the texts that are searched for are not in it."""
         picked = self._picked[index]
         if not self._may_match(picked):
             return None
+        stored, side = self._stored(picked)
         item, row = answer(
             self._job.id,
             index,
-            self._item(picked),
+            stored,
             picked.state,
             picked.result,
             self._job.spec,
             self._params,
         )
+        whole = Whole(item, row, side)
         if self._id and not self._id.is_in(item.get("custom_id", "")):
             return None
-        if self._text and not any(map(self._text.is_in, _texts(item, row))):
+        if self._text and not any(map(self._text.is_in, self._texts(whole))):
             return None
-        return item, row
+        return whole
 
     def _may_match(self, picked: PickedItem) -> bool:
         in_chunk = self._may_have.get(picked.start)
@@ -190,30 +199,43 @@ class _Look:
 
     def _chunk_may_match(self, start: int) -> bool:
         """Of two texts the id must be in the item, and the other may be in its result."""
-        needle = self._id or self._text
-        return needle is None or needle.may_be_in(self._chunks[start])
+        if self._id:
+            return self._id.may_be_in(self._chunks[start])
+        return self._text is None or any(
+            self._text.may_be_in(blobs[start])
+            for blobs in (self._chunks, self._sides)
+            if start in blobs
+        )
 
-    def _item(self, picked: PickedItem) -> StoredItem | None:
-        """None where its chunk cannot be read."""
-        if picked.start not in self._items:
-            if len(self._items) == MOST_CHUNKS:
-                self._items.clear()
-            try:
-                with reading(f"items from {picked.start} on of {self._job.id}"):
-                    self._items[picked.start] = unpack(self._chunks[picked.start])
-            except Unreadable:
-                self._items[picked.start] = []
-        chunk, place = self._items[picked.start], picked.index - picked.start
-        return chunk[place] if place < len(chunk) else None
+    def _stored(self, picked: PickedItem) -> tuple[StoredItem | None, SideItem]:
+        """An item and what is beside it; None where its chunk cannot be read."""
+        if picked.start not in self._parsed:
+            if len(self._parsed) == MOST_CHUNKS:
+                self._parsed.clear()
+            self._parsed[picked.start] = self._parse(picked.start)
+        (items, sides), place = self._parsed[picked.start], picked.index - picked.start
+        return (
+            items[place] if place < len(items) else None,
+            sides[place] if place < len(sides) else {},
+        )
 
+    def _parse(self, start: int) -> tuple[list[StoredItem], list[SideItem]]:
+        try:
+            with reading(f"items from {start} on of {self._job.id}"):
+                side = self._sides.get(start)
+                return unpack(self._chunks[start]), unpack_side(side) if side else []
+        except Unreadable:
+            return [], []
 
-def _texts(item: StoredItem, row: Row) -> Iterator[str]:
-    """The texts of an item in which `text` is searched for."""
-    if "prompt" in item:
-        yield item["prompt"]
-    for message in item.get("messages", ()):
-        yield message["content"]
-    for value in item.get("metadata", {}).values():
-        yield value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    for output in row["outputs"]:
-        yield output["text"]
+    def _texts(self, whole: Whole) -> Iterator[str]:
+        """The texts of an item in which `text` is searched for."""
+        item, beside = whole.item, self._whole.beside(whole)
+        yield item.get("prompt", "")
+        for message in item.get("messages", ()):
+            yield message["content"]
+        for value in (*item.get("metadata", {}).values(), *beside.get("vars", {}).values()):
+            yield value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        reference = beside.get("reference", "")
+        yield from [reference] if isinstance(reference, str) else reference
+        for output in whole.row["outputs"]:
+            yield output["text"]

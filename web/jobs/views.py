@@ -1,27 +1,22 @@
-"""Jobs, items, models and workers as tenants see them, made from the store's records."""
+"""Jobs, models and workers as tenants see them, made from the store's records."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
-from common.result_row import InputRow, Row
 from common.store.job import Job
-from common.store.job_spec import JobSpec
 from common.store.outbox import StoredEvent
-from common.store.records import Unreadable, readable, reading
-from common.store.rows import TEMPLATE_KWARGS, unreadable_row
-from common.stored_item import StoredItem
+from common.store.records import readable, reading
+from common.store.rows import TEMPLATE_KWARGS
 from common.types import ModelCard
 from web.schemas.answers import (
     Counts,
     Flags,
     HookView,
-    ItemList,
-    ItemRow,
     JobList,
     JobView,
     ModelList,
@@ -33,12 +28,11 @@ from web.schemas.answers import (
     WorkerView,
 )
 from web.schemas.base import LATEST
-from web.schemas.requests import INPUTS, Limits
+from web.schemas.requests import Limits
 from web.services.services import Services
 from web.wire.links import job_links
 
 MOST_PAGE = 4 * 2**20  # bytes of a page of a list, about; one entry may have more
-FEW = 64  # items read at a time for a page
 T = TypeVar("T")
 LATEST_MS = int(LATEST.timestamp() * 1000)
 
@@ -75,55 +69,6 @@ def job_list(services: Services, tenant: str, after: str | None = None, limit: i
 
     data, more = page(readable(jobs, shown, lambda job: job.id), limit)
     return JobList(data=data, has_more=more, after=data[-1].id if more else None)
-
-
-def item_rows(
-    services: Services, job_id: str, tenant: str, first: int, count: int
-) -> list[InputRow]:
-    """`ItemRow`s of items [first, first + count), as dictionaries."""
-    spec = services.store.job(job_id, tenant).spec
-    return [_asked(item, row) for item, row in services.store.answers(job_id, first, count, spec)]
-
-
-def item_list(
-    services: Services, job_id: str, tenant: str, after: int = -1, limit: int = 100
-) -> ItemList:
-    """Items after index `after`, in order, as many as make a `page`."""
-    spec = services.store.job(job_id, tenant).spec
-    answers = _answers(services, job_id, after + 1, limit + 1, spec)
-    rows = (item_row(item, row) for item, row in answers)
-    data, more = page(((row, len(row.model_dump_json())) for row in rows), limit)
-    return ItemList(data=data, has_more=more, after=data[-1].index if more else None)
-
-
-def _answers(
-    services: Services, job_id: str, first: int, count: int, spec: JobSpec
-) -> Iterator[tuple[StoredItem, Row]]:
-    """The store's answers, read a few at a time."""
-    for at in range(first, first + count, FEW):
-        found = services.store.answers(job_id, at, min(FEW, first + count - at), spec)
-        yield from found
-        if len(found) < FEW:
-            return
-
-
-def _asked(item: StoredItem, row: Row) -> InputRow:
-    """A row with the input of its item."""
-    shown = (*INPUTS, TEMPLATE_KWARGS)
-    found: Any = {**row, **{name: value for name, value in item.items() if name in shown}}
-    return found
-
-
-def item_row(item: StoredItem, result: Row) -> ItemRow:
-    """An item with its result, as users see it; where its record is damaged the row says so."""
-    row = _asked(item, result)
-    try:
-        with reading(f"item {row['index']}"):
-            return ItemRow.model_validate(row)
-    except Unreadable as error:
-        return ItemRow.model_validate(
-            unreadable_row(row["index"], error, row["model"], row["params"])
-        )
 
 
 def model_list(services: Services) -> ModelList:

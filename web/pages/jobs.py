@@ -16,8 +16,9 @@ from common.errors import NotFound
 from common.result_row import InputRow
 from common.store.outbox import HookState
 from web.jobs.actions import cancel_job, retry_job, set_paused
+from web.jobs.item_views import item_rows
 from web.jobs.pace import Pace, pace
-from web.jobs.views import item_rows, job_list, job_view
+from web.jobs.views import job_list, job_view
 from web.pages import job_page
 from web.pages.blueprint import logged_in, pages
 from web.schemas.answers import JobView

@@ -8,7 +8,8 @@ from typing import Any, TypedDict
 
 from flask import redirect, render_template, request, url_for
 
-from web.jobs.views import item_rows, job_view
+from web.jobs.item_views import item_rows
+from web.jobs.views import job_view
 from web.pages.blueprint import logged_in, pages
 from web.pages.errors import wants_json
 from web.pages.filters import time_range

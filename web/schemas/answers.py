@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, JsonValue, PrivateAttr
 
 from common.generation import FinishReason
-from common.result_row import TokenLogprob
+from common.result_row import Origin, TokenLogprob
 from common.types import ItemState, JobState, ModelCard
 from web.schemas.fields import Message
 from web.schemas.requests import Limits
@@ -200,6 +200,14 @@ class ItemRow(ResultRow):
     prompt_ids: list[int] | None = None
     messages: list[Message] | None = None
     chat_template_kwargs: dict[str, JsonValue] | None = None
+    vars: dict[str, JsonValue] | None = Field(
+        None, description="The item's columns, in the order of the input."
+    )
+    reference: str | list[str] | None = None
+    truncated_tokens: int | None = Field(
+        None, description="Tokens that were cut off, where any were."
+    )
+    origin: Origin | None = Field(None, description="The item that this one tries again.")
 
 
 class ItemList(BaseModel):
