@@ -72,8 +72,9 @@ class Job:
     hooks: tuple[str, ...]  # Types of the webhook events that the tenant wants.
     batch: str | None  # The batch whose lines are the items.
     retry_of: str | None  # The job whose failed items these are.
-    # The last job made of this one's failed items; `attach` of that sets it.
-    retried_by: str | None
+    rerun_of: str | None  # The job whose items were run again as this one.
+    # Jobs made of this one's failed items, newest first; `attach` of these adds them.
+    retries: tuple[str, ...]
 
     # What the tenant asked for, as JSON; `spec` has it parsed.
     spec_json: bytes = field(repr=False)
@@ -91,6 +92,11 @@ class Job:
     def item_bytes(self) -> int:
         """Bytes that an item takes with its result, on average, as stored."""
         return self.size // max(1, self.total)
+
+    @property
+    def retried_by(self) -> str | None:
+        """The last job made of this one's failed items."""
+        return self.retries[0] if self.retries else None
 
     @property
     def webhook(self) -> WebhookSpec | None:
@@ -112,7 +118,7 @@ _NUMBERS = (
 )
 _FLAGS = _named("paused", "cancel_requested")
 _MOMENTS = _named("started_at", "finished_at", "deadline", "paused_at", "resumed_at")
-_OPTIONAL_TEXTS = _named("cancel_reason", "batch", "retry_of", "retried_by")
+_OPTIONAL_TEXTS = _named("cancel_reason", "batch", "retry_of", "rerun_of")
 
 
 def parse_job(job_id: str, answer: Any) -> Job:
@@ -143,9 +149,17 @@ def parse_job(job_id: str, answer: Any) -> Job:
         interactive=raw.get(b"interactive") == b"1",
         indexed=b"indexed" in raw,
         hooks=tuple(hooks.decode().split(",")) if hooks else (),
+        retries=_retries(raw),
         spec_json=raw[b"spec"],
     )
     return job
+
+
+def _retries(raw: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    """Parts up to schema 3 note only the last retry."""
+    listed, last = _text(raw, b"retries"), _text(raw, b"retried_by")
+    found = tuple(listed.split(",")) if listed else ()
+    return found if last is None or last in found else (last, *found)
 
 
 def _text(raw: Mapping[bytes, bytes], name: bytes) -> str | None:

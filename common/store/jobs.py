@@ -22,7 +22,16 @@ from common.store.job_prep import MOST_COLUMNS
 from common.store.outbox import StoredEvent, parse_event
 from common.store.places import pages, place_of
 from common.store.records import readable, reading
-from common.store.submitted import Appended, Attached, appended, refuse_too_many
+from common.store.submitted import (
+    NO_KEY,
+    Appended,
+    Attached,
+    KeyUse,
+    MadeWith,
+    appended,
+    parse_made,
+    refuse_too_many,
+)
 from common.store.upload_stage import Stage
 from common.types import JobState
 
@@ -49,7 +58,7 @@ class JobStore(JobItems):
         fields: dict[str, Any],
         *,
         job_id: str,
-        idempotency: tuple[str, str] = ("", ""),
+        idempotency: tuple[str, str] | KeyUse = NO_KEY,
         deadline: int = 0,
         limits: Limits = NO_LIMITS,
     ) -> Attached:
@@ -57,23 +66,20 @@ class JobStore(JobItems):
 
         `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks,
         retention (ms) and spec (JSON), and where wanted interactive, surplus, token_budget,
-        error_rate, retry_of and rerun_of; `idempotency` is (key, fingerprint of the content);
-        `deadline` is in ms, 0 for none; `limits` are items, tokens and bytes that the tenant may
-        have waiting, then those that all may have, and the bytes that the tenant may keep, 0 for
-        none.
+        error_rate, retry_of and rerun_of; `deadline` is in ms, 0 for none; `limits` are items,
+        tokens and bytes that the tenant may have waiting, then those that all may have, and the
+        bytes that the tenant may keep, 0 for none.
         """
         sizes = {"bytes": stage.bytes + stage.prep_bytes, "indexed": 1} | (
             {} if stage.n_min is None else {"n_min": stage.n_min}
         )
         flat = [part for pair in {**fields, **sizes}.items() for part in pair]
-        key, fingerprint = idempotency
         with redis_errors():
             outcome, found, rings = self.scripts.attach(
                 *flat,
                 id=job_id,
                 stage=stage.id,
-                idem=key,
-                fingerprint=fingerprint,
+                **KeyUse(*idempotency)._asdict(),
                 deadline=deadline,
                 **asdict(limits),
                 **stage.sent(),
@@ -97,7 +103,7 @@ class JobStore(JobItems):
         limits: Limits = NO_LIMITS,
         most_items: int,
         streams: tuple[int, int] = (0, 0),
-        idempotency: tuple[str, str] = ("", ""),
+        idempotency: tuple[str, str] | KeyUse = NO_KEY,
     ) -> Appended:
         """Add what was staged to a job that is not over, whole or not at all. Durable when it
         returns.
@@ -125,8 +131,7 @@ class JobStore(JobItems):
                 streamed=streams[0],
                 most_streamed=streams[1],
                 most_columns=MOST_COLUMNS,
-                idem=idempotency[0],
-                fingerprint=idempotency[1],
+                **KeyUse(*idempotency)._asdict(),
                 surplus=surplus,
                 **stage.sent(),
             )
@@ -200,6 +205,13 @@ class JobStore(JobItems):
         """Whether there is such a job, of any tenant; its record may be unreadable."""
         with redis_errors():
             return bool(self.client.exists(keys.job(job_id)))
+
+    def made_with(self, tenant: str, key: str) -> MadeWith | None:
+        """The job that an idempotency key made, if it is there and a part of this schema noted
+        it."""
+        with redis_errors():
+            found = parse_made(self.client.get(keys.idempotency(tenant, key)))
+        return found if found and self.has_job(found.job_id) else None
 
     def check_owner(self, job_id: str, tenant: str) -> None:
         """`NotFound` for another tenant's job; asks nothing else of its record, which may be

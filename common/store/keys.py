@@ -32,6 +32,10 @@ def stage(stage_id: str, part: str) -> str:
     return f"{PREFIX}stage:{stage_id}:{part}"
 
 
+def idempotency(tenant_name: str, key: str) -> str:
+    return f"{PREFIX}idem:{ids.tenant(tenant_name)}:{key}"
+
+
 def worker(incarnation: str) -> str:
     return f"{PREFIX}worker:{incarnation}"
 

@@ -1,12 +1,40 @@
-"""What came of submitting items: the answers of `attach` and `append`."""
+"""What goes with a submit beside its items, and what came of it: the answers of `attach` and
+`append`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from common.errors import InvalidRequest, TooLarge
 from common.store.job_prep import MOST_COLUMNS
+
+
+class KeyUse(NamedTuple):
+    """An idempotency key, and the fingerprint of what was sent with it. `earlier` is the one that
+    parts up to schema 3 take; empty where they cannot take such content."""
+
+    idem: str = ""
+    fingerprint: str = ""
+    earlier: str = ""
+
+
+NO_KEY: Final = KeyUse()
+
+
+class MadeWith(NamedTuple):
+    """What a key has made: a job, of content with this fingerprint."""
+
+    job_id: str
+    fingerprint: str
+
+
+def parse_made(stored: bytes | None) -> MadeWith | None:
+    """The record of a key, as `note_made` in `lua/lib/submit.lua` writes it; None where it is of
+    parts up to schema 3."""
+    _, job_id, sent = (*(stored or b"").decode().split()[:3], "", "", "")[:3]
+    prefix, is_sent, fingerprint = sent.partition("sent:")
+    return MadeWith(job_id, fingerprint) if is_sent and not prefix else None
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from common.store import keys
 from common.store.batches import job_of
 
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
-    r"pm:(tick|due|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"
+    r"pm:(tick|due|beside|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"
     r"|batches:(due|sizing|turns):[^:]+|batches:busy|hooks:line:[^:]+|hooks:turns"
     r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches)?"
     r"|presets:[^:]+(:contents|:used)?"
     r"|(model|vtime|vclock|unfinished|suspects|room|woken):.+|(ready|interactive):[^:]+(:[^:]+)?)"
 )
 OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))?")
+KEY = re.compile(r"pm:idem:[^:]+:.+")  # of a tenant, any text
 
 
 @cache
@@ -31,11 +32,14 @@ def purged_parts() -> set[str]:
     library = (files("common.store") / "lua" / "lib" / "remove.lua").read_text()
     source = library.partition("local function purge(job)")[2]
     listed = re.search(r"for _, part in ipairs\(\{(.*?)\}\)", source, re.S)
-    assert listed
+    beside = re.search(
+        r"local function forget_beside\(id\).*?for _, part in ipairs\(\{(.*?)\}\)", library, re.S
+    )
+    assert listed and beside and "forget_beside(job.id)" in source
     hooks = (
         {"hooks"} if "forget_hooks(key('job', job.id, 'hooks'), job.tenant)" in source else set()
     )
-    return set(re.findall(r"'([a-z]+)'", listed[1])) | hooks
+    return set(re.findall(r"'([a-z]+)'", listed[1] + beside[1])) | hooks
 
 
 def leaks(client: redis.Redis) -> list[str]:
@@ -54,6 +58,9 @@ def leaks(client: redis.Redis) -> list[str]:
 def _owned(client: redis.Redis, name: str) -> bool:
     if FOREVER.fullmatch(name):
         return True
+    if KEY.fullmatch(name):  # lives as long as the job that it made, which lists it
+        job_id = (client.get(name) or b"").split()[1].decode()
+        return client.zscore(keys.job(job_id, "idem"), name) is not None
     match = OWNED.fullmatch(name)
     if not match:
         return False

@@ -101,10 +101,18 @@ class Web:
         assert answer.status_code == 202, answer.text
         return str(answer.json["id"])
 
-    def upload(self, name: str, content: bytes, path: str = "/v1/jobs", **job: Any) -> Answer:
+    def upload(
+        self,
+        name: str,
+        content: bytes,
+        path: str = "/v1/jobs",
+        headers: Any = None,
+        **job: Any,
+    ) -> Answer:
         parts = {"file": FileStorage(io.BytesIO(content), name), "job": json.dumps(job)}
         boundary, body = encode_multipart(parts)
-        return self.post(path, data=body, content_type=f"multipart/form-data; boundary={boundary}")
+        kind = f"multipart/form-data; boundary={boundary}"
+        return self.post(path, data=body, content_type=kind, headers=headers or {})
 
     def worker(self, model: ModelCard | None = None) -> Worker:
         return Worker(self.services, model or self.card)

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from common.cooperate import give_way
 from common.errors import NotFound, Unavailable
 from common.params import SamplingParams
 from common.settings import Settings
@@ -21,9 +22,9 @@ from common.store.jobs import JobStore, new_job_id
 from common.store.submitted import Attached
 from common.store.upload_stage import Stage
 from common.types import ModelCard
-from web.intake.check import Intake
+from web.intake.check import CHUNK, Intake
 from web.intake.drafts import Draft
-from web.intake.idempotency import Idempotency, KeyReused
+from web.intake.idempotency import Idempotency, reused
 from web.intake.origin import Accepted, Origin
 from web.intake.presets import resolve_preset
 from web.intake.staging import deadline_ms, fill, queue_limits, staged
@@ -60,7 +61,9 @@ def enqueue_job(
         Unavailable: Redis is away, or as much waits in all as may.
     """
     content = Idempotency(origin.idempotency_key)
-    content.add(options)  # as they were sent: without what the preset and the model add
+    content.begin(options, origin.sent)  # as they were sent: without what preset and model add
+    if not origin.is_interactive and (before := _replayed(services.store, tenant, content, drafts)):
+        return before
     model = services.models.choose(options.model)
     options = with_defaults(resolve_preset(services, tenant, options), model.card)
     refused_stay = origin.batch_id is not None
@@ -78,7 +81,7 @@ def enqueue_job(
             stage,
             {"tenant": tenant, **_fields(services.settings, intake), **origin.fields()},
             job_id=origin.job_id or new_job_id(),
-            idempotency=content.pair(),
+            idempotency=content.use(),
             deadline=deadline,
             limits=limits,
         )
@@ -90,6 +93,22 @@ def enqueue_job(
     found = stage.total, stage.bytes, stage.slots, asdict(totals), intake.rendered_at
     accepted = Accepted(attached.job_id, *found)
     return Enqueued(attached.job_id, False, totals.prompt_tokens, accepted)
+
+
+def _replayed(
+    store: JobStore, tenant: str, content: Idempotency, drafts: Iterable[Draft]
+) -> Enqueued | None:
+    """The job that the key has made already, found before anything is checked: what was valid then
+    may be refused today. None where there is no such job, or only `attach` can tell."""
+    found = store.made_with(tenant, content.key) if content.key else None
+    if found is None:
+        return None
+    for count, _ in enumerate(content.watch(drafts)):
+        if count % CHUNK == 0:
+            give_way()
+    if content.use().fingerprint != found.fingerprint:
+        raise reused()
+    return Enqueued(found.job_id, True)
 
 
 def with_defaults(options: JobOptions, card: ModelCard) -> JobOptions:
@@ -116,11 +135,7 @@ def _made_before(attached: Attached) -> bool:
     """Whether the idempotency key had made this job already. Raises what `enqueue_job` says where
     no job was made."""
     if attached.outcome == "conflict":
-        message = (
-            "this Idempotency-Key was used for a job with other content; take a new key for "
-            "a new job"
-        )
-        raise KeyReused(message, field="Idempotency-Key")
+        raise reused()
     if attached.outcome == "deleted":
         raise NotFound("the batch was deleted while its job was being made")
     if attached.outcome == "lost":

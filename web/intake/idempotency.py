@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from common.errors import Conflict, InvalidRequest
+from common.store.submitted import NO_KEY, KeyUse
+from common.stored_item import StoredItem
+from web.intake.drafts import Draft
 from web.schemas.headers import IDEMPOTENCY_KEY
 
 
@@ -21,6 +24,13 @@ class KeyReused(Conflict):
     code = "idempotency_key_reused"
 
 
+def reused() -> KeyReused:
+    message = (
+        "this Idempotency-Key was used for a job with other content; take a new key for a new job"
+    )
+    return KeyReused(message, field="Idempotency-Key")
+
+
 def check_key(key: str | None) -> None:
     if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidRequest(
@@ -29,8 +39,11 @@ def check_key(key: str | None) -> None:
 
 
 class Idempotency:
-    """A key and the digest of all that was sent with it, part by part. Without a key nothing is
-    digested.
+    """A key, and fingerprints of what was sent with it. Without a key nothing is digested.
+
+    What was sent are the fields that were given and the drafts as they were read: nothing that a
+    model, a preset or a limit adds to them, since the same request must be the same after those
+    have changed.
 
     Raises:
         InvalidRequest: the key cannot be one.
@@ -38,14 +51,74 @@ class Idempotency:
 
     def __init__(self, key: str | None):
         check_key(key)
-        self._key = key
+        self.key = key
+        self._sent = hashlib.sha256()
+        self._earlier = EarlierFingerprint()
+        self._items_were_sent = True
+
+    def begin(self, options: BaseModel, instead: Mapping[str, Any] | None = None) -> None:
+        """What was sent beside the items, or what was sent `instead` of options and items, where
+        these are in the store already."""
+        if not self.key:
+            return
+        self._items_were_sent = instead is None
+        given = options.model_dump(mode="json", exclude_unset=True) if instead is None else instead
+        self._sent.update(_json(given))
+        self._earlier.add_options(options)
+
+    def begin_append(self, job_id: str) -> None:
+        if self.key:
+            self._sent.update(_json({"append": job_id}))
+            self._earlier.add({"append": job_id})
+
+    def watch(self, drafts: Iterable[Draft]) -> Iterator[Draft]:
+        """The drafts, each of which is added when it is taken."""
+        for draft in drafts:
+            if self.key and self._items_were_sent:
+                self._sent.update(_json([draft.value, draft.kept]))
+            yield draft
+
+    def add_stored(self, item: StoredItem) -> None:
+        """An item as it is stored, which only the earlier fingerprint is taken of."""
+        if self.key:
+            self._earlier.add(item)
+
+    def use(self) -> KeyUse:
+        """Key and fingerprints as the store takes them."""
+        if not self.key:
+            return NO_KEY
+        return KeyUse(self.key, self._sent.hexdigest(), self._earlier.hexdigest())
+
+
+class EarlierFingerprint:
+    """The fingerprint that web processes up to the store's schema 3 take: of all options with their
+    defaults, and of the items as they are stored. Keys that they noted stay valid while all parts
+    are upgraded, and the other way round."""
+
+    def __init__(self) -> None:
         self._digest = hashlib.sha256()
+        self._known = True  # they could have been sent all of it
 
-    def add(self, part: BaseModel | Mapping[str, Any]) -> None:
-        if self._key:
-            value = part.model_dump(mode="json") if isinstance(part, BaseModel) else part
-            self._digest.update(json.dumps(value, sort_keys=True).encode())
+    def add(self, part: Mapping[str, Any]) -> None:
+        if self._known:
+            self._digest.update(_json(part))
 
-    def pair(self) -> tuple[str, str]:
-        """Key and digest as the store takes them."""
-        return (self._key, self._digest.hexdigest()) if self._key else ("", "")
+    def add_options(self, options: BaseModel) -> None:
+        self._known = options.model_fields_set <= EARLIER_FIELDS
+        self.add(options.model_dump(mode="json", include=EARLIER_FIELDS))
+
+    def hexdigest(self) -> str:
+        """Empty for content that they refuse."""
+        return self._digest.hexdigest() if self._known else ""
+
+
+# Of the options that those processes know.
+EARLIER_FIELDS = {
+    *("model", "params", "chat_template_kwargs", "webhook", "priority", "deadline"),
+    *("metadata", "limits", "prompt_column"),
+}
+
+
+def _json(value: Any) -> bytes:
+    """Other types than JSON's may be in a draft that is refused for them."""
+    return json.dumps(value, sort_keys=True, default=repr).encode()

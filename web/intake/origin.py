@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.store.batches import job_of
+from common.types import JsonObject
 
 INTERACTIVE = {"interactive": 1, "retention": 60_000}  # ms; the client has the answer by then
 
@@ -24,18 +25,20 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Origin:
-    """Made by one of the four functions below.
+    """Made by one of the functions below.
 
     `job_id` is what the job is to be called; None for a random name. `default_max_tokens` is what
     an item gets, as far as it fits, that was given none; None for the native API's default. `again`
     is what was found out about the same items before: they are not read where that job is still
-    there to be copied.
+    there to be copied. `sent` is what the request said, where its items come from the store.
     """
 
     idempotency_key: str | None = None
     job_id: str | None = None
     default_max_tokens: int | None = None
     retry_of: str | None = None
+    rerun_of: str | None = None
+    sent: JsonObject | None = None
     batch_id: str | None = None
     is_interactive: bool = False
     again: Accepted | None = None
@@ -48,7 +51,12 @@ class Origin:
     @classmethod
     def retry(cls, of: str, idempotency_key: str | None = None) -> Origin:
         """Items of job `of` that failed. The two jobs name each other."""
-        return cls(idempotency_key, retry_of=of)
+        return cls(idempotency_key, retry_of=of, sent={"retry": of})
+
+    @classmethod
+    def rerun(cls, of: str, asked: JsonObject, idempotency_key: str | None = None) -> Origin:
+        """Items of job `of`, run again as `asked`."""
+        return cls(idempotency_key, rerun_of=of, sent={"rerun": of, **asked})
 
     @classmethod
     def interactive(
@@ -79,4 +87,6 @@ class Origin:
             found["batch"] = self.batch_id
         if self.retry_of:
             found["retry_of"] = self.retry_of
+        if self.rerun_of:
+            found["rerun_of"] = self.rerun_of
         return found

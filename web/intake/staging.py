@@ -36,9 +36,9 @@ def fill(stage: Stage, intake: Intake, drafts: Iterable[Draft], content: Idempot
     Raises:
         InvalidRequest: something is wrong with some of them.
     """
-    for record in intake.accept(drafts):
+    for record in intake.accept(content.watch(drafts)):
         stage.add(record)
-        content.add(record)
+        content.add_stored(record)
     intake.raise_faults()
     stage.close_for_attach()
 

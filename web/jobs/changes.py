@@ -69,7 +69,7 @@ def append_items(
         TooMany, Unavailable: as much waits as may.
     """
     content = Idempotency(idempotency_key)
-    content.add({"append": job_id})
+    content.begin_append(job_id)
     job = services.store.job(job_id, tenant)
     intake = _intake(services, job_id, job)
     with staged(services.store, intake.options.params.n) as stage:
@@ -85,7 +85,7 @@ def append_items(
             limits=queue_limits(services.settings),
             most_items=services.settings.max_items,
             streams=(totals.streams, MOST_STREAMS),
-            idempotency=content.pair(),
+            idempotency=content.use(),
         )
     if appended.outcome == "conflict":
         message = "this Idempotency-Key was used for other content; take a new key for more items"

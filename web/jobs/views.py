@@ -147,6 +147,8 @@ def _view(services: Services, job: Job, hooks: list[StoredEvent], served: _Serve
         cancelled_by=cast("StoppedBy | None", job.cancel_reason),
         retry_of=job.retry_of,
         retried_by=job.retried_by,
+        retries=list(job.retries),
+        rerun_of=job.rerun_of,
         batch=job.batch,
         limits=Limits(tokens=job.token_budget or None, error_rate=job.error_rate or None),
         priority=job.priority,

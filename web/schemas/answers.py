@@ -106,6 +106,10 @@ class JobView(BaseModel):
     retried_by: str | None = Field(
         description="The last job that retries the failed items of this one, if it still exists."
     )
+    retries: list[str] = Field(
+        description="All jobs that retry failed items of this one, newest first."
+    )
+    rerun_of: str | None = Field(description="The job whose items this job runs again.")
     batch: str | None = Field(
         description="The batch (of OpenAI's API) whose requests this job runs."
     )

@@ -19,6 +19,7 @@ most_streamed    number: continuations of the job that may be
 most_columns     number: columns that the job may have in all
 idem             the idempotency key, or ''
 fingerprint      of the content, with the key
+earlier          as in attach
 surplus          number: bytes that their results are expected to take above 3 a token
 whole            as in attach
 whole_side       as in attach
@@ -45,7 +46,7 @@ local before = redis.call('GET', done)
 if before then return {'added', wake(job.model, claimable(job)), tonumber(before), items} end
 if idem ~= '' then
   local record = key('idem', job.tenant, idem)
-  local known, whose = made_before(record, fingerprint, 'job')
+  local known, whose = made_before(record, fingerprint, earlier, 'job')
   local first, count = string.match(redis.call('GET', record) or '', ' (%d+) (%d+)$') -- a submit's has none
   if known == 'same' and whose == id and first then return refuse('same', tonumber(first), tonumber(count)) end
   if known then return refuse('conflict') end
@@ -117,9 +118,8 @@ drop_stage(staged)
 redis.call('APPEND', key('job', id, 'st'), string.rep('p', items))
 local first = string.format('%d', job.total)
 redis.call('SET', done, first, 'EX', 3600)
-if idem ~= '' then
-  redis.call('SET', key('idem', job.tenant, idem), table.concat({fingerprint, id, first, items}, ' '), 'EX', 86400)
-end
+if idem ~= '' then note_made(key('idem', job.tenant, idem), fingerprint, earlier, id, first, items) end
+note_beside(id)
 
 -- What waits was counted at the old cost and weight: take it out of the count, and put all of it back at the new ones.
 local waiting, waiting_tokens, waiting_bytes = job.pending, job.pending * job.cost, job.pending * job.weight

@@ -4,6 +4,7 @@ id               the new job
 stage            where its items were staged
 idem             its idempotency key, or ''
 fingerprint      of its content, with the key
+earlier          the fingerprint that parts up to schema 3 take of it, or '' where they cannot take such content
 deadline         number: in ms, 0 for none
 tenant_items     number: items that the tenant may have waiting; 0 for no limit, as all limits
 tenant_tokens    number: tokens that these may need
@@ -42,7 +43,7 @@ local function refuse(outcome, job)
 end
 
 if idem ~= '' then
-  local outcome, made = made_before(key('idem', spec.tenant, idem), fingerprint, 'job')
+  local outcome, made = made_before(key('idem', spec.tenant, idem), fingerprint, earlier, 'job')
   if outcome then return refuse(outcome, made) end
 end
 -- A validator may be frozen while another makes the job and its tenant deletes it: it must not be made again under the same id.
@@ -76,9 +77,12 @@ if deadline > 0 then
   redis.call('ZADD', key('due'), deadline, 'expire:' .. id)
 end
 if spec.retry_of and redis.call('EXISTS', key('job', spec.retry_of)) == 1 then
-  redis.call('HSET', key('job', spec.retry_of), 'retried_by', id)
+  local source = key('job', spec.retry_of)
+  local before = redis.call('HGET', source, 'retries') or redis.call('HGET', source, 'retried_by')
+  redis.call('HSET', source, 'retried_by', id, 'retries', before and id .. ',' .. before or id)
 end
-if idem ~= '' then redis.call('SET', key('idem', spec.tenant, idem), fingerprint .. ' ' .. id, 'EX', 86400) end
+if idem ~= '' then note_made(key('idem', spec.tenant, idem), fingerprint, earlier, id) end
+note_beside(id)
 local job = load_job(id)
 job.pending, job.kept = items, 0
 finish(job)

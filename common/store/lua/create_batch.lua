@@ -11,7 +11,7 @@ rest             field, value, ...: of the batch's hash
 -- key had other content); `full` (as many wait as may). A call that is sent again because its reply was lost answers the same batch.
 if redis.call('EXISTS', key('batch', id)) == 1 then return {'new', id} end
 if idem ~= '' then
-  local outcome, made = made_before(key('batchidem', tenant, idem), fingerprint, 'batch')
+  local outcome, made = made_before(key('batchidem', tenant, idem), fingerprint, fingerprint, 'batch')
   if outcome then return {outcome, made} end
 end
 if most > 0 and redis.call('ZCARD', key('batches:due', tenant)) >= most then return {'full', ''} end

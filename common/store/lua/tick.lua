@@ -161,6 +161,14 @@ recount()
 -- Parts of schema 2 do not count this: where nothing waits, it is nothing.
 if (tonumber(redis.call('HGET', key('queued'), 'items')) or 0) <= 0 then redis.call('HDEL', key('queued'), 'surplus') end
 
+-- Parts up to schema 3 leave what is beside the jobs that they remove.
+local BESIDE = 100 -- jobs looked at in a call, about
+local beside = redis.call('SSCAN', key('beside'), redis.call('HGET', key('tick'), 'beside') or 0, 'COUNT', BESIDE)
+redis.call('HSET', key('tick'), 'beside', beside[1])
+for _, id in ipairs(beside[2]) do
+  if redis.call('EXISTS', key('job', id)) == 0 then forget_beside(id) end
+end
+
 -- Workers list themselves at each exchange; those of an older release do not.
 for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), NOW, '+inf')) do
   local worker = redis.call('HMGET', key('worker', incarnation), 'model', 'room')

@@ -9,6 +9,7 @@ import pytest
 
 from common.errors import NotFound
 from common.params import SamplingParams
+from common.store import keys
 from common.store.job_spec import JobSpec
 from common.store.jobs import new_job_id
 from common.store.rows import complete_params
@@ -112,6 +113,45 @@ def test_an_idempotency_key_is_kept_for_a_day_whatever_becomes_of_its_job(mill: 
     mill.store.delete(job_id)
     assert 86_390 < mill.client.ttl("pm:idem:t:key") <= 86_400
     assert mill.submit(1, idempotency=("key", "content")) == job_id
+
+
+def test_an_idempotency_key_lives_as_long_as_its_job(mill: Mill) -> None:
+    job_id = mill.submit(1, idempotency=("key", "content"))
+    assert mill.client.ttl("pm:idem:t:key") == -1
+    two_days_ago = mill.store.now() - 2 * 86_400_000
+    mill.client.zadd(keys.job(job_id, "idem"), {"pm:idem:t:key": two_days_ago})
+    assert mill.submit(1, idempotency=("key", "content")) == job_id
+    mill.store.delete(job_id)
+    assert mill.submit(1, idempotency=("key", "content")) != job_id, "it is free then"
+
+
+def test_a_key_that_another_job_has_by_now_stays_when_the_first_goes(mill: Mill) -> None:
+    """As where the record of an earlier version, which lives for a day, ended before its job."""
+    first = mill.submit(1, idempotency=("key", "content"))
+    mill.client.delete("pm:idem:t:key")
+    second = mill.submit(1, idempotency=("key", "other"))
+    mill.store.delete(first)
+    assert mill.client.ttl("pm:idem:t:key") == -1
+    assert mill.submit(1, idempotency=("key", "other")) == second
+
+
+def test_a_job_lists_all_its_retries_newest_first(mill: Mill) -> None:
+    source = mill.submit(1)
+    a, b, c = (mill.submit(1, retry_of=source) for _ in range(3))
+    job = mill.store.job(source)
+    assert (job.retries, job.retried_by) == ((c, b, a), c)
+    mill.store.delete(b)
+    mill.store.delete(c)
+    assert (mill.store.job(source).retries, mill.store.job(source).retried_by) == ((a,), a)
+    # Parts of schema 3 and before note the last one only.
+    mill.client.hset(keys.job(source), "retried_by", "job_0x")
+    assert mill.store.job(source).retries == ("job_0x", a)
+    mill.client.hset(keys.job(source), "retried_by", a)
+    mill.store.delete(a)
+    assert (mill.store.job(source).retries, mill.store.job(source).retried_by) == ((), None)
+    mill.store.delete(source)
+    mill.submit(1, retry_of=source)
+    assert not mill.client.exists(keys.job(source))
 
 
 def test_a_key_whose_job_was_deleted_is_free_for_other_content(mill: Mill) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import redis
 
+from bench.lib.jobs import job_fields
 from cli.valkey import free_port
 from common.errors import ConfigError, Unavailable
 from common.store import keys
@@ -243,3 +244,37 @@ def test_suspects_that_the_previous_version_left_run_again(mill: Mill) -> None:
     for _ in range(8):
         todays.exchange(done(todays.exchange([], 8)), 0)
     assert mill.counts(job_id) == {"succeeded": 3}
+
+
+def test_what_the_previous_version_leaves_of_a_job_that_it_removes_goes_with_a_tick(
+    mill: Mill, key_snapshot: Callable[[], set[str]]
+) -> None:
+    """It knows neither sides nor how prompts are made; its idempotency keys end by themselves."""
+    worker = PreviousWorker(mill.client)
+    mill.tick()
+    before = key_snapshot()
+    stage = mill.store.stage()
+    stage.add({"prompt": "x"}, {"vars": {"a": "b"}})
+    stage.prep = {"columns": ["a"]}
+    stage.close_for_attach()
+    fields = job_fields("m", "d", 1, {"params": {}})
+    mill.store.attach(stage, fields, job_id="job_0a", idempotency=("key", "content"))
+    mill.client.zadd(keys.job("job_0a", "idem"), {"pm:idem:t:key": 1})  # used long ago
+    mill.store.cancel("job_0a")
+    mill.client.zadd(keys.DUE, {"purge:job_0a": 1})
+    mill.client.hdel("pm:tick", "purge_from")
+    mill.client.hset("pm:tick", "at", str(mill.store.now() - 1000))
+    worker.run("tick", 5000, 3, 0)
+    assert not mill.client.exists(keys.job("job_0a"))
+    assert mill.client.exists(keys.job("job_0a", "side")), "it leaves this"
+    mill.tick()
+    left = {name for name in key_snapshot() - before if "job_0a" in name or "idem" in name}
+    assert left == set()
+    assert not mill.client.exists("pm:beside")
+
+
+def test_a_job_keeps_its_parts_while_ticks_look_for_what_is_left_of_others(mill: Mill) -> None:
+    job_id = mill.submit(1, idempotency=("key", "content"))
+    mill.tick()
+    mill.tick()
+    assert mill.client.exists(keys.job(job_id, "idem"), "pm:idem:t:key", "pm:beside") == 3

@@ -67,6 +67,30 @@ local function end_sessions(tenant)
   return #links + #sessions
 end
 
+-- Remove what is kept beside a job. Idempotency keys that made something of it less than a day ago stay for the rest of that day.
+local KEY_KEPT = 86400000 -- ms
+local function forget_beside(id)
+  local made = redis.call('ZRANGE', key('job', id, 'idem'), 0, -1, 'WITHSCORES')
+  for i = 1, #made, 2 do
+    local record, left = made[i], made[i + 1] + KEY_KEPT - NOW
+    if string.match(redis.call('GET', record) or '', '^%S+ (%S+)') == id then
+      if left > 0 then redis.call('PEXPIRE', record, string.format('%d', left)) else redis.call('UNLINK', record) end
+    end
+  end
+  for _, part in ipairs({'side', 'prep', 'idem'}) do redis.call('UNLINK', key('job', id, part)) end
+  redis.call('SREM', key('beside'), id)
+end
+
+-- Take a retry that is removed out of the list of its source, the newest of which is the source's `retried_by`.
+local function forget_retry(source, id)
+  local left = {}
+  for retry in string.gmatch(redis.call('HGET', source, 'retries') or redis.call('HGET', source, 'retried_by') or '', '[^,]+') do
+    if retry ~= id then left[#left + 1] = retry end
+  end
+  if #left > 0 then redis.call('HSET', source, 'retried_by', left[1], 'retries', table.concat(left, ','))
+  else redis.call('HDEL', source, 'retried_by', 'retries') end
+end
+
 -- Remove a job and everything keyed by it.
 local function purge(job)
   local bytes = job.bytes
@@ -80,10 +104,9 @@ local function purge(job)
   if job.batch ~= '' then forget_batch(job.batch) end
   drop_streams(job.id)
   local source = redis.call('HGET', key('job', job.id), 'retry_of')
-  if source and redis.call('HGET', key('job', source), 'retried_by') == job.id then
-    redis.call('HDEL', key('job', source), 'retried_by')
-  end
-  for _, part in ipairs({'in', 'side', 'prep', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order'}) do
+  if source and redis.call('EXISTS', key('job', source)) == 1 then forget_retry(key('job', source), job.id) end
+  forget_beside(job.id)
+  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order'}) do
     redis.call('UNLINK', key('job', job.id, part))
   end
   redis.call('UNLINK', key('job', job.id))

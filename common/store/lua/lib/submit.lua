@@ -2,12 +2,27 @@
 
 -- What an idempotency key has made before: `same` or `conflict`, and the id; nil where it is free. `record` is the key's own; it made a
 -- `kind` (job, batch), or added to it, and then the record goes on. Once that is gone the key is free for other content; the same
--- content is a late repetition and makes nothing.
-local function made_before(record, fingerprint, kind)
-  local before, made = string.match(redis.call('GET', record) or '', '^(%S+) (%S+)')
+-- content is a late repetition and makes nothing. `earlier` is the fingerprint that parts up to schema 3 take of the same content, who
+-- keep no other.
+local function made_before(record, fingerprint, earlier, kind)
+  local before, made, rest = string.match(redis.call('GET', record) or '', '^(%S+) (%S+)(.*)$')
   if not before then return nil end
-  if before == fingerprint then return 'same', made end
+  local of_today = string.match(rest, '^ sent:(%S+)')
+  if of_today == fingerprint or not of_today and before == earlier then return 'same', made end
   if redis.call('EXISTS', key(kind, made)) == 1 then return 'conflict', made end
+end
+
+-- Note what an idempotency key made of a job. Its record is kept as long as the job, and a day at least (`forget_beside`).
+local function note_made(record, fingerprint, earlier, id, ...)
+  redis.call('SET', record, table.concat({earlier == '' and '-' or earlier, id, 'sent:' .. fingerprint, ...}, ' '))
+  redis.call('ZADD', key('job', id, 'idem'), NOW, record)
+end
+
+-- Note a job that has parts which parts of promptmill up to schema 3 do not remove with it: a tick looks after those.
+local function note_beside(id)
+  if redis.call('EXISTS', key('job', id, 'side'), key('job', id, 'prep'), key('job', id, 'idem')) > 0 then
+    redis.call('SADD', key('beside'), id)
+  end
 end
 
 -- The keys of a stage, by part.
