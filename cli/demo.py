@@ -85,7 +85,6 @@ def demo(folder: DataFolder, once: bool, **options: Any) -> None:
 
 def run_batch(running: Up, receiver: Receiver) -> bool:
     """Submit the batch; print progress, answers and webhook. Returns whether all succeeded."""
-    print_line(f"Loading {running.settings.model_name} …")
     running.wait_for_worker()
     with Client(running.server.url, running.server.api_key) as client:
         job_id = client.submit(sample_job(client, running.settings.model_name, receiver.address))[

@@ -19,9 +19,11 @@ from typing import Any, TextIO
 
 import click
 import psutil
+from click.core import ParameterSource
 
 from cli.valkey import is_full, write_private
 from common.errors import ConfigError
+from common.model_names import is_folder
 from common.settings import Settings
 
 DEFAULT = Path("promptmill-data")
@@ -30,11 +32,29 @@ END_LIMIT = 5.0  # seconds that a process of an earlier run may take to end
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """How other commands reach a running promptmill."""
+    """How other commands reach a running promptmill, and which model it serves: what
+    PROMPTMILL_MODEL, PROMPTMILL_ENGINE and PROMPTMILL_SERVED_NAME say."""
 
     url: str
     api_key: str
     redis_url: str
+    model: str = ""
+    engine: str = ""
+    served_name: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings, api_key: str) -> ServerInfo:
+        model = settings.model
+        if is_folder(model):  # which other commands may find from other folders, too
+            model = str(Path(model).expanduser().resolve())
+        return cls(
+            settings.base_url,
+            api_key,
+            settings.redis_url,
+            model,
+            settings.engine,
+            settings.model_name,
+        )
 
 
 class DataFolder:
@@ -143,6 +163,30 @@ def find_server(folder: DataFolder) -> tuple[str, str]:
             f"folder with --data ({folder.path} has no server; `promptmill up` starts one)"
         )
     return url.rstrip("/"), key
+
+
+def is_named(option: str) -> bool:
+    """Whether an option of this command was given, and does not have its default."""
+    return click.get_current_context().get_parameter_source(option) == ParameterSource.COMMANDLINE
+
+
+def join_server(folder: DataFolder) -> None:
+    """Let a part that this process becomes belong to the server of a data folder, in what the
+    environment does not say: the Redis server, and the model.
+
+    Raises:
+        ConfigError: the folder was named, and has no server.
+    """
+    server = folder.server()
+    if not server and is_named("folder"):
+        raise ConfigError(f"{folder.path} has no server; `promptmill up --data …` starts one")
+    if not server or "REDIS_URL" in os.environ:
+        return
+    os.environ["REDIS_URL"] = server.redis_url
+    if not {"PROMPTMILL_MODEL", "PROMPTMILL_SERVED_NAME"} & os.environ.keys() and server.model:
+        os.environ["PROMPTMILL_MODEL"] = server.model
+        os.environ["PROMPTMILL_SERVED_NAME"] = server.served_name
+        os.environ.setdefault("PROMPTMILL_ENGINE", server.engine)
 
 
 def find_settings(folder: DataFolder) -> Settings:

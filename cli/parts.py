@@ -9,6 +9,7 @@ import warnings
 import click
 
 from cli.children import LOOK, Child, Children, end_on_signals, follow_parent
+from cli.folder import DataFolder, data_option, join_server
 from cli.terminal import print_line
 from common import log
 from common.settings import Settings
@@ -17,12 +18,14 @@ GRACE_MARGIN = 15.0  # seconds after the grace period, for handing back items an
 
 
 @click.command()
-def serve() -> None:
+@data_option
+def serve(folder: DataFolder) -> None:
     """Run the web tier.
 
     It has the native API, OpenAI's API and the pages.
     """
     follow_parent()
+    join_server(folder)
     settings = Settings.load()
     log.set_up(settings.log_format)
     from web.serve import serve as serve_web
@@ -36,12 +39,15 @@ def serve() -> None:
     type=click.IntRange(1, 64),
     help="Number of worker processes; one per visible GPU if not given.",
 )
-def worker(processes: int | None) -> None:
+@data_option
+def worker(processes: int | None, folder: DataFolder) -> None:
     """Run generation workers.
 
-    One for each visible GPU, or one on the CPU.
+    One for each visible GPU, or one on the CPU. They serve PROMPTMILL_MODEL from REDIS_URL. Beside
+    a running `promptmill up` they need neither: its data folder says which server and model.
     """
     follow_parent()
+    join_server(folder)
     # Checked here, because Celery would show a traceback for a wrong setting.
     settings = Settings.load()
     if processes is None:
@@ -55,12 +61,14 @@ def worker(processes: int | None) -> None:
 
 
 @click.command()
-def webhooks() -> None:
+@data_option
+def webhooks(folder: DataFolder) -> None:
     """Run the webhook worker.
 
     It posts signed events to the receivers that jobs and batches name.
     """
     follow_parent()
+    join_server(folder)
     Settings.load()
     run_celery("worker.webhooks", "webhooks")
 

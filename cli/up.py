@@ -13,6 +13,7 @@ import requests
 
 from cli.children import LOOK, Child, Children, end_on_signals
 from cli.folder import DataFolder, ServerInfo, data_option
+from cli.loading import Loading
 from cli.login_link import TENANT, login_link
 from cli.parts import GRACE_MARGIN
 from cli.ports import find_port
@@ -27,6 +28,7 @@ from common.store.fleet import Fleet
 from common.store.sessions import Sessions
 from common.store.tenants import Tenants
 from common.store.version import meet_store
+from common.worker_command import DATA
 
 ENGINES = ["auto", "native", "generate", "echo"]
 WEB_PROCESSES = 2  # unless the settings name a number
@@ -100,7 +102,7 @@ class Up:
         self._env = {**os.environ, **(env or {})}
         self._valkey: Valkey | None = None
         self._parts: Children | None = None
-        self._announced = False
+        self._loading: Loading | None = None
 
     def start(self) -> None:
         """Start all parts and wait until the web tier answers. The workers may still load the model
@@ -128,11 +130,12 @@ class Up:
             "PROMPTMILL_MODEL": self.settings.model,
             "PROMPTMILL_ENGINE": self.settings.engine,
             "PROMPTMILL_WEB_PROCESSES": str(self._web_processes()),
+            DATA: str(self._folder.path),
         }
         self._client = connect(redis_url)
         meet_store(self._client)
         self.api_keys, self.tenants = ApiKeys(self._client), Tenants(self._client)
-        self.server = ServerInfo(self.settings.base_url, self._find_key(), redis_url)
+        self.server = ServerInfo.of(self.settings, self._find_key())
         self._parts = Children(self._stages(), self._print_line, self._folder.remember_children)
         self._parts.start()
         self._wait_for_web()
@@ -146,16 +149,11 @@ class Up:
         """
         assert self._parts
         while True:
-            time.sleep(LOOK)
-            if self._announced:
+            if self._loaded():
                 self._parts.tend()
-            else:
-                self._check_parts()
             if self._valkey and (news := self._valkey.tend()):
                 self._print_line(news)
-            if not self._announced and self.ready:
-                self._print_line(f"Ready: {self.settings.model_name} is loaded.")
-                self._announced = True
+            time.sleep(LOOK)
 
     def wait_for_worker(self) -> None:
         """Wait until a worker has loaded the model.
@@ -163,10 +161,17 @@ class Up:
         Raises:
             ConfigError: a part ended before that; the message has its last log lines.
         """
-        while not self.ready:
-            self._check_parts()
+        while not self._loaded():
             time.sleep(0.1)
-        self._announced = True
+
+    def _loaded(self) -> bool:
+        """Whether the model was loaded; tells how far that is, until it is done."""
+        if self._loading is None:
+            self._loading = Loading(self.settings.model_name, self._folder.logs, self._print_line)
+        if not self._loading.done:
+            self._check_parts()
+            self._loading.look(self.ready)
+        return self._loading.done
 
     @property
     def ready(self) -> bool:

@@ -22,8 +22,9 @@ from common.store.address import Address, without_secrets
 from common.web_settings import WebSettings
 from common.worker_settings import WorkerSettings
 
-# Variables of the command line: the server to call, the key to call it with, the parent process.
-CLI_VARIABLES = {"PROMPTMILL_URL", "PROMPTMILL_API_KEY", "PROMPTMILL_PARENT"}
+# Variables of the command line: the server to call, the key to call it with, the parent process,
+# the data folder of `promptmill up`.
+CLI_VARIABLES = {"PROMPTMILL_URL", "PROMPTMILL_API_KEY", "PROMPTMILL_PARENT", "PROMPTMILL_DATA"}
 
 
 class Settings(WorkerSettings, WebSettings, BaseSettings):

@@ -89,3 +89,5 @@ class ModelCard(BaseModel):
     reproducible: bool = False
     defaults: dict[str, Any] = {}  # the model's own params, which a job's params override
     created: int  # unix seconds
+    # The hub id that it was loaded from, which PROMPTMILL_MODEL takes; "" for a folder.
+    source: str = ""

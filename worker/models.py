@@ -73,6 +73,7 @@ def open_model(
     folder = find_model(name, cache)
     how = _How(engine, pick_device(device), dtype, slots, context)
     opened = _open_folder(folder, served_name or own_name(name), how)
+    opened.card.source = "" if is_folder(name) else name
     if defaults:
         opened.card.defaults = model_defaults(folder, opened.tokenizer)
     return opened

@@ -18,6 +18,7 @@ from common.store.records import as_text, readable, reading
 from common.store.scripts import Scripts
 from common.store.version import refuse_older
 from common.types import ModelCard
+from common.worker_command import none_yet
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Fleet:
             with redis_errors():
                 raw = self.client.get(keys.model(name))
         if raw is None:
-            known = ", ".join(card.id for card in self.models()) or "none yet: start a worker"
+            known = ", ".join(card.id for card in self.models()) or f"none yet: {none_yet()}"
             raise NotFound(
                 f"no model {name[:256]!r} was ever served here; known: {known}",
                 code="model_not_found",

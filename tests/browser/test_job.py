@@ -184,4 +184,4 @@ def test_a_job_without_a_worker_says_how_to_start_one(page: Page, sleeping_model
     page.get_by_role("button", name="Submit all").click()
     page.wait_for_url("**/jobs/job_*")
     expect(page.get_by_text("Waiting for a worker.")).to_be_visible()
-    expect(page.get_by_text("PROMPTMILL_MODEL=sleepy promptmill worker")).to_be_visible()
+    expect(page.get_by_text("PROMPTMILL_SERVED_NAME=sleepy promptmill worker")).to_be_visible()

@@ -20,7 +20,7 @@ from cli.client import Client
 from cli.up import usable_cores
 from cli.valkey import free_port
 from tests.support.processes import spawn
-from tests.support.up import Running, alive, run
+from tests.support.up import COMMAND, LIMIT, Running, alive, run
 from tests.support.waiting import wait_until
 
 # 40 items of 10 tokens: five seconds.
@@ -226,3 +226,21 @@ def test_a_public_url_that_hides_a_page_ends_the_web_tier_at_its_start() -> None
     assert ended.returncode == 2
     assert "its path must not begin with /jobs" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_worker_joins_by_the_data_folder_alone(up: Any, tmp_path: Path) -> None:
+    first = up(PROMPTMILL_SERVED_NAME="mine").wait_until_ready()
+    assert first.said.index("Loading mine …") < first.said.index("Ready: mine is loaded.")
+    worker = spawn([*COMMAND, "worker", "--data", first.folder], cwd=tmp_path)
+    try:
+        client = first.client()
+        wait_until(lambda: [model["workers"] for model in client.models()] == [2])
+    finally:
+        worker.terminate()
+        worker.wait(LIMIT)
+
+
+def test_a_data_folder_without_a_server_is_named(tmp_path: Path) -> None:
+    done = run("worker", "--data", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{tmp_path} has no server; `promptmill up --data" in done.stderr

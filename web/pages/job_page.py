@@ -56,7 +56,6 @@ class Commands:
 
     submit: str
     results: str
-    worker: str
 
 
 def commands(job: JobView, rows: Sequence[InputRow], base_url: str) -> Commands:
@@ -75,7 +74,6 @@ def commands(job: JobView, rows: Sequence[InputRow], base_url: str) -> Commands:
     return Commands(
         submit=f"curl {base_url}/v1/jobs {key} \\\n  {content}",
         results=f"curl {base_url}/v1/jobs/{job.id}/results.jsonl {key}",
-        worker=f"PROMPTMILL_MODEL={shlex.quote(job.model)} promptmill worker",
     )
 
 

@@ -23,6 +23,7 @@ from web.pages import job_page
 from web.pages.blueprint import logged_in, pages
 from web.schemas.answers import JobView
 from web.services.services import services
+from web.services.worker_hint import WorkerHint, worker_hint
 from web.wire.links import base_url
 
 JOBS = 25  # jobs on one page of the list
@@ -44,6 +45,7 @@ class JobContext:
     pace: Pace
     token: str
     commands: job_page.Commands
+    worker_hint: WorkerHint | None  # of a job that waits for a worker
 
 
 @pages.get("/jobs")
@@ -136,4 +138,5 @@ def _job_context(tenant: str, job_id: str) -> JobContext:
         pace=pace(services(), services().store.job(job_id, tenant)),
         token=secrets.token_hex(16),
         commands=job_page.commands(job, few_rows, base_url(services())),
+        worker_hint=worker_hint(services(), job.model) if job.waiting_for == "worker" else None,
     )

@@ -8,13 +8,18 @@ from web.jobs.views import model_list, worker_views
 from web.pages.blueprint import logged_in, pages
 from web.schemas.answers import ModelView
 from web.services.services import services
+from web.services.worker_hint import worker_hint
 
 
 @pages.get("/workers")
 @logged_in
 def workers(tenant: str) -> str:
     return render_template(
-        "workers.html", tenant=tenant, workers=worker_views(services()), models=known_models()
+        "workers.html",
+        tenant=tenant,
+        workers=worker_views(services()),
+        models=known_models(),
+        worker_hint=worker_hint(services()),
     )
 
 

@@ -14,6 +14,7 @@ from common.errors import ConfigError, InvalidRequest, NotFound
 from common.store.fleet import Fleet
 from common.tokenizer import Tokenizer, load
 from common.types import ModelCard
+from common.worker_command import none_yet
 
 CARD_AGE = 1.0  # seconds
 MOST_LOADED = 8  # tokenizers kept; a large one takes 100 MB
@@ -84,7 +85,7 @@ class Models:
         names = [card.id for card in self._fleet.models()]
         if not names:
             raise NotFound(
-                "no model was ever served here: start a worker",
+                f"no model was ever served here: {none_yet()}",
                 code="model_not_found",
                 field="model",
             )
