@@ -13,6 +13,7 @@ from common.errors import NotFound
 INSIDE = r"[0-9A-Za-z_-]{1,64}"
 JOB = re.compile(rf"job_{INSIDE}")
 BATCH = re.compile(rf"batch_{INSIDE}")
+SWEEP = re.compile(rf"sweep_{INSIDE}")
 FILE = re.compile(rf"file-{INSIDE}")
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 API_KEY = re.compile(r"[0-9a-z]{1,64}")
@@ -27,6 +28,10 @@ def job(given: str) -> str:
 
 def batch(given: str) -> str:
     return _checked(BATCH, "batch", given)
+
+
+def sweep(given: str) -> str:
+    return _checked(SWEEP, "sweep", given)
 
 
 def file(given: str) -> str:

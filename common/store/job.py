@@ -76,6 +76,8 @@ class Job:
     # Jobs made of this one's failed items, newest first; `attach` of these adds them.
     retries: tuple[str, ...]
 
+    sweep: str | None  # The sweep that the job is one combination of.
+
     # What the tenant asked for, as JSON; `spec` has it parsed.
     spec_json: bytes = field(repr=False)
 
@@ -118,7 +120,7 @@ _NUMBERS = (
 )
 _FLAGS = _named("paused", "cancel_requested")
 _MOMENTS = _named("started_at", "finished_at", "deadline", "paused_at", "resumed_at")
-_OPTIONAL_TEXTS = _named("cancel_reason", "batch", "retry_of", "rerun_of")
+_OPTIONAL_TEXTS = _named("cancel_reason", "batch", "retry_of", "rerun_of", "sweep")
 
 
 def parse_job(job_id: str, answer: Any) -> Job:

@@ -22,6 +22,7 @@ from common.store.job_prep import MOST_COLUMNS
 from common.store.outbox import StoredEvent, parse_event
 from common.store.places import pages, place_of
 from common.store.records import readable, reading
+from common.store.scripts import Call
 from common.store.submitted import (
     NO_KEY,
     Appended,
@@ -41,6 +42,30 @@ MOST_READ = 2**20  # bytes of jobs' records that are read at once
 def new_job_id() -> str:
     """`job_0…`: the digit is the shard, for the day that pools of models have a Redis each."""
     return f"job_0{secrets.token_hex(10)}"
+
+
+def attach_call(
+    stage: Stage,
+    fields: dict[str, Any],
+    job_id: str,
+    idempotency: KeyUse,
+    deadline: int,
+    limits: Limits,
+) -> Call:
+    """`JobStore.attach` as a call of its script."""
+    sizes = {"bytes": stage.bytes + stage.prep_bytes, "indexed": 1} | (
+        {} if stage.n_min is None else {"n_min": stage.n_min}
+    )
+    flat = [part for pair in {**fields, **sizes}.items() for part in pair]
+    named = {
+        "id": job_id,
+        "stage": stage.id,
+        **idempotency._asdict(),
+        "deadline": deadline,
+        **asdict(limits),
+        **stage.sent(),
+    }
+    return Call("attach", tuple(flat), named)
 
 
 class JobStore(JobItems):
@@ -66,24 +91,13 @@ class JobStore(JobItems):
 
         `fields` are the job hash's tenant, model, digest, total, cost, n_max, priority, hooks,
         retention (ms) and spec (JSON), and where wanted interactive, surplus, token_budget,
-        error_rate, retry_of and rerun_of; `deadline` is in ms, 0 for none; `limits` are items,
-        tokens and bytes that the tenant may have waiting, then those that all may have, and the
-        bytes that the tenant may keep, 0 for none.
+        error_rate, retry_of, rerun_of and sweep; `deadline` is in ms, 0 for none; `limits` are
+        items, tokens and bytes that the tenant may have waiting, then those that all may have, and
+        the bytes that the tenant may keep, 0 for none.
         """
-        sizes = {"bytes": stage.bytes + stage.prep_bytes, "indexed": 1} | (
-            {} if stage.n_min is None else {"n_min": stage.n_min}
-        )
-        flat = [part for pair in {**fields, **sizes}.items() for part in pair]
+        call = attach_call(stage, fields, job_id, KeyUse(*idempotency), deadline, limits)
         with redis_errors():
-            outcome, found, rings = self.scripts.attach(
-                *flat,
-                id=job_id,
-                stage=stage.id,
-                **KeyUse(*idempotency)._asdict(),
-                deadline=deadline,
-                **asdict(limits),
-                **stage.sent(),
-            )
+            outcome, found, rings = self.scripts.attach(*call.rest, **call.named)
         return Attached(outcome.decode(), found.decode(), rings)
 
     def copy_items(self, job_id: str, stage: Stage, items: int) -> bool:

@@ -132,6 +132,18 @@ def batch(batch_id: str) -> str:
     return f"{PREFIX}batch:{ids.batch(batch_id)}"
 
 
+def sweep(sweep_id: str, part: str = "") -> str:
+    return f"{PREFIX}sweep:{ids.sweep(sweep_id)}" + (f":{part}" if part else "")
+
+
+def sweep_key(tenant_name: str, key: str) -> str:
+    return f"{PREFIX}sweepidem:{ids.tenant(tenant_name)}:{key}"
+
+
+def tenant_sweeps(name: str) -> str:
+    return f"{PREFIX}tenant:{ids.tenant(name)}:sweeps"
+
+
 def api_key(key_id: str) -> str:
     return f"{PREFIX}key:{ids.api_key(key_id)}"
 

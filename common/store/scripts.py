@@ -9,13 +9,13 @@ are put before each. Scripts are called with keywords, and what a script takes a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
-from redis.commands.core import Script
+from redis.client import Pipeline
 
 from common.store import keys
 
@@ -59,7 +59,9 @@ NAMES = (
     "keep_form",
     "keep_preset",
     "keep_verdict",
+    "begin_sweep",
     "copy_items",
+    "copy_stage",
     "create_batch",
     "make_link",
     "stream",
@@ -112,12 +114,20 @@ def _locals(named: dict[str, bool]) -> str:
 
 # When one of these returns, what it wrote must be on disk and on the replicas.
 PROMISES = {
-    *("attach", "append", "exchange", "keep_file", "create_batch"),
+    *("attach", "append", "begin_sweep", "exchange", "keep_file", "create_batch"),
     *("cancel", "cancel_batch", "edit", "delete", "forget_files"),
     *("keep_preset", "forget_preset"),
     *("revoke_key", "end_sessions"),
 }
 LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas
+
+
+class Call(NamedTuple):
+    """A script to run, with its arguments as `Scripts` takes them."""
+
+    name: str
+    rest: tuple[Any, ...]
+    named: dict[str, Any]
 
 
 class Scripts:
@@ -136,17 +146,36 @@ class Scripts:
         self._arguments = {name: tuple(arguments(name)) for name in NAMES}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        script, names = self._bound[name], self._arguments[name]
+        script = self._bound[name]
 
         def call(*rest: Any, **named: Any) -> Any:
-            if len(named) != len(names):
-                raise TypeError(f"{name} takes {', '.join(names)}")
-            args = (*(named[each] for each in names), *rest)
+            args = self._sent(Call(name, rest, named))
             if name in PROMISES and (self._replicas or self._waits_for_disk):
-                return self._run_and_wait(script, args)
+                pipe = self._client.pipeline(transaction=False)
+                script(keys=(), args=args, client=pipe)
+                return self._execute_and_wait(pipe)[0]
             return script(keys=(), args=args)
 
         return call
+
+    def together(self, calls: Iterable[Call]) -> list[Any]:
+        """Run scripts one after the other, with nothing between them: all are run, or none. Durable
+        when it returns."""
+        pipe = self._client.pipeline(transaction=True)
+        for each in calls:
+            self._bound[each.name](keys=(), args=self._sent(each), client=pipe)
+        answers: list[Any] = pipe.execute()
+        if self._replicas or self._waits_for_disk:
+            # What a later command of any connection waits for covers this, too.
+            self._execute_and_wait(self._client.pipeline(transaction=False))
+        return answers
+
+    def _sent(self, call: Call) -> tuple[Any, ...]:
+        """Its arguments in the order in which they are sent."""
+        names = self._arguments[call.name]
+        if len(call.named) != len(names):
+            raise TypeError(f"{call.name} takes {', '.join(names)}")
+        return (*(call.named[each] for each in names), *call.rest)
 
     @cached_property
     def _waits_for_disk(self) -> bool:
@@ -157,9 +186,9 @@ class Scripts:
         except redis.ResponseError:  # a hosted server that keeps its settings to itself
             return True
 
-    def _run_and_wait(self, script: Script, args: tuple[Any, ...]) -> Any:
-        pipe = self._client.pipeline(transaction=False)
-        script(keys=(), args=args, client=pipe)
+    def _execute_and_wait(self, pipe: Pipeline) -> list[Any]:
+        """What the pipeline answers, once it is where a promise has to be."""
+        asked = len(pipe)
         # A script that is sent again finds its work done and writes nothing; this makes the waits
         # count all the same.
         pipe.publish(keys.FENCE, "")
@@ -167,7 +196,8 @@ class Scripts:
             pipe.execute_command("WAIT", self._replicas, LIMIT)
         if self._waits_for_disk:
             pipe.execute_command("WAITAOF", 1, 0, LIMIT)
-        answer, _, *waited = pipe.execute()
+        answers = pipe.execute()
+        waited = answers[asked + 1 :]
         if self._replicas and waited[0] < self._replicas:
             raise redis.TimeoutError(
                 f"{waited[0]} of {self._replicas} replicas took it within {LIMIT / 1000:.0f} s"
@@ -176,4 +206,4 @@ class Scripts:
             raise redis.TimeoutError(
                 f"the server did not write to disk within {LIMIT / 1000:.0f} s"
             )
-        return answer
+        return answers[:asked]

@@ -144,6 +144,12 @@ class Stage:
         fewest and most slots that one takes."""
         self.total, self.bytes, self._needs = items, size, bytearray(slots)
 
+    def copy_of(self, other: Stage) -> None:
+        """Be a copy of another stage that is closed, but for its place on the server and `prep`."""
+        self.total, self.bytes, self._needs = other.total, other.bytes, other._needs
+        self.whole, self.whole_side = other.whole, other.whole_side
+        self.whole_ids = other.whole_ids
+
     @property
     def slots(self) -> tuple[int, int]:
         """The fewest and most that an item takes."""

@@ -18,12 +18,13 @@ from common.store.batches import job_of
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|beside|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"
     r"|batches:(due|sizing|turns):[^:]+|batches:busy|hooks:line:[^:]+|hooks:turns"
-    r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches)?"
+    r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches|:sweeps)?"
     r"|presets:[^:]+(:contents|:used)?"
     r"|(model|vtime|vclock|unfinished|suspects|room|woken):.+|(ready|interactive):[^:]+(:[^:]+)?)"
 )
-OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch):([^:]+)(?::([a-z]+))?")
+OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch|sweep):([^:]+)(?::([a-z]+))?")
 KEY = re.compile(r"pm:idem:[^:]+:.+")  # of a tenant, any text
+SWEEP_KEY = re.compile(r"pm:sweepidem:[^:]+:.+")
 
 
 @cache
@@ -61,6 +62,8 @@ def _owned(client: redis.Redis, name: str) -> bool:
     if KEY.fullmatch(name):  # lives as long as the job that it made, which lists it
         job_id = (client.get(name) or b"").split()[1].decode()
         return client.zscore(keys.job(job_id, "idem"), name) is not None
+    if SWEEP_KEY.fullmatch(name):  # lives as long as the sweep that it made
+        return bool(client.exists(keys.sweep((client.get(name) or b"").split()[1].decode())))
     match = OWNED.fullmatch(name)
     if not match:
         return False
@@ -80,6 +83,9 @@ def _owned(client: redis.Redis, name: str) -> bool:
             client.zscore("pm:due", f"batch:{owner}"),
         )
         return lists != (None, None) or bool(client.exists(keys.job(job_of(owner))))
+    if kind == "sweep":  # goes with its last job
+        jobs = client.zrange(keys.sweep(owner, "jobs"), 0, -1)
+        return bool(jobs) and all(client.exists(keys.job(job.decode())) for job in jobs)
     if part is not None and part not in purged_parts():
         return False
     status = client.hget(f"pm:job:{owner}", "status")

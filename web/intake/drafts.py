@@ -4,7 +4,7 @@ of an upload."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,16 @@ class Draft:
             return self.path
         field = self.names.get(str(code)) or self.names.get(field, field)
         return ".".join(part for part in (self.path, field) if part)
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """Drafts that can be read again: `read` begins anew each time."""
+
+    read: Callable[[], Iterator[Draft]]
+
+    def __iter__(self) -> Iterator[Draft]:
+        return self.read()
 
 
 def bad_line(line: int, why: str, stays: bool) -> Draft:

@@ -15,6 +15,11 @@ class JobPage(Query):
     limit: int = Field(20, ge=1, le=100)
 
 
+class SweepPage(Query):
+    after: str | None = Field(None, description="The id of a sweep: return those after it.")
+    limit: int = Field(20, ge=1, le=50)
+
+
 Order = Literal["index", "-index", "finished", "-finished"]
 
 

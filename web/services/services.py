@@ -21,6 +21,7 @@ from common.store.metrics import Tally
 from common.store.permits import Permits
 from common.store.presets import Presets
 from common.store.sessions import Sessions
+from common.store.sweeps import Sweeps
 from common.store.tenants import Tenants
 from web.services.feed import Feeds
 from web.services.guard import Guard
@@ -52,6 +53,7 @@ class Services:
     samples: AllSamples
     permits: Permits
     presets: Presets
+    sweeps: Sweeps
     tally: Tally
     guard: Guard
 
@@ -79,6 +81,7 @@ class Services:
             samples=AllSamples(store),
             permits=Permits(client),
             presets=Presets(client),
+            sweeps=Sweeps(client),
             tally=Tally(),
             guard=Guard(client),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from flask import current_app, request
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 
 from common.errors import InvalidRequest, TooLarge
 from common.types import JsonObject
-from web.intake.drafts import Draft, from_items, from_prompts
+from web.intake.drafts import Draft, Drafts, from_items, from_prompts
 from web.intake.input_file import read_input_file
 from web.intake.json_lists import Entries, TooLong, read_object
 from web.intake.presets import resolve_preset
@@ -27,6 +28,7 @@ from web.schemas.requests import (
     MoreItems,
     UploadOptions,
 )
+from web.schemas.sweeps import SweepOptions, SweepRequest, SweepUpload
 from web.services.services import services
 from web.wire.description import description_of
 from web.wire.error_answers import too_large
@@ -38,13 +40,26 @@ ITEM_SOURCES = ("items", "prompts", "input_file")  # a job has one of them
 MOST_PARTS = 20  # of a form; two are known
 
 
-def read_submission(tenant: str) -> tuple[JobOptions, Iterator[Draft]]:
+@dataclass(frozen=True)
+class Shape:
+    """The models of what is submitted: without items, with a file, and as JSON with all."""
+
+    options: type[JobOptions]
+    upload: type[UploadOptions]
+    request: type[JobRequest]
+
+
+JOB = Shape(JobOptions, UploadOptions, JobRequest)
+SWEEP = Shape(SweepOptions, SweepUpload, SweepRequest)
+
+
+def read_submission(tenant: str, shape: Shape = JOB) -> tuple[JobOptions, Drafts]:
     """The options of a job, and its items as drafts: from JSON, which may name a file that the
-    tenant stored, or from a multipart upload."""
+    tenant stored, or from a multipart upload. The drafts can be read several times."""
     if request.mimetype == "multipart/form-data":
-        return _read_multipart(tenant)
+        return _read_multipart(tenant, shape)
     if request.is_json:
-        return _read_job_json(tenant)
+        return _read_job_json(tenant, shape)
     message = "send application/json, or multipart/form-data with the parts `file` and `job`"
     raise InvalidRequest(message, status=415, code="unsupported_media_type", field="Content-Type")
 
@@ -85,7 +100,7 @@ def read_json(model: type[M]) -> M:
     return validated(model, json_body())
 
 
-def read_items() -> Iterator[Draft]:
+def read_items() -> Drafts:
     """A JSON body's items or prompts, as drafts."""
     body = json_body(_item_lists())
     drafts = _take_items(body, "items or prompts")
@@ -115,20 +130,21 @@ def _item_lists() -> dict[str, int]:
     return dict.fromkeys(("items", "prompts"), services().settings.max_items)
 
 
-def _take_items(body: JsonObject, allowed: str) -> Iterator[Draft]:
+def _take_items(body: JsonObject, allowed: str) -> Drafts:
     items, prompts = body.pop("items", None), body.pop("prompts", None)
     if (items is None) == (prompts is None):
         raise InvalidRequest(f"give either {allowed}, one of them", code="empty_job", field="items")
     name, entries = ("items", items) if prompts is None else ("prompts", prompts)
     if not isinstance(entries, list | Entries):
         raise InvalidRequest(f"{name} must be a list", code="wrong_type", field=name)
-    return from_items(entries) if prompts is None else from_prompts(entries)
+    read = from_items if prompts is None else from_prompts
+    return Drafts(lambda: read(entries))
 
 
-def _read_job_json(tenant: str) -> tuple[JobOptions, Iterator[Draft]]:
+def _read_job_json(tenant: str, shape: Shape) -> tuple[JobOptions, Drafts]:
     body = json_body(_item_lists())
     if body.get("input_file") is not None:
-        return _read_input_file(tenant, body)
+        return _read_input_file(tenant, body, shape)
     given: JsonObject = {name: body.pop(name) for name in ("items", "prompts") if name in body}
     for name in FILE_FIELDS:
         if body.get(name) is not None:
@@ -137,22 +153,23 @@ def _read_job_json(tenant: str) -> tuple[JobOptions, Iterator[Draft]]:
     read = {
         name: value for name, value in body.items() if name not in (*FILE_FIELDS, *ITEM_SOURCES)
     }
-    options = validated(JobOptions, read, known=JobRequest)
+    options = validated(shape.options, read, known=shape.request)
     return options, _take_items(given, "items, prompts or input_file")
 
 
-def _read_input_file(tenant: str, body: JsonObject) -> tuple[JobOptions, Iterator[Draft]]:
+def _read_input_file(tenant: str, body: JsonObject, shape: Shape) -> tuple[JobOptions, Drafts]:
     for name in ("items", "prompts"):
         if body.get(name) is not None:
             message = f"give either {name} or input_file, one of them"
             raise InvalidRequest(message, code="invalid_value", field=name)
     named = validated(InputFile, {"input_file": body["input_file"]})
     read = {name: value for name, value in body.items() if name not in ITEM_SOURCES}
-    options = validated(UploadOptions, read, known=JobRequest)
-    return options, read_input_file(services(), tenant, named.input_file, options)
+    options = validated(shape.upload, read, known=shape.request)
+    found = services()
+    return options, Drafts(lambda: read_input_file(found, tenant, named.input_file, options))
 
 
-def _read_multipart(tenant: str) -> tuple[JobOptions, Iterator[Draft]]:
+def _read_multipart(tenant: str, shape: Shape) -> tuple[JobOptions, Drafts]:
     request.max_form_memory_size = MOST_JSON
     request.max_form_parts = MOST_PARTS
     files, fields = request.files, request.form  # read to the end here; files go to disk
@@ -172,13 +189,15 @@ def _read_multipart(tenant: str) -> tuple[JobOptions, Iterator[Draft]]:
             f"the part job may have {MOST_JSON / 2**20:.0f} MiB; the items go into the file",
             field="job",
         )
-    options = validated(UploadOptions, _parsed(raw, "the part job"))
+    options = validated(shape.upload, _parsed(raw, "the part job"))
     upload = files["file"]
-    return options, read_upload(
-        upload.stream,
-        upload.filename or "",
-        Reading.of(resolve_preset(services(), tenant, options)),
-    )
+    reading = Reading.of(resolve_preset(services(), tenant, options))
+
+    def read() -> Iterator[Draft]:
+        upload.stream.seek(0)
+        return read_upload(upload.stream, upload.filename or "", reading)
+
+    return options, Drafts(read)
 
 
 def _parsed(raw: bytes, what: str, lists: Mapping[str, int] | None = None) -> JsonObject:

@@ -20,7 +20,7 @@ prep             JSON: the fields of its prep, each JSON of its own, or ''
 rest             field, value, ...: of the job's hash
 ]]
 -- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
--- content); `deleted` (the batch that it is made of was deleted meanwhile); `lost` (the staged segment's time ran out);
+-- content); `deleted` (the batch that it is made of was deleted meanwhile, or its sweep was not begun); `lost` (the staged segment's time ran out);
 -- `tenant_full`, `full`, `stored_full` (a limit would be passed; nothing is left staged).
 -- A call that is sent again because its reply was lost answers `new` again.
 local limits = {tenant = {tenant_items, tenant_tokens, tenant_bytes}, total = {total_items, total_tokens, total_bytes},
@@ -48,6 +48,7 @@ if idem ~= '' then
 end
 -- A validator may be frozen while another makes the job and its tenant deletes it: it must not be made again under the same id.
 if spec.batch and redis.call('EXISTS', key('batch', spec.batch)) == 0 then return refuse('deleted') end
+if spec.sweep and redis.call('EXISTS', key('sweep', spec.sweep)) == 0 then return refuse('deleted') end
 stage_whole(staged, whole, whole_side, whole_ids)
 if redis.call('EXISTS', staged['in']) == 0 then return {'lost', id, 0} end
 
@@ -82,7 +83,7 @@ if spec.retry_of and redis.call('EXISTS', key('job', spec.retry_of)) == 1 then
   redis.call('HSET', source, 'retried_by', id, 'retries', before and id .. ',' .. before or id)
 end
 if idem ~= '' then note_made(key('idem', spec.tenant, idem), fingerprint, earlier, id) end
-note_beside(id)
+note_beside(id, spec.sweep)
 local job = load_job(id)
 job.pending, job.kept = items, 0
 finish(job)

@@ -1,4 +1,4 @@
--- Removes jobs, batches, files and sessions with all that belongs to them.
+-- Removes jobs, sweeps, batches, files and sessions with all that belongs to them.
 
 -- An object that leaves one of a tenant's lists stays a place in it for a day, so that clients that page through it can go on from it.
 local PLACE_KEPT, MOST_PLACES = 86400000, 10000 -- ms, and of a tenant
@@ -67,16 +67,31 @@ local function end_sessions(tenant)
   return #links + #sessions
 end
 
--- Remove what is kept beside a job. Idempotency keys that made something of it less than a day ago stay for the rest of that day.
+-- Remove the record of an idempotency key; where it made this less than a day ago, it stays for the rest of that day.
 local KEY_KEPT = 86400000 -- ms
+local function forget_key(record, id, made_at)
+  local left = made_at + KEY_KEPT - NOW
+  if string.match(redis.call('GET', record) or '', '^%S+ (%S+)') ~= id then return end
+  if left > 0 then redis.call('PEXPIRE', record, string.format('%d', left)) else redis.call('UNLINK', record) end
+end
+
+-- A job leaves the sweep that its id is made of, if it is in one; the sweep ends with its last job.
+local function leave_sweep(job)
+  local id = string.gsub(string.gsub(job, '^job', 'sweep'), '_%d+$', '')
+  local jobs = key('sweep', id, 'jobs')
+  if redis.call('ZREM', jobs, job) == 0 or redis.call('EXISTS', jobs) == 1 then return end
+  local about = redis.call('HMGET', key('sweep', id), 'tenant', 'idem', 'created_at')
+  redis.call('UNLINK', key('sweep', id))
+  if not about[1] then return end
+  if about[2] ~= '' then forget_key(key('sweepidem', about[1], about[2]), id, tonumber(about[3])) end
+  leave_list('sweeps', about[1], id)
+end
+
+-- Remove what is kept beside a job.
 local function forget_beside(id)
+  leave_sweep(id)
   local made = redis.call('ZRANGE', key('job', id, 'idem'), 0, -1, 'WITHSCORES')
-  for i = 1, #made, 2 do
-    local record, left = made[i], made[i + 1] + KEY_KEPT - NOW
-    if string.match(redis.call('GET', record) or '', '^%S+ (%S+)') == id then
-      if left > 0 then redis.call('PEXPIRE', record, string.format('%d', left)) else redis.call('UNLINK', record) end
-    end
-  end
+  for i = 1, #made, 2 do forget_key(made[i], id, made[i + 1]) end
   for _, part in ipairs({'side', 'prep', 'idem'}) do redis.call('UNLINK', key('job', id, part)) end
   redis.call('SREM', key('beside'), id)
 end

@@ -18,9 +18,9 @@ local function note_made(record, fingerprint, earlier, id, ...)
   redis.call('ZADD', key('job', id, 'idem'), NOW, record)
 end
 
--- Note a job that has parts which parts of promptmill up to schema 3 do not remove with it: a tick looks after those.
-local function note_beside(id)
-  if redis.call('EXISTS', key('job', id, 'side'), key('job', id, 'prep'), key('job', id, 'idem')) > 0 then
+-- Note a job that has parts, or is in a sweep, which parts of promptmill up to schema 3 do not remove with it: a tick looks after those.
+local function note_beside(id, sweep)
+  if sweep or redis.call('EXISTS', key('job', id, 'side'), key('job', id, 'prep'), key('job', id, 'idem')) > 0 then
     redis.call('SADD', key('beside'), id)
   end
 end
