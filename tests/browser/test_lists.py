@@ -33,5 +33,5 @@ def test_an_open_page_shows_nothing_more_once_its_session_has_ended(
     tenant = page.locator(".who span").text_content() or ""
     console.expect_status(401)
     Sessions(mill.client).end_sessions(tenant)  # logged out from elsewhere
-    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    expect(page.get_by_role("link", name="Log in")).to_be_visible()
     expect(page.get_by_text(tenant)).to_have_count(0)

@@ -145,4 +145,6 @@ FILTERS = {
     "done": job_state.done,
     "done_label": job_state.done_label,
     "counted": job_state.counted,
+    "percent": job_state.percent,
+    "icon": job_state.icon,
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.types import JobState
 from web.schemas.answers import Counts, JobView
 
+ICON_STEP = 5  # percent: a browser fetches each icon once
 # From left to right in the progress bar: states that are final, then running. Pending items are
 # the empty rest.
 ORDER = ("succeeded", "failed", "expired", "cancelled", "running")
@@ -60,3 +61,17 @@ def progress_label(counts: Counts) -> str:
         if getattr(counts, state)
     ]
     return f"{counted(counts.total, 'item')}: {', '.join(parts)}"
+
+
+def percent(job: JobView) -> int:
+    """How much of a job is done, rounded down."""
+    return 100 * done(job.counts) // max(1, job.counts.total)
+
+
+def icon(job: JobView) -> Shown:
+    """What the icon of the window shows: a state, and the percent that are done."""
+    kind = job_state(job).kind
+    if job.status.terminal:
+        return Shown(kind, "100")
+    step = percent(job) // ICON_STEP * ICON_STEP
+    return Shown("paused" if kind == "paused" else "running", str(step))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.pages import jobs, login, submit, workers
+from web.pages import icons, jobs, login, submit, workers
 from web.pages.blueprint import pages
 from web.services.services import Services
 
 # Importing a module adds its views to the blueprint.
-VIEWS = (jobs, login, submit, workers)
+VIEWS = (icons, jobs, login, submit, workers)
 
 
 def register(app: Flask) -> None:

@@ -16,9 +16,9 @@ function announce(progress) {
   announcer.textContent = progress.dataset.summary;
 }
 
-follow(live, () => {
+follow(live, { changed: () => {
   const progress = live.querySelector("[data-terminal]");
   announce(progress);
   addCopyButtons(live);
-});
+} });
 addCopyButtons();

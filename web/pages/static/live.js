@@ -1,18 +1,23 @@
 // Keeps an element up to date: fetches its page again when the server reports a change, or from time to time, and replaces
 // what differs. The server's templates make and escape all HTML; this module knows nothing of jobs.
 
+import { openStream } from "./streams.js";
+
 const PAUSE = 400; // ms between two fetches: a fast job finishes thousands of items a second
 const POLL = 3000; // ms, where or while there is no event stream
 const CALM = 5000; // ms, where there is one: clocks and speeds go on while nothing else changes
+const DELETED = 404, LOGGED_OUT = 401;
 
 /**
  * Refresh an element from the page at `data-live`, which has one of the same id, until something in it says
- * `data-settled="yes"`: at every event of `data-events`, a job's stream, if it has one. `changed()` is called each time.
+ * `data-settled="yes"`: at every event of `data-events`, a job's stream, if it has one. The window's title and icon follow.
+ * `changed()` is called each time, `heard(delta)` with each piece of streamed text.
  */
-export function follow(element, changed = () => {}) {
-  let source, timer, due = 0, fetching = false, stale = false;
+export function follow(element, { changed = () => {}, heard = () => {} } = {}) {
+  let stream, timer, due = 0, fetching = false, stale = false, over = false;
+  let fresh = new Date();
 
-  const settled = () => element.querySelector("[data-settled]")?.dataset.settled === "yes";
+  const settled = () => over || element.querySelector("[data-settled]")?.dataset.settled === "yes";
 
   /** Refresh after a pause, or sooner if that was wanted before. */
   function schedule(pause = PAUSE) {
@@ -30,49 +35,94 @@ export function follow(element, changed = () => {}) {
     fetching = true;
     const fetched = await replace();
     fetching = false;
-    if (settled()) source?.close();
+    if (settled()) stream?.close();
     else if (document.hidden) return;
     else if (stale) schedule();
-    else schedule(fetched && source?.readyState === EventSource.OPEN ? CALM : POLL);
+    else schedule(fetched && stream?.isOpen() ? CALM : POLL);
   }
 
   async function replace() {
     try {
       const answer = await fetch(element.dataset.live, { headers: { Accept: "text/html" } });
-      if (answer.status === 401) location.reload(); // logged out, perhaps elsewhere: nothing of the tenant's stays on screen
-      if (!answer.ok) return false;
+      if (answer.status === LOGGED_OUT) return end("logged out");
+      if (answer.status === DELETED) return stop("deleted");
+      if (!answer.ok) return tell(`the server answered ${answer.status}`);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       morphChildren(element, page.getElementById(element.id));
+      followHead(page);
     } catch {
-      return false; // the network or the server is away
+      return tell(navigator.onLine ? "the server cannot be reached" : "offline");
     }
+    fresh = new Date();
+    document.getElementById("not-updating")?.remove();
     changed();
     return true;
   }
 
+  /** Say above the element since when it is no longer true, and why. */
+  function tell(why) {
+    const banner = document.getElementById("not-updating") ?? document.createElement("p");
+    banner.id = "not-updating";
+    banner.className = "notice bad";
+    banner.setAttribute("role", "status");
+    const since = fresh.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    const text = `Not updating since ${since}: ${why}.`;
+    if (banner.textContent !== text) banner.textContent = text;
+    if (!banner.isConnected) document.getElementById("main").prepend(banner);
+    return false;
+  }
+
+  function stop(why) {
+    over = true;
+    tell(why);
+    return false;
+  }
+
+  /** Logged out, perhaps elsewhere: nothing of the tenant's stays on screen. */
+  function end(why) {
+    const link = Object.assign(document.createElement("a"), { href: location.href, textContent: "Log in" });
+    link.className = "button";
+    document.getElementById("main").replaceChildren(link);
+    document.querySelector(".bar .who")?.remove();
+    document.title = "promptmill";
+    return stop(why);
+  }
+
   function listen() {
-    source?.close();
+    stream?.close();
     if (!element.dataset.events) return;
-    source = new EventSource(element.dataset.events); // reconnects by itself
-    source.addEventListener("job", () => schedule());
-    source.addEventListener("job.finished", () => {
-      source.close();
-      schedule();
+    stream = openStream(element.dataset.events, {
+      job: () => schedule(),
+      "job.finished": () => {
+        stream.close();
+        schedule();
+      },
+      "item.delta": (event) => heard(JSON.parse(event.data)),
     });
   }
 
   if (settled()) return;
-  listen();
-  schedule(POLL);
-  // A browser has six connections to a server: pages that nobody looks at must not hold them all.
+  // A browser has six connections to a server: pages that nobody looks at hold none. Such a page may have been opened so.
+  if (!document.hidden) {
+    listen();
+    schedule(POLL);
+  }
   document.addEventListener("visibilitychange", () => {
     clearTimeout(timer);
     timer = undefined;
-    source?.close();
+    stream?.close();
     if (document.hidden || settled()) return;
     listen();
     schedule(0);
   });
+}
+
+/** The window's title and icon show the progress. */
+function followHead(page) {
+  if (page.title && document.title !== page.title) document.title = page.title;
+  const icon = page.querySelector('link[rel="icon"]')?.getAttribute("href");
+  const shown = document.querySelector('link[rel="icon"]');
+  if (icon && shown.getAttribute("href") !== icon) shown.setAttribute("href", icon);
 }
 
 /** Make `old`'s children like `fresh`'s, keeping every node that is still right: selection, scroll and focus stay. */
