@@ -45,6 +45,7 @@ FOLDERS = {
     "tests/unit/docs": "The pages: links, paths, the map, decisions, limits of length",
     "tests/unit/engine": "The engine, on small models of random weights",
     "tests/unit/openai": "The translation from and to OpenAI's requests and answers",
+    "tests/unit/prompting": "How prompts are made: templates, cleaning, truncation",
     "tests/unit/signing": "Webhook signatures",
     "tests/unit/worker": "The worker, without a store",
     "tests/unit/web": "The web tier: reading bodies, connections, proxies",

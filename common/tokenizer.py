@@ -7,6 +7,7 @@ web tier loads it (`load`), so that both count the same.
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -24,9 +25,10 @@ class Tokenizer(Protocol):
 
     `encode` returns ids; `special` adds the tokens that the model expects around plain text (a
     rendered chat has them). `count_batch` returns only their numbers: for short texts in this
-    thread, for others in the tokenizer's own threads, without the interpreter's lock. `decode` is
-    for prompts given as ids, and `name` is a token's entry in the vocabulary. `longest` is the most
-    characters of one token.
+    thread, for others in the tokenizer's own threads, without the interpreter's lock. `offsets` is
+    where each token of a plain text begins and ends, in characters; two tokens that share a
+    character both have it. `decode` is for prompts given as ids, and `name` is a token's entry in
+    the vocabulary. `longest` is the most characters of one token.
     """
 
     eos_ids: frozenset[int]
@@ -38,6 +40,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str, special: bool = True) -> list[int]: ...
     def encode_batch(self, texts: list[str], special: bool = True) -> list[list[int]]: ...
     def count_batch(self, texts: list[str], special: bool = True) -> list[int]: ...
+    def offsets(self, text: str) -> list[tuple[int, int]]: ...
     def decode(self, ids: list[int]) -> str: ...
     def name(self, token_id: int) -> str: ...
     def spell(self, token_id: int) -> Spelling: ...
@@ -62,6 +65,9 @@ class WordTokenizer:
 
     def count_batch(self, texts: list[str], special: bool = True) -> list[int]:  # noqa: ARG002  # words have no specials
         return [len(text.split()) for text in texts]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        return [match.span() for match in re.finditer(r"\S+", text)]
 
     def decode(self, ids: list[int]) -> str:
         return " ".join(map(str, ids))  # the digits of the checksums
@@ -112,6 +118,11 @@ class JsonTokenizer:
             len(encoding)
             for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=special)
         ]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        # A batch of one, because for that the interpreter's lock is given up.
+        (encoding,) = self._backend.encode_batch([text], add_special_tokens=False)
+        return encoding.offsets
 
     @cached_property
     def longest(self) -> int:

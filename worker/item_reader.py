@@ -19,6 +19,7 @@ from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest, PromptmillError
 from common.generation import Request
 from common.params import SamplingParams
+from common.prompting.prepare import Messages, Preparation, Prepared, Reading
 from common.store.incarnation import Run
 from common.store.job_items import Chunk, Head
 from common.store.job_spec import JobSpec
@@ -43,12 +44,15 @@ class ItemReader:
         self._store = store
         self._tokenizer = tokenizer
         self._digest = card.digest
+        self._context = card.context
         self._template = (
             ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
         )
         # Least recently used first.
         self._chunks: OrderedDict[tuple[str, int], Chunk] = OrderedDict()
         self._heads: OrderedDict[str, Head] = OrderedDict()  # by job, shared by its chunks
+        # Of the jobs whose prompts are made of something else.
+        self._preparations: dict[str, Preparation] = {}
         self._cached = 0  # bytes
         self._ids = itertools.count()
 
@@ -87,6 +91,7 @@ class ItemReader:
         """Empty the cache: after a failover the server may have other content in these places."""
         self._chunks.clear()
         self._heads.clear()
+        self._preparations.clear()
         self._cached = 0
 
     def _prepare(self, held: HeldItem, head: Head, item: StoredItem) -> tuple[HeldItem, Request]:
@@ -98,7 +103,7 @@ class ItemReader:
         held = replace(held, streamed=item.get("stream", False))
         if params.seed is not None:
             held = replace(held, seed=params.seed)
-        request = self._request(item, params, held.seed, head.spec)
+        request = self._request(item, params, held, head)
         request.interactive = head.interactive
         return held, request
 
@@ -116,29 +121,47 @@ class ItemReader:
         ):
             self._cached -= self._chunks.popitem(last=False)[1].size
         while len(self._heads) > CACHED_CHUNKS:
-            self._heads.popitem(last=False)
+            self._preparations.pop(self._heads.popitem(last=False)[0], None)
         return chunk
 
     def _request(
-        self, item: StoredItem, params: SamplingParams, seed: int, spec: JobSpec
+        self, item: StoredItem, params: SamplingParams, held: HeldItem, head: Head
     ) -> Request:
-        if "prompt_ids" in item:
-            ids = item["prompt_ids"]
-            text = self._tokenizer.decode(ids)
+        if head.prep:
+            prepared = self._prepared(item, params, held, head)
+            text, plain = prepared.text, prepared.is_plain
+        elif "prompt_ids" in item:
+            text = self._tokenizer.decode(item["prompt_ids"])
+            return Request(str(next(self._ids)), text, item["prompt_ids"], params, held.seed)
         else:
             plain = "prompt" in item
-            text = item["prompt"] if plain else self._render(item, spec)
-            ids = self._tokenizer.encode(text, special=plain)
-        return Request(str(next(self._ids)), text, ids, params, seed)
+            text = item["prompt"] if plain else self._render(item["messages"], item, head.spec)
+        ids = self._tokenizer.encode(text, special=plain)
+        return Request(str(next(self._ids)), text, ids, params, held.seed)
 
-    def _render(self, item: StoredItem, spec: JobSpec) -> str:
+    def _prepared(
+        self, item: StoredItem, params: SamplingParams, held: HeldItem, head: Head
+    ) -> Prepared:
+        """The prompt, as the web tier made it to count it."""
+        preparation = self._preparations.get(held.job_id)
+        if preparation is None:
+            preparation = self._preparations[held.job_id] = Preparation(head.prep)
+        reading = Reading(
+            self._tokenizer,
+            self._context,
+            lambda messages: self._render(messages, item, head.spec),
+            params.max_tokens,
+        )
+        return preparation.prepare(item, reading)
+
+    def _render(self, messages: Messages, item: StoredItem, spec: JobSpec) -> str:
         if self._template is None:
             raise InvalidRequest(
                 "the model has no chat template; send `prompt` instead of `messages`",
                 code="no_chat_template",
             )
         return self._template.render(
-            item["messages"], effective_template_kwargs(spec, item), spec.get("rendered_at")
+            messages, effective_template_kwargs(spec, item), spec.get("rendered_at")
         )
 
 

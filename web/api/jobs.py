@@ -12,11 +12,13 @@ from web.auth import grant, needs_tenant
 from web.follow.stream_cursor import StreamCursor
 from web.intake.estimate import check_job
 from web.intake.origin import Origin
+from web.intake.preview import preview_job
 from web.jobs.actions import cancel_job, delete_job, retry_job, set_paused, submit_job
 from web.jobs.changes import edit_job
 from web.jobs.views import job_list, job_view
 from web.schemas.answers import CheckView, ItemDelta, JobList, JobView, ResultRow
-from web.schemas.queries import EventCursor, JobPage, Wait
+from web.schemas.preview import PreviewView
+from web.schemas.queries import EventCursor, JobPage, PreviewRows, Wait
 from web.schemas.requests import (
     CheckRequest,
     JobEdit,
@@ -59,6 +61,22 @@ def create_job(tenant: str) -> Response:
 def check(tenant: str) -> Response:
     options, drafts = read_submission(tenant)
     return answer(check_job(services(), options, drafts, tenant=tenant))
+
+
+@api.post("/v1/jobs/preview")
+@described(
+    "The first rows as the model would read them, each with its errors",
+    PreviewView,
+    body=CheckRequest,
+    upload=UploadOptions,
+    query=PreviewRows,
+    errors=(404,),
+)
+@needs_tenant
+def preview(tenant: str) -> Response:
+    rows = read_query(PreviewRows).rows
+    options, drafts = read_submission(tenant)
+    return answer(preview_job(services(), tenant, options, drafts, rows))
 
 
 @api.get("/v1/jobs")

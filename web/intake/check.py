@@ -15,18 +15,22 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from common.cooperate import give_way
-from common.errors import ErrorDict, InvalidRequest, TooLarge
+from common.errors import ErrorDict, TooLarge
 from common.params import SamplingParams
 from common.settings import Settings
-from common.stored_item import StoredItem
+from common.store.job_prep import JobPrep
+from common.stored_item import SideItem, StoredItem
 from web.intake.drafts import Draft
 from web.intake.faults import Broken, Fault, error_dicts, refusal
 from web.intake.fit import check_size, check_vocabulary, fitting_max_tokens
-from web.intake.prompts import checked_text, token_counts
-from web.intake.records import given_id, item_record, refused_record
+from web.intake.input_columns import InputColumns, size_of
+from web.intake.preparation import prep_of
+from web.intake.prompts import Asked, Prompts
+from web.intake.read_item import read_item
+from web.intake.records import given_id, item_record, refused_record, refused_side, side_record
 from web.intake.totals import Totals
 from web.intake.validation_messages import MOST_FAULTS
-from web.schemas.requests import INPUTS, Item, JobOptions, keeps_bad_rows
+from web.schemas.requests import Item, JobOptions, keeps_bad_rows
 from web.services.models import Model
 
 CHUNK = 64  # items tokenized together
@@ -36,15 +40,18 @@ LONG = 0.02  # seconds after which others are served before the next item is rea
 MOST_STREAMS = 512
 
 
+# An item as the store keeps it, and what is kept beside it.
+Record = tuple[StoredItem, SideItem | None]
+
+
 @dataclass(slots=True)
 class _Read:
-    """An item that is valid in itself, its place in the chunk, and the text that the model will
-    read."""
+    """An item that is valid in itself, its place in the chunk, and what it asks."""
 
     place: int
     draft: Draft
     item: Item
-    text: str | None  # None: token ids were sent
+    asked: Asked
 
 
 @dataclass
@@ -67,22 +74,30 @@ class Intake:
     faults: list[ErrorDict] = field(default_factory=list)
     # Errors of items that stay in the job, to fail there; the first ones.
     stayed: list[ErrorDict] = field(default_factory=list)
+    columns: InputColumns = field(default_factory=InputColumns)
     _seen: dict[str, str] = field(default_factory=dict)  # custom_id -> where
 
     def __post_init__(self) -> None:
-        """Refuse what is described already, but not done yet."""
-        for name in ("template", "clean", "truncate"):
-            if getattr(self.options, name):
-                raise InvalidRequest(
-                    f"{name} is not supported yet", code="invalid_value", field=name
-                )
+        """
+        Raises:
+            InvalidRequest: the job's template cannot be read, or its model cannot do what is asked.
+        """
+        self.prompts = Prompts(self.model, self.options, self.rendered_at)
 
-    def accept(self, drafts: Iterable[Draft]) -> Iterator[StoredItem]:
+    @property
+    def prep(self) -> JobPrep:
+        """How the job's prompts are made, and the columns of what was accepted; {} for neither."""
+        prep = prep_of(self.options)
+        self.columns.add_to(prep)
+        return prep
+
+    def accept(self, drafts: Iterable[Draft]) -> Iterator[Record]:
         """Records for the store, as long as nothing is wrong; after the first fault only more
         faults are looked for.
 
         Raises:
             TooLarge: more items than a job may have.
+            InvalidRequest: the template names a column that the table does not have.
         """
         source = self._one_by_one(drafts)
         empty = True
@@ -142,11 +157,11 @@ class Intake:
         if self.faults:
             raise refusal(self.faults)
 
-    def _accept_chunk(self, drafts: Iterable[Draft]) -> list[StoredItem]:
+    def _accept_chunk(self, drafts: Iterable[Draft]) -> list[Record]:
         chunk: list[Draft] = []
         read: list[_Read] = []
         # By place in the chunk, as the faults are, so that both keep the order of the drafts.
-        records: dict[int, StoredItem] = {}
+        records: dict[int, Record] = {}
         faults: list[tuple[int, ErrorDict]] = []
         size = 0
 
@@ -161,48 +176,40 @@ class Intake:
         for place, draft in enumerate(drafts):
             chunk.append(draft)
             try:
-                item = self._read(draft)
-                text = checked_text(item, self.model, self.options, self.rendered_at)
-                read.append(_Read(place, draft, item, text))
+                item = self.read(draft)
+                asked = self.prompts.ask(item)
+                read.append(_Read(place, draft, item, asked))
             except (Fault, ValidationError) as error:
                 refuse(place, error)
             else:
-                size += len(text or "")
+                size += len(asked.text or "") + (size_of(item) if item.vars else 0)
                 if size > CHUNK_CHARACTERS:
                     break
-        counts = token_counts([(each.item, each.text) for each in read], self.model)
+        counts = self.prompts.counts([each.asked for each in read])
         for each, tokens in zip(read, counts, strict=True):
             try:
-                records[each.place] = self._record(each.item, tokens, each.draft)
+                record = self.record(each.item, tokens, each.draft)
+                if cut := self.prompts.truncated_tokens(each.asked):
+                    record[0]["truncated_tokens"] = cut
+                records[each.place] = record
             except (Fault, ValidationError) as error:
                 refuse(each.place, error)
         self.faults += [each for _, each in sorted(faults, key=lambda found: found[0])]
-        return [record for _, record in sorted(records.items())]
+        return [record for _, record in sorted(records.items(), key=lambda found: found[0])]
 
-    def _read(self, draft: Draft) -> Item:
-        """The draft as an item that is valid in itself."""
-        if draft.fault:
-            raise Broken(draft.code, draft.field, draft.fault)
-        if draft.refused:
-            if (custom_id := given_id(draft.value)) is not None:
-                self._know(custom_id, draft)
-            why = draft.refused
-            raise Fault(why["code"], why.get("field", ""), why["message"])
-        if not isinstance(draft.value, dict):
-            raise Fault(
-                "wrong_type", "", 'an item must be an object, like {"prompt": "Once upon a time"}'
-            )
-        item = Item.model_validate(draft.value)
-        for name in ("vars", "reference"):
-            if getattr(item, name) is not None:
-                raise Broken("invalid_value", name, f"{name} is not supported yet")
-        given = [name for name in INPUTS if getattr(item, name) is not None]
-        if len(given) != 1:
-            raise Fault(
-                "missing_field", "prompt", "give either prompt, prompt_ids or messages, one of them"
-            )
-        if not getattr(item, given[0]):
-            raise Fault("empty_prompt", given[0], f"{given[0]} must not be empty")
+    def read(self, draft: Draft) -> Item:
+        """The draft as an item that is valid in itself.
+
+        Raises:
+            Fault, ValidationError: it is none.
+            InvalidRequest: it is of a table without a column that the template names.
+        """
+        if self.columns.header(draft):
+            self.prompts.refuse_unknown(self.columns.names)
+        if draft.refused and (custom_id := given_id(draft.value)) is not None:
+            self._know(custom_id, draft)
+        item = read_item(draft, with_template=self.prompts.variables is not None)
+        self.columns.item(item, draft)
         if item.custom_id is not None:
             self._know(item.custom_id, draft)
         return item
@@ -214,18 +221,22 @@ class Intake:
             kind = Fault if keeps_bad_rows(self.options) else Broken
             raise kind("duplicate_custom_id", "custom_id", message)
 
-    def _refused(self, draft: Draft, why: ErrorDict) -> StoredItem:
+    def _refused(self, draft: Draft, why: ErrorDict) -> Record:
         """The record of an item that cannot be run: its worker hands it in as failed."""
         self.totals.items += 1
         self.stayed += [why] if len(self.stayed) < MOST_FAULTS else []
         custom_id = given_id(draft.value)
         if custom_id is not None and self._seen.setdefault(custom_id, draft.place) != draft.place:
             custom_id = None  # another item's
-        return refused_record(custom_id, why)
+        return refused_record(custom_id, why), refused_side(draft.value)
 
-    def _record(self, item: Item, tokens: int | None, draft: Draft) -> StoredItem:
+    def record(self, item: Item, tokens: int | None, draft: Draft) -> Record:
         """What the store keeps of an item: only what was given, and max_tokens where its default
-        does not fit."""
+        does not fit.
+
+        Raises:
+            Fault: it does not fit the model or the limits.
+        """
         own = item.params.model_dump(mode="json", exclude_unset=True) if item.params else {}
         job = self.options.params
         params = (
@@ -245,6 +256,6 @@ class Intake:
                 "the other items"
             )
             raise Fault("out_of_range", "stream", message)
-        record = item_record(item, own)
+        record = item_record(item, own, self.prompts.variables)
         record.update(draft.kept)
-        return record
+        return record, side_record(item, self.prompts.variables or ())

@@ -32,6 +32,22 @@ def count_tokens(tokenizer: Tokenizer, texts: list[str], special: bool) -> list[
     return in_a_thread(max(map(len, texts)), lambda: tokenizer.count_batch(texts, special))
 
 
+class PatientTokens:
+    """A tokenizer for truncation (`common/prompting/truncation.py`) that reads long texts in a real
+    thread."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+
+    def count_batch(self, texts: list[str], special: bool = True) -> list[int]:
+        return count_tokens(self._tokenizer, texts, special)
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        if len(text) <= SHORT:
+            return self._tokenizer.offsets(text)
+        return in_a_thread(len(text), lambda: self._tokenizer.offsets(text))
+
+
 def in_a_thread(size: int, work: Callable[[], T]) -> T:
     """Run work of a tokenizer, on so many characters or tokens, in a real thread; very large work
     one at a time."""

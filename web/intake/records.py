@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from common.errors import ErrorDict
-from common.stored_item import StoredItem
+from common.stored_item import SideItem, StoredItem
 from common.types import JsonObject
 from web.schemas.fields import CustomId
+from web.schemas.preparation import Variables
 from web.schemas.requests import Item
 
 CUSTOM_ID: TypeAdapter[str] = TypeAdapter(CustomId)
+VARIABLES: TypeAdapter[JsonObject] = TypeAdapter(Variables)
 
 
-def item_record(item: Item, params: JsonObject) -> StoredItem:
-    """An item with the fields that were given, and with `params` in place of its own."""
+def item_record(
+    item: Item, params: JsonObject, variables: Iterable[str] | None = None
+) -> StoredItem:
+    """An item with the fields that were given, and with `params` in place of its own; `variables`
+    are those that the job's template names."""
     record: StoredItem = {}
     if item.custom_id is not None:
         record["custom_id"] = item.custom_id
@@ -26,6 +32,8 @@ def item_record(item: Item, params: JsonObject) -> StoredItem:
         record["prompt_ids"] = item.prompt_ids
     if item.messages:
         record["messages"] = [message.model_dump() for message in item.messages]
+    if item.vars is not None and variables is not None:
+        record["vars"] = {name: item.vars[name] for name in variables if name in item.vars}
     if item.chat_template_kwargs:
         record["chat_template_kwargs"] = item.chat_template_kwargs
     if item.stream:
@@ -35,6 +43,17 @@ def item_record(item: Item, params: JsonObject) -> StoredItem:
     if item.metadata:
         record["metadata"] = item.metadata
     return record
+
+
+def side_record(item: Item, named: Container[str]) -> SideItem | None:
+    """What is kept beside the item, which workers do not read: variables that are not `named` by
+    the template, and the reference. None if there is nothing."""
+    side: SideItem = {}
+    if item.vars and (others := {name: item.vars[name] for name in item.vars if name not in named}):
+        side["vars"] = others
+    if item.reference is not None:
+        side["reference"] = item.reference
+    return side or None
 
 
 def given_id(value: Any) -> str | None:
@@ -55,3 +74,13 @@ def refused_record(custom_id: str | None, error: ErrorDict) -> StoredItem:
     if custom_id is not None:
         record["custom_id"] = custom_id
     return record
+
+
+def refused_side(value: Any) -> SideItem | None:
+    """What is kept beside an item that cannot run: its variables, if they can be kept."""
+    given = value.get("vars") if isinstance(value, dict) else None
+    try:
+        variables = VARIABLES.validate_python(given or {}, strict=True)
+    except ValidationError:
+        return None
+    return {"vars": variables} if variables else None

@@ -36,10 +36,11 @@ def fill(stage: Stage, intake: Intake, drafts: Iterable[Draft], content: Idempot
     Raises:
         InvalidRequest: something is wrong with some of them.
     """
-    for record in intake.accept(content.watch(drafts)):
-        stage.add(record)
+    for record, side in intake.accept(content.watch(drafts)):
+        stage.add(record, side)
         content.add_stored(record)
     intake.raise_faults()
+    stage.prep = intake.prep or None
     stage.close_for_attach()
 
 

@@ -90,4 +90,10 @@ def retry_job(
             f"what failed of job {job_id} was refused, and would be again", code="nothing_failed"
         )
     origin = Origin.retry(job_id, idempotency_key)
-    return submit_job(services, tenant, options_of(job.spec), chain([first], failed), origin)
+    return submit_job(
+        services,
+        tenant,
+        options_of(job.spec, services.store.prep(job_id)),
+        chain([first], failed),
+        origin,
+    )

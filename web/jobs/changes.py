@@ -99,7 +99,7 @@ def append_items(
 def _intake(services: Services, job_id: str, job: Job) -> Intake:
     """Checks items as the job's own were checked."""
     spec, model = job.spec, services.models.choose(job.model)
-    options = options_of({**spec, "metadata": {}})
+    options = options_of({**spec, "metadata": {}}, services.store.prep(job_id))
     rendered_at = spec.get("rendered_at", int(time.time()))
     intake = Intake(model, options, services.settings, rendered_at=rendered_at)
     if not job.indexed:  # made by an earlier version, which kept no digests of custom_ids

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from common.store.job_prep import JobPrep
 from common.store.job_spec import JobSpec
 from common.store.rows import TEMPLATE_KWARGS
 from common.stored_item import StoredItem
 from common.types import ItemState
 from web.intake.drafts import Draft
+from web.intake.preparation import sent
 from web.intake.validation_messages import validated
 from web.schemas.requests import Item, JobOptions
 from web.services.services import Services
@@ -17,14 +19,15 @@ PAGE = 500  # items read at a time
 OPTIONS = {"model", "params", TEMPLATE_KWARGS, "webhook", "metadata", "limits"}
 
 
-def options_of(spec: JobSpec) -> JobOptions:
-    """The job's options, without its deadline, which was a moment, and its priority, which another
-    job is to have by itself.
+def options_of(spec: JobSpec, prep: JobPrep) -> JobOptions:
+    """The job's options, without its deadline, which was a moment, its priority, which another job
+    is to have by itself, and its preset, which has gone into the rest.
 
     Raises:
         InvalidRequest: it was accepted by an earlier version, whose bounds were wider.
     """
-    return validated(JobOptions, {name: value for name, value in spec.items() if name in OPTIONS})
+    given = {name: value for name, value in spec.items() if name in OPTIONS}
+    return validated(JobOptions, given | sent(prep))
 
 
 def all_items(services: Services, job_id: str) -> Iterator[StoredItem]:

@@ -79,3 +79,7 @@ class EventCursor(Query):
         lt=2**31,
         description="Finished items already received; the header Last-Event-ID overrides it.",
     )
+
+
+class PreviewRows(Query):
+    rows: int = Field(3, ge=1, le=20, description="How many of the first rows are shown.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +21,7 @@ from web.services.models import Model
 CONTEXT = 50
 
 
-def intake(counted: bool = True, **job: Any) -> Intake:
+def intake(counted: bool = True, template: ChatTemplate | None = None, **job: Any) -> Intake:
     about = {
         "id": "m",
         "digest": "d",
@@ -33,7 +32,7 @@ def intake(counted: bool = True, **job: Any) -> Intake:
     }
     card = ModelCard.model_validate(about | {"context": CONTEXT, "slots": 8, "created": 0})
     return Intake(
-        Model(card, WordTokenizer() if counted else None, None),
+        Model(card, WordTokenizer() if counted else None, template),
         JobOptions.model_validate(job),
         Settings(),
     )
@@ -59,12 +58,12 @@ def test_an_explicit_max_tokens_fits_or_is_refused_and_never_changed(
     checked = intake(params={"max_tokens": max_tokens})
     records = list(checked.accept(from_prompts(["w " * length])))
     assert bool(checked.faults) is (length + max_tokens > CONTEXT)
-    assert all("params" not in record for record in records)
+    assert all("params" not in record for record, _ in records)
 
 
 def test_where_only_the_worker_can_count_length_is_not_judged() -> None:
     checked = intake(counted=False)
-    (record,) = checked.accept(from_prompts(["w " * 1000]))
+    ((record, _),) = checked.accept(from_prompts(["w " * 1000]))
     assert record == {"prompt": "w " * 1000}
     assert not checked.faults
 
@@ -91,8 +90,7 @@ def test_a_draft_is_taken_when_the_one_before_it_was_rendered() -> None:
             told.append(f"draft {n}")
             yield Draft({"messages": [{"role": "user", "content": str(n)}]})
 
-    checked = intake()
-    checked.model = dataclasses.replace(checked.model, template=Slow(told))
+    checked = intake(template=Slow(told))
     assert len(list(checked.accept(drafts()))) == 3
     assert told == ["draft 0", "render 0", "draft 1", "render 1", "draft 2", "render 2"]
 

@@ -1,0 +1,180 @@
+"""Cleans texts: repairs encodings, normalizes Unicode, and takes out markup, control characters and
+superfluous white space.
+
+Texts may be long and hostile. They are worked on in short pieces, so that no step takes more time
+than the text's length allows, and other requests of the process run in between.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+
+from common.cooperate import Steps
+from common.prompting.markup import without_markup
+
+# In this order, however they are listed.
+ORDER = ("encoding", "unicode", "html", "controls", "whitespace")
+
+# Characters. ftfy takes up to 30 µs for each; normalizing takes the square of a run of marks.
+PIECE = 1000
+LONG_PIECE = 2**16  # of work that takes a tenth of a microsecond for each
+
+
+def clean(text: str, steps: Sequence[str]) -> tuple[str, list[str]]:
+    """The text after these steps, and those that changed it."""
+    changed = []
+    for name in ORDER:
+        if name in steps:
+            before, text = text, CLEANERS[name](text)
+            if text != before:
+                changed.append(name)
+    return text, changed
+
+
+def _in_pieces(text: str, work: Callable[[str], str], cut: Callable[[str, int, int], int]) -> str:
+    """The pieces of a text, each as `work` makes it. `cut` finds where a piece ends, between two
+    places."""
+    if len(text) <= PIECE:
+        return work(text)
+    return "".join(work(piece) for piece in _pieces(text, cut))
+
+
+def _pieces(text: str, cut: Callable[[str, int, int], int]) -> Iterator[str]:
+    steps = Steps()
+    at = 0
+    while len(text) - at > PIECE:
+        end = cut(text, at + PIECE // 2, at + PIECE)
+        yield text[at:end]
+        at = end
+        steps.step()
+    yield text[at:]
+
+
+def _encoding(text: str) -> str:
+    """Mojibake repaired: UTF-8 that was read with another encoding."""
+    if text.isascii():
+        return text
+    import ftfy  # here, because most jobs do without
+
+    return _in_pieces(text, ftfy.fix_encoding, _before_word)
+
+
+# UTF-8's first bytes as Latin-1 shows them: a character that was misread begins with one of these.
+_BEGINS_WORD = re.compile(r"[\n A-Za-z0-9]|[\u00c2-\u00f4]")
+
+
+def _before_word(text: str, least: int, most: int) -> int:
+    """Where neither a word nor a misread character is parted: after a line, else before a space,
+    an ASCII letter, or what begins a character."""
+    line = text.rfind("\n", least, most)
+    if line >= 0:
+        return line + 1
+    space = text.rfind(" ", least, most)
+    if space >= 0:
+        # A misread character may end with a no-break space that became a space.
+        match = _BEGINS_WORD.match(text, space + 1)
+        return space + 1 if match else space
+    return next((at for at in range(most, least, -1) if _BEGINS_WORD.match(text, at)), most)
+
+
+def _unicode(text: str) -> str:
+    """Normalization form C."""
+    if text.isascii():
+        return text
+    return _in_pieces(text, _normalized, _before_base)
+
+
+def _normalized(piece: str) -> str:
+    return unicodedata.normalize("NFC", piece)
+
+
+def _before_base(text: str, least: int, most: int) -> int:
+    """Before a character that no character before it is composed with; anywhere in a run of a
+    thousand marks, which is no text."""
+    return next((at for at in range(most, least, -1) if _is_base(text[at])), most)
+
+
+def _is_base(character: str) -> bool:
+    return (
+        unicodedata.category(character)[0] != "M"
+        and not "\u1160" <= character <= "\u11ff"  # vowels and ends of Hangul
+        and not "\U00016d63" <= character <= "\U00016d6a"  # vowels of Kirat Rai
+    )
+
+
+# Spaces without width, direction marks, soft hyphens and what else is never seen. Not among them:
+# marks that join letters or numbers of some scripts, and are seen by that.
+_INVISIBLE = (
+    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"  # control characters, but no ends of lines, no tab
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+)
+_TAGS = "\U000e0000-\U000e007f"  # of flags, and of texts that nobody sees
+_CONTROLS = re.compile(
+    "(?P<flag>\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,8}\U000e007f)"
+    "|(?P<end>[\x0b\x0c\x85])|(?P<joiner>[\u200c\u200d]+)"
+    f"|[{_INVISIBLE}{_TAGS}]+"
+)
+# Of what a joiner is kept behind: letters without case, as of Arabic and Indian scripts, marks, and
+# emoji with their skin tones.
+_JOINED = frozenset({"Lo", "Lm", "Mn", "Mc", "Me", "So", "Sk"})
+
+
+def _controls(text: str) -> str:
+    steps = Steps()
+
+    def kept(match: re.Match[str]) -> str:
+        steps.step()
+        if match["flag"]:
+            return match["flag"]
+        if match["end"]:
+            return "\n"
+        if match["joiner"] and match.start() and _joins(text, match):
+            return match["joiner"][0]
+        return ""
+
+    return _CONTROLS.sub(kept, text)
+
+
+def _joins(text: str, joiner: re.Match[str]) -> bool:
+    return unicodedata.category(text[joiner.start() - 1]) in _JOINED
+
+
+_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_SPACES = re.compile(r"[^\S\n]+")
+_AROUND_LINES = re.compile(r" ?\n ?")
+_BLANK_LINES = re.compile(r"\n{3,}")
+
+
+def _whitespace(text: str) -> str:
+    """One space for several, and none around lines; one blank line for several, and none at the
+    start or end."""
+    found: list[str] = []
+    rest, at, steps = "", 0, Steps()
+    while at < len(text):
+        end = at + LONG_PIECE
+        if text[end - 1 : end + 1] == "\r\n":
+            end += 1
+        piece = _collapsed(rest + text[at:end])
+        kept = piece.rstrip()
+        # The space at the end belongs to that at the start of the next piece.
+        rest, at = piece[len(kept) :], end
+        found.append(kept)
+        steps.step()
+    return "".join(found).strip()
+
+
+def _collapsed(text: str) -> str:
+    text = _SPACES.sub(" ", _ENDS.sub("\n", text))
+    return _BLANK_LINES.sub("\n\n", _AROUND_LINES.sub("\n", text))
+
+
+CLEANERS: dict[str, Callable[[str], str]] = {
+    "encoding": _encoding,
+    "unicode": _unicode,
+    "html": without_markup,
+    "controls": _controls,
+    "whitespace": _whitespace,
+}
