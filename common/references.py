@@ -14,7 +14,8 @@ def reference_of(cell: Any) -> str | list[str] | None:
     if cell in (None, "", []):
         return None
     if isinstance(cell, str):
-        return (_texts(cell) if cell.startswith("[") else None) or cell
+        texts = _texts(cell) if cell.startswith("[") else None
+        return cell if texts is None else texts or None
     if isinstance(cell, list) and all(isinstance(each, str) for each in cell):
         return cell
     return json.dumps(cell, ensure_ascii=False)

@@ -64,7 +64,7 @@ def refuse_repeated(names: Sequence[str]) -> None:
     if repeated:
         name = repeated[0]
         places = [str(at) for at, each in enumerate(names, start=1) if each == name][:20]
-        others = f"; so are {listed(repeated[1:])}" if repeated[1:] else ""
+        others = f"; the same goes for {listed(repeated[1:])}" if repeated[1:] else ""
         message = f"several columns are named {name[:64]!r} ({', '.join(places)}){others}"
         raise InvalidRequest(message, code="invalid_header", field="file")
 
@@ -156,7 +156,7 @@ def cell_value(value: Any) -> Any:
     """A cell that holds a list or an object, perhaps as JSON in text. In a Parquet file every
     object has every key, and those that were not given are null."""
     if not isinstance(value, str):
-        return value
+        return _given(value)
     try:
         return _given(parse(value))
     except BadJson:

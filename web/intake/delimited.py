@@ -52,6 +52,7 @@ class Records:
         self._exact = reading.is_data
         self._source = iter(source)
         self._looked_at: deque[TextLine] = deque()
+        self._end: Unreadable | None = None  # why nothing can be read after them
         self.delimiter = reading.format.delimiter or self._found_delimiter(reading, usual)
         self._reader: Any = csv.reader(self._texts(), delimiter=self.delimiter, strict=True)
         self._record: list[str] = []  # the lines of the record that is being read
@@ -99,7 +100,10 @@ class Records:
     def _found_delimiter(self, reading: Reading, usual: str) -> str:
         size = 0
         while size < SAMPLE_SIZE and len(self._looked_at) < SAMPLE_LINES:
-            line = next(self._source, None)
+            try:
+                line = next(self._source, None)
+            except Unreadable as end:
+                self._end, line = end, None
             if line is None:
                 break
             self._looked_at.append(line)
@@ -131,6 +135,8 @@ class Records:
             for piece in _at_returns(text) if "\r" in text else (text,):
                 self._record.append(piece)
                 yield piece
+        if self._end:
+            raise self._end
 
     def _broken(self, error: csv.Error) -> Unreadable:
         found = find_broken_quote(self._record, self.delimiter)

@@ -92,7 +92,7 @@ class DataRows:
         self, names: Sequence[str], reading: Reading, types: Mapping[str, str] | None = None
     ):
         self.names, self._types = list(names), types
-        _refuse_names(self.names)
+        refuse_names(self.names)
         mapping = RowMapping(reading)
         mapping.refuse_missing(self.names)
         self.prompt, self._mapping = mapping.prompt, mapping
@@ -175,17 +175,19 @@ class RowMapping:
 
     def _bad_reference(self, row: JsonObject) -> ErrorDict | None:
         """Why a row's reference cannot be one. It is kept as the variable that it is."""
-        if self.reference is None:
+        given = None if self.reference is None else reference_of(row.get(self.reference))
+        if given is None:
             return None
         try:
-            REFERENCE.validate_python(reference_of(row.get(self.reference)))
+            REFERENCE.validate_python(given)
         except ValidationError as error:
-            message = f"the column {self.reference[:64]} has {error.errors()[0]['msg']}"
+            message = f"the column {str(self.reference)[:64]} {error.errors()[0]['msg']}"
             return {"code": "invalid_value", "message": message, "field": "reference"}
         return None
 
 
-def _refuse_names(names: Sequence[str]) -> None:
+def refuse_names(names: Sequence[str]) -> None:
+    """Refuse a header whose names cannot be those of variables."""
     if len(names) > MOST_VARS:
         message = (
             f"the file has {len(names):,} columns; where columns are variables there may be "

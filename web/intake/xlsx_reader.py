@@ -127,8 +127,9 @@ def _filled(sheet: CalamineSheet, most_columns: int) -> Iterator[tuple[int, list
             f"the sheet has {sheet.width * sheet.height:,} cells; it may have {MOST_CELLS:,}: "
             f"{INSTEAD}"
         )
-    first = sheet.start[0] + 1 if sheet.start else 1
-    for line, row in enumerate(sheet.iter_rows(), start=first):
+    # It begins with the first row of the sheet, even if that is empty, and with the first column
+    # that is not.
+    for line, row in enumerate(sheet.iter_rows(), start=1):
         cells = [_value(cell) for cell in row]
         if any(
             cell is not None and not (isinstance(cell, str) and cell.isspace()) for cell in cells
@@ -171,13 +172,20 @@ def _value(cell: Any) -> Value:
         case float():
             return _number(cell)
         case datetime():
-            return cell.isoformat().removesuffix("+00:00")
-        case date() | time():
+            return _shortened(cell.isoformat())
+        case time():
+            return _shortened(cell.isoformat())
+        case date():
             return cell.isoformat()
         case timedelta():
             return f"PT{_number(cell.total_seconds())}S"
         case _:
             return str(cell)
+
+
+def _shortened(text: str) -> str:
+    """A time without zeros at the end of its fraction."""
+    return text.rstrip("0") if "." in text else text
 
 
 def _number(value: float) -> Value:

@@ -1,0 +1,228 @@
+"""XLSX files: a sheet is read as it is shown, in a process of its own, within bounds."""
+
+from __future__ import annotations
+
+import io
+import time
+import zipfile
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from datetime import time as clock
+
+import openpyxl
+import pandas as pd
+import psutil
+import pytest
+
+from tests.support.tables import TEMPLATE, drafts_of, refusal_of, values_of, vars_of, workbook
+from web.intake import xlsx
+
+
+def test_cells_are_what_the_sheet_shows() -> None:
+    cells = {
+        "text": "漢字\nü",
+        "zeros": "007",
+        "minus": -3,
+        "whole": 7.0,
+        "part": 1.5,
+        "large": 1e300,
+        "flag": True,
+        "nothing": None,
+        "day": date(2024, 2, 29),
+        "moment": datetime.fromisoformat("2024-02-29T12:30:00.5"),
+        "time": clock(12, 30),
+        "span": timedelta(hours=25),
+    }
+    (row,) = vars_of("a.xlsx", workbook(list(cells), list(cells.values())))
+    assert row == {
+        **cells,
+        "whole": 7,
+        "day": "2024-02-29",
+        "moment": "2024-02-29T12:30:00.5",
+        "time": "12:30:00",
+        "span": "PT90000S",
+    }
+
+
+def test_a_sheet_of_pandas_comes_back() -> None:
+    frame = pd.DataFrame({"text": ["a", "{{other}}"], "status": ["007", "-3"], "n": [1, 2]})
+    sink = io.BytesIO()
+    frame.to_excel(sink)
+    assert vars_of("a.xlsx", sink.getvalue()) == [
+        {"": 0, "text": "a", "status": "007", "n": 1},
+        {"": 1, "text": "{{other}}", "status": "-3", "n": 2},
+    ]
+    assert values_of("a.xlsx", sink.getvalue(), columns={"custom_id": "", "prompt": "text"})[0] == {
+        "custom_id": "0",
+        "prompt": "a",
+        "vars": {"": 0, "text": "a", "status": "007", "n": 1},
+    }
+
+
+def test_lines_are_the_rows_of_the_sheet_and_blank_ones_are_skipped() -> None:
+    content = workbook([], ["id", "text"], [], [1, "a"], [None, " "], [2, "b"], [3])
+    drafts = drafts_of("a.xlsx", content, template=TEMPLATE, columns={"custom_id": "id"})
+    assert [(draft.line, draft.value["custom_id"]) for draft in drafts] == [
+        (4, "1"),
+        (6, "2"),
+        (7, "3"),
+    ]
+    assert drafts[2].value["vars"] == {"id": 3, "text": None}
+
+
+def test_a_table_need_not_begin_in_the_corner() -> None:
+    book = openpyxl.Workbook()
+    for cell, value in (("C5", "id"), ("D5", "text"), ("C6", 1), ("D6", "a"), ("C9", 2)):
+        book.active[cell] = value
+    sink = io.BytesIO()
+    book.save(sink)
+    drafts = drafts_of("a.xlsx", sink.getvalue(), template=TEMPLATE)
+    assert [(draft.line, draft.value["vars"]) for draft in drafts] == [
+        (6, {"id": 1, "text": "a"}),
+        (9, {"id": 2, "text": None}),
+    ]
+
+
+def test_the_first_sheet_that_is_shown_is_read_or_the_one_that_is_named() -> None:
+    book = openpyxl.load_workbook(io.BytesIO(workbook(["text"], ["a"], sheets=("One", "Two 表"))))
+    book["Two 表"].append(["b"])
+    sink = io.BytesIO()
+    book.save(sink)
+    assert vars_of("a.xlsx", sink.getvalue()) == [{"text": "a"}]
+    assert vars_of("a.xlsx", sink.getvalue(), format={"sheet": "Two 表"}) == [{"Two 表": "b"}]
+    error = refusal_of("a.xlsx", sink.getvalue(), template=TEMPLATE, format={"sheet": "Three"})
+    assert (error.code, error.field) == ("missing_sheet", "format.sheet")
+    assert "the file has One, Two 表" in error.message
+    book["One"].sheet_state = "hidden"
+    book.active = 1
+    sink = io.BytesIO()
+    book.save(sink)
+    assert vars_of("a.xlsx", sink.getvalue()) == [{"Two 表": "b"}]
+
+
+@pytest.mark.parametrize("content", [workbook(), workbook(["text"])])
+def test_a_sheet_without_rows_has_no_drafts(content: bytes) -> None:
+    assert drafts_of("a.xlsx", content, template=TEMPLATE) == []
+
+
+def test_a_header_may_have_numbers_and_a_repeated_one_is_refused() -> None:
+    assert vars_of("a.xlsx", workbook([2024, "text", None], ["x", "y", None])) == [
+        {"2024": "x", "text": "y"}
+    ]
+    error = refusal_of("a.xlsx", workbook(["text", "a", "text"], [1, 2, 3]), template=TEMPLATE)
+    assert error.code == "invalid_header" and "(1, 3)" in error.message
+    assert refusal_of("a.xlsx", workbook(["id"], [1])).code == "missing_column"
+
+
+def test_without_a_template_names_mean_what_they_mean_in_every_table() -> None:
+    content = workbook(["custom_id", "prompt", "seed", "team"], [7.0, "a", 3.0, "red"])
+    assert values_of("a.xlsx", content) == [
+        {"custom_id": "7", "prompt": "a", "params": {"seed": 3}, "metadata": {"team": "red"}}
+    ]
+
+
+def test_cells_outside_of_the_header_make_a_row_bad() -> None:
+    (draft,) = drafts_of("a.xlsx", workbook(["text"], ["a", "b"]), template=TEMPLATE)
+    assert draft.refused and "has 2 cells where the header has 1" in draft.refused["message"]
+
+
+def repacked(content: bytes, change: dict[str, bytes]) -> bytes:
+    """The file with other contents of some of its parts."""
+    sink = io.BytesIO()
+    source = zipfile.ZipFile(io.BytesIO(content))
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in {*source.namelist(), *change}:
+            target.writestr(name, change.get(name) or source.read(name))
+    return sink.getvalue()
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+NAMESPACE = b'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+
+
+def sheet(cells: bytes) -> bytes:
+    xml = b"<worksheet " + NAMESPACE + b"><sheetData>" + cells + b"</sheetData></worksheet>"
+    return repacked(workbook(["text"], ["a"]), {SHEET: xml})
+
+
+def claiming(content: bytes, size: int) -> bytes:
+    """The file, whose sheet is said to have so many bytes unpacked."""
+    part = zipfile.ZipFile(io.BytesIO(content)).getinfo(SHEET)
+    return content.replace(part.file_size.to_bytes(4, "little"), size.to_bytes(4, "little"))
+
+
+TWO_CORNERS = (
+    b'<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+)
+ENTITIES = (
+    b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">'
+    + b"".join(b'<!ENTITY %c "%b">' % (97 + n, b"&%c;" % (96 + n) * 10) for n in range(1, 10))
+    + b"]><worksheet "
+    + NAMESPACE
+    + b"><sheetData><row r='1'><c r='A1' t='inlineStr'><is><t>&j;"
+    b"</t></is></c></row></sheetData></worksheet>"
+)
+
+
+def good() -> bytes:
+    return workbook(["text"], ["a"])
+
+
+def big() -> bytes:
+    cell = b"<row r='1'><c r='A1' t='inlineStr'><is><t>%b</t></is></c></row>"
+    return sheet(cell % (b"x" * 2**27))
+
+
+BAD: dict[str, Callable[[], bytes]] = {
+    "nothing": lambda: b"",
+    "the start of a zip": lambda: b"PK\3\4",
+    "a csv": lambda: b"id,text\n1,a\n",
+    "cut off": lambda: good()[:-200],
+    "half a sheet": lambda: repacked(good(), {SHEET: b"<worksheet"}),
+    "no xml": lambda: repacked(good(), {"xl/workbook.xml": b"no xml"}),
+    "an old file": lambda: b"\xd0\xcf\x11\xe0" + bytes(1000),
+    "two far corners": lambda: sheet(TWO_CORNERS),
+    "a cell of 128 MiB": big,
+    "a cell of 128 MiB that claims less": lambda: claiming(big(), 100),
+    "entities": lambda: repacked(good(), {SHEET: ENTITIES}),
+    "a claim of 2 GiB": lambda: claiming(good(), 2**31),
+    "1001 columns": lambda: workbook([f"c{n}" for n in range(1001)]),
+    "201 variables": lambda: workbook([f"c{n}" for n in range(201)]),
+    "too many cells": lambda: sheet(
+        b"<row r='1'><c r='A1'><v>1</v></c></row><row r='400000'><c r='F400000'><v>1</v></c></row>"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_sheet_or_too_much_is_refused_in_bounded_memory_and_time(case: str) -> None:
+    content = BAD[case]()
+    before, began = psutil.Process().memory_info().rss, time.monotonic()
+    error = refusal_of("a.xlsx", content, template=TEMPLATE)
+    assert error.field == "file" and error.code in ("malformed_file", "invalid_header")
+    assert time.monotonic() - began < 30
+    assert psutil.Process().memory_info().rss - before < 50 * 2**20
+    assert not psutil.Process().children()
+
+
+def test_how_much_a_sheet_may_hold_is_said() -> None:
+    for case, says in (
+        ("too many cells", "2,400,000 cells; it may have 2,000,000"),
+        ("1001 columns", "1,001 columns"),
+        ("a claim of 2 GiB", "2,048 MiB"),
+        ("an old file", "password"),
+    ):
+        assert says in refusal_of("a.xlsx", BAD[case](), template=TEMPLATE).message
+
+
+def test_the_rows_of_a_sheet_have_a_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xlsx, "MOST_ROWS", 1000)
+    rows = [["x" * 46] for _ in range(64)]
+    *_, last = drafts_of("a.xlsx", workbook(["text"], *rows), template=TEMPLATE)
+    assert last.fault and "split the file" in last.fault
+
+
+def test_a_server_without_calamine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = refusal_of("a.xlsx", workbook(["text"]), template=TEMPLATE)
+    assert (error.status, error.code) == (415, "xlsx_unavailable")
