@@ -1,30 +1,30 @@
-"""An HTTP client of the native API, and the commands `submit`, `watch`, `results` and `cancel`."""
+"""The command line's HTTP client of the native API; it sends each request once.
+
+`promptmill.Client` in `client/` is what users import; docs/decisions/0014-client.md says why there
+are two.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-import click
 import requests
 
-from cli.folder import DataFolder, data_option, find_server
-from cli.terminal import print_line, printable_lines
+from cli.folder import DataFolder, find_server
 from common.errors import ConfigError, PromptmillError
-from common.printable import printable
-from common.types import ENDS, ItemState, JobState, JsonObject
+from common.types import JobState, JsonObject
 from common.urls import web_url
 
 TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
 POLL = 0.5  # seconds between two requests for a job's state
+MOST_JOBS = 100  # of a page
 PATIENCE = 60.0  # seconds that the server may be unreachable while a job is watched
-ENDED = [state.value for state in ItemState if state in ENDS]
 
 
 class RequestRefused(PromptmillError):
@@ -69,19 +69,39 @@ class Client:
     def submit(self, job: JsonObject) -> JsonObject:
         return self._call("POST", "/v1/jobs", json=job)
 
-    def upload(self, file: Path, options: JsonObject) -> JsonObject:
+    def upload(self, file: Path, options: JsonObject, path: str = "/v1/jobs") -> JsonObject:
+        """Send a file to what takes uploads: jobs, previews, sweeps."""
         with file.open("rb") as stream:
             parts = {
                 "job": (None, json.dumps(options), "application/json"),
                 "file": (file.name, stream),
             }
-            return self._call("POST", "/v1/jobs", files=parts)
+            return self._call("POST", path, files=parts)
 
     def job(self, job_id: str) -> JsonObject:
-        return self._call("GET", f"/v1/jobs/{job_id}")
+        return self._call("GET", _job_path(job_id))
+
+    def jobs(self, limit: int, query: JsonObject) -> Iterator[JsonObject]:
+        """Up to `limit` jobs, newest first."""
+        after: JsonObject = {}
+        while limit > 0:
+            asked = query | after | {"limit": min(limit, MOST_JOBS)}
+            page = self._call("GET", "/v1/jobs", params=asked)
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            limit -= len(page["data"])
+            after = {"after": page["after"]}
 
     def cancel(self, job_id: str) -> JsonObject:
-        return self._call("POST", f"/v1/jobs/{job_id}/cancel")
+        return self.change(job_id, "cancel")
+
+    def change(self, job_id: str, verb: str, **body: Any) -> JsonObject:
+        """`pause`, `resume`, `cancel`, `retry` or `rerun`; the job, or the new one."""
+        return self._call("POST", f"{_job_path(job_id)}/{verb}", **({"json": body} if body else {}))
+
+    def delete(self, job_id: str) -> None:
+        self._send("DELETE", _job_path(job_id)).close()
 
     def models(self) -> list[JsonObject]:
         return list(self._call("GET", "/v1/models")["data"])
@@ -90,9 +110,8 @@ class Client:
         """Every item with its prompt and, if it is finished, its result."""
         after: int | None = None
         while True:
-            page = self._call(
-                "GET", f"/v1/jobs/{job_id}/items", params={} if after is None else {"after": after}
-            )
+            query = {} if after is None else {"after": after}
+            page = self._call("GET", f"{_job_path(job_id)}/items", params=query)
             yield from page["data"]
             if not page["has_more"]:
                 return
@@ -100,7 +119,7 @@ class Client:
 
     def results(self, job_id: str, kind: str) -> Iterator[bytes]:
         """The results as a file, in pieces."""
-        with self._send("GET", f"/v1/jobs/{job_id}/results.{kind}", stream=True) as response:
+        with self._send("GET", f"{_job_path(job_id)}/results.{kind}", stream=True) as response:
             try:
                 yield from response.iter_content(65536)
             except (
@@ -147,6 +166,15 @@ class Client:
         return response
 
 
+def open_client(folder: DataFolder) -> Client:
+    """A client of the server that the environment, or else the data folder, names."""
+    return Client(*find_server(folder))
+
+
+def _job_path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -167,115 +195,3 @@ def _problem(response: requests.Response) -> str:
         return "\n".join(lines)
     except (ValueError, KeyError, TypeError):
         return f"HTTP {response.status_code} {response.reason}"
-
-
-def show_progress(client: Client, job_id: str) -> JsonObject:
-    """Show a progress bar until the job ends. Returns the job."""
-    job = client.job(job_id)
-    total, label = job["counts"]["total"], printable(job_id)
-    with click.progressbar(length=total, label=label, show_pos=True, file=sys.stderr) as bar:
-        for job in client.watch(job_id):
-            bar.update(sum(job["counts"][state] for state in ENDED) - bar.pos)
-    return job
-
-
-def summary(job: JsonObject) -> str:
-    counts = ", ".join(f"{job['counts'][state]} {state}" for state in ENDED if job["counts"][state])
-    return (
-        f"{job['status']}: {counts or 'no item finished'}; {job['usage']['completion_tokens']} "
-        "tokens generated"
-    )
-
-
-def all_succeeded(job: JsonObject) -> bool:
-    return bool(job["counts"]["succeeded"] == job["counts"]["total"])
-
-
-def _parse_params(
-    _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
-) -> JsonObject:
-    params: JsonObject = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
-        try:
-            params[name] = json.loads(value)
-        except ValueError:
-            params[name] = value  # plain text, such as that of `stop`
-    return params
-
-
-@click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", help="Model; may be left out if the server has only one.")
-@click.option(
-    "--param",
-    "params",
-    multiple=True,
-    callback=_parse_params,
-    help="A decoding parameter, NAME=VALUE; may be given several times.",
-)
-@click.option("--webhook", help="URL that gets an event when the job is finished.")
-@data_option
-def submit(
-    file: Path, model: str | None, params: JsonObject, webhook: str | None, folder: DataFolder
-) -> None:
-    """Submit FILE as a job and print the job's id.
-
-    FILE is JSONL, CSV or TXT.
-    """
-    options: JsonObject = {"params": params}
-    if model:
-        options["model"] = model
-    if webhook:
-        options["webhook"] = {"url": webhook}
-    with _client(folder) as client:
-        print_line(client.upload(file, options)["id"])
-
-
-@click.command()
-@click.argument("job_id", metavar="ID")
-@data_option
-def watch(job_id: str, folder: DataFolder) -> None:
-    """Show a job's progress until it ends.
-
-    The exit code is 0 if every item succeeded, else 1.
-    """
-    with _client(folder) as client:
-        job = show_progress(client, job_id)
-    print_line(summary(job))
-    sys.exit(0 if all_succeeded(job) else 1)
-
-
-@click.command()
-@click.argument("job_id", metavar="ID")
-@click.option(
-    "--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True
-)
-@data_option
-def results(job_id: str, kind: str, folder: DataFolder) -> None:
-    """Print the results that a job has so far.
-
-    On a terminal control characters are escaped.
-    """
-    with _client(folder) as client:
-        pieces = client.results(job_id, kind)
-        if sys.stdout.isatty():
-            sys.stdout.writelines(printable_lines(pieces))
-        else:
-            sys.stdout.buffer.writelines(pieces)
-    sys.stdout.flush()
-
-
-@click.command()
-@click.argument("job_id", metavar="ID")
-@data_option
-def cancel(job_id: str, folder: DataFolder) -> None:
-    """Cancel a job; finished items keep their results."""
-    with _client(folder) as client:
-        print_line(summary(client.cancel(job_id)))
-
-
-def _client(folder: DataFolder) -> Client:
-    return Client(*find_server(folder))

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from cli.children import end_on_signals
-from cli.client import Client, all_succeeded, show_progress, summary
+from cli.client import Client
 from cli.demo_model import fetch_demo
 from cli.folder import DataFolder
 from cli.listen import Receiver
 from cli.login_link import TENANT
+from cli.progress import all_succeeded, show_progress, summary
 from cli.terminal import print_line
 from cli.up import Up, up_options
 from common.model_names import DEMO_MODEL

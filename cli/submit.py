@@ -1,0 +1,175 @@
+"""`promptmill submit`: makes a job, a preview or a sweep of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.client import Client, RequestRefused, open_client
+from cli.folder import DataFolder, data_option
+from cli.sent_options import (
+    parse_clean,
+    parse_map,
+    parse_params,
+    parse_sweep,
+    parse_text,
+    parse_truncate,
+)
+from cli.terminal import print_line
+from common.types import JsonObject
+
+# What the API's errors call a field, and what the command line calls it.
+SPELLED = (
+    (
+        "as columns.prompt (or prompt_column), or give a template",
+        "with --map prompt=COLUMN, or give a --template",
+    ),
+    ("name a model, there are several", "name one with --model, there are several"),
+)
+PREVIEW_ROWS = 3
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", help="Model; may be left out if the server has only one.")
+@click.option(
+    "--template",
+    callback=parse_text,
+    metavar="TEXT|@FILE",
+    help="What is asked of each row; {{name}} stands for its value in that column.",
+)
+@click.option(
+    "--system", callback=parse_text, metavar="TEXT|@FILE", help="System message before it."
+)
+@click.option(
+    "--chat/--plain",
+    default=None,
+    help="Ask the template as a chat's question, or continue it as text. A question, if the model "
+    "has chats.",
+)
+@click.option(
+    "--map",
+    "columns",
+    multiple=True,
+    callback=parse_map,
+    metavar="FIELD=COLUMN",
+    help="What a column is: FIELD is prompt, custom_id, reference or params.NAME; may be given "
+    "several times.",
+)
+@click.option("--preset", metavar="NAME[@VERSION]", help="Template and parameters to start from.")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    callback=parse_params,
+    metavar="NAME=VALUE",
+    help="A decoding parameter; may be given several times.",
+)
+@click.option(
+    "--sweep",
+    multiple=True,
+    callback=parse_sweep,
+    metavar="NAME=VALUE,VALUE",
+    help="A parameter with several values: a job for each. Prints an id for each.",
+)
+@click.option(
+    "--clean",
+    callback=parse_clean,
+    metavar="STEP,STEP",
+    help="Clean the rows' texts: encoding, unicode, html, controls, whitespace.",
+)
+@click.option(
+    "--truncate",
+    callback=parse_truncate,
+    metavar="TOKENS[:KEEP[:COLUMN]]",
+    help="Cut long texts: 512:start:text keeps the first 512 tokens of the column text; fit: what "
+    "the model has room for; start, end or both.",
+)
+@click.option(
+    "--bad-rows",
+    type=click.Choice(["refuse", "fail"]),
+    help="Rows that cannot run: refuse the file and list them (the default), or run the others.",
+)
+@click.option("--webhook", help="URL that gets an event when the job is finished.")
+@click.option("--preview", is_flag=True, help="Show the first prompts, and submit nothing.")
+@data_option
+def submit(
+    file: Path,
+    folder: DataFolder,
+    sweep: JsonObject,
+    preview: bool,
+    template: str | None,
+    system: str | None,
+    chat: bool | None,
+    **given: Any,
+) -> None:
+    """Submit FILE as a job and print the job's id.
+
+    FILE is CSV, TSV, XLSX, Parquet, JSONL or TXT. A table needs --template, a column `prompt`, or
+    --map prompt=COLUMN.
+    """
+    if (system or chat is not None) and template is None:
+        raise click.UsageError("--system, --chat and --plain are about --template; give one")
+    options: JsonObject = {name: value for name, value in given.items() if value}
+    if given["webhook"]:
+        options["webhook"] = {"url": given["webhook"]}
+    with open_client(folder) as client:
+        if template is not None:
+            if chat is None:
+                chat = bool(system) or _has_chats(client, given["model"])
+            options["template"] = _template(template, system, chat)
+        try:
+            _send(client, file, options, sweep, preview)
+        except RequestRefused as error:
+            message = error.message
+            for field, option in SPELLED:
+                message = message.replace(field, option)
+            raise RequestRefused(message) from None
+
+
+def _send(
+    client: Client, file: Path, options: JsonObject, sweep: JsonObject, preview: bool
+) -> None:
+    if preview:
+        answer = client.upload(file, options, f"/v1/jobs/preview?rows={PREVIEW_ROWS}")
+        for row in answer["rows"]:
+            _show_row(row)
+    elif sweep:
+        made = client.upload(file, options | {"sweep": sweep}, "/v1/sweeps")
+        print_line(f"{made['id']}: {len(made['jobs'])} jobs", err=True)
+        for job in made["jobs"]:
+            values = ", ".join(f"{name}={value}" for name, value in job["params"].items())
+            print_line(f"{job['id']}: {values}", err=True)
+            print_line(job["id"])
+    else:
+        print_line(client.upload(file, options)["id"])
+
+
+def _show_row(row: JsonObject) -> None:
+    name = f"line {row['line']}" if row.get("line") else "row"
+    if row.get("custom_id"):
+        name += f" ({row['custom_id']})"
+    notes = [f"{row['prompt_tokens']} tokens"] if row.get("prompt_tokens") is not None else []
+    if row.get("truncated_tokens"):
+        notes.append(f"{row['truncated_tokens']} cut")
+    print_line(f"{name}: {', '.join(notes)}".rstrip(": "), bold=True)
+    for error in row.get("errors") or []:
+        print_line(f"  {error['message']}", fg="red")
+    if row.get("text") is not None:
+        print_line(f"{row['text']}\n")
+
+
+def _has_chats(client: Client, model: str | None) -> bool:
+    """Whether the model, or the only one, has a chat template."""
+    entries = [entry for entry in client.models() if entry["id"] == model or not model]
+    own = [entry for entry in entries if model or not entry["alias_of"]]
+    return len(own) == 1 and bool(own[0]["card"]["chat_template"])
+
+
+def _template(text: str, system: str | None, chat: bool) -> JsonObject:
+    if not chat and not system:
+        return {"prompt": text}
+    first = [{"role": "system", "content": system}] if system else []
+    return {"messages": [*first, {"role": "user", "content": text}]}

@@ -1,0 +1,103 @@
+"""The commands about jobs against a running promptmill, and what `submit` makes of a table."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+from tests.support.up import Running, run
+from tests.support.up import running as started
+from tests.support.waiting import wait_until
+
+ENDLESS = ("--param", "max_tokens=4000", "--param", "ignore_eos=true")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with started(
+        tmp_path_factory.mktemp("job-commands") / "data",
+        PROMPTMILL_ECHO_DELAY="0.02",
+        PROMPTMILL_ECHO_FAIL_ON="please fail",
+    ) as up:
+        yield up
+
+
+def promptmill(running: Running, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run(*arguments, "--data", running.folder)
+
+
+def said(running: Running, *arguments: str | Path) -> str:
+    done = promptmill(running, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.txt"
+    path.write_text("say one\nplease fail\nsay three\n")
+    return path
+
+
+def facts(running: Running, job_id: str) -> dict[str, str]:
+    lines = said(running, "jobs", "show", job_id).splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_a_job_is_listed_shown_retried_and_deleted(running: Running, prompts: Path) -> None:
+    job_id = said(running, "submit", prompts, "--param", "seed=7")
+    assert promptmill(running, "watch", job_id).returncode == 1
+    shown = facts(running, job_id)
+    assert (shown["id"], shown["status"]) == (job_id, "completed")
+    assert (shown["items"], shown["params"]) == ("3: 2 succeeded, 1 failed", "seed=7")
+    assert shown["page"].endswith(f"/jobs/{job_id}")
+    retry = said(running, "jobs", "retry", job_id)
+    promptmill(running, "watch", retry)
+    assert facts(running, retry)["retry of"] == job_id
+    listed = said(running, "jobs", "list", "--limit", "2").splitlines()
+    assert [line.split()[0] for line in listed] == [retry, job_id]
+    assert "3/3, 1 failed" in listed[1]
+    assert promptmill(running, "jobs", "delete", job_id).returncode == 2
+    assert facts(running, job_id)["id"] == job_id
+    deleted = said(running, "jobs", "delete", "--yes", job_id, retry)
+    assert deleted == f"deleted {job_id}\ndeleted {retry}"
+    assert f"no job {job_id}" in promptmill(running, "jobs", "show", job_id).stderr
+
+
+def test_a_job_is_paused_resumed_and_cancelled(running: Running, prompts: Path) -> None:
+    job_id = said(running, "submit", prompts, *ENDLESS)
+    assert said(running, "jobs", "pause", job_id).startswith("paused: ")
+    assert facts(running, job_id)["status"] == "paused"
+    assert not said(running, "jobs", "resume", job_id).startswith("paused")
+    said(running, "jobs", "cancel", job_id)
+    wait_until(lambda: facts(running, job_id)["status"] == "cancelled")
+    refused = promptmill(running, "jobs", "pause", job_id)
+    assert refused.returncode == 1 and "is over" in refused.stderr
+
+
+def test_watch_says_something_where_nobody_sees_a_bar(running: Running, prompts: Path) -> None:
+    job_id = said(running, "submit", prompts)
+    told = promptmill(running, "watch", job_id).stderr.splitlines()
+    assert told[0].startswith(f"{job_id}: ")
+    assert told[-1] == f"{job_id}: 3 of 3 finished, 1 failed"
+
+
+def test_a_table_without_prompts_is_refused_with_options_that_exist(
+    running: Running, tmp_path: Path
+) -> None:
+    (tmp_path / "table.csv").write_text("id,text\n1,one\n")
+    refused = promptmill(running, "submit", tmp_path / "table.csv").stderr
+    assert "with --map prompt=COLUMN, or give a --template: the file has id, text" in refused
+    assert "prompt_column" not in refused
+    lone = promptmill(running, "submit", tmp_path / "table.csv", "--system", "Be brief.")
+    assert lone.returncode == 2 and "are about --template" in lone.stderr
+
+
+def test_the_readmes_prompts_are_there(running: Running) -> None:
+    assert "promptmill submit examples/prompts.jsonl" in (ROOT / "README.md").read_text()
+    job_id = said(running, "submit", ROOT / "examples" / "prompts.jsonl")
+    assert promptmill(running, "watch", job_id).returncode == 0
