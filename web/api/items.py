@@ -14,13 +14,13 @@ from web.jobs.results import MEDIA_TYPES, stream_results
 from web.jobs.summary import summary
 from web.schemas.answers import AppendView, ItemList
 from web.schemas.overviews import JobSummary
-from web.schemas.queries import ItemPage
+from web.schemas.queries import ItemPage, ResultsQuery
 from web.schemas.requests import MoreItems
 from web.services.services import services
 from web.wire.bodies import read_items, read_query
 from web.wire.client import idempotency_key
 from web.wire.description import described
-from web.wire.downloads import download
+from web.wire.downloads import disposition, download
 
 
 @api.get("/v1/jobs/<job_id>/items")
@@ -58,10 +58,12 @@ def charts(tenant: str, job_id: str) -> Response:
 @described(
     "Finished items as a file, also while the job runs",
     media_types=tuple(MEDIA_TYPES.values()),
+    query=ResultsQuery,
     errors=(406,),
 )
 @needs_tenant
 def results(tenant: str, job_id: str, form: str) -> Response:
-    response = download(stream_results(services(), job_id, tenant, form), MEDIA_TYPES[form])
-    response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.{form}"'
+    name, pieces = stream_results(services(), job_id, tenant, form, read_query(ResultsQuery))
+    response = download(pieces, MEDIA_TYPES[form])
+    response.headers["Content-Disposition"] = disposition(f"{name}.{form}")
     return response

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from common.references import reference_of
 from common.result_row import Beside, InputRow, Row
 from common.store.job import Job
 from common.store.jobs import JobStore
@@ -112,23 +112,6 @@ class WholeItems:
             return ItemRow.model_validate(
                 unreadable_row(row["index"], error, row["model"], row["params"])
             )
-
-
-def reference_of(cell: Any) -> str | list[str] | None:
-    """The reference in a cell of the column that was mapped: a JSON list of texts is several, and
-    an empty cell none."""
-    if isinstance(cell, str) and cell.startswith("["):
-        try:
-            parsed = json.loads(cell)
-        except ValueError:
-            parsed = None
-        if isinstance(parsed, list) and parsed and all(isinstance(each, str) for each in parsed):
-            return parsed
-    if isinstance(cell, list):
-        return [each for each in cell if isinstance(each, str)] or None
-    if cell is None or cell == "":
-        return None
-    return cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
 
 
 def item_rows(

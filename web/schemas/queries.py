@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from common.errors import InvalidRequest
 from common.types import ItemState
 from web.schemas.base import Query
 
@@ -64,6 +65,36 @@ class ItemPage(Query):
     def searches(self) -> bool:
         """Whether this is more than the next items in order."""
         return bool(self.state or self.error or self.id or self.text) or self.order != "index"
+
+
+class ResultsQuery(Query):
+    """What a file of results is to have."""
+
+    params: Literal["own", "full"] = Field(
+        "own",
+        description=(
+            "Of results.jsonl: an item's parameters that differ from its job's, or all of them."
+        ),
+    )
+    bom: bool = Field(
+        False,
+        description="Of results.csv: begin with a byte-order mark, by which Excel knows UTF-8.",
+    )
+    guard: bool = Field(
+        True,
+        description="Of results.csv: 0 leaves text alone that a spreadsheet takes for a formula.",
+    )
+
+    def refuse_others(self, form: str) -> None:
+        """
+        Raises:
+            InvalidRequest: something is given that this form has no use for.
+        """
+        forms = {"params": "jsonl", "bom": "csv", "guard": "csv"}
+        for name in self.model_fields_set & forms.keys():
+            if forms[name] != form:
+                message = f"{name} is for results.{forms[name]}, and means nothing for .{form}"
+                raise InvalidRequest(message, code="invalid_value", field=name)
 
 
 class Wait(Query):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain
+from urllib.parse import quote
 
 from flask import Response
 
@@ -11,6 +13,14 @@ from common.store.grants import Grant
 from web.auth import grant
 from web.services.services import Services, services
 from web.services.watch import Watch
+
+LONGEST_NAME = 120  # characters of a file's name without its ending
+# What no file system, shell or header takes well: separators, quotes, wildcards, and characters
+# that are not seen or turn the direction of writing.
+UNSAFE = re.compile(
+    r'[/\\:*?"<>|%$`\x00-\x1f\x7f-\x9f'
+    r"\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+"
+)
 
 
 def download(pieces: Iterator[bytes], content_type: str) -> Response:
@@ -23,6 +33,22 @@ def download(pieces: Iterator[bytes], content_type: str) -> Response:
     )
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def disposition(name: str) -> str:
+    """The header by which a browser saves a file under a name (RFC 6266): in ASCII for old clients,
+    and in full where it has other characters."""
+    safe = _safe(name)
+    ascii_name = "".join(each if each.isascii() else "_" for each in safe)
+    header = f'attachment; filename="{ascii_name}"'
+    return header if safe == ascii_name else f"{header}; filename*=UTF-8''{quote(safe, safe='')}"
+
+
+def _safe(name: str) -> str:
+    stem, _, ending = name.rpartition(".")
+    stem = UNSAFE.sub("_", stem.encode(errors="replace").decode())[:LONGEST_NAME].strip(" .")
+    # A name that begins with a dash is an option to many commands.
+    return f"{stem.lstrip('-') or 'results'}.{ending}"
 
 
 def _while_valid(services: Services, grant: Grant, pieces: Iterator[bytes]) -> Iterator[bytes]:

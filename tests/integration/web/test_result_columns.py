@@ -1,0 +1,228 @@
+"""Downloads of a job made of a table: its own columns come back as they went in, ours follow."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.support.columns import ABSENT, table_job
+from tests.support.web import Web
+
+NASTY = [
+    *("-3", "007", "1.0", "=1+1", "+886 2", "{{other}}", "@x", "\ttab", "+1.5e3", "", " "),
+    *('say "hi"', "a,b;c", "one\ntwo", "one\r\ntwo", "one\rtwo", "東京\u2028タワー", "NA", "null"),
+]
+NAMES = ["", "text", "status", "n", "seed", "=formula", "index"]
+
+
+def download(web: Web, job: str, form: str, query: str = "") -> bytes:
+    answer = web.get(f"/v1/jobs/{job}/results.{form}{query}")
+    assert answer.status_code == 200, answer.text
+    return bytes(answer.data)
+
+
+def nasty(web: Web) -> tuple[str, pd.DataFrame]:
+    rows = [[NASTY[(at + 3 * place) % len(NASTY)] for place in range(7)] for at in range(19)]
+    job = table_job(web, NAMES, rows, used=["text", ""])
+    web.worker().run(19)
+    return job, pd.DataFrame(rows, columns=NAMES)
+
+
+def read(content: bytes) -> pd.DataFrame:
+    found: pd.DataFrame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    # pandas invents a name for a column without one.
+    return found.rename(columns={"Unnamed: 0": ""})
+
+
+def test_every_cell_of_a_csv_comes_back_as_it_was_written(web: Web) -> None:
+    job, sent = nasty(web)
+    with_guard = list(csv.reader(io.StringIO(download(web, job, "csv").decode(), newline="")))
+    found = read(download(web, job, "csv", "?guard=0"))
+    pd.testing.assert_frame_equal(found[NAMES], sent)
+    assert with_guard[0][:7] == ["", "text", "status", "n", "seed", "'=formula", "index"]
+    cells = {cell for row in with_guard[1:] for cell in row[:7]}
+    spared = {cell for cell in NASTY if not cell.startswith(("=", "+8", "@", "\t"))}
+    assert cells == spared | {"'=1+1", "'+886 2", "'@x", "'\ttab"}
+
+
+def test_input_columns_come_first_and_ours_under_names_that_are_free(web: Web) -> None:
+    job = table_job(web, ["id", "text"], [["a", "b"]])
+    web.worker().run()
+    header = download(web, job, "csv").decode().split("\r\n")[0].split(",")
+    assert header[:6] == ["id", "text", "pm_index", "pm_status", "pm_output", "pm_text"]
+    assert sorted(header[6:]) == [
+        *("pm_completion_tokens", "pm_custom_id", "pm_error_code", "pm_error_message"),
+        *("pm_finish_reason", "pm_model", "pm_prompt_tokens", "pm_seed", "pm_token_count"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "prefix"),
+    [
+        (["pm_text"], "pm2_"),
+        (["pm_other", "pm2_x"], "pm3_"),
+        (["pm2_x"], "pm_"),
+        (["pmx", "PM_text"], "pm_"),
+    ],
+)
+def test_a_table_that_has_our_prefix_gets_the_next(web: Web, names: list[str], prefix: str) -> None:
+    job = table_job(web, names, [["x"] * len(names)])
+    web.worker().run()
+    header = download(web, job, "csv").decode().split("\r\n")[0].split(",")
+    assert header[: len(names)] == names
+    assert all(name.startswith(prefix) for name in header[len(names) :])
+    assert len(set(header)) == len(header)
+    found = parquet.read_table(pa.BufferReader(download(web, job, "parquet")))
+    assert found.column_names == header
+
+
+def test_a_row_of_several_outputs_has_its_columns_in_each(web: Web) -> None:
+    job = table_job(web, ["id"], [["a"], ["b"]])
+    worker = web.worker()
+    worker.run(1, n=2)
+    worker.run(1, error="engine_error")
+    rows = list(csv.DictReader(io.StringIO(download(web, job, "csv").decode())))
+    assert [(row["id"], row["pm_output"], row["pm_text"]) for row in rows] == [
+        ("a", "0", "said 0"),
+        ("a", "1", "said 0"),
+        ("b", "", ""),
+    ]
+
+
+def test_values_that_are_no_text_are_json_in_a_csv(web: Web) -> None:
+    values = [1, 1.0, True, None, [1, "é"], {"a": None}, ABSENT]
+    job = table_job(web, ["v", "w"], [[value, "x"] for value in values])
+    web.worker().run()
+    found = read(download(web, job, "csv"))
+    assert list(found["v"]) == ["1", "1.0", "true", "", '[1, "é"]', '{"a": null}', ""]
+
+
+def test_jsonl_and_items_have_vars_in_the_order_of_the_columns(web: Web) -> None:
+    job = table_job(web, ["z", "a", "m"], [["1", "2", "3"], ["4", ABSENT, None]], used=["m"])
+    web.worker().run()
+    rows = [json.loads(line) for line in download(web, job, "jsonl").splitlines()]
+    assert [list(row["vars"].items()) for row in rows] == [
+        [("z", "1"), ("a", "2"), ("m", "3")],
+        [("z", "4"), ("m", None)],
+    ]
+    listed = web.get(f"/v1/jobs/{job}/items").json["data"]
+    assert [row["vars"] for row in listed] == [row["vars"] for row in rows]
+
+
+def test_a_mapped_reference_is_shown_and_stays_a_column(web: Web) -> None:
+    golds = ["gold", '["a", "b"]', "", "[not json"]
+    job = table_job(web, ["gold"], [[gold] for gold in golds], mapped={"reference": "gold"})
+    web.worker().run()
+    rows = [json.loads(line) for line in download(web, job, "jsonl").splitlines()]
+    assert [row.get("reference") for row in rows] == ["gold", ["a", "b"], None, "[not json"]
+    assert [row["vars"]["gold"] for row in rows] == golds
+
+
+def test_columns_of_a_parquet_file_have_their_types_again(web: Web) -> None:
+    columns: dict[str, tuple[str, list[Any], list[Any]]] = {
+        # name: Arrow's type, values as JSON, and as Python reads them
+        "int": ("int64", [1, None], [1, None]),
+        "small": ("uint8", [255, 0], [255, 0]),
+        "float": ("double", [1.0, "-Infinity"], [1.0, float("-inf")]),
+        "flag": ("bool", [True, None], [True, None]),
+        "text": ("string", ["007", ""], ["007", ""]),
+        "large": ("large_string", ["x", None], ["x", None]),
+        "list": ("list<element: int64>", [[1, None], []], [[1, None], []]),
+        "nested": ("list<item: list<item: string>>", [[["a"]], None], [[["a"]], None]),
+        "struct": (
+            "struct<a: int64, b: struct<c: string, d: list<item: double>>>",
+            [{"a": 1, "b": {"c": "x", "d": [0.5]}}, None],
+            [{"a": 1, "b": {"c": "x", "d": [0.5]}}, None],
+        ),
+        "bytes": ("binary", ["AAH/", None], [b"\x00\x01\xff", None]),
+        "odd": ("extension<unheard.of>", ["x", {"a": 1}], ["x", '{"a": 1}']),
+    }
+    rows = list(zip(*(values for _, values, _ in columns.values()), strict=True))
+    types = {name: kind for name, (kind, _, _) in columns.items()}
+    job = table_job(web, list(columns), rows, types=types)
+    web.worker().run()
+    found = parquet.read_table(pa.BufferReader(download(web, job, "parquet")))
+    for name, (kind, _, values) in columns.items():
+        assert found.column(name).to_pylist() == values
+        if name != "odd":
+            # Parquet calls what is in a list `element`.
+            shown = str(found.schema.field(name).type)
+            assert shown.replace("element", "item") == kind.replace("element", "item")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.timestamp("us", "UTC"), [1_700_000_000_123_456, None]),
+        (pa.timestamp("ms"), [1_700_000_000_100, 0]),
+        (pa.timestamp("ns", "Europe/Berlin"), [1_700_000_000_000_000_001, None]),
+        (pa.date32(), [19_000, None]),
+        (pa.time64("us"), [45_000_500_000, 0]),
+        (pa.time32("s"), [45_000, None]),
+        (pa.duration("ms"), [5_400_500, -1]),
+        (pa.decimal128(5, 2), [1250, None]),
+    ],
+    ids=str,
+)
+def test_times_have_their_types_again(kind: pa.DataType, values: list[Any]) -> None:
+    from web.intake.parquet_reader import plain
+    from web.jobs.arrow_values import array_of, type_of
+
+    if pa.types.is_decimal(kind):
+        sent = pa.array([Decimal("12.50"), None], kind)
+    else:
+        width = pa.int32() if kind in (pa.date32(), pa.time32("s")) else pa.int64()
+        sent = pa.array(values, width).cast(kind)
+    assert type_of(str(kind)) == kind
+    assert array_of(plain(sent), type_of(str(kind))).equals(sent)
+
+
+def test_a_cell_of_another_type_is_null_in_parquet_and_spoils_no_other(web: Web) -> None:
+    types = {"n": "int64", "l": "list<item: int64>"}
+    rows: list[list[Any]] = [[1, [1]], ["many", "no list"], [3, ["x"]]]
+    job = table_job(web, ["n", "l"], rows, types=types)
+    web.worker().run()
+    found = parquet.read_table(pa.BufferReader(download(web, job, "parquet")))
+    assert found.column("n").to_pylist() == [1, None, 3]
+    assert found.column("l").to_pylist() == [[1], None, None]
+
+
+def test_a_csv_begins_with_a_byte_order_mark_on_request(web: Web) -> None:
+    job = table_job(web, ["名"], [["値"]])
+    web.worker().run()
+    plain, marked = download(web, job, "csv"), download(web, job, "csv", "?bom=1")
+    assert marked == b"\xef\xbb\xbf" + plain
+    assert plain.startswith("名,pm_index".encode())
+
+
+def test_a_file_has_the_name_of_its_job(web: Web) -> None:
+    def header(name: str, form: str) -> str:
+        job = web.submit("a", metadata={"name": name})
+        found: str = web.get(f"/v1/jobs/{job}/results.{form}").headers["Content-Disposition"]
+        return found
+
+    assert header("My job", "csv") == 'attachment; filename="My job.csv"'
+    assert header("評価 1", "jsonl") == (
+        "attachment; filename=\"__ 1.jsonl\"; filename*=UTF-8''%E8%A9%95%E4%BE%A1%201.jsonl"
+    )
+    assert header('../../etc/"x"\r\nSet-Cookie: a', "csv") == (
+        'attachment; filename="_.._etc_x_Set-Cookie_ a.csv"'
+    )
+    assert header("..", "parquet") == 'attachment; filename="results.parquet"'
+
+
+@pytest.mark.parametrize(
+    "query", ["bmo=1", "guard=maybe", "params=all", "bom=1&bom=1", "params=full", "include=x"]
+)
+def test_a_download_refuses_what_it_does_not_know(web: Web, query: str) -> None:
+    answer = web.get(f"/v1/jobs/{web.submit()}/results.csv?{query}")
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, query.split("=")[0])
+    assert web.get(f"/v1/jobs/{web.submit()}/results.jsonl?bom=1").status_code == 422

@@ -1,0 +1,85 @@
+"""Results as Parquet, a batch of rows at a time. Columns that came from a Parquet file have its
+types again, others are text."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from common.errors import InvalidRequest
+from web.jobs.result_table import INTEGERS, Batches, ResultTable
+
+
+def parquet_pieces(
+    batches: Batches, table: ResultTable, types: Mapping[str, str]
+) -> Iterator[bytes]:
+    """`types` are Arrow's of the input's columns, as text.
+
+    Raises:
+        InvalidRequest: the server has no pyarrow.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        message = (
+            "this server has no pyarrow to write Parquet with: install it there, or take "
+            ".jsonl or .csv"
+        )
+        raise InvalidRequest(message, status=406, code="parquet_unavailable")
+    return _pieces(batches, table, types)
+
+
+def _pieces(batches: Batches, table: ResultTable, types: Mapping[str, str]) -> Iterator[bytes]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from web.jobs.arrow_values import array_of, type_of
+
+    kinds = [type_of(types.get(name, "string")) for name in table.inputs]
+    fields = [pa.field(name, kind) for name, kind in zip(table.inputs, kinds, strict=True)]
+    for name, shown in table.ours.items():
+        fields.append(pa.field(shown, pa.int64() if name in INTEGERS else pa.string()))
+    schema = pa.schema(fields)
+    sink = _Sink()
+    with parquet.ParquetWriter(sink, schema) as writer:
+        for batch in batches:
+            given, ours = [], []
+            for whole in batch:
+                cells = table.cells(whole)
+                ours += cells
+                if kinds:
+                    given += [table.values(whole)] * len(cells)
+            columns = [
+                array_of([row[place] for row in given], kind) for place, kind in enumerate(kinds)
+            ]
+            columns += [
+                pa.array([cells[name] for cells in ours], field.type)
+                for name, field in zip(table.ours, fields[len(kinds) :], strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            yield sink.take()
+    yield sink.take()
+
+
+class _Sink(io.RawIOBase):
+    """A file whose content is taken away as it is written. It cannot seek, which Parquet's writer
+    does not need."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any) -> int:
+        self._pieces.append(bytes(piece))
+        self._written += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._written
+
+    def take(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)

@@ -1,0 +1,148 @@
+"""Results as a table, a row for each output: which columns it has, and their cells.
+
+Of a job whose items have variables these come first, under their own names and in their own order;
+our columns follow under names that none of them has."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from common.result_row import Row
+from web.jobs.item_views import Whole, WholeItems
+
+Batches = Iterable[list[Whole]]
+COLUMNS = (
+    "index",
+    "custom_id",
+    "status",
+    "output",
+    "text",
+    "finish_reason",
+    "token_count",
+    "prompt_tokens",
+    "completion_tokens",
+    "seed",
+    "model",
+    "error_code",
+    "error_message",
+)
+# Behind columns of the input, among which the custom_id mostly is.
+BESIDE = (*(name for name in COLUMNS if name != "custom_id"), "custom_id")
+INTEGERS = frozenset(
+    {
+        *("index", "output", "token_count", "prompt_tokens", "completion_tokens", "seed"),
+        "truncated_tokens",
+    }
+)
+# A spreadsheet would run these, some after removing a character.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+BOM = "\ufeff"
+Cells = dict[str, str | int | None]
+
+
+class ResultTable:
+    """The columns of a job's results: `inputs` are the input's, `ours` what we add, each with its
+    name in the table."""
+
+    def __init__(self, items: WholeItems):
+        self._items = items
+        self.inputs: Sequence[str] = items.prep.get("columns", [])
+        more = ("truncated_tokens",) if "truncate" in items.prep else ()
+        names = (*BESIDE, *more) if self.inputs else COLUMNS
+        prefix = free_prefix(self.inputs) if self.inputs else ""
+        self.ours = {name: prefix + name for name in names}
+
+    def values(self, whole: Whole) -> list[Any]:
+        """The item's values of the input's columns, of JSON; None for those it does not have."""
+        variables = self._items.variables(whole)
+        return [variables.get(name) for name in self.inputs]
+
+    def cells(self, whole: Whole) -> list[Cells]:
+        """Our cells: a row per output; one without text where an item has none."""
+        shared = _shared(whole.row)
+        if "truncated_tokens" in self.ours:
+            shared["truncated_tokens"] = whole.item.get("truncated_tokens")
+        return [shared | output for output in _outputs(whole.row)]
+
+
+def free_prefix(names: Iterable[str]) -> str:
+    """The first of `pm_`, `pm2_`, … with which no name begins."""
+    taken = {match[0] for name in names if (match := re.match(r"pm\d*_", name))}
+    number = 2
+    prefix = "pm_"
+    while prefix in taken:
+        prefix, number = f"pm{number}_", number + 1
+    return prefix
+
+
+def csv_pieces(batches: Batches, table: ResultTable, bom: bool, guard: bool) -> Iterator[bytes]:
+    """The table as CSV. Unless told not to, it has an apostrophe before what a spreadsheet would
+    take for a formula."""
+    page = io.StringIO(newline="")
+    writer = csv.writer(page)
+    checked = harmless if guard else str
+    if bom:
+        page.write(BOM)
+    writer.writerow([*map(checked, table.inputs), *map(checked, table.ours.values())])
+    for batch in batches:
+        for whole in batch:
+            given = [checked(cell_text(value)) for value in table.values(whole)]
+            writer.writerows(
+                given
+                + [
+                    checked(cell) if isinstance(cell := cells[name], str) else cell
+                    for name in table.ours
+                ]
+                for cells in table.cells(whole)
+            )
+        yield page.getvalue().encode()
+        page.seek(0)
+        page.truncate()
+
+
+def cell_text(value: Any) -> str:
+    """A variable's value as it is written into a cell: text as it is, other values as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def harmless(cell: str) -> str:
+    """The cell with an apostrophe in front if a spreadsheet would take its text for a formula. A
+    plain number is none."""
+    return "'" + cell if cell.startswith(FORMULA) and not NUMBER.fullmatch(cell) else cell
+
+
+def _shared(row: Row) -> Cells:
+    error, usage = row["error"], row["usage"]
+    return {
+        "index": row["index"],
+        "custom_id": row["custom_id"],
+        "status": row["status"],
+        "seed": row["seed"],
+        "model": row["model"],
+        "prompt_tokens": usage["prompt_tokens"],
+        "completion_tokens": usage["completion_tokens"],
+        "error_code": error.get("code") if error else None,
+        "error_message": error.get("message") if error else None,
+    }
+
+
+def _outputs(row: Row) -> list[Cells]:
+    if not row["outputs"]:
+        return [{"output": None, "text": None, "finish_reason": None, "token_count": None}]
+    return [
+        {
+            "output": place,
+            "text": output["text"],
+            "finish_reason": output["finish_reason"],
+            "token_count": output["token_count"],
+        }
+        for place, output in enumerate(row["outputs"])
+    ]
