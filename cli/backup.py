@@ -35,7 +35,8 @@ SENT = 8 * 2**20  # bytes of records copied in one round trip; a larger record g
 MAGIC = (b"REDIS", b"VALKEY")
 EVERYTHING = f"{keys.PREFIX}*"
 LOGINS = [
-    keys.PREFIX + rest for rest in ("login:*", "begun:*", "tenant:*:links", "tenant:*:sessions")
+    keys.PREFIX + rest
+    for rest in ("login:*", "begun:*", "tenant:*:links", "tenant:*:invites", "tenant:*:sessions")
 ]
 
 

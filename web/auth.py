@@ -3,7 +3,8 @@ browser's session cookie. Either is looked up in the store with one round trip f
 that it is refused at once when it was revoked.
 
 A session begins with a single-use login link. Opening the link shows a button; only the button's
-POST uses the link up, so that link previews and mail scanners cannot.
+POST uses the link up, so that link previews and mail scanners cannot. A link to one job is no
+session: its cookie lets a browser read that job and nothing else.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from urllib.parse import urlsplit
 
 from flask import Response, g, request
 
-from common.errors import PromptmillError, Unauthorized
+from common.errors import NotFound, PromptmillError, Unauthorized
 from common.store.grants import Grant
 from common.store.sessions import SESSION_AGE
 from common.urls import origin as origin_of
 from web.services.services import services
 
 COOKIE = "promptmill_session"
+SHARE_COOKIE = "promptmill_share"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -32,7 +34,7 @@ class Forbidden(PromptmillError):
     code = "cross_site_request"
 
 
-class _CookieOptions(TypedDict):
+class CookieOptions(TypedDict):
     path: str
     httponly: bool
     samesite: str
@@ -84,7 +86,7 @@ def start_session(response: Response, login: str) -> Response:
     """Log this browser in with the token of a login link; `Unauthorized` if it is not valid any
     more."""
     value = services().sessions.begin_session(login)
-    response.set_cookie(COOKIE, value, max_age=SESSION_AGE, **_cookie_options())
+    response.set_cookie(COOKIE, value, max_age=SESSION_AGE, **cookie_options())
     return response
 
 
@@ -96,8 +98,31 @@ def end_session(response: Response, everywhere: bool) -> Response:
         services().sessions.end_sessions(found.tenant)
     elif found:
         services().sessions.end_session(found)
-    response.delete_cookie(COOKIE, **_cookie_options())
+    response.delete_cookie(COOKIE, **cookie_options())
     return response
+
+
+def open_share(response: Response, job_id: str, secret: str) -> Response:
+    """Let this browser read the job of a link, as long as the link is valid."""
+    path = f"{request.script_root}/shared/{job_id}"
+    options = cookie_options()
+    options["path"] = path
+    response.set_cookie(SHARE_COOKIE, secret, max_age=SESSION_AGE, **options)
+    return response
+
+
+def reader_of(job_id: str) -> str:
+    """The tenant of a job that this browser may read because it has opened a link to it.
+
+    Raises:
+        NotFound: it has not, or the link was revoked.
+    """
+    g.grant = services().shares.grant_of_share(job_id, request.cookies.get(SHARE_COOKIE, ""))
+    if g.grant is None:
+        raise NotFound(
+            "this link does not work (any more): ask the person who sent it for a new one"
+        )
+    return tenant()
 
 
 def refuse_cross_site() -> None:
@@ -125,7 +150,7 @@ def _is_own(origin: str) -> bool:
     return origin in (origin_of(public), f"{request.scheme}://{request.host}")
 
 
-def _cookie_options() -> _CookieOptions:
+def cookie_options() -> CookieOptions:
     """`Secure` where browsers use TLS, as the proxy that ends it or the public URL says."""
     secure = request.is_secure or services().settings.base_url.startswith("https://")
     return {

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-import time
 from dataclasses import dataclass
 
 import redis
 
 from common import ids
-from common.errors import InvalidRequest, NotFound, Unauthorized
+from common.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.grants import Grant, digest_of
@@ -20,6 +19,9 @@ from common.store.scripts import Scripts
 from common.store.tenants import BAD_TENANT
 
 KEY = re.compile(r"pm_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+MOST_KEYS = 100  # of a tenant that are valid at once
+REVOKED_KEPT = 100  # of a tenant that stay in its list
+LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -39,23 +41,30 @@ class ApiKeys:
         self._scripts = Scripts(client)
 
     def create_key(self, tenant: str, name: str = "") -> str:
-        """Make a key of a tenant, which is made with its first key. Only here it is readable."""
+        """Make a key of a tenant, which is made with its first key. Only here it is readable.
+
+        Raises:
+            Conflict: the tenant has as many keys as it may.
+        """
         if not ids.TENANT.fullmatch(tenant):
             raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
+        if len(name) > LONGEST_NAME:
+            raise InvalidRequest(f"a name may have {LONGEST_NAME} characters", field="name")
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        record = {
-            "tenant": tenant,
-            "name": name,
-            "digest": digest_of(secret),
-            "created_at": time.time(),
-        }
         with redis_errors():
-            pipe = self._client.pipeline(transaction=True)
-            pipe.sadd(keys.TENANTS, tenant)
-            pipe.hsetnx(keys.tenant(tenant), "created_at", time.time())
-            pipe.hset(keys.api_key(key_id), mapping=record)
-            pipe.sadd(keys.KEYS, key_id)
-            pipe.execute()
+            made = self._scripts.create_key(
+                tenant=tenant,
+                id=key_id,
+                name=name,
+                digest=digest_of(secret),
+                most=MOST_KEYS,
+                kept=REVOKED_KEPT,
+            )
+        if not made:
+            raise Conflict(
+                f"{tenant} has {MOST_KEYS} keys, as many as a tenant may have; revoke one first",
+                code="too_many_keys",
+            )
         return f"pm_{key_id}_{secret}"
 
     def tenant_of_key(self, key: str) -> str:
@@ -76,21 +85,35 @@ class ApiKeys:
         raise Unauthorized("the API key is not valid here; make one with `promptmill key create`")
 
     def list_keys(self) -> list[ApiKey]:
+        """Everybody's."""
         with redis_errors():
-            ids = sorted(key_id.decode() for key_id in self._client.smembers(keys.KEYS))
-            pipe = self._client.pipeline(transaction=False)
-            for key_id in ids:
-                pipe.hmget(keys.api_key(key_id), "tenant", "name", "created_at", "revoked_at")
-            records = pipe.execute()
-        return list(readable(zip(ids, records, strict=True), _api_key, lambda pair: pair[0]))
+            return self._read(sorted(self._client.smembers(keys.KEYS)))
 
-    def revoke_key(self, key_id: str) -> None:
+    def keys_of(self, tenant: str) -> list[ApiKey]:
+        """A tenant's, the newest first, the revoked ones last."""
+        with redis_errors():
+            found = self._read(self._scripts.list_keys(tenant=tenant))
+        return sorted(found, key=lambda key: (key.revoked_at is not None, -key.created_at))
+
+    def _read(self, names: list[bytes]) -> list[ApiKey]:
+        found = [name.decode() for name in names]
+        pipe = self._client.pipeline(transaction=False)
+        for key_id in found:
+            pipe.hmget(keys.api_key(key_id), "tenant", "name", "created_at", "revoked_at")
+        records = pipe.execute()
+        return list(readable(zip(found, records, strict=True), _api_key, lambda pair: pair[0]))
+
+    def revoke_key(self, key_id: str, tenant: str = "") -> None:
         """From now on the key is refused. `key_id` may be the whole key. Sessions end with the
-        tenant's last key."""
+        tenant's last key.
+
+        Raises:
+            NotFound: no such key, or not one of `tenant`, if that is given.
+        """
         match = KEY.fullmatch(key_id)
         key_id = match[1] if match else key_id
         with redis_errors():
-            if not self._scripts.revoke_key(id=key_id):
+            if not self._scripts.revoke_key(id=key_id, tenant=tenant):
                 raise NotFound(f"no key {key_id}; `promptmill key list` shows them")
 
 

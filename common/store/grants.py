@@ -19,12 +19,14 @@ from common.store.connection import redis_errors
 
 @dataclass(frozen=True)
 class Grant:
-    """What a request was let in by: an API key (its id) or a browser's session (its digest). The
-    other one is empty."""
+    """What a request was let in by: an API key (its id), a browser's session (its digest), or a
+    link to one job (its digest and the job's id). The others are empty."""
 
     tenant: str
     key_id: str = ""
     session: str = ""
+    share: str = ""
+    job_id: str = ""
 
 
 def digest_of(secret: str) -> str:
@@ -33,23 +35,29 @@ def digest_of(secret: str) -> str:
 
 
 def still_valid(client: redis.Redis, grants: Collection[Grant]) -> set[Grant]:
-    """Those whose key is not revoked and whose session has not ended; one round trip for all of
-    them."""
+    """Those whose key or link is not revoked and whose session has not ended; one round trip for
+    all of them."""
     asked = list(grants)
     with redis_errors():
         pipe = client.pipeline(transaction=False)
         for grant in asked:
             if grant.session:
                 pipe.zscore(keys.sessions(grant.tenant), grant.session)
+            elif grant.share:
+                pipe.hexists(keys.job(grant.job_id, "shares"), grant.share)
             else:
                 pipe.hmget(keys.api_key(grant.key_id), "tenant", "revoked_at")
+            pipe.hexists(keys.tenant(grant.tenant), "closed_at")
         found = pipe.execute()
-    return {grant for grant, record in zip(asked, found, strict=True) if _is_valid(grant, record)}
+    records = zip(asked, found[::2], found[1::2], strict=True)
+    return {grant for grant, record, closed in records if _is_valid(grant, record, closed)}
 
 
-def _is_valid(grant: Grant, record: Any) -> bool:
-    """`record` is what the store has of it."""
+def _is_valid(grant: Grant, record: Any, closed: bool) -> bool:
+    """`record` is what the store has of it; `closed`: the tenant's last key was revoked."""
     if grant.session:
         return record is not None and float(record) > time.time() * 1000
+    if grant.share:
+        return bool(record) and not closed
     tenant, revoked = record
     return tenant == grant.tenant.encode() and not revoked

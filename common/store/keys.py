@@ -150,3 +150,15 @@ def api_key(key_id: str) -> str:
 
 def sessions(tenant_name: str) -> str:
     return f"{PREFIX}tenant:{tenant_name}:sessions"
+
+
+def invites(tenant_name: str) -> str:
+    return f"{PREFIX}tenant:{ids.tenant(tenant_name)}:invites"
+
+
+def links(tenant_name: str) -> str:
+    return f"{PREFIX}tenant:{ids.tenant(tenant_name)}:links"
+
+
+def tenant_keys(name: str) -> str:
+    return f"{PREFIX}tenant:{ids.tenant(name)}:keys"

@@ -47,6 +47,7 @@ ALLOW_OOM = {
     "note_batch",
     "end_batch",
     "begin_session",
+    "end_link",
     "end_sessions",
     "revoke_key",
     "permit",
@@ -60,9 +61,12 @@ NAMES = (
     "keep_preset",
     "keep_verdict",
     "begin_sweep",
+    "list_keys",
     "copy_items",
     "copy_stage",
     "create_batch",
+    "create_key",
+    "create_share",
     "make_link",
     "stream",
     *sorted(READS),
@@ -73,7 +77,7 @@ NAMES = (
 # What every script begins with: each file may use what those before it define.
 LIBRARY = (
     *("keys", "job", "admission", "submit", "save", "notify"),
-    *("ready", "finish", "attempts", "wakes", "turns", "remove"),
+    *("ready", "finish", "attempts", "wakes", "turns", "remove", "members"),
 )
 # Scripts that are several files, one after the other.
 PARTS = {"exchange": ("charges", "results", "claims", "suspects", "serve", "answer")}
@@ -117,7 +121,7 @@ PROMISES = {
     *("attach", "append", "begin_sweep", "exchange", "keep_file", "create_batch"),
     *("cancel", "cancel_batch", "edit", "delete", "forget_files"),
     *("keep_preset", "forget_preset"),
-    *("revoke_key", "end_sessions"),
+    *("create_key", "revoke_key", "end_sessions", "end_link"),
 }
 LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas
 

@@ -1,15 +1,19 @@
-"""Single-use login links, and browser sessions, whose cookie is `<tenant>.<secret>`; only digests
-of the secrets are stored. Knows Redis."""
+"""Single-use login links, invitations, and browser sessions, whose cookie is `<tenant>.<secret>`.
+
+Only digests of the secrets are stored. Knows Redis.
+"""
 
 from __future__ import annotations
 
 import re
 import secrets
+import time
+from dataclasses import dataclass
 
 import redis
 
 from common import ids
-from common.errors import InvalidRequest, NotFound, Unauthorized
+from common.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.grants import Grant, digest_of, still_valid
@@ -17,9 +21,21 @@ from common.store.scripts import Scripts
 from common.store.tenants import BAD_TENANT
 
 LINK_AGE = 600  # seconds
+INVITE_AGE = 7 * 86400  # seconds
+MOST_INVITES = 50  # of a tenant that are open at once
+LONGEST_NAME = 200  # characters
 SESSION_AGE = 30 * 86400  # seconds
 MOST_SESSIONS = 100  # of a tenant; the next login ends the oldest
 COOKIE = re.compile(rf"({ids.TENANT.pattern})\.([A-Za-z0-9_-]{{43}})")
+
+
+@dataclass(frozen=True)
+class Invite:
+    """An invitation that was not used yet; `id` is its digest."""
+
+    id: str
+    name: str
+    ends_at: float  # unix seconds
 
 
 class Sessions:
@@ -35,8 +51,67 @@ class Sessions:
             raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
         token = secrets.token_urlsafe(32)
         with redis_errors():
-            self._scripts.make_link(tenant=tenant, link=digest_of(token), life=LINK_AGE * 1000)
+            self._scripts.make_link(
+                tenant=tenant,
+                link=digest_of(token),
+                life=LINK_AGE * 1000,
+                invites=0,
+                name="",
+                most=0,
+            )
         return token
+
+    def invite(self, tenant: str, name: str) -> str:
+        """A token for one browser login within a week, listed under `name` until it is used.
+
+        Raises:
+            Conflict: as many invitations are open as may be.
+        """
+        if not 0 < len(name) <= LONGEST_NAME:
+            raise InvalidRequest(
+                f"say whom you invite, in at most {LONGEST_NAME} characters", field="name"
+            )
+        token = secrets.token_urlsafe(32)
+        with redis_errors():
+            made = self._scripts.make_link(
+                tenant=tenant,
+                link=digest_of(token),
+                life=INVITE_AGE * 1000,
+                invites=1,
+                name=name,
+                most=MOST_INVITES,
+            )
+        if not made:
+            raise Conflict(
+                f"{MOST_INVITES} invitations are open, as many as may be; take one back first",
+                code="too_many_invites",
+            )
+        return token
+
+    def invites(self, tenant: str) -> list[Invite]:
+        """The invitations that can still be used, the newest first."""
+        with redis_errors():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.zrevrangebyscore(keys.links(tenant), "+inf", time.time() * 1000, withscores=True)
+            pipe.hgetall(keys.invites(tenant))
+            links, names = pipe.execute()
+        return [
+            Invite(link.decode(), names[link].decode(), ends / 1000)
+            for link, ends in links
+            if link in names
+        ]
+
+    def take_back(self, tenant: str, invite_id: str) -> None:
+        """From now on the invitation is refused; one that was used or taken back already stays
+        so."""
+        with redis_errors():
+            self._scripts.end_link(tenant=tenant, link=invite_id)
+
+    def browsers(self, tenant: str) -> int:
+        """How many browsers are logged in."""
+        with redis_errors():
+            now = time.time() * 1000
+            return int(self._client.zcount(keys.sessions(tenant), now, "+inf"))
 
     def begin_session(self, token: str) -> str:
         """The cookie of a new session. The login token is used up.

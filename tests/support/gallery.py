@@ -34,6 +34,8 @@ PAGES = {
     "item-failed": "/jobs/{mixed}/items/1",
     "item-waiting": "/jobs/{waiting}/items/0",
     "workers": "/workers",
+    "people": "/people",
+    "shares": "/jobs/{done}/shares",
     "error": "/nothing-here",
 }
 DOORS = {"login": "/login", "login-link": "/login?token=x"}  # without a session

@@ -18,7 +18,7 @@ from common.store.batches import job_of
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|beside|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"
     r"|batches:(due|sizing|turns):[^:]+|batches:busy|hooks:line:[^:]+|hooks:turns"
-    r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches|:sweeps)?"
+    r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches|:sweeps|:keys)?"
     r"|presets:[^:]+(:contents|:used)?"
     r"|(model|vtime|vclock|unfinished|suspects|room|woken):.+|(ready|interactive):[^:]+(:[^:]+)?)"
 )

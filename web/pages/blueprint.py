@@ -12,10 +12,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, make_response, render_template
 from flask.blueprints import BlueprintSetupState
 
 from web import auth
+from web.pages import return_to
 from web.pages.errors import PageShape, show_to_browsers
 from web.pages.filters import FILTERS
 from web.wire.error_answers import answer_errors, rewrite_errors
@@ -54,11 +55,13 @@ def _add_page_headers(response: Response) -> Response:
 
 def logged_in(view: Callable[..., Any]) -> Callable[..., Any]:
     """Call the view with the tenant first; a browser that is not logged in gets the login page
-    with status 401."""
+    with status 401, and comes back after its login."""
 
     @wraps(view)
     def guarded(**arguments: Any) -> Any:
         tenant = auth.browser_tenant()
-        return view(tenant, **arguments) if tenant else (render_template("login.html"), 401)
+        if tenant:
+            return view(tenant, **arguments)
+        return return_to.remember(make_response(render_template("login.html"), 401))
 
     return guarded

@@ -63,7 +63,7 @@ def _html(status: int, failure: Failure) -> str:
     grant = g.get("grant")
     return render_template(
         "error.html",
-        tenant=grant and grant.tenant,
+        tenant=grant and not grant.share and grant.tenant,
         status=status,
         title=TITLES.get(status, "The request failed"),
         message=_sentence(failure.message),

@@ -28,7 +28,7 @@ FINISH_REASONS = {
 _TIME = TypeAdapter(datetime)
 
 
-def unix_time(seconds: str) -> datetime:
+def unix_time(seconds: str | float) -> datetime:
     """A time in the fleet's records: unix seconds as text."""
     return _TIME.validate_python(seconds)
 

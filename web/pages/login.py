@@ -8,6 +8,7 @@ from flask import Response, make_response, redirect, render_template, request, u
 
 from common.errors import Unauthorized
 from web import auth
+from web.pages import return_to
 from web.pages.blueprint import pages
 
 
@@ -21,7 +22,7 @@ def login_page() -> Response:
 @pages.post("/login")
 def log_in() -> Any:
     auth.refuse_cross_site()
-    response = make_response(redirect(url_for("pages.submit_form"), 303))
+    response = return_to.forget(make_response(redirect(return_to.target(), 303)))
     try:
         return auth.start_session(response, request.form.get("token", ""))
     except Unauthorized as error:

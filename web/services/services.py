@@ -21,6 +21,7 @@ from common.store.metrics import Tally
 from common.store.permits import Permits
 from common.store.presets import Presets
 from common.store.sessions import Sessions
+from common.store.shares import Shares
 from common.store.sweeps import Sweeps
 from common.store.tenants import Tenants
 from web.services.feed import Feeds
@@ -43,6 +44,7 @@ class Services:
     tenants: Tenants
     api_keys: ApiKeys
     sessions: Sessions
+    shares: Shares
     files: Files
     form_drafts: FormDrafts
     batches: Batches
@@ -71,6 +73,7 @@ class Services:
             tenants=Tenants(client),
             api_keys=ApiKeys(client),
             sessions=Sessions(client),
+            shares=Shares(client),
             files=Files(client),
             form_drafts=FormDrafts(client),
             batches=Batches(client),

@@ -12,6 +12,7 @@ local tenant = redis.call('GETDEL', key('login', link))
 if not tenant then return nil end
 local sessions = key('tenant', tenant, 'sessions')
 redis.call('ZREM', key('tenant', tenant, 'links'), link)
+redis.call('HDEL', key('tenant', tenant, 'invites'), link)
 redis.call('ZREMRANGEBYSCORE', sessions, '-inf', NOW)
 redis.call('ZADD', sessions, NOW + life, session)
 redis.call('ZREMRANGEBYRANK', sessions, 0, -(most + 1))

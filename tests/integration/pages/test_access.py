@@ -19,7 +19,9 @@ def pages_of(job_id: str) -> list[str]:
         job,
         f"{job}/trial",
         f"{job}/items/0",
+        f"{job}/shares",
         "/workers",
+        "/people",
         "/login",
     ]
 

@@ -1,4 +1,4 @@
--- Removes jobs, sweeps, batches, files and sessions with all that belongs to them.
+-- Removes jobs, sweeps, batches and files with all that belongs to them.
 
 -- An object that leaves one of a tenant's lists stays a place in it for a day, so that clients that page through it can go on from it.
 local PLACE_KEPT, MOST_PLACES = 86400000, 10000 -- ms, and of a tenant
@@ -57,16 +57,6 @@ local function forget_batch(id)
   leave_list('batches', tenant, id)
 end
 
--- End all browser sessions of a tenant, and all its login links. Answers how many sessions and links these were.
-local function end_sessions(tenant)
-  local links = redis.call('ZRANGE', key('tenant', tenant, 'links'), 0, -1)
-  local sessions = redis.call('ZRANGE', key('tenant', tenant, 'sessions'), 0, -1)
-  for _, link in ipairs(links) do redis.call('DEL', key('login', link)) end
-  for _, session in ipairs(sessions) do redis.call('DEL', key('begun', session)) end
-  redis.call('DEL', key('tenant', tenant, 'links'), key('tenant', tenant, 'sessions'))
-  return #links + #sessions
-end
-
 -- Remove the record of an idempotency key; where it made this less than a day ago, it stays for the rest of that day.
 local KEY_KEPT = 86400000 -- ms
 local function forget_key(record, id, made_at)
@@ -92,7 +82,7 @@ local function forget_beside(id)
   leave_sweep(id)
   local made = redis.call('ZRANGE', key('job', id, 'idem'), 0, -1, 'WITHSCORES')
   for i = 1, #made, 2 do forget_key(made[i], id, made[i + 1]) end
-  for _, part in ipairs({'side', 'prep', 'idem'}) do redis.call('UNLINK', key('job', id, part)) end
+  for _, part in ipairs({'side', 'prep', 'idem', 'shares'}) do redis.call('UNLINK', key('job', id, part)) end
   redis.call('SREM', key('beside'), id)
 end
 

@@ -1,0 +1,60 @@
+"""One job for people without an account, who have a link to it: they can read it and nothing else.
+
+The link's secret becomes a cookie for the paths of that job, so that it is in no later address.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, make_response, redirect, render_template, request, url_for
+
+from common.errors import NotFound
+from web import auth
+from web.jobs.results import MEDIA_TYPES, stream_results
+from web.jobs.views import item_rows, job_view
+from web.pages import job_page
+from web.pages.blueprint import pages
+from web.services.services import services
+from web.wire.downloads import download
+
+
+@pages.get("/shared/<job_id>/open")
+def open_shared_job(job_id: str) -> Any:
+    """What a link leads to. Opening it uses nothing up."""
+    secret = request.args.get("token", "")
+    if services().shares.grant_of_share(job_id, secret) is None:
+        raise NotFound(
+            "this link does not work (any more): ask the person who sent it for a new one"
+        )
+    response = make_response(redirect(url_for("pages.shared_job", job_id=job_id), 303))
+    response.headers["Cache-Control"] = "no-store"
+    return auth.open_share(response, job_id, secret)
+
+
+@pages.get("/shared/<job_id>")
+def shared_job(job_id: str) -> str:
+    tenant = auth.reader_of(job_id)
+    job = job_view(services(), job_id, tenant)
+    page = job_page.page(request.args.get("page", 1, int), job.counts.total)
+    rows = item_rows(services(), job_id, tenant, page.first, page.end - page.first)
+    return render_template("shared.html", job=job, rows=rows, page=page)
+
+
+@pages.get("/shared/<job_id>/items/<int:index>")
+def shared_item(job_id: str, index: int) -> str:
+    """One item in full."""
+    tenant = auth.reader_of(job_id)
+    job = job_view(services(), job_id, tenant)
+    rows = item_rows(services(), job_id, tenant, index, 1) if index < job.counts.total else []
+    if not rows:
+        raise NotFound(f"the job has no item {index}")
+    return render_template("shared_item.html", job=job, row=rows[0])
+
+
+@pages.get("/shared/<job_id>/results.<any(jsonl, csv, parquet):form>")
+def shared_results(job_id: str, form: str) -> Response:
+    tenant = auth.reader_of(job_id)
+    response = download(stream_results(services(), job_id, tenant, form), MEDIA_TYPES[form])
+    response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.{form}"'
+    return response
