@@ -84,6 +84,26 @@ class Admission:
                 code="server_full",
             )
 
+    def check_waiting(self, tenant: str, more: tuple[int, int, int], limits: Limits) -> None:
+        """Refuse early what would be refused at its end. `more` are items, tokens and bytes.
+
+        Raises:
+            TooMany, StorageFull, Unavailable: a limit of what waits or is kept would be passed.
+        """
+        with redis_errors():
+            pipe = self._client.pipeline(transaction=False)
+            for line in (keys.queued(tenant), keys.queued()):
+                pipe.hmget(line, "items", "tokens", "bytes")
+            own, total = pipe.execute()
+        for waiting, most, outcome in (
+            (own, (limits.tenant_items, limits.tenant_tokens, limits.tenant_bytes), "tenant_full"),
+            (total, (limits.total_items, limits.total_tokens, limits.total_bytes), "full"),
+        ):
+            for there, amount, limit in zip(waiting, more, most, strict=True):
+                if limit and int(there or 0) + amount > limit:
+                    refuse_overfull(outcome, limits)
+        self.check_stored(tenant, more[2], limits.stored_bytes)
+
     def stored(self, tenant: str) -> int:
         """Bytes that a tenant keeps: of jobs with their results, files and presets, as stored."""
         with redis_errors():

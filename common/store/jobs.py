@@ -225,7 +225,7 @@ class JobStore(JobItems):
         it."""
         with redis_errors():
             found = parse_made(self.client.get(keys.idempotency(tenant, key)))
-        return found if found and self.has_job(found.job_id) else None
+        return found if found and self.has_job(found.made) else None
 
     def check_owner(self, job_id: str, tenant: str) -> None:
         """`NotFound` for another tenant's job; asks nothing else of its record, which may be

@@ -23,9 +23,9 @@ NO_KEY: Final = KeyUse()
 
 
 class MadeWith(NamedTuple):
-    """What a key has made: a job, of content with this fingerprint."""
+    """What a key has made: a job or a sweep, of content with this fingerprint."""
 
-    job_id: str
+    made: str
     fingerprint: str
 
 

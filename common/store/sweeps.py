@@ -168,9 +168,10 @@ class Sweeps:
         return Begun(outcome, made.decode(), sum(rings for _, _, rings in attached))
 
     def made_with(self, tenant: str, key: str) -> MadeWith | None:
-        """The sweep that an idempotency key has made."""
+        """The sweep that an idempotency key has made, if it is there."""
         with redis_errors():
-            return parse_made(self._client.get(keys.sweep_key(tenant, key)))
+            found = parse_made(self._client.get(keys.sweep_key(tenant, key)))
+            return found if found and self._client.exists(keys.sweep(found.made)) else None
 
     def get(self, sweep_id: str, tenant: str) -> StoredSweep:
         """`NotFound` for another tenant's, and for one whose last job is gone."""

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from common.cooperate import give_way
 from common.errors import NotFound, Unavailable
 from common.params import SamplingParams
 from common.settings import Settings
@@ -22,7 +21,7 @@ from common.store.jobs import JobStore, new_job_id
 from common.store.submitted import Attached
 from common.store.upload_stage import Stage
 from common.types import ModelCard
-from web.intake.check import CHUNK, Intake
+from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.idempotency import Idempotency, reused
 from web.intake.origin import Accepted, Origin
@@ -79,7 +78,7 @@ def enqueue_job(
         services.admission.check_memory(totals.cost * totals.items, totals.all_surplus)
         attached = services.store.attach(
             stage,
-            {"tenant": tenant, **_fields(services.settings, intake), **origin.fields()},
+            {"tenant": tenant, **job_fields(services.settings, intake), **origin.fields()},
             job_id=origin.job_id or new_job_id(),
             idempotency=content.use(),
             deadline=deadline,
@@ -103,12 +102,9 @@ def _replayed(
     found = store.made_with(tenant, content.key) if content.key else None
     if found is None:
         return None
-    for count, _ in enumerate(content.watch(drafts)):
-        if count % CHUNK == 0:
-            give_way()
-    if content.use().fingerprint != found.fingerprint:
+    if content.of(drafts).fingerprint != found.fingerprint:
         raise reused()
-    return Enqueued(found.job_id, True)
+    return Enqueued(found.made, True)
 
 
 def with_defaults(options: JobOptions, card: ModelCard) -> JobOptions:
@@ -143,7 +139,7 @@ def _made_before(attached: Attached) -> bool:
     return attached.outcome == "same"
 
 
-def _fields(settings: Settings, intake: Intake) -> dict[str, str | int | float]:
+def job_fields(settings: Settings, intake: Intake) -> dict[str, str | int | float]:
     """The fields of the job's record that come from the request."""
     card, totals, options = intake.model.card, intake.totals, intake.options
     spec: JobSpec = {

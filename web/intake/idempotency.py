@@ -10,11 +10,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from common.cooperate import give_way
 from common.errors import Conflict, InvalidRequest
 from common.store.submitted import NO_KEY, KeyUse
 from common.stored_item import StoredItem
 from web.intake.drafts import Draft
 from web.schemas.headers import IDEMPOTENCY_KEY
+
+READ_TOGETHER = 64  # drafts, before others are served
 
 
 class KeyReused(Conflict):
@@ -77,6 +80,13 @@ class Idempotency:
             if self.key and self._items_were_sent:
                 self._sent.update(_json([draft.value, draft.kept]))
             yield draft
+
+    def of(self, drafts: Iterable[Draft]) -> KeyUse:
+        """The use of the key for all of the drafts, which are read to their end."""
+        for count, _ in enumerate(self.watch(drafts)):
+            if count % READ_TOGETHER == 0:
+                give_way()
+        return self.use()
 
     def add_stored(self, item: StoredItem) -> None:
         """An item as it is stored, which only the earlier fingerprint is taken of."""

@@ -150,6 +150,7 @@ def _view(services: Services, job: Job, hooks: list[StoredEvent], served: _Serve
         retries=list(job.retries),
         rerun_of=job.rerun_of,
         batch=job.batch,
+        sweep=job.sweep,
         limits=Limits(tokens=job.token_budget or None, error_rate=job.error_rate or None),
         priority=job.priority,
         params=spec["params"],
@@ -159,11 +160,11 @@ def _view(services: Services, job: Job, hooks: list[StoredEvent], served: _Serve
         else None,
         webhooks=[_hook_view(hook) for hook in hooks],
         metadata=spec["metadata"],
-        created_at=_moment(job.created_at),
-        started_at=_moment(job.started_at),
-        finished_at=_moment(job.finished_at),
-        deadline=_moment(job.deadline),
-        paused_at=_moment(job.paused_at) if job.paused and not job.status.terminal else None,
+        created_at=moment(job.created_at),
+        started_at=moment(job.started_at),
+        finished_at=moment(job.finished_at),
+        deadline=moment(job.deadline),
+        paused_at=moment(job.paused_at) if job.paused and not job.status.terminal else None,
         paused_s=job.paused_ms / 1000,
         links=job_links(services, job.id),
     )
@@ -173,18 +174,18 @@ def _hook_view(event: StoredEvent) -> HookView:
     """Deliveries keep ms of the server's clock; users see times."""
     tries = [
         TryView(
-            at=_moment(each.at),
+            at=moment(each.at),
             duration_ms=each.duration_ms,
             status_code=each.status_code,
             error=each.error,
-            next_at=_moment(each.next_at),
+            next_at=moment(each.next_at),
         )
         for each in event.tries
     ]
     return HookView(id=event.id, type=event.type, status=event.status.value, tries=tries)
 
 
-def _moment(ms: int | None) -> Any:
+def moment(ms: int | None) -> Any:
     """A time in ms as a moment. Earlier versions accepted deadlines after `schemas.LATEST`, which
     are shown as that."""
     return datetime.fromtimestamp(min(ms, LATEST_MS) / 1000, UTC) if ms else None

@@ -110,9 +110,8 @@ class JobView(BaseModel):
         description="All jobs that retry failed items of this one, newest first."
     )
     rerun_of: str | None = Field(description="The job whose items this job runs again.")
-    batch: str | None = Field(
-        description="The batch (of OpenAI's API) whose requests this job runs."
-    )
+    batch: str | None = Field(description="The batch (of OpenAI's API) that the job runs.")
+    sweep: str | None = Field(description="The sweep that the job is one combination of.")
     limits: Limits
     links: dict[str, str]
 

@@ -62,6 +62,9 @@ class SweepUpload(Swept, UploadOptions):
     """The form part `job` of a sweep, sent with an uploaded file."""
 
 
+AnySweep = SweepOptions | SweepUpload
+
+
 class SweepJobView(BaseModel):
     """The job of one combination; `GET /v1/jobs/{id}` tells all of it."""
 

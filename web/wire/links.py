@@ -27,3 +27,10 @@ def job_links(services: Services, job_id: str) -> dict[str, str]:
         "cancel": f"{job}/cancel",
         "page": f"{base}/jobs/{job_id}",
     }
+
+
+def sweep_links(services: Services, sweep_id: str) -> dict[str, str]:
+    """Where a sweep is. Its jobs have links of their own."""
+    base = base_url(services)
+    sweep = f"{base}/v1/sweeps/{sweep_id}"
+    return {"self": sweep, "cancel": f"{sweep}/cancel", "page": f"{base}/sweeps/{sweep_id}"}
