@@ -11,12 +11,14 @@ from flask import Response, make_response, redirect, render_template, request, u
 
 from common.errors import NotFound
 from web import auth
+from web.jobs.item_views import item_rows
 from web.jobs.results import MEDIA_TYPES, stream_results
-from web.jobs.views import item_rows, job_view
+from web.jobs.views import job_view
 from web.pages import job_page
 from web.pages.blueprint import pages
+from web.schemas.queries import ResultsQuery
 from web.services.services import services
-from web.wire.downloads import download
+from web.wire.downloads import disposition, download
 
 
 @pages.get("/shared/<job_id>/open")
@@ -55,6 +57,8 @@ def shared_item(job_id: str, index: int) -> str:
 @pages.get("/shared/<job_id>/results.<any(jsonl, csv, parquet):form>")
 def shared_results(job_id: str, form: str) -> Response:
     tenant = auth.reader_of(job_id)
-    response = download(stream_results(services(), job_id, tenant, form), MEDIA_TYPES[form])
-    response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.{form}"'
+    wanted = ResultsQuery.model_validate({})
+    name, pieces = stream_results(services(), job_id, tenant, form, wanted)
+    response = download(pieces, MEDIA_TYPES[form])
+    response.headers["Content-Disposition"] = disposition(f"{name}.{form}")
     return response
