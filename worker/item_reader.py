@@ -19,12 +19,12 @@ from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest, PromptmillError
 from common.generation import Request
 from common.params import SamplingParams
-from common.prompting.prepare import Messages, Preparation, Prepared, Reading
+from common.prompting.prepare import Preparation
+from common.prompting.stored import StoredPrompts
 from common.store.incarnation import Run
 from common.store.job_items import Chunk, Head
-from common.store.job_spec import JobSpec
 from common.store.jobs import JobStore
-from common.store.rows import effective_params, effective_template_kwargs
+from common.store.rows import effective_params
 from common.stored_item import ITEM_FIELDS, StoredItem
 from common.tokenizer import Tokenizer
 from common.types import ModelCard
@@ -44,10 +44,10 @@ class ItemReader:
         self._store = store
         self._tokenizer = tokenizer
         self._digest = card.digest
-        self._context = card.context
-        self._template = (
+        template = (
             ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
         )
+        self._prompts = StoredPrompts(tokenizer, template, card.context)
         # Least recently used first.
         self._chunks: OrderedDict[tuple[str, int], Chunk] = OrderedDict()
         self._heads: OrderedDict[str, Head] = OrderedDict()  # by job, shared by its chunks
@@ -127,42 +127,21 @@ class ItemReader:
     def _request(
         self, item: StoredItem, params: SamplingParams, held: HeldItem, head: Head
     ) -> Request:
-        if head.prep:
-            prepared = self._prepared(item, params, held, head)
-            text, plain = prepared.text, prepared.is_plain
-        elif "prompt_ids" in item:
-            text = self._tokenizer.decode(item["prompt_ids"])
-            return Request(str(next(self._ids)), text, item["prompt_ids"], params, held.seed)
+        if "prompt_ids" in item:
+            ids = item["prompt_ids"]
+            text = self._tokenizer.decode(ids)
         else:
-            plain = "prompt" in item
-            text = item["prompt"] if plain else self._render(item["messages"], item, head.spec)
-        ids = self._tokenizer.encode(text, special=plain)
+            preparation = self._preparation(held.job_id, head)
+            text, plain = self._prompts.text(item, head.spec, preparation, params.max_tokens)
+            ids = self._tokenizer.encode(text, special=plain)
         return Request(str(next(self._ids)), text, ids, params, held.seed)
 
-    def _prepared(
-        self, item: StoredItem, params: SamplingParams, held: HeldItem, head: Head
-    ) -> Prepared:
-        """The prompt, as the web tier made it to count it."""
-        preparation = self._preparations.get(held.job_id)
-        if preparation is None:
-            preparation = self._preparations[held.job_id] = Preparation(head.prep)
-        reading = Reading(
-            self._tokenizer,
-            self._context,
-            lambda messages: self._render(messages, item, head.spec),
-            params.max_tokens,
-        )
-        return preparation.prepare(item, reading)
-
-    def _render(self, messages: Messages, item: StoredItem, spec: JobSpec) -> str:
-        if self._template is None:
-            raise InvalidRequest(
-                "the model has no chat template; send `prompt` instead of `messages`",
-                code="no_chat_template",
-            )
-        return self._template.render(
-            messages, effective_template_kwargs(spec, item), spec.get("rendered_at")
-        )
+    def _preparation(self, job_id: str, head: Head) -> Preparation | None:
+        if not head.prep:
+            return None
+        if job_id not in self._preparations:
+            self._preparations[job_id] = Preparation(head.prep)
+        return self._preparations[job_id]
 
 
 def seed_of(job_id: str, index: int) -> int:

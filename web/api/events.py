@@ -76,7 +76,7 @@ def _stream(
 ) -> Iterator[bytes]:
     end = time.monotonic() + LONGEST
     feed = services.feeds.of(job_id)
-    read = partial(job_view, services, job_id, tenant)
+    read = partial(job_view, services, job_id, tenant, whole=False)
     shown: JobView | None = None
     looked = -1
     try:

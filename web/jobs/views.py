@@ -28,6 +28,7 @@ from web.schemas.answers import (
     WorkerView,
 )
 from web.schemas.base import LATEST
+from web.schemas.job_preparation import JobPreparation
 from web.schemas.requests import Limits
 from web.services.services import Services
 from web.wire.links import job_links
@@ -37,12 +38,15 @@ T = TypeVar("T")
 LATEST_MS = int(LATEST.timestamp() * 1000)
 
 
-def job_view(services: Services, job_id: str, tenant: str) -> JobView:
-    """One job; `NotFound` if it is another tenant's."""
+def job_view(services: Services, job_id: str, tenant: str, *, whole: bool = True) -> JobView:
+    """One job; `NotFound` if it is another tenant's. Unless `whole` it is without how its prompts
+    are made, which may be long and does not change."""
     job = services.store.job(job_id, tenant)
     hooks = services.store.hooks(job_id) if job.hooks else []
+    prep = services.store.prep(job_id) if whole else {}
     with reading(job_id):
-        return _view(services, job, hooks, _Served(services))
+        view = _view(services, job, hooks, _Served(services))
+        return view.model_copy(update=dict(JobPreparation.model_validate(prep))) if prep else view
 
 
 def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:

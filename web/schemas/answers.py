@@ -14,6 +14,7 @@ from common.generation import FinishReason
 from common.result_row import Origin, TokenLogprob
 from common.types import ItemState, JobState, ModelCard
 from web.schemas.fields import Message
+from web.schemas.job_preparation import JobPreparation
 from web.schemas.requests import Limits
 
 
@@ -67,7 +68,7 @@ class WebhookView(BaseModel):
 StoppedBy = Literal["requested", "token_budget", "error_rate"]
 
 
-class JobView(BaseModel):
+class JobView(JobPreparation):
     """A job as users see it."""
 
     id: str
@@ -77,8 +78,7 @@ class JobView(BaseModel):
     usage: Usage
     waiting_for: Literal["worker", "larger_worker"] | None = Field(
         description="`worker`: no live worker serves the model; the job waits. `larger_worker`: no "
-        "live worker has as many "
-        "slots as an item needs, one for each of its `n` continuations; such items wait."
+        "live worker has as many slots as an item needs, one for each of its `n` continuations."
     )
     flags: Flags
     priority: int

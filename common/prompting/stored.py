@@ -1,0 +1,53 @@
+"""The text that a model reads of an item as it is stored: for workers, and for people who want to
+see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.chat_template import ChatTemplate
+from common.errors import InvalidRequest
+from common.prompting.prepare import Messages, Preparation, Reading
+from common.prompting.truncation import Tokens
+from common.store.job_spec import JobSpec
+from common.store.rows import effective_template_kwargs
+from common.stored_item import StoredItem
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrompts:
+    """Makes the texts that one model reads, as the web tier made them to count them."""
+
+    tokens: Tokens | None
+    template: ChatTemplate | None
+    context: int  # tokens
+
+    def text(
+        self, item: StoredItem, spec: JobSpec, preparation: Preparation | None, max_tokens: int
+    ) -> tuple[str, bool]:
+        """The text, and whether the model's special tokens are to be added to it; for items without
+        `prompt_ids`. `max_tokens` are those of the item's params.
+
+        Raises:
+            InvalidRequest: it cannot be made of this item.
+        """
+
+        def chat(messages: Messages) -> str:
+            return self._render(messages, item, spec)
+
+        if preparation is not None:
+            reading = Reading(self.tokens, self.context, chat, max_tokens)
+            prepared = preparation.prepare(item, reading)
+            return prepared.text, prepared.is_plain
+        if "prompt" in item:
+            return item["prompt"], True
+        return chat(item["messages"]), False
+
+    def _render(self, messages: Messages, item: StoredItem, spec: JobSpec) -> str:
+        if self.template is None:
+            raise InvalidRequest(
+                "the model has no chat template; send `prompt` instead of `messages`",
+                code="no_chat_template",
+            )
+        kwargs = effective_template_kwargs(spec, item)
+        return self.template.render(messages, kwargs, spec.get("rendered_at"))
