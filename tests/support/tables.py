@@ -43,11 +43,14 @@ def refusal_of(name: str, content: bytes, **job: Any) -> InvalidRequest:
 
 
 def workbook(*rows: list[Any], sheets: tuple[str, ...] = ("Sheet1",)) -> bytes:
-    """An XLSX file with the rows in the first of its sheets."""
+    """An XLSX file with the rows in the first of its sheets; text is text, formulas too."""
     book = openpyxl.Workbook()
     book.active.title = sheets[0]
     for row in rows:
         book.active.append(row)
+    for row in book.active.iter_rows():
+        for cell in row:
+            cell.data_type = "s" if isinstance(cell.value, str) else cell.data_type
     for name in sheets[1:]:
         book.create_sheet(name).append([name])
     sink = io.BytesIO()

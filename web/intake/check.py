@@ -209,7 +209,7 @@ class Intake:
         if draft.refused and (custom_id := given_id(draft.value)) is not None:
             self._know(custom_id, draft)
         item = read_item(draft, with_template=self.prompts.variables is not None)
-        self.columns.item(item, draft)
+        self.columns.item(item.vars, draft)
         if item.custom_id is not None:
             self._know(item.custom_id, draft)
         return item
@@ -228,7 +228,9 @@ class Intake:
         custom_id = given_id(draft.value)
         if custom_id is not None and self._seen.setdefault(custom_id, draft.place) != draft.place:
             custom_id = None  # another item's
-        return refused_record(custom_id, why), refused_side(draft.value)
+        side = refused_side(draft.value)
+        self.columns.item(side and side["vars"], draft)
+        return refused_record(custom_id, why), side
 
     def record(self, item: Item, tokens: int | None, draft: Draft) -> Record:
         """What the store keeps of an item: only what was given, and max_tokens where its default

@@ -33,10 +33,10 @@ class InputColumns:
         self._add(draft.columns)
         return True
 
-    def item(self, item: Item, draft: Draft) -> None:
+    def item(self, variables: Mapping[str, object] | None, draft: Draft) -> None:
         """Note an item's variables; those of a table are known."""
-        if item.vars and draft.columns is None:
-            self._add(item.vars)
+        if variables and draft.columns is None:
+            self._add(variables)
 
     def _add(self, names: Iterable[str]) -> None:
         self._names.update(dict.fromkeys(names))
