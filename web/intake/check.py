@@ -40,6 +40,8 @@ LONG = 0.02  # seconds after which others are served before the next item is rea
 MOST_STREAMS = 512
 
 
+# What the sender knows as the place of what is wrong with a prompt that a template made.
+OF_TEMPLATE = {"prompt": "vars", "messages": "vars"}
 # An item as the store keeps it, and what is kept beside it.
 Record = tuple[StoredItem, SideItem | None]
 
@@ -209,6 +211,8 @@ class Intake:
         if draft.refused and (custom_id := given_id(draft.value)) is not None:
             self._know(custom_id, draft)
         item = read_item(draft, with_template=self.prompts.variables is not None)
+        if self.prompts.variables is not None:
+            draft.names = {**OF_TEMPLATE, **draft.names}
         self.columns.item(item.vars, draft)
         if item.custom_id is not None:
             self._know(item.custom_id, draft)

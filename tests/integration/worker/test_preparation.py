@@ -63,7 +63,7 @@ def items(job: dict[str, Any], seed: int) -> list[dict[str, Any]]:
         return "x" + "".join(dice.choices(PIECES, k=dice.choice([1, 3, 8, 60])))
 
     rows: list[dict[str, Any]] = []
-    for row in range(ROWS):
+    for number in range(ROWS):
         if "template" not in job:
             rows.append({"prompt": text()})
             continue
@@ -72,7 +72,7 @@ def items(job: dict[str, Any], seed: int) -> list[dict[str, Any]]:
             "topic": dice.choice(["7", 7, 1.5, ["a"]]),
             "other": "<i>o</i>",
         }
-        rows.append({"vars": {**variables, "unused": row}})
+        rows.append({"vars": {**variables, "unused": number}})
     for row in rows[::3]:
         row["params"] = {"max_tokens": dice.randint(1, 30)}
     return rows
