@@ -18,6 +18,7 @@ from web.pages import job_page
 from web.pages.blueprint import pages
 from web.schemas.queries import ResultsQuery
 from web.services.services import services
+from web.wire.bodies import read_query
 from web.wire.downloads import disposition, download
 
 
@@ -57,8 +58,7 @@ def shared_item(job_id: str, index: int) -> str:
 @pages.get("/shared/<job_id>/results.<any(jsonl, csv, parquet):form>")
 def shared_results(job_id: str, form: str) -> Response:
     tenant = auth.reader_of(job_id)
-    wanted = ResultsQuery.model_validate({})
-    name, pieces = stream_results(services(), job_id, tenant, form, wanted)
+    name, pieces = stream_results(services(), job_id, tenant, form, read_query(ResultsQuery))
     response = download(pieces, MEDIA_TYPES[form])
     response.headers["Content-Disposition"] = disposition(f"{name}.{form}")
     return response
