@@ -56,10 +56,11 @@ def map(
     with nullcontext(client) if client else Client(url, api_key) as server:
         run = Run(server, opened, Progress(progress))
         job = run.job(job_options, template, system, chat)
-        outputs, failures = run.results(job)
-    result: TableT = _with_columns(opened, output, error, outputs, failures)
+        outcome = run.outcome(job)
+    failures = outcome.failures
+    result: TableT = _with_columns(opened, output, error, outcome.outputs, failures)
     if failures:
-        message = describe_failures(job, failures, len(opened))
+        message = describe_failures(outcome)
         if errors == "raise":
             raise RowsFailed(message, table=result, failures=failures, job_id=job["id"])
         warnings.warn(message, FailedRowsWarning, stacklevel=2)

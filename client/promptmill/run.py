@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 from promptmill.client import IN_MEMORY, Client
@@ -24,6 +25,17 @@ VERSION = "1"  # of what is hashed; another one makes other jobs of the same tab
 MOST_DELETED = 100  # jobs of the same content that were deleted, one after the other
 MOST_NAME = 80  # characters of the name that a job has in lists
 REASONS = 3  # kinds of failures that a message names
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a table: the output of each row, None where it has none, and why it has none, by
+    position. `ran` says whether some of the failed rows ran, and may be retried."""
+
+    job: Job
+    outputs: list[Any]
+    failures: dict[int, str]
+    ran: bool
 
 
 class Run:
@@ -58,11 +70,16 @@ class Run:
             )
             raise
 
-    def results(self, job: Job) -> tuple[list[Any], dict[int, str]]:
-        """The output of each row, None where it has none, and why it has none, by position."""
+    def outcome(self, job: Job) -> Outcome:
+        """What came of a job that is over.
+
+        Raises:
+            ServerUnreachable: the server sent fewer rows than it said.
+        """
         count = len(self._table)
         outputs: list[Any] = [None] * count
         failures = dict.fromkeys(range(count), f"{job['status']} before it ran")
+        ran = False
         for row in self._client.results(job["id"], **_merged(job)):
             index = row["index"]
             if index >= count:  # rows that were added to the job since
@@ -72,9 +89,10 @@ class Run:
                 del failures[index]
             else:
                 failures[index] = _reason(row)
+                ran = ran or (row["status"] == "failed" and row["attempts"] > 0)
         if count - len(failures) < min(job["counts"]["succeeded"], count):
             raise ServerUnreachable("the results broke off; the same call reads them again")
-        return outputs, failures
+        return Outcome(job, outputs, failures, ran)
 
     def _options(
         self,
@@ -156,20 +174,28 @@ def as_template(
     return {"messages": [*first, {"role": "user", "content": template}]}
 
 
-def describe_failures(job: Job, failures: Mapping[int, str], total: int) -> str:
+def describe_failures(outcome: Outcome) -> str:
     """How many rows failed, why, where to see them and what to do."""
+    job, failures, total = outcome.job, outcome.failures, len(outcome.outputs)
     counted = Counter(failures.values()).most_common()
     reasons = [f"{count:,} × {reason}" for reason, count in counted[:REASONS]]
     if len(counted) > REASONS:
         reasons.append("…")
     first = ", ".join(str(index) for index in sorted(failures)[:5])
     more = ", …" if len(failures) > 5 else ""
-    return (
+    said = (
         f"{len(failures):,} of {total:,} rows have no output (positions {first}{more}): "
         f"{'; '.join(reasons)}. See {job['links']['page']}, or give error= to have the reasons in "
-        f"a column. promptmill.Client().retry({job['id']!r}) runs again what failed while it ran; "
-        "the same call then takes the new outputs."
+        "a column."
     )
+    if outcome.ran:
+        said += (
+            f" promptmill.Client().retry({job['id']!r}) runs again what failed; the same call then "
+            "takes the new outputs."
+        )
+    if job["status"] != "completed":
+        said += f" promptmill.Client().delete({job['id']!r}) lets the same call begin anew."
+    return said
 
 
 def _output(row: Row) -> str | list[str]:

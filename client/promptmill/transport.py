@@ -64,8 +64,9 @@ class Transport:
         """The answer's JSON; None for an answer without a body. `key` is an idempotency key."""
         tries = self._tries()
         headers = {"Idempotency-Key": key} if key else {}
+        if upload:
+            headers["Content-Type"] = upload.content_type
         while True:
-            data = upload.open(headers) if upload else None
             try:
                 response = self._session.request(
                     method,
@@ -73,7 +74,7 @@ class Transport:
                     json=json,
                     params=query,
                     headers=headers,
-                    data=data,
+                    data=upload,
                     timeout=TIMEOUT,
                 )
             except BROKEN as error:
@@ -151,15 +152,15 @@ class Upload:
         self._head += job + f"\r\n--{self._boundary}\r\n{disposition}\r\n\r\n".encode()
         self._tail = f"\r\n--{self._boundary}--\r\n".encode()
 
-    def open(self, headers: dict[str, str]) -> Iterator[bytes]:
-        """The body from its start; its length and type are set in `headers`."""
-        length = self._file.seek(0, 2)
-        self._file.seek(0)
-        headers["Content-Type"] = f"multipart/form-data; boundary={self._boundary}"
-        headers["Content-Length"] = str(len(self._head) + length + len(self._tail))
-        return self._pieces()
+    @property
+    def content_type(self) -> str:
+        return f"multipart/form-data; boundary={self._boundary}"
 
-    def _pieces(self) -> Iterator[bytes]:
+    def __len__(self) -> int:
+        return len(self._head) + self._file.seek(0, 2) + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
         yield self._head
         while piece := self._file.read(PIECE):
             yield piece
