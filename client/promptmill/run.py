@@ -19,11 +19,11 @@ from promptmill.errors import PromptmillError, RequestRefused, ServerUnreachable
 from promptmill.progress import Progress
 from promptmill.shapes import Job, Message, Row
 from promptmill.tables import Table
+from promptmill.templates import as_template, check_variables, job_name
 from promptmill.values import write_rows
 
 VERSION = "1"  # of what is hashed; another one makes other jobs of the same tables
 MOST_DELETED = 100  # jobs of the same content that were deleted, one after the other
-MOST_NAME = 80  # characters of the name that a job has in lists
 REASONS = 3  # kinds of failures that a message names
 
 
@@ -89,7 +89,8 @@ class Run:
                 del failures[index]
             else:
                 failures[index] = _reason(row)
-                ran = ran or (row["status"] == "failed" and row["attempts"] > 0)
+                # Of a row that was refused no prompt was ever made.
+                ran = ran or (row["status"] == "failed" and row["usage"]["prompt_tokens"] > 0)
         if count - len(failures) < min(job["counts"]["succeeded"], count):
             raise ServerUnreachable("the results broke off; the same call reads them again")
         return Outcome(job, outputs, failures, ran)
@@ -109,9 +110,10 @@ class Run:
         if not found["model"]:
             del found["model"]  # the server says which there are
         if template is not None:
+            check_variables(template, self._table.columns)
             in_chat = bool(card and card["chat_template"]) if chat is None else chat
             found["template"] = as_template(template, system, in_chat)
-            found.setdefault("metadata", {"name": _name(found["template"])})
+            found.setdefault("metadata", {"name": job_name(found["template"])})
         elif system or chat is not None:
             raise ValueError("system and chat are about template, which is not given")
         return found
@@ -160,20 +162,6 @@ def content_key(file: IO[bytes], options: Mapping[str, Any]) -> str:
     return f"map-{VERSION}-{digest.hexdigest()}"
 
 
-def as_template(
-    template: str | Sequence[Message], system: str | None, chat: bool
-) -> dict[str, Any]:
-    """A job's `template`: text to continue, or the messages of a chat."""
-    if not isinstance(template, str):
-        if system:
-            raise ValueError("template has messages; put the system message among them")
-        return {"messages": [dict(message) for message in template]}
-    if not (system or chat):
-        return {"prompt": template}
-    first = [{"role": "system", "content": system}] if system else []
-    return {"messages": [*first, {"role": "user", "content": template}]}
-
-
 def describe_failures(outcome: Outcome) -> str:
     """How many rows failed, why, where to see them and what to do."""
     job, failures, total = outcome.job, outcome.failures, len(outcome.outputs)
@@ -215,10 +203,3 @@ def _retries(job: Mapping[str, Any]) -> list[str]:
 
 def _merged(job: Mapping[str, Any]) -> dict[str, str]:
     return {"merge": "retries"} if _retries(job) else {}
-
-
-def _name(template: Mapping[str, Any]) -> str:
-    """The job's name in lists: the beginning of what is asked."""
-    text = template.get("prompt") or template["messages"][-1]["content"]
-    words = " ".join(text.split())
-    return words if len(words) <= MOST_NAME else words[: MOST_NAME - 1] + "…"

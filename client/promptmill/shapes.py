@@ -62,7 +62,7 @@ class Row(TypedDict):
     status: str
     outputs: list[Output]
     error: Error | None
-    attempts: int  # 0 where it was refused before it ran
+    usage: dict[str, int]
 
 
 class Message(TypedDict):

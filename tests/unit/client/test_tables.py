@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet
 import pytest
+
 from promptmill.errors import TableError
 from promptmill.tables import open_table
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+
 from promptmill.errors import TableError
 from promptmill.values import json_value, write_rows
 
