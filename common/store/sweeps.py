@@ -30,7 +30,8 @@ from common.types import ItemState, JobState
 CHUNKS_COPIED = 64  # in one script: some milliseconds of the server's time
 PAGE = 20  # sweeps read at a time
 COUNTS = ("total", *(state.value for state in ItemState))
-READ = ("status", "prompt_tokens", "completion_tokens", *COUNTS)  # of each job
+FLAGS = ("paused", "cancel_requested")
+READ = ("status", *FLAGS, "prompt_tokens", "completion_tokens", *COUNTS)  # of each job
 
 
 def new_sweep_id() -> str:
@@ -70,6 +71,8 @@ class SweepJob:
     id: str
     place: int
     status: JobState
+    paused: bool
+    cancel_requested: bool
     counts: Mapping[str, int]
     prompt_tokens: int
     completion_tokens: int
@@ -225,12 +228,14 @@ class Sweeps:
 
 
 def _job(job_id: str, place: int, row: Sequence[bytes]) -> SweepJob:
-    status, *numbers = row
+    status, paused, cancel_requested, *numbers = row
     prompt_tokens, completion_tokens, *counts = map(int, numbers)
     return SweepJob(
         id=job_id,
         place=place,
         status=JobState(status.decode()),
+        paused=paused == b"1",
+        cancel_requested=cancel_requested == b"1",
         counts=dict(zip(COUNTS, counts, strict=True)),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,

@@ -33,6 +33,8 @@ PAGES = {
     "item": "/jobs/{done}/items/0",
     "item-failed": "/jobs/{mixed}/items/1",
     "item-waiting": "/jobs/{waiting}/items/0",
+    "sweep": "/sweeps/{sweep}",
+    "sweep-last-row": "/sweeps/{sweep}?row=29",
     "workers": "/workers",
     "people": "/people",
     "shares": "/jobs/{done}/shares",
@@ -78,13 +80,22 @@ class Gallery:
         self._act("paused", "pause")
         Fleet(self._site.client).publish(card("sleepy", context=8192, slots=4), b"")
         self._submit("waiting", ["hello"], model="sleepy", params={"temperature": 0.5, "n": 2})
-        for name in ("done", "long", "mixed", "failed", "cancelled"):
+        self._sweep("sweep", [f"{words} {i}" for i in range(29)] + ["boom"])
+        for name in ("done", "long", "mixed", "failed", "cancelled", "sweep-5"):
             self._wait(name)
 
     def _submit(self, name_: str, prompts: list[str], **fields: Any) -> None:
         metadata = {"name": fields.pop("name")} if "name" in fields else {}
         job = {"prompts": prompts, "model": "echo", "metadata": metadata, **fields}
         self._jobs[name_] = self._call("POST", "/v1/jobs", json=job)["id"]
+
+    def _sweep(self, name: str, prompts: list[str]) -> None:
+        varied = {"temperature": [0, 0.7, 1.3], "stop": [["\n"], ["\n\n", "END OF THE TEXT"]]}
+        job = {"prompts": prompts, "model": "echo", "metadata": {"name": "How warm?"}}
+        sweep = self._call("POST", "/v1/sweeps", json={**job, "sweep": varied})
+        self._jobs[name] = sweep["id"]
+        for number, job in enumerate(sweep["jobs"]):
+            self._jobs[f"{name}-{number}"] = job["id"]
 
     def _act(self, name: str, action: str) -> None:
         self._call("POST", f"/v1/jobs/{self._jobs[name]}/{action}")

@@ -11,7 +11,7 @@ from common.types import JobState
 from web.intake.drafts import Drafts
 from web.intake.sweep import combined, enqueue_sweep
 from web.jobs.views import moment, page
-from web.schemas.answers import Counts, Usage
+from web.schemas.answers import Counts, Flags, Usage
 from web.schemas.sweeps import AnySweep, SweepJobView, SweepList, SweepView
 from web.services.rings import ring_deliveries
 from web.services.services import Services
@@ -85,6 +85,7 @@ def _view(services: Services, sweep: StoredSweep) -> SweepView:
             id=job.id,
             params=params[job.place],
             status=job.status,
+            flags=Flags(paused=job.paused, cancel_requested=job.cancel_requested),
             counts=Counts(**job.counts),
             usage=Usage(
                 prompt_tokens=job.prompt_tokens,

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 from common.params import OTHER_NAMES, SamplingParams
 from common.types import JobState
-from web.schemas.answers import Counts, Usage
+from web.schemas.answers import Counts, Flags, Usage
 from web.schemas.base import Schema, refuse
 from web.schemas.requests import JobOptions, JobRequest, UploadOptions
 
@@ -71,6 +71,7 @@ class SweepJobView(BaseModel):
     id: str
     params: dict[str, JsonValue] = Field(description="The combination: what the sweep varied.")
     status: JobState
+    flags: Flags
     counts: Counts
     usage: Usage
 

@@ -1,0 +1,101 @@
+"""The page of a sweep: its jobs with their parameters, and their outputs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import redirect, render_template, request, url_for
+
+from common.errors import NotFound
+from common.result_row import InputRow
+from common.types import JobState, JsonObject
+from web.jobs.item_views import item_rows
+from web.jobs.sweeps import cancel_sweep, sweep_view
+from web.pages.blueprint import logged_in, pages
+from web.schemas.answers import Counts, Flags
+from web.schemas.sweeps import SweepJobView, SweepView
+from web.services.services import services
+
+ROWS = 3  # rows whose outputs are compared on a page
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All jobs of a sweep together, as the page shows one."""
+
+    status: JobState
+    counts: Counts
+    flags: Flags
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the job with these parameters made of a row."""
+
+    job: SweepJobView
+    params: JsonObject
+    row: InputRow
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row, and what each job made of it; the input is the same for all."""
+
+    index: int
+    row: InputRow
+    answers: Sequence[Answer]
+
+
+@pages.get("/sweeps/<sweep_id>")
+@logged_in
+def sweep(tenant: str, sweep_id: str) -> str:
+    found = sweep_view(services(), sweep_id, tenant)
+    total = max((job.counts.total for job in found.jobs), default=0)
+    first = min(max(request.args.get("row", 0, int), 0), max(total - 1, 0))
+    return render_template(
+        "sweep.html",
+        tenant=tenant,
+        sweep=found,
+        whole=_whole(found),
+        first=first,
+        last=min(first + ROWS, total) - 1,
+        total=total,
+        step=ROWS,
+        compared=list(_compared(tenant, found.jobs, first)),
+    )
+
+
+@pages.post("/sweeps/<sweep_id>/cancel")
+@logged_in
+def stop_sweep(tenant: str, sweep_id: str) -> Any:
+    cancel_sweep(services(), sweep_id, tenant)
+    return redirect(url_for("pages.sweep", sweep_id=sweep_id), 303)
+
+
+def _whole(found: SweepView) -> Whole:
+    counts = {
+        name: sum(getattr(job.counts, name) for job in found.jobs) for name in Counts.model_fields
+    }
+    waiting = [job.flags for job in found.jobs if not job.status.terminal]
+    flags = Flags(
+        cancel_requested=bool(waiting) and all(each.cancel_requested for each in waiting),
+        paused=bool(waiting) and all(each.paused for each in waiting),
+    )
+    return Whole(found.status, Counts(**counts), flags)
+
+
+def _compared(tenant: str, jobs: Sequence[SweepJobView], first: int) -> Iterator[Compared]:
+    """The rows from `first` on. A job that is deleted meanwhile is left out."""
+    read: list[tuple[SweepJobView, dict[int, InputRow]]] = []
+    for job in jobs:
+        try:
+            rows = item_rows(services(), job.id, tenant, first, ROWS)
+        except NotFound:
+            continue
+        read.append((job, {row["index"]: row for row in rows}))
+    for index in range(first, first + ROWS):
+        answers = [Answer(job, job.params, rows[index]) for job, rows in read if index in rows]
+        if answers:
+            yield Compared(index, answers[0].row, answers)
