@@ -124,7 +124,8 @@ class Beside(TypedDict, total=False):
     reference: str | list[str]
     truncated_tokens: int
     origin: Origin
-    rendered: JsonValue
+    retried_in: str  # the retry whose row this is
+    rendered: str | None  # the prompt as the model reads it, where it was asked for
 
 
 class InputRow(Row, ItemPrompt, Beside):

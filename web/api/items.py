@@ -30,7 +30,7 @@ def items(tenant: str, job_id: str) -> Response:
     page = read_query(ItemPage)
     if page.searches:
         return answer(find_items(services(), job_id, tenant, page))
-    return answer(item_list(services(), job_id, tenant, page.after, page.limit))
+    return answer(item_list(services(), job_id, tenant, page))
 
 
 @api.post("/v1/jobs/<job_id>/items")

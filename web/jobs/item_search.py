@@ -15,7 +15,6 @@ from itertools import islice
 from common.cooperate import Steps
 from common.result_row import Row
 from common.store.job import Job
-from common.store.jobs import JobStore
 from common.store.packing import expand, unpack
 from common.store.raw_items import Picked, PickedItem
 from common.store.records import Unreadable, reading
@@ -44,7 +43,7 @@ def find_items(services: Services, job_id: str, tenant: str, wanted: ItemPage) -
     Raises:
         NotFound: no such job, or it is another tenant's.
     """
-    search = _Search(services.store, services.store.job(job_id, tenant), wanted)
+    search = _Search(services, services.store.job(job_id, tenant), wanted)
     sized = ((found, len(found[1].model_dump_json())) for found in search.matches())
     data, more = page(sized, wanted.limit)
     after = data[-1][0] if more else search.stopped_at
@@ -60,10 +59,10 @@ class _Search:
     """One request's. `stopped_at` is the cursor of the last item that it looked at, if it ran out
     of time before the last item of the job."""
 
-    def __init__(self, store: JobStore, job: Job, wanted: ItemPage):
-        self._store = store
+    def __init__(self, services: Services, job: Job, wanted: ItemPage):
+        self._store = services.store
         self._job = job
-        self._items = WholeItems(store, job)
+        self._items = WholeItems(services, job, wanted.renders)
         self._wanted = wanted
         self._text = _Needle(wanted.text) if wanted.text else None
         self._id = _Needle(wanted.id) if wanted.id else None

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 from common.references import reference_of
 from common.result_row import Beside, InputRow, Row
 from common.store.job import Job
-from common.store.jobs import JobStore
 from common.store.records import Unreadable, reading
 from common.store.rows import TEMPLATE_KWARGS, unreadable_row
 from common.stored_item import SideItem, StoredItem
+from web.jobs.rendering import Renderer
 from web.jobs.views import page
 from web.schemas.answers import ItemList, ItemRow
+from web.schemas.queries import ItemPage
 from web.schemas.requests import INPUTS
 from web.services.services import Services
 
@@ -22,21 +23,24 @@ SHOWN = (*INPUTS, TEMPLATE_KWARGS)
 
 
 class Whole(NamedTuple):
-    """An item as it is stored, its row, and what is kept beside it."""
+    """An item as it is stored, its row, and what is kept beside it. The row may be that of a
+    retry, which is named then."""
 
     item: StoredItem
     row: Row
     side: SideItem
+    retried_in: str | None = None
 
 
 class WholeItems:
-    """Reads the items of one job with all that belongs to them."""
+    """Reads the items of one job with all that belongs to them, `rendered` prompts if wanted."""
 
-    def __init__(self, store: JobStore, job: Job):
-        self._store = store
+    def __init__(self, services: Services, job: Job, rendered: bool = False):
+        self._store = store = services.store
         self.job = job
         self.prep = store.prep(job.id)
         self.has_side = store.has_side(job.id)
+        self.renderer = Renderer(services, job, self.prep) if rendered else None
         self._places = {name: place for place, name in enumerate(self.prep.get("columns", ()))}
         self._reference = self.prep.get("mapped", {}).get("reference")
 
@@ -66,7 +70,7 @@ class WholeItems:
 
     def beside(self, whole: Whole) -> Beside:
         """What belongs to an item besides its input and result, where there is any."""
-        item, _, side = whole
+        item, side = whole.item, whole.side
         found: Beside = {}
         if values := self.variables(whole):
             found["vars"] = values
@@ -81,6 +85,10 @@ class WholeItems:
         if "origin" in side:
             job_id, index = side["origin"]
             found["origin"] = {"job": job_id, "index": index}
+        if whole.retried_in is not None:
+            found["retried_in"] = whole.retried_in
+        if self.renderer:
+            found["rendered"] = self.renderer.text(item)
         return found
 
     def variables(self, whole: Whole) -> dict[str, Any]:
@@ -115,20 +123,22 @@ class WholeItems:
 
 
 def item_rows(
-    services: Services, job_id: str, tenant: str, first: int, count: int
+    services: Services, job_id: str, tenant: str, first: int, count: int, rendered: bool = False
 ) -> list[InputRow]:
     """`ItemRow`s of items [first, first + count), as dictionaries."""
-    items = WholeItems(services.store, services.store.job(job_id, tenant))
+    items = WholeItems(services, services.store.job(job_id, tenant), rendered)
     return [items.shown(whole) for whole in items.read(first, count)]
 
 
 def item_list(
-    services: Services, job_id: str, tenant: str, after: int = -1, limit: int = 100
+    services: Services, job_id: str, tenant: str, wanted: ItemPage | None = None
 ) -> ItemList:
-    """Items after index `after`, in order, as many as make a `page`."""
-    items = WholeItems(services.store, services.store.job(job_id, tenant))
-    rows = (items.item_row(whole) for whole in _few_by_few(items, after + 1, limit + 1))
-    data, more = page(((row, len(row.model_dump_json())) for row in rows), limit)
+    """Items after index `wanted.after`, in order, as many as make a `page`."""
+    wanted = wanted or ItemPage()
+    items = WholeItems(services, services.store.job(job_id, tenant), wanted.renders)
+    found = _few_by_few(items, wanted.after + 1, wanted.limit + 1)
+    rows = (items.item_row(whole) for whole in found)
+    data, more = page(((row, len(row.model_dump_json())) for row in rows), wanted.limit)
     return ItemList(data=data, has_more=more, after=data[-1].index if more else None)
 
 

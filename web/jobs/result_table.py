@@ -14,6 +14,7 @@ from typing import Any
 
 from common.result_row import Row
 from web.jobs.item_views import Whole, WholeItems
+from web.schemas.queries import ResultsQuery
 
 Batches = Iterable[list[Whole]]
 COLUMNS = (
@@ -50,11 +51,16 @@ class ResultTable:
     """The columns of a job's results: `inputs` are the input's, `ours` what we add, each with its
     name in the table."""
 
-    def __init__(self, items: WholeItems):
+    def __init__(self, items: WholeItems, wanted: ResultsQuery):
         self._items = items
         self.inputs: Sequence[str] = items.prep.get("columns", [])
-        more = ("truncated_tokens",) if "truncate" in items.prep else ()
-        names = (*BESIDE, *more) if self.inputs else COLUMNS
+        more = {
+            "truncated_tokens": "truncate" in items.prep,
+            "retried_in": wanted.merge is not None,
+            "rendered": wanted.renders,
+        }
+        self._more = [name for name, there in more.items() if there]
+        names = (*(BESIDE if self.inputs else COLUMNS), *self._more)
         prefix = free_prefix(self.inputs) if self.inputs else ""
         self.ours = {name: prefix + name for name in names}
 
@@ -66,8 +72,9 @@ class ResultTable:
     def cells(self, whole: Whole) -> list[Cells]:
         """Our cells: a row per output; one without text where an item has none."""
         shared = _shared(whole.row)
-        if "truncated_tokens" in self.ours:
-            shared["truncated_tokens"] = whole.item.get("truncated_tokens")
+        if self._more:
+            beside: Any = self._items.beside(whole)
+            shared |= {name: beside.get(name) for name in self._more}
         return [shared | output for output in _outputs(whole.row)]
 
 

@@ -16,6 +16,7 @@ from common.types import ENDS
 from web.jobs.item_views import Whole, WholeItems
 from web.jobs.result_parquet import parquet_pieces
 from web.jobs.result_table import ResultTable, csv_pieces
+from web.jobs.retry_chains import RetriedRows
 from web.schemas.queries import ResultsQuery
 from web.services.services import Services
 
@@ -41,24 +42,34 @@ def stream_results(
     """
     wanted.refuse_others(form)
     job = services.store.job(job_id, tenant)
-    items = WholeItems(services.store, job)
-    batches = _finished(items)
+    items = WholeItems(services, job, wanted.renders)
+    retried = RetriedRows(services.store, job) if wanted.merge else None
+    batches = _finished(items, retried)
     match form:
         case "jsonl":
             pieces = _jsonl(batches, items, wanted)
         case "csv":
-            pieces = csv_pieces(batches, ResultTable(items), wanted.bom, wanted.guard)
+            pieces = csv_pieces(batches, ResultTable(items, wanted), wanted.bom, wanted.guard)
         case _:
-            pieces = parquet_pieces(batches, ResultTable(items), items.prep.get("types", {}))
+            table = ResultTable(items, wanted)
+            pieces = parquet_pieces(batches, table, items.prep.get("types", {}))
     return str(job.spec.get("metadata", {}).get("name") or job.id), pieces
 
 
-def _finished(items: WholeItems) -> Iterator[list[Whole]]:
+def _finished(items: WholeItems, retried: RetriedRows | None) -> Iterator[list[Whole]]:
+    """The items that are over; each with the row of its retry that counts, if retries are
+    followed."""
     job = items.job
     for first in range(0, job.total, BATCH):
         rows = items.read(first, BATCH)
         if len(rows) < min(BATCH, job.total - first):
             raise NotFound(f"{job.id} was deleted while its results were read")
+        if retried:
+            swapped = retried.swap([whole.row for whole in rows])
+            rows = [
+                whole._replace(row=row, retried_in=retry)
+                for whole, (row, retry) in zip(rows, swapped, strict=True)
+            ]
         yield [whole for whole in rows if whole.row["status"] in ENDS]
         give_way()
 

@@ -211,6 +211,9 @@ class ItemRow(ResultRow):
         None, description="Tokens that were cut off, where any were."
     )
     origin: Origin | None = Field(None, description="The item that this one tries again.")
+    rendered: str | None = Field(
+        None, description="The prompt as the model reads it; with `include=prompt`."
+    )
 
 
 class ItemList(BaseModel):

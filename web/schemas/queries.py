@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,15 @@ class SweepPage(Query):
 
 
 Order = Literal["index", "-index", "finished", "-finished"]
+
+
+INCLUDE: Any = Field(
+    None,
+    description=(
+        "`prompt`: each item with `rendered`, its prompt as the model reads it, after cleaning, "
+        "truncation and the template."
+    ),
+)
 
 
 class ItemPage(Query):
@@ -61,6 +70,13 @@ class ItemPage(Query):
         ),
     )
 
+    include: Literal["prompt"] | None = INCLUDE
+
+    @property
+    def renders(self) -> bool:
+        """Whether rendered prompts are wanted."""
+        return self.include == "prompt"
+
     @property
     def searches(self) -> bool:
         """Whether this is more than the next items in order."""
@@ -84,6 +100,20 @@ class ResultsQuery(Query):
         True,
         description="Of results.csv: 0 leaves text alone that a spreadsheet takes for a formula.",
     )
+
+    merge: Literal["retries"] | None = Field(
+        None,
+        description=(
+            "`retries`: in place of an item's row that of its newest retry that succeeded, else of "
+            "the newest, with `retried_in`."
+        ),
+    )
+    include: Literal["prompt"] | None = INCLUDE
+
+    @property
+    def renders(self) -> bool:
+        """Whether rendered prompts are wanted."""
+        return self.include == "prompt"
 
     def refuse_others(self, form: str) -> None:
         """

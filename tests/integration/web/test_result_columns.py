@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -29,11 +30,16 @@ def download(web: Web, job: str, form: str, query: str = "") -> bytes:
     return bytes(answer.data)
 
 
-def nasty(web: Web) -> tuple[str, pd.DataFrame]:
-    rows = [[NASTY[(at + 3 * place) % len(NASTY)] for place in range(7)] for at in range(19)]
-    job = table_job(web, NAMES, rows, used=["text", ""])
+def nasty(web: Web, **job: Any) -> tuple[str, pd.DataFrame]:
+    """A table as pandas writes it, with its index, and the id of a job that was made of it."""
+    rows = [[NASTY[(at + 3 * place) % len(NASTY)] for place in range(6)] for at in range(19)]
+    sent = pd.DataFrame(rows, columns=NAMES[1:])
+    # By itself pandas does not quote a cell with a carriage return alone, which then ends a row.
+    answer = web.upload("table.csv", sent.to_csv(quoting=csv.QUOTE_ALL).encode(), **job)
+    assert answer.status_code == 202, answer.text
     web.worker().run(19)
-    return job, pd.DataFrame(rows, columns=NAMES)
+    sent.insert(0, "", [str(at) for at in range(19)])
+    return str(answer.json["id"]), sent
 
 
 def read(content: bytes) -> pd.DataFrame:
@@ -43,12 +49,12 @@ def read(content: bytes) -> pd.DataFrame:
 
 
 def test_every_cell_of_a_csv_comes_back_as_it_was_written(web: Web) -> None:
-    job, sent = nasty(web)
+    job, sent = nasty(web, template={"prompt": "Summarise: {{index}}"}, bad_rows="fail")
     with_guard = list(csv.reader(io.StringIO(download(web, job, "csv").decode(), newline="")))
     found = read(download(web, job, "csv", "?guard=0"))
     pd.testing.assert_frame_equal(found[NAMES], sent)
     assert with_guard[0][:7] == ["", "text", "status", "n", "seed", "'=formula", "index"]
-    cells = {cell for row in with_guard[1:] for cell in row[:7]}
+    cells = {cell for row in with_guard[1:] for cell in row[1:7]}
     spared = {cell for cell in NASTY if not cell.startswith(("=", "+8", "@", "\t"))}
     assert cells == spared | {"'=1+1", "'+886 2", "'@x", "'\ttab"}
 
@@ -226,3 +232,78 @@ def test_a_download_refuses_what_it_does_not_know(web: Web, query: str) -> None:
     answer = web.get(f"/v1/jobs/{web.submit()}/results.csv?{query}")
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, query.split("=")[0])
     assert web.get(f"/v1/jobs/{web.submit()}/results.jsonl?bom=1").status_code == 422
+
+
+def test_rendered_prompts_come_along_where_they_are_asked_for(web: Web) -> None:
+    rows = [["a {{n}}", "1"], ["b", "2"]]
+    job = table_job(web, ["text", "n"], rows, used=["text", "n"])
+    web.worker().run()
+    lines = download(web, job, "jsonl", "?include=prompt").splitlines()
+    assert [json.loads(line)["rendered"] for line in lines] == ["a {{n}} 1", "b 2"]
+    assert list(read(download(web, job, "csv", "?include=prompt"))["pm_rendered"]) == [
+        "a {{n}} 1",
+        "b 2",
+    ]
+    for query in ("", "&text=a"):
+        listed = web.get(f"/v1/jobs/{job}/items?include=prompt{query}").json["data"]
+        assert listed[0]["rendered"] == "a {{n}} 1"
+    assert web.get(f"/v1/jobs/{job}/items").json["data"][0]["rendered"] is None
+    plain = web.submit("used as it is")
+    assert web.get(f"/v1/jobs/{plain}/items?include=prompt").json["data"][0]["rendered"] == (
+        "used as it is"
+    )
+
+
+def test_a_prompt_that_cannot_be_rendered_any_more_is_null(web: Web) -> None:
+    rows = [["text", "1"], ["", "2"]]
+    job = table_job(web, ["text", "n"], rows, used=["text"], truncate={"to": 1, "keep": "start"})
+    listed = web.get(f"/v1/jobs/{job}/items?include=prompt").json["data"]
+    assert [row["rendered"] for row in listed] == ["text", None]
+    web.post(f"/v1/jobs/{job}/cancel")
+    web.services.fleet.publish(web.card.model_copy(update={"digest": "another"}), b"")
+    time.sleep(1.1)  # a card is read anew every second
+    listed = web.get(f"/v1/jobs/{job}/items?include=prompt").json["data"]
+    assert [row["rendered"] for row in listed] == [None, None]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_merged_results_have_the_rows_of_the_retries_that_count(web: Web, form: str) -> None:
+    """Item 0 succeeded; 1 failed and its retry succeeded; 2 failed twice; 3 was not retried."""
+    columns, rows = ["id"], [["a"], ["b"], ["c"], ["d"]]
+    job = table_job(web, columns, rows)
+    worker = web.worker()
+    worker.run(1)
+    worker.run(3, error="engine_error")
+    again = table_job(web, columns, [["c"], ["b"]], origins=[[job, 2], [job, 1]], retry_of=job)
+    worker.run(1, error="worker_lost")
+    worker.run(1, text="second")
+
+    def merged(query: str) -> list[tuple[Any, ...]]:
+        content = download(web, job, form, query)
+        if form == "jsonl":
+            return [
+                (
+                    row["index"],
+                    row["vars"]["id"],
+                    row["outputs"][0]["text"] if row["outputs"] else None,
+                    row["error"] and row["error"]["code"],
+                    row.get("retried_in"),
+                )
+                for row in map(json.loads, content.splitlines())
+            ]
+        table = (
+            parquet.read_table(pa.BufferReader(content)).to_pandas()
+            if form == "parquet"
+            else pd.read_csv(io.BytesIO(content))
+        )
+        names = ["pm_index", "id", "pm_text", "pm_error_code", "pm_retried_in"]
+        table = table.reindex(columns=names).astype(object)
+        return list(table.where(table.notna(), None).itertuples(index=False, name=None))
+
+    assert merged("?merge=retries") == [
+        (0, "a", "said 0", None, None),
+        (1, "b", "second 1", None, again),
+        (2, "c", None, "worker_lost", again),
+        (3, "d", None, "engine_error", None),
+    ]
+    assert merged("")[1] == (1, "b", None, "engine_error", None)
