@@ -12,7 +12,8 @@ from web.jobs.item_search import find_items
 from web.jobs.item_views import item_list
 from web.jobs.results import MEDIA_TYPES, stream_results
 from web.jobs.summary import summary
-from web.schemas.answers import AppendView, ItemList
+from web.schemas.answers import AppendView
+from web.schemas.items import ItemList
 from web.schemas.overviews import JobSummary
 from web.schemas.queries import ItemPage, ResultsQuery
 from web.schemas.requests import MoreItems

@@ -16,7 +16,8 @@ from web.intake.preview import preview_job
 from web.jobs.actions import cancel_job, delete_job, retry_job, set_paused, submit_job
 from web.jobs.changes import edit_job
 from web.jobs.views import job_list, job_view
-from web.schemas.answers import CheckView, ItemDelta, JobList, JobView, ResultRow
+from web.schemas.answers import CheckView, JobList, JobView
+from web.schemas.items import ItemDelta, ResultRow
 from web.schemas.preview import PreviewView
 from web.schemas.queries import EventCursor, JobPage, PreviewRows, Wait
 from web.schemas.requests import (

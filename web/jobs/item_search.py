@@ -24,7 +24,7 @@ from common.stored_item import SideItem, StoredItem
 from common.types import ItemState
 from web.jobs.item_views import Whole, WholeItems
 from web.jobs.views import page
-from web.schemas.answers import ItemList, ItemRow
+from web.schemas.items import ItemList, ItemRow
 from web.schemas.queries import ItemPage
 from web.services.services import Services
 

@@ -13,7 +13,7 @@ from common.store.rows import TEMPLATE_KWARGS, unreadable_row
 from common.stored_item import SideItem, StoredItem
 from web.jobs.rendering import Renderer
 from web.jobs.views import page
-from web.schemas.answers import ItemList, ItemRow
+from web.schemas.items import ItemList, ItemRow
 from web.schemas.queries import ItemPage
 from web.schemas.requests import INPUTS
 from web.services.services import Services

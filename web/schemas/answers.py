@@ -10,10 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, JsonValue, PrivateAttr
 
-from common.generation import FinishReason
-from common.result_row import Origin, TokenLogprob
-from common.types import ItemState, JobState, ModelCard
-from web.schemas.fields import Message
+from common.types import JobState, ModelCard
 from web.schemas.job_preparation import JobPreparation
 from web.schemas.requests import Limits
 
@@ -142,15 +139,6 @@ class JobList(BaseModel):
     after: str | None = Field(description="Give this as `after` for the next page.")
 
 
-class OutputView(BaseModel):
-    text: str
-    finish_reason: FinishReason
-    token_count: int
-    logprobs: list[TokenLogprob] | None = Field(
-        None, description="One for each generated token, if requested."
-    )
-
-
 class ErrorEntry(BaseModel):
     """An error, and its place: the path of a field, and the line of an upload (from 1)."""
 
@@ -158,75 +146,6 @@ class ErrorEntry(BaseModel):
     message: str
     field: str | None = None
     line: int | None = None
-
-
-class ResultRow(BaseModel):
-    """One item: its state, and when it is finished its result. Params and seed are those that took
-    effect."""
-
-    index: int
-    custom_id: str | None
-    status: ItemState
-    outputs: list[OutputView]
-    prompt_logprobs: list[TokenLogprob] | None = Field(
-        None, description="One for each prompt token, if requested."
-    )
-    usage: Usage
-    error: ErrorEntry | None
-    params: dict[str, JsonValue]
-    seed: int | None
-    attempts: int
-    queued_s: float | None
-    run_s: float | None
-    worker: str | None
-    model: str
-    metadata: dict[str, JsonValue] = {}
-
-
-class ItemDelta(BaseModel):
-    """New tokens of continuation `output` of an item, from its token `at` on."""
-
-    index: int
-    output: int
-    at: int
-    tokens: int = Field(description="Number of new tokens.")
-    text: str
-    logprobs: list[TokenLogprob] | None = Field(
-        None, description="One for each token, if requested."
-    )
-
-
-class ItemRow(ResultRow):
-    """A result row with the input of the item."""
-
-    prompt: str | None = None
-    prompt_ids: list[int] | None = None
-    messages: list[Message] | None = None
-    chat_template_kwargs: dict[str, JsonValue] | None = None
-    vars: dict[str, JsonValue] | None = Field(
-        None, description="The item's columns, in the order of the input."
-    )
-    reference: str | list[str] | None = None
-    truncated_tokens: int | None = Field(
-        None, description="Tokens that were cut off, where any were."
-    )
-    origin: Origin | None = Field(None, description="The item that this one tries again.")
-    rendered: str | None = Field(
-        None, description="The prompt as the model reads it; with `include=prompt`."
-    )
-
-
-class ItemList(BaseModel):
-    data: list[ItemRow]
-    has_more: bool
-    after: int | None = Field(description="Give this as `after` for the next page.")
-    searched_to: int | None = Field(
-        None,
-        description=(
-            "Where a search stopped because it took too long, though items are left: go on with "
-            "`after`. Null if it looked at all, or found a whole page."
-        ),
-    )
 
 
 class TimeRange(BaseModel):

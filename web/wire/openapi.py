@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from common.types import JsonObject
-from web.schemas.answers import ItemRow, ResultRow
+from web.schemas.items import ItemRow, ResultRow
 from web.services.services import services
 from web.wire.description import description_of
 from web.wire.error_answers import shapes_of

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.cards import card
 from tests.support.web import Web
 from web.api.metrics import OF_WORKERS
-from web.schemas.answers import ItemRow
+from web.schemas.items import ItemRow
 
 
 def lines(web: Web, job: str) -> list[dict]:

@@ -15,7 +15,7 @@ from cli.valkey import Valkey
 from common.settings import Settings
 from common.store.job import Job
 from tests.support.web import Web
-from web.schemas.answers import ResultRow
+from web.schemas.items import ResultRow
 
 
 def lines(web: Web, job: str) -> list[dict]:
