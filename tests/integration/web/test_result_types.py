@@ -1,4 +1,4 @@
-"""Results as Parquet of a job that was made of a Parquet file: its columns have their types again."""
+"""Parquet results of a job made of a Parquet file: its columns have their types again."""
 
 from __future__ import annotations
 
