@@ -104,6 +104,13 @@ class Admission:
                     refuse_overfull(outcome, limits)
         self.check_stored(tenant, more[2], limits.stored_bytes)
 
+    def queued(self, tenant: str) -> tuple[int, int]:
+        """Items of a tenant that wait, and the tokens that these may need."""
+        with redis_errors():
+            found = self._client.hmget(keys.queued(tenant), "items", "tokens")
+        items, tokens = (max(0, int(each or 0)) for each in found)
+        return items, tokens
+
     def stored(self, tenant: str) -> int:
         """Bytes that a tenant keeps: of jobs with their results, files and presets, as stored."""
         with redis_errors():

@@ -56,7 +56,7 @@ def test_jsonl_csv_and_text_are_uploaded(
     page: Page, tmp_path: Path, jsonl: Callable[[list[dict]], Path]
 ) -> None:
     table = tmp_path / "table.csv"
-    table.write_text("id,question\n1,red green\n2,blue\n")
+    table.write_text("id,prompt\n1,red green\n2,blue\n")
     text = tmp_path / "lines.txt"
     text.write_text("sun moon\nstars\n")
     items = jsonl(
@@ -65,14 +65,12 @@ def test_jsonl_csv_and_text_are_uploaded(
             {"prompt": "owl"},
         ]
     )
-    for path, column, expected in (
-        (items, "", ["cat dog", "owl"]),
-        (table, "question", ["red green", "blue"]),
-        (text, "", ["sun moon", "stars"]),
+    for path, expected in (
+        (items, ["cat dog", "owl"]),
+        (text, ["sun moon", "stars"]),
     ):
         page.goto("/")
         page.get_by_label("Or upload a file").set_input_files(path)
-        page.get_by_label("CSV column").fill(column)
         page.get_by_label("temperature").fill("0")
         expect(page.locator("#count")).to_contain_text("2 prompts")
         page.get_by_role("button", name="Submit all").click()
@@ -133,9 +131,9 @@ def test_a_refused_submit_keeps_the_file_and_names_its_lines(
     page.get_by_label("Or upload a file").set_input_files(path)
     page.get_by_role("button", name="Submit all").click()
     errors = page.locator("[data-errors=file]")
-    expect(errors).to_contain_text("Line 3")
-    assert page.get_by_label("Or upload a file").evaluate("field => field.files.length") == 1
-    assert page.url.endswith("/")
+    expect(errors).to_contain_text("Line 3: promt is not known; did you mean prompt?")
+    expect(page.locator("#stored")).to_contain_text("prompts.jsonl")
+    assert "/jobs/" not in page.url
 
 
 def test_nothing_is_submitted_without_prompts(page: Page, console: Console) -> None:

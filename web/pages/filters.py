@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -127,7 +128,13 @@ def attempt(tried: TryView) -> str:
     return " · ".join(parts)
 
 
+def has_any(typed: Mapping[str, str], beginning: str) -> bool:
+    """Whether something was typed into inputs whose names begin so."""
+    return any(text for name, text in typed.items() if name.startswith(beginning))
+
+
 FILTERS = {
+    "has_any": has_any,
     "unix_time": unix_time,
     "short_time": short_time,
     "seconds": seconds,

@@ -6,30 +6,41 @@ turned into values here; `submit_job` checks whether they are allowed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 from pydantic import JsonValue
 
+from web.pages import preparation
 from web.pages.param_fields import param_fields, read_value
+from web.pages.preparation import TEMPLATE_INPUTS, PreparationFields, read_preparation
 
+# What the buttons do; `insert:` and a column's name is another.
+ACTIONS = ("submit", "try", "check", "preview", "columns", "next", "preset", "remove")
+INSERT = "insert:"
 CHOICES = {
-    "action": ("submit", "try", "check"),
     "split": ("line", "blank"),
     "reads": ("text", "chat"),
+    **preparation.CHOICES,
 }
 # The other inputs, beside one `params.…` for each decoding parameter.
-INPUTS = {"token", "prompts", "file", "prompt_column", "model", "metadata.name"}
+INPUTS = {
+    *("token", "draft", "step", "prompts", "file", "input_file", "like", "model", "preset"),
+    "preset.used",
+    *("metadata.name", "action"),
+    *preparation.INPUTS,
+}
+# What is not kept in a draft: it belongs to one request.
+PASSING = frozenset({"token", "draft", "action", "file"})
 
 
-class JobFields(TypedDict, total=False):
+class JobFields(PreparationFields, total=False):
     """A job without its items, as the API takes it; what was not typed is left out."""
 
     model: str
+    preset: str
     metadata: dict[str, str]
     params: dict[str, JsonValue]
-    prompt_column: str
 
 
 @dataclass
@@ -45,9 +56,13 @@ class FormErrors:
         return bool(self.by_field)
 
 
-def read_job(form: Mapping[str, str], errors: FormErrors) -> JobFields:
-    """The fields of the job. What cannot be read is noted in `errors`."""
-    job: JobFields = {}
+def read_job(form: Mapping[str, str], errors: FormErrors, columns: Sequence[str] = ()) -> JobFields:
+    """The fields of the job, made of a table with these columns, if any. What cannot be read is
+    noted in `errors`."""
+    wrong: dict[str, str] = {}
+    job = JobFields(**read_preparation(form, columns, wrong))  # type: ignore[typeddict-item]
+    for name, message in wrong.items():
+        errors.add(name, message)
     if model := form.get("model", "").strip():
         job["model"] = model
     if name := form.get("metadata.name", "").strip():
@@ -73,28 +88,49 @@ def read_job(form: Mapping[str, str], errors: FormErrors) -> JobFields:
 def refuse_unknown(form: Mapping[str, str], errors: FormErrors) -> None:
     """Note an error for each name or choice that the form does not have: it would have no effect,
     and the sender would not learn of it."""
+    action = form.get("action", "submit")
+    if action not in ACTIONS and not action.startswith(INSERT):
+        errors.add("", f"action must be {' or '.join(ACTIONS)}")
     for name, value in form.items():
         if name in CHOICES and value not in CHOICES[name]:
-            errors.add("", f"{name} must be {' or '.join(CHOICES[name])}")
+            allowed = " or ".join(choice or "nothing" for choice in CHOICES[name])
+            errors.add("", f"{name} must be {allowed}")
         elif name not in CHOICES and name not in INPUTS and not name.startswith("params."):
             errors.add("", f"this form has no field {name[:64]}")
 
 
 def place_error(errors: FormErrors, entry: Mapping[str, object], source: str) -> None:
-    """Note an error of the API at the input it is about. `source` is where the prompts came from:
-    `prompts` or `file`."""
-    path, whole, line = str(entry.get("field") or ""), str(entry["message"]), entry.get("line")
-    inputs = {field.input for field in param_fields()}
-    message = whole.removeprefix(f"{path} ")  # the message stands next to the field
+    """Note an error of the API at the input it is about. `source` is the input where the items came
+    from: `prompts`, `file` or `like`.
+
+    A message loses the name of its field only next to that very field.
+    """
+    path, message, line = str(entry.get("field") or ""), str(entry["message"]), entry.get("line")
+    if entry.get("code") == "no_chat_template":  # of every line
+        errors.by_field["reads"] = [f"{message}: continue the text, or take another model"]
+        return
     if line:
         errors.add(source, f"Line {line}: {message}")
-    elif path in inputs or path == "model":
-        errors.add(path, message)
-    elif ".".join(path.split(".")[:2]) in inputs:  # one entry of a list, like params.stop.0
-        errors.add(".".join(path.split(".")[:2]), message)
-    elif path in ("items", "prompts", "file", "prompt_column", "columns.prompt"):
-        errors.add(source, message)
-    elif path.startswith("metadata"):
-        errors.add("metadata.name", message)
-    else:
-        errors.add("", whole)
+        return
+    place = _place(path, source)
+    errors.add(place, message.removeprefix(f"{path} ") if place == path else message)
+
+
+def _place(path: str, source: str) -> str:
+    """The input for errors of this path."""
+    inputs = {"model", "reads", "preset", *preparation.INPUTS, *(f.input for f in param_fields())}
+    beginning = ".".join(path.split(".")[:2])  # of one entry of a list, like params.stop.0
+    if path in inputs or beginning in inputs:
+        return path if path in inputs else beginning
+    if path in ("items", "prompts", "file", "input_file", "prompt_column"):
+        return "columns.prompt" if path == "prompt_column" else source
+    for group, place in (
+        ("template", TEMPLATE_INPUTS[1]),
+        ("columns", "columns.custom_id"),
+        ("format", "file"),
+        ("truncate", "truncate.to"),
+        ("metadata", "metadata.name"),
+    ):
+        if path.split(".")[0] == group:
+            return place
+    return ""

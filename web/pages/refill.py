@@ -6,17 +6,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.result_row import ItemPrompt
+from web.jobs.item_views import item_rows
+from web.jobs.views import job_view
 from web.pages.param_fields import param_fields, typed_value
 from web.pages.pasted_prompts import read_prompts
+from web.pages.preparation import typed_preparation
+from web.services.services import Services
 
-MOST_REFILLED = 200  # prompts that are put into the text box; a job with more needs a file
+MOST_REFILLED = 200  # prompts that are put into the text box; those of a larger job stay with it
+
+
+def typed_like(services: Services, tenant: str, job_id: str) -> dict[str, str]:
+    """What somebody would have typed for a job like this one, by input name. Items that the text
+    box would not give back unchanged, or are too many for it, are named by their job (`like`)."""
+    job = job_view(services, job_id, tenant)
+    rows = item_rows(services, job_id, tenant, 0, MOST_REFILLED + 1)
+    prep = services.store.prep(job_id)
+    typed = typed_preparation(
+        prep.get("template"), prep.get("clean", []), prep.get("truncate")
+    ) | refill(job.model, job.params, job.metadata, rows)
+    return typed if "prompts" in typed else {**typed, "like": job_id}
 
 
 def refill(
     model: str, params: Mapping[str, Any], metadata: Mapping[str, Any], rows: Sequence[ItemPrompt]
 ) -> dict[str, str]:
-    """What somebody would have typed for a job like this one, by input name. The prompts are left
-    out if the text box would not give them back unchanged."""
+    """The fields of the job, and its prompts if the text box would give them back unchanged."""
     typed = {"model": model, "metadata.name": str(metadata.get("name") or "")}
     for field in param_fields():
         if params.get(field.name) is not None:

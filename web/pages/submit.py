@@ -1,23 +1,26 @@
-"""The page with the submit form: shown empty or filled in, submitted, tried, or only checked."""
+"""The page with the submit form: each of its buttons is a step, and each step answers the page.
+
+What was typed is kept as a draft in the store, and a file is stored once: the address of the page
+says which draft and which step it shows, so that it can be loaded again.
+"""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from flask import redirect, render_template, request, url_for
 
-from web.jobs.item_views import item_rows
-from web.jobs.views import job_view
+from common.errors import InvalidRequest, NotFound, TooLarge
+from web.intake.input_file import INPUT_AGE, PURPOSE, keep_file
 from web.pages.blueprint import logged_in, pages
 from web.pages.errors import wants_json
-from web.pages.filters import time_range
-from web.pages.param_fields import param_fields
-from web.pages.refill import MOST_REFILLED, refill
+from web.pages.form import INSERT, PASSING, FormErrors
+from web.pages.preparation import suggested
+from web.pages.presets import fill_in
+from web.pages.refill import typed_like
 from web.pages.submission import Submission
-from web.pages.workers import known_models
-from web.schemas.answers import CheckView
+from web.pages.submit_page import STEPS, SubmitPage, make_page, next_step, summary
 from web.services.services import services
 from web.wire.bodies import MOST_JSON
 
@@ -25,72 +28,136 @@ TRIAL = 3  # prompts of a trial
 
 
 class FormCheck(TypedDict):
-    """What form.js shows while somebody types: messages by input name, and what a submit would
-    come to."""
+    """What form.js shows while somebody types: messages by input name, what a submit would come to,
+    and the draft that holds what was typed."""
 
     errors: dict[str, list[str]]
     summary: str
+    draft: str
 
 
 @pages.get("/")
 @logged_in
-def submit_form(tenant: str) -> str:
-    """The form, empty or filled in like another job (`?like=`)."""
-    typed: dict[str, str] = {}
-    if like := request.args.get("like"):
-        job = job_view(services(), like, tenant)
-        rows = item_rows(services(), like, tenant, 0, MOST_REFILLED + 1)
-        typed = refill(job.model, job.params, job.metadata, rows)
-    return _form(tenant, typed, {})
+def submit_form(tenant: str) -> Any:
+    """The form: empty, filled in like another job (`?like=`), or as a draft holds it (`?draft=`)
+    after a step (`&step=`)."""
+    draft, like, step = (request.args.get(name, "") for name in ("draft", "like", "step"))
+    if draft:
+        try:
+            typed = services().form_drafts.get(tenant, draft)
+        except NotFound as gone:
+            return _page(
+                tenant, {}, errors={"": [f"{gone.message[:1].upper()}{gone.message[1:]}."]}
+            )
+        return _page(tenant, {**typed, "draft": draft}, step)
+    return _page(tenant, typed_like(services(), tenant, like) if like else {})
 
 
 @pages.post("/")
 @logged_in
 def submit(tenant: str) -> Any:
-    """Submits all prompts, or the first few as a trial, or only checks; answers a page, or JSON to
-    form.js."""
+    """Does what the button says; answers a page, or JSON to form.js."""
     request.max_form_memory_size = MOST_JSON
-    submission = Submission(request.form, request.files.get("file"))
-    if request.form.get("action") == "check":
-        return _check(submission, tenant)
-    first = TRIAL if request.form.get("action") == "try" else None
-    job = submission.submit(services(), tenant, first)
+    try:
+        typed, changed = _take_file(tenant, request.form.to_dict())
+        action = typed.get("action", "submit")
+        if action == "next":
+            action = next_step(typed, changed)
+        if action == "check" and wants_json():
+            return _check(tenant, typed)
+        if action in STEPS or action in ("preset", "remove") or action.startswith(INSERT):
+            return _step(tenant, typed, action)
+    except (InvalidRequest, NotFound) as error:
+        return _refused(tenant, request.form.to_dict(), error)
+    return _submit(tenant, typed, TRIAL if action == "try" else None)
+
+
+def _submit(tenant: str, typed: dict[str, str], first: int | None) -> Any:
+    submission = Submission(services(), tenant, typed)
+    job = submission.submit(first)
     if job is None:
         if wants_json():
-            return {"errors": submission.errors.by_field}, 422
-        return _form(tenant, submission.typed, submission.errors.by_field), 422
+            return {
+                "errors": submission.errors.by_field,
+                "input_file": typed.get("input_file"),
+            }, 422
+        return _shown(make_page(services(), tenant, submission)), 422
     url = url_for("pages.job", job_id=job.id)
     return ({"url": url}, 201) if wants_json() else redirect(url, 303)
 
 
-def _form(tenant: str, typed: Mapping[str, str], errors: dict[str, list[str]]) -> str:
-    fields = param_fields()
-    return render_template(
-        "submit.html",
-        tenant=tenant,
-        typed=typed,
-        errors=errors,
-        fields=fields,
-        more_open=any(typed.get(field.input) for field in fields if not field.common),
-        models=known_models(),
-        token=secrets.token_hex(16),
+def _step(tenant: str, typed: dict[str, str], action: str) -> Any:
+    """Keeps what was typed, and goes to the page that shows the step."""
+    step = action if action in STEPS else typed.get("step", "")
+    if action == "preset":
+        typed = fill_in(services(), tenant, typed)
+    elif action == "remove":
+        typed = {name: text for name, text in typed.items() if name not in ("input_file", "like")}
+        step = ""
+    elif action.startswith(INSERT):
+        named = f"{{{{{action.removeprefix(INSERT)}}}}}"
+        typed["template.text"] = typed.get("template.text", "") + named
+    draft = _keep(tenant, typed)
+    anchor = {"preset": "template", "remove": "data"}.get(action, step or "template")
+    url = url_for("pages.submit_form", draft=draft, step=step or None, _anchor=anchor)
+    return redirect(url, 303)
+
+
+def _keep(tenant: str, typed: Mapping[str, str]) -> str:
+    kept = {name: text for name, text in typed.items() if name not in PASSING and text}
+    return services().form_drafts.keep(tenant, kept, typed.get("draft", ""))
+
+
+def _take_file(tenant: str, typed: dict[str, str]) -> tuple[dict[str, str], bool]:
+    """What was typed, with the uploaded file, if any, stored in place of the one before; and
+    whether there was one."""
+    upload = request.files.get("file")
+    if upload is None or not upload.filename:
+        return typed, False
+    kept = keep_file(
+        services(), tenant, upload.stream, upload.filename, purpose=PURPOSE, ttl=INPUT_AGE
     )
+    before = typed.get("input_file")
+    # What was found in the file before, and was chosen for it, may mean something else in this one.
+    typed = {name: text for name, text in typed.items() if not name.startswith("format.")}
+    typed |= {"input_file": kept.id, "like": ""}
+    table = Submission(services(), tenant, typed).table
+    if before is None and table and "template.text" not in typed:
+        typed |= suggested(table.names)
+    return typed, True
 
 
-def _check(submission: Submission, tenant: str) -> FormCheck:
-    view = submission.check(services(), tenant)
-    return {"errors": submission.errors.by_field, "summary": _summary(view) if view else ""}
+def _check(tenant: str, typed: dict[str, str]) -> FormCheck:
+    submission = Submission(services(), tenant, typed)
+    view = submission.check()
+    try:
+        draft = _keep(tenant, typed)
+    except TooLarge:
+        draft = ""
+    errors = submission.errors.by_field
+    return {"errors": errors, "summary": summary(view) if view else "", "draft": draft}
 
 
-def _summary(view: CheckView) -> str:
-    """The size of the job in words; nothing where there is no prompt."""
-    if not view.items:
-        return ""
-    parts = [f"{view.items:,} prompt{'s' if view.items != 1 else ''}"]
-    if view.prompt_tokens is not None:
-        parts.append(f"{view.prompt_tokens:,} prompt tokens")
-    if view.valid:
-        parts.append(f"at most {view.max_completion_tokens:,} to generate")
-    if view.valid and view.seconds:
-        parts.append(time_range(view.seconds))
-    return " · ".join(parts)
+def _refused(tenant: str, typed: dict[str, str], error: InvalidRequest | NotFound) -> Any:
+    """What was wrong before the form could be read: its file, or its draft."""
+    errors = FormErrors()
+    errors.add("file" if request.files.get("file") else "", error.message)
+    if wants_json():
+        return {"errors": errors.by_field}, error.status
+    return _page(tenant, typed, errors=errors.by_field), error.status
+
+
+def _page(
+    tenant: str,
+    typed: Mapping[str, str],
+    step: str = "",
+    errors: Mapping[str, list[str]] | None = None,
+) -> str:
+    submission = Submission(services(), tenant, typed)
+    for name, messages in (errors or {}).items():
+        submission.errors.by_field.setdefault(name, []).extend(messages)
+    return _shown(make_page(services(), tenant, submission, step if step in STEPS else ""))
+
+
+def _shown(page: SubmitPage) -> str:
+    return render_template("submit.html", **vars(page))

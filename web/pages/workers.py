@@ -24,6 +24,7 @@ def workers(tenant: str) -> str:
 
 
 def known_models() -> list[ModelView]:
-    """Every model that was ever served, without aliases; those with a live worker first."""
+    """Every model that was ever served, without aliases; those with a live worker first, and of
+    these the echo engine, which is for tests, last."""
     models = [model for model in model_list(services()).data if model.alias_of is None]
-    return sorted(models, key=lambda model: not model.workers)
+    return sorted(models, key=lambda model: (not model.workers, model.card.engine == "echo"))

@@ -145,7 +145,21 @@ def test_prompts_that_cannot_be_typed_are_not_refilled() -> None:
             "params.top_p",
             "must be at most 1",
         ),
-        ({"field": "params.stop.0", "message": "params.stop.0 is long"}, "params.stop", "is long"),
+        (
+            {"field": "params.stop.0", "message": "params.stop.0 is long"},
+            "params.stop",
+            "params.stop.0 is long",
+        ),
+        (
+            {"field": "promt", "message": "promt is not known; did you mean prompt?", "line": 3},
+            "prompts",
+            "Line 3: promt is not known; did you mean prompt?",
+        ),
+        (
+            {"field": "colour", "message": "colour is not known"},
+            "",
+            "colour is not known",
+        ),
         ({"field": "model", "message": "no such model"}, "model", "no such model"),
         ({"field": "params.n", "message": "too many", "line": 4}, "prompts", "Line 4: too many"),
         ({"field": "items", "message": "empty"}, "prompts", "empty"),

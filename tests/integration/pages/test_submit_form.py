@@ -39,8 +39,9 @@ def test_prompts_are_asked_as_a_chat_where_the_model_has_a_template(site: Site) 
         (item,) = site.services.store.items(job_id, 0, 10)
         assert asked.items() <= item.items()
         assert f'value="{reads}" checked' in site.look(f"/?like={job_id}")
-    refused = site.send(model="echo", reads="chat")
-    assert "Line 1: echo has no chat template" in html.unescape(refused.text)
+    refused = site.send(model="echo", reads="chat", prompts="hello\nthere")
+    said = re.findall(r'data-errors="reads">\s*<p>(.*?)</p>', refused.text)
+    assert len(said) == 1 and "echo has no chat template" in html.unescape(said[0])
 
 
 def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site: Site) -> None:
@@ -69,6 +70,7 @@ def test_a_bad_setting_is_refused_at_its_field_and_what_was_typed_stays(site: Si
         ({"split": "words"}, "split must be line or blank"),
         ({"reads": "aloud"}, "reads must be text or chat"),
         ({"action": "explode"}, "action must be submit or try or check"),
+        ({"format.delimiter": "dash"}, "format.delimiter must be nothing or comma"),
         ({"priority": "5"}, "this form has no field priority"),
     ],
 )
@@ -130,8 +132,10 @@ def test_a_try_takes_the_first_three(site: Site) -> None:
 
 
 def test_checking_makes_nothing(site: Site) -> None:
-    answer = site.send("check", prompts="one two\nthree", params__max_tokens="5")
+    form = {"action": "check", "prompts": "one two\nthree", "params.max_tokens": "5"}
+    answer = site.browser.post("/", data=form, headers={"Accept": "application/json"})
     assert answer.json == {
+        "draft": answer.json and answer.json["draft"],
         "errors": {},
         "summary": "2 prompts · 3 prompt tokens · at most 10 to generate",
     }

@@ -1,26 +1,29 @@
-// Speeds up the submit form: files can be dropped, counts and errors show while typing, three prompts are tried in place.
-// The server reads and checks the same form; without this script the page has every function.
+// Speeds up the submit form: steps change the page in place, files can be dropped, counts and errors show while typing, three
+// prompts are tried in place. The server reads and checks the same form; without this script the page has every function.
 
+import { addCopyButtons } from "./copy.js";
 import { follow } from "./live.js";
 
 const PAUSE = 500; // ms after the last key before the form is checked
-const LARGE = 4 * 2 ** 20; // bytes; larger files are checked once when chosen, not at every change of a setting
 
 const form = document.getElementById("submit");
 const address = form.getAttribute("action"); // `form.action` is the buttons of that name
-const file = document.getElementById("file");
 const count = document.getElementById("count");
 const trial = document.getElementById("trial");
 
 /** Send the form for `action`: try, submit or check. Answers what the server said; `errors` by field where it refused. */
 async function send(action, signal) {
-  const body = new FormData(form);
-  body.set("action", action);
-  const answer = await fetch(address, { method: "POST", body, signal, headers: { Accept: "application/json" } });
+  const answer = await fetch(address, { method: "POST", body: content(action), signal, headers: { Accept: "application/json" } });
   if (!answer.headers.get("content-type")?.startsWith("application/json")) {
     throw new Error(`The server answered ${answer.status}.`);
   }
   return answer.json();
+}
+
+function content(action) {
+  const body = new FormData(form);
+  body.set("action", action);
+  return body;
 }
 
 function showErrors(errors) {
@@ -49,50 +52,144 @@ let timer, checking;
 
 function checkSoon(event) {
   clearTimeout(timer);
-  if (file.files[0]?.size > LARGE && event.target !== file) return;
+  if (event.target.type === "file" || form.dataset.large) return;
   timer = setTimeout(check, PAUSE);
 }
 
+const isEmpty = () => !form.elements.prompts?.value.trim() && !form.elements.input_file.value && !form.elements.like.value;
+
 async function check() {
   checking?.abort();
-  if (!form.elements.prompts.value.trim() && !file.files.length) {
+  if (isEmpty()) {
     count.textContent = "";
     showErrors({});
     return;
   }
   checking = new AbortController();
   try {
-    const { errors, summary } = await send("check", checking.signal);
+    const { errors, summary, draft } = await send("check", checking.signal);
     showErrors(errors);
     count.textContent = summary;
+    if (draft) keepAddress(draft);
   } catch (error) {
     if (error.name !== "AbortError") count.textContent = "";
   }
 }
 
-form.addEventListener("input", checkSoon);
+function stopChecking() {
+  clearTimeout(timer);
+  checking?.abort();
+}
 
-// Sending
+/** The page's address names the draft, so that what was typed is there again when the page is loaded again. */
+function keepAddress(draft) {
+  form.elements.draft.value = draft;
+  const url = new URL(location.href);
+  url.searchParams.delete("like");
+  url.searchParams.set("draft", draft);
+  history.replaceState(history.state, "", url);
+}
+
+form.addEventListener("input", checkSoon);
+if (!isEmpty() && !form.dataset.large && !count.textContent) check();
+
+// Buttons
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const button = event.submitter ?? form.querySelector(".primary");
-  clearTimeout(timer);
-  checking?.abort();
+  const button = event.submitter ?? form.querySelector("button");
+  stopChecking();
   button.disabled = true;
+  form.setAttribute("aria-busy", "true");
   try {
-    const answer = await send(button.value);
-    showErrors(answer.errors ?? {});
-    if (answer.errors) focusFirstError();
-    else if (button.value === "try") await showTrial(answer.url);
-    else location.assign(answer.url);
+    if (button.value === "try" || button.value === "submit") await submit(button.value);
+    else await takeStep(button.value);
   } catch (error) {
     showErrors({ "": [`Nothing was submitted: ${error.message} Try again.`] });
     focusFirstError();
   } finally {
     button.disabled = false;
+    form.removeAttribute("aria-busy");
   }
 });
+
+async function submit(action) {
+  const answer = await send(action);
+  showErrors(answer.errors ?? {});
+  if (answer.errors) focusFirstError();
+  else if (action === "try") await showTrial(answer.url);
+  else location.assign(answer.url);
+}
+
+/** A step answers the whole page, of which this one takes over what changed; what was typed meanwhile stays. */
+async function takeStep(action) {
+  const body = content(action);
+  if (body.get("file")?.size) count.textContent = "Sending the file…";
+  const answer = await fetch(address, { method: "POST", body, headers: { Accept: "text/html" } });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = page.getElementById("submit");
+  if (!fresh) {
+    if (answer.ok || answer.status === 401) return location.assign(answer.url); // the next step was to submit, or to log in
+    throw new Error(page.querySelector("main")?.textContent.trim().replace(/\s+/g, " ") || `The server answered ${answer.status}.`);
+  }
+  const typed = new FormData(form);
+  for (const part of [".parts", ...(action === "preset" ? [".settings"] : [])]) {
+    form.querySelector(part).replaceWith(fresh.querySelector(part));
+  }
+  for (const old of form.querySelectorAll(":scope > input[type=hidden]:not([name=token])")) {
+    old.value = fresh.querySelector(`input[name="${old.name}"]`).value;
+  }
+  keepTyped(body, typed);
+  form.toggleAttribute("data-large", "large" in fresh.dataset);
+  form.querySelector("button").textContent = fresh.querySelector("button").textContent;
+  count.textContent = page.getElementById("count").textContent;
+  if (answer.redirected) history.replaceState(history.state, "", answer.url);
+  showErrors(errorsIn(fresh));
+  addCopyButtons(form);
+  const heading = document.getElementById(new URL(answer.url).hash.slice(1) || place(action));
+  if (form.querySelector("[data-errors]:not([hidden])")) focusFirstError();
+  else if (heading) heading.focus();
+  if (!isEmpty() && !form.dataset.large && !count.textContent) check();
+}
+
+/** The heading that a step leads to. Answers to redirects have lost the address's last part. */
+const place = (action) => ({ preset: "template", remove: "data", next: form.elements.step.value })[action] ?? action;
+
+/** Put back what was typed between `sent` and `now`. */
+function keepTyped(sent, now) {
+  for (const [name, value] of now) {
+    const input = form.elements.namedItem(name);
+    if (typeof value === "string" && value !== sent.get(name) && "value" in (input ?? {}) && input.type !== "hidden") input.value = value;
+  }
+}
+
+function errorsIn(page) {
+  const boxes = [...page.querySelectorAll("[data-errors]:not([hidden])")];
+  return Object.fromEntries(boxes.map((box) => [box.dataset.errors, [...box.querySelectorAll("p")].map((p) => p.textContent)]));
+}
+
+// Steps that need no button: a chosen file is read at once, a chosen preset fills the form in
+
+const press = (action) => form.requestSubmit(form.querySelector(`button[value="${action}"]`));
+
+form.addEventListener("change", (event) => {
+  if (event.target.id === "file" && event.target.files.length) press("columns");
+  if (event.target.id === "preset") press("preset");
+});
+
+// A column goes to where the cursor is; without this script, to the end
+
+form.addEventListener("click", (event) => {
+  const chip = event.target.closest("[data-insert]");
+  if (!chip) return;
+  event.preventDefault();
+  const template = document.getElementById("template.text");
+  template.setRangeText(chip.dataset.insert, template.selectionStart, template.selectionEnd, "end");
+  template.focus();
+  template.dispatchEvent(new Event("input", { bubbles: true }));
+});
+
+// The trial
 
 /** The trial's job, filling in below the form. The next try is another job, even of the same prompts. */
 async function showTrial(url) {
@@ -116,19 +213,19 @@ addEventListener("pageshow", (event) => {
 
 // Dropping a file anywhere on its box
 
-const drop = document.getElementById("drop");
+const dropped = (event) => event.target.closest?.("#drop");
 
-for (const type of ["dragenter", "dragover"]) {
-  drop.addEventListener(type, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
+for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
+  form.addEventListener(type, (event) => {
+    const drop = dropped(event);
+    if (!drop) return;
+    drop.classList.toggle("over", type === "dragenter" || type === "dragover");
+    if (type !== "dragleave") event.preventDefault();
+    if (type !== "drop" || !event.dataTransfer.files.length) return;
+    const file = document.getElementById("file");
+    file.files = event.dataTransfer.files;
+    file.dispatchEvent(new Event("change", { bubbles: true }));
   });
 }
-for (const type of ["dragleave", "drop"]) drop.addEventListener(type, () => drop.classList.remove("over"));
 
-drop.addEventListener("drop", (event) => {
-  event.preventDefault();
-  if (!event.dataTransfer.files.length) return;
-  file.files = event.dataTransfer.files;
-  file.dispatchEvent(new Event("input", { bubbles: true }));
-});
+addCopyButtons(form);

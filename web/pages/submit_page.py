@@ -1,0 +1,191 @@
+"""What the page of the submit form shows: the form as it was typed, and what the step found out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from web.pages.as_code import INLINE, AsCode, as_code
+from web.pages.filters import time_range
+from web.pages.form import JobFields
+from web.pages.param_fields import ParamField, param_fields
+from web.pages.preparation import messages_of
+from web.pages.presets import preset_heads
+from web.pages.preview import Preview, preview
+from web.pages.sources import Source
+from web.pages.submission import Submission
+from web.pages.table_view import TableView
+from web.pages.workers import known_models
+from web.schemas.answers import CheckView, ModelView
+from web.schemas.presets import PresetHead
+from web.services.services import Services
+from web.wire.links import base_url
+
+STEPS = ("columns", "preview", "check")
+LARGE = 2**20  # bytes of a file, and items of a job: more are checked only when that is asked for
+MANY = 5000
+CLIP = 200  # characters of a bad line's text
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that cannot be run, its text, and what is wrong with it."""
+
+    line: int
+    text: str
+    messages: list[str]
+
+
+@dataclass(frozen=True)
+class SubmitPage:
+    """What the template needs. `step` is the last one that was done, "" before the first; `next` is
+    what Enter does."""
+
+    tenant: str
+    typed: Mapping[str, str]
+    errors: Mapping[str, list[str]]
+    step: str
+    next: str
+    source: Source
+    large: bool  # too large to be checked at every key
+    table: TableView | None
+    preview: Preview | None
+    check: CheckView | None
+    bad_lines: list[BadLine]
+    ahead: str  # what waits before it, in words
+    summary: str
+    code: AsCode | None
+    fields: list[ParamField]
+    more_open: bool
+    models: list[ModelView]
+    presets: list[PresetHead]
+    token: str
+
+
+def make_page(
+    services: Services, tenant: str, submission: Submission, step: str = ""
+) -> SubmitPage:
+    typed, fields, models = dict(submission.typed), param_fields(), known_models()
+    if "reads" not in typed:
+        typed["reads"] = default_reading(models, typed.get("model", ""))
+    shown = preview(services, tenant, submission) if step in ("preview", "check") else None
+    view = submission.check() if step == "check" else None
+    # A check that found something is to be done again.
+    done = "preview" if step == "check" and not (view and view.valid) else step
+    return SubmitPage(
+        tenant=tenant,
+        typed=typed,
+        errors=submission.errors.by_field,
+        step=done,
+        next=next_step({**typed, "step": done}, False),
+        source=submission.source,
+        large=is_large(submission.source),
+        table=submission.table,
+        preview=shown,
+        check=view,
+        bad_lines=list(bad_lines(submission, view)) if view else [],
+        ahead=ahead(services, tenant) if view else "",
+        summary=summary(view) if view else "",
+        code=code_of(submission, base_url(services)) if step else None,
+        fields=fields,
+        more_open=any(typed.get(field.input) for field in fields if not field.common),
+        models=models,
+        presets=preset_heads(services, tenant),
+        token=secrets.token_hex(16),
+    )
+
+
+def is_large(source: Source) -> bool:
+    return bool(
+        (source.file and source.file.bytes > LARGE)
+        or (source.job and source.job.counts.total > MANY)
+    )
+
+
+def code_of(submission: Submission, base: str) -> AsCode | None:
+    """The job as a program sends it. None where none can: where the page is wrong, asks the prompts
+    of a JSONL file as chats, or takes the items of another job."""
+    source, options = submission.source, submission.options
+    if options is None or not source.input or source.job:
+        return None
+    if source.file:
+        changed = submission.typed.get("reads") == "chat" and options.template is None
+        return None if changed else as_code(submission.fields, base, file=source.file.filename)
+    items = [draft.value for draft in submission.drafts(4)]
+    if len(items) < 4 and sum(len(str(item)) for item in items) <= INLINE:
+        return as_code(submission.fields, base, items=items)
+    fields: JobFields = {**submission.fields}
+    if submission.typed.get("reads") == "chat" and options.template is None:
+        fields["template"] = {"messages": messages_of(submission.typed, "{{text}}")}
+    return as_code(fields, base, file="prompts.txt")
+
+
+def default_reading(models: list[ModelView], chosen: str) -> str:
+    """Whether prompts are asked or continued where nobody chose: they are asked where the model has
+    a template of chats."""
+    model = next((model for model in models if model.id == chosen), models[0] if models else None)
+    return "chat" if model and model.card.chat_template else "text"
+
+
+def next_step(typed: Mapping[str, str], has_new_file: bool) -> str:
+    """The step that Enter does. Pasted prompts have no columns, and their text can be seen."""
+    if has_new_file:
+        return "columns"
+    steps = [*STEPS, "submit"] if typed.get("input_file") else ["check", "submit"]
+    done = typed.get("step", "")
+    return steps[min(steps.index(done) + 1, len(steps) - 1)] if done in steps else steps[0]
+
+
+def bad_lines(submission: Submission, view: CheckView) -> Iterator[BadLine]:
+    """The lines that the check found fault with. The items are read once more for their texts, as
+    far as the last of them."""
+    messages: dict[int, list[str]] = {}
+    for error in view.errors:
+        if error.line is not None:
+            messages.setdefault(error.line, []).append(error.message)
+    if not messages:
+        return
+    last = max(messages)
+    for draft in submission.drafts():
+        if draft.line in messages:
+            text = draft_text(draft.value)
+            yield BadLine(draft.line, text, messages.pop(draft.line))
+        if not messages or (draft.line or 0) >= last:
+            return
+
+
+def draft_text(value: object) -> str:
+    """The beginning of an item as it was sent."""
+    if isinstance(value, dict):
+        given = value.get("prompt") or value.get("vars") or value.get("messages") or value
+        if isinstance(given, dict):
+            pairs = islice((f"{name}: {text}" for name, text in given.items() if text), 20)
+            given = " · ".join(pairs)
+        value = given
+    text = str(value or "")
+    return text if len(text) <= CLIP else f"{text[:CLIP]}…"
+
+
+def ahead(services: Services, tenant: str) -> str:
+    """What waits before a new job: the tenant's own items. Of other tenants nothing is told; they
+    take turns with this one."""
+    items, tokens = services.admission.queued(tenant)
+    if not items:
+        return "nothing of yours"
+    return f"{items:,} item{'s' if items != 1 else ''} of yours, up to {tokens:,} tokens"
+
+
+def summary(view: CheckView) -> str:
+    """The size of the job in words; nothing where there is no prompt."""
+    if not view.items:
+        return ""
+    parts = [f"{view.items:,} prompt{'s' if view.items != 1 else ''}"]
+    if view.prompt_tokens is not None:
+        parts.append(f"{view.prompt_tokens:,} prompt tokens")
+    if view.valid:
+        parts.append(f"at most {view.max_completion_tokens:,} to generate")
+    if view.valid and view.seconds:
+        parts.append(time_range(view.seconds))
+    return " · ".join(parts)
