@@ -13,7 +13,8 @@ from web.follow.stream_cursor import StreamCursor
 from web.intake.estimate import check_job
 from web.intake.origin import Origin
 from web.intake.preview import preview_job
-from web.jobs.actions import cancel_job, delete_job, retry_job, set_paused, submit_job
+from web.jobs.actions import cancel_job, delete_job, set_paused, submit_job
+from web.jobs.again import rerun_job, retry_job
 from web.jobs.changes import edit_job
 from web.jobs.views import job_list, job_view
 from web.schemas.answers import CheckView, JobList, JobView
@@ -26,6 +27,7 @@ from web.schemas.requests import (
     JobRequest,
     UploadOptions,
 )
+from web.schemas.rerun import RerunRequest
 from web.services.services import services
 from web.wire import sse
 from web.wire.bodies import read_json, read_query, read_submission
@@ -162,6 +164,21 @@ def resume(tenant: str, job_id: str) -> Response:
 @needs_tenant
 def retry(tenant: str, job_id: str) -> Response:
     return submit_answer(retry_job(services(), job_id, tenant, idempotency_key()))
+
+
+@api.post("/v1/jobs/<job_id>/rerun")
+@described(
+    "A new job of items of this one, with changes",
+    JobView,
+    status=202,
+    body=RerunRequest,
+    headers=("Idempotency-Key",),
+    errors=(429,),
+)
+@needs_tenant
+def rerun(tenant: str, job_id: str) -> Response:
+    wanted = read_json(RerunRequest)
+    return submit_answer(rerun_job(services(), job_id, tenant, wanted, idempotency_key()))
 
 
 @api.patch("/v1/jobs/<job_id>")

@@ -63,7 +63,8 @@ class Intake:
     `default_max_tokens` is what an item gets, as far as it fits, that has none; the API's own
     default if None. With `refused_stay` an item that cannot be run stays in the job, to fail there:
     only what is `Broken` is a fault. So it is where the options keep bad rows. `rendered_at` is the
-    time that chat templates are given, in unix seconds; the worker gives them the same.
+    time that chat templates are given, in unix seconds; the worker gives them the same. With
+    `notes_fitted` it is noted beside an item that its max_tokens was not given, but made to fit.
     """
 
     model: Model
@@ -71,6 +72,7 @@ class Intake:
     limits: Settings
     default_max_tokens: int | None = None
     refused_stay: bool = False
+    notes_fitted: bool = True
     rendered_at: int = field(default_factory=lambda: int(time.time()))
     totals: Totals = field(default_factory=Totals)
     faults: list[ErrorDict] = field(default_factory=list)
@@ -169,7 +171,7 @@ class Intake:
 
         def refuse(place: int, error: Fault | ValidationError) -> None:
             found = error_dicts(error, chunk[place])
-            stays = self.refused_stay or keeps_bad_rows(self.options)
+            stays = self.refused_stay or keeps_bad_rows(self.options) or chunk[place].stays
             if stays and not isinstance(error, Broken):
                 records[place] = self._refused(chunk[place], found[0])
             else:
@@ -232,8 +234,8 @@ class Intake:
         custom_id = given_id(draft.value)
         if custom_id is not None and self._seen.setdefault(custom_id, draft.place) != draft.place:
             custom_id = None  # another item's
-        side = refused_side(draft.value)
-        self.columns.item(side and side["vars"], draft)
+        side = refused_side(draft.value, draft.beside)
+        self.columns.item(side and side.get("vars"), draft)
         return refused_record(custom_id, why), side
 
     def record(self, item: Item, tokens: int | None, draft: Draft) -> Record:
@@ -250,8 +252,11 @@ class Intake:
         )
         default = draft.default_max_tokens or self.default_max_tokens
         max_tokens = fitting_max_tokens(params, tokens, self.model.card.context, default)
+        beside = draft.beside
         if max_tokens != params.max_tokens:
             own["max_tokens"] = max_tokens
+            if self.notes_fitted:
+                beside = {**beside, "default_max_tokens": default or params.max_tokens}
         card, most = self.model.card, self.limits.max_item_tokens
         check_size(params, max_tokens, tokens or 0, card, most)
         check_vocabulary(item, params, card)
@@ -264,4 +269,4 @@ class Intake:
             raise Fault("out_of_range", "stream", message)
         record = item_record(item, own, self.prompts.variables)
         record.update(draft.kept)
-        return record, side_record(item, self.prompts.variables or ())
+        return record, side_record(item, self.prompts.variables or (), beside)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import ErrorDict
-from common.stored_item import StoredItem
+from common.stored_item import SideItem, StoredItem
 
 MALFORMED = "malformed_item"  # the code of a draft that could not be read
 
@@ -32,6 +32,9 @@ class Draft:
     refused: ErrorDict | None = None
     # Stored beside the item, for the dialect that makes its answer.
     kept: StoredItem = dataclasses.field(default_factory=StoredItem)
+    beside: SideItem = dataclasses.field(default_factory=SideItem)
+    # Of an item that failed in another job: if it cannot run, it stays to fail in this one.
+    stays: bool = False
     # What the item gets, as far as that fits, if it has none; None for what its job gets.
     default_max_tokens: int | None = None
     # What the sender calls the item's fields, by path or by an error's code.

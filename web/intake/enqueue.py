@@ -64,9 +64,12 @@ def enqueue_job(
     if not origin.is_interactive and (before := _replayed(services.store, tenant, content, drafts)):
         return before
     model = services.models.choose(options.model)
-    options = with_defaults(resolve_preset(services, tenant, options), model.card)
+    if origin.sent is None:  # a stored job's preset has gone into its options
+        options = resolve_preset(services, tenant, options)
+    options = with_defaults(options, model.card)
     refused_stay = origin.batch_id is not None
     intake = Intake(model, options, services.settings, origin.default_max_tokens, refused_stay)
+    intake.notes_fitted = not origin.is_interactive  # nobody runs a chat again
     deadline, limits = (
         deadline_ms(services.store, options.deadline),
         queue_limits(services.settings),

@@ -8,7 +8,7 @@ from common.types import JsonObject
 from web.schemas.preparation import PromptTemplate, Truncation
 from web.schemas.requests import JobOptions, UploadOptions
 
-SENT = ("template", "clean", "truncate")  # what is stored as it was sent
+SENT = ("template", "clean", "truncate", "preset")  # what is stored as it was sent
 
 
 def prep_of(options: JobOptions) -> JobPrep:
@@ -41,6 +41,6 @@ def _truncate(truncation: Truncation) -> Truncate:
 
 
 def sent(prep: JobPrep) -> JsonObject:
-    """The options that a job was made with, as they may be sent again. Its preset has gone into
-    them."""
-    return {name: value for name, value in prep.items() if name in SENT}
+    """The options that a job was made with. Its preset has gone into them, and is only named."""
+    found: JsonObject = {name: value for name, value in prep.items() if name in SENT}
+    return found | ({"columns": prep["mapped"]} if "mapped" in prep else {})

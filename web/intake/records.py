@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from contextlib import suppress
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,11 +12,12 @@ from common.errors import ErrorDict
 from common.stored_item import SideItem, StoredItem
 from common.types import JsonObject
 from web.schemas.fields import CustomId
-from web.schemas.preparation import Variables
+from web.schemas.preparation import Reference, Variables
 from web.schemas.requests import Item
 
 CUSTOM_ID: TypeAdapter[str] = TypeAdapter(CustomId)
 VARIABLES: TypeAdapter[JsonObject] = TypeAdapter(Variables)
+REFERENCE: TypeAdapter[Any] = TypeAdapter(Reference)
 
 
 def item_record(
@@ -45,10 +47,10 @@ def item_record(
     return record
 
 
-def side_record(item: Item, named: Container[str]) -> SideItem | None:
+def side_record(item: Item, named: Container[str], beside: SideItem) -> SideItem | None:
     """What is kept beside the item, which workers do not read: variables that are not `named` by
-    the template, and the reference. None if there is nothing."""
-    side: SideItem = {}
+    the template, the reference, and what is `beside` it anyway. None if there is nothing."""
+    side = beside.copy()
     if item.vars and (others := {name: item.vars[name] for name in item.vars if name not in named}):
         side["vars"] = others
     if item.reference is not None:
@@ -76,11 +78,15 @@ def refused_record(custom_id: str | None, error: ErrorDict) -> StoredItem:
     return record
 
 
-def refused_side(value: Any) -> SideItem | None:
-    """What is kept beside an item that cannot run: its variables, if they can be kept."""
-    given = value.get("vars") if isinstance(value, dict) else None
-    try:
-        variables = VARIABLES.validate_python(given or {}, strict=True)
-    except ValidationError:
-        return None
-    return {"vars": variables} if variables else None
+def refused_side(value: Any, beside: SideItem) -> SideItem | None:
+    """What is kept beside an item that cannot run: its variables and its reference, if they can be
+    kept, and what is `beside` it anyway."""
+    side = beside.copy()
+    given = value if isinstance(value, dict) else {}
+    with suppress(ValidationError):
+        if variables := VARIABLES.validate_python(given.get("vars") or {}, strict=True):
+            side["vars"] = variables
+    with suppress(ValidationError):
+        if given.get("reference") is not None:
+            side["reference"] = REFERENCE.validate_python(given["reference"])
+    return side or None

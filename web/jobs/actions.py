@@ -1,5 +1,5 @@
-"""What a tenant may do with jobs: submit, cancel, delete, pause and resume, retry. `changes.py` has
-what changes a job's settings and items.
+"""What a tenant may do with jobs: submit, cancel, delete, pause and resume. `changes.py` has what
+changes a job's settings and items, `again.py` what runs them again.
 
 Each looks the job up as the tenant's first, so another tenant's is a `NotFound`.
 """
@@ -7,14 +7,12 @@ Each looks the job up as the tenant's first, so another tenant's is a `NotFound`
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
 
 from common.errors import Conflict, NotFound
 from web.intake.drafts import Draft
 from web.intake.enqueue import enqueue_job
 from web.intake.origin import Origin
 from web.jobs.changes import change
-from web.jobs.submitted import failed_items, options_of
 from web.jobs.views import job_view
 from web.schemas.answers import JobView
 from web.schemas.requests import JobOptions
@@ -63,37 +61,3 @@ def set_paused(services: Services, job_id: str, tenant: str, paused: bool) -> Jo
     """While a job is paused nothing of it starts, and what runs is handed back with its tokens;
     resumed, it goes on there."""
     return change(services, job_id, tenant, paused=int(paused))
-
-
-def retry_job(
-    services: Services, job_id: str, tenant: str, idempotency_key: str | None = None
-) -> JobView:
-    """Make a new job, linked to this one, of the items that failed. This one and its attempts stay
-    as they are.
-
-    Raises:
-        Conflict: the job is not over yet, or none of its failed items could run.
-    """
-    job = services.store.job(job_id, tenant)
-    if not job.status.terminal:
-        raise Conflict(
-            f"job {job_id} is not over yet; retry what failed when it is", code="job_not_over"
-        )
-    if not job.failed:
-        raise Conflict(
-            f"no item of job {job_id} failed, so there is nothing to retry", code="nothing_failed"
-        )
-    failed = failed_items(services, job_id, job.spec)
-    first = next(failed, None)
-    if first is None:
-        raise Conflict(
-            f"what failed of job {job_id} was refused, and would be again", code="nothing_failed"
-        )
-    origin = Origin.retry(job_id, idempotency_key)
-    return submit_job(
-        services,
-        tenant,
-        options_of(job.spec, services.store.prep(job_id)),
-        chain([first], failed),
-        origin,
-    )

@@ -15,7 +15,8 @@ from flask import redirect, render_template, request, url_for
 from common.errors import NotFound
 from common.result_row import InputRow
 from common.store.outbox import HookState
-from web.jobs.actions import cancel_job, retry_job, set_paused
+from web.jobs.actions import cancel_job, set_paused
+from web.jobs.again import retry_job
 from web.jobs.item_views import item_rows
 from web.jobs.pace import Pace, pace
 from web.jobs.views import job_list, job_view

@@ -123,7 +123,7 @@ def test_a_job_stops_at_its_own_limits_and_says_which(web: Web) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", [{"max_queued_items": 3}, {"max_queued_tokens": 300}, {"max_queued_bytes": 100}]
+    "limit", [{"max_queued_items": 3}, {"max_queued_tokens": 300}, {"max_queued_bytes": 170}]
 )
 def test_a_tenant_with_too_much_waiting_is_told_to_come_again(
     make_web: Callable[..., Web], limit: dict

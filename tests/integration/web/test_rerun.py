@@ -1,0 +1,338 @@
+"""Items of a job run again as another job, with all that belongs to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.types import ItemState
+from tests.support.cards import card
+from tests.support.web import Answer, Web
+
+TABLE: dict[str, Any] = {
+    "template": {"prompt": "say {{text}}"},
+    "params": {"temperature": 0.5, "max_tokens": 9},
+    "metadata": {"name": "table"},
+    "items": [
+        {
+            "custom_id": f"c{i}",
+            "vars": {"id": f"00{i}", "text": f"word {i}", "other": {"n": i}},
+            "reference": [f"gold {i}"],
+            "metadata": {"k": i},
+        }
+        for i in range(5)
+    ],
+}
+KEPT = ("custom_id", "vars", "reference", "metadata")
+
+
+def submit(web: Web, **job: Any) -> str:
+    answer = web.post("/v1/jobs", json=TABLE | job)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json["id"])
+
+
+def rerun(web: Web, job_id: str, **wanted: Any) -> Answer:
+    return web.post(f"/v1/jobs/{job_id}/rerun", json=wanted)
+
+
+def rows(web: Web, job_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = web.get(f"/v1/jobs/{job_id}/items?limit=1000").json["data"]
+    return found
+
+
+def kept(web: Web, job_id: str) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in KEPT} for row in rows(web, job_id)]
+
+
+def end(web: Web, failing: int = 0) -> None:
+    """So many fail, the others succeed."""
+    worker = web.worker()
+    if failing:
+        worker.finish(worker.take(failing), error="engine_error")
+    while (taken := worker.take(8)).runs:
+        worker.finish(taken)
+
+
+def test_all_rows_run_again_with_all_that_belongs_to_them(web: Web) -> None:
+    job = submit(web)
+    answer = rerun(web, job)
+    assert (answer.status_code, answer.json["rerun_of"]) == (202, job), answer.text
+    assert answer.headers["Location"].endswith(answer.json["id"])
+    again = answer.json
+    assert again["params"] == TABLE["params"] and again["metadata"] == TABLE["metadata"]
+    assert kept(web, again["id"]) == kept(web, job)
+    names = list(rows(web, job)[0]["vars"])
+    assert [list(row["vars"]) for row in rows(web, again["id"])] == [names] * 5
+    before, after = (web.services.store.prep(each) for each in (job, again["id"]))
+    assert before == after and after["columns"] == names
+    assert web.get(f"/v1/jobs/{job}").json["retries"] == []
+    assert all("origin" not in row or row["origin"] is None for row in rows(web, again["id"]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ("failed", ["c0", "c1"]),
+        ("succeeded", ["c2"]),
+        ("unfinished", ["c3", "c4"]),
+        ("all", ["c0", "c1", "c2", "c3", "c4"]),
+    ],
+)
+def test_rows_are_chosen_by_what_became_of_them(web: Web, wanted: str, ids: list[str]) -> None:
+    job, worker = submit(web), web.worker()
+    worker.finish(worker.take(2), error="engine_error")
+    worker.finish(worker.take(1))
+    if wanted in ("failed", "unfinished"):
+        assert rerun(web, job, rows=wanted).json["code"] == "job_not_over"
+    web.post(f"/v1/jobs/{job}/cancel")
+    answer = rerun(web, job, rows=wanted)
+    assert answer.status_code == 202, answer.text
+    assert [row["custom_id"] for row in rows(web, answer.json["id"])] == ids
+
+
+def test_failed_rows_are_chosen_by_their_error(web: Web) -> None:
+    job, worker = submit(web), web.worker()
+    worker.finish(worker.take(2), error="engine_error")
+    worker.finish(worker.take(2), error="too_slow")
+    worker.run()
+    for errors, ids in (
+        (["too_slow"], ["c2", "c3"]),
+        (["too_slow", "engine_error"], ["c0", "c1", "c2", "c3"]),
+    ):
+        answer = rerun(web, job, rows="failed", errors=errors)
+        assert [row["custom_id"] for row in rows(web, answer.json["id"])] == ids
+    assert rerun(web, job, rows="failed", errors=["other"]).json["code"] == "nothing_to_rerun"
+    refused = rerun(web, job, rows="all", errors=["too_slow"])
+    assert (refused.status_code, "failed" in refused.json["detail"]) == (422, True)
+
+
+def test_no_such_rows_make_no_job(web: Web) -> None:
+    job = submit(web)
+    end(web)
+    before = web.job_keys()
+    answer = rerun(web, job, rows="failed")
+    assert (answer.status_code, answer.json["code"]) == (409, "nothing_to_rerun")
+    assert web.job_keys() == before
+
+
+def test_params_go_over_the_jobs_and_the_items_own_stay_unless_overridden(web: Web) -> None:
+    items = [
+        {"prompt": "a", "params": {"temperature": 0.1, "top_p": 0.5}},
+        {"prompt": "b", "params": {"temperature": 0.2}},
+        {"prompt": "c"},
+    ]
+    params = {"max_tokens": 9, "temperature": 1.0}
+    job = web.post("/v1/jobs", json={"items": items, "params": params}).json["id"]
+    new = {"temperature": 0.9, "seed": 3}
+    kept_own = rerun(web, job, params=new).json
+    assert kept_own["params"] == {"max_tokens": 9, "temperature": 0.9, "seed": 3}
+    found = [row["params"] for row in rows(web, kept_own["id"])]
+    assert [(each["temperature"], each["top_p"]) for each in found] == [
+        (0.1, 0.5),
+        (0.2, 1.0),
+        (0.9, 1.0),
+    ]
+    overridden = rerun(web, job, params=new, override_items=True).json["id"]
+    found = [row["params"] for row in rows(web, overridden)]
+    assert [(each["temperature"], each["top_p"]) for each in found] == [
+        (0.9, 0.5),
+        (0.9, 1.0),
+        (0.9, 1.0),
+    ]
+
+
+def test_a_fitted_max_tokens_is_fitted_anew_and_a_given_one_stays(web: Web) -> None:
+    small = card("small", context=20)
+    web.services.fleet.publish(small, b"")
+    items = [{"prompt": "a b c"}, {"prompt": "a b", "params": {"max_tokens": 18}}]
+    job = web.post("/v1/jobs", json={"model": "small", "items": items}).json["id"]
+    assert [row["params"]["max_tokens"] for row in rows(web, job)] == [17, 18]
+    for model, expected in (("echo", [97, 18]), ("small", [17, 18])):
+        answer = rerun(web, job, model=model)
+        found = [row["params"]["max_tokens"] for row in rows(web, answer.json["id"])]
+        assert found == expected, model
+    again = rerun(web, job, params={"max_tokens": 5}).json["id"]
+    assert [row["params"]["max_tokens"] for row in rows(web, again)] == [5, 18]
+    for level in ("echo", "small"):
+        twice = rerun(web, rerun(web, job, model="echo").json["id"], model=level).json["id"]
+        assert rows(web, twice)[0]["params"]["max_tokens"] == {"echo": 97, "small": 17}[level]
+
+
+def test_all_is_checked_against_the_card_as_it_is_now(web: Web) -> None:
+    web.services.fleet.publish(card("tiny", context=3), b"")
+    job = web.submit("a b", "a b c d e", model="echo")
+    before = web.job_keys()
+    refused = rerun(web, job, model="tiny")
+    assert (refused.status_code, refused.json["code"]) == (422, "context_length_exceeded")
+    assert refused.json["errors"][0]["field"] == "items.1.prompt"
+    assert rerun(web, job, params={"n": 99}).json["errors"][0]["field"] == "items.0.params.n"
+    assert rerun(web, job, model="nobody").json["code"] == "model_not_found"
+    assert web.job_keys() == before
+
+
+def test_another_template_is_filled_from_all_columns(web: Web) -> None:
+    job = submit(web)
+    again = rerun(web, job, template={"prompt": "{{id}}: {{other}}"}).json["id"]
+    stored = web.services.store.items(again, 0, 1)[0]
+    assert stored["vars"] == {"id": "000", "other": {"n": 0}}
+    assert kept(web, again) == kept(web, job)
+    unknown = rerun(web, job, template={"prompt": "{{nothing}}"})
+    assert (unknown.status_code, unknown.json["code"]) == (422, "unknown_column"), unknown.text
+
+
+def test_a_template_for_items_without_vars_is_refused(web: Web) -> None:
+    job = web.submit("a", "b")
+    refused = rerun(web, job, template={"prompt": "say {{text}}"})
+    assert refused.status_code == 422, refused.text
+    assert [error["field"] for error in refused.json["errors"]] == ["items.0.vars", "items.1.vars"]
+
+
+def test_a_template_takes_the_place_of_prompts_that_have_columns_beside_them(web: Web) -> None:
+    items = [{"prompt": "as it is", "vars": {"text": "new"}}]
+    job = web.post("/v1/jobs", json={"items": items}).json["id"]
+    again = rerun(web, job, template={"prompt": "say {{text}}"}).json["id"]
+    stored = web.services.store.items(again, 0, 1)[0]
+    assert (stored["vars"], "prompt" in stored) == ({"text": "new"}, False)
+
+
+def test_token_ids_for_another_tokenizer_are_refused(web: Web) -> None:
+    for name, tokenizer in (("other", b"x"), ("same", b""), ("known", b"words")):
+        web.services.fleet.publish(card(name), tokenizer)
+    web.services.fleet.publish(card("echo"), b"words")
+    job = web.post("/v1/jobs", json={"model": "echo", "items": [{"prompt_ids": [0, 1]}]}).json["id"]
+    refused = rerun(web, job, model="other")
+    assert (refused.status_code, refused.json["code"]) == (422, "other_tokenizer")
+    assert refused.json["errors"][0]["field"] == "items.0.prompt_ids"
+    assert rerun(web, job, model="same").json["code"] == "other_tokenizer"
+    assert rerun(web, job, model="known").status_code == 202
+    assert rerun(web, job).status_code == 202
+
+
+def test_a_preset_goes_over_the_jobs_and_under_what_is_given(web: Web) -> None:
+    body = {
+        "title": "Mine",
+        "task": "chat",
+        "template": {"prompt": "preset {{id}}"},
+        "params": {"temperature": 0.2, "top_p": 0.3},
+        "clean": ["whitespace"],
+    }
+    assert web.call("PUT", "/v1/presets/mine", json=body).status_code == 201
+    job = submit(web)
+    answer = rerun(web, job, preset="mine", params={"temperature": 0.8})
+    assert answer.status_code == 202, answer.text
+    again = answer.json
+    assert again["params"] == {"temperature": 0.8, "max_tokens": 9, "top_p": 0.3}
+    prep = web.services.store.prep(again["id"])
+    assert prep["template"] == {"prompt": "preset {{id}}"}
+    assert (prep["clean"], prep["preset"]) == (["whitespace"], "mine@1")
+    web.call("DELETE", "/v1/presets/mine")
+    third = rerun(web, again["id"]).json["id"]
+    assert web.services.store.prep(third) == prep, "what it said is the job's"
+    assert rerun(web, job, preset="mine").json["code"] == "preset_not_found"
+
+
+def test_a_rerun_is_one_job_under_its_key(web: Web) -> None:
+    job, headers = submit(web), {"Idempotency-Key": "again"}
+    path = f"/v1/jobs/{job}/rerun"
+    first = web.post(path, json={"params": {"seed": 1}}, headers=headers)
+    again = web.post(path, json={"params": {"seed": 1}}, headers=headers)
+    assert (again.json["id"], again.headers["Idempotent-Replayed"]) == (first.json["id"], "true")
+    for other in ({"params": {"seed": 2}}, {}):
+        refused = web.post(path, json=other, headers=headers)
+        assert (refused.status_code, refused.json["code"]) == (422, "idempotency_key_reused")
+
+
+def test_another_tenants_job_is_not_found(web: Web) -> None:
+    job = submit(web)
+    other = web.services.api_keys.create_key("other")
+    answer = web.post(f"/v1/jobs/{job}/rerun", json={}, key=other)
+    none = web.post("/v1/jobs/job_0none/rerun", json={}, key=other)
+    assert (answer.status_code, none.status_code) == (404, 404)
+    assert answer.json["code"] == none.json["code"]
+
+
+def test_rows_that_were_refused_fail_again_or_run_with_another_template(web: Web) -> None:
+    table = b"id,text,other\r\n1,a,x\r\n2,,y\r\n3,c,\r\n"
+    template = {"prompt": "say {{text}}"}
+    job = web.upload("t.csv", table, template=template, bad_rows="fail").json["id"]
+    assert [set(item) & {"refused"} for item in web.services.store.items(job, 0, 3)] == [
+        set(),
+        {"refused"},
+        set(),
+    ]
+    again = rerun(web, job).json["id"]
+    item = web.services.store.items(again, 1, 1)[0]
+    assert item["refused"]["code"] == "missing_variable"
+    assert [row["vars"]["id"] for row in rows(web, again)] == ["1", "2", "3"]
+    other = rerun(web, job, template={"prompt": "say {{id}}"}).json["id"]
+    assert [item["vars"] for item in web.services.store.items(other, 0, 3)] == [
+        {"id": "1"},
+        {"id": "2"},
+        {"id": "3"},
+    ]
+    # A row that could run before is checked like any other.
+    assert rerun(web, job, template={"prompt": "say {{other}}"}).json["code"] == "missing_variable"
+
+
+def test_mapped_references_come_along(web: Web) -> None:
+    table = b"id,text,gold\r\n1,a,x\r\n2,b,y\r\n"
+    columns = {"custom_id": "id", "reference": "gold"}
+    job = web.upload("t.csv", table, template={"prompt": "{{text}}"}, columns=columns).json["id"]
+    again = rerun(web, job).json["id"]
+    assert [row["reference"] for row in rows(web, again)] == ["x", "y"]
+    assert web.services.store.prep(again)["mapped"] == columns
+    end(web, failing=4)
+    retried = web.post(f"/v1/jobs/{again}/retry").json["id"]
+    assert [row["reference"] for row in rows(web, retried)] == ["x", "y"]
+
+
+def test_what_is_left_of_a_cancelled_job_and_its_first_part_are_the_whole(web: Web) -> None:
+    job, worker = submit(web), web.worker()
+    worker.run(2)
+    web.post(f"/v1/jobs/{job}/cancel")
+    left = rerun(web, job, rows="unfinished").json["id"]
+    done = [row["custom_id"] for row in rows(web, job) if row["status"] == ItemState.SUCCEEDED]
+    assert sorted(done + [row["custom_id"] for row in rows(web, left)]) == [
+        f"c{i}" for i in range(5)
+    ]
+
+
+def test_a_retried_item_says_where_it_comes_from(web: Web) -> None:
+    job = submit(web)
+    end(web, failing=2)
+    first = web.post(f"/v1/jobs/{job}/retry").json["id"]
+    assert kept(web, first) == kept(web, job)[:2]
+    assert [row["origin"] for row in rows(web, first)] == [
+        {"job": job, "index": 0},
+        {"job": job, "index": 1},
+    ]
+    end(web, failing=1)
+    second = web.post(f"/v1/jobs/{first}/retry").json["id"]
+    assert [row["origin"] for row in rows(web, second)] == [{"job": first, "index": 0}]
+    third = web.post(f"/v1/jobs/{job}/retry").json["id"]
+    view = web.get(f"/v1/jobs/{job}").json
+    assert (view["retries"], view["retried_by"]) == ([third, first], third)
+
+
+def test_a_rerun_of_a_chat_keeps_what_belongs_to_it(web: Web) -> None:
+    template = "{% for m in messages %}{{ m.content }} {% endfor %}{{ extra }}"
+    web.services.fleet.publish(card("chat", chat_template=template), b"")
+    item = {
+        "messages": [{"role": "user", "content": "hé"}],
+        "chat_template_kwargs": {"extra": "x"},
+        "stream": True,
+    }
+    job = web.post("/v1/jobs", json={"model": "chat", "items": [item]}).json["id"]
+    again = rerun(web, job).json["id"]
+    assert web.services.store.items(again, 0, 1) == web.services.store.items(job, 0, 1)
+    assert rerun(web, job, model="echo").json["code"] == "no_chat_template"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"rows": "some"}, {"params": {"temperature": -1}}, {"what": 1}, {"template": {}}, {"rows": 1}],
+)
+def test_what_cannot_be_meant_is_refused(web: Web, wanted: dict[str, Any]) -> None:
+    assert rerun(web, web.submit("a"), **wanted).status_code == 422

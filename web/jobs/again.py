@@ -1,0 +1,135 @@
+"""Runs items of a job again as another job: retries of what failed, and reruns with changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from common.errors import Conflict
+from common.params import SamplingParams
+from common.store.job import Job
+from common.types import ItemState, ModelCard
+from web.intake.drafts import Draft
+from web.intake.origin import Origin
+from web.intake.presets import REPLACED, resolve_preset
+from web.jobs.actions import submit_job
+from web.jobs.stored_drafts import Change, Choice, drafts_again
+from web.jobs.submitted import options_of
+from web.schemas.answers import JobView
+from web.schemas.requests import JobOptions
+from web.schemas.rerun import RerunRequest
+from web.services.services import Services
+
+MOST_RETRIES = 1000  # of one job, whose record lists them
+FAILED = Choice(frozenset({ItemState.FAILED}))
+ROWS = {
+    "all": frozenset(ItemState),
+    "failed": FAILED.states,
+    "unfinished": frozenset({ItemState.CANCELLED, ItemState.EXPIRED}),
+    "succeeded": frozenset({ItemState.SUCCEEDED}),
+}
+
+
+def retry_job(
+    services: Services, job_id: str, tenant: str, idempotency_key: str | None = None
+) -> JobView:
+    """Make a new job, linked to this one, of the items that failed. This one and its attempts stay
+    as they are.
+
+    Raises:
+        Conflict: the job is not over yet, none of its failed items could run, or it was retried too
+        often.
+    """
+    job = services.store.job(job_id, tenant)
+    _refuse_unfinished(job, "retry what failed when it is")
+    if not job.failed:
+        raise Conflict(
+            f"no item of job {job_id} failed, so there is nothing to retry", code="nothing_failed"
+        )
+    if len(job.retries) >= MOST_RETRIES:
+        raise Conflict(
+            f"job {job_id} was retried {len(job.retries):,} times; retry {job.retries[0]}",
+            code="too_many_retries",
+        )
+    prep = services.store.prep(job_id)
+    change = Change(templated="template" in prep, retries=True)
+    failed = drafts_again(services, job, prep, FAILED, change)
+    message = f"what failed of job {job_id} was refused, and would be again"
+    drafts = _some(failed, Conflict(message, code="nothing_failed"))
+    origin = Origin.retry(job_id, idempotency_key)
+    return submit_job(services, tenant, options_of(job.spec, prep), drafts, origin)
+
+
+def rerun_job(
+    services: Services,
+    job_id: str,
+    tenant: str,
+    wanted: RerunRequest,
+    idempotency_key: str | None = None,
+) -> JobView:
+    """Make a new job of items of this one, with all that belongs to them, as `wanted`.
+
+    Raises:
+        InvalidRequest: some of them cannot run so: all is checked as if it was new.
+        Conflict: the job is not over, or no item is as wanted.
+        NotFound: there is no such model or preset.
+    """
+    job = services.store.job(job_id, tenant)
+    if wanted.rows in ("failed", "unfinished"):
+        _refuse_unfinished(job, f"run what is {wanted.rows} again when it is")
+    prep = services.store.prep(job_id)
+    before = options_of(job.spec, prep)
+    options = _changed(services, tenant, before, wanted)
+    card = services.models.choose(options.model).card
+    change = Change(
+        templated=options.template is not None,
+        is_new_template=options.template != before.template,
+        overridden=wanted.params.model_fields_set if wanted.override_items else (),
+        other_tokenizer=None if _same_tokenizer(services, job, card) else card.id,
+    )
+    choice = Choice(ROWS[wanted.rows], frozenset(wanted.errors))
+    found = drafts_again(services, job, prep, choice, change)
+    nothing = Conflict(
+        f"job {job_id} has no such items, so there is nothing to run again",
+        code="nothing_to_rerun",
+    )
+    asked = wanted.model_dump(mode="json", exclude_unset=True)
+    origin = Origin.rerun(job_id, asked, idempotency_key)
+    return submit_job(services, tenant, options, _some(found, nothing), origin)
+
+
+def _refuse_unfinished(job: Job, hint: str) -> None:
+    if not job.status.terminal:
+        raise Conflict(f"job {job.id} is not over yet; {hint}", code="job_not_over")
+
+
+def _some(drafts: Iterator[Draft], nothing: Conflict) -> Iterator[Draft]:
+    first = next(drafts, None)
+    if first is None:
+        raise nothing
+    return chain([first], drafts)
+
+
+def _changed(
+    services: Services, tenant: str, before: JobOptions, wanted: RerunRequest
+) -> JobOptions:
+    """The job's options, with what the preset says over them, and over that what is wanted."""
+    given = wanted.model_dump(exclude_unset=True, include={"params", "template", "preset"})
+    over = resolve_preset(services, tenant, JobOptions.model_validate(given))
+    params = before.params.model_dump(exclude_unset=True) | over.params.model_dump(
+        exclude_unset=True
+    )
+    changes = {
+        name: getattr(over, name) for name in (*REPLACED, "preset") if name in over.model_fields_set
+    }
+    if wanted.model is not None:
+        changes["model"] = wanted.model
+    return before.model_copy(update={"params": SamplingParams.model_validate(params), **changes})
+
+
+def _same_tokenizer(services: Services, job: Job, card: ModelCard) -> bool:
+    """Whether token ids of the job mean the same to a model."""
+    if job.digest == card.digest:
+        return True
+    before = services.fleet.tokenizer(job.digest)
+    return bool(before) and before == services.fleet.tokenizer(card.digest)
