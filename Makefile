@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml client/pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep stall screenshots map clean
+.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables stall screenshots map clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ bench-losses: .venv/ready-test  ## kill one of four workers while jobs of one it
 
 bench-upkeep: .venv/ready-test  ## measure what a worker costs Redis, and its memory after 100,000 items; last line JSON
 	$(BIN)/python -m bench.upkeep $(ARGS)
+
+bench-tables: .venv/ready-test  ## measure what tables of 100,000 rows and 40 columns cost; last line JSON
+	$(BIN)/python -m bench.tables $(ARGS)
 
 stall: .venv/ready-test  ## measure what one tenant's hostile and large requests cost another tenant; last line JSON
 	$(BIN)/python -m bench.stall $(ARGS)

@@ -21,46 +21,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
-from bench.lib.background import in_background
 from bench.lib.hostile_requests import CASES, Case, post
 from bench.lib.machine import commit, device
 from bench.lib.noisy_tenants import (
-    ask,
     chats_beside_streams,
     delivery_beside_silence,
     health_beside_slow_bodies,
     validating_beside_batches,
 )
+from bench.lib.other_tenant import waits
 from bench.lib.stack import Stack, running_stack
 from common.store.api_keys import ApiKeys
 
-PAUSE = 0.02  # seconds between two requests of the other tenant
 AIM_WAIT = 1.0  # seconds
 AIM_MEMORY = 300.0  # megabytes
 SETTLE = 1.0  # seconds before a case in which memory is measured as it stands
-
-
-@contextmanager
-def waits(stack: Stack, key: str) -> Iterator[list[float]]:
-    """Seconds that each of the other tenant's requests took while the block ran; 60 more for one
-    that failed. Each goes over a connection of its own, which any of the web processes may get."""
-    found: list[float] = []
-
-    def request(ended: threading.Event) -> None:
-        while not found or not ended.wait(PAUSE):
-            began = time.monotonic()
-            status, _ = ask(stack, "GET", "/v1/jobs", key)
-            found.append(time.monotonic() - began + (60.0 if status != 200 else 0.0))
-
-    with in_background(request):
-        yield found
 
 
 def run_case(stack: Stack, other: str, case: Case, body: bytes, times: int) -> dict[str, Any]:
