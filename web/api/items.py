@@ -11,10 +11,10 @@ from web.jobs.changes import append_items
 from web.jobs.item_search import find_items
 from web.jobs.item_views import item_list
 from web.jobs.results import MEDIA_TYPES, stream_results
-from web.jobs.summary import summary
+from web.jobs.summary import error_groups, summary
 from web.schemas.answers import AppendView
 from web.schemas.items import ItemList
-from web.schemas.overviews import JobSummary
+from web.schemas.overviews import ErrorGroups, JobSummary
 from web.schemas.queries import ItemPage, ResultsQuery
 from web.schemas.requests import MoreItems
 from web.services.services import services
@@ -53,6 +53,13 @@ def append(tenant: str, job_id: str) -> Response:
 @needs_tenant
 def charts(tenant: str, job_id: str) -> Response:
     return answer(summary(services(), job_id, tenant))
+
+
+@api.get("/v1/jobs/<job_id>/errors")
+@described("What failed, grouped by code and message", ErrorGroups)
+@needs_tenant
+def errors(tenant: str, job_id: str) -> Response:
+    return answer(error_groups(services(), job_id, tenant))
 
 
 @api.get("/v1/jobs/<job_id>/results.<any(jsonl, csv, parquet):form>")

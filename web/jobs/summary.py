@@ -1,7 +1,8 @@
-"""What the charts of a job show: items done over time, tokens per second, lengths, finish reasons.
+"""Sums up the items of a job: what its charts show (items done over time, tokens per second,
+lengths, finish reasons), and its failures by code and message.
 
-Made from the sample of `web/services/samples.py`; a look at a job of any size costs a bounded
-number of reads.
+Made from what `web/services/samples.py` and `web/services/failures.py` keep, so a look at a job of
+any size reads a bounded number of results.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from common.store.job import Job
-from web.schemas.overviews import JobSummary, LengthBin, TimeBin
+from web.schemas.overviews import ErrorGroup, ErrorGroups, JobSummary, LengthBin, TimeBin
 from web.services.samples import Sample
 from web.services.services import Services
 
@@ -46,6 +47,18 @@ def summary(services: Services, job_id: str, tenant: str) -> JobSummary:
             ).most_common()
         },
     )
+
+
+def error_groups(services: Services, job_id: str, tenant: str) -> ErrorGroups:
+    """What failed so far, by code and message.
+
+    Raises:
+        NotFound: no such job, or it is another tenant's.
+    """
+    job = services.store.job(job_id, tenant)
+    groups, whole = services.failures.of(job_id).look(job)
+    data = [ErrorGroup.model_validate(group, from_attributes=True) for group in groups]
+    return ErrorGroups(data=data, failed=job.failed, complete=whole)
 
 
 def _timeline(

@@ -44,3 +44,25 @@ class JobSummary(BaseModel):
     timeline: list[TimeBin] = Field(description="At most 60, from the start of the job.")
     lengths: list[LengthBin] = Field(description="At most 20, from the shortest to the longest.")
     finish_reasons: dict[str, int] = Field(description="Continuations by why they ended.")
+
+
+class ErrorGroup(BaseModel):
+    """Items that failed with the same code, and with messages that differ in numbers only."""
+
+    code: str = Field(description="What `errors` of a rerun, and `error` of a list of items, take.")
+    message: str = Field(
+        description="The message, each number as `N`; empty for all others of this code."
+    )
+    example: str = Field(description="The message of one of them.")
+    count: int
+    first: list[int] = Field(description="The lowest indices, at most 10, in ascending order.")
+
+
+class ErrorGroups(BaseModel):
+    """The failures of a job, the largest group first."""
+
+    data: list[ErrorGroup]
+    failed: int = Field(description="Items that have failed so far.")
+    complete: bool = Field(
+        description="False if reading would have taken too long: ask again, and more is read."
+    )

@@ -24,6 +24,7 @@ from common.store.sessions import Sessions
 from common.store.shares import Shares
 from common.store.sweeps import Sweeps
 from common.store.tenants import Tenants
+from web.services.failures import AllFailures
 from web.services.feed import Feeds
 from web.services.guard import Guard
 from web.services.models import Models
@@ -53,6 +54,7 @@ class Services:
     models: Models
     feeds: Feeds
     samples: AllSamples
+    failures: AllFailures
     permits: Permits
     presets: Presets
     sweeps: Sweeps
@@ -82,6 +84,7 @@ class Services:
             models=Models(fleet, settings.aliases),
             feeds=Feeds(store),
             samples=AllSamples(store),
+            failures=AllFailures(store),
             permits=Permits(client),
             presets=Presets(client),
             sweeps=Sweeps(client),
