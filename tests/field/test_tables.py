@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from cli.valkey import Valkey
 from tests.field.pressed import Pressed, Sent
+from tests.support.sheets import claiming, long_cell, sheet
 
 MB = 2**20
 # Seconds that another tenant's request may take on a loaded machine; alone it is below one.
@@ -37,9 +38,20 @@ def repeated(columns: int) -> bytes:
     return sink.getvalue()
 
 
+def far_corner() -> bytes:
+    """A sheet of two cells, and of millions of empty ones between them."""
+    corners = b'<row r="%d"><c r="%b"><v>1</v></c></row>'
+    return sheet(corners % (1, b"A1") + corners % (1_048_576, b"XFD1048576"))
+
+
 CASES: dict[str, Callable[[], Sent]] = {
     "a parquet value in many rows": lambda: upload("a.parquet", repeated(1)),
     "parquet values in many rows and columns": lambda: upload("a.parquet", repeated(4)),
+    "a sheet with a far corner": lambda: upload("a.xlsx", far_corner()),
+    "a sheet of a long cell": lambda: upload("a.xlsx", long_cell()),
+    "a sheet of a long cell that claims less": lambda: upload("a.xlsx", claiming(long_cell(), 9)),
+    "utf-16 without line ends": lambda: upload("a.csv", "x".encode("utf-16") * 20_000_000),
+    "a thousand delimiters": lambda: upload("a.csv", b",;|\t" * 250 + b"\n" + b'"\n' * 10_000_000),
     "a row of cells": lambda: upload("a.csv", b"prompt\n" + b"," * 38_000_000),
     "rows of cells": lambda: upload("a.csv", b"prompt\n" + (b"," * 4_100_000 + b"\n") * 20),
     "a header of cells": lambda: upload("a.csv", b"," * 4_100_000 + b"\n"),

@@ -116,7 +116,10 @@ class Records:
 
     def _best(self, reading: Reading, usual: str, whole: bool) -> str:
         wanted = reading.mapped.values() if reading.is_data else [reading.prompt_column or PROMPT]
-        return find_delimiter([line.text for line in self._looked_at], whole, usual, wanted)
+        texts = [line.text for line in self._looked_at]
+        if texts and len(texts[-1]) > SAMPLE_SIZE:  # cut off, a line decides nothing
+            texts[-1], whole = texts[-1][:SAMPLE_SIZE], False
+        return find_delimiter(texts, whole, usual, wanted)
 
     def _texts(self) -> Iterator[str]:
         while line := self._looked_at.popleft() if self._looked_at else next(self._source, None):

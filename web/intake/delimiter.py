@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 USUAL = (",", ";", "\t", "|")
 SAMPLE_LINES = 100
-SAMPLE_SIZE = 2**16  # bytes of the sample, but for its last line
+SAMPLE_SIZE = 2**16  # bytes after which no further line is looked at
 
 
 def find_delimiter(sample: Sequence[str], whole: bool, first: str, wanted: Iterable[str]) -> str:

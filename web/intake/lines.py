@@ -38,7 +38,7 @@ def lines(file: IO[bytes], head: bytes = b"") -> Iterator[tuple[int, bytes]]:
     """
     steps = Steps()
     for number, raw in enumerate(_raw_lines(file, head), start=1):
-        if len(raw.removesuffix(b"\n").removesuffix(b"\r")) > MOST_LINE:
+        if len(raw) > MOST_LINE and len(raw.rstrip(b"\r\n")) > MOST_LINE:
             raise Unreadable(f"a line is longer than {MOST_LINE:,} bytes", number)
         yield number, raw
         steps.step()

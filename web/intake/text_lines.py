@@ -24,7 +24,7 @@ MARKS = {
 READABLE = "save the file as UTF-8, or as UTF-16 with format.encoding"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TextLine:
     """A line with its end (`\\n`, `\\r\\n`, or none at the end of the file). `size` is its bytes.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-import zipfile
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from datetime import time as clock
@@ -14,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from tests.support.sheets import NAMESPACE, SHEET, claiming, good, long_cell, repacked, sheet
 from tests.support.tables import TEMPLATE, drafts_of, refusal_of, values_of, vars_of, workbook
 from web.intake import xlsx
 
@@ -126,31 +126,6 @@ def test_cells_outside_of_the_header_make_a_row_bad() -> None:
     assert draft.refused and "has 2 cells where the header has 1" in draft.refused["message"]
 
 
-def repacked(content: bytes, change: dict[str, bytes]) -> bytes:
-    """The file with other contents of some of its parts."""
-    sink = io.BytesIO()
-    source = zipfile.ZipFile(io.BytesIO(content))
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as target:
-        for name in {*source.namelist(), *change}:
-            target.writestr(name, change.get(name) or source.read(name))
-    return sink.getvalue()
-
-
-SHEET = "xl/worksheets/sheet1.xml"
-NAMESPACE = b'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-
-
-def sheet(cells: bytes) -> bytes:
-    xml = b"<worksheet " + NAMESPACE + b"><sheetData>" + cells + b"</sheetData></worksheet>"
-    return repacked(workbook(["text"], ["a"]), {SHEET: xml})
-
-
-def claiming(content: bytes, size: int) -> bytes:
-    """The file, whose sheet is said to have so many bytes unpacked."""
-    part = zipfile.ZipFile(io.BytesIO(content)).getinfo(SHEET)
-    return content.replace(part.file_size.to_bytes(4, "little"), size.to_bytes(4, "little"))
-
-
 TWO_CORNERS = (
     b'<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
 )
@@ -164,15 +139,6 @@ ENTITIES = (
 )
 
 
-def good() -> bytes:
-    return workbook(["text"], ["a"])
-
-
-def big() -> bytes:
-    cell = b"<row r='1'><c r='A1' t='inlineStr'><is><t>%b</t></is></c></row>"
-    return sheet(cell % (b"x" * 2**27))
-
-
 BAD: dict[str, Callable[[], bytes]] = {
     "nothing": lambda: b"",
     "the start of a zip": lambda: b"PK\3\4",
@@ -182,8 +148,8 @@ BAD: dict[str, Callable[[], bytes]] = {
     "no xml": lambda: repacked(good(), {"xl/workbook.xml": b"no xml"}),
     "an old file": lambda: b"\xd0\xcf\x11\xe0" + bytes(1000),
     "two far corners": lambda: sheet(TWO_CORNERS),
-    "a cell of 128 MiB": big,
-    "a cell of 128 MiB that claims less": lambda: claiming(big(), 100),
+    "a cell of 128 MiB": long_cell,
+    "a cell of 128 MiB that claims less": lambda: claiming(long_cell(), 100),
     "entities": lambda: repacked(good(), {SHEET: ENTITIES}),
     "a claim of 2 GiB": lambda: claiming(good(), 2**31),
     "1001 columns": lambda: workbook([f"c{n}" for n in range(1001)]),
