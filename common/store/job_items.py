@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -186,13 +187,15 @@ class JobItems(RawItems):
             for index, blob in enumerate(blobs)
         ]
 
-    def said(self, job_id: str) -> list[tuple[int, bytes]]:
+    def said(self, job_id: str, among: Iterable[int] | None = None) -> list[tuple[int, bytes]]:
         """What streamed items without a result said so far, as (index, entry) in order of an item's
-        entries."""
+        entries; of all of them, or of some."""
         with redis_errors():
             indices = sorted(
                 int(index) for index in self.client.smembers(keys.job(job_id, "streams"))
             )
+            if among is not None:
+                indices = sorted({*indices} & {*among})
             pipe = self.client.pipeline(transaction=False)
             for index in indices:
                 pipe.lrange(keys.job(job_id, f"events:{index}"), 0, -1)

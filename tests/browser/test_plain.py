@@ -69,6 +69,7 @@ def test_cancel_is_a_form(plain_page: Page) -> None:
         "\n".join(f"many words for item number {i}" for i in range(200))
     )
     page.get_by_role("button", name="Submit all").click()
+    page.locator("#cancel").click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("[data-terminal=yes]")).to_be_visible(timeout=15_000)
     expect(page.locator(".count.cancelled")).to_be_visible()

@@ -30,6 +30,12 @@ PAGES = {
     "job-cancelled": "/jobs/{cancelled}",
     "job-paused": "/jobs/{paused}",
     "job-waiting": "/jobs/{waiting}",
+    "job-own-params": "/jobs/{own-params}",
+    "job-full": "/jobs/{done}?rows=full",
+    "job-found": "/jobs/{mixed}?state=failed&text=boom",
+    "job-none-found": "/jobs/{done}?state=failed",
+    "job-cancel": "/jobs/{paused}/cancel",
+    "item-tokens": "/jobs/{own-params}/items/1",
     "item": "/jobs/{done}/items/0",
     "item-failed": "/jobs/{mixed}/items/1",
     "item-waiting": "/jobs/{waiting}/items/0",
@@ -78,15 +84,22 @@ class Gallery:
         self._act("cancelled", "cancel")
         self._submit("paused", [f"{words} {i}" for i in range(70)], name="Waits for the night")
         self._act("paused", "pause")
+        items: list[Any] = [
+            {"custom_id": f"row-{i}", "prompt": f"{words} {i}", "params": {"temperature": i / 10}}
+            for i in range(8)
+        ]
+        items[1]["params"] |= {"logprobs": 2, "n": 2, "max_tokens": 4}
+        self._submit("own-params", items=items, name="Own parameters")
         Fleet(self._site.client).publish(card("sleepy", context=8192, slots=4), b"")
         self._submit("waiting", ["hello"], model="sleepy", params={"temperature": 0.5, "n": 2})
         self._sweep("sweep", [f"{words} {i}" for i in range(29)] + ["boom"])
-        for name in ("done", "long", "mixed", "failed", "cancelled", "sweep-5"):
+        for name in ("done", "long", "own-params", "mixed", "failed", "cancelled", "sweep-5"):
             self._wait(name)
 
-    def _submit(self, name_: str, prompts: list[str], **fields: Any) -> None:
+    def _submit(self, name_: str, prompts: list[str] | None = None, **fields: Any) -> None:
         metadata = {"name": fields.pop("name")} if "name" in fields else {}
-        job = {"prompts": prompts, "model": "echo", "metadata": metadata, **fields}
+        job = {"model": "echo", "metadata": metadata, **fields}
+        job |= {"prompts": prompts} if prompts else {}
         self._jobs[name_] = self._call("POST", "/v1/jobs", json=job)["id"]
 
     def _sweep(self, name: str, prompts: list[str]) -> None:
@@ -117,5 +130,5 @@ class Gallery:
             timeout=30,
             **options,
         )
-        answer.raise_for_status()
+        assert answer.ok, answer.text
         return answer.json()

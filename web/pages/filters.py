@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from pydantic import TypeAdapter
 
 from common.result_row import ItemPrompt
-from web.pages import charts, job_state
+from web.pages import charts, job_state, tokens
 from web.pages.param_fields import escape as escape_line
 from web.schemas.answers import JobView, TimeRange, TryView
 
@@ -80,6 +80,13 @@ def clip(text: str) -> str | Markup:
     )
 
 
+def cell(value: Any) -> str:
+    """The value of a column as text: JSON where it is no text."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 class PromptPart(NamedTuple):
     """A part of an item's input; a plain prompt has no role."""
 
@@ -135,12 +142,14 @@ def has_any(typed: Mapping[str, str], beginning: str) -> bool:
 
 FILTERS = {
     "has_any": has_any,
+    **tokens.FILTERS,
     "unix_time": unix_time,
     "short_time": short_time,
     "seconds": seconds,
     "time_range": time_range,
     "size": size,
     "clip": clip,
+    "cell": cell,
     "prompt_parts": prompt_parts,
     "finish_reason": finish_reason,
     "typed": typed,

@@ -16,7 +16,7 @@ from web.schemas.requests import JobOptions
 def offered(site: Site, job_id: str) -> list[str]:
     """What a job's page lets one do to it, in order."""
     return re.findall(
-        rf'<form method="post" action="/jobs/{job_id}/(\w+)"', site.look(f"/jobs/{job_id}")
+        rf'(?:action|id="cancel" href)="/jobs/{job_id}/(?!go)(\w+)"', site.look(f"/jobs/{job_id}")
     )
 
 

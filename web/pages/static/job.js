@@ -8,6 +8,7 @@ const SPEAK = 10_000; // ms: a screen reader hears of the progress now and then,
 const live = document.getElementById("live");
 const announcer = document.getElementById("announce");
 let spoken = 0;
+const heard = new Map(); // of each continuation, its pieces by position
 
 function announce(progress) {
   const terminal = progress.dataset.terminal === "yes";
@@ -16,7 +17,17 @@ function announce(progress) {
   announcer.textContent = progress.dataset.summary;
 }
 
-follow(live, { changed: () => {
+/** Shows a piece of streamed text at once; the next refresh has it in any case. */
+function hear({ index, output, at, text }) {
+  const said = live.querySelector(`[data-part="said-${index}-${output}"]`);
+  if (!said) return;
+  const known = (heard.get(said.dataset.part) ?? new Map()).set(at, text);
+  heard.set(said.dataset.part, known);
+  const all = [...known].sort(([a], [b]) => a - b).map(([, part]) => part).join("");
+  if (known.has(0) && all.length > said.textContent.length) said.textContent = all;
+}
+
+follow(live, { heard: hear, changed: () => {
   const progress = live.querySelector("[data-terminal]");
   announce(progress);
   addCopyButtons(live);

@@ -1,0 +1,66 @@
+"""The page of one item: all that went in and all that came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import redirect, render_template, request, url_for
+
+from common.errors import NotFound
+from web.intake.validation_messages import validated
+from web.jobs.item_search import find_items
+from web.jobs.item_views import item_rows
+from web.jobs.views import job_view
+from web.pages.blueprint import logged_in, pages
+from web.pages.item_pages import PAGE
+from web.pages.item_table import CHOICES, said
+from web.schemas.queries import ItemPage
+from web.services.services import services
+
+
+@pages.get("/jobs/<job_id>/items/<int:index>")
+@logged_in
+def item(tenant: str, job_id: str, index: int) -> str:
+    """One item in full. The query is that of the list that it was opened from."""
+    job = job_view(services(), job_id, tenant)
+    rows = item_rows(services(), job_id, tenant, index, 1) if index < job.counts.total else []
+    if not rows:
+        raise NotFound(f"{job_id} has no item {index}")
+    place = _place(request.args)
+    return render_template(
+        "item.html",
+        tenant=tenant,
+        job=job,
+        row=rows[0],
+        place=place,
+        said=said(services(), job_id, rows).get(index, []),
+        back=place if place else {"page": index // PAGE + 1} if index >= PAGE else {},
+    )
+
+
+@pages.get("/jobs/<job_id>/items/<int:index>/<any(next, previous):way>")
+@logged_in
+def neighbour(tenant: str, job_id: str, index: int, way: str) -> Any:
+    """To the next item, or the one before, of those that are in the list."""
+    services().store.check_owner(job_id, tenant)
+    place = _place(request.args)
+    if not place:
+        found = index + 1 if way == "next" else index - 1
+    else:
+        wanted = {name: value for name, value in place.items() if name != "rows"}
+        order = "index" if way == "next" else "-index"
+        query = {**wanted, "after": index, "limit": 1, "order": order}
+        rows = find_items(services(), job_id, tenant, validated(ItemPage, query)).data
+        if not rows:
+            raise NotFound(
+                f"the list has no item {'behind' if way == 'next' else 'before'} {index}"
+            )
+        found = rows[0].index
+    values: dict[str, Any] = {"job_id": job_id, "index": found, **place}
+    return redirect(url_for("pages.item", **values), 303)
+
+
+def _place(args: Mapping[str, str]) -> dict[str, str]:
+    """The choices of the list."""
+    return {name: args[name] for name in (*CHOICES, "rows") if args.get(name)}

@@ -1,0 +1,159 @@
+"""The table of a job's items: which of them a request's address asks for, and its columns.
+
+Everything that was chosen is in the address, so that a view can be kept, sent and gone back to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.result_row import InputRow
+from common.store.rows import complete_params
+from common.types import ItemState
+from web.follow.stream_cursor import StreamCursor
+from web.intake.validation_messages import validated
+from web.jobs.item_search import find_items
+from web.jobs.item_views import item_rows
+from web.pages.item_pages import PAGE, Page, page
+from web.schemas.answers import JobView
+from web.schemas.queries import ItemPage
+from web.services.services import Services
+
+MOST_COLUMNS = 6  # of the input, and as many of parameters; an item's page has all
+CHOICES = ("state", "error", "id", "text", "order")  # what the form above the table sends
+ORDERS = {
+    "index": "First to last",
+    "-index": "Last to first",
+    "finished": "First finished first",
+    "-finished": "Last finished first",
+}
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """A part of a job's items. `page` is its place in all of them, None if they are searched for:
+    then `after` is where the next part begins, and None at the end. `looked` is how many items a
+    search that ran out of time has looked at."""
+
+    rows: Sequence[InputRow]
+    chosen: Mapping[str, str]  # of `CHOICES`, what was given
+    full: bool  # long texts are not cut to a few lines
+    page: Page | None
+    after: int | None
+    looked: int | None
+    columns: Sequence[str]  # of the input
+    hidden: int  # columns of the input that are not shown
+    params: Sequence[str]  # those that not all items of this part share with the job
+    has_prompt: bool
+    said: Mapping[int, Sequence[str]]  # of streamed items that run: each continuation so far
+
+    @property
+    def item_place(self) -> dict[str, str]:
+        """What an item's link has, so that its page leads back to this list."""
+        return {**self.chosen, **({"rows": "full"} if self.full else {})}
+
+    @property
+    def other_rows(self) -> dict[str, str]:
+        """The same items with full texts, or again with a few lines of each."""
+        number = {"page": str(self.page.number)} if self.page and self.page.number > 1 else {}
+        return {**self.chosen, **number, **({} if self.full else {"rows": "full"})}
+
+
+def item_table(services: Services, tenant: str, job: JobView, args: Mapping[str, str]) -> ItemTable:
+    """The items that an address asks for.
+
+    Raises:
+        InvalidRequest: a choice has a value that there is not.
+    """
+    chosen = {name: args[name] for name in CHOICES if args.get(name)}
+    if chosen.get("order") == "index":
+        del chosen["order"]
+    if chosen:
+        return _found(services, tenant, job, args, chosen)
+    number = args.get("page", "")
+    shown = page(int(number) if number.isdecimal() and len(number) < 10 else 1, job.counts.total)
+    rows = item_rows(services, job.id, tenant, shown.first, shown.end - shown.first)
+    parts = said(services, job.id, rows)
+    return _table(job, rows, args, chosen=chosen, page=shown, said=parts)
+
+
+def _found(
+    services: Services, tenant: str, job: JobView, args: Mapping[str, str], chosen: dict[str, str]
+) -> ItemTable:
+    after = args.get("after", "-1")
+    query: dict[str, Any] = {**chosen, "limit": PAGE}
+    query["after"] = int(after) if after.lstrip("-").isdecimal() and len(after) < 11 else after
+    wanted = validated(ItemPage, query)
+    found = find_items(services, job.id, tenant, wanted)
+    rows: list[Any] = [row.model_dump() for row in found.data]
+    looked = None
+    if found.searched_to is not None:
+        backwards = wanted.order == "-index"
+        looked = job.counts.total - found.searched_to if backwards else found.searched_to + 1
+    parts = said(services, job.id, rows)
+    return _table(job, rows, args, chosen=chosen, after=found.after, looked=looked, said=parts)
+
+
+def _table(
+    job: JobView,
+    rows: Sequence[InputRow],
+    args: Mapping[str, str],
+    *,
+    chosen: Mapping[str, str],
+    page: Page | None = None,
+    after: int | None = None,
+    looked: int | None = None,
+    said: Mapping[int, Sequence[str]],
+) -> ItemTable:
+    has_prompt = any(_prompt(row) for row in rows)
+    names = dict.fromkeys(name for row in rows for name in row.get("vars") or {})
+    columns = [name for name in names if not _is_prompt(name, rows)]
+    return ItemTable(
+        rows,
+        chosen,
+        args.get("rows") == "full",
+        page,
+        after,
+        looked,
+        columns[:MOST_COLUMNS],
+        len(columns[MOST_COLUMNS:]),
+        varying(job, rows)[:MOST_COLUMNS],
+        has_prompt or not columns,
+        said,
+    )
+
+
+def said(services: Services, job_id: str, rows: Sequence[InputRow]) -> dict[int, list[str]]:
+    """What those rows have said so far that are streamed and run."""
+    running = [row["index"] for row in rows if row["status"] == ItemState.RUNNING]
+    found: dict[int, list[str]] = {}
+    for piece in StreamCursor().take(services.store.said(job_id, running) if running else ()):
+        texts = found.setdefault(piece.index, [])
+        texts += [""] * (piece.output + 1 - len(texts))
+        texts[piece.output] += piece.text
+    return found
+
+
+def varying(job: JobView, rows: Sequence[InputRow]) -> list[str]:
+    """The parameters of which rows have different values, or another one than the job."""
+    shared = complete_params({"params": job.params}, {})
+    # Where it was not given it is made to fit each item, which is not worth a column.
+    if rows and "max_tokens" not in job.params:
+        shared["max_tokens"] = rows[0]["params"].get("max_tokens")
+    return [
+        name
+        for name in dict.fromkeys(name for row in rows for name in row["params"])
+        if any(row["params"].get(name) != shared.get(name) for row in rows)
+    ]
+
+
+def _prompt(row: InputRow) -> bool:
+    return bool(row.get("prompt") or row.get("messages") or row.get("prompt_ids"))
+
+
+def _is_prompt(name: str, rows: Sequence[InputRow]) -> bool:
+    """Whether a column is what stands under Prompt anyway."""
+    prompts = [row.get("prompt") for row in rows]
+    return all(prompts) and prompts == [(row.get("vars") or {}).get(name) for row in rows]

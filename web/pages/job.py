@@ -1,0 +1,133 @@
+"""The page of a job, and the buttons that cancel, pause, resume and retry it.
+
+Each view calls the same functions as the API. The pages work without scripts; scripts only refresh
+them while a job runs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from flask import redirect, render_template, request, url_for
+
+from common.errors import NotFound
+from common.store.outbox import HookState
+from web.jobs.actions import cancel_job, set_paused
+from web.jobs.again import retry_job
+from web.jobs.pace import Pace, pace
+from web.jobs.views import job_view
+from web.pages.blueprint import logged_in, pages
+from web.pages.commands import Commands, commands
+from web.pages.item_table import ORDERS, ItemTable, item_table
+from web.schemas.answers import JobView
+from web.services.services import services
+from web.services.worker_hint import WorkerHint, worker_hint
+from web.wire.links import base_url
+
+FEW = 3  # items that the curl command of the job page may contain
+# A cursor behind every result: the stream sends only changes of the job, and the script fetches
+# the page again.
+NO_RESULTS = 999_999_999
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """What the templates of a job need."""
+
+    job: JobView
+    settled: bool  # the job is over and its webhooks are delivered, or given up
+    events: str  # URL of the event stream
+    table: ItemTable
+    orders: dict[str, str]
+    pace: Pace
+    token: str
+    commands: Commands
+    worker_hint: WorkerHint | None  # of a job that waits for a worker
+
+
+@pages.get("/jobs/<job_id>")
+@logged_in
+def job(tenant: str, job_id: str) -> str:
+    return render_template("job.html", tenant=tenant, **vars(_job_context(tenant, job_id)))
+
+
+@pages.get("/jobs/<job_id>/trial")
+@logged_in
+def trial(tenant: str, job_id: str) -> str:
+    """The results of a trial, which form.js puts below the form."""
+    return render_template("_trial.html", bare=True, **vars(_job_context(tenant, job_id)))
+
+
+@pages.get("/jobs/<job_id>/go")
+@logged_in
+def go(tenant: str, job_id: str) -> Any:
+    """To the page of the item whose number was typed."""
+    typed = request.args.get("item", "").strip().lstrip("#").replace(",", "")
+    total = job_view(services(), job_id, tenant).counts.total
+    if not typed.isdecimal() or len(typed) > 9 or int(typed) >= total:
+        raise NotFound(f"{job_id} has no item {typed[:20]}: its items are 0 to {total - 1:,}")
+    return redirect(url_for("pages.item", job_id=job_id, index=int(typed)), 303)
+
+
+@pages.get("/jobs/<job_id>/cancel")
+@logged_in
+def confirm_cancel(tenant: str, job_id: str) -> Any:
+    """Asks whether to cancel, with what would be lost."""
+    job = job_view(services(), job_id, tenant)
+    if job.status.terminal:
+        return _to_job(job_id)
+    return render_template("cancel.html", tenant=tenant, job=job)
+
+
+@pages.post("/jobs/<job_id>/cancel")
+@logged_in
+def cancel(tenant: str, job_id: str) -> Any:
+    cancel_job(services(), job_id, tenant)
+    return _to_job(job_id)
+
+
+@pages.post("/jobs/<job_id>/pause")
+@logged_in
+def pause(tenant: str, job_id: str) -> Any:
+    set_paused(services(), job_id, tenant, True)
+    return _to_job(job_id)
+
+
+@pages.post("/jobs/<job_id>/resume")
+@logged_in
+def resume(tenant: str, job_id: str) -> Any:
+    set_paused(services(), job_id, tenant, False)
+    return _to_job(job_id)
+
+
+@pages.post("/jobs/<job_id>/retry")
+@logged_in
+def retry(tenant: str, job_id: str) -> Any:
+    """Redirects to the new job. The form's token makes two presses of the button one retry."""
+    token = request.form.get("token", "")[:64]
+    made = retry_job(services(), job_id, tenant, f"retry:{token}" if token else None)
+    return _to_job(made.id)
+
+
+def _to_job(job_id: str) -> Any:
+    return redirect(url_for("pages.job", job_id=job_id), 303)
+
+
+def _job_context(tenant: str, job_id: str) -> JobContext:
+    job = job_view(services(), job_id, tenant)
+    table = item_table(services(), tenant, job, request.args)
+    delivered = all(hook.status != HookState.PENDING for hook in job.webhooks)
+    few_rows = table.rows if job.counts.total <= FEW and not table.chosen else []
+    return JobContext(
+        job=job,
+        settled=job.status.terminal and delivered,
+        events=url_for("api.events", job_id=job_id, after=NO_RESULTS),
+        table=table,
+        orders=ORDERS,
+        pace=pace(services(), services().store.job(job_id, tenant)),
+        token=secrets.token_hex(16),
+        commands=commands(job, few_rows, base_url(services())),
+        worker_hint=worker_hint(services(), job.model) if job.waiting_for == "worker" else None,
+    )
