@@ -14,7 +14,7 @@ from web import auth
 from web.jobs.item_views import item_rows
 from web.jobs.results import MEDIA_TYPES, stream_results
 from web.jobs.views import job_view
-from web.pages import job_page
+from web.pages import item_pages
 from web.pages.blueprint import pages
 from web.schemas.queries import ResultsQuery
 from web.services.services import services
@@ -39,7 +39,7 @@ def open_shared_job(job_id: str) -> Any:
 def shared_job(job_id: str) -> str:
     tenant = auth.reader_of(job_id)
     job = job_view(services(), job_id, tenant)
-    page = job_page.page(request.args.get("page", 1, int), job.counts.total)
+    page = item_pages.page(request.args.get("page", 1, int), job.counts.total)
     rows = item_rows(services(), job_id, tenant, page.first, page.end - page.first)
     return render_template("shared.html", job=job, rows=rows, page=page)
 
