@@ -29,6 +29,7 @@ SPELLED = (
     ("name a model, there are several", "name one with --model, there are several"),
 )
 PREVIEW_ROWS = 3
+MOST_NAME = 128  # characters of a job's name
 
 
 @click.command()
@@ -113,6 +114,7 @@ def submit(
     if (system or chat is not None) and template is None:
         raise click.UsageError("--system, --chat and --plain are about --template; give one")
     options: JsonObject = {name: value for name, value in given.items() if value}
+    options["metadata"] = {"name": file.name[:MOST_NAME]}
     if given["webhook"]:
         options["webhook"] = {"url": given["webhook"]}
     with open_client(folder) as client:

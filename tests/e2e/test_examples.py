@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cli.valkey import free_port
@@ -24,12 +25,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def example(
-    name: str, *arguments: str | Path, said: str = "", **env: str
+    name: str, *arguments: str | Path, said: str = "", cwd: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess:
     command = [sys.executable, ROOT / "examples" / name, *arguments]
-    env = {**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT), **env}
+    env = {**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": f"{ROOT}:{ROOT}/client", **env}
     return subprocess.run(
-        command, env=env, input=said, capture_output=True, text=True, timeout=60, check=False
+        command,
+        env=env,
+        cwd=cwd,
+        input=said,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -45,6 +53,20 @@ def test_the_client_prints_what_came_of_each_line(running: Running, tmp_path: Pa
     refused = example("client.py", tmp_path / "bad.jsonl", **env)
     assert refused.returncode == 1
     assert "line 2: promt is not known; did you mean prompt?" in refused.stderr
+
+
+def test_a_table_comes_back_with_an_answer_in_each_row(running: Running, tmp_path: Path) -> None:
+    server, table = running.server(), ROOT / "examples" / "table.csv"
+    env = {"PROMPTMILL_URL": server["url"], "PROMPTMILL_API_KEY": server["api_key"]}
+    done = example("table.py", table, cwd=tmp_path, **env)
+    assert done.returncode == 0, done.stderr
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()[:2]] == ["007", "008"]
+    asked, answered = (
+        pd.read_csv(table, dtype=str),
+        pd.read_csv(tmp_path / "answers.csv", dtype=str),
+    )
+    assert answered[list(asked.columns)].equals(asked)
+    assert all(answered["output"].str.contains("Summarise"))
 
 
 def test_the_openai_client_prints_the_answers_of_a_batch(running: Running) -> None:
