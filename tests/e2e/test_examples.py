@@ -25,14 +25,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def example(
-    name: str, *arguments: str | Path, said: str = "", cwd: Path | None = None, **env: str
+    name: str, *arguments: str | Path, said: str = "", **env: str
 ) -> subprocess.CompletedProcess:
     command = [sys.executable, ROOT / "examples" / name, *arguments]
     env = {**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": f"{ROOT}:{ROOT}/client", **env}
     return subprocess.run(
         command,
         env=env,
-        cwd=cwd,
         input=said,
         capture_output=True,
         text=True,
@@ -55,10 +54,13 @@ def test_the_client_prints_what_came_of_each_line(running: Running, tmp_path: Pa
     assert "line 2: promt is not known; did you mean prompt?" in refused.stderr
 
 
-def test_a_table_comes_back_with_an_answer_in_each_row(running: Running, tmp_path: Path) -> None:
+def test_a_table_comes_back_with_an_answer_in_each_row(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     server, table = running.server(), ROOT / "examples" / "table.csv"
     env = {"PROMPTMILL_URL": server["url"], "PROMPTMILL_API_KEY": server["api_key"]}
-    done = example("table.py", table, cwd=tmp_path, **env)
+    done = example("table.py", table, **env)
     assert done.returncode == 0, done.stderr
     assert [line.split("\t")[0] for line in done.stdout.splitlines()[:2]] == ["007", "008"]
     asked, answered = (
