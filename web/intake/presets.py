@@ -15,8 +15,11 @@ from importlib.resources import files
 
 from common.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from common.params import SamplingParams
+from common.prompting.prepare import Preparation
+from common.store.job_prep import JobPrep
 from common.store.packing import json_text
 from common.store.records import reading
+from web.intake.preparation import prep_of
 from web.schemas.presets import MOST_BODY, VERSION, PresetBody, PresetHead, name_fault
 from web.schemas.requests import JobOptions
 from web.services.services import Services
@@ -125,17 +128,25 @@ def keep_preset(services: Services, tenant: str, name: str, body: PresetBody) ->
     newest version makes no other.
 
     Raises:
-        InvalidRequest: this cannot be a name, or the preset is too large.
+        InvalidRequest: this cannot be a name, the template cannot be read, or all of it is too
+            large.
         Conflict: a built-in preset has the name, or there are as many as may be.
     """
     if fault := name_fault(name):
         raise InvalidRequest(f"the name of a preset {fault}", code="invalid_value", field="name")
     _refuse_builtin(name)
+    Preparation.of(_prep(body))  # a template that cannot be read is of no use
     said = body.model_dump(mode="json", exclude_unset=True)
     size = len(json_text(said).encode())
     if size > MOST_BODY:
         raise TooLarge(f"the preset has {size:,} bytes as JSON; it may have {MOST_BODY:,}")
     return services.presets.put(tenant, name, said, services.settings.max_stored_bytes)
+
+
+def _prep(body: PresetBody) -> JobPrep:
+    """How a job of this preset makes its prompts."""
+    given = {name: getattr(body, name) for name in REPLACED}
+    return prep_of(JobOptions.model_validate({}).model_copy(update=given))
 
 
 def delete_preset(services: Services, tenant: str, reference: str) -> None:

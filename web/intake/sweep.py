@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
@@ -215,20 +216,19 @@ def _stage(
 ) -> dict[str, _Staged]:
     """Check and stage the items once for each shape that the combinations have."""
     by_shape: dict[str, _Staged] = {}
+    rendered_at = int(time.time())
     for each in combinations:
         if each.shape in by_shape:
             continue
         stage = stages.enter_context(staged(services.store, each.options.params.n))
-        intake = Intake(model, each.options, services.settings)
-        if first := next(iter(by_shape.values()), None):
-            intake.rendered_at = first.intake.rendered_at
-            content = Idempotency(None)
+        intake = Intake(model, each.options, services.settings, rendered_at=rendered_at)
         try:
             fill(stage, intake, _bounded(drafts, len(combinations), limits), content)
         except InvalidRequest as error:
             _tell_combination(error, each)
             raise
         by_shape[each.shape] = _Staged(stage, intake)
+        content = Idempotency(None)  # all was read once
     return by_shape
 
 

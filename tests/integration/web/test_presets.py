@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from common.settings import Settings
+from tests.support.cards import card
 from tests.support.web import Web
 from web.intake.presets import BUILTIN
 from web.schemas.presets import MOST_BODY
 
+CHAT = "{% for message in messages %}<{{ message.role }}> {{ message.content }}\n{% endfor %}"
 MINE = {"task": "summarise", "title": "Two lines", "params": {"max_tokens": 40, "temperature": 0}}
 
 
@@ -70,6 +73,59 @@ def test_a_job_may_name_the_version(web: Web) -> None:
     put(web, params={"max_tokens": 9})
     assert params_of(web, preset="mine@1")["max_tokens"] == 40
     assert params_of(web, preset="mine")["max_tokens"] == 9
+
+
+def test_a_jobs_own_template_and_lists_replace_the_presets(web: Web) -> None:
+    put(web, template={"prompt": "A {{text}}"}, clean=["html", "unicode"], truncate={"to": 50})
+    items = [{"vars": {"text": "<b>x</b>"}}]
+
+    def made(**fields: Any) -> tuple[dict[str, Any], str]:
+        body = {"items": items, "preset": "mine", **fields}
+        answer = web.post("/v1/jobs", json=body)
+        assert answer.status_code == 202, answer.text
+        shown = web.post("/v1/jobs/preview", json=body).json["rows"][0]["text"]
+        return web.get(f"/v1/jobs/{answer.json['id']}").json, shown
+
+    job, text = made()
+    assert (job["preset"], job["clean"], job["truncate"]["to"]) == (
+        "mine@1",
+        ["unicode", "html"],
+        50,
+    )
+    assert text == "A x"
+    job, text = made(clean=[], template={"prompt": "B {{text}}"})
+    assert (job["preset"], job.get("clean") or [], text) == ("mine@1", [], "B <b>x</b>")
+
+
+def test_a_job_keeps_what_the_preset_said_when_it_was_made(web: Web) -> None:
+    put(web, template={"prompt": "A {{text}}"})
+    body = {"items": [{"vars": {"text": "x"}}], "preset": "mine"}
+    job_id = web.post("/v1/jobs", json=body).json["id"]
+    put(web, template={"prompt": "B {{text}}"})
+    web.call("DELETE", "/v1/presets/mine")
+    job = web.get(f"/v1/jobs/{job_id}").json
+    assert (job["preset"], job["template"]) == ("mine@1", {"prompt": "A {{text}}"})
+    web.worker().run(error="engine_error")
+    again = web.post(f"/v1/jobs/{job_id}/retry")
+    assert again.status_code == 202, again.text
+    assert again.json["template"] == {"prompt": "A {{text}}"}
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_the_examples_of_each_built_in_preset_make_a_job(redis_url: str, name: str) -> None:
+    web = Web(Settings.load(redis_url=redis_url))
+    card_ = card("chatty", context=4096, chat_template=CHAT)
+    web.services.fleet.publish(card_, b"")
+    items = web.get(f"/v1/presets/{name}").json["examples"]
+    body = {"model": "chatty", "preset": name, "items": items}
+    shown = web.post("/v1/jobs/preview", json=body).json["rows"]
+    assert [row["errors"] for row in shown] == [[]] * len(items)
+    assert all("{{" not in row["text"] for row in shown)
+    for row, item in zip(shown, items, strict=True):
+        assert all(str(value) in row["text"] for value in item["vars"].values())
+    answer = web.post("/v1/jobs", json=body)
+    assert answer.status_code == 202, answer.text
+    assert answer.json["preset"] == f"{name}@1"
 
 
 def test_a_check_counts_with_the_preset(web: Web) -> None:
@@ -173,6 +229,11 @@ def test_names_in_any_script_are_taken(web: Web, name: str) -> None:
         ({"clean": ["soap"]}, "clean.0"),
         ({"model": "m"}, "model"),
         ({"template": {"prompt": ""}}, "template"),
+        ({"template": {"prompt": "a {{b"}}, "template.prompt"),
+        (
+            {"template": {"messages": [{"role": "user", "content": "{{a}} {{b"}]}},
+            "template.messages.0.content",
+        ),
     ],
 )
 def test_a_preset_that_makes_no_sense_is_refused_at_its_field(
