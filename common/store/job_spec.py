@@ -23,7 +23,8 @@ class JobSpec(TypedDict, total=False):
     they can be changed."""
 
     model: str
-    params: JsonObject  # the decoding parameters that were given
+    params: JsonObject  # the decoding parameters that were given, and those of the model's card
+    defaulted: list[str]  # names of those of the card: another model has its own
     chat_template_kwargs: JsonObject
     webhook: WebhookSpec | None
     metadata: JsonObject

@@ -7,7 +7,7 @@ kept with its place. What is checked of one item is in `prompts.py` and `fit.py`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import NoReturn
@@ -65,6 +65,7 @@ class Intake:
     only what is `Broken` is a fault. So it is where the options keep bad rows. `rendered_at` is the
     time that chat templates are given, in unix seconds; the worker gives them the same. With
     `notes_fitted` it is noted beside an item that its max_tokens was not given, but made to fit.
+    `defaulted` are names of the options' params that the model's card gave.
     """
 
     model: Model
@@ -73,6 +74,7 @@ class Intake:
     default_max_tokens: int | None = None
     refused_stay: bool = False
     notes_fitted: bool = True
+    defaulted: Set[str] = frozenset()
     rendered_at: int = field(default_factory=lambda: int(time.time()))
     totals: Totals = field(default_factory=Totals)
     faults: list[ErrorDict] = field(default_factory=list)

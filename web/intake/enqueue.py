@@ -66,9 +66,10 @@ def enqueue_job(
     model = services.models.choose(options.model)
     if origin.sent is None:  # a stored job's preset has gone into its options
         options = resolve_preset(services, tenant, options)
-    options = with_defaults(options, model.card)
+    given, options = options.params, with_defaults(options, model.card)
     refused_stay = origin.batch_id is not None
     intake = Intake(model, options, services.settings, origin.default_max_tokens, refused_stay)
+    intake.defaulted = options.params.model_fields_set - given.model_fields_set
     intake.notes_fitted = not origin.is_interactive  # nobody runs a chat again
     deadline, limits = (
         deadline_ms(services.store, options.deadline),
@@ -153,6 +154,8 @@ def job_fields(settings: Settings, intake: Intake) -> dict[str, str | int | floa
         "limits": options.limits.model_dump(),
         "rendered_at": intake.rendered_at,
     }
+    if intake.defaulted:
+        spec["defaulted"] = sorted(intake.defaulted)
     if hook := options.webhook:
         spec["webhook"] = {"url": hook.url, "events": list(hook.events), "secret": hook.secret}
     if options.chat_template_kwargs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 
 from common.errors import Conflict
@@ -79,6 +79,8 @@ def rerun_job(
         _refuse_unfinished(job, f"run what is {wanted.rows} again when it is")
     prep = services.store.prep(job_id)
     before = options_of(job.spec, prep)
+    if wanted.model and services.models.served_name(wanted.model) != job.model:
+        before = _without(before, job.spec.get("defaulted", ()))
     options = _changed(services, tenant, before, wanted)
     card = services.models.choose(options.model).card
     change = Change(
@@ -108,6 +110,13 @@ def _some(drafts: Iterator[Draft], nothing: Conflict) -> Iterator[Draft]:
     if first is None:
         raise nothing
     return chain([first], drafts)
+
+
+def _without(options: JobOptions, names: Collection[str]) -> JobOptions:
+    """The options without what the model's card had given: another model has its own defaults."""
+    given = options.params.model_dump(mode="json", exclude_unset=True)
+    params = SamplingParams.model_validate({k: v for k, v in given.items() if k not in names})
+    return options.model_copy(update={"params": params})
 
 
 def _changed(

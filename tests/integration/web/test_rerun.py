@@ -54,6 +54,19 @@ def test_a_fitted_max_tokens_is_fitted_anew_and_a_given_one_stays(web: Web) -> N
         assert rows(web, twice)[0]["params"]["max_tokens"] == {"echo": 97, "small": 17}[level]
 
 
+def test_another_model_has_its_own_defaults_and_the_same_keeps_those_of_the_job(web: Web) -> None:
+    web.services.fleet.publish(card("a", defaults={"temperature": 0.7, "top_k": 5}), b"")
+    web.services.fleet.publish(card("b", defaults={"temperature": 0.2}), b"")
+    job = submit(web, model="a", params={"top_k": 9})
+    again = rerun(web, job, model="b").json
+    assert again["params"] == {"top_k": 9, "temperature": 0.2}
+    back = rerun(web, again["id"], model="a").json
+    assert back["params"] == {"top_k": 9, "temperature": 0.7}
+    web.services.fleet.publish(card("a", defaults={"temperature": 0.1}), b"")
+    web.services.models._read.clear()
+    assert rerun(web, job).json["params"] == {"top_k": 9, "temperature": 0.7}
+
+
 def test_all_is_checked_against_the_card_as_it_is_now(web: Web) -> None:
     web.services.fleet.publish(card("tiny", context=3), b"")
     job = web.submit("a b", "a b c d e", model="echo")
