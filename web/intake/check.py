@@ -236,6 +236,8 @@ class Intake:
         custom_id = given_id(draft.value)
         if custom_id is not None and self._seen.setdefault(custom_id, draft.place) != draft.place:
             custom_id = None  # another item's
+        if keeps_bad_rows(self.options):
+            why = {**why, "message": f"{draft.place}: {why['message']}"}
         side = refused_side(draft.value, draft.beside)
         self.columns.item(side and side.get("vars"), draft)
         return refused_record(custom_id, why), side
