@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
@@ -231,7 +232,8 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _quoted(name: str) -> str:
-    return name.encode("ascii", "replace").decode().replace("\\", "_").replace('"', "_")
+    """A file name that a header can carry; only its suffix means something."""
+    return re.sub(r'["\\\x00-\x1f\x7f]', "_", name.encode("ascii", "replace").decode())
 
 
 def _refused(response: requests.Response) -> RequestRefused:

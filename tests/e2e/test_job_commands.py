@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,56 @@ def test_a_table_without_prompts_is_refused_with_options_that_exist(
     assert "prompt_column" not in refused
     lone = promptmill(running, "submit", tmp_path / "table.csv", "--system", "Be brief.")
     assert lone.returncode == 2 and "are about --template" in lone.stderr
+
+
+def table(folder: Path) -> Path:
+    path = folder / "table.csv"
+    path.write_text("id,text,t\n007,say <b>one</b> two three,0\n008,,0\n009,please fail,1\n")
+    return path
+
+
+def test_a_table_is_previewed_and_submitted_as_the_options_say(
+    running: Running, tmp_path: Path
+) -> None:
+    mapped = "--template|Echo {{text}}|--map|custom_id=id|--map|params.temperature=t"
+    prepared = "--clean|html|--truncate|2:end:text|--bad-rows|fail|--param|max_tokens=9"
+    how = f"{mapped}|{prepared}".split("|")
+    previewed = said(running, "submit", table(tmp_path), *how, "--preview").splitlines()
+    assert previewed[:2] == ["line 2 (007): 3 tokens, 2 cut", "Echo two three"]
+    assert previewed[3].startswith("line 3 (008)") and "{{text}}" in previewed[4]
+    job_id = said(running, "submit", table(tmp_path), *how)
+    assert promptmill(running, "watch", job_id).returncode == 1
+    done = csv.DictReader(said(running, "results", job_id, "--format", "csv").splitlines())
+    rows = {row["id"]: (row["pm_text"], row["pm_error_code"]) for row in done}
+    assert rows == {
+        "007": ("Echo two three", ""),
+        "008": ("", "missing_variable"),
+        "009": ("", "engine_error"),
+    }
+    assert facts(running, job_id)["name"] == "table.csv"
+
+
+def test_a_sweep_prints_a_job_for_each_combination(running: Running, tmp_path: Path) -> None:
+    done = promptmill(
+        running,
+        "submit",
+        table(tmp_path),
+        "--map",
+        "prompt=text",
+        "--bad-rows",
+        "fail",
+        "--sweep",
+        "temperature=0,0.5",
+        "--sweep",
+        'stop=["x"]',
+    )
+    assert done.returncode == 0, done.stderr
+    job_ids = done.stdout.split()
+    assert len(job_ids) == 2
+    assert "temperature=0.5" in done.stderr
+    for job_id in job_ids:
+        promptmill(running, "watch", job_id)
+        assert facts(running, job_id)["items"].startswith("3: ")
 
 
 def test_the_readmes_prompts_are_there(running: Running) -> None:
