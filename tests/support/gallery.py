@@ -34,6 +34,7 @@ PAGES = {
     "job-full": "/jobs/{done}?rows=full",
     "job-found": "/jobs/{mixed}?state=failed&text=boom",
     "job-none-found": "/jobs/{done}?state=failed",
+    "job-charts": "/jobs/{done}/charts",
     "job-cancel": "/jobs/{paused}/cancel",
     "item-tokens": "/jobs/{own-params}/items/1",
     "item": "/jobs/{done}/items/0",

@@ -31,10 +31,14 @@ ROWS = {
 
 
 def retry_job(
-    services: Services, job_id: str, tenant: str, idempotency_key: str | None = None
+    services: Services,
+    job_id: str,
+    tenant: str,
+    idempotency_key: str | None = None,
+    errors: frozenset[str] = frozenset(),
 ) -> JobView:
-    """Make a new job, linked to this one, of the items that failed. This one and its attempts stay
-    as they are.
+    """Make a new job, linked to this one, of the items that failed, or of those that failed with
+    one of these error codes. This one and its attempts stay as they are.
 
     Raises:
         Conflict: the job is not over yet, none of its failed items could run, or it was retried too
@@ -53,7 +57,7 @@ def retry_job(
         )
     prep = services.store.prep(job_id)
     change = Change(templated="template" in prep, retries=True)
-    failed = drafts_again(services, job, prep, FAILED, change)
+    failed = drafts_again(services, job, prep, Choice(FAILED.states, errors), change)
     message = f"what failed of job {job_id} was refused, and would be again"
     drafts = _some(failed, Conflict(message, code="nothing_failed"))
     origin = Origin.retry(job_id, idempotency_key)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from common.result_row import ItemPrompt
 from web.pages import charts, job_state, tokens
@@ -123,6 +123,12 @@ def job_title(job: JobView) -> str:
     return title if len(title) <= TITLE else f"{title[:TITLE]}…"
 
 
+def truncation(wanted: Mapping[str, Any] | BaseModel) -> str:
+    """How prompts are cut, as the command line has it: 512:start:text."""
+    given = wanted.model_dump(exclude_none=True) if isinstance(wanted, BaseModel) else wanted
+    return ":".join(str(given[name]) for name in ("to", "keep", "variable") if given.get(name))
+
+
 def attempt(tried: TryView) -> str:
     """One attempt to deliver a webhook: when, its result, and when the next one is due."""
     parts = [short_time(tried.at)]
@@ -154,6 +160,7 @@ FILTERS = {
     "finish_reason": finish_reason,
     "typed": typed,
     "job_title": job_title,
+    "truncation": truncation,
     "attempt": attempt,
     "segments": charts.segments,
     "progress_label": job_state.progress_label,

@@ -14,18 +14,23 @@ from flask import redirect, render_template, request, url_for
 
 from common.errors import NotFound
 from common.store.outbox import HookState
+from web.intake.validation_messages import validated
 from web.jobs.actions import cancel_job, set_paused
-from web.jobs.again import retry_job
+from web.jobs.again import rerun_job, retry_job
 from web.jobs.pace import Pace, pace
+from web.jobs.summary import error_groups
 from web.jobs.views import job_view
 from web.pages.blueprint import logged_in, pages
 from web.pages.commands import Commands, commands
 from web.pages.item_table import ORDERS, ItemTable, item_table
 from web.schemas.answers import JobView
+from web.schemas.overviews import ErrorGroups
+from web.schemas.rerun import RerunRequest
 from web.services.services import services
 from web.services.worker_hint import WorkerHint, worker_hint
 from web.wire.links import base_url
 
+MOST_FAILURES = 5000  # that are read at once for their groups; more only when asked for
 FEW = 3  # items that the curl command of the job page may contain
 # A cursor behind every result: the stream sends only changes of the job, and the script fetches
 # the page again.
@@ -41,6 +46,7 @@ class JobContext:
     events: str  # URL of the event stream
     table: ItemTable
     orders: dict[str, str]
+    failures: ErrorGroups | None  # None where nothing failed, or they are not read yet
     pace: Pace
     token: str
     commands: Commands
@@ -105,14 +111,35 @@ def resume(tenant: str, job_id: str) -> Any:
 @pages.post("/jobs/<job_id>/retry")
 @logged_in
 def retry(tenant: str, job_id: str) -> Any:
-    """Redirects to the new job. The form's token makes two presses of the button one retry."""
+    """Of all that failed, or of one error. Redirects to the new job."""
+    errors = frozenset(request.form.getlist("error")[:1])
+    key = _key(f"retry:{''.join(errors)[:64]}")
+    return _to_job(retry_job(services(), job_id, tenant, key, errors).id)
+
+
+@pages.post("/jobs/<job_id>/rerun")
+@logged_in
+def rerun(tenant: str, job_id: str) -> Any:
+    """What is left of a job that was stopped, or all of it, as a new job."""
+    wanted = validated(RerunRequest, {"rows": request.form.get("rows", "all")})
+    return _to_job(rerun_job(services(), job_id, tenant, wanted, _key(f"rerun:{wanted.rows}")).id)
+
+
+def _key(action: str) -> str | None:
+    """The idempotency key of a press of a button: two presses of it are one."""
     token = request.form.get("token", "")[:64]
-    made = retry_job(services(), job_id, tenant, f"retry:{token}" if token else None)
-    return _to_job(made.id)
+    return f"{action}:{token}" if token else None
 
 
 def _to_job(job_id: str) -> Any:
     return redirect(url_for("pages.job", job_id=job_id), 303)
+
+
+def _failures(tenant: str, job: JobView) -> ErrorGroups | None:
+    failed = job.counts.failed
+    if not failed or (failed > MOST_FAILURES and "failures" not in request.args):
+        return None
+    return error_groups(services(), job.id, tenant)
 
 
 def _job_context(tenant: str, job_id: str) -> JobContext:
@@ -126,6 +153,7 @@ def _job_context(tenant: str, job_id: str) -> JobContext:
         events=url_for("api.events", job_id=job_id, after=NO_RESULTS),
         table=table,
         orders=ORDERS,
+        failures=_failures(tenant, job),
         pace=pace(services(), services().store.job(job_id, tenant)),
         token=secrets.token_hex(16),
         commands=commands(job, few_rows, base_url(services())),

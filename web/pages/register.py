@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.pages import icons, item, job, jobs, login, people, shared, submit, sweeps, workers
+from web.pages import (
+    icons,
+    item,
+    job,
+    job_charts,
+    jobs,
+    login,
+    people,
+    shared,
+    submit,
+    sweeps,
+    workers,
+)
 from web.pages.blueprint import pages
 from web.services.services import Services
 
 # Importing a module adds its views to the blueprint.
-VIEWS = (icons, item, job, jobs, login, people, shared, submit, sweeps, workers)
+VIEWS = (icons, item, job, job_charts, jobs, login, people, shared, submit, sweeps, workers)
 
 
 def register(app: Flask) -> None:

@@ -15,9 +15,8 @@ from web.schemas.requests import JobOptions
 
 def offered(site: Site, job_id: str) -> list[str]:
     """What a job's page lets one do to it, in order."""
-    return re.findall(
-        rf'(?:action|id="cancel" href)="/jobs/{job_id}/(?!go)(\w+)"', site.look(f"/jobs/{job_id}")
-    )
+    forms = rf'(?:action|id="cancel" href)="/jobs/{job_id}/(?!go)(\w+)"'
+    return list(dict.fromkeys(re.findall(forms, site.look(f"/jobs/{job_id}"))))
 
 
 def test_a_job_offers_what_would_do_something(site: Site) -> None:
@@ -34,7 +33,7 @@ def test_a_job_offers_what_would_do_something(site: Site) -> None:
     assert offered(site, job_id) == []
     assert "Cancelling…" in site.look(f"/jobs/{job_id}")
     worker.finish(taken)
-    assert offered(site, job_id) == []
+    assert offered(site, job_id) == ["rerun"]
 
 
 def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site: Site) -> None:
@@ -42,7 +41,7 @@ def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site: S
     worker.finish(worker.take(1), error="engine_error")
     worker.run()
     assert offered(site, job_id) == ["retry"]
-    (token,) = re.findall(r'name="token" value="(\w+)"', site.look(f"/jobs/{job_id}"))
+    (token,) = set(re.findall(r'name="token" value="(\w+)"', site.look(f"/jobs/{job_id}")))
     answers = [site.browser.post(f"/jobs/{job_id}/retry", data={"token": token}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [303, 303]
     assert answers[0].location == answers[1].location
@@ -51,6 +50,65 @@ def test_what_failed_is_retried_once_however_often_the_button_is_pressed(site: S
     assert f'<a href="{again}">' in site.look(f"/jobs/{job_id}")
     worker.run()
     assert offered(site, again.removeprefix("/jobs/")) == []
+
+
+def test_what_is_left_of_a_cancelled_job_is_run_as_a_new_one(site: Site) -> None:
+    job_id, worker = site.submit("a", "b", "c", "d"), site.worker()
+    worker.run(1)
+    assert "1 item of 4 is done" in site.look(f"/jobs/{job_id}/cancel")
+    assert "Cancel 3 items" in site.look(f"/jobs/{job_id}/cancel")
+    site.browser.post(f"/jobs/{job_id}/cancel")
+    text = site.look(f"/jobs/{job_id}")
+    assert "Run what is left (3)" in text
+    (token,) = set(re.findall(r'name="token" value="(\w+)"', text))
+    sent = {"rows": "unfinished", "token": token}
+    answers = [site.browser.post(f"/jobs/{job_id}/rerun", data=sent) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert answers[0].location == answers[1].location
+    again = site.look(answers[0].location)
+    assert "0 of 3 done" in again
+    assert f'Runs items again of <a href="/jobs/{job_id}">' in again
+    assert site.browser.get(f"/jobs/{job_id}/cancel").status_code == 303  # it is over
+
+
+def test_failures_are_grouped_and_each_group_is_retried_by_itself(site: Site) -> None:
+    job_id, worker = site.submit(*"abcdefgh"), site.worker()
+    worker.finish(worker.take(2), error="engine_error")
+    worker.finish(worker.take(3), error="unreadable")
+    worker.run()
+    text = site.look(f"/jobs/{job_id}")
+    groups = re.findall(r'<b class="bad">(\w+)</b>.*?<td class="right num">(\d+)</td>', text, re.S)
+    assert groups == [("unreadable", "3"), ("engine_error", "2")]
+    assert re.findall(r'id="item-(\d+)"', site.look(f"/jobs/{job_id}?error=engine_error")) == [
+        "0",
+        "1",
+    ]
+    made = site.browser.post(f"/jobs/{job_id}/retry", data={"error": "engine_error", "token": "t"})
+    assert "0 of 2 done" in site.look(made.location)
+    other = site.browser.post(f"/jobs/{job_id}/retry", data={"error": "unreadable", "token": "t"})
+    assert "0 of 3 done" in site.look(other.location)
+
+
+def test_results_of_retried_items_are_in_the_download(site: Site) -> None:
+    job_id, worker = site.submit("a", "b"), site.worker()
+    worker.finish(worker.take(1), error="engine_error")
+    worker.run()
+    site.browser.post(f"/jobs/{job_id}/retry")
+    worker.run()
+    link = re.search(r'href="([^"]+results.csv[^"]+)"', site.look(f"/jobs/{job_id}"))
+    assert link
+    answer = site.browser.get(link[1].replace("&amp;", "&"))
+    assert answer.data.startswith(b"\xef\xbb\xbf")
+    assert b"failed" not in answer.data
+
+
+def test_charts_have_a_table_of_their_numbers(site: Site) -> None:
+    job_id, worker = site.submit(*"abcdef"), site.worker()
+    assert "There is no result yet" in site.look(f"/jobs/{job_id}/charts")
+    worker.run()
+    text = site.look(f"/jobs/{job_id}/charts")
+    assert text.count('<svg viewBox="0 0 600 140"') == 4
+    assert '<td>ended by itself</td><td class="right num">6</td>' in text
 
 
 def test_a_wish_that_comes_too_late_is_answered_by_a_page(site: Site) -> None:

@@ -165,7 +165,10 @@ function morph(old, fresh) {
   if (old.nodeType !== Node.ELEMENT_NODE || old.isEqualNode(fresh)) return;
   if ("still" in old.dataset) return; // the same as long as it is there, and scripts have added to it
   const news = old.dataset.rev !== fresh.dataset.rev;
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name } of [...old.attributes]) {
+    const opened = name === "open" && old.nodeName === "DETAILS"; // by the reader, who closes it again
+    if (!fresh.hasAttribute(name) && !opened) old.removeAttribute(name);
+  }
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   if (news) old.classList.add("fresh");
   morphChildren(old, fresh);
