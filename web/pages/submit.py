@@ -122,7 +122,7 @@ def _take_file(tenant: str, typed: dict[str, str]) -> tuple[dict[str, str], bool
     typed = {name: text for name, text in typed.items() if not name.startswith("format.")}
     typed |= {"input_file": kept.id, "like": ""}
     table = Submission(services(), tenant, typed).table
-    if before is None and table and "template.text" not in typed:
+    if not before and table and not typed.get("template.text"):
         typed |= suggested(table.names)
     return typed, True
 

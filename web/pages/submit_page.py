@@ -24,7 +24,9 @@ from web.services.services import Services
 from web.wire.links import base_url
 
 STEPS = ("columns", "preview", "check")
-LARGE = 2**20  # bytes of a file, and items of a job: more are checked only when that is asked for
+LARGE = (
+    128 * 2**10
+)  # bytes of a file, and items of a job: more are checked only when that is asked for
 MANY = 5000
 CLIP = 200  # characters of a bad line's text
 
@@ -72,6 +74,9 @@ def make_page(
         typed["reads"] = default_reading(models, typed.get("model", ""))
     shown = preview(services, tenant, submission) if step in ("preview", "check") else None
     view = submission.check() if step == "check" else None
+    lines = list(bad_lines(submission, view)) if view else []
+    if lines:
+        _point_to(lines, submission)
     # A check that found something is to be done again.
     done = "preview" if step == "check" and not (view and view.valid) else step
     return SubmitPage(
@@ -85,7 +90,7 @@ def make_page(
         table=submission.table,
         preview=shown,
         check=view,
-        bad_lines=list(bad_lines(submission, view)) if view else [],
+        bad_lines=lines,
         ahead=ahead(services, tenant) if view else "",
         summary=summary(view) if view else "",
         code=code_of(submission, base_url(services)) if step else None,
@@ -154,6 +159,14 @@ def bad_lines(submission: Submission, view: CheckView) -> Iterator[BadLine]:
             yield BadLine(draft.line, text, messages.pop(draft.line))
         if not messages or (draft.line or 0) >= last:
             return
+
+
+def _point_to(lines: list[BadLine], submission: Submission) -> None:
+    """Say where the lines are listed, in place of the errors of each."""
+    errors, name = submission.errors.by_field, submission.source.input
+    others = [message for message in errors.get(name, []) if not message.startswith("Line ")]
+    count = f"{len(lines)} line{'s' if len(lines) != 1 else ''}"
+    errors[name] = [*others, f"{count} cannot run; the check lists each below."]
 
 
 def draft_text(value: object) -> str:

@@ -5,6 +5,7 @@ import { addCopyButtons } from "./copy.js";
 import { follow } from "./live.js";
 
 const PAUSE = 500; // ms after the last key before the form is checked
+const MANY = 8; // messages at one input
 
 const form = document.getElementById("submit");
 const address = form.getAttribute("action"); // `form.action` is the buttons of that name
@@ -32,6 +33,7 @@ function showErrors(errors) {
     const messages = errors[name] ?? [];
     box.replaceChildren(...messages.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
     box.hidden = messages.length === 0;
+    if (name) box.tabIndex = messages.length > MANY ? 0 : -1; // a long list scrolls, also by keys
     const input = form.elements.namedItem(name);
     if (messages.length && input?.closest("details")) input.closest("details").open = true;
     if (messages.length) input?.setAttribute?.("aria-invalid", "true");
@@ -132,7 +134,7 @@ async function takeStep(action) {
     if (answer.ok || answer.status === 401) return location.assign(answer.url); // the next step was to submit, or to log in
     throw new Error(page.querySelector("main")?.textContent.trim().replace(/\s+/g, " ") || `The server answered ${answer.status}.`);
   }
-  const typed = new FormData(form);
+  const typed = new FormData(form), errors = errorsIn(fresh);
   for (const part of [".parts", ...(action === "preset" ? [".settings"] : [])]) {
     form.querySelector(part).replaceWith(fresh.querySelector(part));
   }
@@ -144,11 +146,11 @@ async function takeStep(action) {
   form.querySelector("button").textContent = fresh.querySelector("button").textContent;
   count.textContent = page.getElementById("count").textContent;
   if (answer.redirected) history.replaceState(history.state, "", answer.url);
-  showErrors(errorsIn(fresh));
+  showErrors(errors);
   addCopyButtons(form);
   const heading = document.getElementById(new URL(answer.url).hash.slice(1) || place(action));
-  if (form.querySelector("[data-errors]:not([hidden])")) focusFirstError();
-  else if (heading) heading.focus();
+  if (heading) heading.focus();
+  else focusFirstError();
   if (!isEmpty() && !form.dataset.large && !count.textContent) check();
 }
 
