@@ -21,10 +21,12 @@ def typed_like(services: Services, tenant: str, job_id: str) -> dict[str, str]:
     box would not give back unchanged, or are too many for it, are named by their job (`like`)."""
     job = job_view(services, job_id, tenant)
     rows = item_rows(services, job_id, tenant, 0, MOST_REFILLED + 1)
-    prep = services.store.prep(job_id)
+    prep, spec = services.store.prep(job_id), services.store.job(job_id, tenant).spec
+    # What the model's card gave was not typed; another model has its own defaults.
+    given = {k: v for k, v in job.params.items() if k not in spec.get("defaulted", ())}
     typed = typed_preparation(
         prep.get("template"), prep.get("clean", []), prep.get("truncate")
-    ) | refill(job.model, job.params, job.metadata, rows)
+    ) | refill(job.model, given, job.metadata, rows)
     return typed if "prompts" in typed else {**typed, "like": job_id}
 
 

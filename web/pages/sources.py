@@ -8,15 +8,19 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from common.store.files import StoredFile
+from common.types import ItemState
 from web.intake.drafts import Draft
 from web.intake.input_file import input_file, read_input_file
-from web.jobs.submitted import all_items
+from web.jobs.stored_drafts import Change, Choice, drafts_again
+from web.jobs.submitted import options_of
 from web.jobs.views import job_view
 from web.pages.pasted_prompts import as_chat, read_prompts
 from web.pages.preparation import messages_of
 from web.schemas.answers import JobView
-from web.schemas.requests import Item, UploadOptions
+from web.schemas.requests import UploadOptions
 from web.services.services import Services
+
+ALL = Choice(frozenset(ItemState))
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,23 @@ def _all_drafts(
     if source.file:
         return read_input_file(services, tenant, source.file.id, options)
     if source.job:
-        return _items_of(services, source.job.id)
+        return _items_of(services, tenant, source.job.id, options)
     pasted = read_prompts(typed.get("prompts", ""), typed.get("split", "line"))
     if options.template is not None:  # a prompt is its variable `text`, like a line of a text file
         return (Draft({"vars": {"text": each.text}}, line=each.line) for each in pasted)
     return (Draft({"prompt": each.text}, line=each.line) for each in pasted)
 
 
-def _items_of(services: Services, job_id: str) -> Iterator[Draft]:
-    for index, item in enumerate(all_items(services, job_id)):
-        given = {name: value for name, value in item.items() if name in Item.model_fields}
-        yield Draft(given, path=f"items.{index}")
+def _items_of(
+    services: Services, tenant: str, job_id: str, options: UploadOptions
+) -> Iterator[Draft]:
+    """All items of another job, with all that belongs to them. Token ids mean something to its own
+    model alone."""
+    job, prep = services.store.job(job_id, tenant), services.store.prep(job_id)
+    before = options_of(job.spec, prep)
+    change = Change(
+        templated=options.template is not None,
+        is_new_template=options.template != before.template,
+        other_tokenizer=options.model if options.model not in (None, job.model) else None,
+    )
+    return drafts_again(services, job, prep, ALL, change)

@@ -65,6 +65,10 @@ class Submission:
             # What is said about columns means nothing without a table.
             for name in ("columns", "format", "bad_rows"):
                 job.pop(name, None)  # type: ignore[misc]
+        if self.source.job:  # its items keep what the columns were mapped to
+            prep = self._services.store.prep(self.source.job.id)
+            if "mapped" in prep:
+                job["columns"] = prep["mapped"]
         if preset := preset_in_effect(self._services, self._tenant, self.typed):
             job["preset"] = preset
         return job
@@ -108,8 +112,8 @@ class Submission:
         key = f"form:{self.typed.get('token', '')[:64]}:{first or 'all'}"
         try:
             with suppress(Conflict):
-                return self._submitted(Origin.native(key), first)
-            return self._submitted(Origin.native(), first)
+                return self._submitted(self._origin(key), first)
+            return self._submitted(self._origin(None), first)
         except (InvalidRequest, NotFound) as error:
             self.place(error)
             return None
@@ -118,6 +122,11 @@ class Submission:
         assert self.options is not None
         drafts = self.drafts(first)
         return submit_job(self._services, self._tenant, self.options, drafts, origin)
+
+    def _origin(self, key: str | None) -> Origin:
+        if job := self.source.job:
+            return Origin.rerun(job.id, dict(self.fields), key)
+        return Origin.native(key)
 
     def drafts(self, first: int | None = None) -> Iterator[Draft]:
         """The items, or the first few; only where the options could be read."""

@@ -138,6 +138,14 @@ def test_a_table_becomes_a_job_with_its_columns_and_ids(site: Site) -> None:
     assert [row["reference"] for row in rows] == ["a", "b"]
     again = site.look(f"/?like={job_id}")
     assert "The 2 items of" in again and "Repeat {{ text }}!" in html.unescape(again)
+    changed: dict[str, Any] = {
+        "like": job_id,
+        "template.text": "Say {{text}} {{id}}",
+        "reads": "text",
+    }
+    third = press(site, "submit", **changed).location.rpartition("/")[2]
+    (row, _) = site.get(f"/v1/jobs/{third}/items").json["data"]
+    assert (row["custom_id"], row["vars"]["text"], row["reference"]) == ("1", "one, two", "a")
     assert 'name="clean.whitespace" value="on" checked' in again
 
 
@@ -235,7 +243,8 @@ def test_a_job_of_any_size_is_run_again_with_all_its_items(site: Site) -> None:
     again = made.location.rpartition("/")[2]
     found = site.services.store.items(again, 0, 500)
     assert [item["prompt"] for item in found] == prompts
-    assert site.get(f"/v1/jobs/{again}").json["params"] == {"temperature": 0.25}
+    view = site.get(f"/v1/jobs/{again}").json
+    assert (view["params"], view["rerun_of"]) == ({"temperature": 0.25}, job_id)
 
 
 def test_the_same_job_is_shown_as_a_command_and_as_python(site: Site) -> None:
