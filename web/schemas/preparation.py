@@ -23,7 +23,7 @@ from web.schemas.fields import Message
 MOST_VARS = 200
 LONGEST_NAME = 256  # characters of a variable's name, which may be empty
 MOST_VARS_BYTES = 2**20  # of an item's variables, as JSON
-MOST_TEMPLATE_BYTES = 256 * 2**10  # as JSON: every worker that runs the job holds it
+MOST_TEMPLATE_BYTES = 128 * 2**10  # as JSON: every worker that runs the job holds it
 MOST_TEMPLATE_MESSAGES = 64
 MOST_REFERENCES = 16
 MOST_TOKENS = 2**31 - 1
