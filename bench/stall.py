@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bench.lib.hostile_requests import CASES, Case, post
+from bench.lib.hostile_templates import PREPARED
 from bench.lib.machine import commit, device
 from bench.lib.noisy_tenants import (
     chats_beside_streams,
@@ -121,7 +122,8 @@ def main() -> None:
     )
     parser.add_argument("--no-crowds", action="store_true", help="leave out the last four fields")
     arguments = parser.parse_args()
-    chosen = [case for case in CASES if any(part in case.name for part in arguments.only)]
+    everything = (*CASES, *PREPARED)
+    chosen = [case for case in everything if any(part in case.name for part in arguments.only)]
     cases = [found for processes in arguments.processes for found in run_cases(chosen, processes)]
     crowds: dict[str, float] = {}
     if not arguments.no_crowds:

@@ -17,9 +17,12 @@ from common.prompting.markup import without_markup
 # In this order, however they are listed.
 ORDER = ("encoding", "unicode", "html", "controls", "whitespace")
 
-# Characters. ftfy takes up to 30 µs for each; normalizing takes the square of a run of marks.
-PIECE = 1000
+PIECE = 1000  # characters
+MARKED_PIECE = 256  # of texts with marks: to sort them takes the square of a run's length
 LONG_PIECE = 2**16  # of work that takes a tenth of a microsecond for each
+# Pieces of a text in which some characters are right and others not: ftfy takes up to 35 µs for
+# each of their characters, twenty times as much as for others.
+MOST_MIXED = 32
 
 
 def clean(text: str, steps: Sequence[str]) -> tuple[str, list[str]]:
@@ -33,19 +36,12 @@ def clean(text: str, steps: Sequence[str]) -> tuple[str, list[str]]:
     return text, changed
 
 
-def _in_pieces(text: str, work: Callable[[str], str], cut: Callable[[str, int, int], int]) -> str:
-    """The pieces of a text, each as `work` makes it. `cut` finds where a piece ends, between two
-    places."""
-    if len(text) <= PIECE:
-        return work(text)
-    return "".join(work(piece) for piece in _pieces(text, cut))
-
-
-def _pieces(text: str, cut: Callable[[str, int, int], int]) -> Iterator[str]:
+def _pieces(text: str, size: int, cut: Callable[[str, int, int], int]) -> Iterator[str]:
+    """The text in pieces of at most `size`. `cut` finds where one ends, between two places."""
     steps = Steps()
     at = 0
-    while len(text) - at > PIECE:
-        end = cut(text, at + PIECE // 2, at + PIECE)
+    while len(text) - at > size:
+        end = cut(text, at + size // 2, at + size)
         yield text[at:end]
         at = end
         steps.step()
@@ -56,9 +52,27 @@ def _encoding(text: str) -> str:
     """Mojibake repaired: UTF-8 that was read with another encoding."""
     if text.isascii():
         return text
-    import ftfy  # here, because most jobs do without
+    return "".join(map(_Repair().piece, _pieces(text, PIECE, _before_word)))
 
-    return _in_pieces(text, ftfy.fix_encoding, _before_word)
+
+class _Repair:
+    """Repairs the pieces of one text."""
+
+    def __init__(self) -> None:
+        import ftfy.badness  # here, because most jobs do without
+
+        self._ftfy = ftfy
+        self._whole_only = ftfy.TextFixerConfig(decode_inconsistent_utf8=False)
+        self._mixed = 0
+
+    def piece(self, text: str) -> str:
+        """The piece repaired; one that is right and wrong in parts only as long as there were few
+        of them."""
+        repaired: str = self._ftfy.fix_encoding(text, self._whole_only)
+        if self._mixed < MOST_MIXED and self._ftfy.badness.is_bad(repaired):
+            self._mixed += 1
+            repaired = self._ftfy.fix_encoding(text)
+        return repaired
 
 
 # UTF-8's first bytes as Latin-1 shows them: a character that was misread begins with one of these.
@@ -83,16 +97,13 @@ def _unicode(text: str) -> str:
     """Normalization form C."""
     if text.isascii():
         return text
-    return _in_pieces(text, _normalized, _before_base)
-
-
-def _normalized(piece: str) -> str:
-    return unicodedata.normalize("NFC", piece)
+    pieces = _pieces(text, MARKED_PIECE, _before_base)
+    return "".join(unicodedata.normalize("NFC", piece) for piece in pieces)
 
 
 def _before_base(text: str, least: int, most: int) -> int:
     """Before a character that no character before it is composed with; anywhere in a run of a
-    thousand marks, which is no text."""
+    hundred marks, which is no text."""
     return next((at for at in range(most, least, -1) if _is_base(text[at])), most)
 
 
