@@ -17,12 +17,12 @@ from common.prompting.markup import without_markup
 # In this order, however they are listed.
 ORDER = ("encoding", "unicode", "html", "controls", "whitespace")
 
-PIECE = 1000  # characters
+PIECE = 500  # characters
 MARKED_PIECE = 256  # of texts with marks: to sort them takes the square of a run's length
 LONG_PIECE = 2**16  # of work that takes a tenth of a microsecond for each
 # Pieces of a text in which some characters are right and others not: ftfy takes up to 35 µs for
 # each of their characters, twenty times as much as for others.
-MOST_MIXED = 32
+MOST_MIXED = 64
 
 
 def clean(text: str, steps: Sequence[str]) -> tuple[str, list[str]]:
