@@ -31,7 +31,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def make_some_of_each(server: dict[str, str]) -> dict[str, list[str]]:
-    """Jobs, files and batches, so that their operations have something to work on, also when some
+    """Jobs, files, batches and sweeps, so that their operations have something to work on, also when some
     were deleted."""
     line = {
         "custom_id": "a",
@@ -40,6 +40,7 @@ def make_some_of_each(server: dict[str, str]) -> dict[str, list[str]]:
         "body": {"model": "echo", "prompt": "a"},
     }
     made: dict[str, list[str]] = {"model": ["echo"], "job": [], "file": [], "batch": []}
+    made["sweep"] = []
     with requests.Session() as session:
         session.trust_env = False
         session.headers["Authorization"] = f"Bearer {server['api_key']}"
@@ -52,6 +53,8 @@ def make_some_of_each(server: dict[str, str]) -> dict[str, list[str]]:
 
         for _ in range(8):
             make("job", "/v1/jobs", json={"prompts": ["one two", "three"]})
+            varied = {"temperature": [0, 0.5]}
+            make("sweep", "/v1/sweeps", json={"prompts": ["one two"], "sweep": varied})
             file = make(
                 "file",
                 "/v1/files",
