@@ -31,16 +31,16 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def make_some_of_each(server: dict[str, str]) -> dict[str, list[str]]:
-    """Jobs, files, batches and sweeps, so that their operations have something to work on, also when some
-    were deleted."""
+    """Jobs, sweeps, files and batches, so that their operations have something to work on, also
+    when some were deleted."""
     line = {
         "custom_id": "a",
         "method": "POST",
         "url": "/v1/completions",
         "body": {"model": "echo", "prompt": "a"},
     }
-    made: dict[str, list[str]] = {"model": ["echo"], "job": [], "file": [], "batch": []}
-    made["sweep"] = []
+    kinds = ("job", "sweep", "file", "batch")
+    made: dict[str, list[str]] = {"model": ["echo"], **{kind: [] for kind in kinds}}
     with requests.Session() as session:
         session.trust_env = False
         session.headers["Authorization"] = f"Bearer {server['api_key']}"
