@@ -117,9 +117,11 @@ class Client:
                 return
             after = page["after"]
 
-    def results(self, job_id: str, kind: str) -> Iterator[bytes]:
+    def results(self, job_id: str, kind: str, query: JsonObject | None = None) -> Iterator[bytes]:
         """The results as a file, in pieces."""
-        with self._send("GET", f"{_job_path(job_id)}/results.{kind}", stream=True) as response:
+        with self._send(
+            "GET", f"{_job_path(job_id)}/results.{kind}", params=query, stream=True
+        ) as response:
             try:
                 yield from response.iter_content(65536)
             except (

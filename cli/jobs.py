@@ -40,16 +40,26 @@ def watch(job_id: str, folder: DataFolder) -> None:
 @click.command()
 @job_argument
 @click.option(
-    "--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "csv", "parquet"]),
+    default="jsonl",
+    show_default=True,
+    help="Format of the file.",
+)
+@click.option(
+    "--merge-retries", is_flag=True, help="Of a row that was retried, what came of it in the end."
 )
 @data_option
-def results(job_id: str, kind: str, folder: DataFolder) -> None:
+def results(job_id: str, kind: str, merge_retries: bool, folder: DataFolder) -> None:
     """Print the results that a job has so far.
 
     On a terminal control characters are escaped.
     """
+    if kind == "parquet" and sys.stdout.isatty():
+        raise click.UsageError("Parquet is no text; write it to a file: … > results.parquet")
     with open_client(folder) as client:
-        pieces = client.results(job_id, kind)
+        pieces = client.results(job_id, kind, {"merge": "retries"} if merge_retries else {})
         if sys.stdout.isatty():
             sys.stdout.writelines(printable_lines(pieces))
         else:
@@ -131,7 +141,18 @@ def retry(job_id: str, folder: DataFolder) -> None:
     show_default=True,
     help="Which items.",
 )
+@click.option(
+    "--error",
+    "errors",
+    multiple=True,
+    metavar="CODE",
+    help="Of the failed ones those with this error code; may be given several times.",
+)
 @click.option("--model", help="Another model.")
+@click.option("--preset", metavar="NAME[@VERSION]", help="Another preset.")
+@click.option(
+    "--override-items", is_flag=True, help="Items' own parameters give way to --param, too."
+)
 @click.option(
     "--param",
     "params",
@@ -141,17 +162,14 @@ def retry(job_id: str, folder: DataFolder) -> None:
     help="A decoding parameter that replaces the job's; may be given several times.",
 )
 @data_option
-def rerun(
-    job_id: str, rows: str, model: str | None, params: JsonObject, folder: DataFolder
-) -> None:
+def rerun(job_id: str, folder: DataFolder, **changes: Any) -> None:
     """Make a new job of a job's items, without sending them again; prints its id.
 
     With `--rows unfinished` it is what is left of a cancelled job.
     """
-    changes: JsonObject = {"rows": rows}
-    changes |= {name: value for name, value in (("model", model), ("params", params)) if value}
+    given = {name: value for name, value in changes.items() if value}
     with open_client(folder) as client:
-        print_line(client.change(job_id, "rerun", **changes)["id"])
+        print_line(client.change(job_id, "rerun", **given)["id"])
 
 
 @jobs.command()

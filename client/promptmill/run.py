@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from promptmill.values import write_rows
 
 VERSION = "1"  # of what is hashed; another one makes other jobs of the same tables
 MOST_DELETED = 100  # jobs of the same content that were deleted, one after the other
+PLACE = re.compile(r"^line \d+: ")
 REASONS = 3  # kinds of failures that a message names
 
 
@@ -192,7 +194,8 @@ def _output(row: Row) -> str | list[str]:
 
 
 def _reason(row: Row) -> str:
-    return row["error"]["message"] if row["error"] else row["status"]
+    """Why a row has no output, without its place: equal reasons are counted together."""
+    return PLACE.sub("", row["error"]["message"], count=1) if row["error"] else row["status"]
 
 
 def _retries(job: Mapping[str, Any]) -> list[str]:

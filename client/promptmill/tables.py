@@ -15,6 +15,7 @@ from promptmill.errors import TableError
 from promptmill.files import open_file
 
 Column = Sequence[Any]  # one value a row
+MOST_COLUMNS = 200  # variables of an item, as the server has it
 
 
 class Table(Protocol):
@@ -58,7 +59,12 @@ def open_table(table: Any, to: str | Path | None = None) -> Table:
 
 
 def named(table: Table) -> Table:
-    """The table, whose columns have different names."""
+    """The table, whose columns have different names, and are not more than a row may have."""
+    if len(table.columns) > MOST_COLUMNS:
+        raise TableError(
+            f"the table has {len(table.columns)} columns; a row may have {MOST_COLUMNS}. Give the "
+            "columns that are needed, such as table[['id', 'text']]"
+        )
     seen: set[str] = set()
     for name in table.columns:
         if name in seen:

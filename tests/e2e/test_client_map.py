@@ -17,6 +17,7 @@ import pytest
 import requests
 
 import promptmill
+from cli.valkey import free_port
 from tests.support.processes import ROOT, spawn
 from tests.support.up import Running
 from tests.support.up import running as started
@@ -188,6 +189,23 @@ def test_rows_that_failed_have_none_and_are_told(client: promptmill.Client) -> N
     assert failed.value.job_id == last_job(client)["id"]
     assert sorted(failed.value.failures) == [1, 2]
     assert failed.value.table.equals(result)
+
+
+def test_what_succeeded_when_it_was_retried_is_taken_by_the_same_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": "good one"}, {"text": "please fail"}]
+    server = ("--engine", "echo", "--model", "echo", "--port", str(free_port()))
+    with started(tmp_path / "data", *server, PROMPTMILL_ECHO_FAIL_ON="please fail") as up:
+        monkeypatch.setenv("PROMPTMILL_URL", up.server()["url"])
+        monkeypatch.setenv("PROMPTMILL_API_KEY", up.server()["api_key"])
+        with pytest.warns(promptmill.FailedRowsWarning, match="^1 of 2 rows"):
+            assert [row["output"] for row in mapped(rows)] == ["good one", None]
+    with started(tmp_path / "data", *server), promptmill.Client() as client:
+        job_id = last_job(client)["id"]
+        client.retry(job_id)
+        assert [row["output"] for row in mapped(rows)] == ["good one", "please fail"]
+        assert [job["id"] for job in client.jobs()][1:] == [job_id]
 
 
 def test_a_deleted_job_is_made_anew(client: promptmill.Client) -> None:

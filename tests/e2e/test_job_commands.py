@@ -69,6 +69,24 @@ def test_a_job_is_listed_shown_retried_and_deleted(running: Running, prompts: Pa
     assert f"no job {job_id}" in promptmill(running, "jobs", "show", job_id).stderr
 
 
+def test_a_rerun_is_of_the_rows_and_with_the_parameters_that_are_asked_for(
+    running: Running, prompts: Path
+) -> None:
+    job_id = said(running, "submit", prompts, "--param", "max_tokens=2")
+    promptmill(running, "watch", job_id)
+    how = ("--rows", "failed", "--error", "engine_error", "--param", "max_tokens=1")
+    again = said(running, "jobs", "rerun", job_id, *how)
+    promptmill(running, "watch", again)
+    shown = facts(running, again)
+    assert (shown["rerun of"], shown["items"], shown["params"]) == (
+        job_id,
+        "1: 1 failed",
+        "max_tokens=1",
+    )
+    refused = promptmill(running, "jobs", "rerun", job_id, "--rows", "unfinished")
+    assert refused.returncode == 1 and "nothing to run again" in refused.stderr
+
+
 def test_a_job_is_paused_resumed_and_cancelled(running: Running, prompts: Path) -> None:
     job_id = said(running, "submit", prompts, *ENDLESS)
     assert said(running, "jobs", "pause", job_id).startswith("paused: ")

@@ -133,6 +133,7 @@ def test_a_parquet_file_keeps_its_types_without_pyarrow_too(
         (pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "several levels"),
         (pl.LazyFrame({"a": [1]}), "call .collect"),
         (["a text"], "list of dictionaries"),
+        ([{str(n): 0 for n in range(201)}], "201 columns; a row may have 200"),
         ({"a": [1]}, "not dict"),
         (iter([]), "not list_iterator"),
         ("table.doc", r"\*.csv"),
