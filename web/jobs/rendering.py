@@ -7,11 +7,12 @@ from functools import cached_property
 
 from common.cooperate import Steps
 from common.errors import PromptmillError
-from common.prompting.prepare import ANSWER_TOKENS, Messages, Preparation, Reading
+from common.prompting.prepare import ANSWER_TOKENS, Preparation
+from common.prompting.stored import StoredPrompts
 from common.store.job import Job
 from common.store.job_prep import JobPrep
 from common.store.records import reading
-from common.store.rows import effective_params, effective_template_kwargs
+from common.store.rows import effective_params
 from common.stored_item import StoredItem
 from web.intake.counting import PatientTokens
 from web.services.models import Model
@@ -42,32 +43,19 @@ class Renderer:
             return None
 
     def _text(self, item: StoredItem) -> str | None:
-        if self._preparation is None:
-            if "messages" in item:
-                return self._chat(item["messages"], item)
-            if "prompt_ids" in item and self._model and self._model.tokenizer:
-                return self._model.tokenizer.decode(item["prompt_ids"])
-            return item.get("prompt")
-        model = self._model
-        if self._preparation.truncates and model is None:
-            return None
-        how = Reading(
-            PatientTokens(model.tokenizer) if model and model.tokenizer else None,
-            model.card.context if model else 0,
-            lambda messages: self._chat(messages, item),
-            effective_params(self._job.spec, item).get("max_tokens", ANSWER_TOKENS),
+        if self._preparation is None and "prompt" in item:
+            return item["prompt"]
+        model, answer = self._model, effective_params(self._job.spec, item).get("max_tokens")
+        tokens = PatientTokens(model.tokenizer) if model and model.tokenizer else None
+        if "prompt_ids" in item:
+            return model.tokenizer.decode(item["prompt_ids"]) if model and model.tokenizer else None
+        prompts = StoredPrompts(
+            tokens, model.template if model else None, model.card.context if model else 0
         )
-        return self._preparation.prepare(item, how).text
+        return prompts.text(item, self._job.spec, self._preparation, answer or ANSWER_TOKENS)[0]
 
     @cached_property
     def _model(self) -> Model | None:
         """The model that the job was made for; None once another has its name."""
         model = self._services.models.choose(self._job.model)
         return model if model.card.digest == self._job.digest else None
-
-    def _chat(self, messages: Messages, item: StoredItem) -> str:
-        if self._model is None or self._model.template is None:
-            raise ValueError("no chat template")
-        spec = self._job.spec
-        kwargs = effective_template_kwargs(spec, item)
-        return self._model.template.render(messages, kwargs, spec.get("rendered_at"))

@@ -18,7 +18,7 @@ from tests.support.tokenizers import byte_level
 from tests.support.waiting import wait_until
 from tests.support.web import Web
 from tests.support.workers import Workers
-from web.jobs.rendered import RenderedPrompts
+from web.jobs.rendering import Renderer
 
 ROWS, SHOWN = 200, 20
 PIECES = [
@@ -113,8 +113,8 @@ def test_preview_text_and_counts_are_what_the_workers_engine_gets(
         assert (item["truncated_tokens"] or 0) == row["truncated_tokens"]
         assert row["prompt_tokens"] + item["params"]["max_tokens"] <= CONTEXT
     store, stored = web.services.store, web.services.store.job(job_id)
-    again = RenderedPrompts(web.services, stored, store.prep(job_id))
-    assert [again.of(item) for item in store.items(job_id, 0, ROWS)] == [
+    again = Renderer(web.services, stored, store.prep(job_id))
+    assert [again.text(item) for item in store.items(job_id, 0, ROWS)] == [
         shown[place]["text"] for place in good
     ]
     cut = sum(row["truncated_tokens"] > 0 for row in shown)
