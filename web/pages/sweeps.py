@@ -18,7 +18,8 @@ from web.schemas.answers import Counts, Flags
 from web.schemas.sweeps import SweepJobView, SweepView
 from web.services.services import services
 
-ROWS = 3  # rows whose outputs are compared on a page
+ROWS = 3  # rows whose outputs are compared on a page, where there are few jobs
+MOST_ANSWERS = 72  # of all jobs to all these rows
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,17 @@ def sweep(tenant: str, sweep_id: str) -> str:
     found = sweep_view(services(), sweep_id, tenant)
     total = max((job.counts.total for job in found.jobs), default=0)
     first = min(max(request.args.get("row", 0, int), 0), max(total - 1, 0))
+    step = max(1, min(ROWS, MOST_ANSWERS // max(1, len(found.jobs))))
     return render_template(
         "sweep.html",
         tenant=tenant,
         sweep=found,
         whole=_whole(found),
         first=first,
-        last=min(first + ROWS, total) - 1,
+        last=min(first + step, total) - 1,
         total=total,
-        step=ROWS,
-        compared=list(_compared(tenant, found.jobs, first)),
+        step=step,
+        compared=list(_compared(tenant, found.jobs, first, step)),
     )
 
 
@@ -86,16 +88,18 @@ def _whole(found: SweepView) -> Whole:
     return Whole(found.status, Counts(**counts), flags)
 
 
-def _compared(tenant: str, jobs: Sequence[SweepJobView], first: int) -> Iterator[Compared]:
-    """The rows from `first` on. A job that is deleted meanwhile is left out."""
+def _compared(
+    tenant: str, jobs: Sequence[SweepJobView], first: int, count: int
+) -> Iterator[Compared]:
+    """So many rows from `first` on. A job that is deleted meanwhile is left out."""
     read: list[tuple[SweepJobView, dict[int, InputRow]]] = []
     for job in jobs:
         try:
-            rows = item_rows(services(), job.id, tenant, first, ROWS)
+            rows = item_rows(services(), job.id, tenant, first, count)
         except NotFound:
             continue
         read.append((job, {row["index"]: row for row in rows}))
-    for index in range(first, first + ROWS):
+    for index in range(first, first + count):
         answers = [Answer(job, job.params, rows[index]) for job, rows in read if index in rows]
         if answers:
             yield Compared(index, answers[0].row, answers)

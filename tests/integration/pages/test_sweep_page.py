@@ -56,6 +56,15 @@ def test_other_rows_are_a_link_away_and_the_last_ones_too(site: Site) -> None:
     assert ">p9</div>" in last and 'rel="next"' not in last
 
 
+def test_with_many_jobs_fewer_rows_stand_on_a_page(site: Site) -> None:
+    varied = {"temperature": list(range(8)), "top_k": list(range(8))}
+    path = f"/sweeps/{made(site, varied, [f'p{i}' for i in range(10)])['id']}"
+    html = site.look(path)
+    assert html.count('class="card compared"') == 1
+    assert html.count(">In full<") == 64
+    assert f'href="{path}?row=1"' in html
+
+
 @pytest.mark.parametrize("row", ["-1", "99999", "x", "", "1e9", "9" * 40])
 def test_a_row_that_is_none_shows_one_that_is(site: Site, row: str) -> None:
     found = sweep(site)

@@ -84,6 +84,22 @@ def test_the_same_key_and_content_are_the_same_sweep(web: Web) -> None:
     assert len(web.get("/v1/sweeps").json["data"]) == 1
 
 
+def test_two_submits_with_one_key_at_once_make_one_sweep(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second looks for the key before the first has made its jobs."""
+    monkeypatch.setattr(module, "_replayed", lambda *all: None)
+    headers = {"Idempotency-Key": "k"}
+    prompts = [f"p {i}" for i in range(100)]
+    first = sweep(web, prompts=prompts, headers=headers)
+    before = kept(web)
+    second = sweep(web, prompts=prompts, headers=headers)
+    assert (second.status_code, second.json) == (202, first.json)
+    other = sweep(web, prompts=prompts[1:], headers=headers)
+    assert (other.status_code, other.json["code"]) == (422, "idempotency_key_reused")
+    assert kept(web) == before
+
+
 def test_a_submit_that_was_killed_before_its_jobs_were_made_can_be_sent_again(
     web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:

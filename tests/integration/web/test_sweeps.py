@@ -104,6 +104,32 @@ def test_copies_have_all_that_was_staged(
     assert more.json["code"] == "duplicate_custom_id", "the copy knows its custom_ids"
 
 
+def test_copies_have_the_columns_beside_their_items_and_how_prompts_are_made(web: Web) -> None:
+    rows = "".join(f"{i},text {i},extra {i},gold {i}\n" for i in range(200))
+    answer = web.upload(
+        "a.csv",
+        f"id,text,more,answer\n{rows}".encode(),
+        path="/v1/sweeps",
+        template={"prompt": "Say {{text}}"},
+        columns={"custom_id": "id", "reference": "answer"},
+        clean=["whitespace"],
+        sweep={"temperature": [0, 0.5, 1]},
+    )
+    assert answer.status_code == 202, answer.text
+    jobs = [job["id"] for job in answer.json["jobs"]]
+    for part in ("in", "side", "prep"):
+        kept = [web.services.redis.hgetall(f"pm:job:{job}:{part}") for job in jobs]
+        assert kept[0] and kept[0] == kept[1] == kept[2]
+    row = web.get(f"/v1/jobs/{jobs[2]}/items?after=149&limit=1").json["data"][0]
+    assert row["vars"] == {
+        "id": "150",
+        "text": "text 150",
+        "more": "extra 150",
+        "answer": "gold 150",
+    }
+    assert (row["custom_id"], row["reference"]) == ("150", "gold 150")
+
+
 def test_items_of_several_slots_are_copied_with_them(web: Web) -> None:
     items = [{"prompt": "a", "params": {"n": 3}}, {"prompt": "b"}]
     found = web.post("/v1/sweeps", json={"items": items, "sweep": {"temperature": [0, 1]}}).json
