@@ -5,13 +5,14 @@ The keys beside the hash (items, results, states) are read by `common/store/job_
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from common.store.job_spec import JobSpec, WebhookSpec, parse_spec
-from common.store.records import hash_of
+from common.store.records import hash_of, reading
 from common.types import JobState
 
 _STATES = {state.value.encode(): state for state in JobState}
@@ -78,6 +79,8 @@ class Job:
 
     sweep: str | None  # The sweep that the job is one combination of.
 
+    trial: bool  # It has only the first items of what somebody tries out.
+    metadata_json: bytes | None  # What the tenant noted of it since; `describe` sets it.
     # What the tenant asked for, as JSON; `spec` has it parsed.
     spec_json: bytes = field(repr=False)
 
@@ -88,7 +91,11 @@ class Job:
         Raises:
             Unreadable: it is no JSON object.
         """
-        return parse_spec(self.id, self.spec_json)
+        spec = parse_spec(self.id, self.spec_json)
+        if self.metadata_json is not None:
+            with reading(self.id):
+                spec["metadata"] = dict(json.loads(self.metadata_json))
+        return spec
 
     @property
     def item_bytes(self) -> int:
@@ -152,6 +159,8 @@ def parse_job(job_id: str, answer: Any) -> Job:
         indexed=b"indexed" in raw,
         hooks=tuple(hooks.decode().split(",")) if hooks else (),
         retries=_retries(raw),
+        trial=raw.get(b"trial") == b"1",
+        metadata_json=raw.get(b"metadata"),
         spec_json=raw[b"spec"],
     )
     return job

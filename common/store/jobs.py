@@ -6,10 +6,9 @@ jobs here; workers take and hand in items through `common/store/incarnation.py`.
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
 from typing import Any
 
 from common.errors import Conflict, NotFound, Unavailable
@@ -17,10 +16,9 @@ from common.store import keys
 from common.store.admission import NO_LIMITS, Limits, refuse_overfull
 from common.store.connection import redis_errors
 from common.store.job import Job, parse_job
-from common.store.job_items import JobItems
+from common.store.job_lists import JobLists
 from common.store.job_prep import MOST_COLUMNS
 from common.store.outbox import StoredEvent, parse_event
-from common.store.places import pages, place_of
 from common.store.records import readable, reading
 from common.store.scripts import Call
 from common.store.submitted import (
@@ -34,9 +32,7 @@ from common.store.submitted import (
     refuse_too_many,
 )
 from common.store.upload_stage import Stage
-from common.types import JobState
-
-MOST_READ = 2**20  # bytes of jobs' records that are read at once
+from common.types import JobState, JsonObject
 
 
 def new_job_id() -> str:
@@ -68,7 +64,7 @@ def attach_call(
     return Call("attach", tuple(flat), named)
 
 
-class JobStore(JobItems):
+class JobStore(JobLists):
     """Submits, changes and reads jobs. One per process; safe for threads."""
 
     # Moves
@@ -187,6 +183,12 @@ class JobStore(JobItems):
             raise NotFound(f"no job {job_id}")
         return JobState(answer[0].decode()), bool(answer[1])
 
+    def describe(self, job_id: str, metadata: JsonObject) -> None:
+        """Replace what the tenant noted of a job, which may be over. Durable when it returns."""
+        with redis_errors():
+            if not self.scripts.describe(id=job_id, metadata=json.dumps(metadata)):
+                raise NotFound(f"no job {job_id}")
+
     def delete(self, job_id: str) -> None:
         """Remove a job. That there is none is no error: an earlier try, whose answer was lost, may
         have removed it."""
@@ -234,46 +236,6 @@ class JobStore(JobItems):
             found = self.client.hget(keys.job(job_id), "tenant")
         if found != tenant.encode():
             raise NotFound(f"no job {job_id}")
-
-    def jobs(self, tenant: str, after: str | None, limit: int) -> tuple[list[Job], bool]:
-        """A tenant's jobs, newest first, from behind `after`; and whether there are more."""
-        found = list(islice(self.walk(tenant, after, limit + 1), limit + 1))
-        return found[:limit], len(found) > limit
-
-    def walk(self, tenant: str, after: str | None = None, page: int = 100) -> Iterator[Job]:
-        """The same one by one; read about a `page` at a time, and a MiB at most. A job whose record
-        cannot be read is left out, with a line in the log."""
-        line = keys.tenant_jobs(tenant)
-        behind = place_of(self.client, line, tenant, after) if after is not None else None
-        for ids in pages(self.client, line, newest_first=True, behind=behind, page=page):
-            for some in self._by_size(ids):
-                with redis_errors():
-                    pipe = self.client.pipeline(transaction=False)
-                    for job_id in some:
-                        pipe.hgetall(keys.job(job_id))
-                    hashes = pipe.execute(raise_on_error=False)
-                found = [pair for pair in zip(some, hashes, strict=True) if pair[1]]
-                yield from readable(found, lambda pair: parse_job(*pair), lambda pair: pair[0])
-
-    def _by_size(self, ids: list[str]) -> Iterator[list[str]]:
-        """The jobs in groups of `MOST_READ` bytes: those of earlier versions may have megabytes of
-        metadata each."""
-        with redis_errors():
-            pipe = self.client.pipeline(transaction=False)
-            for job_id in ids:
-                pipe.hstrlen(keys.job(job_id), "spec")
-            sizes = pipe.execute(raise_on_error=False) if ids else []
-        group: list[str] = []
-        total = 0
-        for job_id, size in zip(ids, sizes, strict=True):
-            size = size if isinstance(size, int) else 0
-            if group and total + size > MOST_READ:
-                yield group
-                group, total = [], 0
-            group.append(job_id)
-            total += size
-        if group:
-            yield group
 
     def hooks(self, job_id: str) -> list[StoredEvent]:
         """The job's webhook events with every delivery attempt."""

@@ -67,6 +67,7 @@ NAMES = (
     "create_batch",
     "create_key",
     "create_share",
+    "describe",
     "make_link",
     "stream",
     *sorted(READS),
@@ -119,7 +120,7 @@ def _locals(named: dict[str, bool]) -> str:
 # When one of these returns, what it wrote must be on disk and on the replicas.
 PROMISES = {
     *("attach", "append", "begin_sweep", "exchange", "keep_file", "create_batch"),
-    *("cancel", "cancel_batch", "edit", "delete", "forget_files"),
+    *("cancel", "cancel_batch", "describe", "edit", "delete", "forget_files"),
     *("keep_preset", "forget_preset"),
     *("create_key", "revoke_key", "end_sessions", "end_link"),
 }

@@ -22,6 +22,8 @@ PAGES = {
     "submit": "/",
     "submit-again": "/?like={done}",
     "jobs": "/jobs",
+    "jobs-found": "/jobs?search=week&status=completed",
+    "jobs-none-found": "/jobs?search=nothing+of+this+name",
     "job-done": "/jobs/{done}",
     "job-last-page": "/jobs/{done}?page=3",
     "job-long": "/jobs/{long}",

@@ -16,7 +16,8 @@ from web.intake.preview import preview_job
 from web.jobs.actions import cancel_job, delete_job, set_paused, submit_job
 from web.jobs.again import rerun_job, retry_job
 from web.jobs.changes import edit_job
-from web.jobs.views import job_list, job_view
+from web.jobs.job_list import job_list
+from web.jobs.views import job_view
 from web.schemas.answers import CheckView, JobList, JobView
 from web.schemas.items import ItemDelta, ResultRow
 from web.schemas.preview import PreviewView
@@ -83,11 +84,10 @@ def preview(tenant: str) -> Response:
 
 
 @api.get("/v1/jobs")
-@described("Your jobs, newest first", JobList, query=JobPage, errors=(404,))
+@described("Your jobs: all, or those that are searched for", JobList, query=JobPage, errors=(404,))
 @needs_tenant
 def jobs(tenant: str) -> Response:
-    page = read_query(JobPage)
-    return answer(job_list(services(), tenant, page.after, page.limit))
+    return answer(job_list(services(), tenant, read_query(JobPage)))
 
 
 @api.get("/v1/jobs/<job_id>")
@@ -182,7 +182,12 @@ def rerun(tenant: str, job_id: str) -> Response:
 
 
 @api.patch("/v1/jobs/<job_id>")
-@described("Change a live job's priority, deadline or limits", JobView, body=JobEdit, errors=(409,))
+@described(
+    "Change a job's metadata, and a live job's priority, deadline or limits",
+    JobView,
+    body=JobEdit,
+    errors=(409,),
+)
 @needs_tenant
 def edit(tenant: str, job_id: str) -> Response:
     return job_answer(edit_job(services(), job_id, tenant, read_json(JobEdit)))

@@ -41,12 +41,13 @@ class Origin:
     sent: JsonObject | None = None
     batch_id: str | None = None
     is_interactive: bool = False
+    is_trial: bool = False
     again: Accepted | None = None
 
     @classmethod
-    def native(cls, idempotency_key: str | None = None) -> Origin:
-        """The native API, or the form."""
-        return cls(idempotency_key)
+    def native(cls, idempotency_key: str | None = None, trial: bool = False) -> Origin:
+        """The native API, or the form, which may try only the first items."""
+        return cls(idempotency_key, is_trial=trial)
 
     @classmethod
     def retry(cls, of: str, idempotency_key: str | None = None) -> Origin:
@@ -83,6 +84,8 @@ class Origin:
     def fields(self) -> dict[str, str | int]:
         """What the job's record has for it."""
         found: dict[str, str | int] = dict(INTERACTIVE) if self.is_interactive else {}
+        if self.is_trial:
+            found["trial"] = 1
         if self.batch_id:
             found["batch"] = self.batch_id
         if self.retry_of:

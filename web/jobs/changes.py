@@ -1,4 +1,4 @@
-"""Changes to a job that is not over: its priority, deadline and limits, and more items."""
+"""Changes to a job: its priority, deadline, limits and metadata, and more items."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ def edit_job(services: Services, job_id: str, tenant: str, wanted: JobEdit) -> J
             else wanted.limits.model_dump(exclude_unset=True)
         )
     changes |= {LIMITS[name]: value or 0 for name, value in limits.items()}
-    return change(services, job_id, tenant, **changes)
+    view = change(services, job_id, tenant, **changes)
+    if "metadata" not in wanted.model_fields_set:
+        return view
+    services.store.describe(job_id, dict(wanted.metadata or {}))
+    return job_view(services, job_id, tenant)
 
 
 def change(services: Services, job_id: str, tenant: str, **fields: float) -> JobView:

@@ -10,14 +10,13 @@ from typing import Any, Literal, TypeVar, cast
 
 from common.store.job import Job
 from common.store.outbox import StoredEvent
-from common.store.records import readable, reading
+from common.store.records import reading
 from common.store.rows import TEMPLATE_KWARGS
 from common.types import ModelCard
 from web.schemas.answers import (
     Counts,
     Flags,
     HookView,
-    JobList,
     JobView,
     ModelList,
     ModelView,
@@ -45,7 +44,7 @@ def job_view(services: Services, job_id: str, tenant: str, *, whole: bool = True
     hooks = services.store.hooks(job_id) if job.hooks else []
     prep = services.store.prep(job_id) if whole else {}
     with reading(job_id):
-        view = _view(services, job, hooks, _Served(services))
+        view = view_of(services, job, hooks, Served(services))
         return view.model_copy(update=dict(JobPreparation.model_validate(prep))) if prep else view
 
 
@@ -60,19 +59,6 @@ def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:
             return found, True
         found.append(entry)
     return found, False
-
-
-def job_list(services: Services, tenant: str, after: str | None = None, limit: int = 20) -> JobList:
-    """A tenant's jobs, newest first, as many as make a `page`. Their webhooks are shown only by
-    `job_view`."""
-    served = _Served(services)
-    jobs = services.store.walk(tenant, after, limit + 1)
-
-    def shown(job: Job) -> tuple[JobView, int]:
-        return _view(services, job, [], served), len(job.spec_json)
-
-    data, more = page(readable(jobs, shown, lambda job: job.id), limit)
-    return JobList(data=data, has_more=more, after=data[-1].id if more else None)
 
 
 def model_list(services: Services) -> ModelList:
@@ -109,7 +95,7 @@ def _model_view(card: ModelCard, workers: int, name: str) -> ModelView:
     return ModelView(id=name, created=card.created, workers=workers, card=card, alias_of=alias_of)
 
 
-class _Served:
+class Served:
     """The models that have a live worker, with the slots of the largest one. Read once, at the
     first job that is not over."""
 
@@ -124,7 +110,7 @@ class _Served:
         return found
 
 
-def _waiting_for(job: Job, served: _Served) -> Literal["worker", "larger_worker"] | None:
+def _waiting_for(job: Job, served: Served) -> Literal["worker", "larger_worker"] | None:
     """What the job waits for before it can end, as `JobView` names it."""
     if job.status.terminal:
         return None
@@ -134,7 +120,7 @@ def _waiting_for(job: Job, served: _Served) -> Literal["worker", "larger_worker"
     return "larger_worker" if job.pending and job.n_max > slots else None
 
 
-def _view(services: Services, job: Job, hooks: list[StoredEvent], served: _Served) -> JobView:
+def view_of(services: Services, job: Job, hooks: list[StoredEvent], served: Served) -> JobView:
     spec = job.spec
     return JobView(
         id=job.id,
@@ -153,6 +139,7 @@ def _view(services: Services, job: Job, hooks: list[StoredEvent], served: _Serve
         retried_by=job.retried_by,
         retries=list(job.retries),
         rerun_of=job.rerun_of,
+        trial=job.trial,
         batch=job.batch,
         sweep=job.sweep,
         limits=Limits(tokens=job.token_budget or None, error_rate=job.error_rate or None),

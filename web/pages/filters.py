@@ -169,5 +169,7 @@ FILTERS = {
     "done_label": job_state.done_label,
     "counted": job_state.counted,
     "percent": job_state.percent,
+    "marks": job_state.marks,
+    "ran_for": job_state.ran_for,
     "icon": job_state.icon,
 }

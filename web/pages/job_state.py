@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from common.types import JobState
 from web.schemas.answers import Counts, JobView
@@ -75,3 +76,23 @@ def icon(job: JobView) -> Shown:
         return Shown(kind, "100")
     step = percent(job) // ICON_STEP * ICON_STEP
     return Shown("paused" if kind == "paused" else "running", str(step))
+
+
+def marks(job: JobView) -> list[str]:
+    """What kind of job it is, where it is not just one that was submitted."""
+    found = (
+        ("trial", job.trial),
+        ("retry", job.retry_of),
+        ("rerun", job.rerun_of),
+        ("sweep", job.sweep),
+        ("batch", job.batch),
+    )
+    return [mark for mark, is_so in found if is_so]
+
+
+def ran_for(job: JobView) -> float | None:
+    """Seconds that it ran so far, without its pauses; None before its start."""
+    if job.started_at is None:
+        return None
+    end = job.finished_at or job.paused_at or datetime.now(UTC)
+    return max(0.0, (end - job.started_at).total_seconds() - job.paused_s)

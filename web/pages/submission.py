@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -112,8 +113,8 @@ class Submission:
         key = f"form:{self.typed.get('token', '')[:64]}:{first or 'all'}"
         try:
             with suppress(Conflict):
-                return self._submitted(self._origin(key), first)
-            return self._submitted(self._origin(None), first)
+                return self._submitted(self._origin(key, first), first)
+            return self._submitted(self._origin(None, first), first)
         except (InvalidRequest, NotFound) as error:
             self.place(error)
             return None
@@ -123,10 +124,10 @@ class Submission:
         drafts = self.drafts(first)
         return submit_job(self._services, self._tenant, self.options, drafts, origin)
 
-    def _origin(self, key: str | None) -> Origin:
+    def _origin(self, key: str | None, first: int | None) -> Origin:
         if job := self.source.job:
-            return Origin.rerun(job.id, dict(self.fields), key)
-        return Origin.native(key)
+            return replace(Origin.rerun(job.id, dict(self.fields), key), is_trial=first is not None)
+        return Origin.native(key, trial=first is not None)
 
     def drafts(self, first: int | None = None) -> Iterator[Draft]:
         """The items, or the first few; only where the options could be read."""

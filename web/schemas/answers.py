@@ -107,6 +107,7 @@ class JobView(JobPreparation):
         description="All jobs that retry failed items of this one, newest first."
     )
     rerun_of: str | None = Field(description="The job whose items this job runs again.")
+    trial: bool = Field(description="It has only the first items of what somebody tried out.")
     batch: str | None = Field(description="The batch (of OpenAI's API) that the job runs.")
     sweep: str | None = Field(description="The sweep that the job is one combination of.")
     limits: Limits
@@ -137,6 +138,13 @@ class JobList(BaseModel):
     data: list[JobView]
     has_more: bool
     after: str | None = Field(description="Give this as `after` for the next page.")
+    searched: int | None = Field(
+        None,
+        description=(
+            "How many jobs were looked at, where a search stopped because it took too long: go on "
+            "with `after`. Null if it looked at all, or found a whole page."
+        ),
+    )
 
 
 class ErrorEntry(BaseModel):

@@ -10,10 +10,38 @@ from common.errors import InvalidRequest
 from common.types import ItemState
 from web.schemas.base import Query
 
+# `paused` jobs are queued or running, too, and `failed` are jobs of any state with failed items.
+JobFilter = Literal["queued", "running", "paused", "completed", "failed", "cancelled", "expired"]
+
 
 class JobPage(Query):
+    """Which of the tenant's jobs: what is given must all hold."""
+
     after: str | None = Field(None, description="The id of a job: return those after it.")
     limit: int = Field(20, ge=1, le=100)
+    search: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description=(
+            "Only jobs that contain this in their id or metadata, such as their name. Upper and "
+            "lower case are the same."
+        ),
+    )
+    status: JobFilter | None = Field(
+        None, description="Only jobs in this state; `failed`: with failed items."
+    )
+    model: str | None = Field(
+        None, min_length=1, max_length=256, description="Only jobs of this model."
+    )
+    order: Literal["created", "-created"] = Field(
+        "-created", description="`-created`: the newest first."
+    )
+
+    @property
+    def searches(self) -> bool:
+        """Whether some jobs are left out."""
+        return bool(self.search or self.status or self.model)
 
 
 class SweepPage(Query):

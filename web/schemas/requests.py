@@ -199,8 +199,8 @@ class JobOptions(Schema):
 
 
 class JobEdit(Schema):
-    """Changes to an unfinished job, at least one. A field that is left out stays as it is; null
-    removes its value."""
+    """Changes to a job, at least one; of a job that is over only its metadata. A field that is left
+    out stays as it is; null removes its value."""
 
     # Only fields that were given are read. Defaults from factories do not appear in /openapi.json.
     priority: Annotated[int, Field(ge=-10, le=10)] | None = Field(
@@ -213,6 +213,9 @@ class JobEdit(Schema):
         default_factory=lambda: Limits.model_validate({}),
         description="The given limits are set; null removes one limit, or all.",
     )
+    metadata: JobMetadata | None = Field(
+        default_factory=dict, description="Replaces all of it, also of a job that is over."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -222,7 +225,7 @@ class JobEdit(Schema):
     @model_validator(mode="after")
     def _changes_something(self) -> JobEdit:
         if not self.model_fields_set:
-            raise refuse("must have priority, deadline or limits")
+            raise refuse("must have priority, deadline, limits or metadata")
         return self
 
 

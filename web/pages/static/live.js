@@ -6,6 +6,7 @@ import { openStream } from "./streams.js";
 const PAUSE = 400; // ms between two fetches: a fast job finishes thousands of items a second
 const POLL = 3000; // ms, where or while there is no event stream
 const CALM = 5000; // ms, where there is one: clocks and speeds go on while nothing else changes
+const SEARCH = 15_000; // ms, of what takes the server long: `data-calm`
 const DELETED = 404, LOGGED_OUT = 401;
 
 /**
@@ -16,6 +17,7 @@ const DELETED = 404, LOGGED_OUT = 401;
 export function follow(element, { changed = () => {}, heard = () => {} } = {}) {
   let stream, timer, due = 0, fetching = false, stale = false, over = false;
   let fresh = new Date();
+  const calm = "calm" in element.dataset;
 
   const settled = () => over || element.querySelector("[data-settled]")?.dataset.settled === "yes";
 
@@ -38,7 +40,7 @@ export function follow(element, { changed = () => {}, heard = () => {} } = {}) {
     if (settled()) stream?.close();
     else if (document.hidden) return;
     else if (stale) schedule();
-    else schedule(fetched && stream?.isOpen() ? CALM : POLL);
+    else schedule(calm ? SEARCH : fetched && stream?.isOpen() ? CALM : POLL);
   }
 
   async function replace() {
@@ -90,7 +92,7 @@ export function follow(element, { changed = () => {}, heard = () => {} } = {}) {
 
   function listen() {
     stream?.close();
-    if (!element.dataset.events) return;
+    if (!element.dataset.events || calm) return;
     stream = openStream(element.dataset.events, {
       job: () => schedule(),
       "job.finished": () => {
@@ -105,7 +107,7 @@ export function follow(element, { changed = () => {}, heard = () => {} } = {}) {
   // A browser has six connections to a server: pages that nobody looks at hold none. Such a page may have been opened so.
   if (!document.hidden) {
     listen();
-    schedule(POLL);
+    schedule(calm ? SEARCH : POLL);
   }
   document.addEventListener("visibilitychange", () => {
     clearTimeout(timer);
