@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.support.axe import clipped, excess_width, violations
+from tests.support.browser import BrowserSite, running_site
 
 ROWS = 5000
 ODD = ["-3", "007", "=1+1", "+886 2", "{{other}}", 'said "so", then\nleft', "東京は、首都", " x "]
@@ -32,6 +35,14 @@ def frame() -> pd.DataFrame:
             "seed": [f"0{i % 7}" for i in range(ROWS)],
         }
     )
+
+
+@pytest.fixture(scope="module")
+def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserSite]:
+    """One whose engine takes no time: what is watched here is the table."""
+    folder = tmp_path_factory.mktemp("mill")
+    with running_site(folder, echo_delay=0, slots=64) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +92,53 @@ def test_a_table_goes_through_the_form_step_by_step(page: Page, table: Path) -> 
     press(page, "Submit all")
     page.wait_for_url("**/jobs/job_*")
     expect(page.get_by_role("heading", level=1)).to_have_text("Reviews")
+
+
+def test_a_table_comes_back_with_nothing_lost(page: Page, table: Path) -> None:
+    choose(page, table)
+    instruct(page)
+    page.get_by_label("temperature", exact=True).fill("0")
+    press(page, "Submit all")
+    page.wait_for_url("**/jobs/job_*")
+    job = page.url
+    expect(page.locator("[data-settled=yes]")).to_be_visible(timeout=3 * PATIENCE)
+    page.get_by_role("link", name=f"{FAULTY} failed").click()
+    rows = page.locator("table.items tbody tr")
+    expect(rows).to_have_count(FAULTY)
+    expect(rows.first).to_contain_text("boom 0")
+    press(page, "Retry failed items")
+    expect(page.get_by_text("Retries the failed items of")).to_be_visible()
+    expect(page.locator("[data-settled=yes]")).to_be_visible(timeout=PATIENCE)
+    page.goto(job)
+    with page.expect_download() as caught:
+        page.get_by_role("link", name="Download CSV").click()
+    compare(pd.read_csv(caught.value.path(), dtype=str, keep_default_na=False), guarded=True)
+    exact = page.context.request.get(f"{caught.value.url}&guard=0").body()
+    compare(pd.read_csv(io.BytesIO(exact), dtype=str, keep_default_na=False), guarded=False)
+    # Item 4321 in two actions: its number, and Enter.
+    page.get_by_label("Item", exact=True).fill("4321")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("04321", exact=True).first).to_be_visible()
+
+
+def compare(results: pd.DataFrame, guarded: bool) -> None:
+    """The results have the columns of the table, with its cells, and merge with it."""
+    sent = frame().astype(str)
+    names = ["Unnamed: 0", *sent.columns[1:]]
+    sent.columns = pd.Index(names)
+    assert list(results.columns[: len(names)]) == names
+    assert all(name.startswith("pm_") for name in results.columns[len(names) :])
+    if guarded:
+        unguarded = results[names].map(lambda cell: re.sub(r"^'(?=[=+@-])", "", cell))
+        results = pd.concat([unguarded, results[results.columns[len(names) :]]], axis=1)
+    merged = sent.merge(results, on="id", how="outer", validate="one_to_one", indicator=True)
+    assert (merged["_merge"] == "both").all() and len(merged) == ROWS
+    for name in names:
+        if name != "id":
+            assert (merged[f"{name}_x"] == merged[f"{name}_y"]).all(), name
+    failed = merged["text_x"].str.startswith("boom")
+    assert set(merged.loc[failed, "pm_status"]) == {"failed"}
+    assert set(merged.loc[~failed, "pm_status"]) == {"succeeded"}
 
 
 def test_the_keyboard_is_enough(page: Page, table: Path) -> None:
