@@ -26,7 +26,7 @@ CHOICES = {
 # The other inputs, beside one `params.…` for each decoding parameter.
 INPUTS = {
     *("token", "draft", "step", "prompts", "file", "input_file", "like", "model", "preset"),
-    "preset.used",
+    *("preset.used", "sweep.name", "sweep.values"),
     *("metadata.name", "action"),
     *preparation.INPUTS,
 }
@@ -125,6 +125,7 @@ def _place(path: str, source: str) -> str:
     if path in ("items", "prompts", "file", "input_file", "prompt_column"):
         return "columns.prompt" if path == "prompt_column" else source
     for group, place in (
+        ("sweep", "sweep.values"),
         ("template", TEMPLATE_INPUTS[1]),
         ("columns", "columns.custom_id"),
         ("format", "file"),

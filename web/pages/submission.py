@@ -9,17 +9,20 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from common.errors import Conflict, InvalidRequest, NotFound
-from web.intake.drafts import Draft
+from web.intake.drafts import Draft, Drafts
 from web.intake.estimate import check_job
 from web.intake.origin import Origin
-from web.intake.validation_messages import explain
+from web.intake.validation_messages import explain, validated
 from web.jobs.actions import submit_job
+from web.jobs.sweeps import submit_sweep
 from web.pages.form import FormErrors, JobFields, place_error, read_job, refuse_unknown
 from web.pages.presets import preset_in_effect
 from web.pages.sources import Source, find_source, read_drafts
+from web.pages.sweep_fields import read_sweep
 from web.pages.table_view import TableView, look_at
 from web.schemas.answers import CheckView, JobView
 from web.schemas.requests import UploadOptions
+from web.schemas.sweeps import SweepUpload, SweepView
 from web.services.services import Services
 
 
@@ -36,6 +39,7 @@ class Submission:
         self.source = self._find_source()
         self.table = self._look_at_table()
         self.fields = self._read_fields()
+        self.sweep = read_sweep(typed, self.errors)
         self.options = self._read_options()
 
     def _find_source(self) -> Source:
@@ -115,6 +119,21 @@ class Submission:
             with suppress(Conflict):
                 return self._submitted(self._origin(key, first), first)
             return self._submitted(self._origin(None, first), first)
+        except (InvalidRequest, NotFound) as error:
+            self.place(error)
+            return None
+
+    def submit_sweep(self) -> SweepView | None:
+        """The new sweep; None if something is wrong. Otherwise as `submit`."""
+        self.refuse_empty()
+        if self.errors or self.options is None:
+            return None
+        key, drafts = f"form:{self.typed.get('token', '')[:64]}:sweep", Drafts(self.drafts)
+        try:
+            options = validated(SweepUpload, {**self.fields, "sweep": self.sweep})
+            with suppress(Conflict):
+                return submit_sweep(self._services, self._tenant, options, drafts, key)[0]
+            return submit_sweep(self._services, self._tenant, options, drafts, None)[0]
         except (InvalidRequest, NotFound) as error:
             self.place(error)
             return None

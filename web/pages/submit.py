@@ -74,16 +74,24 @@ def submit(tenant: str) -> Any:
 
 def _submit(tenant: str, typed: dict[str, str], first: int | None) -> Any:
     submission = Submission(services(), tenant, typed)
-    job = submission.submit(first)
-    if job is None:
+    url = _made(submission, first)
+    if url is None:
         if wants_json():
             return {
                 "errors": submission.errors.by_field,
                 "input_file": typed.get("input_file"),
             }, 422
         return _shown(make_page(services(), tenant, submission)), 422
-    url = url_for("pages.job", job_id=job.id)
     return ({"url": url}, 201) if wants_json() else redirect(url, 303)
+
+
+def _made(submission: Submission, first: int | None) -> str | None:
+    """The page of the job or sweep that was made; None if none was."""
+    if submission.sweep and first is None:
+        sweep = submission.submit_sweep()
+        return url_for("pages.sweep", sweep_id=sweep.id) if sweep else None
+    job = submission.submit(first)
+    return url_for("pages.job", job_id=job.id) if job else None
 
 
 def _step(tenant: str, typed: dict[str, str], action: str) -> Any:
