@@ -12,15 +12,22 @@ from playwright.sync_api import Browser, Page
 
 from common.store.api_keys import ApiKeys
 from common.store.fleet import Fleet
+from common.store.form_drafts import FormDrafts
 from tests.support.axe import Theme
 from tests.support.browser import NO_PROXIES, BrowserSite
 from tests.support.cards import card
 from tests.support.waiting import wait_until
 
-# Addresses; `{name}` is the id of a job that `_fill` made.
+TABLE = """1,"The <b>tea</b> was hot, and the staff kind.",positive
+2,"Nobody answered my three letters about the parcel, which came late, wet and empty.",negative
+3,"It works, as it says on the box.",neutral
+"""
+# Addresses; `{name}` is the id of a job, sweep or draft that `_fill` made.
 PAGES = {
     "submit": "/",
     "submit-again": "/?like={done}",
+    "submit-table": "/?draft={table}&step=check",
+    "submit-bad-lines": "/?draft={bad-table}&step=check",
     "jobs": "/jobs",
     "jobs-found": "/jobs?search=week&status=completed",
     "jobs-none-found": "/jobs?search=nothing+of+this+name",
@@ -96,6 +103,8 @@ class Gallery:
         Fleet(self._site.client).publish(card("sleepy", context=8192, slots=4), b"")
         self._submit("waiting", ["hello"], model="sleepy", params={"temperature": 0.5, "n": 2})
         self._sweep("sweep", [f"{words} {i}" for i in range(29)] + ["boom"])
+        self._draft("table", "customer reviews.csv", "id,text,reference\n" + TABLE)
+        self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
         for name in ("done", "long", "own-params", "mixed", "failed", "cancelled", "sweep-5"):
             self._wait(name)
 
@@ -112,6 +121,14 @@ class Gallery:
         self._jobs[name] = sweep["id"]
         for number, job in enumerate(sweep["jobs"]):
             self._jobs[f"{name}-{number}"] = job["id"]
+
+    def _draft(self, name: str, filename: str, table: str) -> None:
+        """A draft of the form that holds this table."""
+        parts = {"file": (filename, table), "purpose": (None, "input")}
+        file_id = self._call("POST", "/v1/files", files=parts)["id"]
+        typed = {"input_file": file_id, "columns.custom_id": ":id", "reads": "chat"}
+        typed |= {"template.text": "Summarise in one sentence: {{text}}", "clean.html": "on"}
+        self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed)
 
     def _act(self, name: str, action: str) -> None:
         self._call("POST", f"/v1/jobs/{self._jobs[name]}/{action}")

@@ -259,6 +259,15 @@ def test_the_same_job_is_shown_as_a_command_and_as_python(site: Site) -> None:
     assert "-F 'file=@a b.csv'" in page and 'client.submit_file("a b.csv"' in page
 
 
+WRONG_SWEEPS: list[tuple[dict[str, Any], str]] = [
+    ({"sweep.values": "1"}, "Choose the parameter"),
+    ({"sweep.name": "temperature"}, "Type its values"),
+    ({"sweep.name": "temperature", "sweep.values": "warm"}, "is not a number"),
+    ({"sweep.name": "n", "sweep.values": "0\n1"}, "must be at least 1"),
+    ({"sweep.name": "seed", "sweep.values": "\n".join(map(str, range(65)))}, "65 combinations"),
+]
+
+
 def test_several_values_make_a_sweep(site: Site) -> None:
     sweep: dict[str, Any] = {"sweep.name": "temperature", "sweep.values": "0\r\n.5\r\n\r\n1"}
     made = press(site, "submit", prompts="one\ntwo", token="t", **sweep)
@@ -269,16 +278,10 @@ def test_several_values_make_a_sweep(site: Site) -> None:
         {"temperature": 0.5},
         {"temperature": 1.0},
     ]
-    assert press(site, "submit", prompts="one\ntwo", token="t", **sweep).location == made.location
+    again = press(site, "submit", prompts="one\ntwo", token="t", **sweep)
+    assert again.location == made.location
     assert "/jobs/job_" in press(site, "try", prompts="one", **sweep).location
-    wrong: dict[str, Any]
-    for wrong, says in (
-        ({"sweep.values": "1"}, "Choose the parameter"),
-        ({"sweep.name": "temperature"}, "Type its values"),
-        ({"sweep.name": "temperature", "sweep.values": "warm"}, "is not a number"),
-        ({"sweep.name": "n", "sweep.values": "0\n1"}, "must be at least 1"),
-        ({"sweep.name": "seed", "sweep.values": "\n".join(map(str, range(65)))}, "65 combinations"),
-    ):
+    for wrong, says in WRONG_SWEEPS:
         refused = press(site, "submit", prompts="one", **wrong)
         at = html.unescape(refused.text).partition('data-errors="sweep.values"')[2]
         assert refused.status_code == 422 and says in at.partition("</div>")[0], says
