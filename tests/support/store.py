@@ -71,9 +71,11 @@ class Mill:
         self.fleet = Fleet(self.client)
         self.fleet.publish(card(), b"")
 
-    def stage(self, needs: list[int], n: int = 1, named: bool = True) -> Stage:
+    def stage(
+        self, needs: list[int], n: int = 1, named: bool = True, beside: bool = False
+    ) -> Stage:
         """Items that take so many slots, those that take `n` do not say it; with custom_ids if they
-        are `named`."""
+        are `named`, and with their number `beside` them."""
         stage = self.store.stage(n)
         for i, need in enumerate(needs):
             item: StoredItem = {"prompt": f"prompt {i}"}
@@ -81,7 +83,7 @@ class Mill:
                 item["custom_id"] = f"c{i}"
             if need != n:
                 item["params"] = {"n": need}
-            stage.add(item)
+            stage.add(item, {"vars": {"i": i}} if beside else None)
         stage.close()
         return stage
 
@@ -91,6 +93,7 @@ class Mill:
         tenant: str = "t",
         job_id: str | None = None,
         n: int = 1,
+        beside: bool = False,
         **fields: object,
     ) -> str:
         """So many items, or one for each number of slots; those that take `n` do not say it."""
@@ -99,7 +102,8 @@ class Mill:
         }
         if isinstance(items, list):
             fields = {"n_max": max(items)} | fields
-        stage = self.stage(items if isinstance(items, list) else [n] * items, n)
+        needs = items if isinstance(items, list) else [n] * items
+        stage = self.stage(needs, n, beside=beside)
         spec = {"params": {"max_tokens": 7}}
         hash_fields = job_fields("m", "d", stage.total, spec, tenant=tenant, **fields)
         return self.store.attach(

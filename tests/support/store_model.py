@@ -13,6 +13,11 @@ from common.types import ItemState
 MAX_ATTEMPTS, MOST_FREE = 2, 10  # two, not three: a walk of 100 steps reaches it
 
 
+def item_models(slots: list[int], beside: bool) -> list[ItemModel]:
+    """Items as they are submitted."""
+    return [ItemModel(need, beside=i if beside else None) for i, need in enumerate(slots)]
+
+
 def needs(items: int) -> list[int]:
     """Slots of each item of a job, or of what is appended: in a quarter of them every third takes
     two."""
@@ -29,6 +34,7 @@ class ItemModel:
     free: int = 0
     grown: bool = False
     tokens: list[list[int]] = field(default_factory=list)  # what a next holder is to be told
+    beside: int | None = None  # its number where it was submitted, if that is kept beside it
 
     @property
     def suspect(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis.stateful import invariant
 
 from common.store import keys
+from common.store.side_chunk import unpack_side
 from common.types import ItemState
 from tests.support.store_model import JobModel
 from tests.support.store_walk import Walk
@@ -22,9 +23,11 @@ class Agreement(Walk):
         answers = self.read_all()
         each = {}  # tokens and bytes of an item, by job
         kept: Counter[str] = Counter()  # bytes, by tenant
+        looked_after = 0  # jobs that ticks look after
         for job_id, job in self.jobs.items():
             stored = {name.decode(): value.decode() for name, value in next(answers).items()}
             self.check_listed(job_id, job, stored, answers)
+            looked_after += self.check_beside(job, answers)
             each[job_id] = {"items": 1} | {
                 name: int(stored[field])
                 for name, field in (("tokens", "cost"), ("bytes", "weight"), ("surplus", "surplus"))
@@ -41,6 +44,7 @@ class Agreement(Walk):
             assert int(next(answers) or 0) == kept[tenant]
         unfinished = {name.decode() for name in next(answers)}
         assert unfinished == {job_id for job_id, job in self.jobs.items() if not job.over}
+        assert next(answers) == looked_after
 
     def read_all(self) -> Iterator[Any]:
         """In one round trip: this is most of what a walk takes."""
@@ -52,6 +56,9 @@ class Agreement(Walk):
             for lane in ("ready", "interactive"):
                 pipe.zscore(f"pm:{lane}:m:{job.tenant}", job_id)
             pipe.zscore(keys.suspects("m"), job_id)
+            pipe.hgetall(keys.job(job_id, "side"))
+            pipe.sismember("pm:beside", job_id)
+            pipe.exists(keys.job(job_id, "idem"))
         for incarnation in self.workers:
             pipe.hkeys(keys.held(incarnation))
         for tenant in ("a", "b", ""):
@@ -59,6 +66,7 @@ class Agreement(Walk):
         for tenant in ("a", "b"):
             pipe.hget(keys.stored(tenant), "jobs")
         pipe.smembers(keys.unfinished("m"))
+        pipe.scard("pm:beside")
         return iter(pipe.execute())
 
     def check_listed(
@@ -73,6 +81,20 @@ class Agreement(Walk):
         rest = job.claimable and job.count(ItemState.PENDING) > suspects
         assert (scores[int(stored["interactive"])] is not None) == rest
         assert ranked == bool(suspects)
+
+    def check_beside(self, job: JobModel, answers: Iterator[Any]) -> bool:
+        """What was submitted beside the items is there, at their indices. Answers whether there is
+        anything that ticks have to look after."""
+        found = {
+            int(first) + place: side["vars"]["i"]
+            for first, blob in next(answers).items()
+            for place, side in enumerate(unpack_side(blob))
+        }
+        submitted = {i: item.beside for i, item in enumerate(job.items) if item.beside is not None}
+        assert found == submitted
+        is_listed, has_key = next(answers), next(answers)
+        assert bool(is_listed) == bool(found or has_key)
+        return bool(is_listed)
 
     def check_waiting(
         self, tenants: str, each: dict[str, dict[str, int]], counted: dict[bytes, bytes]

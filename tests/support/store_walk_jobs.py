@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from common.errors import Conflict
-from tests.support.store_model import ItemModel, JobModel, needs
+from tests.support.store_model import JobModel, item_models, needs
 from tests.support.store_walk import Walk
 
 
@@ -17,22 +17,25 @@ class SubmittingSteps(Walk):
     @rule(items=st.integers(1, 12), tenant=st.sampled_from("ab"), interactive=st.booleans())
     def attach(self, items: int, tenant: str, interactive: bool) -> None:
         if len(self.jobs) < 6:
-            slots = needs(items)
+            slots, beside = needs(items), items % 2 == 0
+            name = f"job_{next(self.names)}"
             job_id = self.mill.submit(
                 slots,
                 tenant,
-                f"job_{next(self.names)}",
+                name,
                 interactive=int(interactive),
+                beside=beside,
+                idempotency=(f"key-{name}", "content") if items % 3 == 0 else ("", ""),
                 surplus=items % 3,
             )
-            self.jobs[job_id] = JobModel(tenant, list(map(ItemModel, slots)), cost=10)
+            self.jobs[job_id] = JobModel(tenant, item_models(slots, beside), cost=10)
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data(), items=st.integers(1, 5), lost=st.booleans())
     def append(self, data: st.DataObject, items: int, lost: bool) -> None:
         self.scripts.lose = lost
-        job_id, slots = self.job(data), needs(items)
-        job, stage = self.jobs[job_id], self.mill.stage(slots, named=False)
+        job_id, slots, beside = self.job(data), needs(items), items % 2 == 1
+        job, stage = self.jobs[job_id], self.mill.stage(slots, named=False, beside=beside)
         send = partial(
             self.mill.store.append,
             job_id,
@@ -48,7 +51,7 @@ class SubmittingSteps(Walk):
         else:
             added = send()
             assert (added.first, added.count) == (len(job.items), items)
-            job.items += map(ItemModel, slots)
+            job.items += item_models(slots, beside)
             job.obey_wishes()
 
     @precondition(lambda self: self.jobs)
