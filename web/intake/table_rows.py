@@ -161,7 +161,9 @@ class RowMapping:
             if given not in (None, ""):
                 value["custom_id"] = given if isinstance(given, str) else identifier(given)
         if self.prompt is not None:
-            value["prompt"] = cell_text(row.get(self.prompt))
+            given = row.get(self.prompt)
+            is_nested = isinstance(given, list | dict)  # which is no text, and refused as none
+            value["prompt"] = given if is_nested else cell_text(given)
         for name, column in self.inputs.items():
             value[name] = cell_value(row.get(column))
         params = {

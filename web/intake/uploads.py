@@ -22,11 +22,18 @@ from web.intake.reading import AS_USUAL, Reading
 from web.intake.table_rows import table_rows
 from web.intake.text_lines import TextFile
 from web.intake.xlsx import read_xlsx
+from web.schemas.tables import TableFormat
 
 FORMATS = (
     "JSONL (.jsonl), CSV (.csv, .tsv), Excel (.xlsx), Parquet (.parquet) or text (.txt), one "
     "prompt a line"
 )
+# Which formats each field of `TableFormat` says something of.
+SAID_OF = {
+    "delimiter": ("csv", "tsv"),
+    "encoding": ("csv", "tsv", "txt", "jsonl"),
+    "sheet": ("xlsx",),
+}
 TEXT = "text"  # the variable that a line of a text file is, where there is a template
 
 
@@ -56,6 +63,19 @@ def format_of(filename: str) -> str:
     if suffix in (".xls", ".xlsm", ".xlsb", ".ods"):
         message = f"{suffix} files are not read: save the table as .xlsx or .csv"
     raise InvalidRequest(message, status=415, code="unsupported_format", field="file")
+
+
+def refuse_unused(filename: str, said: TableFormat | None) -> None:
+    """Refuse what is said of a format that files of this name do not have.
+
+    Raises:
+        InvalidRequest: naming it.
+    """
+    kind = format_of(filename)
+    for name, kinds in SAID_OF.items():
+        if said is not None and getattr(said, name) is not None and kind not in kinds:
+            message = f"format.{name} is for {', '.join(kinds)} files; {filename[-64:]} is none"
+            raise InvalidRequest(message, code="invalid_value", field=f"format.{name}")
 
 
 def _read(file: IO[bytes], filename: str, reading: Reading) -> Iterator[Draft]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from common.errors import Conflict, InvalidRequest, NotFound
+from web.intake.columns import MissingColumn
 from web.intake.drafts import Draft, Drafts
 from web.intake.estimate import check_job
 from web.intake.origin import Origin
@@ -157,5 +158,12 @@ class Submission:
 
     def place(self, error: InvalidRequest | NotFound) -> None:
         """Note an error of the job at the inputs it is about."""
+        if isinstance(error, MissingColumn) and error.option in (None, "prompt_column"):
+            self.errors.add(
+                "columns.prompt",
+                f"There is no column named {error.column[:64]}: choose the column that has the "
+                "prompts, or write an instruction.",
+            )
+            return
         for entry in error.errors if isinstance(error, InvalidRequest) else [error.as_dict()]:
             place_error(self.errors, entry, self.source.input or "prompts")

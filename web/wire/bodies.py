@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from common.errors import InvalidRequest, TooLarge
 from common.types import JsonObject
 from web.intake.drafts import Draft, Drafts, from_items, from_prompts
-from web.intake.input_file import read_input_file
+from web.intake.input_file import input_file, read_input_file
 from web.intake.json_lists import Entries, TooLong, read_object
 from web.intake.presets import resolve_preset
 from web.intake.reading import Reading
 from web.intake.strict_json import BadJson, TooMuch
-from web.intake.uploads import read_upload
+from web.intake.uploads import read_upload, refuse_unused
 from web.intake.validation_messages import validated
 from web.schemas.requests import (
     FILE_FIELDS,
@@ -166,6 +166,9 @@ def _read_input_file(tenant: str, body: JsonObject, shape: Shape) -> tuple[JobOp
     read = {name: value for name, value in body.items() if name not in ITEM_SOURCES}
     options = validated(shape.upload, read, known=shape.request)
     found = services()
+    if options.format is not None:
+        file = input_file(found, tenant, named.input_file)
+        refuse_unused(file.filename, options.format)
     return options, Drafts(lambda: read_input_file(found, tenant, named.input_file, options))
 
 
@@ -191,6 +194,7 @@ def _read_multipart(tenant: str, shape: Shape) -> tuple[JobOptions, Drafts]:
         )
     options = validated(shape.upload, _parsed(raw, "the part job"))
     upload = files["file"]
+    refuse_unused(upload.filename or "", options.format)
     reading = Reading.of(resolve_preset(services(), tenant, options))
 
     def read() -> Iterator[Draft]:

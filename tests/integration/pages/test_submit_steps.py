@@ -292,3 +292,9 @@ def test_too_much_for_a_draft_is_said(site: Site, monkeypatch: pytest.MonkeyPatc
     answer = press(site, "check", prompts="".join(map(chr, range(1000, 3000))))
     assert answer.status_code == 413 and "put the prompts into a file" in answer.text
     assert press(site, "submit", prompts="".join(map(chr, range(1000, 3000)))).status_code == 303
+
+
+def test_a_table_without_prompts_is_told_of_in_the_forms_own_words(site: Site) -> None:
+    page = step(site, "check", ("t.csv", b"id,body\n1,x\n"))
+    assert "There is no column named prompt: choose the column that has the prompts" in page
+    assert "prompt_column" not in page and "columns.prompt (" not in page

@@ -162,10 +162,32 @@ def test_what_says_how_a_file_is_read_is_refused_by_name(web: Web) -> None:
         ({"format": {"delimiter": ";;"}}, "format.delimiter"),
         ({"format": {"delimiter": '"'}}, "format.delimiter"),
         ({"format": {"encoding": "latin-1"}}, "format.encoding"),
+        ({"format": {"sheet": "One"}}, "format.sheet"),
         ({"bad_rows": "keep"}, "bad_rows"),
     ):
         answer = web.upload("a.csv", b"text\na\n", **job)
         assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field), job
+
+
+def test_what_is_said_of_another_format_is_refused(web: Web) -> None:
+    for name, said in (
+        ("a.xlsx", {"delimiter": ";"}),
+        ("a.parquet", {"encoding": "utf-8"}),
+        ("b.csv", {"sheet": "One"}),
+        ("a.jsonl", {"delimiter": ","}),
+    ):
+        (field,) = said
+        parts = {"file": (io.BytesIO(FILES[name]), name), "purpose": "input"}
+        stored = {"input_file": web.post("/v1/files", data=parts).json["id"]}
+        answers = (
+            web.upload(name, FILES[name], format=said, **JOB),
+            web.post("/v1/jobs", json={**JOB, **stored, "format": said}),
+        )
+        for answer in answers:
+            assert (answer.status_code, answer.json["errors"][0]["field"]) == (
+                422,
+                f"format.{field}",
+            )
 
 
 def test_the_same_table_under_the_same_key_makes_one_job(web: Web) -> None:

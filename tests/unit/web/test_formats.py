@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support.tables import TEMPLATE, drafts_of, refusal_of, values_of, vars_of
 from tests.support.uploads import BOM
@@ -207,3 +209,26 @@ def test_json_lines_and_text_are_read_in_every_encoding(encoding: str) -> None:
 def test_old_spreadsheets_and_unknown_files_are_refused_by_name() -> None:
     assert "save the table as .xlsx" in refusal_of("a.xls", b"").message
     assert ".csv" in refusal_of("a.pdf", b"").message
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=6),
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_whatever_cells_hold_comes_back(
+    rows: list[list[str]], delimiter: str, encoding: str, end: str
+) -> None:
+    sink = io.StringIO()
+    writer = csv.writer(sink, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
+    writer.writerows([["id", "text", "x"], *rows])
+    content = sink.getvalue().encode(encoding)
+    kept = [row for row in rows if any(cell and not cell.isspace() for cell in row)]
+    found = vars_of("a.csv", content, format={"delimiter": delimiter})
+    assert [list(row.values()) for row in found] == kept
+    assert vars_of("a.csv", content) == found

@@ -109,6 +109,12 @@ def test_a_json_line_is_a_row_of_columns_unless_it_has_vars() -> None:
     ]
 
 
+def test_a_list_is_no_prompt() -> None:
+    content = b'{"q": ["a"]}\n{"q": 7}\n'
+    values = values_of("a.jsonl", content, columns={"prompt": "q"})
+    assert [value["prompt"] for value in values] == [["a"], "7"]
+
+
 def test_a_line_of_text_is_the_variable_text() -> None:
     assert vars_of("a.txt", b"one\n\n{{other}}\n") == [{"text": "one"}, {"text": "{{other}}"}]
 
