@@ -113,6 +113,7 @@ class Up:
         """
         self._check_demo_model()
         self._folder.take()
+        self._print_line("Starting …")
         leftovers = self._folder.end_leftovers()
         if leftovers:
             self._print_line(f"Ended {leftovers} processes of an earlier run that was killed.")
