@@ -21,6 +21,9 @@ class StoredItem(TypedDict, total=False):
     messages: list[dict[str, str]]
     vars: dict[str, Any]  # of the job's template; those it does not name are in `SideItem`
     truncated_tokens: int  # tokens that truncation takes away, where it takes any
+    # Its prompt is cleaned or cut as the job says: workers of schema 3 and before, which would use
+    # it as it is, refuse the item.
+    prepared: bool
     params: dict[str, Any]  # the item's own; the job's are below them
     chat_template_kwargs: dict[str, Any]
     stream: bool  # its tokens are published while they are generated

@@ -272,5 +272,7 @@ class Intake:
             )
             raise Fault("out_of_range", "stream", message)
         record = item_record(item, own, self.prompts.variables)
+        if "vars" not in record and (self.options.clean or self.options.truncate):
+            record["prepared"] = True
         record.update(draft.kept)
         return record, side_record(item, self.prompts.variables or (), beside)
