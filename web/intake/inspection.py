@@ -99,8 +99,9 @@ def _json(file: IO[bytes], reading: Reading, rows: int) -> Inspection:
     names: dict[str, None] = {}
     try:
         for number, value in islice(json_values(file, reading), JSON_LOOKED_AT):
-            cells = value.get("vars", value) if isinstance(value, dict) else None
-            if isinstance(cells, dict):
+            if isinstance(value, dict):
+                given = value.get("vars")
+                cells = given if isinstance(given, dict) else value
                 names |= dict.fromkeys(cells)
                 shown = ShownRow(number, {name: _shown(cell) for name, cell in cells.items()})
             else:

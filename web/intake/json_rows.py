@@ -21,7 +21,7 @@ def read_jsonl(file: IO[bytes], reading: Reading) -> Iterator[Draft]:
     for number, value in json_values(file, reading):
         if isinstance(value, BadJson):
             yield bad_line(number, str(value), reading.keeps_bad_rows)
-        elif rows and isinstance(value, dict) and "vars" not in value:
+        elif rows and isinstance(value, dict) and not isinstance(value.get("vars"), dict):
             yield rows.draft(value, number)
         else:
             yield Draft(value, line=number)

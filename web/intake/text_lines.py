@@ -21,6 +21,7 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+ZIP = b"PK\x03\x04"  # how XLSX files begin, too
 READABLE = "save the file as UTF-8, or as UTF-16 with format.encoding"
 
 
@@ -42,6 +43,9 @@ class TextFile:
 
     def __init__(self, file: IO[bytes], wanted: str | None):
         head = file.read(4)
+        if head == ZIP:
+            message = "this is no text but a ZIP archive; if it is an Excel file, name it .xlsx"
+            raise InvalidRequest(message, code="malformed_file", field="file")
         mark = next((mark for mark in MARKS if head.startswith(mark)), b"")
         self.encoding = _agreed(MARKS.get(mark), wanted, head)
         self._head = head[len(mark) :]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.tables import TEMPLATE, drafts_of, refusal_of, values_of, vars_of
+from tests.support.tables import TEMPLATE, drafts_of, refusal_of, values_of, vars_of, workbook
 from tests.support.uploads import BOM
 from web.intake.lines import MOST_LINE, Unreadable
 from web.intake.text_lines import TextFile
@@ -207,6 +207,7 @@ def test_json_lines_and_text_are_read_in_every_encoding(encoding: str) -> None:
 
 
 def test_old_spreadsheets_and_unknown_files_are_refused_by_name() -> None:
+    assert "name it .xlsx" in refusal_of("a.csv", workbook(["text"])).message
     assert "save the table as .xlsx" in refusal_of("a.xls", b"").message
     assert ".csv" in refusal_of("a.pdf", b"").message
 

@@ -98,6 +98,8 @@ def test_a_mapping_that_no_line_of_json_has_is_the_files_fault_at_its_end() -> N
 
 
 def test_a_json_line_is_a_row_of_columns_unless_it_has_vars() -> None:
+    content = b'{"vars": null, "text": "a"}\n{"vars": "b"}\n'
+    assert vars_of("a.jsonl", content) == [{"vars": None, "text": "a"}, {"vars": "b"}]
     content = b'{"vars": {"text": "a"}, "custom_id": "x"}\n{"prompt": "b", "custom_id": "y"}\n'
     assert values_of("a.jsonl", content, template=TEMPLATE) == [
         {"vars": {"text": "a"}, "custom_id": "x"},
