@@ -50,7 +50,7 @@ PAGES = {
     "item-failed": "/jobs/{mixed}/items/1",
     "item-waiting": "/jobs/{waiting}/items/0",
     "sweep": "/sweeps/{sweep}",
-    "sweep-last-row": "/sweeps/{sweep}?row=29",
+    "sweep-table": "/sweeps/{sweep-table}?row=28",
     "workers": "/workers",
     "people": "/people",
     "shares": "/jobs/{done}/shares",
@@ -102,10 +102,19 @@ class Gallery:
         self._submit("own-params", items=items, name="Own parameters")
         Fleet(self._site.client).publish(card("sleepy", context=8192, slots=4), b"")
         self._submit("waiting", ["hello"], model="sleepy", params={"temperature": 0.5, "n": 2})
-        self._sweep("sweep", [f"{words} {i}" for i in range(29)] + ["boom"])
+        self._sweep("sweep", prompts=[f"{words} {i}" for i in range(29)] + ["boom"])
+        self._sweep(
+            "sweep-table",
+            template={"prompt": "Say it in the style of {{style}}: {{text}}"},
+            items=[
+                {"vars": {"text": f"{words} {i}", "style": "a song", "id": i}, "reference": words}
+                for i in range(29)
+            ],
+        )
         self._draft("table", "customer reviews.csv", "id,text,reference\n" + TABLE)
         self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
-        for name in ("done", "long", "own-params", "mixed", "failed", "cancelled", "sweep-5"):
+        last = ("done", "long", "own-params", "mixed", "failed", "cancelled")
+        for name in (*last, "sweep-5", "sweep-table-5"):
             self._wait(name)
 
     def _submit(self, name_: str, prompts: list[str] | None = None, **fields: Any) -> None:
@@ -114,9 +123,9 @@ class Gallery:
         job |= {"prompts": prompts} if prompts else {}
         self._jobs[name_] = self._call("POST", "/v1/jobs", json=job)["id"]
 
-    def _sweep(self, name: str, prompts: list[str]) -> None:
+    def _sweep(self, name: str, **items: Any) -> None:
         varied = {"temperature": [0, 0.7, 1.3], "stop": [["\n"], ["\n\n", "END OF THE TEXT"]]}
-        job = {"prompts": prompts, "model": "echo", "metadata": {"name": "How warm?"}}
+        job = {"model": "echo", "metadata": {"name": "How warm?"}, **items}
         sweep = self._call("POST", "/v1/sweeps", json={**job, "sweep": varied})
         self._jobs[name] = sweep["id"]
         for number, job in enumerate(sweep["jobs"]):

@@ -9,6 +9,7 @@ from typing import Any
 from flask import redirect, render_template, request, url_for
 
 from common.errors import NotFound
+from common.prompting.template import Template
 from common.result_row import InputRow
 from common.types import JobState, JsonObject
 from web.jobs.item_views import item_rows
@@ -19,6 +20,7 @@ from web.schemas.sweeps import SweepJobView, SweepView
 from web.services.services import services
 
 ROWS = 3  # rows whose outputs are compared on a page, where there are few jobs
+FEW = 6  # columns of a row that are shown
 MOST_ANSWERS = 72  # of all jobs to all these rows
 
 
@@ -42,10 +44,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Compared:
-    """A row, and what each job made of it; the input is the same for all."""
+    """A row, and what each job made of it; the input is the same for all. `columns` are a few of
+    the row's, those of the template first; there are `more`."""
 
     index: int
     row: InputRow
+    columns: Sequence[str]
+    more: int
     answers: Sequence[Answer]
 
 
@@ -99,7 +104,17 @@ def _compared(
         except NotFound:
             continue
         read.append((job, {row["index"]: row for row in rows}))
+    named = _named_by_template(read[0][0].id) if read else ()
     for index in range(first, first + count):
         answers = [Answer(job, job.params, rows[index]) for job, rows in read if index in rows]
         if answers:
-            yield Compared(index, answers[0].row, answers)
+            row = answers[0].row
+            given = row.get("vars") or {}
+            columns = [name for name in dict.fromkeys((*named, *given)) if name in given]
+            yield Compared(index, row, columns[:FEW], max(0, len(columns) - FEW), answers)
+
+
+def _named_by_template(job_id: str) -> Sequence[str]:
+    """The variables of a job's template."""
+    template = services().store.prep(job_id).get("template")
+    return Template.parse(template).variables if template else ()

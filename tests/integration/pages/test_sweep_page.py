@@ -79,6 +79,23 @@ def test_texts_of_prompts_and_models_are_escaped(site: Site) -> None:
     assert "&lt;img src=x&gt; 0" in html
 
 
+def test_the_columns_of_a_table_and_the_reference_stand_above_the_outputs(site: Site) -> None:
+    names = ["", "text", "<b>", *(f"c{i}" for i in range(197))]
+    item = {"vars": {name: f"value of {name}" for name in names}, "reference": ["gold", "old"]}
+    body = {
+        "items": [item],
+        "template": {"prompt": "Say {{text}}"},
+        "sweep": {"temperature": [0, 1]},
+    }
+    found = site.post("/v1/sweeps", json=body)
+    assert found.status_code == 202, found.text
+    html = site.look(f"/sweeps/{found.json['id']}")
+    assert "value of text" in html, "what the template names comes first"
+    assert "(no name)" in html and "&lt;b&gt;" in html
+    assert "and 194 columns more" in text_of(html)
+    assert '["gold", "old"]' in text_of(html).replace("&#34;", '"')
+
+
 def test_its_button_cancels_all_jobs(site: Site) -> None:
     found = sweep(site)
     answer = site.browser.post(f"/sweeps/{found['id']}/cancel")
