@@ -195,13 +195,13 @@ class Intake:
         for each, tokens in zip(read, counts, strict=True):
             try:
                 record = self.record(each.item, tokens, each.draft)
-                if cut := self.prompts.truncated_tokens(each.asked):
+                if each.asked.prepared and (cut := self.prompts.truncated_tokens(each.asked)):
                     record[0]["truncated_tokens"] = cut
                 records[each.place] = record
             except (Fault, ValidationError) as error:
                 refuse(each.place, error)
         self.faults += [each for _, each in sorted(faults, key=lambda found: found[0])]
-        return [record for _, record in sorted(records.items(), key=lambda found: found[0])]
+        return [records[place] for place in sorted(records)]
 
     def read(self, draft: Draft) -> Item:
         """The draft as an item that is valid in itself.
@@ -210,14 +210,16 @@ class Intake:
             Fault, ValidationError: it is none.
             InvalidRequest: it is of a table without a column that the template names.
         """
-        if self.columns.header(draft):
+        if draft.columns is not None and self.columns.header(draft):
             self.prompts.refuse_unknown(self.columns.names)
         if draft.refused and (custom_id := given_id(draft.value)) is not None:
             self._know(custom_id, draft)
-        item = read_item(draft, with_template=self.prompts.variables is not None)
-        if self.prompts.variables is not None:
+        with_template = self.prompts.variables is not None
+        item = read_item(draft, with_template)
+        if with_template:
             draft.names = {**OF_TEMPLATE, **draft.names}
-        self.columns.item(item.vars, draft)
+        if item.vars:
+            self.columns.item(item.vars, draft)
         if item.custom_id is not None:
             self._know(item.custom_id, draft)
         return item

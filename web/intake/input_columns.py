@@ -56,7 +56,7 @@ class InputColumns:
 
 def size_of(item: Item) -> int:
     """Characters of an item's variables, about: what holding it takes beside its prompt."""
-    return sum(
-        len(value) if isinstance(value, str) else len(json.dumps(value))
-        for value in (item.vars or {}).values()
-    )
+    values = (item.vars or {}).values()
+    if set(map(type, values)) == {str}:  # as those of most tables
+        return sum(map(len, values))
+    return sum(len(each) if isinstance(each, str) else len(json.dumps(each)) for each in values)

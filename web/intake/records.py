@@ -50,6 +50,8 @@ def item_record(
 def side_record(item: Item, named: Container[str], beside: SideItem) -> SideItem | None:
     """What is kept beside the item, which workers do not read: variables that are not `named` by
     the template, the reference, and what is `beside` it anyway. None if there is nothing."""
+    if item.vars is None and item.reference is None:
+        return beside or None
     side = beside.copy()
     if item.vars and (others := {name: item.vars[name] for name in item.vars if name not in named}):
         side["vars"] = others

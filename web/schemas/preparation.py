@@ -3,18 +3,18 @@ references."""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
-    JsonValue,
     PlainValidator,
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic.config import JsonDict
+from pydantic_core import PydanticKnownError, PydanticSerializationError, to_json
 
 from common.params import whole
 from web.schemas.base import Schema, either, refuse
@@ -88,7 +88,9 @@ class Truncation(Schema):
     )
 
 
-def _variables(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _variables(value: Any) -> dict[str, Any]:
+    if type(value) is not dict or not all(type(name) is str for name in value):
+        raise PydanticKnownError("dict_type")
     if len(value) > MOST_VARS:
         raise refuse(f"has {len(value):,} names; it may have {MOST_VARS}")
     if longest := next((name for name in value if len(name) > LONGEST_NAME), None):
@@ -97,15 +99,23 @@ def _variables(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
             f"{LONGEST_NAME}"
         )
     try:
-        size = len(json.dumps(value, ensure_ascii=False).encode())
-    except UnicodeEncodeError:
-        raise refuse("is not valid Unicode") from None
+        size = len(to_json(value))
+    except PydanticSerializationError:
+        raise refuse("is not valid Unicode, or no JSON") from None
     if size > MOST_VARS_BYTES:
         raise refuse(f"has {size:,} bytes as JSON; it may have {MOST_VARS_BYTES:,}")
     return value
 
 
-Variables = Annotated[dict[str, JsonValue], AfterValidator(_variables)]
+_VARIABLES_SCHEMA: JsonDict = {
+    "type": "object",
+    "additionalProperties": True,
+    "maxProperties": MOST_VARS,
+    "propertyNames": {"maxLength": LONGEST_NAME},
+}
+# Checked by hand: Pydantic's JsonValue calls Python for each value, and a table has millions. Their
+# sources make nothing but JSON.
+Variables = Annotated[Any, PlainValidator(_variables), WithJsonSchema(_VARIABLES_SCHEMA)]
 
 
 def _references(value: Any) -> str | list[str]:
