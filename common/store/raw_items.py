@@ -53,6 +53,11 @@ class RawItems:
         with redis_errors():
             return bool(self.client.exists(keys.job(job_id, "side")))
 
+    def chunks(self, job_id: str) -> int:
+        """In how many chunks its items are stored."""
+        with redis_errors():
+            return int(self.client.zcard(keys.job(job_id, "starts")))
+
     def pick(self, job_id: str, indices: Sequence[int], beside: bool) -> Picked:
         """What is stored of these items, given in ascending order, and `beside` them, unread: for a
         search, which looks into most of them in vain.

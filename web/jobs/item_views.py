@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from common.references import reference_of
@@ -18,7 +19,9 @@ from web.schemas.queries import ItemPage
 from web.schemas.requests import INPUTS
 from web.services.services import Services
 
-FEW = 64  # items read at a time for a page
+MOST = 128  # items read at once
+MOST_CHUNKS = 8  # of inputs, so: a chunk has more than 256 KiB of JSON only if it is one item
+MOST_READ = 4 * 2**20  # bytes as stored, so, about
 SHOWN = (*INPUTS, TEMPLATE_KWARGS)
 
 
@@ -43,6 +46,13 @@ class WholeItems:
         self.renderer = Renderer(services, job, self.prep) if rendered else None
         self._places = {name: place for place, name in enumerate(self.prep.get("columns", ()))}
         self._reference = self.prep.get("mapped", {}).get("reference")
+
+    @cached_property
+    def at_once(self) -> int:
+        """How many items are to be read at once: fewer where they are large."""
+        a_chunk = self.job.total / max(1, self._store.chunks(self.job.id))
+        few = min(MOST_CHUNKS * a_chunk, MOST_READ / max(1, self.job.item_bytes))
+        return max(1, min(MOST, int(few)))
 
     def read(self, first: int, count: int) -> list[Whole]:
         """Items [first, first + count), fewer at the end of the job."""
@@ -143,8 +153,9 @@ def item_list(
 
 
 def _few_by_few(items: WholeItems, first: int, count: int) -> Iterator[Whole]:
-    for at in range(first, first + count, FEW):
-        found = items.read(at, min(FEW, first + count - at))
+    few = items.at_once
+    for at in range(first, first + count, few):
+        found = items.read(at, min(few, first + count - at))
         yield from found
-        if len(found) < FEW:
+        if len(found) < few:
             return

@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from common.errors import InvalidRequest
+from web.jobs.item_views import Whole
 from web.jobs.result_table import INTEGERS, Batches, ResultTable
+
+# Of a row group, which is written whole: each has an entry for every column at the file's end.
+GROUP_ROWS = 4096
+GROUP_BYTES = 8 * 2**20
 
 
 def parquet_pieces(
@@ -33,7 +38,7 @@ def _pieces(batches: Batches, table: ResultTable, types: Mapping[str, str]) -> I
     import pyarrow as pa
     from pyarrow import parquet
 
-    from web.jobs.arrow_values import array_of, type_of
+    from web.jobs.arrow_values import type_of
 
     kinds = [type_of(types.get(name, "string")) for name in table.inputs]
     fields = [pa.field(name, kind) for name, kind in zip(table.inputs, kinds, strict=True)]
@@ -42,23 +47,39 @@ def _pieces(batches: Batches, table: ResultTable, types: Mapping[str, str]) -> I
     schema = pa.schema(fields)
     sink = _Sink()
     with parquet.ParquetWriter(sink, schema) as writer:
+        waiting: list[pa.RecordBatch] = []
+        rows = size = 0
         for batch in batches:
-            given, ours = [], []
-            for whole in batch:
-                cells = table.cells(whole)
-                ours += cells
-                if kinds:
-                    given += [table.values(whole)] * len(cells)
-            columns = [
-                array_of([row[place] for row in given], kind) for place, kind in enumerate(kinds)
-            ]
-            columns += [
-                pa.array([cells[name] for cells in ours], field.type)
-                for name, field in zip(table.ours, fields[len(kinds) :], strict=True)
-            ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-            yield sink.take()
+            columns = _columns(batch, table, kinds, fields)
+            waiting.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+            rows += waiting[-1].num_rows
+            size += waiting[-1].nbytes
+            if rows >= GROUP_ROWS or size >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(waiting, schema))
+                waiting.clear()
+                rows = size = 0
+                yield sink.take()
+        writer.write_table(pa.Table.from_batches(waiting, schema))
     yield sink.take()
+
+
+def _columns(
+    batch: list[Whole], table: ResultTable, kinds: Sequence[Any], fields: Sequence[Any]
+) -> list[Any]:
+    """The columns of these items, as arrays."""
+    import pyarrow as pa
+
+    from web.jobs.arrow_values import array_of
+
+    given, ours = [], []
+    for whole in batch:
+        cells = table.cells(whole)
+        ours += cells
+        if kinds:
+            given += [table.values(whole)] * len(cells)
+    columns = [array_of([row[place] for row in given], kind) for place, kind in enumerate(kinds)]
+    own = zip(table.ours, fields[len(kinds) :], strict=True)
+    return columns + [pa.array([cells[name] for cells in ours], field.type) for name, field in own]
 
 
 class _Sink(io.RawIOBase):

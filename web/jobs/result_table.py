@@ -66,6 +66,8 @@ class ResultTable:
 
     def values(self, whole: Whole) -> list[Any]:
         """The item's values of the input's columns, of JSON; None for those it does not have."""
+        if not self.inputs:
+            return []
         variables = self._items.variables(whole)
         return [variables.get(name) for name in self.inputs]
 

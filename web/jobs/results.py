@@ -20,8 +20,6 @@ from web.jobs.retry_chains import RetriedRows
 from web.schemas.queries import ResultsQuery
 from web.services.services import Services
 
-BATCH = 128  # items read at once
-
 MEDIA_TYPES = {
     "jsonl": "application/jsonl; charset=utf-8",
     "csv": "text/csv; charset=utf-8",
@@ -60,9 +58,10 @@ def _finished(items: WholeItems, retried: RetriedRows | None) -> Iterator[list[W
     """The items that are over; each with the row of its retry that counts, if retries are
     followed."""
     job = items.job
-    for first in range(0, job.total, BATCH):
-        rows = items.read(first, BATCH)
-        if len(rows) < min(BATCH, job.total - first):
+    batch = items.at_once
+    for first in range(0, job.total, batch):
+        rows = items.read(first, batch)
+        if len(rows) < min(batch, job.total - first):
             raise NotFound(f"{job.id} was deleted while its results were read")
         if retried:
             swapped = retried.swap([whole.row for whole in rows])
