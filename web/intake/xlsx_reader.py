@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -31,10 +31,12 @@ from web.intake.reader_output import (
     Value,
     as_json,
     bound,
+    row_fault,
     say,
     say_unreadable,
     write_rows,
 )
+from web.intake.xlsx_formulas import formulas_without_values
 
 # Bytes beside what the libraries take and twice the size of the file: a sheet is decoded whole, and
 # a cell of it takes some 130 bytes.
@@ -46,6 +48,10 @@ MOST_UNPACKED = 2**30  # bytes
 MOST_RATIO = 250  # times that a part of the file may grow when unpacked; XML grows 10 to 50 times
 SMALL = 2**24  # bytes of a part that may grow more
 OLD = b"\xd0\xcf\x11\xe0"  # how files of old programs begin, and files that need a password
+NO_VALUE = (
+    "whose value is not in the file: save it with a spreadsheet program, or write texts that "
+    "begin with = as texts"
+)
 INSTEAD = "save the sheet as CSV"
 
 
@@ -59,7 +65,8 @@ def main() -> None:
             _, header = next(rows, (1, []))
             names = _names(header)
             say({"names": names})
-            write_rows(_lines(rows, len(names)), most_row, most_rows)
+            formulas = formulas_without_values(file, sheet.name)
+            write_rows(_lines(rows, len(names), formulas), most_row, most_rows)
         say("end")
     except MemoryError:
         say_unreadable(UnreadableTable(f"the sheet takes too much memory to read; {INSTEAD}"))
@@ -151,13 +158,19 @@ def _text(cell: Value) -> str:
     return as_json(cell).decode()
 
 
-def _lines(rows: Iterator[tuple[int, list[Value]]], width: int) -> Iterator[bytes]:
-    """Rows as JSON, and the line of a row that does not follow the one before it."""
+def _lines(
+    rows: Iterator[tuple[int, list[Value]]], width: int, formulas: Mapping[int, str]
+) -> Iterator[bytes]:
+    """Rows as JSON, and the line of a row that does not follow the one before it. `formulas` are
+    those without a value, by line."""
     expected = 1
     for line, cells in rows:
         if line != expected:
             yield as_json(line)
         expected = line + 1
+        if line in formulas:
+            yield row_fault(f"the cell {formulas[line]} is a formula {NO_VALUE}")
+            continue
         while len(cells) > width and cells[-1] is None:
             cells.pop()
         yield as_json(cells)

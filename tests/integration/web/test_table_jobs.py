@@ -120,7 +120,7 @@ def test_a_check_says_which_rows_will_fail_and_that_the_job_is_valid(web: Web) -
 
 
 def test_lines_that_are_no_json_may_stay_too(web: Web) -> None:
-    content = b'{"id": 1, "text": "a"}\n{"id": \n[1]\n{"vars": [1]}\n{"text": "b"}\n'
+    content = b'{"id": 1, "text": "a"}\n{"id": \n[1]\n{"vars": {"id": 4}}\n{"text": "b"}\n'
     lines = [line for line, _ in faults(web, "a.jsonl", content, **JOB)]
     assert lines == [2, 3, 4]
     found = submitted(web, "a.jsonl", content, bad_rows="fail", **JOB)
@@ -128,7 +128,7 @@ def test_lines_that_are_no_json_may_stay_too(web: Web) -> None:
         {"id": 1, "text": "a"},
         None,
         None,
-        None,
+        {"id": 4},
         {"text": "b"},
     ]
 

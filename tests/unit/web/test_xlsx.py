@@ -121,6 +121,41 @@ def test_without_a_template_names_mean_what_they_mean_in_every_table() -> None:
     ]
 
 
+def test_a_formula_without_a_value_is_told_of_and_not_taken_for_an_empty_cell() -> None:
+    sink = io.BytesIO()
+    frame = pd.DataFrame({"id": [1, 2, 3], "text": ["a", "=1+1", "b"]})
+    frame.to_excel(sink, index=False, sheet_name="Rows & more")
+    for bad_rows in ("refuse", "fail"):
+        drafts = drafts_of("a.xlsx", sink.getvalue(), template=TEMPLATE, bad_rows=bad_rows)
+        assert [draft.value.get("vars", {}).get("text") for draft in drafts] == ["a", None, "b"]
+        assert drafts[1].refused and "the cell B3 is a formula" in drafts[1].refused["message"]
+
+
+def test_formulas_with_values_are_read_by_them() -> None:
+    cells = (
+        b'<row r="1"><c r="A1" t="str"><v>text</v></c><c r="B1" t="str"><v>n</v></c></row>'
+        b'<row r="2"><c r="A2" t="str"><f>"a"</f><v>a</v></c><c r="B2"><f>1+1</f><v>2</v></c></row>'
+        b'<row r="3"><c r="A3" t="str"><f>""</f><v></v></c><c r="B3"><f t="shared" si="0"/>'
+        b"<v>3</v></c></row>"
+        b'<row r="4"><c r="A4" t="str"><v>c</v></c><c r="B4" s="1"><f t="shared" si="0"/></c></row>'
+    )
+    first, second, third = drafts_of("a.xlsx", sheet(cells), template=TEMPLATE)
+    assert first.value["vars"] == {"text": "a", "n": 2}
+    assert second.value["vars"] == {"text": None, "n": 3}
+    assert third.refused and "B4" in third.refused["message"]
+
+
+def test_a_formula_is_found_wherever_it_stands_in_a_large_sheet() -> None:
+    rows = [["text", "x"], *([f"row {n}", "y" * 50] for n in range(20_000))]
+    book = openpyxl.load_workbook(io.BytesIO(workbook(*rows)))
+    for line in (2, 7_777, 20_001):
+        book.active[f"B{line}"] = "=A1"
+    sink = io.BytesIO()
+    book.save(sink)
+    drafts = drafts_of("a.xlsx", sink.getvalue(), template=TEMPLATE)
+    assert [draft.line for draft in drafts if draft.refused] == [2, 7_777, 20_001]
+
+
 def test_cells_outside_of_the_header_make_a_row_bad() -> None:
     (draft,) = drafts_of("a.xlsx", workbook(["text"], ["a", "b"]), template=TEMPLATE)
     assert draft.refused and "has 2 cells where the header has 1" in draft.refused["message"]
