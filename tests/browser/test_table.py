@@ -20,19 +20,22 @@ PATIENCE = 20_000  # ms that a step over all rows may take beside other tests
 FAULTY = 17  # rows whose text makes the engine fail
 
 
-def frame() -> pd.DataFrame:
-    texts = [f"{ODD[i % len(ODD)]} of row {i}" for i in range(ROWS)]
-    for row in range(FAULTY):
+FEW = 100  # where the number of rows does not matter
+
+
+def frame(rows: int = ROWS) -> pd.DataFrame:
+    texts = [f"{ODD[i % len(ODD)]} of row {i}" for i in range(rows)]
+    for row in range(FAULTY if rows == ROWS else 0):
         texts[row * 250 + 3] = f"boom {row}"
     return pd.DataFrame(
         {
-            "": range(ROWS),
-            "id": [f"{i:05d}" for i in range(ROWS)],
+            "": range(rows),
+            "id": [f"{i:05d}" for i in range(rows)],
             "text": texts,
-            "reference": [ODD[i % len(ODD)] for i in range(ROWS)],
-            "status": ["open"] * ROWS,
-            "n": [str(i % 9) for i in range(ROWS)],
-            "seed": [f"0{i % 7}" for i in range(ROWS)],
+            "reference": [ODD[i % len(ODD)] for i in range(rows)],
+            "status": ["open"] * rows,
+            "n": [str(i % 9) for i in range(rows)],
+            "seed": [f"0{i % 7}" for i in range(rows)],
         }
     )
 
@@ -52,6 +55,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("short") / "客戶 reviews.csv"
+    frame(FEW).to_csv(path, index=False)
+    return path
+
+
 def choose(page: Page, path: Path) -> None:
     page.goto("/")
     page.get_by_label("Or upload a file").set_input_files(path)
@@ -68,8 +78,8 @@ def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
-def test_a_table_goes_through_the_form_step_by_step(page: Page, table: Path) -> None:
-    choose(page, table)
+def test_a_table_goes_through_the_form_step_by_step(page: Page, short: Path) -> None:
+    choose(page, short)
     expect(page.locator("#stored")).to_contain_text("CSV, cells parted by commas, UTF-8, 7 columns")
     expect(page.get_by_label("Your own ids")).to_have_value(":id")
     expect(page.get_by_label("Reference answers")).to_have_value(":reference")
@@ -83,7 +93,7 @@ def test_a_table_goes_through_the_form_step_by_step(page: Page, table: Path) -> 
     press(page, "Check")
     check = page.get_by_role("region", name="Check")
     expect(check).to_contain_text("This can be submitted.", timeout=PATIENCE)
-    expect(check).to_contain_text("5,000")
+    expect(check).to_contain_text(f"{FEW}")
     assert violations(page) == []
     page.reload()
     expect(page.get_by_role("region", name="Check")).to_contain_text("This can be submitted.")
@@ -141,8 +151,8 @@ def compare(results: pd.DataFrame, guarded: bool) -> None:
     assert set(merged.loc[~failed, "pm_status"]) == {"succeeded"}
 
 
-def test_the_keyboard_is_enough(page: Page, table: Path) -> None:
-    choose(page, table)
+def test_the_keyboard_is_enough(page: Page, short: Path) -> None:
+    choose(page, short)
     expect(page.get_by_role("heading", name="Columns")).to_be_focused()
     instruction = page.get_by_role("textbox", name="Instruction")
     for _ in range(40):
@@ -162,10 +172,27 @@ def test_the_keyboard_is_enough(page: Page, table: Path) -> None:
     page.wait_for_url("**/jobs/job_*")
 
 
-def test_another_file_is_held_against_the_instruction(
-    page: Page, table: Path, tmp_path: Path
+def test_the_preview_follows_the_instruction_and_a_check_is_forgotten(
+    page: Page, short: Path
 ) -> None:
-    choose(page, table)
+    choose(page, short)
+    instruct(page)
+    press(page, "Check")
+    expect(page.get_by_role("region", name="Check")).to_contain_text(f"{FEW}")
+    instruction = page.get_by_role("textbox", name="Instruction")
+    instruction.fill("Say it again: {{text}}")
+    expect(page.locator(".shown").first).to_contain_text("Say it again: -3 of row 0")
+    expect(page.get_by_role("region", name="Check")).to_have_count(0)
+    expect(instruction).to_be_focused()
+    instruction.fill("Say {{txt}}")
+    expect(page.locator("[data-errors='template.text']")).to_contain_text("{{txt}}")
+    expect(instruction).to_have_attribute("aria-invalid", "true")
+
+
+def test_another_file_is_held_against_the_instruction(
+    page: Page, short: Path, tmp_path: Path
+) -> None:
+    choose(page, short)
     instruct(page)
     other = tmp_path / "other.csv"
     other.write_text("key;body\n1;two\n")
@@ -176,13 +203,13 @@ def test_another_file_is_held_against_the_instruction(
     expect(page.locator("[data-errors='template.text']")).to_contain_text("key, body")
 
 
-def test_what_is_typed_while_a_file_is_sent_stays(page: Page, table: Path) -> None:
+def test_what_is_typed_while_a_file_is_sent_stays(page: Page, short: Path) -> None:
     def send_slowly(route: Route) -> None:
         page.wait_for_timeout(400)
         route.continue_()
 
     page.route("**/", send_slowly, times=1)
-    page.get_by_label("Or upload a file").set_input_files(table)
+    page.get_by_label("Or upload a file").set_input_files(short)
     page.get_by_label("max_tokens").fill("3")
     page.get_by_text("Instruction around each prompt").click()
     page.get_by_role("textbox", name="System message").fill("Be short.")
@@ -193,11 +220,11 @@ def test_what_is_typed_while_a_file_is_sent_stays(page: Page, table: Path) -> No
 
 @pytest.mark.parametrize("width", [1280, 360])
 def test_the_steps_are_the_same_without_javascript(
-    plain_page: Page, table: Path, width: int
+    plain_page: Page, short: Path, width: int
 ) -> None:
     page = plain_page
     page.set_viewport_size({"width": width, "height": 900})
-    page.get_by_label("Or upload a file").set_input_files(table)
+    page.get_by_label("Or upload a file").set_input_files(short)
     press(page, "Columns")
     expect(page.get_by_label("Your own ids")).to_have_value(":id")
     instruct(page, "Repeat: ", "text")

@@ -7,12 +7,13 @@ says which draft and which step it shows, so that it can be loaded again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypedDict
 
 from flask import redirect, render_template, request, url_for
 
 from common.errors import InvalidRequest, NotFound, TooLarge
-from web.intake.input_file import INPUT_AGE, PURPOSE, keep_file
+from web.intake.input_file import INPUT_AGE, PURPOSE, input_file, keep_file
 from web.pages.blueprint import logged_in, pages
 from web.pages.errors import wants_json
 from web.pages.form import INSERT, PASSING, FormErrors
@@ -100,6 +101,7 @@ def _step(tenant: str, typed: dict[str, str], action: str) -> Any:
     if action == "preset":
         typed = fill_in(services(), tenant, typed)
     elif action == "remove":
+        _forget_file(tenant, typed.get("input_file"))
         typed = {name: text for name, text in typed.items() if name not in ("input_file", "like")}
         step = ""
     elif action.startswith(INSERT):
@@ -126,6 +128,7 @@ def _take_file(tenant: str, typed: dict[str, str]) -> tuple[dict[str, str], bool
         services(), tenant, upload.stream, upload.filename, purpose=PURPOSE, ttl=INPUT_AGE
     )
     before = typed.get("input_file")
+    _forget_file(tenant, before)
     # What was found in the file before, and was chosen for it, may mean something else in this one.
     typed = {name: text for name, text in typed.items() if not name.startswith("format.")}
     typed |= {"input_file": kept.id, "like": ""}
@@ -133,6 +136,13 @@ def _take_file(tenant: str, typed: dict[str, str]) -> tuple[dict[str, str], bool
     if not before and table and not typed.get("template.text"):
         typed |= suggested(table.names)
     return typed, True
+
+
+def _forget_file(tenant: str, file_id: str | None) -> None:
+    """Delete the file that the form held: it would take room that the tenant has for others."""
+    if file_id:
+        with suppress(NotFound, InvalidRequest):
+            services().files.delete(input_file(services(), tenant, file_id).id, tenant)
 
 
 def _check(tenant: str, typed: dict[str, str]) -> FormCheck:

@@ -86,7 +86,7 @@ def make_page(
         step=done,
         next=next_step({**typed, "step": done}, False),
         source=submission.source,
-        large=is_large(submission.source),
+        large=is_large(submission.source, submission.table),
         table=submission.table,
         preview=shown,
         check=view,
@@ -102,11 +102,12 @@ def make_page(
     )
 
 
-def is_large(source: Source) -> bool:
-    return bool(
-        (source.file and source.file.bytes > LARGE)
-        or (source.job and source.job.counts.total > MANY)
-    )
+def is_large(source: Source, table: TableView | None) -> bool:
+    """Whether reading it takes a while. Some formats are read by a process of its own."""
+    if source.job:
+        return source.job.counts.total > MANY
+    decoded = bool(table and table.kind in ("xlsx", "parquet"))
+    return bool(source.file and (decoded or source.file.bytes > LARGE))
 
 
 def code_of(submission: Submission, base: str) -> AsCode | None:

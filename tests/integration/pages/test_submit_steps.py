@@ -173,8 +173,10 @@ def test_another_file_takes_the_place_of_the_one_before(site: Site) -> None:
     page = step(site, "columns", ("a.csv", TABLE.encode()), template__text="{{text}}")
     page = step(site, "columns", ("b.csv", b"id,body\n1,x\n"), **held(page))
     assert "b.csv" in page and "a.csv" not in page and 'value="insert:body"' in page
+    assert stored_files(site) == 1
     page = step(site, "remove", **held(page))
     assert hidden(page, "input_file") == "" and 'name="prompts"' in page
+    assert stored_files(site) == 0
 
 
 def test_a_file_that_is_gone_is_said_at_the_file(site: Site) -> None:

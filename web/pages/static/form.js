@@ -52,10 +52,37 @@ function focusFirstError() {
 
 let timer, checking;
 
-function checkSoon(event) {
+function changed(event) {
   clearTimeout(timer);
-  if (event.target.type === "file" || form.dataset.large) return;
-  timer = setTimeout(check, PAUSE);
+  if (event.target.type === "file") return;
+  forgetCheck();
+  if (form.querySelector(".preview") && event.target.closest(".parts")) timer = setTimeout(previewAgain, PAUSE);
+  else if (!form.dataset.large) timer = setTimeout(check, PAUSE);
+}
+
+/** What a check said is not true of what was typed since: Enter checks again. */
+function forgetCheck() {
+  const step = form.elements.step;
+  if (step.value !== "check") return;
+  form.querySelector(".check")?.remove();
+  step.value = form.elements.input_file.value ? "preview" : "";
+  form.querySelector("button").textContent = "Next step: check";
+}
+
+/** The preview and the errors as of what is typed now; nothing else on the page changes. */
+async function previewAgain() {
+  checking?.abort();
+  checking = new AbortController();
+  try {
+    const answer = await fetch(address, { method: "POST", body: content("preview"), signal: checking.signal, headers: { Accept: "text/html" } });
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("submit");
+    if (!fresh) return;
+    const errors = errorsIn(fresh), preview = fresh.querySelector(".preview");
+    if (preview) form.querySelector(".preview").replaceWith(preview);
+    showErrors(errors);
+  } catch (error) {
+    if (error.name !== "AbortError") throw error;
+  }
 }
 
 const isEmpty = () => !form.elements.prompts?.value.trim() && !form.elements.input_file.value && !form.elements.like.value;
@@ -92,7 +119,7 @@ function keepAddress(draft) {
   history.replaceState(history.state, "", url);
 }
 
-form.addEventListener("input", checkSoon);
+form.addEventListener("input", changed);
 if (!isEmpty() && !form.dataset.large && !count.textContent) check();
 
 // Buttons
