@@ -249,18 +249,6 @@ def test_a_job_of_any_size_is_run_again_with_all_its_items(site: Site) -> None:
     assert (view["params"], view["rerun_of"]) == ({"temperature": 0.25}, job_id)
 
 
-def test_the_same_job_is_shown_as_a_command_and_as_python(site: Site) -> None:
-    page = html.unescape(step(site, "check", prompts="it's\ntwo", params__n="2"))
-    assert (
-        """'{"params": {"n": 2}, "items": [{"prompt": "it'"'"'s"}, {"prompt": "two"}]}'""" in page
-    )
-    assert "client.submit(" in page
-    page = html.unescape(
-        step(site, "columns", ("a b.csv", TABLE.encode()), columns__prompt=":text")
-    )
-    assert "-F 'file=@a b.csv'" in page and 'client.submit_file("a b.csv"' in page
-
-
 WRONG_SWEEPS: list[tuple[dict[str, Any], str]] = [
     ({"sweep.values": "1"}, "Choose the parameter"),
     ({"sweep.name": "temperature"}, "Type its values"),
