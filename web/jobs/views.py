@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
 from common.store.job import Job
+from common.store.job_prep import JobPrep
 from common.store.outbox import StoredEvent
 from common.store.records import reading
 from common.store.rows import TEMPLATE_KWARGS
@@ -27,7 +28,6 @@ from web.schemas.answers import (
     WorkerView,
 )
 from web.schemas.base import LATEST
-from web.schemas.job_preparation import JobPreparation
 from web.schemas.requests import Limits
 from web.services.services import Services
 from web.wire.links import job_links
@@ -42,10 +42,9 @@ def job_view(services: Services, job_id: str, tenant: str, *, whole: bool = True
     are made, which may be long and does not change."""
     job = services.store.job(job_id, tenant)
     hooks = services.store.hooks(job_id) if job.hooks else []
-    prep = services.store.prep(job_id) if whole else {}
+    prep = services.store.prep(job_id) if whole else None
     with reading(job_id):
-        view = view_of(services, job, hooks, Served(services))
-        return view.model_copy(update=dict(JobPreparation.model_validate(prep))) if prep else view
+        return view_of(services, job, hooks, Served(services), prep)
 
 
 def page(entries: Iterable[tuple[T, int]], limit: int) -> tuple[list[T], bool]:
@@ -120,8 +119,14 @@ def _waiting_for(job: Job, served: Served) -> Literal["worker", "larger_worker"]
     return "larger_worker" if job.pending and job.n_max > slots else None
 
 
-def view_of(services: Services, job: Job, hooks: list[StoredEvent], served: Served) -> JobView:
-    spec = job.spec
+def view_of(
+    services: Services,
+    job: Job,
+    hooks: list[StoredEvent],
+    served: Served,
+    prep: JobPrep | None = None,
+) -> JobView:
+    spec, prep = job.spec, prep or {}
     return JobView(
         id=job.id,
         status=job.status,
@@ -157,6 +162,11 @@ def view_of(services: Services, job: Job, hooks: list[StoredEvent], served: Serv
         deadline=moment(job.deadline),
         paused_at=moment(job.paused_at) if job.paused and not job.status.terminal else None,
         paused_s=job.paused_ms / 1000,
+        template=prep.get("template"),
+        clean=prep.get("clean", []),
+        truncate=prep.get("truncate"),
+        preset=prep.get("preset"),
+        columns=prep.get("columns", []),
         links=job_links(services, job.id),
     )
 

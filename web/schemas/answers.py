@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, JsonValue, PrivateAttr
 
+from common.store.job_prep import TemplateDict, Truncate
 from common.types import JobState, ModelCard
-from web.schemas.job_preparation import JobPreparation
 from web.schemas.requests import Limits
 
 
@@ -65,7 +65,7 @@ class WebhookView(BaseModel):
 StoppedBy = Literal["requested", "token_budget", "error_rate"]
 
 
-class JobView(JobPreparation):
+class JobView(BaseModel):
     """A job as users see it."""
 
     id: str
@@ -111,6 +111,18 @@ class JobView(JobPreparation):
     batch: str | None = Field(description="The batch (of OpenAI's API) that the job runs.")
     sweep: str | None = Field(description="The sweep that the job is one combination of.")
     limits: Limits
+    # How its prompts are made may be long, and does not change.
+    template: TemplateDict | None = Field(
+        None, description="As the job, or its preset, gave it. Null in lists and events."
+    )
+    clean: list[str] = Field([], description="Empty in lists and events.")
+    truncate: Truncate | None = Field(None, description="Null in lists and events.")
+    preset: str | None = Field(
+        None, description="The preset that took effect, with its version. Null in lists and events."
+    )
+    columns: list[str] = Field(
+        [], description="The names of the items' variables, in order. Empty in lists and events."
+    )
     links: dict[str, str]
 
     _replayed: bool = PrivateAttr(False)
