@@ -32,7 +32,7 @@ def job_state(job: JobView) -> Shown:
     if status == JobState.COMPLETED and counts.failed:
         if counts.failed == counts.total:
             return Shown("failed", "all failed" if counts.total > 1 else "failed")
-        return Shown("partly", "completed, some failed")
+        return Shown("partly", "some failed")
     return Shown(status, status)
 
 

@@ -27,7 +27,7 @@ def test_a_job_of_which_some_failed_says_so(site: Site) -> None:
     worker, job_id = site.worker(), site.submit("a", "b")
     worker.finish(worker.take(1), error="engine_error")
     worker.run()
-    assert state(site, job_id) == ("partly", "completed, some failed")
+    assert state(site, job_id) == ("partly", "some failed")
 
 
 def test_a_job_of_which_nothing_failed_is_green(site: Site) -> None:
