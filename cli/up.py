@@ -131,6 +131,8 @@ class Up:
             "PROMPTMILL_MODEL": self.settings.model,
             "PROMPTMILL_ENGINE": self.settings.engine,
             "PROMPTMILL_WEB_PROCESSES": str(self._web_processes()),
+            # Whoever started `up` may drain its workers.
+            "PROMPTMILL_OPERATORS": self.settings.operators or TENANT,
             DATA: str(self._folder.path),
         }
         self._client = connect(redis_url)

@@ -42,6 +42,11 @@ class WebSettings(BaseModel):
         description="Addresses and networks of reverse proxies, comma-separated. Only their "
         "X-Forwarded-For, -Proto and -Host headers are used.",
     )
+    operators: str = Field(
+        "",
+        description="Tenants that may drain workers, which all tenants share, comma-separated. "
+        "Empty: none. `up` names its own tenant unless this is set.",
+    )
     cors_origins: str = Field(
         "",
         description="Origins (https://app.example.org) whose pages may call the API with a key, "

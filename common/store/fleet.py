@@ -51,6 +51,7 @@ class LiveWorker:
     slots: int  # Sequences that it can run at once.
     room: int  # Those that were free at its last exchange.
     held: int  # Items that it holds now, counted when this was read.
+    drained: bool  # It takes no items; `drain_worker` sets and clears it.
 
 
 class Fleet:
@@ -149,6 +150,18 @@ class Fleet:
         about = [each for each in zip(ids, answers[::2], answers[1::2], strict=True) if each[1]]
         return list(readable(about, _live_worker, lambda each: each[0].decode()))
 
+    def drain(self, incarnation: str, drained: bool) -> int:
+        """Have a worker take no more items, or take them again. Answers rings.
+
+        Raises:
+            NotFound: no live worker has this id.
+        """
+        with redis_errors():
+            found, rings = self._scripts.drain_worker(incarnation=incarnation, drained=int(drained))
+        if not found:
+            raise NotFound(f"no live worker {incarnation[:64]!r}")
+        return int(rings)
+
     def waiting(self) -> dict[str, int]:
         """What waits for a slot, of all tenants: items, and the tokens they may need."""
         with redis_errors():
@@ -194,4 +207,5 @@ def _live_worker(found: tuple[bytes, Any, int]) -> LiveWorker:
         slots=int(raw["slots"]),
         room=int(raw["room"]),
         held=held,
+        drained="drained" in raw,
     )

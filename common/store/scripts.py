@@ -35,6 +35,7 @@ ALLOW_OOM = {
     "cancel",
     "delete",
     "tick",
+    "drain_worker",
     "claim_hooks",
     "record_hook",
     "claim_batch",
@@ -78,7 +79,7 @@ NAMES = (
 # What every script begins with: each file may use what those before it define.
 LIBRARY = (
     *("keys", "job", "admission", "submit", "save", "notify"),
-    *("ready", "finish", "attempts", "wakes", "turns", "remove", "members"),
+    *("ready", "finish", "attempts", "wakes", "turns", "remove", "members", "history"),
 )
 # Scripts that are several files, one after the other.
 PARTS = {"exchange": ("charges", "results", "claims", "suspects", "serve", "answer")}

@@ -25,7 +25,6 @@ from web.schemas.answers import (
     TryView,
     Usage,
     WebhookView,
-    WorkerView,
 )
 from web.schemas.base import LATEST
 from web.schemas.requests import Limits
@@ -80,14 +79,6 @@ def model_view(services: Services, name: str) -> ModelView:
     )
 
 
-def worker_views(services: Services) -> list[WorkerView]:
-    """Live workers."""
-    return [
-        WorkerView.model_validate(worker, from_attributes=True)
-        for worker in services.fleet.workers()
-    ]
-
-
 def _model_view(card: ModelCard, workers: int, name: str) -> ModelView:
     """A model under its own name or an alias of it."""
     alias_of = card.id if name != card.id else None
@@ -105,6 +96,8 @@ class Served:
     def slots(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for worker in self._services.fleet.workers():
+            if worker.drained:
+                continue
             found[worker.model] = max(found.get(worker.model, 0), worker.slots)
         return found
 

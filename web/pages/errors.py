@@ -13,7 +13,7 @@ from web.wire.problem import ProblemShape
 
 TITLES = {
     401: "Please log in",
-    403: "Refused: sent by another site",
+    403: "Refused",
     404: "Not found",
     409: "Not possible in this state",
     413: "Too large",

@@ -219,6 +219,7 @@ class WorkerView(BaseModel):
     slots: int
     room: int = Field(description="Free slots.")
     held: int = Field(description="Items that it runs.")
+    drained: bool = Field(description="It takes no more items, and runs those that it has.")
 
 
 class WorkerList(BaseModel):

@@ -18,7 +18,7 @@ rest             job, index, attempt, state, prompt tokens, completion tokens, b
 local workerkey, heldkey, replay = key('worker', incarnation), key('held', incarnation), key('replay', incarnation)
 
 if not redis.call('ZSCORE', key('workers'), incarnation) then return '{"lost":true}' end
-local worker = redis.call('HMGET', workerkey, 'call', 'model', 'slots', 'cohort', 'passed')
+local worker = redis.call('HMGET', workerkey, 'call', 'model', 'slots', 'cohort', 'passed', 'drained')
 if worker[1] == call then
   local answer = redis.call('GET', replay)
   if answer then return answer end
@@ -29,6 +29,7 @@ if tonumber(call) ~= (tonumber(worker[1]) or 0) + 1 then
   return '{"lost":true}'
 end
 local model, slots = worker[2], tonumber(worker[3])
+if worker[6] then room = 0 end -- drained: it hands in, and takes nothing
 
 -- Others that were woken a moment ago are on their way. Work that is not enough for all of them and this one is shared, and what
 -- was submitted for an idle worker is not taken by a busy one that happens to come first.

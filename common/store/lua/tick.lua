@@ -157,6 +157,7 @@ local function recount()
   end
 end
 recount()
+sample_history()
 
 -- Parts of schema 2 do not count this: where nothing waits, it is nothing.
 if (tonumber(redis.call('HGET', key('queued'), 'items')) or 0) <= 0 then redis.call('HDEL', key('queued'), 'surplus') end
@@ -171,8 +172,8 @@ end
 
 -- Workers list themselves at each exchange; those of an older release do not.
 for _, incarnation in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), NOW, '+inf')) do
-  local worker = redis.call('HMGET', key('worker', incarnation), 'model', 'room')
-  if worker[1] and tonumber(worker[2]) > 0 then redis.call('ZADD', key('room', worker[1]), 'NX', 0, incarnation) end
+  local worker = redis.call('HMGET', key('worker', incarnation), 'model', 'room', 'drained')
+  if worker[1] and tonumber(worker[2]) > 0 and not worker[3] then redis.call('ZADD', key('room', worker[1]), 'NX', 0, incarnation) end
 end
 
 -- Where work waits beside workers with room, a wake was lost.

@@ -15,7 +15,7 @@ from web.schemas.requests import JobOptions
 
 def offered(site: Site, job_id: str) -> list[str]:
     """What a job's page lets one do to it, in order."""
-    forms = rf'(?:action|id="cancel" href)="/jobs/{job_id}/(?!go)(\w+)"'
+    forms = rf'(?:action|id="cancel" href)="/jobs/{job_id}/(?!go|rename)(\w+)"'
     return list(dict.fromkeys(re.findall(forms, site.look(f"/jobs/{job_id}"))))
 
 
