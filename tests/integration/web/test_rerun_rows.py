@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from common.errors import NotFound
 from common.types import ItemState
 from tests.support.rerun import TABLE, end, kept, rerun, rows, submit
 from tests.support.web import Web
+from web.jobs.stored_drafts import PAGE, Change, Choice, drafts_again
 
 
 def test_all_rows_run_again_with_all_that_belongs_to_them(web: Web) -> None:
@@ -132,3 +134,48 @@ def test_a_retried_item_says_where_it_comes_from(web: Web) -> None:
     third = web.post(f"/v1/jobs/{job}/retry").json["id"]
     view = web.get(f"/v1/jobs/{job}").json
     assert (view["retries"], view["retried_by"]) == ([third, first], third)
+
+
+def test_a_job_that_is_deleted_while_its_items_are_read_makes_no_part_of_another(web: Web) -> None:
+    job_id = submit(web, items=[{"vars": {"text": str(i)}} for i in range(3 * PAGE)])
+    job, prep = web.services.store.job(job_id), web.services.store.prep(job_id)
+    change = Change(templated=True)
+    drafts = drafts_again(web.services, job, prep, Choice(frozenset(ItemState)), change)
+    assert next(drafts).value == {"vars": {"text": "0"}}
+    web.call("DELETE", f"/v1/jobs/{job_id}")
+    with pytest.raises(NotFound):
+        list(drafts)
+    assert rerun(web, job_id).status_code == 404
+
+
+def test_a_job_is_retried_a_thousand_times_at_most(web: Web) -> None:
+    job = submit(web)
+    end(web, failing=1)
+    ids = [f"job_0{i}" for i in range(1000)]
+    listed = {"retries": ",".join(ids), "retried_by": ids[0]}
+    web.services.redis.hset(f"pm:job:{job}", mapping=listed)
+    answer = web.post(f"/v1/jobs/{job}/retry")
+    assert (answer.status_code, answer.json["code"]) == (409, "too_many_retries")
+    assert ids[0] in answer.json["detail"]
+
+
+def test_appended_items_run_again_like_the_first(web: Web) -> None:
+    job = submit(web)
+    more = [{"custom_id": "new", "vars": {"text": "t", "another": None}, "reference": "r"}]
+    assert web.post(f"/v1/jobs/{job}/items", json={"items": more}).status_code == 202
+    names = web.services.store.prep(job)["columns"]
+    assert names[-1] == "another" and len(names) == 4
+    again = rerun(web, job).json["id"]
+    assert kept(web, again) == kept(web, job)
+    assert rows(web, again)[5]["vars"] == {"text": "t", "another": None}
+    assert web.services.store.prep(again)["columns"] == names
+
+
+def test_a_rerun_of_what_is_being_run_takes_what_is_there(web: Web) -> None:
+    job, worker = submit(web), web.worker()
+    taken = worker.take(2)
+    again = rerun(web, job, rows="all").json
+    assert again["counts"]["total"] == 5
+    assert rerun(web, job, rows="succeeded").json["code"] == "nothing_to_rerun"
+    worker.finish(taken)
+    assert rerun(web, job, rows="succeeded").json["counts"]["total"] == 2
