@@ -13,12 +13,14 @@ from typing import Literal, Protocol
 Keep = Literal["start", "end", "both"]
 Offsets = list[tuple[int, int]]
 
-CHARACTERS_PER_TOKEN = 8  # of most texts fewer; where a text has more, more of it is read
+CHARACTERS_PER_TOKEN = 5  # of most texts fewer; where a text has more, more of it is read
 # More tokens than cutting a text in two can add: a text whose start has so many above the limit is
 # over it, too.
 SEAM = 64
 MOST_MARKS = 32  # of one character; further ones are no text
 PATIENT = 4  # times that a cut is moved by just what was too much
+SAMPLE = 16  # tokens of a text by which it is found out how much there is beside it
+NEARLY = 8  # tokens by which that may be wrong
 
 
 class Tokens(Protocol):
@@ -48,6 +50,10 @@ def truncate(
     over = excess or above
     cutter = _Cutter(text, limit, keep, tokens)
     room, tries = limit, 0
+    if excess is not None and room > SAMPLE:
+        room = min(limit, SAMPLE - excess(cutter.cut(SAMPLE)) // uses)
+        if cutter.whole is not None and room < cutter.whole <= room + NEARLY and over(text) <= 0:
+            return text
     while room >= 1:
         candidate = cutter.cut(room)
         too_many = over(candidate)
@@ -66,25 +72,26 @@ class _Cutter:
     def __init__(self, text: str, limit: int, keep: Keep, tokens: Tokens):
         self._text = text
         self._keep = keep
-        self._whole: int | None = None  # tokens of the whole text, if it is not sure to be too long
+        # Tokens of the whole text, if it is not sure to be too long.
+        self.whole: int | None = None
         size = max(1, limit) * CHARACTERS_PER_TOKEN
         while True:
             first = text if size >= len(text) else text[:size]
             offsets = tokens.offsets(first)
             if len(first) == len(text):
-                self._whole = len(offsets)
+                self.whole = len(offsets)
                 break
             if len(offsets) > limit + SEAM:
                 break
-            size *= 4
+            size *= 2
         self._start = offsets
         self._end = (0, offsets)
-        if keep != "start" and self._whole is None:
+        if keep != "start" and self.whole is None:
             self._end = _last(text, limit, size, tokens)
 
     def cut(self, room: int) -> str:
         """The whole text if it has so many tokens, else a part."""
-        if self._whole is not None and self._whole <= room:
+        if self.whole is not None and self.whole <= room:
             return self._text
         if self._keep == "start":
             return self._first(room)
@@ -114,7 +121,7 @@ def _last(text: str, limit: int, size: int, tokens: Tokens) -> tuple[int, Offset
         offsets = tokens.offsets(text[at:])
         if at == 0 or len(offsets) > limit:
             return at, offsets
-        size *= 4
+        size *= 2
 
 
 def character_border(text: str, at: int, step: Literal[-1, 1]) -> int:
