@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import redis
 
+from common import ids
 from common.errors import Conflict, InvalidRequest, NotFound
 from common.store import keys
 from common.store.connection import redis_errors
@@ -49,7 +50,11 @@ class Shares:
         secret = secrets.token_urlsafe(32)
         with redis_errors():
             made = self._scripts.create_share(
-                id=job_id, tenant=tenant, share=digest_of(secret), name=name, most=MOST_SHARES
+                id=ids.job(job_id),
+                tenant=tenant,
+                share=digest_of(secret),
+                name=name,
+                most=MOST_SHARES,
             )
         if made < 0:
             raise NotFound(f"no job {job_id}")

@@ -15,15 +15,17 @@ from common.errors import NotFound
 from common.store.batches import new_batch_id
 from tests.support.web import Web
 
-PARTS = (":st", ":out", ":hooks", ":data", "%3Ast", "%00", "%0A", "x" * 5000)
-NOUNS = {"job_id": "job_0", "batch_id": "batch_0", "file_id": "file-0"}
-FILL = {"form": "jsonl", "index": "0", "name": "m"}
+PARTS = (":st", ":out", ":hooks", ":data", ":jobs", "%3Ast", "%00", "%0A", "x" * 5000)
+NOUNS = {"job_id": "job_0", "batch_id": "batch_0", "file_id": "file-0", "sweep_id": "sweep_0"}
+FILL = {"form": "jsonl", "index": "0", "name": "m", "way": "next", "share_id": "s"}
 
 
 def body_of(method: str, path: str) -> dict[str, Any]:
     """What a request to this route has to send, as options of the call."""
     if method == "POST" and path.endswith("/items"):
         return {"json": {"prompts": ["a"]}}
+    if path.endswith("/rerun"):
+        return {"json": {}}
     if method == "PATCH":
         return {"json": {"prompts": ["a"]} if path.endswith("/items") else {"priority": 1}}
     return {}
@@ -48,11 +50,13 @@ def paths(app: Flask, noun: str, bad: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def strangers(web: Web) -> dict[str, str]:
-    """Another tenant's job, file and batch, with all the keys that hang on them."""
+    """Another tenant's job, sweep, file and batch, with all the keys that hang on them."""
     key = web.services.api_keys.create_key("other")
     job = web.post(
         "/v1/jobs", key=key, json={"prompts": ["a", "b"], "webhook": {"url": "http://192.0.2.1/"}}
     ).json["id"]
+    body = {"prompts": ["a"], "sweep": {"temperature": [0, 1]}}
+    sweep = web.post("/v1/sweeps", key=key, json=body).json["id"]
     web.worker().run(room=1)
     content = {"purpose": "batch", "file": (io.BytesIO(b"{}\n"), "a.jsonl")}
     file, batch = web.post("/v1/files", key=key, data=content).json["id"], new_batch_id()
@@ -65,7 +69,7 @@ def strangers(web: Web) -> dict[str, str]:
     }
     web.services.batches.create(batch, "other", about)
     web.services.redis.rpush(f"pm:batch:{batch}:hooks", "evt_1")
-    return {"job_id": job, "batch_id": batch, "file_id": file}
+    return {"job_id": job, "batch_id": batch, "file_id": file, "sweep_id": sweep}
 
 
 def test_no_id_reaches_a_part_of_anothers_record(web: Web, strangers: dict[str, str]) -> None:
@@ -77,7 +81,7 @@ def test_no_id_reaches_a_part_of_anothers_record(web: Web, strangers: dict[str, 
                 tried += 1
                 assert answer.status_code == 404, (method, path, answer.text)
                 if path.startswith("/v1/"):
-                    native = path.startswith("/v1/jobs/")
+                    native = path.startswith(("/v1/jobs/", "/v1/sweeps/"))
                     told = answer.json["code"] if native else answer.json["error"]["type"]
                     assert told == ("not_found" if native else "invalid_request_error")
     assert tried > 300
@@ -91,9 +95,10 @@ def test_an_id_in_a_body_or_query_is_checked_as_well(
 ) -> None:
     body = {"input_file_id": given, "endpoint": "/v1/completions", "completion_window": "24h"}
     assert web.post("/v1/batches", json=body).status_code in (400, 404)
-    for name in ("jobs", "batches", "files"):
+    for name in ("jobs", "sweeps", "batches", "files"):
         answer = web.get(f"/v1/{name}", query_string={"after": given})
-        assert answer.status_code == (404 if given or name == "jobs" else 200), (name, answer.text)
+        native = name in ("jobs", "sweeps")
+        assert answer.status_code == (404 if given or native else 200), (name, answer.text)
 
 
 @pytest.mark.parametrize("index", ["99999999999999999999", "2147483648", "2"])
@@ -118,6 +123,7 @@ def test_a_models_name_in_a_url_reaches_no_other_key(web: Web, name: str) -> Non
             ["job_", "job_0:st", "batch_0", "job_0\n", "job_é", "job_" + "0" * 65],
         ),
         (ids.batch, "batch_0a1", ["batch_", "batch_0:hooks", "job_0"]),
+        (ids.sweep, "sweep_0a1", ["sweep_", "sweep_0:jobs", "job_0"]),
         (ids.file, "file-0a1", ["file-", "file-0:data", "file_0"]),
         (ids.tenant, "a-b_c", ["", "A", "a:jobs", "a" * 64]),
         (ids.api_key, "0123456789ab", ["", "0:1", "é"]),
