@@ -14,7 +14,7 @@ from web.intake.drafts import Draft
 from web.intake.lines import MOST_LINE
 from web.intake.reader_process import MOST_ROWS, FileReader, file_reader
 from web.intake.reading import Reading
-from web.intake.table_rows import table_rows
+from web.intake.table_rows import row_draft, table_rows
 
 READER = "web.intake.parquet_reader"
 
@@ -34,7 +34,7 @@ def read_parquet(file: IO[bytes], reading: Reading) -> Iterator[Draft]:
         )
         rows = table_rows(names, reading, kinds, types)
         for line, row in source.rows():
-            yield row if isinstance(row, Draft) else rows.draft(row, line)
+            yield row_draft(rows, row, line)
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 A reader gets a file as its standard input and limits its own memory and time, to more than ordinary
 files need; the kernel ends it at these limits. It writes lines of JSON: an object about the file,
-then each row as the list of its cells, then `"end"`. `{"fault", "is_last"}` stands for a row that
-cannot be written, and a number is the line of the next row, where lines are left out. It imports
-nothing else of this project, so that it starts at once.
+then each row as the list of its cells, then `"end"`. `{"fault", "is_last", "cells"}` stands for a
+row that cannot be read, with what is known of it; a number is the line of the next row, where lines
+are left out. It imports nothing else of this project, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def as_json(value: Value) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def row_fault(message: str) -> bytes:
-    """What stands for a row that cannot be written."""
-    return as_json({"fault": message, "is_last": False})
+def row_fault(message: str, cells: list[Value] | None = None) -> bytes:
+    """What stands for a row that cannot be read; `cells` are what is known of it."""
+    known = {} if cells is None else {"cells": cells}
+    return as_json({"fault": message, "is_last": False, **known})
 
 
 def too_large(most_row: int) -> bytes:

@@ -59,7 +59,8 @@ class FileReader:
         return header
 
     def rows(self) -> Iterator[tuple[int, list[Any] | Draft]]:
-        """Each row with its line; in place of one that cannot be read a draft that says why."""
+        """Each row with its line; in place of one that cannot be read a draft that says why. Its
+        value is the list of its cells, as far as they are known."""
         line, steps = 0, Steps()
         for value in self._values:
             if value == "end":
@@ -75,7 +76,7 @@ class FileReader:
                 return
             else:
                 why: ErrorDict = {"code": MALFORMED, "message": value["fault"]}
-                yield line, Draft({}, line=line, refused=why)
+                yield line, Draft(value.get("cells", []), line=line, refused=why)
             steps.step()
         message = (
             f"the {self._kind} file cannot be read from here on: it is damaged, or takes too much "

@@ -68,6 +68,17 @@ def table_rows(
     return rows
 
 
+def row_draft(rows: TableRows, row: list[Any] | Draft, line: int) -> Draft:
+    """The draft of a row as a reader gives it: `FileReader.rows`."""
+    if isinstance(row, list):
+        return rows.draft(row, line)
+    if row.refused is None:
+        return row
+    draft = rows.draft(row.value, line)
+    draft.refused = row.refused
+    return draft
+
+
 class NamedRows:
     """The rows of a table whose columns' names say what they are. `prompt` is the column of
     prompts, if they are text."""

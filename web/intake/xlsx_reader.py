@@ -168,12 +168,12 @@ def _lines(
         if line != expected:
             yield as_json(line)
         expected = line + 1
-        if line in formulas:
-            yield row_fault(f"the cell {formulas[line]} is a formula {NO_VALUE}")
-            continue
         while len(cells) > width and cells[-1] is None:
             cells.pop()
-        yield as_json(cells)
+        if line in formulas:
+            yield row_fault(f"the cell {formulas[line]} is a formula {NO_VALUE}", cells)
+        else:
+            yield as_json(cells)
 
 
 def _value(cell: Any) -> Value:
