@@ -167,13 +167,16 @@ class Scripts:
     def together(self, calls: Iterable[Call]) -> list[Any]:
         """Run scripts one after the other, with nothing between them: all are run, or none. Durable
         when it returns."""
-        pipe = self._client.pipeline(transaction=True)
+        # Not redis-py's own transaction: what follows it has to be sent on the same connection.
+        pipe = self._client.pipeline(transaction=False)
+        pipe.execute_command("MULTI")
         for each in calls:
             self._bound[each.name](keys=(), args=self._sent(each), client=pipe)
-        answers: list[Any] = pipe.execute()
-        if self._replicas or self._waits_for_disk:
-            # What a later command of any connection waits for covers this, too.
-            self._execute_and_wait(self._client.pipeline(transaction=False))
+        pipe.execute_command("EXEC")
+        waits = self._replicas or self._waits_for_disk
+        answers: list[Any] = (self._execute_and_wait(pipe) if waits else pipe.execute())[-1]
+        if wrong := next((each for each in answers if isinstance(each, Exception)), None):
+            raise wrong
         return answers
 
     def _sent(self, call: Call) -> tuple[Any, ...]:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from bench.lib.jobs import job_fields
 from common.errors import Unavailable
-from common.store.admission import Admission
+from common.store.admission import NO_LIMITS, Admission
 from common.store.connection import connect, redis_errors, when_up
+from common.store.sweeps import NewJob, Sweeps, new_sweep_id
 from tests.support.valkey import OwnServer
-from tests.support.workers import Queue
+from tests.support.workers import DIGEST, Queue
 
 
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])
@@ -52,6 +54,51 @@ def test_under_everysec_script_and_wait_share_one_connection(own_server: OwnServ
     ]
     assert scripts[-1]["client_port"] == seen[-1]["client_port"]
     assert seen.index(scripts[-1]) < len(seen) - 1
+
+
+def make_sweep(queue: Queue, jobs: int = 3) -> str:
+    made = []
+    for _ in range(jobs):
+        stage = queue.store.stage()
+        stage.add({"prompt": "a b"})
+        stage.close_for_attach()
+        sweep_id = new_sweep_id()
+        made.append(NewJob(stage, job_fields("echo", DIGEST, 1, {"params": {}}), 2))
+    for job in made:
+        job.fields["sweep"] = sweep_id
+    fields = {"model": "echo", "items": 1, "varied": "{}", "metadata": "{}"}
+    begun = Sweeps(queue.store.client).create(sweep_id, "t", fields, made, limits=NO_LIMITS)
+    assert begun.outcome == "new"
+    return sweep_id
+
+
+@pytest.mark.parametrize("appendfsync", ["always", "everysec", "no"])
+def test_a_sweep_and_all_its_jobs_survive_the_kill_of_the_server(
+    own_server: OwnServer, appendfsync: str
+) -> None:
+    own_server.start(appendfsync=appendfsync)
+    sweep_id = make_sweep(Queue(own_server.url))
+    own_server.kill()
+    own_server.start(appendfsync=appendfsync)
+    sweep = Sweeps(Queue(own_server.url).store.client).get(sweep_id, "t")
+    assert [job.counts["pending"] for job in sweep.jobs] == [1, 1, 1]
+
+
+def test_under_everysec_the_jobs_of_a_sweep_and_the_wait_share_one_connection(
+    own_server: OwnServer,
+) -> None:
+    own_server.start(appendfsync="everysec")
+    queue = Queue(own_server.url)
+    make_sweep(queue)  # loads the scripts
+    with queue.store.client.monitor() as monitor:
+        make_sweep(queue)
+        seen: list[dict[str, Any]] = []
+        while not any("WAITAOF" in line["command"] for line in seen):
+            seen.append(monitor.next_command())
+    waits = seen[-1]["client_port"]
+    sent = [line["command"] for line in seen if line["client_port"] == waits]
+    begin, end = sent.index("MULTI"), sent.index("EXEC")
+    assert [each.split()[0] for each in sent[begin + 1 : end]] == ["EVALSHA"] * 4
 
 
 def test_a_server_that_never_syncs_is_asked_to_promise_nothing(own_server: OwnServer) -> None:
