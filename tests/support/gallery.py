@@ -5,6 +5,7 @@ A new page, or a new state of one, is a line in `PAGES`, and in `_fill` what it 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import requests
@@ -40,6 +41,8 @@ PAGES = {
     "job-paused": "/jobs/{paused}",
     "job-waiting": "/jobs/{waiting}",
     "job-own-params": "/jobs/{own-params}",
+    "job-columns": "/jobs/{columns}",
+    "item-columns": "/jobs/{columns}/items/1",
     "job-full": "/jobs/{done}?rows=full",
     "job-found": "/jobs/{mixed}?state=failed&text=boom",
     "job-none-found": "/jobs/{done}?state=failed",
@@ -57,6 +60,17 @@ PAGES = {
     "error": "/nothing-here",
 }
 DOORS = {"login": "/login", "login-link": "/login?token=x"}  # without a session
+
+
+def columns_csv() -> str:
+    """A table with more columns than are shown, of which one has no name."""
+    lines = ["id,question,gold,,country,notes,priority,source"]
+    lines += [
+        f"q-{i},What is the capital of country {i}?,City {i},{i},Country {i},"
+        f'"a longer note, with a comma, about country {i} and its capital",{i % 3},survey'
+        for i in range(8)
+    ]
+    return "\n".join(lines)
 
 
 class Gallery:
@@ -102,6 +116,7 @@ class Gallery:
         self._submit("own-params", items=items, name="Own parameters")
         Fleet(self._site.client).publish(card("sleepy", context=8192, slots=4), b"")
         self._submit("waiting", ["hello"], model="sleepy", params={"temperature": 0.5, "n": 2})
+        self._upload("columns", columns_csv(), columns={"custom_id": "id", "reference": "gold"})
         self._sweep("sweep", prompts=[f"{words} {i}" for i in range(29)] + ["boom"])
         self._sweep(
             "sweep-table",
@@ -113,7 +128,7 @@ class Gallery:
         )
         self._draft("table", "customer reviews.csv", "id,text,reference\n" + TABLE)
         self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
-        last = ("done", "long", "own-params", "mixed", "failed", "cancelled")
+        last = ("done", "long", "columns", "own-params", "mixed", "failed", "cancelled")
         for name in (*last, "sweep-5", "sweep-table-5"):
             self._wait(name)
 
@@ -138,6 +153,13 @@ class Gallery:
         typed = {"input_file": file_id, "columns.custom_id": ":id", "reads": "chat"}
         typed |= {"template.text": "Summarise in one sentence: {{text}}", "clean.html": "on"}
         self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed)
+
+    def _upload(self, name: str, content: str, **job: Any) -> None:
+        template = {"prompt": "{{question}}\nNotes: {{notes}}\nAnswer:"}
+        job = {"model": "echo", "template": template, "metadata": {"name": "A table"}, **job}
+        parts = {"file": ("table.csv", content.encode(), "text/csv")}
+        options = {"job": (None, json.dumps(job), "application/json")}
+        self._jobs[name] = self._call("POST", "/v1/jobs", files={**parts, **options})["id"]
 
     def _act(self, name: str, action: str) -> None:
         self._call("POST", f"/v1/jobs/{self._jobs[name]}/{action}")

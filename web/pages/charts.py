@@ -62,7 +62,8 @@ def chart(
     name: str, title: str, heads: tuple[str, str], labels: Sequence[str], values: Sequence[float]
 ) -> Chart:
     """A bar for each value, as high as its share of the highest."""
-    most = max([*values, 0.0]) or 1.0
+    highest = max([*values, 0.0])
+    most = highest or 1.0
     share = WIDTH / max(1, len(values))
     shown = [f"{value:,.0f}" for value in values]
     bars = [
@@ -77,4 +78,4 @@ def chart(
     ]
     ends = (labels[0], labels[-1]) if labels else ("", "")
     rows = list(zip(labels, shown, strict=True))
-    return Chart(name, title, bars, f"{most:,.0f}", *ends, heads, rows)
+    return Chart(name, title, bars, f"{highest:,.0f}", *ends, heads, rows)

@@ -24,7 +24,8 @@ from web.services.services import services
 def item(tenant: str, job_id: str, index: int) -> str:
     """One item in full. The query is that of the list that it was opened from."""
     job = job_view(services(), job_id, tenant)
-    rows = item_rows(services(), job_id, tenant, index, 1) if index < job.counts.total else []
+    wanted = 1 if index < job.counts.total else 0
+    rows = item_rows(services(), job_id, tenant, index, wanted, rendered=bool(job.template))
     if not rows:
         raise NotFound(f"{job_id} has no item {index}")
     place = _place(request.args)

@@ -1,0 +1,73 @@
+"""Pages of a job with 100,000 items are as quick and small as those of a small one."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import pytest
+
+from bench.lib.jobs import job_fields
+from common.store.jobs import new_job_id
+from tests.support.web import Site
+
+ITEMS = 100_000
+MOST_SECONDS, MOST_BYTES = 0.25, 60_000
+PATHS = {
+    "first page": "/jobs/{id}",
+    "last page": "/jobs/{id}?page=2000",
+    "failed ones": "/jobs/{id}?state=failed",
+    "the last ones": "/jobs/{id}?order=-index",
+    "those that finished last": "/jobs/{id}?order=-finished",
+    "an item": "/jobs/{id}/items/99999",
+    "list of jobs": "/jobs",
+    "job that is searched for": "/jobs?search=nothing",
+}
+
+
+@pytest.fixture
+def job_id(site: Site) -> str:
+    """Of which 2,000 items ended, every tenth of the first hundred with an error."""
+    stage = site.services.store.stage()
+    for i in range(ITEMS):
+        stage.add({"prompt": f"a prompt of some ten words that says that it is number {i}"})
+    stage.close()
+    spec: dict[str, Any] = {"model": "echo", "params": {}, "metadata": {}, "webhook": None}
+    fields = job_fields("echo", site.card.digest, ITEMS, spec, tenant="acme")
+    made = site.services.store.attach(stage, fields, job_id=new_job_id()).job_id
+    worker = site.worker()
+    for _ in range(10):
+        worker.run(1, error="engine_error")
+        worker.run(9)
+    for _ in range(30):
+        worker.run(64, text="an answer of about as many words as the prompt had " * 2)
+    return made
+
+
+def seconds_and_bytes(site: Site, path: str) -> tuple[float, int]:
+    """Of the quickest of several looks: this machine does other things, too."""
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        text = site.look(path)
+        took.append(time.perf_counter() - began)
+    return min(took), len(text.encode())
+
+
+def test_pages_are_quick_and_small(site: Site, job_id: str) -> None:
+    found = {name: seconds_and_bytes(site, path.format(id=job_id)) for name, path in PATHS.items()}
+    assert {
+        name: (round(seconds, 3), size)
+        for name, (seconds, size) in found.items()
+        if seconds > MOST_SECONDS or size > MOST_BYTES
+    } == {}
+
+
+def test_text_of_the_last_item_is_found(site: Site, job_id: str) -> None:
+    path, looks = f"/jobs/{job_id}?text=number+99999", 0
+    while 'id="item-99999"' not in (text := site.look(path)):
+        looks += 1
+        after = re.search(r'after=(\d+)[^"]*" rel="next"', text)
+        assert after and "Looked at" in text and looks < 20
+        path = f"/jobs/{job_id}?text=number+99999&after={after[1]}"
