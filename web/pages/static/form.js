@@ -56,7 +56,7 @@ function changed(event) {
   clearTimeout(timer);
   if (event.target.type === "file") return;
   forgetCheck();
-  if (form.querySelector(".preview") && event.target.closest(".parts")) timer = setTimeout(previewAgain, PAUSE);
+  if (form.querySelector(".part-preview") && event.target.closest(".parts")) timer = setTimeout(previewAgain, PAUSE);
   else if (!form.dataset.large) timer = setTimeout(check, PAUSE);
 }
 
@@ -64,7 +64,7 @@ function changed(event) {
 function forgetCheck() {
   const step = form.elements.step;
   if (step.value !== "check") return;
-  form.querySelector(".check")?.remove();
+  form.querySelector(".part-check")?.remove();
   step.value = form.elements.input_file.value ? "preview" : "";
   form.querySelector("button").textContent = "Next step: check";
 }
@@ -77,8 +77,8 @@ async function previewAgain() {
     const answer = await fetch(address, { method: "POST", body: content("preview"), signal: checking.signal, headers: { Accept: "text/html" } });
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("submit");
     if (!fresh) return;
-    const errors = errorsIn(fresh), preview = fresh.querySelector(".preview");
-    if (preview) form.querySelector(".preview").replaceWith(preview);
+    const errors = errorsIn(fresh), preview = fresh.querySelector(".part-preview");
+    if (preview) form.querySelector(".part-preview").replaceWith(preview);
     showErrors(errors);
   } catch (error) {
     if (error.name !== "AbortError") throw error;
