@@ -129,6 +129,13 @@ def test_a_table_comes_back_with_nothing_lost(page: Page, table: Path) -> None:
     page.get_by_label("Item", exact=True).fill("4321")
     page.keyboard.press("Enter")
     expect(page.get_by_text("04321", exact=True).first).to_be_visible()
+    page.goto(job)
+    page.get_by_role("link", name="Run again").click()
+    expect(page.locator("#stored")).to_contain_text("The 5,000 items of")
+    press(page, "Submit all")
+    page.wait_for_url(lambda url: "/jobs/job_" in url and url != job, timeout=PATIENCE)
+    expect(page.get_by_text("Runs items again of")).to_be_visible()
+    expect(page.locator(".progress-head")).to_contain_text("of 5,000")
 
 
 def compare(results: pd.DataFrame, guarded: bool) -> None:
@@ -187,6 +194,18 @@ def test_the_preview_follows_the_instruction_and_a_check_is_forgotten(
     instruction.fill("Say {{txt}}")
     expect(page.locator("[data-errors='template.text']")).to_contain_text("{{txt}}")
     expect(instruction).to_have_attribute("aria-invalid", "true")
+
+
+def test_three_temperatures_are_compared(page: Page, short: Path) -> None:
+    choose(page, short)
+    instruct(page)
+    page.get_by_text("Several values side by side").click()
+    page.get_by_label("Parameter", exact=True).select_option("temperature")
+    page.get_by_label("Its values").fill("0\n0.7\n1.3")
+    press(page, "Submit all")
+    page.wait_for_url("**/sweeps/sweep_*")
+    for value in ("0.0", "0.7", "1.3"):
+        expect(page.get_by_text(value, exact=True).first).to_be_visible()
 
 
 def test_another_file_is_held_against_the_instruction(

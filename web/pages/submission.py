@@ -21,8 +21,8 @@ from web.pages.presets import preset_in_effect
 from web.pages.sources import Source, find_source, read_drafts
 from web.pages.sweep_fields import read_sweep
 from web.pages.table_view import TableView, look_at
-from web.schemas.answers import CheckView, JobView
-from web.schemas.requests import UploadOptions
+from web.schemas.answers import CheckView, ErrorEntry, JobView
+from web.schemas.requests import UploadOptions, keeps_bad_rows
 from web.schemas.sweeps import SweepUpload, SweepView
 from web.services.services import Services
 
@@ -104,6 +104,14 @@ class Submission:
         for entry in view.errors:
             place_error(self.errors, entry.model_dump(exclude_none=True), self.source.input)
         return view
+
+    def lines_that_fail(self) -> list[ErrorEntry]:
+        """What is wrong with the lines that stay as failed items; 100 of them at most."""
+        if self.options is None or not keeps_bad_rows(self.options):
+            return []
+        strict = self.options.model_copy(update={"bad_rows": "refuse"})
+        drafts = read_drafts(self._services, self._tenant, self.source, self.typed, strict)
+        return check_job(self._services, strict, drafts, tenant=self._tenant).errors
 
     def submit(self, first: int | None = None) -> JobView | None:
         """The new job of all prompts, or of the first few; None if something is wrong.

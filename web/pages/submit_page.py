@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,7 +18,7 @@ from web.pages.sources import Source
 from web.pages.submission import Submission
 from web.pages.table_view import TableView
 from web.pages.workers import known_models
-from web.schemas.answers import CheckView, ModelView
+from web.schemas.answers import CheckView, ErrorEntry, ModelView
 from web.schemas.presets import PresetHead
 from web.services.services import Services
 from web.wire.links import base_url
@@ -72,10 +72,12 @@ def make_page(
     typed, fields, models = dict(submission.typed), param_fields(), known_models()
     if "reads" not in typed:
         typed["reads"] = default_reading(models, typed.get("model", ""))
+    if step in ("preview", "check"):
+        submission.refuse_empty()
     shown = preview(services, tenant, submission) if step in ("preview", "check") else None
     view = submission.check() if step == "check" else None
-    lines = list(bad_lines(submission, view)) if view else []
-    if lines:
+    lines = list(bad_lines(submission, view.errors or submission.lines_that_fail())) if view else []
+    if view and view.errors and lines:
         _point_to(lines, submission)
     # A check that found something is to be done again.
     done = "preview" if step == "check" and not (view and view.valid) else step
@@ -122,6 +124,8 @@ def code_of(submission: Submission, base: str) -> AsCode | None:
     items = [draft.value for draft in submission.drafts(4)]
     if len(items) < 4 and sum(len(str(item)) for item in items) <= INLINE:
         return as_code(submission.fields, base, items=items)
+    if submission.typed.get("split") == "blank":  # a text file has a prompt a line
+        return None
     fields: JobFields = {**submission.fields}
     if submission.typed.get("reads") == "chat" and options.template is None:
         fields["template"] = {"messages": messages_of(submission.typed, "{{text}}")}
@@ -144,11 +148,11 @@ def next_step(typed: Mapping[str, str], has_new_file: bool) -> str:
     return steps[min(steps.index(done) + 1, len(steps) - 1)] if done in steps else steps[0]
 
 
-def bad_lines(submission: Submission, view: CheckView) -> Iterator[BadLine]:
-    """The lines that the check found fault with. The items are read once more for their texts, as
+def bad_lines(submission: Submission, errors: Sequence[ErrorEntry]) -> Iterator[BadLine]:
+    """The lines that these errors are about. The items are read once more for their texts, as
     far as the last of them."""
     messages: dict[int, list[str]] = {}
-    for error in view.errors:
+    for error in errors:
         if error.line is not None:
             messages.setdefault(error.line, []).append(error.message)
     if not messages:

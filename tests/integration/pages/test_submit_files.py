@@ -115,10 +115,17 @@ def test_bad_rows_stay_where_that_is_wished(site: Site) -> None:
     page = step(site, "check", ("a.csv", content), **typed)
     assert "1 line cannot run" in page
     kept = {**held(page), **typed, "bad_rows": "fail"}
-    assert "This can be submitted." in step(site, "check", **kept)
+    page = step(site, "check", **kept)
+    assert "This can be submitted." in page and "1 line cannot run and will be failed" in page
+    assert "{{text}}, which has no value" in page.partition("Lines that cannot run")[2]
     made = press(site, "submit", **kept)
     view = site.get(made.location.replace("/jobs", "/v1/jobs")).json
     assert view["counts"]["total"] == 3
+
+
+def test_a_step_without_anything_says_what_is_missing(site: Site) -> None:
+    for action in ("preview", "check", "next"):
+        assert "There is no prompt yet" in error_at(step(site, action, prompts=" "), "prompts")
 
 
 def test_steps_at_the_same_time_keep_a_draft_of_one_of_them(site: Site) -> None:
