@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from common.cooperate import Steps
 from common.result_row import Row
 from web.jobs.item_views import Whole, WholeItems
 from web.schemas.queries import ResultsQuery
@@ -99,8 +100,10 @@ def csv_pieces(batches: Batches, table: ResultTable, bom: bool, guard: bool) -> 
     if bom:
         page.write(BOM)
     writer.writerow([*map(checked, table.inputs), *map(checked, table.ours.values())])
+    steps = Steps()
     for batch in batches:
         for whole in batch:
+            steps.step()
             given = [checked(cell_text(value)) for value in table.values(whole)]
             writer.writerows(
                 given
