@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -50,15 +51,16 @@ def map(
     README.md has each argument.
     """
     opened = _checked(open_table(table, to), output, error, errors)
+    finished: Callable[..., TableT] = partial(_with_columns, table, opened, output, error)
     if not len(opened):
-        return _with_columns(opened, output, error, [], {})
+        return finished([], {})
     job_options = {"model": model, "params": dict(params or {}), **options}
     with nullcontext(client) if client else Client(url, api_key) as server:
         run = Run(server, opened, Progress(progress))
         job = run.job(job_options, template, system, chat)
         outcome = run.outcome(job)
     failures = outcome.failures
-    result: TableT = _with_columns(opened, output, error, outcome.outputs, failures)
+    result = finished(outcome.outputs, failures)
     if failures:
         message = describe_failures(outcome)
         if errors == "raise":
@@ -82,6 +84,7 @@ def _checked(table: Table, output: str, error: str | None, errors: str) -> Table
 
 
 def _with_columns(
+    given: Any,
     table: Table,
     output: str,
     error: str | None,
@@ -91,4 +94,5 @@ def _with_columns(
     added = {output: outputs}
     if error:
         added[error] = [failures.get(index) for index in range(len(table))]
-    return table.with_columns(added)
+    result = table.with_columns(added)
+    return str(result) if isinstance(given, str) else result

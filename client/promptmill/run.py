@@ -21,7 +21,7 @@ from promptmill.progress import Progress
 from promptmill.shapes import Job, Message, Row
 from promptmill.tables import Table
 from promptmill.templates import as_template, check_variables, job_name
-from promptmill.values import write_rows
+from promptmill.values import json_value, write_rows
 
 VERSION = "1"  # of what is hashed; another one makes other jobs of the same tables
 MOST_DELETED = 100  # jobs of the same content that were deleted, one after the other
@@ -118,7 +118,8 @@ class Run:
             found.setdefault("metadata", {"name": job_name(found["template"])})
         elif system or chat is not None:
             raise ValueError("system and chat are about template, which is not given")
-        return found
+        plain: dict[str, Any] = json_value(found)  # parameters may be numpy's numbers, too
+        return plain
 
     def _card(self, model: str | None) -> Mapping[str, Any] | None:
         """The card of the model, or of the only one, as far as the server has it."""

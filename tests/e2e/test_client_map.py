@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -105,7 +106,8 @@ def test_frames_lists_and_files_of_the_same_content_are_one_job(
     assert [json.loads(line)["output"] for line in result.read_text().splitlines()] == [
         row["text"] for row in rows
     ]
-    result = mapped(tmp_path / "b.csv", to=tmp_path / "out.csv")
+    result = mapped(str(tmp_path / "b.csv"), to=tmp_path / "out.csv")
+    assert result == str(tmp_path / "out.csv")
     assert list(pd.read_csv(result)["output"]) == [row["text"] for row in rows]
     wait_until(lambda: generated(running) >= before + 3)
     assert generated(running) == before + 3
@@ -123,7 +125,7 @@ def test_one_changed_cell_or_parameter_is_another_job(
     for other in (
         {"table": [rows[0], {**rows[1], "id": 7}]},
         {"table": rows[::-1]},
-        {"params": {**FIXED, "max_tokens": 19}},
+        {"params": {**FIXED, "max_tokens": np.int64(19)}},
         {"template": "{{text}} "},
         {"clean": ["whitespace"]},
     ):
