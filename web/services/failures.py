@@ -73,6 +73,9 @@ class Failures:
         """The groups, the largest first, and whether all failures are in them: not if reading took
         longer than `BUDGET`."""
         with self._lock:
+            if self._seen > self._store.finished(self._job_id):
+                # The server lost the end of what it had: a failover, or a backup that was restored.
+                self._seen, self._groups = 0, {}
             whole = self._read(job)
             groups = sorted(self._groups.values(), key=lambda group: (-group.count, group.first))
             return groups, whole

@@ -54,6 +54,9 @@ class Samples:
         took longer than `BUDGET`."""
         with self._lock:
             finished = self._store.finished(self._job_id)
+            if (len(self.found) - 1) * self.every >= finished:
+                # The server lost the end of what it had: a failover, or a backup that was restored.
+                self.every, self.found = 1, []
             while -(-finished // self.every) > MOST:
                 self.every, self.found = self.every * 2, self.found[::2]
             whole = self._read(job, finished)

@@ -237,3 +237,32 @@ def test_merged_results_have_the_rows_of_the_retries_that_count(web: Web, form: 
         (3, "d", None, "engine_error", None),
     ]
     assert merged("")[1] == (1, "b", None, "engine_error", None)
+
+
+def test_a_damaged_side_shows_at_its_items_and_spoils_no_other(web: Web) -> None:
+    rows = [[str(at), "x"] for at in range(70)]  # two chunks
+    job = table_job(web, ["id", "text"], rows, used=["text"])
+    web.worker(web.card.model_copy(update={"slots": 128})).run(128)
+    web.services.redis.hset(f"pm:job:{job}:side", "64", b"\x00 nothing")
+    lines = [json.loads(line) for line in download(web, job, "jsonl").splitlines()]
+    listed = web.get(f"/v1/jobs/{job}/items?limit=100").json["data"]
+    for found in (lines, listed):
+        assert [row["vars"]["id"] for row in found[:64]] == [str(at) for at in range(64)]
+        assert {row["error"]["code"] for row in found[64:]} == {"unreadable_record"}
+        assert [row["index"] for row in found] == list(range(70))
+    assert len(web.get(f"/v1/jobs/{job}/items?text=said&limit=100").json["data"]) == 64
+
+
+def test_names_and_cells_of_any_characters_come_back(web: Web) -> None:
+    names = ["", "a\nb", 'quo"te', "=x", "\u200b", "a,b", "pm", "\x00"]
+    cells = ["\x00", "\r", "\n", '"', ",", "\u2028", "😀", "\ufeff"]
+    job = table_job(web, names, [cells])
+    web.worker().run()
+    content = download(web, job, "csv", "?guard=0").decode()
+    header, row = csv.reader(io.StringIO(content, newline=""))
+    assert (header[:8], row[:8]) == (names, cells)
+    table = parquet.read_table(pa.BufferReader(download(web, job, "parquet")))
+    assert table.column_names[:8] == names
+    assert [table.column(at)[0].as_py() for at in range(8)] == cells
+    (line,) = download(web, job, "jsonl").decode().splitlines()
+    assert json.loads(line)["vars"] == dict(zip(names, cells, strict=True))

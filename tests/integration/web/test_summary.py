@@ -134,3 +134,16 @@ def test_charts_of_another_tenants_job_are_not_found(web: Web) -> None:
     job = web.submit("a")
     other = web.services.api_keys.create_key("rival")
     assert web.get(f"/v1/jobs/{job}/summary", key=other).status_code == 404
+
+
+def test_charts_and_errors_forget_what_the_server_lost(web: Web) -> None:
+    job = web.submit(*"abcd")
+    worker = web.worker()
+    worker.run(2)
+    worker.run(2, error="engine_error")
+    assert web.get(f"/v1/jobs/{job}/summary").json["read"] == 4
+    assert web.get(f"/v1/jobs/{job}/errors").json["data"][0]["count"] == 2
+    order = web.services.redis.getrange(f"pm:job:{job}:order", 0, 11)
+    web.services.redis.set(f"pm:job:{job}:order", order)
+    assert web.get(f"/v1/jobs/{job}/summary").json["read"] == 3
+    assert web.get(f"/v1/jobs/{job}/errors").json["data"][0]["count"] == 1
