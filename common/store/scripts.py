@@ -9,7 +9,7 @@ are put before each. Scripts are called with keywords, and what a script takes a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -164,9 +164,16 @@ class Scripts:
 
         return call
 
-    def together(self, calls: Iterable[Call]) -> list[Any]:
+    def together(self, calls: Sequence[Call]) -> list[Any]:
         """Run scripts one after the other, with nothing between them: all are run, or none. Durable
         when it returns."""
+        try:
+            return self._together(calls)
+        except redis.exceptions.NoScriptError:
+            # The server was started again after it was asked for the scripts; now they are loaded.
+            return self._together(calls)
+
+    def _together(self, calls: Sequence[Call]) -> list[Any]:
         # Not redis-py's own transaction: what follows it has to be sent on the same connection.
         pipe = self._client.pipeline(transaction=False)
         pipe.execute_command("MULTI")

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from redis.client import Pipeline
 
 from bench.lib.jobs import job_fields
 from common.errors import Unavailable
@@ -99,6 +100,25 @@ def test_under_everysec_the_jobs_of_a_sweep_and_the_wait_share_one_connection(
     sent = [line["command"] for line in seen if line["client_port"] == waits]
     begin, end = sent.index("MULTI"), sent.index("EXEC")
     assert [each.split()[0] for each in sent[begin + 1 : end]] == ["EVALSHA"] * 4
+
+
+def test_scripts_that_a_restart_forgot_in_the_middle_of_a_sweep_are_loaded_again(
+    own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_server.start()
+    queue = Queue(own_server.url)
+    load = Pipeline.load_scripts
+    forgotten: list[bool] = []
+
+    def load_and_forget(self: Pipeline) -> None:
+        load(self)
+        if not forgotten:
+            forgotten.append(queue.store.client.script_flush())
+
+    monkeypatch.setattr(Pipeline, "load_scripts", load_and_forget)
+    sweep_id = make_sweep(queue)
+    assert forgotten
+    assert len(Sweeps(queue.store.client).get(sweep_id, "t").jobs) == 3
 
 
 def test_a_server_that_never_syncs_is_asked_to_promise_nothing(own_server: OwnServer) -> None:
