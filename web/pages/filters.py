@@ -71,12 +71,12 @@ def time_range(expected: TimeRange) -> str:
     return f"about {high}" if low == high else f"{low} to {high}"
 
 
-def clip(text: str) -> str | Markup:
+def clip(text: str, most: int = CLIP) -> str | Markup:
     """The beginning of a long text, and how many characters are left out."""
-    if len(text) <= CLIP:
+    if len(text) <= most:
         return text
-    return escape(text[:CLIP]) + Markup('<span class="cut"> … {:,} more characters</span>').format(
-        len(text) - CLIP
+    return escape(text[:most]) + Markup('<span class="cut"> … {:,} more characters</span>').format(
+        len(text) - most
     )
 
 

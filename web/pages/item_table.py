@@ -5,6 +5,7 @@ Everything that was chosen is in the address, so that a view can be kept, sent a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,13 @@ from web.follow.stream_cursor import StreamCursor
 from web.intake.validation_messages import validated
 from web.jobs.item_search import find_items
 from web.jobs.item_views import item_rows
+from web.pages.filters import CLIP
 from web.pages.item_pages import PAGE, Page, page
 from web.schemas.answers import JobView
 from web.schemas.queries import ItemPage
 from web.services.services import Services
 
+FEW_LINES = 400  # characters: more than the few lines hold that are shown of each text
 MOST_COLUMNS = 6  # of the input, and as many of parameters; an item's page has all
 CHOICES = ("state", "error", "id", "text", "order")  # what the form above the table sends
 ORDERS = {
@@ -48,6 +51,11 @@ class ItemTable:
     params: Sequence[str]  # those that not all items of this part share with the job
     has_prompt: bool
     said: Mapping[int, Sequence[str]]  # of streamed items that run: each continuation so far
+
+    @property
+    def clip(self) -> int:
+        """How many characters of each text are shown."""
+        return CLIP if self.full else FEW_LINES
 
     @property
     def item_place(self) -> dict[str, str]:
@@ -84,7 +92,7 @@ def _found(
 ) -> ItemTable:
     after = args.get("after", "-1")
     query: dict[str, Any] = {**chosen, "limit": PAGE}
-    query["after"] = int(after) if after.lstrip("-").isdecimal() and len(after) < 11 else after
+    query["after"] = int(after) if re.fullmatch(r"-?[0-9]{1,10}", after) else after
     wanted = validated(ItemPage, query)
     found = find_items(services, job.id, tenant, wanted)
     rows: list[Any] = [row.model_dump() for row in found.data]

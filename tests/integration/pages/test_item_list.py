@@ -67,7 +67,13 @@ def test_more_than_a_page_is_found_page_by_page(site: Site, job_id: str) -> None
 
 
 def test_a_choice_that_there_is_not_is_refused_by_a_page(site: Site, job_id: str) -> None:
-    for query in ("state=lost", "order=x", "after=x&state=failed", "text=" + "x" * 1001):
+    for query in (
+        "state=lost",
+        "order=x",
+        "after=x&state=failed",
+        "after=--5&state=failed",
+        "text=" + "x" * 1001,
+    ):
         answer = site.browser.get(f"/jobs/{job_id}?{query}", headers={"Accept": "text/html"})
         assert (answer.status_code, answer.mimetype) == (422, "text/html")
 
@@ -141,3 +147,11 @@ def test_another_tenants_list_is_not_there(site: Site, job_id: str) -> None:
         "/cancel",
     ):
         assert other.get(f"/jobs/{job_id}{path}").status_code == 404
+
+
+def test_a_page_of_long_texts_is_small_unless_all_of_them_are_wanted(site: Site) -> None:
+    job_id = site.submit(*("long " * 90 for _ in range(50)))
+    for _ in range(7):
+        site.worker().run(text="word " * 5000)
+    compact, full = (len(site.look(f"/jobs/{job_id}{query}")) for query in ("", "?rows=full"))
+    assert compact < 90_000 < full

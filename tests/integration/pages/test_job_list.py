@@ -83,6 +83,10 @@ def test_nothing_selected_does_nothing_and_no_other_action_is_known(
 ) -> None:
     press(site, "delete", [], sure="yes")
     assert len(listed(site)) == 4
+    for name in ("", ":in", "x" * 300, "job_0\x00", "*"):
+        press(site, "delete", [name], sure="yes")
+        press(site, "delete", [name])
+    assert len(listed(site)) == 4
     answer = site.browser.post("/jobs/selected", data={"action": "explode", "job": jobs})
     assert answer.status_code == 422
 
