@@ -30,9 +30,9 @@ FORMATS = (
 )
 # Which formats each field of `TableFormat` says something of.
 SAID_OF = {
-    "delimiter": ("csv", "tsv"),
-    "encoding": ("csv", "tsv", "txt", "jsonl"),
-    "sheet": ("xlsx",),
+    "delimiter": ["csv", "tsv"],
+    "encoding": ["csv", "tsv", "txt", "jsonl"],
+    "sheet": ["xlsx"],
 }
 TEXT = "text"  # the variable that a line of a text file is, where there is a template
 
