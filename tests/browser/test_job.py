@@ -145,7 +145,7 @@ def test_results_are_downloaded_while_it_runs_and_after(page: Page) -> None:
 def download(page: Page, name: str) -> str:
     with page.expect_download() as caught:
         page.get_by_role("link", name=name).click()
-    return caught.value.path().read_text()
+    return caught.value.path().read_text(encoding="utf-8-sig")
 
 
 def test_cancel_stops_what_is_left(page: Page) -> None:
@@ -175,7 +175,7 @@ def test_a_failed_item_says_why_and_fails_nothing_else(page: Page) -> None:
     submit(page, ["fine", "boom"])
     finished(page)
     expect(page.locator(".items .wrong")).to_contain_text("engine_error")
-    expect(page.locator(".progress-head")).to_contain_text("completed")
+    expect(page.locator(".progress-head")).to_contain_text("some failed")
     page.get_by_role("link", name="Item 1").click()
     expect(page.locator(".notice.bad")).to_contain_text("engine_error")
 
@@ -183,7 +183,7 @@ def test_a_failed_item_says_why_and_fails_nothing_else(page: Page) -> None:
 def test_a_job_without_a_worker_says_how_to_start_one(page: Page, sleeping_model: str) -> None:
     page.goto("/")
     page.get_by_label("Prompts to paste").fill("hello")
-    page.get_by_label("Model").select_option(sleeping_model)
+    page.get_by_label("Model", exact=True).select_option(sleeping_model)
     page.get_by_role("button", name="Submit all").click()
     page.wait_for_url("**/jobs/job_*")
     expect(page.get_by_text("Waiting for a worker.")).to_be_visible()

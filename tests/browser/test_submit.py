@@ -32,6 +32,21 @@ def test_pasted_prompts_become_a_job_that_fills_in(page: Page) -> None:
     expect(page.locator(".given")).to_contain_text("temperature")
 
 
+def test_prompts_are_asked_unless_the_model_has_no_chats(page: Page, sleeping_model: str) -> None:
+    page.reload()
+    asked, continued = page.get_by_label("Ask the model"), page.get_by_label("Continue the text")
+    model = page.get_by_label("Model", exact=True)
+    expect(asked).to_be_checked()
+    model.select_option(sleeping_model)
+    expect(continued).to_be_checked()
+    model.select_option("echo")
+    expect(asked).to_be_checked()
+    continued.check()
+    model.select_option(sleeping_model)
+    model.select_option("echo")
+    expect(continued).to_be_checked()
+
+
 def test_paragraphs_may_have_lines(page: Page) -> None:
     page.get_by_label("Prompts to paste").fill("first line\nsecond line\n\n\nanother prompt")
     page.get_by_label("Paragraphs separated by an empty line").check()

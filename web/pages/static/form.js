@@ -201,10 +201,21 @@ function errorsIn(page) {
 
 const press = (action) => form.requestSubmit(form.querySelector(`button[value="${action}"]`));
 
+let choseReading = false;
+
 form.addEventListener("change", (event) => {
+  if (event.target.name === "reads") choseReading = true;
+  if (event.target.id === "model") suggestReading(event.target);
   if (event.target.id === "file" && event.target.files.length) press("columns");
   if (event.target.id === "preset") press("preset");
 });
+
+/** Prompts are asked where the model has chats, until somebody chose; where it has none they can only be continued. */
+function suggestReading(model) {
+  const canAsk = !("noChats" in model.selectedOptions[0].dataset);
+  const reads = form.elements.reads;
+  if (reads && (!canAsk || !choseReading)) reads.value = canAsk ? "chat" : "text";
+}
 
 // A column goes to where the cursor is; without this script, to the end
 
