@@ -82,8 +82,9 @@ class Idempotency:
             yield draft
 
     def of(self, drafts: Iterable[Draft]) -> KeyUse:
-        """The use of the key for all of the drafts, which are read to their end."""
-        for count, _ in enumerate(self.watch(drafts)):
+        """The use of the key for all of the drafts, which are read to their end if they were
+        sent."""
+        for count, _ in enumerate(self.watch(drafts) if self._items_were_sent else ()):
             if count % READ_TOGETHER == 0:
                 give_way()
         return self.use()
@@ -98,6 +99,11 @@ class Idempotency:
         if not self.key:
             return NO_KEY
         return KeyUse(self.key, self._sent.hexdigest(), self._earlier.hexdigest())
+
+
+def sent_fingerprint(sent: Mapping[str, Any]) -> str:
+    """The fingerprint of a request that sent only this, for items that are in the store."""
+    return hashlib.sha256(_json(sent)).hexdigest()
 
 
 class EarlierFingerprint:

@@ -10,11 +10,13 @@ from common.params import SamplingParams
 from common.store.job import Job
 from common.types import ItemState, ModelCard
 from web.intake.drafts import Draft
+from web.intake.idempotency import check_key, reused, sent_fingerprint
 from web.intake.origin import Origin
 from web.intake.presets import REPLACED, resolve_preset
 from web.jobs.actions import submit_job
 from web.jobs.stored_drafts import Change, Choice, drafts_again
 from web.jobs.submitted import options_of
+from web.jobs.views import job_view
 from web.schemas.answers import JobView
 from web.schemas.requests import JobOptions
 from web.schemas.rerun import RerunRequest
@@ -44,6 +46,9 @@ def retry_job(
         Conflict: the job is not over yet, none of its failed items could run, or it was retried too
         often.
     """
+    origin = Origin.retry(job_id, idempotency_key)
+    if before := _replayed(services, tenant, origin):
+        return before
     job = services.store.job(job_id, tenant)
     _refuse_unfinished(job, "retry what failed when it is")
     if not job.failed:
@@ -60,7 +65,6 @@ def retry_job(
     failed = drafts_again(services, job, prep, Choice(FAILED.states, errors), change)
     message = f"what failed of job {job_id} was refused, and would be again"
     drafts = _some(failed, Conflict(message, code="nothing_failed"))
-    origin = Origin.retry(job_id, idempotency_key)
     return submit_job(services, tenant, options_of(job.spec, prep), drafts, origin)
 
 
@@ -78,18 +82,22 @@ def rerun_job(
         Conflict: the job is not over, or no item is as wanted.
         NotFound: there is no such model or preset.
     """
+    asked = wanted.model_dump(mode="json", exclude_unset=True)
+    origin = Origin.rerun(job_id, asked, idempotency_key)
+    if before := _replayed(services, tenant, origin):
+        return before
     job = services.store.job(job_id, tenant)
     if wanted.rows in ("failed", "unfinished"):
         _refuse_unfinished(job, f"run what is {wanted.rows} again when it is")
     prep = services.store.prep(job_id)
-    before = options_of(job.spec, prep)
+    as_it_was = options_of(job.spec, prep)
     if wanted.model and services.models.served_name(wanted.model) != job.model:
-        before = _without(before, job.spec.get("defaulted", ()))
-    options = _changed(services, tenant, before, wanted)
+        as_it_was = _without(as_it_was, job.spec.get("defaulted", ()))
+    options = _changed(services, tenant, as_it_was, wanted)
     card = services.models.choose(options.model).card
     change = Change(
         templated=options.template is not None,
-        is_new_template=options.template != before.template,
+        is_new_template=options.template != as_it_was.template,
         overridden=wanted.params.model_fields_set if wanted.override_items else (),
         other_tokenizer=None if _same_tokenizer(services, job, card) else card.id,
     )
@@ -99,9 +107,23 @@ def rerun_job(
         f"job {job_id} has no such items, so there is nothing to run again",
         code="nothing_to_rerun",
     )
-    asked = wanted.model_dump(mode="json", exclude_unset=True)
-    origin = Origin.rerun(job_id, asked, idempotency_key)
     return submit_job(services, tenant, options, _some(found, nothing), origin)
+
+
+def _replayed(services: Services, tenant: str, origin: Origin) -> JobView | None:
+    """The job that the idempotency key has made of the same request, whatever became of what it
+    named: the first job, its items, a preset. None where it has made none."""
+    check_key(origin.idempotency_key)
+    found = (
+        services.store.made_with(tenant, origin.idempotency_key) if origin.idempotency_key else None
+    )
+    if found is None:
+        return None
+    if found.fingerprint != sent_fingerprint(origin.sent or {}):
+        raise reused()
+    view = job_view(services, found.made, tenant)
+    view._replayed = True
+    return view
 
 
 def _refuse_unfinished(job: Job, hint: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.cards import card
-from tests.support.rerun import kept, rerun, rows, submit
-from tests.support.web import Web
+from tests.support.rerun import end, kept, rerun, rows, submit
+from tests.support.web import Answer, Web
 
 
 def test_params_go_over_the_jobs_and_the_items_own_stay_unless_overridden(web: Web) -> None:
@@ -149,6 +149,31 @@ def test_a_rerun_is_one_job_under_its_key(web: Web) -> None:
     for other in ({"params": {"seed": 2}}, {}):
         refused = web.post(path, json=other, headers=headers)
         assert (refused.status_code, refused.json["code"]) == (422, "idempotency_key_reused")
+
+
+def test_a_repeated_rerun_or_retry_is_answered_whatever_became_of_what_it_named(web: Web) -> None:
+    preset = {"title": "Mine", "task": "chat", "params": {"temperature": 0.2}}
+    web.call("PUT", "/v1/presets/mine", json=preset)
+    job = submit(web)
+    end(web, failing=1)
+    requests: dict[str, dict[str, Any]] = {
+        "rerun": {"json": {"preset": "mine"}},
+        "retry": {},
+    }
+
+    def send(kind: str) -> Answer:
+        headers = {"Idempotency-Key": kind}
+        return web.post(f"/v1/jobs/{job}/{kind}", headers=headers, **requests[kind])
+
+    first = {kind: send(kind).json["id"] for kind in requests}
+    web.call("DELETE", "/v1/presets/mine")
+    web.call("DELETE", f"/v1/jobs/{job}")
+    for kind in requests:
+        again = send(kind)
+        assert (again.status_code, again.json["id"]) == (202, first[kind]), again.text
+        assert again.headers["Idempotent-Replayed"] == "true"
+    web.call("DELETE", f"/v1/jobs/{first['retry']}")
+    assert send("retry").status_code == 404
 
 
 def test_another_tenants_job_is_not_found(web: Web) -> None:
