@@ -30,7 +30,7 @@ from web.services.services import services
 from web.services.worker_hint import WorkerHint, worker_hint
 from web.wire.links import base_url
 
-MOST_FAILURES = 5000  # that are read at once for their groups; more only when asked for
+MOST_FAILURES = 1000  # that are read at once for their groups; more only when asked for
 FEW = 3  # items that the curl command of the job page may contain
 # A cursor behind every result: the stream sends only changes of the job, and the script fetches
 # the page again.
