@@ -83,11 +83,14 @@ def jobs() -> None:
 
 @jobs.command("list")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--search", metavar="TEXT", help="Only jobs that have this in their id or name.")
+@click.option("--status", help="Only jobs in this state; failed: with failed items.")
+@click.option("--model", help="Only jobs of this model.")
 @data_option
-def list_jobs(limit: int, folder: DataFolder) -> None:
+def list_jobs(limit: int, folder: DataFolder, **only: str | None) -> None:
     """List your jobs, newest first: id, status, items finished, model, name."""
     with open_client(folder) as client:
-        for job in client.jobs(limit, {}):
+        for job in client.jobs(limit, {name: value for name, value in only.items() if value}):
             total = job["counts"]["total"]
             failed = f", {job['counts']['failed']} failed" if job["counts"]["failed"] else ""
             name = " ".join(str(job["metadata"].get("name", "")).split())

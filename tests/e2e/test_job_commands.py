@@ -62,6 +62,9 @@ def test_a_job_is_listed_shown_retried_and_deleted(running: Running, prompts: Pa
     listed = said(running, "jobs", "list", "--limit", "2").splitlines()
     assert [line.split()[0] for line in listed] == [retry, job_id]
     assert "3/3, 1 failed" in listed[1]
+    found = said(running, "jobs", "list", "--search", job_id, "--status", "failed")
+    assert found == listed[1]
+    assert "status" in promptmill(running, "jobs", "list", "--status", "flying").stderr
     assert promptmill(running, "jobs", "delete", job_id).returncode == 2
     assert facts(running, job_id)["id"] == job_id
     deleted = said(running, "jobs", "delete", "--yes", job_id, retry)
