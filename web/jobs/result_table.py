@@ -100,7 +100,7 @@ def csv_pieces(batches: Batches, table: ResultTable, bom: bool, guard: bool) -> 
     if bom:
         page.write(BOM)
     writer.writerow([*map(checked, table.inputs), *map(checked, table.ours.values())])
-    steps = Steps()
+    steps, names = Steps(), tuple(table.ours)
     for batch in batches:
         for whole in batch:
             steps.step()
@@ -109,7 +109,7 @@ def csv_pieces(batches: Batches, table: ResultTable, bom: bool, guard: bool) -> 
                 given
                 + [
                     checked(cell) if isinstance(cell := cells[name], str) else cell
-                    for name in table.ours
+                    for name in names
                 ]
                 for cells in table.cells(whole)
             )
@@ -128,7 +128,9 @@ def cell_text(value: Any) -> str:
 def harmless(cell: str) -> str:
     """The cell with an apostrophe in front if a spreadsheet would take its text for a formula. A
     plain number is none."""
-    return "'" + cell if cell.startswith(FORMULA) and not NUMBER.fullmatch(cell) else cell
+    if not cell.startswith(FORMULA) or NUMBER.fullmatch(cell):
+        return cell
+    return "'" + cell
 
 
 def _shared(row: Row) -> Cells:
