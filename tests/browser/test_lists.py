@@ -22,8 +22,8 @@ def test_the_list_of_jobs_follows_them(page: Page) -> None:
 
 def test_the_fleet_is_shown(page: Page) -> None:
     page.get_by_role("link", name="Workers").click()
-    expect(page.get_by_role("region", name="Workers")).to_contain_text("echo")
-    expect(page.get_by_role("region", name="Models")).to_contain_text("live")
+    expect(page.get_by_role("region", name="Workers", exact=True)).to_contain_text("echo")
+    expect(page.get_by_role("region", name="Models", exact=True)).to_contain_text("live")
 
 
 def test_an_open_page_shows_nothing_more_once_its_session_has_ended(

@@ -40,7 +40,7 @@ def test_the_eighth_page_loads_beside_seven_that_follow_a_job(
         page.wait_for_load_state(timeout=5000)
     page = context.new_page()
     page.goto("/workers", timeout=5000)
-    expect(page.get_by_role("region", name="Workers")).to_contain_text("echo")
+    expect(page.get_by_role("region", name="Workers", exact=True)).to_contain_text("echo")
     page.request.post(f"{address}/cancel")
 
 

@@ -64,5 +64,5 @@ def test_the_title_and_the_icon_of_the_window_show_the_progress(page: Page) -> N
     expect(icon).to_have_attribute("href", re.compile(r"/icon/running-\d+\.svg"))
     answer = page.request.get(icon.get_attribute("href") or "")
     assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
-    expect(page).to_have_title(re.compile("^✓ Followed"))
+    expect(page).to_have_title(re.compile("^✓ Followed"), timeout=20_000)
     expect(icon).to_have_attribute("href", re.compile(r"/icon/completed-100\.svg"))
