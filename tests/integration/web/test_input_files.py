@@ -49,6 +49,27 @@ def test_a_file_that_was_stored_once_makes_the_items_that_an_upload_makes(web: W
         assert (checked["valid"], checked["items"]) == (True, len(first))
 
 
+def test_a_preview_and_a_sweep_take_the_file_too(web: Web) -> None:
+    file_id = stored(web, "a.csv", b"id,text\n1,one\n2,two\n")
+    job = {
+        "input_file": file_id,
+        "template": {"prompt": "Say {{text}}"},
+        "columns": {"custom_id": "id"},
+    }
+    seen = web.post("/v1/jobs/preview", json=job).json
+    assert [(row["line"], row["custom_id"], row["text"]) for row in seen["rows"]] == [
+        (2, "1", "Say one"),
+        (3, "2", "Say two"),
+    ]
+    sweep = web.post("/v1/sweeps", json={**job, "sweep": {"temperature": [0, 1]}})
+    assert sweep.status_code == 202, sweep.text
+    assert [each["counts"]["total"] for each in sweep.json["jobs"]] == [2, 2]
+    other = web.services.api_keys.create_key("other")
+    for path, more in (("/v1/jobs/preview", {}), ("/v1/sweeps", {"sweep": {"temperature": [0]}})):
+        answer = web.call("POST", path, key=other, json={**job, **more})
+        assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+
+
 def test_input_is_kept_for_a_day_unless_told_otherwise(web: Web) -> None:
     about = store(web, "a.jsonl", LINES).json
     assert (about["purpose"], about["expires_at"] - about["created_at"]) == ("input", 86400)
@@ -95,7 +116,10 @@ def test_what_is_wrong_with_the_file_is_said_by_line_or_of_the_field(web: Web) -
     assert [entry["line"] for entry in answer.json["errors"]] == [3]
     for name, content in (("a.pdf", b"x"), ("a.csv", b"a,a\n1,2\n"), ("a.csv", b"q\nx\n")):
         answer = web.post("/v1/jobs", json={"input_file": stored(web, name, content)})
-        assert answer.json["errors"][0]["field"] in ("input_file", "prompt_column"), answer.text
+        assert answer.json["errors"][0]["field"] in (
+            "input_file",
+            "columns.prompt",
+        ), answer.text
     assert web.job_keys() == []
 
 
