@@ -8,6 +8,7 @@ from typing import Any
 from flask import redirect, render_template, request, url_for
 
 from common.errors import NotFound
+from common.result_row import InputRow
 from web.intake.validation_messages import validated
 from web.jobs.item_search import find_items
 from web.jobs.item_views import item_rows
@@ -24,8 +25,9 @@ from web.services.services import services
 def item(tenant: str, job_id: str, index: int) -> str:
     """One item in full. The query is that of the list that it was opened from."""
     job = job_view(services(), job_id, tenant)
-    wanted = 1 if index < job.counts.total else 0
-    rows = item_rows(services(), job_id, tenant, index, wanted, rendered=bool(job.template))
+    rows: list[InputRow] = []
+    if index < job.counts.total:
+        rows = item_rows(services(), job_id, tenant, index, 1, rendered=bool(job.template))
     if not rows:
         raise NotFound(f"{job_id} has no item {index}")
     place = _place(request.args)

@@ -72,6 +72,8 @@ def go(tenant: str, job_id: str) -> Any:
     """To the page of the item whose number was typed."""
     typed = request.args.get("item", "").strip().lstrip("#").replace(",", "")
     total = job_view(services(), job_id, tenant).counts.total
+    if not typed:
+        return _to_job(job_id)
     if not typed.isdecimal() or len(typed) > 9 or int(typed) >= total:
         raise NotFound(f"{job_id} has no item {typed[:20]}: its items are 0 to {total - 1:,}")
     return redirect(url_for("pages.item", job_id=job_id, index=int(typed)), 303)

@@ -108,7 +108,9 @@ def test_an_item_is_gone_to_by_its_number(site: Site, job_id: str) -> None:
     for typed in ("77", " #77 "):
         answer = site.browser.get(f"/jobs/{job_id}/go", query_string={"item": typed})
         assert (answer.status_code, answer.location) == (303, f"/jobs/{job_id}/items/77")
-    for typed in ("120", "-1", "x", "", "9" * 30):
+    answer = site.browser.get(f"/jobs/{job_id}/go?item=")
+    assert (answer.status_code, answer.location) == (303, f"/jobs/{job_id}")
+    for typed in ("120", "-1", "x", "9" * 30):
         answer = site.browser.get(f"/jobs/{job_id}/go", query_string={"item": typed})
         assert answer.status_code == 404
         assert "0 to 119" in answer.text
