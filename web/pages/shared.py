@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
-from common.errors import NotFound
+from common.errors import InvalidRequest, NotFound
 from web import auth
 from web.jobs.item_views import item_rows
 from web.jobs.results import MEDIA_TYPES, stream_results
@@ -57,8 +57,14 @@ def shared_item(job_id: str, index: int) -> str:
 
 @pages.get("/shared/<job_id>/results.<any(jsonl, csv, parquet):form>")
 def shared_results(job_id: str, form: str) -> Response:
-    tenant = auth.reader_of(job_id)
-    name, pieces = stream_results(services(), job_id, tenant, form, read_query(ResultsQuery))
+    tenant, wanted = auth.reader_of(job_id), read_query(ResultsQuery)
+    if wanted.merge:
+        raise InvalidRequest(
+            "merge is not for a shared job: it would read other jobs",
+            code="invalid_value",
+            field="merge",
+        )
+    name, pieces = stream_results(services(), job_id, tenant, form, wanted)
     response = download(pieces, MEDIA_TYPES[form])
     response.headers["Content-Disposition"] = disposition(f"{name}.{form}")
     return response

@@ -74,6 +74,8 @@ def test_a_shared_job_is_read_without_an_account_and_nothing_else_is(site: Site)
     assert "<form" not in page and 'href="/jobs' not in page
     assert "said 0" in guest.get(f"/shared/{job_id}/items/0").text
     assert b"said 0" in guest.get(f"/shared/{job_id}/results.csv").data
+    # What would read other jobs is refused.
+    assert guest.get(f"/shared/{job_id}/results.csv?merge=retries").status_code == 422
     for path in (f"/shared/{other}", f"/shared/{job_id}/items/1"):
         missing = guest.get(path)
         assert missing.status_code == 404

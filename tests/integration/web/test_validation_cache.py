@@ -6,8 +6,8 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import IO, Any
 
 import pytest
 
@@ -46,13 +46,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from common.store.files import Files
 
     found: list[str] = []
-    read = Files.chunks
+    read = Files.open
 
-    def chunks(self: Files, file_id: str) -> Iterator[bytes]:
+    def opened(self: Files, file_id: str) -> IO[bytes]:
         found.append(file_id)
-        yield from read(self, file_id)
+        return read(self, file_id)
 
-    monkeypatch.setattr(Files, "chunks", chunks)
+    monkeypatch.setattr(Files, "open", opened)
     return found
 
 
