@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
@@ -46,13 +46,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from common.store.files import Files
 
     found: list[str] = []
-    read = Files.open
+    read = Files._chunk
 
-    def opened(self: Files, file_id: str) -> IO[bytes]:
+    def chunk(self: Files, file_id: str, number: int) -> bytes:
         found.append(file_id)
-        return read(self, file_id)
+        return read(self, file_id, number)
 
-    monkeypatch.setattr(Files, "open", opened)
+    monkeypatch.setattr(Files, "_chunk", chunk)
     return found
 
 
