@@ -65,7 +65,8 @@ def test_what_is_wrong_with_a_file_is_told_again_unread(
     web = make_web()
     file = upload(web, *bodies)
     first = validated(web, file)
-    assert first["status"] == "failed" and reads
+    assert first["status"] == "failed"
+    assert reads or not bodies  # an empty file has no chunk to read
     del reads[:]
     again = validated(web, file)
     assert (again["status"], again["errors"]) == ("failed", first["errors"]) and first["errors"][
@@ -78,7 +79,7 @@ def test_what_is_wrong_with_a_file_is_told_again_unread(
         <= web.services.redis.ttl(f"pm:file:{file}")
     )
     validated(web, file, "/v1/chat/completions")
-    assert reads, "for another endpoint other things are wrong"
+    assert reads or not bodies, "for another endpoint other things are wrong"
     web.call("DELETE", f"/v1/files/{file}")
     assert not web.services.redis.exists(f"pm:file:{file}:verdicts")
 
