@@ -4,6 +4,7 @@ within another's."""
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import cast
 
@@ -105,11 +106,11 @@ def test_what_sets_or_ends_a_session_is_shared_by_no_cache(site: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_results_are_a_file_whose_name_nobody_chooses(
-    look: Callable[[str], Answer], job_id: str, kind: str
+def test_results_are_a_file_named_like_the_job_within_quotes_and_without_a_path(
+    look: Callable[[str], Answer], kind: str
 ) -> None:
-    answer = look(f"/v1/jobs/JOB/results.{kind}")
-    assert answer.headers["Content-Disposition"] == f'attachment; filename="{job_id}.{kind}"'
+    said = look(f"/v1/jobs/JOB/results.{kind}").headers["Content-Disposition"]
+    assert re.fullmatch(rf'attachment; filename="evil_[^"/\\:*?<>|%$`\r\n]*\.{kind}"', said), said
 
 
 @pytest.mark.parametrize(
