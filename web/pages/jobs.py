@@ -65,7 +65,7 @@ def rename(tenant: str, job_id: str) -> Any:
     return redirect(url_for("pages.job", job_id=job_id), 303)
 
 
-@pages.post("/jobs/selected")
+@pages.post("/jobs")
 @logged_in
 def change_selected(tenant: str) -> Any:
     """Does one thing to all jobs that were ticked; asks first where something would be lost."""

@@ -21,7 +21,7 @@ def listed(site: Site, query: str = "") -> list[str]:
 
 
 def press(site: Site, action: str, ids: list[str], **more: str) -> str:
-    answer = site.browser.post("/jobs/selected", data={"action": action, "job": ids, **more})
+    answer = site.browser.post("/jobs", data={"action": action, "job": ids, **more})
     assert answer.status_code in (200, 303), answer.text
     return str(answer.text)
 
@@ -87,7 +87,7 @@ def test_nothing_selected_does_nothing_and_no_other_action_is_known(
         press(site, "delete", [name], sure="yes")
         press(site, "delete", [name])
     assert len(listed(site)) == 4
-    answer = site.browser.post("/jobs/selected", data={"action": "explode", "job": jobs})
+    answer = site.browser.post("/jobs", data={"action": "explode", "job": jobs})
     assert answer.status_code == 422
 
 
@@ -95,10 +95,10 @@ def test_another_tenants_jobs_stay_as_they_are(site: Site, jobs: list[str]) -> N
     site.services.api_keys.create_key("other")
     other = site.log_in("other")
     for action in ("pause", "cancel", "delete"):
-        other.post("/jobs/selected", data={"action": action, "job": jobs, "sure": "yes"})
+        other.post("/jobs", data={"action": action, "job": jobs, "sure": "yes"})
     assert (
         "Delete 0 jobs?"
-        in other.post("/jobs/selected", data={"action": "delete", "job": jobs}).text
+        in other.post("/jobs", data={"action": "delete", "job": jobs}).text
     )
     assert other.post(f"/jobs/{jobs[0]}/rename", data={"name": "x"}).status_code == 404
     assert listed(site) == jobs[::-1]
