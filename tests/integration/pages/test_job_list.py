@@ -96,10 +96,7 @@ def test_another_tenants_jobs_stay_as_they_are(site: Site, jobs: list[str]) -> N
     other = site.log_in("other")
     for action in ("pause", "cancel", "delete"):
         other.post("/jobs", data={"action": action, "job": jobs, "sure": "yes"})
-    assert (
-        "Delete 0 jobs?"
-        in other.post("/jobs", data={"action": "delete", "job": jobs}).text
-    )
+    assert "Delete 0 jobs?" in other.post("/jobs", data={"action": "delete", "job": jobs}).text
     assert other.post(f"/jobs/{jobs[0]}/rename", data={"name": "x"}).status_code == 404
     assert listed(site) == jobs[::-1]
     assert listed(site, "?status=paused") == listed(site, "?status=cancelled") == []
