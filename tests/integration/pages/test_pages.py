@@ -20,3 +20,11 @@ def test_the_list_of_jobs_says_what_is_kept_and_what_may_be(make_site: Callable[
     site.services.redis.hset("pm:stored:acme", mapping={"jobs": 2**20, "files": 2**19})
     assert "take 1.5 MiB of 3 GiB." in site.look("/jobs")
     assert "take 1.5 MiB." in make_site(max_stored_bytes=0).look("/jobs")
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/workers", "/nothing", "/static/base.css"])
+def test_pages_are_compressed(site: Site, path: str) -> None:
+    headers = {"Accept-Encoding": "gzip", "Accept": "text/html"}
+    with site.browser.get(path, headers=headers, buffered=True) as answer:
+        is_small = int(answer.headers.get("Content-Length", 10_000)) < 1024
+        assert answer.headers.get("Content-Encoding") == "gzip" or is_small
