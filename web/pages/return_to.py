@@ -34,5 +34,7 @@ def target() -> str:
 
 
 def forget(response: Response) -> Response:
-    response.delete_cookie(COOKIE, **auth.cookie_options())
+    """The next login leads to the form again."""
+    if COOKIE in request.cookies:
+        response.delete_cookie(COOKIE, **auth.cookie_options())
     return response
