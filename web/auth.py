@@ -104,7 +104,7 @@ def end_session(response: Response, everywhere: bool) -> Response:
 
 def open_share(response: Response, job_id: str, secret: str) -> Response:
     """Let this browser read the job of a link, as long as the link is valid."""
-    path = f"{request.script_root}/shared/{job_id}"
+    path = f"{request.script_root}/read/{job_id}"
     options = cookie_options()
     options["path"] = path
     response.set_cookie(SHARE_COOKIE, secret, max_age=SESSION_AGE, **options)

@@ -22,7 +22,7 @@ from web.wire.bodies import read_query
 from web.wire.downloads import disposition, download
 
 
-@pages.get("/shared/<job_id>/open")
+@pages.get("/read/<job_id>/open")
 def open_shared_job(job_id: str) -> Any:
     """What a link leads to. Opening it uses nothing up."""
     secret = request.args.get("token", "")
@@ -35,7 +35,7 @@ def open_shared_job(job_id: str) -> Any:
     return auth.open_share(response, job_id, secret)
 
 
-@pages.get("/shared/<job_id>")
+@pages.get("/read/<job_id>")
 def shared_job(job_id: str) -> str:
     tenant = auth.reader_of(job_id)
     job = job_view(services(), job_id, tenant)
@@ -44,7 +44,7 @@ def shared_job(job_id: str) -> str:
     return render_template("shared.html", job=job, rows=rows, page=page)
 
 
-@pages.get("/shared/<job_id>/items/<int:index>")
+@pages.get("/read/<job_id>/items/<int:index>")
 def shared_item(job_id: str, index: int) -> str:
     """One item in full."""
     tenant = auth.reader_of(job_id)
@@ -55,7 +55,7 @@ def shared_item(job_id: str, index: int) -> str:
     return render_template("shared_item.html", job=job, row=rows[0])
 
 
-@pages.get("/shared/<job_id>/results.<any(jsonl, csv, parquet):form>")
+@pages.get("/read/<job_id>/results.<any(jsonl, csv, parquet):form>")
 def shared_results(job_id: str, form: str) -> Response:
     tenant, wanted = auth.reader_of(job_id), read_query(ResultsQuery)
     if wanted.merge:

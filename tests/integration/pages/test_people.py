@@ -65,18 +65,18 @@ def test_a_shared_job_is_read_without_an_account_and_nothing_else_is(site: Site)
     job_id, other = site.submit("see <this>"), site.submit("not this")
     site.worker().run()
     guest = site.app.test_client()
-    assert guest.get(f"/shared/{job_id}").status_code == 404
+    assert guest.get(f"/read/{job_id}").status_code == 404
     opened = guest.get(share(site, job_id))
-    assert (opened.status_code, opened.headers["Location"]) == (303, f"/shared/{job_id}")
-    page = guest.get(f"/shared/{job_id}").text
+    assert (opened.status_code, opened.headers["Location"]) == (303, f"/read/{job_id}")
+    page = guest.get(f"/read/{job_id}").text
     assert "see &lt;this&gt;" in page and "said 0" in page
     # No button or form that changes something, and no way to other pages.
     assert "<form" not in page and 'href="/jobs' not in page
-    assert "said 0" in guest.get(f"/shared/{job_id}/items/0").text
-    assert b"said 0" in guest.get(f"/shared/{job_id}/results.csv").data
+    assert "said 0" in guest.get(f"/read/{job_id}/items/0").text
+    assert b"said 0" in guest.get(f"/read/{job_id}/results.csv").data
     # What would read other jobs is refused.
-    assert guest.get(f"/shared/{job_id}/results.csv?merge=retries").status_code == 422
-    for path in (f"/shared/{other}", f"/shared/{job_id}/items/1"):
+    assert guest.get(f"/read/{job_id}/results.csv?merge=retries").status_code == 422
+    for path in (f"/read/{other}", f"/read/{job_id}/items/1"):
         missing = guest.get(path)
         assert missing.status_code == 404
         assert "Log out" not in missing.text and "acme" not in missing.text
@@ -93,9 +93,9 @@ def test_a_revoked_link_shows_nothing_any_more(site: Site) -> None:
     (made,) = site.services.shares.of(job_id)
     path = f"/jobs/{job_id}/shares/{made.id}/revoke"
     assert site.log_in("globex").post(path).status_code == 404
-    assert guest.get(f"/shared/{job_id}").status_code == 200
+    assert guest.get(f"/read/{job_id}").status_code == 200
     assert site.browser.post(path).status_code == 303
-    assert guest.get(f"/shared/{job_id}").status_code == 404
+    assert guest.get(f"/read/{job_id}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/people", "/jobs?after=job_x", "/workers"])
