@@ -188,12 +188,14 @@ def _problem(response: requests.Response) -> str:
     """The errors in the server's answer, one on each line."""
     try:
         problem = response.json()
+        if isinstance(problem.get("error"), dict):  # as OpenAI's clients read it
+            return str(problem["error"]["message"])
         lines = [problem["detail"]]
         for error in problem.get("errors", []):
             where = [f"line {error['line']}" if "line" in error else None, error.get("field")]
             place = ", ".join(part for part in where if part)
-            if place and error["message"] != problem["detail"]:
+            if place and not problem["detail"].endswith(error["message"]):
                 lines.append(f"  {place}: {error['message']}")
         return "\n".join(lines)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"HTTP {response.status_code} {response.reason}"

@@ -7,26 +7,14 @@ first one: `texts.csv` becomes `texts.output.csv`.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import json
-import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from promptmill.delimited import DelimitedFile, replaced, text_of
 from promptmill.errors import TableError
-
-DELIMITERS = ",;\t|"
-MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
 def open_file(path: Path, to: Path | None) -> Any:
@@ -43,60 +31,12 @@ def open_file(path: Path, to: Path | None) -> Any:
     if not reader:
         raise TableError(f"{path}: a table is a file named {', '.join(f'*{end}' for end in known)}")
     target = to or path.with_name(f"{path.stem}.output{path.suffix}")
+    if to:
+        _check_target(path, to)
     if target.exists() and path.exists() and target.samefile(path):
         raise TableError(f"{path}: the result would overwrite its own table; name another to=")
-    return reader(path, target)
-
-
-class DelimitedFile:
-    """CSV or TSV: every cell is text exactly as written, and a cell of nothing has no value."""
-
-    def __init__(self, path: Path, target: Path):
-        self._target = target
-        raw = path.read_bytes()
-        self._encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
-        try:
-            text = raw.decode(self._encoding)
-        except UnicodeDecodeError as error:
-            raise TableError(
-                f"{path}: byte {error.start} is not {self._encoding}; save it as UTF-8"
-            ) from None
-        self._end = "\r\n" if "\r\n" in text[:65536] else "\n"
-        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
-        csv.field_size_limit(sys.maxsize)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)
-        try:
-            self.columns = next(reader, [])
-            self._rows = [row for row in reader if row]
-        except csv.Error as error:
-            raise TableError(f"{path}, line {reader.line_num}: {error}") from None
-        if not self.columns:
-            raise TableError(f"{path} is empty; its first line must name the columns")
-        for number, row in enumerate(self._rows, 1):
-            if len(row) > len(self.columns):
-                raise TableError(
-                    f"{path}, row {number}: {len(row)} cells, and the header has "
-                    f"{len(self.columns)}; is a quote missing?"
-                )
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def rows(self) -> Iterator[Mapping[str, Any]]:
-        for row in self._rows:
-            yield dict(zip(self.columns, row, strict=False))  # a short row has no value there
-
-    def with_columns(self, added: Mapping[str, Sequence[Any]]) -> Path:
-        width = len(self.columns)
-        with _replaced(self._target) as partial:
-            file = partial.open("w", encoding=self._encoding, newline="")
-            with file:
-                writer = csv.writer(file, delimiter=self._delimiter, lineterminator=self._end)
-                writer.writerow([*self.columns, *added])
-                for row, *values in zip(self._rows, *added.values(), strict=True):
-                    padded = row + [""] * (width - len(row))
-                    writer.writerow([*padded, *(_cell(value) for value in values)])
-        return self._target
+    with _told_as_tables(path):
+        return reader(path, target)
 
 
 class JsonLinesFile:
@@ -125,7 +65,7 @@ class JsonLinesFile:
         yield from self._rows
 
     def with_columns(self, added: Mapping[str, Sequence[Any]]) -> Path:
-        with _replaced(self._target) as partial, partial.open("w", encoding="utf-8") as file:
+        with replaced(self._target) as partial, partial.open("w", encoding="utf-8") as file:
             for row, *values in zip(self._rows, *added.values(), strict=True):
                 row = row | dict(zip(added, values, strict=True))
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -158,7 +98,7 @@ class ArrowFile:
         for name, values in added.items():
             kind = pa.list_(text) if any(isinstance(v, list) for v in values) else text
             table = table.append_column(name, pa.array(list(values), kind))
-        with _replaced(self._target) as partial:
+        with replaced(self._target) as partial:
             self._parquet.write_table(table, partial)
         return self._target
 
@@ -182,7 +122,7 @@ class PolarsFile:
         return self._table.rows()
 
     def with_columns(self, added: Mapping[str, Sequence[Any]]) -> Path:
-        with _replaced(self._target) as partial:
+        with replaced(self._target) as partial:
             self._table.with_columns(added).write_parquet(partial)
         return self._target
 
@@ -210,6 +150,8 @@ class XlsxFile:
         self._rows = [
             (number, row) for number, row in enumerate(rows, 2) if any(v is not None for v in row)
         ]
+        for number, row in self._rows:
+            self._check_row(path, number, row)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -218,6 +160,23 @@ class XlsxFile:
         for _, row in self._rows:
             yield dict(zip(self.columns, row, strict=False))
 
+    def _check_row(self, path: Path, number: int, row: Sequence[Any]) -> None:
+        """Refuse what would be taken for no value: a cell without a column, and a formula that no
+        spreadsheet program has computed."""
+        for place, value in enumerate(row, 1):
+            if place > len(self.columns) and value is not None:
+                cell = self._sheet.cell(number, place).coordinate
+                raise TableError(
+                    f"{path}: the cell {cell} has a value, and its column has no name; name it in "
+                    "the first row, or empty it"
+                )
+            if value is None and self._sheet.cell(number, place).data_type == "f":
+                cell = self._sheet.cell(number, place).coordinate
+                raise TableError(
+                    f"{path}: the cell {cell} is a formula whose value the file does not have; "
+                    "open the file in a spreadsheet program and save it"
+                )
+
     def with_columns(self, added: Mapping[str, Sequence[Any]]) -> Path:
         from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
@@ -225,11 +184,35 @@ class XlsxFile:
             self._sheet.cell(1, place, name)
             for (number, _), value in zip(self._rows, values, strict=True):
                 cell = self._sheet.cell(number, place)
-                cell.value = ILLEGAL_CHARACTERS_RE.sub("", _text(value))
+                cell.value = ILLEGAL_CHARACTERS_RE.sub("", text_of(value))
                 cell.data_type = "s"  # also what begins with `=`
-        with _replaced(self._target) as partial:
+        with replaced(self._target) as partial:
             self._book.save(partial)
         return self._target
+
+
+def _check_target(path: Path, target: Path) -> None:
+    """Refuse a place where the result cannot be, before anything is generated."""
+    if target.suffix.lower() != path.suffix.lower():
+        raise TableError(
+            f"to={str(target)!r}: the result has the format of the table; name it *{path.suffix}"
+        )
+    if not target.parent.is_dir():
+        raise TableError(f"to={str(target)!r}: there is no folder {target.parent}; make it first")
+    if target.is_dir():
+        raise TableError(f"to={str(target)!r} is a folder; name a file in it")
+
+
+@contextmanager
+def _told_as_tables(path: Path) -> Iterator[None]:
+    """What the libraries raise for a damaged file is a TableError."""
+    try:
+        yield
+    except (TableError, FileNotFoundError, PermissionError, IsADirectoryError, MemoryError):
+        raise
+    except Exception as error:  # each library has its own, and they share no base
+        kind = path.suffix[1:].upper()
+        raise TableError(f"{path} cannot be read as {kind}; is it damaged? ({error})") from error
 
 
 def _parquet(path: Path, target: Path) -> Any:
@@ -239,34 +222,3 @@ def _parquet(path: Path, target: Path) -> Any:
         except ImportError:
             continue
     raise TableError(f"{path}: reading Parquet needs pyarrow or polars (pip install pyarrow)")
-
-
-def _delimiter(text: str) -> str:
-    """The one that the header has most of, outside of quotes."""
-    header = re.sub(r'"[^"]*"', "", text[:65536]).partition("\n")[0]
-    return max(DELIMITERS, key=header.count)
-
-
-def _text(value: Any) -> str:
-    """An output as the text of a cell; several outputs are a JSON list."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _cell(value: Any) -> str:
-    """The text of a cell that no spreadsheet takes for a formula, as the server's CSV has it."""
-    text = _text(value)
-    risky = text.startswith(("=", "+", "-", "@", "\t", "\r")) and not NUMBER.fullmatch(text)
-    return f"'{text}" if risky else text
-
-
-@contextmanager
-def _replaced(target: Path) -> Iterator[Path]:
-    """A path to write to, which takes the target's place when all is written."""
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        yield partial
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

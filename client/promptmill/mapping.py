@@ -62,7 +62,7 @@ def map(
     failures = outcome.failures
     result = finished(outcome.outputs, failures)
     if failures:
-        message = describe_failures(outcome)
+        message = describe_failures(outcome, bool(error))
         if errors == "raise":
             raise RowsFailed(message, table=result, failures=failures, job_id=job["id"])
         warnings.warn(message, FailedRowsWarning, stacklevel=2)

@@ -11,7 +11,8 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -20,7 +21,7 @@ from promptmill.errors import PromptmillError, RequestRefused, ServerUnreachable
 from promptmill.progress import Progress
 from promptmill.shapes import Job, Message, Row
 from promptmill.tables import Table
-from promptmill.templates import as_template, check_variables, job_name
+from promptmill.templates import as_template, check_given, job_name
 from promptmill.values import json_value, write_rows
 
 VERSION = "1"  # of what is hashed; another one makes other jobs of the same tables
@@ -63,14 +64,8 @@ class Run:
         except KeyboardInterrupt:
             self._progress.say("Stopped while the table was sent; the same call sends it again.")
             raise
-        try:
+        with self._told_when_stopped(job):
             return self._wait(job)
-        except KeyboardInterrupt:
-            self._progress.say(
-                f"Stopped waiting. {job['id']} goes on at the server, {job['links']['page']}: the "
-                f"same call goes on with it, promptmill.Client().cancel({job['id']!r}) stops it."
-            )
-            raise
 
     def outcome(self, job: Job) -> Outcome:
         """What came of a job that is over.
@@ -82,20 +77,33 @@ class Run:
         outputs: list[Any] = [None] * count
         failures = dict.fromkeys(range(count), f"{job['status']} before it ran")
         ran = False
-        for row in self._client.results(job["id"], **_merged(job)):
-            index = row["index"]
-            if index >= count:  # rows that were added to the job since
-                continue
-            if row["status"] == "succeeded":
-                outputs[index] = _output(row)
-                del failures[index]
-            else:
-                failures[index] = _reason(row)
-                # Of a row that was refused no prompt was ever made.
-                ran = ran or (row["status"] == "failed" and row["usage"]["prompt_tokens"] > 0)
+        with self._told_when_stopped(job):
+            for row in self._client.results(job["id"], **_merged(job)):
+                index = row["index"]
+                if index >= count:  # rows that were added to the job since
+                    continue
+                if row["status"] == "succeeded":
+                    outputs[index] = _output(row)
+                    del failures[index]
+                else:
+                    failures[index] = _reason(row)
+                    # Of a row that was refused no prompt was ever made.
+                    ran = ran or (row["status"] == "failed" and row["usage"]["prompt_tokens"] > 0)
         if count - len(failures) < min(job["counts"]["succeeded"], count):
             raise ServerUnreachable("the results broke off; the same call reads them again")
         return Outcome(job, outputs, failures, ran)
+
+    @contextmanager
+    def _told_when_stopped(self, job: Job) -> Iterator[None]:
+        """Ctrl-C stops the call, and not the job: say so."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._progress.say(
+                f"Stopped waiting. {job['id']} goes on at the server, {job['links']['page']}: the "
+                f"same call goes on with it, promptmill.Client().cancel({job['id']!r}) stops it."
+            )
+            raise
 
     def _options(
         self,
@@ -106,13 +114,13 @@ class Run:
     ) -> dict[str, Any]:
         """The fields of the job. A row that cannot run fails, and keeps no other from running."""
         found = {"bad_rows": "fail", **options}
+        check_given(template, self._table.columns, options)
         card = self._card(options["model"])
         if card and not options["model"]:
             found["model"] = card["id"]
         if not found["model"]:
             del found["model"]  # the server says which there are
         if template is not None:
-            check_variables(template, self._table.columns)
             in_chat = bool(card and card["chat_template"]) if chat is None else chat
             found["template"] = as_template(template, system, in_chat)
             found.setdefault("metadata", {"name": job_name(found["template"])})
@@ -165,8 +173,9 @@ def content_key(file: IO[bytes], options: Mapping[str, Any]) -> str:
     return f"map-{VERSION}-{digest.hexdigest()}"
 
 
-def describe_failures(outcome: Outcome) -> str:
-    """How many rows failed, why, where to see them and what to do."""
+def describe_failures(outcome: Outcome, in_column: bool) -> str:
+    """How many rows failed, why, where to see them and what to do. `in_column`: the table has the
+    reasons."""
     job, failures, total = outcome.job, outcome.failures, len(outcome.outputs)
     counted = Counter(failures.values()).most_common()
     reasons = [f"{count:,} × {reason}" for reason, count in counted[:REASONS]]
@@ -175,10 +184,10 @@ def describe_failures(outcome: Outcome) -> str:
     first = ", ".join(str(index) for index in sorted(failures)[:5])
     more = ", …" if len(failures) > 5 else ""
     said = (
-        f"{len(failures):,} of {total:,} rows have no output (positions {first}{more}): "
-        f"{'; '.join(reasons)}. See {job['links']['page']}, or give error= to have the reasons in "
-        "a column."
+        f"{len(failures):,} of {total:,} rows have no output (positions {first}{more}, counted "
+        f"from 0): {'; '.join(reasons)}. See {job['links']['page']}"
     )
+    said += "." if in_column else ", or give error= to have the reasons in a column."
     if outcome.ran:
         said += (
             f" promptmill.Client().retry({job['id']!r}) runs again what failed; the same call then "

@@ -15,6 +15,8 @@ from promptmill.errors import TableError
 from promptmill.shapes import Message
 
 MOST_NAME = 80  # characters of the name that a job has in lists
+PROMPTS = {"prompt", "messages", "prompt_ids"}  # columns that are asked as they are
+PROMPT_OPTIONS = {"preset", "columns"}  # fields of a job that may say what is asked
 VARIABLE = re.compile(r"\{\{\{\{|\{\{(.*?)\}\}", re.DOTALL)  # `{{{{` stands for `{{` itself
 
 
@@ -30,6 +32,25 @@ def as_template(
         return {"prompt": template}
     first = [{"role": "system", "content": system}] if system else []
     return {"messages": [*first, {"role": "user", "content": template}]}
+
+
+def check_given(
+    template: str | Sequence[Message] | None, columns: Sequence[str], options: Mapping[str, Any]
+) -> None:
+    """Refuse a call that says nothing of what is asked, and a template with a variable that is no
+    column.
+
+    Raises:
+        TableError: says what to give.
+    """
+    if template:
+        check_variables(template, columns)
+    elif template is not None or not (PROMPTS & set(columns) or PROMPT_OPTIONS & set(options)):
+        text = f"{{{{{columns[0]}}}}}" if columns else "{{text}}"
+        raise TableError(
+            f'give a template, such as "Summarise in one sentence: {text}"; it may be left out '
+            "where the table has a column prompt or messages"
+        )
 
 
 def check_variables(template: str | Sequence[Message], columns: Sequence[str]) -> None:

@@ -240,6 +240,8 @@ def _refused(response: requests.Response) -> RequestRefused:
     """The server's answer as an error: its sentence, then each fault on a line of its own."""
     try:
         problem = response.json()
+        if isinstance(problem.get("error"), dict):  # as OpenAI's clients read it
+            problem = {**problem["error"], "detail": problem["error"]["message"]}
         detail, errors = str(problem["detail"]), list(problem.get("errors", []))
         code = str(problem.get("code", "unknown"))
         lines = [detail]

@@ -180,8 +180,9 @@ def test_rows_that_failed_have_none_and_are_told(client: promptmill.Client) -> N
     with pytest.warns(promptmill.FailedRowsWarning) as warned:
         result = mapped(frame, error="why")
     said = str(warned[0].message)
-    assert said.startswith("2 of 4 rows have no output (positions 1, 2): ")
+    assert said.startswith("2 of 4 rows have no output (positions 1, 2, counted from 0): ")
     assert last_job(client)["links"]["page"] in said and ".retry('job_" in said
+    assert "give error=" not in said
     assert warned[0].filename == __file__
     assert list(result.index) == ["x", "x", "y", "z"]
     assert list(result["output"]) == ["good one", None, None, "good two"]

@@ -150,7 +150,12 @@ def test_what_is_no_table_is_refused_by_what_it_is(table: Any, says: str) -> Non
         ("a.csv", b"", "must name the columns"),
         ("a.csv", b'a,b\n1,"2', "line 2"),
         ("a.csv", b"a,b\n1,2\n1,2,3\n", "row 2: 3 cells"),
-        ("a.csv", b"a,b\n\xff,2\n", "byte 4 is not utf-8"),
+        ("a.csv", b"a,b\n1\xff,2\n", "line 2: its byte 2 is not utf-8; save it as UTF-8"),
+        ("a.csv", "a,b\n1,2\n".encode("utf-16-le"), "looks like UTF-16"),
+        ("a.csv", "a,b\né,2\n".encode("utf-16-le"), "looks like UTF-16"),
+        ("a.csv", b"a,b,\n1,2,3\n", "row 1: the last cell has a value"),
+        ("a.xlsx", b"PK\x03\x04 of nothing", "cannot be read as XLSX"),
+        ("a.parquet", b"PAR1 of nothing", "cannot be read as PARQUET"),
         ("a.csv", b"a,a\n1,2\n", "two columns named 'a'"),
         ("a.jsonl", b'{"a": 1}\n[1]\n', "line 2: must be an object"),
         ("a.jsonl", b'{"a": 1}\n{"a"\n', "line 2: is no JSON"),
@@ -162,6 +167,36 @@ def test_a_faulty_file_is_told_with_the_place(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(TableError, match=says):
         open_table(tmp_path / name)
+
+
+def test_an_xlsx_cell_that_would_be_taken_for_none_is_named(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    for row in (["id", "text"], [1, "a"], [2, "=1+1"]):
+        sheet.append(row)
+    book.save(tmp_path / "formula.xlsx")
+    with pytest.raises(TableError, match="the cell B3 is a formula whose value"):
+        open_table(tmp_path / "formula.xlsx")
+    sheet["B3"], sheet["C3"] = "b", "kept?"
+    book.save(tmp_path / "nameless.xlsx")
+    with pytest.raises(TableError, match="the cell C3 has a value, and its column has no name"):
+        open_table(tmp_path / "nameless.xlsx")
+
+
+def test_a_result_goes_only_where_a_file_of_its_format_can_be(tmp_path: Path) -> None:
+    path = table_of("csv", ROWS, tmp_path)
+    for wrong, says in (
+        ("out.parquet", r"name it \*\.csv"),
+        ("out", r"name it \*\.csv"),
+        ("nodir/out.csv", "there is no folder"),
+    ):
+        with pytest.raises(TableError, match=says):
+            open_table(path, tmp_path / wrong)
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(TableError, match="is a folder"):
+        open_table(path, tmp_path / "folder.csv")
+    with pytest.raises(FileNotFoundError):
+        open_table(tmp_path / "none" / "a.csv")
 
 
 def test_a_result_never_overwrites_its_own_table(tmp_path: Path) -> None:

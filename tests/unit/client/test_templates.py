@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from promptmill.errors import TableError
-from promptmill.templates import as_template, check_variables, job_name
+from promptmill.templates import as_template, check_given, check_variables, job_name
 
 QUESTION = {"role": "user", "content": "Say {{text}}"}
 
@@ -54,6 +54,24 @@ def test_a_variable_that_is_a_column_passes(good: str) -> None:
 def test_a_variable_that_is_no_column_is_named(wrong: str, says: str) -> None:
     with pytest.raises(TableError, match=says):
         check_variables([{"role": "user", "content": wrong}], ["text", "id"])
+
+
+@pytest.mark.parametrize(
+    ("template", "columns"), [(None, ["text"]), ("", ["prompt"]), ([], ["text"]), (None, [])]
+)
+def test_a_call_that_asks_nothing_is_refused(template: Any, columns: list[str]) -> None:
+    with pytest.raises(TableError, match="give a template, such as"):
+        check_given(template, columns, {})
+
+
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [(["id", "prompt"], {}), (["messages"], {}), (["text"], {"preset": "summarise"})],
+)
+def test_a_template_may_be_left_out_where_something_else_is_asked(
+    columns: list[str], options: dict[str, Any]
+) -> None:
+    check_given(None, columns, options)
 
 
 def test_a_job_is_named_by_what_it_asks() -> None:

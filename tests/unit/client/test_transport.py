@@ -157,6 +157,14 @@ def test_an_upload_is_the_same_each_time_it_is_sent(slept: list[float]) -> None:
     assert "Transfer-Encoding" not in got[0]["headers"]
 
 
+def test_a_fault_in_openais_shape_is_told_in_its_words(slept: list[float]) -> None:
+    body = b'{"error": {"message": "the API key is not valid here", "code": "unauthorized"}}'
+    with server(says(401, body)) as (url, _), pytest.raises(promptmill.RequestRefused) as refused:
+        Transport(url, "pm_x", 1).call("GET", "/v1/models")
+    assert str(refused.value) == "the API key is not valid here"
+    assert (refused.value.status, refused.value.code) == (401, "unauthorized")
+
+
 @pytest.mark.parametrize("body", [b"<html>", b'{"detail": 7}', b"[]", b""])
 def test_an_answer_of_something_else_is_no_traceback(body: bytes, slept: list[float]) -> None:
     with server(says(404, body), says(200, b"<html>")) as (url, _):
