@@ -99,7 +99,7 @@ class RetryingClient:
         known = set(order.rows)
         view = self.call("GET", f"/v1/jobs/{order.job_id}").json()
         self._ledger.saw_job(order, view)
-        file = self.call("GET", f"/v1/jobs/{order.job_id}/results.jsonl").content
+        file = self.call("GET", f"/v1/jobs/{order.job_id}/results.jsonl?params=full").content
         rows = [json.loads(line) for line in file.splitlines()]
         self._ledger.saw_results(order, rows, known)
 
