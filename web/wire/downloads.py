@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -9,10 +11,13 @@ from urllib.parse import quote
 
 from flask import Response
 
+from common.errors import PromptmillError
 from common.store.grants import Grant
 from web.auth import grant
 from web.services.services import Services, services
 from web.services.watch import Watch
+
+log = logging.getLogger(__name__)
 
 LONGEST_NAME = 120  # characters of a file's name without its ending
 # What no file system, shell or header takes well: separators, quotes, wildcards, and characters
@@ -26,7 +31,11 @@ UNSAFE = re.compile(
 def download(pieces: Iterator[bytes], content_type: str) -> Response:
     """A response of these pieces. The first is read here, so that what fails with it is answered as
     an error. What fails later can only break the stream off, and so does the end of the key or
-    session of the request."""
+    session of the request.
+
+    The response raises BrokenPipeError then: the server ends the connection at once, so that a
+    client sees that the file is not whole, and does not take it for an error of its own.
+    """
     first = next(pieces, b"")
     response = Response(
         _while_valid(services(), grant(), chain([first], pieces)), content_type=content_type
@@ -52,8 +61,12 @@ def _safe(name: str) -> str:
 
 
 def _while_valid(services: Services, grant: Grant, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    with services.guard.guarded(grant, Watch(0)) as watch:
-        for piece in pieces:
-            if watch.ended:
-                raise watch.ended
-            yield piece
+    try:
+        with services.guard.guarded(grant, Watch(0)) as watch:
+            for piece in pieces:
+                if watch.ended:
+                    raise watch.ended
+                yield piece
+    except PromptmillError as error:
+        log.info("a download was broken off: %s", error)
+        raise BrokenPipeError(errno.EPIPE, str(error)) from None
