@@ -3,8 +3,8 @@ Run as a process of its own.
 
 `reader_output.py` says in which form. About the file it first writes `{"sheet", "sheets"}`, then,
 once the sheet is decoded, `{"names"}` of its columns. Cells are text, numbers, flags or null, as
-the sheet has them; dates and times become text (RFC 3339, ISO 8601). Formulas are not evaluated: a
-cell has the value that was stored with it.
+the sheet has them; dates, times and errors (#N/A) become text. Formulas are not evaluated: a cell
+has the value that was stored with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from web.intake.reader_output import (
     say_unreadable,
     write_rows,
 )
-from web.intake.xlsx_formulas import formulas_without_values
+from web.intake.xlsx_cells import cells_taken_for_empty
 
 # Bytes beside what the libraries take and twice the size of the file: a sheet is decoded whole, and
 # a cell of it takes some 130 bytes.
@@ -61,12 +61,13 @@ def main() -> None:
     try:
         with Path("/dev/stdin").open("rb") as file:
             sheet = _sheet(file, sys.argv[4] if len(sys.argv) > 4 else None)
-            rows = _filled(sheet, most_columns)
+            _refuse_wide(sheet, most_columns)
+            unseen = cells_taken_for_empty(file, sheet.name)
+            rows = _filled(sheet, unseen.errors)
             _, header = next(rows, (1, []))
             names = _names(header)
             say({"names": names})
-            formulas = formulas_without_values(file, sheet.name)
-            write_rows(_lines(rows, len(names), formulas), most_row, most_rows)
+            write_rows(_lines(rows, len(names), unseen.formulas), most_row, most_rows)
         say("end")
     except MemoryError:
         say_unreadable(UnreadableTable(f"the sheet takes too much memory to read; {INSTEAD}"))
@@ -123,8 +124,7 @@ def _refuse_bombs(file: IO[bytes]) -> None:
         )
 
 
-def _filled(sheet: CalamineSheet, most_columns: int) -> Iterator[tuple[int, list[Value]]]:
-    """The rows that are not blank, each with its line."""
+def _refuse_wide(sheet: CalamineSheet, most_columns: int) -> None:
     if sheet.width > most_columns:
         raise UnreadableTable(
             f"the sheet has {sheet.width:,} columns; it may have {most_columns:,}"
@@ -134,10 +134,21 @@ def _filled(sheet: CalamineSheet, most_columns: int) -> Iterator[tuple[int, list
             f"the sheet has {sheet.width * sheet.height:,} cells; it may have {MOST_CELLS:,}: "
             f"{INSTEAD}"
         )
+
+
+def _filled(
+    sheet: CalamineSheet, errors: Mapping[int, Mapping[int, str]]
+) -> Iterator[tuple[int, list[Value]]]:
+    """The rows that are not blank, each with its line. `errors` are the texts of cells that have
+    no value but an error, by line and column of the sheet."""
+    left = sheet.start[1] if sheet.start else 0
     # It begins with the first row of the sheet, even if that is empty, and with the first column
     # that is not.
     for line, row in enumerate(sheet.iter_rows(), start=1):
         cells = [_value(cell) for cell in row]
+        for column, text in errors[line].items() if line in errors else ():
+            if 0 <= column - left < len(cells) and cells[column - left] is None:
+                cells[column - left] = text
         if any(
             cell is not None and not (isinstance(cell, str) and cell.isspace()) for cell in cells
         ):
@@ -202,9 +213,10 @@ def _shortened(text: str) -> str:
 
 
 def _number(value: float) -> Value:
-    """A number as a sheet shows it: whole ones without a fraction."""
+    """A number as a sheet shows it: whole ones without a fraction, and an error for what is none
+    that a sheet can have."""
     if not math.isfinite(value):
-        return None
+        return "#NUM!"
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 

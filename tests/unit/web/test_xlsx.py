@@ -160,6 +160,35 @@ def test_a_formula_is_found_wherever_it_stands_in_a_large_sheet() -> None:
     assert [draft.line for draft in drafts if draft.refused] == [2, 7_777, 20_001]
 
 
+def test_errors_are_text_as_the_sheet_shows_them_and_their_rows_are_not_skipped() -> None:
+    cells = (
+        b'<row r="3"><c r="Z3" t="str"><v>text</v></c><c r="AA3" t="e"><v>#REF!</v></c></row>'
+        b'<row r="4"><c r="Z4" t="e"><v>#N/A</v></c></row>'
+        b"<row r='5'><c t='e' r='AA5' s='1'><f>1/0</f><v>#DIV/0!</v></c></row>"
+        b'<row r="6"><c r="Z6"><v>1e999</v></c><c r="AA6"><v>NaN</v></c></row>'
+        b'<row r="8"><c r="Z8" t="str"><v>"e"</v></c><c r="AA8" t="e"/></row>'
+    )
+    drafts = drafts_of("a.xlsx", sheet(cells), template=TEMPLATE)
+    shown = [
+        (draft.line, draft.value["vars"]["text"], draft.value["vars"]["#REF!"]) for draft in drafts
+    ]
+    assert shown == [
+        (4, "#N/A", None),
+        (5, None, "#DIV/0!"),
+        (6, "#NUM!", "#NUM!"),
+        (8, '"e"', None),
+    ]
+
+
+def test_an_error_is_found_wherever_it_stands_in_a_large_sheet() -> None:
+    rows = [["text", "x"], *([f"row {n}", "y" * 50] for n in range(20_000))]
+    lines = (2, 7_777, 20_001)
+    for line in lines:
+        rows[line - 1][0] = "#N/A"
+    drafts = drafts_of("a.xlsx", workbook(*rows), template=TEMPLATE)
+    assert [draft.line for draft in drafts if draft.value["vars"]["text"] == "#N/A"] == [*lines]
+
+
 def test_cells_outside_of_the_header_make_a_row_bad() -> None:
     (draft,) = drafts_of("a.xlsx", workbook(["text"], ["a", "b"]), template=TEMPLATE)
     assert draft.refused and "has 2 cells where the header has 1" in draft.refused["message"]
