@@ -30,7 +30,7 @@ from common import log
 from common.errors import ConfigError
 from common.settings import Settings
 from common.urls import in_url
-from web.wire.connection import KEEP
+from web.wire.connection import KEEP, MOST_REQUEST_LINE
 from web.wire.connections import Connections
 from web.wire.listener import Listener
 
@@ -78,6 +78,7 @@ class WebServer(BaseApplication):
             "timeout": 60,
             "graceful_timeout": GRACE,
             "keepalive": int(KEEP),
+            "limit_request_line": MOST_REQUEST_LINE,
             "logger_class": f"{__name__}.GunicornLog",
             "control_socket_disable": True,
             # `web/wire/proxies.py` reads what proxies say, and knows which of them to trust.

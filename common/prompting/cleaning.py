@@ -23,14 +23,21 @@ LONG_PIECE = 2**16  # of work that takes a tenth of a microsecond for each
 # Pieces of a text in which some characters are right and others not: ftfy takes up to 35 µs for
 # each of their characters, twenty times as much as for others.
 MOST_MIXED = 64
+MOST_REPAIRED = 2**16  # characters of an item: those of the worst kind take up to 6 µs each
+# Steps of ftfy that make Windows-1252 of Latin-1.
+NOT_MISREAD = frozenset(
+    {("encode", "latin-1"), ("decode", "windows-1252"), ("transcode", "fix_c1_controls")}
+)
 
 
-def clean(text: str, steps: Sequence[str]) -> tuple[str, list[str]]:
-    """The text after these steps, and those that changed it."""
+def clean(text: str, steps: Sequence[str], repair: Repair | None = None) -> tuple[str, list[str]]:
+    """The text after these steps, and those that changed it. Texts of one item share its
+    `repair`."""
     changed = []
     for name in ORDER:
         if name in steps:
-            before, text = text, CLEANERS[name](text)
+            cleaner = (repair or Repair()).text if name == "encoding" else CLEANERS[name]
+            before, text = text, cleaner(text)
             if text != before:
                 changed.append(name)
     return text, changed
@@ -48,31 +55,41 @@ def _pieces(text: str, size: int, cut: Callable[[str, int, int], int]) -> Iterat
     yield text[at:]
 
 
-def _encoding(text: str) -> str:
-    """Mojibake repaired: UTF-8 that was read with another encoding."""
-    if text.isascii():
-        return text
-    return "".join(map(_Repair().piece, _pieces(text, PIECE, _before_word)))
+# Neither ASCII nor a control character: one of these shows UTF-8's first byte in any encoding.
+_MAY_BEGIN = re.compile(r"[^\x00-\x9f]")
 
 
-class _Repair:
-    """Repairs the pieces of one text."""
+class Repair:
+    """Repairs mojibake in the texts of one item: UTF-8 that was read with another encoding. Only
+    the first `MOST_REPAIRED` characters of texts that are not ASCII are looked at."""
 
     def __init__(self) -> None:
-        import ftfy.badness  # here, because most jobs do without
-
-        self._ftfy = ftfy
-        self._whole_only = ftfy.TextFixerConfig(decode_inconsistent_utf8=False)
         self._mixed = 0
+        self._left = MOST_REPAIRED
 
-    def piece(self, text: str) -> str:
+    def text(self, text: str) -> str:
+        if self._left <= 0 or not _MAY_BEGIN.search(text):
+            return text
+        return "".join(map(self._piece, _pieces(text, PIECE, _before_word)))
+
+    def _piece(self, text: str) -> str:
         """The piece repaired; one that is right and wrong in parts only as long as there were few
         of them."""
-        repaired: str = self._ftfy.fix_encoding(text, self._whole_only)
-        if self._mixed < MOST_MIXED and self._ftfy.badness.is_bad(repaired):
+        if self._left <= 0 or not _MAY_BEGIN.search(text):
+            return text
+        self._left -= len(text)
+        import ftfy.badness  # here, because most jobs do without
+
+        found = ftfy.fix_encoding_and_explain(
+            text, ftfy.TextFixerConfig(decode_inconsistent_utf8=False)
+        )
+        if self._mixed < MOST_MIXED and ftfy.badness.is_bad(found.text):
             self._mixed += 1
-            repaired = self._ftfy.fix_encoding(text)
-        return repaired
+            found = ftfy.fix_encoding_and_explain(text)
+        # Control characters that stand for those of Windows-1252 are no misread UTF-8: U+0085 is an
+        # end of a line.
+        is_misread = any(tuple(step) not in NOT_MISREAD for step in found.explanation or ())
+        return str(found.text) if is_misread else text
 
 
 # UTF-8's first bytes as Latin-1 shows them: a character that was misread begins with one of these.
@@ -183,7 +200,6 @@ def _collapsed(text: str) -> str:
 
 
 CLEANERS: dict[str, Callable[[str], str]] = {
-    "encoding": _encoding,
     "unicode": _unicode,
     "html": without_markup,
     "controls": _controls,

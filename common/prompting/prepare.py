@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import InvalidRequest
 from common.params import SamplingParams
-from common.prompting.cleaning import ORDER, clean
+from common.prompting.cleaning import ORDER, Repair, clean
 from common.prompting.template import Template, missing
 from common.prompting.truncation import Tokens, truncate
 from common.store.job_prep import JobPrep, Truncate
@@ -27,12 +27,14 @@ ANSWER_TOKENS: int = SamplingParams.model_fields["max_tokens"].default
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How the model reads a prompt, and how many tokens it takes. `chat` renders messages as the
-    model reads them; `answer` is how many tokens the item is to have left for its answer."""
+    model reads them; `answer` is how many tokens the item is to have left for its answer.
+    `most_characters` of a prompt may fit into the context, as far as that is known."""
 
     tokens: Tokens | None  # None where only the worker can count
     context: int
     chat: Callable[[Messages], str]
     answer: int = ANSWER_TOKENS
+    most_characters: int | None = None
 
     def text(self, asked: str | Messages) -> str:
         return asked if isinstance(asked, str) else self.chat(asked)
@@ -109,14 +111,17 @@ class Preparation:
         cut = None
         if self._truncate is not None:
             cut = _cut(source, self._variable, self._truncate, reading)
+        if reading.most_characters is not None:
+            source.refuse_longer(reading.most_characters, reading.context)
         asked = source.asked()
         return Prepared(asked, reading.text(asked), cleaned, cut)
 
     def _clean(self, source: _Source) -> dict[str, list[str]]:
         changed: dict[str, list[str]] = {}
         if self._steps:
+            repair = Repair()
             for name, text in source.texts.items():
-                source.texts[name], steps = clean(text, self._steps)
+                source.texts[name], steps = clean(text, self._steps, repair)
                 if steps:
                     changed[name] = steps
         source.check()
@@ -135,6 +140,10 @@ class _Source:
         """The name of the text that is cut if none is named."""
         return next(reversed(self.texts))
 
+    def refuse_longer(self, most: int, context: int) -> None:
+        """Raise `InvalidRequest` if making the prompt is in vain: it has more characters than fit
+        into the context."""
+
     def uses(self, name: str) -> int:  # noqa: ARG002  # each text but a template's is there once
         return 1
 
@@ -151,6 +160,14 @@ class _Variables(_Source):
         for name, text in self.texts.items():
             if not text:
                 raise missing(name, "is empty here once it is cleaned")
+
+    def refuse_longer(self, most: int, context: int) -> None:
+        if self._template.roles is not None:  # a chat template may leave some of it out
+            return
+        length = self._template.length(self.texts)
+        if length > most:
+            message = too_long(context, length)
+            raise InvalidRequest(message, code="context_length_exceeded", field="prompt")
 
     def uses(self, name: str) -> int:
         return self._template.uses[name]
@@ -243,6 +260,13 @@ def _cut(
         after = truncate(before, room, keep, tokens, over_limit) or ""
     source.texts[name] = after
     return Cut(before, after) if after != before else None
+
+
+def too_long(context: int, length: int) -> str:
+    return (
+        f"This model's maximum context length is {context} tokens. However, your prompt has "
+        f"{length} characters, which are more tokens than that. Please reduce its length."
+    )
 
 
 def _no_room(name: str, reading: Reading) -> InvalidRequest:

@@ -18,6 +18,7 @@ from common.types import JsonObject
 OPEN, CLOSE = "{{", "}}"
 # Characters of a rendered prompt: a short template may name a long variable many times.
 MOST_RENDERED = 2**24
+MOST_PLACES = 1000  # of variables in a template: each takes time with each item
 SHOWN = 64  # characters of a name in an error
 
 
@@ -34,7 +35,7 @@ class TextTemplate:
         Raises:
             InvalidRequest: `invalid_template`, with `field`: a variable is not closed.
         """
-        self.parts = tuple(_parts(source, field))
+        self.parts = tuple(_joined(_parts(source, field)))
         self._literal = sum(len(part) for part in self.parts if isinstance(part, str))
 
     def render(self, values: Mapping[str, str]) -> str:
@@ -71,6 +72,21 @@ def _parts(source: str, field: str) -> Iterator[str | Variable]:
         yield source[at:]
 
 
+def _joined(parts: Iterator[str | Variable]) -> Iterator[str | Variable]:
+    """The parts with one literal piece where several follow each other."""
+    literal = ""
+    for part in parts:
+        if isinstance(part, str):
+            literal += part
+            continue
+        if literal:
+            yield literal
+        literal = ""
+        yield part
+    if literal:
+        yield literal
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A job's template. `variables` are the names that it uses, in order of first appearance;
@@ -85,7 +101,8 @@ class Template:
     def parse(cls, source: TemplateDict) -> Template:
         """
         Raises:
-            InvalidRequest: `invalid_template`, with the field: a variable is not closed.
+            InvalidRequest: `invalid_template`, with the field: a variable is not closed, or it has
+            too many.
         """
         if "messages" in source:
             messages = source["messages"]
@@ -103,6 +120,11 @@ class Template:
             for part in text.parts:
                 if isinstance(part, Variable):
                     uses[part.name] = uses.get(part.name, 0) + 1
+        if (places := sum(uses.values())) > MOST_PLACES:
+            message = (
+                f"the template has variables at {places:,} places; it may have {MOST_PLACES:,}"
+            )
+            raise InvalidRequest(message, code="invalid_template", field="template")
         return cls(texts, roles, tuple(uses), uses)
 
     def refuse_unknown(self, columns: Sequence[str]) -> None:
@@ -114,13 +136,17 @@ class Template:
             message = f"the template names {names}, but the columns are: {there}"
             raise InvalidRequest(message, code="unknown_column", field="template")
 
+    def length(self, values: Mapping[str, str]) -> int:
+        """Characters that `render` would make of the values, in all messages."""
+        return sum(text.length(values) for text in self.texts)
+
     def render(self, values: Mapping[str, str]) -> str | list[dict[str, str]]:
         """The prompt, or the messages, with these texts for the variables.
 
         Raises:
             InvalidRequest: `too_many_tokens`: it would be longer than any prompt may be.
         """
-        length = sum(text.length(values) for text in self.texts)
+        length = self.length(values)
         if length > MOST_RENDERED:
             message = (
                 f"the template makes a prompt of {length:,} characters of this item; one may have "

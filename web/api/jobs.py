@@ -172,6 +172,7 @@ def retry(tenant: str, job_id: str) -> Response:
     JobView,
     status=202,
     body=RerunRequest,
+    may_be_empty=True,
     headers=("Idempotency-Key",),
     errors=(429,),
 )

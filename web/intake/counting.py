@@ -56,6 +56,11 @@ def in_a_thread(size: int, work: Callable[[], T]) -> T:
     return found
 
 
+def most_characters(tokenizer: Tokenizer | None, context: int) -> int | None:
+    """How many characters a text of `context` tokens has at most; None where that is not known."""
+    return None if tokenizer is None else context * tokenizer.longest
+
+
 def is_too_long(tokenizer: Tokenizer, text: str, context: int) -> bool:
     """Whether the text is sure to have more than `context` tokens. False if that takes counting all
     of it."""

@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import Any
 
 from common.errors import InvalidRequest
-from common.prompting.prepare import Messages, Preparation, Prepared, Reading
+from common.prompting.prepare import Messages, Preparation, Prepared, Reading, too_long
 from common.prompting.template import Template
 from common.types import JsonObject
-from web.intake.counting import PatientTokens, count_tokens, is_too_long
-from web.intake.faults import Fault, overflow
+from web.intake.counting import PatientTokens, count_tokens, is_too_long, most_characters
+from web.intake.faults import Fault
 from web.intake.preparation import prep_of
 from web.schemas.requests import Item, JobOptions
 from web.services.models import Model
@@ -82,11 +82,8 @@ class Prompts:
         asked = self._ask(item)
         text, tokenizer, context = asked.text, self._model.tokenizer, self._model.card.context
         if text is not None and tokenizer is not None and is_too_long(tokenizer, text, context):
-            what = (
-                f"your prompt has {len(text)} characters, which are more tokens than that. "
-                "Please reduce its length."
-            )
-            raise overflow(context, what, "prompt" if asked.is_plain else "messages")
+            field = "prompt" if asked.is_plain else "messages"
+            raise Fault("context_length_exceeded", field, too_long(context, len(text)))
         return asked
 
     def _ask(self, item: Item) -> Asked:
@@ -110,6 +107,7 @@ class Prompts:
             self._model.card.context,
             lambda messages: self._render(messages, kwargs),
             params.max_tokens if params and own else self._options.params.max_tokens,
+            most_characters(self._model.tokenizer, self._model.card.context),
         )
         try:
             prepared = preparation.prepare(_texts(item), reading)

@@ -96,8 +96,15 @@ def refuse_unread() -> None:
 
 
 def read_json(model: type[M]) -> M:
-    """A small JSON body as the model."""
+    """A small JSON body as the model. None is `{}` where the view's description allows that."""
+    description = description_of(current_app, str(request.endpoint))
+    if description is not None and description.may_be_empty and _is_empty():
+        return validated(model, {})
     return validated(model, json_body())
+
+
+def _is_empty() -> bool:
+    return not request.content_length and "Transfer-Encoding" not in request.headers
 
 
 def read_items() -> Drafts:

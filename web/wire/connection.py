@@ -31,6 +31,9 @@ SLOW = 1.0  # seconds waited for a body after which it counts as a slow one
 SEND = 30.0  # seconds until a client takes a piece of what it is sent
 STUCK = 5.0  # seconds after which it may be closed for others
 PIECE = 64 * 2**10  # bytes of such a piece
+# Bytes of a request's first line, of which most is the address with its query: as many as gunicorn
+# can be told.
+MOST_REQUEST_LINE = 8190
 LINGER = 0.5  # seconds in which a client whose body was refused can read that
 
 REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

@@ -17,9 +17,10 @@ from pydantic.json_schema import JsonSchemaMode
 class Description:
     """What a view takes and gives.
 
-    `status` is that of the good answer. `body` is the JSON body; `upload` the part `job` beside a
-    file, `form` the parts beside a file; `query` has the query's parameters and `headers` the names
-    of the request headers that are read. `media_types` are those of an answer that is no JSON.
+    `status` is that of the good answer. `body` is the JSON body, which may be left out where it
+    `may_be_empty`; `upload` the part `job` beside a file, `form` the parts beside a file; `query`
+    has the query's parameters and `headers` the names of the request headers that are read.
+    `media_types` are those of an answer that is no JSON.
     `events` are those of an answer as server-sent events: the data of each by its name, "" for
     events without a name, and None as the data of `[DONE]`, which is that very text. `errors` are
     statuses that do not follow from the rest. A `public` view needs no key.
@@ -29,6 +30,7 @@ class Description:
     answer: type | None = None
     status: int = 200
     body: type[BaseModel] | None = None
+    may_be_empty: bool = False
     upload: type[BaseModel] | None = None
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None

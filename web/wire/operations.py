@@ -12,6 +12,7 @@ from werkzeug.routing import Rule
 from common.errors import Conflict, NotFound, TooMany, Unauthorized, Unavailable
 from web.schemas.headers import HEADERS
 from web.wire import sse
+from web.wire.connection import MOST_REQUEST_LINE
 from web.wire.description import Description
 from web.wire.error_answers import ErrorShape, ErrorShapes
 from web.wire.openapi_objects import (
@@ -31,6 +32,12 @@ REQUEST_ID: Header = {
     "description": "Also in the server's log.",
     "required": True,
     "schema": {"type": "string"},
+}
+# The server refuses such a request before the app sees it, so it has no error's usual form.
+LONG_ADDRESS: Answer = {
+    "description": f"The address is longer than {MOST_REQUEST_LINE:,} bytes as it is sent.",
+    "headers": {},
+    "content": {"text/html": {"schema": {"type": "string"}}},
 }
 RETRY_AFTER: Header = {
     "description": "Seconds until trying again may help.",
@@ -64,7 +71,8 @@ class Operations:
         if description.public:
             operation["security"] = []
         if content := self._body(description):
-            operation["requestBody"] = {"required": True, "content": content}
+            required = not description.may_be_empty
+            operation["requestBody"] = {"required": required, "content": content}
         return operation
 
     def _parameters(self, rule: Rule, description: Description) -> list[Parameter]:
@@ -161,6 +169,9 @@ class Operations:
 
     def _error(self, rule: Rule, status: int) -> Reference:
         """A reference to the error, which is described once."""
+        if status == HTTPStatus.REQUEST_URI_TOO_LONG:
+            self.errors["LongAddress"] = LONG_ADDRESS
+            return {"$ref": "#/components/responses/LongAddress"}
         shape = self._shape(rule)
         name = f"{shape.model.__name__}{status}"
         self.errors.setdefault(name, self._described_error(status, shape))
@@ -189,6 +200,8 @@ def _errors(rule: Rule, method: str, description: Description, invalid: frozense
         return found
     found |= {Unauthorized.status, Unavailable.status, 500}
     found |= invalid  # a query or a body that is not taken
+    if description.query:
+        found.add(HTTPStatus.REQUEST_URI_TOO_LONG)
     if method in UNSAFE:
         found.add(403)
     if rule.arguments:

@@ -84,3 +84,11 @@ def test_the_bounds_in_the_specification_are_those_that_refuse(web: Web) -> None
 def test_both_ways_to_send_a_job_are_described(web: Web) -> None:
     content = specification(web)["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
     assert set(content) == {"application/json", "multipart/form-data"}
+
+
+def test_an_address_that_is_too_long_is_described_where_a_query_is_taken(web: Web) -> None:
+    found = specification(web)
+    responses = found["paths"]["/v1/jobs"]["get"]["responses"]
+    assert responses["414"] == {"$ref": "#/components/responses/LongAddress"}
+    assert "text/html" in found["components"]["responses"]["LongAddress"]["content"]
+    assert "414" not in found["paths"]["/v1/jobs/{job_id}"]["delete"]["responses"]

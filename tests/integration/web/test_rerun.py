@@ -67,6 +67,14 @@ def test_another_model_has_its_own_defaults_and_the_same_keeps_those_of_the_job(
     assert rerun(web, job).json["params"] == {"top_k": 9, "temperature": 0.7}
 
 
+def test_without_a_body_all_runs_again_as_it_was(web: Web) -> None:
+    job = submit(web)
+    answer = web.post(f"/v1/jobs/{job}/rerun")
+    assert (answer.status_code, answer.json["rerun_of"]) == (202, job)
+    wrong = web.post(f"/v1/jobs/{job}/rerun", data="rows=all")
+    assert wrong.status_code == 415
+
+
 def test_all_is_checked_against_the_card_as_it_is_now(web: Web) -> None:
     web.services.fleet.publish(card("tiny", context=3), b"")
     job = web.submit("a b", "a b c d e", model="echo")

@@ -48,6 +48,11 @@ def test_a_job_goes_through_a_real_server_and_comes_out_as_events(
     assert len(server.get(f"/v1/jobs/{job['id']}/results.jsonl").text.splitlines()) == 2
 
 
+def test_an_address_may_have_so_many_bytes_and_no_more(server: WebProcess) -> None:
+    assert server.get(f"/v1/jobs?after={'x' * 8100}").status_code == 404
+    assert server.get(f"/v1/jobs?after={'x' * 8200}").status_code == 414
+
+
 def test_waiting_clients_do_not_hold_up_the_others(server: WebProcess, web: Web) -> None:
     job = server.post("/v1/jobs", json={"prompts": ["a"]}).json()["id"]
     with ThreadPoolExecutor(40) as pool:

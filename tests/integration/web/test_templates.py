@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from common.prompting.template import TextTemplate
 from common.store import keys
 from common.types import ItemState
 from tests.support.cards import card
@@ -213,3 +215,15 @@ def test_a_column_that_the_table_lacks_is_named_before_its_first_row_is_looked_a
     assert [error["code"] for error in answer.json["errors"]] == ["unknown_column"]
     assert "{{txt}}" in answer.json["detail"] and "id, text" in answer.json["detail"]
     assert web.job_keys() == []
+
+
+def test_a_prompt_that_is_sure_not_to_fit_is_refused_before_it_is_made(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def render(self: TextTemplate, values: Mapping[str, str]) -> str:
+        raise AssertionError("it was made")
+
+    monkeypatch.setattr(TextTemplate, "render", render)
+    found = refused(web, template={"prompt": "{{a}} " * 1000}, items=[{"vars": {"a": "x" * 100}}])
+    assert found["code"] == "context_length_exceeded"
+    assert "your prompt has 101000 characters" in found["detail"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidRequest
-from common.prompting.template import MOST_RENDERED, Template
+from common.prompting.template import MOST_PLACES, MOST_RENDERED, Template
 
 TEXTS = st.text(st.sampled_from("{} \nab"), max_size=40)
 
@@ -111,3 +111,17 @@ def test_a_short_template_makes_no_endless_prompt() -> None:
         template.render({"a": "x" * (MOST_RENDERED // 1000 + 1)})
     assert refused.value.code == "too_many_tokens"
     assert len(template.render({"a": "x" * 1000})) == 1_000_000
+
+
+def test_a_template_has_variables_at_so_many_places_and_no_more() -> None:
+    assert len(rendered("{{a}}" * MOST_PLACES, a="x")) == MOST_PLACES
+    with pytest.raises(InvalidRequest, match="at 1,001 places; it may have 1,000") as refused:
+        Template.parse({"prompt": "{{a}}" * (MOST_PLACES + 1)})
+    assert refused.value.code == "invalid_template"
+    chat = {"role": "user", "content": "{{a}}" * 600}
+    with pytest.raises(InvalidRequest, match="1,200 places"):
+        Template.parse({"messages": [chat, chat]})
+
+
+def test_a_literal_piece_is_one_part_however_it_is_written() -> None:
+    assert len(Template.parse({"prompt": "{{{{" * 20_000}).texts[0].parts) == 1
