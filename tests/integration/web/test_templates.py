@@ -226,4 +226,4 @@ def test_a_prompt_that_is_sure_not_to_fit_is_refused_before_it_is_made(
     monkeypatch.setattr(TextTemplate, "render", render)
     found = refused(web, template={"prompt": "{{a}} " * 1000}, items=[{"vars": {"a": "x" * 100}}])
     assert found["code"] == "context_length_exceeded"
-    assert "your prompt has 101000 characters" in found["detail"]
+    assert "your prompt has 101000 characters" in found["message"]
