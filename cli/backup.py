@@ -50,6 +50,10 @@ def backup(file: Path, folder: DataFolder) -> None:
     """
     if file.exists():
         raise ConfigError(f"{file} exists; name another file, or remove this one")
+    if not file.parent.is_dir():
+        raise ConfigError(f"there is no folder {file.parent}; make it first")
+    if not os.access(file.parent, os.W_OK):
+        raise ConfigError(f"the folder {file.parent} cannot be written to; name another one")
     url = find_settings(folder).redis_url
     draft = file.with_name(file.name + ".part")
     draft.unlink(missing_ok=True)

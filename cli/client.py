@@ -24,11 +24,19 @@ from common.urls import web_url
 TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
 POLL = 0.5  # seconds between two requests for a job's state
 MOST_JOBS = 100  # of a page
+SWEEP = "sweep_"  # how a sweep's id begins
+# Faults with a line that no row has alone: the file cannot be read beyond it.
+FAULTS_OF_FILES = ("malformed_file", "invalid_header", "too_many_blank_lines")
 PATIENCE = 60.0  # seconds that the server may be unreachable while a job is watched
 
 
 class RequestRefused(PromptmillError):
-    """The server refused the request."""
+    """The server refused the request. `of_rows`: for faults of rows, each of which it could have
+    taken as a failed item."""
+
+    def __init__(self, message: str, *, of_rows: bool = False):
+        super().__init__(message)
+        self.of_rows = of_rows
 
 
 class ServerUnreachable(PromptmillError):
@@ -80,6 +88,12 @@ class Client:
 
     def job(self, job_id: str) -> JsonObject:
         return self._call("GET", _job_path(job_id))
+
+    def sweep(self, sweep_id: str) -> JsonObject:
+        return self._call("GET", _sweep_path(sweep_id))
+
+    def cancel_sweep(self, sweep_id: str) -> JsonObject:
+        return self._call("POST", f"{_sweep_path(sweep_id)}/cancel")
 
     def jobs(self, limit: int, query: JsonObject) -> Iterator[JsonObject]:
         """Up to `limit` jobs, newest first."""
@@ -164,7 +178,7 @@ class Client:
         if response.status_code == 503:
             raise ServerUnreachable(f"{self._url} is not available: {_problem(response)}")
         if not response.ok:
-            raise RequestRefused(_problem(response))
+            raise RequestRefused(_problem(response), of_rows=_of_rows(response))
         return response
 
 
@@ -174,7 +188,15 @@ def open_client(folder: DataFolder) -> Client:
 
 
 def _job_path(job_id: str) -> str:
+    if job_id.startswith(SWEEP):
+        raise RequestRefused(
+            f"{job_id} is a sweep; name one of its jobs: `promptmill jobs show {job_id}` lists them"
+        )
     return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _sweep_path(sweep_id: str) -> str:
+    return f"/v1/sweeps/{quote(sweep_id, safe='')}"
 
 
 def is_loopback(host: str) -> bool:
@@ -199,3 +221,13 @@ def _problem(response: requests.Response) -> str:
         return "\n".join(lines)
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"HTTP {response.status_code} {response.reason}"
+
+
+def _of_rows(response: requests.Response) -> bool:
+    try:
+        errors = response.json()["errors"]
+        return bool(errors) and all(
+            "line" in error and error["code"] not in FAULTS_OF_FILES for error in errors
+        )
+    except (ValueError, KeyError, TypeError):
+        return False

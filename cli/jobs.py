@@ -14,10 +14,19 @@ from cli.commands import Commands
 from cli.folder import DataFolder, data_option
 from cli.progress import all_succeeded, ended, show_progress, summary, why_it_waits
 from cli.sent_options import parse_params
+from cli.sweeps import cancel_sweep, is_sweep, jobs_of, show_sweep
 from cli.terminal import print_line, printable_lines
 from common.types import JobState, JsonObject
 
 NAME = 40  # characters of a name in a list
+
+RESULT_FLAGS = {
+    "merge_retries": ("merge", "retries"),
+    "include_prompt": ("include", "prompt"),
+    "no_guard": ("guard", "0"),
+    "bom": ("bom", "1"),
+}
+INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 
 job_argument = click.argument("job_id", metavar="ID")
 
@@ -26,15 +35,26 @@ job_argument = click.argument("job_id", metavar="ID")
 @job_argument
 @data_option
 def watch(job_id: str, folder: DataFolder) -> None:
-    """Show a job's progress until it ends.
+    """Show a job's progress until it ends; of a sweep, that of each of its jobs.
 
     On a terminal it is a bar, else a line every few seconds, both on stderr. The exit code is 0 if
-    every item succeeded, else 1.
+    every item succeeded, 130 after Ctrl-C, after which the job goes on, else 1.
     """
+    succeeded = True
     with open_client(folder) as client:
-        job = show_progress(client, job_id)
-    print_line(summary(job))
-    sys.exit(0 if all_succeeded(job) else 1)
+        try:
+            for each in jobs_of(client, job_id):
+                job = show_progress(client, each)
+                print_line(f"{each}: {summary(job)}" if is_sweep(job_id) else summary(job))
+                succeeded = succeeded and all_succeeded(job)
+        except KeyboardInterrupt:
+            print_line(
+                f"\n{job_id} goes on; `promptmill watch {job_id}` shows it again, `promptmill "
+                f"cancel {job_id}` stops it",
+                err=True,
+            )
+            sys.exit(INTERRUPTED)
+    sys.exit(0 if succeeded else 1)
 
 
 @click.command()
@@ -50,16 +70,28 @@ def watch(job_id: str, folder: DataFolder) -> None:
 @click.option(
     "--merge-retries", is_flag=True, help="Of a row that was retried, what came of it in the end."
 )
+@click.option("--include-prompt", is_flag=True, help="Each prompt, too, as the model reads it.")
+@click.option(
+    "--no-guard",
+    is_flag=True,
+    help="CSV: no apostrophe before a text that a spreadsheet takes for a formula.",
+)
+@click.option(
+    "--bom", is_flag=True, help="CSV: a byte-order mark first, by which Excel knows UTF-8."
+)
 @data_option
-def results(job_id: str, kind: str, merge_retries: bool, folder: DataFolder) -> None:
+def results(job_id: str, kind: str, folder: DataFolder, **flags: bool) -> None:
     """Print the results that a job has so far.
 
     On a terminal control characters are escaped.
     """
+    if kind != "csv" and (flags["no_guard"] or flags["bom"]):
+        raise click.UsageError("--no-guard and --bom are about CSV; give --format csv")
+    query = {name: value for flag, (name, value) in RESULT_FLAGS.items() if flags[flag]}
     if kind == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is no text; write it to a file: … > results.parquet")
     with open_client(folder) as client:
-        pieces = client.results(job_id, kind, {"merge": "retries"} if merge_retries else {})
+        pieces = client.results(job_id, kind, query)
         if sys.stdout.isatty():
             sys.stdout.writelines(printable_lines(pieces))
         else:
@@ -71,9 +103,12 @@ def results(job_id: str, kind: str, merge_retries: bool, folder: DataFolder) -> 
 @job_argument
 @data_option
 def cancel(job_id: str, folder: DataFolder) -> None:
-    """Cancel a job; finished items keep their results."""
+    """Cancel a job, or every job of a sweep; finished items keep their results."""
     with open_client(folder) as client:
-        print_line(summary(client.cancel(job_id)))
+        if is_sweep(job_id):
+            cancel_sweep(client, job_id)
+        else:
+            print_line(summary(client.cancel(job_id)))
 
 
 @click.group(cls=Commands)
@@ -104,8 +139,12 @@ def list_jobs(limit: int, folder: DataFolder, **only: str | None) -> None:
 @job_argument
 @data_option
 def show(job_id: str, folder: DataFolder) -> None:
-    """Show a job: how far it is, what it waits for, its settings and where its page is."""
+    """Show a job: how far it is, what it waits for, its settings and where its page is; of a sweep
+    its jobs and where its page is."""
     with open_client(folder) as client:
+        if is_sweep(job_id):
+            show_sweep(client, job_id)
+            return
         for name, value in _facts(client.job(job_id)):
             print_line(f"{name + ':':<11} {value}")
 

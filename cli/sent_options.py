@@ -1,5 +1,5 @@
 """Reads options of the command line that become fields of a job: `--param`, `--map`, `--sweep`,
-`--template`, `--clean` and `--truncate`."""
+`--template`, `--clean`, `--truncate` and `--format`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from common.types import JsonObject
 PARAM = "params."  # before a decoding parameter in `--map`
 CLEAN = ("encoding", "unicode", "html", "controls", "whitespace")
 KEPT = ("start", "end", "both")
+FORMAT = ("delimiter", "encoding", "sheet")
 
 
 def parse_params(
     _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
 ) -> JsonObject:
     """NAME=VALUE: a value is JSON, or else text."""
-    return {name: _value(text) for name, text in map(_pair, pairs)}
+    return {name: _value(text) for name, text in _pairs(pairs)}
 
 
 def parse_sweep(
@@ -28,7 +29,7 @@ def parse_sweep(
 ) -> JsonObject:
     """NAME=VALUE,VALUE: each value is JSON, or else text; or all values as one JSON list."""
     found: JsonObject = {}
-    for name, text in map(_pair, pairs):
+    for name, text in _pairs(pairs):
         whole = _value(text)
         found[name] = whole if isinstance(whole, list) else [_value(v) for v in text.split(",")]
     return found
@@ -39,7 +40,7 @@ def parse_map(
 ) -> JsonObject:
     """FIELD=COLUMN; FIELD is prompt, custom_id, reference or params.NAME."""
     columns: JsonObject = {}
-    for field, column in map(_pair, pairs):
+    for field, column in _pairs(pairs, "FIELD=COLUMN"):
         if field.startswith(PARAM):
             columns.setdefault("params", {})[field.removeprefix(PARAM)] = column
         else:
@@ -47,8 +48,31 @@ def parse_map(
     return columns
 
 
-def parse_text(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+def parse_format(
+    _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
+) -> JsonObject:
+    """NAME=VALUE; NAME is delimiter, encoding or sheet. `\\t` is a tab."""
+    found = dict(_pairs(pairs))
+    for name in found:
+        if name not in FORMAT:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(FORMAT)}")
+    return {name: "\t" if text == r"\t" else text for name, text in found.items()}
+
+
+def once(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> str | None:
+    """The one value of an option, which is not empty."""
+    if len(texts) > 1:
+        raise click.BadParameter("it is given twice; give it once")
+    if texts and not texts[0]:
+        raise click.BadParameter("it is empty; give a value, or leave it out")
+    return texts[0] if texts else None
+
+
+def parse_text(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> str | None:
     """A text, or @FILE: what is in the file."""
+    text = once(context, option, texts)
     if text is None or not text.startswith("@"):
         return text
     try:
@@ -60,9 +84,10 @@ def parse_text(_context: click.Context, _option: click.Parameter, text: str | No
 
 
 def parse_clean(
-    _context: click.Context, _option: click.Parameter, text: str | None
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> list[str] | None:
     """Steps, separated by commas."""
+    text = once(context, option, texts)
     steps = [step.strip() for step in text.split(",")] if text else None
     for step in steps or []:
         if step not in CLEAN:
@@ -71,9 +96,10 @@ def parse_clean(
 
 
 def parse_truncate(
-    _context: click.Context, _option: click.Parameter, text: str | None
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> JsonObject | None:
     """TOKENS or `fit`, then which part stays, then which variable is cut: 512:start:text."""
+    text = once(context, option, texts)
     if text is None:
         return None
     to, _, rest = text.partition(":")
@@ -87,11 +113,16 @@ def parse_truncate(
     return found
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
-    return name, value
+def _pairs(texts: tuple[str, ...], shape: str = "NAME=VALUE") -> list[tuple[str, str]]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not {shape}")
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice; give it once")
+        found[name] = value
+    return list(found.items())
 
 
 def _value(text: str) -> Any:

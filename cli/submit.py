@@ -10,7 +10,9 @@ import click
 from cli.client import Client, RequestRefused, open_client
 from cli.folder import DataFolder, data_option
 from cli.sent_options import (
+    once,
     parse_clean,
+    parse_format,
     parse_map,
     parse_params,
     parse_sweep,
@@ -20,6 +22,7 @@ from cli.sent_options import (
 from cli.terminal import print_line
 from common.types import JsonObject
 
+NO_ROWS = "the file has no rows"
 # What the API's errors call a field, and what the command line calls it.
 SPELLED = (
     (
@@ -27,7 +30,16 @@ SPELLED = (
         "with --map prompt=COLUMN, or give a --template",
     ),
     ("name a model, there are several", "name one with --model, there are several"),
+    ("say so in format.encoding", "say so with --format encoding=utf-16"),
+    ("as UTF-16 with format.encoding", "as UTF-16 with --format encoding=utf-16"),
+    ("format.encoding", "--format encoding"),
+    ("format.sheet", "--format sheet"),
+    ("format.delimiter", "--format delimiter"),
+    ("a job needs at least one item", NO_ROWS),
+    ("GET /v1/presets lists those there are", "the page New job lists those there are"),
 )
+# Faults of a row, after which the other rows can run.
+BAD_ROWS_HINT = "; with --bad-rows fail the other rows run, and these are failed items"
 PREVIEW_ROWS = 3
 MOST_NAME = 128  # characters of a job's name
 
@@ -37,12 +49,17 @@ MOST_NAME = 128  # characters of a job's name
 @click.option("--model", help="Model; may be left out if the server has only one.")
 @click.option(
     "--template",
+    multiple=True,
     callback=parse_text,
     metavar="TEXT|@FILE",
     help="What is asked of each row; {{name}} stands for its value in that column.",
 )
 @click.option(
-    "--system", callback=parse_text, metavar="TEXT|@FILE", help="System message before it."
+    "--system",
+    multiple=True,
+    callback=parse_text,
+    metavar="TEXT|@FILE",
+    help="System message before it.",
 )
 @click.option(
     "--chat/--plain",
@@ -59,7 +76,21 @@ MOST_NAME = 128  # characters of a job's name
     help="What a column is: FIELD is prompt, custom_id, reference or params.NAME; may be given "
     "several times.",
 )
-@click.option("--preset", metavar="NAME[@VERSION]", help="Template and parameters to start from.")
+@click.option(
+    "--format",
+    "format",
+    multiple=True,
+    callback=parse_format,
+    metavar="NAME=VALUE",
+    help="How the file is read: delimiter, encoding or sheet; may be given several times.",
+)
+@click.option(
+    "--preset",
+    multiple=True,
+    callback=once,
+    metavar="NAME[@VERSION]",
+    help="Template and parameters to start from.",
+)
 @click.option(
     "--param",
     "params",
@@ -77,12 +108,14 @@ MOST_NAME = 128  # characters of a job's name
 )
 @click.option(
     "--clean",
+    multiple=True,
     callback=parse_clean,
     metavar="STEP,STEP",
     help="Clean the rows' texts: encoding, unicode, html, controls, whitespace.",
 )
 @click.option(
     "--truncate",
+    multiple=True,
     callback=parse_truncate,
     metavar="TOKENS[:KEEP[:COLUMN]]",
     help="Cut long texts: 512:start:text keeps the first 512 tokens of the column text; fit: what "
@@ -125,10 +158,17 @@ def submit(
         try:
             _send(client, file, options, sweep, preview)
         except RequestRefused as error:
-            message = error.message
-            for field, option in SPELLED:
-                message = message.replace(field, option)
-            raise RequestRefused(message) from None
+            raise RequestRefused(_spelled(error, bool(options.get("bad_rows")))) from None
+
+
+def _spelled(error: RequestRefused, bad_rows: bool) -> str:
+    """The refusal with the command line's names of the fields."""
+    message = error.message
+    for field, option in SPELLED:
+        message = message.replace(field, option)
+    if error.of_rows and not bad_rows:
+        message += BAD_ROWS_HINT
+    return message
 
 
 def _send(
@@ -136,11 +176,16 @@ def _send(
 ) -> None:
     if preview:
         answer = client.upload(file, options, f"/v1/jobs/preview?rows={PREVIEW_ROWS}")
+        if not answer["rows"]:
+            raise RequestRefused(NO_ROWS)
         for row in answer["rows"]:
             _show_row(row)
+        if len(answer["rows"]) == PREVIEW_ROWS:
+            print_line(f"These are the first {PREVIEW_ROWS} rows; submit checks all.", err=True)
     elif sweep:
         made = client.upload(file, options | {"sweep": sweep}, "/v1/sweeps")
-        print_line(f"{made['id']}: {len(made['jobs'])} jobs", err=True)
+        count = len(made["jobs"])
+        print_line(f"{made['id']}: {count} job{'s' if count > 1 else ''}", err=True)
         for job in made["jobs"]:
             values = ", ".join(f"{name}={value}" for name, value in job["params"].items())
             print_line(f"{job['id']}: {values}", err=True)

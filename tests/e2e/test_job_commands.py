@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, spawn
 from tests.support.up import Running, run
 from tests.support.up import running as started
 from tests.support.waiting import wait_until
@@ -167,6 +169,83 @@ def test_a_sweep_prints_a_job_for_each_combination(running: Running, tmp_path: P
     for job_id in job_ids:
         promptmill(running, "watch", job_id)
         assert facts(running, job_id)["items"].startswith("3: ")
+
+
+def test_a_sweeps_id_stands_for_its_jobs(running: Running, prompts: Path) -> None:
+    done = promptmill(running, "submit", prompts, "--sweep", "seed=1,2", *ENDLESS)
+    sweep, job_ids = done.stderr.partition(":")[0], done.stdout.split()
+    shown = said(running, "jobs", "show", sweep)
+    assert all(job_id in shown for job_id in job_ids) and f"/sweeps/{sweep}" in shown
+    for command in (("results",), ("jobs", "retry"), ("jobs", "delete", "--yes")):
+        refused = promptmill(running, *command, sweep)
+        assert refused.returncode == 1 and f"`promptmill jobs show {sweep}`" in refused.stderr
+    assert [line.split(":")[0] for line in said(running, "cancel", sweep).splitlines()] == job_ids
+    watched = promptmill(running, "watch", sweep)
+    assert watched.returncode == 1 and all(f"{job_id}: " in watched.stdout for job_id in job_ids)
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_job(running: Running, prompts: Path) -> None:
+    job_id = said(running, "submit", prompts, *ENDLESS)
+    command = [sys.executable, "-m", "cli.main", "watch", job_id, "--data", str(running.folder)]
+    process = spawn(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr and process.stderr.readline().startswith(job_id)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"{job_id} goes on; `promptmill watch {job_id}`" in told and "Aborted" not in told
+    assert facts(running, job_id)["status"] in ("queued", "running")
+    said(running, "cancel", job_id)
+
+
+def test_a_refused_row_is_told_once_with_the_option_that_keeps_the_others(
+    running: Running, tmp_path: Path
+) -> None:
+    how = ("--template", "{{text}}")
+    refused = promptmill(running, "submit", table(tmp_path), *how).stderr
+    assert refused.count("which has no value here") == 1
+    assert "with --bad-rows fail the other rows run" in refused
+    (tmp_path / "many.csv").write_text("id,text\n" + "1,a\n" * 5)
+    previewed = promptmill(running, "submit", tmp_path / "many.csv", *how, "--preview")
+    assert previewed.returncode == 0 and "the first 3 rows; submit checks all" in previewed.stderr
+
+
+@pytest.mark.parametrize("content", ["", "id,text\n", "\n\n"])
+def test_a_table_of_no_rows_is_called_so(running: Running, tmp_path: Path, content: str) -> None:
+    (tmp_path / "none.csv").write_text(content)
+    for preview in ([], ["--preview"]):
+        how = ("--template", "Say it", *preview)
+        done = promptmill(running, "submit", tmp_path / "none.csv", *how)
+        assert done.returncode == 1 and done.stderr.count("the file has no rows") == 1
+
+
+def test_a_file_is_read_and_its_results_are_written_as_the_options_say(
+    running: Running, tmp_path: Path
+) -> None:
+    path = tmp_path / "halves.csv"
+    path.write_bytes("id;text\n1;=1+1\n".encode("utf-16-le"))
+    how = ("--template", "{{text}}", "--format", "delimiter=;")
+    assert (
+        "say so with --format encoding=utf-16" in promptmill(running, "submit", path, *how).stderr
+    )
+    job_id = said(running, "submit", path, *how, "--format", "encoding=utf-16")
+    promptmill(running, "watch", job_id)
+    assert "'=1+1" in said(running, "results", job_id, "--format", "csv")
+    flags = ("--format", "csv", "--no-guard", "--bom", "--include-prompt")
+    plain = said(running, "results", job_id, *flags)
+    assert plain.startswith("\ufeffid,text,") and "pm_rendered" in plain and "'=1+1" not in plain
+    wrong = promptmill(running, "results", job_id, "--no-guard")
+    assert wrong.returncode == 2 and "give --format csv" in wrong.stderr
+
+
+def test_a_wrong_key_and_a_missing_folder_are_told_in_words(
+    running: Running, tmp_path: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = promptmill(running, "backup", tmp_path / "nodir" / "x")
+    assert refused.returncode == 2 and "there is no folder" in refused.stderr
+    monkeypatch.setenv("PROMPTMILL_URL", running.server()["url"])
+    monkeypatch.setenv("PROMPTMILL_API_KEY", "pm_wrong")
+    for how in ((), ("--template", "Say it")):
+        assert "key is not valid here" in promptmill(running, "submit", prompts, *how).stderr
 
 
 def test_the_readmes_prompts_are_there(running: Running) -> None:

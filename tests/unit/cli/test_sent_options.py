@@ -10,7 +10,15 @@ import click
 import pytest
 
 from cli import sent_options
-from cli.sent_options import parse_clean, parse_map, parse_params, parse_sweep, parse_truncate
+from cli.sent_options import (
+    once,
+    parse_clean,
+    parse_format,
+    parse_map,
+    parse_params,
+    parse_sweep,
+    parse_truncate,
+)
 
 COMMAND = click.Command("submit")
 OPTION = click.Option(["--option"])
@@ -25,9 +33,10 @@ def parsed(parse: Callable[..., Any], given: Any) -> Any:
     [
         (
             parse_params,
-            ("max_tokens=2", "stop=a=b", 'stop=["x"]'),
+            ("max_tokens=2", 'stop=["x"]'),
             {"max_tokens": 2, "stop": ["x"]},
         ),
+        (parse_params, ("stop=a=b",), {"stop": "a=b"}),
         (
             parse_sweep,
             ("temperature=0,0.7", "stop=a,b"),
@@ -40,12 +49,20 @@ def parsed(parse: Callable[..., Any], given: Any) -> Any:
             ("custom_id=id", "params.temperature=t", "params.seed=s", "prompt=a=b"),
             {"custom_id": "id", "params": {"temperature": "t", "seed": "s"}, "prompt": "a=b"},
         ),
-        (parse_clean, "html, whitespace", ["html", "whitespace"]),
-        (parse_truncate, "512:start:text", {"to": 512, "keep": "start", "variable": "text"}),
-        (parse_truncate, "fit", {"to": "fit"}),
-        (parse_truncate, "8::a:b", {"to": 8, "variable": "a:b"}),
-        (parse_clean, None, None),
-        (parse_truncate, None, None),
+        (parse_clean, ("html, whitespace",), ["html", "whitespace"]),
+        (parse_truncate, ("512:start:text",), {"to": 512, "keep": "start", "variable": "text"}),
+        (parse_truncate, ("fit",), {"to": "fit"}),
+        (parse_truncate, ("8::a:b",), {"to": 8, "variable": "a:b"}),
+        (
+            parse_format,
+            (r"delimiter=\t", "encoding=utf-16", "sheet=Sheet 2"),
+            {"delimiter": "\t", "encoding": "utf-16", "sheet": "Sheet 2"},
+        ),
+        (parse_format, (), {}),
+        (once, ("a@2",), "a@2"),
+        (once, (), None),
+        (parse_clean, (), None),
+        (parse_truncate, (), None),
     ],
 )
 def test_an_option_is_a_field_of_a_job(
@@ -58,11 +75,25 @@ def test_an_option_is_a_field_of_a_job(
     ("parse", "given", "says"),
     [
         (parse_params, ("max_tokens",), "'max_tokens' is not NAME=VALUE"),
-        (parse_map, ("=id",), "'=id' is not NAME=VALUE"),
-        (parse_clean, "html,htm", "'htm' is none of encoding, unicode, html"),
-        (parse_truncate, "start:512", "'start' is no number of tokens"),
-        (parse_truncate, "512:middle", "'middle' is none of start, end, both"),
-        (sent_options.parse_text, "@nowhere.txt", "nowhere.txt: No such file"),
+        (parse_map, ("=id",), "'=id' is not FIELD=COLUMN"),
+        (parse_clean, ("html,htm",), "'htm' is none of encoding, unicode, html"),
+        (parse_truncate, ("start:512",), "'start' is no number of tokens"),
+        (parse_truncate, ("512:middle",), "'middle' is none of start, end, both"),
+        (
+            parse_format,
+            ("encoding=utf-16", "decimal=,"),
+            "'decimal' is none of delimiter, encoding",
+        ),
+        (parse_format, ("sheet",), "'sheet' is not NAME=VALUE"),
+        (parse_params, ("seed=1", "seed=2"), "'seed' is given twice"),
+        (parse_sweep, ("seed=1", "seed=2"), "'seed' is given twice"),
+        (parse_map, ("custom_id=id", "custom_id=text"), "'custom_id' is given twice"),
+        (once, ("a", "b"), "it is given twice"),
+        (once, ("",), "it is empty"),
+        (parse_clean, ("",), "it is empty"),
+        (sent_options.parse_text, ("",), "it is empty"),
+        (sent_options.parse_text, ("a", "b"), "it is given twice"),
+        (sent_options.parse_text, ("@nowhere.txt",), "nowhere.txt: No such file"),
     ],
 )
 def test_a_wrong_option_is_told_with_what_it_may_be(
@@ -74,8 +105,8 @@ def test_a_wrong_option_is_told_with_what_it_may_be(
 
 def test_a_text_may_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "template.txt").write_text("\ufeffSay {{text}}\n", encoding="utf-8")
-    assert parsed(sent_options.parse_text, f"@{tmp_path}/template.txt") == "Say {{text}}\n"
-    assert parsed(sent_options.parse_text, "Say {{text}}") == "Say {{text}}"
+    assert parsed(sent_options.parse_text, (f"@{tmp_path}/template.txt",)) == "Say {{text}}\n"
+    assert parsed(sent_options.parse_text, ("Say {{text}}",)) == "Say {{text}}"
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     with pytest.raises(click.BadParameter, match="is not UTF-8"):
-        parsed(sent_options.parse_text, f"@{tmp_path}/latin.txt")
+        parsed(sent_options.parse_text, (f"@{tmp_path}/latin.txt",))
