@@ -108,6 +108,7 @@ class Bench:
         job_id = self.submit(job)
         end = time.monotonic() + JOB_LIMIT
         while self.store.job(job_id).status not in ("completed", "cancelled", "expired"):
+            self._refuse_end()
             if time.monotonic() > end:
                 raise TimeoutError(f"job {job_id} is not over: {self.store.job(job_id)}")
             if self.kills < kills and self._checkpointed():
@@ -121,6 +122,13 @@ class Bench:
         return any(
             self.store.client.exists(f"pm:grown:{name.decode()}") for name in self._incarnations()
         )
+
+    def _refuse_end(self) -> None:
+        """Nobody works on if the worker ended by itself."""
+        assert self._worker
+        if self._worker.poll() is not None:
+            said = (self._folder / "worker.log").read_text()[-1000:]
+            raise RuntimeError(f"the worker ended with {self._worker.returncode}: {said}")
 
     def _incarnations(self) -> list[bytes]:
         return list(self.store.client.zrange("pm:workers", 0, -1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,17 @@ def test_a_chat_template_that_serves_no_chat_is_found_at_load(
     (folder / "chat_template.jinja").write_text(template)
     with pytest.raises(ConfigError, match="cannot be served with its chat template"):
         open_model(str(folder), dtype="float32", device="cpu")
+
+
+def test_a_model_has_the_same_context_and_digest_however_much_memory_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = str(save(build("llama"), tmp_path / "one")), os.sysconf
+    before = open_model(folder, dtype="float32", device="cpu").card
+    few = {"SC_AVPHYS_PAGES": 8}  # the system's caches take the rest
+    monkeypatch.setattr(os, "sysconf", lambda name: few.get(name) or real(name))
+    after = open_model(folder, dtype="float32", device="cpu").card
+    assert (after.context, after.digest) == (before.context, before.digest)
 
 
 def test_the_digest_pins_weights_and_dtype_and_not_the_name(tmp_path: Path) -> None:

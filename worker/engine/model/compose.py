@@ -133,7 +133,9 @@ def _kv_tokens(per_token: int, device: torch.device, most: int, block: int) -> i
     if device.type == "cuda":
         memory = int(torch.cuda.mem_get_info(device)[0] * 0.85)
     else:
-        memory = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4, CPU_KV_BYTES)
+        # Of all of it, not of what is free: the context depends on it, and with the context the
+        # model's digest, which must be the same whenever a worker starts.
+        memory = min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4, CPU_KV_BYTES)
     tokens = min(memory // per_token, most)
     if tokens < block:
         raise EngineError(
