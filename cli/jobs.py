@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.client import open_client
+from cli.client import RequestRefused, open_client
 from cli.commands import Commands
 from cli.folder import DataFolder, data_option
 from cli.progress import all_succeeded, ended, show_progress, summary, why_it_waits
@@ -171,7 +171,15 @@ _change("resume", "Let a paused job go on.")
 def retry(job_id: str, folder: DataFolder) -> None:
     """Run again what failed of a job that is over; prints the id of the new job."""
     with open_client(folder) as client:
-        print_line(client.change(job_id, "retry")["id"])
+        try:
+            print_line(client.change(job_id, "retry")["id"])
+        except RequestRefused as error:
+            counts = client.job(job_id)["counts"]
+            if not counts["cancelled"] + counts["expired"]:
+                raise
+            raise RequestRefused(
+                f"{error.message}; `promptmill jobs rerun {job_id} --rows unfinished` runs the rest"
+            ) from None
 
 
 @jobs.command()

@@ -36,7 +36,7 @@ SPELLED = (
     ("format.sheet", "--format sheet"),
     ("format.delimiter", "--format delimiter"),
     ("a job needs at least one item", NO_ROWS),
-    ("GET /v1/presets lists those there are", "the page New job lists those there are"),
+    ("GET /v1/presets lists those there are", "the page that submits jobs lists them"),
 )
 # Faults of a row, after which the other rows can run.
 BAD_ROWS_HINT = "; with --bad-rows fail the other rows run, and these are failed items"

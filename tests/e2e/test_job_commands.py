@@ -103,6 +103,17 @@ def test_a_job_is_paused_resumed_and_cancelled(running: Running, prompts: Path) 
     assert refused.returncode == 1 and "is over" in refused.stderr
 
 
+def test_a_retry_of_a_cancelled_job_is_pointed_to_what_runs_the_rest(
+    running: Running, tmp_path: Path
+) -> None:
+    (tmp_path / "one.txt").write_text("say one\n")
+    job_id = said(running, "submit", tmp_path / "one.txt", *ENDLESS)
+    said(running, "cancel", job_id)
+    wait_until(lambda: facts(running, job_id)["status"] == "cancelled")
+    refused = promptmill(running, "jobs", "retry", job_id)
+    assert refused.returncode == 1 and "--rows unfinished` runs the rest" in refused.stderr
+
+
 def test_watch_says_something_where_nobody_sees_a_bar(running: Running, prompts: Path) -> None:
     job_id = said(running, "submit", prompts)
     told = promptmill(running, "watch", job_id).stderr.splitlines()
