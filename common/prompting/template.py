@@ -27,6 +27,12 @@ class Variable:
     name: str
 
 
+def _shown(name: str) -> str:
+    """A column's name as an error has it; with quotes where it would not be seen what it is."""
+    short = name[:SHOWN]
+    return (short if short == short.strip() else f"“{short}”") or "(no name)"
+
+
 class TextTemplate:
     """One text of a template: literal pieces and variables, in order."""
 
@@ -132,8 +138,10 @@ class Template:
         known = frozenset(columns)
         if unknown := [name for name in self.variables if name not in known]:
             names = ", ".join(f"{{{{{name[:SHOWN]}}}}}" for name in unknown[:5])
-            there = ", ".join(name[:SHOWN] or "(no name)" for name in columns[:20])[:300]
+            there = ", ".join(_shown(name) for name in columns[:20])[:300]
             message = f"the template names {names}, but the columns are: {there}"
+            if spaced := [name for name in columns if name.strip() in unknown]:
+                message += f"; rename {_shown(spaced[0])}: spaces around a name cannot be written"
             raise InvalidRequest(message, code="unknown_column", field="template")
 
     def length(self, values: Mapping[str, str]) -> int:

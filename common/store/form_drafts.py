@@ -23,7 +23,8 @@ from common.store.scripts import Scripts
 AGE = 86_400  # seconds a draft is kept after it was last changed: as long as its file
 MOST_DRAFTS = 20  # of a tenant; the one that was changed longest ago makes room
 MOST_BYTES = 256 * 2**10  # of one draft, compressed
-MOST_TYPED = 16 * 2**20  # characters of one draft: a form takes no more
+MOST_TYPED = 2**20  # bytes of one draft as JSON: what the page shows again
+EARLIER_MOST = 96 * 2**20  # bytes of a draft that an earlier version kept
 ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -43,11 +44,13 @@ class FormDrafts:
         """
         if not ID.fullmatch(draft_id):
             draft_id = secrets.token_hex(8)
-        packed = zlib.compress(json.dumps(dict(typed)).encode(), 1)
-        if len(packed) > MOST_BYTES:
+        plain = json.dumps(dict(typed), ensure_ascii=False).encode(errors="surrogatepass")
+        packed = zlib.compress(plain, 1) if len(plain) <= MOST_TYPED else b""
+        if not packed or len(packed) > MOST_BYTES:
             raise TooLarge(
-                f"this is more than a draft may have ({MOST_BYTES // 1024} KiB, compressed); put "
-                "the prompts into a file"
+                f"this is more than a draft may have ({MOST_TYPED // 1024:,} KiB, or "
+                f"{MOST_BYTES // 1024} KiB compressed); put the prompts into a file",
+                field="prompts",
             )
         with redis_errors():
             self._scripts.keep_form(
@@ -67,5 +70,5 @@ class FormDrafts:
                 f"{MOST_DRAFTS} of them"
             )
         with reading(f"draft {draft_id}"):
-            found = json.loads(zlib.decompressobj().decompress(blob, MOST_TYPED * 6))
+            found = json.loads(zlib.decompressobj().decompress(blob, EARLIER_MOST))
             return {str(name): str(text) for name, text in found.items()}

@@ -168,3 +168,18 @@ def test_run_again_fills_the_form_in(page: Page) -> None:
     page.get_by_role("link", name="Run again").click()
     expect(page.get_by_label("Prompts to paste")).to_have_value("one\ntwo")
     expect(page.get_by_label("stop", exact=True)).to_have_value("\\n\\n\nend")
+
+
+def test_who_is_logged_out_meanwhile_is_asked_to_log_in_and_keeps_what_was_typed(
+    page: Page, console: Console
+) -> None:
+    console.expect_status(401)
+    page.get_by_label("Prompts to paste").fill("one two\nthree")
+    expect(page.locator("#count")).to_contain_text("2 prompts")
+    page.context.clear_cookies()
+    for button in ("Submit all", "Check"):
+        page.get_by_role("button", name=button, exact=True).click()
+        said = page.locator("#general-errors")
+        expect(said).to_contain_text("You are logged out")
+        expect(said.get_by_role("link", name="Log in")).to_have_attribute("target", "_blank")
+        expect(page.get_by_label("Prompts to paste")).to_have_value("one two\nthree")

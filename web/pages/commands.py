@@ -6,15 +6,19 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import JsonValue
 
 from common.result_row import InputRow
+from common.store.job_prep import JobPrep
 from web.schemas.answers import JobView
 from web.schemas.requests import INPUTS
 
 INLINE = 1000  # characters of JSON in a command; a longer job is sent as a file
+FILES = (".csv", ".tsv", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".txt")
+PREPARED = ("template", "clean", "truncate")  # a preset has gone into these
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,9 @@ class Commands:
     results: str
 
 
-def commands(job: JobView, rows: Sequence[InputRow], base_url: str) -> Commands:
+def commands(
+    job: JobView, prep: JobPrep, rows: Sequence[InputRow], base_url: str, keeps_bad_rows: bool
+) -> Commands:
     """The same job with curl. `rows` are its items if they are few, else empty: the command then
     uploads a file."""
     key = '-H "Authorization: Bearer $PROMPTMILL_API_KEY"'
@@ -33,20 +39,37 @@ def commands(job: JobView, rows: Sequence[InputRow], base_url: str) -> Commands:
     options |= {
         name: value for name, value in (("params", job.params), ("metadata", job.metadata)) if value
     }
-    body = _json({**options, "items": [_item(row) for row in rows]}) if rows else ""
-    if body and len(body) <= INLINE:
+    options |= {name: prep[name] for name in PREPARED if name in prep}  # type: ignore[literal-required]
+    body = _json({**options, "items": [_item(row, prep) for row in rows]}) if rows else ""
+    if body and len(body) <= INLINE and "mapped" not in prep and not keeps_bad_rows:
         content = f"-H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
     else:
-        content = f"-F file=@prompts.jsonl \\\n  -F {shlex.quote('job=' + _json(options))}"
+        if "mapped" in prep:
+            options["columns"] = prep["mapped"]
+        if keeps_bad_rows:
+            options["bad_rows"] = "fail"
+        file = shlex.quote(f"file=@{_file(job, prep)}")
+        content = f"-F {file} \\\n  -F {shlex.quote('job=' + _json(options))}"
     return Commands(
         submit=f"curl {base_url}/v1/jobs {key} \\\n  {content}",
         results=f"curl {base_url}/v1/jobs/{job.id}/results.jsonl {key}",
     )
 
 
-def _item(row: InputRow) -> Mapping[str, object]:
-    """The input of a row as a request has it."""
-    sent = ("custom_id", *INPUTS)
+def _file(job: JobView, prep: JobPrep) -> str:
+    """The name of the file: that of the job, which is called as its file where nobody named it."""
+    name = str(job.metadata.get("name") or "")
+    if PurePath(name).suffix.lower() in FILES:
+        return name
+    if "types" in prep:
+        return "table.parquet"
+    return "table.csv" if "mapped" in prep or "template" in prep else "prompts.jsonl"
+
+
+def _item(row: InputRow, prep: JobPrep) -> Mapping[str, object]:
+    """The input of a row as a request has it: a template makes its prompt."""
+    inputs = () if "template" in prep else INPUTS
+    sent = ("custom_id", "vars", "reference", *inputs)
     return {name: value for name, value in row.items() if name in sent and value}
 
 

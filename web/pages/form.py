@@ -6,6 +6,7 @@ turned into values here; `submit_job` checks whether they are allowed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from web.pages.preparation import TEMPLATE_INPUTS, PreparationFields, read_prepa
 # What the buttons do; `insert:` and a column's name is another.
 ACTIONS = ("submit", "try", "check", "preview", "columns", "next", "preset", "remove")
 INSERT = "insert:"
+KEPT = "prompts.kept"  # what was in the text box before a file took its place
 CHOICES = {
     "split": ("line", "blank"),
     "reads": ("text", "chat"),
@@ -25,12 +27,13 @@ CHOICES = {
 }
 # The other inputs, beside one `params.…` for each decoding parameter.
 INPUTS = {
-    *("token", "draft", "step", "prompts", "file", "input_file", "like", "model", "preset"),
+    *("token", "draft", "step", "prompts", KEPT, "file", "input_file", "like", "model", "preset"),
     *("preset.used", "sweep.name", "sweep.values"),
     *("metadata.name", "action"),
     *preparation.INPUTS,
 }
 # What is not kept in a draft: it belongs to one request.
+NO_ROWS: Mapping[str, str] = {}
 PASSING = frozenset({"token", "draft", "action", "file"})
 
 
@@ -99,9 +102,15 @@ def refuse_unknown(form: Mapping[str, str], errors: FormErrors) -> None:
             errors.add("", f"this form has no field {name[:64]}")
 
 
-def place_error(errors: FormErrors, entry: Mapping[str, object], source: str) -> None:
+def place_error(
+    errors: FormErrors,
+    entry: Mapping[str, object],
+    source: str,
+    rows: Mapping[str, str] = NO_ROWS,
+) -> None:
     """Note an error of the API at the input it is about. `source` is the input where the items came
-    from: `prompts`, `file` or `like`.
+    from: `prompts`, `file` or `like`; `rows` are the inputs that chose what a row's fields are made
+    of, by field.
 
     A message loses the name of its field only next to that very field.
     """
@@ -110,7 +119,10 @@ def place_error(errors: FormErrors, entry: Mapping[str, object], source: str) ->
         errors.by_field["reads"] = [f"{message}: continue the text, or take another model"]
         return
     if line:
-        errors.add(source, f"Line {line}: {message}")
+        errors.add(rows.get(path.split(".")[0], source), f"Line {line}: {message}")
+        return
+    if source == "like" and (item := re.match(r"items\.(\d+)", path)):
+        errors.add(source, f"Item {item[1]}: {message}")
         return
     place = _place(path, source)
     errors.add(place, message.removeprefix(f"{path} ") if place == path else message)

@@ -31,6 +31,7 @@ from web.services.worker_hint import WorkerHint, worker_hint
 from web.wire.links import base_url
 
 MOST_FAILURES = 1000  # that are read at once for their groups; more only when asked for
+MOST_GROUPS = 50  # of them, whose items are looked at
 FEW = 3  # items that the curl command of the job page may contain
 # A cursor behind every result: the stream sends only changes of the job, and the script fetches
 # the page again.
@@ -47,6 +48,7 @@ class JobContext:
     table: ItemTable
     orders: dict[str, str]
     failures: ErrorGroups | None  # None where nothing failed, or they are not read yet
+    refused: frozenset[str]  # codes of failures that no retry can change
     pace: Pace
     token: str
     commands: Commands
@@ -144,10 +146,23 @@ def _failures(tenant: str, job: JobView) -> ErrorGroups | None:
     return error_groups(services(), job.id, tenant)
 
 
+def _refused(job: JobView, failures: ErrorGroups | None) -> frozenset[str]:
+    """The codes of those errors that items had before they ran: a retry leaves such items out. The
+    first item of each group is looked at."""
+    kinds: dict[str, bool] = {}
+    for group in (failures.data if failures else [])[:MOST_GROUPS]:
+        items = services().store.items(job.id, group.first[0], 1) if group.first else []
+        kinds[group.code] = kinds.get(group.code, True) and any("refused" in item for item in items)
+    return frozenset(code for code, refused in kinds.items() if refused)
+
+
 def _job_context(tenant: str, job_id: str) -> JobContext:
     job = job_view(services(), job_id, tenant)
     table = item_table(services(), tenant, job, request.args)
     delivered = all(hook.status != HookState.PENDING for hook in job.webhooks)
+    failures = _failures(tenant, job)
+    refused = _refused(job, failures)
+    prep = services().store.prep(job_id)
     few_rows = table.rows if job.counts.total <= FEW and not table.chosen else []
     return JobContext(
         job=job,
@@ -155,9 +170,10 @@ def _job_context(tenant: str, job_id: str) -> JobContext:
         events=url_for("api.events", job_id=job_id, after=NO_RESULTS),
         table=table,
         orders=ORDERS,
-        failures=_failures(tenant, job),
+        failures=failures,
+        refused=refused,
         pace=pace(services(), services().store.job(job_id, tenant)),
         token=secrets.token_hex(16),
-        commands=commands(job, few_rows, base_url(services())),
+        commands=commands(job, prep, few_rows, base_url(services()), bool(refused)),
         worker_hint=worker_hint(services(), job.model) if job.waiting_for == "worker" else None,
     )

@@ -114,6 +114,12 @@ def _columns(
     return mapped
 
 
+def chosen_columns(form: Mapping[str, str]) -> dict[str, str]:
+    """The inputs that say of which column a row's fields are made, by field; those that do."""
+    names = ("custom_id", "reference", "params")
+    return {name: f"columns.{name}" for name in names if form.get(f"columns.{name}")}
+
+
 def typed_format(form: Mapping[str, str]) -> dict[str, str]:
     """What was chosen of the file's format."""
     found = {}
@@ -186,7 +192,8 @@ def can_be_named(name: str) -> bool:
 
 def suggested(names: Sequence[str]) -> dict[str, str]:
     """What the columns of a new table are taken for until somebody chooses: by the names that they
-    have in this API, or `id`."""
+    have in this API, or `id`. None is taken for a parameter: many tables have an `n` of their own.
+    """
     typed = {}
     for name, likely in (
         ("custom_id", ("custom_id", "id")),
@@ -195,6 +202,4 @@ def suggested(names: Sequence[str]) -> dict[str, str]:
     ):
         if column := next((each for each in likely if each in names), None):
             typed[f"columns.{name}"] = f":{column}"
-    if "columns.prompt" in typed and any(name in SamplingParams.model_fields for name in names):
-        typed["columns.params"] = "on"
     return typed

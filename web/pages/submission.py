@@ -17,6 +17,7 @@ from web.intake.validation_messages import explain, validated
 from web.jobs.actions import submit_job
 from web.jobs.sweeps import submit_sweep
 from web.pages.form import FormErrors, JobFields, place_error, read_job, refuse_unknown
+from web.pages.preparation import chosen_columns
 from web.pages.presets import preset_in_effect
 from web.pages.sources import Source, find_source, read_drafts
 from web.pages.sweep_fields import read_sweep
@@ -25,6 +26,9 @@ from web.schemas.answers import CheckView, ErrorEntry, JobView
 from web.schemas.requests import UploadOptions, keeps_bad_rows
 from web.schemas.sweeps import SweepUpload, SweepView
 from web.services.services import Services
+
+LONGEST_JOB_NAME = 200  # characters, as the form takes
+NO_PROMPTS = "choose the column that has the prompts, or write an instruction."
 
 
 class Submission:
@@ -38,6 +42,7 @@ class Submission:
         self._tenant = tenant
         refuse_unknown(typed, self.errors)
         self.source = self._find_source()
+        self.table: TableView | None = None
         self.table = self._look_at_table()
         self.fields = self._read_fields()
         self.sweep = read_sweep(typed, self.errors)
@@ -71,6 +76,8 @@ class Submission:
             # What is said about columns means nothing without a table.
             for name in ("columns", "format", "bad_rows"):
                 job.pop(name, None)  # type: ignore[misc]
+        elif "metadata" not in job:
+            job["metadata"] = {"name": self.source.file.filename[:LONGEST_JOB_NAME]}
         if self.source.job:  # its items keep what the columns were mapped to
             prep = self._services.store.prep(self.source.job.id)
             if "mapped" in prep:
@@ -91,9 +98,19 @@ class Submission:
         """Note an error if there is nothing to submit."""
         if not self.source.input and not self.errors:
             self.errors.add("prompts", "There is no prompt yet: type one, or choose a file.")
+        self._refuse_promptless()
+
+    def _refuse_promptless(self) -> None:
+        """Note an error if the file is one of rows as JSON, and nothing says where prompts are."""
+        table, options = self.table, self.options
+        if table is None or table.kind != "jsonl" or not table.names or self.errors:
+            return
+        if options and options.template is None and not self.typed.get("columns.prompt"):
+            self.errors.add("columns.prompt", NO_PROMPTS)
 
     def check(self) -> CheckView | None:
         """The size of the job, and its errors; None if the form itself has errors."""
+        self._refuse_promptless()
         if self.errors or self.options is None or not self.source.input:
             return None
         try:
@@ -101,8 +118,10 @@ class Submission:
         except (InvalidRequest, NotFound) as error:
             self.place(error)
             return None
+        if self.source.job and view.valid:  # what could not run there is kept, to fail here
+            return view
         for entry in view.errors:
-            place_error(self.errors, entry.model_dump(exclude_none=True), self.source.input)
+            self._place(entry.model_dump(exclude_none=True))
         return view
 
     def lines_that_fail(self) -> list[ErrorEntry]:
@@ -169,9 +188,12 @@ class Submission:
         if isinstance(error, MissingColumn) and error.option in (None, "prompt_column"):
             self.errors.add(
                 "columns.prompt",
-                f"There is no column named {error.column[:64]}: choose the column that has the "
-                "prompts, or write an instruction.",
+                f"There is no column named {error.column[:64]}: {NO_PROMPTS}",
             )
             return
         for entry in error.errors if isinstance(error, InvalidRequest) else [error.as_dict()]:
-            place_error(self.errors, entry, self.source.input or "prompts")
+            self._place(entry)
+
+    def _place(self, entry: Mapping[str, object]) -> None:
+        rows = chosen_columns(self.typed) if self.table else {}
+        place_error(self.errors, entry, self.source.input or "prompts", rows)

@@ -16,12 +16,12 @@ from common.errors import InvalidRequest, NotFound, TooLarge
 from web.intake.input_file import INPUT_AGE, PURPOSE, input_file, keep_file
 from web.pages.blueprint import logged_in, pages
 from web.pages.errors import wants_json
-from web.pages.form import INSERT, PASSING, FormErrors
-from web.pages.preparation import suggested
+from web.pages.form import INSERT, KEPT, PASSING, FormErrors
 from web.pages.presets import fill_in
 from web.pages.refill import typed_like
 from web.pages.submission import Submission
 from web.pages.submit_page import STEPS, SubmitPage, make_page, next_step, summary
+from web.pages.suggestion import suggest
 from web.services.services import services
 from web.wire.bodies import MOST_JSON
 
@@ -59,8 +59,9 @@ def submit_form(tenant: str) -> Any:
 def submit(tenant: str) -> Any:
     """Does what the button says; answers a page, or JSON to form.js."""
     request.max_form_memory_size = MOST_JSON
+    form = request.form.to_dict()  # what is too large to be read is no form to show again
     try:
-        typed, changed = _take_file(tenant, request.form.to_dict())
+        typed, changed = _take_file(tenant, form)
         action = typed.get("action", "submit")
         if action == "next":
             action = next_step(typed, changed)
@@ -69,7 +70,7 @@ def submit(tenant: str) -> Any:
         if action in STEPS or action in ("preset", "remove") or action.startswith(INSERT):
             return _step(tenant, typed, action)
     except (InvalidRequest, NotFound) as error:
-        return _refused(tenant, request.form.to_dict(), error)
+        return _refused(tenant, form, error)
     return _submit(tenant, typed, TRIAL if action == "try" else None)
 
 
@@ -103,6 +104,7 @@ def _step(tenant: str, typed: dict[str, str], action: str) -> Any:
     elif action == "remove":
         _forget_file(tenant, typed.get("input_file"))
         typed = {name: text for name, text in typed.items() if name not in ("input_file", "like")}
+        typed["prompts"] = typed.pop(KEPT, "") or typed.get("prompts", "")
         step = ""
     elif action.startswith(INSERT):
         named = f"{{{{{action.removeprefix(INSERT)}}}}}"
@@ -115,6 +117,8 @@ def _step(tenant: str, typed: dict[str, str], action: str) -> Any:
 
 def _keep(tenant: str, typed: Mapping[str, str]) -> str:
     kept = {name: text for name, text in typed.items() if name not in PASSING and text}
+    if kept.get("input_file") and "prompts" in kept:  # the file is in the place of the text box
+        kept[KEPT] = kept.pop("prompts")
     return services().form_drafts.keep(tenant, kept, typed.get("draft", ""))
 
 
@@ -132,9 +136,8 @@ def _take_file(tenant: str, typed: dict[str, str]) -> tuple[dict[str, str], bool
     # What was found in the file before, and was chosen for it, may mean something else in this one.
     typed = {name: text for name, text in typed.items() if not name.startswith("format.")}
     typed |= {"input_file": kept.id, "like": ""}
-    table = Submission(services(), tenant, typed).table
-    if not before and table and not typed.get("template.text"):
-        typed |= suggested(table.names)
+    if not before and not typed.get("template.text"):
+        typed |= suggest(services(), tenant, kept.id)
     return typed, True
 
 
@@ -159,7 +162,8 @@ def _check(tenant: str, typed: dict[str, str]) -> FormCheck:
 def _refused(tenant: str, typed: dict[str, str], error: InvalidRequest | NotFound) -> Any:
     """What was wrong before the form could be read: its file, or its draft."""
     errors = FormErrors()
-    errors.add("file" if request.files.get("file") else "", error.message)
+    place = "prompts" if error.field == "prompts" else "file" if request.files.get("file") else ""
+    errors.add(place, f"{error.message[:1].upper()}{error.message[1:]}.")
     if wants_json():
         return {"errors": errors.by_field}, error.status
     return _page(tenant, typed, errors=errors.by_field), error.status

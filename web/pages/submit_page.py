@@ -167,11 +167,18 @@ def bad_lines(submission: Submission, errors: Sequence[ErrorEntry]) -> Iterator[
 
 
 def _point_to(lines: list[BadLine], submission: Submission) -> None:
-    """Say where the lines are listed, in place of the errors of each."""
+    """Say where the lines are listed, in place of the errors of each. A choice of columns that some
+    of them are about says the first."""
     errors, name = submission.errors.by_field, submission.source.input
-    others = [message for message in errors.get(name, []) if not message.startswith("Line ")]
     count = f"{len(lines)} line{'s' if len(lines) != 1 else ''}"
-    errors[name] = [*others, f"{count} cannot run; the check lists each below."]
+    for place, messages in list(errors.items()):
+        of_lines = [message for message in messages if message.startswith("Line ")]
+        others = [message for message in messages if not message.startswith("Line ")]
+        if of_lines and place == name:
+            errors[place] = [*others, f"{count} cannot run; the check lists each below."]
+        elif len(of_lines) > 1:
+            rest = f"… and {len(of_lines) - 1} more; the check lists each below."
+            errors[place] = [*others, of_lines[0], rest]
 
 
 def draft_text(value: object) -> str:

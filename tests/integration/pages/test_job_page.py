@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import io
 import json
 import re
+import shlex
 
 from common.store import keys
 from tests.support.web import Site
@@ -218,3 +221,49 @@ def test_the_command_of_a_small_job_holds_its_items(site: Site) -> None:
 def test_the_command_of_a_large_job_uploads_a_file(site: Site) -> None:
     job_id = site.submit(*(f"prompt {i}" for i in range(10)))
     assert "-F file=@prompts.jsonl" in site.look(f"/jobs/{job_id}")
+
+
+def test_rows_that_were_refused_are_not_offered_to_be_retried(site: Site) -> None:
+    table = b"id,text\n1,one\n2,\n"
+    options = {"template": {"prompt": "Say {{text}}"}, "bad_rows": "fail"}
+    data = {"job": json.dumps(options), "file": (io.BytesIO(table), "t.csv")}
+    job_id = site.post("/v1/jobs", data=data).json["id"]
+    worker = site.worker()
+    worker.finish(worker.take(1))
+    worker.finish(worker.take(1), error="missing_variable")
+    text = site.look(f"/jobs/{job_id}")
+    assert "missing_variable" in text
+    assert "Retry" not in text and "correct the rows" in text
+
+
+def test_the_command_of_a_table_job_makes_the_same_job(site: Site) -> None:
+    rows = "".join(f"{number},text {number}\n" for number in range(9))
+    options = {
+        "template": {"prompt": "Say {{text}}"},
+        "columns": {"custom_id": "id"},
+        "clean": ["whitespace"],
+        "bad_rows": "fail",
+        "metadata": {"name": "my table.csv"},
+    }
+    table = f"id,text\n{rows}10,\n".encode()
+    data = {"job": json.dumps(options), "file": (io.BytesIO(table), "my table.csv")}
+    job_id = site.post("/v1/jobs", data=data).json["id"]
+    worker = site.worker()
+    worker.finish(worker.take(9))
+    worker.finish(worker.take(1), error="missing_variable")
+    command = re.search(r"<code data-copy>(curl .*?)</code>", site.look(f"/jobs/{job_id}"), re.S)
+    assert command
+    words = shlex.split(html.unescape(command[1]))
+    assert "file=@my table.csv" in words
+    sent = json.loads(next(word for word in words if word.startswith("job="))[4:])
+    assert {name: sent.get(name) for name in options} == options
+
+
+def test_the_command_of_a_few_items_with_variables_holds_them(site: Site) -> None:
+    item = {"vars": {"text": "one"}, "custom_id": "a", "reference": "b"}
+    job = {"template": {"prompt": "Say {{text}}"}, "items": [item]}
+    job_id = site.post("/v1/jobs", json=job).json["id"]
+    command = re.search(r"<code data-copy>(curl .*?)</code>", site.look(f"/jobs/{job_id}"), re.S)
+    assert command
+    sent = json.loads(shlex.split(html.unescape(command[1]))[-1])
+    assert (sent["items"], sent["template"]) == ([item], job["template"])

@@ -6,15 +6,19 @@ import { follow } from "./live.js";
 
 const PAUSE = 500; // ms after the last key before the form is checked
 const MANY = 8; // messages at one input
+const LOGGED_OUT = 401;
 
 const form = document.getElementById("submit");
 const address = form.getAttribute("action"); // `form.action` is the buttons of that name
 const count = document.getElementById("count");
 const trial = document.getElementById("trial");
 
+class LoggedOut extends Error {}
+
 /** Send the form for `action`: try, submit or check. Answers what the server said; `errors` by field where it refused. */
 async function send(action, signal) {
   const answer = await fetch(address, { method: "POST", body: content(action), signal, headers: { Accept: "application/json" } });
+  if (answer.status === LOGGED_OUT) throw new LoggedOut();
   if (!answer.headers.get("content-type")?.startsWith("application/json")) {
     throw new Error(`The server answered ${answer.status}.`);
   }
@@ -134,7 +138,9 @@ form.addEventListener("submit", async (event) => {
     if (button.value === "try" || button.value === "submit") await submit(button.value);
     else await takeStep(button.value);
   } catch (error) {
-    showErrors({ "": [`Nothing was submitted: ${error.message} Try again.`] });
+    count.textContent = "";
+    if (error instanceof LoggedOut) askToLogIn();
+    else showErrors({ "": [`Nothing was submitted: ${error.message} Try again.`] });
     focusFirstError();
   } finally {
     button.disabled = false;
@@ -142,8 +148,18 @@ form.addEventListener("submit", async (event) => {
   }
 });
 
+/** The login is in a window of its own, so that all that was typed stays here. */
+function askToLogIn() {
+  showErrors({ "": ["You are logged out, so nothing was submitted. Log in; then press the button again. What you typed stays here."] });
+  const link = Object.assign(document.createElement("a"), { href: location.href, target: "_blank", textContent: "Log in" });
+  document.getElementById("general-errors").append(link);
+}
+
 async function submit(action) {
+  const said = count.textContent;
+  count.textContent = "Sending…";
   const answer = await send(action);
+  count.textContent = said;
   showErrors(answer.errors ?? {});
   if (answer.errors) focusFirstError();
   else if (action === "try") await showTrial(answer.url);
@@ -153,12 +169,13 @@ async function submit(action) {
 /** A step answers the whole page, of which this one takes over what changed; what was typed meanwhile stays. */
 async function takeStep(action) {
   const body = content(action);
-  if (body.get("file")?.size) count.textContent = "Sending the file…";
+  count.textContent = body.get("file")?.size ? "Sending and reading the file…" : "Working…";
   const answer = await fetch(address, { method: "POST", body, headers: { Accept: "text/html" } });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.getElementById("submit");
   if (!fresh) {
-    if (answer.ok || answer.status === 401) return location.assign(answer.url); // the next step was to submit, or to log in
+    if (answer.status === LOGGED_OUT) throw new LoggedOut();
+    if (answer.ok) return location.assign(answer.url); // the next step was to submit
     throw new Error(page.querySelector("main")?.textContent.trim().replace(/\s+/g, " ") || `The server answered ${answer.status}.`);
   }
   const typed = new FormData(form), errors = errorsIn(fresh);
