@@ -7,7 +7,7 @@ import json
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from common.store.incarnation import Result
+from common.store.incarnation import Incarnation, Result
 from common.types import ItemState
 from tests.support.store import taken
 from tests.support.store_model import flat, sent
@@ -28,11 +28,24 @@ class WorkerSteps(Walk):
         worker = self.worker(data)
         held = self.held_by(worker.id)
         chosen = data.draw(st.lists(st.sampled_from(held), unique=True)) if held else []
-        results = [self.result(data, job_id, index) for job_id, index in chosen]
+        self.turn(worker, [self.result(data, job_id, index) for job_id, index in chosen], room)
+
+    def working(self) -> list[str]:
+        return [name for name in self.workers if self.held_by(name)]
+
+    @precondition(lambda self: self.working())
+    @rule(data=st.data(), end=st.sampled_from(ENDS), room=st.sampled_from([9, 9, 4, 0]))
+    def hand_in(self, data: st.DataObject, end: ItemState, room: int) -> None:
+        """A worker ends all that it holds."""
+        worker = self.workers[data.draw(st.sampled_from(self.working()))]
+        held = self.held_by(worker.id)
+        self.turn(worker, [self.end(job_id, index, end) for job_id, index in held], room)
+
+    def turn(self, worker: Incarnation, results: list[Result], room: int) -> None:
         self.calls[worker.id] = (flat(results), sent(worker, room))
         answer = worker.exchange(results, room)
         assert not answer.lost and answer.refused == []
-        for job_id in {job_id for job_id, _ in chosen}:
+        for job_id in {result.job_id for result in results}:
             self.jobs[job_id].obey_wishes()
         self.given(worker, taken(answer), {(r.job_id, r.first): r.resumed for r in answer.runs})
         assert (
@@ -72,7 +85,7 @@ class WorkerSteps(Walk):
         ]
 
     @precondition(lambda self: self.in_time())
-    @rule(data=st.data(), cancelled=st.booleans())
+    @rule(data=st.data(), cancelled=st.sampled_from([True, True, False]))
     def stop_while_running(self, data: st.DataObject, cancelled: bool) -> None:
         """A deadline passes or a job is cancelled while its items run, and their workers stop
         them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import initialize
 
 from common.store import scripts
 from common.types import MOVES, ItemState
@@ -24,7 +25,15 @@ SENT_AGAIN = {
 
 
 class StoreMachine(SubmittingSteps, WorkerSteps, LossSteps):
-    pass
+    @initialize()
+    def begin(self) -> None:
+        """A worker is at work: hypothesis leaves out some of the steps in each walk, and in most
+        nothing would run."""
+        super().begin()
+        self.attach(8, "a", False)
+        self.join(9)
+        (worker,) = self.workers.values()
+        self.turn(worker, [], 6)
 
 
 def timeless() -> dict[str, str]:
