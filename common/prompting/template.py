@@ -6,6 +6,7 @@ literal `{{`; `}}` outside a variable is itself. Of messages only `content` is t
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,8 @@ class Template:
             message = f"the template names {names}, but the columns are: {there}"
             if spaced := [name for name in columns if name.strip() in unknown]:
                 message += f"; rename {_shown(spaced[0])}: spaces around a name cannot be written"
+            elif near := _nearest(unknown[0], columns):
+                message += f"; did you mean {_shown(near)}?"
             raise InvalidRequest(message, code="unknown_column", field="template")
 
     def length(self, values: Mapping[str, str]) -> int:
@@ -176,6 +179,13 @@ class Template:
             to be absent, null or empty.
         """
         return {name: text_of(name, given.get(name)) for name in self.variables}
+
+
+def _nearest(name: str, columns: Sequence[str]) -> str | None:
+    """The column whose name is most like this one, upper and lower case being the same."""
+    by_name = {column.strip().lower()[:SHOWN]: column for column in reversed(columns[:200])}
+    near = difflib.get_close_matches(name.lower()[:SHOWN], by_name, n=1, cutoff=0.7)
+    return by_name[near[0]] if near else None
 
 
 def text_of(name: str, value: Any) -> str:

@@ -4,6 +4,7 @@ A record has several lines if a cell in quotes does."""
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from typing import IO, Any
@@ -12,7 +13,7 @@ from common.errors import InvalidRequest
 from web.intake.columns import MOST_COLUMNS, PROMPT
 from web.intake.delimiter import SAMPLE_LINES, SAMPLE_SIZE, find_delimiter, without_empty_end
 from web.intake.drafts import Draft
-from web.intake.lines import MOST_LINE, Blanks, Unreadable
+from web.intake.lines import MOST_LINE, Blanks, Unreadable, empty_file
 from web.intake.quotes import find_broken_quote
 from web.intake.reading import Reading
 from web.intake.table_rows import TableRows, table_rows
@@ -20,40 +21,56 @@ from web.intake.text_lines import TextFile, TextLine
 
 csv.field_size_limit(MOST_LINE)
 
+# The first line of some files that Excel writes: it says the delimiter, and is no header.
+SAYS_DELIMITER = re.compile(r'"?sep=([^"\r\n])"?\r?\n?', re.IGNORECASE)
+
 
 def read_csv(file: IO[bytes], reading: Reading, usual: str = ",") -> Iterator[Draft]:
     """A draft of each record after the header. `usual` is the delimiter of files of its kind.
 
     Raises:
-        InvalidRequest: the header cannot be used.
+        InvalidRequest: the file is empty, or the header cannot be used.
     """
     records = Records(file, reading, usual)
     header = records.header()
-    return iter(()) if header is None else _drafts(records, table_rows(header, reading))
+    if header is None:
+        raise empty_file("the file is empty")
+    return _drafts(records, table_rows(header, reading))
 
 
 def _drafts(records: Records, rows: TableRows) -> Iterator[Draft]:
     width = len(rows.names)
     while (cells := records.next()) is not None:
-        yield rows.draft(without_empty_end(cells, width), records.line)
+        cells = without_empty_end(cells, width)
+        draft = rows.draft(cells, records.line)
+        if draft.refused and width < len(cells) <= width + records.unnamed:
+            message = (
+                f"has text in column {len(cells)}, which has no name in the header: name that "
+                "column, or empty its cells"
+            )
+            draft.refused = {**draft.refused, "message": message}
+        yield draft
 
 
 class Records:
-    """The records of a file that are not blank. `line` is where the last one began.
+    """The records of a file that are not blank. `line` is where the last one began; so many columns
+    at the end of the header are `unnamed`.
 
     A cell of several lines keeps their ends as they are where columns are data; where it is a
     prompt, each becomes `\\n`.
     """
 
     def __init__(self, file: IO[bytes], reading: Reading, usual: str = ","):
-        self.line = 0
+        self.line, self.unnamed = 0, 0
         source = TextFile(file, reading.format.encoding)
         self.encoding = source.encoding
         self._exact = reading.is_data
         self._source = iter(source)
         self._looked_at: deque[TextLine] = deque()
         self._end: Unreadable | None = None  # why nothing can be read after them
-        self.delimiter = reading.format.delimiter or self._found_delimiter(reading, usual)
+        self._skipped = 0  # lines before the header
+        said = self._said_delimiter()
+        self.delimiter = reading.format.delimiter or said or self._found_delimiter(reading, usual)
         self._reader: Any = csv.reader(self._texts(), delimiter=self.delimiter, strict=True)
         self._record: list[str] = []  # the lines of the record that is being read
         self._size = 0  # its bytes
@@ -73,7 +90,11 @@ class Records:
         if cells and any("\0" in cell for cell in cells):
             message = "the header has zero bytes; if the file is UTF-16, say so in format.encoding"
             raise InvalidRequest(message, code="invalid_header", field="file", line=self.line)
-        return None if cells is None else without_empty_end(cells, 0)
+        if cells is None:
+            return None
+        names = without_empty_end(cells, 0)
+        self.unnamed = len(cells) - len(names)
+        return names
 
     def next(self) -> list[str] | None:
         """The next record's cells; None at the end.
@@ -82,7 +103,8 @@ class Records:
             Unreadable: the next record is not CSV, or too large.
         """
         while True:
-            self.line, self._size, self._record = self._reader.line_num + 1, 0, []
+            self.line = self._reader.line_num + self._skipped + 1
+            self._size, self._record = 0, []
             try:
                 cells = next(self._reader, None)
             except csv.Error as error:
@@ -97,22 +119,34 @@ class Records:
                 return cells
             self._blanks.skip(self.line)
 
-    def _found_delimiter(self, reading: Reading, usual: str) -> str:
-        size = 0
-        while size < SAMPLE_SIZE and len(self._looked_at) < SAMPLE_LINES:
-            try:
-                line = next(self._source, None)
-            except Unreadable as end:
-                self._end, line = end, None
-            if line is None:
-                break
+    def _look(self) -> TextLine | None:
+        """The next line, which is kept for the records; None at the end."""
+        try:
+            line = next(self._source, None)
+        except Unreadable as end:
+            self._end, line = end, None
+        if line is not None:
             self._looked_at.append(line)
+        return line
+
+    def _said_delimiter(self) -> str | None:
+        """What the first line says, if it is none of the table's."""
+        line = self._look()
+        match = SAYS_DELIMITER.fullmatch(line.text) if line and not line.fault else None
+        if match is None:
+            return None
+        self._looked_at.clear()
+        self._skipped = 1
+        return match[1]
+
+    def _found_delimiter(self, reading: Reading, usual: str) -> str:
+        lines = self._looked_at
+        size = sum(line.size for line in lines)
+        while size < SAMPLE_SIZE and len(lines) < SAMPLE_LINES:
+            if (lines and lines[-1].fault) or (line := self._look()) is None:
+                return self._best(reading, usual, whole=True)
             size += line.size
-            if line.fault:
-                break
-        else:
-            return self._best(reading, usual, whole=False)
-        return self._best(reading, usual, whole=True)
+        return self._best(reading, usual, whole=bool(lines and lines[-1].fault))
 
     def _best(self, reading: Reading, usual: str, whole: bool) -> str:
         wanted = reading.mapped.values() if reading.is_data else [reading.prompt_column or PROMPT]

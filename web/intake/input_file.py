@@ -10,7 +10,7 @@ from common.store.files import StoredFile
 from web.intake.drafts import Draft
 from web.intake.presets import resolve_preset
 from web.intake.reading import Reading
-from web.intake.uploads import read_upload
+from web.intake.uploads import read_items_file
 from web.schemas.requests import UploadOptions
 from web.services.services import Services
 
@@ -66,7 +66,7 @@ def read_input_file(
     store while they are asked for.
 
     Raises:
-        NotFound, InvalidRequest: as `input_file` and `read_upload` do.
+        NotFound, InvalidRequest: as `input_file` and `read_items_file` do.
     """
     file = input_file(services, tenant, file_id)
     reading = Reading.of(resolve_preset(services, tenant, options))
@@ -77,7 +77,7 @@ def _about_input_file(services: Services, file: StoredFile, reading: Reading) ->
     """Errors of the file as a whole name `input_file`, the field that it was sent as."""
     try:
         content = services.files.open(file.id)
-        yield from read_upload(content, file.filename, reading)
+        yield from read_items_file(content, file.filename, reading)
     except InvalidRequest as error:
         if error.field == "file":
             error.field = "input_file"

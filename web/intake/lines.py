@@ -11,11 +11,17 @@ from collections.abc import Iterator
 from typing import IO
 
 from common.cooperate import Steps
+from common.errors import InvalidRequest
 from web.intake.drafts import MALFORMED, Draft
 
 # Bytes of one line, or of one row, so that a file without line breaks takes little memory.
 MOST_LINE = 4 * 2**20
 MOST_BLANK = 100_000  # lines of a file; so many are not there by accident, and cost time
+
+
+def empty_file(why: str) -> InvalidRequest:
+    """The error of a file that gives no items."""
+    return InvalidRequest(why, code="empty_job", field="file")
 
 
 class Unreadable(Exception):

@@ -16,7 +16,7 @@ from common.errors import InvalidRequest
 from web.intake.delimited import read_csv
 from web.intake.drafts import Draft, bad_line
 from web.intake.json_rows import read_jsonl
-from web.intake.lines import Blanks, Unreadable
+from web.intake.lines import Blanks, Unreadable, empty_file
 from web.intake.parquet import read_parquet
 from web.intake.reading import AS_USUAL, Reading
 from web.intake.table_rows import table_rows
@@ -48,6 +48,23 @@ def read_upload(file: IO[bytes], filename: str, reading: Reading = AS_USUAL) -> 
         yield from _read(file, filename, reading)
     except Unreadable as end:
         yield end.draft()
+
+
+def read_items_file(file: IO[bytes], filename: str, reading: Reading) -> Iterator[Draft]:
+    """The drafts of a file, of which there is at least one.
+
+    Raises:
+        InvalidRequest: as `read_upload`, or the file has no rows.
+    """
+    drafts = read_upload(file, filename, reading)
+    first = next(drafts, None)
+    if first is None:
+        has_header = format_of(filename) not in ("jsonl", "txt")
+        raise empty_file(
+            "the file has no rows below its header" if has_header else "the file is empty"
+        )
+    yield first
+    yield from drafts
 
 
 def format_of(filename: str) -> str:

@@ -11,7 +11,7 @@ from typing import IO
 from common.errors import InvalidRequest
 from web.intake.columns import MOST_COLUMNS
 from web.intake.drafts import Draft
-from web.intake.lines import MOST_LINE
+from web.intake.lines import MOST_LINE, empty_file
 from web.intake.reader_process import MOST_ROWS, FileReader, file_reader
 from web.intake.reading import Reading
 from web.intake.table_rows import row_draft, table_rows
@@ -30,7 +30,7 @@ def read_xlsx(file: IO[bytes], reading: Reading) -> Iterator[Draft]:
     with open_xlsx(file, reading) as source:
         names = source.next_header()["names"]
         if not names:
-            return
+            raise empty_file("the sheet is empty")
         rows = table_rows(names, reading)
         for line, row in source.rows():
             yield row_draft(rows, row, line)

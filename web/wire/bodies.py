@@ -18,7 +18,7 @@ from web.intake.json_lists import Entries, TooLong, read_object
 from web.intake.presets import resolve_preset
 from web.intake.reading import Reading
 from web.intake.strict_json import BadJson, TooMuch
-from web.intake.uploads import read_upload, refuse_unused
+from web.intake.uploads import read_items_file, refuse_unused
 from web.intake.validation_messages import validated
 from web.schemas.requests import (
     FILE_FIELDS,
@@ -206,7 +206,7 @@ def _read_multipart(tenant: str, shape: Shape) -> tuple[JobOptions, Drafts]:
 
     def read() -> Iterator[Draft]:
         upload.stream.seek(0)
-        return read_upload(upload.stream, upload.filename or "", reading)
+        return read_items_file(upload.stream, upload.filename or "", reading)
 
     return options, Drafts(read)
 

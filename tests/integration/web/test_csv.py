@@ -77,10 +77,18 @@ def test_reading_a_broken_csv_stops_with_the_line(web: Web, content: bytes) -> N
 
 
 def test_a_csv_of_only_a_header_is_an_empty_job(web: Web) -> None:
-    assert faults(web, "a.csv", b"prompt\n") == [(None, "a job needs at least one item")]
+    assert faults(web, "a.csv", b"prompt\n") == [(None, "the file has no rows below its header")]
+    assert web.upload("a.csv", b"prompt\n").json["code"] == "empty_job"
 
 
 def test_a_csv_record_is_bounded_over_all_its_lines(web: Web) -> None:
     content = b"prompt\na\n" + b'"\n",' * 2_000_000 + b"\n"
     ((line, message),) = faults(web, "a.csv", content)
     assert line == 3 and "is a quote missing?" in message
+
+
+@pytest.mark.parametrize("said", [b"sep=;\r\n", b'"sep=;"\n', b"\xef\xbb\xbfSEP=;\n"])
+def test_excels_line_about_the_delimiter_is_no_header(web: Web, said: bytes) -> None:
+    ((line, _),) = faults(web, "a.csv", said + b"prompt;n\na;1;2\n")
+    assert line == 3
+    assert items_of(web, "a.csv", said + b"prompt\nhello, you\n") == [{"prompt": "hello, you"}]

@@ -274,9 +274,12 @@ def test_blank_lines_are_skipped_and_the_others_keep_their_numbers(
     assert [found for found, _ in faults(web, name, content)] == [line]
 
 
+UNNAMED = "which has no name in the header: name that column, or empty its cells"
+
+
 def test_spreadsheets_write_rows_of_separators_and_columns_without_a_name(web: Web) -> None:
     assert faults(web, "a.csv", b"prompt,,\na,,\nb,,lost\n") == [
-        (3, "has 3 cells where the header has 1")
+        (3, f"has text in column 3, {UNNAMED}")
     ]
     content = b'\xef\xbb\xbfprompt,team,,\r\na,red,,\r\n,,,\r\n"b\nc",,,\r\n,,,\r\n'
     assert items_of(web, "a.csv", content) == [
@@ -293,7 +296,7 @@ def test_a_hundred_thousand_blank_lines_are_too_many(
     web: Web, name: str, head: bytes, blank: bytes
 ) -> None:
     few = faults(web, name, head + blank * 99_999)
-    assert few == [(None, "a job needs at least one item")]
+    assert few == [(None, "the file has no rows below its header" if head else "the file is empty")]
     answer = web.upload(name, head + blank * 100_000)
     assert (answer.status_code, answer.json["code"]) == (422, "too_many_blank_lines")
     assert answer.json["errors"][0]["line"] == 100_000 + bool(head)

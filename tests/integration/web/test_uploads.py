@@ -66,7 +66,7 @@ def test_the_job_part_holds_everything_but_items(web: Web) -> None:
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.txt"])
 def test_an_empty_file_is_an_empty_job(web: Web, name: str) -> None:
-    assert faults(web, name, b"") == [(None, "a job needs at least one item")]
+    assert faults(web, name, b"") == [(None, "the file is empty")]
 
 
 @pytest.mark.parametrize("name", ["batch.pdf", "batch", "", "jsonl"])

@@ -100,7 +100,9 @@ def test_the_column_without_a_name_is_a_variable() -> None:
 
 
 def test_an_unknown_column_is_named_with_those_there_are() -> None:
-    with pytest.raises(InvalidRequest, match=r"\{\{txt\}\}.*text, id") as refused:
+    with pytest.raises(
+        InvalidRequest, match=r"\{\{txt\}\}.*text, id; did you mean text\?"
+    ) as refused:
         Template.parse({"prompt": "{{txt}} {{id}}"}).refuse_unknown(["text", "id"])
     assert refused.value.code == "unknown_column"
 

@@ -100,9 +100,10 @@ def test_the_first_sheet_that_is_shown_is_read_or_the_one_that_is_named() -> Non
     assert vars_of("a.xlsx", sink.getvalue()) == [{"Two 表": "b"}]
 
 
-@pytest.mark.parametrize("content", [workbook(), workbook(["text"])])
-def test_a_sheet_without_rows_has_no_drafts(content: bytes) -> None:
-    assert drafts_of("a.xlsx", content, template=TEMPLATE) == []
+def test_a_sheet_without_rows_has_no_drafts_and_one_without_a_header_is_refused() -> None:
+    assert drafts_of("a.xlsx", workbook(["text"]), template=TEMPLATE) == []
+    error = refusal_of("a.xlsx", workbook(), template=TEMPLATE)
+    assert (error.code, error.message) == ("empty_job", "the sheet is empty")
 
 
 def test_a_header_may_have_numbers_and_a_repeated_one_is_refused() -> None:
