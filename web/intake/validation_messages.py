@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from common.errors import ErrorDict, InvalidRequest
 from common.params import OTHER_NAMES, SamplingParams
 from web.schemas.fields import Message
+from web.schemas.preparation import PromptTemplate, Truncation
 from web.schemas.requests import Webhook
 from web.schemas.tables import ColumnMapping, TableFormat
 
@@ -138,6 +139,8 @@ def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
         "messages": Message,
         "columns": ColumnMapping,
         "format": TableFormat,
+        "truncate": Truncation,
+        "template": PromptTemplate,
     }
     fields = nested.get(inside, model).model_fields
     return unknown_name(name, fields, into_params="params" in fields)

@@ -47,7 +47,7 @@ class PromptTemplate(Schema):
 def _bounded(template: PromptTemplate) -> PromptTemplate:
     if bool(template.prompt) == bool(template.messages):
         raise refuse("must have either prompt or messages, one of them, and not empty")
-    size = len(template.model_dump_json().encode())
+    size = len(template.model_dump_json(exclude_none=True).encode())
     if size > MOST_TEMPLATE_BYTES:
         raise refuse(f"has {size:,} bytes as JSON; it may have {MOST_TEMPLATE_BYTES:,}")
     return template

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from common.errors import ErrorDict
 from common.params import OTHER_NAMES, SamplingParams
 from web.intake.validation_messages import SAYINGS, explain
+from web.schemas.preparation import MOST_TEMPLATE_BYTES
 from web.schemas.requests import Item, JobOptions
 
 
@@ -80,3 +81,17 @@ def test_a_hundred_thousand_wrong_fields_cost_no_more_than_a_hundred() -> None:
 def test_a_name_as_long_as_a_book_is_cut() -> None:
     (entry,) = explained({"x" * 100_000: 1})
     assert len(str(entry)) < 1000
+
+
+def test_a_name_that_truncate_or_a_template_does_not_know_is_answered_with_theirs() -> None:
+    (entry,) = explained({"truncate": {"to": 5, "x": 1}})
+    assert entry["message"] == "truncate.x is not known; known are to, keep, variable"
+    (entry,) = explained({"template": {"prompt": "a", "x": 1}})
+    assert entry["message"] == "template.x is not known; known are prompt, messages"
+
+
+def test_a_template_may_have_so_many_bytes_as_it_is_sent_and_no_more() -> None:
+    around = len('{"prompt":""}')
+    JobOptions.model_validate({"template": {"prompt": "a" * (MOST_TEMPLATE_BYTES - around)}})
+    (entry,) = explained({"template": {"prompt": "a" * (MOST_TEMPLATE_BYTES - around + 1)}})
+    assert entry["message"] == "template has 131,073 bytes as JSON; it may have 131,072"
