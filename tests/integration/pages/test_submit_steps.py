@@ -164,7 +164,7 @@ def test_the_preview_shows_the_first_the_longest_and_the_first_faulty_row(site: 
     page = step(site, "columns", ("t.csv", ("id,text\n" + "".join(rows)).encode()))
     typed = {"template.text": "Say {{text}}", "reads": "text"}
     shown = html.unescape(step(site, "preview", **{**held(page), **typed}))
-    found = re.findall(r"<h3>(.*?) <span class=\"soft\">line (\d+)</span>", shown)
+    found = re.findall(r"<h3>(.*?) <span class=\"soft\">· line (\d+)</span>", shown)
     assert found == [("First", "2"), ("Longest", "6"), ("First that cannot run", "4")]
     assert "Say many more words here" in shown and "{{text}}, which has no value" in shown
 
