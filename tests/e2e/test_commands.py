@@ -263,7 +263,7 @@ def test_no_request_forges_a_line_of_the_log(running: Running) -> None:
 
 def test_what_a_server_says_commands_no_terminal(running: Running) -> None:
     answer = json.dumps(
-        {"detail": f"no {ESCAPES}", "errors": [{"message": ESCAPES, "field": ESCAPES}]}
+        {"detail": f"no {ESCAPES}", "errors": [{"message": f"{ESCAPES}!", "field": ESCAPES}]}
     ).encode()
 
     class Hostile(BaseHTTPRequestHandler):

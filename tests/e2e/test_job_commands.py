@@ -220,13 +220,22 @@ def test_a_refused_row_is_told_once_with_the_option_that_keeps_the_others(
     assert previewed.returncode == 0 and "the first 3 rows; submit checks all" in previewed.stderr
 
 
-@pytest.mark.parametrize("content", ["", "id,text\n", "\n\n"])
-def test_a_table_of_no_rows_is_called_so(running: Running, tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        ("id,text\n", "the file has no rows"),
+    ],
+)
+def test_a_table_of_no_rows_is_called_so(
+    running: Running, tmp_path: Path, content: str, said: str
+) -> None:
     (tmp_path / "none.csv").write_text(content)
     for preview in ([], ["--preview"]):
         how = ("--template", "Say it", *preview)
         done = promptmill(running, "submit", tmp_path / "none.csv", *how)
-        assert done.returncode == 1 and done.stderr.count("the file has no rows") == 1
+        assert done.returncode == 1 and done.stderr.count(said) == 1
 
 
 def test_a_file_is_read_and_its_results_are_written_as_the_options_say(

@@ -58,7 +58,8 @@ def test_the_specification_says_which_shape_an_operation_s_errors_have(web: Web)
             named = {
                 kind
                 for status, answer in operation["responses"].items()
-                if "$ref" in answer and status != "200"
+                # gunicorn answers 414 itself, in its own shape.
+                if "$ref" in answer and status not in ("200", "414")
                 for kind in found["components"]["responses"][answer["$ref"].rsplit("/", 1)[-1]][
                     "content"
                 ]

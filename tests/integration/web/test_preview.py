@@ -88,12 +88,12 @@ def test_a_file_is_read_no_further_than_needed(web: Web, monkeypatch: pytest.Mon
             read += len(piece)
             return piece
 
-    whole = uploads.read_upload
+    whole = uploads.read_items_file
 
     def watched(file: io.BufferedIOBase, *args: Any, **options: Any) -> Any:
         return whole(Counted(file.read()), *args, **options)
 
-    monkeypatch.setattr("web.wire.bodies.read_upload", watched)
+    monkeypatch.setattr("web.wire.bodies.read_items_file", watched)
     table = b"id,text\n" + b"1,some text\n" * 500_000
     answer = web.upload("t.csv", table, "/v1/jobs/preview", **TEXT)
     assert len(answer.json["rows"]) == 3
