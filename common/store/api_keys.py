@@ -14,6 +14,7 @@ from common.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.grants import Grant, digest_of
+from common.store.labels import check_label
 from common.store.records import readable
 from common.store.scripts import Scripts
 from common.store.tenants import BAD_TENANT
@@ -21,7 +22,6 @@ from common.store.tenants import BAD_TENANT
 KEY = re.compile(r"pm_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 MOST_KEYS = 100  # of a tenant that are valid at once
 REVOKED_KEPT = 100  # of a tenant that stay in its list
-LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class ApiKeys:
         """
         if not ids.TENANT.fullmatch(tenant):
             raise InvalidRequest(BAD_TENANT.format(tenant), field="tenant")
-        if len(name) > LONGEST_NAME:
-            raise InvalidRequest(f"a name may have {LONGEST_NAME} characters", field="name")
+        check_label(name)
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         with redis_errors():
             made = self._scripts.create_key(

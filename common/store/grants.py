@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,19 +45,21 @@ def still_valid(client: redis.Redis, grants: Collection[Grant]) -> set[Grant]:
                 pipe.zscore(keys.sessions(grant.tenant), grant.session)
             elif grant.share:
                 pipe.hexists(keys.job(grant.job_id, "shares"), grant.share)
+                pipe.hexists(keys.tenant(grant.tenant), "closed_at")
             else:
                 pipe.hmget(keys.api_key(grant.key_id), "tenant", "revoked_at")
-            pipe.hexists(keys.tenant(grant.tenant), "closed_at")
-        found = pipe.execute()
-    records = zip(asked, found[::2], found[1::2], strict=True)
-    return {grant for grant, record, closed in records if _is_valid(grant, record, closed)}
+        answers = iter(pipe.execute())
+    return {grant for grant in asked if _is_valid(grant, answers)}
 
 
-def _is_valid(grant: Grant, record: Any, closed: bool) -> bool:
-    """`record` is what the store has of it; `closed`: the tenant's last key was revoked."""
+def _is_valid(grant: Grant, answers: Iterator[Any]) -> bool:
+    """`answers` are what the store has of this grant, and of those after it."""
+    record = next(answers)
     if grant.session:
         return record is not None and float(record) > time.time() * 1000
     if grant.share:
-        return bool(record) and not closed
+        # A tenant is closed when its last key was revoked.
+        is_closed = next(answers)
+        return bool(record) and not is_closed
     tenant, revoked = record
     return tenant == grant.tenant.encode() and not revoked

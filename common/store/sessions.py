@@ -17,13 +17,13 @@ from common.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.grants import Grant, digest_of, still_valid
+from common.store.labels import check_label
 from common.store.scripts import Scripts
 from common.store.tenants import BAD_TENANT
 
 LINK_AGE = 600  # seconds
 INVITE_AGE = 7 * 86400  # seconds
 MOST_INVITES = 50  # of a tenant that are open at once
-LONGEST_NAME = 200  # characters
 SESSION_AGE = 30 * 86400  # seconds
 MOST_SESSIONS = 100  # of a tenant; the next login ends the oldest
 COOKIE = re.compile(rf"({ids.TENANT.pattern})\.([A-Za-z0-9_-]{{43}})")
@@ -67,10 +67,8 @@ class Sessions:
         Raises:
             Conflict: as many invitations are open as may be.
         """
-        if not 0 < len(name) <= LONGEST_NAME:
-            raise InvalidRequest(
-                f"say whom you invite, in at most {LONGEST_NAME} characters", field="name"
-            )
+        if not check_label(name):
+            raise InvalidRequest("say whom you invite", field="name")
         token = secrets.token_urlsafe(32)
         with redis_errors():
             made = self._scripts.make_link(

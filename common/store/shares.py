@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import redis
 
 from common import ids
-from common.errors import Conflict, InvalidRequest, NotFound
+from common.errors import Conflict, NotFound
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.grants import Grant, digest_of, still_valid
+from common.store.labels import check_label
 from common.store.scripts import Scripts
 
 MOST_SHARES = 20  # of a job
-LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class Shares:
             NotFound: the tenant has no such job.
             Conflict: the job has as many links as it may.
         """
-        if len(name) > LONGEST_NAME:
-            raise InvalidRequest(f"a name may have {LONGEST_NAME} characters", field="name")
+        check_label(name)
         secret = secrets.token_urlsafe(32)
         with redis_errors():
             made = self._scripts.create_share(

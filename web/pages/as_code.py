@@ -37,7 +37,7 @@ def as_code(
     return AsCode(
         curl=f"curl {base_url}/v1/jobs {key} \\\n  {sent}",
         python=(
-            "import promptmill  # pip install promptmill-client\n\n"
+            "import promptmill  # the distribution promptmill-client, in the folder client/\n\n"
             f'client = promptmill.Client("{base_url}")  # reads PROMPTMILL_API_KEY\n'
             f"job = {call},\n{arguments})\n"
             'client.wait(job["id"])\n'

@@ -7,13 +7,12 @@ from typing import Any
 from flask import Response, make_response, redirect, render_template, request, url_for
 
 from common.errors import Conflict, InvalidRequest
+from common.store.labels import LONGEST_LABEL
 from common.store.sessions import INVITE_AGE
 from web.jobs.views import job_view
 from web.pages.blueprint import logged_in, pages
 from web.services.services import services
 from web.wire.links import base_url
-
-NAME = 200  # characters of a name
 
 
 @pages.get("/people")
@@ -111,7 +110,7 @@ def _people(
         new_link=link,
         error_at=error[0],
         error=error[1],
-        longest=NAME,
+        longest=LONGEST_LABEL,
         typed=request.form.get("name", "") if error[1] else "",
     )
     return _never_kept(page, status)
@@ -127,7 +126,7 @@ def _shares(
         shares=services().shares.of(job_id),
         new_link=link,
         error=error,
-        longest=NAME,
+        longest=LONGEST_LABEL,
         typed=request.form.get("name", "") if error else "",
     )
     return _never_kept(page, status)

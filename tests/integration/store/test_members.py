@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from common.errors import Conflict, InvalidRequest, NotFound, Unauthorized
@@ -55,6 +57,7 @@ def test_a_tenant_has_a_bounded_number_of_keys(mill: Mill, monkeypatch: pytest.M
     accounts.create_key("t")
     # Of the revoked ones the last are kept.
     monkeypatch.setattr(api_keys, "REVOKED_KEPT", 1)
+    time.sleep(0.005)  # the times of revocations have milliseconds
     accounts.revoke_key(made[1])
     accounts.create_key("t")
     revoked = [key.id for key in accounts.keys_of("t") if key.revoked_at]
@@ -111,7 +114,7 @@ def test_a_bounded_number_of_invitations_is_open(mill: Mill) -> None:
     sessions.create_login("t")  # logging in oneself is still possible
 
 
-@pytest.mark.parametrize("name", ["", "x" * 201])
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\0b", "a\u202eb"])
 def test_an_invitation_says_for_whom_it_is(mill: Mill, name: str) -> None:
     with pytest.raises(InvalidRequest):
         Sessions(mill.client).invite("t", name)
@@ -158,3 +161,11 @@ def test_a_job_has_a_bounded_number_of_links(mill: Mill) -> None:
     with pytest.raises(Conflict) as refused:
         shares.create(job_id, "t", "")
     assert refused.value.code == "too_many_shares"
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "a\0b", "a\u202eb", "\ud800"])
+def test_keys_and_links_have_names_that_a_list_can_show(mill: Mill, name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        ApiKeys(mill.client).create_key("t", name)
+    with pytest.raises(InvalidRequest):
+        Shares(mill.client).create(mill.submit(1), "t", name)
