@@ -14,6 +14,16 @@ from common.params import SamplingParams
 FinishReason = Literal["stop", "length", "cancelled", "expired", "error"]
 
 
+@dataclass(frozen=True, slots=True)
+class ThinkingSpan:
+    """How a model thinks before it answers: between two tokens, each of which is one id."""
+
+    start_id: int  # `<think>`
+    end_id: int  # `</think>`
+    open: bool  # the prompt ends inside, so that the model thinks from its first token on
+    max_tokens: int | None = None  # thoughts of this many tokens end with `end_id`
+
+
 @dataclass(slots=True)
 class Request:
     """One item as the engine gets it. Its `Finished` has the same `id`; `seed` is always set."""
@@ -27,9 +37,24 @@ class Request:
     resume: list[list[int]] | None = None
     # A client waits for it, so its tokens come before those of other requests.
     interactive: bool = False
-    # Called on the engine's thread with: number of the continuation, token id, the text that is
-    # certain now, and the token's log-probability if the params ask for it.
-    on_token: Callable[[int, int, str, TokenLogprob | None], None] | None = None
+    # Called on the engine's thread for each token.
+    on_token: Callable[[NewToken], None] | None = None
+    # Set where thoughts are told apart from the text.
+    thinking: ThinkingSpan | None = None
+    # Texts to be scored after the prompt, as token ids; nothing is generated then.
+    continuations: list[list[int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A generated token as it is streamed. `text` is what is certain now; with `reasoning` it is
+    part of the model's thoughts, not of its answer."""
+
+    sequence: int  # which of the request's n continuations
+    token: int
+    text: str
+    logprob: TokenLogprob | None = None  # if the params ask for it
+    reasoning: bool = False
 
 
 class DecodeStream(Protocol):
@@ -67,14 +92,29 @@ class TokenLogprob:
     top: list[tuple[float, Spelling]]
 
 
+@dataclass(frozen=True, slots=True)
+class ContinuationScore:
+    """A given text as the model scores it after the prompt. `logprob` is the sum over its
+    tokens."""
+
+    logprob: float
+    token_count: int
+    logprobs: list[TokenLogprob] | None = None  # one for each token, if the params ask for them
+
+
 @dataclass(slots=True)
 class Output:
-    """One continuation. `token_count` includes the end token and the tokens of a stop string."""
+    """One continuation. `token_count` includes the end token, the tokens of a stop string and
+    thoughts."""
 
     text: str
     token_ids: list[int]
     finish_reason: FinishReason
     logprobs: list[TokenLogprob] | None = None  # one for each token, if the params ask for them
+    # Whether the text parses; None where it is not bound to be JSON.
+    json_valid: bool | None = None
+    # The model's thoughts; None where they are not told apart from the text.
+    reasoning: str | None = None
 
     @property
     def token_count(self) -> int:
@@ -83,13 +123,15 @@ class Output:
 
 @dataclass(slots=True)
 class Finished:
-    """The answer to a request; each request has exactly one. `error` is `(code, message)`."""
+    """The answer to a request; each request has exactly one. `error` is `(code, message)`; there
+    are outputs beside it if the text up to there is of use."""
 
     id: str
     outputs: list[Output] = field(default_factory=list)
     prompt_tokens: int = 0
     error: tuple[str, str] | None = None
     prompt_logprobs: list[TokenLogprob] | None = None  # one per prompt token
+    continuations: list[ContinuationScore] | None = None  # one for each of the request's
 
     @property
     def completion_tokens(self) -> int:

@@ -37,6 +37,14 @@ class TokenLogprob(SpelledToken):
     top: list[TopLogprob]
 
 
+class RowChoice(TypedDict):
+    """One of the texts of `params.output.choice`."""
+
+    text: str
+    logprob: Annotated[float, Field(description="Of the whole text with its end.")]
+    probability: Annotated[float, Field(description="Its share among the choices.")]
+
+
 class RowOutput(TypedDict):
     """One continuation."""
 
@@ -44,6 +52,22 @@ class RowOutput(TypedDict):
     finish_reason: str
     token_count: int
     logprobs: list[TokenLogprob] | None
+    json_valid: NotRequired[bool]  # where the text is to be JSON
+    reasoning: NotRequired[str]  # where thoughts are told apart from the text
+    choices: NotRequired[list[RowChoice]]  # where their probabilities are asked for
+
+
+class RowContinuation(TypedDict):
+    """One of an item's `continuations`, as the model scores it after the prompt."""
+
+    text: NotRequired[str]
+    logprob: Annotated[float, Field(description="The sum over its tokens.")]
+    token_count: int
+    logprobs: NotRequired[list[TokenLogprob] | None]
+    probability: Annotated[float, Field(description="Its share among the item's continuations.")]
+    probability_per_token: Annotated[
+        float, Field(description="The same with the mean log-probability of a token.")
+    ]
 
 
 class RowUsage(TypedDict):
@@ -62,6 +86,7 @@ class Generated(TypedDict):
 
     outputs: list[RowOutput]
     usage: RowUsage
+    continuations: NotRequired[list[RowContinuation]]
 
 
 class ItemResult(TypedDict, total=False):
@@ -70,6 +95,7 @@ class ItemResult(TypedDict, total=False):
     outputs: list[RowOutput]
     usage: RowUsage
     prompt_logprobs: list[TokenLogprob] | None
+    continuations: list[RowContinuation]
     error: RowError | None
     seed: int | None
     attempts: int

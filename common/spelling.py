@@ -37,6 +37,11 @@ class Spellings:
         """The ids of the tokens that do not appear in texts, by their spelling."""
         return {added.content: token_id for token_id, added in self._added.items() if added.special}
 
+    @cached_property
+    def added_ids(self) -> dict[str, int]:
+        """The ids of the tokens that were added to the vocabulary, by their spelling."""
+        return {added.content: token_id for token_id, added in self._added.items()}
+
     def _spell(self, token_id: int) -> Spelling:
         added = self._added.get(token_id)
         if added and added.special:

@@ -28,7 +28,9 @@ class Tokenizer(Protocol):
     thread, for others in the tokenizer's own threads, without the interpreter's lock. `offsets` is
     where each token of a plain text begins and ends, in characters; two tokens that share a
     character both have it. `decode` is for prompts given as ids, and `name` is a token's entry in
-    the vocabulary. `longest` is the most characters of one token.
+    the vocabulary. `special_id` is the id of the token that is written so and never shows in a
+    text, `added_id` that of one that always is a token of its own. `longest` is the most characters
+    of one token.
     """
 
     eos_ids: frozenset[int]
@@ -45,6 +47,7 @@ class Tokenizer(Protocol):
     def name(self, token_id: int) -> str: ...
     def spell(self, token_id: int) -> Spelling: ...
     def special_id(self, text: str) -> int | None: ...
+    def added_id(self, text: str) -> int | None: ...
     def stream(self) -> DecodeStream: ...
     def dumps(self) -> bytes: ...
 
@@ -79,6 +82,9 @@ class WordTokenizer:
         return Spelling(token_id, str(token_id))
 
     def special_id(self, text: str) -> int | None:  # noqa: ARG002  # words have no specials
+        return None
+
+    def added_id(self, text: str) -> int | None:  # noqa: ARG002  # words have no specials
         return None
 
     def stream(self) -> DecodeStream:
@@ -144,6 +150,9 @@ class JsonTokenizer:
 
     def special_id(self, text: str) -> int | None:
         return self._spellings.special_ids.get(text)
+
+    def added_id(self, text: str) -> int | None:
+        return self._spellings.added_ids.get(text)
 
     def stream(self) -> DecodeStream:
         return _Stream(self._backend)

@@ -89,5 +89,8 @@ class ModelCard(BaseModel):
     reproducible: bool = False
     defaults: dict[str, Any] = {}  # the model's own params, which a job's params override
     created: int  # unix seconds
+    # What its engine can do beyond generating text: `structured_output` (params.output), `thinking`
+    # (params.thinking, and thoughts told apart from the text) and `continuations`.
+    features: tuple[str, ...] = ()
     # The hub id that it was loaded from, which PROMPTMILL_MODEL takes; "" for a folder.
     source: str = ""

@@ -15,7 +15,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from common.generation import Finished, FinishReason, Output, Request, Spelling, TokenLogprob
+from common.generation import (
+    Finished,
+    FinishReason,
+    NewToken,
+    Output,
+    Request,
+    Spelling,
+    TokenLogprob,
+)
 from worker.engine.protocol import EngineThread
 
 MIN_PAUSE = 0.002  # seconds between two rounds of streamed words
@@ -170,7 +178,7 @@ def _stream_words(answer: _Answer, upto: int) -> None:
     for sequence, output in enumerate(answer.outputs):
         for place, piece in list(enumerate(_pieces(output)))[answer.streamed : upto]:
             logprob = output.logprobs[place] if output.logprobs else None
-            on_token(sequence, output.token_ids[place], piece, logprob)
+            on_token(NewToken(sequence, output.token_ids[place], piece, logprob))
     answer.streamed = max(answer.streamed, upto)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from common.generation import Finished, Spelling, TokenLogprob
+from common.generation import Finished, Output, Spelling, TokenLogprob
 from common.result_row import ItemResult, RowError, RowOutput, RowUsage, SpelledToken, TopLogprob
 from common.result_row import TokenLogprob as RowLogprob
 from common.store.incarnation import Result, Run
@@ -26,20 +26,11 @@ def result(item: HeldItem, finished: Finished, worker: str) -> Result:
         "completion_tokens": finished.completion_tokens,
         "total_tokens": finished.prompt_tokens + finished.completion_tokens,
     }
-    outputs: list[RowOutput] = [
-        {
-            "text": output.text,
-            "finish_reason": output.finish_reason,
-            "token_count": output.token_count,
-            "logprobs": _row_logprobs(output.logprobs),
-        }
-        for output in finished.outputs
-    ]
     error: RowError | None = None
     if finished.error:
         error = {"code": finished.error[0], "message": finished.error[1]}
     stored: ItemResult = {
-        "outputs": outputs,
+        "outputs": [_row_output(output) for output in finished.outputs],
         "prompt_logprobs": _row_logprobs(finished.prompt_logprobs),
         "usage": usage,
         "error": error,
@@ -84,6 +75,20 @@ def end_state(finished: Finished) -> ItemState:
     if "cancelled" in reasons:
         return ItemState.CANCELLED
     return ItemState.EXPIRED if "expired" in reasons else ItemState.SUCCEEDED
+
+
+def _row_output(output: Output) -> RowOutput:
+    found: RowOutput = {
+        "text": output.text,
+        "finish_reason": output.finish_reason,
+        "token_count": output.token_count,
+        "logprobs": _row_logprobs(output.logprobs),
+    }
+    if output.json_valid is not None:
+        found["json_valid"] = output.json_valid
+    if output.reasoning is not None:
+        found["reasoning"] = output.reasoning
+    return found
 
 
 def row_logprob(found: TokenLogprob) -> RowLogprob:

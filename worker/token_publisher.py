@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import Unavailable
-from common.generation import Request, TokenLogprob
+from common.generation import NewToken, Request
 from common.store.incarnation import Incarnation
 from worker.held_items import HeldItem
 from worker.results import row_logprob
@@ -44,6 +44,15 @@ class _Stream:
                 self.sent[sequence] += len(tokens)
                 self.waiting[sequence] = []
         return json.dumps(parts, ensure_ascii=False, separators=(",", ":")) if parts else None
+
+
+def _entry(token: NewToken) -> Any:
+    """A token as `job:{id}:events` has it: its text, or a list of its text, its log-probability or
+    null, and 1 if it is part of the model's thoughts."""
+    logprob = token.logprob and row_logprob(token.logprob)
+    if token.reasoning:
+        return [token.text, logprob, 1]
+    return [token.text, logprob] if logprob else token.text
 
 
 class TokenPublisher(threading.Thread):
@@ -75,8 +84,8 @@ class TokenPublisher(threading.Thread):
         with self._lock:
             self._streams[request.id] = _Stream(item, sent, [[] for _ in sent])
 
-        def on_token(sequence: int, _token: int, text: str, logprob: TokenLogprob | None) -> None:
-            self._add(request.id, sequence, [text, row_logprob(logprob)] if logprob else text)
+        def on_token(token: NewToken) -> None:
+            self._add(request.id, token.sequence, _entry(token))
 
         request.on_token = on_token
 

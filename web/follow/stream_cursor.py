@@ -32,8 +32,10 @@ class Piece:
     index: int
     output: int
     at: int
-    texts: list[str]  # one a token; empty where a character or a stop string may not be complete
+    # One a token; empty where a character or a stop string may not be complete, and for thoughts.
+    texts: list[str]
     logprobs: list[TokenLogprob] | None
+    reasoning: str | None  # what these tokens add to the model's thoughts; None if they add nothing
 
     @property
     def text(self) -> str:
@@ -50,6 +52,8 @@ class Piece:
         }
         if self.logprobs is not None:
             found["logprobs"] = self.logprobs
+        if self.reasoning is not None:
+            found["reasoning"] = self.reasoning
         return found
 
 
@@ -111,11 +115,14 @@ class StreamCursor:
 
 
 def _piece(index: int, output: int, at: int, tokens: list[Any]) -> Piece:
-    if isinstance(tokens[0], str):
-        return Piece(index, output, at, tokens, None)
-    return Piece(
-        index, output, at, [text for text, _ in tokens], [logprob for _, logprob in tokens]
-    )
+    """`tokens` as `worker/token_publisher.py` writes them: a text, or a list of text, of
+    log-probability, and of 1 for thoughts."""
+    parts = [(token, None, 0) if isinstance(token, str) else (*token, 0)[:3] for token in tokens]
+    texts = ["" if is_thought else text for text, _, is_thought in parts]
+    thoughts = [text for text, _, is_thought in parts if is_thought]
+    logprobs = [logprob for _, logprob, _ in parts if logprob]
+    reasoning = "".join(thoughts) if thoughts else None
+    return Piece(index, output, at, texts, logprobs or None, reasoning)
 
 
 def new_entries(store: JobStore, job_id: str, watch: Watch) -> list[tuple[int, bytes]]:

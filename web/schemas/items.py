@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field, JsonValue
 
 from common.generation import FinishReason
-from common.result_row import Origin, TokenLogprob
+from common.result_row import Origin, RowChoice, RowContinuation, TokenLogprob
 from common.types import ItemState
 from web.schemas.answers import ErrorEntry, Usage
 from web.schemas.fields import Message
@@ -17,6 +17,17 @@ class OutputView(BaseModel):
     token_count: int
     logprobs: list[TokenLogprob] | None = Field(
         None, description="One for each generated token, if requested."
+    )
+    json_valid: bool | None = Field(
+        None, description="Whether `text` parses, where `params.output` asks for JSON."
+    )
+    reasoning: str | None = Field(
+        None,
+        description="What a thinking model wrote between `<think>` and `</think>`. `token_count` "
+        "and `logprobs` include it.",
+    )
+    choices: list[RowChoice] | None = Field(
+        None, description="The texts of `params.output.choice`, if their probabilities are wanted."
     )
 
 
@@ -30,6 +41,9 @@ class ResultRow(BaseModel):
     outputs: list[OutputView]
     prompt_logprobs: list[TokenLogprob] | None = Field(
         None, description="One for each prompt token, if requested."
+    )
+    continuations: list[RowContinuation] | None = Field(
+        None, description="The item's `continuations`, scored."
     )
     usage: Usage
     error: ErrorEntry | None
@@ -53,6 +67,9 @@ class ItemDelta(BaseModel):
     text: str
     logprobs: list[TokenLogprob] | None = Field(
         None, description="One for each token, if requested."
+    )
+    reasoning: str | None = Field(
+        None, description="New text of the model's thoughts, where these are told apart."
     )
 
 

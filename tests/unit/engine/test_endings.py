@@ -35,7 +35,7 @@ def test_a_stop_string_across_tokens_ends_the_text_and_never_shows(model: Any) -
         cut = plain.text.index(stop)
         streamed: list[str] = []
         request = ask("b", [30, 31], temperature=0.0, max_tokens=30, stop=[stop])
-        request.on_token = lambda _sequence, _token, text, _logprob: streamed.append(text)
+        request.on_token = lambda new: streamed.append(new.text)
         found = run(engine, [request])["b"].outputs[0]
     assert (found.text, found.finish_reason) == (plain.text[:cut], "stop")
     assert "".join(streamed) == found.text
@@ -47,8 +47,8 @@ def test_streamed_text_is_the_final_text(model: Any) -> None:
     requests = mixed(8)
     for request in requests:
         request.params = request.params.model_copy(update={"stop": ("qqq", "zzzz", "no such")})
-        request.on_token = lambda _n, _t, text, _p, id=request.id: streamed.update(
-            {id: streamed.get(id, "") + text}
+        request.on_token = lambda new, id=request.id: streamed.update(
+            {id: streamed.get(id, "") + new.text}
         )
     with running(model) as engine:
         found = run(engine, requests)

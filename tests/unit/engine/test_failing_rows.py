@@ -95,9 +95,9 @@ def test_a_generate_batch_that_fails_goes_on_in_halves(family: str) -> None:
     def outcome(asked: list[Any], fault: bool) -> tuple[dict[str, Any], dict[str, list[int]]]:
         streamed: dict[str, list[int]] = {}
         for request in asked:
-            request.on_token = lambda _n, token, _t, _p, id=request.id: streamed.setdefault(
-                id, []
-            ).append(token)
+            request.on_token = lambda new, id=request.id: streamed.setdefault(id, []).append(
+                new.token
+            )
         engine = GenerateEngine(model, Letters(), slots=16, context=128)
         step = engine.step
 

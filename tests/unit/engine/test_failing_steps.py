@@ -36,9 +36,7 @@ def test_a_step_that_fails_is_halved_until_the_row_at_fault_is_found(
     expected = undisturbed(model, requests)
     streamed: dict[str, list[int]] = {}
     for request in requests:
-        request.on_token = lambda _n, token, _t, _p, id=request.id: streamed.setdefault(
-            id, []
-        ).append(token)
+        request.on_token = lambda new, id=request.id: streamed.setdefault(id, []).append(new.token)
     calls: list[int] = []
     with running(model) as engine:
         fails_at_the_guilty_row(engine, calls, lambda: RuntimeError(SECRET))

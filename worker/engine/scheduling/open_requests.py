@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 
 from common.errors import EngineError
-from common.generation import Finished, FinishReason, Request, Spelling, TokenLogprob
+from common.generation import Finished, FinishReason, NewToken, Request, Spelling, TokenLogprob
 from worker.engine.sampling.edits import Edits
 from worker.engine.scheduling.drawn import Drawn, Score, spelled
 from worker.engine.scheduling.mailbox import Mailbox, Reason
@@ -181,7 +181,7 @@ class OpenRequests:
         if reason:
             text += sequence.text.flush()
         if sequence.request.on_token and not told:
-            sequence.request.on_token(sequence.index, token, text, logprob)
+            sequence.request.on_token(NewToken(sequence.index, token, text, logprob))
         if reason:
             self._finish(sequence, reason)
 
