@@ -47,6 +47,7 @@ FOLDERS = {
     "tests/unit/openai": "The translation from and to OpenAI's requests and answers",
     "tests/unit/prompting": "How prompts are made: templates, cleaning, truncation",
     "tests/unit/signing": "Webhook signatures",
+    "tests/unit/structured": "What a text must be: formats, bounds, grammars",
     "tests/unit/worker": "The worker, without a store",
     "tests/unit/web": "The web tier: reading bodies, connections, proxies",
 }

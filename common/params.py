@@ -1,6 +1,6 @@
 """Decoding parameters (`params`): what a job or an item chooses about how its text is generated.
 
-A leaf: imports no other module of promptmill.
+Knows what a text may have to be (`output`) only by its type.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import (
-    BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     WrapValidator,
     model_validator,
 )
+
+from common.given import Given
+from common.structured.output_format import OutputFormat
 
 # Names of Hugging Face for parameters with other names here; refused with a hint.
 OTHER_NAMES = {
@@ -70,16 +73,14 @@ SEED_HELP = (
 )
 
 
-class Given(BaseModel):
-    """Data of a client, in which null means that a field was not given. Inside free-form values it
-    stays null."""
+class Thinking(Given):
+    """How a model that thinks before it answers may do so."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_not_given(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or None not in data.values():
-            return data
-        return {name: value for name, value in data.items() if value is not None}
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    max_tokens: Annotated[int, BeforeValidator(whole)] = Field(
+        ge=0, le=131_072, description="Most tokens of thinking; then the answer begins."
+    )
 
 
 class SamplingParams(Given):
@@ -165,6 +166,12 @@ class SamplingParams(Given):
     prompt_logprobs: int | None = Field(
         None, ge=0, le=20, description="The same for the tokens of the prompt."
     )
+    output: OutputFormat | None = Field(
+        None, description="What the text must be: JSON by a schema, a label, a pattern, a grammar."
+    )
+    thinking: Thinking | None = Field(
+        None, description="How a model that thinks before it answers may do so."
+    )
 
     @property
     def is_greedy(self) -> bool:
@@ -198,3 +205,8 @@ _INTEGERS = frozenset(
     for name, field in SamplingParams.model_fields.items()
     if field.annotation in (int, int | None)
 ) | {"stop_token_ids"}
+
+# Parameters that are objects with fields of their own: no cell of a table and no single field of a
+# form holds one, and a column of that name is data like others.
+OBJECTS = ("output", "thinking")
+CELLS = tuple(name for name in SamplingParams.model_fields if name not in OBJECTS)

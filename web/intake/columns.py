@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from common.errors import InvalidRequest
-from common.params import OTHER_NAMES, SamplingParams, whole
+from common.params import CELLS, OTHER_NAMES, SamplingParams, whole
 from common.types import JsonObject
 from web.intake.strict_json import BadJson, parse
 from web.intake.validation_messages import unknown_name
 
 MOST_COLUMNS = 1000  # a table with more is refused before anything else is done with it
 MOST_METADATA = 16
-SETTINGS = frozenset(SamplingParams.model_fields)
+SETTINGS = frozenset(CELLS)
 # A cell of these is one string unless it is a JSON list.
 TEXT_SETTINGS = frozenset({"stop", "bad_words"})
 # Other columns that may hold the prompts, in a table without a column of the prompts' name.
@@ -92,9 +92,7 @@ class Columns:
             raise InvalidRequest(message, code="invalid_header", field="file")
         for name in metadata:
             if name in OTHER_NAMES or difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.85):
-                message = (
-                    f"the column {name[:64]} {unknown_name(name, SamplingParams.model_fields)}"
-                )
+                message = f"the column {name[:64]} {unknown_name(name, CELLS)}"
                 raise InvalidRequest(message, code="unknown_field", field="file")
 
     def is_metadata(self, name: str) -> bool:

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from common.errors import ErrorDict, InvalidRequest
-from common.params import OTHER_NAMES, SamplingParams
+from common.params import OTHER_NAMES, SamplingParams, Thinking
+from common.structured.output_format import OutputFormat
 from web.schemas.fields import Message
 from web.schemas.preparation import PromptTemplate, Truncation
 from web.schemas.requests import Webhook
@@ -135,6 +136,8 @@ def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
     inside = next((part for part in reversed(loc[:-1]) if isinstance(part, str)), "")
     nested: dict[str, type[BaseModel]] = {
         "params": SamplingParams,
+        "output": OutputFormat,
+        "thinking": Thinking,
         "webhook": Webhook,
         "messages": Message,
         "columns": ColumnMapping,
@@ -142,5 +145,6 @@ def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
         "truncate": Truncation,
         "template": PromptTemplate,
     }
-    fields = nested.get(inside, model).model_fields
+    model = nested.get(inside, model)
+    fields = [field.alias or name for name, field in model.model_fields.items()]
     return unknown_name(name, fields, into_params="params" in fields)

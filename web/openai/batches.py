@@ -13,6 +13,7 @@ from flask import Blueprint, Response
 from pydantic import BeforeValidator, Field
 
 from common.errors import Conflict, InvalidRequest, NotFound
+from common.given import refuse
 from common.store.batches import Batch, job_of, new_batch_id
 from common.store.job import Job
 from common.store.records import readable, reading
@@ -32,7 +33,7 @@ from web.openai.schemas import (
     list_page,
     unix_seconds,
 )
-from web.schemas.base import Query, Schema, refuse
+from web.schemas.base import Query, Schema
 from web.schemas.fields import ShortName, ShortText
 from web.schemas.requests import Target
 from web.services.services import Services, services

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from web.schemas.base import LONGEST_DEADLINE, refuse
+from common.given import refuse
+from web.schemas.base import LONGEST_DEADLINE
 
 WINDOW = re.compile(r"(?=\d)(?:(\d{1,5})h)?(?:(\d{1,6})m)?", re.ASCII)
 PATTERN = r"^(?=[0-9])([0-9]{1,5}h)?([0-9]{1,6}m)?$"  # the same for a JSON Schema

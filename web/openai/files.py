@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from werkzeug.datastructures import FileStorage
 
 from common.errors import InvalidRequest, NotFound
+from common.given import refuse
 from common.store.batches import Batch
 from common.store.files import StoredFile
 from common.store.places import HIGHEST, LOWEST, Place
@@ -42,7 +43,7 @@ from web.openai.schemas import (
     list_page,
     unix_seconds,
 )
-from web.schemas.base import Query, Schema, refuse
+from web.schemas.base import Query, Schema
 from web.services.services import Services, services
 from web.wire.bodies import MOST_JSON, MOST_PARTS, read_query, refuse_unread
 from web.wire.description import described

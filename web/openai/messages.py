@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, WithJsonSchema, field_validator
 from pydantic.config import JsonDict
 
-from web.schemas.base import Schema, refuse
+from common.given import refuse
+from web.schemas.base import Schema
 
 # For `/openapi.json`: unknown fields may be sent, because some are ignored.
 OTHER_FIELDS: JsonDict = {"additionalProperties": True}

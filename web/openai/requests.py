@@ -21,12 +21,13 @@ from pydantic import (
 )
 
 from common.errors import InvalidRequest
+from common.given import refuse
 from common.params import SamplingParams, TokenId, are_token_ids
 from common.stored_item import StoredItem
 from web.openai.answer_options import CHAT, COMPLETIONS, AnswerOptions, Endpoint
 from web.openai.field_filter import FieldFilter
 from web.openai.messages import OTHER_FIELDS, ChatMessage
-from web.schemas.base import Schema, TemplateKwargs, refuse
+from web.schemas.base import Schema, TemplateKwargs
 from web.schemas.fields import ShortMetadata
 
 CHAT_MAX_TOKENS = 4096  # by default: long enough for answers to end by themselves

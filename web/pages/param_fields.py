@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from common.params import SamplingParams
+from common.params import CELLS, SamplingParams
 from web.intake.strict_json import parse
 
 # Shown at once; the others are in a closed section of the form.
@@ -48,8 +48,8 @@ class ParamField:
 
 
 def param_fields() -> list[ParamField]:
-    """One field for each of `SamplingParams`, the common ones first."""
-    found = [_field(name, info) for name, info in SamplingParams.model_fields.items()]
+    """One field for each of `SamplingParams` that is no object, the common ones first."""
+    found = [_field(name, SamplingParams.model_fields[name]) for name in CELLS]
     order = {name: place for place, name in enumerate(COMMON)}
     return sorted(found, key=lambda field: order.get(field.name, len(order)))
 

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, get_args
 
 from pydantic import JsonValue
 
-from common.params import SamplingParams
+from common.params import CELLS
 from web.intake.strict_json import parse
 from web.schemas.preparation import CleanStep
 
@@ -110,7 +110,7 @@ def _columns(
         if column and not (templated and name == "prompt"):
             mapped[name] = column[1:]
     if form.get("columns.params"):
-        mapped["params"] = {name: name for name in names if name in SamplingParams.model_fields}
+        mapped["params"] = {name: name for name in names if name in CELLS}
     return mapped
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from common.params import SamplingParams
+from common.params import CELLS
 from common.store.files import StoredFile
 from web.intake.inspection import inspect_table
 from web.pages.preparation import can_be_named, typed_format
@@ -49,7 +49,7 @@ class TableView:
     @property
     def settings(self) -> list[str]:
         """The columns that are named like decoding parameters."""
-        return [name for name in self.names if name in SamplingParams.model_fields]
+        return [name for name in self.names if name in CELLS]
 
     @property
     def chips(self) -> list[tuple[str, bool]]:

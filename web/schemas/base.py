@@ -1,4 +1,4 @@
-"""What the request models share: strictness, refusals, and field types that several of them use."""
+"""What the request models share: strictness, and field types that several of them use."""
 
 from __future__ import annotations
 
@@ -16,19 +16,13 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
 
 from common.chat_template import RESERVED
-from common.params import Given
+from common.given import Given, refuse
 
 LONGEST_DEADLINE = 366 * 86400  # seconds
 LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # the last second that RFC 3339 has
 MOST_TEMPLATE_KWARGS = 16_384  # bytes, as JSON
-
-
-def refuse(message: str) -> PydanticCustomError:
-    """An error with this message, which the client reads unchanged."""
-    return PydanticCustomError("refused", "{message}", {"message": message})
 
 
 def _deadline(value: Any) -> datetime | float | None:

@@ -13,7 +13,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from common.params import Given, whole
+from common.given import Given
+from common.params import whole
 
 
 class Message(Given):

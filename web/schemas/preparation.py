@@ -16,8 +16,9 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import PydanticKnownError, PydanticSerializationError, to_json
 
+from common.given import refuse
 from common.params import whole
-from web.schemas.base import Schema, either, refuse
+from web.schemas.base import Schema, either
 from web.schemas.fields import Message
 
 MOST_VARS = 200

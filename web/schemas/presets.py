@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
+from common.given import refuse
 from common.params import SamplingParams
 from common.printable import CONTROL
-from web.schemas.base import Schema, refuse
+from web.schemas.base import Schema
 from web.schemas.preparation import Clean, Reference, Template, Truncation, Variables
 
 LONGEST_NAME = 64  # characters

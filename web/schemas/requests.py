@@ -13,9 +13,10 @@ from pydantic import ConfigDict, Field, StringConstraints, field_validator, mode
 from pydantic.config import JsonDict
 
 from common.errors import InvalidRequest
+from common.given import refuse
 from common.params import SamplingParams, TokenIds
 from common.signing import check_secret
-from web.schemas.base import Deadline, Schema, TemplateKwargs, either, refuse
+from web.schemas.base import Deadline, Schema, TemplateKwargs, either
 from web.schemas.fields import CustomId, ItemMetadata, JobMetadata, Message
 from web.schemas.preparation import Clean, PresetName, Reference, Template, Truncation, Variables
 from web.schemas.tables import TableOptions

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from common.given import refuse
 from common.params import SamplingParams
-from web.schemas.base import Schema, refuse
+from web.schemas.base import Schema
 from web.schemas.preparation import PresetName, Template
 
 ErrorCode = Annotated[str, StringConstraints(min_length=1, max_length=64)]

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
+from common.given import refuse
 from common.params import OTHER_NAMES, SamplingParams
 from common.types import JobState
 from web.schemas.answers import Counts, Flags, Usage
-from web.schemas.base import Schema, refuse
+from web.schemas.base import Schema
 from web.schemas.requests import JobOptions, JobRequest, UploadOptions
 
 MOST_COMBINATIONS = 64

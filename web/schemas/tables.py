@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from common.given import refuse
 from common.params import OTHER_NAMES, SamplingParams
-from web.schemas.base import Schema, refuse
+from web.schemas.base import Schema
 
 # A column without a name has the name "": data frames write their index that way.
 ColumnName = Annotated[str, StringConstraints(max_length=256)]

@@ -1,0 +1,126 @@
+"""The only door to llguidance, which says which tokens may come next in a text of a grammar.
+
+llguidance never raises for a bad grammar or a bad token: a matcher is in error then, and its mask
+allows everything. So every call here looks for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer, get_version
+from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_par
+from numpy.typing import NDArray
+
+from common.errors import InvalidRequest
+from common.structured.grammar import Grammar
+
+Mask: TypeAlias = NDArray[np.int32]  # (rows, ceil(vocabulary / 32)), a bit for each token
+
+MOST_KEPT = 128  # pristine matchers of one tokenizer
+LIMITS = LLParserLimits(verbose_errors=False)  # errors without the grammar's text
+BYTES = "byte"  # llguidance's own tokenizer, in which each byte is a token
+
+
+def version() -> str:
+    """The version of llguidance. Another one may continue a text differently."""
+    return str(get_version())
+
+
+def empty_mask(rows: int, vocabulary: int) -> Mask:
+    """A mask that allows everything."""
+    return np.full((rows, (vocabulary + 31) // 32), -1, dtype=np.int32)
+
+
+class Matcher:
+    """One text on its way through a grammar."""
+
+    def __init__(self, inner: LLMatcher):
+        self._inner = inner
+
+    def copy(self) -> Matcher:
+        """Another text that has come as far as this one."""
+        return Matcher(self._inner.deep_copy())
+
+    def fill(self, mask: Mask, row: int = 0) -> bool:
+        """Put the tokens that may come next into a row of the mask; whether that went well. A row
+        of a text that failed is not to be used."""
+        fill_next_token_bitmask(self._inner, mask, row)
+        return not self._inner.is_error()
+
+    def accept(self, token_id: int) -> bool:
+        """Go on by a token; False if it may not come here, and the text has failed then."""
+        return bool(self._inner.consume_token(token_id)) and not self._inner.is_error()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing but the end can follow; also where the text has failed."""
+        return bool(self._inner.is_stopped())
+
+    @property
+    def can_end(self) -> bool:
+        """Whether the text is complete as it is."""
+        return not self._inner.is_error() and bool(self._inner.is_accepting())
+
+    @property
+    def failed(self) -> str | None:
+        """Why the text cannot go on, where a limit struck or a token was not allowed."""
+        return str(self._inner.get_error()) if self._inner.is_error() else None
+
+
+class Masks:
+    """Fills the masks of all rows of a step, in so many threads."""
+
+    def __init__(self, threads: int):
+        self._executor = LLExecutor(threads)
+
+    def fill(self, matchers: Sequence[tuple[Matcher, int]], mask: Mask) -> None:
+        """Each matcher's tokens into its row. Those that are `failed` then have no mask."""
+        pairs = [(matcher._inner, row) for matcher, row in matchers]
+        fill_next_token_bitmask_par(self._executor, pairs, mask)
+
+
+class Guide:
+    """Grammars in the tokens of one model. May be used by several threads.
+
+    `tokenizer_json` is a file of `tokenizers`, or None for a token per byte (ids 0 to 255).
+    `vocabulary` is the width of the logits; `eos_ids` are the tokens that end a text.
+    """
+
+    def __init__(self, tokenizer_json: bytes | None, vocabulary: int, eos_ids: Iterable[int]):
+        source = BYTES if tokenizer_json is None else tokenizer_json.decode()
+        self._tokenizer = LLTokenizer(source, n_vocab=vocabulary, eos_token=sorted(eos_ids))
+        self._kept: OrderedDict[str, Matcher] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def matcher(self, grammar: Grammar) -> Matcher:
+        """A new text of this grammar.
+
+        Raises:
+            InvalidRequest: `invalid_grammar`; the message says what cannot be used.
+        """
+        with self._lock:
+            if kept := self._kept.get(grammar.key):
+                self._kept.move_to_end(grammar.key)
+                return kept.copy()
+        made = self._compiled(grammar)
+        with self._lock:
+            self._kept[grammar.key] = made
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+            return made.copy()
+
+    def _compiled(self, grammar: Grammar) -> Matcher:
+        made = Matcher(LLMatcher(self._tokenizer, grammar.source, log_level=0, limits=LIMITS))
+        if message := made.failed:
+            raise InvalidRequest(message, code="invalid_grammar")
+        return made
+
+
+def byte_guide() -> Guide:
+    """The guide for models whose tokenizer is not known: what it refuses, others refuse as well."""
+    return Guide(None, 257, [256])
