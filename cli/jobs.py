@@ -25,6 +25,7 @@ RESULT_FLAGS = {
     "include_prompt": ("include", "prompt"),
     "no_guard": ("guard", "0"),
     "bom": ("bom", "1"),
+    "flatten": ("flatten", "1"),
 }
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 
@@ -79,12 +80,17 @@ def watch(job_id: str, folder: DataFolder) -> None:
 @click.option(
     "--bom", is_flag=True, help="CSV: a byte-order mark first, by which Excel knows UTF-8."
 )
+@click.option(
+    "--flatten", is_flag=True, help="CSV, Parquet: a column for each field of generated JSON."
+)
 @data_option
 def results(job_id: str, kind: str, folder: DataFolder, **flags: bool) -> None:
     """Print the results that a job has so far.
 
     On a terminal control characters are escaped.
     """
+    if kind == "jsonl" and flags["flatten"]:
+        raise click.UsageError("--flatten is about tables; give --format csv or parquet")
     if kind != "csv" and (flags["no_guard"] or flags["bom"]):
         raise click.UsageError("--no-guard and --bom are about CSV; give --format csv")
     query = {name: value for flag, (name, value) in RESULT_FLAGS.items() if flags[flag]}

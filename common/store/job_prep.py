@@ -43,6 +43,7 @@ class JobPrep(TypedDict, total=False):
     preset: str  # with its version: name@3
     columns: list[str]  # of the input, in order; of JSON items in order of first appearance
     types: dict[str, str]  # of a Parquet file: column -> Arrow type, as text
+    json_output: bool  # some of its items are asked for JSON, so that rows say whether it is
     mapped: JsonObject  # as the request mapped fields to columns: {"custom_id": "id", …}
 
 

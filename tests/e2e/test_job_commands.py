@@ -257,6 +257,18 @@ def test_a_file_is_read_and_its_results_are_written_as_the_options_say(
     assert wrong.returncode == 2 and "give --format csv" in wrong.stderr
 
 
+def test_fields_of_generated_json_become_columns(running: Running, tmp_path: Path) -> None:
+    path = tmp_path / "json.txt"
+    path.write_text('{"name": "Ann"}\n')  # which the echo engine says again
+    job_id = said(running, "submit", path, "--param", "temperature=0")
+    promptmill(running, "watch", job_id)
+    table = said(running, "results", job_id, "--format", "csv", "--flatten")
+    assert table.splitlines()[0].endswith(",output.name")
+    assert table.splitlines()[1].endswith(",Ann")
+    wrong = promptmill(running, "results", job_id, "--flatten")
+    assert wrong.returncode == 2 and "give --format csv or parquet" in wrong.stderr
+
+
 def test_a_wrong_key_and_a_missing_folder_are_told_in_words(
     running: Running, tmp_path: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

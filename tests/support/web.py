@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from flask.testing import FlaskClient
@@ -51,13 +52,33 @@ class Worker:
     def run(self, room: int = 8, **say: Any) -> None:
         self.finish(self.take(room), **say)
 
+    def say(self, *outputs: dict[str, Any]) -> None:
+        """Take an item for each of these, and hand it in with this output."""
+        taken = self.take(len(outputs))
+        places = ((run, run.first + offset) for run in taken.runs for offset in range(run.count))
+        results = [
+            self._stored(run.job_id, index, run.attempt, [output], None)
+            for (run, index), output in zip(places, outputs, strict=True)
+        ]
+        self.incarnation.exchange(results, 0)
+
     def _result(
         self, job_id: str, index: int, attempt: int, text: str, n: int, error: str | None
     ) -> Result:
-        outputs = [
-            {"text": f"{text} {index}", "finish_reason": "stop", "token_count": 2, "logprobs": None}
-            for _ in range(n)
-        ]
+        outputs = [{"text": f"{text} {index}"}] * n
+        return self._stored(job_id, index, attempt, outputs, error)
+
+    def _stored(
+        self,
+        job_id: str,
+        index: int,
+        attempt: int,
+        said: Sequence[dict[str, Any]],
+        error: str | None,
+    ) -> Result:
+        n = len(said)
+        common = {"finish_reason": "stop", "token_count": 2, "logprobs": None}
+        outputs = [common | output for output in said]
         stored = {
             "outputs": [] if error else outputs,
             "usage": {"prompt_tokens": 3, "completion_tokens": 2 * n, "total_tokens": 3 + 2 * n},

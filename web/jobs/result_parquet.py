@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import InvalidRequest
 from web.jobs.item_views import Whole
-from web.jobs.result_table import INTEGERS, Batches, ResultTable
+from web.jobs.result_table import Batches, ResultTable
 
 # Of a row group, which is written whole: each has an entry for every column at the file's end.
 GROUP_ROWS = 4096
@@ -43,7 +43,7 @@ def _pieces(batches: Batches, table: ResultTable, types: Mapping[str, str]) -> I
     kinds = [type_of(types.get(name, "string")) for name in table.inputs]
     fields = [pa.field(name, kind) for name, kind in zip(table.inputs, kinds, strict=True)]
     for name, shown in table.ours.items():
-        fields.append(pa.field(shown, pa.int64() if name in INTEGERS else pa.string()))
+        fields.append(pa.field(shown, type_of(table.column_type(name))))
     schema = pa.schema(fields)
     sink = _Sink()
     with parquet.ParquetWriter(sink, schema) as writer:
@@ -73,7 +73,7 @@ def _columns(
 
     given, ours = [], []
     for whole in batch:
-        cells = table.cells(whole)
+        cells = table.cells(whole, typed=True)
         ours += cells
         if kinds:
             given += [table.values(whole)] * len(cells)

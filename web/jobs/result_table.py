@@ -9,12 +9,19 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from common.cooperate import Steps
 from common.result_row import Row
 from web.jobs.item_views import Whole, WholeItems
+from web.jobs.output_fields import (
+    ColumnType,
+    OutputFields,
+    field_text,
+    fields_of,
+    typed_cell,
+)
 from web.schemas.queries import ResultsQuery
 
 Batches = Iterable[list[Whole]]
@@ -41,27 +48,33 @@ INTEGERS = frozenset(
         "truncated_tokens",
     }
 )
+OUTPUT = ("output", "text", "finish_reason", "token_count", "json_valid")
 # A spreadsheet would run these, some after removing a character.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 BOM = "\ufeff"
-Cells = dict[str, str | int | None]
+Cells = dict[str, str | int | float | None]
+FIELD = "output."  # before the name of a field of an output
 
 
 class ResultTable:
     """The columns of a job's results: `inputs` are the input's, `ours` what we add, each with its
-    name in the table."""
+    name in the table; last the `fields` of the outputs, if these are to be columns."""
 
-    def __init__(self, items: WholeItems, wanted: ResultsQuery):
+    def __init__(self, items: WholeItems, wanted: ResultsQuery, fields: OutputFields | None = None):
         self._items = items
+        self._fields = fields.columns() if fields else {}
         self.inputs: Sequence[str] = items.prep.get("columns", [])
         more = {
+            "json_valid": "json_output" in items.prep,
             "truncated_tokens": "truncate" in items.prep,
             "retried_in": wanted.merge is not None,
             "rendered": wanted.renders,
         }
-        self._more = [name for name, there in more.items() if there]
-        names = (*(BESIDE if self.inputs else COLUMNS), *self._more)
+        more_names = [name for name, there in more.items() if there]
+        self._beside = [name for name in more_names if name != "json_valid"]
+        names = [*(BESIDE if self.inputs else COLUMNS), *more_names]
+        names += [FIELD + name for name in self._fields]
         prefix = free_prefix(self.inputs) if self.inputs else ""
         self.ours = {name: prefix + name for name in names}
 
@@ -72,13 +85,33 @@ class ResultTable:
         variables = self._items.variables(whole)
         return [variables.get(name) for name in self.inputs]
 
-    def cells(self, whole: Whole) -> list[Cells]:
-        """Our cells: a row per output; one without text where an item has none."""
+    def cells(self, whole: Whole, typed: bool = False) -> list[Cells]:
+        """Our cells: a row per output; one without text where an item has none. Fields of outputs
+        are text as it was generated, or `typed` as their columns are."""
         shared = _shared(whole.row)
-        if self._more:
+        if self._beside:
             beside: Any = self._items.beside(whole)
-            shared |= {name: beside.get(name) for name in self._more}
-        return [shared | output for output in _outputs(whole.row)]
+            shared |= {name: beside.get(name) for name in self._beside}
+        return [shared | output | self._of_fields(output, typed) for output in _outputs(whole.row)]
+
+    def _of_fields(self, output: Cells, typed: bool) -> Cells:
+        if not self._fields:
+            return {}
+        found = fields_of(str(output["text"] or ""))
+        return {
+            FIELD + name: typed_cell(found.get(name), kind)
+            if typed
+            else field_text(found.get(name))
+            for name, kind in self._fields.items()
+        }
+
+    def column_type(self, name: str) -> ColumnType:
+        """Arrow's type of a column of ours."""
+        if name.startswith(FIELD):
+            return self._fields[name.removeprefix(FIELD)]
+        if name == "json_valid":
+            return "bool"
+        return "int64" if name in INTEGERS else "string"
 
 
 def free_prefix(names: Iterable[str]) -> str:
@@ -106,16 +139,18 @@ def csv_pieces(batches: Batches, table: ResultTable, bom: bool, guard: bool) -> 
             steps.step()
             given = [checked(cell_text(value)) for value in table.values(whole)]
             writer.writerows(
-                given
-                + [
-                    checked(cell) if isinstance(cell := cells[name], str) else cell
-                    for name in names
-                ]
+                given + [_csv_cell(cells[name], checked) for name in names]
                 for cells in table.cells(whole)
             )
         yield page.getvalue().encode()
         page.seek(0)
         page.truncate()
+
+
+def _csv_cell(cell: str | int | float | None, checked: Callable[[str], str]) -> object:
+    if isinstance(cell, str):
+        return checked(cell)
+    return json.dumps(cell) if isinstance(cell, bool) else cell
 
 
 def cell_text(value: Any) -> str:
@@ -150,13 +185,14 @@ def _shared(row: Row) -> Cells:
 
 def _outputs(row: Row) -> list[Cells]:
     if not row["outputs"]:
-        return [{"output": None, "text": None, "finish_reason": None, "token_count": None}]
+        return [dict.fromkeys(OUTPUT)]
     return [
         {
             "output": place,
             "text": output["text"],
             "finish_reason": output["finish_reason"],
             "token_count": output["token_count"],
+            "json_valid": output.get("json_valid"),
         }
         for place, output in enumerate(row["outputs"])
     ]

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from common.cooperate import give_way
+from common.cooperate import Steps, give_way
 from common.errors import NotFound
+from common.store.job import Job
 from common.store.packing import json_line
 from common.store.rows import complete_params
 from common.types import ENDS
 from web.jobs.item_views import Whole, WholeItems
+from web.jobs.output_fields import OutputFields, fields_of, schema_fields
 from web.jobs.result_parquet import parquet_pieces
 from web.jobs.result_table import ResultTable, csv_pieces
 from web.jobs.retry_chains import RetriedRows
@@ -43,13 +45,18 @@ def stream_results(
     items = WholeItems(services, job, wanted.renders)
     retried = RetriedRows(services.store, job) if wanted.merge else None
     batches = _finished(items, retried)
+    fields: OutputFields | None = None
+    if wanted.flatten:
+        fields, seen = _fields_of(batches, job)
+        batches = _only(seen, _finished(items, retried))
     match form:
         case "jsonl":
             pieces = _jsonl(batches, items, wanted)
         case "csv":
-            pieces = csv_pieces(batches, ResultTable(items, wanted), wanted.bom, wanted.guard)
+            table = ResultTable(items, wanted, fields)
+            pieces = csv_pieces(batches, table, wanted.bom, wanted.guard)
         case _:
-            table = ResultTable(items, wanted)
+            table = ResultTable(items, wanted, fields)
             pieces = parquet_pieces(batches, table, items.prep.get("types", {}))
     return str(job.spec.get("metadata", {}).get("name") or job.id), pieces
 
@@ -71,6 +78,25 @@ def _finished(items: WholeItems, retried: RetriedRows | None) -> Iterator[list[W
             ]
         yield [whole for whole in rows if whole.row["status"] in ENDS]
         give_way()
+
+
+def _fields_of(batches: Iterable[list[Whole]], job: Job) -> tuple[OutputFields, bytearray]:
+    """The fields of all outputs, and which items these are of, a byte each: later ones may have
+    others."""
+    fields = OutputFields(schema_fields(job.spec.get("params", {}).get("output") or {}))
+    seen, steps = bytearray(job.total), Steps()
+    for batch in batches:
+        for whole in batch:
+            seen[whole.row["index"]] = 1
+            for output in whole.row["outputs"]:
+                fields.look(fields_of(output["text"]))
+            steps.step()
+    return fields, seen
+
+
+def _only(seen: bytearray, batches: Iterable[list[Whole]]) -> Iterator[list[Whole]]:
+    for batch in batches:
+        yield [whole for whole in batch if seen[whole.row["index"]]]
 
 
 def _jsonl(

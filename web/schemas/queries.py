@@ -129,6 +129,13 @@ class ResultsQuery(Query):
         description="Of results.csv: 0 leaves text alone that a spreadsheet takes for a formula.",
     )
 
+    flatten: bool = Field(
+        False,
+        description=(
+            "Of results.csv and results.parquet: 1 adds a column for each field of the objects "
+            "that were generated as JSON, `output.name`, up to 200."
+        ),
+    )
     merge: Literal["retries"] | None = Field(
         None,
         description=(
@@ -148,10 +155,12 @@ class ResultsQuery(Query):
         Raises:
             InvalidRequest: something is given that this form has no use for.
         """
-        forms = {"params": "jsonl", "bom": "csv", "guard": "csv"}
+        tables = ["csv", "parquet"]
+        forms = {"params": ["jsonl"], "bom": ["csv"], "guard": ["csv"], "flatten": tables}
         for name in self.model_fields_set & forms.keys():
-            if forms[name] != form:
-                message = f"{name} is for results.{forms[name]}, and means nothing for .{form}"
+            if form not in forms[name]:
+                fitting = " and ".join(f"results.{each}" for each in forms[name])
+                message = f"{name} is for {fitting}, and means nothing for .{form}"
                 raise InvalidRequest(message, code="invalid_value", field=name)
 
 
