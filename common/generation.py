@@ -41,7 +41,8 @@ class Request:
     on_token: Callable[[NewToken], None] | None = None
     # Set where thoughts are told apart from the text.
     thinking: ThinkingSpan | None = None
-    # Texts to be scored after the prompt, as token ids; nothing is generated then.
+    # Texts to be scored after the prompt, as token ids; nothing is generated then. With a choice
+    # whose probabilities are wanted these are its labels, of which `n` are drawn.
     continuations: list[list[int]] | None = None
 
 
@@ -95,11 +96,23 @@ class TokenLogprob:
 @dataclass(frozen=True, slots=True)
 class ContinuationScore:
     """A given text as the model scores it after the prompt. `logprob` is the sum over its
-    tokens."""
+    `token_count` tokens, or over all but the first where nothing comes before that."""
 
     logprob: float
     token_count: int
+    probability: float  # its share among the request's
+    probability_per_token: float  # the same with the mean log-probability of a token
     logprobs: list[TokenLogprob] | None = None  # one for each token, if the params ask for them
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A label that was to choose from: the log-probability of all of it with its end, and its
+    probability among all labels."""
+
+    text: str
+    logprob: float
+    probability: float
 
 
 @dataclass(slots=True)
@@ -115,6 +128,7 @@ class Output:
     json_valid: bool | None = None
     # The model's thoughts; None where they are not told apart from the text.
     reasoning: str | None = None
+    choices: list[Choice] | None = None  # what it was drawn from, if that was asked for
 
     @property
     def token_count(self) -> int:
@@ -132,7 +146,10 @@ class Finished:
     error: tuple[str, str] | None = None
     prompt_logprobs: list[TokenLogprob] | None = None  # one per prompt token
     continuations: list[ContinuationScore] | None = None  # one for each of the request's
+    scored_tokens: int | None = None  # of all continuations or labels, where any were scored
 
     @property
     def completion_tokens(self) -> int:
+        if self.scored_tokens is not None:
+            return self.scored_tokens
         return sum(output.token_count for output in self.outputs)

@@ -22,11 +22,11 @@ import torch
 from common.errors import EngineError
 from common.generation import Request
 from worker.engine.draw import draw
-from worker.engine.logprobs import places, prompt_scores
+from worker.engine.logprobs import Asked, places, scored
 from worker.engine.model.compose import BLOCK_SIZE, compose
 from worker.engine.protocol import EngineThread
 from worker.engine.scheduling.blocks import BlockPool
-from worker.engine.scheduling.drawn import Drawn, Score
+from worker.engine.scheduling.drawn import Drawn, Scores
 from worker.engine.scheduling.open_requests import OpenRequests
 from worker.engine.scheduling.scheduler import Chunk, Scheduler
 from worker.engine.scheduling.sequence import Sequence
@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
 GOOD_STEPS = 256  # steps without running out of memory, after which steps may grow again
 
-# The result of a step: next tokens, and log-probabilities of prompt tokens.
-Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Sequence, Score]]]
+# The result of a step: next tokens, and log-probabilities of given tokens.
+Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Asked, Scores]]]
 
 
 class BatchingEngine(EngineThread):
@@ -135,7 +135,7 @@ class BatchingEngine(EngineThread):
     def _try(self, chunks: list[Chunk]) -> Exception | None:
         """Compute these rows and advance them; or change nothing, and return the error."""
         try:
-            drawn, scored = self._compute(chunks)
+            drawn, found = self._compute(chunks)
         except torch.AcceleratorError:
             raise
         except Exception as error:
@@ -143,8 +143,10 @@ class BatchingEngine(EngineThread):
             # The traceback would keep the step's tensors alive.
             return error.with_traceback(None)
         self.scheduler.done(chunks)
-        for sequence, score in scored:
-            self._requests.take_prompt(sequence, score)
+        for asked, scores in found:
+            self._requests.take_scores(asked.sequence, asked.position, scores)
+        for chunk in chunks:
+            self._go_on_scoring(chunk.sequence)
         for sequence, each in drawn:
             self._requests.take(sequence, each)
         return None
@@ -160,13 +162,24 @@ class BatchingEngine(EngineThread):
         logits = self._runner.logits(
             [chunk.sequence.tokens[chunk.start : chunk.start + chunk.count] for chunk in chunks],
             [(chunk.sequence.blocks, chunk.start) for chunk in chunks],
-            [place for _, place in sampling] + [place for *_, place in asked],
+            [place for _, place in sampling] + [each.place for each in asked],
         )
         sequences = [sequence for sequence, _ in sampling]
         with torch.inference_mode():
-            scored = prompt_scores(asked, logits[len(sampling) :]) if asked else []
+            found = scored(asked, logits[len(sampling) :]) if asked else []
             drawn = draw(sequences, logits[: len(sampling)]) if sampling else []
-        return list(zip(sequences, drawn, strict=True)), scored
+        return list(zip(sequences, drawn, strict=True)), found
+
+    def _go_on_scoring(self, sequence: Sequence) -> None:
+        """Let a sequence whose current text is scored go on with the next one, or end."""
+        scoring = sequence.scoring
+        if not scoring or sequence.finish_reason or sequence.computed < len(sequence.tokens):
+            return
+        if scoring.go_on():
+            tokens = [*sequence.request.prompt_ids, *scoring.tokens]
+            self.scheduler.go_back(sequence, scoring.first, tokens)
+        else:
+            self._requests.end_scoring(sequence)
 
     def _find_fault(self, chunks: list[Chunk], error: Exception) -> None:
         """Halve the rows of a failed step until the one at fault is alone. Halves that run without

@@ -11,7 +11,8 @@ import torch
 
 from worker.engine.logprobs import scores
 from worker.engine.sampling.apply import apply_edits
-from worker.engine.sampling.sampler import Knobs, sample, uniforms
+from worker.engine.sampling.sampler import Knobs, sample
+from worker.engine.sampling.uniforms import uniforms
 from worker.engine.scheduling.drawn import Drawn, Score
 from worker.engine.scheduling.sequence import Sequence
 

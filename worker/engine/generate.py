@@ -91,6 +91,11 @@ class GenerateEngine(EngineThread):
                 "invalid_request",
                 "prompt_logprobs needs a model that can run with continuous batching",
             )
+        if request.continuations is not None:
+            error = (
+                "unsupported",
+                "scoring texts needs a model that can run with continuous batching",
+            )
         if error:
             self._requests.refuse(request, error)
             return

@@ -25,7 +25,8 @@ from common.params import SamplingParams
 from worker.engine.sampling import sampler
 from worker.engine.sampling.apply import apply_edits
 from worker.engine.sampling.edits import Edits
-from worker.engine.sampling.sampler import Knobs, sample, uniforms
+from worker.engine.sampling.sampler import Knobs, sample
+from worker.engine.sampling.uniforms import uniforms
 
 DRAWS = 4096
 VOCABULARY = 300  # more than one tile

@@ -11,7 +11,9 @@ from common.params import SamplingParams
 from tests.unit.engine.tiny import Letters
 from worker.engine.sampling.edits import Edits
 from worker.engine.scheduling.blocks import BlockPool
+from worker.engine.scheduling.drawn import Scores
 from worker.engine.scheduling.scheduler import Chunk, Scheduler
+from worker.engine.scheduling.scoring import Scoring
 from worker.engine.scheduling.sequence import Sequence
 from worker.engine.scheduling.text import Text
 
@@ -24,6 +26,14 @@ def sequence(
     return Sequence(
         request, 0, arrival, list(ids), Text(Letters(), ()), Edits(params, ids, frozenset(), [])
     )
+
+
+def scored(arrival: int, ids: list[int], texts: list[list[int]]) -> Sequence:
+    """A sequence of which these texts are scored."""
+    found = sequence(arrival, ids, 1)
+    found.scoring = Scoring(texts, len(ids))
+    found.tokens += found.scoring.tokens
+    return found
 
 
 def rewrite(contents: dict[int, tuple[int, ...]], running: list[Sequence], size: int) -> None:
@@ -73,7 +83,14 @@ class Walk:
             ids = [*prefix, *[rng.randrange(3) for _ in range(length)]][:length]
             most = rng.randint(1, self.capacity - length)
             interactive = rng.random() < 0.2
-            self.scheduler.add(sequence(self.left * -1, ids, most, interactive=interactive))
+            if rng.random() < 0.3:
+                texts = [
+                    [rng.randrange(3) for _ in range(rng.randint(1, most))]
+                    for _ in range(rng.randint(1, 6))
+                ]
+                self.scheduler.add(scored(self.left * -1, ids, texts))
+            else:
+                self.scheduler.add(sequence(self.left * -1, ids, most, interactive=interactive))
             self.open_now.add(self.left * -1)
 
     def plan(self) -> list[Chunk]:
@@ -118,11 +135,29 @@ class Walk:
 
     def advance(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
+            if chunk.sequence.scoring:
+                self.go_on(chunk, chunk.sequence.scoring)
+                continue
             if chunk.start + chunk.count != len(chunk.sequence.tokens):
                 continue
             chunk.sequence.tokens.append(self.rng.randrange(3))
             if chunk.sequence.generated >= chunk.sequence.request.params.max_tokens:
                 self.remove(chunk.sequence)
+
+    def go_on(self, chunk: Chunk, scoring: Scoring) -> None:
+        each = chunk.sequence
+        for position in range(max(chunk.start, scoring.first), chunk.start + chunk.count):
+            wanted = scoring.wanted(position)
+            scoring.take(position, Scores(wanted, [0.0] * len(wanted), []))
+        if each.computed < len(each.tokens):
+            return
+        if scoring.go_on():
+            ids = each.request.prompt_ids
+            self.scheduler.go_back(each, scoring.first, [*ids, *scoring.tokens])
+            return
+        for path, scores in zip(scoring.paths, scoring.scores, strict=True):
+            assert [score and score.token for score in scores] == path
+        self.remove(each)
 
     def cancel(self) -> None:
         everybody = self.scheduler.running + self.scheduler.waiting

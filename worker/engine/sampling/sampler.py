@@ -46,22 +46,6 @@ class Knobs:
         return limits
 
 
-def uniforms(seeds: np.ndarray, sequences: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """One number in (0, 1) for each (seed, sequence, position): float32 of 24 random bits.
-
-    Made by integer arithmetic alone, so that it is equal on every machine, in every batch, before
-    and after a resume.
-    """
-    state = np.full(len(seeds), 0x9E3779B9, dtype=np.uint32)
-    seeds = seeds.astype(np.uint64)
-    words = (seeds & np.uint64(0xFFFFFFFF), seeds >> np.uint64(32), sequences, positions)
-    with np.errstate(over="ignore"):
-        for word in words:
-            state = _stir(state ^ word.astype(np.uint32)) + np.uint32(0x9E3779B9)
-        state = _stir(state)
-    return ((state >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2**-24)
-
-
 def sample(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> torch.Tensor:
     """The next token of each row, (rows,) int64. `logits` are (rows, vocabulary) float32, edits
     applied.
@@ -229,12 +213,3 @@ def _first_above(weights: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     # Rounding may put the target at the very end: take the last place with any weight then.
     reach = sums[:, -1:]
     return torch.minimum(place, (sums < reach).sum(1))
-
-
-def _stir(x: np.ndarray) -> np.ndarray:
-    """The 32-bit finaliser of MurmurHash3 (public domain), which mixes the bits."""
-    x = x ^ (x >> np.uint32(16))
-    x = x * np.uint32(0x85EBCA6B)
-    x = x ^ (x >> np.uint32(13))
-    x = x * np.uint32(0xC2B2AE35)
-    return x ^ (x >> np.uint32(16))

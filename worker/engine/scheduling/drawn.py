@@ -23,6 +23,15 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """The log-probabilities of several tokens in one place, and the likeliest tokens there."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    top: list[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
 class Drawn:
     """A sequence's next token, or None if the model's logits are not finite; its score if it was
     asked for."""

@@ -14,8 +14,11 @@ from collections.abc import Callable
 from common.errors import EngineError
 from common.generation import Finished, FinishReason, NewToken, Request, Spelling, TokenLogprob
 from worker.engine.sampling.edits import Edits
-from worker.engine.scheduling.drawn import Drawn, Score, spelled
+from worker.engine.scheduling.drawn import Drawn, Score, Scores, spelled
 from worker.engine.scheduling.mailbox import Mailbox, Reason
+from worker.engine.scheduling.scored import chosen, continuation_scores, labels_of
+from worker.engine.scheduling.scored import refusal as scoring_refusal
+from worker.engine.scheduling.scoring import Scoring
 from worker.engine.scheduling.sequence import Sequence
 from worker.engine.scheduling.text import Detokenizer, Speller, Text
 
@@ -55,15 +58,16 @@ class OpenRequests:
         called from any thread."""
         open_now = list(self._open.items())
         return {
-            request_id: [
-                sequence.tokens[len(sequence.request.prompt_ids) :] for sequence in sequences
-            ]
+            request_id: [sequence.said for sequence in sequences]
             for request_id, sequences in open_now
         }
 
     def refusal(self, request: Request) -> tuple[str, str] | None:
         """Why a request can never run, as `(code, message)`."""
         params, ids = request.params, request.prompt_ids
+        if request.continuations is not None:
+            ends = self._detokenizer.eos_ids
+            return scoring_refusal(request, self._context, self._vocabulary, ends)
         if not ids:
             return "invalid_request", "the prompt has no tokens"
         total = len(ids) + params.max_tokens
@@ -87,8 +91,8 @@ class OpenRequests:
         )
 
     def open(self, request: Request) -> list[Sequence]:
-        """A new sequence for each continuation."""
-        params = request.params
+        """A new sequence for each continuation, or one for all that are scored."""
+        params, scoring = request.params, self._scoring(request)
         edited = request.prompt_ids if self._reads_prompt else []
         bad_words = [ids for word in params.bad_words for ids in self._spellings(word)]
         special = {self._detokenizer.special_id(stop) for stop in params.stop} - {None}
@@ -100,15 +104,16 @@ class OpenRequests:
                 request,
                 index,
                 next(self._arrivals),
-                list(request.prompt_ids),
+                [*request.prompt_ids, *(scoring.tokens if scoring else ())],
                 Text(self._detokenizer.stream(), params.stop),
                 Edits(params, edited, self._detokenizer.eos_ids | stop_ids, bad_words),
                 stop_ids,
                 speller=Speller(self._detokenizer) if params.logprobs is not None else None,
+                scoring=scoring,
             )
-            for index in range(params.n)
+            for index in range(1 if scoring else params.n)
         ]
-        if params.prompt_logprobs is not None:
+        if params.prompt_logprobs is not None and request.prompt_ids:
             first = sequences[0]
             first.prompt_speller = Speller(self._detokenizer)
             first.prompt_logprobs.append(
@@ -135,15 +140,26 @@ class OpenRequests:
         except Exception as error:
             self.fail(sequence.request.id, error)
 
-    def take_prompt(self, sequence: Sequence, score: Score) -> None:
-        """Store the log-probability of a prompt's next token. An error fails its own request
-        only."""
+    def take_scores(self, sequence: Sequence, position: int, found: Scores) -> None:
+        """Store the log-probabilities of what follows this position of a prompt, or of a text that
+        is scored. An error fails its own request only."""
         if sequence.finish_reason:
             return
         try:
+            if sequence.scoring and position >= len(sequence.request.prompt_ids) - 1:
+                sequence.scoring.take(position, found)
+                return
             assert sequence.prompt_speller is not None
+            score = Score(found.tokens[0], found.logprobs[0], found.top)
             spelling = sequence.prompt_speller.push(score.token)
             sequence.prompt_logprobs.append(spelled(score, spelling, self._detokenizer))
+        except Exception as error:
+            self.fail(sequence.request.id, error)
+
+    def end_scoring(self, sequence: Sequence) -> None:
+        """All texts of a sequence's request are scored. An error fails this request only."""
+        try:
+            self._finish(sequence, "stop")
         except Exception as error:
             self.fail(sequence.request.id, error)
 
@@ -219,13 +235,28 @@ class OpenRequests:
         sequences = self._open[request.id]
         if not all(other.finish_reason for other in sequences):
             return
-        finished = Finished(
-            request.id, [each.output() for each in sequences], len(request.prompt_ids)
-        )
+        finished = Finished(request.id, prompt_tokens=len(request.prompt_ids))
+        if sequence.scoring and reason == "stop":
+            self._add_scored(finished, request, sequence.scoring)
+        else:
+            finished.outputs = [each.output() for each in sequences]
         if request.params.prompt_logprobs is not None:
             finished.prompt_logprobs = sequences[0].prompt_logprobs
         del self._open[request.id]
         self._mail.finish([finished])
+
+    def _scoring(self, request: Request) -> Scoring | None:
+        if request.continuations is None:
+            return None
+        ends = self._detokenizer.eos_ids if labels_of(request) else frozenset[int]()
+        return Scoring(request.continuations, len(request.prompt_ids), ends)
+
+    def _add_scored(self, finished: Finished, request: Request, scoring: Scoring) -> None:
+        finished.scored_tokens = sum(map(len, scoring.paths))
+        if labels := labels_of(request):
+            finished.outputs = chosen(request, labels, scoring, self._detokenizer)
+        else:
+            finished.continuations = continuation_scores(request, scoring, self._detokenizer)
 
     def _spellings(self, word: str) -> list[list[int]]:
         """A bad word's tokens at the start of a text and after a space."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from worker.engine.scheduling.blocks import START, BlockPool
 from worker.engine.scheduling.sequence import Sequence
 
-# Tokens per step of a prompt whose log-probabilities are wanted: each needs a row of logits.
+# Tokens per step of a text whose log-probabilities are wanted: each needs a row of logits.
 SCORED_TOKENS = 256
 
 
@@ -36,7 +36,8 @@ class Chunk:
     @property
     def samples(self) -> bool:
         """Whether the step ends with this sequence's next token."""
-        return self.start + self.count == len(self.sequence.tokens)
+        sequence = self.sequence
+        return sequence.scoring is None and self.start + self.count == len(sequence.tokens)
 
 
 class Scheduler:
@@ -96,6 +97,13 @@ class Scheduler:
         for chunk in chunks:
             chunk.sequence.computed += chunk.count
 
+    def go_back(self, sequence: Sequence, computed: int, tokens: list[int]) -> None:
+        """Let a sequence that is running go on with other tokens behind the first `computed`."""
+        sequence.computed, sequence.tokens = computed, tokens
+        needed = self.pool.blocks_for(len(tokens))
+        self.pool.give_back(sequence.blocks[needed:])
+        del sequence.blocks[needed:]
+
     def undo(self, chunks: list[Chunk]) -> list[Chunk]:
         """The step failed, and the blocks that it was to write may hold anything.
 
@@ -147,10 +155,7 @@ class Scheduler:
             found: list[int] = []
             chain = START
             if sequence.shares_prefix:
-                # The last token is always computed: its logits are needed to sample.
-                found, chain = self.pool.find(
-                    sequence.tokens, (len(sequence.tokens) - 1) // self.pool.size
-                )
+                found, chain = self.pool.find(sequence.tokens, sequence.findable // self.pool.size)
                 if self._prefix_is_coming(sequence, len(found)):
                     continue
             if not self._has_room(sequence, found):
@@ -187,11 +192,11 @@ class Scheduler:
         """Whether a running row will compute this prompt's next full block soon: waiting for it is
         cheaper than computing it twice."""
         end = (found + 1) * self.pool.size
-        if end >= len(sequence.tokens):
+        if end > sequence.findable:
             return False
         return any(
             other.filed <= found
-            and end <= len(other.tokens)
+            and end <= other.lasting
             and other.tokens[:end] == sequence.tokens[:end]
             for other in self.running
         )
@@ -200,8 +205,8 @@ class Scheduler:
         """Put the blocks that this chunk fills into the prefix cache. In a step every layer writes
         before it reads, so rows of the same step may share them already."""
         chunk = Chunk(sequence, sequence.computed, count)
-        size = self.pool.size
-        while (sequence.filed + 1) * size <= chunk.start + count:
+        size, filling = self.pool.size, min(chunk.start + count, sequence.lasting)
+        while (sequence.filed + 1) * size <= filling:
             at = sequence.filed * size
             tokens = tuple(sequence.tokens[at : at + size])
             sequence.chain = self.pool.file(sequence.blocks[sequence.filed], sequence.chain, tokens)
@@ -237,7 +242,9 @@ def _wanted(sequence: Sequence) -> int:
     """Tokens that it could compute now: one while it decodes, before that what is left of its
     prompt."""
     lacking = len(sequence.tokens) - sequence.computed
-    return lacking if sequence.shares_prefix else min(lacking, SCORED_TOKENS)
+    if sequence.scored_from is None:
+        return lacking
+    return min(lacking, max(0, sequence.scored_from - sequence.computed) + SCORED_TOKENS)
 
 
 def _seniority(sequence: Sequence) -> tuple[bool, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from common.generation import FinishReason, Output, Request, TokenLogprob
 from worker.engine.sampling.edits import Edits
+from worker.engine.scheduling.scoring import Scoring
 from worker.engine.scheduling.text import Speller, Text
 
 
@@ -17,7 +18,7 @@ class Sequence:
     request: Request
     index: int  # which of the request's n continuations
     arrival: int  # age in the engine
-    tokens: list[int]  # prompt, then what was generated
+    tokens: list[int]  # prompt, then what was generated, or what is scored now
     text: Text
     edits: Edits
     stop_ids: frozenset[int] = frozenset()  # tokens that end it besides the model's end tokens
@@ -31,11 +32,37 @@ class Sequence:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     prompt_speller: Speller | None = None  # likewise of the prompt's
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+    scoring: Scoring | None = None  # the texts that are scored: nothing is generated then
 
     @property
     def generated(self) -> int:
         """How many tokens were generated so far."""
         return len(self.tokens) - len(self.request.prompt_ids)
+
+    @property
+    def said(self) -> list[int]:
+        """The tokens that were generated so far."""
+        return [] if self.scoring is not None else self.tokens[len(self.request.prompt_ids) :]
+
+    @property
+    def lasting(self) -> int:
+        """Tokens that stay as they are: the texts that are scored take turns behind the prompt."""
+        return len(self.tokens) if self.scoring is None else len(self.request.prompt_ids)
+
+    @property
+    def findable(self) -> int:
+        """Leading tokens that need not be computed where the prefix cache has them. The last token
+        always is: its logits are needed to sample."""
+        if self.scoring is None:
+            return len(self.tokens) - 1
+        return min(self.lasting, self.scoring.first)
+
+    @property
+    def scored_from(self) -> int | None:
+        """The position from which on the logits of all tokens are wanted, if any are."""
+        if not self.shares_prefix:
+            return 0
+        return self.scoring.first if self.scoring is not None else None
 
     @property
     def shares_prefix(self) -> bool:
@@ -61,7 +88,7 @@ class Sequence:
         wants = self.request.params.logprobs is not None
         return Output(
             self.text.final(),
-            self.tokens[len(self.request.prompt_ids) :],
+            self.said,
             self.finish_reason,
             self.logprobs if wants else None,
         )
