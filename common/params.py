@@ -179,6 +179,16 @@ class SamplingParams(Given):
         and dividing by them would overflow."""
         return self.temperature < GREEDY_BELOW
 
+    def under(self, own: SamplingParams) -> SamplingParams:
+        """These with what `own` gives over them. Both were checked, and nothing is again: a job's
+        output format may be long, and each of its items has it."""
+        given = {
+            name: getattr(params, name)
+            for params in (self, own)
+            for name in params.model_fields_set
+        }
+        return SamplingParams.model_construct(set(given), **given)
+
     @model_validator(mode="before")
     @classmethod
     def _accept_json_shapes(cls, data: Any) -> Any:

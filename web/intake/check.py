@@ -16,13 +16,13 @@ from pydantic import ValidationError
 
 from common.cooperate import give_way
 from common.errors import ErrorDict, TooLarge
-from common.params import SamplingParams
 from common.settings import Settings
 from common.store.job_prep import JobPrep
 from common.stored_item import SideItem, StoredItem
 from web.intake.drafts import Draft
 from web.intake.faults import Broken, Fault, error_dicts, refusal
 from web.intake.fit import check_size, check_vocabulary, fitting_max_tokens
+from web.intake.formats import Formats
 from web.intake.input_columns import InputColumns, size_of
 from web.intake.preparation import prep_of
 from web.intake.prompts import Asked, Prompts
@@ -71,6 +71,7 @@ class Intake:
     model: Model
     options: JobOptions
     limits: Settings
+    formats: Formats
     default_max_tokens: int | None = None
     refused_stay: bool = False
     notes_fitted: bool = True
@@ -87,14 +88,18 @@ class Intake:
         """
         Raises:
             InvalidRequest: the job's template cannot be read, or its model cannot do what is asked.
+            Unavailable: its output format cannot be checked now.
         """
+        self.formats.check_job(self.options.params)
         self.prompts = Prompts(self.model, self.options, self.rendered_at)
 
     @property
     def prep(self) -> JobPrep:
-        """How the job's prompts are made, and the columns of what was accepted; {} for neither."""
+        """How the job's prompts are made, and what its results have; {} for nothing special."""
         prep = prep_of(self.options)
         self.columns.add_to(prep)
+        if self.formats.any_json:
+            prep["json_output"] = True
         return prep
 
     def accept(self, drafts: Iterable[Draft]) -> Iterator[Record]:
@@ -252,10 +257,7 @@ class Intake:
             Fault: it does not fit the model or the limits.
         """
         own = item.params.model_dump(mode="json", exclude_unset=True) if item.params else {}
-        job = self.options.params
-        params = (
-            SamplingParams.model_validate(job.model_dump(exclude_unset=True) | own) if own else job
-        )
+        params = self.options.params.under(item.params) if item.params else self.options.params
         default = draft.default_max_tokens or self.default_max_tokens
         max_tokens = fitting_max_tokens(params, tokens, self.model.card.context, default)
         beside = draft.beside
@@ -266,6 +268,7 @@ class Intake:
         card, most = self.model.card, self.limits.max_item_tokens
         check_size(params, max_tokens, tokens or 0, card, most)
         check_vocabulary(item, params, card)
+        self.formats.check_item(params, max_tokens, "output" in own)
         self.totals.add(params, max_tokens, tokens or 0, bool(item.stream))
         if self.totals.streams > MOST_STREAMS:
             message = (

@@ -23,6 +23,7 @@ from common.store.upload_stage import Stage
 from common.types import ModelCard
 from web.intake.check import Intake
 from web.intake.drafts import Draft
+from web.intake.formats import Formats
 from web.intake.idempotency import Idempotency, reused
 from web.intake.origin import Accepted, Origin
 from web.intake.presets import resolve_preset
@@ -68,7 +69,9 @@ def enqueue_job(
         options = resolve_preset(services, tenant, options)
     given, options = options.params, with_defaults(options, model.card)
     refused_stay = origin.batch_id is not None
-    intake = Intake(model, options, services.settings, origin.default_max_tokens, refused_stay)
+    formats = Formats(services.grammars, tenant, model.card)
+    fallback = origin.default_max_tokens
+    intake = Intake(model, options, services.settings, formats, fallback, refused_stay)
     intake.defaulted = options.params.model_fields_set - given.model_fields_set
     intake.notes_fitted = not origin.is_interactive  # nobody runs a chat again
     deadline, limits = (

@@ -10,6 +10,7 @@ from common.types import JobState, ModelCard
 from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.enqueue import with_defaults
+from web.intake.formats import Formats
 from web.intake.presets import resolve_preset
 from web.intake.staging import deadline_ms
 from web.intake.validation_messages import MOST_FAULTS
@@ -30,7 +31,8 @@ def check_job(
     """
     model = services.models.choose(options.model)
     options = with_defaults(resolve_preset(services, tenant, options), model.card)
-    intake = Intake(model, options, services.settings)
+    formats = Formats(services.grammars, tenant, model.card)
+    intake = Intake(model, options, services.settings, formats)
     deadline_ms(services.store, options.deadline)
     for _ in intake.accept(drafts):
         pass

@@ -120,8 +120,10 @@ class EarlierFingerprint:
             self._digest.update(_json(part))
 
     def add_options(self, options: BaseModel) -> None:
-        self._known = options.model_fields_set <= EARLIER_FIELDS
-        self.add(options.model_dump(mode="json", include=EARLIER_FIELDS))
+        given = options.model_dump(mode="json", include=EARLIER_FIELDS)
+        later = [given.get("params", {}).pop(name, None) for name in LATER_PARAMS]
+        self._known = options.model_fields_set <= EARLIER_FIELDS and not any(later)
+        self.add(given)
 
     def hexdigest(self) -> str:
         """Empty for content that they refuse."""
@@ -133,6 +135,8 @@ EARLIER_FIELDS = {
     *("model", "params", "chat_template_kwargs", "webhook", "priority", "deadline"),
     *("metadata", "limits", "prompt_column"),
 }
+# Parameters that they do not know; their fingerprint is taken without them.
+LATER_PARAMS = ("output", "thinking")
 
 
 def _json(value: Any) -> bytes:

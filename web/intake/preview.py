@@ -13,6 +13,7 @@ from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.enqueue import with_defaults
 from web.intake.faults import Fault, error_dicts
+from web.intake.formats import Formats
 from web.intake.presets import resolve_preset
 from web.intake.prompts import Asked
 from web.schemas.answers import ErrorEntry
@@ -36,7 +37,8 @@ def preview_job(
     """
     model = services.models.choose(options.model)
     options = with_defaults(resolve_preset(services, tenant, options), model.card)
-    intake = Intake(model, options, services.settings)
+    formats = Formats(services.grammars, tenant, model.card)
+    intake = Intake(model, options, services.settings, formats)
     shown = [_row(intake, draft) for draft in islice(drafts, rows)]
     return PreviewView(model=model.card.id, columns=intake.columns.names, rows=shown)
 

@@ -14,12 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue
 
-from common.errors import ErrorDict, InvalidRequest, TooLarge
+from common.errors import InvalidRequest, TooLarge
 from common.params import SamplingParams
 from common.store.admission import Limits
 from common.store.sweeps import NewJob, job_of, new_sweep_id
@@ -28,20 +27,20 @@ from common.types import JsonObject
 from web.intake.check import Intake
 from web.intake.drafts import Draft, Drafts
 from web.intake.enqueue import job_fields, with_defaults
-from web.intake.faults import Fault, refusal
-from web.intake.fit import check_vocabulary
+from web.intake.formats import Formats
 from web.intake.idempotency import Idempotency, KeyReused
 from web.intake.presets import resolve_preset
 from web.intake.staging import deadline_ms, fill, queue_limits, staged
-from web.intake.validation_messages import explain
-from web.schemas.requests import Item, JobOptions
+from web.intake.sweep_values import checked_values, combined
+from web.schemas.requests import JobOptions
 from web.schemas.sweeps import AnySweep
 from web.services.models import Model
 from web.services.rings import ring_workers
 from web.services.services import Services
 
-# What the record of an item, or what its job is expected to need, depends on.
-SHAPING = {"max_tokens", "min_tokens", "n", "logprobs", "prompt_logprobs"}
+# What the record of an item, what its job is expected to need, or whether it can run depends on.
+SHAPING = {"max_tokens", "min_tokens", "n", "logprobs", "prompt_logprobs", "output"}
+MOST_TOLD = 80  # characters of a value that a message names
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +73,6 @@ class _Staged:
     intake: Intake
 
 
-def combined(varied: Mapping[str, Sequence[Any]]) -> list[JsonObject]:
-    """Each value of one parameter with each value of the others, in order: those of the last
-    parameter change first."""
-    return [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]
-
-
 def enqueue_sweep(
     services: Services, tenant: str, options: AnySweep, drafts: Drafts, key: str | None = None
 ) -> EnqueuedSweep:
@@ -95,12 +88,13 @@ def enqueue_sweep(
     if before := _replayed(services, tenant, content, drafts):
         return before
     model = services.models.choose(options.model)
-    varied = _checked(options, model)
+    varied = checked_values(options, model)
     combinations = _combinations(services, tenant, options, varied, model)
     limits = queue_limits(services.settings)
     deadline = deadline_ms(services.store, options.deadline)
     with ExitStack() as stages:
-        by_shape = _stage(services, stages, model, combinations, drafts, content, limits)
+        source = drafts, content, limits
+        by_shape = _stage(services, stages, tenant, model, combinations, *source)
         groups = [by_shape[each.shape] for each in combinations]
         _check_room(services, tenant, groups, limits)
         sweep_id = new_sweep_id()
@@ -143,51 +137,6 @@ def _reused() -> KeyReused:
     return KeyReused(message, field="Idempotency-Key")
 
 
-def _checked(options: AnySweep, model: Model) -> dict[str, list[Any]]:
-    """The values of each parameter as they are stored: `"."` for `stop` as `["."]`.
-
-    Raises:
-        InvalidRequest: a value cannot be one, or is there twice.
-    """
-    faults: list[ErrorDict] = []
-    varied: dict[str, list[Any]] = {}
-    for name, values in options.sweep.items():
-        where = f"sweep.{name}"
-        if name in options.params.model_fields_set:
-            message = f"params.{name} is given, and varied by the sweep; leave one out"
-            faults.append({"code": "invalid_value", "message": message, "field": where})
-        varied[name] = []
-        for place, value in enumerate(values):
-            fault = _fault(name, value, varied[name], model)
-            if fault:
-                code, message = fault
-                field = f"{where}.{place}"
-                faults.append({"code": code, "message": f"{field} {message}", "field": field})
-    if faults:
-        raise refusal(faults[:100])
-    return varied
-
-
-def _fault(name: str, value: Any, before: list[Any], model: Model) -> tuple[str, str] | None:
-    """Add a value to those before it, as it is stored; or answer the code and message of why it
-    cannot be."""
-    if value is None:
-        return "invalid_value", "is null; leave it out, or write the value"
-    try:
-        params = SamplingParams.model_validate({name: value})
-        check_vocabulary(Item.model_validate({}), params, model.card)
-    except ValidationError as error:
-        first = explain(error, SamplingParams)[0]
-        return first["code"], first["message"].partition(" ")[2]
-    except Fault as error:
-        return error.code, f"cannot be: {error}"
-    stored = params.model_dump(mode="json", include={name})[name]
-    if stored in before:
-        return "invalid_value", "is there twice"
-    before.append(stored)
-    return None
-
-
 def _combinations(
     services: Services,
     tenant: str,
@@ -208,6 +157,7 @@ def _combinations(
 def _stage(
     services: Services,
     stages: ExitStack,
+    tenant: str,
     model: Model,
     combinations: Sequence[_Combination],
     drafts: Drafts,
@@ -221,14 +171,19 @@ def _stage(
         if each.shape in by_shape:
             continue
         stage = stages.enter_context(staged(services.store, each.options.params.n))
-        intake = Intake(model, each.options, services.settings, rendered_at=rendered_at)
+        formats = Formats(services.grammars, tenant, model.card)
         try:
+            intake = Intake(
+                model, each.options, services.settings, formats, rendered_at=rendered_at
+            )
             fill(stage, intake, _bounded(drafts, len(combinations), limits), content)
         except InvalidRequest as error:
             _tell_combination(error, each)
             raise
         by_shape[each.shape] = _Staged(stage, intake)
         content = Idempotency(None)  # all was read once
+    for each in combinations:
+        by_shape[each.shape].intake.formats.check_job(each.options.params)
     return by_shape
 
 
@@ -250,10 +205,15 @@ def _tell_combination(error: InvalidRequest, each: _Combination) -> None:
     values = {name: value for name, value in each.params.items() if name in SHAPING}
     if not values:
         return
-    told = ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items())
+    told = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
     error.message += f" (with {told})"
     for entry in error.errors:
         entry["message"] += f" (with {told})"
+
+
+def _short(value: JsonValue) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}…"
 
 
 def _check_room(services: Services, tenant: str, groups: Sequence[_Staged], limits: Limits) -> None:

@@ -10,6 +10,7 @@ from common.store.submitted import Appended
 from common.store.upload_stage import custom_id_digest
 from web.intake.check import MOST_STREAMS, Intake
 from web.intake.drafts import Draft
+from web.intake.formats import Formats
 from web.intake.idempotency import Idempotency, KeyReused
 from web.intake.staging import deadline_ms, fill, queue_limits, staged
 from web.jobs.submitted import all_items, options_of
@@ -105,7 +106,8 @@ def _intake(services: Services, job_id: str, job: Job) -> Intake:
     spec, model = job.spec, services.models.choose(job.model)
     options = options_of({**spec, "metadata": {}}, services.store.prep(job_id))
     rendered_at = spec.get("rendered_at", int(time.time()))
-    intake = Intake(model, options, services.settings, rendered_at=rendered_at)
+    formats = Formats(services.grammars, job.tenant, model.card)
+    intake = Intake(model, options, services.settings, formats, rendered_at=rendered_at)
     if not job.indexed:  # made by an earlier version, which kept no digests of custom_ids
         items = all_items(services, job_id)
         intake.know((item["custom_id"], "the job") for item in items if "custom_id" in item)

@@ -9,7 +9,8 @@ from common.errors import Conflict, NotFound
 from common.store.sweeps import StoredSweep
 from common.types import JobState
 from web.intake.drafts import Drafts
-from web.intake.sweep import combined, enqueue_sweep
+from web.intake.sweep import enqueue_sweep
+from web.intake.sweep_values import combined
 from web.jobs.views import moment, page
 from web.schemas.answers import Counts, Flags, Usage
 from web.schemas.sweeps import AnySweep, SweepJobView, SweepList, SweepView

@@ -26,6 +26,7 @@ from common.store.sweeps import Sweeps
 from common.store.tenants import Tenants
 from web.services.failures import AllFailures
 from web.services.feed import Feeds
+from web.services.grammars import Grammars
 from web.services.guard import Guard
 from web.services.models import Models
 from web.services.samples import AllSamples
@@ -60,6 +61,7 @@ class Services:
     sweeps: Sweeps
     tally: Tally
     guard: Guard
+    grammars: Grammars
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -90,6 +92,7 @@ class Services:
             sweeps=Sweeps(client),
             tally=Tally(),
             guard=Guard(client),
+            grammars=Grammars(),
         )
 
 

@@ -15,7 +15,9 @@ from common.tokenizer import WordTokenizer
 from common.types import ModelCard
 from web.intake.check import Intake
 from web.intake.drafts import Draft, from_items, from_prompts
+from web.intake.formats import Formats
 from web.schemas.requests import JobOptions
+from web.services.grammars import Grammars
 from web.services.models import Model
 
 CONTEXT = 50
@@ -35,6 +37,7 @@ def intake(counted: bool = True, template: ChatTemplate | None = None, **job: An
         Model(card, WordTokenizer() if counted else None, template),
         JobOptions.model_validate(job),
         Settings(),
+        Formats(Grammars(), "acme", card),
     )
 
 
