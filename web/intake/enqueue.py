@@ -74,10 +74,8 @@ def enqueue_job(
     intake = Intake(model, options, services.settings, formats, fallback, refused_stay)
     intake.defaulted = options.params.model_fields_set - given.model_fields_set
     intake.notes_fitted = not origin.is_interactive  # nobody runs a chat again
-    deadline, limits = (
-        deadline_ms(services.store, options.deadline),
-        queue_limits(services.settings),
-    )
+    deadline = deadline_ms(services.store, options.deadline)
+    limits = queue_limits(services.settings)
     with staged(services.store, options.params.n) as stage:
         if not _staged_again(services.store, origin.again, stage, intake):
             fill(stage, intake, drafts, content)
