@@ -2,7 +2,7 @@
 
 Needs `jinja2`, but neither transformers nor torch. Templates may use what transformers offers them:
 the tag `generation`, `break` and `continue`, `tojson`, `raise_exception`, `strftime_now`, and the
-variables `tools` and `documents`, which are None here.
+variables `tools`, and `documents`, which is None here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NoReturn
@@ -22,9 +23,18 @@ from jinja2.utils import Namespace
 
 from common.bounded_jinja import BoundedEnvironment, RenderingStopped
 from common.errors import InvalidRequest
+from common.structured.tool_prompt import (
+    Messages,
+    ToolTraits,
+    native_messages,
+    plain_messages,
+    traits_of,
+    uses_tools,
+)
+from common.structured.tools import listed
+from common.types import JsonObject
 
-Messages = list[dict[str, str]]
-GREETING = [{"role": "user", "content": "Hello"}]
+GREETING: Messages = [{"role": "user", "content": "Hello"}]
 
 # Names that `chat_template_kwargs` cannot have: the server decides these (names of transformers and
 # vLLM).
@@ -72,7 +82,7 @@ class ChatTemplate:
         """
         template = self._read()
         try:
-            self._environment.render(template, self._variables(GREETING, {}, None))
+            self._environment.render(template, self._variables(GREETING, None, {}, None))
         except RenderingStopped as error:
             raise InvalidRequest(
                 f"the model's chat template does not end for any chat: {_message(error)}",
@@ -82,21 +92,42 @@ class ChatTemplate:
             log.info("the chat template refuses a chat of one message: %s", _message(error))
 
     def render(
-        self, messages: Messages, kwargs: dict[str, Any] | None = None, at: int | None = None
+        self,
+        messages: Messages,
+        kwargs: JsonObject | None = None,
+        at: int | None = None,
+        tools: Sequence[JsonObject] = (),
     ) -> str:
         """The prompt for these messages, up to the start of the assistant's answer.
 
         `kwargs` are variables of the template, such as Qwen3's `enable_thinking`; unknown ones have
         no effect. `at` is the time that the template sees, in unix seconds: the same time gives the
-        same prompt. It is formatted in UTC, so that it does not depend on the machine.
+        same prompt. It is formatted in UTC, so that it does not depend on the machine. `tools` are
+        the functions that the answer may call, as they are stored.
 
         Raises:
             InvalidRequest: the template refuses the messages (roles out of order, no system role,
             …), with its own message; or it fails, or takes too long.
         """
+        given = None
+        if tools or uses_tools(messages):
+            if self.tool_traits.format == "generic":
+                messages = plain_messages(messages, tools, self.tool_traits.has_system)
+            else:
+                messages = native_messages(messages, self.tool_traits)
+                given = listed(tools) or None
+        return self._render(messages, given, kwargs or {}, at)
+
+    @cached_property
+    def tool_traits(self) -> ToolTraits:
+        """How the template takes tools; generic if it has no place for them."""
+        return traits_of(lambda messages, tools: self._render(messages, tools, {}, 0))
+
+    def _render(self, messages: Messages, tools: Any, kwargs: JsonObject, at: int | None) -> str:
         template = self._read()
+        variables = self._variables(messages, tools, kwargs, at)
         try:
-            text = self._environment.render(template, self._variables(messages, kwargs or {}, at))
+            text = self._environment.render(template, variables)
             text.encode()  # a lone surrogate cannot be encoded
         except Exception as error:
             # A template can raise any exception: TypeError, ZeroDivisionError, RecursionError, …
@@ -113,8 +144,8 @@ class ChatTemplate:
             raise InvalidRequest(message, field="messages") from error
 
     def _variables(
-        self, messages: Messages, kwargs: dict[str, Any], at: int | None
-    ) -> dict[str, Any]:
+        self, messages: Messages, tools: Any, kwargs: JsonObject, at: int | None
+    ) -> JsonObject:
         moment = time.time() if at is None else at
 
         def strftime_now(form: str) -> str:
@@ -125,7 +156,7 @@ class ChatTemplate:
             "documents": None,
             **kwargs,
             "messages": messages,
-            "tools": None,
+            "tools": tools,
             "add_generation_prompt": True,
             "strftime_now": strftime_now,
         }

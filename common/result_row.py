@@ -132,7 +132,8 @@ class ItemPrompt(TypedDict, total=False):
 
     prompt: str
     prompt_ids: list[int]
-    messages: list[dict[str, str]]
+    messages: list[dict[str, JsonValue]]
+    tools: dict[str, JsonValue]
     chat_template_kwargs: dict[str, JsonValue]
 
 

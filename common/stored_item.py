@@ -18,13 +18,16 @@ class StoredItem(TypedDict, total=False):
     custom_id: str
     prompt: str
     prompt_ids: list[int]
-    messages: list[dict[str, str]]
+    # Each has a `role` and, but for those that only call functions, `content`; an assistant's
+    # `tool_calls` and a tool's `tool_call_id` as OpenAI's clients send them.
+    messages: list[dict[str, Any]]
     vars: dict[str, Any]  # of the job's template; those it does not name are in `SideItem`
     truncated_tokens: int  # tokens that truncation takes away, where it takes any
     # Its prompt is cleaned or cut as the job says: workers of schema 3 and before, which would use
     # it as it is, refuse the item.
     prepared: bool
     params: dict[str, Any]  # the item's own; the job's are below them
+    tools: dict[str, Any]  # a `ToolSet`: the functions that the answer may call
     chat_template_kwargs: dict[str, Any]
     stream: bool  # its tokens are published while they are generated
     metadata: dict[str, Any]

@@ -16,9 +16,8 @@ from common.prompting.cleaning import ORDER, Repair, clean
 from common.prompting.template import Template, missing
 from common.prompting.truncation import Tokens, truncate
 from common.store.job_prep import JobPrep, Truncate
+from common.structured.tool_prompt import Messages
 from common.types import JsonObject
-
-Messages = list[dict[str, str]]
 
 # Tokens that `fit` leaves for an answer whose max_tokens nobody gave.
 ANSWER_TOKENS: int = SamplingParams.model_fields["max_tokens"].default
@@ -185,19 +184,26 @@ class _Prompt(_Source):
 
 
 class _Chat(_Source):
-    """The messages of a chat; of these the user's last one is cut."""
+    """The messages of a chat; of these the user's last one is cut. One that only calls functions
+    has no text."""
 
     def __init__(self, messages: Messages):
         self._messages = messages
-        self.texts = {_content(at): message["content"] for at, message in enumerate(messages)}
+        self.texts = {
+            _content(at): message["content"]
+            for at, message in enumerate(messages)
+            if message.get("content") is not None
+        }
 
     def last(self) -> str:
         asked = [at for at, message in enumerate(self._messages) if message["role"] == "user"]
-        return _content(asked[-1] if asked else len(self._messages) - 1)
+        return _content(asked[-1]) if asked else super().last()
 
     def asked(self) -> Messages:
         return [
             {**message, "content": self.texts[_content(at)]}
+            if _content(at) in self.texts
+            else message
             for at, message in enumerate(self._messages)
         ]
 

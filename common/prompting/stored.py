@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest
-from common.prompting.prepare import Messages, Preparation, Reading
+from common.prompting.prepare import Preparation, Reading
 from common.prompting.truncation import Tokens
 from common.store.job_spec import JobSpec
 from common.store.rows import effective_template_kwargs
 from common.stored_item import StoredItem
+from common.structured.tool_prompt import Messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +51,5 @@ class StoredPrompts:
                 code="no_chat_template",
             )
         kwargs = effective_template_kwargs(spec, item)
-        return self.template.render(messages, kwargs, spec.get("rendered_at"))
+        functions = item.get("tools", {}).get("functions", ())
+        return self.template.render(messages, kwargs, spec.get("rendered_at"), functions)

@@ -54,8 +54,16 @@ class Draft:
         `code`."""
         if self.path.startswith("prompts"):
             return self.path
-        field = self.names.get(str(code)) or self.names.get(field, field)
+        field = self.names.get(str(code)) or self._sent_name(field)
         return ".".join(part for part in (self.path, field) if part)
+
+    def _sent_name(self, field: str) -> str:
+        """What the sender calls a field: it may be inside one that has another name there."""
+        name, inside = field, ""
+        while name and name not in self.names:
+            name, dot, last = name.rpartition(".")
+            inside = f"{dot}{last}{inside}"
+        return f"{self.names[name]}{inside}" if name else field
 
 
 @dataclass(frozen=True)

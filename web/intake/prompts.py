@@ -11,8 +11,10 @@ from functools import cached_property
 from typing import Any
 
 from common.errors import InvalidRequest
-from common.prompting.prepare import Messages, Preparation, Prepared, Reading, too_long
+from common.prompting.prepare import Preparation, Prepared, Reading, too_long
 from common.prompting.template import Template
+from common.structured.tool_prompt import Messages
+from common.structured.tools import ToolSet
 from common.types import JsonObject
 from web.intake.counting import PatientTokens, count_tokens, is_too_long, most_characters
 from web.intake.faults import Fault
@@ -91,10 +93,9 @@ class Prompts:
         if self.preparation is not None:
             return self._prepared(item, self.preparation, kwargs)
         if item.messages is not None:
-            messages = [message.model_dump() for message in item.messages]
-            return Asked(self._render(messages, kwargs), is_plain=False)
-        if kwargs:
-            raise _kwargs_without_chat()
+            messages = [message.plain() for message in item.messages]
+            return Asked(self._render(messages, kwargs, item.tools), is_plain=False)
+        _refuse_without_chat(item, kwargs)
         if item.prompt_ids is not None:
             return Asked(None, is_plain=True, ids=len(item.prompt_ids))
         return Asked(item.prompt, is_plain=True)
@@ -105,7 +106,7 @@ class Prompts:
         reading = Reading(
             self._tokens,
             self._model.card.context,
-            lambda messages: self._render(messages, kwargs),
+            lambda messages: self._render(messages, kwargs, item.tools),
             params.max_tokens if params and own else self._options.params.max_tokens,
             most_characters(self._model.tokenizer, self._model.card.context),
         )
@@ -113,16 +114,17 @@ class Prompts:
             prepared = preparation.prepare(_texts(item), reading)
         except InvalidRequest as error:
             raise Fault(error.code, error.field or "", error.message) from None
-        if kwargs and prepared.is_plain:
-            raise _kwargs_without_chat()
+        if prepared.is_plain:
+            _refuse_without_chat(item, kwargs)
         return Asked(prepared.text, prepared.is_plain, prepared=prepared)
 
-    def _render(self, messages: Messages, kwargs: Mapping[str, Any]) -> str:
+    def _render(self, messages: Messages, kwargs: Mapping[str, Any], tools: ToolSet | None) -> str:
         if self._model.template is None:
             message = _no_chat_template(self._model, "a prompt")
             raise Fault("no_chat_template", "messages", message)
         try:
-            return self._model.template.render(messages, dict(kwargs), self._rendered_at)
+            functions = tools.stored()["functions"] if tools else ()
+            return self._model.template.render(messages, dict(kwargs), self._rendered_at, functions)
         except InvalidRequest as error:
             raise Fault("chat_template_refused", "messages", error.message) from None
 
@@ -163,7 +165,7 @@ def _texts(item: Item) -> JsonObject:
     if item.prompt is not None:
         return {"prompt": item.prompt}
     if item.messages is not None:
-        return {"messages": [message.model_dump() for message in item.messages]}
+        return {"messages": [message.plain() for message in item.messages]}
     return {"vars": item.vars or {}} if item.prompt_ids is None else {}
 
 
@@ -171,9 +173,11 @@ def _no_chat_template(model: Model, instead: str) -> str:
     return f"{model.card.id} has no chat template; send {instead} instead of messages"
 
 
-def _kwargs_without_chat() -> Fault:
-    message = (
-        "chat_template_kwargs are for items with messages: nothing else is rendered by a chat "
-        "template"
-    )
-    return Fault("invalid_value", "chat_template_kwargs", message)
+def _refuse_without_chat(item: Item, kwargs: Mapping[str, Any]) -> None:
+    """Raise `Fault` for what only a chat template can render."""
+    for name, given in (("chat_template_kwargs", kwargs), ("tools", item.tools)):
+        if given:
+            message = (
+                f"{name} are for items with messages: nothing else is rendered by a chat template"
+            )
+            raise Fault("invalid_value", name, message)

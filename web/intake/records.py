@@ -33,7 +33,9 @@ def item_record(
     if item.prompt_ids is not None:
         record["prompt_ids"] = item.prompt_ids
     if item.messages:
-        record["messages"] = [message.model_dump() for message in item.messages]
+        record["messages"] = [message.plain() for message in item.messages]
+    if item.tools is not None:
+        record["tools"] = item.tools.stored()
     if item.vars is not None and variables is not None:
         record["vars"] = {name: item.vars[name] for name in variables if name in item.vars}
     if item.chat_template_kwargs:

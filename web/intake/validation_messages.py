@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from common.errors import ErrorDict, InvalidRequest
 from common.params import OTHER_NAMES, SamplingParams, Thinking
 from common.structured.output_format import OutputFormat
-from web.schemas.fields import Message
+from web.schemas.messages import ItemMessage
 from web.schemas.preparation import PromptTemplate, Truncation
 from web.schemas.requests import Webhook
 from web.schemas.tables import ColumnMapping, TableFormat
@@ -139,7 +139,7 @@ def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
         "output": OutputFormat,
         "thinking": Thinking,
         "webhook": Webhook,
-        "messages": Message,
+        "messages": ItemMessage,
         "columns": ColumnMapping,
         "format": TableFormat,
         "truncate": Truncation,

@@ -25,6 +25,7 @@ from common.types import ItemState
 from web.jobs.item_views import Whole, WholeItems
 from web.jobs.views import page
 from web.schemas.items import ItemList, ItemRow
+from web.schemas.messages import message_texts
 from web.schemas.queries import ItemPage
 from web.services.services import Services
 
@@ -231,7 +232,7 @@ class _Look:
         item, beside = whole.item, self._whole.beside(whole)
         yield item.get("prompt", "")
         for message in item.get("messages", ()):
-            yield message["content"]
+            yield from message_texts(message)
         for value in (*item.get("metadata", {}).values(), *beside.get("vars", {}).values()):
             yield value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         reference = beside.get("reference", "")

@@ -22,7 +22,7 @@ from web.services.services import Services
 MOST = 128  # items read at once
 MOST_CHUNKS = 8  # of inputs, so: a chunk has more than 256 KiB of JSON only if it is one item
 MOST_READ = 4 * 2**20  # bytes as stored, so, about
-SHOWN = (*INPUTS, TEMPLATE_KWARGS)
+SHOWN = (*INPUTS, "tools", TEMPLATE_KWARGS)
 
 
 class Whole(NamedTuple):

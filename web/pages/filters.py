@@ -14,6 +14,7 @@ from common.result_row import ItemPrompt
 from web.pages import charts, job_state, tokens
 from web.pages.param_fields import escape as escape_line
 from web.schemas.answers import JobView, TimeRange, TryView
+from web.schemas.messages import message_texts
 
 CLIP = 2000  # characters of one text in the table of items; the page of the item shows all
 TITLE = 200  # characters of a job's name in lists and headings
@@ -99,7 +100,10 @@ def prompt_parts(row: ItemPrompt) -> list[PromptPart]:
     if ids := row.get("prompt_ids"):
         return [PromptPart("", f"{len(ids):,} token ids: {ids}")]
     if messages := row.get("messages"):
-        return [PromptPart(message["role"], message["content"]) for message in messages]
+        return [
+            PromptPart(str(message["role"]), "\n".join(message_texts(message)))
+            for message in messages
+        ]
     return [PromptPart("", row.get("prompt") or "")]
 
 

@@ -6,9 +6,10 @@ from pydantic import BaseModel, Field, JsonValue
 
 from common.generation import FinishReason
 from common.result_row import Origin, RowChoice, RowContinuation, TokenLogprob
+from common.structured.tools import ToolSet
 from common.types import ItemState
 from web.schemas.answers import ErrorEntry, Usage
-from web.schemas.fields import Message
+from web.schemas.messages import ItemMessage
 
 
 class OutputView(BaseModel):
@@ -78,7 +79,8 @@ class ItemRow(ResultRow):
 
     prompt: str | None = None
     prompt_ids: list[int] | None = None
-    messages: list[Message] | None = None
+    messages: list[ItemMessage] | None = None
+    tools: ToolSet | None = None
     chat_template_kwargs: dict[str, JsonValue] | None = None
     vars: dict[str, JsonValue] | None = Field(
         None, description="The item's columns, in the order of the input."

@@ -16,8 +16,10 @@ from common.errors import InvalidRequest
 from common.given import refuse
 from common.params import SamplingParams, TokenIds
 from common.signing import check_secret
+from common.structured.tools import ToolSet
 from web.schemas.base import Deadline, Schema, TemplateKwargs, either
-from web.schemas.fields import CustomId, ItemMetadata, JobMetadata, Message
+from web.schemas.fields import CustomId, ItemMetadata, JobMetadata
+from web.schemas.messages import ItemMessage
 from web.schemas.preparation import Clean, PresetName, Reference, Template, Truncation, Variables
 from web.schemas.tables import TableOptions
 
@@ -110,8 +112,11 @@ class Item(Schema):
     )
     prompt: str | None = Field(None, description="Text to continue, used unchanged.")
     prompt_ids: TokenIds | None = Field(None, description="Token ids to continue.")
-    messages: list[Message] | None = Field(
+    messages: list[ItemMessage] | None = Field(
         None, fail_fast=True, description="A chat, rendered by the model's own template."
+    )
+    tools: ToolSet | None = Field(
+        None, description="Functions that the answer may call; only with messages."
     )
     vars: Variables | None = Field(
         None,

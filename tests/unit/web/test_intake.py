@@ -78,7 +78,7 @@ class Slow(ChatTemplate):
         super().__init__("", {})
         self._told = told
 
-    def render(self, messages: list[dict[str, str]], kwargs: Any = None, at: Any = None) -> str:
+    def render(self, messages: Any, kwargs: Any = None, at: Any = None, tools: Any = ()) -> str:
         self._told.append(f"render {messages[0]['content']}")
         return "text"
 

@@ -1,0 +1,220 @@
+"""Reads the calls out of an answer while it comes: what is text, what is a call.
+
+A call is written as the families of models write it, whichever model it is:
+
+    <tool_call>{"name": "f", "arguments": {…}}</tool_call>        Hermes, Qwen
+    {"name": "f", "parameters": {…}}                              Llama 3, as the whole answer
+    [{"name": "f", "arguments": {…}}, …]                          Mistral, as the whole answer
+
+The special tokens with which some families begin (`<|python_tag|>`, `[TOOL_CALLS]`) are not part of
+a text, but may be. What is no call of a function that may be called stays text, as it is. However
+an answer is cut into pieces, it reads the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from common.structured.call_scanner import SPACE, CallScanner
+
+BEGIN, END = "<tool_call>", "</tool_call>"
+MARKERS = ("[TOOL_CALLS]", "<|python_tag|>")
+# How an answer begins that is nothing but calls.
+BARE = re.compile(r"\s*(?:\[TOOL_CALLS\]|<\|python_tag\|>)?\s*(\[\s*)?(?=\{)")
+
+Kind = Literal["tagged", "alone", "list"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The next piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """The next call of the answer begins; `index` counts them."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The next piece of that call's arguments, which are an object of JSON."""
+
+    index: int
+    text: str
+
+
+Part = Said | Called | Arguments
+
+
+class CallReader:
+    """Reads one answer. With `forced`, a grammar holds it to calls, whose parts then come while
+    they are written; else a call comes when all of it is there and proves to be one. With `single`
+    only the first call counts."""
+
+    def __init__(self, names: Collection[str], *, forced: bool = False, single: bool = False):
+        self._names = names
+        self._forced = forced
+        self._single = single
+        self.count = 0  # calls by now
+        self._held = ""  # what came and is neither text nor call yet
+        self._said = False  # there was text
+        self._call: CallScanner | None = None
+        self._kind: Kind = "tagged"
+        self._opening = ""  # of the open call, as it was written
+        self._after: Kind | None = None  # a call of this kind ended just now
+        self._begun = False  # the open call was told
+        self._told = 0  # characters of its arguments that were told
+
+    def feed(self, text: str) -> list[Part]:
+        """What these characters make certain."""
+        self._held += text
+        parts: list[Part] = []
+        while self._advance(parts, ends=False):
+            pass
+        return parts
+
+    def finish(self) -> list[Part]:
+        """The rest: no more characters will come."""
+        parts: list[Part] = []
+        while self._advance(parts, ends=True):
+            pass
+        if self._call is not None:
+            if not self._begun:
+                self._say(parts, self._opening + self._call.text)
+            self._call = None
+        if self._held.strip() or not self.count:
+            self._say(parts, self._held)
+        self._held = ""
+        return parts
+
+    def _advance(self, parts: list[Part], ends: bool) -> bool:
+        """One step with what is held; whether another may follow."""
+        if self._call is not None:
+            return self._read_call(parts)
+        if self._after is not None:
+            return self._leave_call(ends)
+        if not self._said and not self.count and not ends:
+            if opening := BARE.match(self._held):
+                self._open("list" if opening[1] else "alone", opening.end())
+                return True
+            if _may_begin(self._held):
+                return False
+        return self._read_text(parts)
+
+    def _read_text(self, parts: list[Part]) -> bool:
+        at = self._held.find(BEGIN)
+        if at >= 0:
+            text = self._held[:at].rstrip(SPACE)
+            self._say(parts, text)
+            self._held = self._held[len(text) :]
+            self._open("tagged", self._held.index(BEGIN) + len(BEGIN))
+            return True
+        keep = _beginning(self._held, BEGIN)
+        text = self._held[: len(self._held) - keep].rstrip(SPACE)
+        self._say(parts, text)
+        self._held = self._held[len(text) :]
+        return False
+
+    def _say(self, parts: list[Part], text: str) -> None:
+        if text:
+            self._said = True
+            parts.append(Said(text))
+
+    def _open(self, kind: Kind, end: int) -> None:
+        self._kind, self._opening, self._held = kind, self._held[:end], self._held[end:]
+        self._call, self._begun, self._told = CallScanner(self._names), False, 0
+
+    def _read_call(self, parts: list[Part]) -> bool:
+        call = self._call
+        assert call is not None
+        self._held = self._held[call.feed(self._held) :]
+        if self._forced:
+            self._tell(parts, call)
+        if call.state == "open":
+            return False
+        self._call = None
+        if call.state == "done" and self._ends_well(parts, call):
+            self._after = self._kind
+        else:
+            self._say(parts, self._opening + call.text)
+        return True
+
+    def _tell(self, parts: list[Part], call: CallScanner) -> None:
+        """The part of a forced call that is there by now."""
+        if not self._begun and (name := call.name) is not None:
+            self._begin(parts, name)
+        if self._begun and (more := call.arguments[self._told :]):
+            self._told += len(more)
+            parts.append(Arguments(self.count - 1, more))
+
+    def _begin(self, parts: list[Part], name: str) -> None:
+        self._begun = True
+        self.count += 1
+        parts.append(Called(self.count - 1, name))
+
+    def _ends_well(self, parts: list[Part], call: CallScanner) -> bool:
+        """Whether what ended is a call; tells it, if it was not told."""
+        if self._begun:
+            return True
+        arguments, name = call.whole_arguments(), call.name
+        if arguments is None or name is None:
+            return False
+        if not (self._single and self.count):
+            self._begin(parts, name)
+            parts.append(Arguments(self.count - 1, arguments))
+        return True
+
+    def _leave_call(self, ends: bool) -> bool:
+        """Take what ends a call or stands between two."""
+        rest = self._held.lstrip(SPACE)
+        closing = {"tagged": END, "alone": ";", "list": ","}[self._after or "tagged"]
+        if not ends and closing.startswith(rest):
+            return rest == closing and self._pass(rest, closing, ends)
+        if rest.startswith(closing):
+            return self._pass(rest, closing, ends)
+        if self._after == "list" and rest.startswith("]"):
+            self._held = rest[1:]
+        self._after = None
+        return True
+
+    def _pass(self, rest: str, closing: str, ends: bool) -> bool:
+        """Another call may follow what stands between two."""
+        if closing == END:
+            self._held, self._after = rest[len(END) :], None
+            return True
+        follows = rest[1:].lstrip(SPACE)
+        if not follows and not ends:
+            return False
+        if follows.startswith("{"):
+            self._held = rest
+            self._open(self._after or "alone", len(rest) - len(follows))
+        self._after = None
+        return True
+
+
+def _beginning(text: str, tag: str) -> int:
+    """How many characters at the end of a text may be the beginning of the tag."""
+    for length in range(min(len(text), len(tag) - 1), 0, -1):
+        if tag.startswith(text[-length:]):
+            return length
+    return 0
+
+
+def _may_begin(text: str) -> bool:
+    """Whether an answer that begins so may be nothing but calls."""
+    rest = text.lstrip(SPACE)
+    for marker in MARKERS:
+        if marker.startswith(rest):
+            return True
+        if rest.startswith(marker):
+            rest = rest[len(marker) :].lstrip(SPACE)
+            break
+    return not rest or (rest[0] == "[" and not rest[1:].strip(SPACE))

@@ -1,0 +1,111 @@
+"""The grammar of an answer that must or may call functions, in the format of the model's family."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from common.errors import InvalidRequest
+from common.structured.grammar import JSON_STYLE, Grammar, grammar_of, lark_grammar
+from common.structured.output_format import OutputFormat
+from common.structured.tool_calls import BEGIN, END
+from common.structured.tool_prompt import ToolFormat
+from common.structured.tools import Function, ToolSet
+
+# Before and behind a call's arguments, between two calls, and around all of them. Mistral's
+# `[TOOL_CALLS]` is a special token, which no grammar of text can ask for, and no part of a text.
+CALL = {
+    "hermes": ('\n{"name": %s, "arguments": ', "}\n"),
+    "llama3": ('{"name": %s, "parameters": ', "}"),
+    "mistral": ('{"name": %s, "arguments": ', "}"),
+}
+BETWEEN = {"hermes": "\n", "mistral": ", "}  # Llama 3 calls one function in an answer
+AROUND = {"mistral": ("[", "]")}
+# Line ends that models write behind their thoughts.
+LEAD = "LEAD: /\\n{1,2}/"
+
+
+def item_grammar(
+    output: OutputFormat | None, tools: ToolSet | None, form: ToolFormat
+) -> Grammar | None:
+    """What an item's text must be; None where any text will do. `form` is how the model that
+    answers writes calls.
+
+    Raises:
+        InvalidRequest: it may call functions, or must be of a format that does not go with calls.
+    """
+    bound = output if output is not None and output.kind != "text" else None
+    if tools is None:
+        return grammar_of(bound) if bound else None
+    rules = _Rules(tools, "hermes" if form == "generic" else form)
+    if tools.is_forced:
+        return rules.grammar("start: LEAD? calls", LEAD)
+    if bound is not None:
+        if bound.kind not in ("json_schema", "json"):
+            message = (
+                f"an answer that may call functions can be held to JSON, but not to {bound.kind}; "
+                "force the call, or leave the tools out"
+            )
+            raise InvalidRequest(message, code="invalid_value", field="params.output")
+        answer = _json("answer", bound.json_schema or {"type": "object"})
+        return rules.grammar("start: LEAD? (calls | answer)", LEAD, answer)
+    if any(each.strict for each in tools.functions):
+        return rules.grammar(*rules.among_text())
+    return None
+
+
+class _Rules:
+    """The rules of calls in one style: `calls` are some, `inner` is one without its tags."""
+
+    def __init__(self, tools: ToolSet, style: str):
+        self._tools = tools
+        self._style = style
+        self._several = not tools.is_single and style in BETWEEN
+
+    def grammar(self, *lines: str) -> Grammar:
+        """The grammar that these rules and those of calls make."""
+        before, behind = AROUND.get(self._style, ("", ""))
+        more = f" ({_text(BETWEEN[self._style])} call)*" if self._several else ""
+        calls = " ".join(filter(None, (_text(before), f"call{more}", _text(behind))))
+        tagged = f"{_text(BEGIN)} inner {_text(END)}" if self._style == "hermes" else "inner"
+        functions = self._tools.callable
+        names = " | ".join(f"call_{place}" for place in range(len(functions)))
+        rules = [*lines, f"calls: {calls}", f"call: {tagged}", f"inner: {names}"]
+        begin, end = CALL[self._style]
+        for place, function in enumerate(functions):
+            name = _text(begin % json.dumps(function.name))
+            rules.append(f"call_{place}: {name} arguments_{place} {_text(end)}")
+            rules.append(_json(f"arguments_{place}", self._schema(function)))
+        return lark_grammar("\n".join(rules))
+
+    def _schema(self, function: Function) -> dict[str, Any]:
+        if function.parameters is None:
+            return {"type": "object", "properties": {}, "additionalProperties": False}
+        if not self._tools.is_forced and not function.strict:
+            return {"type": "object"}
+        return {"type": "object", **function.parameters}
+
+    def among_text(self) -> list[str]:
+        """Rules of a text in which calls may stand, so that what begins as one is one."""
+        if self._style == "hermes":
+            begin, end = _in_regex(BEGIN), _text(END)
+            return [
+                f"start: (begin inner {end}){'*' if self._several else '?'} TEXT",
+                f"begin[lazy]: /(.|\\n)*{begin}/",
+                f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{begin}(.|\\n)*/",
+            ]
+        first = "\\[" if self._style == "mistral" else "{"
+        return ["start: (LEAD? calls | TEXT)?", LEAD, f"TEXT: /[^\\s{first}](.|\\n)*/"]
+
+
+def _json(rule: str, schema: dict[str, Any]) -> str:
+    styled = {**schema, "x-guidance": JSON_STYLE}
+    return f"{rule}: %json {json.dumps(styled, ensure_ascii=False)}"
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if text else ""
+
+
+def _in_regex(text: str) -> str:
+    return text.replace("/", "\\/")
