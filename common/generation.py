@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from common.params import SamplingParams
+from common.structured.grammar import Grammar
 
 FinishReason = Literal["stop", "length", "cancelled", "expired", "error"]
 
@@ -39,6 +40,8 @@ class Request:
     interactive: bool = False
     # Called on the engine's thread for each token.
     on_token: Callable[[NewToken], None] | None = None
+    # What the text is bound to; with `thinking`, what follows the thoughts.
+    grammar: Grammar | None = None
     # Set where thoughts are told apart from the text.
     thinking: ThinkingSpan | None = None
     # Texts to be scored after the prompt, as token ids; nothing is generated then. With a choice

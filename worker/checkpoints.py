@@ -71,12 +71,15 @@ class Checkpoints:
         self, tokens: dict[str, list[list[int]]], items: dict[str, HeldItem], whole: bool
     ) -> Checkpoint:
         """What the store does not have yet; with `whole`, all."""
-        blob: Checkpoint = {}
+        blob: dict[str, list[tuple[int, list[int]]] | str] = {}
         for request_id, lists in tokens.items():
             none = [0] * len(lists)
             had = none if whole else self._kept.get(request_id, none)
             new = [(count, ids[count:]) for ids, count in zip(lists, had, strict=True)]
             if any(ids for _, ids in new):
                 item = items[request_id]
-                blob[f"{item.job_id} {item.index}"] = new
+                name = f"{item.job_id} {item.index}"
+                blob[name] = new
+                if item.guidance:
+                    blob[f"{name} guidance"] = item.guidance
         return blob

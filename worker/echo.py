@@ -75,6 +75,9 @@ class EchoEngine(EngineThread):
     def _warm_up(self) -> None:
         """There is no model to try out."""
 
+    def _prepare(self, request: Request) -> None:
+        """There is nothing to prepare."""
+
     def _run(self) -> None:
         while (mail := self._mail.take(self._patience())) is not None:
             requests, wishes = mail
@@ -130,6 +133,8 @@ class EchoEngine(EngineThread):
         return finished
 
     def _refusal(self, request: Request) -> tuple[str, str] | None:
+        if request.grammar:
+            return "unsupported", "the engine echo has no structured output (params.output)"
         tokens = len(request.prompt_ids) + request.params.max_tokens
         if tokens > self.context:
             message = (

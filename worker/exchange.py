@@ -189,7 +189,8 @@ class ItemExchange:
             except NotFound:
                 self.held.unsent.extend(results_of_deleted_job(run))
                 pairs = []
-            resume = self._progress(run) if run.resumed else None
+            # A run that is resumed is one item.
+            resume = self._progress(run, pairs[0][0]) if run.resumed and pairs else None
             del self.held.unread[0]
             if pairs and run.attempt == 1:
                 self._tally.observe(
@@ -211,9 +212,9 @@ class ItemExchange:
         self.held.start(request.id, replace(item, resumed=resumed))
         self._engine.submit(request)
 
-    def _progress(self, run: Run) -> list[list[int]] | None:
+    def _progress(self, run: Run, item: HeldItem) -> list[list[int]] | None:
         try:
-            return self.incarnation.progress(run.job_id, run.first)
+            return self.incarnation.progress(run.job_id, run.first, item.guidance)
         except (Unavailable, redis.RedisError):
             raise
         except Exception:  # the checkpoint of an earlier worker cannot be read

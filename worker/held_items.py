@@ -24,6 +24,9 @@ class HeldItem:
     started: float  # monotonic seconds
     streamed: bool = False
     resumed: int = 0  # tokens of all its continuations that a checkpoint had when it started
+    # The version of the library that follows its grammar, if it has one: tokens that were made
+    # under one version are not continued under another.
+    guidance: str | None = None
 
 
 class HeldItems:

@@ -26,9 +26,12 @@ from common.store.job_items import Chunk, Head
 from common.store.jobs import JobStore
 from common.store.rows import effective_params
 from common.stored_item import ITEM_FIELDS, StoredItem
+from common.structured.grammar import grammar_of
+from common.structured.guidance import version
 from common.tokenizer import Tokenizer
 from common.types import ModelCard
 from worker.held_items import HeldItem
+from worker.thinking import marks, span
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class ItemReader:
         self._store = store
         self._tokenizer = tokenizer
         self._digest = card.digest
+        self._marks = marks(tokenizer, card.chat_template)
         template = (
             ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
         )
@@ -105,6 +109,8 @@ class ItemReader:
             held = replace(held, seed=params.seed)
         request = self._request(item, params, held, head)
         request.interactive = head.interactive
+        if request.grammar:
+            held = replace(held, guidance=version())
         return held, request
 
     def _chunk(self, run: Run) -> Chunk:
@@ -127,6 +133,7 @@ class ItemReader:
     def _request(
         self, item: StoredItem, params: SamplingParams, held: HeldItem, head: Head
     ) -> Request:
+        plain = True
         if "prompt_ids" in item:
             ids = item["prompt_ids"]
             text = self._tokenizer.decode(ids)
@@ -134,7 +141,12 @@ class ItemReader:
             preparation = self._preparation(held.job_id, head)
             text, plain = self._prompts.text(item, head.spec, preparation, params.max_tokens)
             ids = self._tokenizer.encode(text, special=plain)
-        return Request(str(next(self._ids)), text, ids, params, held.seed)
+        request = Request(str(next(self._ids)), text, ids, params, held.seed)
+        # Labels with probabilities are scored, not written.
+        if params.output and not params.output.probabilities:
+            request.grammar = grammar_of(params.output)
+        request.thinking = span(self._marks, text, params, is_chat=not plain)
+        return request
 
     def _preparation(self, job_id: str, head: Head) -> Preparation | None:
         if not head.prep:

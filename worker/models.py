@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from common.errors import ConfigError
 from common.model_names import DEMO_MODEL, demo_folder, is_folder, own_name
+from common.structured.guidance import Guide
 from common.types import ModelCard
 from worker.echo import EchoEngine
 from worker.engine.protocol import Engine
 from worker.model_config import chat_template, context_length, eos_ids
 from worker.model_defaults import model_defaults
+from worker.model_features import features, guide_of
 from worker.model_files import fingerprints, inspect
 
 if TYPE_CHECKING:
@@ -189,7 +191,9 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
     slots = how.slots or DEFAULT_SLOTS.get(how.device.type, 32)
     model = load_weights(folder, parts.config, dtype).to(how.device)
     check_finite(model, folder)
-    kind, engine = _engine_of(model, parts, name, how.engine, slots)
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
+    guide = guide_of(name, parts.tokenizer, vocabulary)
+    kind, engine = _engine_of(model, parts, name, how.engine, slots, guide)
     card = ModelCard(
         id=name,
         digest=digest(
@@ -206,15 +210,18 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
         slots=slots,
         tokenizer="json",
         chat_template=parts.template,
-        vocabulary=model.config.get_text_config(decoder=True).vocab_size,
+        vocabulary=vocabulary,
         reproducible=dtype == torch.float32,
         special_tokens=parts.special_tokens,
+        features=features(parts.tokenizer, parts.template, guide),
         created=int(time.time()),
     )
     return OpenedModel(engine, card, parts.tokenizer)
 
 
-def _engine_of(model: Any, parts: _Parts, name: str, wanted: str, slots: int) -> tuple[str, Engine]:
+def _engine_of(
+    model: Any, parts: _Parts, name: str, wanted: str, slots: int, guide: Guide | None
+) -> tuple[str, Engine]:
     """The engine that runs `model`, and its name on the card.
 
     Raises:
@@ -227,7 +234,9 @@ def _engine_of(model: Any, parts: _Parts, name: str, wanted: str, slots: int) ->
     tokenizer, context = parts.tokenizer, parts.context
     if wanted != "generate":
         try:
-            return "native", BatchingEngine(model, tokenizer, slots=slots, context=context)
+            return "native", BatchingEngine(
+                model, tokenizer, slots=slots, context=context, guide=guide
+            )
         except NotPackable as reason:
             if wanted == "native":
                 raise ConfigError(
@@ -235,7 +244,7 @@ def _engine_of(model: Any, parts: _Parts, name: str, wanted: str, slots: int) ->
                     "the generate engine"
                 ) from None
             log.warning("%s runs on the generate engine, which is slower: %s", name, reason)
-    return "generate", GenerateEngine(model, tokenizer, slots=slots, context=context)
+    return "generate", GenerateEngine(model, tokenizer, slots=slots, context=context, guide=guide)
 
 
 def _device_name(device: torch.device) -> str:

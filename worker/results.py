@@ -10,7 +10,7 @@ import time
 from common.generation import Finished, Output, Spelling, TokenLogprob
 from common.result_row import ItemResult, RowError, RowOutput, RowUsage, SpelledToken, TopLogprob
 from common.result_row import TokenLogprob as RowLogprob
-from common.store.incarnation import Result, Run
+from common.store.incarnation import Result, Run, handed_back_blob
 from common.store.packing import pack
 from common.types import ItemState
 from worker.held_items import HeldItem
@@ -55,7 +55,7 @@ def handed_back(item: HeldItem, finished: Finished) -> Result:
     """Hands an item back that was stopped before its end, with its tokens: the next worker
     continues from there."""
     tokens = [output.token_ids for output in finished.outputs]
-    blob = pack(tokens) if any(tokens) else b""
+    blob = handed_back_blob(tokens, item.guidance) if any(tokens) else b""
     return Result(item.job_id, item.index, item.attempt, ItemState.PENDING, 0, 0, blob)
 
 

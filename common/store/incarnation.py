@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import redis
@@ -52,8 +53,9 @@ class Run:
     resumed: bool = False
 
 
-# `job index` -> (offset, token ids from there on) of each continuation
-Checkpoint = dict[str, list[tuple[int, list[int]]]]
+# `job index` -> (offset, token ids from there on) of each continuation. For items with a grammar
+# also `job index guidance` -> the version of the library that follows it.
+Checkpoint = Mapping[str, list[tuple[int, list[int]]] | str]
 
 
 @dataclass(frozen=True)
@@ -197,19 +199,23 @@ class Incarnation:
         with redis_errors():
             self._scripts.stream(*(part for each in said for part in each), incarnation=self.id)
 
-    def progress(self, job_id: str, index: int) -> list[list[int]]:
+    def progress(self, job_id: str, index: int, guidance: str | None = None) -> list[list[int]]:
         """Token ids of each continuation that an earlier holder of the item left; empty when that
-        is lost."""
+        is lost. `guidance` is the version of the library that follows the item's grammar, if it has
+        one: empty where another version left them."""
         with redis_errors():
             kept = self._client.hget(keys.job(job_id, "from"), str(index))
             if kept is None:
                 return []
             if not kept.startswith(b"@"):
-                return list(unpack(kept))
+                return handed_back_tokens(kept, guidance)
             blobs = self._client.lrange(keys.checkpoint(kept[1:].decode()), 0, -1)
         found: list[list[int]] = []
-        for blob in blobs:
-            for sequence, (offset, tokens) in enumerate(unpack(blob).get(f"{job_id} {index}", [])):
+        name = f"{job_id} {index}"
+        for blob in map(unpack, blobs):
+            if name in blob and blob.get(f"{name} guidance") != guidance:
+                return []
+            for sequence, (offset, tokens) in enumerate(blob.get(name, [])):
                 found.extend([] for _ in range(len(found), sequence + 1))
                 if offset <= len(found[sequence]):  # else the server lost a blob in between
                     found[sequence][offset:] = tokens
@@ -224,3 +230,16 @@ class Incarnation:
             )
             self._held.clear()
         return int(count), int(rings)
+
+
+def handed_back_blob(tokens: list[list[int]], guidance: str | None) -> bytes:
+    """How far an item got that its worker hands back: tokens of each continuation, and the version
+    of the library that follows its grammar, if it has one."""
+    return pack(tokens if guidance is None else {"tokens": tokens, "guidance": guidance})
+
+
+def handed_back_tokens(blob: bytes, guidance: str | None) -> list[list[int]]:
+    """The tokens in such a blob; none if another version left them."""
+    kept = unpack(blob)
+    tokens, version = (kept["tokens"], kept["guidance"]) if isinstance(kept, dict) else (kept, None)
+    return list(tokens) if version == guidance else []

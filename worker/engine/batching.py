@@ -21,6 +21,7 @@ import torch
 
 from common.errors import EngineError
 from common.generation import Request
+from common.structured.guidance import Guide
 from worker.engine.draw import draw
 from worker.engine.logprobs import Asked, places, scored
 from worker.engine.model.compose import BLOCK_SIZE, compose
@@ -44,7 +45,8 @@ Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Asked, Scores]]]
 
 class BatchingEngine(EngineThread):
     """`kv_tokens` is the room for keys and values; by default what memory allows, at most `slots`
-    full contexts. `token_budget` is how many tokens a step computes at most.
+    full contexts. `token_budget` is how many tokens a step computes at most. `guide` makes matchers
+    of grammars; without one, requests with a grammar are refused.
 
     Raises:
         NotPackable: the model must take the generate engine.
@@ -61,6 +63,7 @@ class BatchingEngine(EngineThread):
         kv_tokens: int | None = None,
         token_budget: int | None = None,
         block_size: int = BLOCK_SIZE,
+        guide: Guide | None = None,
     ):
         super().__init__("batching-engine", slots=slots)
         self._runner = compose(
@@ -81,6 +84,7 @@ class BatchingEngine(EngineThread):
             vocabulary=model.config.get_text_config().vocab_size,
             context=self.context,
             on_end=self.scheduler.remove,
+            guide=guide,
         )
 
     def step_age(self) -> float:

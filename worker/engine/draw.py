@@ -1,7 +1,8 @@
-"""Draws the next token of each row from its logits: edits, log-probabilities, random numbers and
-the sampler, in this order.
+"""Draws the next token of each row from its logits: edits, the grammar's mask, log-probabilities,
+random numbers and the sampler.
 
-Changes no sequence, so that a step that fails can be computed again.
+Log-probabilities are those before edits and mask. Changes no sequence, so that a step that fails
+can be computed again.
 """
 
 from __future__ import annotations
@@ -9,47 +10,85 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from worker.engine.arrays import to_device
 from worker.engine.logprobs import scores
-from worker.engine.sampling.apply import apply_edits
+from worker.engine.sampling.apply import apply_edits, forbidden
+from worker.engine.sampling.grammar import allowed_tokens
 from worker.engine.sampling.sampler import Knobs, sample
 from worker.engine.sampling.uniforms import uniforms
-from worker.engine.scheduling.drawn import Drawn, Score
+from worker.engine.scheduling.drawn import Drawn, Fault, Score
 from worker.engine.scheduling.sequence import Sequence
 
 
 def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:
     """The next token of each sequence from `logits` (sequences, vocabulary), which it may write
     into."""
+    rows, words = allowed_tokens([sequence.constraint for sequence in sequences], logits.shape[1])
+    where = to_device(np.array(rows, dtype=np.int64), logits.device)
+    forbids = forbidden(words, logits.shape[1], logits.device) if rows else None
     if all(sequence.is_plainly_greedy for sequence in sequences):
         best, tokens = logits.max(-1)
-        finite = best.isfinite().tolist()
-        return [
-            Drawn(token if fine else None)
-            for token, fine in zip(tokens.tolist(), finite, strict=True)
+        healthy = best.isfinite()
+        if forbids is not None:
+            masked = logits.index_select(0, where).masked_fill_(forbids, -torch.inf)
+            best[where], tokens[where] = masked.max(-1)
+        found: dict[int, Score] = {}
+    else:
+        logits = logits.float()
+        asking = [
+            row
+            for row, sequence in enumerate(sequences)
+            if sequence.request.params.logprobs is not None
         ]
-    logits = logits.float()
-    asking = [
-        row
-        for row, sequence in enumerate(sequences)
-        if sequence.request.params.logprobs is not None
-    ]
-    log_p = logits[asking].log_softmax(-1)  # before the edits
-    healthy = logits.amax(-1).isfinite().tolist()
-    apply_edits(logits, [sequence.edits for sequence in sequences])
+        log_p = logits[asking].log_softmax(-1)
+        healthy = logits.amax(-1).isfinite()
+        apply_edits(logits, [sequence.edits for sequence in sequences])
+        if forbids is not None:
+            masked = logits.index_select(0, where).masked_fill_(forbids, -torch.inf)
+            logits.index_copy_(0, where, masked)
+        tokens = _sampled(sequences, logits)
+        best = logits.gather(1, tokens[:, None]).squeeze(1)
+        found = _scores(sequences, asking, log_p, tokens) if asking else {}
+    return _drawn(sequences, tokens, found, healthy, best > -torch.inf)
+
+
+def _sampled(sequences: list[Sequence], logits: torch.Tensor) -> torch.Tensor:
     requests = [sequence.request for sequence in sequences]
     uniform = uniforms(
         np.array([request.seed for request in requests]),
         np.array([sequence.index for sequence in sequences]),
         np.array([sequence.generated for sequence in sequences]),
     )
-    drawn = sample(logits, Knobs.of([request.params for request in requests]), uniform).tolist()
-    found: dict[int, Score] = {}
-    if asking:
-        counts = [sequences[row].request.params.logprobs or 0 for row in asking]
-        found = dict(
-            zip(asking, scores(log_p, [drawn[row] for row in asking], counts), strict=True)
-        )
-    return [
-        Drawn(token if fine else None, found.get(row))
-        for row, (token, fine) in enumerate(zip(drawn, healthy, strict=True))
-    ]
+    return sample(logits, Knobs.of([request.params for request in requests]), uniform)
+
+
+def _scores(
+    sequences: list[Sequence], asking: list[int], log_p: torch.Tensor, tokens: torch.Tensor
+) -> dict[int, Score]:
+    """The scores of the rows that ask for them, by row; `log_p` (asking, vocabulary)."""
+    counts = [sequences[row].request.params.logprobs or 0 for row in asking]
+    drawn = tokens.tolist()
+    return dict(zip(asking, scores(log_p, [drawn[row] for row in asking], counts), strict=True))
+
+
+def _drawn(
+    sequences: list[Sequence],
+    tokens: torch.Tensor,
+    found: dict[int, Score],
+    healthy: torch.Tensor,
+    allowed: torch.Tensor,
+) -> list[Drawn]:
+    """Each row's token, or its fault. `healthy` and `allowed` (rows,): whether the model's logits
+    are finite, and whether the token may come: a row without any such takes one that may not."""
+    drawn = []
+    each = zip(sequences, tokens.tolist(), healthy.tolist(), allowed.tolist(), strict=True)
+    for row, (sequence, token, is_finite, may_come) in enumerate(each):
+        fault: Fault | None = None
+        if sequence.constraint and sequence.constraint.error:
+            fault = "grammar_too_complex"
+        elif not is_finite:
+            fault = "not_finite"
+        elif not may_come:
+            fault = "no_token_left"
+        drawn.append(Drawn(None if fault else token, found.get(row), fault))
+    return drawn

@@ -14,6 +14,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from common.generation import Request
+from common.structured.guidance import Guide
 from worker.engine.draw import draw
 from worker.engine.model.padding import padded, together
 from worker.engine.protocol import EngineThread
@@ -30,9 +31,18 @@ class _Stopped(Exception):
 
 class GenerateEngine(EngineThread):
     """Runs `model` batch by batch, at most `slots` rows each, as many as it computes correctly
-    together (`model/padding.py`)."""
+    together (`model/padding.py`). `guide` makes matchers of grammars; without one, requests with a
+    grammar are refused."""
 
-    def __init__(self, model: Any, detokenizer: Detokenizer, *, slots: int, context: int):
+    def __init__(
+        self,
+        model: Any,
+        detokenizer: Detokenizer,
+        *,
+        slots: int,
+        context: int,
+        guide: Guide | None = None,
+    ):
         super().__init__("generate-engine", slots=slots)
         self.context = context
         self._model = model
@@ -61,6 +71,7 @@ class GenerateEngine(EngineThread):
             context=context,
             on_end=self._forget,
             reads_prompt=not self._two_parts,
+            guide=guide,
         )
 
     def _warm_up(self) -> None:

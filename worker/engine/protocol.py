@@ -35,7 +35,8 @@ class Engine(Protocol):
         ...
 
     def submit(self, request: Request) -> None:
-        """Queue a request. It is collected exactly once; if it can never fit, as an error."""
+        """Queue a request. It is collected exactly once; if it can never fit, as an error. A new
+        grammar is compiled first, in the caller's thread."""
         ...
 
     def cancel(self, request_id: str, reason: Reason) -> None:
@@ -93,7 +94,6 @@ class EngineThread:
         self._step_began: float | None = None
         self._times: deque[float] = deque(maxlen=TIMES_KEPT)  # seconds
 
-        self.submit = self._mail.submit
         self.cancel = self._mail.cancel
         self.room = self._mail.room
         self.collect = self._mail.collect
@@ -102,6 +102,10 @@ class EngineThread:
     def start(self) -> None:
         self._warm_up()
         self._thread.start()
+
+    def submit(self, request: Request) -> None:
+        self._prepare(request)
+        self._mail.submit(request)
 
     def stop(self) -> None:
         self._mail.close()
@@ -129,6 +133,10 @@ class EngineThread:
     def _run(self) -> None:
         """The thread's work: take mail and compute, until `_take_mail` returns False."""
         raise NotImplementedError
+
+    def _prepare(self, request: Request) -> None:
+        """What a request needs before the engine's thread has it; in the submitter's thread."""
+        self._requests.grammars.prepare(request)
 
     def _accept(self, request: Request) -> None:
         """Open a new request, or refuse it."""

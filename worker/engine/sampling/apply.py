@@ -1,4 +1,4 @@
-"""Writes the edits of all rows into their logits, in a few tensor operations."""
+"""Writes the edits and the masks of all rows into their logits, in a few tensor operations."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def apply_edits(logits: torch.Tensor, rows: list[Edits]) -> None:
             to_device(np.array(column), logits.device) for column in zip(*bans, strict=True)
         )
         logits.index_put_((at, banned), logits.new_tensor(float("-inf")))
+
+
+def forbidden(words: np.ndarray, vocabulary: int, device: torch.device) -> torch.Tensor:
+    """Which tokens may not come, (rows, vocabulary) bool, from bits of those that may: `words`
+    (rows, words) int32 as `grammar.py` has them."""
+    if device.type == "cpu":
+        bits = np.unpackbits(np.invert(words).view(np.uint8), axis=1, bitorder="little")
+        return torch.from_numpy(bits[:, :vocabulary]).view(torch.bool)
+    shifts = torch.arange(32, dtype=torch.int32, device=device)
+    unpacked = to_device(np.invert(words), device)[:, :, None] >> shifts & 1
+    return unpacked.view(len(words), -1)[:, :vocabulary].bool()

@@ -7,6 +7,7 @@ Plain numbers; `draw.py` and `logprobs.py` compute them from tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from common.generation import Spelling, TokenLogprob
 from worker.engine.scheduling.text import Detokenizer
@@ -22,6 +23,11 @@ class Score:
     top: list[tuple[int, float]]
 
 
+# Why a sequence has no next token: the model's logits are not finite, its grammar hit a limit, or
+# its grammar and its edits together leave no token.
+Fault = Literal["not_finite", "grammar_too_complex", "no_token_left"]
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """The log-probabilities of several tokens in one place, and the likeliest tokens there."""
@@ -33,11 +39,11 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A sequence's next token, or None if the model's logits are not finite; its score if it was
-    asked for."""
+    """A sequence's next token, or why there is none; its score if it was asked for."""
 
     token: int | None
     score: Score | None = None
+    fault: Fault | None = None
 
 
 def spelled(score: Score, spelling: Spelling, detokenizer: Detokenizer) -> TokenLogprob:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import itertools
 import logging
-import secrets
 from collections.abc import Callable
 
 from common.errors import EngineError
 from common.generation import Finished, FinishReason, NewToken, Request, Spelling, TokenLogprob
+from common.structured.guidance import Guide
 from worker.engine.sampling.edits import Edits
-from worker.engine.scheduling.drawn import Drawn, Score, Scores, spelled
+from worker.engine.sampling.grammar import Part
+from worker.engine.scheduling.drawn import Drawn, Fault, Score, Scores, spelled
+from worker.engine.scheduling.errors import KEPT, told_error
+from worker.engine.scheduling.grammars import Grammars
 from worker.engine.scheduling.mailbox import Mailbox, Reason
 from worker.engine.scheduling.scored import chosen, continuation_scores, labels_of
 from worker.engine.scheduling.scored import refusal as scoring_refusal
 from worker.engine.scheduling.scoring import Scoring
 from worker.engine.scheduling.sequence import Sequence
-from worker.engine.scheduling.text import Detokenizer, Speller, Text
+from worker.engine.scheduling.text import Detokenizer, Speller, Text, spellings
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class OpenRequests:
         context: int,
         on_end: Callable[[Sequence], None],
         reads_prompt: bool = True,
+        guide: Guide | None = None,
     ):
         self._mail = mail
         self._detokenizer = detokenizer
@@ -47,6 +51,7 @@ class OpenRequests:
         self._context = context
         self._on_end = on_end
         self._reads_prompt = reads_prompt
+        self.grammars = Grammars(guide, detokenizer.eos_ids)
         self._arrivals = itertools.count()
         self._open: dict[str, list[Sequence]] = {}
 
@@ -82,10 +87,11 @@ class OpenRequests:
                 "invalid_request",
                 f"a token id is not below the vocabulary's size, {self._vocabulary}",
             )
-        return None
+        return self.grammars.refusal(request)
 
     def refuse(self, request: Request, error: tuple[str, str]) -> None:
         """Hand a request over with an error."""
+        self.grammars.forget(request.id)
         self._mail.finish(
             [Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error)]
         )
@@ -94,7 +100,7 @@ class OpenRequests:
         """A new sequence for each continuation, or one for all that are scored."""
         params, scoring = request.params, self._scoring(request)
         edited = request.prompt_ids if self._reads_prompt else []
-        bad_words = [ids for word in params.bad_words for ids in self._spellings(word)]
+        bad_words = [ids for word in params.bad_words for ids in spellings(self._detokenizer, word)]
         special = {self._detokenizer.special_id(stop) for stop in params.stop} - {None}
         stop_ids = frozenset(params.stop_token_ids) | {
             token for token in special if token is not None
@@ -108,11 +114,15 @@ class OpenRequests:
                 Text(self._detokenizer.stream(), params.stop),
                 Edits(params, edited, self._detokenizer.eos_ids | stop_ids, bad_words),
                 stop_ids,
+                self.grammars.constraint(request),
+                Text(self._detokenizer.stream(), ()) if request.thinking else None,
+                told=sum(map(len, (request.resume or [])[index : index + 1])),
                 speller=Speller(self._detokenizer) if params.logprobs is not None else None,
                 scoring=scoring,
             )
             for index in range(1 if scoring else params.n)
         ]
+        self.grammars.forget(request.id)
         if params.prompt_logprobs is not None and request.prompt_ids:
             first = sequences[0]
             first.prompt_speller = Speller(self._detokenizer)
@@ -123,10 +133,13 @@ class OpenRequests:
         return sequences
 
     def resume(self, sequence: Sequence, generated: list[int]) -> None:
-        """Bring a new sequence to where a checkpoint left it; if it had ended, it ends. Its tokens
-        were streamed before."""
+        """Bring a new sequence to where a checkpoint left it; if it had ended, it ends. Where its
+        grammar does not allow these tokens, it starts from its prompt."""
+        if sequence.constraint and not sequence.constraint.follows(generated):
+            log.warning("request %s starts from its prompt", sequence.request.id)
+            return
         for token in generated:
-            self.advance(sequence, token, told=True)
+            self.advance(sequence, token)
 
     def take(self, sequence: Sequence, drawn: Drawn) -> None:
         """Advance a sequence by the token that was drawn for it. An error fails its own request
@@ -134,9 +147,12 @@ class OpenRequests:
         if sequence.finish_reason:
             return  # another continuation of its request failed in this step
         try:
-            if drawn.token is None:
+            if drawn.token is not None:
+                self.advance(sequence, drawn.token, drawn.score)
+            elif drawn.fault and drawn.fault in KEPT:
+                self._break_off(sequence, drawn.fault)
+            else:
                 raise EngineError("the model's logits are not finite")
-            self.advance(sequence, drawn.token, drawn.score)
         except Exception as error:
             self.fail(sequence.request.id, error)
 
@@ -163,43 +179,58 @@ class OpenRequests:
         except Exception as error:
             self.fail(sequence.request.id, error)
 
-    def advance(
-        self, sequence: Sequence, token: int, score: Score | None = None, *, told: bool = False
-    ) -> None:
-        """Append a generated token, and end the sequence if it is the last one. `told`: it was
-        streamed before."""
+    def advance(self, sequence: Sequence, token: int, score: Score | None = None) -> None:
+        """Append a generated token, and end the sequence if it is the last one."""
         params = sequence.request.params
+        constraint = sequence.constraint
         sequence.tokens.append(token)
         sequence.edits.push(token)
-        text = ""
-        reason: FinishReason | None = None
         ends = token in sequence.stop_ids or (
             token in self._detokenizer.eos_ids and not params.ignore_eos
         )
-        logprob = None
-        if score and sequence.speller:
-            # A token that ends the text is not part of it.
-            spelling = (
-                Spelling(token, self._detokenizer.spell(token).text, b"")
-                if ends
-                else sequence.speller.push(token)
-            )
-            logprob = spelled(score, spelling, self._detokenizer)
-            sequence.logprobs.append(logprob)
+        logprob = self._scored(sequence, token, score, ends) if score else None
+        text, part = "", "text"
+        reason: FinishReason | None = None
         if ends:
             reason = "stop"
         else:
-            text, stopped = sequence.text.push(token)
-            if stopped:
+            part = constraint.push(token) if constraint else "text"
+            text, stopped = self._written(sequence, token, part)
+            if stopped or (constraint and constraint.is_over):
                 reason = "stop"
             elif sequence.generated >= params.max_tokens:
                 reason = "length"
         if reason:
             text += sequence.text.flush()
-        if sequence.request.on_token and not told:
-            sequence.request.on_token(NewToken(sequence.index, token, text, logprob))
-        if reason:
+        if sequence.request.on_token and sequence.generated > sequence.told:
+            new = NewToken(sequence.index, token, text, logprob, part != "text")
+            sequence.request.on_token(new)
+        if constraint and constraint.error:
+            self._break_off(sequence, "grammar_too_complex")
+        elif reason:
             self._finish(sequence, reason)
+
+    def _scored(
+        self, sequence: Sequence, token: int, score: Score, ends: bool
+    ) -> TokenLogprob | None:
+        """Keep the log-probability of a token that was generated, if it is wanted."""
+        if not sequence.speller:
+            return None
+        # A token that ends the text is not part of it.
+        spelling = (
+            Spelling(token, self._detokenizer.spell(token).text, b"")
+            if ends
+            else sequence.speller.push(token)
+        )
+        sequence.logprobs.append(spelled(score, spelling, self._detokenizer))
+        return sequence.logprobs[-1]
+
+    def _written(self, sequence: Sequence, token: int, part: Part) -> tuple[str, bool]:
+        """The text that a token adds to the answer or to the thoughts, and whether a stop string
+        ended the answer."""
+        if sequence.thoughts is None or part == "text":
+            return sequence.text.push(token)
+        return ("" if part == "mark" else sequence.thoughts.push(token)[0]), False
 
     def end(self, request_id: str, reason: Reason) -> None:
         """End the sequences of a request that have not ended, with the text they have."""
@@ -216,7 +247,7 @@ class OpenRequests:
             if sequence.finish_reason is None:
                 sequence.finish_reason = "error"
                 self._on_end(sequence)
-        self.refuse(sequences[0].request, _told(request_id, error))
+        self.refuse(sequences[0].request, told_error(request_id, error))
 
     def guarded(self, request: Request, action: Callable[[Request], None]) -> None:
         """Call `action` with a request; an error fails this request only."""
@@ -226,7 +257,13 @@ class OpenRequests:
             if request.id in self._open:
                 self.fail(request.id, error)
             else:
-                self.refuse(request, _told(request.id, error))
+                self.refuse(request, told_error(request.id, error))
+
+    def _break_off(self, sequence: Sequence, fault: Fault) -> None:
+        """End a sequence with an error that keeps its text. The other continuations of its request
+        go on."""
+        sequence.error = fault, KEPT[fault]
+        self._finish(sequence, "error")
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.finish_reason = reason
@@ -236,6 +273,7 @@ class OpenRequests:
         if not all(other.finish_reason for other in sequences):
             return
         finished = Finished(request.id, prompt_tokens=len(request.prompt_ids))
+        finished.error = next((each.error for each in sequences if each.error), None)
         if sequence.scoring and reason == "stop":
             self._add_scored(finished, request, sequence.scoring)
         else:
@@ -257,24 +295,3 @@ class OpenRequests:
             finished.outputs = chosen(request, labels, scoring, self._detokenizer)
         else:
             finished.continuations = continuation_scores(request, scoring, self._detokenizer)
-
-    def _spellings(self, word: str) -> list[list[int]]:
-        """A bad word's tokens at the start of a text and after a space."""
-        return [
-            ids
-            for text in (word, " " + word)
-            if (ids := self._detokenizer.encode(text, special=False))
-        ]
-
-
-def _told(request_id: str, error: Exception) -> tuple[str, str]:
-    """What the user gets to read of an error, as `(code, message)`. Errors of other libraries may
-    quote the text of any user, so their messages go to the log only."""
-    if isinstance(error, EngineError):
-        return error.code, error.message
-    reference = secrets.token_hex(4)
-    log.error("request %s failed, reference %s", request_id, reference, exc_info=error)
-    return (
-        EngineError.code,
-        f"generating this failed; the worker's log has the details under reference {reference}",
-    )

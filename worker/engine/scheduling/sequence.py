@@ -3,10 +3,12 @@ blocks with their keys and values."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 from common.generation import FinishReason, Output, Request, TokenLogprob
 from worker.engine.sampling.edits import Edits
+from worker.engine.sampling.grammar import Constraint
 from worker.engine.scheduling.scoring import Scoring
 from worker.engine.scheduling.text import Speller, Text
 
@@ -22,11 +24,15 @@ class Sequence:
     text: Text
     edits: Edits
     stop_ids: frozenset[int] = frozenset()  # tokens that end it besides the model's end tokens
+    constraint: Constraint | None = None
+    thoughts: Text | None = None  # where they are told apart from `text`
+    told: int = 0  # so many of its first tokens were streamed before
     computed: int = 0  # tokens whose keys and values are in `blocks`
     blocks: list[int] = field(default_factory=list)
     filed: int = 0  # leading blocks that the prefix cache knows
     chain: int = 0  # the prefix cache's number for everything up to there
     finish_reason: FinishReason | None = None
+    error: tuple[str, str] | None = None  # what ended it, with its text kept, as (code, message)
     # Of the generated tokens, where their log-probabilities are wanted.
     speller: Speller | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -72,7 +78,8 @@ class Sequence:
 
     @property
     def is_plainly_greedy(self) -> bool:
-        """Whether the next token is simply the likeliest, without edits or log-probabilities."""
+        """Whether the next token is simply the likeliest of those that may come, without edits or
+        log-probabilities."""
         params = self.request.params
         return params.is_greedy and params.logprobs is None and not self.edits.any
 
@@ -86,9 +93,21 @@ class Sequence:
         """The continuation as users get it, once it has ended."""
         assert self.finish_reason is not None
         wants = self.request.params.logprobs is not None
+        text = self.text.final()
         return Output(
-            self.text.final(),
+            text,
             self.said,
             self.finish_reason,
             self.logprobs if wants else None,
+            _parses(text) if self.request.grammar and self.request.grammar.json else None,
+            self.thoughts.final() if self.thoughts else None,
         )
+
+
+def _parses(text: str) -> bool:
+    try:
+        # As text, because Python refuses long integers.
+        json.loads(text, parse_int=str)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -33,6 +33,11 @@ class Detokenizer(Protocol):
         ...
 
 
+def spellings(detokenizer: Detokenizer, word: str) -> list[list[int]]:
+    """A word's tokens at the start of a text and after a space."""
+    return [ids for text in (word, " " + word) if (ids := detokenizer.encode(text, special=False))]
+
+
 class Text:
     """The text of one continuation, which ends before the first of `stops`."""
 
