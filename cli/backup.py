@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 import redis
 
+from cli.commands import Command
 from cli.folder import DataFolder, data_option, find_settings
 from cli.terminal import print_line
 from cli.valkey import Valkey
@@ -40,7 +41,7 @@ LOGINS = [
 ]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @data_option
 def backup(file: Path, folder: DataFolder) -> None:
@@ -65,7 +66,7 @@ def backup(file: Path, folder: DataFolder) -> None:
     print_line(f"{file}: {size:,} bytes; it has API keys and secrets, and only you can read it")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--replace", is_flag=True, help="Delete what the store has now.")
 @data_option

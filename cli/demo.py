@@ -10,6 +10,7 @@ import click
 
 from cli.children import end_on_signals
 from cli.client import Client
+from cli.commands import Command
 from cli.demo_model import fetch_demo
 from cli.folder import DataFolder
 from cli.listen import Receiver
@@ -53,7 +54,7 @@ BATCH = (
 MAX_TOKENS = 64
 
 
-@click.command()
+@click.command(cls=Command)
 @up_options
 @click.option("--once", is_flag=True, help="Exit after the batch, with 0 if every item succeeded.")
 def demo(folder: DataFolder, once: bool, **options: Any) -> None:

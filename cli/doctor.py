@@ -13,6 +13,7 @@ import click
 import psutil
 import redis
 
+from cli.commands import Command
 from cli.folder import DataFolder, data_option, find_settings
 from cli.terminal import print_line
 from common.errors import ConfigError, PromptmillError, Unavailable
@@ -45,7 +46,7 @@ class Finding:
     fix: str = ""
 
 
-@click.command()
+@click.command(cls=Command)
 @data_option
 def doctor(folder: DataFolder) -> None:
     """Check Redis, disk, device and model.

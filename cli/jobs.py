@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cli.client import RequestRefused, open_client
-from cli.commands import Commands
+from cli.commands import Command, Commands
 from cli.folder import DataFolder, data_option
 from cli.progress import all_succeeded, ended, show_progress, summary, why_it_waits
 from cli.sent_options import parse_params
@@ -32,7 +32,7 @@ INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 job_argument = click.argument("job_id", metavar="ID")
 
 
-@click.command()
+@click.command(cls=Command)
 @job_argument
 @data_option
 def watch(job_id: str, folder: DataFolder) -> None:
@@ -58,7 +58,7 @@ def watch(job_id: str, folder: DataFolder) -> None:
     sys.exit(0 if succeeded else 1)
 
 
-@click.command()
+@click.command(cls=Command)
 @job_argument
 @click.option(
     "--format",
@@ -105,7 +105,7 @@ def results(job_id: str, kind: str, folder: DataFolder, **flags: bool) -> None:
     sys.stdout.flush()
 
 
-@click.command()
+@click.command(cls=Command)
 @job_argument
 @data_option
 def cancel(job_id: str, folder: DataFolder) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import click
 import redis
 
-from cli.commands import Commands
+from cli.commands import Command, Commands
 from cli.folder import DataFolder, data_option, find_settings
 from cli.login_link import TENANT, login_link
 from cli.terminal import print_line
@@ -61,7 +61,7 @@ def revoke(key_id: str, folder: DataFolder) -> None:
     print_line("revoked")
 
 
-@click.command()
+@click.command(cls=Command)
 @tenant_option
 @data_option
 def login(tenant: str, folder: DataFolder) -> None:
@@ -79,7 +79,7 @@ def login(tenant: str, folder: DataFolder) -> None:
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @tenant_option
 @data_option
 def logout(tenant: str, folder: DataFolder) -> None:
@@ -91,7 +91,7 @@ def logout(tenant: str, folder: DataFolder) -> None:
     print_line(f"every browser of {tenant} is logged out")
 
 
-@click.command("webhook-secret")
+@click.command("webhook-secret", cls=Command)
 @tenant_option
 @data_option
 def webhook_secret(tenant: str, folder: DataFolder) -> None:
@@ -99,7 +99,7 @@ def webhook_secret(tenant: str, folder: DataFolder) -> None:
     print_line(Tenants(_client(folder)).webhook_secret(tenant))
 
 
-@click.command("webhook-url")
+@click.command("webhook-url", cls=Command)
 @click.argument("url", required=False)
 @click.option("--clear", is_flag=True, help="Remove the URL.")
 @tenant_option

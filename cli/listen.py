@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import click
 
 from cli.children import end_on_signals
+from cli.commands import Command
 from cli.folder import DataFolder, data_option, find_settings
 from cli.login_link import TENANT
 from cli.terminal import print_line
@@ -93,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         """Print nothing: the user of the receiver does."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

@@ -9,6 +9,7 @@ import warnings
 import click
 
 from cli.children import LOOK, Child, Children, end_on_signals, follow_parent
+from cli.commands import Command
 from cli.folder import DataFolder, data_option, join_server
 from cli.terminal import print_line
 from common import log
@@ -17,7 +18,7 @@ from common.settings import Settings
 GRACE_MARGIN = 15.0  # seconds after the grace period, for handing back items and ending
 
 
-@click.command()
+@click.command(cls=Command)
 @data_option
 def serve(folder: DataFolder) -> None:
     """Run the web tier.
@@ -33,7 +34,7 @@ def serve(folder: DataFolder) -> None:
     serve_web(settings)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
@@ -60,7 +61,7 @@ def worker(processes: int | None, folder: DataFolder) -> None:
         run_workers(processes, settings.grace + GRACE_MARGIN)
 
 
-@click.command()
+@click.command(cls=Command)
 @data_option
 def webhooks(folder: DataFolder) -> None:
     """Run the webhook worker.

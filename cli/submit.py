@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cli.client import Client, RequestRefused, open_client
+from cli.commands import Command
 from cli.folder import DataFolder, data_option
 from cli.sent_options import (
     once,
@@ -44,7 +45,7 @@ PREVIEW_ROWS = 3
 MOST_NAME = 128  # characters of a job's name
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", help="Model; may be left out if the server has only one.")
 @click.option(

@@ -12,6 +12,7 @@ import click
 import requests
 
 from cli.children import LOOK, Child, Children, end_on_signals
+from cli.commands import Command
 from cli.folder import DataFolder, ServerInfo, data_option
 from cli.loading import Loading
 from cli.login_link import TENANT, login_link
@@ -58,7 +59,7 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(cls=Command)
 @up_options
 def up(folder: DataFolder, **options: Any) -> None:
     """Start everything on this machine.

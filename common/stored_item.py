@@ -41,6 +41,9 @@ class SideItem(TypedDict, total=False):
     vars: dict[str, Any]  # those that the job's template does not name
     reference: str | list[str]  # where it was given as a field, not as a column
     origin: list[Any]  # job id and index of the item that this one tries again
+    # The same of the item that was tried first, where that one was a retry itself: jobs between the
+    # two may be deleted.
+    first_origin: list[Any]
     # What an item gets that is given no max_tokens: the one in its params is as much as fitted.
     default_max_tokens: int
 

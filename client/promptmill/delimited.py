@@ -21,6 +21,8 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# The first two bytes of UTF-16 without a mark, of which each is a character of ASCII.
+HALF = re.compile(rb"[\1-\x7f]\0|\0[\1-\x7f]")
 HALVES = "the file looks like UTF-16 without a byte order mark; save it as UTF-8"
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
@@ -31,8 +33,8 @@ class DelimitedFile:
     def __init__(self, path: Path, target: Path):
         self._target = target
         raw = path.read_bytes()
-        self._encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
-        text = _decoded(path, raw, self._encoding)
+        self._encoding = encoding_of(raw)
+        text = decoded(path, raw, self._encoding)
         self._end = "\r\n" if "\r\n" in text[:65536] else "\n"
         self._delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
         csv.field_size_limit(sys.maxsize)
@@ -78,7 +80,23 @@ class DelimitedFile:
         return self._target
 
 
-def _decoded(path: Path, raw: bytes, encoding: str) -> str:
+def encoding_of(beginning: bytes) -> str:
+    """The encoding of a file that begins so: by its mark; without one UTF-8, or UTF-16 where its
+    first character shows that."""
+    for mark, name in MARKS:
+        if beginning.startswith(mark):
+            return name
+    if HALF.match(beginning):
+        return "utf-16-be" if beginning[0] == 0 else "utf-16-le"
+    return "utf-8"
+
+
+def decoded(path: Path, raw: bytes, encoding: str) -> str:
+    """The text of a file.
+
+    Raises:
+        TableError: it has another encoding; naming the line.
+    """
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:

@@ -7,13 +7,15 @@ first one: `texts.csv` becomes `texts.output.csv`.
 
 from __future__ import annotations
 
+import errno
+import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from promptmill.delimited import DelimitedFile, replaced, text_of
+from promptmill.delimited import DelimitedFile, decoded, encoding_of, replaced, text_of
 from promptmill.errors import TableError
 
 
@@ -33,6 +35,9 @@ def open_file(path: Path, to: Path | None) -> Any:
     target = to or path.with_name(f"{path.stem}.output{path.suffix}")
     if to:
         _check_target(path, to)
+    if not path.exists():
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise FileNotFoundError(errno.ENOENT, f"there is no such file{where}", str(path))
     if target.exists() and path.exists() and target.samefile(path):
         raise TableError(f"{path}: the result would overwrite its own table; name another to=")
     with _told_as_tables(path):
@@ -46,11 +51,13 @@ class JsonLinesFile:
         self._target = target
         self._rows: list[dict[str, Any]] = []
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            self._encoding = encoding_of(file.read(3))
+            file.seek(0)
+            for number, line in enumerate(_lines(path, file, self._encoding), 1):
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line.decode("utf-8-sig"))
+                    row = json.loads(line if isinstance(line, str) else line.decode("utf-8-sig"))
                 except (ValueError, RecursionError) as error:
                     raise TableError(f"{path}, line {number}: is no JSON: {error}") from None
                 if not isinstance(row, dict):
@@ -65,11 +72,18 @@ class JsonLinesFile:
         yield from self._rows
 
     def with_columns(self, added: Mapping[str, Sequence[Any]]) -> Path:
-        with replaced(self._target) as partial, partial.open("w", encoding="utf-8") as file:
+        with replaced(self._target) as partial, partial.open("w", encoding=self._encoding) as file:
             for row, *values in zip(self._rows, *added.values(), strict=True):
                 row = row | dict(zip(added, values, strict=True))
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         return self._target
+
+
+def _lines(path: Path, file: IO[bytes], encoding: str) -> Iterable[str | bytes]:
+    """Of UTF-8 each by itself; of UTF-16, in which a byte says nothing, of all of the text."""
+    if encoding.startswith("utf-8"):
+        return file
+    return io.StringIO(decoded(path, file.read(), encoding), newline="\n")
 
 
 class ArrowFile:

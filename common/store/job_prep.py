@@ -41,6 +41,7 @@ class JobPrep(TypedDict, total=False):
     clean: list[str]
     truncate: Truncate
     preset: str  # with its version: name@3
+    bad_rows: Literal["fail"]  # where rows that cannot run stay, to fail
     columns: list[str]  # of the input, in order; of JSON items in order of first appearance
     types: dict[str, str]  # of a Parquet file: column -> Arrow type, as text
     json_output: bool  # some of its items are asked for JSON, so that rows say whether it is

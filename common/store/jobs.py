@@ -141,7 +141,7 @@ class JobStore(JobLists):
                 streamed=streams[0],
                 most_streamed=streams[1],
                 most_columns=MOST_COLUMNS,
-                **KeyUse(*idempotency)._asdict(),
+                **KeyUse(*idempotency).of("idem", "fingerprint", "earlier"),
                 surplus=surplus,
                 **stage.sent(),
             )

@@ -12,29 +12,39 @@ from common.store.job_prep import MOST_COLUMNS
 
 class KeyUse(NamedTuple):
     """An idempotency key, and the fingerprint of what was sent with it. `earlier` is the one that
-    parts up to schema 3 take; empty where they cannot take such content."""
+    parts up to schema 3 take; empty where they cannot take such content. `named` is one with the
+    id of a stored file in place of its items; empty where there was no such file."""
 
     idem: str = ""
     fingerprint: str = ""
     earlier: str = ""
+    named: str = ""
+
+    def of(self, *names: str) -> dict[str, str]:
+        """Those that a script takes, by name."""
+        return {name: getattr(self, name) for name in names}
 
 
 NO_KEY: Final = KeyUse()
 
 
 class MadeWith(NamedTuple):
-    """What a key has made: a job or a sweep, of content with this fingerprint."""
+    """What a key has made: a job or a sweep, of content with these fingerprints, as `KeyUse` has
+    them."""
 
     made: str
     fingerprint: str
+    named: str = ""
 
 
 def parse_made(stored: bytes | None) -> MadeWith | None:
     """The record of a key, as `note_made` in `lua/lib/submit.lua` writes it; None where it is of
     parts up to schema 3."""
-    _, job_id, sent = (*(stored or b"").decode().split()[:3], "", "", "")[:3]
-    prefix, is_sent, fingerprint = sent.partition("sent:")
-    return MadeWith(job_id, fingerprint) if is_sent and not prefix else None
+    _, job_id, sent, rest = (*(stored or b"").decode().split()[:4], "", "", "", "")[:4]
+    if not sent.startswith("sent:"):
+        return None
+    named = rest.removeprefix("named:") if rest.startswith("named:") else ""
+    return MadeWith(job_id, sent.removeprefix("sent:"), named)
 
 
 @dataclass(frozen=True)

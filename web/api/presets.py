@@ -31,8 +31,7 @@ def presets(tenant: str) -> Response:
 )
 @needs_tenant
 def put_preset(tenant: str, name: str) -> Response:
-    version = keep_preset(services(), tenant, name, read_json(PresetBody))
-    return answer(PresetMade(name=name, version=version), 201)
+    return answer(keep_preset(services(), tenant, name, read_json(PresetBody)), 201)
 
 
 @api.get("/v1/presets/<name>")

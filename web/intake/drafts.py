@@ -68,9 +68,11 @@ class Draft:
 
 @dataclass(frozen=True)
 class Drafts:
-    """Drafts that can be read again: `read` begins anew each time."""
+    """Drafts that can be read again: `read` begins anew each time. `input_file` is the id of the
+    stored file that they are read from, if there is one."""
 
     read: Callable[[], Iterator[Draft]]
+    input_file: str | None = None
 
     def __iter__(self) -> Iterator[Draft]:
         return self.read()

@@ -61,7 +61,7 @@ def enqueue_job(
         Unavailable: Redis is away, or as much waits in all as may.
     """
     content = Idempotency(origin.idempotency_key)
-    content.begin(options, origin.sent)  # as they were sent: without what preset and model add
+    content.begin(options, drafts, origin.sent)  # as sent: without what preset and model add
     if not origin.is_interactive and (before := _replayed(services.store, tenant, content, drafts)):
         return before
     model = services.models.choose(options.model)
@@ -107,7 +107,7 @@ def _replayed(
     found = store.made_with(tenant, content.key) if content.key else None
     if found is None:
         return None
-    if content.of(drafts).fingerprint != found.fingerprint:
+    if not content.made(drafts, found):
         raise reused()
     return Enqueued(found.made, True)
 

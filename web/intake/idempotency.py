@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from common.cooperate import give_way
 from common.errors import Conflict, InvalidRequest
-from common.store.submitted import NO_KEY, KeyUse
+from common.store.submitted import NO_KEY, KeyUse, MadeWith
 from common.stored_item import StoredItem
-from web.intake.drafts import Draft
+from web.intake.drafts import Draft, Drafts
 from web.schemas.headers import IDEMPOTENCY_KEY
 
 READ_TOGETHER = 64  # drafts, before others are served
@@ -58,8 +58,14 @@ class Idempotency:
         self._sent = hashlib.sha256()
         self._earlier = EarlierFingerprint()
         self._items_were_sent = True
+        self._named = ""
 
-    def begin(self, options: BaseModel, instead: Mapping[str, Any] | None = None) -> None:
+    def begin(
+        self,
+        options: BaseModel,
+        drafts: Iterable[Draft],
+        instead: Mapping[str, Any] | None = None,
+    ) -> None:
         """What was sent beside the items, or what was sent `instead` of options and items, where
         these are in the store already."""
         if not self.key:
@@ -68,11 +74,19 @@ class Idempotency:
         given = options.model_dump(mode="json", exclude_unset=True) if instead is None else instead
         self._sent.update(_json(given))
         self._earlier.add_options(options)
+        if isinstance(drafts, Drafts) and drafts.input_file and instead is None:
+            self._named = sent_fingerprint({"input_file": drafts.input_file, "given": given})
 
     def begin_append(self, job_id: str) -> None:
         if self.key:
             self._sent.update(_json({"append": job_id}))
             self._earlier.add({"append": job_id})
+
+    def made(self, drafts: Iterable[Draft], before: MadeWith) -> bool:
+        """Whether the key made something of the same content before."""
+        if self._named and self._named == before.named:  # the file may be gone by now
+            return True
+        return self.of(drafts).fingerprint == before.fingerprint
 
     def watch(self, drafts: Iterable[Draft]) -> Iterator[Draft]:
         """The drafts, each of which is added when it is taken."""
@@ -98,7 +112,8 @@ class Idempotency:
         """Key and fingerprints as the store takes them."""
         if not self.key:
             return NO_KEY
-        return KeyUse(self.key, self._sent.hexdigest(), self._earlier.hexdigest())
+        sent, earlier = self._sent.hexdigest(), self._earlier.hexdigest()
+        return KeyUse(self.key, sent, earlier, self._named)
 
 
 def sent_fingerprint(sent: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from common.store.files import StoredFile
 from web.intake.drafts import Draft
 from web.intake.presets import resolve_preset
 from web.intake.reading import Reading
-from web.intake.uploads import read_items_file
+from web.intake.uploads import read_items_file, refuse_unused
 from web.schemas.requests import UploadOptions
 from web.services.services import Services
 
@@ -69,6 +69,8 @@ def read_input_file(
         NotFound, InvalidRequest: as `input_file` and `read_items_file` do.
     """
     file = input_file(services, tenant, file_id)
+    if options.format is not None:
+        refuse_unused(file.filename, options.format)
     reading = Reading.of(resolve_preset(services, tenant, options))
     return _about_input_file(services, file, reading)
 

@@ -6,9 +6,10 @@ from common.prompting.cleaning import ORDER
 from common.store.job_prep import JobPrep, TemplateDict, Truncate
 from common.types import JsonObject
 from web.schemas.preparation import PromptTemplate, Truncation
-from web.schemas.requests import JobOptions, UploadOptions
+from web.schemas.requests import JobOptions, UploadOptions, keeps_bad_rows
 
-SENT = ("template", "clean", "truncate", "preset")  # what is stored as it was sent
+# What is stored as it was sent, and means something to the same items in another job.
+SENT = ("template", "clean", "truncate", "preset")
 
 
 def prep_of(options: JobOptions) -> JobPrep:
@@ -24,6 +25,8 @@ def prep_of(options: JobOptions) -> JobPrep:
         prep["preset"] = options.preset
     if isinstance(options, UploadOptions) and options.columns is not None:
         prep["mapped"] = options.columns.model_dump(exclude_none=True, exclude_defaults=True)
+    if keeps_bad_rows(options):
+        prep["bad_rows"] = "fail"
     return prep
 
 

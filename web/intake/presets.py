@@ -16,11 +16,19 @@ from importlib.resources import files
 from common.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from common.params import SamplingParams
 from common.prompting.prepare import Preparation
+from common.spelled import spelled
 from common.store.job_prep import JobPrep
 from common.store.packing import json_text
 from common.store.records import reading
 from web.intake.preparation import prep_of
-from web.schemas.presets import MOST_BODY, VERSION, PresetBody, PresetHead, name_fault
+from web.schemas.presets import (
+    MOST_BODY,
+    VERSION,
+    PresetBody,
+    PresetHead,
+    PresetMade,
+    name_fault,
+)
 from web.schemas.requests import JobOptions
 from web.services.services import Services
 
@@ -59,7 +67,7 @@ def find_preset(services: Services, tenant: str, reference: str) -> Preset:
     Raises:
         NotFound: there is none, or it is another tenant's; the message names similar ones.
     """
-    name, at, number = reference.partition("@")
+    name, at, number = spelled(reference).partition("@")
     try:
         return _found(services, tenant, name, number if at else None)
     except NotFound:
@@ -123,15 +131,16 @@ def resolve_preset(services: Services, tenant: str, options: JobOptions) -> JobO
     return options.model_copy(update={"params": params, "preset": named, **more})
 
 
-def keep_preset(services: Services, tenant: str, name: str, body: PresetBody) -> int:
-    """Keep a new version of a tenant's preset, and answer its number. The same content as in the
-    newest version makes no other.
+def keep_preset(services: Services, tenant: str, name: str, body: PresetBody) -> PresetMade:
+    """Keep a new version of a tenant's preset, and answer its name and number. The same content as
+    in the newest version makes no other.
 
     Raises:
         InvalidRequest: this cannot be a name, the template cannot be read, or all of it is too
             large.
         Conflict: a built-in preset has the name, or there are as many as may be.
     """
+    name = spelled(name)
     if fault := name_fault(name):
         raise InvalidRequest(f"the name of a preset {fault}", code="invalid_value", field="name")
     _refuse_builtin(name)
@@ -140,7 +149,8 @@ def keep_preset(services: Services, tenant: str, name: str, body: PresetBody) ->
     size = len(json_text(said).encode())
     if size > MOST_BODY:
         raise TooLarge(f"the preset has {size:,} bytes as JSON; it may have {MOST_BODY:,}")
-    return services.presets.put(tenant, name, said, services.settings.max_stored_bytes)
+    version = services.presets.put(tenant, name, said, services.settings.max_stored_bytes)
+    return PresetMade(name=name, version=version)
 
 
 def _prep(body: PresetBody) -> JobPrep:
@@ -156,7 +166,7 @@ def delete_preset(services: Services, tenant: str, reference: str) -> None:
         NotFound: there is none.
         Conflict: it is a built-in one.
     """
-    name, at, number = reference.partition("@")
+    name, at, number = spelled(reference).partition("@")
     _refuse_builtin(name)
     known = not at or VERSION.fullmatch(number)
     if not known or not services.presets.delete(tenant, name, int(number) if at else None):

@@ -84,7 +84,7 @@ def enqueue_sweep(
         NotFound, Conflict, TooMany, StorageFull, Unavailable: as `enqueue_job` does.
     """
     content = Idempotency(key)
-    content.begin(options)  # as it was sent: without what preset and model add
+    content.begin(options, drafts)  # as it was sent: without what preset and model add
     if before := _replayed(services, tenant, content, drafts):
         return before
     model = services.models.choose(options.model)
@@ -127,7 +127,7 @@ def _replayed(
     found = services.sweeps.made_with(tenant, content.key) if content.key else None
     if found is None:
         return None
-    if content.of(drafts).fingerprint != found.fingerprint:
+    if not content.made(drafts, found):
         raise _reused()
     return EnqueuedSweep(found.made, True)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 from common.cooperate import Steps
+from common.spelled import searchable
 from common.store.job import Job
 from common.store.records import readable
 from web.jobs.views import Served, page, view_of
@@ -50,7 +51,7 @@ class _Look:
 
     def __init__(self, services: Services, tenant: str, wanted: JobPage):
         self._wanted = wanted
-        self._search = (wanted.search or "").casefold()
+        self._search = searchable(wanted.search or "")
         self._model = services.models.served_name(wanted.model) if wanted.model else None
         self._jobs = services.store.walk(
             tenant,
@@ -91,7 +92,7 @@ class _Look:
             return True
         metadata = job.spec.get("metadata", {})
         return any(
-            self._search in text.casefold()
+            self._search in searchable(text)
             for value in metadata.values()
             for text in [value if isinstance(value, str) else json.dumps(value)]
         )

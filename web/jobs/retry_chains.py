@@ -7,6 +7,7 @@ the newest that is over. Reruns are other jobs, whose rows never stand for this 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import groupby
 
 from common.cooperate import give_way
@@ -24,7 +25,7 @@ Place = tuple[str, int]  # a job, and the index of an item in it
 
 class RetriedRows:
     """The rows of a job's retries that count in place of its own. Memory grows with the items that
-    were retried, not with the job. Retries that were deleted, and those of them, count nothing.
+    were retried, not with the job. Retries that were deleted count nothing.
     """
 
     def __init__(self, store: JobStore, job: Job):
@@ -63,8 +64,10 @@ class RetriedRows:
         for retry in self._oldest_first():
             states = self._store.states(retry.id)
             mine: dict[int, int] = {}
-            for index, (source, at) in self._origins(retry):
+            for index, (source, at), first in self._origins(retry):
                 own = at if source == self._job.id else roots.get(source, {}).get(at)
+                if own is None and first is not None:
+                    own = first[1] if first[0] == self._job.id else self._firsts.get(first)
                 state = states[index : index + 1]
                 if own is None:
                     continue
@@ -86,6 +89,13 @@ class RetriedRows:
             if own in succeeded or states[own : own + 1] != SUCCEEDED
         }
 
+    @cached_property
+    def _firsts(self) -> dict[Place, int]:
+        """The job's items by where they were tried first, where the job is a retry itself: jobs
+        between it and its retries may be deleted."""
+        origins = self._origins(self._job)
+        return {first or origin: index for index, origin, first in origins}
+
     def _oldest_first(self) -> list[Job]:
         """The job's retries, and the retries of those."""
         waiting = list(self._job.retries)
@@ -101,11 +111,14 @@ class RetriedRows:
             waiting += retry.retries
         return sorted(self._jobs.values(), key=lambda job: (job.created_at, job.id))
 
-    def _origins(self, retry: Job) -> Iterator[tuple[int, Place]]:
-        """Each item of a retry that says where it comes from; those of earlier versions do not."""
+    def _origins(self, retry: Job) -> Iterator[tuple[int, Place, Place | None]]:
+        """Each item of a job that says where it comes from, and where it was tried first if that is
+        another place; those of earlier versions do not say."""
         for first in range(0, retry.total, PAGE):
             for offset, side in enumerate(self._store.side(retry.id, first, PAGE)):
                 if "origin" in side:
                     source, index = side["origin"]
-                    yield first + offset, (source, index)
+                    before = side.get("first_origin")
+                    tried_first = (before[0], before[1]) if before else None
+                    yield first + offset, (source, index), tried_first
             give_way()

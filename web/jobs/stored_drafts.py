@@ -108,6 +108,8 @@ class _Again:
         draft.default_max_tokens = side.get("default_max_tokens")
         if change.retries:
             draft.beside = {"origin": [self._job_id, index]}
+            if first := side.get("first_origin") or side.get("origin"):
+                draft.beside["first_origin"] = first
         if "refused" in item:
             # Another template may do with its variables what the first could not.
             draft.stays = True

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from common.store.job import Job
 from common.store.job_prep import JobPrep
+from common.store.job_spec import JobSpec
 from common.store.outbox import StoredEvent
 from common.store.records import reading
 from common.store.rows import TEMPLATE_KWARGS
@@ -144,9 +145,7 @@ def view_of(
         priority=job.priority,
         params=spec["params"],
         chat_template_kwargs=spec.get(TEMPLATE_KWARGS, {}),
-        webhook=WebhookView(url=spec["webhook"]["url"], events=spec["webhook"]["events"])
-        if spec["webhook"]
-        else None,
+        webhook=_webhook(spec),
         webhooks=[_hook_view(hook) for hook in hooks],
         metadata=spec["metadata"],
         created_at=moment(job.created_at),
@@ -159,9 +158,15 @@ def view_of(
         clean=prep.get("clean", []),
         truncate=prep.get("truncate"),
         preset=prep.get("preset"),
+        bad_rows=prep.get("bad_rows"),
         columns=prep.get("columns", []),
         links=job_links(services, job.id),
     )
+
+
+def _webhook(spec: JobSpec) -> WebhookView | None:
+    hook = spec["webhook"]
+    return WebhookView(url=hook["url"], events=hook["events"]) if hook else None
 
 
 def _hook_view(event: StoredEvent) -> HookView:

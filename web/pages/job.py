@@ -174,6 +174,6 @@ def _job_context(tenant: str, job_id: str) -> JobContext:
         refused=refused,
         pace=pace(services(), services().store.job(job_id, tenant)),
         token=secrets.token_hex(16),
-        commands=commands(job, prep, few_rows, base_url(services()), bool(refused)),
+        commands=commands(job, prep, few_rows, base_url(services()), bool(job.bad_rows or refused)),
         worker_hint=worker_hint(services(), job.model) if job.waiting_for == "worker" else None,
     )

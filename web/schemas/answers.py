@@ -120,6 +120,10 @@ class JobView(BaseModel):
     preset: str | None = Field(
         None, description="The preset that took effect, with its version. Null in lists and events."
     )
+    bad_rows: Literal["fail"] | None = Field(
+        None,
+        description="`fail`: rows that cannot run stay, as failed items. Null in lists and events.",
+    )
     columns: list[str] = Field(
         [], description="The names of the items' variables, in order. Empty in lists and events."
     )

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from common.errors import InvalidRequest, TooLarge
 from common.types import JsonObject
 from web.intake.drafts import Draft, Drafts, from_items, from_prompts
-from web.intake.input_file import input_file, read_input_file
+from web.intake.input_file import read_input_file
 from web.intake.json_lists import Entries, TooLong, read_object
 from web.intake.presets import resolve_preset
 from web.intake.reading import Reading
@@ -172,11 +172,8 @@ def _read_input_file(tenant: str, body: JsonObject, shape: Shape) -> tuple[JobOp
     named = validated(InputFile, {"input_file": body["input_file"]})
     read = {name: value for name, value in body.items() if name not in ITEM_SOURCES}
     options = validated(shape.upload, read, known=shape.request)
-    found = services()
-    if options.format is not None:
-        file = input_file(found, tenant, named.input_file)
-        refuse_unused(file.filename, options.format)
-    return options, Drafts(lambda: read_input_file(found, tenant, named.input_file, options))
+    found, file_id = services(), named.input_file
+    return options, Drafts(lambda: read_input_file(found, tenant, file_id, options), file_id)
 
 
 def _read_multipart(tenant: str, shape: Shape) -> tuple[JobOptions, Drafts]:

@@ -4,6 +4,7 @@ id               the new job
 stage            where its items were staged
 idem             its idempotency key, or ''
 fingerprint      of its content, with the key
+named            the fingerprint of what was sent with a stored file's id in place of its items, or ''
 earlier          the fingerprint that parts up to schema 3 take of it, or '' where they cannot take such content
 deadline         number: in ms, 0 for none
 tenant_items     number: items that the tenant may have waiting; 0 for no limit, as all limits
@@ -82,7 +83,7 @@ if spec.retry_of and redis.call('EXISTS', key('job', spec.retry_of)) == 1 then
   local before = redis.call('HGET', source, 'retries') or redis.call('HGET', source, 'retried_by')
   redis.call('HSET', source, 'retried_by', id, 'retries', before and id .. ',' .. before or id)
 end
-if idem ~= '' then note_made(key('idem', spec.tenant, idem), fingerprint, earlier, id) end
+if idem ~= '' then note_made(key('idem', spec.tenant, idem), fingerprint, earlier, id, named ~= '' and 'named:' .. named or nil) end
 note_beside(id, spec.sweep)
 local job = load_job(id)
 job.pending, job.kept = items, 0

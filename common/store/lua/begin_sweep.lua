@@ -4,6 +4,7 @@ id               the sweep
 tenant           its tenant
 idem             its idempotency key, or ''
 fingerprint      of its content, with the key
+named            the fingerprint of what was sent with a stored file's id in place of its items, or ''
 items            number: of all its jobs together
 tokens           number: what these are expected to need
 bytes            number: theirs, as stored
@@ -37,5 +38,5 @@ if too_much then return {too_much, id} end
 redis.call('HSET', sweep, 'tenant', tenant, 'idem', idem, 'created_at', string.format('%d', NOW), unpack(ARGV, first))
 for i = 0, jobs - 1 do redis.call('ZADD', key('sweep', id, 'jobs'), i, ARGV[REST + 2 * i]) end
 redis.call('ZADD', key('tenant', tenant, 'sweeps'), NOW, id)
-if record then redis.call('SET', record, '- ' .. id .. ' sent:' .. fingerprint) end -- as long as the sweep, and a day at least
+if record then redis.call('SET', record, '- ' .. id .. ' sent:' .. fingerprint .. (named ~= '' and ' named:' .. named or '')) end -- as long as the sweep, and a day at least
 return {'new', id}

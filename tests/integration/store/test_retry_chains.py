@@ -9,6 +9,7 @@ from common.store import keys
 from common.store.incarnation import Result
 from common.store.jobs import new_job_id
 from common.store.packing import pack
+from common.stored_item import SideItem
 from common.types import ItemState
 from tests.support.store import Mill
 from web.jobs.retry_chains import RetriedRows
@@ -36,8 +37,13 @@ def end(mill: Mill, job_id: str, failing: set[int]) -> None:
 def retry(mill: Mill, source: str, indices: list[int], failing: set[int] | None = None) -> str:
     """A retry of these items, run to its end unless `failing` is None."""
     stage = mill.store.stage()
+    sides = mill.store.side(source, 0, 9999)
     for index in indices:
-        stage.add({"prompt": f"prompt {index}"}, {"origin": [source, index]})
+        side: SideItem = {"origin": [source, index]}
+        before = sides[index] if sides else {}
+        if first := before.get("first_origin") or before.get("origin"):
+            side["first_origin"] = first
+        stage.add({"prompt": f"prompt {index}"}, side)
     stage.close_for_attach()
     job_id = new_job_id()
     fields = job_fields("m", "d", len(indices), {"params": {}}, retry_of=source)
@@ -99,6 +105,25 @@ def test_a_retry_that_was_deleted_is_as_if_it_had_not_been(mill: Mill) -> None:
     assert [of for _, of in rows.swap(mill.store.rows(job, 0, 9))] == [None, None]
     mill.client.hset(keys.job(job), mapping={"retries": first, "retried_by": first})
     assert counting(mill, job) == [("failed", job)] * 2
+
+
+def test_the_retries_of_a_retry_that_was_deleted_count_on(mill: Mill) -> None:
+    job = mill.submit(5)
+    end(mill, job, {1, 2, 3})
+    a = retry(mill, job, [1, 2, 3], {0, 1, 2})
+    b = retry(mill, a, [0, 1, 2], {1, 2})  # the job's 1 succeeds
+    c = retry(mill, b, [1, 2], {1})  # its 2
+    other = retry(mill, job, [3], {0})
+    d = retry(mill, c, [1], set())  # its 3
+    own, good = ("succeeded", job), "succeeded"
+    assert counting(mill, job) == [own, (good, b), (good, c), (good, d), own]
+    for gone, listed in ((c, (other, a)), (a, (other, b))):
+        mill.store.delete(gone)
+        assert counting(mill, job) == [own, (good, b), ("failed", b), (good, d), own]
+        assert mill.store.job(job).retries == listed
+    assert (mill.store.job(b).retry_of, mill.store.job(d).retry_of) == (job, b)
+    assert mill.store.job(b).retries == (d,)
+    assert counting(mill, b) == [(good, b), ("failed", b), (good, d)]
 
 
 def test_a_rerun_stands_for_nothing(mill: Mill) -> None:

@@ -168,3 +168,25 @@ def test_a_file_deleted_while_it_is_read_makes_no_job(web: Web, monkeypatch: Any
     monkeypatch.setattr(type(files), "_chunk", vanish)
     answer = web.post("/v1/jobs", json={"input_file": file_id})
     assert answer.status_code == 404 and web.job_keys() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "more"), [("/v1/jobs", {}), ("/v1/sweeps", {"sweep": {"temperature": [0, 1]}})]
+)
+def test_a_repeated_request_is_answered_as_before_when_its_file_is_gone(
+    web: Web, path: str, more: dict[str, Any]
+) -> None:
+    file_id, again = stored(web, "a.csv", b"prompt\na\n"), stored(web, "a.csv", b"prompt\na\n")
+    key, job = {"Idempotency-Key": "k"}, {"format": {"delimiter": ","}, **more}
+    first = web.post(path, json={"input_file": file_id, **job}, headers=key)
+    assert first.status_code == 202, first.text
+    same = web.post(path, json={"input_file": again, **job}, headers=key)  # the same content
+    assert (same.status_code, same.json["id"]) == (202, first.json["id"])
+    for each in (file_id, again):
+        web.call("DELETE", f"/v1/files/{each}")
+    late = web.post(path, json={"input_file": file_id, **job}, headers=key)
+    assert (late.status_code, late.json.get("id")) == (202, first.json["id"]), late.text
+    assert late.headers["Idempotent-Replayed"] == "true"
+    for other in ({"input_file": file_id, **job, "priority": 1}, {"input_file": again, **job}):
+        assert web.post(path, json=other, headers=key).status_code == 404
+    assert web.post(path, json={"input_file": file_id, **job}).status_code == 404

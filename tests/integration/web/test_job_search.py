@@ -141,3 +141,11 @@ def test_a_rerun_and_a_retry_take_the_new_name(web: Web, jobs: dict[str, str]) -
     for action in ("retry", "rerun"):
         made = web.post(f"{path}/{action}", **({"json": {}} if action == "rerun" else {}))
         assert made.json["metadata"] == {"name": "Renamed"}, made.text
+
+
+def test_names_are_found_however_their_accents_are_encoded(web: Web) -> None:
+    names = ("Re\u0301sume\u0301.csv", "r\u00c9sum\u00e9")
+    made = [web.submit("a", metadata={"name": name}) for name in names]
+    for typed in ("r\u00e9sum\u00e9", "R\u00c9", "sume\u0301"):
+        answer = web.get("/v1/jobs", query_string={"search": typed}).json
+        assert [job["id"] for job in answer["data"]] == made[::-1]

@@ -215,6 +215,18 @@ def test_names_in_any_script_are_taken(web: Web, name: str) -> None:
     assert web.get(f"/v1/presets/{name}").status_code == 200
 
 
+def test_a_name_is_the_same_however_its_accents_are_encoded(web: Web) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    assert put(web, composed) == 1
+    other = web.call("PUT", f"/v1/presets/{decomposed}", json=MINE | {"title": "Other"})
+    assert other.json == {"name": composed, "version": 2}
+    assert web.get(f"/v1/presets/{decomposed}@1").json["name"] == composed
+    job = web.get(f"/v1/jobs/{web.submit(preset=decomposed)}").json
+    assert job["preset"] == f"{composed}@2"
+    assert web.call("DELETE", f"/v1/presets/{decomposed}").status_code == 204
+    assert web.get(f"/v1/presets/{composed}").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

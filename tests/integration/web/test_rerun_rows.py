@@ -179,3 +179,24 @@ def test_a_rerun_of_what_is_being_run_takes_what_is_there(web: Web) -> None:
     assert rerun(web, job, rows="succeeded").json["code"] == "nothing_to_rerun"
     worker.finish(taken)
     assert rerun(web, job, rows="succeeded").json["counts"]["total"] == 2
+
+
+def test_a_chain_of_retries_holds_when_one_between_is_deleted(web: Web) -> None:
+    job = submit(web)
+    end(web, failing=3)
+    first = web.post(f"/v1/jobs/{job}/retry").json["id"]
+    end(web, failing=2)
+    second = web.post(f"/v1/jobs/{first}/retry").json["id"]
+    end(web, failing=1)
+    third = web.post(f"/v1/jobs/{second}/retry").json["id"]
+    end(web)
+    query = {"merge": "retries"}
+    before = web.get(f"/v1/jobs/{job}/results.jsonl", query_string=query).text
+    assert before.count(f'"retried_in":"{third}"') == 1
+    for gone in (second, first):
+        web.call("DELETE", f"/v1/jobs/{gone}")
+        merged = web.get(f"/v1/jobs/{job}/results.jsonl", query_string=query).text
+        assert merged.count(f'"retried_in":"{third}"') == 1
+        assert f'"retried_in":"{gone}"' not in merged
+    assert web.get(f"/v1/jobs/{job}").json["retries"] == [third]
+    assert web.get(f"/v1/jobs/{third}").json["retry_of"] == job

@@ -199,3 +199,13 @@ def test_the_same_table_under_the_same_key_makes_one_job(web: Web) -> None:
     )
     assert (other.status_code, other.json["code"]) == (422, "idempotency_key_reused")
     assert json.dumps(first.json["counts"]) == json.dumps(again.json["counts"])
+
+
+def test_a_job_says_whether_it_keeps_bad_rows(web: Web) -> None:
+    kept, refused = (
+        web.upload("a.csv", b"prompt\na\n", **job).json["id"] for job in ({"bad_rows": "fail"}, {})
+    )
+    said = [web.get(f"/v1/jobs/{job}").json["bad_rows"] for job in (kept, refused)]
+    assert said == ["fail", None]
+    again = web.post(f"/v1/jobs/{kept}/rerun", json={}).json["id"]
+    assert web.get(f"/v1/jobs/{again}").json["bad_rows"] is None  # its rows were read already

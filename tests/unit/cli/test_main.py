@@ -41,3 +41,28 @@ def test_no_help_is_cut_off(command: list[str], width: int) -> None:
     said = CliRunner().invoke(cli, [*command, "--help"], terminal_width=width)
     assert said.exit_code == 0
     assert "..." not in said.output.replace("[ARGS]...", "")
+
+
+def command_of(names: list[str]) -> click.Command:
+    command: click.Command | None = cli
+    for name in names:
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), name)
+    assert command is not None
+    return command
+
+
+def all_options() -> list[list[str]]:
+    return [
+        [*names, option.opts[-1]]
+        for names in all_commands()
+        for option in command_of(names).params
+        if isinstance(option, click.Option) and not option.is_flag
+    ]
+
+
+@pytest.mark.parametrize("option", all_options(), ids=" ".join)
+def test_an_option_that_is_empty_is_refused_by_its_name(option: list[str]) -> None:
+    with pytest.raises(click.BadParameter, match="is empty") as refused:
+        command_of(option[:-1]).make_context("name", [option[-1], ""])
+    assert option[-1] in refused.value.format_message()

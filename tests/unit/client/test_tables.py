@@ -151,8 +151,8 @@ def test_what_is_no_table_is_refused_by_what_it_is(table: Any, says: str) -> Non
         ("a.csv", b'a,b\n1,"2', "line 2"),
         ("a.csv", b"a,b\n1,2\n1,2,3\n", "row 2: 3 cells"),
         ("a.csv", b"a,b\n1\xff,2\n", "line 2: its byte 2 is not utf-8; save it as UTF-8"),
-        ("a.csv", "a,b\n1,2\n".encode("utf-16-le"), "looks like UTF-16"),
-        ("a.csv", "a,b\né,2\n".encode("utf-16-le"), "looks like UTF-16"),
+        ("a.csv", "é,b\n1,2\n".encode("utf-16-le"), "looks like UTF-16"),
+        ("a.jsonl", '{"a": 1}'.encode("utf-16-be") + b"\xd8", "a.jsonl, line 1: its byte 17"),
         ("a.csv", b"a,b,\n1,2,3\n", "row 1: the last cell has a value"),
         ("a.xlsx", b"PK\x03\x04 of nothing", "cannot be read as XLSX"),
         ("a.parquet", b"PAR1 of nothing", "cannot be read as PARQUET"),
@@ -195,8 +195,33 @@ def test_a_result_goes_only_where_a_file_of_its_format_can_be(tmp_path: Path) ->
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(TableError, match="is a folder"):
         open_table(path, tmp_path / "folder.csv")
-    with pytest.raises(FileNotFoundError):
-        open_table(tmp_path / "none" / "a.csv")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "xlsx", "parquet"])
+def test_a_file_that_is_not_there_is_told_in_words(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "none" / f"a.{suffix}"
+    with pytest.raises(FileNotFoundError, match=r"there is no such file: '.*none/a\."):
+        open_table(path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"no such file in {tmp_path}: 'a.{suffix}'"):
+        open_table(f"a.{suffix}")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.csv", 'id,text\n1,"京 x"\n'), ("a.jsonl", '{"id": "1", "text": "京 x"}\n')],
+)
+def test_a_file_keeps_its_encoding_with_or_without_a_mark(
+    name: str, text: str, encoding: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    opened = open_table(tmp_path / name)
+    assert list(opened.rows()) == [{"id": "1", "text": "京 x"}]
+    result = opened.with_columns({"output": ["y"]}).read_bytes()
+    assert "京 x" in result.decode(encoding) and result[:2] == text.encode(encoding)[:2]
 
 
 def test_a_result_never_overwrites_its_own_table(tmp_path: Path) -> None:

@@ -86,14 +86,39 @@ local function forget_beside(id)
   redis.call('SREM', key('beside'), id)
 end
 
--- Take a retry that is removed out of the list of its source, the newest of which is the source's `retried_by`.
+-- The retries that a job's record lists, newest first.
+local function retries_of(job)
+  local found = {}
+  for retry in string.gmatch(redis.call('HGET', job, 'retries') or redis.call('HGET', job, 'retried_by') or '', '[^,]+') do
+    found[#found + 1] = retry
+  end
+  return found
+end
+
+-- Take a retry that is removed out of the list of its source, the newest of which is the source's `retried_by`. Its own retries try items
+-- of the source again, too: they are the source's from now on, of which the newest are kept.
+local MOST_RETRIES = 1000
 local function forget_retry(source, id)
-  local left = {}
-  for retry in string.gmatch(redis.call('HGET', source, 'retries') or redis.call('HGET', source, 'retried_by') or '', '[^,]+') do
+  local left, since = {}, {}
+  for _, retry in ipairs(retries_of(key('job', source))) do
     if retry ~= id then left[#left + 1] = retry end
   end
-  if #left > 0 then redis.call('HSET', source, 'retried_by', left[1], 'retries', table.concat(left, ','))
-  else redis.call('HDEL', source, 'retried_by', 'retries') end
+  for _, retry in ipairs(retries_of(key('job', id))) do
+    if redis.call('EXISTS', key('job', retry)) == 1 then
+      redis.call('HSET', key('job', retry), 'retry_of', source)
+      left[#left + 1], since[retry] = retry, true
+    end
+  end
+  if next(since) then
+    for _, retry in ipairs(left) do since[retry] = tonumber(redis.call('HGET', key('job', retry), 'created_at')) or 0 end
+    table.sort(left, function(one, other)
+      if since[one] ~= since[other] then return since[one] > since[other] end
+      return one > other
+    end)
+    for place = #left, MOST_RETRIES + 1, -1 do left[place] = nil end
+  end
+  if #left > 0 then redis.call('HSET', key('job', source), 'retried_by', left[1], 'retries', table.concat(left, ','))
+  else redis.call('HDEL', key('job', source), 'retried_by', 'retries') end
 end
 
 -- Remove a job and everything keyed by it.
@@ -109,7 +134,7 @@ local function purge(job)
   if job.batch ~= '' then forget_batch(job.batch) end
   drop_streams(job.id)
   local source = redis.call('HGET', key('job', job.id), 'retry_of')
-  if source and redis.call('EXISTS', key('job', source)) == 1 then forget_retry(key('job', source), job.id) end
+  if source and redis.call('EXISTS', key('job', source)) == 1 then forget_retry(source, job.id) end
   forget_beside(job.id)
   for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order'}) do
     redis.call('UNLINK', key('job', job.id, part))
