@@ -189,6 +189,13 @@ class SamplingParams(Given):
         }
         return SamplingParams.model_construct(set(given), **given)
 
+    @property
+    def scored_labels(self) -> tuple[str, ...] | None:
+        """The labels to choose from, where their probabilities are wanted: each is scored, and one
+        is drawn by them."""
+        output = self.output
+        return output.choice if output is not None and output.probabilities else None
+
     @model_validator(mode="before")
     @classmethod
     def _accept_json_shapes(cls, data: Any) -> Any:

@@ -57,13 +57,16 @@ class RowOutput(TypedDict):
     choices: NotRequired[list[RowChoice]]  # where their probabilities are asked for
 
 
-class RowContinuation(TypedDict):
-    """One of an item's `continuations`, as the model scores it after the prompt."""
+class RowContinuation(TypedDict, total=False):
+    """One of an item's `continuations`, as the model scores it after the prompt; without a result
+    only its text."""
 
-    text: NotRequired[str]
+    text: str
     logprob: Annotated[float, Field(description="The sum over its tokens.")]
-    token_count: int
-    logprobs: NotRequired[list[TokenLogprob] | None]
+    token_count: Annotated[
+        int, Field(description="Its tokens, without the first where nothing comes before that.")
+    ]
+    logprobs: list[TokenLogprob] | None
     probability: Annotated[float, Field(description="Its share among the item's continuations.")]
     probability_per_token: Annotated[
         float, Field(description="The same with the mean log-probability of a token.")

@@ -22,6 +22,7 @@ class StoredItem(TypedDict, total=False):
     # `tool_calls` and a tool's `tool_call_id` as OpenAI's clients send them.
     messages: list[dict[str, Any]]
     vars: dict[str, Any]  # of the job's template; those it does not name are in `SideItem`
+    continuations: list[str]  # texts that are scored behind the prompt; none is generated then
     truncated_tokens: int  # tokens that truncation takes away, where it takes any
     # Its prompt is cleaned or cut as the job says: workers of schema 3 and before, which would use
     # it as it is, refuse the item.

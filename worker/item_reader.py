@@ -142,9 +142,11 @@ class ItemReader:
             text, plain = self._prompts.text(item, head.spec, preparation, params.max_tokens)
             ids = self._tokenizer.encode(text, special=plain)
         request = Request(str(next(self._ids)), text, ids, params, held.seed)
-        # Labels with probabilities are scored, not written.
-        if params.output and not params.output.probabilities:
-            request.grammar = grammar_of(params.output)
+        texts = item.get("continuations") or params.scored_labels
+        if texts is not None:  # scored, not written
+            request.continuations = [self._tokenizer.encode(each, special=False) for each in texts]
+            return request
+        request.grammar = grammar_of(params.output) if params.output else None
         request.thinking = span(self._marks, text, params, is_chat=not plain)
         return request
 

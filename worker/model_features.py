@@ -22,7 +22,12 @@ def guide_of(name: str, tokenizer: JsonTokenizer, vocabulary: int) -> Guide | No
 
 
 def features(
-    tokenizer: JsonTokenizer, template: str | None, guide: Guide | None
+    engine: str, tokenizer: JsonTokenizer, template: str | None, guide: Guide | None
 ) -> tuple[str, ...]:
-    found = ("structured_output",) if guide else ()
-    return (*found, "thinking") if marks(tokenizer, template) else found
+    """What the model can do on this engine."""
+    has = {
+        "structured_output": guide is not None,
+        "continuations": engine == "native",
+        "thinking": marks(tokenizer, template) is not None,
+    }
+    return tuple(name for name, there in has.items() if there)

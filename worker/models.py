@@ -213,7 +213,7 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
         vocabulary=vocabulary,
         reproducible=dtype == torch.float32,
         special_tokens=parts.special_tokens,
-        features=features(parts.tokenizer, parts.template, guide),
+        features=features(kind, parts.tokenizer, parts.template, guide),
         created=int(time.time()),
     )
     return OpenedModel(engine, card, parts.tokenizer)

@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import time
 
-from common.generation import Finished, Output, Spelling, TokenLogprob
-from common.result_row import ItemResult, RowError, RowOutput, RowUsage, SpelledToken, TopLogprob
+from common.generation import ContinuationScore, Finished, Output, Spelling, TokenLogprob
+from common.result_row import (
+    ItemResult,
+    RowContinuation,
+    RowError,
+    RowOutput,
+    RowUsage,
+    SpelledToken,
+    TopLogprob,
+)
 from common.result_row import TokenLogprob as RowLogprob
 from common.store.incarnation import Result, Run, handed_back_blob
 from common.store.packing import pack
@@ -40,6 +48,8 @@ def result(item: HeldItem, finished: Finished, worker: str) -> Result:
         "run_s": round(time.monotonic() - item.started, 3),
         "worker": worker,
     }
+    if finished.continuations is not None:
+        stored["continuations"] = [_row_continuation(each) for each in finished.continuations]
     return Result(
         item.job_id,
         item.index,
@@ -88,7 +98,29 @@ def _row_output(output: Output) -> RowOutput:
         found["json_valid"] = output.json_valid
     if output.reasoning is not None:
         found["reasoning"] = output.reasoning
+    if output.choices is not None:
+        found["choices"] = [
+            {
+                "text": each.text,
+                "logprob": _rounded(each.logprob),
+                "probability": _share(each.probability),
+            }
+            for each in output.choices
+        ]
     return found
+
+
+def _row_continuation(found: ContinuationScore) -> RowContinuation:
+    """Without its text, which is in the item."""
+    row: RowContinuation = {
+        "logprob": _rounded(found.logprob),
+        "token_count": found.token_count,
+        "probability": _share(found.probability),
+        "probability_per_token": _share(found.probability_per_token),
+    }
+    if found.logprobs is not None:
+        row["logprobs"] = _row_logprobs(found.logprobs)
+    return row
 
 
 def row_logprob(found: TokenLogprob) -> RowLogprob:
@@ -114,3 +146,7 @@ def _spelled(token: Spelling) -> SpelledToken:
 def _rounded(logprob: float) -> float:
     """Six decimals are what a float32 holds; the other half of the digits would be noise."""
     return round(max(logprob, LOWEST_LOGPROB), 6)
+
+
+def _share(probability: float) -> float:
+    return float(f"{probability:.9g}")

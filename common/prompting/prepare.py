@@ -6,7 +6,7 @@ same item gives the same text, byte for byte. Pure; knows neither the store nor 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,14 @@ class Reading:
 
     def text(self, asked: str | Messages) -> str:
         return asked if isinstance(asked, str) else self.chat(asked)
+
+
+def answer_tokens(texts: Sequence[str] | None, tokens: Tokens | None, max_tokens: int) -> int:
+    """How many tokens an item is to have left behind its prompt: those of its longest continuation,
+    or `max_tokens` if it has none."""
+    if not texts or tokens is None:
+        return max_tokens
+    return max(tokens.count_batch([*texts], False))
 
 
 @dataclass(frozen=True, slots=True)

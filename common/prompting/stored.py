@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest
-from common.prompting.prepare import Preparation, Reading
+from common.prompting.prepare import Preparation, Reading, answer_tokens
 from common.prompting.truncation import Tokens
 from common.store.job_spec import JobSpec
 from common.store.rows import effective_template_kwargs
@@ -37,6 +37,8 @@ class StoredPrompts:
             return self._render(messages, item, spec)
 
         if preparation is not None:
+            if preparation.truncates:
+                max_tokens = answer_tokens(item.get("continuations"), self.tokens, max_tokens)
             reading = Reading(self.tokens, self.context, chat, max_tokens)
             prepared = preparation.prepare(item, reading)
             return prepared.text, prepared.is_plain

@@ -44,6 +44,8 @@ class JobPrep(TypedDict, total=False):
     bad_rows: Literal["fail"]  # where rows that cannot run stay, to fail
     columns: list[str]  # of the input, in order; of JSON items in order of first appearance
     types: dict[str, str]  # of a Parquet file: column -> Arrow type, as text
+    choices: bool  # some of its items choose by probabilities, which rows tell then
+    continuations: bool  # some of its items have texts scored
     json_output: bool  # some of its items are asked for JSON, so that rows say whether it is
     mapped: JsonObject  # as the request mapped fields to columns: {"custom_id": "id", …}
 

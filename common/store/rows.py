@@ -99,6 +99,11 @@ def row(
     params: dict[str, Any],
 ) -> Row:
     """One item as users see it; `params` are complete, as they took effect."""
+    found = result or {}
+    if "continuations" in found:
+        texts = item.get("continuations", [])
+        pairs = zip(texts, found["continuations"], strict=True)
+        found = {**found, "continuations": [{"text": text, **score} for text, score in pairs]}
     return {
         "index": index,
         "custom_id": item.get("custom_id"),
@@ -114,5 +119,5 @@ def row(
         "worker": None,
         "model": model,
         "metadata": item.get("metadata", {}),
-        **(result or {}),
+        **found,
     }

@@ -54,13 +54,17 @@ class Worker:
 
     def say(self, *outputs: dict[str, Any]) -> None:
         """Take an item for each of these, and hand it in with this output."""
-        taken = self.take(len(outputs))
+        self.hand_in(*({"outputs": [output]} for output in outputs))
+
+    def hand_in(self, *results: dict[str, Any]) -> None:
+        """Take an item for each of these, and hand it in with these fields of its result."""
+        taken = self.take(len(results))
         places = ((run, run.first + offset) for run in taken.runs for offset in range(run.count))
-        results = [
-            self._stored(run.job_id, index, run.attempt, [output], None)
-            for (run, index), output in zip(places, outputs, strict=True)
+        stored = [
+            self._stored(run.job_id, index, run.attempt, found.pop("outputs", []), None, **found)
+            for (run, index), found in zip(places, results, strict=True)
         ]
-        self.incarnation.exchange(results, 0)
+        self.incarnation.exchange(stored, 0)
 
     def _result(
         self, job_id: str, index: int, attempt: int, text: str, n: int, error: str | None
@@ -75,6 +79,7 @@ class Worker:
         attempt: int,
         said: Sequence[dict[str, Any]],
         error: str | None,
+        **more: Any,
     ) -> Result:
         n = len(said)
         common = {"finish_reason": "stop", "token_count": 2, "logprobs": None}
@@ -88,6 +93,7 @@ class Worker:
             "queued_s": 0.1,
             "run_s": 0.2,
             "worker": self.incarnation.id,
+            **more,
         }
         state = ItemState.FAILED if error else ItemState.SUCCEEDED
         return Result(job_id, index, attempt, state, 3, 2 * n, pack(stored))

@@ -28,6 +28,7 @@ from web.intake.preparation import prep_of
 from web.intake.prompts import Asked, Prompts
 from web.intake.read_item import read_item
 from web.intake.records import given_id, item_record, refused_record, refused_side, side_record
+from web.intake.scores import Scores, check_fit
 from web.intake.totals import Totals
 from web.intake.validation_messages import MOST_FAULTS
 from web.schemas.requests import Item, JobOptions, keeps_bad_rows
@@ -92,6 +93,7 @@ class Intake:
         """
         self.formats.check_job(self.options.params)
         self.prompts = Prompts(self.model, self.options, self.rendered_at)
+        self.scores = Scores(self.model)
 
     @property
     def prep(self) -> JobPrep:
@@ -100,6 +102,10 @@ class Intake:
         self.columns.add_to(prep)
         if self.formats.any_json:
             prep["json_output"] = True
+        if self.scores.any_labels:
+            prep["choices"] = True
+        if self.scores.any_continuations:
+            prep["continuations"] = True
         return prep
 
     def accept(self, drafts: Iterable[Draft]) -> Iterator[Record]:
@@ -258,18 +264,23 @@ class Intake:
         """
         own = item.params.model_dump(mode="json", exclude_unset=True) if item.params else {}
         params = self.options.params.under(item.params) if item.params else self.options.params
-        default = draft.default_max_tokens or self.default_max_tokens
-        max_tokens = fitting_max_tokens(params, tokens, self.model.card.context, default)
-        beside = draft.beside
-        if max_tokens != params.max_tokens:
-            own["max_tokens"] = max_tokens
-            if self.notes_fitted:
-                beside = {**beside, "default_max_tokens": default or params.max_tokens}
         card, most = self.model.card, self.limits.max_item_tokens
-        check_size(params, max_tokens, tokens or 0, card, most)
+        scored, beside, max_tokens = self.scores.of(item, params), draft.beside, 0
+        if item.continuations is None:
+            default = draft.default_max_tokens or self.default_max_tokens
+            max_tokens = fitting_max_tokens(params, tokens, card.context, default)
+            if max_tokens != params.max_tokens:
+                own["max_tokens"] = max_tokens
+                if self.notes_fitted:
+                    beside = {**beside, "default_max_tokens": default or params.max_tokens}
+            check_size(params, max_tokens, tokens or 0, card, most)
         check_vocabulary(item, params, card)
         self.formats.check_item(params, max_tokens, "output" in own)
-        self.totals.add(params, max_tokens, tokens or 0, bool(item.stream))
+        if scored is not None:
+            check_fit(scored, max_tokens, tokens, card, most)
+            self.totals.add_scored(params, scored, tokens or 0, bool(item.stream))
+        else:
+            self.totals.add(params, max_tokens, tokens or 0, bool(item.stream))
         if self.totals.streams > MOST_STREAMS:
             message = (
                 f"a job streams at most {MOST_STREAMS} continuations; leave stream out of "

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from common.errors import InvalidRequest
-from common.prompting.prepare import Preparation, Prepared, Reading, too_long
+from common.prompting.prepare import Preparation, Prepared, Reading, answer_tokens, too_long
 from common.prompting.template import Template
 from common.structured.tool_prompt import Messages
 from common.structured.tools import ToolSet
@@ -103,11 +103,14 @@ class Prompts:
     def _prepared(self, item: Item, preparation: Preparation, kwargs: Mapping[str, Any]) -> Asked:
         params = item.params
         own = params is not None and "max_tokens" in params.model_fields_set
+        answer = params.max_tokens if params and own else self._options.params.max_tokens
+        if preparation.truncates:
+            answer = answer_tokens(item.continuations, self._tokens, answer)
         reading = Reading(
             self._tokens,
             self._model.card.context,
             lambda messages: self._render(messages, kwargs, item.tools),
-            params.max_tokens if params and own else self._options.params.max_tokens,
+            answer,
             most_characters(self._model.tokenizer, self._model.card.context),
         )
         try:

@@ -29,7 +29,7 @@ def read_item(draft: Draft, with_template: bool) -> Item:
         raise Fault(
             "missing_field", "prompt", "give either prompt, prompt_ids or messages, one of them"
         )
-    elif not getattr(item, given[0]):
+    elif not getattr(item, given[0]) and (item.continuations is None or given[0] == "messages"):
         raise Fault("empty_prompt", given[0], f"{given[0]} must not be empty")
     return item
 

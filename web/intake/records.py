@@ -38,6 +38,8 @@ def item_record(
         record["tools"] = item.tools.stored()
     if item.vars is not None and variables is not None:
         record["vars"] = {name: item.vars[name] for name in variables if name in item.vars}
+    if item.continuations is not None:
+        record["continuations"] = item.continuations
     if item.chat_template_kwargs:
         record["chat_template_kwargs"] = item.chat_template_kwargs
     if item.stream:

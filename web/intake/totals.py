@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.params import SamplingParams
+from web.intake.scores import TEXT_BYTES, Scored
 
 
 @dataclass
@@ -19,12 +20,23 @@ class Totals:
 
     def add(self, params: SamplingParams, max_tokens: int, tokens: int, stream: bool) -> None:
         """Count an item whose prompt has so many tokens."""
+        self._add_prompt(params, tokens, stream)
+        self.max_completion_tokens += params.n * max_tokens
+        self.logprobs += params.n * max_tokens * _logprob_bytes(params.logprobs)
+
+    def add_scored(self, params: SamplingParams, scored: Scored, tokens: int, stream: bool) -> None:
+        """Count an item that has texts scored behind a prompt of so many tokens."""
+        self._add_prompt(params, tokens, stream)
+        self.max_completion_tokens += scored.tokens
+        told = params.n * max(scored.counts or [0]) if scored.are_labels else scored.tokens
+        self.logprobs += told * _logprob_bytes(params.logprobs)
+        self.logprobs += params.n * scored.texts * TEXT_BYTES
+
+    def _add_prompt(self, params: SamplingParams, tokens: int, stream: bool) -> None:
         self.items += 1
         self.prompt_tokens += tokens
         self.max_prompt_tokens = max(self.max_prompt_tokens, tokens)
-        self.max_completion_tokens += params.n * max_tokens
         self.n_max = max(self.n_max, params.n)
-        self.logprobs += params.n * max_tokens * _logprob_bytes(params.logprobs)
         self.logprobs += tokens * _logprob_bytes(params.prompt_logprobs)
         self.streams += params.n if stream else 0
 

@@ -233,6 +233,7 @@ class _Look:
         yield item.get("prompt", "")
         for message in item.get("messages", ()):
             yield from message_texts(message)
+        yield from item.get("continuations", ())
         for value in (*item.get("metadata", {}).values(), *beside.get("vars", {}).values()):
             yield value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         reference = beside.get("reference", "")

@@ -118,6 +118,8 @@ class WholeItems:
             **{name: value for name, value in item.items() if name in SHOWN},
             **self.beside(whole),
         }
+        if "continuations" in item and "continuations" not in found:
+            found["continuations"] = [{"text": text} for text in item["continuations"]]
         return found
 
     def item_row(self, whole: Whole) -> ItemRow:

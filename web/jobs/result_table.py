@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from common.cooperate import Steps
@@ -48,7 +48,8 @@ INTEGERS = frozenset(
         "truncated_tokens",
     }
 )
-OUTPUT = ("output", "text", "finish_reason", "token_count", "json_valid")
+OUTPUT = ("output", "text", "finish_reason", "token_count", "json_valid", "choices")
+SCORED = ("json_valid", "choices", "continuations")  # columns that come with the row itself
 # A spreadsheet would run these, some after removing a character.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -67,12 +68,14 @@ class ResultTable:
         self.inputs: Sequence[str] = items.prep.get("columns", [])
         more = {
             "json_valid": "json_output" in items.prep,
+            "choices": "choices" in items.prep,
+            "continuations": "continuations" in items.prep,
             "truncated_tokens": "truncate" in items.prep,
             "retried_in": wanted.merge is not None,
             "rendered": wanted.renders,
         }
         more_names = [name for name, there in more.items() if there]
-        self._beside = [name for name in more_names if name != "json_valid"]
+        self._beside = [name for name in more_names if name not in SCORED]
         names = [*(BESIDE if self.inputs else COLUMNS), *more_names]
         names += [FIELD + name for name in self._fields]
         prefix = free_prefix(self.inputs) if self.inputs else ""
@@ -180,6 +183,7 @@ def _shared(row: Row) -> Cells:
         "completion_tokens": usage["completion_tokens"],
         "error_code": error.get("code") if error else None,
         "error_message": error.get("message") if error else None,
+        "continuations": _scores(row.get("continuations")),
     }
 
 
@@ -193,6 +197,15 @@ def _outputs(row: Row) -> list[Cells]:
             "finish_reason": output["finish_reason"],
             "token_count": output["token_count"],
             "json_valid": output.get("json_valid"),
+            "choices": _scores(output.get("choices")),
         }
         for place, output in enumerate(row["outputs"])
     ]
+
+
+def _scores(scored: Sequence[Mapping[str, object]] | None) -> str | None:
+    """Labels or continuations as JSON, without their tokens."""
+    if scored is None:
+        return None
+    shown = [{name: each[name] for name in each if name != "logprobs"} for each in scored]
+    return json.dumps(shown, ensure_ascii=False)

@@ -20,7 +20,10 @@ from web.schemas.requests import INPUTS
 from web.services.services import Services
 
 PAGE = 128  # items read at a time
-COPIED = (*INPUTS, "tools", "custom_id", "chat_template_kwargs", "stream", "metadata")
+COPIED = (
+    *INPUTS,
+    *("continuations", "tools", "custom_id", "chat_template_kwargs", "stream", "metadata"),
+)
 
 
 @dataclass(frozen=True)

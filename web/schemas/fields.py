@@ -36,6 +36,11 @@ CustomId = Annotated[
     StringConstraints(min_length=1, max_length=256),
     BeforeValidator(_numbered, json_schema_input_type=str | int),
 ]
+MOST_CONTINUATIONS = 64  # of an item
+Continuations = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1)]],
+    Field(min_length=1, max_length=MOST_CONTINUATIONS, fail_fast=True),
+]
 MOST_JOB_METADATA = 16_384  # characters, of names and values together
 # More than a job's, because columns of a table other than the prompt become metadata.
 MOST_ITEM_METADATA = 65_536

@@ -44,7 +44,7 @@ class ResultRow(BaseModel):
         None, description="One for each prompt token, if requested."
     )
     continuations: list[RowContinuation] | None = Field(
-        None, description="The item's `continuations`, scored."
+        None, description="The item's `continuations` with their scores."
     )
     usage: Usage
     error: ErrorEntry | None

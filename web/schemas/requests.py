@@ -18,7 +18,7 @@ from common.params import SamplingParams, TokenIds
 from common.signing import check_secret
 from common.structured.tools import ToolSet
 from web.schemas.base import Deadline, Schema, TemplateKwargs, either
-from web.schemas.fields import CustomId, ItemMetadata, JobMetadata
+from web.schemas.fields import Continuations, CustomId, ItemMetadata, JobMetadata
 from web.schemas.messages import ItemMessage
 from web.schemas.preparation import Clean, PresetName, Reference, Template, Truncation, Variables
 from web.schemas.tables import TableOptions
@@ -125,6 +125,9 @@ class Item(Schema):
     )
     reference: Reference | None = Field(
         None, description="What the output is to be compared with: a text, or up to 16."
+    )
+    continuations: Continuations | None = Field(
+        None, description="Up to 64 texts to score behind the prompt; nothing is generated."
     )
     params: SamplingParams | None = Field(None, description="Parameters that override the job's.")
     chat_template_kwargs: TemplateKwargs | None = Field(

@@ -24,7 +24,7 @@ surplus          number: bytes that their results are expected to take above 3 a
 whole            as in attach
 whole_side       as in attach
 whole_ids        as in attach
-prep             as in attach; of it the columns and json_output are added to the job's
+prep             as in attach; of it the columns and what results have are added to the job's
 ]]
 -- Answers {outcome, rings, first index, count}: `added`; `same` (the key and content were added before, there); or, with nothing
 -- left staged, `conflict` (the key had other content); `terminal` (the job is over or was cancelled); `gone` (no such job);
@@ -104,7 +104,9 @@ for _, start in ipairs(redis.call('ZRANGE', staged.starts, 0, -1)) do
   if side then redis.call('HSET', key('job', id, 'side'), first, side) end
 end
 if #columns > 0 then redis.call('HSET', key('job', id, 'prep'), 'columns', cjson.encode(columns)) end
-if prep ~= '' and cjson.decode(prep).json_output then redis.call('HSET', key('job', id, 'prep'), 'json_output', 'true') end
+for _, flag in ipairs({'choices', 'continuations', 'json_output'}) do
+  if prep ~= '' and cjson.decode(prep)[flag] then redis.call('HSET', key('job', id, 'prep'), flag, 'true') end
+end
 -- What each item takes is written down as soon as they differ.
 local new = redis.call('GET', staged.needs) or string.rep(string.char(n_max), items)
 if job.n_min == job.n_max and new ~= string.rep(string.char(job.n_max), items) then

@@ -19,7 +19,7 @@ from worker.engine.scheduling.drawn import Drawn, Fault, Score, Scores, spelled
 from worker.engine.scheduling.errors import KEPT, told_error
 from worker.engine.scheduling.grammars import Grammars
 from worker.engine.scheduling.mailbox import Mailbox, Reason
-from worker.engine.scheduling.scored import chosen, continuation_scores, labels_of
+from worker.engine.scheduling.scored import chosen, continuation_scores
 from worker.engine.scheduling.scored import refusal as scoring_refusal
 from worker.engine.scheduling.scoring import Scoring
 from worker.engine.scheduling.sequence import Sequence
@@ -286,12 +286,12 @@ class OpenRequests:
     def _scoring(self, request: Request) -> Scoring | None:
         if request.continuations is None:
             return None
-        ends = self._detokenizer.eos_ids if labels_of(request) else frozenset[int]()
+        ends = self._detokenizer.eos_ids if request.params.scored_labels else frozenset[int]()
         return Scoring(request.continuations, len(request.prompt_ids), ends)
 
     def _add_scored(self, finished: Finished, request: Request, scoring: Scoring) -> None:
         finished.scored_tokens = sum(map(len, scoring.paths))
-        if labels := labels_of(request):
+        if labels := request.params.scored_labels:
             finished.outputs = chosen(request, labels, scoring, self._detokenizer)
         else:
             finished.continuations = continuation_scores(request, scoring, self._detokenizer)

@@ -22,18 +22,12 @@ from worker.engine.scheduling.scoring import END, Scoring, log_sum
 from worker.engine.scheduling.text import Detokenizer, Speller
 
 
-def labels_of(request: Request) -> tuple[str, ...] | None:
-    """The labels that the request is to choose from by their probabilities, if it is to."""
-    output = request.params.output
-    return output.choice if output is not None and output.probabilities else None
-
-
 def refusal(
     request: Request, context: int, vocabulary: int, ends: frozenset[int]
 ) -> tuple[str, str] | None:
     """Why continuations or labels can never be scored, as `(code, message)`."""
     texts, prompt = request.continuations or [], len(request.prompt_ids)
-    labels = labels_of(request)
+    labels = request.params.scored_labels
     what = "continuation" if labels is None else "label"
     longest = max(map(len, texts), default=0) + (labels is not None)
     if prompt + longest > context:
