@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from worker.engine.arrays import to_device
 from worker.engine.logprobs import scores
-from worker.engine.sampling.apply import apply_edits, forbidden
+from worker.engine.sampling.apply import apply_edits, apply_masks
 from worker.engine.sampling.grammar import allowed_tokens
 from worker.engine.sampling.sampler import Knobs, sample
 from worker.engine.sampling.uniforms import uniforms
@@ -24,15 +23,12 @@ def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:
     """The next token of each sequence from `logits` (sequences, vocabulary), which it may write
     into."""
     rows, words = allowed_tokens([sequence.constraint for sequence in sequences], logits.shape[1])
-    where = to_device(np.array(rows, dtype=np.int64), logits.device)
-    forbids = forbidden(words, logits.shape[1], logits.device) if rows else None
+    found: dict[int, Score] = {}
     if all(sequence.is_plainly_greedy for sequence in sequences):
+        before = logits.amax(-1) if rows else None
+        apply_masks(logits, rows, words)
         best, tokens = logits.max(-1)
-        healthy = best.isfinite()
-        if forbids is not None:
-            masked = logits.index_select(0, where).masked_fill_(forbids, -torch.inf)
-            best[where], tokens[where] = masked.max(-1)
-        found: dict[int, Score] = {}
+        healthy = (best if before is None else before).isfinite()
     else:
         logits = logits.float()
         asking = [
@@ -43,12 +39,11 @@ def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:
         log_p = logits[asking].log_softmax(-1)
         healthy = logits.amax(-1).isfinite()
         apply_edits(logits, [sequence.edits for sequence in sequences])
-        if forbids is not None:
-            masked = logits.index_select(0, where).masked_fill_(forbids, -torch.inf)
-            logits.index_copy_(0, where, masked)
+        apply_masks(logits, rows, words)
         tokens = _sampled(sequences, logits)
         best = logits.gather(1, tokens[:, None]).squeeze(1)
-        found = _scores(sequences, asking, log_p, tokens) if asking else {}
+        if asking:
+            found = _scores(sequences, asking, log_p, tokens)
     return _drawn(sequences, tokens, found, healthy, best > -torch.inf)
 
 

@@ -28,6 +28,7 @@ PERSON: dict[str, Any] = {
     "required": ["name", "age", "kind"],
     "additionalProperties": False,
 }
+SCHEMA: dict[str, Any] = {"json_schema": PERSON}
 
 
 def json_model(**changes: Any) -> Any:
@@ -73,8 +74,6 @@ def guided(
     model: Any, tokenizer: JsonTokenizer | None = None, **settings: Any
 ) -> Iterator[BatchingEngine]:
     tokenizer = tokenizer or for_json()
-    sizes = {"context": 512, "kv_tokens": 8192, "slots": 32}
-    with running(
-        model, detokenizer=tokenizer, guide=guide_for(tokenizer), **{**sizes, **settings}
-    ) as engine:
+    usual = {"context": 512, "kv_tokens": 8192, "slots": 32, "guide": guide_for(tokenizer)}
+    with running(model, detokenizer=tokenizer, **{**usual, **settings}) as engine:
         yield engine

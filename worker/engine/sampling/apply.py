@@ -42,12 +42,20 @@ def apply_edits(logits: torch.Tensor, rows: list[Edits]) -> None:
         logits.index_put_((at, banned), logits.new_tensor(float("-inf")))
 
 
-def forbidden(words: np.ndarray, vocabulary: int, device: torch.device) -> torch.Tensor:
-    """Which tokens may not come, (rows, vocabulary) bool, from bits of those that may: `words`
-    (rows, words) int32 as `grammar.py` has them."""
-    if device.type == "cpu":
-        bits = np.unpackbits(np.invert(words).view(np.uint8), axis=1, bitorder="little")
-        return torch.from_numpy(bits[:, :vocabulary]).view(torch.bool)
-    shifts = torch.arange(32, dtype=torch.int32, device=device)
-    unpacked = to_device(np.invert(words), device)[:, :, None] >> shifts & 1
-    return unpacked.view(len(words), -1)[:, :vocabulary].bool()
+def apply_masks(logits: torch.Tensor, rows: list[int], words: np.ndarray) -> None:
+    """Make all tokens of these rows of `logits` (rows, vocabulary) impossible, in place, except
+    those whose bit is set in `words` (len(rows), words) int32, as `grammar.py` has them.
+
+    Adds 0 or minus infinity, eight tokens at a time: filling by a mask takes several times as long
+    where allowed and other tokens alternate.
+    """
+    if not rows:
+        return
+    eights = to_device(words.view(np.uint8).reshape(-1), logits.device, np.int32)
+    added = _BYTES.to(logits.device, logits.dtype).index_select(0, eights).view(len(rows), -1)
+    where = to_device(np.array(rows, dtype=np.int64), logits.device)
+    logits.index_add_(0, where, added[:, : logits.shape[1]])
+
+
+# (256, 8): what the eight bits of each byte add to the logits of their tokens.
+_BYTES = torch.where((torch.arange(256)[:, None] >> torch.arange(8) & 1).bool(), 0.0, -torch.inf)

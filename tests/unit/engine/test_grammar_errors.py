@@ -1,0 +1,81 @@
+"""How rows end that cannot follow their grammar, and that nothing else ends with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.structured import guidance
+from common.structured.grammar import Grammar
+from tests.support.tokenizers import for_json
+from tests.unit.engine.guided import SCHEMA, bound, guided, json_model
+from tests.unit.engine.tiny import run, tokens
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return json_model()
+
+
+def test_a_row_that_bans_leave_no_token_ends_with_its_own_error(model: Any) -> None:
+    whole = {"choice": ["yyyy"]}
+    letters = [y for length in range(1, 5) for y in ("y" * length, " " + "y" * length)]
+    banned = bound("banned", {"regex": "a?yyyy"}, bad_words=letters, logit_bias={70: 5.0})
+    beside = [bound(str(n), whole) for n in range(3)]
+    with guided(model) as engine:
+        found = run(engine, [beside[0], banned, *beside[1:]])
+        free = [bound("free", None, max_tokens=4)]
+        assert len(tokens(run(engine, free)["free"])) == 4
+    failed = found.pop("banned")
+    assert failed.error and failed.error[0] == "no_token_left"
+    assert failed.outputs[0].text in ("", "a") and failed.outputs[0].finish_reason == "error"
+    assert {each.outputs[0].text for each in found.values()} == {"yyyy"}
+
+
+def test_logits_that_are_not_finite_are_no_matter_of_the_grammar(model: Any) -> None:
+    with guided(model) as engine:
+        logits = engine._runner.logits
+        engine._runner.logits = (  # type: ignore[method-assign]  # breaks it
+            lambda *arguments: logits(*arguments) * float("nan")
+        )
+        found = run(engine, [bound("a", SCHEMA), bound("b", SCHEMA, temperature=0.0)])
+    assert [each.error and each.error[0] for each in found.values()] == ["engine_error"] * 2
+
+
+@pytest.mark.parametrize("limit", [{"step_max_items": 30}, {"max_items_in_row": 30}])
+def test_a_grammar_that_hits_a_limit_in_mid_text_ends_its_row_alone(
+    model: Any, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
+) -> None:
+    """Here the limits are low; at their real size it takes grammars made for it. One of them
+    strikes when the mask is made, the other when a token is taken."""
+    low = type(guidance.LIMITS)(verbose_errors=False, **limit)
+    monkeypatch.setattr(guidance, "LIMITS", low)
+    ambiguous = bound("hit", {"grammar": 'start: e\ne: e e | "a"'}, n=2, logit_bias=LATER)
+    with guided(model) as engine:
+        found = run(engine, [bound("beside", {"choice": ["yes"]}), ambiguous])
+    failed = found["hit"]
+    assert failed.error and failed.error[0] == "grammar_too_complex"
+    assert [output.finish_reason for output in failed.outputs] == ["error"] * 2
+    assert all(output.text.startswith("aaa") for output in failed.outputs)
+    assert found["beside"].outputs[0].text == "yes"
+
+
+LATER = dict.fromkeys(for_json().eos_ids, -100.0)
+
+
+def test_a_grammar_that_cannot_be_compiled_comes_back_as_the_error_of_its_row(model: Any) -> None:
+    bad = bound("bad", None)
+    bad.grammar = Grammar('{"grammars": [{"lark_grammar": "start: nowhere"}]}')
+    with guided(model) as engine:
+        found = run(engine, [bad, bound("good", {"choice": ["yes"]})])
+        assert engine.room() == engine.slots
+    assert found["bad"].error and found["bad"].error[0] == "invalid_grammar"
+    assert found["good"].outputs[0].text == "yes"
+
+
+def test_without_a_guide_bound_rows_are_refused_by_name(model: Any) -> None:
+    with guided(model, guide=None) as engine:
+        found = run(engine, [bound("a", SCHEMA), bound("b", None, max_tokens=2)])
+    assert found["a"].error and found["a"].error[0] == "unsupported"
+    assert len(tokens(found["b"])) == 2
