@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from common.generation import Finished, Output
 from tests.support.store import Mill, done, taken
 from worker.checkpoints import MIN_AGE, Checkpoints
 from worker.held_items import HeldItem
+from worker.results import handed_back
 
 
 @pytest.fixture
@@ -49,3 +51,39 @@ def test_a_resumed_row_that_got_no_further_is_charged(mill: Mill) -> None:
 
 def test_a_resumed_row_that_got_further_is_not(mill: Mill) -> None:
     assert attempts(mill, [[[1, 2, 3]], [[1, 2, 3, 4]]], resumed=3) == (1, [[1, 2, 3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("made_under", "goes_on_under", "kept"),
+    [
+        ("1.9.1", "1.9.1", [[1, 2, 3], [4]]),
+        ("1.9.1", "1.10.0", []),
+        (None, None, [[1, 2, 3], [4]]),
+        (None, "1.9.1", []),
+        ("1.9.1", None, []),
+    ],
+)
+@pytest.mark.parametrize("way", ["lost", "handed back"])
+def test_what_was_written_under_one_version_of_the_grammar_library_goes_on_under_it_alone(
+    mill: Mill, made_under: str | None, goes_on_under: str | None, kept: list[list[int]], way: str
+) -> None:
+    job_id, first = mill.submit(1), mill.worker()
+    first.exchange([], 1)
+    item = HeldItem(job_id, 0, 1, 7, 0.0, time.monotonic() - MIN_AGE - 1, guidance=made_under)
+    tokens = [[1, 2, 3], [4]]
+    if way == "lost":
+        streams = SimpleNamespace(flush=lambda: None)
+        checkpoints = Checkpoints()
+        for lists in ([[1], []], tokens):  # the second blob has what is new
+            engine = SimpleNamespace(checkpoint=lambda lists=lists: {"r": lists})
+            checkpoints.keep(first, engine, {"r": item}, streams)  # type: ignore[arg-type]
+        mill.lose(first)
+        mill.tick()
+    else:
+        outputs = [Output("", ids, "cancelled") for ids in tokens]
+        first.exchange([handed_back(item, Finished("r", outputs))], 0)
+    worker = mill.worker()
+    answer = worker.exchange([], 1)
+    assert answer.runs[0].resumed
+    assert worker.progress(job_id, 0, goes_on_under) == kept
+    worker.exchange(done(answer), 0)

@@ -39,9 +39,10 @@ TINY_BART = {
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0}
 
 
-def build_seq2seq(family: str) -> Any:
+def build_seq2seq(family: str, **changes: Any) -> Any:
     torch.manual_seed(3)
-    config = CONFIG_MAPPING[family](**{"t5": TINY_T5, "bart": TINY_BART}[family], **IDS)
+    tiny = {"t5": TINY_T5, "bart": TINY_BART}[family]
+    config = CONFIG_MAPPING[family](**{**tiny, **IDS, **changes})
     return AutoModelForSeq2SeqLM.from_config(config, dtype=torch.float32).eval()
 
 
