@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml client/pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables stall screenshots map clean
+.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables proof stall screenshots map clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,9 @@ bench-upkeep: .venv/ready-test  ## measure what a worker costs Redis, and its me
 
 bench-tables: .venv/ready-test  ## measure what tables of 100,000 rows and 40 columns cost; last line JSON
 	$(BIN)/python -m bench.tables $(ARGS)
+
+proof: .venv/ready-test  ## a table of 5,000 rows through the pages on the demo model, a quarter of an hour
+	PROOF=1 $(BIN)/pytest -n 0 -s tests/browser/test_proof.py $(ARGS)
 
 stall: .venv/ready-test  ## measure what one tenant's hostile and large requests cost another tenant; last line JSON
 	$(BIN)/python -m bench.stall $(ARGS)

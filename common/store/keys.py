@@ -109,6 +109,10 @@ def form(tenant_name: str, draft_id: str) -> str:
     return f"{PREFIX}form:{ids.tenant(tenant_name)}:{draft_id}"
 
 
+def tenant_forms(tenant_name: str) -> str:
+    return f"{PREFIX}tenant:{ids.tenant(tenant_name)}:forms"
+
+
 def presets(tenant_name: str, part: str = "") -> str:
     return f"{PREFIX}presets:{ids.tenant(tenant_name)}" + (f":{part}" if part else "")
 

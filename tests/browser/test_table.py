@@ -13,31 +13,10 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.support.axe import clipped, excess_width, violations
 from tests.support.browser import BrowserSite, running_site
+from tests.support.spreadsheet import FAULTY, choose, compare, frame, instruct, press
 
-ROWS = 5000
-ODD = ["-3", "007", "=1+1", "+886 2", "{{other}}", 'said "so", then\nleft', "東京は、首都", " x "]
 PATIENCE = 20_000  # ms that a step over all rows may take beside other tests
-FAULTY = 17  # rows whose text makes the engine fail
-
-
 FEW = 100  # where the number of rows does not matter
-
-
-def frame(rows: int = ROWS) -> pd.DataFrame:
-    texts = [f"{ODD[i % len(ODD)]} of row {i}" for i in range(rows)]
-    for row in range(FAULTY if rows == ROWS else 0):
-        texts[row * 250 + 3] = f"boom {row}"
-    return pd.DataFrame(
-        {
-            "": range(rows),
-            "id": [f"{i:05d}" for i in range(rows)],
-            "text": texts,
-            "reference": [ODD[i % len(ODD)] for i in range(rows)],
-            "status": ["open"] * rows,
-            "n": [str(i % 9) for i in range(rows)],
-            "seed": [f"0{i % 7}" for i in range(rows)],
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +41,8 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def choose(page: Page, path: Path) -> None:
-    page.goto("/")
-    page.get_by_label("Or upload a file").set_input_files(path)
-    expect(page.get_by_role("heading", name="Columns")).to_be_visible()
-
-
-def instruct(page: Page, text: str = "Repeat: ", column: str = "text") -> None:
-    page.get_by_role("textbox", name="Instruction").fill(text)
-    chips = page.get_by_role("group", name="Insert a column")
-    chips.get_by_role("button", name=column, exact=True).click()
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
+def fails(text: str) -> bool:
+    return text.startswith("boom")
 
 
 def test_a_table_goes_through_the_form_step_by_step(page: Page, short: Path) -> None:
@@ -122,9 +89,19 @@ def test_a_table_comes_back_with_nothing_lost(page: Page, table: Path) -> None:
     page.goto(job)
     with page.expect_download() as caught:
         page.get_by_role("link", name="Download CSV").click()
-    compare(pd.read_csv(caught.value.path(), dtype=str, keep_default_na=False), guarded=True)
+    compare(
+        pd.read_csv(caught.value.path(), dtype=str, keep_default_na=False),
+        frame(),
+        guarded=True,
+        fails=fails,
+    )
     exact = page.context.request.get(f"{caught.value.url}&guard=0").body()
-    compare(pd.read_csv(io.BytesIO(exact), dtype=str, keep_default_na=False), guarded=False)
+    compare(
+        pd.read_csv(io.BytesIO(exact), dtype=str, keep_default_na=False),
+        frame(),
+        guarded=False,
+        fails=fails,
+    )
     # Item 4321 in two actions: its number, and Enter.
     page.get_by_label("Item", exact=True).fill("4321")
     page.keyboard.press("Enter")
@@ -136,26 +113,6 @@ def test_a_table_comes_back_with_nothing_lost(page: Page, table: Path) -> None:
     page.wait_for_url(lambda url: "/jobs/job_" in url and url != job, timeout=PATIENCE)
     expect(page.get_by_text("Runs items again of")).to_be_visible()
     expect(page.locator(".progress-head")).to_contain_text("of 5,000")
-
-
-def compare(results: pd.DataFrame, guarded: bool) -> None:
-    """The results have the columns of the table, with its cells, and merge with it."""
-    sent = frame().astype(str)
-    names = ["Unnamed: 0", *sent.columns[1:]]
-    sent.columns = pd.Index(names)
-    assert list(results.columns[: len(names)]) == names
-    assert all(name.startswith("pm_") for name in results.columns[len(names) :])
-    if guarded:
-        unguarded = results[names].map(lambda cell: re.sub(r"^'(?=[=+@-])", "", cell))
-        results = pd.concat([unguarded, results[results.columns[len(names) :]]], axis=1)
-    merged = sent.merge(results, on="id", how="outer", validate="one_to_one", indicator=True)
-    assert (merged["_merge"] == "both").all() and len(merged) == ROWS
-    for name in names:
-        if name != "id":
-            assert (merged[f"{name}_x"] == merged[f"{name}_y"]).all(), name
-    failed = merged["text_x"].str.startswith("boom")
-    assert set(merged.loc[failed, "pm_status"]) == {"failed"}
-    assert set(merged.loc[~failed, "pm_status"]) == {"succeeded"}
 
 
 def test_the_keyboard_is_enough(page: Page, short: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -31,6 +31,8 @@ class BrowserSite:
 
     url: str
     client: redis.Redis
+    start_worker: Callable[[], Part]
+    worker: Part
     numbers: Iterator[int] = field(default_factory=count)
 
     def new_tenant(self) -> str:
@@ -45,6 +47,11 @@ class BrowserSite:
             f"{self.url}/login", data={"token": token}, allow_redirects=False, proxies=NO_PROXIES
         )
         return {"name": COOKIE, "value": str(answer.cookies[COOKIE]), "url": self.url}
+
+    def lose_worker(self) -> None:
+        """Kill the worker, as a power cut does, and start another."""
+        self.worker.kill()
+        self.worker = self.start_worker()
 
     def login(self, tenant: str) -> str:
         return f"{self.url}/login?token={Sessions(self.client).create_login(tenant)}"
@@ -70,22 +77,24 @@ class Console:
 
 
 @contextmanager
-def running_site(folder: Path, **settings: object) -> Iterator[BrowserSite]:
-    """A web process and a worker of the echo engine, with a server of their own in this folder."""
+def running_site(folder: Path, loading: float = 60, **settings: object) -> Iterator[BrowserSite]:
+    """A web process and a worker, of the echo engine unless the settings say otherwise, with a
+    server of their own in this folder."""
     valkey = Valkey(folder, durable=False)
     url, port = valkey.start(), free_port()
     settings = {"model": "echo", "slots": 4, "echo_fail_on": "boom", "port": port} | settings
-    web, worker = (
-        Part(("cli.main", part), url, folder / f"{part}.log", **settings)
-        for part in ("serve", "worker")
-    )
-    client = connect(url)
+
+    def start(part: str) -> Part:
+        return Part(("cli.main", part), url, folder / f"{part}.log", **settings)
+
+    web, worker, client = start("serve"), start("worker"), connect(url)
+    site = BrowserSite(f"http://127.0.0.1:{port}", client, lambda: start("worker"), worker)
     try:
-        wait_until(lambda: Fleet(client).workers(), lambda: worker.log)
+        wait_until(lambda: Fleet(client).workers(), lambda: worker.log, limit=loading)
         web.wait_until_said("Booting worker")
-        yield BrowserSite(f"http://127.0.0.1:{port}", client)
+        yield site
     finally:
         web.stop()
-        worker.stop(30)
+        site.worker.stop(30)
         client.close()
         valkey.stop()

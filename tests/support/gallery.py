@@ -152,7 +152,7 @@ class Gallery:
         file_id = self._call("POST", "/v1/files", files=parts)["id"]
         typed = {"input_file": file_id, "columns.custom_id": ":id", "reads": "chat"}
         typed |= {"template.text": "Summarise in one sentence: {{text}}", "clean.html": "on"}
-        self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed)
+        self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed).id
 
     def _upload(self, name: str, content: str, **job: Any) -> None:
         template = {"prompt": "{{question}}\nNotes: {{notes}}\nAnswer:"}

@@ -17,8 +17,10 @@ from web.pages.param_fields import param_fields, read_value
 from web.pages.preparation import TEMPLATE_INPUTS, PreparationFields, read_preparation
 
 # What the buttons do; `insert:` and a column's name is another.
-ACTIONS = ("submit", "try", "check", "preview", "columns", "next", "preset", "remove")
+BACK = "back"  # to the form before its first step; form.js presses it
+ACTIONS = ("submit", "try", "check", "preview", "columns", "next", "preset", "remove", BACK)
 INSERT = "insert:"
+READS_DEFAULT = "reads.default"  # how the page would read prompts until somebody chooses
 KEPT = "prompts.kept"  # what was in the text box before a file took its place
 CHOICES = {
     "split": ("line", "blank"),
@@ -27,14 +29,27 @@ CHOICES = {
 }
 # The other inputs, beside one `params.…` for each decoding parameter.
 INPUTS = {
-    *("token", "draft", "step", "prompts", KEPT, "file", "input_file", "like", "model", "preset"),
+    *(
+        "token",
+        "draft",
+        "seen",
+        "step",
+        READS_DEFAULT,
+        "prompts",
+        KEPT,
+        "file",
+        "input_file",
+        "like",
+        "model",
+        "preset",
+    ),
     *("preset.used", "sweep.name", "sweep.values"),
     *("metadata.name", "action"),
     *preparation.INPUTS,
 }
 # What is not kept in a draft: it belongs to one request.
 NO_ROWS: Mapping[str, str] = {}
-PASSING = frozenset({"token", "draft", "action", "file"})
+PASSING = frozenset({"token", "draft", "seen", "action", "file"})
 
 
 class JobFields(PreparationFields, total=False):

@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypedDict
 
-from flask import redirect, render_template, request, url_for
+from flask import Response, make_response, redirect, render_template, request, url_for
 
 from common.errors import InvalidRequest, NotFound, TooLarge
+from common.store.form_drafts import Saved
 from web.intake.input_file import INPUT_AGE, PURPOSE, input_file, keep_file
+from web.pages.ask_or_continue import with_default_reading
 from web.pages.blueprint import logged_in, pages
 from web.pages.errors import wants_json
-from web.pages.form import INSERT, KEPT, PASSING, FormErrors
+from web.pages.form import BACK, INSERT, KEPT, PASSING, FormErrors
 from web.pages.presets import fill_in
 from web.pages.refill import typed_like
 from web.pages.submission import Submission
@@ -30,11 +32,13 @@ TRIAL = 3  # prompts of a trial
 
 class FormCheck(TypedDict):
     """What form.js shows while somebody types: messages by input name, what a submit would come to,
-    and the draft that holds what was typed."""
+    and the draft that holds what was typed, in its version; `apart` if it is another now."""
 
     errors: dict[str, list[str]]
     summary: str
     draft: str
+    seen: str
+    apart: bool
 
 
 @pages.get("/")
@@ -45,12 +49,12 @@ def submit_form(tenant: str) -> Any:
     draft, like, step = (request.args.get(name, "") for name in ("draft", "like", "step"))
     if draft:
         try:
-            typed = services().form_drafts.get(tenant, draft)
+            found = services().form_drafts.get(tenant, draft)
         except NotFound as gone:
             return _page(
                 tenant, {}, errors={"": [f"{gone.message[:1].upper()}{gone.message[1:]}."]}
             )
-        return _page(tenant, {**typed, "draft": draft}, step)
+        return _page(tenant, {**found.typed, "draft": draft, "seen": found.version}, step)
     return _page(tenant, typed_like(services(), tenant, like) if like else {})
 
 
@@ -61,13 +65,13 @@ def submit(tenant: str) -> Any:
     request.max_form_memory_size = MOST_JSON
     form = request.form.to_dict()  # what is too large to be read is no form to show again
     try:
-        typed, changed = _take_file(tenant, form)
+        typed, changed = _take_file(tenant, with_default_reading(form))
         action = typed.get("action", "submit")
         if action == "next":
             action = next_step(typed, changed)
         if action == "check" and wants_json():
             return _check(tenant, typed)
-        if action in STEPS or action in ("preset", "remove") or action.startswith(INSERT):
+        if action in STEPS or action in ("preset", "remove", BACK) or action.startswith(INSERT):
             return _step(tenant, typed, action)
     except (InvalidRequest, NotFound) as error:
         return _refused(tenant, form, error)
@@ -102,24 +106,30 @@ def _step(tenant: str, typed: dict[str, str], action: str) -> Any:
     if action == "preset":
         typed = fill_in(services(), tenant, typed)
     elif action == "remove":
-        _forget_file(tenant, typed.get("input_file"))
+        _forget_file(tenant, typed)
         typed = {name: text for name, text in typed.items() if name not in ("input_file", "like")}
         typed["prompts"] = typed.pop(KEPT, "") or typed.get("prompts", "")
+        step = ""
+    elif action == BACK:
         step = ""
     elif action.startswith(INSERT):
         named = f"{{{{{action.removeprefix(INSERT)}}}}}"
         typed["template.text"] = typed.get("template.text", "") + named
-    draft = _keep(tenant, typed)
-    anchor = {"preset": "template", "remove": "data"}.get(action, step or "template")
-    url = url_for("pages.submit_form", draft=draft, step=step or None, _anchor=anchor)
+    kept = _keep(tenant, typed)
+    anchor = {"preset": "template", "remove": "data", BACK: "data"}.get(action, step or "template")
+    apart = "yes" if kept.apart else None
+    url = url_for(
+        "pages.submit_form", draft=kept.id, step=step or None, apart=apart, _anchor=anchor
+    )
     return redirect(url, 303)
 
 
-def _keep(tenant: str, typed: Mapping[str, str]) -> str:
+def _keep(tenant: str, typed: Mapping[str, str]) -> Saved:
     kept = {name: text for name, text in typed.items() if name not in PASSING and text}
     if kept.get("input_file") and "prompts" in kept:  # the file is in the place of the text box
         kept[KEPT] = kept.pop("prompts")
-    return services().form_drafts.keep(tenant, kept, typed.get("draft", ""))
+    of_page = {"seen": typed.get("seen", ""), "writer": typed.get("token", "")}
+    return services().form_drafts.keep(tenant, kept, typed.get("draft", ""), **of_page)
 
 
 def _take_file(tenant: str, typed: dict[str, str]) -> tuple[dict[str, str], bool]:
@@ -132,7 +142,7 @@ def _take_file(tenant: str, typed: dict[str, str]) -> tuple[dict[str, str], bool
         services(), tenant, upload.stream, upload.filename, purpose=PURPOSE, ttl=INPUT_AGE
     )
     before = typed.get("input_file")
-    _forget_file(tenant, before)
+    _forget_file(tenant, typed)
     # What was found in the file before, and was chosen for it, may mean something else in this one.
     typed = {name: text for name, text in typed.items() if not name.startswith("format.")}
     typed |= {"input_file": kept.id, "like": ""}
@@ -141,9 +151,12 @@ def _take_file(tenant: str, typed: dict[str, str]) -> tuple[dict[str, str], bool
     return typed, True
 
 
-def _forget_file(tenant: str, file_id: str | None) -> None:
-    """Delete the file that the form held: it would take room that the tenant has for others."""
-    if file_id:
+def _forget_file(tenant: str, typed: Mapping[str, str]) -> None:
+    """Delete the file that the form held, unless another draft has it, too: it would take room that
+    the tenant has for others."""
+    file_id = typed.get("input_file")
+    drafts = services().form_drafts
+    if file_id and not drafts.names_file(tenant, file_id, but=typed.get("draft", "")):
         with suppress(NotFound, InvalidRequest):
             services().files.delete(input_file(services(), tenant, file_id).id, tenant)
 
@@ -152,11 +165,16 @@ def _check(tenant: str, typed: dict[str, str]) -> FormCheck:
     submission = Submission(services(), tenant, typed)
     view = submission.check()
     try:
-        draft = _keep(tenant, typed)
+        kept = _keep(tenant, typed)
     except TooLarge:
-        draft = ""
-    errors = submission.errors.by_field
-    return {"errors": errors, "summary": summary(view) if view else "", "draft": draft}
+        kept = Saved("", "")
+    return {
+        "errors": submission.errors.by_field,
+        "summary": summary(view) if view else "",
+        "draft": kept.id,
+        "seen": kept.version,
+        "apart": kept.apart,
+    }
 
 
 def _refused(tenant: str, typed: dict[str, str], error: InvalidRequest | NotFound) -> Any:
@@ -174,12 +192,16 @@ def _page(
     typed: Mapping[str, str],
     step: str = "",
     errors: Mapping[str, list[str]] | None = None,
-) -> str:
+) -> Response:
     submission = Submission(services(), tenant, typed)
     for name, messages in (errors or {}).items():
         submission.errors.by_field.setdefault(name, []).extend(messages)
     return _shown(make_page(services(), tenant, submission, step if step in STEPS else ""))
 
 
-def _shown(page: SubmitPage) -> str:
-    return render_template("submit.html", **vars(page))
+def _shown(page: SubmitPage) -> Response:
+    """Not stored by browsers: who goes back to a step sees the draft as it is now."""
+    apart = request.args.get("apart") == "yes"
+    response = make_response(render_template("submit.html", apart=apart, **vars(page)))
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from web.pages.as_code import INLINE, AsCode, as_code
+from web.pages.ask_or_continue import default_reading
 from web.pages.filters import time_range
-from web.pages.form import JobFields
+from web.pages.form import READS_DEFAULT, JobFields
 from web.pages.param_fields import ParamField, param_fields
 from web.pages.preparation import messages_of
 from web.pages.presets import preset_heads
@@ -71,7 +72,7 @@ def make_page(
 ) -> SubmitPage:
     typed, fields, models = dict(submission.typed), param_fields(), known_models()
     if "reads" not in typed:
-        typed["reads"] = default_reading(models, typed.get("model", ""))
+        typed["reads"] = typed[READS_DEFAULT] = default_reading(models, typed.get("model", ""))
     if step in ("preview", "check"):
         submission.refuse_empty()
     shown = preview(services, tenant, submission) if step in ("preview", "check") else None
@@ -130,13 +131,6 @@ def code_of(submission: Submission, base: str) -> AsCode | None:
     if submission.typed.get("reads") == "chat" and options.template is None:
         fields["template"] = {"messages": messages_of(submission.typed, "{{text}}")}
     return as_code(fields, base, file="prompts.txt")
-
-
-def default_reading(models: list[ModelView], chosen: str) -> str:
-    """Whether prompts are asked or continued where nobody chose: they are asked where the model has
-    a template of chats."""
-    model = next((model for model in models if model.id == chosen), models[0] if models else None)
-    return "chat" if model and model.card.chat_template else "text"
 
 
 def next_step(typed: Mapping[str, str], has_new_file: bool) -> str:

@@ -6,8 +6,8 @@ import html
 
 import pytest
 
+from tests.integration.pages.steps import held, hidden, press, selected, step
 from tests.integration.pages.test_submit_files import error_at
-from tests.integration.pages.test_submit_steps import held, hidden, press, selected, step
 from tests.support.web import Site
 
 NAMED_LIKE_PARAMETERS = b"id,prompt,seed,n\na,one,x,1\nb,two,y,2\n"

@@ -10,7 +10,7 @@ import threading
 import pandas as pd
 import pytest
 
-from tests.integration.pages.test_submit_steps import held, hidden, press, selected, step
+from tests.integration.pages.steps import held, hidden, press, selected, step
 from tests.support.uploads import table
 from tests.support.web import Site
 

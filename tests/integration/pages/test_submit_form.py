@@ -135,7 +135,8 @@ def test_checking_makes_nothing(site: Site) -> None:
     form = {"action": "check", "prompts": "one two\nthree", "params.max_tokens": "5"}
     answer = site.browser.post("/", data=form, headers={"Accept": "application/json"})
     assert answer.json == {
-        "draft": answer.json and answer.json["draft"],
+        **{name: answer.json and answer.json[name] for name in ("draft", "seen")},
+        "apart": False,
         "errors": {},
         "summary": "2 prompts · 3 prompt tokens · at most 10 to generate",
     }

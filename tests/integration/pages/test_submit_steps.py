@@ -4,52 +4,17 @@ page, which can be loaded again."""
 from __future__ import annotations
 
 import html
-import io
 import re
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from tests.integration.pages.steps import held, hidden, press, selected, step, stored_files
 from tests.support.cards import card
-from tests.support.web import Answer, Site
+from tests.support.web import Site
 
 TABLE = 'id,text,reference\n1,"one, two",a\n007,=1+1,b\n'
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-
-
-def press(site: Site, action: str, file: tuple[str, bytes] | None = None, **typed: Any) -> Answer:
-    form: dict[str, Any] = {name.replace("__", "."): text for name, text in typed.items()}
-    if file:
-        form["file"] = (io.BytesIO(file[1]), file[0])
-    return cast(Answer, site.browser.post("/", data={"action": action, **form}))
-
-
-def step(site: Site, action: str, file: tuple[str, bytes] | None = None, **typed: Any) -> str:
-    """The page that a step shows."""
-    answer = press(site, action, file, **typed)
-    assert answer.status_code == 303, answer.text
-    return site.look(answer.location)
-
-
-def hidden(page: str, name: str) -> str:
-    found = re.search(rf'type="hidden" name="{re.escape(name)}" value="([^"]*)"', page)
-    assert found, name
-    return html.unescape(found[1])
-
-
-def selected(page: str, name: str) -> str:
-    select = re.search(rf'name="{re.escape(name)}".*?</select>', page, re.S)
-    assert select
-    chosen = re.search(r'value="([^"]*)" selected', select[0])
-    return html.unescape(chosen[1]) if chosen else ""
-
-
-def stored_files(site: Site) -> int:
-    return len(site.services.redis.keys("pm:file:*:data"))
-
-
-def held(page: str) -> dict[str, Any]:
-    return {name: hidden(page, name) for name in ("input_file", "draft", "step")}
 
 
 def test_a_file_is_stored_once_and_its_columns_are_shown(site: Site) -> None:

@@ -55,6 +55,7 @@ function focusFirstError() {
 // Counting and checking while somebody types
 
 let timer, checking;
+let shown = location.search; // which draft and step the page shows
 
 function changed(event) {
   clearTimeout(timer);
@@ -82,6 +83,8 @@ async function previewAgain() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("submit");
     if (!fresh) return;
     const errors = errorsIn(fresh), preview = fresh.querySelector(".part-preview");
+    const kept = (name) => fresh.querySelector(`input[name="${name}"]`).value;
+    keepAddress(kept("draft"), kept("seen"), !fresh.querySelector("#apart").hidden);
     if (preview) form.querySelector(".part-preview").replaceWith(preview);
     showErrors(errors);
   } catch (error) {
@@ -100,10 +103,10 @@ async function check() {
   }
   checking = new AbortController();
   try {
-    const { errors, summary, draft } = await send("check", checking.signal);
+    const { errors, summary, draft, seen, apart } = await send("check", checking.signal);
     showErrors(errors);
     count.textContent = summary;
-    if (draft) keepAddress(draft);
+    if (draft) keepAddress(draft, seen, apart);
   } catch (error) {
     if (error.name !== "AbortError") count.textContent = "";
   }
@@ -115,12 +118,15 @@ function stopChecking() {
 }
 
 /** The page's address names the draft, so that what was typed is there again when the page is loaded again. */
-function keepAddress(draft) {
+function keepAddress(draft, seen, apart) {
   form.elements.draft.value = draft;
+  form.elements.seen.value = seen;
+  if (apart) document.getElementById("apart").hidden = false;
   const url = new URL(location.href);
   url.searchParams.delete("like");
   url.searchParams.set("draft", draft);
   history.replaceState(history.state, "", url);
+  shown = location.search;
 }
 
 form.addEventListener("input", changed);
@@ -131,22 +137,26 @@ if (!isEmpty() && !form.dataset.large && !count.textContent) check();
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = event.submitter ?? form.querySelector("button");
-  stopChecking();
   button.disabled = true;
+  await act(button.value);
+  button.disabled = false;
+});
+
+async function act(action) {
+  stopChecking();
   form.setAttribute("aria-busy", "true");
   try {
-    if (button.value === "try" || button.value === "submit") await submit(button.value);
-    else await takeStep(button.value);
+    if (action === "try" || action === "submit") await submit(action);
+    else await takeStep(action);
   } catch (error) {
     count.textContent = "";
     if (error instanceof LoggedOut) askToLogIn();
     else showErrors({ "": [`Nothing was submitted: ${error.message} Try again.`] });
     focusFirstError();
   } finally {
-    button.disabled = false;
     form.removeAttribute("aria-busy");
   }
-});
+}
 
 /** The login is in a window of its own, so that all that was typed stays here. */
 function askToLogIn() {
@@ -189,7 +199,7 @@ async function takeStep(action) {
   form.toggleAttribute("data-large", "large" in fresh.dataset);
   form.querySelector("button").textContent = fresh.querySelector("button").textContent;
   count.textContent = page.getElementById("count").textContent;
-  if (answer.redirected) history.replaceState(history.state, "", answer.url);
+  if (answer.redirected) goTo(answer.url);
   showErrors(errors);
   addCopyButtons(form);
   const heading = document.getElementById(new URL(answer.url).hash.slice(1) || place(action));
@@ -198,8 +208,26 @@ async function takeStep(action) {
   if (!isEmpty() && !form.dataset.large && !count.textContent) check();
 }
 
+/** Each step is a place in the browser's history, so that its Back button leads to the step before. */
+function goTo(url) {
+  const stepOf = (search) => new URLSearchParams(search).get("step");
+  if (stepOf(new URL(url).search) === stepOf(location.search)) {
+    history.replaceState(history.state, "", url);
+  } else {
+    keepAddress(form.elements.draft.value, form.elements.seen.value, false); // the step that is left has a draft now
+    history.pushState(null, "", url);
+  }
+  shown = location.search;
+}
+
+addEventListener("popstate", () => {
+  if (location.search === shown) return; // to another place of the same page
+  shown = location.search;
+  act(new URLSearchParams(shown).get("step") ?? "back");
+});
+
 /** The heading that a step leads to. Answers to redirects have lost the address's last part. */
-const place = (action) => ({ preset: "template", remove: "data", next: form.elements.step.value })[action] ?? action;
+const place = (action) => ({ preset: "template", remove: "data", back: "data", next: form.elements.step.value })[action] ?? action;
 
 /** Put back what was typed between `sent` and `now`. */
 function keepTyped(sent, now) {
