@@ -26,8 +26,9 @@ from common.store.job_items import Chunk, Head
 from common.store.jobs import JobStore
 from common.store.rows import effective_params
 from common.stored_item import ITEM_FIELDS, StoredItem
-from common.structured.grammar import grammar_of
 from common.structured.guidance import version
+from common.structured.tool_grammar import item_grammar
+from common.structured.tools import ToolSet
 from common.tokenizer import Tokenizer
 from common.types import ModelCard
 from worker.held_items import HeldItem
@@ -146,7 +147,8 @@ class ItemReader:
         if texts is not None:  # scored, not written
             request.continuations = [self._tokenizer.encode(each, special=False) for each in texts]
             return request
-        request.grammar = grammar_of(params.output) if params.output else None
+        tools = ToolSet.model_validate(item["tools"]) if "tools" in item else None
+        request.grammar = item_grammar(params.output, tools, self._prompts.tool_format)
         request.thinking = span(self._marks, text, params, is_chat=not plain)
         return request
 

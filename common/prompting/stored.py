@@ -12,7 +12,7 @@ from common.prompting.truncation import Tokens
 from common.store.job_spec import JobSpec
 from common.store.rows import effective_template_kwargs
 from common.stored_item import StoredItem
-from common.structured.tool_prompt import Messages
+from common.structured.tool_prompt import Messages, ToolFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,11 @@ class StoredPrompts:
     tokens: Tokens | None
     template: ChatTemplate | None
     context: int  # tokens
+
+    @property
+    def tool_format(self) -> ToolFormat:
+        """How the model writes calls of functions."""
+        return self.template.tool_traits.format if self.template else "generic"
 
     def text(
         self, item: StoredItem, spec: JobSpec, preparation: Preparation | None, max_tokens: int

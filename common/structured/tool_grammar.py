@@ -37,21 +37,19 @@ def item_grammar(
     bound = output if output is not None and output.kind != "text" else None
     if tools is None:
         return grammar_of(bound) if bound else None
+    if bound is not None and bound.kind not in ("json_schema", "json"):
+        message = (
+            f"an answer that may call functions can be held to JSON, but not to {bound.kind}; "
+            "leave one of them out"
+        )
+        raise InvalidRequest(message, code="invalid_value", field="params.output")
     rules = _Rules(tools, "hermes" if form == "generic" else form)
     if tools.is_forced:
         return rules.grammar("start: LEAD? calls", LEAD)
     if bound is not None:
-        if bound.kind not in ("json_schema", "json"):
-            message = (
-                f"an answer that may call functions can be held to JSON, but not to {bound.kind}; "
-                "force the call, or leave the tools out"
-            )
-            raise InvalidRequest(message, code="invalid_value", field="params.output")
         answer = _json("answer", bound.json_schema or {"type": "object"})
         return rules.grammar("start: LEAD? (calls | answer)", LEAD, answer)
-    if any(each.strict for each in tools.functions):
-        return rules.grammar(*rules.among_text())
-    return None
+    return rules.grammar(*rules.among_text()) if tools.binds else None
 
 
 class _Rules:

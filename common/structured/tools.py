@@ -77,6 +77,11 @@ class ToolSet(Given):
         return self.choice != "auto"
 
     @property
+    def binds(self) -> bool:
+        """Whether an answer is held to a grammar."""
+        return self.is_forced or any(each.strict for each in self.functions)
+
+    @property
     def callable(self) -> tuple[Function, ...]:
         """Those that this answer may call."""
         if isinstance(self.choice, NamedFunction):

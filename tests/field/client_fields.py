@@ -186,14 +186,14 @@ TAKEN: list[tuple[str, str, dict[str, Any], str | None]] = [
 # (what, path, body without the model, the error's param, what its message has)
 REFUSED: list[tuple[str, str, dict[str, Any], str, str]] = [
     (
-        "a tool that may be called",
+        "functions of before tools",
         CHAT,
-        {"messages": HI, "tools": [WEATHER]},
-        "tools",
-        "not supported",
+        {"messages": HI, "functions": [{"name": "weather"}]},
+        "functions",
+        "give tools",
     ),
     (
-        "instructor's choice of a tool",
+        "a choice of a tool that is not there",
         CHAT,
         {
             "messages": HI,
@@ -201,16 +201,8 @@ REFUSED: list[tuple[str, str, dict[str, Any], str, str]] = [
             "tools": [WEATHER],
         },
         "tool_choice",
-        "not supported",
+        "none of the tools",
     ),
-    (
-        "a format",
-        CHAT,
-        {"messages": HI, "response_format": {"type": "json_object"}},
-        "response_format",
-        "format",
-    ),
-    ("vLLM's format", TEXT, {"prompt": "a", "guided_json": {}}, "guided_json", "format"),
     (
         "a misspelt name",
         CHAT,

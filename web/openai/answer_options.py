@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from common.types import JsonObject
+
 Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
 
 CHAT: Endpoint = "/v1/chat/completions"
@@ -26,6 +28,8 @@ class AnswerOptions:
     include_usage: bool = False  # in a last chunk of the stream
     continuous_usage: bool = False  # in every chunk
     metadata: dict[str, JsonValue] | None = None
+    tools: JsonObject | None = None  # as the item keeps them: what the answer may call
+    reasoning: bool = True  # thoughts are part of the answer
     ignored: tuple[str, ...] = ()  # fields that had no effect
     # Parameters that took effect with another value than was sent.
     adapted: dict[str, JsonValue] = field(default_factory=dict)

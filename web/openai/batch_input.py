@@ -171,7 +171,8 @@ def _fault(draft: Draft, code: str, message: str, field: str = "") -> Draft:
 def _own_options(options: AnswerOptions, batch: BatchContext) -> dict[str, JsonValue]:
     """The answer options of a request that differ from those that follow from the batch: its
     endpoint, and the model's own name."""
-    usual = AnswerOptions(batch.endpoint, batch.served_name(options.model))
+    model = batch.served_name(options.model)
+    usual = AnswerOptions(batch.endpoint, model, tools=options.tools)  # the item has the tools
     if options == usual:
         return {}
     return {

@@ -249,7 +249,7 @@ class _LineWriter:
         return item.get("ask", {})
 
     def _body(self, item: StoredItem, row: Row, name: str) -> ChatCompletion | Completion:
-        usual = {"endpoint": self._endpoint, "model": self._model}
+        usual = {"endpoint": self._endpoint, "model": self._model, "tools": item.get("tools")}
         fields: Any = {**usual, **self._own_options(item)}
         options = AnswerOptions(**fields)
         kind = "chatcmpl" if options.endpoint == CHAT else "cmpl"

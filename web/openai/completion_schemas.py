@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from common.result_row import RowUsage, TokenLogprob
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 AdaptedParams = Annotated[
     dict[str, JsonValue],
     Field(description="Parameters that took effect with another value than was sent, as a seed."),
@@ -44,10 +44,27 @@ class ChatLogprobs(TypedDict):
 
 
 @with_config(CLOSED)
+class CalledFunction(TypedDict):
+    name: str
+    arguments: Annotated[str, Field(description="JSON, as text; cut off where the answer is.")]
+
+
+@with_config(CLOSED)
+class ToolCall(TypedDict):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+@with_config(CLOSED)
 class AssistantMessage(TypedDict):
     role: Literal["assistant"]
-    content: str
+    content: Annotated[str | None, Field(description="Null beside calls without text.")]
     refusal: None
+    tool_calls: NotRequired[list[ToolCall]]
+    reasoning_content: NotRequired[
+        Annotated[str, Field(description="The thoughts of a thinking model.")]
+    ]
 
 
 @with_config(CLOSED)
@@ -114,9 +131,27 @@ class Completion(TypedDict):
 
 
 @with_config(CLOSED)
+class CalledFunctionDelta(TypedDict):
+    name: NotRequired[str]
+    arguments: str
+
+
+@with_config(CLOSED)
+class ToolCallDelta(TypedDict):
+    """The first of a call has its id and name, the others more of its arguments."""
+
+    index: int
+    id: NotRequired[str]
+    type: NotRequired[Literal["function"]]
+    function: CalledFunctionDelta
+
+
+@with_config(CLOSED)
 class Delta(TypedDict):
     role: NotRequired[Literal["assistant"]]
-    content: NotRequired[str]
+    content: NotRequired[str | None]
+    tool_calls: NotRequired[list[ToolCallDelta]]
+    reasoning_content: NotRequired[str]
 
 
 @with_config(CLOSED)

@@ -18,7 +18,7 @@ from common.errors import ErrorDict
 from common.params import OTHER_NAMES
 from web.intake.validation_messages import MOST_FAULTS, unknown_name
 from web.openai import field_rules
-from web.openai.field_rules import FieldRule
+from web.openai.field_rules import FieldRule, Inside
 
 NEAR = 0.85  # similarity of two names from which on one is taken for a misspelling of the other
 MOST_IGNORED = 100  # unknown names that one request may have in lenient mode
@@ -57,34 +57,29 @@ class FieldFilter:
         if not isinstance(body, dict):
             return body
         kept = self._filter_object(body, rules, supported, "", "")
-        if isinstance(messages := kept.get("messages"), list):
-            kept["messages"] = [
-                self._filter_message(message, f"messages.{n}") for n, message in enumerate(messages)
-            ]
-        if isinstance(options := kept.get("stream_options"), dict):
-            known = ("include_usage", "continuous_usage_stats")
-            kept["stream_options"] = self._filter_object(
-                options, field_rules.STREAM_OPTIONS, known, "stream_options.", "stream_options."
-            )
+        self._filter_inside(kept, field_rules.INSIDE, "", "")
         return self._adapt(kept)
 
-    def _filter_message(self, message: Any, path: str) -> Any:
-        # Messages of tools are refused later, by their role.
-        if not isinstance(message, dict) or message.get("role") in ("tool", "function"):
-            return message
-        supported = ("role", "content")
-        kept = self._filter_object(message, field_rules.MESSAGE, supported, "messages.", f"{path}.")
-        if isinstance(parts := kept.get("content"), list):
-            kept["content"] = [
-                self._filter_part(part, f"{path}.content.{n}.") for n, part in enumerate(parts)
-            ]
-        return kept
+    def _filter_inside(
+        self, kept: dict[str, JsonValue], inside: Mapping[str, Inside], place: str, path: str
+    ) -> None:
+        """Filter the objects inside one that was filtered itself."""
+        for name in inside.keys() & kept.keys():
+            each, value = inside[name], kept[name]
+            if isinstance(value, list):
+                kept[name] = [
+                    self._filter_one(entry, each, f"{place}{name}.", f"{path}{name}.{n}.")
+                    for n, entry in enumerate(value)
+                ]
+            else:
+                kept[name] = self._filter_one(value, each, f"{place}{name}.", f"{path}{name}.")
 
-    def _filter_part(self, part: Any, path: str) -> Any:
-        """A text part. Parts of other types are refused later, by their type."""
-        if not isinstance(part, dict) or part.get("type") != "text":
-            return part
-        return self._filter_object(part, {}, ("type", "text"), "messages.content.", path)
+    def _filter_one(self, value: Any, inside: Inside, place: str, path: str) -> Any:
+        if not isinstance(value, dict) or not inside.is_kind(value):
+            return value
+        kept = self._filter_object(value, inside.rules, inside.supported, place, path)
+        self._filter_inside(kept, inside.inside, place, path)
+        return kept
 
     def _filter_object(
         self,

@@ -9,15 +9,15 @@ and why others are refused. `field_filter.py` applies the tables.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import JsonValue
 
 Parent = Mapping[str, JsonValue]  # the object that the field is in, as it was sent
 
-TOOLS = "tools are not supported"
-FORMAT = "only text is generated; the output cannot be held to a format"
+FUNCTIONS = "functions are called tools by now: give tools and tool_choice"
+TAGS = "give response_format, or tools"
 ANSWER = "answers have no such field"
 PROMPT = "the prompt is rendered by the model's own template, as it is sent"
 
@@ -41,6 +41,18 @@ def _empty(value: Any, _parent: Parent) -> bool:
 
 def _without_tools(value: Any, parent: Parent) -> bool:
     return value == [] or parent.get("tool_choice") == "none"
+
+
+def _has_tools(parent: Parent) -> bool:
+    return bool(parent.get("tools")) and parent.get("tool_choice") != "none"
+
+
+def _no_choice(value: Any, parent: Parent) -> bool:
+    return value == "none" or (value == "auto" and not _has_tools(parent))
+
+
+def _only_with_tools(_value: Any, parent: Parent) -> bool:
+    return not _has_tools(parent)
 
 
 def _without_functions(value: Any, parent: Parent) -> bool:
@@ -70,7 +82,6 @@ BOTH = {
     "prompt_cache_key": FieldRule(_any),  # equal prefixes are reused by themselves
     "prompt_cache_options": FieldRule(_any),
     "prompt_cache_retention": FieldRule(_any),
-    "response_format": FieldRule(_only({"type": "text"}), FORMAT),
     "service_tier": FieldRule(_any),  # there is one
     "store": FieldRule(_any),  # answers are not kept
     "stream_options": FieldRule(_without_stream),
@@ -80,12 +91,8 @@ BOTH = {
     "detokenize": FieldRule(_only(True), "answers are text"),
     "early_stopping": FieldRule(_any),  # of beam search
     "ec_transfer_params": FieldRule(_empty, "workers hand no caches to each other"),
-    "guided_choice": FieldRule(_empty, FORMAT),
-    "guided_decoding_backend": FieldRule(_any),  # nothing without one of the others
-    "guided_grammar": FieldRule(_empty, FORMAT),
-    "guided_json": FieldRule(_only(), FORMAT),
-    "guided_regex": FieldRule(_empty, FORMAT),
-    "guided_whitespace_pattern": FieldRule(_any),
+    "guided_decoding_backend": FieldRule(_any),  # there is one
+    "guided_whitespace_pattern": FieldRule(_any),  # JSON has the white space that models write
     "include_stop_str_in_output": FieldRule(_only(False), "a stop string is no part of the text"),
     "kv_transfer_params": FieldRule(_empty, "workers hand no caches to each other"),
     "length_penalty": FieldRule(_any),  # of beam search
@@ -101,11 +108,8 @@ BOTH = {
     "return_tokens_as_token_ids": FieldRule(_only(False), ANSWER),
     "skip_special_tokens": FieldRule(_only(True), "special tokens are no part of the text"),
     "spaces_between_special_tokens": FieldRule(_any),  # special tokens are not shown
-    "structural_tag": FieldRule(_empty, FORMAT),
-    "structured_outputs": FieldRule(_empty, FORMAT),
-    "thinking_token_budget": FieldRule(
-        _only(-1), "give what the model's chat template reads as chat_template_kwargs"
-    ),
+    "structural_tag": FieldRule(_empty, TAGS),
+    "structured_outputs": FieldRule(_empty),
     "truncate_prompt_tokens": FieldRule(_empty, "nothing is cut off; send what fits"),
     "truncation_side": FieldRule(_any),  # nothing without truncate_prompt_tokens
     "use_beam_search": FieldRule(_only(False), "continuations are sampled"),
@@ -114,16 +118,17 @@ BOTH = {
 CHAT = BOTH | {
     # OpenAI's
     "audio": FieldRule(_empty, "audio is not generated here"),
-    "function_call": FieldRule(_only("none", "auto"), "functions are not supported"),
-    "functions": FieldRule(_without_functions, "functions are not supported"),
+    "function_call": FieldRule(_only("none", "auto"), FUNCTIONS),
+    "functions": FieldRule(_without_functions, FUNCTIONS),
     "max_tokens": FieldRule(_beside_max_completion_tokens),
     "modalities": FieldRule(_only(["text"], []), "only text is generated here"),
     "moderation": FieldRule(_empty, "nothing is moderated here"),
-    "parallel_tool_calls": FieldRule(_any),  # there are no tools
+    "parallel_tool_calls": FieldRule(_only_with_tools),
     "prediction": FieldRule(_any),  # it only makes OpenAI's answers faster
     "reasoning_effort": FieldRule(_any),  # what a template reads goes into chat_template_kwargs
-    "tool_choice": FieldRule(_only("none", "auto"), TOOLS),
-    "tools": FieldRule(_without_tools, TOOLS),
+    "thinking_token_budget": FieldRule(_only(-1)),
+    "tool_choice": FieldRule(_no_choice),
+    "tools": FieldRule(_without_tools),
     "verbosity": FieldRule(_only("medium"), "models here have no setting for how much to say"),
     "web_search_options": FieldRule(_empty, "there is no web search"),
     # vLLM's
@@ -134,9 +139,6 @@ CHAT = BOTH | {
     "documents": FieldRule(_empty, "put them into a message"),
     "echo": FieldRule(_only(False), "send a completion for that"),
     "enable_thinking": FieldRule(_empty, 'give chat_template_kwargs: {"enable_thinking": …}'),
-    "include_reasoning": FieldRule(
-        _only(True), "reasoning is not separated from the rest of an answer"
-    ),
     "media_io_kwargs": FieldRule(_any),  # nothing without media
     "return_assistant_tokens_mask": FieldRule(_any),  # vLLM's chats do not read it either
 }
@@ -145,15 +147,77 @@ COMPLETION = BOTH | {
         _only(True), "send token ids for a prompt without special tokens"
     ),
     "suffix": FieldRule(_only(""), "nothing can be inserted before a suffix"),
+    "thinking": FieldRule(_empty, "thoughts are told apart in chats only"),
+    "thinking_token_budget": FieldRule(_only(-1), "thoughts are told apart in chats only"),
 }
 MESSAGE = {
     "annotations": FieldRule(_empty, "annotations are not read"),
     "audio": FieldRule(_empty, "audio is not read"),
-    "function_call": FieldRule(_empty, "functions are not supported"),
+    "function_call": FieldRule(_empty, FUNCTIONS),
     "name": FieldRule(_any),  # chat templates know no names of participants
+    "reasoning": FieldRule(_any),  # of an answer that is sent back: templates leave it out
+    "reasoning_content": FieldRule(_any),
     "refusal": FieldRule(_empty, "refusals are not read; put the text into content"),
-    "tool_calls": FieldRule(_empty, TOOLS),
+    "tool_calls": FieldRule(_empty),
 }
-STREAM_OPTIONS = {
-    "include_obfuscation": FieldRule(_any),  # nothing is padded, which only OpenAI does
+
+
+@dataclass(frozen=True)
+class Inside:
+    """An object inside a request, or a list of such: the fields that are supported, the rules of
+    others, and the objects inside it. One of another `kind` is left to the models, which refuse
+    it."""
+
+    supported: tuple[str, ...]
+    rules: Mapping[str, FieldRule] = field(default_factory=dict)
+    inside: Mapping[str, Inside] = field(default_factory=dict)
+    is_kind: Callable[[Parent], bool] = lambda _: True
+
+
+INSIDE = {
+    "messages": Inside(
+        ("role", "content", "tool_calls", "tool_call_id"),
+        MESSAGE,
+        {
+            "content": Inside(("type", "text"), is_kind=lambda part: part.get("type") == "text"),
+            "tool_calls": Inside(
+                ("id", "type", "function"),
+                {"index": FieldRule(_any)},  # of a stream's deltas
+                {"function": Inside(("name", "arguments"))},
+                is_kind=lambda call: call.get("type") in (None, "function"),
+            ),
+        },
+        is_kind=lambda message: message.get("role") != "function",
+    ),
+    "response_format": Inside(
+        ("type", "json_schema"),
+        inside={
+            "json_schema": Inside(
+                ("name", "schema", "strict"),
+                {"description": FieldRule(_any)},  # the prompt is rendered as it is sent
+            )
+        },
+        is_kind=lambda given: given.get("type") in ("text", "json_object", "json_schema"),
+    ),
+    "stream_options": Inside(
+        ("include_usage", "continuous_usage_stats"),
+        {"include_obfuscation": FieldRule(_any)},  # nothing is padded, which only OpenAI does
+    ),
+    "structured_outputs": Inside(
+        ("json", "regex", "choice", "grammar", "json_object"),
+        {
+            "disable_additional_properties": FieldRule(
+                _only(False), 'write "additionalProperties": false into the schema'
+            ),
+            "disable_any_whitespace": FieldRule(_only(False), "JSON may have white space"),
+            "disable_fallback": FieldRule(_any),  # there is one backend
+            "structural_tag": FieldRule(_empty, TAGS),
+            "whitespace_pattern": FieldRule(_empty, "JSON has the white space that models write"),
+        },
+    ),
+    "tools": Inside(
+        ("type", "function"),
+        inside={"function": Inside(("name", "description", "parameters", "strict"))},
+        is_kind=lambda tool: tool.get("type") == "function",
+    ),
 }

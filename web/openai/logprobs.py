@@ -8,12 +8,29 @@ only when all its bytes are there.
 
 from __future__ import annotations
 
-from common.result_row import SpelledToken, TokenLogprob
+from common.result_row import RowOutput, SpelledToken, TokenLogprob
 from web.openai.completion_schemas import (
     ChatLogprobs,
     ChatTopLogprob,
     CompletionLogprobs,
 )
+
+END_OF_THOUGHTS = "</think>"
+
+
+def after_thoughts(entries: list[TokenLogprob]) -> list[TokenLogprob] | None:
+    """The entries of the tokens after a model's thoughts; None if these do not end here."""
+    for place, entry in enumerate(entries):
+        if entry["token"] == END_OF_THOUGHTS:
+            return entries[place + 1 :]
+    return None
+
+
+def of_answer(output: RowOutput) -> list[TokenLogprob]:
+    """The entries of an output's tokens without those of its thoughts."""
+    entries, thoughts = output["logprobs"] or [], output.get("reasoning")
+    rest = None if thoughts is None else after_thoughts(entries)
+    return ([] if thoughts else entries) if rest is None else rest
 
 
 class PlacedLogprob(TokenLogprob):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, WithJsonSchema, field_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, field_validator
 from pydantic.config import JsonDict
 
 from common.given import refuse
+from common.types import JsonObject
 from web.schemas.base import Schema
+from web.schemas.messages import ItemMessage
 
 # For `/openapi.json`: unknown fields may be sent, because some are ignored.
 OTHER_FIELDS: JsonDict = {"additionalProperties": True}
@@ -24,21 +26,30 @@ class TextPart(Schema):
 TEXT_PART = TextPart.model_json_schema()
 
 
-class ChatMessage(Schema):
+class ChatMessage(ItemMessage):
     """One message; a list of text parts is joined with line breaks."""
 
     model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]  # type: ignore[assignment]
     content: Annotated[
-        str, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART}]})
-    ]
+        str | None,
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string"},
+                    {"type": "array", "items": TEXT_PART},
+                    {"type": "null"},
+                ]
+            }
+        ),
+    ] = Field(None, validate_default=True)
 
     @field_validator("role", mode="before")
     @classmethod
-    def _refuse_tools(cls, role: Any) -> Any:
-        if role in ("tool", "function"):
-            raise refuse("is not supported: tools are not supported")
+    def _refuse_functions(cls, role: Any) -> Any:
+        if role == "function":
+            raise refuse("is not supported: functions are called tools by now")
         return role
 
     @field_validator("content", mode="before")
@@ -55,9 +66,8 @@ class ChatMessage(Schema):
                 )
         return "\n".join(TextPart.model_validate(part).text for part in content)
 
-    def plain(self) -> dict[str, str]:
-        """The message as chat templates take it; `developer` is a system message."""
-        return {
-            "role": "system" if self.role == "developer" else self.role,
-            "content": self.content,
-        }
+    def plain(self) -> JsonObject:
+        """The message as it is stored, and as chat templates take it; `developer` is a system
+        message."""
+        found = super().plain()
+        return found | {"role": "system"} if self.role == "developer" else found

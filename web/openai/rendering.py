@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from common.result_row import RowOutput, RowResult
-from web.openai.answer_options import CHAT, COMPLETIONS, AnswerOptions
+from web.openai.answer_options import CHAT, AnswerOptions
+from web.openai.chat_answers import answer_message, finish_reason
 from web.openai.completion_schemas import (
     ChatChoice,
     ChatCompletion,
@@ -20,6 +21,7 @@ from web.openai.completion_schemas import (
     Completion,
     CompletionChoice,
     CompletionUsage,
+    Delta,
     FinishReason,
 )
 from web.openai.logprobs import (
@@ -27,6 +29,7 @@ from web.openai.logprobs import (
     PlacedLogprob,
     chat_logprobs,
     completion_logprobs,
+    of_answer,
     prompt_logprobs,
 )
 
@@ -48,7 +51,7 @@ def render_completion(
             "object": "chat.completion",
             "created": created,
             "model": options.model,
-            "choices": _chat_choices(rows[0]),
+            "choices": _chat_choices(options, rows[0], id_),
             "usage": total_usage(options, rows),
             "system_fingerprint": None,
         }
@@ -124,56 +127,42 @@ def render_chunk(options: AnswerOptions, choices: list[Any], *, id_: str, create
 
 
 def chunk_choice(
-    options: AnswerOptions,
     index: int,
-    text: str,
+    said: str | Delta,
     *,
     logprobs: list[PlacedLogprob] | None = None,
     finish_reason: FinishReason | None = None,
 ) -> ChunkChoice:
-    """The choice of a chunk: the next text of continuation `index`, or with a `finish_reason` its
-    end."""
-    if options.endpoint == COMPLETIONS:
+    """The choice of a chunk: what is next of continuation `index`, text of a completion or a delta
+    of a chat; with a `finish_reason` its end."""
+    if isinstance(said, str):
         return {
             "index": index,
-            "text": text,
+            "text": said,
             "logprobs": completion_logprobs(logprobs),
             "finish_reason": finish_reason,
         }
     return {
         "index": index,
-        "delta": {"content": text} if text or finish_reason is None else {},
+        "delta": said,
         "logprobs": chat_logprobs(logprobs),
         "finish_reason": finish_reason,
     }
 
 
-def opening_choice(index: int) -> ChunkChoice:
-    """The choice of the first chunk in a chat, which has the role."""
-    return {
-        "index": index,
-        "delta": {"role": "assistant", "content": ""},
-        "logprobs": None,
-        "finish_reason": None,
-    }
-
-
-def finish_reason(reason: str) -> FinishReason:
-    """Our finish reason as the client knows it: it has no `cancelled`, `expired` or `error`, so
-    these are `length`."""
-    return "stop" if reason == "stop" else "length"
-
-
-def _chat_choices(row: RowResult) -> list[ChatChoice]:
-    return [
-        {
-            "index": index,
-            "message": {"role": "assistant", "content": output["text"], "refusal": None},
-            "logprobs": chat_logprobs(_text_logprobs(output)),
-            "finish_reason": finish_reason(output["finish_reason"]),
-        }
-        for index, output in enumerate(row["outputs"])
-    ]
+def _chat_choices(options: AnswerOptions, row: RowResult, id_: str) -> list[ChatChoice]:
+    choices: list[ChatChoice] = []
+    for index, output in enumerate(row["outputs"]):
+        message, reason = answer_message(options, output, id_, index)
+        choices.append(
+            {
+                "index": index,
+                "message": message,
+                "logprobs": chat_logprobs(_text_logprobs(output)),
+                "finish_reason": reason,
+            }
+        )
+    return choices
 
 
 def _completion_choices(
@@ -210,6 +199,4 @@ def _text_logprobs(output: RowOutput, start: int = 0) -> list[PlacedLogprob] | N
     if output["logprobs"] is None:
         return None
     aligner = LogprobAligner(start)
-    return aligner.push(output["logprobs"], output["text"]) + aligner.finish(
-        output["finish_reason"]
-    )
+    return aligner.push(of_answer(output), output["text"]) + aligner.finish(output["finish_reason"])

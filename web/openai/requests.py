@@ -12,91 +12,26 @@ from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import (
-    ConfigDict,
     Field,
     JsonValue,
-    PrivateAttr,
-    StringConstraints,
     WrapValidator,
 )
 
 from common.errors import InvalidRequest
 from common.given import refuse
-from common.params import SamplingParams, TokenId, are_token_ids
+from common.params import TokenId, are_token_ids
 from common.stored_item import StoredItem
+from common.types import JsonObject
 from web.openai.answer_options import CHAT, COMPLETIONS, AnswerOptions, Endpoint
-from web.openai.field_filter import FieldFilter
-from web.openai.messages import OTHER_FIELDS, ChatMessage
-from web.schemas.base import Schema, TemplateKwargs
+from web.openai.generation_request import GenerationRequest
+from web.openai.messages import ChatMessage
+from web.openai.tools import ToolChoice, Tools, stored_tools
+from web.schemas.base import TemplateKwargs
 from web.schemas.fields import ShortMetadata
 
 CHAT_MAX_TOKENS = 4096  # by default: long enough for answers to end by themselves
 COMPLETION_MAX_TOKENS = 16  # OpenAI's own default
 MOST_PROMPTS = 2048  # of one completions request
-
-
-class StreamOptions(Schema):
-    """Options of a request with `stream: true`."""
-
-    model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
-
-    include_usage: bool = Field(False, description="A last chunk has the usage.")
-    continuous_usage_stats: bool = Field(
-        False, description="vLLM's: every chunk has the usage so far."
-    )
-
-
-class GenerationRequest(SamplingParams):
-    """The fields that both endpoints have."""
-
-    model_config = ConfigDict(json_schema_extra=OTHER_FIELDS)
-
-    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    stream: bool = Field(False, description="Answer with server-sent events.")
-    stream_options: StreamOptions | None = None
-    user: str | None = Field(None, max_length=512, description="Kept with the item.")
-
-    _filter: FieldFilter = PrivateAttr(default_factory=lambda: FieldFilter(lenient=False))
-
-    def set_filter(self, filter_: FieldFilter) -> None:
-        """The filter that took fields out of the request, before it was validated."""
-        self._filter = filter_
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """The fields that were given and had no effect, by their paths without indices."""
-        return self._filter.ignored
-
-    def check_together(self) -> None:
-        """Check what concerns several fields.
-
-        Raises:
-            InvalidRequest: naming the field.
-        """
-
-    @property
-    def names(self) -> dict[str, str]:
-        """The client's name for a field of an item, by the field's path or by the error's code."""
-        return {}
-
-    def _answer_options(self, endpoint: Endpoint, **more: Any) -> AnswerOptions:
-        options = self.stream_options if self.stream else None
-        return AnswerOptions(
-            endpoint,
-            self.model,
-            self.n,
-            include_usage=bool(options and options.include_usage),
-            continuous_usage=bool(options and options.continuous_usage_stats),
-            ignored=self._filter.ignored,
-            adapted=self._filter.adapted,
-            **more,
-        )
-
-    def _params(self, **changed: Any) -> dict[str, JsonValue]:
-        """The decoding parameters that were given, with `changed` ones; None takes one out."""
-        names = set(SamplingParams.model_fields) & self.model_fields_set
-        given = self.model_dump(mode="json", include=names) | changed
-        return {name: value for name, value in given.items() if value is not None}
 
 
 class ChatRequest(GenerationRequest):
@@ -128,9 +63,39 @@ class ChatRequest(GenerationRequest):
         None, description="Variables of the model's chat template, such as enable_thinking."
     )
 
+    tools: Tools | None = Field(None, description="Functions that the answer may call.")
+    tool_choice: ToolChoice | None = Field(
+        None,
+        description="none: tools are left out; auto: the answer may call them or be text; "
+        "required: it calls at least one; or the function that it calls, once.",
+    )
+    parallel_tool_calls: bool | None = Field(
+        None, description="Whether one answer may have several calls; by default it may."
+    )
+    include_reasoning: bool = Field(
+        True, description="vLLM's: return the thoughts of a thinking model."
+    )
+    thinking_token_budget: int | None = Field(
+        None, ge=0, le=131_072, description="vLLM's name of thinking.max_tokens."
+    )
+
     def check_together(self) -> None:
+        super().check_together()
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true", field="top_logprobs")
+        if self.thinking is not None and self.thinking_token_budget is not None:
+            message = "thinking and thinking_token_budget each limit the thoughts; give one"
+            raise InvalidRequest(message, code="invalid_value", field="thinking_token_budget")
+        _ = self.tool_set
+
+    @cached_property
+    def tool_set(self) -> JsonObject | None:
+        """The tools as items keep them.
+
+        Raises:
+            InvalidRequest: they do not fit together.
+        """
+        return stored_tools(self.tools, self.tool_choice, self.parallel_tool_calls)
 
     @property
     def names(self) -> dict[str, str]:
@@ -139,21 +104,31 @@ class ChatRequest(GenerationRequest):
             if self.max_completion_tokens is not None
             else {}
         )
-        return newer | {
-            "context_length_exceeded": "messages",
-            "prompt": "messages",
-            "params.logprobs": "top_logprobs",
-        }
+        if self.thinking_token_budget is not None:
+            newer["params.thinking"] = "thinking_token_budget"
+        return (
+            super().names
+            | newer
+            | {
+                "context_length_exceeded": "messages",
+                "prompt": "messages",
+                "params.logprobs": "top_logprobs",
+            }
+        )
 
     @cached_property
     def answer_options(self) -> AnswerOptions:
-        return self._answer_options(CHAT, metadata=self.metadata)
+        return self._answer_options(
+            CHAT, metadata=self.metadata, tools=self.tool_set, reasoning=self.include_reasoning
+        )
 
     def items(self) -> list[StoredItem]:
         """The items of the job: one."""
         params = self._params(logprobs=(self.top_logprobs or 0) if self.logprobs else None)
         if self.max_completion_tokens is not None:
             params["max_tokens"] = self.max_completion_tokens
+        if self.thinking_token_budget is not None:
+            params["thinking"] = {"max_tokens": self.thinking_token_budget}
         labels = {"user": self.user, "safety_identifier": self.safety_identifier}
         metadata: dict[str, JsonValue] = {
             **(self.metadata or {}),
@@ -166,6 +141,8 @@ class ChatRequest(GenerationRequest):
         }
         if self.chat_template_kwargs:
             item["chat_template_kwargs"] = self.chat_template_kwargs
+        if self.tool_set:
+            item["tools"] = self.tool_set
         return [item]
 
 
@@ -212,6 +189,7 @@ class CompletionRequest(GenerationRequest):
     )
 
     def check_together(self) -> None:
+        super().check_together()
         if self.stream and self.echo and self.logprobs is not None:
             raise InvalidRequest("echo with logprobs cannot be streamed", field="stream")
         if self.max_tokens == 0 and not self.echo:
@@ -220,7 +198,7 @@ class CompletionRequest(GenerationRequest):
 
     @property
     def names(self) -> dict[str, str]:
-        return {
+        return super().names | {
             "context_length_exceeded": "prompt",
             "prompt_ids": "prompt",
             "params.prompt_logprobs": "logprobs"

@@ -197,7 +197,7 @@ def test_errors_are_the_client_s_own_classes(stack: Stack) -> None:
         (
             openai.BadRequestError,
             "invalid_value",
-            lambda: chat(client, tools=[{"type": "function"}]),
+            lambda: chat(client, tools=[{"type": "custom"}]),
         ),
         (openai.BadRequestError, "context_length_exceeded", lambda: chat(client, max_tokens=9000)),
         (openai.InternalServerError, "engine_error", lambda: chat(client, messages=failing)),

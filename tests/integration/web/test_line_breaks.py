@@ -106,7 +106,7 @@ def test_a_batchs_files_have_a_line_a_request(web: Web) -> None:
 def test_a_chunk_of_a_chat_is_one_line() -> None:
     options = AnswerOptions("/v1/chat/completions", "echo")
     content = chat_stream._event(
-        render_chunk(options, [chunk_choice(options, 0, ENDS)], id_="c", created=0)
+        render_chunk(options, [chunk_choice(0, {"content": ENDS})], id_="c", created=0)
     )
     data, blank = lines_of(content)
     assert (

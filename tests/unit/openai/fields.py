@@ -28,6 +28,7 @@ CLIENTS = {
     TEXT: completion_create_params.CompletionCreateParamsStreaming,
 }
 MODELS: dict[Endpoint, type[BaseModel]] = {CHAT: ChatRequest, TEXT: CompletionRequest}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 # A value for each field that is honoured, which changes the item or the `AnswerOptions`.
 HONOURED: dict[Endpoint, dict[str, Any]] = {
     CHAT: {
@@ -41,12 +42,22 @@ HONOURED: dict[Endpoint, dict[str, Any]] = {
         "metadata": {"a": "b"},
         "n": 2,
         "presence_penalty": 0.5,
+        "response_format": {"type": "json_object"},
         "safety_identifier": "s",
         "seed": 5,
         "stop": "x",
         "temperature": 0.5,
+        "tools": [TOOL],
         "top_p": 0.5,
         "user": "u",
+        # vLLM's
+        "guided_choice": ["a"],
+        "guided_grammar": "start: /a/",
+        "guided_json": {},
+        "guided_regex": "a",
+        "include_reasoning": False,
+        "structured_outputs": {"json": {}},
+        "thinking_token_budget": 5,
     },
     TEXT: {
         "model": "other",
@@ -63,10 +74,20 @@ HONOURED: dict[Endpoint, dict[str, Any]] = {
         "temperature": 0.5,
         "top_p": 0.5,
         "user": "u",
+        # vLLM's
+        "guided_choice": ["a"],
+        "guided_grammar": "start: /a/",
+        "guided_json": '{"type": "integer"}',
+        "guided_regex": "a",
+        "response_format": {"type": "json_object"},
+        "structured_outputs": {"json_object": True},
     },
 }
 # Honoured together with another field.
-BESIDES = {CHAT: {"stream", "stream_options", "top_logprobs"}, TEXT: {"stream", "stream_options"}}
+BESIDES = {
+    CHAT: {"stream", "stream_options", "top_logprobs", "tool_choice", "parallel_tool_calls"},
+    TEXT: {"stream", "stream_options"},
+}
 # Values that change nothing, which are named as ignored; and values that would, which are refused.
 IGNORED: dict[str, list[Any]] = {
     # OpenAI's
@@ -80,7 +101,6 @@ IGNORED: dict[str, list[Any]] = {
     "prompt_cache_options": [{}],
     "prompt_cache_retention": ["in_memory", "24h"],
     "reasoning_effort": ["none", "low", "high"],
-    "response_format": [{"type": "text"}],
     "service_tier": ["auto", "flex", "priority"],
     "store": [True, False],
     "stream_options": [{"include_usage": True}],
@@ -95,7 +115,6 @@ IGNORED: dict[str, list[Any]] = {
     "documents": [[]],
     "early_stopping": [False],
     "guided_decoding_backend": ["outlines"],
-    "include_reasoning": [True],
     "include_stop_str_in_output": [False],
     "length_penalty": [1.0],
     "logits_processors": [[]],
@@ -119,10 +138,7 @@ REFUSED: dict[str, Any] = {
     "functions": [{"name": "f"}],
     "modalities": ["text", "audio"],
     "moderation": {"model": "m"},
-    "response_format": {"type": "json_object"},
     "suffix": "x",
-    "tool_choice": "required",
-    "tools": [{"type": "function"}],
     "verbosity": "low",
     "web_search_options": {"search_context_size": "low"},
     # vLLM's
@@ -132,19 +148,13 @@ REFUSED: dict[str, Any] = {
     "continue_final_message": True,
     "documents": [{"text": "x"}],
     "enable_thinking": False,
-    "guided_choice": ["a"],
-    "guided_grammar": "x",
-    "guided_json": {},
-    "guided_regex": "a",
-    "include_reasoning": False,
     "include_stop_str_in_output": True,
     "logits_processors": ["x"],
     "prompt_embeds": "x",
     "return_token_ids": True,
     "return_tokens_as_token_ids": True,
     "skip_special_tokens": False,
-    "structured_outputs": {"json": {}},
-    "thinking_token_budget": 5,
+    "structural_tag": "x",
     "truncate_prompt_tokens": 5,
     "use_beam_search": True,
     "vllm_xargs": {"a": 1},

@@ -3,15 +3,30 @@ name."""
 
 from __future__ import annotations
 
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 import pytest
 from openai.types.chat import (
     ChatCompletionAssistantMessageParam,
     ChatCompletionDeveloperMessageParam,
+    ChatCompletionFunctionToolParam,
+    ChatCompletionMessageFunctionToolCallParam,
     ChatCompletionStreamOptionsParam,
     ChatCompletionSystemMessageParam,
+    ChatCompletionToolMessageParam,
     ChatCompletionUserMessageParam,
+)
+from openai.types.chat import (
+    chat_completion_message_function_tool_call_param as call_params,
+)
+from openai.types.shared_params import (
+    FunctionDefinition,
+    ResponseFormatJSONObject,
+    ResponseFormatJSONSchema,
+    ResponseFormatText,
+)
+from openai.types.shared_params import (
+    response_format_json_schema as schema_params,
 )
 
 from common.params import SamplingParams
@@ -30,9 +45,7 @@ from tests.unit.openai.fields import (
 )
 from web.openai import field_rules
 from web.openai.answer_options import Endpoint
-from web.openai.messages import ChatMessage
 from web.openai.read_request import RULES, read_request
-from web.openai.requests import StreamOptions
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, TEXT])
@@ -54,31 +67,41 @@ def test_every_field_of_the_client_is_in_the_table(endpoint: Endpoint) -> None:
         "return_assistant_tokens_mask",
         "return_prompt_text",
         "return_token_offsets",
-        "structural_tag",
+        "thinking",
     }
 
 
-@pytest.mark.parametrize(
-    ("types", "model", "rules"),
-    [
-        ((ChatCompletionStreamOptionsParam,), StreamOptions, field_rules.STREAM_OPTIONS),
+TYPES: list[tuple[str, tuple[type, ...]]] = [
+    ("stream_options", (ChatCompletionStreamOptionsParam,)),
+    (
+        "messages",
         (
-            (
-                ChatCompletionAssistantMessageParam,
-                ChatCompletionDeveloperMessageParam,
-                ChatCompletionSystemMessageParam,
-                ChatCompletionUserMessageParam,
-            ),
-            ChatMessage,
-            field_rules.MESSAGE,
+            ChatCompletionAssistantMessageParam,
+            ChatCompletionDeveloperMessageParam,
+            ChatCompletionSystemMessageParam,
+            ChatCompletionToolMessageParam,
+            ChatCompletionUserMessageParam,
         ),
-    ],
-)
+    ),
+    ("messages.tool_calls", (ChatCompletionMessageFunctionToolCallParam,)),
+    ("messages.tool_calls.function", (call_params.Function,)),
+    ("tools", (ChatCompletionFunctionToolParam,)),
+    ("tools.function", (FunctionDefinition,)),
+    ("response_format", (ResponseFormatJSONObject, ResponseFormatJSONSchema, ResponseFormatText)),
+    ("response_format.json_schema", (schema_params.JSONSchema,)),
+]
+
+
+@pytest.mark.parametrize(("path", "types"), TYPES, ids=[path for path, _ in TYPES])
 def test_every_field_of_the_client_s_nested_types_is_known(
-    types: tuple[type, ...], model: Any, rules: Any
+    path: str, types: tuple[type, ...]
 ) -> None:
+    first, *names = path.split(".")
+    inside = field_rules.INSIDE[first]
+    for name in names:
+        inside = inside.inside[name]
     fields = set().union(*(get_type_hints(each) for each in types))
-    assert fields <= model.model_fields.keys() | rules.keys()
+    assert fields <= {*inside.supported, *inside.rules}
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,9 @@ def test_scoring_shows_the_prompt_alone() -> None:
 def test_chunks_are_the_client_s() -> None:
     options = AnswerOptions("/v1/chat/completions", "m", include_usage=True)
     choices = [
-        rendering.opening_choice(0),
-        rendering.chunk_choice(options, 0, "hi"),
-        rendering.chunk_choice(options, 0, "", finish_reason="stop"),
+        rendering.chunk_choice(0, {"role": "assistant", "content": ""}),
+        rendering.chunk_choice(0, {"content": "hi"}),
+        rendering.chunk_choice(0, {}, finish_reason="stop"),
     ]
     for choice in choices:
         body = rendering.render_chunk(options, [choice], id_="chatcmpl-1", created=5)
@@ -155,14 +155,14 @@ def test_answers_are_what_the_specification_says() -> None:
         rendering.render_completion(text, [said], id_="1", created=5), strict=True
     )
     choices = [
-        rendering.opening_choice(0),
-        rendering.chunk_choice(chat, 0, "a"),
-        rendering.chunk_choice(chat, 0, "", finish_reason="stop"),
+        rendering.chunk_choice(0, {"role": "assistant", "content": ""}),
+        rendering.chunk_choice(0, {"content": "a"}),
+        rendering.chunk_choice(0, {}, finish_reason="stop"),
     ]
     TypeAdapter(schemas.ChatChunk).validate_python(
         rendering.render_chunk(chat, choices, id_="1", created=5), strict=True
     )
-    chunk = rendering.render_chunk(text, [rendering.chunk_choice(text, 0, "a")], id_="1", created=5)
+    chunk = rendering.render_chunk(text, [rendering.chunk_choice(0, "a")], id_="1", created=5)
     TypeAdapter(schemas.CompletionChunk).validate_python(
         chunk | {"usage": rendering.total_usage(text, [said])}, strict=True
     )

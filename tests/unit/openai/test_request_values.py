@@ -114,7 +114,7 @@ def test_text_parts_are_lines_and_other_parts_are_refused() -> None:
         (TEXT, {"temperature": "hot"}, "temperature"),
         (
             CHAT,
-            {"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]},
+            {"messages": [{"role": "function", "content": "x", "name": "f"}]},
             "messages.0.role",
         ),
     ],
