@@ -6,23 +6,30 @@ allows everything. So every call here looks for that.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer, get_version
 from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_par
 from numpy.typing import NDArray
 
-from common.errors import InvalidRequest
-from common.structured.grammar import Grammar
+from common.structured.blame import place_of_blame, reason
+from common.structured.grammar import JSON_STYLE, Grammar
+from common.structured.refusal import unusable
 
 Mask: TypeAlias = NDArray[np.int32]  # (rows, ceil(vocabulary / 32)), a bit for each token
 
 MOST_KEPT = 128  # pristine matchers of one tokenizer
-LIMITS = LLParserLimits(verbose_errors=False)  # errors without the grammar's text
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=300_000,  # to build expressions: some 0.1 s
+    max_lexer_states=50_000,  # 1 to 2 kB each
+    max_grammar_size=100_000,
+    verbose_errors=False,  # without the grammar's text
+)
 BYTES = "byte"  # llguidance's own tokenizer, in which each byte is a token
 
 
@@ -115,10 +122,26 @@ class Guide:
             return made.copy()
 
     def _compiled(self, grammar: Grammar) -> Matcher:
-        made = Matcher(LLMatcher(self._tokenizer, grammar.source, log_level=0, limits=LIMITS))
+        made = self._built(grammar.source)
+        # Some grammars are only found to be empty or too large when a token is asked for.
+        made.fill(empty_mask(1, self._tokenizer.vocab_size))
         if message := made.failed:
-            raise InvalidRequest(message, code="invalid_grammar")
+            place = f" cannot be honoured: {self._blamed(grammar, message)}" if grammar.json else ""
+            raise unusable(f"{place.strip()} {reason(message)}".strip(), grammar.field)
         return made
+
+    def _built(self, source: str) -> Matcher:
+        return Matcher(LLMatcher(self._tokenizer, source, log_level=0, limits=LIMITS))
+
+    def _blamed(self, grammar: Grammar, message: str) -> str:
+        """The place in a schema that is to blame."""
+
+        def error_of(schema: dict[str, Any]) -> str | None:
+            styled = {**schema, "x-guidance": JSON_STYLE}
+            return self._built(json.dumps({"grammars": [{"json_schema": styled}]})).failed
+
+        found = json.loads(grammar.source)["grammars"][0].get("json_schema", {})
+        return place_of_blame(found, message, error_of)
 
 
 def byte_guide() -> Guide:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from common.errors import InvalidRequest
-from common.structured.grammar import JSON_STYLE, Grammar, grammar_of, lark_grammar
+from common.structured.grammar import Grammar, grammar_of, json_rule, lark_grammar
 from common.structured.output_format import OutputFormat
 from common.structured.tool_calls import BEGIN, END
 from common.structured.tool_prompt import ToolFormat
@@ -47,7 +47,8 @@ def item_grammar(
     if tools.is_forced:
         return rules.grammar("start: LEAD? calls", LEAD)
     if bound is not None:
-        answer = _json("answer", bound.json_schema or {"type": "object"})
+        schema = bound.json_schema or {"type": "object"}
+        answer = _json("answer", schema, "params.output.json_schema")
         return rules.grammar("start: LEAD? (calls | answer)", LEAD, answer)
     return rules.grammar(*rules.among_text()) if tools.binds else None
 
@@ -73,7 +74,8 @@ class _Rules:
         for place, function in enumerate(functions):
             name = _text(begin % json.dumps(function.name))
             rules.append(f"call_{place}: {name} arguments_{place} {_text(end)}")
-            rules.append(_json(f"arguments_{place}", self._schema(function)))
+            where = f"tools.{place}.function.parameters"
+            rules.append(_json(f"arguments_{place}", self._schema(function), where))
         return lark_grammar("\n".join(rules))
 
     def _schema(self, function: Function) -> dict[str, Any]:
@@ -96,9 +98,8 @@ class _Rules:
         return ["start: (LEAD? calls | TEXT)?", LEAD, f"TEXT: /[^\\s{first}](.|\\n)*/"]
 
 
-def _json(rule: str, schema: dict[str, Any]) -> str:
-    styled = {**schema, "x-guidance": JSON_STYLE}
-    return f"{rule}: %json {json.dumps(styled, ensure_ascii=False)}"
+def _json(rule: str, schema: dict[str, Any], where: str) -> str:
+    return f"{rule}: {json_rule(schema, where)}"
 
 
 def _text(text: str) -> str:

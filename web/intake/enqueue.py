@@ -69,7 +69,7 @@ def enqueue_job(
         options = resolve_preset(services, tenant, options)
     given, options = options.params, with_defaults(options, model.card)
     refused_stay = origin.batch_id is not None
-    formats = Formats(services.grammars, tenant, model.card)
+    formats = Formats(services.grammars, tenant, model)
     fallback = origin.default_max_tokens
     intake = Intake(model, options, services.settings, formats, fallback, refused_stay)
     intake.defaulted = options.params.model_fields_set - given.model_fields_set

@@ -31,7 +31,7 @@ def check_job(
     """
     model = services.models.choose(options.model)
     options = with_defaults(resolve_preset(services, tenant, options), model.card)
-    formats = Formats(services.grammars, tenant, model.card)
+    formats = Formats(services.grammars, tenant, model)
     intake = Intake(model, options, services.settings, formats)
     deadline_ms(services.store, options.deadline)
     for _ in intake.accept(drafts):

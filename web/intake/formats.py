@@ -18,8 +18,10 @@ from common.structured.tools import ToolSet
 from common.types import ModelCard
 from web.intake.faults import Fault
 from web.services.grammars import Grammars
+from web.services.models import Model
 
 MOST_FORMATS = 1000  # different ones, of a job
+LONGEST_TOKEN = 2048  # characters, where the model's tokenizer is not known
 MOST_SECONDS = 20.0  # that building the grammars of a job may take
 
 FIELD = "params.output"
@@ -47,10 +49,11 @@ class Formats:
     """The output formats of one job; each different one is checked once. `any_json` says whether
     one of them is JSON, `any_own` whether an item has one."""
 
-    def __init__(self, grammars: Grammars, tenant: str, card: ModelCard):
+    def __init__(self, grammars: Grammars, tenant: str, model: Model):
         self._grammars = grammars
         self._tenant = tenant
-        self._card = card
+        self._card = model.card
+        self._longest = model.tokenizer.longest if model.tokenizer else LONGEST_TOKEN
         self._known: dict[bytes, _Checked] = {}
         self._last: tuple[OutputFormat | None, _Checked] | None = (
             None  # mostly that of the next item, too
@@ -151,7 +154,7 @@ class Formats:
             return _Checked()
         verdict = self._grammars.check(self._tenant, grammar)
         self._seconds += verdict.seconds
-        return _Checked(verdict.error)
+        return _Checked(verdict.error, grammar.least_tokens(self._longest))
 
 
 def _refuse_ends(params: SamplingParams, field: str = FIELD) -> None:

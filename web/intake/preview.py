@@ -37,7 +37,7 @@ def preview_job(
     """
     model = services.models.choose(options.model)
     options = with_defaults(resolve_preset(services, tenant, options), model.card)
-    formats = Formats(services.grammars, tenant, model.card)
+    formats = Formats(services.grammars, tenant, model)
     intake = Intake(model, options, services.settings, formats)
     shown = [_row(intake, draft) for draft in islice(drafts, rows)]
     return PreviewView(model=model.card.id, columns=intake.columns.names, rows=shown)

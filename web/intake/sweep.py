@@ -171,7 +171,7 @@ def _stage(
         if each.shape in by_shape:
             continue
         stage = stages.enter_context(staged(services.store, each.options.params.n))
-        formats = Formats(services.grammars, tenant, model.card)
+        formats = Formats(services.grammars, tenant, model)
         try:
             intake = Intake(
                 model, each.options, services.settings, formats, rendered_at=rendered_at

@@ -106,7 +106,7 @@ def _intake(services: Services, job_id: str, job: Job) -> Intake:
     spec, model = job.spec, services.models.choose(job.model)
     options = options_of({**spec, "metadata": {}}, services.store.prep(job_id))
     rendered_at = spec.get("rendered_at", int(time.time()))
-    formats = Formats(services.grammars, job.tenant, model.card)
+    formats = Formats(services.grammars, job.tenant, model)
     intake = Intake(model, options, services.settings, formats, rendered_at=rendered_at)
     if not job.indexed:  # made by an earlier version, which kept no digests of custom_ids
         items = all_items(services, job_id)

@@ -1,7 +1,7 @@
 """Finds out whether output formats can be honoured, by building their grammars as workers do.
 
 A C library builds them, which nothing interrupts and which would hold up all other requests of the
-process. So bounds come before it (`common/structured/bounds.py`), it works in real threads, two at
+process. So bounds come before it (`common/structured/grammar.py`), it works in real threads, two at
 once, and tenants take turns. What was found out is kept by content, whoever asked.
 """
 

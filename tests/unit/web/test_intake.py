@@ -33,11 +33,12 @@ def intake(counted: bool = True, template: ChatTemplate | None = None, **job: An
         "tokenizer": "words",
     }
     card = ModelCard.model_validate(about | {"context": CONTEXT, "slots": 8, "created": 0})
+    model = Model(card, WordTokenizer() if counted else None, template)
     return Intake(
-        Model(card, WordTokenizer() if counted else None, template),
+        model,
         JobOptions.model_validate(job),
         Settings(),
-        Formats(Grammars(), "acme", card),
+        Formats(Grammars(), "acme", model),
     )
 
 

@@ -1,0 +1,272 @@
+"""Regular expressions: read, bounded, and written for llguidance.
+
+What JSON Schema's `pattern` and `output.regex` take is what the common dialects agree on: literals,
+classes, groups, alternatives, repetitions, and anchors at the ends. Where dialects disagree, the
+narrower meaning is taken, so that a text matches in all of them: `\\d`, `\\w` and `\\s` are ASCII.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MOST_REPEATED = 10_000  # repetitions, those of nested ones multiplied
+MOST_NESTED = 32  # groups inside each other
+
+SPECIAL = frozenset("\\.+*?()|[]{}^$#&-~/")
+CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
+BLANKS = " \\t\\n\\r\\f\\v"
+# Classes by their letter: inside brackets, in a class that takes characters in, and in one that
+# leaves them out, which must be wide to be safe.
+NARROW = {
+    "d": "0-9",
+    "w": "0-9A-Za-z_",
+    "s": BLANKS,
+    "D": "\\D",
+    "W": "\\W",
+    "S": "[^\\s\\x{FEFF}]",
+}
+WIDE = {
+    "d": "\\d",
+    "w": "\\w",
+    "s": "\\s\\x{FEFF}",
+    "D": "[^0-9]",
+    "W": "[^0-9A-Za-z_]",
+    "S": f"[^{BLANKS}]",
+}
+PROPERTY = re.compile(r"[pP](?:\{\^?[A-Za-z_]{1,64}(?:=[A-Za-z_]{1,64})?\}|[A-Z])")
+COUNT = re.compile(r"\{(\d{1,9})(?:(,)(\d{1,9})?)?\}")
+LOOKS = ("?=", "?!", "?<=", "?<!")
+GROUP = re.compile(r"\?(?:P?<[A-Za-z_]\w{0,63}>|:)")
+FLAGS = re.compile(r"\(\?([is]{1,2})\)")
+
+
+class BadPattern(ValueError):
+    """The expression cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """`source` is for llguidance, without delimiters; `least` are the characters that a match has
+    at least, `repeats` the most repetitions on any way through it."""
+
+    source: str
+    least: int
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class _Part:
+    source: str
+    least: int
+    repeats: int = 1
+    is_anchor: bool = False
+
+
+def read_pattern(text: str, *, anywhere: bool) -> Pattern:
+    """An expression that matches the whole text, or `anywhere` in it, as JSON Schema means it.
+
+    Raises:
+        BadPattern
+    """
+    return _Reader(text, anywhere).pattern()
+
+
+def literal(character: str) -> str:
+    """A character as an expression that matches only it."""
+    if character in SPECIAL:
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\x{{{ord(character):X}}}"
+
+
+class _Reader:
+    def __init__(self, text: str, anywhere: bool):
+        self.text, self.at, self.depth, self.anywhere = text, 0, 0, anywhere
+
+    def pattern(self) -> Pattern:
+        flags = ""
+        if (found := FLAGS.match(self.text)) and not self.anywhere:
+            flags, self.at = found[0], found.end()
+        whole = self._alternatives("s" in flags)
+        if self.at < len(self.text):
+            raise BadPattern("has a ) without its (")
+        return Pattern(flags + whole.source, whole.least, whole.repeats)
+
+    def _alternatives(self, dot_is_all: bool) -> _Part:
+        found = [self._sequence(dot_is_all)]
+        while self._take("|"):
+            found.append(self._sequence(dot_is_all))
+        return _Part(
+            "|".join(part.source for part in found),
+            min(part.least for part in found),
+            max(part.repeats for part in found),
+        )
+
+    def _sequence(self, dot_is_all: bool) -> _Part:
+        parts: list[_Part] = []
+        while self.at < len(self.text) and self.text[self.at] not in "|)":
+            if parts and parts[-1].is_anchor and parts[-1].source == "$":
+                raise BadPattern("has a $ that is not at the end")
+            if self.text[self.at] == "^" and parts:
+                raise BadPattern("has a ^ that is not at the beginning")
+            parts.append(self._repeated(dot_is_all))
+        # Where the whole text is meant, anchors at its ends say nothing.
+        kept = [part for part in parts if self.anywhere or not part.is_anchor]
+        return _Part(
+            "".join(part.source for part in kept),
+            sum(part.least for part in kept),
+            max((part.repeats for part in kept), default=1),
+        )
+
+    def _repeated(self, dot_is_all: bool) -> _Part:
+        atom = self._atom(dot_is_all)
+        low, high, source = self._quantifier()
+        if not source:
+            return atom
+        if atom.is_anchor:
+            raise BadPattern("repeats an anchor")
+        repeats = atom.repeats * (high if high is not None else max(low, 1))
+        if repeats > MOST_REPEATED:
+            raise BadPattern(
+                f"repeats something up to {repeats:,} times, nested repetitions multiplied; "
+                f"{MOST_REPEATED:,} are allowed"
+            )
+        if self._take("?") or not self._next("+*{"):  # a lazy one matches the same whole texts
+            return _Part(f"{atom.source}{source}", atom.least * low, max(repeats, 1))
+        raise BadPattern("repeats a repetition; put it into a group")
+
+    def _quantifier(self) -> tuple[int, int | None, str]:
+        """The least and the most repetitions, and how they are written; "" for none."""
+        for sign, low, high in (("*", 0, None), ("+", 1, None), ("?", 0, 1)):
+            if self._take(sign):
+                return low, high, sign
+        if found := COUNT.match(self.text, self.at):
+            self.at = found.end()
+            low = int(found[1])
+            high = low if not found[2] else int(found[3]) if found[3] else None
+            if high is not None and high < low:
+                raise BadPattern(f"has {found[0]}, with the larger number first")
+            return low, high, f"{{{low},{'' if high is None else high}}}"
+        if self.text.startswith("{,", self.at):
+            raise BadPattern("has {,n}; write {0,n}")
+        return 1, 1, ""
+
+    def _atom(self, dot_is_all: bool) -> _Part:
+        character = self.text[self.at]
+        self.at += 1
+        match character:
+            case "(":
+                return self._group(dot_is_all)
+            case "[":
+                return _Part(self._class(), 1)
+            case "\\":
+                return _Part(self._escape(in_brackets=False, wide=False), 1)
+            case ".":
+                ends = "\\n\\r\\x{2028}\\x{2029}" if self.anywhere else "\\n"
+                return _Part("(?s:.)" if dot_is_all else f"[^{ends}]", 1)
+            case "^" | "$":
+                if self.depth:
+                    raise BadPattern(f"has {character} inside a group")
+                return _Part(character, 0, is_anchor=True)
+            case "*" | "+" | "?":
+                raise BadPattern(f"has {character} with nothing before it to repeat")
+        return _Part(literal(character), 1)
+
+    def _group(self, dot_is_all: bool) -> _Part:
+        rest = self.text[self.at : self.at + 70]
+        if rest.startswith(LOOKS):
+            raise BadPattern("has a look-around (?=, (?!, (?<= or (?<!, which is not supported")
+        if found := GROUP.match(self.text, self.at):
+            self.at = found.end()
+        elif rest.startswith("?"):
+            raise BadPattern(f"has ({rest[:2]}, which is not supported")
+        self.depth += 1
+        if self.depth > MOST_NESTED:
+            raise BadPattern(f"has more than {MOST_NESTED} groups inside each other")
+        inner = self._alternatives(dot_is_all)
+        self.depth -= 1
+        if not self._take(")"):
+            raise BadPattern("has a ( without its )")
+        return _Part(f"(?:{inner.source})", inner.least, inner.repeats)
+
+    def _class(self) -> str:
+        negated = self._take("^")
+        found = ["[^" if negated else "["]
+        first = self.at
+        while not self._next("]") or (self.at == first and not self.anywhere):
+            low = self._member(negated)
+            if self._next("-") and not self.text.startswith("-]", self.at):
+                self.at += 1
+                high = self._member(negated)
+                found.append(f"{self._end(low)}-{self._end(high)}")
+            else:
+                found.append(low)
+        self.at += 1
+        if len(found) == 1:
+            if not self.anywhere or not negated:
+                raise BadPattern("has an empty class []")
+            return "(?s:.)"
+        return "".join([*found, "]"])
+
+    def _member(self, wide: bool) -> str:
+        if self.at >= len(self.text):
+            raise BadPattern("has a [ without its ]")
+        character = self.text[self.at]
+        self.at += 1
+        return (
+            self._escape(in_brackets=True, wide=wide) if character == "\\" else literal(character)
+        )
+
+    def _end(self, member: str) -> str:
+        """An end of a range, which is one character."""
+        if member.startswith("[") or member in (*NARROW.values(), *WIDE.values()):
+            raise BadPattern("has a range of characters with a class at its end")
+        return member
+
+    def _escape(self, *, in_brackets: bool, wide: bool) -> str:
+        if self.at >= len(self.text):
+            raise BadPattern("ends with a backslash")
+        letter = self.text[self.at]
+        if letter in NARROW:
+            self.at += 1
+            source = (WIDE if wide else NARROW)[letter]
+            return source if in_brackets or source.startswith("[") else f"[{source}]"
+        if found := PROPERTY.match(self.text, self.at):
+            self.at = found.end()
+            return f"\\{found[0]}"
+        self.at += 1
+        if letter in "bB" and not (in_brackets and letter == "b"):
+            raise BadPattern(f"has \\{letter}, a look-around, which is not supported")
+        if letter in "123456789k":
+            raise BadPattern(f"has \\{letter}, a back-reference, which is not supported")
+        return literal(self._character(letter))
+
+    def _character(self, letter: str) -> str:
+        """The character that an escape stands for."""
+        if letter in CONTROLS:
+            return CONTROLS[letter]
+        if letter == "b":  # in brackets
+            return "\b"
+        if letter == "c" and self.text[self.at : self.at + 1].isalpha():
+            self.at += 1
+            return chr(ord(self.text[self.at - 1]) % 32)
+        if letter in "xu":
+            for form in (r"x([0-9A-Fa-f]{2})", r"u([0-9A-Fa-f]{4})", r"u\{([0-9A-Fa-f]{1,6})\}"):
+                if found := re.compile(form).match(self.text, self.at - 1):
+                    self.at = found.end()
+                    code = int(found[1], 16)
+                    if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
+                        raise BadPattern(f"has \\{found[0]}, which is no character")
+                    return chr(code)
+        if letter.isalnum():
+            raise BadPattern(f"has \\{letter}, an escape that is not known")
+        return letter
+
+    def _take(self, sign: str) -> bool:
+        if self.text.startswith(sign, self.at):
+            self.at += 1
+            return True
+        return False
+
+    def _next(self, signs: str) -> bool:
+        return self.at < len(self.text) and self.text[self.at] in signs
