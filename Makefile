@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml client/pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables proof stall screenshots map clean
+.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables bench-evals proof stall screenshots map clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,9 @@ bench-upkeep: .venv/ready-test  ## measure what a worker costs Redis, and its me
 
 bench-tables: .venv/ready-test  ## measure what tables of 100,000 rows and 40 columns cost; last line JSON
 	$(BIN)/python -m bench.tables $(ARGS)
+
+bench-evals: .venv/ready-test  ## measure what judging 100,000 rows costs, and single hostile rows; last line JSON
+	$(BIN)/python -m bench.evals $(ARGS)
 
 proof: .venv/ready-test  ## a table of 5,000 rows through the pages on the demo model, a quarter of an hour
 	PROOF=1 $(BIN)/pytest -n 0 -s tests/browser/test_proof.py $(ARGS)

@@ -13,7 +13,7 @@ from pathlib import Path
 PAGE = Path("docs/architecture.md")
 BEGIN, END = "<!-- tree: written by `make map` -->\n```text\n", "```\n<!-- end of the tree -->\n"
 
-ROOMS = ["web", "common", "worker", "cli", "client", "bench", "tests"]
+ROOMS = ["web", "common", "evals", "worker", "cli", "client", "bench", "tests"]
 FOLDERS = {
     "bench": "The benchmarks; each prints a line of JSON last",
     "web/intake/builtin": "The built-in presets, a file each",
@@ -44,6 +44,7 @@ FOLDERS = {
     "tests/unit/common": "What all rooms share",
     "tests/unit/docs": "The pages: links, paths, the map, decisions, limits of length",
     "tests/unit/engine": "The engine, on small models of random weights",
+    "tests/unit/evals": "Metrics and statistics, beside what other programs compute",
     "tests/unit/openai": "The translation from and to OpenAI's requests and answers",
     "tests/unit/prompting": "How prompts are made: templates, cleaning, truncation",
     "tests/unit/signing": "Webhook signatures",

@@ -74,7 +74,7 @@ def test_it_imports_only_the_standard_library_itself_and_requests() -> None:
 
 def test_both_wheels_go_into_one_environment(wheel: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
-    for room in ("common", "web", "worker", "cli"):
+    for room in ("common", "evals", "web", "worker", "cli"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / room, source / room, ignore=ignore)
     for name in ("pyproject.toml", "constraints.txt", "LICENSE"):

@@ -15,7 +15,7 @@ from cli.valkey import free_port
 from tests.support.processes import ROOT
 from tests.support.wheels import build, install, run
 
-ROOMS = ("common", "web", "worker", "cli")
+ROOMS = ("common", "evals", "web", "worker", "cli")
 METADATA = ("pyproject.toml", "constraints.txt", "LICENSE")
 
 
