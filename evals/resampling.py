@@ -9,7 +9,7 @@ from evals.arrays import Floats
 # More items than this are dealt at random into so many groups, and groups are resampled: intervals
 # are as wide, but for a hundredth, and the time no longer depends on how many items there are.
 GROUPS = 4096
-_DRAWS = 1 << 19  # at once
+_DRAWS = 1 << 16  # at once
 
 
 def resampled_sums(
