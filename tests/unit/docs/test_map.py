@@ -26,7 +26,7 @@ def test_the_tree_is_that_of_the_files() -> None:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A small repository whose tree is as it should be."""
-    for room in ("web", "common", "worker", "cli", "bench", "tests"):
+    for room in ("web", "common", "evals", "worker", "cli", "bench", "tests"):
         (tmp_path / room).mkdir()
         (tmp_path / room / "__init__.py").write_text('"""A room."""\n')
     (tmp_path / "web" / "app.py").write_text('"""Makes the app. And more."""\n')
