@@ -8,6 +8,7 @@ from typing import Any
 
 LARGEST = 2**63 - 1024  # the largest floating-point number that is a 64-bit integer
 MOST_DIGITS = 9  # after the point of a multipleOf
+NEXT = 1e-9  # from an exclusive bound to the next number that is written
 
 
 class BadNumber(ValueError):
@@ -16,7 +17,7 @@ class BadNumber(ValueError):
 
 def exact(value: float) -> bool:
     """Whether a constant is written as it was given."""
-    return -(2**63) <= value < 2**64 if isinstance(value, int) else math.isfinite(value)
+    return abs(value) <= 2**53 if isinstance(value, int) else math.isfinite(value)
 
 
 def bounded(keyword: str, value: float) -> float:
@@ -50,13 +51,36 @@ def multiple(value: float) -> int:
     return int(number.scaleb(places))
 
 
-def within_precision(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema with `multipleOf`, with bounds within which floating point can tell multiples from
-    other numbers: 10^15 without the point."""
-    exponent = Decimal(repr(schema["multipleOf"])).normalize().as_tuple().exponent
-    most = 10 ** (15 + min(0, int(exponent)))
-    return {
-        **schema,
-        "minimum": max(schema.get("minimum", -most), -most),
-        "maximum": min(schema.get("maximum", most), most),
-    }
+def settled(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema with one bound on each side, which is inclusive: llguidance takes an exclusive bound
+    for inclusive where the other is less than 1 away. Beside `multipleOf` there are bounds within
+    which floating point can tell multiples from other numbers: 10^15 without the point."""
+    found = {name: value for name, value in schema.items() if name not in BOUNDS}
+    lower, upper = [], []
+    if "minimum" in schema:
+        lower.append(schema["minimum"])
+    if "maximum" in schema:
+        upper.append(schema["maximum"])
+    if "exclusiveMinimum" in schema:
+        lower.append(_beyond(schema["exclusiveMinimum"], math.inf))
+    if "exclusiveMaximum" in schema:
+        upper.append(_beyond(schema["exclusiveMaximum"], -math.inf))
+    if "multipleOf" in schema:
+        exponent = Decimal(repr(schema["multipleOf"])).normalize().as_tuple().exponent
+        most = 10 ** (15 + min(0, int(exponent)))
+        lower.append(-most)
+        upper.append(most)
+    if lower:
+        found["minimum"] = max(lower) or 0  # not -0.0
+    if upper:
+        found["maximum"] = min(upper) or 0
+    return found
+
+
+def _beyond(bound: float, side: float) -> float:
+    step = math.copysign(NEXT, side)
+    near = float(Decimal(repr(bound)) + Decimal(repr(step)))
+    return near if near != bound else math.nextafter(bound, side)
+
+
+BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from common.structured.formats import FORMATS
 from common.structured.keywords import HONOURED, fault
-from common.structured.numbers import BadNumber, bounded, exact, multiple, within_precision
+from common.structured.numbers import BOUNDS, BadNumber, bounded, exact, multiple, settled
 from common.structured.patterns import BadPattern, read_pattern
 from common.structured.refusal import shown, unusable
 
@@ -80,7 +80,7 @@ class Translation:
                 found |= self._keyword(keyword, value, f"{place}/{_step(keyword)}", schema)
         if own := found.pop("own patterns", None):
             found["allOf"] = [*found.get("allOf", []), *own]
-        return within_precision(found) if "multipleOf" in found else found
+        return settled(found)
 
     def _keyword(
         self, keyword: str, value: Any, place: str, schema: dict[str, Any]
@@ -121,7 +121,7 @@ class Translation:
         if keyword == "multipleOf":
             self._count(place, "units of multipleOf", multiple(value), MOST_MULTIPLE)
             return {keyword: value}
-        if keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        if keyword in BOUNDS:
             return {keyword: bounded(keyword, value)}
         if keyword == "minProperties" and value > max(1, len(schema.get("required", ()))):
             raise self._refuse(
