@@ -23,11 +23,26 @@ TABLE = """1,"The <b>tea</b> was hot, and the staff kind.",positive
 2,"Nobody answered my three letters about the parcel, which came late, wet and empty.",negative
 3,"It works, as it says on the box.",neutral
 """
+FEATURES = ("structured_output", "thinking", "continuations")
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "born": {"type": "integer"},
+        "works": {"type": "array", "items": {"type": "string"}},
+        "mood": {"enum": ["glad", "sad"]},
+    },
+    "required": ["name", "born"],
+    "additionalProperties": False,
+}
 # Addresses; `{name}` is the id of a job, sweep or draft that `_fill` made.
 PAGES = {
     "submit": "/",
     "submit-again": "/?like={done}",
     "submit-table": "/?draft={table}&step=check",
+    "submit-schema": "/?draft={schema}&step=check",
+    "submit-bad-schema": "/?draft={bad-schema}&step=check",
+    "submit-labels": "/?draft={labels}",
     "submit-bad-lines": "/?draft={bad-table}&step=check",
     "jobs": "/jobs",
     "jobs-found": "/jobs?search=week&status=completed",
@@ -126,6 +141,10 @@ class Gallery:
                 for i in range(29)
             ],
         )
+        Fleet(self._site.client).publish(card("able", features=FEATURES, engine="native"), b"")
+        self._typed("schema", "json_schema", json.dumps(SCHEMA, indent=2))
+        self._typed("bad-schema", "json_schema", '{"type": "object", "required": ["name"')
+        self._typed("labels", "choice", "positive\nnegative\nneither")
         self._draft("table", "customer reviews.csv", "id,text,reference\n" + TABLE)
         self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
         last = ("done", "long", "columns", "own-params", "mixed", "failed", "cancelled")
@@ -153,6 +172,12 @@ class Gallery:
         typed = {"input_file": file_id, "columns.custom_id": ":id", "reads": "chat"}
         typed |= {"template.text": "Summarise in one sentence: {{text}}", "clean.html": "on"}
         self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed).id
+
+    def _typed(self, name: str, kind: str, text: str) -> None:
+        """A draft of the form with an output format."""
+        typed = {"model": "able", "prompts": "Who wrote Faust?", "params.output.kind": kind}
+        typed |= {f"params.output.{kind}": text, "params.output.probabilities": "on"}
+        self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed)
 
     def _upload(self, name: str, content: str, **job: Any) -> None:
         template = {"prompt": "{{question}}\nNotes: {{notes}}\nAnswer:"}

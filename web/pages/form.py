@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from web.pages import preparation
+from web.pages import output_fields, preparation
+from web.pages.output_fields import input_of, read_output
 from web.pages.param_fields import param_fields, read_value
 from web.pages.preparation import TEMPLATE_INPUTS, PreparationFields, read_preparation
 
@@ -26,6 +27,7 @@ CHOICES = {
     "split": ("line", "blank"),
     "reads": ("text", "chat"),
     **preparation.CHOICES,
+    **output_fields.CHOICES,
 }
 # The other inputs, beside one `params.…` for each decoding parameter.
 INPUTS = {
@@ -46,6 +48,7 @@ INPUTS = {
     *("preset.used", "sweep.name", "sweep.values"),
     *("metadata.name", "action"),
     *preparation.INPUTS,
+    *output_fields.INPUTS,
 }
 # What is not kept in a draft: it belongs to one request.
 NO_ROWS: Mapping[str, str] = {}
@@ -79,13 +82,13 @@ def read_job(form: Mapping[str, str], errors: FormErrors, columns: Sequence[str]
     noted in `errors`."""
     wrong: dict[str, str] = {}
     job = JobFields(**read_preparation(form, columns, wrong))  # type: ignore[typeddict-item]
-    for name, message in wrong.items():
-        errors.add(name, message)
     if model := form.get("model", "").strip():
         job["model"] = model
     if name := form.get("metadata.name", "").strip():
         job["metadata"] = {"name": name}
-    params: dict[str, JsonValue] = {}
+    params = read_output(form, wrong)
+    for name, message in wrong.items():
+        errors.add(name, message)
     known = {field.input: field for field in param_fields()}
     for field_ in known.values():
         typed = form.get(field_.input, "")
@@ -96,7 +99,8 @@ def read_job(form: Mapping[str, str], errors: FormErrors, columns: Sequence[str]
             except ValueError as error:
                 errors.add(field_.input, str(error))
     # Unknown names pass through here; validation refuses them and suggests the right name.
-    unknown = [name for name in form if name.startswith("params.") and name not in known]
+    known_names = {*known, *output_fields.INPUTS}
+    unknown = [name for name in form if name.startswith("params.") and name not in known_names]
     params |= {name.removeprefix("params."): form[name] for name in unknown}
     if params:
         job["params"] = params
@@ -122,10 +126,11 @@ def place_error(
     entry: Mapping[str, object],
     source: str,
     rows: Mapping[str, str] = NO_ROWS,
+    kind: str = "",
 ) -> None:
     """Note an error of the API at the input it is about. `source` is the input where the items came
     from: `prompts`, `file` or `like`; `rows` are the inputs that chose what a row's fields are made
-    of, by field.
+    of, by field; `kind` is the kind of output.
 
     A message loses the name of its field only next to that very field.
     """
@@ -139,7 +144,7 @@ def place_error(
     if source == "like" and (item := re.match(r"items\.(\d+)", path)):
         errors.add(source, f"Item {item[1]}: {message}")
         return
-    place = _place(path, source)
+    place = input_of(path, kind) or _place(path, source)
     errors.add(place, message.removeprefix(f"{path} ") if place == path else message)
 
 

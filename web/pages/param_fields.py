@@ -107,7 +107,7 @@ def read_value(kind: Kind, typed: str) -> JsonValue:
     if kind == "bool":
         return True  # browsers do not send a box that is not ticked
     if kind == "lines":
-        return [_unescape(line) for line in typed.splitlines() if line]
+        return [unescape(line) for line in typed.splitlines() if line]
     if kind == "int":
         if not re.fullmatch(r"\s*[+-]?[0-9]{1,30}\s*", typed):
             raise ValueError(f"“{_cut(typed)}” is not a whole number")
@@ -129,14 +129,14 @@ def typed_value(kind: Kind, value: Any) -> str:
     return json.dumps(value)
 
 
-def _unescape(line: str) -> str:
+def unescape(line: str) -> str:
     r"""Replaces `\n`, `\t` and `\\` by what they stand for: in a list of lines, a line break cannot
     be typed as itself."""
     return re.sub(r"\\[nt\\]", lambda match: ESCAPES[match[0]], line)
 
 
 def escape(text: str) -> str:
-    """The inverse of `_unescape`."""
+    """The inverse of `unescape`."""
     return text.replace("\\", r"\\").replace("\n", r"\n").replace("\t", r"\t")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from common.errors import NotFound
 from web.intake.presets import Preset, all_presets, find_preset
+from web.pages.output_fields import OUTPUT, typed_output
 from web.pages.param_fields import param_fields, typed_value
 from web.pages.preparation import typed_preparation
 from web.schemas.presets import PresetHead
@@ -29,9 +30,11 @@ def fill_in(services: Services, tenant: str, typed: Mapping[str, str]) -> dict[s
     if not name:
         return {key: value for key, value in typed.items() if key != USED}
     preset = find_preset(services, tenant, name)
-    template = ("template.", "clean.", "truncate.")
-    kept = {key: value for key, value in typed.items() if not key.startswith(template)}
-    return {**kept, **_typed(preset), USED: f"{preset.name}@{preset.version}"}
+    filled, replaced = _typed(preset), ["template.", "clean.", "truncate."]
+    if preset.body.params.output:
+        replaced.append(OUTPUT)
+    kept = {key: value for key, value in typed.items() if not key.startswith(tuple(replaced))}
+    return {**kept, **filled, USED: f"{preset.name}@{preset.version}"}
 
 
 def _typed(preset: Preset) -> dict[str, str]:
@@ -40,6 +43,7 @@ def _typed(preset: Preset) -> dict[str, str]:
     truncate = body.truncate.model_dump(exclude_none=True) if body.truncate else None
     params = body.params.model_dump(mode="json", exclude_unset=True)
     found = typed_preparation(template, body.clean, truncate)
+    found |= typed_output(params)
     for field in param_fields():
         if params.get(field.name) is not None:
             found[field.input] = typed_value(field.kind, params[field.name])

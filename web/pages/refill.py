@@ -8,6 +8,7 @@ from typing import Any
 from common.result_row import ItemPrompt
 from web.jobs.item_views import item_rows
 from web.jobs.views import job_view
+from web.pages.output_fields import typed_output
 from web.pages.param_fields import param_fields, typed_value
 from web.pages.pasted_prompts import read_prompts
 from web.pages.preparation import typed_preparation
@@ -35,6 +36,7 @@ def refill(
 ) -> dict[str, str]:
     """The fields of the job, and its prompts if the text box would give them back unchanged."""
     typed = {"model": model, "metadata.name": str(metadata.get("name") or "")}
+    typed |= typed_output(params)
     for field in param_fields():
         if params.get(field.name) is not None:
             typed[field.input] = typed_value(field.kind, params[field.name])

@@ -12,11 +12,13 @@ from common.errors import Conflict, InvalidRequest, NotFound
 from web.intake.columns import MissingColumn
 from web.intake.drafts import Draft, Drafts
 from web.intake.estimate import check_job
+from web.intake.formats import Formats
 from web.intake.origin import Origin
 from web.intake.validation_messages import explain, validated
 from web.jobs.actions import submit_job
 from web.jobs.sweeps import submit_sweep
 from web.pages.form import FormErrors, JobFields, place_error, read_job, refuse_unknown
+from web.pages.output_fields import KIND, OUTPUT
 from web.pages.preparation import chosen_columns
 from web.pages.presets import preset_in_effect
 from web.pages.sources import Source, find_source, read_drafts
@@ -91,7 +93,7 @@ class Submission:
             return UploadOptions.model_validate(self.fields)
         except ValidationError as error:
             for entry in explain(error, UploadOptions):
-                place_error(self.errors, entry, self.source.input)
+                self._place(entry)
             return None
 
     def refuse_empty(self) -> None:
@@ -108,10 +110,23 @@ class Submission:
         if options and options.template is None and not self.typed.get("columns.prompt"):
             self.errors.add("columns.prompt", NO_PROMPTS)
 
+    def check_output(self) -> None:
+        """Note an error if the output format cannot be had, unless one is noted already."""
+        is_noted = any(name.startswith(OUTPUT) for name in self.errors.by_field)
+        if is_noted or self.options is None or self.options.params.output is None:
+            return
+        try:
+            model = self._services.models.choose(self.options.model)
+            formats = Formats(self._services.grammars, self._tenant, model.card)
+            formats.check_job(self.options.params)
+        except (InvalidRequest, NotFound) as error:
+            self.place(error)
+
     def check(self) -> CheckView | None:
         """The size of the job, and its errors; None if the form itself has errors."""
         self._refuse_promptless()
         if self.errors or self.options is None or not self.source.input:
+            self.check_output()
             return None
         try:
             view = check_job(self._services, self.options, self.drafts(), tenant=self._tenant)
@@ -196,4 +211,5 @@ class Submission:
 
     def _place(self, entry: Mapping[str, object]) -> None:
         rows = chosen_columns(self.typed) if self.table else {}
-        place_error(self.errors, entry, self.source.input or "prompts", rows)
+        kind = self.typed.get(KIND, "")
+        place_error(self.errors, entry, self.source.input or "prompts", rows, kind)

@@ -28,6 +28,7 @@ from web.services.services import services
 from web.wire.bodies import MOST_JSON
 
 TRIAL = 3  # prompts of a trial
+MOST_OUTPUT = 2**21  # bytes of a form's parameters
 
 
 class FormCheck(TypedDict):
@@ -39,6 +40,12 @@ class FormCheck(TypedDict):
     draft: str
     seen: str
     apart: bool
+
+
+class OutputCheck(TypedDict):
+    """What is wrong with the output format: messages by input name."""
+
+    errors: dict[str, list[str]]
 
 
 @pages.get("/")
@@ -76,6 +83,18 @@ def submit(tenant: str) -> Any:
     except (InvalidRequest, NotFound) as error:
         return _refused(tenant, form, error)
     return _submit(tenant, typed, TRIAL if action == "try" else None)
+
+
+@pages.post("/check-output")
+@logged_in
+def check_output(tenant: str) -> OutputCheck:
+    """Whether the output format can be had; form.js asks while somebody types one. Of the form it
+    takes the model and the parameters."""
+    request.max_form_memory_size = MOST_OUTPUT
+    form = {n: t for n, t in request.form.items() if n == "model" or n.startswith("params.")}
+    submission = Submission(services(), tenant, form)
+    submission.check_output()
+    return {"errors": submission.errors.by_field}
 
 
 def _submit(tenant: str, typed: dict[str, str], first: int | None) -> Any:

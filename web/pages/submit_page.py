@@ -117,7 +117,8 @@ def code_of(submission: Submission, base: str) -> AsCode | None:
     """The job as a program sends it. None where none can: where the page is wrong, asks the prompts
     of a JSONL file as chats, or takes the items of another job."""
     source, options = submission.source, submission.options
-    if options is None or not source.input or source.job:
+    wrong = [name for name in submission.errors.by_field if name.startswith("params.")]
+    if options is None or wrong or not source.input or source.job:
         return None
     if source.file:
         changed = submission.typed.get("reads") == "chat" and options.template is None

@@ -2,10 +2,11 @@
 // prompts are tried in place. The server reads and checks the same form; without this script the page has every function.
 
 import { addCopyButtons } from "./copy.js";
+import { focusFirstError, showErrors } from "./form_errors.js";
 import { follow } from "./live.js";
+import { checkOutput, isOutput } from "./output.js";
 
 const PAUSE = 500; // ms after the last key before the form is checked
-const MANY = 8; // messages at one input
 const LOGGED_OUT = 401;
 
 const form = document.getElementById("submit");
@@ -31,27 +32,6 @@ function content(action) {
   return body;
 }
 
-function showErrors(errors) {
-  for (const box of form.querySelectorAll("[data-errors]")) {
-    const name = box.dataset.errors;
-    const messages = errors[name] ?? [];
-    box.replaceChildren(...messages.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
-    box.hidden = messages.length === 0;
-    if (name) box.tabIndex = messages.length > MANY ? 0 : -1; // a long list scrolls, also by keys
-    const input = form.elements.namedItem(name);
-    if (messages.length && input?.closest("details")) input.closest("details").open = true;
-    if (messages.length) input?.setAttribute?.("aria-invalid", "true");
-    else input?.removeAttribute?.("aria-invalid");
-  }
-}
-
-function focusFirstError() {
-  const box = form.querySelector("[data-errors]:not([hidden])");
-  const target = form.elements.namedItem(box?.dataset.errors || "") ?? box;
-  target?.focus();
-  target?.scrollIntoView({ block: "center" });
-}
-
 // Counting and checking while somebody types
 
 let timer, checking;
@@ -61,7 +41,8 @@ function changed(event) {
   clearTimeout(timer);
   if (event.target.type === "file") return;
   forgetCheck();
-  if (form.querySelector(".part-preview") && event.target.closest(".parts")) timer = setTimeout(previewAgain, PAUSE);
+  if (isOutput(event.target) || event.target.id === "model") checkOutput(form);
+  if (form.querySelector(".part-preview") && event.target.closest(".parts") && !isOutput(event.target)) timer = setTimeout(previewAgain, PAUSE);
   else if (!form.dataset.large) timer = setTimeout(check, PAUSE);
 }
 
@@ -86,7 +67,7 @@ async function previewAgain() {
     const kept = (name) => fresh.querySelector(`input[name="${name}"]`).value;
     keepAddress(kept("draft"), kept("seen"), !fresh.querySelector("#apart").hidden);
     if (preview) form.querySelector(".part-preview").replaceWith(preview);
-    showErrors(errors);
+    showErrors(form, errors);
   } catch (error) {
     if (error.name !== "AbortError") throw error;
   }
@@ -94,17 +75,20 @@ async function previewAgain() {
 
 const isEmpty = () => !form.elements.prompts?.value.trim() && !form.elements.input_file.value && !form.elements.like.value;
 
+/** What is wrong with the output format is checked apart, also without a prompt. */
+const isNotOutput = (box) => !isOutput(box);
+
 async function check() {
   checking?.abort();
   if (isEmpty()) {
     count.textContent = "";
-    showErrors({});
+    showErrors(form, {}, isNotOutput);
     return;
   }
   checking = new AbortController();
   try {
     const { errors, summary, draft, seen, apart } = await send("check", checking.signal);
-    showErrors(errors);
+    showErrors(form, errors, isNotOutput);
     count.textContent = summary;
     if (draft) keepAddress(draft, seen, apart);
   } catch (error) {
@@ -131,6 +115,7 @@ function keepAddress(draft, seen, apart) {
 
 form.addEventListener("input", changed);
 if (!isEmpty() && !form.dataset.large && !count.textContent) check();
+if (!form.querySelector("[data-errors]:not([hidden])")) checkOutput(form);
 
 // Buttons
 
@@ -151,8 +136,8 @@ async function act(action) {
   } catch (error) {
     count.textContent = "";
     if (error instanceof LoggedOut) askToLogIn();
-    else showErrors({ "": [`Nothing was submitted: ${error.message} Try again.`] });
-    focusFirstError();
+    else showErrors(form, { "": [`Nothing was submitted: ${error.message} Try again.`] });
+    focusFirstError(form);
   } finally {
     form.removeAttribute("aria-busy");
   }
@@ -160,7 +145,7 @@ async function act(action) {
 
 /** The login is in a window of its own, so that all that was typed stays here. */
 function askToLogIn() {
-  showErrors({ "": ["You are logged out, so nothing was submitted. Log in; then press the button again. What you typed stays here."] });
+  showErrors(form, { "": ["You are logged out, so nothing was submitted. Log in; then press the button again. What you typed stays here."] });
   const link = Object.assign(document.createElement("a"), { href: location.href, target: "_blank", textContent: "Log in" });
   document.getElementById("general-errors").append(link);
 }
@@ -170,8 +155,8 @@ async function submit(action) {
   count.textContent = "Sending…";
   const answer = await send(action);
   count.textContent = said;
-  showErrors(answer.errors ?? {});
-  if (answer.errors) focusFirstError();
+  showErrors(form, answer.errors ?? {});
+  if (answer.errors) focusFirstError(form);
   else if (action === "try") await showTrial(answer.url);
   else location.assign(answer.url);
 }
@@ -200,11 +185,11 @@ async function takeStep(action) {
   form.querySelector("button").textContent = fresh.querySelector("button").textContent;
   count.textContent = page.getElementById("count").textContent;
   if (answer.redirected) goTo(answer.url);
-  showErrors(errors);
+  showErrors(form, errors);
   addCopyButtons(form);
   const heading = document.getElementById(new URL(answer.url).hash.slice(1) || place(action));
   if (heading) heading.focus();
-  else focusFirstError();
+  else focusFirstError(form);
   if (!isEmpty() && !form.dataset.large && !count.textContent) check();
 }
 
