@@ -177,7 +177,7 @@ class Gallery:
         """A draft of the form with an output format."""
         typed = {"model": "able", "prompts": "Who wrote Faust?", "params.output.kind": kind}
         typed |= {f"params.output.{kind}": text, "params.output.probabilities": "on"}
-        self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed)
+        self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed).id
 
     def _upload(self, name: str, content: str, **job: Any) -> None:
         template = {"prompt": "{{question}}\nNotes: {{notes}}\nAnswer:"}

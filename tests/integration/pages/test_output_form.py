@@ -147,11 +147,13 @@ def test_a_model_without_structured_output_refuses_at_the_kind(site: Site) -> No
 
 def test_probabilities_and_thinking_are_kept(site: Site) -> None:
     form = typed("choice", "a\nb", **{"params.output.probabilities": "on"})
-    job_id, params = params_of(site, form | {"params.thinking.max_tokens": "12"})
-    assert params["output"] == {"choice": ["a", "b"], "probabilities": True}
-    assert params["thinking"] == {"max_tokens": 12}
+    job_id, params = params_of(site, form)
+    assert params == {"output": {"choice": ["a", "b"], "probabilities": True}}
     again = site.look(f"/?like={job_id}")
     assert 'name="params.output.probabilities" value="on" checked' in again
+    job_id, params = params_of(site, {"params.thinking.max_tokens": "12", "model": "able"})
+    assert params == {"thinking": {"max_tokens": 12}}
+    again = site.look(f"/?like={job_id}")
     assert 'name="params.thinking.max_tokens" value="12"' in again
 
 
