@@ -114,8 +114,8 @@ def test_what_cannot_be_had_is_said_at_the_field_of_its_kind(
     assert refused.status_code == 422
     (message,) = said(refused.text, field)
     assert words in message
-    checked = site.browser.post("/check-output", data=form).json
-    assert checked["errors"] == {field: [message]}
+    checked = site.browser.post("/check-output", data=form)
+    assert checked.json == {"errors": {field: [message]}}
     # The step says the same, also where there is no prompt yet.
     step = site.look(send(site, "check", {**form, "prompts": ""}).location)
     assert said(step, field) == [message]
