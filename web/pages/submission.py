@@ -117,7 +117,7 @@ class Submission:
             return
         try:
             model = self._services.models.choose(self.options.model)
-            formats = Formats(self._services.grammars, self._tenant, model.card)
+            formats = Formats(self._services.grammars, self._tenant, model)
             formats.check_job(self.options.params)
         except (InvalidRequest, NotFound) as error:
             self.place(error)
