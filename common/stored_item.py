@@ -24,6 +24,9 @@ class StoredItem(TypedDict, total=False):
     vars: dict[str, Any]  # of the job's template; those it does not name are in `SideItem`
     continuations: list[str]  # texts that are scored behind the prompt; none is generated then
     truncated_tokens: int  # tokens that truncation takes away, where it takes any
+    # Its texts as they are cleaned and cut, by name, where it took long to make them: workers use
+    # these in place of making them again.
+    made: dict[str, str]
     # Its prompt is cleaned or cut as the job says: workers of schema 3 and before, which would use
     # it as it is, refuse the item.
     prepared: bool

@@ -13,12 +13,20 @@ from typing import Any
 from common.errors import InvalidRequest
 from common.params import SamplingParams
 from common.prompting.cleaning import ORDER, Repair, clean
-from common.prompting.template import Template, missing
+from common.prompting.sources import (
+    ChatSource,
+    PromptSource,
+    Source,
+    VariablesSource,
+)
+from common.prompting.template import Template
 from common.prompting.truncation import Tokens, truncate
 from common.store.job_prep import JobPrep, Truncate
 from common.structured.tool_prompt import Messages
-from common.types import JsonObject
 
+# Characters of an item's texts: what is made of longer ones is stored with the item. Workers would
+# take up to 6 µs for each to make it again, and their next turn would wait for that.
+LONG = 2**14
 # Tokens that `fit` leaves for an answer whose max_tokens nobody gave.
 ANSWER_TOKENS: int = SamplingParams.model_fields["max_tokens"].default
 
@@ -58,12 +66,14 @@ class Cut:
 @dataclass(slots=True)
 class Prepared:
     """What an item asks: `asked` as it is rendered, a prompt or messages, and `text` as the model
-    reads it. `cleaned` are the steps that changed a variable or field, by its name."""
+    reads it. `cleaned` are the steps that changed a variable or field, by its name; `made` are the
+    cleaned and cut texts by name, where it took long to make them."""
 
     asked: str | Messages
     text: str
     cleaned: dict[str, list[str]] = field(default_factory=dict)
     cut: Cut | None = None
+    made: dict[str, str] | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -94,26 +104,37 @@ class Preparation:
         return cls(prep) if asks else None
 
     @property
+    def changes(self) -> bool:
+        """Whether texts are cleaned or cut."""
+        return bool(self._steps) or self.truncates
+
+    @property
     def truncates(self) -> bool:
         return self._truncate is not None
 
     def prepare(self, item: Mapping[str, Any], reading: Reading) -> Prepared:
-        """The prompt of an item, of which `vars`, or else `prompt` or `messages`, are read.
+        """The prompt of an item, of which `vars`, or else `prompt` or `messages`, are read, and
+        `made` is used where it is there.
 
         Raises:
             InvalidRequest: a variable has no value, the chat cannot be rendered, or nothing can be
             cut to make it fit.
         """
-        source: _Source
+        source: Source
         if self.template is not None:
-            source = _Variables(self.template, item.get("vars") or {})
+            source = VariablesSource(self.template, item.get("vars") or {})
         elif "prompt" in item:
-            source = _Prompt(item["prompt"])
+            source = PromptSource(item["prompt"])
         elif "messages" in item:
-            source = _Chat(item["messages"])
+            source = ChatSource(item["messages"])
         else:
             message = "clean and truncate are for text; send prompt in place of prompt_ids"
             raise InvalidRequest(message, code="invalid_value", field="prompt_ids")
+        if made := item.get("made"):
+            source.texts = dict(made)
+            asked = source.asked()
+            return Prepared(asked, reading.text(asked))
+        is_long = sum(map(len, source.texts.values())) > LONG
         cleaned = self._clean(source)
         cut = None
         if self._truncate is not None:
@@ -121,9 +142,10 @@ class Preparation:
         if reading.most_characters is not None:
             source.refuse_longer(reading.most_characters, reading.context)
         asked = source.asked()
-        return Prepared(asked, reading.text(asked), cleaned, cut)
+        made = source.texts if is_long and self.changes else None
+        return Prepared(asked, reading.text(asked), cleaned, cut, made)
 
-    def _clean(self, source: _Source) -> dict[str, list[str]]:
+    def _clean(self, source: Source) -> dict[str, list[str]]:
         changed: dict[str, list[str]] = {}
         if self._steps:
             repair = Repair()
@@ -133,91 +155,6 @@ class Preparation:
                     changed[name] = steps
         source.check()
         return changed
-
-
-class _Source:
-    """What a prompt is made of: `texts` by name, which are cleaned and cut."""
-
-    texts: dict[str, str]
-
-    def check(self) -> None:
-        """Raise `InvalidRequest` if cleaning left nothing of what is needed."""
-
-    def last(self) -> str:
-        """The name of the text that is cut if none is named."""
-        return next(reversed(self.texts))
-
-    def refuse_longer(self, most: int, context: int) -> None:
-        """Raise `InvalidRequest` if making the prompt is in vain: it has more characters than fit
-        into the context."""
-
-    def uses(self, name: str) -> int:  # noqa: ARG002  # each text but a template's is there once
-        return 1
-
-    def asked(self) -> str | Messages:
-        raise NotImplementedError
-
-
-class _Variables(_Source):
-    def __init__(self, template: Template, given: JsonObject):
-        self._template = template
-        self.texts = template.texts_of(given)
-
-    def check(self) -> None:
-        for name, text in self.texts.items():
-            if not text:
-                raise missing(name, "is empty here once it is cleaned")
-
-    def refuse_longer(self, most: int, context: int) -> None:
-        if self._template.roles is not None:  # a chat template may leave some of it out
-            return
-        length = self._template.length(self.texts)
-        if length > most:
-            message = too_long(context, length)
-            raise InvalidRequest(message, code="context_length_exceeded", field="prompt")
-
-    def uses(self, name: str) -> int:
-        return self._template.uses[name]
-
-    def asked(self) -> str | Messages:
-        return self._template.render(self.texts)
-
-
-class _Prompt(_Source):
-    def __init__(self, prompt: str):
-        self.texts = {"prompt": prompt}
-
-    def asked(self) -> str:
-        return self.texts["prompt"]
-
-
-class _Chat(_Source):
-    """The messages of a chat; of these the user's last one is cut. One that only calls functions
-    has no text."""
-
-    def __init__(self, messages: Messages):
-        self._messages = messages
-        self.texts = {
-            _content(at): message["content"]
-            for at, message in enumerate(messages)
-            if message.get("content") is not None
-        }
-
-    def last(self) -> str:
-        asked = [at for at, message in enumerate(self._messages) if message["role"] == "user"]
-        return _content(asked[-1]) if asked else super().last()
-
-    def asked(self) -> Messages:
-        return [
-            {**message, "content": self.texts[_content(at)]}
-            if _content(at) in self.texts
-            else message
-            for at, message in enumerate(self._messages)
-        ]
-
-
-def _content(at: int) -> str:
-    return f"messages.{at}.content"
 
 
 def _truncated(truncation: Truncate, template: Template | None) -> str | None:
@@ -244,7 +181,7 @@ def _truncated(truncation: Truncate, template: Template | None) -> str | None:
 
 
 def _cut(
-    source: _Source, variable: str | None, truncation: Truncate, reading: Reading
+    source: Source, variable: str | None, truncation: Truncate, reading: Reading
 ) -> Cut | None:
     """Cut one of the texts, where it is too long."""
     name = source.last() if variable is None else variable
@@ -274,13 +211,6 @@ def _cut(
         after = truncate(before, room, keep, tokens, over_limit) or ""
     source.texts[name] = after
     return Cut(before, after) if after != before else None
-
-
-def too_long(context: int, length: int) -> str:
-    return (
-        f"This model's maximum context length is {context} tokens. However, your prompt has "
-        f"{length} characters, which are more tokens than that. Please reduce its length."
-    )
 
 
 def _no_room(name: str, reading: Reading) -> InvalidRequest:

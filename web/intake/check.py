@@ -206,8 +206,7 @@ class Intake:
         for each, tokens in zip(read, counts, strict=True):
             try:
                 record = self.record(each.item, tokens, each.draft)
-                if each.asked.prepared and (cut := self.prompts.truncated_tokens(each.asked)):
-                    record[0]["truncated_tokens"] = cut
+                record[0].update(self.prompts.kept(each.asked))
                 records[each.place] = record
             except (Fault, ValidationError) as error:
                 refuse(each.place, error)

@@ -29,17 +29,22 @@ MOST_FAULTY = 65_536
 def preview_job(
     services: Services, tenant: str, options: JobOptions, drafts: Iterable[Draft], rows: int
 ) -> PreviewView:
-    """The first `rows` items, each with what is wrong with it; no further ones are read.
+    """The first `rows` items, each with what is wrong with it; no further ones are read. To clean
+    one may take a second: tenants take turns, two at once.
 
     Raises:
         InvalidRequest: the job as a whole is wrong: its template, its columns, its file.
         NotFound: no such model or preset.
+        Unavailable: many previews are being made, and this one waited too long.
     """
     model = services.models.choose(options.model)
     options = with_defaults(resolve_preset(services, tenant, options), model.card)
     formats = Formats(services.grammars, tenant, model)
     intake = Intake(model, options, services.settings, formats)
-    shown = [_row(intake, draft) for draft in islice(drafts, rows)]
+    shown = []
+    for draft in islice(drafts, rows):
+        with services.previews.turn(tenant):
+            shown.append(_row(intake, draft))
     return PreviewView(model=model.card.id, columns=intake.columns.names, rows=shown)
 
 

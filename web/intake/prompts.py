@@ -11,8 +11,10 @@ from functools import cached_property
 from typing import Any
 
 from common.errors import InvalidRequest
-from common.prompting.prepare import Preparation, Prepared, Reading, answer_tokens, too_long
+from common.prompting.prepare import Preparation, Prepared, Reading, answer_tokens
+from common.prompting.sources import too_long
 from common.prompting.template import Template
+from common.stored_item import StoredItem
 from common.structured.tool_prompt import Messages, ToolFormat
 from common.structured.tools import ToolSet
 from common.types import JsonObject
@@ -158,6 +160,15 @@ class Prompts:
                 for place, count in zip(texts, counted, strict=True):
                     counts[place] = count
         return counts
+
+    def kept(self, asked: Asked) -> StoredItem:
+        """What the store keeps of how the prompt was made, for workers and for people."""
+        found: StoredItem = {}
+        if cut := self.truncated_tokens(asked):
+            found["truncated_tokens"] = cut
+        if asked.prepared and asked.prepared.made:
+            found["made"] = asked.prepared.made
+        return found
 
     def truncated_tokens(self, asked: Asked) -> int:
         """How many tokens were cut away."""

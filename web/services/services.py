@@ -30,6 +30,7 @@ from web.services.grammars import Grammars
 from web.services.guard import Guard
 from web.services.models import Models
 from web.services.samples import AllSamples
+from web.services.turns import Turns
 from web.services.watch import Watches
 
 EXTENSION = "promptmill"
@@ -62,6 +63,7 @@ class Services:
     tally: Tally
     guard: Guard
     grammars: Grammars
+    previews: Turns
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -93,6 +95,7 @@ class Services:
             tally=Tally(),
             guard=Guard(client),
             grammars=Grammars(),
+            previews=Turns("previews", most=2, waiting=32, patience=30.0),
         )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.support.cards import card
 from tests.support.web import Web
+from web.intake import preview as preview_rows
 from web.intake import uploads
 
 TEXT = {"template": {"prompt": "Say {{text}}"}, "params": {"max_tokens": 5}}
@@ -145,3 +149,35 @@ def test_only_the_worker_counts_where_no_tokenizer_was_published(web: Web) -> No
 def test_a_long_text_that_does_not_fit_is_left_out(web: Web) -> None:
     (row,) = preview(web, items=[{"vars": {"text": "w " * 100_000}}])["rows"]
     assert row["text"] is None and row["errors"][0]["code"] == "context_length_exceeded"
+
+
+def test_few_rows_are_cleaned_at_once_and_tenants_take_turns(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [web.services.api_keys.create_key(name) for name in ("a", "b", "c")]
+    real, lock = preview_rows._row, threading.Lock()
+    at_it, most = 0, 0
+
+    def slow(*given: Any) -> Any:
+        nonlocal at_it, most
+        with lock:
+            at_it += 1
+            most = max(most, at_it)
+        time.sleep(0.02)
+        with lock:
+            at_it -= 1
+        return real(*given)
+
+    monkeypatch.setattr(preview_rows, "_row", slow)
+
+    def ask(key: str) -> int:
+        body = {**TEXT, "items": [{"vars": {"text": "one"}}] * 3}
+        client = web.app.test_client()
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = client.post("/v1/jobs/preview", json=body, headers=headers)
+        assert len(answer.json["rows"]) == 3 if answer.json else False
+        return answer.status_code
+
+    with ThreadPoolExecutor(9) as pool:
+        assert set(pool.map(ask, keys * 3)) == {200}
+    assert most == 2

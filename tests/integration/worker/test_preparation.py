@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from common.prompting import prepare
 from common.settings import Settings
 from tests.integration.worker.recording import CONTEXT
 from tests.support.tokenizers import byte_level
@@ -78,10 +79,21 @@ def items(job: dict[str, Any], seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize(
+    ("name", "long"),
+    [*((name, prepare.LONG) for name in JOBS), ("fitted", 0), ("without a template", 0)],
+    ids=str,
+)
 def test_preview_text_and_counts_are_what_the_workers_engine_gets(
-    workers: Workers, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    workers: Workers,
+    web: Web,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    long: int,
 ) -> None:
+    """Also where what was made of the texts is stored, because they are `long`."""
+    monkeypatch.setattr(prepare, "LONG", long)
     record = tmp_path / "engine.jsonl"
     record.touch()
     monkeypatch.setenv("RECORD", str(record))
@@ -112,6 +124,7 @@ def test_preview_text_and_counts_are_what_the_workers_engine_gets(
         assert row["prompt_tokens"] == tokens[row["text"]] == item["usage"]["prompt_tokens"]
         assert (item["truncated_tokens"] or 0) == row["truncated_tokens"]
         assert row["prompt_tokens"] + item["params"]["max_tokens"] <= CONTEXT
+    assert any("made" in item for item in web.services.store.items(job_id, 0, ROWS)) is (long == 0)
     store, stored = web.services.store, web.services.store.job(job_id)
     again = Renderer(web.services, stored, store.prep(job_id))
     assert [again.text(item) for item in store.items(job_id, 0, ROWS)] == [
