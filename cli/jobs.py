@@ -27,6 +27,7 @@ RESULT_FLAGS = {
     "bom": ("bom", "1"),
     "flatten": ("flatten", "1"),
 }
+MOST_SHOWN = 200  # characters of a parameter
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 
 job_argument = click.argument("job_id", metavar="ID")
@@ -258,9 +259,14 @@ def _moment(text: str | None) -> str:
     return text[:16].replace("T", " ") if text else ""
 
 
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
 def _facts(job: JsonObject) -> list[tuple[str, Any]]:
     counts = {state: count for state, count in job["counts"].items() if count and state != "total"}
-    params = ", ".join(f"{name}={json.dumps(value)}" for name, value in job["params"].items())
+    params = ", ".join(f"{name}={_short(value)}" for name, value in job["params"].items())
     wait = why_it_waits(job) if not JobState(job["status"]).terminal else ""
     facts = [
         ("id", job["id"]),

@@ -1,5 +1,5 @@
 """Reads options of the command line that become fields of a job: `--param`, `--map`, `--sweep`,
-`--template`, `--clean`, `--truncate` and `--format`."""
+`--template`, `--clean`, `--truncate`, `--format`, `--json-schema`, `--choice` and `--regex`."""
 
 from __future__ import annotations
 
@@ -111,6 +111,53 @@ def parse_truncate(
     found: JsonObject = {"to": to if to == "fit" else int(to)}
     found |= {name: text for name, text in (("keep", keep), ("variable", variable)) if text}
     return found
+
+
+def parse_schema(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> JsonObject | None:
+    """A JSON Schema, or @FILE."""
+    text = parse_text(context, option, texts)
+    return None if text is None else {"json_schema": _json(text)}
+
+
+def parse_choice(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> JsonObject | None:
+    """LABEL,LABEL, or all labels as one JSON list."""
+    text = once(context, option, texts)
+    if text is None:
+        return None
+    whole = _value(text)
+    return {"choice": whole if isinstance(whole, list) else text.split(",")}
+
+
+def parse_regex(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> JsonObject | None:
+    text = once(context, option, texts)
+    return None if text is None else {"regex": text}
+
+
+def add_output(options: JsonObject, sweep: JsonObject, formats: list[JsonObject | None]) -> None:
+    """Put what the text must be into the parameters, if one of the options says it."""
+    given = [each for each in formats if each is not None]
+    params = options.get("params") or {}
+    if not given:
+        return
+    if len(given) > 1 or "output" in params or "output" in sweep:
+        raise click.UsageError(
+            "--json-schema, --choice, --regex and a parameter output each say what the text must "
+            "be: give one"
+        )
+    options["params"] = {**params, "output": given[0]}
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"it is not JSON: {error}") from None
 
 
 def _pairs(texts: tuple[str, ...], shape: str = "NAME=VALUE") -> list[tuple[str, str]]:

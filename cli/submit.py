@@ -11,11 +11,15 @@ from cli.client import Client, RequestRefused, open_client
 from cli.commands import Command
 from cli.folder import DataFolder, data_option
 from cli.sent_options import (
+    add_output,
     once,
+    parse_choice,
     parse_clean,
     parse_format,
     parse_map,
     parse_params,
+    parse_regex,
+    parse_schema,
     parse_sweep,
     parse_text,
     parse_truncate,
@@ -101,6 +105,27 @@ MOST_NAME = 128  # characters of a job's name
     help="A decoding parameter; may be given several times.",
 )
 @click.option(
+    "--json-schema",
+    multiple=True,
+    callback=parse_schema,
+    metavar="JSON|@FILE",
+    help="The text must be JSON that is valid by this JSON Schema.",
+)
+@click.option(
+    "--choice",
+    multiple=True,
+    callback=parse_choice,
+    metavar="LABEL,LABEL",
+    help="The text must be one of these labels; a JSON list, if they have commas.",
+)
+@click.option(
+    "--regex",
+    multiple=True,
+    callback=parse_regex,
+    metavar="PATTERN",
+    help="The text must be matched by this regular expression.",
+)
+@click.option(
     "--sweep",
     multiple=True,
     callback=parse_sweep,
@@ -138,6 +163,9 @@ def submit(
     template: str | None,
     system: str | None,
     chat: bool | None,
+    json_schema: JsonObject | None,
+    choice: JsonObject | None,
+    regex: JsonObject | None,
     **given: Any,
 ) -> None:
     """Submit FILE as a job and print the job's id.
@@ -148,6 +176,7 @@ def submit(
     if (system or chat is not None) and template is None:
         raise click.UsageError("--system, --chat and --plain are about --template; give one")
     options: JsonObject = {name: value for name, value in given.items() if value}
+    add_output(options, sweep, [json_schema, choice, regex])
     options["metadata"] = {"name": file.name[:MOST_NAME]}
     if given["webhook"]:
         options["webhook"] = {"url": given["webhook"]}

@@ -114,14 +114,15 @@ class Guide:
             if kept := self._kept.get(grammar.key):
                 self._kept.move_to_end(grammar.key)
                 return kept.copy()
-        made = self._compiled(grammar)
+        made = self.built(grammar)
         with self._lock:
             self._kept[grammar.key] = made
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
             return made.copy()
 
-    def _compiled(self, grammar: Grammar) -> Matcher:
+    def built(self, grammar: Grammar) -> Matcher:
+        """The same; nothing of it is kept."""
         made = self._built(grammar.source)
         # Some grammars are only found to be empty or too large when a token is asked for.
         made.fill(empty_mask(1, self._tokenizer.vocab_size))

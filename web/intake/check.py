@@ -22,7 +22,7 @@ from common.stored_item import SideItem, StoredItem
 from web.intake.drafts import Draft
 from web.intake.faults import Broken, Fault, error_dicts, refusal
 from web.intake.fit import check_size, check_vocabulary, fitting_max_tokens
-from web.intake.formats import Calls, Formats
+from web.intake.formats import Formats
 from web.intake.input_columns import InputColumns, size_of
 from web.intake.preparation import prep_of
 from web.intake.prompts import Asked, Prompts
@@ -274,12 +274,11 @@ class Intake:
                     beside = {**beside, "default_max_tokens": default or params.max_tokens}
             check_size(params, max_tokens, tokens or 0, card, most)
         check_vocabulary(item, params, card)
-        calls = Calls(item.tools, self.prompts.tool_format) if item.tools else None
-        self.formats.check_item(params, max_tokens, "output" in own, calls)
         if scored is not None:
             check_fit(scored, max_tokens, tokens, card, most)
             self.totals.add_scored(params, scored, tokens or 0, bool(item.stream))
         else:
+            self.formats.check_item(item, params, max_tokens)
             self.totals.add(params, max_tokens, tokens or 0, bool(item.stream))
         if self.totals.streams > MOST_STREAMS:
             message = (

@@ -128,6 +128,7 @@ def _staged_again(store: JobStore, again: Accepted | None, stage: Stage, intake:
     if again is None or not store.copy_items(again.job_id, stage, again.items):
         return False
     stage.take(again.items, again.bytes, again.slots)
+    stage.prep = store.prep(again.job_id) or None
     intake.totals, intake.rendered_at = Totals(**again.totals), again.rendered_at
     return True
 

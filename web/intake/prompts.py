@@ -15,7 +15,7 @@ from common.prompting.prepare import Preparation, Prepared, Reading, answer_toke
 from common.prompting.sources import too_long
 from common.prompting.template import Template
 from common.stored_item import StoredItem
-from common.structured.tool_prompt import Messages, ToolFormat
+from common.structured.tool_prompt import Messages
 from common.structured.tools import ToolSet
 from common.types import JsonObject
 from web.intake.counting import PatientTokens, count_tokens, is_too_long, most_characters
@@ -67,11 +67,6 @@ class Prompts:
     @property
     def _template(self) -> Template | None:
         return self.preparation.template if self.preparation else None
-
-    @property
-    def tool_format(self) -> ToolFormat:
-        """How the model writes calls of functions."""
-        return self._model.template.tool_traits.format if self._model.template else "generic"
 
     @cached_property
     def variables(self) -> tuple[str, ...] | None:

@@ -1,37 +1,63 @@
-"""Finds out whether output formats can be honoured, by building their grammars as workers do.
+"""Finds out whether output formats and calls can be honoured, by building their grammars as workers
+do.
 
-A C library builds them, which nothing interrupts and which would hold up all other requests of the
-process. So bounds come before it (`common/structured/grammar.py`), it works in real threads, two at
-once, and tenants take turns. What was found out is kept by content, whoever asked.
+`grammar_builder.py` builds them in processes of their own, two at once, and tenants take turns.
+What was found out is kept by content, whoever asked. Why so:
+`docs/decisions/0015-grammar-builders.md`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-import gevent
+from pydantic_core import to_json
 
-from common.errors import ErrorDict, InvalidRequest
-from common.structured.grammar import Grammar
-from common.structured.guidance import Guide, byte_guide
+from common.errors import ErrorDict
+from common.structured.output_format import OutputFormat
+from common.structured.tool_prompt import ToolFormat
+from common.structured.tools import ToolSet
+from web.services.grammar_process import GrammarProcess
 from web.services.turns import Turns
 
 AT_ONCE = 2
 WAITING = 64  # of one tenant
 PATIENCE = 10.0  # seconds
-MOST_KNOWN = 4096  # grammars; of one that is refused also the message
+MOST_KNOWN = 4096  # verdicts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an item's text must be: its format, and the calls that it must or may have, which its
+    model writes in the `form`."""
+
+    output: OutputFormat | None = None
+    tools: ToolSet | None = None
+    form: ToolFormat = "generic"
+
+    @cached_property
+    def line(self) -> bytes:
+        """As the builder reads it."""
+        tools = self.tools and self.tools.stored()
+        return to_json({"output": self.output, "tools": tools, "form": self.form}) + b"\n"
+
+    @cached_property
+    def key(self) -> bytes:
+        """The same for equal ones, and for no others."""
+        return hashlib.sha256(self.line).digest()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a grammar cannot be honoured, None if it can; and the seconds that building it took, 0 if
-    that was known."""
+    """Why something cannot be honoured, None if it can; then `least` are the characters that a text
+    of it has at least. It took `seconds` to find out, 0 if it was known."""
 
     error: ErrorDict | None
+    least: int = 0
     seconds: float = 0.0
 
 
@@ -39,47 +65,44 @@ class Grammars:
     """One per process."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, ErrorDict | None] = OrderedDict()
+        self._known: OrderedDict[bytes, Verdict] = OrderedDict()
         self._lock = threading.Lock()
+        self._idle: list[GrammarProcess] = []
         self._turns = Turns(
             "output formats to be checked", most=AT_ONCE, waiting=WAITING, patience=PATIENCE
         )
 
-    def check(self, tenant: str, grammar: Grammar) -> Verdict:
+    def check(self, tenant: str, asked: Asked) -> Verdict:
         """
         Raises:
             Unavailable: as many of the tenant wait as may, or this one waited too long.
         """
-        if known := self._verdict(grammar.key):
+        if known := self._found(asked):
             return known
         with self._turns.turn(tenant):
-            if known := self._verdict(grammar.key):  # built meanwhile, for another request
+            if known := self._found(asked):  # built meanwhile, for another request
                 return known
             began = time.monotonic()
-            error = gevent.get_hub().threadpool.apply(self._error, (grammar,))
+            found = self._built(asked)
             took = time.monotonic() - began
         with self._lock:
-            self._known[grammar.key] = error
+            self._known[asked.key] = found
             while len(self._known) > MOST_KNOWN:
                 self._known.popitem(last=False)
-        return Verdict(error, took)
+        return replace(found, seconds=took)
 
-    def _verdict(self, key: str) -> Verdict | None:
+    def _found(self, asked: Asked) -> Verdict | None:
         with self._lock:
-            if key not in self._known:
-                return None
-            self._known.move_to_end(key)
-            return Verdict(self._known[key])
+            if asked.key in self._known:
+                self._known.move_to_end(asked.key)
+            return self._known.get(asked.key)
 
-    def _error(self, grammar: Grammar) -> ErrorDict | None:
+    def _built(self, asked: Asked) -> Verdict:
         try:
-            self._guide.matcher(grammar)
-        except InvalidRequest as error:
-            return error.as_dict()
-        return None
-
-    @cached_property
-    def _guide(self) -> Guide:
-        """With a token for each byte: whether a grammar can be built does not depend on the
-        model."""
-        return byte_guide()
+            builder = self._idle.pop()
+        except IndexError:
+            builder = GrammarProcess()
+        error, least = builder.build(asked.line)
+        if builder.is_alive:
+            self._idle.append(builder)
+        return Verdict(error, least)

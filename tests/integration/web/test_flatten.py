@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tests.support.cards import card
 from tests.support.columns import table_job
-from tests.support.web import Web
+from tests.support.web import Web, Worker
 
 
 def said(value: Any) -> dict[str, Any]:
@@ -135,6 +136,54 @@ def test_columns_are_two_hundred_at_most(web: Web) -> None:
         f"output.f{at}" for at in range(200)
     ]
     assert len(json.loads(row["text"])) == 250
+
+
+def json_job(web: Web, *own: dict[str, Any], **params: Any) -> tuple[str, Worker]:
+    """The id of a job whose items have these parameters, and a worker for it."""
+    able = card("able", engine="native", features=["structured_output"])
+    web.services.fleet.publish(able, b"")
+    items = [{"prompt": "a", "params": each} for each in own]
+    answer = web.post("/v1/jobs", json={"model": "able", "items": items, "params": params})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json["id"]), web.worker(able)
+
+
+ANY_JSON = {"output": {"json": True}}
+LABEL = {"output": {"choice": ["a"]}}
+
+
+def test_rows_say_whether_the_text_is_json_where_that_was_asked_for(web: Web) -> None:
+    job, worker = json_job(web, {}, {}, LABEL, **ANY_JSON)
+    cut = {"text": '{"a": ', "finish_reason": "length", "json_valid": False}
+    worker.say({"text": '{"a": 1}', "json_valid": True}, cut, {"text": "a"})
+    assert [row["json_valid"] for row in rows_of(web, job, "")] == ["true", "false", ""]
+    flat = rows_of(web, job)
+    assert [(row["json_valid"], row["output.a"]) for row in flat] == [
+        *(("true", "1"), ("false", ""), ("", "")),
+    ]
+    assert table_of(web, job, "")["json_valid"].to_pylist() == [True, False, None]
+    lines = web.get(f"/v1/jobs/{job}/results.jsonl").text.splitlines()
+    outputs = [json.loads(line)["outputs"][0] for line in lines]
+    assert [output.get("json_valid") for output in outputs] == [True, False, None]
+
+
+@pytest.mark.parametrize(("params", "asked"), [(ANY_JSON, True), (LABEL, False)])
+def test_the_column_is_there_where_only_items_ask_for_json(
+    web: Web, params: Any, asked: bool
+) -> None:
+    job, worker = json_job(web, {}, params)
+    worker.say({"text": "x"})
+    assert ("json_valid" in rows_of(web, job, "")[0]) is asked
+
+
+def test_the_column_is_there_where_items_that_were_added_ask_for_json(web: Web) -> None:
+    job, worker = json_job(web, {}, {})
+    worker.say({"text": "x"})
+    assert "json_valid" not in rows_of(web, job, "")[0]
+    more = {"items": [{"prompt": "b", "params": ANY_JSON}]}
+    assert web.post(f"/v1/jobs/{job}/items", json=more).status_code == 202
+    worker.say({"text": "y"}, {"text": "{}", "json_valid": True})
+    assert [row["json_valid"] for row in rows_of(web, job, "")] == ["", "", "true"]
 
 
 def test_flatten_means_nothing_for_jsonl(web: Web) -> None:

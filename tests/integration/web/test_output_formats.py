@@ -77,6 +77,31 @@ def test_a_model_whose_engine_has_no_structured_output_refuses_by_name(web: Web)
     assert send(web, model="echo", params={"output": {"text": True}}).status_code == 202
 
 
+CHAT = "{% for message in messages %}{{ message.content }}{% endfor %}"
+CALL = {"functions": [{"name": "f", "parameters": {"type": "object"}}], "choice": "required"}
+
+
+def test_calls_that_must_be_made_are_checked_as_formats_are(web: Web) -> None:
+    for engine, features in (("native", ["structured_output"]), ("echo", [])):
+        chats = card(f"{engine}-chat", engine=engine, features=features, chat_template=CHAT)
+        web.services.fleet.publish(chats, b"")
+
+    def ask(tools: Any, model: str = "native-chat", **params: Any) -> Any:
+        item = {"messages": [{"role": "user", "content": "a"}], "tools": tools, "params": params}
+        return send(web, model=model, items=[item])
+
+    assert ask(CALL).status_code == 202
+    assert errors(ask(CALL, "echo-chat")) == [("unsupported", "items.0.tools")]
+    assert ask({**CALL, "choice": "auto"}, "echo-chat", stop=["."]).status_code == 202
+    assert errors(ask(CALL, stop=["."])) == [("invalid_value", "items.0.params.stop")]
+    odd = {"type": "object", "properties": {"a": {"not": {}}}}
+    answer = ask({**CALL, "functions": [{"name": "f", "parameters": odd}]})
+    ((code, field),) = errors(answer)
+    assert code == "invalid_grammar" and field.startswith("items.0.tools.")
+    answer = ask({**CALL, "choice": "auto"}, output=CHOICE)
+    assert errors(answer) == [("invalid_value", "items.0.params.output")]
+
+
 def test_thinking_is_refused_where_the_model_does_not_think(web: Web) -> None:
     answer = send(web, params={"thinking": {"max_tokens": 5}})
     assert errors(answer) == [("unsupported", "params.thinking")]

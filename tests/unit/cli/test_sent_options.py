@@ -11,11 +11,15 @@ import pytest
 
 from cli import sent_options
 from cli.sent_options import (
+    add_output,
     once,
+    parse_choice,
     parse_clean,
     parse_format,
     parse_map,
     parse_params,
+    parse_regex,
+    parse_schema,
     parse_sweep,
     parse_truncate,
 )
@@ -59,6 +63,12 @@ def parsed(parse: Callable[..., Any], given: Any) -> Any:
             {"delimiter": "\t", "encoding": "utf-16", "sheet": "Sheet 2"},
         ),
         (parse_format, (), {}),
+        (parse_choice, ("yes,no",), {"choice": ["yes", "no"]}),
+        (parse_choice, ('["a, b", "c"]',), {"choice": ["a, b", "c"]}),
+        (parse_choice, ("5",), {"choice": ["5"]}),
+        (parse_regex, ("@[a-z]+",), {"regex": "@[a-z]+"}),
+        (parse_schema, ('{"b": 1, "a": 2}',), {"json_schema": {"b": 1, "a": 2}}),
+        (parse_schema, (), None),
         (once, ("a@2",), "a@2"),
         (once, (), None),
         (parse_clean, (), None),
@@ -88,6 +98,10 @@ def test_an_option_is_a_field_of_a_job(
         (parse_params, ("seed=1", "seed=2"), "'seed' is given twice"),
         (parse_sweep, ("seed=1", "seed=2"), "'seed' is given twice"),
         (parse_map, ("custom_id=id", "custom_id=text"), "'custom_id' is given twice"),
+        (parse_schema, ("{",), "it is not JSON: "),
+        (parse_schema, ("[" * 100_000,), "it is not JSON: "),
+        (parse_choice, ("",), "it is empty"),
+        (parse_regex, ("a", "b"), "it is given twice"),
         (once, ("a", "b"), "it is given twice"),
         (once, ("",), "it is empty"),
         (parse_clean, ("",), "it is empty"),
@@ -110,3 +124,21 @@ def test_a_text_may_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     with pytest.raises(click.BadParameter, match="is not UTF-8"):
         parsed(sent_options.parse_text, (f"@{tmp_path}/latin.txt",))
+
+
+def test_a_job_has_one_output_however_it_is_given() -> None:
+    options: dict[str, Any] = {"params": {"seed": 1}}
+    add_output(options, {}, [None, {"choice": ["a"]}, None])
+    assert options == {"params": {"seed": 1, "output": {"choice": ["a"]}}}
+    formats: list[Any] = [{"json_schema": {}}, {"regex": "a"}]
+    wrongs: list[tuple[Any, Any, list[Any]]] = [
+        ({}, {}, formats),
+        ({"params": {"output": {"json": True}}}, {}, formats[:1]),
+        ({}, {"output": [{"json": True}]}, formats[1:]),
+    ]
+    for wrong in wrongs:
+        with pytest.raises(click.UsageError, match="give one"):
+            add_output(*wrong)
+    nothing: dict[str, Any] = {}
+    add_output(nothing, {}, [None, None])
+    assert nothing == {}

@@ -1,0 +1,119 @@
+"""Building grammars: what can be honoured, what takes too much, and who waits for whom."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import Unavailable
+from common.structured.output_format import OutputFormat
+from web.services import grammar_process
+from web.services.grammars import MOST_KNOWN, Asked, Grammars
+
+GOOD = {"choice": ["yes", "no"]}
+
+
+def endless(letter: str) -> Any:
+    """A small one that the library would be busy with for hours."""
+    patterns = [{"type": "string", "pattern": f"{letter}{at}.*b"} for at in range(40)]
+    return {"json_schema": {"allOf": patterns}}
+
+
+def grammar(output: Any) -> Asked:
+    return Asked(OutputFormat.model_validate(output))
+
+
+def test_a_grammar_is_built_once_and_known_then() -> None:
+    grammars = Grammars()
+    first = grammars.check("a", grammar(GOOD))
+    assert first.error is None and first.seconds > 0
+    known = grammars.check("b", grammar(GOOD))
+    assert known.error is None and known.seconds == 0
+    bad = [grammars.check(tenant, grammar({"regex": "(?=a)"})) for tenant in ("a", "b")]
+    assert [verdict.error and verdict.error["code"] for verdict in bad] == ["invalid_grammar"] * 2
+    assert bad[1].seconds == 0
+
+
+def test_what_takes_too_long_is_refused_within_seconds_and_others_are_built_then() -> None:
+    grammars = Grammars()
+    grammars.check("a", grammar(GOOD))
+    verdict = grammars.check("a", grammar(endless("a")))
+    assert verdict.error and "too much time or memory" in verdict.error["message"]
+    assert verdict.seconds < 5  # 0.5 of processor time, on a machine that does other things
+    assert grammars.check("a", grammar({"choice": ["other"]})).error is None
+
+
+def test_beside_one_that_takes_long_another_tenants_are_built() -> None:
+    grammars = Grammars()
+    grammars.check("b", grammar(GOOD))
+    ended = threading.Event()
+
+    def hold_up() -> None:
+        for at in range(3):
+            grammars.check("a", grammar(endless(f"c{at}")))
+        ended.set()
+
+    thread = threading.Thread(target=hold_up)
+    thread.start()
+    time.sleep(0.2)
+    for at in range(5):
+        assert grammars.check("b", grammar({"choice": [f"c{at}"]})).error is None
+    before_its_end = not ended.is_set()
+    thread.join(60)
+    assert before_its_end
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"json_schema": {"$ref": "#"}},
+        {"json_schema": {"enum": []}},
+        {"json_schema": {"type": "string", "minLength": 3, "maxLength": 2}},
+        {"json_schema": False},
+    ],
+)
+def test_what_no_text_can_be_is_refused(output: Any) -> None:
+    try:
+        found = grammar(output)
+    except ValueError:
+        return  # refused as no format
+    verdict = Grammars().check("a", found)
+    assert verdict.error and verdict.error["code"] == "invalid_grammar", verdict
+
+
+def test_as_many_as_are_kept_are_known_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.services.grammars.MOST_KNOWN", 3)
+    assert MOST_KNOWN > 3
+    grammars = Grammars()
+    labels = [grammar({"choice": [f"label {at}"]}) for at in range(4)]
+    for each in labels:
+        grammars.check("a", each)
+    assert grammars.check("a", labels[3]).seconds == 0
+    assert grammars.check("a", labels[0]).seconds > 0
+
+
+def test_a_process_that_does_not_answer_is_ended_and_the_request_may_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sleeper.py").write_text("import time\ntime.sleep(60)\n")
+    for name, value in (("PATIENCE", 0.2), ("MODULE", "sleeper"), ("ROOT", tmp_path)):
+        monkeypatch.setattr(grammar_process, name, value)
+    process = grammar_process.GrammarProcess()
+    with pytest.raises(Unavailable, match="try again"):
+        process.build(grammar(GOOD).line)
+    assert not process.is_alive
+
+
+def test_a_process_that_cannot_start_is_no_fault_of_the_grammar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grammar_process, "MODULE", "web.services.no_such_module")
+    grammars = Grammars()
+    with pytest.raises(Unavailable):
+        grammars.check("a", grammar(GOOD))
+    monkeypatch.undo()
+    assert grammars.check("a", grammar(GOOD)).error is None
