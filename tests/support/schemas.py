@@ -14,7 +14,7 @@ WHOLE: Schema = {"type": "integer", "minimum": -1000, "maximum": 1000}
 FLAG: Schema = {"type": "boolean"}
 
 
-def record(optional: tuple[str, ...] = (), **properties: Schema) -> Schema:
+def record(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
     """An object of these properties and no others; all but the `optional` ones are required."""
     required = [name for name in properties if name not in optional]
     return {
