@@ -52,34 +52,32 @@ def multiple(value: float) -> int:
 
 
 def settled(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema with one bound on each side, which is inclusive: llguidance takes an exclusive bound
-    for inclusive where the other is less than 1 away. Beside `multipleOf` there are bounds within
-    which floating point can tell multiples from other numbers: 10^15 without the point."""
-    found = {name: value for name, value in schema.items() if name not in BOUNDS}
-    lower, upper = [], []
-    if "minimum" in schema:
-        lower.append(schema["minimum"])
-    if "maximum" in schema:
-        upper.append(schema["maximum"])
-    if "exclusiveMinimum" in schema:
-        lower.append(_beyond(schema["exclusiveMinimum"], math.inf))
-    if "exclusiveMaximum" in schema:
-        upper.append(_beyond(schema["exclusiveMaximum"], -math.inf))
+    """A schema with one bound on each side. llguidance takes an exclusive whole bound on the side
+    of zero for inclusive where the other one is less than 1 away: those become inclusive. Beside
+    `multipleOf` there are bounds within which floating point can tell multiples from other
+    numbers: 10^15 without the point."""
+    found = {name: value or 0 if name in BOUNDS else value for name, value in schema.items()}
     if "multipleOf" in schema:
         exponent = Decimal(repr(schema["multipleOf"])).normalize().as_tuple().exponent
         most = 10 ** (15 + min(0, int(exponent)))
-        lower.append(-most)
-        upper.append(most)
-    if lower:
-        found["minimum"] = max(lower) or 0  # not -0.0
-    if upper:
-        found["maximum"] = min(upper) or 0
+        found["minimum"] = max(found.get("minimum", -most), -most)
+        found["maximum"] = min(found.get("maximum", most), most)
+    if found.get("exclusiveMinimum", -math.inf) >= found.get("minimum", math.inf):
+        del found["minimum"]
+    if found.get("exclusiveMaximum", math.inf) <= found.get("maximum", -math.inf):
+        del found["maximum"]
+    low = found.get("minimum", found.get("exclusiveMinimum", -math.inf))
+    high = found.get("maximum", found.get("exclusiveMaximum", math.inf))
+    if high - low <= 1 and found.get("exclusiveMinimum", -1) >= 0:
+        found["minimum"] = _beyond(found.pop("exclusiveMinimum"), math.inf)
+    if high - low <= 1 and found.get("exclusiveMaximum", 1) <= 0:
+        found["maximum"] = _beyond(found.pop("exclusiveMaximum"), -math.inf)
     return found
 
 
 def _beyond(bound: float, side: float) -> float:
-    step = math.copysign(NEXT, side)
-    near = float(Decimal(repr(bound)) + Decimal(repr(step)))
+    """The next number on this side of a bound that may be written."""
+    near = float(Decimal(repr(bound)) + Decimal(repr(math.copysign(NEXT, side))))
     return near if near != bound else math.nextafter(bound, side)
 
 

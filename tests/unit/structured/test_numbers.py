@@ -12,10 +12,10 @@ from common.errors import InvalidRequest
 from common.structured.grammar import json_grammar
 from common.structured.guidance import Matcher, byte_guide
 
-BOUNDS = (None, 0, 1, -1, 0.5, -0.5, 10, 0.25, 12.5, -0.0)
+BOUNDS = (None, 0, 1, -1, 0.5, -0.5, 10, 0.2, 12.5, -1.5, -0.0)
 TEXTS = (
     *("0", "-0", "0.0", "-0.0", "1", "1.0", "-1", "-1.0", "0.5", "0.50", "-0.5", "0.25", "0.2"),
-    *("0.49", "0.51", "-0.51", "9", "9.99", "10", "10.0", "12.4", "12.5", "12.50", "12.6", "1000"),
+    *("0.49", "0.51", "-0.51", "-1.2", "9", "9.99", "10", "10.0", "12.4", "12.5", "12.6", "99"),
 )
 
 
