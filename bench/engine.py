@@ -21,6 +21,7 @@ from statistics import median
 import worker.engine  # noqa: F401  # isort: skip - before torch: see there
 import torch
 
+from bench.lib import structured
 from bench.lib.hardware import Machine
 from bench.lib.machine import commit, device
 from bench.lib.mixes import Mix, shared_instruction, short_prompts
@@ -46,7 +47,7 @@ def main() -> None:
     vllms = _vllms(
         arguments, dtype, {name: mixes[name] for name in ("vllm", "vllm_128", "shared_vllm")}
     )
-    contestants = _ours(bench, mixes)
+    contestants = _ours(bench, mixes) | structured.contestants(bench, vocabulary)
     if not arguments.quick:
         contestants |= _transformers(arguments.model, dtype, mixes)
     contestants |= {name: partial(process.run, mix) for name, (process, mix) in vllms.items()}
@@ -55,6 +56,7 @@ def main() -> None:
     for process in {process for process, _ in vllms.values()}:
         process.stop()
     _, rounded = bench.run(mixes["promptmill"], GREEDY)
+    first_token = structured.first_token(bench, vocabulary)
     bench.stop()
     divergence = (
         _divergence(arguments.model, mixes["promptmill"], rounded)
@@ -67,6 +69,8 @@ def main() -> None:
         **_rates(mixes, seconds),
         **_shares(arguments.model, dtype, mixes, seconds, machine),
         "mixed_settings_cost": round(seconds["mixed"] / seconds["promptmill"] - 1, 3),
+        **structured.costs(seconds),
+        "first_token_ms": first_token,
         "lowprec_divergence": divergence,
         "commit": commit(),
         "device": device(),

@@ -9,6 +9,7 @@ from typing import Any
 from bench.lib.mixes import Mix
 from common.generation import Request
 from common.params import SamplingParams
+from common.structured.grammar import grammar_of
 from worker.engine.batching import BatchingEngine
 from worker.engine.protocol import Engine
 from worker.models import OpenedModel, open_model
@@ -26,14 +27,20 @@ MIXED: list[dict[str, Any]] = [  # as in practice, where hardly two rows are ali
 ]
 
 
+def request_of(id: str, prompt: list[int], settings: dict[str, Any], seed: int = 0) -> Request:
+    params = SamplingParams.model_validate(settings)
+    request = Request(id, "", prompt, params, seed)
+    request.grammar = grammar_of(params.output) if params.output else None
+    return request
+
+
 def run(engine: Engine, mix: Mix, settings: list[dict[str, Any]]) -> tuple[float, list[list[int]]]:
     """Seconds for the whole mix, and each row's tokens; the rows take `settings` in turn."""
-    requests = []
-    for row, prompt in enumerate(mix.prompts):
-        params = SamplingParams(
-            max_tokens=mix.new_tokens, ignore_eos=True, **settings[row % len(settings)]
-        )
-        requests.append(Request(str(row), "", prompt, params, row))
+    usual = {"max_tokens": mix.new_tokens, "ignore_eos": True}
+    requests = [
+        request_of(str(row), prompt, {**usual, **settings[row % len(settings)]}, row)
+        for row, prompt in enumerate(mix.prompts)
+    ]
     began = time.perf_counter()
     for request in requests:
         engine.submit(request)

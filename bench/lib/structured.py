@@ -1,0 +1,162 @@
+"""What it costs to keep rows to a schema: part of `make bench-engine`, or alone as
+`python -m bench.lib.structured`.
+
+The same 32 prompts with schemas and without, 128 tokens each in both: the schemas ask for more than
+that, and rows without one ignore the model's end tokens. So both generate as many tokens in as many
+steps.
+"""
+
+from __future__ import annotations
+
+import worker.engine  # noqa: F401  # isort: skip - before torch: see there
+import argparse
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.lib.machine import commit, device
+from bench.lib.mixes import Mix, short_prompts
+from bench.lib.ours import Ours, request_of
+from common.generation import Request
+from common.model_names import demo_folder
+
+CACHE = Path(os.environ.get("PROMPTMILL_CACHE", "~/.cache/promptmill"))
+ROWS = 32
+TOKENS = 128
+SCHEMAS = 8  # that the rows take in turn
+TRIES = 15  # of each kind, for the time to the first token
+
+
+def mix(vocabulary: int) -> Mix:
+    return Mix(short_prompts(ROWS, vocabulary).prompts, TOKENS)
+
+
+def schema(number: int) -> dict[str, Any]:
+    """A list of objects, with names of its own; it has far more than 128 tokens."""
+    properties = {
+        f"name_{number}": {"type": "string", "maxLength": 24},
+        "kind": {"enum": ["person", "place", f"thing {number}"]},
+        "count": {"type": "integer", "minimum": 0, "maximum": 9999},
+        "score": {"type": "number"},
+        "day": {"type": "string", "format": "date"},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 2},
+        "place": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "known": {"type": "boolean"}},
+            "required": ["city", "known"],
+            "additionalProperties": False,
+        },
+    }
+    one = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": one, "minItems": 40}
+
+
+def contestants(bench: Ours, vocabulary: int) -> dict[str, Callable[[], float]]:
+    """The same rows without a schema and with one, greedy and drawn; each gives its seconds."""
+    rows = mix(vocabulary)
+
+    def seconds(asked: list[dict[str, Any]]) -> float:
+        took, outputs = bench.run(rows, asked)
+        if any(len(output) != TOKENS for output in outputs):
+            raise RuntimeError("a row ended early, so the figures cannot be compared")
+        return took
+
+    found: dict[str, Callable[[], float]] = {}
+    for ending, temperature in (("", 0.0), ("_drawn", 0.8)):
+        free = {"temperature": temperature}
+        bound = [
+            {**free, "ignore_eos": False, "output": {"json_schema": schema(number)}}
+            for number in range(SCHEMAS)
+        ]
+        found[f"free{ending}"] = partial(seconds, [free])
+        found[f"bound{ending}"] = partial(seconds, bound)
+    return found
+
+
+def costs(seconds: dict[str, float]) -> dict[str, float]:
+    """The share of the tokens per second that schemas cost."""
+    return {
+        f"structured_cost{ending}": round(
+            1 - seconds[f"free{ending}"] / seconds[f"bound{ending}"], 3
+        )
+        for ending in ("", "_drawn")
+    }
+
+
+def first_token(bench: Ours, vocabulary: int) -> dict[str, float]:
+    """Milliseconds until a single row's first token: without a schema, and how much more with one
+    that was used before and with a new one."""
+    prompt = mix(vocabulary).prompts[0]
+    free = {"max_tokens": 1, "temperature": 0.0}
+    times: dict[str, list[float]] = {"free": [], "cached": [], "new": []}
+    for number in range(TRIES):
+        asked: dict[str, dict[str, Any]] = {
+            "free": free,
+            "cached": {**free, "output": {"json_schema": schema(0)}},
+            "new": {**free, "output": {"json_schema": schema(1000 + number)}},
+        }
+        for name, params in asked.items():
+            bench.forget()
+            times[name].append(_first(bench, request_of(name, prompt, params)))
+    free_ms = 1000 * median(times["free"])
+    more = {name: 1000 * median(times[name]) - free_ms for name in ("cached", "new")}
+    return {name: round(ms, 2) for name, ms in {"free": free_ms, **more}.items()}
+
+
+def _first(bench: Ours, request: Request) -> float:
+    """Seconds until the request's first token."""
+    came = threading.Event()
+    request.on_token = lambda _: came.set()
+    engine = bench.opened.engine
+    began = time.perf_counter()
+    engine.submit(request)
+    if not came.wait(60):
+        raise TimeoutError("no token came")
+    took = time.perf_counter() - began
+    while not engine.collect(1.0):
+        pass
+    return took
+
+
+def main() -> None:
+    """The last line is JSON; medians of so many rounds."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", type=Path, default=demo_folder(CACHE))
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    vocabulary = json.loads((arguments.model / "config.json").read_text())["vocab_size"]
+    bench = Ours(arguments.model, "auto", slots=ROWS)
+    times: dict[str, list[float]] = {}
+    for number in range(arguments.rounds + 1):
+        for name, run in contestants(bench, vocabulary).items():
+            bench.forget()
+            took = run()
+            if number:  # the first round warms up
+                times.setdefault(name, []).append(took)
+    seconds = {name: median(taken) for name, taken in times.items()}
+    first = first_token(bench, vocabulary)
+    bench.stop()
+    line = {
+        "bench": "structured",
+        **costs(seconds),
+        "seconds": {name: round(took, 2) for name, took in seconds.items()},
+        "first_token_ms": first,
+        "commit": commit(),
+        "device": device(),
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
