@@ -18,6 +18,7 @@ from tests.support.axe import Theme
 from tests.support.browser import NO_PROXIES, BrowserSite
 from tests.support.cards import card
 from tests.support.waiting import wait_until
+from tests.support.web import Worker
 
 TABLE = """1,"The <b>tea</b> was hot, and the staff kind.",positive
 2,"Nobody answered my three letters about the parcel, which came late, wet and empty.",negative
@@ -35,6 +36,12 @@ SCHEMA = {
     "required": ["name", "born"],
     "additionalProperties": False,
 }
+SCORED = ("logprob", "token_count", "probability", "probability_per_token")
+SCORES = [
+    (" Paris", -0.26061, 1, 0.999316938, 0.97354126),
+    (" Rome", -7.56516, 1, 0.000672012741, 0.00065467932),
+    (" a large city\non a river", -11.673056, 6, 1.10494601e-05, 0.0258040602),
+]
 # Addresses; `{name}` is the id of a job, sweep or draft that `_fill` made.
 PAGES = {
     "submit": "/",
@@ -65,6 +72,9 @@ PAGES = {
     "job-cancel": "/jobs/{paused}/cancel",
     "item-tokens": "/jobs/{own-params}/items/1",
     "item": "/jobs/{done}/items/0",
+    "job-scored": "/jobs/{scored}",
+    "item-scored": "/jobs/{scored}/items/0",
+    "item-choice": "/jobs/{scored}/items/1",
     "item-failed": "/jobs/{mixed}/items/1",
     "item-waiting": "/jobs/{waiting}/items/0",
     "sweep": "/sweeps/{sweep}",
@@ -145,6 +155,7 @@ class Gallery:
         self._typed("schema", "json_schema", json.dumps(SCHEMA, indent=2))
         self._typed("bad-schema", "json_schema", '{"type": "object", "required": ["name"')
         self._typed("labels", "choice", "positive\nnegative\nneither")
+        self._score("scored")
         self._draft("table", "customer reviews.csv", "id,text,reference\n" + TABLE)
         self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
         last = ("done", "long", "columns", "own-params", "mixed", "failed", "cancelled")
@@ -156,6 +167,25 @@ class Gallery:
         job = {"model": "echo", "metadata": metadata, **fields}
         job |= {"prompts": prompts} if prompts else {}
         self._jobs[name_] = self._call("POST", "/v1/jobs", json=job)["id"]
+
+    def _score(self, name: str) -> None:
+        """A job with continuations, a choice, and continuations that wait."""
+        model = card("scorer", features=("structured_output", "continuations"))
+        Fleet(self._site.client).publish(model, b"")
+        asked = {
+            "prompt": "The capital of France is",
+            "continuations": [text for text, *_ in SCORES],
+        }
+        choice = {"output": {"choice": [text for text, *_ in SCORES], "probabilities": True}}
+        items = [asked, {"prompt": "Which city is it?", "params": choice}, asked]
+        self._submit(name, items=items, model="scorer", name="Scored")
+        found = [dict(zip(SCORED, (logprob, *rest), strict=True)) for _, logprob, *rest in SCORES]
+        choices = [
+            {"text": text, "logprob": logprob, "probability": probability}
+            for text, logprob, _, probability, _ in SCORES
+        ]
+        output = {"text": " Paris", "choices": choices}
+        Worker(self._site.client, model).hand_in({"continuations": found}, {"outputs": [output]})
 
     def _sweep(self, name: str, **items: Any) -> None:
         varied = {"temperature": [0, 0.7, 1.3], "stop": [["\n"], ["\n\n", "END OF THE TEXT"]]}

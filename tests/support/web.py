@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import redis
 from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
@@ -32,8 +33,8 @@ class Answer(TestResponse):
 class Worker:
     """A worker of one model: takes items and hands in whatever it is told to say."""
 
-    def __init__(self, services: Services, model: ModelCard):
-        self.incarnation = Incarnation(services.redis, model, lease=30)
+    def __init__(self, client: redis.Redis, model: ModelCard):
+        self.incarnation = Incarnation(client, model, lease=30)
         self.incarnation.register({"host": "box", "pid": "1", "started_at": "1893456000"})
 
     def take(self, room: int = 8) -> Exchanged:
@@ -142,7 +143,7 @@ class Web:
         return self.post(path, data=body, content_type=kind, headers=headers or {})
 
     def worker(self, model: ModelCard | None = None) -> Worker:
-        return Worker(self.services, model or self.card)
+        return Worker(self.services.redis, model or self.card)
 
     def job_keys(self) -> list[bytes]:
         """Every key that a submit leaves."""

@@ -1,11 +1,12 @@
-"""How the pages show tokens and how likely they were. Pure."""
+"""How the pages show tokens and texts, and how likely they were. Pure."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from common.result_row import TokenLogprob
+from common.result_row import RowContinuation, TokenLogprob
 
 STEPS = (0.9, 0.7, 0.4, 0.1)  # probabilities at which a token's ground changes
 SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍", " ": "␣"}
@@ -15,14 +16,25 @@ def likelihood(logprob: float | None) -> str:
     """A log-probability as a probability; nothing comes before a prompt's first token."""
     if logprob is None:
         return "–"
-    share = 100 * math.exp(logprob)
-    return f"{share:.1f} %" if share >= 0.1 or share == 0 else f"{share:.0e} %"
+    return share(math.exp(logprob))
+
+
+def share(probability: float) -> str:
+    """A probability in percent; of a very small one its size."""
+    whole = 100 * probability
+    return f"{whole:.1f} %" if whole >= 0.1 or whole == 0 else f"{whole:.1g} %"
+
+
+def likeliest(scored: Sequence[RowContinuation] | None) -> RowContinuation | None:
+    """The likeliest of an item's continuations; None before they are scored."""
+    known = [each for each in scored or () if "probability" in each]
+    return max(known, key=lambda each: each["probability"], default=None)
 
 
 def likelihood_step(logprob: float | None) -> int:
     """0 for what was sure, up to 4 for what was not likely."""
-    share = 1.0 if logprob is None else math.exp(logprob)
-    return sum(share < step for step in STEPS)
+    sure = 1.0 if logprob is None else math.exp(logprob)
+    return sum(sure < step for step in STEPS)
 
 
 def token_title(token: TokenLogprob) -> str:
@@ -38,6 +50,8 @@ def visible(token: str) -> str:
 
 FILTERS: dict[str, Any] = {
     "likelihood": likelihood,
+    "share": share,
+    "likeliest": likeliest,
     "likelihood_step": likelihood_step,
     "token_title": token_title,
     "visible": visible,
