@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml client/pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables bench-evals proof stall screenshots map clean
+.PHONY: help setup demo test clients lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables bench-evals proof stall screenshots map clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,8 @@ ifdef ARGS
 else
 	$(BIN)/pytest -n 3 --dist loadfile
 endif
+
+clients: .venv-clients/ready  ## make .venv-clients with libraries that get structure from models, for their tests
 
 lint: .venv/ready-test  ## ruff (rules and layout), mypy, the import contracts and the limits of length
 	$(BIN)/ruff check
@@ -78,7 +80,12 @@ screenshots: .venv/ready-test  ## every page, in both themes and at two widths, 
 	$(BIN)/python -m tests.support.screenshots $(ARGS)
 
 clean:  ## remove .venv, caches and build leftovers; data folders stay
-	rm -rf .venv .venv-vllm screenshots build dist *.egg-info client/build client/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-clients .venv-vllm screenshots build dist *.egg-info client/build client/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv-clients/ready: tests/clients/requirements.txt | .venv/ready-test
+	$(BIN)/python -m venv --clear .venv-clients
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 .venv/ready-%: $(INPUTS)
 	@sh .ci/setup $*

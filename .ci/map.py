@@ -25,6 +25,7 @@ FOLDERS = {
     "common/store/lua/lib": "What all scripts begin with",
     "tests": "The tests, against real servers, workers and browsers",
     "tests/browser": "The pages in Chromium",
+    "tests/clients": "Programs that use other libraries, in an environment of their own",
     "tests/e2e": "The commands, the demo and the examples, as a user runs them",
     "tests/faults": "Parts killed, frozen and cut off under load; the ledger that judges it",
     "tests/field": "Whole stacks: clients, proxies, hostile requests, backups, full disks",

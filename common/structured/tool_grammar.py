@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from common.errors import InvalidRequest
+from common.structured.closed_schema import closed
 from common.structured.grammar import Grammar, grammar_of, json_rule, lark_grammar
 from common.structured.output_format import OutputFormat
 from common.structured.tool_calls import BEGIN, END
@@ -68,22 +69,25 @@ class _Rules:
         calls = " ".join(filter(None, (_text(before), f"call{more}", _text(behind))))
         tagged = f"{_text(BEGIN)} inner {_text(END)}" if self._style == "hermes" else "inner"
         functions = self._tools.callable
-        names = " | ".join(f"call_{place}" for place in range(len(functions)))
+        names = " | ".join(f"call_{self._place(each)}" for each in functions)
         rules = [*lines, f"calls: {calls}", f"call: {tagged}", f"inner: {names}"]
         begin, end = CALL[self._style]
-        for place, function in enumerate(functions):
-            name = _text(begin % json.dumps(function.name))
+        for function in functions:
+            place, name = self._place(function), _text(begin % json.dumps(function.name))
             rules.append(f"call_{place}: {name} arguments_{place} {_text(end)}")
-            where = f"tools.{place}.function.parameters"
+            where = f"tools.functions.{place}.parameters"
             rules.append(_json(f"arguments_{place}", self._schema(function), where))
         return lark_grammar("\n".join(rules))
+
+    def _place(self, function: Function) -> int:
+        return self._tools.functions.index(function)
 
     def _schema(self, function: Function) -> dict[str, Any]:
         if function.parameters is None:
             return {"type": "object", "properties": {}, "additionalProperties": False}
         if not self._tools.is_forced and not function.strict:
             return {"type": "object"}
-        return {"type": "object", **function.parameters}
+        return {"type": "object", **closed(function.parameters)}
 
     def among_text(self) -> list[str]:
         """Rules of a text in which calls may stand, so that what begins as one is one."""

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, With
 
 from common.errors import InvalidRequest
 from common.given import refuse
+from common.structured.closed_schema import closed
 from common.structured.output_format import JsonSchema, Labels, OutputFormat, Source
 from common.types import JsonObject
 from web.openai.messages import OTHER_FIELDS
@@ -105,6 +106,8 @@ def asked_format(fields: Any, output: OutputFormat | None) -> AskedFormat | None
     if not found:
         return None
     field, place, asked = found[0]
+    if output is None and "json_schema" in asked:
+        asked = {"json_schema": closed(asked["json_schema"])}
     (kind,) = asked.keys() - {"probabilities"}
     return AskedFormat(asked, {f"params.output.{kind}": place, "params.output": field})
 
