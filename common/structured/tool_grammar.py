@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from common.errors import InvalidRequest
 from common.structured.closed_schema import closed
-from common.structured.grammar import Grammar, grammar_of, json_rule, lark_grammar
+from common.structured.grammar import (
+    MOST_KNOWN,
+    Grammar,
+    grammar_of,
+    json_grammar,
+    json_rule,
+    lark_grammar,
+)
 from common.structured.output_format import OutputFormat
 from common.structured.tool_calls import BEGIN, END
 from common.structured.tool_prompt import ToolFormat
@@ -38,6 +46,16 @@ def item_grammar(
     bound = output if output is not None and output.kind != "text" else None
     if tools is None:
         return grammar_of(bound) if bound else None
+    if bound is None and not tools.binds:
+        return None
+    return _item_grammar(bound and bound.model_dump_json(), tools.model_dump_json(), form)
+
+
+@lru_cache(MOST_KNOWN)
+def _item_grammar(output: str | None, given: str, form: ToolFormat) -> Grammar:
+    """The same of what is given as JSON: the items of a job mostly have the same tools."""
+    bound = None if output is None else OutputFormat.model_validate_json(output)
+    tools = ToolSet.model_validate_json(given)
     if bound is not None and bound.kind not in ("json_schema", "json"):
         message = (
             f"an answer that may call functions can be held to JSON, but not to {bound.kind}; "
@@ -51,7 +69,7 @@ def item_grammar(
         schema = bound.json_schema or {"type": "object"}
         answer = _json("answer", schema, "params.output.json_schema")
         return rules.grammar("start: LEAD? (calls | answer)", LEAD, answer)
-    return rules.grammar(*rules.among_text()) if tools.binds else None
+    return rules.grammar(*rules.among_text())
 
 
 class _Rules:
@@ -72,12 +90,15 @@ class _Rules:
         names = " | ".join(f"call_{self._place(each)}" for each in functions)
         rules = [*lines, f"calls: {calls}", f"call: {tagged}", f"inner: {names}"]
         begin, end = CALL[self._style]
+        shortest = []
         for function in functions:
-            place, name = self._place(function), _text(begin % json.dumps(function.name))
-            rules.append(f"call_{place}: {name} arguments_{place} {_text(end)}")
-            where = f"tools.functions.{place}.parameters"
-            rules.append(_json(f"arguments_{place}", self._schema(function), where))
-        return lark_grammar("\n".join(rules))
+            place, name = self._place(function), begin % json.dumps(function.name)
+            rules.append(f"call_{place}: {_text(name)} arguments_{place} {_text(end)}")
+            schema, where = self._schema(function), f"tools.functions.{place}.parameters"
+            rules.append(_json(f"arguments_{place}", schema, where))
+            shortest.append(len(name) + json_grammar(schema, where).least + len(end))
+        least = min(shortest) if self._tools.is_forced else 0
+        return lark_grammar("\n".join(rules), least=least, field="tools")
 
     def _place(self, function: Function) -> int:
         return self._tools.functions.index(function)

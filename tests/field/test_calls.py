@@ -208,7 +208,7 @@ def test_a_batch_has_the_same_answers_with_the_same_ids_each_time(
                 ],
                 "tool_choice": "required",
             },
-            "tools",
+            "tools.0.function.parameters",
             "not",
         ),
         (

@@ -104,6 +104,8 @@ class ChatRequest(GenerationRequest):
             if self.max_completion_tokens is not None
             else {}
         )
+        for place in range(len(self.tools or ())):
+            newer[f"tools.functions.{place}"] = f"tools.{place}.function"
         if self.thinking_token_budget is not None:
             newer["params.thinking"] = "thinking_token_budget"
         return (

@@ -107,6 +107,26 @@ def test_an_answer_may_be_a_call_or_of_a_format() -> None:
         item_grammar(OutputFormat.model_validate({"regex": "a"}), tools(), "hermes")
 
 
+def test_a_call_that_cannot_fit_is_known_before() -> None:
+    long = {"type": "object", "properties": {"a": {"type": "string", "minLength": 500}}}
+    given = tools([{"name": "f", "parameters": {**long, "required": ["a"]}}], choice="required")
+    grammar = item_grammar(None, given, "hermes")
+    assert grammar is not None and grammar.least > 500
+
+
+ENDLESS = {"properties": {"a": {"$ref": "#"}}, "required": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "bad", [ENDLESS, {"properties": {"a": {"not": {}}}}, {"x-guidance": {}}], ids=str
+)
+def test_parameters_that_cannot_be_held_to_are_named(bad: Any) -> None:
+    given = tools([FUNCTIONS[1], {"name": "f", "parameters": bad}], choice="required")
+    with pytest.raises(InvalidRequest) as refused:
+        item_grammar(None, given, "hermes")
+    assert str(refused.value.field).startswith("tools.functions.1.parameters")
+
+
 def test_names_and_schemas_cannot_leave_their_place_in_the_grammar() -> None:
     hostile = {
         "type": "object",
