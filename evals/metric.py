@@ -19,7 +19,8 @@ class Metric:
     `measure` makes of a batch an array of rows by `columns`, a row of NaN where there is nothing to
     tell. `score` makes a score of such numbers along the last axis: of one output, or of the sums
     over a job. Sums that are no ratio of their own are divided by their number first (`mean`).
-    `alone` scores one output, where that is done otherwise.
+    `alone` scores one output, where that is done otherwise; such scores have a name of their own,
+    `alone_name`.
 
     `better` is the direction in which a score improves, None where neither is. `low` and `high` are
     the least and greatest score, None without a limit. The scores of a `binary` metric are 0 or 1.
@@ -37,7 +38,13 @@ class Metric:
     mean: bool = True
     binary: bool = False
     alone: Callable[[Floats], Floats] | None = None
+    alone_name: str | None = None
     signature: Callable[[str, str], str] | None = None
+
+    @property
+    def row_name(self) -> str:
+        """What the score of a single item is called."""
+        return self.alone_name or self.name
 
     def total(self, sums: Floats, count: Floats | float) -> Floats:
         """The score of numbers that were added up over `count` items."""

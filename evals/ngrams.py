@@ -104,7 +104,7 @@ class Ngrams:
         key <<= slot_bits
         key |= slots
         key.sort()
-        self._slot = (key & ((1 << slot_bits) - 1)).astype(np.int8)
+        self._slot = (key & ((1 << slot_bits) - 1)).astype(np.int16)
         key >>= slot_bits
         second = key & ((1 << width) - 1)
         key >>= width

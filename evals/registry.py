@@ -20,6 +20,7 @@ _ALL = (
         measure=bleu.measure,
         score=bleu.score,
         alone=bleu.score_alone,
+        alone_name="bleu_sentence",
         signature=bleu.signature,
         needs="references",
         high=100.0,

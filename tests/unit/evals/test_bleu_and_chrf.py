@@ -17,7 +17,13 @@ from tests.support.judged import corpus, item, scores, tally
 CLOSE = 1e-9
 THEIRS = {"13a": Tokenizer13a, "zh": TokenizerZh, "char": TokenizerChar}
 
+# More characters than fit six times into a whole number.
+MANY = "".join(map(chr, range(0x4E00, 0x6000)))
+
 CORPORA = {
+    "many characters": [
+        item(MANY[at : at + 400], MANY[at + 150 : at + 500] + "。") for at in range(0, 4000, 200)
+    ],
     "one reference": corpus(1, 60),
     "up to four references": corpus(2, 60, references=4),
     "sixteen references": corpus(3, 12, references=16),

@@ -64,6 +64,11 @@ def test_the_page_has_every_metric_with_what_the_registry_says_of_it() -> None:
     assert told == wanted
 
 
+def test_only_bleu_of_a_single_item_has_another_name() -> None:
+    names = {name: metric.row_name for name, metric in METRICS.items()}
+    assert names == {name: name for name in METRICS} | {"bleu": "bleu_sentence"}
+
+
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize(
     "text", ["\x00", "\ud800", "\U0010ffff", "e\u0301" * 100, "\u200d", "=1+1", "{{", "\r\n", "𝔘🙂"]
