@@ -16,6 +16,7 @@ MOST_NESTED = 32  # groups inside each other
 SPECIAL = frozenset("\\.+*?()|[]{}^$#&-~/")
 CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
 BLANKS = " \\t\\n\\r\\f\\v"
+ALL_BLANKS = "\\s\\x{1C}-\\x{1F}\\x{FEFF}"  # of any dialect
 # Classes by their letter: inside brackets, in a class that takes characters in, and in one that
 # leaves them out, which must be wide to be safe.
 NARROW = {
@@ -24,12 +25,12 @@ NARROW = {
     "s": BLANKS,
     "D": "\\D",
     "W": "\\W",
-    "S": "[^\\s\\x{FEFF}]",
+    "S": f"[^{ALL_BLANKS}]",
 }
 WIDE = {
     "d": "\\d",
     "w": "\\w",
-    "s": "\\s\\x{FEFF}",
+    "s": ALL_BLANKS,
     "D": "[^0-9]",
     "W": "[^0-9A-Za-z_]",
     "S": f"[^{BLANKS}]",
