@@ -76,6 +76,9 @@ proof: .venv/ready-test  ## a table of 5,000 rows through the pages on the demo 
 stall: .venv/ready-test  ## measure what one tenant's hostile and large requests cost another tenant; last line JSON
 	$(BIN)/python -m bench.stall $(ARGS)
 
+schemas: .venv/ready-test  ## a thousand rows of a hundred schemas on the demo model must be valid; last line JSON
+	$(BIN)/python -m tests.support.schema_rows $(ARGS)
+
 screenshots: .venv/ready-test  ## every page, in both themes and at two widths, in the folder screenshots; ARGS="jobs item" only some
 	$(BIN)/python -m tests.support.screenshots $(ARGS)
 
