@@ -24,12 +24,12 @@ NARROW = {
     "w": "0-9A-Za-z_",
     "s": BLANKS,
     "D": "\\D",
-    "W": "\\W",
+    "W": "[^\\w\\p{N}]",
     "S": f"[^{ALL_BLANKS}]",
 }
 WIDE = {
     "d": "\\d",
-    "w": "\\w",
+    "w": "\\w\\p{N}",
     "s": ALL_BLANKS,
     "D": "[^0-9]",
     "W": "[^0-9A-Za-z_]",

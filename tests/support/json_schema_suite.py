@@ -49,7 +49,7 @@ def fetch() -> int:
     """Fetch the suite, if it is not there; pip's exit code."""
     if list(KEPT.glob("*.tar.gz")):
         return 0
-    options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--dest", KEPT]
+    options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(KEPT)]
     command = [sys.executable, "-m", "pip", "download", *options, RELEASE]
     return subprocess.run(command, check=False).returncode
 
