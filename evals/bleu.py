@@ -22,7 +22,7 @@ SACREBLEU = "2.6.0"
 
 
 def measure(rows: Rows) -> Floats:
-    ngrams = rows.bleu_ngrams
+    ngrams = rows.bleu_ngrams()
     lengths = ngrams.lengths.astype(np.float64)
     numbers = np.empty((len(rows), len(COLUMNS)))
     numbers[:, 0] = lengths[:, 0]

@@ -22,7 +22,7 @@ _RECALL = 4.0  # what recall counts, by precision: beta 2, squared
 
 
 def measure(rows: Rows) -> Floats:
-    ngrams = rows.character_ngrams
+    ngrams = rows.character_ngrams()
     numbers = np.full((len(rows), ngrams.references, len(COLUMNS)), np.nan)
     for order in range(1, ORDER + 1):
         totals = ngrams.totals(order)

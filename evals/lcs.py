@@ -15,6 +15,8 @@ from collections.abc import Sequence
 _BITS_A_STEP = 3000
 # Words of both texts, multiplied, up to which it is not worth while to look for a faster way.
 _SMALL = 1 << 16
+# Bits that are kept at once: 32 MB.
+_ROOM = 1 << 28
 
 
 class Budget:
@@ -60,15 +62,33 @@ def _without_ends(
 
 def _by_bits(short: Sequence[int], long: Sequence[int]) -> int:
     """Bit i of `rest` is 0 where the i-th word of `short` lengthens the longest subsequence."""
-    places: dict[int, int] = {}
+    places: dict[int, list[int]] = {}
     for place, word in enumerate(short):
-        places[word] = places.get(word, 0) | 1 << place
-    every = (1 << len(short)) - 1
-    rest = every
+        places.setdefault(word, []).append(place)
+    bits: dict[int, int] = {}  # of each word, as far as there is room
+    room = _ROOM
+    rest = every = (1 << len(short)) - 1
     for word in long:
-        if matching := rest & places.get(word, 0):
-            rest = ((rest + matching) | (rest - matching)) & every
+        if word not in places:
+            continue
+        those = bits.get(word)
+        if those is None:
+            those = _bits_at(places[word])
+            if (room := room - len(short)) >= 0:
+                bits[word] = those
+        matching = rest & those
+        rest = ((rest + matching) | (rest - matching)) & every
     return len(short) - rest.bit_count()
+
+
+def _bits_at(places: list[int]) -> int:
+    """The number whose bits at these ascending places are 1."""
+    if len(places) == 1:
+        return 1 << places[0]
+    parts = bytearray(places[-1] // 8 + 1)
+    for place in places:
+        parts[place // 8] |= 1 << place % 8
+    return int.from_bytes(parts, "little")
 
 
 def _by_chains(short: list[int], long: list[int]) -> int:

@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import chain
 
 import numpy as np
+import numpy.typing as npt
 
 from evals.arrays import Bools, Ints
 
@@ -48,7 +49,7 @@ class Ngrams:
         self._half = (order + 1) // 2
         self._bits = (int(symbols.max(initial=0)) + 1).bit_length()
         self._shared: dict[int, Shared] = {}
-        text = np.repeat(np.arange(len(lengths)), lengths)
+        text = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         self._sort(self._packed(symbols, text, len(lengths)), rows[text], slots[text])
 
     @classmethod
@@ -76,11 +77,12 @@ class Ngrams:
             self._shared[order] = self._share(order)
         return self._shared[order]
 
-    def _packed(self, symbols: Ints, text: Ints, texts: int) -> tuple[Ints, Ints]:
+    def _packed(self, symbols: Ints, text: npt.NDArray[np.int32], texts: int) -> tuple[Ints, Ints]:
         """The first and the second half of the n-gram that begins at each place, 0 for what is
         beyond the end of its text."""
         half, padding = self._half, 2 * self._half - 1
-        place = np.arange(len(symbols)) + padding * text
+        place = np.arange(len(symbols))
+        place += padding * text
         padded = np.zeros(len(symbols) + padding * texts, np.int64)
         padded[place] = symbols + 1
         stem = padded[: len(padded) - half + 1].copy()

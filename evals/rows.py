@@ -49,12 +49,12 @@ class Rows:
     def answers(self) -> Texts:
         return self._numbered(answer_words)
 
-    @cached_property
     def bleu_ngrams(self) -> Ngrams:
+        """Not kept: only BLEU needs them."""
         return Ngrams.of_words(self._numbered(TOKENIZERS[self.tokenizer]), 4)
 
-    @cached_property
     def character_ngrams(self) -> Ngrams:
+        """Not kept: only chrF needs them."""
         return Ngrams.of_characters(self._cut(lambda text: "".join(text.split())), 6)
 
     def existing(self, values: Floats) -> Floats:
