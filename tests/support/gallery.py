@@ -77,6 +77,8 @@ PAGES = {
     "item-choice": "/jobs/{scored}/items/1",
     "item-failed": "/jobs/{mixed}/items/1",
     "item-waiting": "/jobs/{waiting}/items/0",
+    "sweeps": "/sweeps",
+    "jobs-of-sweep": "/jobs?sweep={sweep}&order=-duration",
     "sweep": "/sweeps/{sweep}",
     "sweep-table": "/sweeps/{sweep-table}?row=28",
     "workers": "/workers",

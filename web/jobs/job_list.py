@@ -1,26 +1,35 @@
 """The list of a tenant's jobs: all, or those that are searched for.
 
 A search reads the jobs' records one after the other and stops after `BUDGET` seconds: the answer
-says how far it looked, and the next goes on.
+says how far it looked, and the next goes on. An order other than that of submission is that of the
+newest jobs, `MOST_SORTED` at most.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from operator import itemgetter
+from typing import Any
 
 from common.cooperate import Steps
+from common.errors import NotFound
 from common.spelled import searchable
 from common.store.job import Job
-from common.store.records import readable
+from common.store.records import Unreadable, readable
+from common.types import JobState
+from web.jobs.pace import active_s
 from web.jobs.views import Served, page, view_of
-from web.schemas.answers import JobList, JobView
+from web.schemas.answers import JobList, JobView, SortedJobs
 from web.schemas.queries import JobPage
 from web.services.services import Services
 
 BUDGET = 1.0  # seconds of one request
 READ = 100  # jobs read at once by a search
+MOST_SORTED = 1000
 
 
 def job_list(services: Services, tenant: str, wanted: JobPage) -> JobList:
@@ -30,6 +39,8 @@ def job_list(services: Services, tenant: str, wanted: JobPage) -> JobList:
     Raises:
         NotFound: there is no job to go on from.
     """
+    if wanted.sorts:
+        return _sorted_list(services, tenant, wanted)
     served = Served(services)
     looked = _Look(services, tenant, wanted)
 
@@ -46,6 +57,58 @@ def job_list(services: Services, tenant: str, wanted: JobPage) -> JobList:
     )
 
 
+def _sorted_list(services: Services, tenant: str, wanted: JobPage) -> JobList:
+    looked = _Look(services, tenant, wanted.model_copy(update={"after": None}))
+    now, by = services.store.now(), wanted.order.removeprefix("-")
+    found = readable(
+        looked.matches(), lambda job: (_sort_key(job, by, now), job.id), lambda job: job.id
+    )
+    entries = list(islice(found, MOST_SORTED))
+    is_all = next(found, None) is None and looked.stopped_at is None
+    keyed = [entry for entry in entries if entry[0] is not None]
+    # Of equal ones the newest is first, in either direction.
+    keyed.sort(key=itemgetter(0), reverse=wanted.order.startswith("-"))
+    ids = [job_id for _, job_id in keyed] + [job_id for key, job_id in entries if key is None]
+    first = 0
+    if wanted.after is not None:
+        if wanted.after not in ids:
+            raise NotFound(f"job {wanted.after[:64]} is not in this order any more; sort again")
+        first = ids.index(wanted.after) + 1
+    served = Served(services)
+    rows = readable(
+        _those_left(services, tenant, ids[first:]),
+        lambda job: (view_of(services, job, [], served), len(job.spec_json)),
+        lambda job: job.id,
+    )
+    data, more = page(rows, wanted.limit)
+    return JobList(
+        data=data,
+        has_more=more,
+        after=data[-1].id if more else None,
+        sorted=SortedJobs(count=len(ids), all=is_all),
+    )
+
+
+def _sort_key(job: Job, by: str, now: int) -> Any:
+    """None for what comes last in either direction. `now` is in ms of the server's clock."""
+    match by:
+        case "name":
+            return searchable(str(job.spec.get("metadata", {}).get("name") or "")) or None
+        case "status":
+            return list(JobState).index(job.status)
+        case "duration":
+            end = job.finished_at or (job.paused_at if job.paused else None) or now
+            return None if job.started_at is None else active_s(job, end)
+    return job.total
+
+
+def _those_left(services: Services, tenant: str, ids: Iterable[str]) -> Iterator[Job]:
+    """These jobs, without those that were deleted since they were sorted."""
+    for job_id in ids:
+        with suppress(NotFound, Unreadable):
+            yield services.store.job(job_id, tenant)
+
+
 class _Look:
     """One request's. `stopped_at` is the last job that it looked at, if it ran out of time."""
 
@@ -56,9 +119,10 @@ class _Look:
         self._jobs = services.store.walk(
             tenant,
             wanted.after,
-            READ if wanted.searches else wanted.limit + 1,
-            newest_first=wanted.order == "-created",
+            READ if wanted.searches or wanted.sorts else wanted.limit + 1,
+            newest_first=wanted.order != "created",
         )
+        self._is_bounded = wanted.searches or wanted.sorts
         self.count = 0
         self.stopped_at: str | None = None
 
@@ -66,7 +130,7 @@ class _Look:
         end, steps = time.monotonic() + BUDGET, Steps()
         last: str | None = None
         for job in self._jobs:
-            if last is not None and self._wanted.searches and time.monotonic() > end:
+            if last is not None and self._is_bounded and time.monotonic() > end:
                 self.stopped_at = last
                 return
             steps.step()
@@ -76,6 +140,8 @@ class _Look:
 
     def _is_wanted(self, job: Job) -> bool:
         if self._model is not None and job.model != self._model:
+            return False
+        if self._wanted.sweep is not None and job.sweep != self._wanted.sweep:
             return False
         return self._has_status(job) and (not self._search or self._is_found(job))
 

@@ -20,7 +20,17 @@ from web.schemas.requests import JobEdit
 from web.services.services import Services, services
 
 JOBS = 25  # jobs on one page of the list
-CHOICES = ("search", "status", "model", "order")
+CHOICES = ("search", "status", "model", "sweep", "order")
+ORDERS = {
+    "": "Newest first",
+    "created": "Oldest first",
+    "name": "Name",
+    "status": "State",
+    "-duration": "Ran longest",
+    "duration": "Ran shortest",
+    "-items": "Most items",
+    "items": "Fewest items",
+}
 STATES = ("queued", "running", "paused", "completed", "failed", "cancelled", "expired")
 ACTIONS = ("pause", "resume", "cancel", "delete")
 
@@ -39,10 +49,12 @@ def list_jobs(tenant: str) -> str:
         jobs=found.data,
         chosen=chosen,
         states=STATES,
+        orders=ORDERS,
         models=[model.id for model in known_models()],
         after=after,
         next_after=found.after if found.has_more else None,
         searched=found.searched,
+        sorted=found.sorted,
         busy=any(not job.status.terminal for job in found.data),
         stored=services().admission.stored(tenant),
         most_stored=services().settings.max_stored_bytes,

@@ -1,4 +1,4 @@
-"""The page of a sweep: its jobs with their parameters, and their outputs side by side."""
+"""The list of sweeps, and the page of one: its jobs with their parameters and outputs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from common.errors import NotFound
 from common.prompting.template import Template
 from common.result_row import InputRow
 from common.types import JobState, JsonObject
+from web.intake.validation_messages import validated
 from web.jobs.item_views import item_rows
-from web.jobs.sweeps import cancel_sweep, sweep_view
+from web.jobs.sweeps import cancel_sweep, sweep_list, sweep_view
 from web.pages.blueprint import logged_in, pages
 from web.schemas.answers import Counts, Flags
+from web.schemas.queries import SweepPage
 from web.schemas.sweeps import SweepJobView, SweepView
 from web.services.services import services
 
+SWEEPS = 25  # on one page of their list
 ROWS = 3  # rows whose outputs are compared on a page, where there are few jobs
 FEW = 6  # columns of a row that are shown
 MOST_ANSWERS = 72  # of all jobs to all these rows
@@ -52,6 +55,31 @@ class Compared:
     columns: Sequence[str]
     more: int
     answers: Sequence[Answer]
+
+
+@dataclass(frozen=True)
+class ListedSweep:
+    """A sweep, and all its jobs together."""
+
+    sweep: SweepView
+    whole: Whole
+
+
+@pages.get("/sweeps")
+@logged_in
+def list_sweeps(tenant: str) -> str:
+    after = request.args.get("after") or None
+    found = sweep_list(
+        services(), tenant, **validated(SweepPage, {"after": after, "limit": SWEEPS}).model_dump()
+    )
+    return render_template(
+        "sweeps.html",
+        tenant=tenant,
+        sweeps=[ListedSweep(each, _whole(each)) for each in found.data],
+        after=after,
+        next_after=found.after if found.has_more else None,
+        busy=any(not each.status.terminal for each in found.data),
+    )
 
 
 @pages.get("/sweeps/<sweep_id>")

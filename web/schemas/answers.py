@@ -150,6 +150,14 @@ class AppendView(JobView):
     added: Added
 
 
+class SortedJobs(BaseModel):
+    """What an order by something other than time was made of: the newest jobs, `count` of them;
+    `all` if that is all that are wanted."""
+
+    count: int
+    all: bool
+
+
 class JobList(BaseModel):
     data: list[JobView]
     has_more: bool
@@ -160,6 +168,9 @@ class JobList(BaseModel):
             "How many jobs were looked at, where a search stopped because it took too long: go on "
             "with `after`. Null if it looked at all, or found a whole page."
         ),
+    )
+    sorted: SortedJobs | None = Field(
+        None, description="Null where the order is that of submission."
     )
 
 

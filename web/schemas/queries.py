@@ -14,6 +14,21 @@ from web.schemas.base import Query
 JobFilter = Literal["queued", "running", "paused", "completed", "failed", "cancelled", "expired"]
 
 
+JobOrder = Literal[
+    "created",
+    "-created",
+    "name",
+    "-name",
+    "status",
+    "-status",
+    "duration",
+    "-duration",
+    "items",
+    "-items",
+]
+BY_TIME: tuple[JobOrder, ...] = ("created", "-created")
+
+
 class JobPage(Query):
     """Which of the tenant's jobs: what is given must all hold."""
 
@@ -34,14 +49,27 @@ class JobPage(Query):
     model: str | None = Field(
         None, min_length=1, max_length=256, description="Only jobs of this model."
     )
-    order: Literal["created", "-created"] = Field(
-        "-created", description="`-created`: the newest first."
+    sweep: str | None = Field(
+        None, min_length=1, max_length=64, description="Only jobs of this sweep, by its id."
+    )
+    order: JobOrder = Field(
+        "-created",
+        description=(
+            "`-created`: the newest first. By `name`, `status`, `duration` (seconds that it ran) "
+            "or `items` only the newest 1,000 jobs are sorted; a minus sign: the last or largest "
+            "first. Jobs without a name, or not started, come last."
+        ),
     )
 
     @property
     def searches(self) -> bool:
         """Whether some jobs are left out."""
-        return bool(self.search or self.status or self.model)
+        return bool(self.search or self.status or self.model or self.sweep)
+
+    @property
+    def sorts(self) -> bool:
+        """Whether their order is another than that of their submission."""
+        return self.order not in BY_TIME
 
 
 class SweepPage(Query):

@@ -125,3 +125,32 @@ def test_another_tenants_sweep_is_not_found(site: Site) -> None:
     assert other.get(f"/sweeps/{found['id']}").status_code == 404
     assert other.post(f"/sweeps/{found['id']}/cancel").status_code == 404
     assert site.app.test_client().get(f"/sweeps/{found['id']}").status_code == 401
+
+
+def test_sweeps_are_listed_and_their_jobs_found(site: Site) -> None:
+    assert "No sweeps yet" in site.look("/sweeps")
+    first = sweep(site, metadata={"name": "How <warm>?"})
+    other = site.services.api_keys.create_key("other")
+    made(site, VARIED, ["one"], key=other)
+    page = site.look("/sweeps")
+    assert page.count('<tr id="sweep_') == 1
+    assert "How &lt;warm&gt;?" in page and "temperature: 3 values" in page
+    assert f'href="/jobs?sweep={first["id"]}"' in page
+    site.submit("a")
+    jobs = site.look(f"/jobs?sweep={first['id']}&order=items")
+    found = re.findall(r'<tr id="(job_\w+)">', jobs)
+    assert sorted(found) == sorted(job["id"] for job in first["jobs"])
+    assert f'<input type="hidden" name="sweep" value="{first["id"]}">' in jobs
+    assert '<option value="items" selected>' in jobs
+
+
+def test_the_list_of_sweeps_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.pages.sweeps.SWEEPS", 2)
+    ids = [sweep(site)["id"] for _ in range(3)]
+    page = site.look("/sweeps")
+    assert re.findall(r'<tr id="(sweep_\w+)">', page) == ids[:0:-1]
+    more = re.search(r'href="(/sweeps\?[^"]+)" rel="next"', page)
+    assert more
+    assert re.findall(r'<tr id="(sweep_\w+)">', site.look(more[1])) == ids[:1]
+    html = {"Accept": "text/html"}
+    assert site.browser.get("/sweeps?after=sweep_0none", headers=html).status_code == 404
