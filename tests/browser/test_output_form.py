@@ -10,16 +10,15 @@ from playwright.sync_api import Locator, Page, expect
 
 from common.store.fleet import Fleet
 from tests.support.browser import BrowserSite
-from tests.support.cards import card
-from tests.support.gallery import FEATURES
+from tests.support.gallery_outputs import ABLE
 
 
 @pytest.fixture
 def output(mill: BrowserSite, page: Page) -> Locator:
     """The part, with a model chosen that can do all of it."""
-    Fleet(mill.client).publish(card("able", features=FEATURES, engine="native"), b"")
+    Fleet(mill.client).publish(ABLE, b"")
     page.reload()
-    page.get_by_label("Model", exact=True).select_option("able")
+    page.get_by_label("Model", exact=True).select_option(ABLE.id)
     return page.locator(".output")
 
 

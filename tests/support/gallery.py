@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page
 from common.store.api_keys import ApiKeys
 from common.store.fleet import Fleet
 from common.store.form_drafts import FormDrafts
+from tests.support import gallery_outputs
 from tests.support.axe import Theme
 from tests.support.browser import NO_PROXIES, BrowserSite
 from tests.support.cards import card
@@ -24,18 +25,6 @@ TABLE = """1,"The <b>tea</b> was hot, and the staff kind.",positive
 2,"Nobody answered my three letters about the parcel, which came late, wet and empty.",negative
 3,"It works, as it says on the box.",neutral
 """
-FEATURES = ("structured_output", "thinking", "continuations")
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "born": {"type": "integer"},
-        "works": {"type": "array", "items": {"type": "string"}},
-        "mood": {"enum": ["glad", "sad"]},
-    },
-    "required": ["name", "born"],
-    "additionalProperties": False,
-}
 SCORED = ("logprob", "token_count", "probability", "probability_per_token")
 SCORES = [
     (" Paris", -0.26061, 1, 0.999316938, 0.97354126),
@@ -47,9 +36,6 @@ PAGES = {
     "submit": "/",
     "submit-again": "/?like={done}",
     "submit-table": "/?draft={table}&step=check",
-    "submit-schema": "/?draft={schema}&step=check",
-    "submit-bad-schema": "/?draft={bad-schema}&step=check",
-    "submit-labels": "/?draft={labels}",
     "submit-bad-lines": "/?draft={bad-table}&step=check",
     "jobs": "/jobs",
     "jobs-found": "/jobs?search=week&status=completed",
@@ -85,6 +71,7 @@ PAGES = {
     "people": "/people",
     "shares": "/jobs/{done}/shares",
     "error": "/nothing-here",
+    **gallery_outputs.PAGES,
 }
 DOORS = {"login": "/login", "login-link": "/login?token=x"}  # without a session
 
@@ -153,11 +140,9 @@ class Gallery:
                 for i in range(29)
             ],
         )
-        Fleet(self._site.client).publish(card("able", features=FEATURES, engine="native"), b"")
-        self._typed("schema", "json_schema", json.dumps(SCHEMA, indent=2))
-        self._typed("bad-schema", "json_schema", '{"type": "object", "required": ["name"')
-        self._typed("labels", "choice", "positive\nnegative\nneither")
         self._score("scored")
+        client = self._site.client
+        self._jobs |= gallery_outputs.add_outputs(client, self.tenant, self._made)
         self._draft("table", "customer reviews.csv", "id,text,reference\n" + TABLE)
         self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
         last = ("done", "long", "columns", "own-params", "mixed", "failed", "cancelled")
@@ -168,7 +153,10 @@ class Gallery:
         metadata = {"name": fields.pop("name")} if "name" in fields else {}
         job = {"model": "echo", "metadata": metadata, **fields}
         job |= {"prompts": prompts} if prompts else {}
-        self._jobs[name_] = self._call("POST", "/v1/jobs", json=job)["id"]
+        self._jobs[name_] = self._made(**job)
+
+    def _made(self, **job: Any) -> str:
+        return str(self._call("POST", "/v1/jobs", json=job)["id"])
 
     def _score(self, name: str) -> None:
         """A job with continuations, a choice, and continuations that wait."""
@@ -187,7 +175,9 @@ class Gallery:
             for text, logprob, _, probability, _ in SCORES
         ]
         output = {"text": " Paris", "choices": choices}
-        Worker(self._site.client, model).hand_in({"continuations": found}, {"outputs": [output]})
+        worker = Worker(self._site.client, model)
+        worker.hand_in({"continuations": found}, {"outputs": [output]})
+        worker.incarnation.release()
 
     def _sweep(self, name: str, **items: Any) -> None:
         varied = {"temperature": [0, 0.7, 1.3], "stop": [["\n"], ["\n\n", "END OF THE TEXT"]]}
@@ -203,12 +193,6 @@ class Gallery:
         file_id = self._call("POST", "/v1/files", files=parts)["id"]
         typed = {"input_file": file_id, "columns.custom_id": ":id", "reads": "chat"}
         typed |= {"template.text": "Summarise in one sentence: {{text}}", "clean.html": "on"}
-        self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed).id
-
-    def _typed(self, name: str, kind: str, text: str) -> None:
-        """A draft of the form with an output format."""
-        typed = {"model": "able", "prompts": "Who wrote Faust?", "params.output.kind": kind}
-        typed |= {f"params.output.{kind}": text, "params.output.probabilities": "on"}
         self._jobs[name] = FormDrafts(self._site.client).keep(self.tenant, typed).id
 
     def _upload(self, name: str, content: str, **job: Any) -> None:

@@ -59,7 +59,7 @@ class Worker:
 
     def hand_in(self, *results: dict[str, Any]) -> None:
         """Take an item for each of these, and hand it in with these fields of its result."""
-        taken = self.take(len(results))
+        taken = self.take(sum(max(1, len(found.get("outputs", ()))) for found in results))
         places = ((run, run.first + offset) for run in taken.runs for offset in range(run.count))
         stored = [
             self._stored(run.job_id, index, run.attempt, found.pop("outputs", []), None, **found)

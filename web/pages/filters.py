@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -11,10 +11,9 @@ from markupsafe import Markup, escape
 from pydantic import BaseModel, TypeAdapter
 
 from common.result_row import ItemPrompt
-from web.pages import charts, job_state, tokens
+from web.pages import calls, charts, job_state, output_words, tokens
 from web.pages.param_fields import escape as escape_line
 from web.schemas.answers import JobView, TimeRange, TryView
-from web.schemas.messages import message_texts
 
 CLIP = 2000  # characters of one text in the table of items; the page of the item shows all
 TITLE = 200  # characters of a job's name in lists and headings
@@ -100,11 +99,20 @@ def prompt_parts(row: ItemPrompt) -> list[PromptPart]:
     if ids := row.get("prompt_ids"):
         return [PromptPart("", f"{len(ids):,} token ids: {ids}")]
     if messages := row.get("messages"):
-        return [
-            PromptPart(str(message["role"]), "\n".join(message_texts(message)))
-            for message in messages
-        ]
+        return [part for message in messages for part in _message_parts(message)]
     return [PromptPart("", row.get("prompt") or "")]
+
+
+def _message_parts(message: Mapping[str, Any]) -> Iterator[PromptPart]:
+    """What a message says, and each function that it calls."""
+    role, answers = str(message["role"]), message.get("tool_call_id")
+    if message.get("content") is not None:
+        yield PromptPart(f"{role}, for {answers}" if answers else role, str(message["content"]))
+    for call in message.get("tool_calls") or ():
+        called = call["function"]
+        arguments = output_words.readable_json(str(called.get("arguments") or ""))
+        named = f" as {call['id']}" if call.get("id") else ""
+        yield PromptPart(f"{role} calls {called['name']}{named}", arguments)
 
 
 def finish_reason(reason: str) -> str:
@@ -119,6 +127,15 @@ def typed(value: Any) -> str:
     if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
         return ", ".join(f"“{escape_line(part)}”" for part in value) or "none"
     return json.dumps(value)
+
+
+def param(value: Any, name: str) -> str:
+    """The value of a parameter for people."""
+    if name == "output" and isinstance(value, Mapping):
+        return output_words.format_words(value)
+    if name == "thinking" and isinstance(value, Mapping):
+        return f"at most {value['max_tokens']:,} tokens"
+    return typed(value)
 
 
 def job_title(job: JobView) -> str:
@@ -153,6 +170,8 @@ def has_any(typed: Mapping[str, str], beginning: str) -> bool:
 FILTERS = {
     "has_any": has_any,
     **tokens.FILTERS,
+    **output_words.FILTERS,
+    **calls.FILTERS,
     "unix_time": unix_time,
     "short_time": short_time,
     "seconds": seconds,
@@ -163,6 +182,7 @@ FILTERS = {
     "prompt_parts": prompt_parts,
     "finish_reason": finish_reason,
     "typed": typed,
+    "param": param,
     "job_title": job_title,
     "truncation": truncation,
     "attempt": attempt,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.result_row import InputRow
+from common.result_row import InputRow, RowOutput
 from common.store.rows import complete_params
 from common.types import ItemState
 from web.follow.stream_cursor import StreamCursor
@@ -19,6 +19,7 @@ from web.jobs.item_search import find_items
 from web.jobs.item_views import item_rows
 from web.pages.filters import CLIP
 from web.pages.item_pages import PAGE, Page, page
+from web.pages.json_columns import JsonColumns, json_columns
 from web.schemas.answers import JobView
 from web.schemas.queries import ItemPage
 from web.services.services import Services
@@ -47,7 +48,8 @@ class ItemTable:
     after: int | None
     looked: int | None
     columns: Sequence[str]  # of the input
-    hidden: int  # columns of the input that are not shown
+    json: JsonColumns
+    hidden: int  # columns of the input, and fields of the output, that are not shown
     params: Sequence[str]  # those that not all items of this part share with the job
     has_prompt: bool
     said: Mapping[int, Sequence[str]]  # of streamed items that run: each continuation so far
@@ -56,6 +58,19 @@ class ItemTable:
     def clip(self) -> int:
         """How many characters of each text are shown."""
         return CLIP if self.full else FEW_LINES
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is anything to show of the outputs that the columns do not have."""
+        return not self.json.names or any(map(self._has_more, self.rows))
+
+    def _has_more(self, row: InputRow) -> bool:
+        outputs, index = row["outputs"], row["index"]
+        is_plain = len(outputs) <= 1 and not any(map(_is_noted, outputs))
+        held = all(self.json.holds(index, number) for number in range(len(outputs)))
+        return bool(row["error"] or row.get("continuations") or index in self.said) or not (
+            is_plain and held
+        )
 
     @property
     def item_place(self) -> dict[str, str]:
@@ -118,6 +133,7 @@ def _table(
     has_prompt = any(_prompt(row) for row in rows)
     names = dict.fromkeys(name for row in rows for name in row.get("vars") or {})
     columns = [name for name in names if not _is_prompt(name, rows)]
+    fields = json_columns(job, rows)
     return ItemTable(
         rows,
         chosen,
@@ -126,7 +142,8 @@ def _table(
         after,
         looked,
         columns[:MOST_COLUMNS],
-        len(columns[MOST_COLUMNS:]),
+        fields,
+        len(columns[MOST_COLUMNS:]) + fields.hidden,
         varying(job, rows)[:MOST_COLUMNS],
         has_prompt or not columns,
         said,
@@ -155,6 +172,11 @@ def varying(job: JobView, rows: Sequence[InputRow]) -> list[str]:
         for name in dict.fromkeys(name for row in rows for name in row["params"])
         if any(row["params"].get(name) != shared.get(name) for row in rows)
     ]
+
+
+def _is_noted(output: RowOutput) -> bool:
+    """Whether something is said of the output beside its text."""
+    return output["finish_reason"] != "stop" or "choices" in output
 
 
 def _prompt(row: InputRow) -> bool:

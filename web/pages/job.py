@@ -46,6 +46,7 @@ class JobContext:
     settled: bool  # the job is over and its webhooks are delivered, or given up
     events: str  # URL of the event stream
     table: ItemTable
+    has_json: bool  # texts are JSON, whose fields can be columns of a download
     orders: dict[str, str]
     failures: ErrorGroups | None  # None where nothing failed, or they are not read yet
     refused: frozenset[str]  # codes of failures that no retry can change
@@ -169,6 +170,7 @@ def _job_context(tenant: str, job_id: str) -> JobContext:
         settled=job.status.terminal and delivered,
         events=url_for("api.events", job_id=job_id, after=NO_RESULTS),
         table=table,
+        has_json="json_output" in prep,
         orders=ORDERS,
         failures=failures,
         refused=refused,
