@@ -1,4 +1,4 @@
-"""How a job's page and an item's show JSON that was generated, output formats, and calls of functions."""
+"""How the pages of jobs and items show generated JSON, output formats, and calls of functions."""
 
 from __future__ import annotations
 
