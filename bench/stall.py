@@ -11,6 +11,8 @@ JSON:
     wrong          cases that were answered otherwise than they should be, and those whose wait or
                    memory exceeds the aim
     health_s       longest that the health check took beside 4,000 slow bodies of one address
+    formats_p99_s  the 99th percentile of another tenant's chats beside one that submits output
+                   formats that take too long to be checked
     chats_s        longest that another tenant's chat took beside 2,000 event streams of one tenant
     validating_s   how long another tenant's one-line batch took to be validated behind 60 batches
                    of one 13 MiB file
@@ -25,6 +27,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from bench.lib.hostile_formats import FORMATS, chats_beside_formats, publish_card
 from bench.lib.hostile_requests import CASES, Case, post
 from bench.lib.hostile_templates import PREPARED
 from bench.lib.machine import commit, device
@@ -87,6 +90,7 @@ def run_cases(chosen: list[Case], processes: int) -> list[dict[str, Any]]:
     found = []
     with running_stack(64, web_processes=processes, **limits) as stack:
         other = ApiKeys(stack.client).create_key("other", "other")
+        publish_card(stack)
         for case in chosen:
             body = case.make()
             for times in (1, 4):
@@ -100,6 +104,7 @@ def run_crowds(processes: int) -> dict[str, float]:
     for name, measure in {
         "health_s": health_beside_slow_bodies,
         "chats_s": chats_beside_streams,
+        "formats_p99_s": chats_beside_formats,
         "validating_s": validating_beside_batches,
         "delivery_s": delivery_beside_silence,
     }.items():
@@ -120,9 +125,9 @@ def main() -> None:
     parser.add_argument(
         "--processes", type=int, nargs="*", default=[1, 2], help="web processes; several runs"
     )
-    parser.add_argument("--no-crowds", action="store_true", help="leave out the last four fields")
+    parser.add_argument("--no-crowds", action="store_true", help="leave out the last five fields")
     arguments = parser.parse_args()
-    everything = (*CASES, *PREPARED)
+    everything = (*CASES, *PREPARED, *FORMATS)
     chosen = [case for case in everything if any(part in case.name for part in arguments.only)]
     cases = [found for processes in arguments.processes for found in run_cases(chosen, processes)]
     crowds: dict[str, float] = {}

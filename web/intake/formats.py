@@ -16,7 +16,7 @@ from web.services.models import Model
 
 MOST_FORMATS = 1000  # different ones, of a job
 LONGEST_TOKEN = 2048  # characters, where the model's tokenizer is not known
-MOST_SECONDS = 20.0  # that building the grammars of a job may take
+MOST_SECONDS = 20.0  # of processor time that checking those of a job may take
 
 FIELD = "params.output"
 # What would end the text where its format does not, or keep it from ending where that does.
@@ -111,7 +111,7 @@ class Formats:
         if self._seconds > MOST_SECONDS:
             message = (
                 f"checking the first {len(self._known):,} output formats took more than "
-                f"{MOST_SECONDS:.0f} seconds; make them simpler, or split the job"
+                f"{MOST_SECONDS:.0f} seconds of processor time; make them simpler, or split the job"
             )
             raise InvalidRequest(message, code="too_many_formats", field=FIELD)
 

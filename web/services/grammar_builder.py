@@ -4,7 +4,8 @@ what became of each.
 A process of its own, because nothing interrupts the library that builds them, and some grammars of
 a few hundred characters would keep it busy for hours: the kernel ends this process when one takes
 too much time or memory. It writes a line when it is ready, and one for each that was asked: the
-error that says why it cannot be honoured, or null, and the characters that a text has at least.
+error that says why it cannot be honoured, or null, the characters that a text has at least, and the
+seconds of processor time that this took.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,8 +25,8 @@ from common.structured.output_format import OutputFormat
 from common.structured.tool_grammar import item_grammar
 from common.structured.tools import ToolSet
 from common.types import JsonObject
+from web.services.grammar_process import SECONDS
 
-SECONDS = 0.5  # of processor time, for a grammar
 MEMORY = 512 * 2**20  # bytes above what it takes at its start
 NICENESS = 5  # the web process goes first
 
@@ -33,13 +35,14 @@ def main() -> None:
     guide = byte_guide()
     _bound_memory()
     os.nice(NICENESS)
-    _write(None, 0)
+    _write(None, 0, 0.0)
     for line in sys.stdin.buffer:
         # The signal at its end is not caught: it ends the process, whatever that is doing.
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        began = time.process_time()
         found = _built(guide, json.loads(line))
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _write(*found)
+        _write(*found, time.process_time() - began)
 
 
 def _built(guide: Guide, asked: JsonObject) -> tuple[ErrorDict | None, int]:
@@ -64,8 +67,8 @@ def _bound_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
 
 
-def _write(error: ErrorDict | None, least: int) -> None:
-    sys.stdout.buffer.write(json.dumps([error, least]).encode() + b"\n")
+def _write(error: ErrorDict | None, least: int, seconds: float) -> None:
+    sys.stdout.buffer.write(json.dumps([error, least, seconds]).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from common.errors import ErrorDict, InvalidRequest, Unavailable
 
-# Why it cannot be honoured, None if it can; and the characters that a text of it has at least.
-Built = tuple[ErrorDict | None, int]
+# Why it cannot be honoured, None if it can; the characters that a text of it has at least; and the
+# seconds of processor time that it took.
+Built = tuple[ErrorDict | None, int, float]
 MODULE = "web.services.grammar_builder"
 ROOT = Path(__file__).parents[2]  # what it imports its modules from
+SECONDS = 0.5  # of processor time, for what is asked in a line
 PATIENCE = 20.0  # seconds, by the clock: on a machine that is very busy
 
 
@@ -54,7 +56,7 @@ class GrammarProcess:
                 self._is_ready = True
             found = self._answer(line)
         except (OSError, EOFError):
-            return self._why_it_ended(), 0
+            return self._why_it_ended(), 0, SECONDS
         except BaseException:
             self.end()
             raise
@@ -70,8 +72,8 @@ class GrammarProcess:
         line = self._process.stdout.readline()
         if not line:
             raise EOFError
-        error, least = json.loads(line)
-        return error, least
+        error, least, seconds = json.loads(line)
+        return error, least, seconds
 
     def _why_it_ended(self) -> ErrorDict:
         self.end()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -54,7 +53,7 @@ class Asked:
 @dataclass(frozen=True)
 class Verdict:
     """Why something cannot be honoured, None if it can; then `least` are the characters that a text
-    of it has at least. It took `seconds` to find out, 0 if it was known."""
+    of it has at least. It took `seconds` of processor time to find out, 0 if it was known."""
 
     error: ErrorDict | None
     least: int = 0
@@ -82,14 +81,12 @@ class Grammars:
         with self._turns.turn(tenant):
             if known := self._found(asked):  # built meanwhile, for another request
                 return known
-            began = time.monotonic()
             found = self._built(asked)
-            took = time.monotonic() - began
         with self._lock:
-            self._known[asked.key] = found
+            self._known[asked.key] = replace(found, seconds=0.0)
             while len(self._known) > MOST_KNOWN:
                 self._known.popitem(last=False)
-        return replace(found, seconds=took)
+        return found
 
     def _found(self, asked: Asked) -> Verdict | None:
         with self._lock:
@@ -102,7 +99,7 @@ class Grammars:
             builder = self._idle.pop()
         except IndexError:
             builder = GrammarProcess()
-        error, least = builder.build(asked.line)
+        error, least, seconds = builder.build(asked.line)
         if builder.is_alive:
             self._idle.append(builder)
-        return Verdict(error, least)
+        return Verdict(error, least, seconds)
