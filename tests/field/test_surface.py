@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.field.byte_model import CONTEXT, END
+from tests.field.client_fields import WEATHER
 from tests.support.up import Running
 
 MODEL = "bytes"
@@ -126,6 +127,14 @@ def test_texts_are_tokenized_and_back_as_vllm_s_clients_ask(
     }
 
 
+def test_the_tokens_of_a_chat_are_those_of_its_tools_too(call: Caller) -> None:
+    counts = [
+        call("POST", "/tokenize", json={"messages": HI, "tools": tools}).json()["count"]
+        for tools in ([], [WEATHER], [WEATHER, {**WEATHER, "function": {"name": "now"}}])
+    ]
+    assert counts == sorted(set(counts))
+
+
 def test_tokens_are_told_by_their_names_in_the_vocabulary(call: Caller) -> None:
     told = call("POST", "/tokenize", json={"prompt": f"a b{END}", "return_token_strs": True}).json()
     assert told["token_strs"] == ["a", "Ġ", "b", END]
@@ -134,6 +143,7 @@ def test_tokens_are_told_by_their_names_in_the_vocabulary(call: Caller) -> None:
 REFUSED = [
     ("/tokenize", {"prompt": "a", "messages": HI}, 400, "prompt"),
     ("/tokenize", {}, 400, "prompt"),
+    ("/tokenize", {"prompt": "a", "tools": [WEATHER]}, 400, "tools"),
     ("/tokenize", {"prompt": "a", "model": "nobody"}, 404, "model"),
     ("/tokenize", {"prompt": "a" * (CONTEXT * 20)}, 400, "prompt"),
     ("/tokenize", {"messages": HI, "add_generation_prompt": False}, 400, "add_generation_prompt"),

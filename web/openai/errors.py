@@ -30,6 +30,8 @@ TYPES: dict[int, ErrorType] = {
     403: "permission_error",
     429: "rate_limit_error",
 }
+# Codes of rows whose request is at fault; it would fail again.
+WRONG = ("invalid_request", "grammar_too_complex", "no_token_left")
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
 # The type of prompt that Pydantic compared with.
 UNION = re.compile(r"^(prompt)\.(str|list|constrained).*")
@@ -90,7 +92,7 @@ def row_error(row: RowResult, chat: bool) -> tuple[int, ErrorBody] | None:
         code, message = row["error"]["code"], row["error"]["message"]
         if code == "context_length_exceeded":
             return 400, error_body(400, code, message, "messages" if chat else "prompt")
-        status = 400 if code == "invalid_request" else 500
+        status = 400 if code in WRONG else 500
         return status, error_body(status, code, message)
     if not row["outputs"]:
         return 503, error_body(503, row["status"], f"the request was {row['status']} before it ran")

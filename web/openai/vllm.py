@@ -20,6 +20,7 @@ from web.openai.errors import OPENAI_SHAPE
 from web.openai.messages import OTHER_FIELDS, ChatMessage
 from web.openai.read_request import filtered
 from web.openai.schemas import add_ignored_header, json_answer
+from web.openai.tools import Tools, stored_tools
 from web.schemas.base import Query, Schema, TemplateKwargs, either
 from web.services.models import Model
 from web.services.services import services
@@ -61,6 +62,7 @@ class TokenizeRequest(Schema):
     chat_template_kwargs: TemplateKwargs | None = Field(
         None, description="Variables of the chat template."
     )
+    tools: Tools | None = Field(None, description="The functions that the chat has.")
 
 
 class Tokenized(BaseModel):
@@ -190,18 +192,19 @@ def _tokenizer(model: Model) -> Tokenizer:
 
 def _text(model: Model, asked: TokenizeRequest) -> str:
     if asked.messages is None:
-        if asked.chat_template_kwargs:
-            message = (
-                "chat_template_kwargs are for messages: nothing else is rendered by a chat template"
-            )
-            raise InvalidRequest(message, code="invalid_value", field="chat_template_kwargs")
+        for name in ("chat_template_kwargs", "tools"):
+            if getattr(asked, name):
+                message = f"{name} are for messages: nothing else is rendered by a chat template"
+                raise InvalidRequest(message, code="invalid_value", field=name)
         return asked.prompt or ""
     if model.template is None:
         message = f"{model.card.id} has no chat template; send a prompt instead of messages"
         raise InvalidRequest(message, code="no_chat_template", field="messages")
     try:
         return model.template.render(
-            [message.plain() for message in asked.messages], asked.chat_template_kwargs or {}
+            [message.plain() for message in asked.messages],
+            asked.chat_template_kwargs or {},
+            tools=(stored_tools(asked.tools, None, None) or {}).get("functions", ()),
         )
     except InvalidRequest as error:
         raise InvalidRequest(
