@@ -34,13 +34,15 @@ class _Least:
     def __init__(self, refs: Mapping[str, int], patterns: Mapping[str, int]):
         self._refs, self._patterns = refs, patterns
 
-    def of(self, schema: Any) -> int:
+    def of(self, schema: Any, within: frozenset[str] = frozenset(TYPES)) -> int:
+        """Of a schema whose values have one of the types `within`."""
         if isinstance(schema, bool):
             return 1 if schema else FOREVER
-        bounds = [min(self._of_type(name, schema) for name in _types(schema))]
+        types = within.intersection(*map(_types, [schema, *schema.get("allOf", ())]))
+        bounds = [min((self._of_type(name, schema) for name in types), default=FOREVER)]
         alternatives = (schema[keyword] for keyword in ("anyOf", "oneOf") if keyword in schema)
         bounds += (min(map(self.of, each)) for each in alternatives)
-        bounds += map(self.of, schema.get("allOf", ()))
+        bounds += (self.of(each, types) for each in schema.get("allOf", ()))
         if "$ref" in schema:
             bounds.append(self._refs[schema["$ref"].removeprefix("#/$defs/")])
         if "enum" in schema:
@@ -85,9 +87,11 @@ class _Least:
         return 2 + inside + more * 4 + max(0, len(required) + more - 1)
 
 
-def _types(schema: dict[str, Any]) -> list[str]:
-    given = schema.get("type", TYPES)
-    return [given] if isinstance(given, str) else given
+def _types(schema: Any) -> frozenset[str]:
+    """The types that a schema names itself. Some numbers are integers."""
+    given = schema.get("type", TYPES) if isinstance(schema, dict) else TYPES
+    names = {given} if isinstance(given, str) else set(given)
+    return frozenset(names | {"integer"} if "number" in names else names)
 
 
 def _text(value: str) -> int:

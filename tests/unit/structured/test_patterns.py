@@ -83,13 +83,11 @@ def test_a_text_of_an_expression_matches_it_for_python(text: str) -> None:
     assert any(each is not None for each in found)
 
 
-@pytest.mark.parametrize("text", [*EVERYWHERE, *IN_PATTERNS])
+# Expressions with Unicode rules, as the other validator has them, know no such braces and escapes.
+@pytest.mark.parametrize("text", sorted({*EVERYWHERE, *IN_PATTERNS} - {"x{", "a{b}", "[\\b]"}))
 def test_a_string_with_a_pattern_is_valid_for_another_validator(text: str) -> None:
     schema = {"type": "string", "pattern": text, "maxLength": 40}
-    try:
-        validator = jsonschema_rs.validator_for({"type": "string", "pattern": text})
-    except jsonschema_rs.ValidationError:
-        pytest.skip("the validator does not take this expression")
+    validator = jsonschema_rs.validator_for({"type": "string", "pattern": text})
     walker, rng, made = byte_walker(), random.Random(text), json_grammar(schema, "schema")
     begun = walker.guide.matcher(made)
     for _ in range(25):
