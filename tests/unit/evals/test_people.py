@@ -13,6 +13,7 @@ from evals.bradley_terry import rank, strengths
 from evals.krippendorff_alpha import Agreement, Level, agreement
 from evals.seeds import generator
 from evals.sides import swapped
+from evals.votes import Side, Vote, both_orders, wins
 
 # What evalica 0.4.2 makes of these wins, with half a win more for each of every pair.
 EVALICA = [
@@ -135,3 +136,30 @@ def test_successive_rows_show_opposite_sides_and_the_first_is_by_chance() -> Non
         assert sides == [swapped("study_1", rater, position) for position in range(100)]
     first = [swapped("study_1", f"rater_{number}", 0) for number in range(200)]
     assert 70 < sum(first) < 130
+
+
+def test_a_judge_that_prefers_a_side_decides_nothing() -> None:
+    sides: tuple[Side, ...] = ("left", "right", "tie")
+    assert [both_orders(side, side) for side in sides] == ["tie", "tie", "tie"]
+    found = [Vote(row, 0, 1, both_orders("left", "left")) for row in range(50)]
+    assert rank(wins(found, 50, 2), generator("a")).win_rates == [0.5, 0.5]
+
+
+def test_a_judge_that_prefers_the_longer_text_decides_as_often_as_lengths_differ() -> None:
+    lengths = [(3, 5), (5, 3), (4, 4), (9, 1)]
+
+    def judge(left: int, right: int) -> Side:
+        return "tie" if left == right else "left" if left > right else "right"
+
+    found = [both_orders(judge(one, two), judge(two, one)) for one, two in lengths]
+    assert found == ["right", "left", "tie", "left"]
+    assert both_orders("left", "tie") == both_orders("tie", "right") == "tie"
+
+
+def test_votes_are_counted_by_job_whatever_side_it_was_on() -> None:
+    told = [Vote(0, 0, 2, "left"), Vote(0, 2, 0, "right"), Vote(1, 1, 2, "tie")]
+    counted = wins(told, 2, 3)
+    assert counted[0].tolist() == [[0, 0, 2], [0, 0, 0], [0, 0, 0]]
+    assert counted[1].tolist() == [[0, 0, 0], [0, 0, 0.5], [0, 0.5, 0]]
+    with pytest.raises(ValueError, match="compares job 1 with itself"):
+        wins([Vote(0, 1, 1, "left")], 1, 3)
