@@ -11,7 +11,7 @@ from evals.intervals import FEWEST, percentiles
 from evals.resampling import resampled_sums
 
 RESAMPLES = 1000
-# Votes that are added: a tie of each pair, so that who won every vote is not infinitely strong.
+# Votes that are added: a tie of each pair, so that winning all votes is not infinite strength.
 PRIOR = "one tie per pair"
 _STEPS, _LONGEST, _CLOSE = 200, 1.0, 1e-10
 
