@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
+from pydantic_core import to_json
+
 from common.store.job import Job
 from common.store.job_prep import JobPrep
 from common.store.job_spec import JobSpec
 from common.store.outbox import StoredEvent
 from common.store.records import reading
 from common.store.rows import TEMPLATE_KWARGS
-from common.types import ModelCard
+from common.types import JsonObject, ModelCard
 from web.schemas.answers import (
     Counts,
     Flags,
@@ -32,6 +34,7 @@ from web.schemas.requests import Limits
 from web.services.services import Services
 from web.wire.links import job_links
 
+MOST_OUTPUT = 1024  # bytes of an output format that lists show whole
 MOST_PAGE = 4 * 2**20  # bytes of a page of a list, about; one entry may have more
 T = TypeVar("T")
 LATEST_MS = int(LATEST.timestamp() * 1000)
@@ -113,6 +116,15 @@ def _waiting_for(job: Job, served: Served) -> Literal["worker", "larger_worker"]
     return "larger_worker" if job.pending and job.n_max > slots else None
 
 
+def _short_params(params: JsonObject) -> JsonObject:
+    """The parameters without a long output format, which does not change and is in each entry of a
+    list: its kind and its size stand for it."""
+    output = params.get("output")
+    if output is None or (size := len(to_json(output))) <= MOST_OUTPUT:
+        return params
+    return {**params, "output": {"shortened": next(iter(output), None), "bytes": size}}
+
+
 def view_of(
     services: Services,
     job: Job,
@@ -120,7 +132,7 @@ def view_of(
     served: Served,
     prep: JobPrep | None = None,
 ) -> JobView:
-    spec, prep = job.spec, prep or {}
+    spec, made = job.spec, prep or {}
     return JobView(
         id=job.id,
         status=job.status,
@@ -143,7 +155,7 @@ def view_of(
         sweep=job.sweep,
         limits=Limits(tokens=job.token_budget or None, error_rate=job.error_rate or None),
         priority=job.priority,
-        params=spec["params"],
+        params=spec["params"] if prep is not None else _short_params(spec["params"]),
         chat_template_kwargs=spec.get(TEMPLATE_KWARGS, {}),
         webhook=_webhook(spec),
         webhooks=[_hook_view(hook) for hook in hooks],
@@ -154,12 +166,12 @@ def view_of(
         deadline=moment(job.deadline),
         paused_at=moment(job.paused_at) if job.paused and not job.status.terminal else None,
         paused_s=job.paused_ms / 1000,
-        template=prep.get("template"),
-        clean=prep.get("clean", []),
-        truncate=prep.get("truncate"),
-        preset=prep.get("preset"),
-        bad_rows=prep.get("bad_rows"),
-        columns=prep.get("columns", []),
+        template=made.get("template"),
+        clean=made.get("clean", []),
+        truncate=made.get("truncate"),
+        preset=made.get("preset"),
+        bad_rows=made.get("bad_rows"),
+        columns=made.get("columns", []),
         links=job_links(services, job.id),
     )
 

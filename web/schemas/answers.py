@@ -80,7 +80,8 @@ class JobView(BaseModel):
     flags: Flags
     priority: int
     params: dict[str, JsonValue] = Field(
-        description="The parameters that were given; each item's result has all of them."
+        description="The parameters that were given; each item's result has all of them. In lists "
+        'and events an `output` of more than 1 KiB is `{"shortened": its kind, "bytes": its size}`.'
     )
     chat_template_kwargs: dict[str, JsonValue] = Field(
         {}, description="The variables that were given."

@@ -226,6 +226,15 @@ def test_a_long_schema_costs_an_item_of_its_job_nothing(web: Web) -> None:
     assert took < 3 * (time.monotonic() - began) + 0.5
 
 
+def test_lists_of_jobs_have_the_size_of_a_long_format(web: Web) -> None:
+    long = {"json_schema": {"type": "string", "description": "d" * 2000}}
+    for output, listed in ((CHOICE, CHOICE), (long, {"shortened": "json_schema", "bytes": 2050})):
+        job = send(web, params={"output": output}).json
+        assert job["params"]["output"] == output
+        assert web.get("/v1/jobs").json["data"][0]["params"]["output"] == listed
+        assert web.get(f"/v1/jobs/{job['id']}").json["params"]["output"] == output
+
+
 def test_what_one_tenant_may_not_have_is_no_other_tenants_fault(web: Web) -> None:
     other = web.services.api_keys.create_key("other")
     for key in (web.key, other, web.key):
