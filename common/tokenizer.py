@@ -7,6 +7,7 @@ web tier loads it (`load`), so that both count the same.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import zlib
 from functools import cached_property
@@ -16,6 +17,9 @@ from common.generation import DecodeStream, Spelling
 from common.spelling import Spellings
 
 SHORT = 16_384  # characters of all texts that are counted in one call, which takes about 10 ms
+# Tags that are part of an answer's text, whatever a tokenizer's file says of them: what is between
+# them is a call of a function.
+SHOWN = frozenset({"<tool_call>", "</tool_call>"})
 # Most characters of a word of the echo engine, with the white space around it.
 LONGEST_WORD = 64
 
@@ -104,6 +108,9 @@ class JsonTokenizer:
 
         self._blob = blob
         self._backend = tokenizers.Tokenizer.from_str(blob.decode())
+        added = self._backend.get_added_tokens_decoder().values()
+        if any(each.special and each.content in SHOWN for each in added):
+            self._backend = tokenizers.Tokenizer.from_str(_showing(blob))
         self._backend.no_truncation()
         self._backend.no_padding()
         self.eos_ids = eos_ids
@@ -159,6 +166,15 @@ class JsonTokenizer:
 
     def dumps(self) -> bytes:
         return self._blob
+
+
+def _showing(blob: bytes) -> str:
+    """The file with `SHOWN` as tokens that are not special."""
+    whole = json.loads(blob)
+    for token in whole["added_tokens"]:
+        if token["content"] in SHOWN:
+            token["special"] = False
+    return json.dumps(whole)
 
 
 class _Stream:

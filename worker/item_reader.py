@@ -27,7 +27,7 @@ from common.store.jobs import JobStore
 from common.store.rows import effective_params
 from common.stored_item import ITEM_FIELDS, StoredItem
 from common.structured.guidance import version
-from common.structured.tool_grammar import item_grammar
+from common.structured.tool_grammar import TAGS, item_grammar
 from common.structured.tools import ToolSet
 from common.tokenizer import Tokenizer
 from common.types import ModelCard
@@ -48,6 +48,8 @@ class ItemReader:
         self._store = store
         self._tokenizer = tokenizer
         self._digest = card.digest
+        ids = ((tag, tokenizer.added_id(tag)) for tag in TAGS)
+        self._tags = tuple((tag, token) for tag, token in ids if token is not None)
         self._marks = marks(tokenizer, card.chat_template)
         template = (
             ChatTemplate(card.chat_template, card.special_tokens) if card.chat_template else None
@@ -148,7 +150,7 @@ class ItemReader:
             request.continuations = [self._tokenizer.encode(each, special=False) for each in texts]
             return request
         tools = ToolSet.model_validate(item["tools"]) if "tools" in item else None
-        request.grammar = item_grammar(params.output, tools, self._prompts.tool_format)
+        request.grammar = item_grammar(params.output, tools, self._prompts.tool_format, self._tags)
         request.thinking = span(self._marks, text, params, is_chat=not plain)
         return request
 

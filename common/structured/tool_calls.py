@@ -14,9 +14,9 @@ an answer is cut into pieces, it reads the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from common.structured.call_scanner import SPACE, CallScanner
 
@@ -218,3 +218,14 @@ def _may_begin(text: str) -> bool:
             rest = rest[len(marker) :].lstrip(SPACE)
             break
     return not rest or (rest[0] == "[" and not rest[1:].strip(SPACE))
+
+
+def reader_of(tools: Mapping[str, Any]) -> CallReader:
+    """Reads one answer that may call these functions, as items keep them."""
+    choice = tools.get("choice", "auto")
+    named = choice["name"] if isinstance(choice, Mapping) else None
+    return CallReader(
+        {each["name"] for each in tools["functions"]} if named is None else {named},
+        forced=choice != "auto",
+        single=named is not None or not tools.get("parallel", True),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,8 +22,11 @@ from common.structured.tool_calls import BEGIN, END
 from common.structured.tool_prompt import ToolFormat
 from common.structured.tools import Function, ToolSet
 
-# Before and behind a call's arguments, between two calls, and around all of them. Mistral's
-# `[TOOL_CALLS]` is a special token, which no grammar of text can ask for, and no part of a text.
+# What may be tokens of their own in a model's vocabulary. No text of a grammar allows such a token,
+# so that rules have to name it.
+TAGS = (BEGIN, END, "[TOOL_CALLS]")
+TagIds = tuple[tuple[str, int], ...]  # tags with the ids of their tokens
+# Before and behind a call's arguments, between two calls, and around all of them.
 CALL = {
     "hermes": ('\n{"name": %s, "arguments": ', "}\n"),
     "llama3": ('{"name": %s, "parameters": ', "}"),
@@ -35,10 +39,11 @@ LEAD = "LEAD: /\\n{1,2}/"
 
 
 def item_grammar(
-    output: OutputFormat | None, tools: ToolSet | None, form: ToolFormat
+    output: OutputFormat | None, tools: ToolSet | None, form: ToolFormat, tags: TagIds = ()
 ) -> Grammar | None:
     """What an item's text must be; None where any text will do. `form` is how the model that
-    answers writes calls.
+    answers writes calls; `tags` are those of `TAGS` that are tokens to it. With them the texts are
+    the same, in tokens that the model would take.
 
     Raises:
         InvalidRequest: it may call functions, or must be of a format that does not go with calls.
@@ -48,11 +53,11 @@ def item_grammar(
         return grammar_of(bound) if bound else None
     if bound is None and not tools.binds:
         return None
-    return _item_grammar(bound and bound.model_dump_json(), tools.model_dump_json(), form)
+    return _item_grammar(bound and bound.model_dump_json(), tools.model_dump_json(), form, tags)
 
 
 @lru_cache(MOST_KNOWN)
-def _item_grammar(output: str | None, given: str, form: ToolFormat) -> Grammar:
+def _item_grammar(output: str | None, given: str, form: ToolFormat, tags: TagIds) -> Grammar:
     """The same of what is given as JSON: the items of a job mostly have the same tools."""
     bound = None if output is None else OutputFormat.model_validate_json(output)
     tools = ToolSet.model_validate_json(given)
@@ -62,7 +67,7 @@ def _item_grammar(output: str | None, given: str, form: ToolFormat) -> Grammar:
             "leave one of them out"
         )
         raise InvalidRequest(message, code="invalid_value", field="params.output")
-    rules = _Rules(tools, "hermes" if form == "generic" else form)
+    rules = _Rules(tools, "hermes" if form == "generic" else form, dict(tags))
     if tools.is_forced:
         return rules.grammar("start: LEAD? calls", LEAD)
     if bound is not None:
@@ -75,9 +80,10 @@ def _item_grammar(output: str | None, given: str, form: ToolFormat) -> Grammar:
 class _Rules:
     """The rules of calls in one style: `calls` are some, `inner` is one without its tags."""
 
-    def __init__(self, tools: ToolSet, style: str):
+    def __init__(self, tools: ToolSet, style: str, tags: Mapping[str, int]):
         self._tools = tools
         self._style = style
+        self._tags = tags
         self._several = not tools.is_single and style in BETWEEN
 
     def grammar(self, *lines: str) -> Grammar:
@@ -85,7 +91,11 @@ class _Rules:
         before, behind = AROUND.get(self._style, ("", ""))
         more = f" ({_text(BETWEEN[self._style])} call)*" if self._several else ""
         calls = " ".join(filter(None, (_text(before), f"call{more}", _text(behind))))
-        tagged = f"{_text(BEGIN)} inner {_text(END)}" if self._style == "hermes" else "inner"
+        if self._style == "mistral" and "[TOOL_CALLS]" in self._tags:
+            calls = f"{self._token('[TOOL_CALLS]')}? {calls}"
+        tagged = "inner"
+        if self._style == "hermes":
+            tagged = f"{self._tag(BEGIN)} inner {self._tag(END)}"
         functions = self._tools.callable
         names = " | ".join(f"call_{self._place(each)}" for each in functions)
         rules = [*lines, f"calls: {calls}", f"call: {tagged}", f"inner: {names}"]
@@ -100,6 +110,13 @@ class _Rules:
         least = min(shortest) if self._tools.is_forced else 0
         return lark_grammar("\n".join(rules), least=least, field="tools")
 
+    def _tag(self, tag: str) -> str:
+        """The tag as text, or as the token that it is."""
+        return f"({_text(tag)} | {self._token(tag)})" if tag in self._tags else _text(tag)
+
+    def _token(self, tag: str) -> str:
+        return f"<[{self._tags[tag]}]>"
+
     def _place(self, function: Function) -> int:
         return self._tools.functions.index(function)
 
@@ -113,9 +130,10 @@ class _Rules:
     def among_text(self) -> list[str]:
         """Rules of a text in which calls may stand, so that what begins as one is one."""
         if self._style == "hermes":
-            begin, end = _in_regex(BEGIN), _text(END)
+            begin, end = _in_regex(BEGIN), self._tag(END)
+            opened = f"begin | TEXT {self._token(BEGIN)}" if BEGIN in self._tags else "begin"
             return [
-                f"start: (begin inner {end}){'*' if self._several else '?'} TEXT",
+                f"start: (({opened}) inner {end}){'*' if self._several else '?'} TEXT",
                 f"begin[lazy]: /(.|\\n)*{begin}/",
                 f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{begin}(.|\\n)*/",
             ]

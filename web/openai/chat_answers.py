@@ -7,22 +7,9 @@ from __future__ import annotations
 import hashlib
 
 from common.result_row import RowOutput
-from common.structured.tool_calls import Arguments, Called, CallReader, Part, Said
-from common.types import JsonObject
+from common.structured.tool_calls import Arguments, Called, Part, Said, reader_of
 from web.openai.answer_options import AnswerOptions
 from web.openai.completion_schemas import AssistantMessage, Delta, FinishReason, ToolCallDelta
-
-
-def call_reader(tools: JsonObject) -> CallReader:
-    """Reads the calls of one answer that may call these `tools`, as items keep them."""
-    choice = tools.get("choice", "auto")
-    named = choice["name"] if isinstance(choice, dict) else None
-    names = {each["name"] for each in tools["functions"]}
-    return CallReader(
-        names if named is None else {named},
-        forced=choice != "auto",
-        single=named is not None or not tools.get("parallel", True),
-    )
 
 
 def call_id(answer_id: str, choice: int, index: int) -> str:
@@ -46,7 +33,7 @@ def answer_message(
     text, calls = output["text"], 0
     message: AssistantMessage = {"role": "assistant", "content": text, "refusal": None}
     if options.tools:
-        reader = call_reader(options.tools)
+        reader = reader_of(options.tools)
         parts = [*reader.feed(text), *reader.finish()]
         calls = reader.count
         said = "".join(part.text for part in parts if isinstance(part, Said))
@@ -76,7 +63,7 @@ class AnswerDeltas:
     """One answer of a stream: what its next text adds to the message."""
 
     def __init__(self, options: AnswerOptions, answer_id: str, choice: int):
-        self._reader = call_reader(options.tools) if options.tools else None
+        self._reader = reader_of(options.tools) if options.tools else None
         self._answer_id = answer_id
         self._choice = choice
 

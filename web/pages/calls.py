@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.structured.tool_calls import Arguments, Called, CallReader, Said
+from common.structured.tool_calls import Arguments, Called, Said, reader_of
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Answer:
 
 def answer(text: str, tools: Mapping[str, Any]) -> Answer:
     """The answer of an item that has these functions."""
-    reader = CallReader({each["name"] for each in tools["functions"]})
+    reader = reader_of(tools)
     found = Answer()
     for part in [*reader.feed(text), *reader.finish()]:
         match part:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from common.errors import InvalidRequest
-from common.structured.guidance import byte_guide
+from common.structured.guidance import Guide, byte_guide
 from common.structured.output_format import OutputFormat
 from common.structured.tool_calls import Called, CallReader
-from common.structured.tool_grammar import item_grammar
+from common.structured.tool_grammar import TAGS, item_grammar
 from common.structured.tool_prompt import ToolFormat
 from common.structured.tools import ToolSet
+from common.tokenizer import JsonTokenizer
 
 CITY = {
     "type": "object",
@@ -144,3 +147,57 @@ def test_names_and_schemas_cannot_leave_their_place_in_the_grammar() -> None:
     assert far(text, given) == "ends"
     assert [*reader.feed(text), *reader.finish()]
     assert reader.count == 1
+
+
+@cache
+def with_tags(special: bool) -> JsonTokenizer:
+    """A tokenizer of bytes in which the tags of calls are tokens of their own."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE({letter: place for place, letter in enumerate(letters)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken("<|end|>", special=True)])
+    tags = [AddedToken(tag, special=special) for tag in TAGS]
+    if special:
+        backend.add_special_tokens(tags)
+    else:
+        backend.add_tokens(tags)
+    return JsonTokenizer(backend.to_str().encode(), frozenset({256}))
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("given", [tools(choice="required"), tools(STRICT)], ids=["must", "may"])
+def test_tags_that_are_tokens_of_their_own_are_taken_and_are_text(
+    special: bool, given: ToolSet
+) -> None:
+    tokenizer = with_tags(special)
+    ids = [(tag, tokenizer.added_id(tag)) for tag in TAGS]
+    tags = tuple((tag, token) for tag, token in ids if token is not None)
+    assert [token for _, token in tags] == [257, 258, 259]
+    calls = f"{WEATHER['hermes']}\n{NOW}"
+    taken = tokenizer.encode(calls, special=False)
+    assert {257, 258} <= {*taken}
+    grammar = item_grammar(None, given, "hermes", tags)
+    assert grammar is not None
+    matcher = Guide(tokenizer.dumps(), 260, [256]).matcher(grammar)
+    stream = tokenizer.stream()
+    text = ""
+    for token in taken:
+        assert matcher.accept(token)
+        text += stream.step(token)
+    assert matcher.can_end and text == calls
+    reader = CallReader(given.names)
+    reader.feed(text)
+    assert reader.count == 2
+
+
+def test_mistral_s_token_may_stand_before_its_calls() -> None:
+    tokenizer, given = with_tags(True), tools(choice="required")
+    grammar = item_grammar(None, given, "mistral", (("[TOOL_CALLS]", 259),))
+    assert grammar is not None
+    guide = Guide(tokenizer.dumps(), 260, [256])
+    for before in ([], [259]):
+        matcher = guide.matcher(grammar)
+        for token in [*before, *tokenizer.encode(WEATHER["mistral"], special=False)]:
+            assert matcher.accept(token)
+        assert matcher.can_end
