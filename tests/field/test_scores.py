@@ -7,6 +7,8 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -14,9 +16,11 @@ import pytest
 
 from cli.client import Client
 from cli.progress import show_progress
+from cli.valkey import free_port
 from tests.field.byte_model import END
 from tests.support.processes import ROOT
 from tests.support.up import Running
+from tests.support.waiting import wait_until
 
 # One the beginning of another, equal first tokens, spaces in front, several scripts.
 LABELS = ["yes", "yes, sir", " yes", " no", "no", "Ja", "日本", "日"]
@@ -146,3 +150,46 @@ def test_the_example_sorts_lines_into_labels(stack: Running) -> None:
     assert [text for *_, text in rows] == ["It broke.", "Very nice!"]
     assert all(label in ("praise", "complaint") for label, *_ in rows)
     assert all(0.5 <= float(probability) <= 1 for _, probability, _ in rows)
+
+
+@pytest.mark.timeout(300)  # starts a whole stack, and a worker again
+def test_scores_come_out_the_same_when_their_worker_is_killed_or_the_job_paused(
+    up: Callable[..., Running], byte_model: Path
+) -> None:
+    arguments = ("--model", str(byte_model), "--port", str(free_port()))
+    settings = {"PROMPTMILL_DTYPE": "float32", "PROMPTMILL_SLOTS": "3"}
+    running = up(*arguments, **settings).wait_until_ready()
+    client = running.client()
+    items = [
+        {"prompt": f"{n}: {'x' * 7 * n}", "continuations": [f"{m} {'ab' * 40}" for m in range(24)]}
+        for n in range(12)
+    ]
+    job = client.submit({"model": "bytes", "items": items})["id"]
+    undisturbed = finished(client, job)
+
+    job = client.submit({"model": "bytes", "items": items})["id"]
+    wait_until(lambda: client.job(job)["counts"]["succeeded"] > 0)
+    worker = next(each for each in running.processes() if "worker" in each.cmdline())
+    worker.kill()
+    assert client.job(job)["counts"]["pending"] + client.job(job)["counts"]["running"] > 0
+    killed = finished(client, job)
+
+    job = client.submit({"model": "bytes", "items": items})["id"]
+    wait_until(lambda: client.job(job)["counts"]["succeeded"] > 0)
+    client._call("POST", f"/v1/jobs/{job}/pause")
+    wait_until(lambda: client.job(job)["counts"]["running"] == 0)
+    assert client.job(job)["counts"]["pending"] > 0
+    client._call("POST", f"/v1/jobs/{job}/resume")
+    paused = finished(client, job)
+
+    for found in (killed, paused):
+        for one, same in zip(undisturbed, found, strict=True):
+            assert one == pytest.approx(same, abs=1e-4)
+
+
+def finished(client: Client, job: str) -> list[list[float]]:
+    """The log-probabilities of a job's continuations, once it is over."""
+    assert show_progress(client, job)["status"] == "completed"
+    rows = list(client.items(job))
+    assert {row["status"] for row in rows} == {"succeeded"}
+    return [[each["logprob"] for each in row["continuations"]] for row in rows]

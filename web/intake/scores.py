@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.cooperate import Steps
+from common.errors import InvalidRequest
 from common.params import SamplingParams
 from common.types import ModelCard
 from web.intake.counting import count_tokens, is_too_long
@@ -41,7 +43,8 @@ class Scores:
     def __init__(self, model: Model):
         self._model = model
         self.any_labels = self.any_continuations = False
-        self._last: tuple[Sequence[str], list[int] | None] = ((), [])  # mostly the next item's, too
+        self._last: tuple[Sequence[str], list[int]] = ((), [])  # mostly the next item's, too
+        self._steps = Steps()
 
     def of(self, item: Item, params: SamplingParams) -> Scored | None:
         """What of the item is scored, by the params that take effect; None if it generates text.
@@ -72,12 +75,7 @@ class Scores:
         return self._scored(labels, "params.output.choice", are_labels=True)
 
     def _scored(self, texts: Sequence[str], field: str, are_labels: bool = False) -> Scored:
-        tokenizer, context = self._model.tokenizer, self._model.card.context
-        for place, text in enumerate(texts):
-            if tokenizer is not None and is_too_long(tokenizer, text, context):
-                what = f"text {place + 1} of {field} has {len(text):,} characters"
-                raise overflow(context, f"{what}, which are more tokens than that.", field)
-        counts = self._counts(texts)
+        counts = self._counts(texts, field)
         if counts is not None and 0 in counts:
             place = counts.index(0)
             raise Fault("invalid_value", f"{field}.{place}", "the text has no tokens of the model")
@@ -85,12 +83,18 @@ class Scores:
             counts = [count + 1 for count in counts]
         return Scored(len(texts), counts, are_labels)
 
-    def _counts(self, texts: Sequence[str]) -> list[int] | None:
+    def _counts(self, texts: Sequence[str], field: str) -> list[int] | None:
         """How many tokens each text has. None where only the worker can count."""
-        if self._model.tokenizer is None:
+        tokenizer, context = self._model.tokenizer, self._model.card.context
+        if tokenizer is None:
             return None
         if self._last[0] != texts:
-            self._last = texts, count_tokens(self._model.tokenizer, list(texts), special=False)
+            for place, text in enumerate(texts):
+                if is_too_long(tokenizer, text, context):
+                    what = f"text {place + 1} of {field} has {len(text):,} characters"
+                    raise overflow(context, f"{what}, which are more tokens than that.", field)
+            self._last = texts, count_tokens(tokenizer, list(texts), special=False)
+            self._steps.step()
         return self._last[1]
 
     def _refuse_others(self, item: Item, params: SamplingParams) -> None:
@@ -99,20 +103,48 @@ class Scores:
         if scores and item.stream:
             message = "nothing is generated behind continuations: leave stream out"
             raise Fault("invalid_value", "stream", message)
+        if scores and item.tools is not None and item.tools.is_forced:
+            message = "no function is called where continuations are scored: leave choice out"
+            raise Fault("invalid_value", "tools.choice", message)
         own = item.params.model_fields_set if item.params else frozenset[str]()
-        for name in sorted(params.model_fields_set - (SCORED_BY if scores else CHOSEN_BY)):
-            if not _means_something(name, params, self._model.card):
-                continue
-            if name in own:
-                how = "leave it out"
-            else:
-                how = "leave it out of the job's params, or give it to the items that generate text"
-            why = (
-                "an item with continuations generates no text"
-                if scores
-                else "a label with probabilities is drawn by these alone, at the temperature"
-            )
-            raise Fault("invalid_value", f"params.{name}", f"{name} has no effect: {why}; {how}")
+        name = self._without_effect(params, scores)
+        if name in own:
+            message = f"{name} has no effect: {_why(scores)}; leave it out"
+            raise Fault("invalid_value", f"params.{name}", message)
+        if name is not None:
+            raise Fault("invalid_value", f"params.{name}", _of_job(name, scores))
+
+    def check_job(self, params: SamplingParams) -> None:
+        """Check other parameters of a job whose items were checked with its own.
+
+        Raises:
+            InvalidRequest: some would be without effect.
+        """
+        for scores, there in ((True, self.any_continuations), (False, self.any_labels)):
+            name = self._without_effect(params, scores) if there else None
+            if name is not None:
+                message = _of_job(name, scores)
+                raise InvalidRequest(message, code="invalid_value", field=f"params.{name}")
+
+    def _without_effect(self, params: SamplingParams, scores: bool) -> str | None:
+        """The first parameter that was given and means nothing: where `scores`, to continuations,
+        else to labels with probabilities."""
+        others = params.model_fields_set - (SCORED_BY if scores else CHOSEN_BY)
+        card = self._model.card
+        return next((name for name in sorted(others) if _means_something(name, params, card)), None)
+
+
+def _why(scores: bool) -> str:
+    if scores:
+        return "an item with continuations generates no text"
+    return "a label with probabilities is drawn by these alone, at the temperature"
+
+
+def _of_job(name: str, scores: bool) -> str:
+    return (
+        f"{name} has no effect: {_why(scores)}; leave it out of the job's params, or give it to "
+        "the items that generate text"
+    )
 
 
 def check_fit(

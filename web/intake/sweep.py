@@ -184,6 +184,7 @@ def _stage(
         content = Idempotency(None)  # all was read once
     for each in combinations:
         by_shape[each.shape].intake.formats.check_job(each.options.params)
+        by_shape[each.shape].intake.scores.check_job(each.options.params)
     return by_shape
 
 

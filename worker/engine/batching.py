@@ -17,11 +17,13 @@ import logging
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from common.errors import EngineError
 from common.generation import Request
 from common.structured.guidance import Guide
+from worker.engine.arrays import to_device
 from worker.engine.draw import draw
 from worker.engine.logprobs import Asked, places, scored
 from worker.engine.model.compose import BLOCK_SIZE, compose
@@ -163,16 +165,29 @@ class BatchingEngine(EngineThread):
             if chunk.samples
         ]
         asked = places(chunks, ends)
-        logits = self._runner.logits(
-            [chunk.sequence.tokens[chunk.start : chunk.start + chunk.count] for chunk in chunks],
-            [(chunk.sequence.blocks, chunk.start) for chunk in chunks],
-            [place for _, place in sampling] + [each.place for each in asked],
+        logits = self._logits(
+            chunks, [place for _, place in sampling] + [each.place for each in asked]
         )
         sequences = [sequence for sequence, _ in sampling]
         with torch.inference_mode():
             found = scored(asked, logits[len(sampling) :]) if asked else []
             drawn = draw(sequences, logits[: len(sampling)]) if sampling else []
         return list(zip(sequences, drawn, strict=True)), found
+
+    def _logits(self, chunks: list[Chunk], wanted: list[int]) -> torch.Tensor:
+        """The logits at these places of the step, (wanted, vocabulary)."""
+        # Recorded decode steps have them in the order of their rows.
+        in_order = sorted(wanted) if len(wanted) == len(chunks) else wanted
+        logits = self._runner.logits(
+            [chunk.sequence.tokens[chunk.start : chunk.start + chunk.count] for chunk in chunks],
+            [(chunk.sequence.blocks, chunk.start) for chunk in chunks],
+            in_order,
+        )
+        if in_order == wanted:
+            return logits
+        row_of = {place: row for row, place in enumerate(in_order)}
+        rows = np.array([row_of[place] for place in wanted])
+        return logits.index_select(0, to_device(rows, logits.device))
 
     def _go_on_scoring(self, sequence: Sequence) -> None:
         """Let a sequence whose current text is scored go on with the next one, or end."""

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from common.settings import Settings
+from tests.support.cards import card
+from tests.support.scored import FEATURES
 from tests.support.web import Web
 from tests.support.web_process import WebProcess
 
@@ -36,3 +38,11 @@ def server(running: WebProcess, web: Web) -> WebProcess:
     """The module's `running` server, used by the tenant of `web`."""
     running.use(web.key)
     return running
+
+
+@pytest.fixture
+def scoring(web: Web) -> Web:
+    """Its model can score texts."""
+    web.card = card(features=FEATURES)
+    web.services.fleet.publish(web.card, b"")
+    return web

@@ -1,9 +1,7 @@
-"""Items of which given texts are scored: what is refused, stored, counted and shown."""
+"""Items of which given texts are scored: what is refused, stored and counted."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import Any
 
@@ -11,25 +9,8 @@ import pytest
 
 from common.types import ItemState
 from tests.support.cards import card
+from tests.support.scored import CHOICE, FEATURES, ITEM, submit
 from tests.support.web import Web
-
-FEATURES = ("structured_output", "continuations")
-ITEM = {"prompt": "one two three", "continuations": ["yes", "no way", "maybe not today"]}
-CHOICE = {"output": {"choice": ["yes", "no way"], "probabilities": True}}
-
-
-@pytest.fixture
-def scoring(web: Web) -> Web:
-    """Its model can score texts."""
-    web.card = card(features=FEATURES)
-    web.services.fleet.publish(web.card, b"")
-    return web
-
-
-def submit(web: Web, *items: dict[str, Any], **fields: Any) -> str:
-    answer = web.post("/v1/jobs", json={"items": list(items), **fields})
-    assert answer.status_code == 202, answer.text
-    return str(answer.json["id"])
 
 
 def refused(web: Web, *items: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -181,59 +162,6 @@ def test_truncation_leaves_room_for_the_longest_text(scoring: Web) -> None:
     assert len(row["rendered"].split()) == 70 and row["truncated_tokens"] == 130
 
 
-def score(logprob: float, probability: float) -> dict[str, Any]:
-    return {
-        "logprob": logprob,
-        "token_count": 1,
-        "probability": probability,
-        "probability_per_token": probability,
-    }
-
-
-SCORES = [score(-1.0, 0.5), score(-2.0, 0.3), score(-3.0, 0.2)]
-CHOSEN = {
-    "text": "yes",
-    "finish_reason": "stop",
-    "token_count": 2,
-    "logprobs": None,
-    "choices": [
-        {"text": "yes", "logprob": -0.1, "probability": 0.9},
-        {"text": "no way", "logprob": -2.3, "probability": 0.1},
-    ],
-}
-
-
-def test_rows_have_the_texts_with_their_scores(scoring: Web) -> None:
-    job_id = submit(scoring, ITEM, {"prompt": "a", "params": CHOICE}, {"prompt": "b"})
-    waiting = scoring.get(f"/v1/jobs/{job_id}/items").json["data"][0]
-    assert waiting["continuations"] == [{"text": text} for text in ITEM["continuations"]]
-    worker = scoring.worker(scoring.card)
-    worker.hand_in({"continuations": SCORES}, {"outputs": [CHOSEN]}, {})
-    expected = [
-        {"text": text, **each} for text, each in zip(ITEM["continuations"], SCORES, strict=True)
-    ]
-    rows = scoring.get(f"/v1/jobs/{job_id}/items").json["data"]
-    assert rows[0]["continuations"] == expected and rows[0]["outputs"] == []
-    assert rows[1]["outputs"][0]["choices"] == CHOSEN["choices"]
-    assert rows[2]["continuations"] is None
-    lines = scoring.get(f"/v1/jobs/{job_id}/results.jsonl").text.splitlines()
-    assert json.loads(lines[0])["continuations"] == expected
-    assert "continuations" not in json.loads(lines[2])
-
-
-def test_tables_have_columns_of_scores_where_the_job_has_some(scoring: Web) -> None:
-    job_id = submit(scoring, ITEM, {"prompt": "a", "params": CHOICE})
-    scoring.worker(scoring.card).hand_in({"continuations": SCORES}, {"outputs": [CHOSEN]})
-    read = csv.DictReader(io.StringIO(scoring.get(f"/v1/jobs/{job_id}/results.csv").text))
-    scored, chosen = read
-    assert json.loads(scored["continuations"])[1] == {"text": "no way", **SCORES[1]}
-    assert scored["choices"] == "" and chosen["continuations"] == ""
-    assert json.loads(chosen["choices"]) == CHOSEN["choices"]
-    plain = submit(scoring, {"prompt": "a"})
-    header = scoring.get(f"/v1/jobs/{plain}/results.csv").text.splitlines()[0]
-    assert "choices" not in header and "continuations" not in header
-
-
 def test_items_that_are_added_bring_their_columns(scoring: Web) -> None:
     job_id = submit(scoring, {"prompt": "a"})
     answer = scoring.post(f"/v1/jobs/{job_id}/items", json={"items": [ITEM]})
@@ -258,3 +186,46 @@ def test_items_are_found_by_their_texts(scoring: Web) -> None:
     job_id = submit(scoring, ITEM, {**ITEM, "continuations": ["other one"]})
     found = scoring.get(f"/v1/jobs/{job_id}/items?text=TODAY").json["data"]
     assert [row["index"] for row in found] == [0]
+
+
+def test_what_a_sweep_varies_without_effect_is_refused(scoring: Web) -> None:
+    for job, varied in (
+        ({"items": [ITEM]}, {"temperature": [1.0, 0.5]}),
+        ({"prompts": ["a"], "params": CHOICE}, {"top_k": [0, 5]}),
+    ):
+        answer = scoring.post("/v1/sweeps", json={**job, "sweep": varied})
+        assert answer.status_code == 422 and "has no effect" in answer.text
+        assert scoring.job_keys() == []
+    body = {"prompts": ["a"], "params": CHOICE, "sweep": {"temperature": [0, 0.5]}}
+    assert scoring.post("/v1/sweeps", json=body).status_code == 202
+
+
+def test_a_function_that_must_be_called_is_refused_beside_continuations(scoring: Web) -> None:
+    chat = {"messages": [{"role": "user", "content": "hi"}], "continuations": ["a"]}
+    tools = {"functions": [{"name": "f"}], "choice": "required"}
+    scoring.card = card(features=FEATURES, chat_template="{{ messages[0].content }}")
+    scoring.services.fleet.publish(scoring.card, b"")
+    assert refused(scoring, {**chat, "tools": tools})["field"] == "items.0.tools.choice"
+    submit(scoring, {**chat, "tools": {**tools, "choice": "auto"}})
+
+
+def test_a_check_and_a_preview_tell_what_is_wrong_item_by_item(scoring: Web) -> None:
+    items = [ITEM, {**ITEM, "continuations": [" "]}, {**ITEM, "stream": True}]
+    checked = scoring.post("/v1/jobs/check", json={"items": items})
+    assert [each["field"] for each in checked.json["errors"]] == [
+        "items.1.continuations.0",
+        "items.2.stream",
+    ]
+    rows = scoring.post("/v1/jobs/preview?rows=3", json={"items": items}).json["rows"]
+    assert [len(row["errors"]) for row in rows] == [0, 1, 1]
+
+
+def test_lines_of_a_file_may_have_continuations(scoring: Web) -> None:
+    lines = [{**ITEM, "custom_id": "a"}, {"vars": {"q": "x"}, "continuations": ["ja"]}]
+    answer = scoring.upload("a.jsonl", json.dumps(lines[0]).encode())
+    assert answer.status_code == 202, answer.text
+    template = {"prompt": "Is {{q}} so?"}
+    answer = scoring.upload("a.jsonl", json.dumps(lines[1]).encode(), template=template)
+    assert answer.status_code == 202, answer.text
+    (item,) = scoring.services.store.items(answer.json["id"], 0, 1)
+    assert item == lines[1]
