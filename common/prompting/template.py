@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import InvalidRequest
+from common.spelled import spelled
 from common.store.job_prep import TemplateDict
 from common.types import JsonObject
 
@@ -143,6 +144,11 @@ class Template:
             message = f"the template names {names}, but the columns are: {there}"
             if spaced := [name for name in columns if name.strip() in unknown]:
                 message += f"; rename {_shown(spaced[0])}: spaces around a name cannot be written"
+            elif any(spelled(name) == spelled(unknown[0]) for name in columns[:200]):
+                message += (
+                    "; one of them looks the same, and its accents are encoded otherwise: copy the "
+                    "column's own name"
+                )
             elif near := _nearest(unknown[0], columns):
                 message += f"; did you mean {_shown(near)}?"
             raise InvalidRequest(message, code="unknown_column", field="template")

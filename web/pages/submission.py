@@ -133,7 +133,7 @@ class Submission:
         except (InvalidRequest, NotFound) as error:
             self.place(error)
             return None
-        if self.source.job and view.valid:  # what could not run there is kept, to fail here
+        if view.valid:  # what cannot run is kept, to fail in the job
             return view
         for entry in view.errors:
             self._place(entry.model_dump(exclude_none=True))

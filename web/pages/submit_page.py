@@ -78,7 +78,7 @@ def make_page(
     shown = preview(services, tenant, submission) if step in ("preview", "check") else None
     view = submission.check() if step == "check" else None
     lines = list(bad_lines(submission, view.errors or submission.lines_that_fail())) if view else []
-    if view and view.errors and lines:
+    if view and not view.valid and lines:
         _point_to(lines, submission)
     # A check that found something is to be done again.
     done = "preview" if step == "check" and not (view and view.valid) else step

@@ -116,8 +116,11 @@ def test_bad_rows_stay_where_that_is_wished(site: Site) -> None:
     assert "1 line cannot run" in page
     kept = {**held(page), **typed, "bad_rows": "fail"}
     page = step(site, "check", **kept)
-    assert "This can be submitted." in page and "1 line cannot run and will be failed" in page
+    assert (
+        "This can be submitted." in page and "1 line cannot run and will be a failed item" in page
+    )
     assert "{{text}}, which has no value" in page.partition("Lines that cannot run")[2]
+    assert "Please correct" not in page and "aria-invalid" not in page
     made = press(site, "submit", **kept)
     view = site.get(made.location.replace("/jobs", "/v1/jobs")).json
     assert view["counts"]["total"] == 3

@@ -127,3 +127,10 @@ def test_a_template_has_variables_at_so_many_places_and_no_more() -> None:
 
 def test_a_literal_piece_is_one_part_however_it_is_written() -> None:
     assert len(Template.parse({"prompt": "{{{{" * 20_000}).texts[0].parts) == 1
+
+
+def test_a_column_that_only_looks_like_the_variable_is_told_of() -> None:
+    template = Template.parse({"prompt": "{{caf\u00e9}}"})
+    with pytest.raises(InvalidRequest, match="looks the same, and its accents are encoded") as told:
+        template.refuse_unknown(["id", "cafe\u0301"])
+    assert "did you mean" not in told.value.message

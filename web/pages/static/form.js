@@ -180,6 +180,8 @@ async function takeStep(action) {
   for (const old of form.querySelectorAll(":scope > input[type=hidden]:not([name=token])")) {
     old.value = fresh.querySelector(`input[name="${old.name}"]`).value;
   }
+  const nameOf = (page) => page.querySelector('input[name="metadata.name"]');
+  nameOf(form).placeholder = nameOf(fresh).placeholder; // a job is called as its file
   keepTyped(body, typed);
   form.toggleAttribute("data-large", "large" in fresh.dataset);
   form.querySelector("button").textContent = fresh.querySelector("button").textContent;
