@@ -1,9 +1,10 @@
 """Kills workers in mid-generation and compares the texts with those of an uninterrupted run.
 
-A real model in float32, half of the items greedy, half seeded. Each kill strikes while rows are
-generating and after a checkpoint of theirs was stored; the next worker takes the items over and
-goes on from there. The last line is JSON: `kills`, `items`, `differing` (texts that are not the
-same), `seconds`, `commit`, `device`. Exit status 1 if a text differs or an item failed.
+A real model in float32, half of the items greedy, half seeded, a third of them bound to a schema.
+Each kill strikes while rows are generating and after a checkpoint of theirs was stored; the next
+worker takes the items over and goes on from there. The last line is JSON: `kills`, `items`,
+`differing` (texts that are not the same), `seconds`, `commit`, `device`. Exit status 1 if a text
+differs or an item failed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from bench.lib.jobs import job_fields
 from bench.lib.machine import ROOT, commit, device
+from bench.lib.schema import schema
 from cli.valkey import Valkey
 from common.result_row import Row
 from common.store.connection import connect
@@ -91,11 +93,13 @@ class Bench:
         stage = self.store.stage()
         for i in range(ITEMS):
             prompt = f"Write a long story about {SUBJECTS[(job + i) % len(SUBJECTS)]}, part {job}."
-            params = (
+            params: dict[str, Any] = (
                 {"temperature": 0.0}
                 if i % 2
                 else {"temperature": 0.9, "top_p": 0.95, "seed": 100 * job + i}
             )
+            if i % 3 == 0:
+                params |= {"output": {"json_schema": schema(i)}, "ignore_eos": False}
             stage.add({"prompt": prompt, "params": params})
         stage.close()
         spec = {"params": {"max_tokens": TOKENS, "ignore_eos": True}}

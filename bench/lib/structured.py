@@ -23,6 +23,7 @@ from typing import Any
 from bench.lib.machine import commit, device
 from bench.lib.mixes import Mix, short_prompts
 from bench.lib.ours import Ours, request_of
+from bench.lib.schema import schema
 from common.generation import Request
 from common.model_names import demo_folder
 
@@ -35,31 +36,6 @@ TRIES = 15  # of each kind, for the time to the first token
 
 def mix(vocabulary: int) -> Mix:
     return Mix(short_prompts(ROWS, vocabulary).prompts, TOKENS)
-
-
-def schema(number: int) -> dict[str, Any]:
-    """A list of objects, with names of its own; it has far more than 128 tokens."""
-    properties = {
-        f"name_{number}": {"type": "string", "maxLength": 24},
-        "kind": {"enum": ["person", "place", f"thing {number}"]},
-        "count": {"type": "integer", "minimum": 0, "maximum": 9999},
-        "score": {"type": "number"},
-        "day": {"type": "string", "format": "date"},
-        "tags": {"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 2},
-        "place": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}, "known": {"type": "boolean"}},
-            "required": ["city", "known"],
-            "additionalProperties": False,
-        },
-    }
-    one = {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-    return {"type": "array", "items": one, "minItems": 40}
 
 
 def contestants(bench: Ours, vocabulary: int) -> dict[str, Callable[[], float]]:
