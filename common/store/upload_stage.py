@@ -50,6 +50,7 @@ class Stage:
         self.total = 0
         self.bytes = 0  # as stored, with the sides
         self.prep: JobPrep | None = None
+        self.format_bytes = 0  # of the job's output format, which its spec has
         self.whole = b""  # all of it, where that goes with the attach
         self.whole_side = b""  # its side, if it has one
         self._n = n
@@ -166,8 +167,9 @@ class Stage:
 
     @property
     def prep_bytes(self) -> int:
-        """What `prep` takes; `bytes` is without it."""
-        return sum(len(value.encode()) for value in self._prep_fields().values())
+        """What `prep` and the job's output format take; `bytes` is without it."""
+        prep = sum(len(value.encode()) for value in self._prep_fields().values())
+        return prep + self.format_bytes
 
     def _prep_fields(self) -> dict[str, str]:
         return stored_prep(self.prep) if self.prep else {}

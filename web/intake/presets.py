@@ -20,6 +20,7 @@ from common.spelled import spelled
 from common.store.job_prep import JobPrep
 from common.store.packing import json_text
 from common.store.records import reading
+from common.structured.output_format import OutputFormat
 from web.intake.preparation import prep_of
 from web.schemas.presets import (
     MOST_BODY,
@@ -30,6 +31,7 @@ from web.schemas.presets import (
     name_fault,
 )
 from web.schemas.requests import JobOptions
+from web.services.grammars import Asked
 from web.services.services import Services
 
 # In the order in which people are shown them.
@@ -145,12 +147,23 @@ def keep_preset(services: Services, tenant: str, name: str, body: PresetBody) ->
         raise InvalidRequest(f"the name of a preset {fault}", code="invalid_value", field="name")
     _refuse_builtin(name)
     Preparation.of(_prep(body))  # a template that cannot be read is of no use
+    _refuse_output(services, tenant, body.params.output)
     said = body.model_dump(mode="json", exclude_unset=True)
     size = len(json_text(said).encode())
     if size > MOST_BODY:
         raise TooLarge(f"the preset has {size:,} bytes as JSON; it may have {MOST_BODY:,}")
     version = services.presets.put(tenant, name, said, services.settings.max_stored_bytes)
     return PresetMade(name=name, version=version)
+
+
+def _refuse_output(services: Services, tenant: str, output: OutputFormat | None) -> None:
+    """
+    Raises:
+        InvalidRequest: no model could honour this format.
+    """
+    error = services.grammars.check(tenant, Asked(output)).error if output else None
+    if error:
+        raise InvalidRequest(error["message"], code=error["code"], field=error.get("field"))
 
 
 def _prep(body: PresetBody) -> JobPrep:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
+from pydantic_core import to_json
+
 from common.errors import InvalidRequest, Unavailable
 from common.settings import Settings
 from common.store.admission import Limits
@@ -41,6 +43,8 @@ def fill(stage: Stage, intake: Intake, drafts: Iterable[Draft], content: Idempot
         content.add_stored(record)
     intake.raise_faults()
     stage.prep = intake.prep or None
+    if intake.options.params.output is not None:
+        stage.format_bytes = len(to_json(intake.options.params.output))
     stage.close_for_attach()
 
 

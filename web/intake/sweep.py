@@ -247,7 +247,7 @@ def _jobs(
         stage = group.stage
         if stage.id in taken:
             stage = stages.enter_context(staged(services.store, each.options.params.n))
-            stage.prep = group.stage.prep
+            stage.prep, stage.format_bytes = group.stage.prep, group.stage.format_bytes
             services.sweeps.copy_stage(group.stage, stage)
         taken.add(stage.id)
         intake = copy(group.intake)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -153,6 +154,35 @@ def test_a_preset_gives_a_format_and_the_job_goes_over_it(web: Web) -> None:
     assert send(web, preset="labels").json["params"]["output"] == CHOICE
     over = send(web, preset="labels", params={"output": {"json": True}})
     assert over.json["params"]["output"] == {"json": True}
+
+
+def test_a_preset_is_refused_whose_format_cannot_be_honoured(web: Web) -> None:
+    body = {"task": "t", "title": "T", "params": {"output": {"regex": "(?=a)"}}}
+    answer = web.call("PUT", "/v1/presets/odd", json=body)
+    assert errors(answer) == [("invalid_grammar", "params.output.regex")]
+    assert web.get("/v1/presets/odd").status_code == 404
+
+
+def test_a_long_format_counts_among_what_a_tenant_keeps(make_web: Callable[..., Web]) -> None:
+    small = make_web(max_stored_bytes=100_000)
+    small.services.fleet.publish(card("able", engine="native", features=["structured_output"]), b"")
+    long = {"json_schema": {"type": "string", "description": "d" * 60_000}}
+    assert send(small, params={"output": long}).status_code == 202
+    answer = send(small, params={"output": long})
+    assert (answer.status_code, answer.json["code"]) == (429, "storage_full")
+
+
+def test_a_sweep_has_256_kibibytes_of_values_at_most(web: Web) -> None:
+    def submit(count: int) -> Any:
+        formats = [
+            {"json_schema": {"type": "string", "title": f"{at}", "description": "d" * 60_000}}
+            for at in range(count)
+        ]
+        job = {"model": "able", "sweep": {"output": formats}}
+        return web.upload("a.txt", b"a", "/v1/sweeps", **job)
+
+    assert submit(4).status_code == 202
+    assert errors(submit(5)) == [("invalid_value", "sweep")]
 
 
 def test_a_rerun_takes_another_format(web: Web) -> None:
