@@ -228,3 +228,11 @@ def test_a_step_is_as_old_as_its_last_layer_so_that_a_long_prefill_does_not_hang
             layer.register_forward_hook(lambda *_: seen.append(engine._step_began or 0.0))
         run(engine, [ask("a", [5, 6, 7], temperature=0.0, max_tokens=1)])
         assert len(seen) == len(model.model.layers) and seen == sorted(set(seen))
+
+
+def test_an_engine_that_computes_whole_batches_refuses_to_score() -> None:
+    with generating(build_seq2seq("t5")) as engine:
+        request = ask("a", [5, 6])
+        request.continuations = [[7, 8]]
+        found = run(engine, [request])["a"]
+    assert found.error and found.error[0] == "unsupported"
