@@ -6,6 +6,7 @@ Knows JSON, and nothing of what stands around a call (`tool_calls.py`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from typing import Any, Literal
 ARGUMENTS = ("arguments", "parameters")
 KEYS = ("name", "type", "id", *ARGUMENTS)
 SPACE = " \t\n\r"
+# What matters inside a string, and inside the values of the object.
+IN_STRING, IN_VALUE = re.compile(r'["\\]'), re.compile(r'["{}\[\]]')
 
 
 class CallScanner:
@@ -32,14 +35,21 @@ class CallScanner:
 
     def feed(self, text: str) -> int:
         """Take characters as long as the object is open; how many."""
-        before = len(self.text)
+        before = place = len(self.text)
         self.text += text
-        for place in range(before, len(self.text)):
-            if self.state != "open":
-                self.text = self.text[:place]
-                return place - before
+        while place < len(self.text) and self.state == "open":
             self._step(self.text[place], place)
-        return len(text)
+            place = self._next(place + 1)
+        if self.state != "open":
+            self.text = self.text[:place]
+        return len(self.text) - before
+
+    def _next(self, place: int) -> int:
+        """The next place from here on at which something may begin or end."""
+        if self.state != "open" or self._escaped or (self._depth < 2 and not self._in_string):
+            return place
+        found = (IN_STRING if self._in_string else IN_VALUE).search(self.text, place)
+        return found.start() if found else len(self.text)
 
     def _step(self, char: str, place: int) -> None:
         if self._in_string:

@@ -22,8 +22,8 @@ from common.structured.call_scanner import SPACE, CallScanner
 
 BEGIN, END = "<tool_call>", "</tool_call>"
 MARKERS = ("[TOOL_CALLS]", "<|python_tag|>")
-# How an answer begins that is nothing but calls.
-BARE = re.compile(r"\s*(?:\[TOOL_CALLS\]|<\|python_tag\|>)?\s*(\[\s*)?(?=\{)")
+NO_SPACE = re.compile(r"[^ \t\n\r]")
+MOST_AT_ONCE = 4096  # characters that a call is given: it may end soon
 
 Kind = Literal["tagged", "alone", "list"]
 
@@ -65,6 +65,7 @@ class CallReader:
         self._single = single
         self.count = 0  # calls by now
         self._held = ""  # what came and is neither text nor call yet
+        self._at = 0  # how much of it was read
         self._said = False  # there was text
         self._call: CallScanner | None = None
         self._kind: Kind = "tagged"
@@ -76,16 +77,11 @@ class CallReader:
     def feed(self, text: str) -> list[Part]:
         """What these characters make certain."""
         self._held += text
-        parts: list[Part] = []
-        while self._advance(parts, ends=False):
-            pass
-        return parts
+        return self._read(ends=False)
 
     def finish(self) -> list[Part]:
         """The rest: no more characters will come."""
-        parts: list[Part] = []
-        while self._advance(parts, ends=True):
-            pass
+        parts = self._read(ends=True)
         if self._call is not None:
             if not self._begun:
                 self._say(parts, self._opening + self._call.text)
@@ -95,33 +91,50 @@ class CallReader:
         self._held = ""
         return parts
 
+    def _read(self, ends: bool) -> list[Part]:
+        parts: list[Part] = []
+        self._at = 0
+        while self._advance(parts, ends):
+            pass
+        self._held = self._held[self._at :]
+        return parts
+
     def _advance(self, parts: list[Part], ends: bool) -> bool:
-        """One step with what is held; whether another may follow."""
+        """One step with what is held from `_at` on; whether another may follow."""
         if self._call is not None:
-            return self._read_call(parts)
+            return self._read_call(parts, self._call)
         if self._after is not None:
-            return self._leave_call(ends)
-        if not self._said and not self.count and not ends:
-            if opening := BARE.match(self._held):
-                self._open("list" if opening[1] else "alone", opening.end())
-                return True
-            if _may_begin(self._held):
-                return False
+            return self._leave_call(self._after, ends)
+        if not self._said and not self.count and not ends and self._begins():
+            return self._call is not None
         return self._read_text(parts)
 
+    def _begins(self) -> bool:
+        """Whether the answer may be nothing but calls; opens the first if it is there."""
+        at = self._skip(self._at)
+        for marker in MARKERS:
+            if self._held.startswith(marker, at):
+                at = self._skip(at + len(marker))
+                break
+            if marker.startswith(self._held[at : at + len(marker)]):
+                return True
+        kind: Kind = "alone"
+        if self._held.startswith("[", at):
+            kind, at = "list", self._skip(at + 1)
+        if self._held.startswith("{", at):
+            self._open(kind, at)
+        return at == len(self._held) or self._call is not None
+
     def _read_text(self, parts: list[Part]) -> bool:
-        at = self._held.find(BEGIN)
-        if at >= 0:
-            text = self._held[:at].rstrip(SPACE)
-            self._say(parts, text)
-            self._held = self._held[len(text) :]
-            self._open("tagged", self._held.index(BEGIN) + len(BEGIN))
-            return True
-        keep = _beginning(self._held, BEGIN)
-        text = self._held[: len(self._held) - keep].rstrip(SPACE)
+        begin = self._held.find(BEGIN, self._at)
+        end = begin if begin >= 0 else len(self._held) - _beginning(self._held[self._at :], BEGIN)
+        text = self._held[self._at : end].rstrip(SPACE)
         self._say(parts, text)
-        self._held = self._held[len(text) :]
-        return False
+        self._at += len(text)
+        if begin < 0:
+            return False
+        self._open("tagged", begin + len(BEGIN))
+        return True
 
     def _say(self, parts: list[Part], text: str) -> None:
         if text:
@@ -129,13 +142,12 @@ class CallReader:
             parts.append(Said(text))
 
     def _open(self, kind: Kind, end: int) -> None:
-        self._kind, self._opening, self._held = kind, self._held[:end], self._held[end:]
+        self._kind, self._opening, self._at = kind, self._held[self._at : end], end
         self._call, self._begun, self._told = CallScanner(self._names), False, 0
 
-    def _read_call(self, parts: list[Part]) -> bool:
-        call = self._call
-        assert call is not None
-        self._held = self._held[call.feed(self._held) :]
+    def _read_call(self, parts: list[Part], call: CallScanner) -> bool:
+        while self._at < len(self._held) and call.state == "open":
+            self._at += call.feed(self._held[self._at : self._at + MOST_AT_ONCE])
         if self._forced:
             self._tell(parts, call)
         if call.state == "open":
@@ -172,32 +184,33 @@ class CallReader:
             parts.append(Arguments(self.count - 1, arguments))
         return True
 
-    def _leave_call(self, ends: bool) -> bool:
+    def _leave_call(self, after: Kind, ends: bool) -> bool:
         """Take what ends a call or stands between two."""
-        rest = self._held.lstrip(SPACE)
-        closing = {"tagged": END, "alone": ";", "list": ","}[self._after or "tagged"]
-        if not ends and closing.startswith(rest):
-            return rest == closing and self._pass(rest, closing, ends)
-        if rest.startswith(closing):
-            return self._pass(rest, closing, ends)
-        if self._after == "list" and rest.startswith("]"):
-            self._held = rest[1:]
+        at = self._skip(self._at)
+        closing = {"tagged": END, "alone": ";", "list": ","}[after]
+        if not self._held.startswith(closing, at):
+            if not ends and closing.startswith(self._held[at : at + len(closing)]):
+                return False
+            if after == "list" and self._held.startswith("]", at):
+                self._at = at + 1
+            self._after = None
+            return True
+        if after == "tagged":
+            self._at, self._after = at + len(END), None
+            return True
+        follows = self._skip(at + 1)
+        if follows == len(self._held) and not ends:
+            return False
+        if self._held.startswith("{", follows):
+            self._at = at
+            self._open(after, follows)
         self._after = None
         return True
 
-    def _pass(self, rest: str, closing: str, ends: bool) -> bool:
-        """Another call may follow what stands between two."""
-        if closing == END:
-            self._held, self._after = rest[len(END) :], None
-            return True
-        follows = rest[1:].lstrip(SPACE)
-        if not follows and not ends:
-            return False
-        if follows.startswith("{"):
-            self._held = rest
-            self._open(self._after or "alone", len(rest) - len(follows))
-        self._after = None
-        return True
+    def _skip(self, at: int) -> int:
+        """The place of the next character from here on that is no space."""
+        found = NO_SPACE.search(self._held, at)
+        return found.start() if found else len(self._held)
 
 
 def _beginning(text: str, tag: str) -> int:
@@ -206,18 +219,6 @@ def _beginning(text: str, tag: str) -> int:
         if tag.startswith(text[-length:]):
             return length
     return 0
-
-
-def _may_begin(text: str) -> bool:
-    """Whether an answer that begins so may be nothing but calls."""
-    rest = text.lstrip(SPACE)
-    for marker in MARKERS:
-        if marker.startswith(rest):
-            return True
-        if rest.startswith(marker):
-            rest = rest[len(marker) :].lstrip(SPACE)
-            break
-    return not rest or (rest[0] == "[" and not rest[1:].strip(SPACE))
 
 
 def reader_of(tools: Mapping[str, Any]) -> CallReader:

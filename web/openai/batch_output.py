@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
-from common.cooperate import give_way
+from common.cooperate import Steps, give_way
 from common.errors import NotFound
 from common.result_row import Row
 from common.store.batches import Batch, job_of
@@ -173,12 +173,16 @@ def _pages(
 ) -> Iterator[list[tuple[Kind, bytes] | None]]:
     """For each item from `first` on, its file and its line, or None if it is unfinished; a page at
     a time."""
-    writer = _LineWriter(services, batch, job)
+    writer, steps = _LineWriter(services, batch, job), Steps()
     for at in range(first, job.total, BATCH):
         answers = services.store.answers(job.id, at, BATCH, job.spec)
         if len(answers) < min(BATCH, job.total - at):
             raise NotFound(f"{batch.id} was deleted while its results were read")
-        yield [writer.write(item, row) if row["status"] in ENDS else None for item, row in answers]
+        lines: list[tuple[Kind, bytes] | None] = []
+        for item, row in answers:
+            lines.append(writer.write(item, row) if row["status"] in ENDS else None)
+            steps.step()  # calls are read out of a long answer, which takes time
+        yield lines
         give_way()
 
 

@@ -10,8 +10,10 @@ from flask import Blueprint, Response
 
 from common.errors import PromptmillError
 from common.store.packing import json_line
+from common.tokenizer import SHORT
 from web.auth import grant, needs_tenant
 from web.follow.interactive import InteractiveRequest
+from web.intake.counting import in_a_thread
 from web.intake.drafts import from_items
 from web.intake.json_lists import Entries
 from web.openai import rendering
@@ -110,9 +112,16 @@ def _complete(endpoint: Endpoint, prefix: str) -> Response:
     for row in rows:
         if failed := row_error(row, chat=endpoint == CHAT):
             _raise(*failed)
-    answer = rendering.render_completion(
-        asked.answer_options, rows, id_=id_, created=created, prompts=prompts
-    )
+
+    def render() -> ChatCompletion | Completion:
+        return rendering.render_completion(
+            asked.answer_options, rows, id_=id_, created=created, prompts=prompts
+        )
+
+    size = sum(len(output["text"]) for row in rows for output in row["outputs"])
+    # Calls are read out of it, character by character.
+    is_slow = asked.answer_options.tools and size > SHORT
+    answer = in_a_thread(size, render) if is_slow else render()
     response = Response(json_line(answer), content_type="application/json")
     return add_ignored_header(response, asked.ignored)
 

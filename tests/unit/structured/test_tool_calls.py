@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from typing import Any
 
 import pytest
@@ -153,3 +154,25 @@ def test_where_one_call_is_wanted_later_ones_do_not_count() -> None:
 def test_arguments_are_json() -> None:
     (_, arguments), *_ = read(OTHER)[1]
     assert json.loads(arguments) == {"a": [1, {"b": "}"}]}
+
+
+LONG = 200_000  # characters
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * LONG,
+        " <" * (LONG // 2),
+        "<tool_call>" * (LONG // 11),
+        "<tool_call>{" * (LONG // 12),
+        '{"name": "add", "arguments": {}}; ' * (LONG // 34),
+        '<tool_call>{"name": "add", "arguments": {"a": "' + "\\n" * (LONG // 2) + '"}}',
+        '<tool_call>{"name": "add", "arguments": {"a": ' + "[" * (LONG // 2),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_no_answer_takes_long_to_read(text: str) -> None:
+    began = time.process_time()
+    read(text)
+    assert time.process_time() - began < 3
