@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from common.structured.formats import FORMATS
+from common.structured.intersections import TooMuchAtOnce, check_intersections
 from common.structured.keywords import HONOURED, fault
 from common.structured.numbers import BOUNDS, BadNumber, bounded, exact, multiple, settled
 from common.structured.patterns import BadPattern, read_pattern
@@ -55,7 +56,12 @@ class Translation:
         while self._waiting:
             place, schema = self._waiting.pop()
             defs[self._names[place]] = self._written(schema, place)
-        return {**found, "$defs": defs} if defs else found
+        written = {**found, "$defs": defs} if defs else found
+        try:
+            check_intersections(written)
+        except TooMuchAtOnce as error:
+            raise self._refuse("#", str(error)) from None
+        return written
 
     def _refuse(self, place: str, message: str) -> Exception:
         return unusable(f"cannot be honoured: {place[:256]} {message}", self._field)

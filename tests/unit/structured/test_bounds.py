@@ -45,6 +45,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"format": "color"}, "#/format is 'color', which is not known"),
     ({"minProperties": 2}, "#/minProperties may be 1"),
     ({"multipleOf": 0.00000000001}, "#/multipleOf has more than 9 digits"),
+    ({"allOf": [{"multipleOf": 97}, {"multipleOf": 0.89}]}, "# combines multipleOf whose least"),
+    ({"allOf": [{"pattern": "a"}] * 4 + [{"format": "date"}]}, "# combines more than 4 patterns"),
+    (
+        {"pattern": "a", "$ref": "#/$defs/x", "$defs": {"x": {"allOf": [{"pattern": "b"}] * 4}}},
+        "# combines more than 4 patterns",
+    ),
     # What only llguidance finds.
     ({"properties": {"a": {"oneOf": [{"minimum": 1}, {"maximum": 5}]}}}, "#/properties/a has alt"),
     ({"patternProperties": {"^a": {}, "b$": FLAG}}, "# has patternProperties that may match the s"),
@@ -187,12 +193,16 @@ def test_any_text_needs_no_grammar() -> None:
 
 
 WIDE = {"anyOf": [{"properties": {"a": {"$ref": f"#/$defs/d{at % 300}"}}} for at in range(900)]}
+CHAIN = {f"d{at}": {"allOf": [{"$ref": f"#/$defs/d{at + 1}"}]} for at in range(1300)} | {
+    "d1300": {}
+}
 RING = {f"d{at}": {"items": {"$ref": f"#/$defs/d{(at * 7 + 1) % 300}"}} for at in range(300)}
 
 
 @pytest.mark.parametrize(
     "output",
     [
+        {"json_schema": {"$ref": "#/$defs/d0", "$defs": CHAIN}},
         {"json_schema": {**WIDE, "$defs": RING}},
         {"json_schema": {"enum": [f"{at:010}" for at in range(5000)]}},
         {"json_schema": {"allOf": [{"$ref": "#/allOf/0"}] * 2900}},
