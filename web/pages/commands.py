@@ -70,7 +70,11 @@ def _item(row: InputRow, prep: JobPrep) -> Mapping[str, object]:
     """The input of a row as a request has it: a template makes its prompt."""
     inputs = () if "template" in prep else INPUTS
     sent = ("custom_id", "vars", "reference", *inputs)
-    return {name: value for name, value in row.items() if name in sent and value}
+    pairs = row.items()
+    found = {name: value for name, value in pairs if name in sent and (value or name in INPUTS)}
+    if scored := row.get("continuations"):
+        found["continuations"] = [each["text"] for each in scored]
+    return found
 
 
 def _json(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pytest
@@ -39,6 +40,8 @@ def test_a_jobs_page_shows_the_likeliest_text(site: Site, scored: str) -> None:
     page = site.look(f"/jobs/{scored}")
     assert "90.0 % · the likeliest of 2 continuations" in page
     assert page.count("&lt;b&gt;yes") >= 2 and "<b>yes" not in page
+    command = html.unescape(page.split("curl ")[1])
+    assert '"continuations": ["<b>yes", " no\\n"]' in command
 
 
 def test_an_items_page_has_a_table_of_scores(site: Site, scored: str) -> None:
