@@ -9,32 +9,18 @@ from typing import Any
 
 import openai
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from cli.client import Client
 from cli.valkey import free_port
-from tests.field.byte_model import CONTEXT, END, TEMPLATE
+from tests.support.byte_models import build_byte_model
 from tests.support.receiver import Receiver
 from tests.support.up import Running
-from tests.unit.engine.tiny import build
 
 
 @pytest.fixture(scope="session")
 def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama that reads and writes bytes, one a token."""
-    folder = tmp_path_factory.mktemp("models") / "bytes"
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE({letter: id for id, letter in enumerate(letters)}, []))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(END, special=True)])
-    ids = {"bos_token_id": 256, "eos_token_id": 256, "pad_token_id": 256}
-    build("llama", vocab_size=257, max_position_embeddings=CONTEXT, **ids).save_pretrained(folder)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END)
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    return folder
+    return build_byte_model(tmp_path_factory.mktemp("models") / "bytes")
 
 
 @pytest.fixture(scope="session")

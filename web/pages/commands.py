@@ -17,13 +17,14 @@ from web.schemas.answers import JobView
 from web.schemas.requests import INPUTS
 
 INLINE = 1000  # characters of JSON in a command; a longer job is sent as a file
+MOST_OPTIONS = 8000  # characters of JSON about all items: an output format may have 64 KiB
 FILES = (".csv", ".tsv", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".txt")
 PREPARED = ("template", "clean", "truncate")  # a preset has gone into these
 
 
 @dataclass(frozen=True)
 class Commands:
-    """Commands that do the same in a terminal."""
+    """Commands that do the same in a terminal; `submit` is empty where it would be too long."""
 
     submit: str
     results: str
@@ -50,8 +51,9 @@ def commands(
             options["bad_rows"] = "fail"
         file = shlex.quote(f"file=@{_file(job, prep)}")
         content = f"-F {file} \\\n  -F {shlex.quote('job=' + _json(options))}"
+    is_long = len(content) > MOST_OPTIONS
     return Commands(
-        submit=f"curl {base_url}/v1/jobs {key} \\\n  {content}",
+        submit="" if is_long else f"curl {base_url}/v1/jobs {key} \\\n  {content}",
         results=f"curl {base_url}/v1/jobs/{job.id}/results.jsonl {key}",
     )
 

@@ -152,6 +152,20 @@ def test_a_format_is_told_in_words_and_shown_in_full_on_request(site: Site) -> N
     assert [row[column] for row in rows] == ["JSON with name, born, tags", "matched by x"]
 
 
+def test_a_format_of_64_kib_leaves_the_page_small(site: Site, worker: Worker) -> None:
+    names = [f"the field with the number {i}" for i in range(750)]
+    wide = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+    format = {"json_schema": wide | {"required": names}}
+    assert len(json.dumps(format)) > 60_000
+    job_id = submit(site, prompts=["a"] * 50, params={"max_tokens": 8000, "output": format})
+    worker.hand_in(*[valid(json.dumps(dict.fromkeys(names, "x")))] * 50)
+    assert len(site.look(f"/jobs/{job_id}")) < 100_000
+    own = [{"prompt": str(i), "params": {"output": {"choice": ["x" * 60_000]}}} for i in range(9)]
+    items = [{"prompt": "a"}, *own]
+    job_id = submit(site, items=items, params={"max_tokens": 8000})
+    assert len(site.look(f"/jobs/{job_id}")) < 40_000
+
+
 def test_an_items_json_is_on_lines_of_its_own_as_it_was_written(site: Site, worker: Worker) -> None:
     job_id = submit(site, params=JSON)
     text = r'{"name": "a, {\"b\": [é\u00e9", "born": 1.50e+2, "tags": [[], {}, [1, {"x": true}]]}'

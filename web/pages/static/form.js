@@ -41,7 +41,7 @@ function changed(event) {
   clearTimeout(timer);
   if (event.target.type === "file") return;
   forgetCheck();
-  if (isOutput(event.target) || event.target.id === "model") checkOutput(form);
+  if (event.target.id === "model" || event.target.name?.startsWith("params.")) checkOutput(form);
   if (form.querySelector(".part-preview") && event.target.closest(".parts") && !isOutput(event.target)) timer = setTimeout(previewAgain, PAUSE);
   else if (!form.dataset.large) timer = setTimeout(check, PAUSE);
 }

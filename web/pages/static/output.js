@@ -29,7 +29,7 @@ async function check(form) {
     if (!answer.ok) return; // a submit says what is wrong
     const { errors } = await answer.json();
     showErrors(form, errors, isOutput);
-    if (!form.querySelector(".output [data-errors]:not([hidden])")) tell("Checked: texts can be held to this.");
+    if (!Object.keys(errors).length) tell("Checked: texts can be held to this.");
   } catch (error) {
     if (error.name !== "AbortError" && !(error instanceof TypeError)) throw error; // TypeError: the server is away
   }
