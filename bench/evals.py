@@ -12,7 +12,7 @@ single hostile rows: outputs of 1 MB against 16 references of 64 KiB. The last l
     rss_mb       most that the process held until then
     hostile_s    the worst hostile row, all metrics together
     hostile_mb   most that the process held after the hostile rows
-    wrong        aims that were missed: 90 s, 300 MB
+    wrong        aims that were missed: 90 s of processor time, 300 MB
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def main() -> None:
     compare = compared(tally, scored(rows, 2, metrics, Clock()), metrics)
     worst = timed_hostile(metrics)
     print(json.dumps({"hostile_s": worst}), flush=True)
-    aims = ((clock.seconds, AIM_SECONDS, "s"), (memory, AIM_MEMORY, "MB"))
+    aims = ((clock.cpu, AIM_SECONDS, "s"), (memory, AIM_MEMORY, "MB"))
     told = {
         "bench": "evals",
         "rows": rows,
