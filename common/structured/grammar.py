@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -49,12 +49,14 @@ STRING: /"(?:[^"\\\x00-\x1F\x7F]|\\["\\bfnrt]|\\u00[01][0-9a-f])*"/"""
 @dataclass(frozen=True)
 class Grammar:
     """What a text must be: `source` for llguidance, `json` if the text is to be JSON. `least` are
-    the characters that a text has at least; errors name `field`."""
+    the characters that a text has at least; errors name `field`. `sent`: somebody wrote it, so it
+    may be ambiguous."""
 
     source: str
     json: bool = False
     least: int = field(default=0, compare=False)
     field: str = field(default=FIELD, compare=False)
+    sent: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -96,7 +98,8 @@ def _grammar(kind: str, value: str) -> Grammar:
         lark = read_lark(given)
     except (BadPattern, BadGrammar) as error:
         raise unusable(str(error), where) from None
-    return _ending(lark_grammar(lark.source, least=lark.least, field=where))
+    grammar = lark_grammar(lark.source, least=lark.least, field=where)
+    return _ending(replace(grammar, sent=True))
 
 
 def json_grammar(schema: dict[str, Any], where: str) -> Grammar:

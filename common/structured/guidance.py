@@ -24,12 +24,21 @@ from common.structured.refusal import unusable
 Mask: TypeAlias = NDArray[np.int32]  # (rows, ceil(vocabulary / 32)), a bit for each token
 
 MOST_KEPT = 128  # pristine matchers of one tokenizer
-LIMITS = LLParserLimits(
-    initial_lexer_fuel=300_000,  # to build expressions: some 0.1 s
-    max_lexer_states=50_000,  # 1 to 2 kB each
-    max_grammar_size=100_000,
-    verbose_errors=False,  # without the grammar's text
-)
+# Most readings of a text at one place. Schemas with many alternatives begin with as many; a grammar
+# that somebody wrote may have more with each token (`e: e e | "a"`), until a token takes seconds.
+MOST_READINGS, MOST_READINGS_SENT = 2_000, 150
+
+
+def limits(readings: int) -> LLParserLimits:
+    return LLParserLimits(
+        max_items_in_row=readings,
+        initial_lexer_fuel=300_000,  # to build expressions: some 0.1 s
+        max_lexer_states=50_000,  # 1 to 2 kB each
+        max_grammar_size=100_000,
+        verbose_errors=False,  # without the grammar's text
+    )
+
+
 BYTES = "byte"  # llguidance's own tokenizer, in which each byte is a token
 
 
@@ -123,7 +132,7 @@ class Guide:
 
     def built(self, grammar: Grammar) -> Matcher:
         """The same; nothing of it is kept."""
-        made = self._built(grammar.source)
+        made = self._built(grammar.source, MOST_READINGS_SENT if grammar.sent else MOST_READINGS)
         # Some grammars are only found to be empty or too large when a token is asked for.
         made.fill(empty_mask(1, self._tokenizer.vocab_size))
         if message := made.failed:
@@ -131,8 +140,9 @@ class Guide:
             raise unusable(f"{place.strip()} {reason(message)}".strip(), grammar.field)
         return made
 
-    def _built(self, source: str) -> Matcher:
-        return Matcher(LLMatcher(self._tokenizer, source, log_level=0, limits=LIMITS))
+    def _built(self, source: str, readings: int = MOST_READINGS) -> Matcher:
+        bounds = limits(readings)
+        return Matcher(LLMatcher(self._tokenizer, source, log_level=0, limits=bounds))
 
     def _blamed(self, grammar: Grammar, message: str) -> str:
         """The place in a schema that is to blame."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from common.structured import guidance
 from common.structured.grammar import Grammar
 from tests.support.tokenizers import for_json
 from tests.unit.engine.guided import SCHEMA, bound, guided, json_model
@@ -43,14 +42,7 @@ def test_logits_that_are_not_finite_are_no_matter_of_the_grammar(model: Any) -> 
     assert [each.error and each.error[0] for each in found.values()] == ["engine_error"] * 2
 
 
-@pytest.mark.parametrize("limit", [{"step_max_items": 30}, {"max_items_in_row": 30}])
-def test_a_grammar_that_hits_a_limit_in_mid_text_ends_its_row_alone(
-    model: Any, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
-) -> None:
-    """Here the limits are low; at their real size it takes grammars made for it. One of them
-    strikes when the mask is made, the other when a token is taken."""
-    low = type(guidance.LIMITS)(verbose_errors=False, **limit)
-    monkeypatch.setattr(guidance, "LIMITS", low)
+def test_a_grammar_that_hits_a_limit_in_mid_text_ends_its_row_alone(model: Any) -> None:
     ambiguous = bound("hit", {"grammar": 'start: e\ne: e e | "a"'}, n=2, logit_bias=LATER)
     with guided(model) as engine:
         found = run(engine, [bound("beside", {"choice": ["yes"]}), ambiguous])
@@ -59,6 +51,17 @@ def test_a_grammar_that_hits_a_limit_in_mid_text_ends_its_row_alone(
     assert [output.finish_reason for output in failed.outputs] == ["error"] * 2
     assert all(output.text.startswith("aaa") for output in failed.outputs)
     assert found["beside"].outputs[0].text == "yes"
+
+
+def test_a_grammar_whose_tokens_take_too_long_ends_its_row_alone(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.engine.sampling.grammar.SLOW", -1.0)  # every token is slow
+    monkeypatch.setattr("worker.engine.sampling.grammar.MOST_SLOW", 0.0)
+    with guided(model) as engine:
+        found = run(engine, [bound("slow", SCHEMA), bound("free", None, max_tokens=9)])
+    assert found["slow"].error and found["slow"].error[0] == "grammar_too_complex"
+    assert len(tokens(found["free"])) == 9
 
 
 LATER = dict.fromkeys(for_json().eos_ids, -100.0)

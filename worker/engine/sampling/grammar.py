@@ -8,6 +8,7 @@ word `id // 32`. No tensors.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from functools import cache
 from typing import Literal
@@ -17,6 +18,9 @@ import numpy as np
 from common.generation import ThinkingSpan
 from common.structured.guidance import Masks, Matcher, empty_mask
 
+# Seconds of the processor. What one token of a text takes is far below; a grammar whose tokens take
+# longer again and again would hold up all other rows, so its row ends.
+SLOW, MOST_SLOW = 0.05, 0.5
 MOST_THREADS = 8  # that compute the masks of a step: more wait longer for each other than they help
 
 # What a token is part of: the model's thoughts, a mark at their begin or end, or the answer.
@@ -59,6 +63,7 @@ class Constraint:
         self._span = span
         self._thinking = Thinking(span) if span else None
         self._end_ids = sorted(end_ids)
+        self._slow = 0.0  # seconds that slow tokens took
 
     @property
     def binds(self) -> bool:
@@ -72,8 +77,10 @@ class Constraint:
 
     @property
     def error(self) -> str | None:
-        """Why the grammar can be followed no longer: a limit of its own was reached."""
-        return self._matcher.failed if self._matcher else None
+        """Why the grammar can be followed no longer: it reached a limit, or takes too long."""
+        if self._matcher is None:
+            return None
+        return "it takes too long" if self._slow > MOST_SLOW else self._matcher.failed
 
     @property
     def is_over(self) -> bool:
@@ -84,8 +91,15 @@ class Constraint:
         """`token` was generated, and it does not end the text."""
         part = self._thinking.push(token) if self._thinking else "text"
         if part == "text" and self._matcher:
+            began = time.thread_time()
             self._matcher.accept(token)
+            self.took(time.thread_time() - began)
         return part
+
+    def took(self, seconds: float) -> None:
+        """Its grammar took so long for a token."""
+        if seconds > SLOW:
+            self._slow += seconds
 
     def follows(self, tokens: list[int]) -> bool:
         """Whether a new continuation may begin with these tokens. Changes nothing."""
@@ -125,10 +139,22 @@ def allowed_tokens(
     matchers = [(each.matcher, place) for place, each in enumerate(bound)]
     asked = [(matcher, place) for matcher, place in matchers if matcher]
     if asked:
+        began = time.monotonic()
         _masks().fill(asked, words)
+        if time.monotonic() - began > SLOW:
+            _find_slow(bound, words)
     for each, row in zip(bound, words, strict=True):
         each.adjust(row)
     return rows, words
+
+
+def _find_slow(bound: Sequence[Constraint], words: np.ndarray) -> None:
+    """The masks took long together: fill each again, alone, and note those that are to blame."""
+    for place, each in enumerate(bound):
+        if each.matcher:
+            began = time.thread_time()
+            each.matcher.fill(words, place)
+            each.took(time.thread_time() - began)
 
 
 @cache
