@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
-from pydantic_core import to_json
 
 from common.given import refuse
 from common.params import OTHER_NAMES, SamplingParams
@@ -18,8 +17,6 @@ from web.schemas.base import Schema
 from web.schemas.requests import JobOptions, JobRequest, UploadOptions
 
 MOST_COMBINATIONS = 64
-# As JSON, what a body may have beside its items: each answer about the sweep has its values twice.
-MOST_BYTES = 2**18
 
 
 def _varied(values: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -30,9 +27,6 @@ def _varied(values: dict[str, list[Any]]) -> dict[str, list[Any]]:
             raise refuse(f"has {name[:64]!r}, which {hint}")
         if not several:
             raise refuse(f"has no value for {name}; give at least one")
-    size = len(to_json(values))
-    if size > MOST_BYTES:
-        raise refuse(f"has {size:,} bytes as JSON; it may have {MOST_BYTES:,}")
     count = combinations(values)
     if count > MOST_COMBINATIONS:
         raise refuse(f"has {count:,} combinations; it may have {MOST_COMBINATIONS}")

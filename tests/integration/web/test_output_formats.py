@@ -172,19 +172,6 @@ def test_a_long_format_counts_among_what_a_tenant_keeps(make_web: Callable[..., 
     assert (answer.status_code, answer.json["code"]) == (429, "storage_full")
 
 
-def test_a_sweep_has_256_kibibytes_of_values_at_most(web: Web) -> None:
-    def submit(count: int) -> Any:
-        formats = [
-            {"json_schema": {"type": "string", "title": f"{at}", "description": "d" * 60_000}}
-            for at in range(count)
-        ]
-        job = {"model": "able", "sweep": {"output": formats}}
-        return web.upload("a.txt", b"a", "/v1/sweeps", **job)
-
-    assert submit(4).status_code == 202
-    assert errors(submit(5)) == [("invalid_value", "sweep")]
-
-
 def test_a_rerun_takes_another_format(web: Web) -> None:
     items = [{"prompt": "a"}, {"prompt": "b", "params": {"output": {"text": True}}}]
     job = send(web, items=items, params={"output": CHOICE}).json["id"]
