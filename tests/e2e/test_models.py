@@ -22,10 +22,8 @@ PROMPT = "Once upon a time"
 TOKENS = 50
 
 
-@pytest.fixture(scope="module")
-def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def save_gpt2(folder: Path) -> Path:
     """Gpt2's own kind of tokenizer, trained on a sentence, and random weights of its shape."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-gpt2"
     bytes_only = ByteLevelBPETokenizer()
     bytes_only.train_from_iterator([PROMPT], vocab_size=262, special_tokens=["<|endoftext|>"])
     build(
@@ -34,6 +32,11 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bytes_only.save_model(str(folder))
     GPT2Tokenizer.from_pretrained(folder).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_gpt2(tmp_path_factory.mktemp("models") / "tiny-gpt2")
 
 
 def test_gpt2_goes_on_with_once_upon_a_time_as_generate_would(gpt2: Path, tmp_path: Path) -> None:

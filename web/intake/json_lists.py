@@ -107,10 +107,9 @@ class _Cursor:
             if name not in lists:
                 beside += self.at - begin
             if beside > MOST_BESIDE or len(found) > MOST_KEYS:
-                beside_what = " and ".join(lists)
+                beside_what = f" beside {' and '.join(lists)}" if lists else ""
                 raise TooMuch(
-                    f"what is in it beside {beside_what} may have {MOST_BESIDE:,} bytes, "
-                    f"{MOST_KEYS:,} keys"
+                    f"what is in it{beside_what} may have {MOST_BESIDE:,} bytes, {MOST_KEYS:,} keys"
                 )
         if self.peek():
             raise self._bad("Extra data")
