@@ -16,6 +16,7 @@ from common.structured.patterns import MOST_REPEATED, BadPattern, read_pattern
 from common.structured.refusal import FOREVER, shown
 
 MOST_ROUNDS = 8  # in which rules that name each other come to rest
+MOST_SIGNS = 2_000  # of repetition, in all expressions
 MOST_NESTED = 32  # brackets inside each other
 
 COMMON = frozenset(
@@ -59,6 +60,7 @@ class _Reader:
     tokens: list[Token]
     at: int = 0
     depth: int = 0
+    signs: int = 0  # of repetition, in all expressions
     lines: list[str] = field(default_factory=list)
     parts: dict[str, _Part] = field(default_factory=dict)
 
@@ -253,6 +255,9 @@ class _Reader:
             found = read_pattern(f"(?{flags}){inner}" if flags else inner, anywhere=False)
         except BadPattern as error:
             raise BadGrammar(f"has a regular expression that {error}: {shown(text)}") from None
+        self.signs += found.signs
+        if self.signs > MOST_SIGNS:
+            raise BadGrammar(f"has more than {MOST_SIGNS:,} repetitions in regular expressions")
         return _constant(f"/{found.source}/", found.least, found.repeats)
 
     def _string(self, text: str) -> str:

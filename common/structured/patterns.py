@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 MOST_REPEATED = 10_000  # repetitions, those of nested ones multiplied
+MOST_SIGNS = 1_000  # signs of repetition
 MOST_NESTED = 32  # groups inside each other
 
 SPECIAL = frozenset("\\.+*?()|[]{}^$#&-~/")
@@ -37,6 +38,7 @@ WIDE = {
 }
 PROPERTY = re.compile(r"[pP](?:\{\^?[A-Za-z_]{1,64}(?:=[A-Za-z_]{1,64})?\}|[A-Z])")
 COUNT = re.compile(r"\{(\d{1,9})(?:(,)(\d{1,9})?)?\}")
+PLAIN = re.compile(r"[\w ,;:!=<>@%'\"`]+")
 LOOKS = ("?=", "?!", "?<=", "?<!")
 GROUP = re.compile(r"\?(?:P?<[A-Za-z_]\w{0,63}>|:)")
 FLAGS = re.compile(r"\(\?([is]{1,2})\)")
@@ -49,11 +51,13 @@ class BadPattern(ValueError):
 @dataclass(frozen=True)
 class Pattern:
     """`source` is for llguidance, without delimiters; `least` are the characters that a match has
-    at least, `repeats` the most repetitions on any way through it."""
+    at least, `repeats` the most repetitions on any way through it, `signs` are those of
+    repetition."""
 
     source: str
     least: int
     repeats: int = 1
+    signs: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def literal(character: str) -> str:
 class _Reader:
     def __init__(self, text: str, anywhere: bool):
         self.text, self.at, self.depth, self.anywhere = text, 0, 0, anywhere
+        self.signs = 0
 
     def pattern(self) -> Pattern:
         flags = ""
@@ -91,7 +96,7 @@ class _Reader:
         whole = self._alternatives("s" in flags)
         if self.at < len(self.text):
             raise BadPattern("has a ) without its (")
-        return Pattern(flags + whole.source, whole.least, whole.repeats)
+        return Pattern(flags + whole.source, whole.least, whole.repeats, self.signs)
 
     def _alternatives(self, dot_is_all: bool) -> _Part:
         found = [self._sequence(dot_is_all)]
@@ -110,7 +115,7 @@ class _Reader:
                 raise BadPattern("has a $ that is not at the end")
             if self.text[self.at] == "^" and parts:
                 raise BadPattern("has a ^ that is not at the beginning")
-            parts.append(self._repeated(dot_is_all))
+            parts.append(self._run() or self._repeated(dot_is_all))
         # Where the whole text is meant, anchors at its ends say nothing.
         kept = [part for part in parts if self.anywhere or not part.is_anchor]
         return _Part(
@@ -119,11 +124,25 @@ class _Reader:
             max((part.repeats for part in kept), default=1),
         )
 
+    def _run(self) -> _Part | None:
+        """Characters that stand for themselves, all at once; None if there are none, or one that is
+        repeated."""
+        found = PLAIN.match(self.text, self.at)
+        if not found:
+            return None
+        repeated = self.text[found.end() : found.end() + 1] in ("*", "+", "?", "{")
+        run = found[0][:-1] if repeated else found[0]
+        self.at += len(run)
+        return _Part(run, len(run)) if run else None
+
     def _repeated(self, dot_is_all: bool) -> _Part:
         atom = self._atom(dot_is_all)
         low, high, source = self._quantifier()
         if not source:
             return atom
+        self.signs += 1
+        if self.signs > MOST_SIGNS:
+            raise BadPattern(f"has more than {MOST_SIGNS:,} repetitions")
         if atom.is_anchor:
             raise BadPattern("repeats an anchor")
         repeats = atom.repeats * (high if high is not None else max(low, 1))

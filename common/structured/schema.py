@@ -25,6 +25,7 @@ MOST_PROPERTIES = 1_000
 MOST_OPTIONAL = 400  # of one object: each may be the next
 MOST_OPTIONS = 1_000  # of all anyOf and oneOf
 MOST_PATTERN_PROPERTIES = 32
+MOST_SIGNS = 2_000  # of all patterns
 MOST_MULTIPLE = 10_000  # all multipleOf together, as whole numbers
 
 LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -113,7 +114,7 @@ class Translation:
         if keyword == "$ref":
             return {"$ref": f"#/$defs/{self._target(value, place)}"}
         if keyword == "pattern":
-            return {"pattern": self._pattern(value)}
+            return {"pattern": self._pattern(value, place)}
         if keyword == "format":
             if value not in FORMATS:
                 known = ", ".join(FORMATS)
@@ -135,8 +136,9 @@ class Translation:
             )
         return {keyword: int(value) if isinstance(value, float) else value}
 
-    def _pattern(self, text: str) -> str:
+    def _pattern(self, text: str, place: str) -> str:
         found = read_pattern(text, anywhere=True)
+        self._count(place, "repetitions in patterns", found.signs, MOST_SIGNS)
         self.patterns[found.source] = found.least
         return found.source
 
@@ -148,7 +150,7 @@ class Translation:
             found = {}
             for name, inner in value.items():
                 try:
-                    pattern = self._pattern(name)
+                    pattern = self._pattern(name, place)
                 except BadPattern as error:
                     raise self._refuse(f"{place}/{_step(name)}", str(error)) from None
                 found[pattern] = self._written(inner, f"{place}/{_step(name)}")

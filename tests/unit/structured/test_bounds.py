@@ -51,6 +51,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"pattern": "a", "$ref": "#/$defs/x", "$defs": {"x": {"allOf": [{"pattern": "b"}] * 4}}},
         "# combines more than 4 patterns",
     ),
+    ({"anyOf": [{"pattern": "a?" * 900}] * 3}, "is one of more than 2,000 repetitions in patterns"),
     # What only llguidance finds.
     ({"properties": {"a": {"oneOf": [{"minimum": 1}, {"maximum": 5}]}}}, "#/properties/a has alt"),
     ({"patternProperties": {"^a": {}, "b$": FLAG}}, "# has patternProperties that may match the s"),

@@ -60,6 +60,7 @@ REFUSED = {
     "^*": "anchor",
     "[a-\\d]": "class at its end",
     "a{10001}": "10,000",
+    "a?" * 1001: "1,000 repetitions",
     "(a{1,500}){1,500}": "250,000",
     "((a{100}){100}){2}": "20,000",
     "(" * 33 + ")" * 33: "32 groups",
@@ -119,7 +120,7 @@ def test_the_error_names_the_field() -> None:
     "text", ["(" * 20_000, "[" * 60_000, "a|" * 30_000, "\\" * 60_001, "a{1}" * 16_000]
 )
 def test_a_long_expression_is_read_in_a_moment(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with suppress(BadPattern):
         read_pattern(text, anywhere=False)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 0.5
