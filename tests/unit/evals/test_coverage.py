@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from evals.arrays import Floats
 from evals.intervals import FEWEST, RESAMPLES, interval, percentiles, wilson
@@ -16,6 +17,7 @@ POPULATION = 20_000
 LEAST, MOST = 0.925, 0.97
 
 
+@pytest.mark.timeout(400)
 def test_means_and_corpus_bleu_are_covered() -> None:
     """All three with the same draws, as `interval` computes each of them."""
     draws = generator("population")
