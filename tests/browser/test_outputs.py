@@ -60,7 +60,7 @@ def test_a_schema_typed_wrong_then_right_ends_in_columns_of_a_file(
     heads = [text.strip() for text in table.locator("th").all_inner_texts()]
     assert heads == ["#", "Prompt", "mood", "sure", "State"]
     shown = [
-        [cell.inner_text() for cell in row.locator("td.field").all()]
+        [cell.inner_text() for cell in row.locator("td.parsed").all()]
         for row in table.locator("tbody tr").all()
     ]
     assert len(shown) == 3

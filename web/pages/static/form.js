@@ -67,7 +67,7 @@ async function previewAgain() {
     const kept = (name) => fresh.querySelector(`input[name="${name}"]`).value;
     keepAddress(kept("draft"), kept("seen"), !fresh.querySelector("#apart").hidden);
     if (preview) form.querySelector(".part-preview").replaceWith(preview);
-    showErrors(form, errors);
+    showErrors(form, errors, isNotOutput);
   } catch (error) {
     if (error.name !== "AbortError") throw error;
   }
@@ -193,6 +193,7 @@ async function takeStep(action) {
   if (heading) heading.focus();
   else focusFirstError(form);
   if (!isEmpty() && !form.dataset.large && !count.textContent) check();
+  if (!form.querySelector("[data-errors]:not([hidden])")) checkOutput(form);
 }
 
 /** Each step is a place in the browser's history, so that its Back button leads to the step before. */
