@@ -73,7 +73,8 @@ class ItemMessage(Given):
     @field_validator("content")
     @classmethod
     def _says_something(cls, content: Any, info: ValidationInfo) -> Any:
-        if content is None and not info.data.get("tool_calls"):
+        # Calls that are wrong are not among the data, and are told of already.
+        if content is None and not info.data.get("tool_calls", "wrong"):
             raise PydanticKnownError("missing")
         return content
 
