@@ -11,8 +11,8 @@ JSON:
     wrong          cases that were answered otherwise than they should be, and those whose wait or
                    memory exceeds the aim
     health_s       longest that the health check took beside 4,000 slow bodies of one address
-    formats_p99_s  the 99th percentile of another tenant's chats beside one that submits output
-                   formats that take too long to be checked
+    formats_p99_s  the 99th percentile of another tenant's chats beside one that submits the
+                   most costly output formats
     chats_s        longest that another tenant's chat took beside 2,000 event streams of one tenant
     validating_s   how long another tenant's one-line batch took to be validated behind 60 batches
                    of one 13 MiB file

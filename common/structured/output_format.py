@@ -22,6 +22,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from common.given import Given, refuse
 
@@ -108,11 +109,28 @@ Labels = Annotated[
 ]
 
 
+def _one_of(*kinds: str) -> JsonDict:
+    """A JSON Schema which says that exactly one of these fields is given; null is not given."""
+    absent: JsonDict = {"type": "null"}
+
+    def choice(given: str) -> JsonDict:
+        properties: JsonDict = {kind: absent for kind in kinds if kind != given}
+        return {"required": [given], "properties": {**properties, given: {"not": absent}}}
+
+    return {"oneOf": [choice(kind) for kind in kinds]}
+
+
 class OutputFormat(Given):
     """What a text must be; exactly one of `json_schema`, `json`, `regex`, `choice`, `grammar` and
     `text` is given. An item's format replaces that of its job as a whole."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra=_one_of("json_schema", "json", "regex", "choice", "grammar", "text"),
+    )
 
     json_schema: JsonSchema | None = Field(
         None, description="JSON that is valid by this schema; properties come in its order."

@@ -100,6 +100,5 @@ class Grammars:
         except IndexError:
             builder = GrammarProcess()
         error, least, seconds = builder.build(asked.line)
-        if builder.is_alive:
-            self._idle.append(builder)
+        self._idle.append(builder if builder.is_alive else GrammarProcess())
         return Verdict(error, least, seconds)
