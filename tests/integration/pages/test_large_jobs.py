@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -26,16 +27,20 @@ PATHS = {
 }
 
 
-@pytest.fixture
-def job_id(site: Site) -> str:
-    """Of which 2,000 items ended, every tenth of the first hundred with an error."""
+def large_job(site: Site, **params: Any) -> str:
     stage = site.services.store.stage()
     for i in range(ITEMS):
         stage.add({"prompt": f"a prompt of some ten words that says that it is number {i}"})
     stage.close()
-    spec: dict[str, Any] = {"model": "echo", "params": {}, "metadata": {}, "webhook": None}
+    spec: dict[str, Any] = {"model": "echo", "params": params, "metadata": {}, "webhook": None}
     fields = job_fields("echo", site.card.digest, ITEMS, spec, tenant="acme")
-    made = site.services.store.attach(stage, fields, job_id=new_job_id()).job_id
+    return site.services.store.attach(stage, fields, job_id=new_job_id()).job_id
+
+
+@pytest.fixture
+def job_id(site: Site) -> str:
+    """Of which 2,000 items ended, every tenth of the first hundred with an error."""
+    made = large_job(site)
     worker = site.worker()
     for _ in range(10):
         worker.run(1, error="engine_error")
@@ -55,13 +60,28 @@ def seconds_and_bytes(site: Site, path: str) -> tuple[float, int]:
     return min(took), len(text.encode())
 
 
-def test_pages_are_quick_and_small(site: Site, job_id: str) -> None:
+def check_quick_and_small(site: Site, job_id: str) -> None:
     found = {name: seconds_and_bytes(site, path.format(id=job_id)) for name, path in PATHS.items()}
     assert {
         name: (round(seconds, 3), size)
         for name, (seconds, size) in found.items()
         if seconds > MOST_SECONDS or size > MOST_BYTES
     } == {}
+
+
+def test_pages_are_quick_and_small(site: Site, job_id: str) -> None:
+    check_quick_and_small(site, job_id)
+
+
+def test_so_are_pages_with_a_column_for_each_field_of_json(site: Site) -> None:
+    names = [f"field {i}" for i in range(6)]
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+    job_id, worker = large_job(site, output={"json_schema": schema}), site.worker()
+    text = json.dumps(dict.fromkeys(names, "an answer of about as many words"))
+    for _ in range(30):
+        worker.say(*[{"text": text, "json_valid": True} for _ in range(64)])
+    assert site.look(f"/jobs/{job_id}").count('data-label="field 5"><p>an answer') == 50
+    check_quick_and_small(site, job_id)
 
 
 def test_text_of_the_last_item_is_found(site: Site, job_id: str) -> None:

@@ -158,7 +158,8 @@ def test_a_format_of_64_kib_leaves_the_page_small(site: Site, worker: Worker) ->
     format = {"json_schema": wide | {"required": names}}
     assert len(json.dumps(format)) > 60_000
     job_id = submit(site, prompts=["a"] * 50, params={"max_tokens": 8000, "output": format})
-    worker.hand_in(*[valid(json.dumps(dict.fromkeys(names, "x")))] * 50)
+    text = json.dumps(dict.fromkeys(names, "x"))
+    worker.hand_in(*[valid(text) for _ in range(50)])
     assert len(site.look(f"/jobs/{job_id}")) < 100_000
     own = [{"prompt": str(i), "params": {"output": {"choice": ["x" * 60_000]}}} for i in range(9)]
     items = [{"prompt": "a"}, *own]
