@@ -15,14 +15,13 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from common.errors import EngineError
 from common.generation import Request
-from common.structured.guidance import Guide
 from worker.engine.arrays import to_device
 from worker.engine.draw import draw
 from worker.engine.logprobs import Asked, places, scored
@@ -34,6 +33,9 @@ from worker.engine.scheduling.open_requests import OpenRequests
 from worker.engine.scheduling.scheduler import Chunk, Scheduler
 from worker.engine.scheduling.sequence import Sequence
 from worker.engine.scheduling.text import Detokenizer
+
+if TYPE_CHECKING:
+    from common.structured.guidance import Guide
 
 log = logging.getLogger(__name__)
 

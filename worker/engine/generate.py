@@ -8,19 +8,21 @@ different settings run in one batch. A batch runs until its last row ends; then 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from common.generation import Request
-from common.structured.guidance import Guide
 from worker.engine.draw import draw
 from worker.engine.model.padding import padded, together
 from worker.engine.protocol import EngineThread
 from worker.engine.scheduling.open_requests import OpenRequests
 from worker.engine.scheduling.sequence import Sequence
 from worker.engine.scheduling.text import Detokenizer
+
+if TYPE_CHECKING:
+    from common.structured.guidance import Guide
 
 log = logging.getLogger(__name__)
 

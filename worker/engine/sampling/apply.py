@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 
@@ -52,10 +54,13 @@ def apply_masks(logits: torch.Tensor, rows: list[int], words: np.ndarray) -> Non
     if not rows:
         return
     eights = to_device(words.view(np.uint8).reshape(-1), logits.device, np.int32)
-    added = _BYTES.to(logits.device, logits.dtype).index_select(0, eights).view(len(rows), -1)
+    added = _added_by_bytes(logits.device, logits.dtype).index_select(0, eights).view(len(rows), -1)
     where = to_device(np.array(rows, dtype=np.int64), logits.device)
     logits.index_add_(0, where, added[:, : logits.shape[1]])
 
 
-# (256, 8): what the eight bits of each byte add to the logits of their tokens.
-_BYTES = torch.where((torch.arange(256)[:, None] >> torch.arange(8) & 1).bool(), 0.0, -torch.inf)
+@cache
+def _added_by_bytes(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """(256, 8): what the eight bits of each byte add to the logits of their tokens."""
+    bits = torch.arange(256)[:, None] >> torch.arange(8) & 1
+    return torch.where(bits.bool(), 0.0, -torch.inf).to(device, dtype)

@@ -11,12 +11,14 @@ import os
 import time
 from collections.abc import Sequence
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from common.generation import ThinkingSpan
-from common.structured.guidance import Masks, Matcher, empty_mask
+
+if TYPE_CHECKING:
+    from common.structured.guidance import Masks, Matcher
 
 # Seconds of the processor. What one token of a text takes is far below; a grammar whose tokens take
 # longer again and again would hold up all other rows, so its row ends.
@@ -134,7 +136,7 @@ def allowed_tokens(
     """The rows whose next token is bound, and the tokens that each of them may take, (rows, words)
     int32. Changes no constraint, except that one whose grammar hits a limit has an `error`."""
     rows = [row for row, each in enumerate(constraints) if each and each.binds]
-    words = empty_mask(len(rows), vocabulary)
+    words = np.full((len(rows), -(-vocabulary // 32)), -1, dtype=np.int32)
     bound = [each for each in constraints if each and each.binds]
     matchers = [(each.matcher, place) for place, each in enumerate(bound)]
     asked = [(matcher, place) for matcher, place in matchers if matcher]
@@ -159,7 +161,10 @@ def _find_slow(bound: Sequence[Constraint], words: np.ndarray) -> None:
 
 @cache
 def _masks() -> Masks:
-    """What fills the masks of this process."""
+    """What fills the masks of this process. The library is loaded for it: where no row has a
+    grammar, the engine does without."""
+    from common.structured.guidance import Masks
+
     return Masks(min(MOST_THREADS, len(os.sched_getaffinity(0))))
 
 

@@ -3,10 +3,14 @@ copied for each continuation."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from common.errors import PromptmillError
 from common.generation import Request
-from common.structured.guidance import Guide, Matcher
 from worker.engine.sampling.grammar import Constraint
+
+if TYPE_CHECKING:
+    from common.structured.guidance import Guide, Matcher
 
 
 class Grammars:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from common.errors import EngineError
 from common.generation import Finished, FinishReason, NewToken, Request, Spelling, TokenLogprob
-from common.structured.guidance import Guide
 from worker.engine.sampling.edits import Edits
 from worker.engine.sampling.grammar import Part
 from worker.engine.scheduling.drawn import Drawn, Fault, Score, Scores, spelled
@@ -24,6 +24,9 @@ from worker.engine.scheduling.scored import refusal as scoring_refusal
 from worker.engine.scheduling.scoring import Scoring
 from worker.engine.scheduling.sequence import Sequence
 from worker.engine.scheduling.text import Detokenizer, Speller, Text, spellings
+
+if TYPE_CHECKING:
+    from common.structured.guidance import Guide
 
 log = logging.getLogger(__name__)
 
