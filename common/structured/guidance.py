@@ -39,7 +39,8 @@ def limits(readings: int) -> LLParserLimits:
     )
 
 
-BYTES = "byte"  # llguidance's own tokenizer, in which each byte is a token
+BYTES = "byte"  # llguidance's own tokenizer: a token for each byte, and six special ones
+BYTE_VOCABULARY, BYTE_END = 262, 261
 
 
 def version() -> str:
@@ -157,4 +158,4 @@ class Guide:
 
 def byte_guide() -> Guide:
     """The guide for models whose tokenizer is not known: what it refuses, others refuse as well."""
-    return Guide(None, 257, [256])
+    return Guide(None, BYTE_VOCABULARY, [BYTE_END])

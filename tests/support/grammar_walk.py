@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from common.structured.guidance import Guide, Matcher, byte_guide, empty_mask
+from common.structured.guidance import BYTE_VOCABULARY, Guide, Matcher, byte_guide, empty_mask
 from common.tokenizer import JsonTokenizer
 
 LONG = 40  # tokens after which what closes something is taken, where it is allowed
 MOST = 4_000  # tokens
-BYTES = 257
 
 
 class Walker:
@@ -60,9 +59,12 @@ class Walker:
 
 def byte_walker() -> Walker:
     """Each byte is a token: the finest steps there are."""
-    return Walker(
-        byte_guide(), BYTES, lambda ids: bytes(ids).decode(errors="replace"), frozenset({BYTES - 1})
-    )
+    special = frozenset(range(256, BYTE_VOCABULARY))
+
+    def text(ids: list[int]) -> str:
+        return bytes(ids).decode(errors="replace")
+
+    return Walker(byte_guide(), BYTE_VOCABULARY, text, special)
 
 
 def token_walker(tokenizer: JsonTokenizer, vocabulary: int) -> Walker:
