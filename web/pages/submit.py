@@ -219,8 +219,9 @@ def _page(
 
 
 def _shown(page: SubmitPage) -> Response:
-    """Not stored by browsers: who goes back to a step sees the draft as it is now."""
+    """A draft is not stored by browsers: who goes back to a step sees it as it is now."""
     apart = request.args.get("apart") == "yes"
     response = make_response(render_template("submit.html", apart=apart, **vars(page)))
-    response.headers["Cache-Control"] = "no-store"
+    if "draft" in request.args:
+        response.headers["Cache-Control"] = "no-store"
     return response
