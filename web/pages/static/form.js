@@ -34,7 +34,7 @@ function content(action) {
 
 // Counting and checking while somebody types
 
-let timer, checking;
+let timer, checking, stepping;
 let shown = location.search; // which draft and step the page shows
 
 function changed(event) {
@@ -134,6 +134,7 @@ async function act(action) {
     if (action === "try" || action === "submit") await submit(action);
     else await takeStep(action);
   } catch (error) {
+    if (error.name === "AbortError") return;
     count.textContent = "";
     if (error instanceof LoggedOut) askToLogIn();
     else showErrors(form, { "": [`Nothing was submitted: ${error.message} Try again.`] });
@@ -165,7 +166,9 @@ async function submit(action) {
 async function takeStep(action) {
   const body = content(action);
   count.textContent = body.get("file")?.size ? "Sending and reading the file…" : "Working…";
-  const answer = await fetch(address, { method: "POST", body, headers: { Accept: "text/html" } });
+  stepping?.abort(); // who goes back twice sees the last of it
+  stepping = new AbortController();
+  const answer = await fetch(address, { method: "POST", body, signal: stepping.signal, headers: { Accept: "text/html" } });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.getElementById("submit");
   if (!fresh) {
