@@ -13,7 +13,8 @@ from pydantic_core import ErrorDetails
 from common.errors import ErrorDict, InvalidRequest
 from common.params import OTHER_NAMES, SamplingParams, Thinking
 from common.structured.output_format import OutputFormat
-from web.schemas.messages import ItemMessage
+from common.structured.tools import Function, ToolSet
+from web.schemas.messages import CalledFunction, ItemMessage, ToolCall
 from web.schemas.preparation import PromptTemplate, Truncation
 from web.schemas.requests import Webhook
 from web.schemas.tables import ColumnMapping, TableFormat
@@ -140,6 +141,10 @@ def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
         "thinking": Thinking,
         "webhook": Webhook,
         "messages": ItemMessage,
+        "tool_calls": ToolCall,
+        "function": CalledFunction,
+        "tools": ToolSet,
+        "functions": Function,
         "columns": ColumnMapping,
         "format": TableFormat,
         "truncate": Truncation,

@@ -144,6 +144,16 @@ def test_what_cannot_be_is_refused_where_it_stands(web: Web, case: str) -> None:
     assert web.job_keys() == []
 
 
+def test_what_is_misspelt_is_told_the_right_name(web: Web) -> None:
+    for item, right in (
+        (changed(functons=[]), "functions"),
+        (with_function(paramters={}), "parameters"),
+        (told({"role": "assistant", "tool_calls": [{**CALL, "ids": "1"}]}), "id"),
+    ):
+        errors = send(web, item).json["errors"]
+        assert any(f"did you mean {right}?" in error["message"] for error in errors), errors
+
+
 HOSTILE = ("\x00", "{{ x }}", "{% raise %}", "=1+1", "</tool_response>", "e\u0301\u202e", "\n" * 99)
 
 
