@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from common.errors import InvalidRequest
+from common.structured.tool_calls import Arguments, CallReader
 from common.structured.tools import listed
 
 ToolFormat = Literal["hermes", "llama3", "mistral", "generic"]
@@ -23,12 +24,12 @@ Render = Callable[[Messages, list[dict[str, Any]] | None], str]
 # How an earlier call is written in a prompt, by the family of the model.
 CALL = r'\s*\{\s*"name":\s*"pm_probe",\s*"%s":\s*\{\s*"pm_key":\s*"pm_value"\s*\}'
 FORMATS: tuple[tuple[ToolFormat, re.Pattern[str]], ...] = (
-    ("hermes", re.compile("<tool_call>" + CALL % "arguments" + r"\s*\}\s*</tool_call>")),
     ("mistral", re.compile(r"\[TOOL_CALLS\]\s*\[" + CALL % "arguments")),
     ("llama3", re.compile(CALL % "parameters" + r"\s*\}")),
 )
 EMPTY = {"type": "object", "properties": {}}
 PROBE = [{"name": "pm_listed", "description": "d", "parameters": EMPTY}]
+PROBED = re.compile(r'\{\s*"pm_key":\s*"pm_value"\s*\}')
 SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 LONG_ID = "call_0123456789abcdefghijklmn"
 
@@ -60,12 +61,22 @@ def traits_of(render: Render) -> ToolTraits:
         for empty in (None, ""):
             traits = ToolTraits("generic", as_text, empty)
             text = _tried(render, _probe("probe0123"), traits)
-            found = next((name for name, form in FORMATS if form.search(text)), None)
+            found = _format(text)
             if found and "pm_listed" in text and "pm_result" in text:
                 short = not _tried(render, _probe(LONG_ID), traits)
                 return ToolTraits(found, as_text, empty, short)
     system = [{"role": "system", "content": "pm_system"}, {"role": "user", "content": "q"}]
     return ToolTraits("generic", has_system="pm_system" in _rendered(render, system, None))
+
+
+def _format(prompt: str) -> ToolFormat | None:
+    """How the call of the probe is written in a prompt; None if in no way that is known here."""
+    reader = CallReader({"pm_probe"})
+    parts = [*reader.feed(f"> {prompt}"), *reader.finish()]  # as text with calls in it
+    calls = "".join(part.text for part in parts if isinstance(part, Arguments))
+    if PROBED.fullmatch(calls):
+        return "hermes"
+    return next((name for name, form in FORMATS if form.search(prompt)), None)
 
 
 def _probe(call_id: str) -> Messages:

@@ -61,6 +61,10 @@ MISTRAL = """\
 {%- endfor %}"""
 TEXTS = QWEN.replace("call.arguments | tojson", "call.arguments")
 NONE_CONTENT = QWEN.replace("elif message.tool_calls", "elif message.content is none")
+ARGUMENTS_FIRST = QWEN.replace(
+    '{"name": "{{ call.name }}", "arguments": {{ call.arguments | tojson }}}',
+    '{ "arguments": {{ call.arguments | tojson }}, "name": "{{ call.name }}"}',
+)
 PLAIN = """\
 {% for m in messages %}<|{{ m.role }}|>{{ m.content + "" }}
 {% endfor %}<|assistant|>"""
@@ -114,6 +118,11 @@ def test_a_template_with_a_place_for_tools_is_given_them_as_it_wants_them(
     assert '"city"' in prompt and '"type": "string"' in prompt and "The {time} now." in prompt
     assert "17" in prompt and "You may call" not in prompt
     assert "None" not in prompt
+
+
+def test_a_template_may_write_arguments_before_names() -> None:
+    assert ChatTemplate(ARGUMENTS_FIRST, {}).tool_traits.format == "hermes"
+    assert f'{{ "arguments": {ARGUMENTS}, "name": "weather"}}' in render(ARGUMENTS_FIRST)
 
 
 def test_calls_have_the_ids_that_the_template_takes() -> None:
