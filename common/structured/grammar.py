@@ -14,7 +14,6 @@ from typing import Any
 
 from common.structured.lark import read_lark
 from common.structured.lark_tokens import BadGrammar, lark_string
-from common.structured.least import least_characters
 from common.structured.output_format import OutputFormat
 from common.structured.patterns import BadPattern, read_pattern
 from common.structured.refusal import FOREVER, unusable
@@ -110,9 +109,8 @@ def json_grammar(schema: dict[str, Any], where: str) -> Grammar:
     """
     translation = Translation(schema, where)
     written = translation.schema()
-    least = least_characters(written, translation.patterns)
     source = _source({"json_schema": {**written, "x-guidance": JSON_STYLE}})
-    return _ending(Grammar(source, json=True, least=least, field=where))
+    return Grammar(source, json=True, least=translation.least, field=where)
 
 
 def json_rule(schema: dict[str, Any], where: str) -> str:

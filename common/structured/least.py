@@ -16,9 +16,11 @@ from common.structured.refusal import FOREVER
 MOST_ROUNDS = 8  # in which references to each other come to rest
 
 
-def least_characters(schema: dict[str, Any], patterns: Mapping[str, int]) -> int:
-    """The bound; `FOREVER` where no text ends. `patterns` are characters of the shortest match, by
-    the expression."""
+def least_characters(
+    schema: dict[str, Any], patterns: Mapping[str, int]
+) -> tuple[int, frozenset[str]]:
+    """The bound, `FOREVER` where no text ends; and the definitions of which none ends. `patterns`
+    are characters of the shortest match, by the expression."""
     defs = schema.get("$defs", {})
     known = dict.fromkeys(defs, FOREVER)
     for _ in range(MOST_ROUNDS):
@@ -26,8 +28,9 @@ def least_characters(schema: dict[str, Any], patterns: Mapping[str, int]) -> int
         for name in reversed(defs):
             known[name] = _Least(known, patterns).of(defs[name])
         if known == before:
-            return _Least(known, patterns).of(schema)
-    return 1
+            endless = frozenset(name for name, least in known.items() if least == FOREVER)
+            return _Least(known, patterns).of(schema), endless
+    return 1, frozenset()
 
 
 class _Least:

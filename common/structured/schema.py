@@ -15,9 +15,10 @@ from urllib.parse import unquote
 from common.structured.formats import FORMATS
 from common.structured.intersections import TooMuchAtOnce, check_intersections
 from common.structured.keywords import HONOURED, fault
+from common.structured.least import least_characters
 from common.structured.numbers import BOUNDS, BadNumber, bounded, exact, multiple, settled
 from common.structured.patterns import BadPattern, read_pattern
-from common.structured.refusal import shown, unusable
+from common.structured.refusal import FOREVER, shown, unusable
 
 MOST_VALUES = 5_000  # of all enums
 MOST_OBJECTS = 500  # lists and objects among them
@@ -43,7 +44,8 @@ class Translation:
         self._waiting: list[tuple[str, Any]] = []
         self._anchors: dict[str, str] | None = None
         self._counts: dict[str, int] = {}
-        self.patterns: dict[str, int] = {}  # characters of the shortest match, by the expression
+        self._patterns: dict[str, int] = {}  # characters of the shortest match, by the expression
+        self.least = 0  # characters of the shortest text, once it is written
 
     def schema(self) -> dict[str, Any]:
         """The schema for llguidance.
@@ -62,7 +64,11 @@ class Translation:
             check_intersections(written)
         except TooMuchAtOnce as error:
             raise self._refuse("#", str(error)) from None
-        return written
+        self.least, endless = least_characters(written, self._patterns)
+        if self.least >= FOREVER:
+            message = "allows no text that ends: something in it needs itself, or can never be"
+            raise unusable(message, self._field)
+        return _without(written, endless) if endless else written
 
     def _refuse(self, place: str, message: str) -> Exception:
         return unusable(f"cannot be honoured: {place[:256]} {message}", self._field)
@@ -123,7 +129,7 @@ class Translation:
                 )
             if not (own := FORMATS[value].pattern):
                 return {"format": value}
-            self.patterns[f"^(?:{own})$"] = FORMATS[value].least
+            self._patterns[f"^(?:{own})$"] = FORMATS[value].least
             return {"own patterns": [{"pattern": f"^(?:{own})$"}]}
         if keyword == "multipleOf":
             self._count(place, "units of multipleOf", multiple(value), MOST_MULTIPLE)
@@ -139,7 +145,7 @@ class Translation:
     def _pattern(self, text: str, place: str) -> str:
         found = read_pattern(text, anywhere=True)
         self._count(place, "repetitions in patterns", found.signs, MOST_SIGNS)
-        self.patterns[found.source] = found.least
+        self._patterns[found.source] = found.least
         return found.source
 
     def _properties(
@@ -209,6 +215,27 @@ class Translation:
             else:
                 raise self._refuse(place, f"leads nowhere: there is no {shown(pointer)}")
         return value
+
+
+def _without(schema: Any, endless: frozenset[str]) -> Any:
+    """A schema in which nothing leads to definitions that never end: llguidance would begin what
+    may be left out."""
+    if isinstance(schema, list):
+        return [_without(each, endless) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if str(schema.get("$ref", "")).removeprefix("#/$defs/") in endless:
+        return False
+    found = dict(schema)
+    for keyword in schema.keys() & {*LISTS, *SINGLE}:
+        found[keyword] = _without(schema[keyword], endless)
+    for keyword in schema.keys() & {*NAMED, "$defs"}:
+        found[keyword] = {
+            name: _without(inner, endless)
+            for name, inner in schema[keyword].items()
+            if keyword != "$defs" or name not in endless
+        }
+    return found
 
 
 def _step(name: str) -> str:

@@ -174,6 +174,13 @@ def test_the_shortest_text_is_known(schema: dict[str, Any], least: int) -> None:
     assert made.least_tokens(7) == -(-least // 7)
 
 
+def test_a_part_that_never_ends_is_left_out_where_it_may_be() -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}, "b": FLAG}}
+    begun = byte_guide().matcher(built({**schema, "$defs": {"a": {"$ref": "#/$defs/a"}}}))
+    assert all(map(begun.copy().accept, b'{"b":true}'))
+    assert not all(map(begun.copy().accept, b'{"a":'))
+
+
 def test_a_schema_as_a_rule_of_a_grammar_is_checked_as_well() -> None:
     with pytest.raises(
         InvalidRequest, match=r"tools.0.function.parameters cannot be honoured: #/no"
