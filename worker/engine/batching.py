@@ -154,7 +154,8 @@ class BatchingEngine(EngineThread):
         for asked, scores in found:
             self._requests.take_scores(asked.sequence, asked.position, scores)
         for chunk in chunks:
-            self._go_on_scoring(chunk.sequence)
+            if not chunk.is_branch:
+                self._go_on_scoring(chunk.sequence)
         for sequence, each in drawn:
             self._requests.take(sequence, each)
         return None
@@ -178,6 +179,14 @@ class BatchingEngine(EngineThread):
 
     def _logits(self, chunks: list[Chunk], wanted: list[int]) -> torch.Tensor:
         """The logits at these places of the step, (wanted, vocabulary)."""
+        size = self._runner.attention.size
+        self._runner.attention.copy(
+            [
+                (chunk.copied, chunk.sequence.blocks[chunk.start // size])
+                for chunk in chunks
+                if chunk.copied is not None
+            ]
+        )
         # Recorded decode steps have them in the order of their rows.
         in_order = sorted(wanted) if len(wanted) == len(chunks) else wanted
         logits = self._runner.logits(
@@ -196,11 +205,12 @@ class BatchingEngine(EngineThread):
         scoring = sequence.scoring
         if not scoring or sequence.finish_reason or sequence.computed < len(sequence.tokens):
             return
-        if scoring.go_on():
-            tokens = [*sequence.request.prompt_ids, *scoring.tokens]
-            self.scheduler.go_back(sequence, scoring.first, tokens)
-        else:
+        stay = scoring.go_on()
+        if stay is None:
             self._requests.end_scoring(sequence)
+        else:
+            tokens = [*sequence.request.prompt_ids, *scoring.tokens]
+            self.scheduler.go_back(sequence, stay, tokens)
 
     def _find_fault(self, chunks: list[Chunk], error: Exception) -> None:
         """Halve the rows of a failed step until the one at fault is alone. Halves that run without

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.engine.attention import gather, grouping
-from worker.engine.attention.backend import How, LayerShape, lay_out
+from worker.engine.attention.backend import How, LayerCache, LayerShape, copy_blocks, lay_out
 
 ROWS = [  # (blocks, first token, how many tokens) with blocks of 4
     ([7], 0, 3),
@@ -63,3 +63,14 @@ def test_every_token_sees_what_comes_before_it_in_its_row(
         close = 1e-5 if dtype == torch.float32 else 2e-2
         torch.testing.assert_close(found[own].transpose(0, 1), expected, rtol=close, atol=close)
         place += count
+
+
+@pytest.mark.parametrize("by_heads", [True, False])
+def test_blocks_are_copied_whole_with_all_their_heads(by_heads: bool) -> None:
+    shape = LayerShape(heads=2, key_width=3, value_width=5)
+    rows = (4 * 2,) if by_heads else (4, 2)
+    cache = LayerCache(shape, torch.randn(*rows, 6, 3), torch.randn(*rows, 6, 5))
+    keys, values = (each.clone().view(4, -1) for each in (cache.keys, cache.values))
+    copy_blocks([cache], [(0, 3), (2, 1)], by_heads)
+    for held, before in ((cache.keys, keys), (cache.values, values)):
+        assert held.view(4, -1).equal(before[[0, 2, 2, 0]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import pytest
 
@@ -45,10 +46,11 @@ def rewrite(contents: dict[int, tuple[int, ...]], running: list[Sequence], size:
                 contents[block] = tuple(each.tokens[:end])
 
 
-def check(scheduler: Scheduler) -> None:
-    """What holds between steps."""
+def check(scheduler: Scheduler, chunks: Iterable[Chunk] = ()) -> None:
+    """What holds between steps; `chunks` are planned."""
     pool = scheduler.pool
     held = [block for each in scheduler.running for block in each.blocks]
+    held += [block for each in chunks if each.is_branch for block in each.sequence.blocks]
     assert len(set(held)) + pool.free == pool.count, "a block is lost, or free and held at once"
     assert len(scheduler.running) <= scheduler.slots
     assert not any(each.blocks for each in scheduler.waiting)
@@ -73,6 +75,7 @@ class Walk:
         self.contents: dict[int, tuple[int, ...]] = {}
         self.left = 60  # requests to come
         self.open_now: set[int] = set()
+        self.branches = 0  # so far
 
     def arrive(self) -> None:
         rng = self.rng
@@ -98,11 +101,14 @@ class Walk:
         chunks = scheduler.plan()
         assert chunks or not self.open_now
         assert sum(chunk.count for chunk in chunks) <= scheduler.token_budget
-        assert len({chunk.sequence.arrival for chunk in chunks}) == len(chunks)
+        rows = [chunk for chunk in chunks if not chunk.is_branch]
+        assert len({chunk.sequence.arrival for chunk in rows}) == len(rows)
+        assert len(rows) == len(chunks) or len(chunks) <= scheduler.slots
+        self.branches += len(chunks) - len(rows)
         if scheduler.running:
             senior = min(scheduler.running, key=lambda each: each.seniority)
             assert any(chunk.sequence is senior for chunk in chunks), "the most senior must advance"
-        check(scheduler)
+        check(scheduler, chunks)
         return chunks
 
     def fail(self, chunks: list[Chunk]) -> list[Chunk]:
@@ -120,6 +126,10 @@ class Walk:
     def compute(self, chunks: list[Chunk]) -> None:
         """All rows write, then all rows read: as in a layer."""
         for chunk in chunks:
+            if chunk.copied is not None:
+                new = chunk.sequence.blocks[chunk.start // self.size]
+                self.contents[new] = self.contents[chunk.copied][: chunk.start]
+        for chunk in chunks:
             for at in range(chunk.start, chunk.start + chunk.count):
                 block = chunk.sequence.blocks[at // self.size]
                 self.contents[block] = tuple(chunk.sequence.tokens[: at + 1])
@@ -136,7 +146,12 @@ class Walk:
     def advance(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
             if chunk.sequence.scoring:
-                self.go_on(chunk, chunk.sequence.scoring)
+                self.score(chunk, chunk.sequence.scoring)
+        for chunk in chunks:
+            if chunk.is_branch:
+                continue
+            if chunk.sequence.scoring:
+                self.go_on(chunk.sequence, chunk.sequence.scoring)
                 continue
             if chunk.start + chunk.count != len(chunk.sequence.tokens):
                 continue
@@ -144,16 +159,17 @@ class Walk:
             if chunk.sequence.generated >= chunk.sequence.request.params.max_tokens:
                 self.remove(chunk.sequence)
 
-    def go_on(self, chunk: Chunk, scoring: Scoring) -> None:
-        each = chunk.sequence
+    def score(self, chunk: Chunk, scoring: Scoring) -> None:
         for position in range(max(chunk.start, scoring.first), chunk.start + chunk.count):
             wanted = scoring.wanted(position)
             scoring.take(position, Scores(wanted, [0.0] * len(wanted), []))
+
+    def go_on(self, each: Sequence, scoring: Scoring) -> None:
         if each.computed < len(each.tokens):
             return
-        if scoring.go_on():
-            ids = each.request.prompt_ids
-            self.scheduler.go_back(each, scoring.first, [*ids, *scoring.tokens])
+        stay = scoring.go_on()
+        if stay is not None:
+            self.scheduler.go_back(each, stay, [*each.request.prompt_ids, *scoring.tokens])
             return
         for path, scores in zip(scoring.paths, scoring.scores, strict=True):
             assert [score and score.token for score in scores] == path

@@ -250,3 +250,49 @@ def test_interactive_requests_are_scored_while_a_batch_runs(model: Any) -> None:
         engine.submit(request)
         found = collect(engine, 13)
     assert_scored(model, request, found["a"])
+
+
+@pytest.mark.parametrize("length", [7, 8, 61])
+def test_texts_of_a_lone_request_are_computed_together(model: Any, length: int) -> None:
+    ids = prompts(1, shortest=length, longest=length)[0]
+    texts = [[20 + n, 30 + m, 5] for n in range(4) for m in range(4)]
+    with running(model, slots=16) as engine:
+        computed = counted(engine)
+        found = run(engine, [score("a", ids, texts)])
+        assert engine.scheduler.pool.free == engine.scheduler.pool.count
+    assert_scored(model, score("a", ids, texts), found["a"])
+    # The prompt with the first text; what begins like it, and the first of each other beginning;
+    # the rest, from the prompt on.
+    assert computed == [length + 2, 3 * 1 + 3 * 2, 9 * 2]
+
+
+def test_texts_are_computed_one_by_one_where_no_slot_or_block_is_free(model: Any) -> None:
+    ids = prompts(1, shortest=20, longest=20)[0]
+    texts = [[20 + n, 30] for n in range(8)]
+    for settings in ({"slots": 1}, {"kv_tokens": 32, "context": 32}):
+        with running(model, **settings) as engine:
+            computed = counted(engine)
+            found = run(engine, [score("a", ids, texts)])
+        assert_scored(model, score("a", ids, texts), found["a"])
+        assert computed == [21, *[1] * 7], settings
+
+
+def test_a_step_with_several_texts_of_a_row_that_fails_is_made_again_without_them(
+    model: Any,
+) -> None:
+    ids = prompts(1, shortest=20, longest=20)[0]
+    texts = [[20 + n, 30] for n in range(8)]
+    with running(model) as engine:
+        logits, calls = engine._runner.logits, 0
+
+        def failing(new: Any, *arguments: Any) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if len(new) > 1 and calls < 4:
+                raise RuntimeError("out of luck")
+            return logits(new, *arguments)
+
+        engine._runner.logits = failing  # type: ignore[assignment, method-assign]  # breaks it
+        found = run(engine, [score("a", ids, texts)])
+        assert engine.scheduler.pool.free == engine.scheduler.pool.count and calls > 3
+    assert_scored(model, score("a", ids, texts), found["a"])

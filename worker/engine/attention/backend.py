@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -122,6 +122,10 @@ class AttentionBackend(Protocol):
         """What computes the attention of `step`, in all layers."""
         ...
 
+    def copy(self, blocks: list[tuple[int, int]]) -> None:
+        """Copy whole blocks, each (from, to), in all layers."""
+        ...
+
 
 def lay_out(
     tokens: Sequence[list[int]],
@@ -165,6 +169,23 @@ def lay_out(
 
 def _flat(lists: Sequence[list[int]]) -> np.ndarray:
     return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int64)
+
+
+def copy_blocks(caches: Iterable[LayerCache], blocks: list[tuple[int, int]], heads: bool) -> None:
+    """Copy whole blocks, each (from, to); where the cache is by `heads`, a block is a row for each
+    of a layer's heads."""
+    if not blocks:
+        return
+    old, new = np.array(blocks).T
+    for cache in caches:
+        count = cache.shape.heads if heads else 1
+        rows = np.arange(count)
+        index = [
+            to_device((each[:, None] * count + rows).reshape(-1), cache.keys.device, np.int64)
+            for each in (old, new)
+        ]
+        for held in (cache.keys, cache.values):
+            held.index_copy_(0, index[1], held.index_select(0, index[0]))
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

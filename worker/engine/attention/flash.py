@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn.attention.varlen import varlen_attn
 
-from worker.engine.attention.backend import How, LayerCache, LayerShape, Step, zeros
+from worker.engine.attention.backend import How, LayerCache, LayerShape, Step, copy_blocks, zeros
 
 # Tokens. The kernel takes multiples of it, and is reported to go wrong when it splits what it
 # reads.
@@ -60,6 +60,9 @@ class Flash:
 
     def begin(self, step: Step) -> FlashStep:
         return FlashStep(step, self._caches)
+
+    def copy(self, blocks: list[tuple[int, int]]) -> None:
+        copy_blocks(self._caches.values(), blocks, heads=False)
 
 
 class FlashStep:

@@ -12,7 +12,7 @@ import math
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from worker.engine.attention.backend import How, LayerCache, LayerShape, Step, zeros
+from worker.engine.attention.backend import How, LayerCache, LayerShape, Step, copy_blocks, zeros
 from worker.engine.attention.grouping import divide
 from worker.engine.attention.groups import Group, LongRow, order_of
 from worker.engine.kernels.ops import block_attention
@@ -55,6 +55,9 @@ class Gather:
     def begin(self, step: Step) -> GatherStep:
         limit = (LONG_EXACT if self._exact else LONG) if self._fuses else math.inf
         return GatherStep(step, self.caches, self.size, limit)
+
+    def copy(self, blocks: list[tuple[int, int]]) -> None:
+        copy_blocks(self.caches.values(), blocks, heads=True)
 
 
 class GatherStep:

@@ -16,9 +16,10 @@ blocks back and computes them again later. The most senior row always advances, 
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.engine.scheduling.blocks import START, BlockPool
+from worker.engine.scheduling.scoring import Scoring
 from worker.engine.scheduling.sequence import Sequence
 
 # Tokens per step of a text whose log-probabilities are wanted: each needs a row of logits.
@@ -32,6 +33,10 @@ class Chunk:
     sequence: Sequence
     start: int
     count: int
+    # A text that is scored in blocks which it has for this step only. The block in which it begins
+    # is a copy of another, if something precedes it there.
+    is_branch: bool = False
+    copied: int | None = None
 
     @property
     def samples(self) -> bool:
@@ -90,12 +95,14 @@ class Scheduler:
             self._make_room(admitted, admitted.computed + count)
             chunks.append(self._chunk(admitted, count))
             budget -= count
-        return chunks
+        return chunks + self._branches(chunks)
 
     def done(self, chunks: list[Chunk]) -> None:
         """The step was computed."""
         for chunk in chunks:
             chunk.sequence.computed += chunk.count
+            if chunk.is_branch:
+                self.pool.give_back(chunk.sequence.blocks)
 
     def go_back(self, sequence: Sequence, computed: int, tokens: list[int]) -> None:
         """Let a sequence that is running go on with other tokens behind the first `computed`."""
@@ -111,6 +118,10 @@ class Scheduler:
         wait again. Returns the other chunks; they can be computed in any order and combination.
         """
         self.pool.forget_all()
+        for chunk in chunks:
+            if chunk.is_branch:
+                self.pool.give_back(chunk.sequence.blocks)
+        chunks = [chunk for chunk in chunks if not chunk.is_branch]
         first = {id(chunk): chunk.start // self.pool.size for chunk in chunks}
         written = {block for chunk in chunks for block in chunk.sequence.blocks[first[id(chunk)] :]}
         left = []
@@ -212,6 +223,40 @@ class Scheduler:
             sequence.chain = self.pool.file(sequence.blocks[sequence.filed], sequence.chain, tokens)
             sequence.filed += 1
         return chunk
+
+    def _branches(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Further texts of the rows that are scored, in slots that are idle in this step."""
+        found: list[Chunk] = []
+        left = min(SCORED_TOKENS, self.token_budget - sum(chunk.count for chunk in chunks))
+        for chunk in chunks:
+            if chunk.sequence.scoring is None or chunk.start < chunk.sequence.lasting:
+                continue
+            for scoring in chunk.sequence.scoring.branches():
+                if len(chunks) + len(found) >= self.slots:
+                    return found
+                branch = self._branch(chunk, scoring, left)
+                if branch is None:
+                    break
+                found.append(branch)
+                left -= branch.count
+        return found
+
+    def _branch(self, chunk: Chunk, scoring: Scoring, most: int) -> Chunk | None:
+        """A text of the row of `chunk`, in blocks of its own from where it differs from what the
+        row has computed before this step; None if it takes more than `most` tokens, or too many
+        blocks."""
+        row, size = chunk.sequence, self.pool.size
+        tokens = [*row.request.prompt_ids, *scoring.tokens]
+        start = min(scoring.first, chunk.start, scoring.alike(row.tokens))
+        needed = self.pool.blocks_for(len(tokens)) - start // size
+        if len(tokens) - start > most or needed > self.pool.free - len(self.running):
+            return None
+        shared = row.blocks[: start // size]
+        self.pool.hold(shared)
+        blocks = shared + [self.pool.take() for _ in range(needed)]
+        branch = replace(row, tokens=tokens, blocks=blocks, computed=start, scoring=scoring)
+        copied = row.blocks[start // size] if start % size else None
+        return Chunk(branch, start, len(tokens) - start, True, copied)
 
     def _make_room(self, sequence: Sequence, tokens: int) -> bool:
         """Give the sequence blocks for its first `tokens` tokens; False if it was preempted itself

@@ -9,6 +9,8 @@ begin alike are computed once as far as they are alike, and the prompt is comput
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from copy import copy
 from itertools import pairwise
 
 from common.errors import EngineError
@@ -77,15 +79,34 @@ class Scoring:
             )
             self.scores[number].append(score)
 
-    def go_on(self) -> bool:
-        """Turn to the next continuation that lacks log-probabilities; False if there is none. The
-        sequence's tokens up to `first` stay as they are."""
+    def go_on(self) -> int | None:
+        """Turn to the next continuation that lacks log-probabilities; answers how many of the
+        sequence's tokens stay, or None if there is no such continuation."""
+        before = self.tokens
         for at in range(self._at, len(self._order)):
-            number = self._order[at]
-            if len(self.scores[number]) < len(self.paths[number]):
+            if self._lacks(at):
                 self._at = at
-                return True
-        return False
+                return min(self.first, self._prompt + _common(before, self.tokens))
+        return None
+
+    def alike(self, computed: list[int]) -> int:
+        """How many tokens of a sequence, prompt included, are those of the current continuation."""
+        return self._prompt + _common(computed[self._prompt :], self.tokens)
+
+    def branches(self) -> Iterator[Scoring]:
+        """The same scores at continuations behind the current one, which may be computed together
+        with it: the next token of each is found with none of the others."""
+        before = self._at
+        for at in range(self._at + 1, len(self._order)):
+            alike = min(self._alike[before + 1 : at + 1])
+            if self._lacks(at) and alike < len(self.scores[self._order[at]]):
+                branch = copy(self)
+                branch._at = before = at
+                yield branch
+
+    def _lacks(self, at: int) -> bool:
+        number = self._order[at]
+        return len(self.scores[number]) < len(self.paths[number])
 
     def _depth(self, position: int) -> int:
         """Which token of a continuation the logits at a position are for."""
