@@ -20,8 +20,8 @@ from common.generation import ThinkingSpan
 if TYPE_CHECKING:
     from common.structured.guidance import Masks, Matcher
 
-# Seconds of the processor. What one token of a text takes is far below; a grammar whose tokens take
-# longer again and again would hold up all other rows, so its row ends.
+# Seconds. What one token of a text takes is far below; a grammar whose tokens take longer again and
+# again would hold up all other rows, so its row ends.
 SLOW, MOST_SLOW = 0.05, 0.5
 MOST_THREADS = 8  # that compute the masks of a step: more wait longer for each other than they help
 
@@ -93,9 +93,10 @@ class Constraint:
         """`token` was generated, and it does not end the text."""
         part = self._thinking.push(token) if self._thinking else "text"
         if part == "text" and self._matcher:
-            began = time.thread_time()
+            # Not the processor's time: to ask for that takes longer than the token.
+            began = time.monotonic()
             self._matcher.accept(token)
-            self.took(time.thread_time() - began)
+            self.took(time.monotonic() - began)
         return part
 
     def took(self, seconds: float) -> None:
