@@ -88,6 +88,11 @@ class Grammars:
                 self._known.popitem(last=False)
         return found
 
+    def end(self) -> None:
+        """End the processes that wait for work."""
+        while self._idle:
+            self._idle.pop().end()
+
     def _found(self, asked: Asked) -> Verdict | None:
         with self._lock:
             if asked.key in self._known:

@@ -22,6 +22,7 @@ def make_site(redis_url: str) -> Iterator[Callable[..., Site]]:
     yield make
     for site in made:
         site.services.watches.close()
+        site.services.grammars.end()
         site.services.redis.close()
 
 

@@ -25,6 +25,7 @@ def make_web(redis_url: str) -> Iterator[Callable[..., Web]]:
     yield make
     for web in made:
         web.services.watches.close()
+        web.services.grammars.end()
         web.services.redis.close()
 
 
