@@ -38,7 +38,7 @@ def made(stack: Running) -> Callable[[str], dict[str, Any]]:
             env={**os.environ, **direct},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=110,
             check=False,
         )
         assert ran.returncode == 0, ran.stderr[-3000:]
