@@ -46,6 +46,7 @@ class JobPrep(TypedDict, total=False):
     types: dict[str, str]  # of a Parquet file: column -> Arrow type, as text
     choices: bool  # some of its items choose by probabilities, which rows tell then
     continuations: bool  # some of its items have texts scored
+    reasoning: bool  # some of its items are chats of a model that thinks first
     json_output: bool  # some of its items are asked for JSON, so that rows say whether it is
     mapped: JsonObject  # as the request mapped fields to columns: {"custom_id": "id", …}
 

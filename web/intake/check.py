@@ -102,6 +102,8 @@ class Intake:
         self.columns.add_to(prep)
         if self.formats.any_json:
             prep["json_output"] = True
+        if self.prompts.any_thoughts:
+            prep["reasoning"] = True
         if self.scores.any_labels:
             prep["choices"] = True
         if self.scores.any_continuations:

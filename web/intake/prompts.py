@@ -49,6 +49,7 @@ class Prompts:
         self._model = model
         self._options = options
         self._rendered_at = rendered_at
+        self.any_thoughts = False  # whether an item is a chat of a model that thinks first
         self.preparation = Preparation.of(prep_of(options))
         template = self._template
         if template is not None and template.roles is not None and model.template is None:
@@ -84,6 +85,8 @@ class Prompts:
             Fault: the prompt cannot be made, or is sure not to fit into the model's context.
         """
         asked = self._ask(item)
+        thinks = "thinking" in self._model.card.features
+        self.any_thoughts = self.any_thoughts or (thinks and not asked.is_plain)
         text, tokenizer, context = asked.text, self._model.tokenizer, self._model.card.context
         if text is not None and tokenizer is not None and is_too_long(tokenizer, text, context):
             field = "prompt" if asked.is_plain else "messages"

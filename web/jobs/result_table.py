@@ -48,8 +48,14 @@ INTEGERS = frozenset(
         "truncated_tokens",
     }
 )
-OUTPUT = ("output", "text", "finish_reason", "token_count", "json_valid", "choices")
-SCORED = ("json_valid", "choices", "continuations")  # columns that come with the row itself
+OUTPUT = ("output", "text", "finish_reason", "token_count", "json_valid", "reasoning", "choices")
+# Columns that come with the row itself.
+SCORED = ("json_valid", "reasoning", "choices", "continuations")
+    "json_valid",
+    "reasoning",
+    "choices",
+    "continuations",
+)  # columns that come with the row itself
 # A spreadsheet would run these, some after removing a character.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -68,6 +74,7 @@ class ResultTable:
         self.inputs: Sequence[str] = items.prep.get("columns", [])
         more = {
             "json_valid": "json_output" in items.prep,
+            "reasoning": "reasoning" in items.prep,
             "choices": "choices" in items.prep,
             "continuations": "continuations" in items.prep,
             "truncated_tokens": "truncate" in items.prep,
@@ -197,6 +204,7 @@ def _outputs(row: Row) -> list[Cells]:
             "finish_reason": output["finish_reason"],
             "token_count": output["token_count"],
             "json_valid": output.get("json_valid"),
+            "reasoning": output.get("reasoning"),
             "choices": _scores(output.get("choices")),
         }
         for place, output in enumerate(row["outputs"])

@@ -104,7 +104,7 @@ for _, start in ipairs(redis.call('ZRANGE', staged.starts, 0, -1)) do
   if side then redis.call('HSET', key('job', id, 'side'), first, side) end
 end
 if #columns > 0 then redis.call('HSET', key('job', id, 'prep'), 'columns', cjson.encode(columns)) end
-for _, flag in ipairs({'choices', 'continuations', 'json_output'}) do
+for _, flag in ipairs({'choices', 'continuations', 'json_output', 'reasoning'}) do
   if prep ~= '' and cjson.decode(prep)[flag] then redis.call('HSET', key('job', id, 'prep'), flag, 'true') end
 end
 -- What each item takes is written down as soon as they differ.

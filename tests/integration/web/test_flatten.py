@@ -186,6 +186,24 @@ def test_the_column_is_there_where_items_that_were_added_ask_for_json(web: Web) 
     assert [row["json_valid"] for row in rows_of(web, job, "")] == ["", "", "true"]
 
 
+def test_chats_on_a_model_that_thinks_have_a_column_of_thoughts(web: Web) -> None:
+    chat = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    thinker = card("thinker", engine="native", features=["thinking"], chat_template=chat)
+    web.services.fleet.publish(thinker, b"")
+    worker = web.worker(thinker)
+
+    def header(*items: dict[str, Any]) -> list[dict[str, str]]:
+        answer = web.post("/v1/jobs", json={"model": "thinker", "items": items})
+        assert answer.status_code == 202, answer.text
+        worker.say(*({"text": "so", "reasoning": "=why"} for _ in items))
+        return rows_of(web, str(answer.json["id"]), "")
+
+    asked = {"messages": [{"role": "user", "content": "a"}]}
+    (row,) = header(asked)
+    assert (row["text"], row["reasoning"]) == ("so", "'=why")
+    assert "reasoning" not in header({"prompt": "a"})[0]
+
+
 def test_flatten_means_nothing_for_jsonl(web: Web) -> None:
     job = web.submit("a")
     answer = web.get(f"/v1/jobs/{job}/results.jsonl?flatten=1")
