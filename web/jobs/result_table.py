@@ -51,11 +51,6 @@ INTEGERS = frozenset(
 OUTPUT = ("output", "text", "finish_reason", "token_count", "json_valid", "reasoning", "choices")
 # Columns that come with the row itself.
 SCORED = ("json_valid", "reasoning", "choices", "continuations")
-    "json_valid",
-    "reasoning",
-    "choices",
-    "continuations",
-)  # columns that come with the row itself
 # A spreadsheet would run these, some after removing a character.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
