@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from common.errors import InvalidRequest
-from common.params import CELLS, OTHER_NAMES, SamplingParams, whole
+from common.params import CELLS, OBJECTS, OTHER_NAMES, SamplingParams, whole
 from common.types import JsonObject
 from web.intake.strict_json import BadJson, parse
 from web.intake.validation_messages import unknown_name
@@ -147,16 +147,21 @@ def setting(name: str, value: Any) -> Any:
             return None
         if SamplingParams.model_fields[name].annotation is bool:
             return FLAGS.get(value.strip().lower(), value)
+        if name in OBJECTS:
+            return _parsed(value)  # a null may mean something in a schema
     return cell_value(value)
 
 
 def cell_value(value: Any) -> Any:
     """A cell that holds a list or an object, perhaps as JSON in text. In a Parquet file every
     object has every key, and those that were not given are null."""
-    if not isinstance(value, str):
-        return _given(value)
+    return _given(_parsed(value) if isinstance(value, str) else value)
+
+
+def _parsed(value: str) -> Any:
+    """The value of JSON that is in a cell; the text itself where it is none."""
     try:
-        return _given(parse(value))
+        return parse(value)
     except BadJson:
         return value
 

@@ -57,6 +57,15 @@ def test_mapped_columns_are_variables_too() -> None:
     }
 
 
+def test_a_column_of_schemas_keeps_their_nulls() -> None:
+    content = b'q\tshape\na\t{"json_schema": {"enum": [null], "const": null}}\nb\t\n'
+    first, second = values_of(
+        "a.tsv", content, columns={"prompt": "q", "params": {"output": "shape"}}
+    )
+    assert first["params"] == {"output": {"json_schema": {"enum": [None], "const": None}}}
+    assert "params" not in second
+
+
 @pytest.mark.parametrize(
     ("job", "option", "column"),
     [
