@@ -12,6 +12,7 @@ from openai.types.chat import ChatCompletion
 from web.openai import chat_stream, rendering
 from web.openai.answer_options import AnswerOptions
 from web.openai.chat_answers import call_id
+from web.openai.errors import row_error
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
 TOOLS: Any = {"functions": [{"name": "add"}, {"name": "sub"}]}
@@ -154,6 +155,15 @@ def test_a_stream_tells_the_calls_of_a_whole_answer(
     same(choice, lost[0])
 
 
+@pytest.mark.parametrize("text", ["Hm. <tool_ca", "Yes. \n", "[", CALL[:-16], f"{CALL[:-16]} Oh"])
+def test_what_was_held_back_is_told_in_the_end(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    given = options(tools=TOOLS)
+    (choice,) = whole(given, output(text))
+    assert choice["message"]["content"] == text
+    for size in (1, 200):
+        same(choice, streamed(monkeypatch, given, pieces(text, size), output(text))[0])
+
+
 def test_choices_have_calls_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     given, texts = options(tools=TOOLS, n=2), (CALL, CALL.replace("add", "sub"))
     both = zip(pieces(texts[0], 9, 0), pieces(texts[1], 9, 1), strict=True)
@@ -231,3 +241,14 @@ def test_log_probabilities_come_with_the_call_they_belong_to(
     assert "".join(each["token"] for each in choice["logprobs"]["content"]) == CALL
     entries = [[[0, at, [[part, token(part)]]]] for at, part in enumerate(parts)]
     same(choice, streamed(monkeypatch, given, entries, said)[0])
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("grammar_too_complex", 400), ("no_token_left", 400), ("engine_error", 500)],
+)
+def test_a_row_that_would_fail_again_is_a_wrong_request(code: str, status: int) -> None:
+    failed = row(output("{")) | {"error": {"code": code, "message": "it failed"}}
+    found = row_error(failed, chat=True)
+    assert found is not None
+    assert (found[0], found[1]["error"]["code"]) == (status, code)
