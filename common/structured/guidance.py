@@ -33,7 +33,7 @@ def limits(readings: int) -> LLParserLimits:
     return LLParserLimits(
         max_items_in_row=readings,
         initial_lexer_fuel=300_000,  # to build expressions: some 0.1 s
-        max_lexer_states=50_000,  # 1 to 2 kB each
+        max_lexer_states=20_000,  # 0.5 to 2 kB each, of each text on its way
         max_grammar_size=100_000,
         verbose_errors=False,  # without the grammar's text
     )
