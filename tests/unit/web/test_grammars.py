@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
-from common.errors import Unavailable
+from common.errors import InvalidRequest, Unavailable
 from common.structured.output_format import OutputFormat
+from tests.support.cards import card
+from web.intake import formats
+from web.intake.faults import Fault
+from web.schemas.requests import Item
 from web.services import grammar_process
 from web.services.grammars import MOST_KNOWN, Asked, Grammars, Verdict
+from web.services.models import Model
 
 GOOD = {"choice": ["yes", "no"]}
 
@@ -152,3 +157,24 @@ def test_a_process_that_cannot_start_is_no_fault_of_the_grammar(
         grammars.check("a", grammar(GOOD))
     monkeypatch.undo()
     assert grammars.check("a", grammar(GOOD)).error is None
+
+
+@pytest.mark.usefixtures("slow_builder")
+def test_a_job_whose_formats_take_long_together_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "MOST_SECONDS", 0.9)
+    able = card("able", engine="native", features=["structured_output"])
+    checks = formats.Formats(Grammars(), "a", Model(able, None, None))
+    for at in range(2):
+        with pytest.raises(Fault, match="too much time or memory"):
+            check_regex(checks, f"slow{at}")
+    with pytest.raises(InvalidRequest, match="split the job") as refused:
+        check_regex(checks, "fast")
+    assert refused.value.code == "too_many_formats"
+    with pytest.raises(Fault):  # which is known
+        check_regex(checks, "slow1")
+
+
+def check_regex(checks: formats.Formats, regex: str) -> None:
+    item = Item.model_validate({"prompt": "a", "params": {"output": {"regex": regex}}})
+    assert item.params
+    checks.check_item(item, item.params, 256)
