@@ -114,6 +114,8 @@ form.addEventListener("input", (event) => {
 });
 
 form.addEventListener("click", (event) => {
+  // Browsers tell of a toggle later than of the click, and somebody may type meanwhile.
+  if (event.target.closest("#schema-builder > summary")) read();
   if (event.target.id === "builder-add") part(addRow(), "name").focus();
   if (event.target.dataset.is !== "remove" || !inBuilder(event)) return;
   const row = event.target.closest("li");
