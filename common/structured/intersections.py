@@ -40,6 +40,25 @@ def check_intersections(schema: dict[str, Any]) -> None:
         raise TooMuchAtOnce(f"combines more than {MOST_PATTERNS} patterns or formats of one value")
 
 
+def circle(defs: dict[str, Any]) -> str | None:
+    """A definition that leads back to itself, with nothing of a text between: it says nothing."""
+    left = {name: set(_direct(schema)) for name, schema in defs.items()}
+    while done := [name for name, others in left.items() if not others & left.keys()]:
+        for name in done:
+            del left[name]
+    return next(iter(left), None)
+
+
+def _direct(schema: Any) -> Iterator[str]:
+    """The definitions that a value of this schema is compared with itself."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            yield schema["$ref"].removeprefix("#/$defs/")
+        for keyword in ("allOf", "anyOf", "oneOf"):
+            for each in schema.get(keyword, ()):
+                yield from _direct(each)
+
+
 def _schemas(schema: Any) -> Iterator[dict[str, Any]]:
     """The schema and all that are in it."""
     waiting = [schema]

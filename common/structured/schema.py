@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from common.structured.formats import FORMATS
-from common.structured.intersections import TooMuchAtOnce, check_intersections
+from common.structured.intersections import TooMuchAtOnce, check_intersections, circle
 from common.structured.keywords import HONOURED, fault
 from common.structured.least import least_characters
 from common.structured.numbers import BOUNDS, BadNumber, bounded, exact, multiple, settled
@@ -60,6 +60,8 @@ class Translation:
             place, schema = self._waiting.pop()
             defs[self._names[place]] = self._written(schema, place)
         written = {**found, "$defs": defs} if defs else found
+        if name := circle(defs):
+            raise self._refuse(f"#/$defs/{name}", "leads back to itself")
         try:
             check_intersections(written)
         except TooMuchAtOnce as error:

@@ -61,7 +61,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "can never be",
     ),
     # What no text can be.
-    ({"$ref": "#"}, "allows no text that ends"),
+    ({"$ref": "#"}, "leads back to itself"),
+    (
+        {"$defs": {"a": {"anyOf": [{}, {"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"},
+        "#/$defs/a lea",
+    ),
     (
         {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
         "no text that ends",
@@ -175,8 +179,9 @@ def test_the_shortest_text_is_known(schema: dict[str, Any], least: int) -> None:
 
 
 def test_a_part_that_never_ends_is_left_out_where_it_may_be() -> None:
+    endless = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/a"}}
     schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}, "b": FLAG}}
-    begun = byte_guide().matcher(built({**schema, "$defs": {"a": {"$ref": "#/$defs/a"}}}))
+    begun = byte_guide().matcher(built({**schema, "$defs": {"a": endless}}))
     assert all(map(begun.copy().accept, b'{"b":true}'))
     assert not all(map(begun.copy().accept, b'{"a":'))
 
