@@ -18,6 +18,7 @@ from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_pa
 from numpy.typing import NDArray
 
 from common.structured.blame import place_of_blame, reason
+from common.structured.control_tokens import without_control_texts
 from common.structured.grammar import JSON_STYLE, Grammar
 from common.structured.refusal import unusable
 
@@ -109,7 +110,7 @@ class Guide:
     """
 
     def __init__(self, tokenizer_json: bytes | None, vocabulary: int, eos_ids: Iterable[int]):
-        source = BYTES if tokenizer_json is None else tokenizer_json.decode()
+        source = BYTES if tokenizer_json is None else without_control_texts(tokenizer_json)
         self._tokenizer = LLTokenizer(source, n_vocab=vocabulary, eos_token=sorted(eos_ids))
         self._kept: OrderedDict[str, Matcher] = OrderedDict()
         self._lock = threading.Lock()

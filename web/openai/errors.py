@@ -31,7 +31,7 @@ TYPES: dict[int, ErrorType] = {
     429: "rate_limit_error",
 }
 # Codes of rows whose request is at fault; it would fail again.
-WRONG = ("invalid_request", "grammar_too_complex", "no_token_left")
+WRONG = ("invalid_request", "invalid_grammar", "grammar_too_complex", "no_token_left")
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
 # The type of prompt that Pydantic compared with.
 UNION = re.compile(r"^(prompt)\.(str|list|constrained).*")

@@ -245,7 +245,12 @@ def test_log_probabilities_come_with_the_call_they_belong_to(
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [("grammar_too_complex", 400), ("no_token_left", 400), ("engine_error", 500)],
+    [
+        ("grammar_too_complex", 400),
+        ("invalid_grammar", 400),
+        ("no_token_left", 400),
+        ("engine_error", 500),
+    ],
 )
 def test_a_row_that_would_fail_again_is_a_wrong_request(code: str, status: int) -> None:
     failed = row(output("{")) | {"error": {"code": code, "message": "it failed"}}
