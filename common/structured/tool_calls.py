@@ -23,6 +23,7 @@ from common.structured.call_scanner import SPACE, CallScanner
 BEGIN, END = "<tool_call>", "</tool_call>"
 MARKERS = ("[TOOL_CALLS]", "<|python_tag|>")
 NO_SPACE = re.compile(r"[^ \t\n\r]")
+SURE = len("<tool")  # characters of a tag that are hardly anything else
 MOST_AT_ONCE = 4096  # characters that a call is given: it may end soon
 
 Kind = Literal["tagged", "alone", "list"]
@@ -66,22 +67,27 @@ class CallReader:
         self.count = 0  # calls by now
         self._held = ""  # what came and is neither text nor call yet
         self._at = 0  # how much of it was read
-        self._said = False  # there was text
+        self._said = False  # there was text, behind the last call if there was one
         self._call: CallScanner | None = None
         self._kind: Kind = "tagged"
         self._opening = ""  # of the open call, as it was written
         self._after: Kind | None = None  # a call of this kind ended just now
         self._begun = False  # the open call was told
         self._told = 0  # characters of its arguments that were told
+        self.dropped = False  # the beginning of a call that was cut off is no text
 
     def feed(self, text: str) -> list[Part]:
         """What these characters make certain."""
         self._held += text
         return self._read(ends=False)
 
-    def finish(self) -> list[Part]:
-        """The rest: no more characters will come."""
-        parts = self._read(ends=True)
+    def finish(self, *, cut: bool = False) -> list[Part]:
+        """The rest: no more characters will come. Of a call that is not complete because the answer
+        was `cut` off, what there is comes if its name is there, and nothing if it is not."""
+        parts: list[Part] = []
+        if cut:
+            self._drop_beginning(parts)
+        parts += self._read(ends=True)
         if self._call is not None:
             if not self._begun:
                 self._say(parts, self._opening + self._call.text)
@@ -90,6 +96,31 @@ class CallReader:
             self._say(parts, self._held)
         self._held = ""
         return parts
+
+    def _drop_beginning(self, parts: list[Part]) -> None:
+        """Take out of what is held what can only be of a call that was cut off."""
+        if self._call is not None:
+            if self._is_call(self._call):
+                self._tell(parts, self._call)
+                self._call, self.dropped = None, True
+            return
+        length = _beginning(self._held, BEGIN)
+        between = self._after is not None or (self.count > 0 and not self._said)
+        has_marker = self._held.lstrip(SPACE).startswith(MARKERS)
+        # Nothing but a call may stand here.
+        if self._forced or between or has_marker:
+            length = len(self._held)
+        elif length < SURE:
+            return
+        if length:
+            self._held, self.dropped = self._held[:-length].rstrip(SPACE), True
+
+    def _is_call(self, call: CallScanner) -> bool:
+        """Whether what was cut off is a call, and not JSON that is the answer."""
+        if self._forced or self._kind == "tagged" or self.count:
+            return True
+        has_marker = self._opening.lstrip(SPACE).startswith(MARKERS)
+        return has_marker or (call.name is not None and call.arguments.startswith("{"))
 
     def _read(self, ends: bool) -> list[Part]:
         parts: list[Part] = []
@@ -154,16 +185,20 @@ class CallReader:
             return False
         self._call = None
         if call.state == "done" and self._ends_well(parts, call):
-            self._after = self._kind
+            self._after, self._said = self._kind, False
         else:
             self._say(parts, self._opening + call.text)
         return True
 
     def _tell(self, parts: list[Part], call: CallScanner) -> None:
-        """The part of a forced call that is there by now."""
+        """The part of a call that is there by now."""
+        if self._single and self.count and not self._begun:
+            return
         if not self._begun and (name := call.name) is not None:
             self._begin(parts, name)
-        if self._begun and (more := call.arguments[self._told :]):
+        arguments = call.arguments
+        # An object that is written as text is told as a whole, if at all.
+        if self._begun and arguments.startswith("{") and (more := arguments[self._told :]):
             self._told += len(more)
             parts.append(Arguments(self.count - 1, more))
 

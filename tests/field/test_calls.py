@@ -99,6 +99,26 @@ def test_an_answer_that_is_cut_off_says_so(openai_client: openai.OpenAI) -> None
         )
 
 
+@pytest.mark.parametrize("most", [5, 9, 16, 28, 60])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "now"}}])
+def test_what_is_cut_off_of_a_call_is_never_content(
+    openai_client: openai.OpenAI, most: int, choice: Any
+) -> None:
+    asked: Any = {**MODEL, "max_tokens": most, "seed": 1, "tools": TOOLS, "tool_choice": choice}
+    (whole,) = openai_client.chat.completions.create(**asked).choices
+    assert whole.message.content is None
+    ends: list[Any] = []
+    names: list[Any] = []
+    for chunk in openai_client.chat.completions.create(**asked, stream=True):
+        (choice,) = chunk.choices
+        assert choice.delta.content is None
+        ends.append(choice.finish_reason)
+        calls = choice.delta.tool_calls or ()
+        names += [call.function.name for call in calls if call.id and call.function]
+    assert ends[-1] == whole.finish_reason
+    assert names == [call.function.name for call in whole.message.tool_calls or ()]
+
+
 def test_a_whole_conversation_with_calls_is_taken(openai_client: openai.OpenAI) -> None:
     call = {
         "id": "call_1",

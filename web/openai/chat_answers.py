@@ -34,11 +34,12 @@ def answer_message(
     message: AssistantMessage = {"role": "assistant", "content": text, "refusal": None}
     if options.tools:
         reader = reader_of(options.tools)
-        parts = [*reader.feed(text), *reader.finish()]
+        is_cut = output["finish_reason"] != "stop"
+        parts = [*reader.feed(text), *reader.finish(cut=is_cut)]
         calls = reader.count
         said = "".join(part.text for part in parts if isinstance(part, Said))
+        message["content"] = said or (None if calls or reader.dropped else "")
         if calls:
-            message["content"] = said or None
             message["tool_calls"] = [
                 {
                     "id": call_id(answer_id, choice, part.index),
@@ -81,9 +82,11 @@ class AnswerDeltas:
             return [{"content": text}]
         return [self._delta(part) for part in self._reader.feed(text)]
 
-    def finish(self) -> list[Delta]:
-        """What was held back."""
-        return [self._delta(part) for part in self._reader.finish()] if self._reader else []
+    def finish(self, reason: str) -> list[Delta]:
+        """What was held back. `reason` is why the answer ended."""
+        if self._reader is None:
+            return []
+        return [self._delta(part) for part in self._reader.finish(cut=reason != "stop")]
 
     def _delta(self, part: Part) -> Delta:
         if isinstance(part, Said):

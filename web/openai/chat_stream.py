@@ -174,7 +174,7 @@ class _Stream:
         calls = 0
         if self._answers:
             answer = self._answers[choice]
-            yield from self._say(choice, answer.finish(), None)
+            yield from self._say(choice, answer.finish(reason), None)
             said, calls = {}, answer.calls
         ended = "length" if self._options.scored else finish_reason(reason, calls)
         held = self._held.pop(choice, None)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.structured.tool_calls import Arguments, Called, CallReader, Part, Said
+from common.structured.tool_calls import BEGIN, Arguments, Called, CallReader, Part, Said
 
 NAMES = ("weather", "add")
 HERMES = '<tool_call>\n{"name": "weather", "arguments": {"city": "Köln"}}\n</tool_call>'
@@ -20,14 +20,16 @@ LLAMA = '{"name": "weather", "parameters": {"city": "Köln"}}'
 MISTRAL = '[{"name": "weather", "arguments": {"city": "Köln"}}, {"name": "add", "arguments": {}}]'
 
 
-def read(text: str, cuts: tuple[int, ...] = (), **how: bool) -> tuple[str, list[tuple[str, str]]]:
+def read(
+    text: str, cuts: tuple[int, ...] = (), *, cut: bool = False, **how: bool
+) -> tuple[str, list[tuple[str, str]]]:
     """The text of an answer and its calls, with their arguments."""
     reader = CallReader(NAMES, **how)
     places = [0, *sorted(cuts), len(text)]
     parts: list[Part] = []
     for begin, end in itertools.pairwise(places):
         parts += reader.feed(text[begin:end])
-    parts += reader.finish()
+    parts += reader.finish(cut=cut)
     said = ""
     calls: list[tuple[str, str]] = []
     for part in parts:
@@ -126,6 +128,8 @@ def test_an_answer_reads_the_same_however_it_is_cut(text: str, data: Any) -> Non
         cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=8))
         assert read(text, tuple(cuts), **how) == read(text, **how)
         assert read(text, tuple(range(len(text))), **how) == read(text, **how)
+        off = read(text, tuple(range(len(text))), cut=True, **how)
+        assert off == read(text, tuple(cuts), cut=True, **how)
 
 
 def test_a_forced_call_is_told_while_it_is_written() -> None:
@@ -145,6 +149,59 @@ def test_a_forced_call_that_is_cut_off_keeps_what_there_is() -> None:
     text = HERMES[: HERMES.index("Köln") + 2]
     assert read(text, forced=True) == ("", [("weather", '{"city": "Kö')])
     assert read('<tool_call>\n{"na', forced=True) == ('<tool_call>\n{"na', [])
+
+
+STYLES = (
+    f"{HERMES}\n{HERMES}",
+    f"\n{LLAMA}",
+    MISTRAL,
+    f"[TOOL_CALLS] {MISTRAL}",
+)
+
+
+@pytest.mark.parametrize("text", STYLES)
+@pytest.mark.parametrize("single", [False, True])
+def test_no_beginning_of_a_call_that_must_be_made_is_text(text: str, single: bool) -> None:
+    whole = read(text, forced=True, single=single)[1]
+    for end in range(len(text)):
+        said, calls = read(text[:end], forced=True, single=single, cut=True)
+        assert said == ""
+        for (name, arguments), (full_name, full) in zip(calls, whole, strict=False):
+            assert name == full_name and full.startswith(arguments)
+
+
+@pytest.mark.parametrize("text", [f"{HERMES}\n{HERMES}", f"Let me look.\n\n{HERMES}"])
+def test_no_beginning_of_a_call_that_may_be_made_is_text(text: str) -> None:
+    before = text[: text.index(BEGIN)].strip()
+    for end in range(len(before) + 2 + len("<tool"), len(text)):
+        said, calls = read(text[:end], cut=True)
+        assert said == before
+        assert bool(calls) == ('"weather"' in text[:end])
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "calls"),
+    [
+        # JSON that may be the answer, a name's beginning, and what any text may end with
+        ('{"name": "weather", "city": "K', '{"name": "weather", "city": "K', []),
+        ('{"name": "wea', '{"name": "wea', []),
+        ("a <", "a <", []),
+        ("[", "[", []),
+        ("", "", []),
+        # what is a call
+        (LLAMA[:-3], "", [("weather", '{"city": "Köln')]),
+        ("<|python_tag|>{", "", []),
+        ("[TOOL_CALLS] [", "", []),
+        (f"{HERMES}\n<", "", [KOELN]),
+        (f"{MISTRAL[:-2]}, {{", "", [KOELN, ("add", "{}")]),
+        (f"{HERMES} Well <", " Well <", [KOELN]),
+        ('<tool_call>{"name": "add", "arguments": "{\\"a\\": 1}"', "", [("add", "")]),
+    ],
+)
+def test_what_is_cut_off_is_text_where_it_may_be(
+    text: str, said: str, calls: list[tuple[str, str]]
+) -> None:
+    assert read(text, cut=True) == (said, calls)
 
 
 def test_where_one_call_is_wanted_later_ones_do_not_count() -> None:
