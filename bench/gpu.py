@@ -89,6 +89,9 @@ class Silent:
     def step(self, token_id: int) -> str:  # noqa: ARG002 - the protocol's
         return ""
 
+    def rest(self) -> str:
+        return ""
+
 
 def build(shape: dict[str, Any], dtype: torch.dtype, where: torch.device) -> Any:
     torch.manual_seed(0)

@@ -68,6 +68,10 @@ class DecodeStream(Protocol):
         """The text this token completes; empty while a multi-byte character is still open."""
         ...
 
+    def rest(self) -> str:
+        """No more tokens come: the whole characters that looked as if they were open."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Spelling:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import zlib
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -162,7 +163,7 @@ class JsonTokenizer:
         return self._spellings.added_ids.get(text)
 
     def stream(self) -> DecodeStream:
-        return _Stream(self._backend)
+        return _Stream(self._backend, self.spell)
 
     def dumps(self) -> bytes:
         return self._blob
@@ -180,9 +181,11 @@ def _showing(blob: bytes) -> str:
 class _Stream:
     """Decodes token by token, and holds back the bytes of an unfinished character."""
 
-    def __init__(self, backend: Any):
+    def __init__(self, backend: Any, spell: Callable[[int], Spelling]):
         self._backend = backend
+        self._spell = spell
         self._held: list[int] = []  # tokens since the last text
+        self._begun = False  # there was text before those
         self._start()
 
     def _start(self) -> None:
@@ -204,7 +207,19 @@ class _Stream:
             # Its text was returned above; what follows is not the start of a text.
             self._native.step(self._backend, token_id)
         if text:
-            self._held = []
+            self._held, self._begun = [], True
+        return text
+
+    def rest(self) -> str:
+        # The library takes each replacement character at the end for a part of a character, also
+        # one that the model wrote. The bytes tell them apart; those of no character are left out.
+        held, self._held = self._held, []
+        raw = b"".join(self._spell(token).added for token in held)
+        text = raw.decode(errors="ignore")
+        if text.startswith(" ") and not self._begun:
+            # Some decoders take the space from the first word of a text.
+            whole = str(self._backend.decode(held, skip_special_tokens=True))
+            text = text if whole.startswith(" ") else text[1:]
         return text
 
 

@@ -20,7 +20,8 @@ class OutputView(BaseModel):
         None, description="One for each generated token, if requested."
     )
     json_valid: bool | None = Field(
-        None, description="Whether `text` parses, where `params.output` asks for JSON."
+        None,
+        description="Where `params.output` asks for JSON: whether `text` is complete JSON.",
     )
     reasoning: str | None = Field(
         None,

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from common.generation import Spelling
 from common.tokenizer import JsonTokenizer
-from worker.engine.scheduling.text import Speller
+from worker.engine.scheduling.text import Speller, Text
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 WORDS = ["▁", "a", "b", "▁hello", "▁world", "日"]
@@ -69,6 +69,33 @@ def test_words_of_sentencepiece_keep_their_spaces(byte_fallback: JsonTokenizer) 
     said, spellings = spelled(byte_fallback, ids)
     assert said == "hello world日b" and b"".join(each.added for each in spellings).decode() == said
     assert byte_fallback.spell(FALLBACK["▁hello"]) == Spelling(FALLBACK["▁hello"], " hello")
+
+
+@pytest.mark.parametrize("words", [["<0xEF>"], ["▁hello", "<0xEF>"], ["▁", "<0xEF>"]])
+def test_the_rest_of_a_text_is_its_end(byte_fallback: JsonTokenizer, words: list[str]) -> None:
+    ids = [FALLBACK[word] for word in (*words, "<0xBF>", "<0xBD>")]
+    stream = byte_fallback.stream()
+    said = "".join(stream.step(token) for token in ids) + stream.rest()
+    assert said == byte_fallback.decode(ids) and said.endswith("\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("stops", "whole"), [((), "xy\ufffd"), (("y",), "x"), (("z",), "xy\ufffd")]
+)
+def test_the_rest_of_a_text_is_cut_at_stop_strings(
+    byte_level: JsonTokenizer, stops: tuple[str, ...], whole: str
+) -> None:
+    text = Text(byte_level.stream(), stops)
+    told = ""
+    for token in byte_level.encode("xy\ufffd"):
+        piece, stopped = text.push(token)
+        told += piece
+        if stopped:
+            break
+    assert told + text.flush() == text.final() == whole
+    last = Text(byte_level.stream(), ("\ufffd",))
+    assert "".join(last.push(token)[0] for token in byte_level.encode("x\ufffd")) == "x"
+    assert (last.flush(), last.final()) == ("", "x")
 
 
 def test_special_tokens_are_named_and_add_nothing(byte_level: JsonTokenizer) -> None:

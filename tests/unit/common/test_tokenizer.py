@@ -38,6 +38,17 @@ def test_streamed_text_is_whole_and_never_shows_half_a_character(
     assert "\ufffd" not in "".join(pieces)
 
 
+@pytest.mark.parametrize("text", ["x\ufffd", "\ufffd", "a\ufffd\ufffd", "日", "é\ufffdb"])
+def test_a_replacement_character_that_was_written_stays_at_the_end(
+    byte_tokenizer: JsonTokenizer, text: str
+) -> None:
+    ids = byte_tokenizer.encode(text)
+    for ends, whole in ((ids, text), (byte_tokenizer.encode(text + "日")[:-1], text)):
+        stream = byte_tokenizer.stream()
+        assert "".join(stream.step(token) for token in ends) + stream.rest() == whole
+        assert stream.rest() == ""
+
+
 def test_words_are_the_echo_engines_tokens() -> None:
     assert len(WordTokenizer().encode("one  two\nthree")) == 3
     assert load("none", None) is None

@@ -231,6 +231,22 @@ def test_a_text_that_is_cut_off_is_kept_and_is_no_valid_json(model: Any) -> None
     assert output.text.startswith("{")
 
 
+def test_a_number_that_is_cut_off_is_no_valid_json(model: Any) -> None:
+    number = {"json_schema": {"type": "integer", "minimum": 100_000, "maximum": 999_999}}
+    with guided(model) as engine:
+        found = run(engine, [bound("a", number, max_tokens=1), bound("b", number)])
+    cut, whole = found["a"].outputs[0], found["b"].outputs[0]
+    assert cut.finish_reason == "length" and 0 < int(cut.text) < 100_000
+    assert cut.json_valid is False and whole.json_valid is True
+
+
+@pytest.mark.parametrize("label", ["x\ufffd", "\ufffd"])
+def test_a_replacement_character_at_the_end_of_a_text_stays(model: Any, label: str) -> None:
+    with guided(model) as engine:
+        output = run(engine, [bound("a", {"choice": [label]})])["a"].outputs[0]
+    assert (output.text, output.finish_reason) == (label, "stop")
+
+
 def test_validity_is_told_of_json_only(model: Any) -> None:
     with guided(model) as engine:
         found = run(engine, [bound("a", {"choice": ["yes"]}), bound("b", None, max_tokens=3)])

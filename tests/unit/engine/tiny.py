@@ -170,6 +170,9 @@ class Letters:
     def step(self, token_id: int) -> str:
         return chr(token_id - 10 + ord("a")) if token_id >= 10 else ""
 
+    def rest(self) -> str:
+        return ""
+
 
 def ask(
     id: str, ids: list[int], *, seed: int = 0, resume: list[list[int]] | None = None, **params: Any

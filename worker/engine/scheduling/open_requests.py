@@ -204,7 +204,7 @@ class OpenRequests:
             elif sequence.generated >= params.max_tokens:
                 reason = "length"
         if reason:
-            text += sequence.text.flush()
+            text += sequence.flush()
         if sequence.request.on_token and sequence.generated > sequence.told:
             new = NewToken(sequence.index, token, text, logprob, part != "text")
             sequence.request.on_token(new)
@@ -231,9 +231,9 @@ class OpenRequests:
     def _written(self, sequence: Sequence, token: int, part: Part) -> tuple[str, bool]:
         """The text that a token adds to the answer or to the thoughts, and whether a stop string
         ended the answer."""
-        if sequence.thoughts is None or part == "text":
+        if (thoughts := sequence.thoughts) is None or part == "text":
             return sequence.text.push(token)
-        return ("" if part == "mark" else sequence.thoughts.push(token)[0]), False
+        return (thoughts.flush() if part == "mark" else thoughts.push(token)[0]), False
 
     def end(self, request_id: str, reason: Reason) -> None:
         """End the sequences of a request that have not ended, with the text they have."""

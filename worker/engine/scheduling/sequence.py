@@ -89,17 +89,29 @@ class Sequence:
         age."""
         return not self.request.interactive, self.arrival
 
+    def flush(self) -> str:
+        """No more tokens come: returns the text that was held back."""
+        return (self.thoughts.flush() if self.thoughts else "") + self.text.flush()
+
+    @property
+    def json_valid(self) -> bool | None:
+        """Whether the text is all of what its grammar asks for; None where that is no JSON. `983`
+        is JSON, but not where the number must be 100,000 at least."""
+        grammar, matcher = self.request.grammar, self.constraint and self.constraint.matcher
+        if not grammar or not grammar.json:
+            return None
+        return bool(matcher and matcher.can_end) and _parses(self.text.final())
+
     def output(self) -> Output:
         """The continuation as users get it, once it has ended."""
         assert self.finish_reason is not None
         wants = self.request.params.logprobs is not None
-        text = self.text.final()
         return Output(
-            text,
+            self.text.final(),
             self.said,
             self.finish_reason,
             self.logprobs if wants else None,
-            _parses(text) if self.request.grammar and self.request.grammar.json else None,
+            self.json_valid,
             self.thoughts.final() if self.thoughts else None,
         )
 

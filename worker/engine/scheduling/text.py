@@ -50,7 +50,21 @@ class Text:
 
     def push(self, token_id: int) -> tuple[str, bool]:
         """The text that is certain now, and whether a stop string ended it."""
-        piece = self._stream.step(token_id)
+        return self._add(self._stream.step(token_id))
+
+    def flush(self) -> str:
+        """No more tokens come: returns the text that was held back."""
+        certain, _ = self._add(self._stream.rest())
+        held, self._tail = self._tail, ""
+        self._pieces.append(held)
+        return certain + held
+
+    def final(self) -> str:
+        """The whole text, when no more tokens come."""
+        self.flush()
+        return "".join(self._pieces)
+
+    def _add(self, piece: str) -> tuple[str, bool]:
         if not self._stops:
             self._pieces.append(piece)
             return piece, False
@@ -67,16 +81,6 @@ class Text:
             )
         self._pieces.append(certain)
         return certain, bool(cuts)
-
-    def flush(self) -> str:
-        """The sequence ended without a stop string: returns the text that was held back."""
-        held, self._tail = self._tail, ""
-        self._pieces.append(held)
-        return held
-
-    def final(self) -> str:
-        """The whole text."""
-        return "".join(self._pieces) + self._tail
 
     def _held(self) -> int:
         """The length of the longest end of the tail that is the beginning of a stop string."""
