@@ -155,7 +155,12 @@ class SamplingParams(Given):
         {}, max_length=300, description="What is added to the logits of tokens, by token id."
     )
     bad_words: tuple[StopString, ...] = Field(
-        (), max_length=64, fail_fast=True, description="Words that are never generated."
+        (),
+        max_length=64,
+        fail_fast=True,
+        description="Words that are never generated as the tokens that they have at the start of a "
+        "text or behind a space. Other tokens may still spell them, above all where `output` "
+        "leaves no other text.",
     )
     logprobs: int | None = Field(
         None,

@@ -142,8 +142,8 @@ def _why(scores: bool) -> str:
 
 def _of_job(name: str, scores: bool) -> str:
     return (
-        f"{name} has no effect: {_why(scores)}; leave it out of the job's params, or give it to "
-        "the items that generate text"
+        f"{name} has no effect: {_why(scores)}; leave it out of the job's params, give it to the "
+        "items that generate text, or submit those as a job of their own"
     )
 
 

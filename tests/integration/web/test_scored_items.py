@@ -182,6 +182,14 @@ def test_retried_and_rerun_items_keep_their_texts(scoring: Web) -> None:
     assert scoring.services.store.states(job_id) == ItemState.FAILED.byte.encode()
 
 
+def test_a_rerun_of_both_kinds_says_what_can_be_done(scoring: Web) -> None:
+    job_id = submit(scoring, ITEM, {"prompt": "a"})
+    body = {"params": {"temperature": 0.5}}
+    answer = scoring.post(f"/v1/jobs/{job_id}/rerun", json=body)
+    assert answer.status_code == 422
+    assert "submit those as a job of their own" in answer.text
+
+
 def test_items_are_found_by_their_texts(scoring: Web) -> None:
     job_id = submit(scoring, ITEM, {**ITEM, "continuations": ["other one"]})
     found = scoring.get(f"/v1/jobs/{job_id}/items?text=TODAY").json["data"]
