@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from web.pages.as_code import INLINE, AsCode, as_code
 from web.pages.ask_or_continue import default_reading
-from web.pages.filters import time_range
+from web.pages.filters import cell, time_range
 from web.pages.form import READS_DEFAULT, JobFields
 from web.pages.param_fields import ParamField, param_fields
 from web.pages.preparation import messages_of
@@ -181,11 +181,23 @@ def draft_text(value: object) -> str:
     if isinstance(value, dict):
         given = value.get("prompt") or value.get("vars") or value.get("messages") or value
         if isinstance(given, dict):
-            pairs = islice((f"{name}: {text}" for name, text in given.items() if text), 20)
-            given = " · ".join(pairs)
+            given = _named(given.items())
+        elif isinstance(given, list):
+            given = _named(map(_said, given))
         value = given
-    text = str(value or "")
+    text = cell(value or "")
     return text if len(text) <= CLIP else f"{text[:CLIP]}…"
+
+
+def _named(pairs: Iterable[tuple[object, object]]) -> str:
+    return " · ".join(islice((f"{cell(name)}: {cell(said)}" for name, said in pairs if said), 20))
+
+
+def _said(message: object) -> tuple[object, object]:
+    """Who says what in a message, which may be anything: nobody has checked it yet."""
+    if not isinstance(message, dict):
+        return "?", message
+    return message.get("role") or "?", message.get("content") or message.get("tool_calls")
 
 
 def ahead(services: Services, tenant: str) -> str:

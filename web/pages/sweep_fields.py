@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from common.params import SamplingParams
 from web.pages.form import FormErrors
 from web.pages.param_fields import param_fields, read_value
 
@@ -22,7 +23,7 @@ def read_sweep(form: Mapping[str, str], errors: FormErrors) -> dict[str, list[Js
             errors.add(VALUES, "Choose the parameter that has these values.")
         return {}
     if field is None:
-        errors.add(NAME, f"There is no parameter {name[:64]}.")
+        errors.add(NAME, _not_offered(name))
         return {}
     values: list[JsonValue] = []
     for line in filter(str.strip, typed.splitlines()):
@@ -36,3 +37,9 @@ def read_sweep(form: Mapping[str, str], errors: FormErrors) -> dict[str, list[Js
     if not values and not errors.by_field.get(VALUES):
         errors.add(VALUES, "Type its values, one a line.")
     return {name: values}
+
+
+def _not_offered(name: str) -> str:
+    if name not in SamplingParams.model_fields:
+        return f"There is no parameter {name[:64]}."
+    return f"{name} is varied through the API only, with POST /v1/sweeps; choose another here."

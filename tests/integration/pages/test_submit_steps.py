@@ -4,6 +4,7 @@ page, which can be loaded again."""
 from __future__ import annotations
 
 import html
+import json
 import re
 from typing import Any
 
@@ -236,10 +237,28 @@ def test_several_values_make_a_sweep(site: Site) -> None:
     again = press(site, "submit", prompts="one\ntwo", token="t", **sweep)
     assert again.location == made.location
     assert "/jobs/job_" in press(site, "try", prompts="one", **sweep).location
+    for name, says in (("output", "output is varied through the API"), ("x", "no parameter x")):
+        refused = press(site, "submit", prompts="one", sweep__name=name, sweep__values="1")
+        at = html.unescape(refused.text).partition('data-errors="sweep.name"')[2]
+        assert refused.status_code == 422 and says in at.partition("</div>")[0], says
     for wrong, says in WRONG_SWEEPS:
         refused = press(site, "submit", prompts="one", **wrong)
         at = html.unescape(refused.text).partition('data-errors="sweep.values"')[2]
         assert refused.status_code == 422 and says in at.partition("</div>")[0], says
+
+
+def test_the_check_shows_a_bad_chat_as_text(site: Site) -> None:
+    said = {"role": "user", "content": "Is it's <true>?"}
+    calls = {"role": "assistant", "content": None, "tool_calls": [{"none": True}]}
+    rows: list[Any] = [[said, calls], [7, None, {"content": [{"a": None}]}], {"k": [None]}]
+    lines = [json.dumps({"messages": row, "params": {"n": 0}}) for row in rows]
+    page = html.unescape(step(site, "check", ("c.jsonl", "\n".join(lines).encode())))
+    part = page[page.index('data-part="check"') :]
+    assert re.findall(r"<code>(.*?)</code></td></tr>", part) == [
+        """user: Is it's <true>? · assistant: [{"none": true}]""",
+        """?: 7 · ?: [{"a": null}]""",
+        "k: [null]",
+    ]
 
 
 def test_too_much_for_a_draft_is_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
