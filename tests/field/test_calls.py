@@ -188,6 +188,7 @@ def test_a_batch_has_the_same_answers_with_the_same_ids_each_time(
         {"tools": TOOLS},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "c", "schema": CITY}}},
         {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "other"}}},
+        {"guided_json": {"not": {}}},
     ]
     lines = [
         {"custom_id": str(place), "body": {**MODEL, "seed": 3, **body}}
@@ -202,8 +203,9 @@ def test_a_batch_has_the_same_answers_with_the_same_ids_each_time(
             for call in message.get("tool_calls", ()):
                 del call["id"]
         assert found == expected
-    (refused,) = errors
-    assert refused["response"]["body"]["error"]["param"] == "tool_choice"
+    refused, impossible = (line["response"]["body"]["error"] for line in errors)
+    assert refused["param"] == "tool_choice"
+    assert impossible["message"].startswith("guided_json cannot be honoured: #/not")
 
 
 @pytest.mark.parametrize(
@@ -229,13 +231,32 @@ def test_a_batch_has_the_same_answers_with_the_same_ids_each_time(
                 "tool_choice": "required",
             },
             "tools.0.function.parameters",
-            "not",
+            "- tools.0.function.parameters cannot be honoured: #/not",
         ),
         (
             {"tools": TOOLS, "tool_choice": "required", "stop": ["x"]},
             "stop",
             "stop cannot go with tools",
         ),
+        (
+            {"response_format": {"type": "json_object"}, "stop": ["x"]},
+            "stop",
+            "- stop cannot go with response_format:",
+        ),
+        (
+            {"tools": TOOLS, "tool_choice": "required", "max_completion_tokens": 1},
+            "max_completion_tokens",
+            "- max_completion_tokens is 1",
+        ),
+        ({"guided_regex": "("}, "guided_regex", "- guided_regex has"),
+        (
+            {"structured_outputs": {"grammar": "start: ("}},
+            "structured_outputs.grammar",
+            "- structured_outputs.grammar has",
+        ),
+        ({"output": {"regex": "("}}, "output", "- output has"),
+        ({"thinking_token_budget": 5}, "thinking_token_budget", "leave thinking_token_budget out"),
+        ({"thinking": {"max_tokens": 5}}, "thinking", "leave thinking out"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "required"),
         (
             {"response_format": {"type": "json_object"}, "guided_regex": "a"},
@@ -250,7 +271,7 @@ def test_a_batch_has_the_same_answers_with_the_same_ids_each_time(
                 }
             },
             "response_format",
-            "not",
+            "- response_format.json_schema.schema cannot be honoured: #/not",
         ),
     ],
 )

@@ -4,6 +4,7 @@ of an upload."""
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,16 @@ class Draft:
             return self.path
         field = self.names.get(str(code)) or self._sent_name(field)
         return ".".join(part for part in (self.path, field) if part)
+
+    def told(self, message: str) -> str:
+        """The message of an error, with the sender's names of the item's fields in it."""
+        # A name like `prompt` may be a word.
+        ours = [name for name in self.names if "_" in name or "." in name]
+        ours = sorted((name for name in ours if name in message), key=len, reverse=True)
+        if not ours:
+            return message
+        pattern = rf"(?<![\w./])(?:{'|'.join(map(re.escape, ours))})(?!\w)"
+        return re.sub(pattern, lambda match: self.names[match[0]], message)
 
     def _sent_name(self, field: str) -> str:
         """What the sender calls a field: it may be inside one that has another name there."""

@@ -37,7 +37,7 @@ def error_dicts(error: Fault | ValidationError, draft: Draft) -> list[ErrorDict]
     if isinstance(error, ValidationError):
         found = explain(error, Item, draft.at)
     else:
-        found = [{"code": error.code, "message": str(error)}]
+        found = [{"code": error.code, "message": draft.told(str(error))}]
         if place := draft.at(error.field, error.code):
             found[0]["field"] = place
     if draft.line:

@@ -75,7 +75,7 @@ class Formats:
     def _check(self, params: SamplingParams, tools: ToolSet | None) -> Verdict | None:
         """What is known of the format; None where any text will do."""
         if params.thinking is not None and "thinking" not in self._model.card.features:
-            message = f"{self._model.card.id} does not think before it answers: leave thinking out"
+            message = f"{self._model.card.id} does not think: leave params.thinking out"
             raise Fault("unsupported", "params.thinking", message)
         output = params.output if params.output and params.output.kind != "text" else None
         # Labels that are scored are not written.
@@ -122,7 +122,7 @@ class Formats:
 
 
 def _no_output(card: ModelCard, field: str) -> str:
-    without = "leave output out"
+    without = f"leave {FIELD} out"
     if field == "tools":
         without = "let the model choose whether it calls (auto), without strict"
     return (
@@ -132,7 +132,7 @@ def _no_output(card: ModelCard, field: str) -> str:
 
 
 def _refuse_ends(params: SamplingParams, field: str) -> None:
-    what = "tools that are called by a grammar" if field == "tools" else "output"
+    what = "tools that are called by a grammar" if field == "tools" else FIELD
     for name in ENDS:
         if getattr(params, name):
             message = (

@@ -68,7 +68,7 @@ class Scores:
         assert labels is not None
         if len(labels) > MOST_CONTINUATIONS:
             message = (
-                f"output.choice has {len(labels):,} labels; with probabilities it may have "
+                f"params.output.choice has {len(labels):,} labels; with probabilities it may have "
                 f"{MOST_CONTINUATIONS}, because each is scored"
             )
             raise Fault("out_of_range", "params.output.choice", message)

@@ -33,6 +33,8 @@ TYPES: dict[int, ErrorType] = {
 # Codes of rows whose request is at fault; it would fail again.
 WRONG = ("invalid_request", "invalid_grammar", "grammar_too_complex", "no_token_left")
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
+# Requests here have the parameters at the top.
+PARAMETER = re.compile(r"(?<![\w./'\"])params\.(?=[a-z])")
 # The type of prompt that Pydantic compared with.
 UNION = re.compile(r"^(prompt)\.(str|list|constrained).*")
 
@@ -78,11 +80,13 @@ def status_of(status: int, code: str) -> int:
 
 
 def error_body(status: int, code: str, message: str, field: str | None = None) -> ErrorBody:
-    """`field` is the path of what is wrong, as the native API has it, or the client."""
+    """`field` is the path of what is wrong, as the native API has it, or the client; so are paths
+    in the message."""
     other: ErrorType = "server_error" if status >= 500 else "invalid_request_error"
     kind = TYPES.get(status, other)
     param = UNION.sub(r"\1", INSIDE_AN_ITEM.sub("", field)) if field else None
-    return {"error": {"message": message, "type": kind, "param": param or None, "code": code}}
+    said = PARAMETER.sub("", message)
+    return {"error": {"message": said, "type": kind, "param": param or None, "code": code}}
 
 
 def row_error(row: RowResult, chat: bool) -> tuple[int, ErrorBody] | None:

@@ -100,7 +100,7 @@ class ChatRequest(GenerationRequest):
     @property
     def names(self) -> dict[str, str]:
         newer = (
-            {"params.max_tokens": "max_completion_tokens"}
+            dict.fromkeys(("params.max_tokens", "max_tokens"), "max_completion_tokens")
             if self.max_completion_tokens is not None
             else {}
         )
