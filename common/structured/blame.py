@@ -20,6 +20,8 @@ REASONS = (
     ("disjoint", "has patternProperties that are too complex to tell apart"),
     ("regex is empty", "combines patterns and lengths in a way that is too complex"),
     ("schema too large", "is too large when its parts are combined"),
+    ("Regex is empty", "can never be valid: no text has its patterns, formats and lengths at once"),
+    ("regex parse error", "has an expression that is not supported"),
     ("Unsatisfiable schema: ", "can never be valid: "),
     ("NoExtension", "allows no text"),
 )

@@ -30,10 +30,16 @@ MOST_KEPT = 128  # pristine matchers of one tokenizer
 MOST_READINGS, MOST_READINGS_SENT = 2_000, 150
 
 
-def limits(readings: int) -> LLParserLimits:
+# To build expressions, at first (some 0.1 s) and for each token. What is built for a token per byte
+# when a job is submitted takes more in a model's longer ones, so that workers have more.
+FUEL, MORE_FUEL = (300_000, 100_000), (3_000_000, 1_000_000)
+
+
+def limits(readings: int, fuel: tuple[int, int] = MORE_FUEL) -> LLParserLimits:
     return LLParserLimits(
         max_items_in_row=readings,
-        initial_lexer_fuel=300_000,  # to build expressions: some 0.1 s
+        initial_lexer_fuel=fuel[0],
+        step_lexer_fuel=fuel[1],
         max_lexer_states=20_000,  # 0.5 to 2 kB each, of each text on its way
         max_grammar_size=100_000,
         verbose_errors=False,  # without the grammar's text
@@ -112,6 +118,7 @@ class Guide:
     def __init__(self, tokenizer_json: bytes | None, vocabulary: int, eos_ids: Iterable[int]):
         source = BYTES if tokenizer_json is None else without_control_texts(tokenizer_json)
         self._tokenizer = LLTokenizer(source, n_vocab=vocabulary, eos_token=sorted(eos_ids))
+        self._fuel = FUEL if tokenizer_json is None else MORE_FUEL
         self._kept: OrderedDict[str, Matcher] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -143,7 +150,7 @@ class Guide:
         return made
 
     def _built(self, source: str, readings: int = MOST_READINGS) -> Matcher:
-        bounds = limits(readings)
+        bounds = limits(readings, self._fuel)
         return Matcher(LLMatcher(self._tokenizer, source, log_level=0, limits=bounds))
 
     def _blamed(self, grammar: Grammar, message: str) -> str:

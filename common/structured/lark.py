@@ -8,16 +8,18 @@ these checks in comments or strings.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.structured.lark_tokens import BadGrammar, Token, lark_string, lark_tokens
-from common.structured.patterns import MOST_REPEATED, BadPattern, read_pattern
+from common.structured.patterns import MOST_OPTIONAL, MOST_REPEATED, BadPattern, read_pattern
 from common.structured.refusal import FOREVER, shown
 
 MOST_ROUNDS = 8  # in which rules that name each other come to rest
 MOST_SIGNS = 2_000  # of repetition, in all expressions
 MOST_NESTED = 32  # brackets inside each other
+OPTIONAL = re.compile(r"([?*\]]|\{0,\d*\})$")
 
 COMMON = frozenset(
     {
@@ -177,6 +179,11 @@ class _Reader:
             found.append(self._repeated())
             while self.depth and self._take("newline") is not None:
                 pass
+        run = 0
+        for part in found:
+            run = run + 1 if OPTIONAL.search(part.source) else 0
+            if run > MOST_OPTIONAL:
+                raise self._bad(f"after {MOST_OPTIONAL} parts in a row that may be left out")
         if self._take("sign", "->"):  # what a parser would call it
             self._expect("name")
         return _Part(

@@ -8,7 +8,7 @@ from typing import Any
 
 LARGEST = 2**63 - 1024  # the largest floating-point number that is a 64-bit integer
 MOST_DIGITS = 9  # after the point of a multipleOf
-NEXT = 1e-9  # from an exclusive bound to the next number that is written
+NEXT = 1e-9  # from an exclusive bound to the next number that is written, at most
 
 
 class BadNumber(ValueError):
@@ -68,16 +68,18 @@ def settled(schema: dict[str, Any]) -> dict[str, Any]:
         del found["maximum"]
     low = found.get("minimum", found.get("exclusiveMinimum", -math.inf))
     high = found.get("maximum", found.get("exclusiveMaximum", math.inf))
-    if high - low <= 1 and found.get("exclusiveMinimum", -1) >= 0:
-        found["minimum"] = _beyond(found.pop("exclusiveMinimum"), math.inf)
-    if high - low <= 1 and found.get("exclusiveMaximum", 1) <= 0:
-        found["maximum"] = _beyond(found.pop("exclusiveMaximum"), -math.inf)
+    if 0 < high - low <= 1:
+        step = min(NEXT, (high - low) / 2)
+        if found.get("exclusiveMinimum", -1) >= 0:
+            found["minimum"] = _beyond(found.pop("exclusiveMinimum"), step, math.inf)
+        if found.get("exclusiveMaximum", 1) <= 0:
+            found["maximum"] = _beyond(found.pop("exclusiveMaximum"), step, -math.inf)
     return found
 
 
-def _beyond(bound: float, side: float) -> float:
+def _beyond(bound: float, step: float, side: float) -> float:
     """The next number on this side of a bound that may be written."""
-    near = float(Decimal(repr(bound)) + Decimal(repr(math.copysign(NEXT, side))))
+    near = float(Decimal(repr(bound)) + Decimal(repr(math.copysign(step, side))))
     return near if near != bound else math.nextafter(bound, side)
 
 

@@ -8,40 +8,32 @@ narrower meaning is taken, so that a text matches in all of them: `\\d`, `\\w` a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from common.structured.pattern_signs import (
+    CONTROLS,
+    COUNT,
+    FLAGS,
+    GROUP,
+    LOOKS,
+    NARROW,
+    OPERATORS,
+    PLAIN,
+    POSIX,
+    PROPERTY,
+    WIDE,
+    Part,
+    code_of,
+    literal,
+    most_optional,
+)
 
 MOST_REPEATED = 10_000  # repetitions, those of nested ones multiplied
 MOST_SIGNS = 1_000  # signs of repetition
 MOST_NESTED = 32  # groups inside each other
-
-SPECIAL = frozenset("\\.+*?()|[]{}^$#&-~/")
-CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
-BLANKS = " \\t\\n\\r\\f\\v"
-ALL_BLANKS = "\\s\\x{1C}-\\x{1F}\\x{FEFF}"  # of any dialect
-# Classes by their letter: inside brackets, in a class that takes characters in, and in one that
-# leaves them out, which must be wide to be safe.
-NARROW = {
-    "d": "0-9",
-    "w": "0-9A-Za-z_",
-    "s": BLANKS,
-    "D": "\\D",
-    "W": "[^\\w\\p{N}]",
-    "S": f"[^{ALL_BLANKS}]",
-}
-WIDE = {
-    "d": "\\d",
-    "w": "\\w\\p{N}",
-    "s": ALL_BLANKS,
-    "D": "[^0-9]",
-    "W": "[^0-9A-Za-z_]",
-    "S": f"[^{BLANKS}]",
-}
-PROPERTY = re.compile(r"[pP](?:\{\^?[A-Za-z_]{1,64}(?:=[A-Za-z_]{1,64})?\}|[A-Z])")
-COUNT = re.compile(r"\{(\d{1,9})(?:(,)(\d{1,9})?)?\}")
-PLAIN = re.compile(r"[\w ,;:!=<>@%'\"`]+")
-LOOKS = ("?=", "?!", "?<=", "?<!")
-GROUP = re.compile(r"\?(?:P?<[A-Za-z_]\w{0,63}>|:)")
-FLAGS = re.compile(r"\(\?([is]{1,2})\)")
+# Parts in a row that may be left out (`a?b?c?`): each of them may be the next, and what a model's
+# longer tokens cost grows with the square.
+MOST_OPTIONAL = 200
 
 
 class BadPattern(ValueError):
@@ -60,14 +52,6 @@ class Pattern:
     signs: int = 0
 
 
-@dataclass(frozen=True)
-class _Part:
-    source: str
-    least: int
-    repeats: int = 1
-    is_anchor: bool = False
-
-
 def read_pattern(text: str, *, anywhere: bool) -> Pattern:
     """An expression that matches the whole text, or `anywhere` in it, as JSON Schema means it.
 
@@ -75,13 +59,6 @@ def read_pattern(text: str, *, anywhere: bool) -> Pattern:
         BadPattern
     """
     return _Reader(text, anywhere).pattern()
-
-
-def literal(character: str) -> str:
-    """A character as an expression that matches only it."""
-    if character in SPECIAL:
-        return f"\\{character}"
-    return character if character.isprintable() else f"\\x{{{ord(character):X}}}"
 
 
 class _Reader:
@@ -98,18 +75,19 @@ class _Reader:
             raise BadPattern("has a ) without its (")
         return Pattern(flags + whole.source, whole.least, whole.repeats, self.signs)
 
-    def _alternatives(self, dot_is_all: bool) -> _Part:
+    def _alternatives(self, dot_is_all: bool) -> Part:
         found = [self._sequence(dot_is_all)]
         while self._take("|"):
             found.append(self._sequence(dot_is_all))
-        return _Part(
+        return Part(
             "|".join(part.source for part in found),
             min(part.least for part in found),
             max(part.repeats for part in found),
+            optional=max(part.optional for part in found),
         )
 
-    def _sequence(self, dot_is_all: bool) -> _Part:
-        parts: list[_Part] = []
+    def _sequence(self, dot_is_all: bool) -> Part:
+        parts: list[Part] = []
         while self.at < len(self.text) and self.text[self.at] not in "|)":
             if parts and parts[-1].is_anchor and parts[-1].source == "$":
                 raise BadPattern("has a $ that is not at the end")
@@ -118,13 +96,17 @@ class _Reader:
             parts.append(self._run() or self._repeated(dot_is_all))
         # Where the whole text is meant, anchors at its ends say nothing.
         kept = [part for part in parts if self.anywhere or not part.is_anchor]
-        return _Part(
+        optional = most_optional(kept)
+        if optional > MOST_OPTIONAL:
+            raise BadPattern(f"has more than {MOST_OPTIONAL} parts in a row that may be left out")
+        return Part(
             "".join(part.source for part in kept),
             sum(part.least for part in kept),
             max((part.repeats for part in kept), default=1),
+            optional=optional,
         )
 
-    def _run(self) -> _Part | None:
+    def _run(self) -> Part | None:
         """Characters that stand for themselves, all at once; None if there are none, or one that is
         repeated."""
         found = PLAIN.match(self.text, self.at)
@@ -133,9 +115,9 @@ class _Reader:
         repeated = self.text[found.end() : found.end() + 1] in ("*", "+", "?", "{")
         run = found[0][:-1] if repeated else found[0]
         self.at += len(run)
-        return _Part(run, len(run)) if run else None
+        return Part(run, len(run)) if run else None
 
-    def _repeated(self, dot_is_all: bool) -> _Part:
+    def _repeated(self, dot_is_all: bool) -> Part:
         atom = self._atom(dot_is_all)
         low, high, source = self._quantifier()
         if not source:
@@ -152,7 +134,12 @@ class _Reader:
                 f"{MOST_REPEATED:,} are allowed"
             )
         if self._take("?") or not self._next("+*{"):  # a lazy one matches the same whole texts
-            return _Part(f"{atom.source}{source}", atom.least * low, max(repeats, 1))
+            return Part(
+                f"{atom.source}{source}",
+                atom.least * low,
+                max(repeats, 1),
+                optional=atom.optional + (low == 0),
+            )
         raise BadPattern("repeats a repetition; put it into a group")
 
     def _quantifier(self) -> tuple[int, int | None, str]:
@@ -171,28 +158,28 @@ class _Reader:
             raise BadPattern("has {,n}; write {0,n}")
         return 1, 1, ""
 
-    def _atom(self, dot_is_all: bool) -> _Part:
+    def _atom(self, dot_is_all: bool) -> Part:
         character = self.text[self.at]
         self.at += 1
         match character:
             case "(":
                 return self._group(dot_is_all)
             case "[":
-                return _Part(self._class(), 1)
+                return Part(self._class(), 1)
             case "\\":
-                return _Part(self._escape(in_brackets=False, wide=False), 1)
+                return Part(self._escape(in_brackets=False, wide=False), 1)
             case ".":
                 ends = "\\n\\r\\x{2028}\\x{2029}" if self.anywhere else "\\n"
-                return _Part("(?s:.)" if dot_is_all else f"[^{ends}]", 1)
+                return Part("(?s:.)" if dot_is_all else f"[^{ends}]", 1)
             case "^" | "$":
                 if self.depth:
                     raise BadPattern(f"has {character} inside a group")
-                return _Part(character, 0, is_anchor=True)
+                return Part(character, 0, is_anchor=True)
             case "*" | "+" | "?":
                 raise BadPattern(f"has {character} with nothing before it to repeat")
-        return _Part(literal(character), 1)
+        return Part(literal(character), 1)
 
-    def _group(self, dot_is_all: bool) -> _Part:
+    def _group(self, dot_is_all: bool) -> Part:
         rest = self.text[self.at : self.at + 70]
         if rest.startswith(LOOKS):
             raise BadPattern("has a look-around (?=, (?!, (?<= or (?<!, which is not supported")
@@ -207,26 +194,37 @@ class _Reader:
         self.depth -= 1
         if not self._take(")"):
             raise BadPattern("has a ( without its )")
-        return _Part(f"(?:{inner.source})", inner.least, inner.repeats)
+        return replace(inner, source=f"(?:{inner.source})")
 
     def _class(self) -> str:
         negated = self._take("^")
         found = ["[^" if negated else "["]
-        first = self.at
-        while not self._next("]") or (self.at == first and not self.anywhere):
+        if self._next("]") and not self.anywhere:
+            raise BadPattern("has a ] first in a class, which dialects read differently; write \\]")
+        while not self._next("]"):
+            self._refuse_operators()
             low = self._member(negated)
             if self._next("-") and not self.text.startswith("-]", self.at):
                 self.at += 1
                 high = self._member(negated)
-                found.append(f"{self._end(low)}-{self._end(high)}")
+                if code_of(self._end(low)) > code_of(self._end(high)):
+                    raise BadPattern(f"has the range {low}-{high}, with the larger first")
+                found.append(f"{low}-{high}")
             else:
                 found.append(low)
         self.at += 1
         if len(found) == 1:
-            if not self.anywhere or not negated:
+            if not negated:
                 raise BadPattern("has an empty class []")
             return "(?s:.)"
         return "".join([*found, "]"])
+
+    def _refuse_operators(self) -> None:
+        """Some dialects read these in a class as more than their characters."""
+        if found := POSIX.match(self.text, self.at):
+            raise BadPattern(f"has {found[0][:32]} in a class, which is not supported")
+        if (two := self.text[self.at : self.at + 2]) in OPERATORS:
+            raise BadPattern(f"has {two} in a class, which dialects read differently")
 
     def _member(self, wide: bool) -> str:
         if self.at >= len(self.text):
@@ -267,7 +265,7 @@ class _Reader:
             return CONTROLS[letter]
         if letter == "b":  # in brackets
             return "\b"
-        if letter == "c" and self.text[self.at : self.at + 1].isalpha():
+        if letter == "c" and self.anywhere and self.text[self.at : self.at + 1].isalpha():
             self.at += 1
             return chr(ord(self.text[self.at - 1]) % 32)
         if letter in "xu":

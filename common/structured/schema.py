@@ -21,12 +21,13 @@ from common.structured.patterns import BadPattern, read_pattern
 from common.structured.refusal import FOREVER, shown, unusable
 
 MOST_VALUES = 5_000  # of all enums
-MOST_OBJECTS = 500  # lists and objects among them
+MOST_OBJECTS = 500  # lists and objects among them, with the values inside
 MOST_PROPERTIES = 1_000
 MOST_OPTIONAL = 400  # of one object: each may be the next
 MOST_OPTIONS = 1_000  # of all anyOf and oneOf
 MOST_PATTERN_PROPERTIES = 32
 MOST_SIGNS = 2_000  # of all patterns
+LONGEST = 1_000_000  # characters of a string
 MOST_MULTIPLE = 10_000  # all multipleOf together, as whole numbers
 
 LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -61,7 +62,8 @@ class Translation:
             defs[self._names[place]] = self._written(schema, place)
         written = {**found, "$defs": defs} if defs else found
         if name := circle(defs):
-            raise self._refuse(f"#/$defs/{name}", "leads back to itself")
+            places = {name: place for place, name in self._names.items()}
+            raise self._refuse(places[name], "leads back to itself")
         try:
             check_intersections(written)
         except TooMuchAtOnce as error:
@@ -142,6 +144,10 @@ class Translation:
             raise self._refuse(
                 place, "may be 1, or as many as are required: a name could come twice"
             )
+        if keyword == "minLength" and value > LONGEST:
+            raise self._refuse(place, f"may be {LONGEST:,} at most")
+        if keyword == "maxLength":
+            value = min(value, LONGEST)
         return {keyword: int(value) if isinstance(value, float) else value}
 
     def _pattern(self, text: str, place: str) -> str:
@@ -175,7 +181,12 @@ class Translation:
         for value in values:
             parts = list(_inside(value))
             if isinstance(value, dict | list):
-                self._count(place, "lists and objects in enum", len(parts), MOST_OBJECTS)
+                self._count(
+                    place,
+                    "values of enum and const that are lists or objects or in them",
+                    len(parts),
+                    MOST_OBJECTS,
+                )
             for part in parts:
                 if type(part) in (int, float) and not exact(part):
                     raise self._refuse(place, f"has {part}, a number that would be rounded")

@@ -51,7 +51,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"pattern": "a", "$ref": "#/$defs/x", "$defs": {"x": {"allOf": [{"pattern": "b"}] * 4}}},
         "# combines more than 4 patterns",
     ),
-    ({"anyOf": [{"pattern": "a?" * 900}] * 3}, "is one of more than 2,000 repetitions in patterns"),
+    (
+        {"anyOf": [{"pattern": "a?x" * 900}] * 3},
+        "is one of more than 2,000 repetitions in patterns",
+    ),
     # What only llguidance finds.
     ({"properties": {"a": {"oneOf": [{"minimum": 1}, {"maximum": 5}]}}}, "#/properties/a has alt"),
     ({"patternProperties": {"^a": {}, "b$": FLAG}}, "# has patternProperties that may match the s"),
@@ -71,6 +74,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "no text that ends",
     ),
     ({"type": "object", "required": ["a"], "additionalProperties": False}, "no text that ends"),
+    ({"$ref": "#"}, "# leads back to itself"),
+    ({"properties": {"a/b": {"$ref": "#/properties/a~1b"}}}, "#/properties/a~1b leads back"),
+    ({"type": "string", "format": "date", "maxLength": 9}, "no text has its patterns, formats"),
+    ({"type": "string", "minLength": 10**12}, "#/minLength may be 1,000,000 at most"),
     ({"type": "array", "items": False, "minItems": 1}, "allows no text that ends"),
 ]
 
@@ -109,6 +116,7 @@ def test_what_cannot_be_honoured_is_refused_with_its_place(
         {"const": {"not": 1, "x-guidance": 2, "$ref": "https://example.org"}},
         {"uniqueItems": False},
         {"minLength": 2.0, "maxItems": 1e3},
+        {"maxLength": 10**12},
         {"$anchor": "a", "properties": {"b": {"$ref": "#a"}}},
     ],
 )
@@ -118,7 +126,7 @@ def test_annotations_and_values_are_left_alone(schema: dict[str, Any]) -> None:
 
 LIMITS: dict[str, Callable[[int], dict[str, Any]]] = {
     "values of enum": lambda n: {"enum": list(range(n))},
-    "lists and objects in enum": lambda n: {"enum": [[]] * n},
+    "values of enum and const that are lists or objects or in them": lambda n: {"enum": [[]] * n},
     "properties": lambda n: (
         {"properties": {f"p{i}": {} for i in range(n)}} | {"required": [f"p{i}" for i in range(n)]}
     ),
@@ -131,7 +139,7 @@ LIMITS: dict[str, Callable[[int], dict[str, Any]]] = {
     ("what", "most"),
     [
         ("values of enum", 5_000),
-        ("lists and objects in enum", 500),
+        ("values of enum and const that are lists or objects or in them", 500),
         ("properties", 1_000),
         ("alternatives", 1_000),
         ("patterns of properties", 32),

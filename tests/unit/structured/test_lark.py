@@ -80,9 +80,10 @@ REFUSED = {
     'start: "a"{10001}': "10,000",
     'start: x{200}\nx: y{100}\ny: "a"': "10,000",
     "start: x{2}\nx: /(a{100}){51}/": "10,000",
-    "start: " + "|".join(["/" + "a?" * 900 + "/"] * 3): "2,000 repetitions",
+    "start: " + "|".join(["/" + "a?x" * 900 + "/"] * 3): "2,000 repetitions",
     'start: "a"{3,2}': "larger number first",
     'start: "a"*+': "repetition of a repetition",
+    "start: A\nA: " + '"a"? ' * 201: "200 parts in a row",
     "start: " + "(" * 33 + '"a"' + ")" * 33: "32 brackets",
     "start: A\nA: A": "no text that ends",
 }

@@ -89,3 +89,22 @@ def test_a_bound_that_is_not_exact_is_made_tighter(
 ) -> None:
     begun = byte_guide().matcher(json_grammar({"type": "integer", **schema}, "schema"))
     assert accepts(begun, text) == holds
+
+
+@pytest.mark.parametrize(
+    ("schema", "inside", "outside"),
+    [
+        ({"exclusiveMinimum": 0, "maximum": 1e-10}, "0.0000000001", "0"),
+        ({"minimum": -1e-10, "exclusiveMaximum": 0}, "-0.0000000001", "0"),
+        ({"exclusiveMinimum": 1, "maximum": 1.0000000001}, "1.0000000001", "1"),
+    ],
+)
+def test_narrow_bounds_are_held(schema: dict[str, Any], inside: str, outside: str) -> None:
+    begun = byte_guide().matcher(json_grammar({"type": "number", **schema}, "schema"))
+    assert accepts(begun, inside) and not accepts(begun, outside)
+
+
+def test_bounds_that_leave_no_number_are_refused_with_the_numbers_that_were_given() -> None:
+    schema = {"type": "number", "exclusiveMinimum": 1, "maximum": 1}
+    with pytest.raises(InvalidRequest, match=r"\(1\).*\(1\)"):
+        byte_guide().matcher(json_grammar(schema, "schema"))

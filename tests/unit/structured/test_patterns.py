@@ -11,9 +11,11 @@ from contextlib import suppress
 
 import jsonschema_rs
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from common.errors import InvalidRequest
 from common.structured.grammar import Grammar, grammar_of, json_grammar
+from common.structured.guidance import Guide, byte_guide
 from common.structured.output_format import OutputFormat
 from common.structured.patterns import MOST_REPEATED, BadPattern, read_pattern
 from tests.support.grammar_walk import byte_walker
@@ -47,7 +49,7 @@ REFUSED = {
     "(": "without its )",
     ")": "without its (",
     "[a": "without its ]",
-    "[z-a": "without its ]",
+    "[a-z": "without its ]",
     "a\\": "backslash",
     "\\q": "not known",
     "\\ud800": "no character",
@@ -64,6 +66,16 @@ REFUSED = {
     "(a{1,500}){1,500}": "250,000",
     "((a{100}){100}){2}": "20,000",
     "(" * 33 + ")" * 33: "32 groups",
+    "a?" * 201: "200 parts in a row",
+    "(a|bc)?" * 400: "200 parts in a row",
+    "x" + ("(" + "a?" * 50 + ")") * 5: "200 parts in a row",
+    "[[:alpha:]]": "[:alpha:] in a class",
+    "[^[:digit:]x]": "[:digit:] in a class",
+    "[a-z&&b]": "&& in a class",
+    "[a||b]": "|| in a class",
+    "[a~~b]": "~~ in a class",
+    "[a--b]": "the larger first",
+    "[z-a]": "the larger first",
 }
 
 
@@ -103,6 +115,28 @@ def test_what_cannot_be_honoured_is_refused_by_name(text: str) -> None:
         with pytest.raises(BadPattern) as error:
             read_pattern(text, anywhere=anywhere)
         assert REFUSED[text] in str(error.value), error.value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("[]a]", "] first"), ("\\cA", "\\c"), ("[^]a]", "] first")]
+)
+def test_what_other_dialects_than_ecmascript_read_differently_is_refused_in_regex(
+    text: str, said: str
+) -> None:
+    with pytest.raises(BadPattern) as error:
+        read_pattern(text, anywhere=False)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["a?" * 200, "(a|bc)?" * 200, "[ab]?x" * 400])
+def test_what_the_submit_takes_can_be_compiled_in_longer_tokens(text: str) -> None:
+    runs = [run * n for run in ("a", "bc", "abc", "ax") for n in range(1, 17)]
+    places = {each: place for place, each in enumerate(dict.fromkeys(["b", "c", "x", *runs]))}
+    backend = Tokenizer(models.BPE(places, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    byte_guide().built(regex(text))
+    Guide(backend.to_str().encode(), len(places), [0]).built(regex(text))
 
 
 def test_an_expression_may_repeat_so_often_and_no_more() -> None:
