@@ -96,7 +96,7 @@ class _Reader:
             parts.append(self._run() or self._repeated(dot_is_all))
         # Where the whole text is meant, anchors at its ends say nothing.
         kept = [part for part in parts if self.anywhere or not part.is_anchor]
-        optional = most_optional(kept)
+        optional = most_optional(kept) if len(kept) > 1 else sum(part.optional for part in kept)
         if optional > MOST_OPTIONAL:
             raise BadPattern(f"has more than {MOST_OPTIONAL} parts in a row that may be left out")
         return Part(
