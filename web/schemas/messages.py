@@ -14,6 +14,10 @@ MOST_CALLS = 128  # of one message
 CallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class CalledFunction(Given):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -42,14 +46,19 @@ class ItemMessage(Given):
         min_length=1,
         max_length=MOST_CALLS,
         fail_fast=True,
+        exclude_if=_is_none,
         description="The functions that an assistant's message calls.",
     )
     tool_call_id: CallId | None = Field(
-        None, validate_default=True, description="The call whose result a tool's message is."
+        None,
+        validate_default=True,
+        exclude_if=_is_none,
+        description="The call whose result a tool's message is.",
     )
     content: str | None = Field(
         None,
         validate_default=True,
+        exclude_if=_is_none,
         description="May be left out where an assistant's message only calls functions.",
     )
 
@@ -80,7 +89,7 @@ class ItemMessage(Given):
 
     def plain(self) -> JsonObject:
         """The message as it is stored, and as chat templates take it."""
-        return self.model_dump(exclude_none=True)
+        return self.model_dump()
 
 
 def message_texts(message: JsonObject) -> list[str]:

@@ -92,7 +92,7 @@ def test_a_request_that_is_refused_is_a_row_and_the_others_run(running: BatchUse
     lines = [
         chat("good", "one"),
         chat("cold", "one", temperature=-1),
-        chat("tools", "one", tools=[{"type": "function", "function": {"name": "f"}}]),
+        chat("spoken", "one", modalities=["audio"]),
         chat("streaming", "one", stream=True),
         chat("long", "w " * 9000),
         {**chat("nameless", "one"), "body": {"model": "echo"}},
@@ -111,7 +111,7 @@ def test_a_request_that_is_refused_is_a_row_and_the_others_run(running: BatchUse
     assert all(set(error) == {"message", "type", "param", "code"} for error in errors.values())
     assert {name: error["param"] for name, error in errors.items()} == {
         "cold": "temperature",
-        "tools": "tools",
+        "spoken": "modalities",
         "streaming": "stream",
         "long": "messages",
         "nameless": "messages",

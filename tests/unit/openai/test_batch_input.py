@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from web.intake.text_lines import MARKS, ZIP
 from web.openai import completion_window
 from web.openai.answer_options import Endpoint
 from web.openai.batch_input import BatchContext, first_model, parse_lines, read_lines
@@ -59,6 +61,9 @@ def read(*lines: Any) -> list[Any]:
     )
 )
 def test_no_line_breaks_the_reader_and_each_is_told_of_once(lines: list[Any]) -> None:
+    # Files that begin so are refused as a whole, or read as UTF-16.
+    first = lines[0] if lines and isinstance(lines[0], bytes) else b""
+    assume(not first.startswith((ZIP, *(mark for mark in MARKS if mark != codecs.BOM_UTF8))))
     drafts = read(*lines)
     blank = [isinstance(line, bytes) and not line.strip() for line in lines]
     if not blank or not isinstance(lines[0], bytes) or not lines[0].startswith(b"\xef\xbb\xbf"):

@@ -241,4 +241,5 @@ def test_the_largest_formats_are_read_in_a_moment(output: dict[str, Any]) -> Non
     began = time.process_time()
     with suppress(InvalidRequest):
         grammar_of(given)
-    assert time.process_time() - began < 0.4
+    # Some 0.1 s; what repeats itself without end would take minutes.
+    assert time.process_time() - began < 5.0
