@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from common.errors import InvalidRequest
 from common.prompting.template import Template, missing
 from common.structured.tool_prompt import Messages
 from common.types import JsonObject
 
 
-class Source:
+class Source(ABC):
     """What a prompt is made of: `texts` by name, which are cleaned and cut."""
 
     texts: dict[str, str]
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  # not every kind needs something
         """Raise `InvalidRequest` if cleaning left nothing of what is needed."""
 
     def last(self) -> str:
         """The name of the text that is cut if none is named."""
         return next(reversed(self.texts))
 
-    def refuse_longer(self, most: int, context: int) -> None:
+    def refuse_longer(self, most: int, context: int) -> None:  # noqa: B027  # not every kind knows
         """Raise `InvalidRequest` if making the prompt is in vain: it has more characters than fit
         into the context."""
 
     def uses(self, name: str) -> int:  # noqa: ARG002  # each text but a template's is there once
         return 1
 
-    def asked(self) -> str | Messages:
-        raise NotImplementedError
+    @abstractmethod
+    def asked(self) -> str | Messages: ...
 
 
 class VariablesSource(Source):

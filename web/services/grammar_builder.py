@@ -2,10 +2,11 @@
 what became of each.
 
 A process of its own, because nothing interrupts the library that builds them, and some grammars of
-a few hundred characters would keep it busy for hours: the kernel ends this process when one takes
-too much time or memory. It writes a line when it is ready, and one for each that was asked: the
-error that says why it cannot be honoured, or null, the characters that a text has at least, and the
-seconds of processor time that this took.
+a few hundred characters would keep it busy for hours: the kernel ends the process when one takes
+too much time or memory. What it ends is a fork, and the next fork takes its place: it has the
+library and the vocabulary loaded, and the web process need not start anything. It writes a line
+when it is ready, and one for each that was asked: the error that says why it cannot be honoured, or
+null, the characters that a text has at least, and the seconds of processor time that this took.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from web.services.grammar_process import SECONDS
 
 MEMORY = 512 * 2**20  # bytes above what it takes at its start
 NICENESS = 5  # the web process goes first
+TOO_MUCH = InvalidRequest(
+    "it takes too much time or memory to be built; make it simpler", code="invalid_grammar"
+).as_dict()
 
 
 def main() -> None:
@@ -36,6 +40,13 @@ def main() -> None:
     _bound_memory()
     os.nice(NICENESS)
     _write(None, 0, 0.0)
+    while (fork := os.fork()) and os.waitpid(fork, 0)[1] != 0:
+        _write(TOO_MUCH, 0, SECONDS)
+    if not fork:
+        _serve(guide)
+
+
+def _serve(guide: Guide) -> None:
     for line in sys.stdin.buffer:
         # The signal at its end is not caught: it ends the process, whatever that is doing.
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
@@ -43,6 +54,7 @@ def main() -> None:
         found = _built(guide, json.loads(line))
         signal.setitimer(signal.ITIMER_PROF, 0)
         _write(*found, time.process_time() - began)
+    os._exit(0)
 
 
 def _built(guide: Guide, asked: JsonObject) -> tuple[ErrorDict | None, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +11,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
-from common.errors import ErrorDict, InvalidRequest, Unavailable
+from common.errors import ErrorDict, Unavailable
 
 # Why it cannot be honoured, None if it can; the characters that a text of it has at least; and the
 # seconds of processor time that it took.
@@ -24,8 +23,7 @@ PATIENCE = 20.0  # seconds, by the clock: on a machine that is very busy
 
 
 class GrammarProcess:
-    """Starts at once. It ends with the web process, with a grammar that takes too much, with this
-    object, or by `end`."""
+    """Starts at once. It ends with the web process, with this object, or by `end`."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -38,15 +36,11 @@ class GrammarProcess:
         self._is_ready = False
         self.end = weakref.finalize(self, _end, self._process)
 
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
     def build(self, line: bytes) -> Built:
         """What became of what is asked by this line.
 
         Raises:
-            Unavailable: the process did not answer in time; it is ended.
+            Unavailable: the process did not answer, or not in time; it is ended.
         """
         clock = threading.Timer(PATIENCE, self._process.kill)
         clock.start()
@@ -56,7 +50,8 @@ class GrammarProcess:
                 self._is_ready = True
             found = self._answer(line)
         except (OSError, EOFError):
-            return self._why_it_ended(), 0, SECONDS
+            self.end()
+            raise Unavailable("output formats cannot be checked now; try again") from None
         except BaseException:
             self.end()
             raise
@@ -74,13 +69,6 @@ class GrammarProcess:
             raise EOFError
         error, least, seconds = json.loads(line)
         return error, least, seconds
-
-    def _why_it_ended(self) -> ErrorDict:
-        self.end()
-        if not self._is_ready or self._process.returncode == -signal.SIGKILL:
-            raise Unavailable("output formats cannot be checked now; try again")
-        message = "it takes too much time or memory to be built; make it simpler"
-        return InvalidRequest(message, code="invalid_grammar").as_dict()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

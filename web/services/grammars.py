@@ -105,5 +105,5 @@ class Grammars:
         except IndexError:
             builder = GrammarProcess()
         error, least, seconds = builder.build(asked.line)
-        self._idle.append(builder if builder.is_alive else GrammarProcess())
+        self._idle.append(builder)
         return Verdict(error, least, seconds)

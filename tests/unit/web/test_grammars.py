@@ -145,7 +145,7 @@ def test_a_process_that_does_not_answer_is_ended_and_the_request_may_be_tried_ag
     process = grammar_process.GrammarProcess()
     with pytest.raises(Unavailable, match="try again"):
         process.build(grammar(GOOD).line)
-    assert not process.is_alive
+    assert process._process.poll() is not None
 
 
 def test_a_process_that_cannot_start_is_no_fault_of_the_grammar(
