@@ -12,7 +12,7 @@ import torch
 
 from worker.engine.logprobs import scores
 from worker.engine.sampling.apply import apply_edits, apply_masks
-from worker.engine.sampling.grammar import allowed_tokens
+from worker.engine.sampling.grammar import Constraint, allowed_tokens
 from worker.engine.sampling.sampler import Knobs, sample
 from worker.engine.sampling.uniforms import uniforms
 from worker.engine.scheduling.drawn import Drawn, Fault, Score
@@ -22,14 +22,12 @@ from worker.engine.scheduling.sequence import Sequence
 def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:
     """The next token of each sequence from `logits` (sequences, vocabulary), which it may write
     into."""
-    rows, words = allowed_tokens([sequence.constraint for sequence in sequences], logits.shape[1])
+    constraints = [sequence.constraint for sequence in sequences]
     found: dict[int, Score] = {}
     if all(sequence.is_plainly_greedy for sequence in sequences):
-        before = logits.amax(-1) if rows else None
-        apply_masks(logits, rows, words)
-        best, tokens = logits.max(-1)
-        healthy = (best if before is None else before).isfinite()
+        healthy, best, tokens = _most_likely(constraints, logits)
     else:
+        rows, words = allowed_tokens(constraints, logits.shape[1])  # while a GPU computes logits
         logits = logits.float()
         asking = [
             row
@@ -45,6 +43,31 @@ def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:
         if asking:
             found = _scores(sequences, asking, log_p, tokens)
     return _drawn(sequences, tokens, found, healthy, best > -torch.inf)
+
+
+def _most_likely(
+    constraints: list[Constraint | None], logits: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of each row: whether its largest logit is finite, the largest one among the tokens that may
+    come next, and that token."""
+    on_cpu = logits.device.type == "cpu"
+    if not on_cpu:
+        rows, words = allowed_tokens(constraints, logits.shape[1])  # while it computes the logits
+    best, tokens = logits.max(-1)
+    healthy = best.isfinite()
+    if on_cpu:
+        # Most rows may take the model's own choice, and to ask for one token takes far less than
+        # to find all that are allowed.
+        rest = [
+            each if each and not each.allows(token) else None
+            for each, token in zip(constraints, tokens.tolist(), strict=True)
+        ]
+        rows, words = allowed_tokens(rest, logits.shape[1])
+    if rows:
+        bound = logits[rows]
+        apply_masks(bound, list(range(len(rows))), words)
+        best[rows], tokens[rows] = bound.max(-1)
+    return healthy, best, tokens
 
 
 def _sampled(sequences: list[Sequence], logits: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,11 @@ class Thinking:
         most = self.span.max_tokens
         return self.state == "inside" and most is not None and self._tokens >= most
 
+    @property
+    def opens_with(self) -> int | None:
+        """The token that would begin the thoughts, where they may begin."""
+        return self.span.start_id if self.state == "before" else None
+
     def push(self, token: int) -> Part:
         """`token` was generated."""
         if self.state == "before":
@@ -89,6 +94,17 @@ class Constraint:
         """Whether nothing but the end may follow."""
         return bool(self.matcher and self.matcher.is_stopped)
 
+    def allows(self, token: int) -> bool:
+        """Whether `token` may come next in a text that is not over. Changes nothing."""
+        thinking = self._thinking
+        if thinking and thinking.must_end:
+            return token == thinking.span.end_id
+        if self._matcher is None or (thinking and token == thinking.opens_with):
+            return True
+        if thinking and thinking.state == "inside":
+            return token not in self._end_ids
+        return self._matcher.allows(token)
+
     def push(self, token: int) -> Part:
         """`token` was generated, and it does not end the text."""
         part = self._thinking.push(token) if self._thinking else "text"
@@ -124,8 +140,8 @@ class Constraint:
         if thinking.must_end:
             bits[:] = 0
             _set(bits, thinking.span.end_id)
-        elif thinking.state == "before":
-            _set(bits, thinking.span.start_id)
+        elif thinking.opens_with is not None:
+            _set(bits, thinking.opens_with)
         elif thinking.state == "inside":
             for token in self._end_ids:
                 bits[token // 32] &= ~np.uint32(1 << token % 32)
