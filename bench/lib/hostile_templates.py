@@ -70,7 +70,7 @@ PREPARED = (
         PREVIEW,
         lambda: job(
             ["ab " * (MEGABYTE // 3)] * 15,
-            template={"prompt": "{{text}}" * 9_000},
+            template={"prompt": "{{text}}" * 1_000},
             truncate={"to": "fit"},
         ),
         honest=True,
