@@ -14,6 +14,8 @@ INSIDE = r"[0-9A-Za-z_-]{1,64}"
 JOB = re.compile(rf"job_{INSIDE}")
 BATCH = re.compile(rf"batch_{INSIDE}")
 SWEEP = re.compile(rf"sweep_{INSIDE}")
+STUDY = re.compile(rf"study_{INSIDE}")
+RATER = re.compile(rf"rater_{INSIDE}")
 FILE = re.compile(rf"file-{INSIDE}")
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 API_KEY = re.compile(r"[0-9a-z]{1,64}")
@@ -32,6 +34,14 @@ def batch(given: str) -> str:
 
 def sweep(given: str) -> str:
     return _checked(SWEEP, "sweep", given)
+
+
+def study(given: str) -> str:
+    return _checked(STUDY, "study", given)
+
+
+def rater(given: str) -> str:
+    return _checked(RATER, "rater", given)
 
 
 def file(given: str) -> str:

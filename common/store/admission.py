@@ -28,7 +28,7 @@ class Limits:
     total_items: int = 0  # Items that all tenants together may have waiting.
     total_tokens: int = 0  # Tokens that these may need.
     total_bytes: int = 0  # Bytes that these may take.
-    stored_bytes: int = 0  # Bytes that a tenant may keep, of jobs, files and presets.
+    stored_bytes: int = 0  # Bytes that a tenant may keep, of jobs, files, presets and studies.
 
 
 NO_LIMITS = Limits()
@@ -112,9 +112,10 @@ class Admission:
         return items, tokens
 
     def stored(self, tenant: str) -> int:
-        """Bytes that a tenant keeps: of jobs with their results, files and presets, as stored."""
+        """Bytes that a tenant keeps: of jobs with their results, files, presets and studies, as
+        stored."""
         with redis_errors():
-            found = self._client.hmget(keys.stored(tenant), "jobs", "files", "presets")
+            found = self._client.hmget(keys.stored(tenant), "jobs", "files", "presets", "studies")
         return max(0, sum(int(each or 0) for each in found))
 
     def check_stored(self, tenant: str, more: int, most: int) -> None:

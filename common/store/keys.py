@@ -149,6 +149,22 @@ def tenant_sweeps(name: str) -> str:
     return f"{PREFIX}tenant:{ids.tenant(name)}:sweeps"
 
 
+def study(study_id: str, part: str = "") -> str:
+    return f"{PREFIX}study:{ids.study(study_id)}" + (f":{part}" if part else "")
+
+
+def rated(study_id: str, rater_id: str) -> str:
+    return study(study_id, f"rated:{ids.rater(rater_id)}")
+
+
+def rater(digest: str) -> str:
+    return f"{PREFIX}rater:{digest}"
+
+
+def tenant_studies(name: str) -> str:
+    return f"{PREFIX}tenant:{ids.tenant(name)}:studies"
+
+
 def api_key(key_id: str) -> str:
     return f"{PREFIX}key:{ids.api_key(key_id)}"
 

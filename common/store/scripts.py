@@ -53,6 +53,9 @@ ALLOW_OOM = {
     "revoke_key",
     "permit",
     "hold_permits",
+    "delete_study",
+    "revoke_rater",
+    "undo_vote",
 }
 NAMES = (
     "attach",
@@ -71,6 +74,10 @@ NAMES = (
     "describe",
     "make_link",
     "stream",
+    "create_study",
+    "add_rater",
+    "give_task",
+    "keep_vote",
     *sorted(READS),
     *sorted(ALLOW_OOM),
 )
@@ -79,7 +86,7 @@ NAMES = (
 # What every script begins with: each file may use what those before it define.
 LIBRARY = (
     *("keys", "job", "admission", "submit", "save", "notify"),
-    *("ready", "finish", "attempts", "wakes", "turns", "remove", "members", "history"),
+    *("ready", "finish", "attempts", "wakes", "turns", "remove", "members", "history", "ratings"),
 )
 # Scripts that are several files, one after the other.
 PARTS = {"exchange": ("charges", "results", "claims", "suspects", "serve", "answer")}
@@ -124,6 +131,7 @@ PROMISES = {
     *("cancel", "cancel_batch", "describe", "edit", "delete", "forget_files"),
     *("keep_preset", "forget_preset"),
     *("create_key", "revoke_key", "end_sessions", "end_link"),
+    *("create_study", "delete_study", "add_rater", "revoke_rater", "keep_vote", "undo_vote"),
 }
 LIMIT = 5000  # ms a promise may wait for the disk, and for the replicas
 

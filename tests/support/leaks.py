@@ -18,11 +18,13 @@ from common.store.batches import job_of
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|beside|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"
     r"|batches:(due|sizing|turns):[^:]+|batches:busy|hooks:line:[^:]+|hooks:turns"
-    r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches|:sweeps|:keys)?"
+    r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches|:sweeps|:studies|:keys)?"
     r"|presets:[^:]+(:contents|:used)?"
     r"|(model|vtime|vclock|unfinished|suspects|room|woken):.+|(ready|interactive):[^:]+(:[^:]+)?)"
 )
 OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch|sweep):([^:]+)(?::([a-z]+))?")
+STUDY = re.compile(r"pm:study:([^:]+)(:(rows|tasks|open|leases|given|votes|raters|rated:[^:]+))?")
+RATER = re.compile(r"pm:rater:[^:]+")
 KEY = re.compile(r"pm:idem:[^:]+:.+")  # of a tenant, any text
 SWEEP_KEY = re.compile(r"pm:sweepidem:[^:]+:.+")
 
@@ -64,6 +66,12 @@ def _owned(client: redis.Redis, name: str) -> bool:
         return client.zscore(keys.job(job_id, "idem"), name) is not None
     if SWEEP_KEY.fullmatch(name):  # lives as long as the sweep that it made
         return bool(client.exists(keys.sweep((client.get(name) or b"").split()[1].decode())))
+    if RATER.fullmatch(name):  # goes with its study, or when it is revoked
+        study = (client.get(name) or b"").split()[0].decode()
+        return bool(client.exists(keys.study(study, "raters")))
+    if match := STUDY.fullmatch(name):  # goes when its tenant deletes it
+        tenant = (client.hget(keys.study(match[1]), "tenant") or b"").decode()
+        return bool(tenant) and client.zscore(keys.tenant_studies(tenant), match[1]) is not None
     match = OWNED.fullmatch(name)
     if not match:
         return False

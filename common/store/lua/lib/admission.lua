@@ -8,7 +8,7 @@ local function recounted(tenant, what, created_at)
   return RECOUNT[1] == tenant and RECOUNT[2] == what and created_at <= tonumber(RECOUNT[3])
 end
 
--- A tenant keeps so many bytes more of jobs, files or presets; `again` of them are of what the recount has been at, whose sum changes, too.
+-- A tenant keeps so many bytes more of jobs, files, presets or studies; `again` of them are of what the recount has been at, whose sum changes, too.
 local function count_stored(tenant, what, bytes, again)
   if bytes ~= 0 and redis.call('HINCRBY', key('stored', tenant), what, bytes) == 0 then
     redis.call('HDEL', key('stored', tenant), what)
@@ -19,8 +19,9 @@ end
 -- Whether a tenant would keep more than `most` bytes with so many more; 0 for no limit.
 local function over_stored(tenant, more, most)
   if most == 0 then return false end
-  local kept = redis.call('HMGET', key('stored', tenant), 'jobs', 'files', 'presets')
-  return (tonumber(kept[1]) or 0) + (tonumber(kept[2]) or 0) + (tonumber(kept[3]) or 0) + more > most
+  local kept = redis.call('HMGET', key('stored', tenant), 'jobs', 'files', 'presets', 'studies')
+  for i = 1, 4 do more = more + (tonumber(kept[i]) or 0) end
+  return more > most
 end
 
 -- Keep count of what waits, by tenant and in all, and of what is kept: what admission goes by. Interactive jobs are kept for a minute,
