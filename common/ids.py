@@ -16,6 +16,7 @@ BATCH = re.compile(rf"batch_{INSIDE}")
 SWEEP = re.compile(rf"sweep_{INSIDE}")
 STUDY = re.compile(rf"study_{INSIDE}")
 RATER = re.compile(rf"rater_{INSIDE}")
+COMPARISON = re.compile(rf"cmp_{INSIDE}")
 FILE = re.compile(rf"file-{INSIDE}")
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 API_KEY = re.compile(r"[0-9a-z]{1,64}")
@@ -42,6 +43,10 @@ def study(given: str) -> str:
 
 def rater(given: str) -> str:
     return _checked(RATER, "rater", given)
+
+
+def comparison(given: str) -> str:
+    return _checked(COMPARISON, "comparison", given)
 
 
 def file(given: str) -> str:

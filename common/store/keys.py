@@ -145,6 +145,10 @@ def sweep_key(tenant_name: str, key: str) -> str:
     return f"{PREFIX}sweepidem:{ids.tenant(tenant_name)}:{key}"
 
 
+def comparison(comparison_id: str) -> str:
+    return f"{PREFIX}comparison:{ids.comparison(comparison_id)}"
+
+
 def tenant_sweeps(name: str) -> str:
     return f"{PREFIX}tenant:{ids.tenant(name)}:sweeps"
 

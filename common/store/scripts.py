@@ -65,6 +65,9 @@ NAMES = (
     "keep_preset",
     "keep_verdict",
     "begin_sweep",
+    "create_comparison",
+    "claim_comparison",
+    "keep_comparison",
     "list_keys",
     "copy_items",
     "copy_stage",
@@ -86,7 +89,8 @@ NAMES = (
 # What every script begins with: each file may use what those before it define.
 LIBRARY = (
     *("keys", "job", "admission", "submit", "save", "notify"),
-    *("ready", "finish", "attempts", "wakes", "turns", "remove", "members", "history", "ratings"),
+    *("ready", "finish", "attempts", "wakes", "turns", "comparisons", "remove", "members"),
+    *("history", "ratings"),
 )
 # Scripts that are several files, one after the other.
 PARTS = {"exchange": ("charges", "results", "claims", "suspects", "serve", "answer")}

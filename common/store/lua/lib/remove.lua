@@ -80,9 +80,10 @@ end
 -- Remove what is kept beside a job.
 local function forget_beside(id)
   leave_sweep(id)
+  forget_comparisons_of(id)
   local made = redis.call('ZRANGE', key('job', id, 'idem'), 0, -1, 'WITHSCORES')
   for i = 1, #made, 2 do forget_key(made[i], id, made[i + 1]) end
-  for _, part in ipairs({'side', 'prep', 'idem', 'shares'}) do redis.call('UNLINK', key('job', id, part)) end
+  for _, part in ipairs({'side', 'prep', 'idem', 'shares', 'comparisons'}) do redis.call('UNLINK', key('job', id, part)) end
   redis.call('SREM', key('beside'), id)
 end
 
