@@ -107,9 +107,7 @@ class Comparisons:
             Unreadable: it is damaged.
         """
         with redis_errors():
-            status, result = self._client.hmget(
-                keys.comparison(comparison_id), "status", "result"
-            )
+            status, result = self._client.hmget(keys.comparison(comparison_id), "status", "result")
         if status is None:
             raise NotFound(f"no comparison {comparison_id}")
         with reading(comparison_id):

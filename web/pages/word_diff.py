@@ -40,7 +40,9 @@ def word_diff(before: str, after: str) -> Marked:
     end = _common(old[start:][::-1], new[start:][::-1])
     inside = old[start : len(old) - end], new[start : len(new) - end]
     kept = _kept(*inside) or (bytearray(len(inside[0])), bytearray(len(inside[1])))
-    return Marked(*(_pieces(words, start, flags) for words, flags in zip((old, new), kept, strict=True)))
+    return Marked(
+        *(_pieces(words, start, flags) for words, flags in zip((old, new), kept, strict=True))
+    )
 
 
 def _words(text: str) -> list[str]:
@@ -60,7 +62,9 @@ def _words(text: str) -> list[str]:
 def _common(old: Sequence[str], new: Sequence[str]) -> int:
     """How many words both begin with."""
     pairs = zip(old, new, strict=False)
-    return next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(old), len(new)))
+    return next(
+        (at for at, (one, other) in enumerate(pairs) if one != other), min(len(old), len(new))
+    )
 
 
 def _kept(old: Sequence[str], new: Sequence[str]) -> tuple[bytearray, bytearray] | None:
