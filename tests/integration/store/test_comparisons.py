@@ -1,4 +1,4 @@
-"""Comparisons in the store: made once, computed by one evaluator at a time, gone with their jobs."""
+"""Comparisons in the store: made once, computed by one evaluator at a time, gone with jobs."""
 
 from __future__ import annotations
 
