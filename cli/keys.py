@@ -21,7 +21,7 @@ from common.store.connection import connect
 from common.store.sessions import Sessions
 from common.store.tenants import Tenants
 from web.intake.validation_messages import validated
-from web.schemas.requests import Target
+from web.schemas.webhooks import Target
 
 tenant_option = click.option("--tenant", default=TENANT, show_default=True, help="The tenant.")
 

@@ -164,6 +164,9 @@ _ALL = (
     ),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+# Of a job with references whose request and preset name none: one that needs no words, one of the
+# content, two for short answers, and the length that the others are to be read beside.
+DEFAULT = ("chrf", "rouge_l", "token_f1", "exact_match", "length_tokens")
 
 
 class UnknownMetric(ValueError):
@@ -200,7 +203,7 @@ def choose(wanted: Sequence[str | JsonObject]) -> Choice:
             if not isinstance(tokenizer, str) or tokenizer not in TOKENIZERS:
                 raise UnknownMetric(place, _unknown("tokenizer", tokenizer, list(TOKENIZERS)))
         if options:
-            raise UnknownMetric(place, f"{name} has no option {next(iter(options))!r}")
+            raise UnknownMetric(place, f"{name} has no option {str(next(iter(options)))[:50]!r}")
         if name in chosen:
             raise UnknownMetric(place, f"{name} is there twice")
         chosen[name] = METRICS[name]

@@ -29,6 +29,8 @@ class JobSpec(TypedDict, total=False):
     webhook: WebhookSpec | None
     metadata: JsonObject
     limits: JsonObject
+    metrics: list[str | JsonObject]  # that were asked for, by the request or its preset
+    evaluate: bool  # False: nothing is scored when the job ends
     rendered_at: int  # the time that chat templates are told, in unix seconds
 
 

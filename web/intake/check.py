@@ -26,7 +26,7 @@ from web.intake.formats import Formats
 from web.intake.input_columns import InputColumns, size_of
 from web.intake.preparation import prep_of
 from web.intake.prompts import Asked, Prompts
-from web.intake.read_item import read_item
+from web.intake.read_item import has_reference, read_item
 from web.intake.records import given_id, item_record, refused_record, refused_side, side_record
 from web.intake.scores import Scores, check_fit
 from web.intake.totals import Totals
@@ -292,4 +292,5 @@ class Intake:
         if "vars" not in record and (self.options.clean or self.options.truncate):
             record["prepared"] = True
         record.update(draft.kept)
+        self.totals.referenced += has_reference(item, self.options)
         return record, side_record(item, self.prompts.variables or (), beside)

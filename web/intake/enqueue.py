@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from common.errors import NotFound, Unavailable
+from common.errors import InvalidRequest, NotFound, Unavailable
 from common.params import SamplingParams
 from common.settings import Settings
 from common.store.admission import refuse_overfull
@@ -21,6 +21,7 @@ from common.store.jobs import JobStore, new_job_id
 from common.store.submitted import Attached
 from common.store.upload_stage import Stage
 from common.types import ModelCard
+from web.intake.asked_metrics import asked_at_end, metric_fault
 from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.formats import Formats
@@ -146,8 +147,14 @@ def _made_before(attached: Attached) -> bool:
 
 
 def job_fields(settings: Settings, intake: Intake) -> dict[str, str | int | float]:
-    """The fields of the job's record that come from the request."""
+    """The fields of the job's record that come from the request.
+
+    Raises:
+        InvalidRequest: it asks for a metric that no item can have.
+    """
     card, totals, options = intake.model.card, intake.totals, intake.options
+    if fault := metric_fault(options, totals):
+        raise InvalidRequest(fault["message"], code=fault["code"], field=fault["field"])
     spec: JobSpec = {
         "model": card.id,
         "params": options.params.model_dump(mode="json", exclude_unset=True),
@@ -162,6 +169,11 @@ def job_fields(settings: Settings, intake: Intake) -> dict[str, str | int | floa
         spec["webhook"] = {"url": hook.url, "events": list(hook.events), "secret": hook.secret}
     if options.chat_template_kwargs:
         spec["chat_template_kwargs"] = options.chat_template_kwargs
+    if options.metrics:
+        spec["metrics"] = options.metrics
+    if not options.evaluate:
+        spec["evaluate"] = False
+    asked = asked_at_end(options, totals)
     return {
         "model": card.id,
         "digest": card.digest,
@@ -176,4 +188,5 @@ def job_fields(settings: Settings, intake: Intake) -> dict[str, str | int | floa
         "hooks": ",".join(options.webhook.events) if options.webhook else "",
         "retention": int(settings.retention_days * DAY),
         "spec": json.dumps(spec, ensure_ascii=False),
+        **({"evaluate": json.dumps(asked)} if asked else {}),
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from common.store.jobs import JobStore
 from common.types import JobState, ModelCard
+from web.intake.asked_metrics import metric_fault
 from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.enqueue import with_defaults
@@ -36,6 +37,8 @@ def check_job(
     deadline_ms(services.store, options.deadline)
     for _ in intake.accept(drafts):
         pass
+    if fault := metric_fault(options, intake.totals):
+        intake.faults.append(fault)
     totals, counted = intake.totals, intake.model.tokenizer is not None
     return CheckView(
         valid=not intake.faults,

@@ -21,6 +21,7 @@ from common.store.job_prep import JobPrep
 from common.store.packing import json_text
 from common.store.records import reading
 from common.structured.output_format import OutputFormat
+from evals.registry import METRICS
 from web.intake.preparation import prep_of
 from web.schemas.presets import (
     MOST_BODY,
@@ -39,7 +40,8 @@ BUILTIN = (
     *("complete", "chat", "translate", "summarise", "answer", "classify"),
     *("extract", "rewrite", "code", "reply", "recommend", "clause"),
 )
-REPLACED = ("template", "clean", "truncate")  # a job's own replace the preset's; params are merged
+PREPARES = ("template", "clean", "truncate")
+REPLACED = (*PREPARES, "metrics")  # a job's own replace the preset's; params are merged
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,12 @@ def _found(services: Services, tenant: str, name: str, number: str | None) -> Pr
     if about is None:
         raise NotFound("no such version")
     body = services.presets.body(tenant, name, version)
+    # Earlier versions kept any name.
+    known = [
+        each for each in body.get("metrics", []) if not isinstance(each, str) or each in METRICS
+    ]
     with reading(f"preset {name}"):
-        said = PresetBody.model_validate(body)
+        said = PresetBody.model_validate({**body, "metrics": known})
     numbers = tuple(each.version for each in stored.versions)
     return Preset(name, version, numbers, said, about.created_at)
 
@@ -168,7 +174,7 @@ def _refuse_output(services: Services, tenant: str, output: OutputFormat | None)
 
 def _prep(body: PresetBody) -> JobPrep:
     """How a job of this preset makes its prompts."""
-    given = {name: getattr(body, name) for name in REPLACED}
+    given = {name: getattr(body, name) for name in PREPARES}
     return prep_of(JobOptions.model_validate({}).model_copy(update=given))
 
 

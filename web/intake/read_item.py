@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from common.references import reference_of
 from web.intake.drafts import Draft
 from web.intake.faults import Broken, Fault
-from web.schemas.requests import INPUTS, Item
+from web.schemas.requests import INPUTS, Item, JobOptions, UploadOptions
 
 
 def read_item(draft: Draft, with_template: bool) -> Item:
@@ -41,3 +42,12 @@ def _check_variables(item: Item, given: list[str]) -> None:
     if item.vars is None:
         message = 'the job has a template: give its variables as vars, like {"text": "…"}'
         raise Fault("missing_field", "vars", message)
+
+
+def has_reference(item: Item, options: JobOptions) -> bool:
+    """Whether the item has one, as a field or in the column that is mapped to it."""
+    if item.reference is not None:
+        return True
+    columns = options.columns if isinstance(options, UploadOptions) else None
+    column = columns.reference if columns else None
+    return column is not None and reference_of((item.vars or {}).get(column)) is not None

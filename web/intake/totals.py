@@ -17,6 +17,8 @@ class Totals:
     n_max: int = 1
     streams: int = 0  # continuations that are streamed
     logprobs: int = 0  # bytes that log-probabilities may take in the results, as stored
+    with_logprobs: int = 0  # items whose outputs come with log-probabilities
+    referenced: int = 0  # items that have a reference
 
     def add(self, params: SamplingParams, max_tokens: int, tokens: int, stream: bool) -> None:
         """Count an item whose prompt has so many tokens."""
@@ -39,6 +41,7 @@ class Totals:
         self.n_max = max(self.n_max, params.n)
         self.logprobs += tokens * _logprob_bytes(params.prompt_logprobs)
         self.streams += params.n if stream else 0
+        self.with_logprobs += params.logprobs is not None
 
     @property
     def cost(self) -> int:

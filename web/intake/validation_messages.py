@@ -16,8 +16,8 @@ from common.structured.output_format import OutputFormat
 from common.structured.tools import Function, ToolSet
 from web.schemas.messages import CalledFunction, ItemMessage, ToolCall
 from web.schemas.preparation import PromptTemplate, Truncation
-from web.schemas.requests import Webhook
 from web.schemas.tables import ColumnMapping, TableFormat
+from web.schemas.webhooks import Webhook
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -24,6 +24,8 @@ from web.services.services import Services
 
 MOST_RETRIES = 1000  # of one job, whose record lists them
 FAILED = Choice(frozenset({ItemState.FAILED}))
+# What a rerun may say in place of the job.
+OVER = {"params", "template", "preset", "metrics", "evaluate"}
 ROWS = {
     "all": frozenset(ItemState),
     "failed": FAILED.states,
@@ -149,13 +151,15 @@ def _changed(
     services: Services, tenant: str, before: JobOptions, wanted: RerunRequest
 ) -> JobOptions:
     """The job's options, with what the preset says over them, and over that what is wanted."""
-    given = wanted.model_dump(exclude_unset=True, include={"params", "template", "preset"})
+    given = wanted.model_dump(exclude_unset=True, include=OVER)
     over = resolve_preset(services, tenant, JobOptions.model_validate(given))
     params = before.params.model_dump(exclude_unset=True) | over.params.model_dump(
         exclude_unset=True
     )
     changes = {
-        name: getattr(over, name) for name in (*REPLACED, "preset") if name in over.model_fields_set
+        name: getattr(over, name)
+        for name in (*REPLACED, "preset", "evaluate")
+        if name in over.model_fields_set
     }
     if wanted.model is not None:
         changes["model"] = wanted.model

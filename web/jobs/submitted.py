@@ -14,7 +14,10 @@ from web.schemas.requests import JobOptions, UploadOptions
 from web.services.services import Services
 
 PAGE = 500  # items read at a time
-OPTIONS = {"model", "params", TEMPLATE_KWARGS, "webhook", "metadata", "limits"}
+OPTIONS = {
+    *("model", "params", TEMPLATE_KWARGS, "webhook", "metadata", "limits"),
+    *("metrics", "evaluate"),
+}
 
 
 def options_of(spec: JobSpec, prep: JobPrep) -> JobOptions:

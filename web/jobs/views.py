@@ -172,6 +172,7 @@ def view_of(
         preset=made.get("preset"),
         bad_rows=made.get("bad_rows"),
         columns=made.get("columns", []),
+        metrics=spec.get("metrics", []),
         links=job_links(services, job.id),
     )
 

@@ -35,7 +35,7 @@ from web.openai.schemas import (
 )
 from web.schemas.base import Query, Schema
 from web.schemas.fields import ShortName, ShortText
-from web.schemas.requests import Target
+from web.schemas.webhooks import Target
 from web.services.services import Services, services
 from web.wire.bodies import read_json, read_query, refuse_unread
 from web.wire.client import idempotency_key

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, JsonValue, PrivateAttr
 
 from common.store.job_prep import TemplateDict, Truncate
 from common.types import JobState, ModelCard
+from web.schemas.metrics import MetricEntry
 from web.schemas.requests import Limits
 
 
@@ -127,6 +128,9 @@ class JobView(BaseModel):
     )
     columns: list[str] = Field(
         [], description="The names of the items' variables, in order. Empty in lists and events."
+    )
+    metrics: list[MetricEntry] = Field(
+        [], description="What outputs are scored by, as the job or its preset asked for."
     )
     links: dict[str, str]
 

@@ -27,6 +27,7 @@ MOST_VARS_BYTES = 2**20  # of an item's variables, as JSON
 MOST_TEMPLATE_BYTES = 128 * 2**10  # as JSON: every worker that runs the job holds it
 MOST_TEMPLATE_MESSAGES = 64
 MOST_REFERENCES = 16
+MOST_REFERENCE_BYTES = 64 * 2**10  # of each, in UTF-8: metrics compare it with every output
 MOST_TOKENS = 2**31 - 1
 
 
@@ -120,21 +121,31 @@ Variables = Annotated[Any, PlainValidator(_variables), WithJsonSchema(_VARIABLES
 
 
 def _references(value: Any) -> str | list[str]:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
         raise refuse("must be text, or a list of texts")
-    if not 1 <= len(value) <= MOST_REFERENCES:
-        raise refuse(f"must have 1 to {MOST_REFERENCES} texts")
+    if not 1 <= len(texts) <= MOST_REFERENCES:
+        raise refuse(f"has {len(texts):,} texts; it must have 1 to {MOST_REFERENCES}")
+    # Most are so short that their bytes need not be counted.
+    size = max(
+        (
+            len(each.encode(errors="surrogatepass"))
+            for each in texts
+            if len(each) * 4 > MOST_REFERENCE_BYTES
+        ),
+        default=0,
+    )
+    if size > MOST_REFERENCE_BYTES:
+        raise refuse(f"has a text of {size:,} bytes; each may have {MOST_REFERENCE_BYTES:,}")
     return value
 
 
 _REFERENCE_SCHEMA = {
     "anyOf": [
-        {"type": "string"},
+        {"type": "string", "maxLength": MOST_REFERENCE_BYTES},
         {
             "type": "array",
-            "items": {"type": "string"},
+            "items": {"type": "string", "maxLength": MOST_REFERENCE_BYTES},
             "minItems": 1,
             "maxItems": MOST_REFERENCES,
         },

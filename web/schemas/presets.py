@@ -12,10 +12,10 @@ from common.given import refuse
 from common.params import SamplingParams
 from common.printable import CONTROL
 from web.schemas.base import Schema
+from web.schemas.metrics import MetricEntry, Metrics
 from web.schemas.preparation import Clean, Reference, Template, Truncation, Variables
 
 LONGEST_NAME = 64  # characters
-MOST_METRICS = 16
 MOST_EXAMPLES = 20
 MOST_BODY = 64 * 2**10  # bytes of a preset as JSON
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -67,10 +67,7 @@ class PresetBody(Schema):
     )
     clean: Clean = Field([], description="As for a job.")
     truncate: Truncation | None = Field(None, description="As for a job.")
-    metrics: Annotated[
-        list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]],
-        Field(max_length=MOST_METRICS, fail_fast=True),
-    ] = Field([], description="Metrics that suit the task, by name.")
+    metrics: Metrics = Field([], description="Metrics that suit the task, as for a job.")
     examples: Annotated[list[Example], Field(max_length=MOST_EXAMPLES, fail_fast=True)] = Field(
         [], description="Rows to try it with."
     )
@@ -108,5 +105,5 @@ class PresetView(PresetHead):
     params: dict[str, Any]
     clean: list[str]
     truncate: dict[str, Any] | None
-    metrics: list[str]
+    metrics: list[MetricEntry]
     examples: list[dict[str, Any]]

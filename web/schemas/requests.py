@@ -6,22 +6,21 @@ Requests are strict: a field is honoured or refused, and numbers are never read 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
-from common.errors import InvalidRequest
 from common.given import refuse
 from common.params import SamplingParams, TokenIds
-from common.signing import check_secret
 from common.structured.tools import ToolSet
 from web.schemas.base import Deadline, Schema, TemplateKwargs, either
 from web.schemas.fields import Continuations, CustomId, ItemMetadata, JobMetadata
 from web.schemas.messages import ItemMessage
+from web.schemas.metrics import Metrics
 from web.schemas.preparation import Clean, PresetName, Reference, Template, Truncation, Variables
 from web.schemas.tables import TableOptions
+from web.schemas.webhooks import Webhook
 
 INPUTS = ("prompt", "prompt_ids", "messages")  # an item has one of them
 
@@ -37,65 +36,6 @@ _ONE_INPUT_OR_VARS: JsonDict = {
 
 def _no_params() -> SamplingParams:
     return SamplingParams.model_validate({})
-
-
-class Target(Schema):
-    """Where to send webhook deliveries. They are signed with `secret`, or without one with the
-    tenant's own."""
-
-    url: str = Field(
-        max_length=2048,
-        description="An http or https URL.",
-        examples=["https://example.com/hook"],
-        json_schema_extra={"pattern": "^https?://"},
-    )
-    secret: str | None = Field(
-        None, description="`whsec_` and the base64 of 24 to 64 random bytes."
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            good = (
-                parts.scheme in ("http", "https")
-                and parts.hostname
-                and not parts.username
-                and parts.port != 0
-            )
-        except ValueError:
-            good = False
-        if not good or not value.isascii() or any(character <= " " for character in value):
-            raise refuse(
-                "must be an http:// or https:// URL with a host and without user or password"
-            )
-        return value
-
-    @field_validator("secret")
-    @classmethod
-    def _is_secret(cls, value: str | None) -> str | None:
-        try:
-            return value if value is None else check_secret(value)
-        except InvalidRequest as error:
-            raise refuse(error.message) from None
-
-
-class Webhook(Target):
-    """Where to send which events of the job."""
-
-    events: tuple[Literal["job.started", "job.finished"], ...] = Field(
-        ("job.finished",),
-        min_length=1,
-        max_length=2,
-        fail_fast=True,
-        description="The events to send.",
-    )
-
-    @field_validator("events", mode="before")
-    @classmethod
-    def _accept_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
 
 class Item(Schema):
@@ -192,6 +132,12 @@ class JobOptions(Schema):
     preset: PresetName | None = Field(
         None, description="A preset by name, or name@version; the job's own fields go over it."
     )
+    metrics: Metrics = Field(
+        [],
+        description="What its outputs are scored by when it ends. If none is given, and items have "
+        "a reference: `chrf`, `rouge_l`, `token_f1`, `exact_match` and `length_tokens`.",
+    )
+    evaluate: bool = Field(True, description="False: nothing is scored when the job ends.")
     webhook: Webhook | None = None
     priority: int = Field(
         0, ge=-10, le=10, description="Jobs with a higher priority run first, among your own."

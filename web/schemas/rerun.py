@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from common.given import refuse
 from common.params import SamplingParams
 from web.schemas.base import Schema
+from web.schemas.metrics import Metrics
 from web.schemas.preparation import PresetName, Template
 
 ErrorCode = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -41,6 +42,8 @@ class RerunRequest(Schema):
     preset: PresetName | None = Field(
         None, description="What it says goes over the job's, and under `params` and `template`."
     )
+    metrics: Metrics = Field([], description="In place of the job's.")
+    evaluate: bool = Field(True, description="In place of the job's: as for a job.")
     override_items: bool = Field(
         False, description="Drop the items' own parameters of the names in `params`, too."
     )

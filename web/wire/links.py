@@ -24,6 +24,7 @@ def job_links(services: Services, job_id: str) -> dict[str, str]:
         "results": f"{job}/results.jsonl",
         "results_csv": f"{job}/results.csv",
         "events": f"{job}/events",
+        "evaluations": f"{job}/evaluations",
         "cancel": f"{job}/cancel",
         "page": f"{base}/jobs/{job_id}",
     }

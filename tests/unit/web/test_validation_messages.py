@@ -23,7 +23,10 @@ def explained(value: Any, model: Any = JobOptions) -> list[ErrorDict]:
 
 def test_one_mistake_is_one_message() -> None:
     (entry,) = explained({"webhook": {"url": "https://x.example", "events": ["job.done"]}})
-    assert entry["message"] == "webhook.events.0 must be 'job.started' or 'job.finished'"
+    assert (
+        entry["message"]
+        == "webhook.events.0 must be 'job.started', 'job.finished' or 'evaluation.finished'"
+    )
     (entry,) = explained({"webhook": {"url": "https://x.example", "events": []}})
     assert entry["message"] == "webhook.events must not be empty"
 

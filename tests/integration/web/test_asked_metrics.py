@@ -1,0 +1,125 @@
+"""Which metrics a job's outputs are scored by when it ends: its own, its preset's, or the usual
+ones where items have references."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from evals.registry import DEFAULT
+from tests.support.web import Web
+
+ITEM = {"prompt": "one two"}
+CHINESE_BLEU = {"name": "bleu", "tokenize": "zh"}
+REFERRED = {"prompt": "one two", "reference": "two"}
+
+
+def asked(web: Web, job_id: str) -> Any:
+    """The metrics of the evaluation that begins when the job ends; None for no evaluation."""
+    stored = web.services.redis.hget(f"pm:job:{job_id}", "evaluate")
+    return None if stored is None else json.loads(stored)["metrics"]
+
+
+def submitted(web: Web, *items: dict[str, Any], **fields: Any) -> str:
+    answer = web.post("/v1/jobs", json={"items": list(items or [ITEM]), **fields})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json["id"])
+
+
+@pytest.mark.parametrize(
+    ("items", "fields", "metrics"),
+    [
+        ([ITEM], {}, None),
+        ([ITEM, REFERRED], {}, list(DEFAULT)),
+        ([REFERRED], {"evaluate": False}, None),
+        ([REFERRED], {"metrics": ["rouge_l", "json_valid"]}, ["rouge_l", "json_valid"]),
+        ([REFERRED], {"metrics": [CHINESE_BLEU]}, [CHINESE_BLEU]),
+        ([ITEM], {"metrics": ["rouge_l", "json_valid"]}, ["json_valid"]),
+        ([ITEM], {"metrics": ["rouge_l"]}, None),
+        ([ITEM], {"metrics": ["perplexity"], "params": {"logprobs": 0}}, ["perplexity"]),
+        ([ITEM], {"metrics": ["json_valid"], "evaluate": False}, None),
+    ],
+)
+def test_what_is_scored_follows_from_the_request_and_its_references(
+    web: Web, items: list[dict[str, Any]], fields: dict[str, Any], metrics: list[Any] | None
+) -> None:
+    job_id = submitted(web, *items, **fields)
+    assert asked(web, job_id) == metrics
+    assert web.get(f"/v1/jobs/{job_id}").json["metrics"] == fields.get("metrics", [])
+
+
+def test_a_preset_s_metrics_are_the_job_s_unless_it_names_its_own(web: Web) -> None:
+    preset = {"task": "t", "title": "t", "metrics": ["chrf", "length_chars"]}
+    assert web.call("PUT", "/v1/presets/mine", json=preset).status_code == 201
+    assert asked(web, submitted(web, REFERRED, preset="mine")) == ["chrf", "length_chars"]
+    assert asked(web, submitted(web, ITEM, preset="mine")) == ["length_chars"]
+    own = submitted(web, REFERRED, preset="mine", metrics=["rouge_1"])
+    assert asked(web, own) == ["rouge_1"]
+    assert asked(web, submitted(web, REFERRED, preset="mine", metrics=[])) == list(DEFAULT)
+
+
+def test_a_mapped_column_of_references_is_scored_and_evaluate_false_is_for_others(web: Web) -> None:
+    table, columns = b"q,gold\nhello,bye\n", {"prompt": "q", "reference": "gold"}
+    job = web.upload("a.csv", table, columns=columns).json["id"]
+    assert asked(web, job) == list(DEFAULT)
+    job = web.upload("a.csv", table, columns=columns, evaluate=False).json["id"]
+    assert asked(web, job) is None
+    empty = web.upload("a.csv", b"q,gold\nhello,\n", columns=columns).json["id"]
+    assert asked(web, empty) is None
+
+
+def test_a_sweep_and_a_rerun_are_scored_as_their_first_job(web: Web) -> None:
+    body = {"items": [REFERRED], "metrics": ["rouge_l"], "sweep": {"temperature": [0, 1]}}
+    jobs = web.post("/v1/sweeps", json=body).json["jobs"]
+    assert [asked(web, job["id"]) for job in jobs] == [["rouge_l"]] * 2
+
+    def again(**changes: Any) -> Any:
+        return asked(web, web.post(f"/v1/jobs/{jobs[0]['id']}/rerun", json=changes).json["id"])
+
+    assert again() == ["rouge_l"]
+    assert again(metrics=["chrf"]) == ["chrf"]
+    assert again(evaluate=False) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"metrics": ["rouge"]}, "metrics.0", "did you mean 'rouge_"),
+        ({"metrics": ["chrf", {"name": "chrf", "order": 2}]}, "metrics.1", "no option 'order'"),
+        ({"metrics": ["chrf", "chrf"]}, "metrics", "chrf is there twice"),
+        ({"metrics": [7]}, "metrics.0", "must be the name of a metric"),
+        ({"metrics": "chrf"}, "metrics", "must be a list"),
+        ({"metrics": ["chrf", "perplexity"]}, "metrics.1", '"logprobs": 0'),
+        ({"evaluate": "no"}, "evaluate", "must be true or false"),
+        ({"items": [{"prompt": "a", "reference": []}]}, "items.0.reference", "1 to 16"),
+        ({"items": [{"prompt": "a", "reference": ["x"] * 17}]}, "items.0.reference", "17 texts"),
+        ({"items": [{"prompt": "a", "reference": "é" * 40_000}]}, "items.0.reference", "80,000"),
+    ],
+)
+def test_metrics_and_references_that_cannot_be_are_refused_by_name(
+    web: Web, fields: dict[str, Any], field: str, said: str
+) -> None:
+    body = {"items": [ITEM]} | fields
+    answer = web.post("/v1/jobs", json=body)
+    assert answer.status_code == 422
+    (error,) = answer.json["errors"]
+    assert error["field"] == field and said in error["message"]
+    assert web.job_keys() == []
+    checked = web.post("/v1/jobs/check", json=body)
+    assert field in str(checked.json["errors"])
+
+
+def test_items_with_log_probabilities_of_their_own_have_a_perplexity(web: Web) -> None:
+    own = {"prompt": "a", "params": {"logprobs": 0}}
+    assert asked(web, submitted(web, ITEM, own, metrics=["perplexity"])) == ["perplexity"]
+
+
+def test_a_preset_of_an_earlier_version_with_a_metric_that_there_is_not_still_works(
+    web: Web,
+) -> None:
+    web.services.presets.put(
+        "acme", "old", {"task": "t", "title": "t", "metrics": ["bleurt", "chrf"]}, 2**20
+    )
+    assert asked(web, submitted(web, REFERRED, preset="old")) == ["chrf"]

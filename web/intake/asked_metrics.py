@@ -1,0 +1,44 @@
+"""By which metrics a job's outputs are scored when it ends."""
+
+from __future__ import annotations
+
+from common.errors import ErrorDict
+from common.types import JsonObject
+from evals.registry import DEFAULT, METRICS
+from web.intake.totals import Totals
+from web.schemas.metrics import names_of
+from web.schemas.requests import JobOptions
+
+
+def asked_at_end(options: JobOptions, totals: Totals) -> JsonObject | None:
+    """The evaluation that begins by itself when the job ends, as its record keeps it; None for
+    none. It has the metrics that were asked for, without those that compare with references where
+    no item has one: these may be given later, with an evaluation of their own."""
+    if not options.evaluate:
+        return None
+    wanted = options.metrics or (list(DEFAULT) if totals.referenced else [])
+    names = names_of(wanted)
+    if not totals.referenced:
+        wanted = [
+            entry
+            for entry, name in zip(wanted, names, strict=True)
+            if METRICS[name].needs != "references"
+        ]
+    return {"metrics": wanted, "gate": []} if wanted else None
+
+
+def metric_fault(options: JobOptions, totals: Totals) -> ErrorDict | None:
+    """What is wrong with the metrics that a job asks for: one that no item can have, because of the
+    job's own parameters."""
+    for place, name in enumerate(names_of(options.metrics)):
+        if METRICS[name].needs == "logprobs" and not totals.with_logprobs:
+            return no_logprobs(place, name)
+    return None
+
+
+def no_logprobs(place: int, name: str) -> ErrorDict:
+    message = (
+        f"{name} needs log-probabilities, and no item of the job keeps them: submit it with "
+        '"params": {"logprobs": 0}, or leave this metric out'
+    )
+    return {"code": "unsupported", "message": message, "field": f"metrics.{place}"}
