@@ -11,9 +11,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from common.errors import ErrorDict
 from common.store.job_spec import JobSpec, WebhookSpec, parse_spec
 from common.store.records import hash_of, reading
 from common.types import JobState
+
+
+@dataclass(frozen=True)
+class InputFrom:
+    """The jobs of whose rows a job is made. As a `judge`, it compares the outputs of two in pairs,
+    in both orders, or grades those of one on a scale."""
+
+    jobs: tuple[str, ...]
+    rows: str = "succeeded"
+    judge: str | None = None  # pairs or scale
+
+    def field(self) -> dict[str, str]:
+        """The field of the job's record."""
+        judge = {"judge": self.judge} if self.judge else {}
+        return {"input_from": json.dumps({"jobs": self.jobs, "rows": self.rows, **judge})}
+
 
 _STATES = {state.value.encode(): state for state in JobState}
 
@@ -79,6 +96,10 @@ class Job:
 
     sweep: str | None  # The sweep that the job is one combination of.
 
+    waiting: bool  # It has no items yet: it waits for the jobs in `input_from`; until `attach`.
+    input_from_json: bytes | None  # `input_from` as JSON, where it is made of other jobs' rows.
+    # Why it could not be made of those, as JSON; `end_derived` sets it.
+    error_json: bytes | None
     trial: bool  # It has only the first items of what somebody tries out.
     metadata_json: bytes | None  # What the tenant noted of it since; `describe` sets it.
     # What the tenant asked for, as JSON; `spec` has it parsed.
@@ -96,6 +117,24 @@ class Job:
             with reading(self.id):
                 spec["metadata"] = dict(json.loads(self.metadata_json))
         return spec
+
+    @property
+    def input_from(self) -> InputFrom | None:
+        """The jobs of whose rows this one is made."""
+        if self.input_from_json is None:
+            return None
+        with reading(self.id):
+            found = json.loads(self.input_from_json)
+            return InputFrom(tuple(found["jobs"]), found["rows"], found.get("judge"))
+
+    @property
+    def error(self) -> ErrorDict | None:
+        """Why it could not be made of the rows of others."""
+        if self.error_json is None:
+            return None
+        with reading(self.id):
+            found: ErrorDict = json.loads(self.error_json)
+            return found
 
     @property
     def item_bytes(self) -> int:
@@ -159,6 +198,9 @@ def parse_job(job_id: str, answer: Any) -> Job:
         indexed=b"indexed" in raw,
         hooks=tuple(hooks.decode().split(",")) if hooks else (),
         retries=_retries(raw),
+        waiting=b"waiting" in raw,
+        input_from_json=raw.get(b"input_from"),
+        error_json=raw.get(b"error"),
         trial=raw.get(b"trial") == b"1",
         metadata_json=raw.get(b"metadata"),
         spec_json=raw[b"spec"],

@@ -146,7 +146,7 @@ class JobStore(JobLists):
                 **stage.sent(),
             )
         told = outcome.decode()
-        if told in ("gone", "terminal", "lost"):
+        if told in ("gone", "terminal", "lost", "waiting"):
             self._outcome(job_id, outcome, rings)
         refuse_too_many(told, most_items, streams[1])
         refuse_overfull(told, limits)
@@ -169,6 +169,11 @@ class JobStore(JobLists):
         if outcome == b"terminal":
             raise Conflict(
                 f"job {job_id} is over or was cancelled and cannot be changed", code="job_over"
+            )
+        if outcome == b"waiting":
+            raise Conflict(
+                f"job {job_id} waits for other jobs and has no items yet; add some when it has",
+                code="job_waiting",
             )
         if outcome == b"lost":
             raise Unavailable("the upload took too long and was dropped; send it again")

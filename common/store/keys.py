@@ -137,6 +137,10 @@ def batch(batch_id: str) -> str:
     return f"{PREFIX}batch:{ids.batch(batch_id)}"
 
 
+def derived_line(tenant_name: str) -> str:
+    return f"{PREFIX}derived:line:{ids.tenant(tenant_name)}"
+
+
 def sweep(sweep_id: str, part: str = "") -> str:
     return f"{PREFIX}sweep:{ids.sweep(sweep_id)}" + (f":{part}" if part else "")
 

@@ -21,7 +21,7 @@ from common.store import keys
 
 # Of the records; 1 is what kept no version. Raise it with every change that an older part would
 # misread.
-SCHEMA = 4
+SCHEMA = 5
 
 READS = {"rows", "pick"}  # run on a server that takes no writes, too
 # Scripts that give memory back or keep a promise already made must run on a full server too.
@@ -47,6 +47,9 @@ ALLOW_OOM = {
     "cancel_batch",
     "note_batch",
     "end_batch",
+    "claim_derived",
+    "hold_derived",
+    "end_derived",
     "begin_session",
     "end_link",
     "end_sessions",
@@ -75,6 +78,7 @@ NAMES = (
     "create_key",
     "create_share",
     "describe",
+    "submit_derived",
     "make_link",
     "stream",
     "create_study",
@@ -89,8 +93,8 @@ NAMES = (
 # What every script begins with: each file may use what those before it define.
 LIBRARY = (
     *("keys", "job", "admission", "submit", "save", "notify"),
-    *("ready", "finish", "attempts", "wakes", "turns", "comparisons", "remove", "members"),
-    *("history", "ratings"),
+    *("turns", "derived", "ready", "finish", "attempts", "wakes", "comparisons"),
+    *("remove", "members", "history", "ratings"),
 )
 # Scripts that are several files, one after the other.
 PARTS = {"exchange": ("charges", "results", "claims", "suspects", "serve", "answer")}
@@ -132,6 +136,7 @@ def _locals(named: dict[str, bool]) -> str:
 # When one of these returns, what it wrote must be on disk and on the replicas.
 PROMISES = {
     *("attach", "append", "begin_sweep", "exchange", "keep_file", "create_batch"),
+    "submit_derived",
     *("cancel", "cancel_batch", "describe", "edit", "delete", "forget_files"),
     *("keep_preset", "forget_preset"),
     *("create_key", "revoke_key", "end_sessions", "end_link"),

@@ -50,7 +50,8 @@ def parse_made(stored: bytes | None) -> MadeWith | None:
 @dataclass(frozen=True)
 class Attached:
     """What `attach` did: `outcome` is new, same (the idempotency key knew it), conflict, deleted
-    (its batch was), lost, tenant_full, full or stored_full."""
+    (its batch was, or the job
+    itself while it waited for its items), lost, tenant_full, full or stored_full."""
 
     outcome: str
     job_id: str

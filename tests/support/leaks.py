@@ -17,6 +17,7 @@ from common.store.batches import job_of
 
 FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|beside|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"
+    r"|derived:(line:[^:]+|turns|busy)"
     r"|batches:(due|sizing|turns):[^:]+|batches:busy|hooks:line:[^:]+|hooks:turns"
     r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches|:sweeps|:studies|:keys)?"
     r"|presets:[^:]+(:contents|:used)?"

@@ -27,7 +27,7 @@ whole_ids        as in attach
 prep             as in attach; of it the columns and what results have are added to the job's
 ]]
 -- Answers {outcome, rings, first index, count}: `added`; `same` (the key and content were added before, there); or, with nothing
--- left staged, `conflict` (the key had other content); `terminal` (the job is over or was cancelled); `gone` (no such job);
+-- left staged, `conflict` (the key had other content); `terminal` (the job is over or was cancelled); `waiting` (it has no items yet, but waits for other jobs); `gone` (no such job);
 -- `lost` (the stage's time ran out); `tenant_full`, `full`, `stored_full` (a limit would be passed); `too_many`,
 -- `too_many_streams`, `too_many_columns` (the job would have more than it may). {`duplicate`, 0, digest, ...} are custom_ids that the job has
 -- already, 100 at most. A call that is sent again because its reply was lost answers the same and adds nothing.
@@ -69,6 +69,7 @@ end
 local columns = all_columns()
 local told = redis.call('HGET', key('job', id), 'streams') or 0
 local refused = (TERMINAL[job.status] or job.cancel_requested == 1) and 'terminal'
+  or job.waiting == 1 and 'waiting'
   or redis.call('EXISTS', staged['in']) == 0 and 'lost'
   or job.total + items > most_items and 'too_many'
   or streamed > 0 and told + streamed > most_streamed and 'too_many_streams'

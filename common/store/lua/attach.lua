@@ -1,4 +1,4 @@
--- Makes a staged segment a job.
+-- Makes a staged segment a job, which may have waited for it.
 --[[ arguments
 id               the new job
 stage            where its items were staged
@@ -21,7 +21,8 @@ prep             JSON: the fields of its prep, each JSON of its own, or ''
 rest             field, value, ...: of the job's hash
 ]]
 -- Answers {outcome, job, rings}: `new`; `same` (this key and content made that job already); `conflict` (the key had other
--- content); `deleted` (the batch that it is made of was deleted meanwhile, or its sweep was not begun); `lost` (the staged segment's time ran out);
+-- content); `deleted` (the batch that it is made of was deleted meanwhile, or the job that waited for its items, or its sweep was not
+-- begun); `lost` (the staged segment's time ran out);
 -- `tenant_full`, `full`, `stored_full` (a limit would be passed; nothing is left staged).
 -- A call that is sent again because its reply was lost answers `new` again.
 local limits = {tenant = {tenant_items, tenant_tokens, tenant_bytes}, total = {total_items, total_tokens, total_bytes},
@@ -29,12 +30,19 @@ local limits = {tenant = {tenant_items, tenant_tokens, tenant_bytes}, total = {t
 local jobkey = key('job', id)
 
 local known = load_job(id)
-if known then return {'new', id, wake(known.model, claimable(known))} end
+local waited = known and known.waiting == 1
+if known and not waited then
+  drop_stage(staged_keys(stage)) -- another process may have staged and attached the same rows
+  return {'new', id, wake(known.model, claimable(known))}
+end
+
+-- What a job that waited has already: its tenant may have changed it meanwhile.
+local HAS_ALREADY = {tenant = true, priority = true, token_budget = true, error_rate = true, hooks = true, retention = true}
 
 local spec, fields = {}, {}
 for i = REST, #ARGV, 2 do
   spec[ARGV[i]] = ARGV[i + 1]
-  fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
+  if not (waited and HAS_ALREADY[ARGV[i]]) then fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1] end
 end
 local staged = staged_keys(stage)
 
@@ -49,6 +57,7 @@ if idem ~= '' then
 end
 -- A validator may be frozen while another makes the job and its tenant deletes it: it must not be made again under the same id.
 if spec.batch and redis.call('EXISTS', key('batch', spec.batch)) == 0 then return refuse('deleted') end
+if spec.input_from and not waited then return refuse('deleted') end
 if spec.sweep and redis.call('EXISTS', key('sweep', spec.sweep)) == 0 then return refuse('deleted') end
 stage_whole(staged, whole, whole_side, whole_ids)
 if redis.call('EXISTS', staged['in']) == 0 then return {'lost', id, 0} end
@@ -66,14 +75,17 @@ for part, source in pairs(staged) do
     redis.call('PERSIST', key('job', id, part))
   end
 end
-redis.call('HSET', jobkey, 'status', 'queued', 'created_at', string.format('%d', NOW), 'pending', 0, 'running', 0,
-  'succeeded', 0, 'failed', 0, 'cancelled', 0, 'expired', 0, 'cursor', 0, 'prompt_tokens', 0, 'completion_tokens', 0,
-  'cancel_requested', 0, 'deadline_passed', 0, 'paused', 0, unpack(fields))
+if waited then
+  redis.call('HSET', jobkey, unpack(fields))
+  stop_waiting(known)
+else
+  begin_record(id, unpack(fields))
+end
 redis.call('HSET', jobkey, 'cost', cost, 'weight', weight, 'surplus', math.ceil(tonumber(spec.surplus) or 0))
 redis.call('SET', key('job', id, 'st'), string.rep('p', items))
 redis.call('SADD', key('unfinished', spec.model), id)
 -- An interactive request has its answer when it is over; in the list of jobs it would only hide those one looks for.
-if spec.interactive ~= '1' then redis.call('ZADD', key('tenant', spec.tenant, 'jobs'), NOW, id) end
+if spec.interactive ~= '1' and not waited then redis.call('ZADD', key('tenant', spec.tenant, 'jobs'), NOW, id) end
 if deadline > 0 then
   redis.call('HSET', jobkey, 'deadline', string.format('%d', deadline))
   redis.call('ZADD', key('due'), deadline, 'expire:' .. id)
@@ -86,6 +98,6 @@ end
 if idem ~= '' then note_made(key('idem', spec.tenant, idem), fingerprint, earlier, id, named ~= '' and 'named:' .. named or nil) end
 note_beside(id, spec.sweep)
 local job = load_job(id)
-job.pending, job.kept = items, 0
+job.pending, job.kept = items, waited and known.bytes or 0
 finish(job)
 return {'new', id, wake(spec.model, claimable(job))}

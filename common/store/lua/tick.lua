@@ -9,6 +9,7 @@ keep             number: bytes of finished jobs to keep, 0 for all
 -- queue), next_due (ms until something is).
 local RECONNECT = 2000 -- ms on top of a lease, at most, for workers to reconnect to a server that was away
 local MODELS = 100 -- looked at in a call, about; the next call goes on with the others
+local AWAITED_PAUSE = 60000 -- ms until it is looked again whether a job's rows are still waited for
 local MOST_PAUSE = 3600000 -- ms without purges after a gap
 local reaped, missing = {}, {}
 
@@ -52,6 +53,8 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', key('due'), '-inf', NOW, 'LIM
       forget_batch(id)
     elseif what == 'file' then
       forget_file(id)
+    elseif job and what == 'purge' and job.awaited == 1 then
+      redis.call('ZADD', key('due'), NOW + AWAITED_PAUSE, entry)
     elseif job and what == 'purge' then
       purge(job)
     elseif job and not TERMINAL[job.status] then
@@ -81,13 +84,14 @@ else
   end
 end
 
--- Past the bytes to keep, the jobs that finished first go first.
+-- Past the bytes to keep, the jobs that finished first go first, but for those whose rows are waited for.
+local spared = 0
 for _ = 1, 100 do
   if keep == 0 or (tonumber(redis.call('GET', key('finished', 'bytes'))) or 0) <= keep then break end
-  local oldest = redis.call('ZRANGE', key('finished'), 0, 0)[1]
+  local oldest = redis.call('ZRANGE', key('finished'), spared, spared)[1]
   local job = oldest and load_job(oldest)
   if not job then break end
-  purge(job)
+  if job.awaited == 1 then spared = spared + 1 else purge(job) end
 end
 
 -- What tenants keep is counted anew, some of it in each call: older parts do not count, and a file may go by itself. Each tenant's jobs,

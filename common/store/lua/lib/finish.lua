@@ -1,9 +1,12 @@
 -- The end of every move: `finish_all` settles jobs, stores them and lists them anew. And what stops a job.
 
--- A job with nothing left becomes terminal, once.
+-- A job with nothing left becomes terminal, once. One that waits for other jobs has nothing yet.
 local function settle(job)
   if TERMINAL[job.status] or job.pending + job.running > 0 then return false end
-  if job.cancel_requested == 1 and job.cancelled > 0 then job.status = 'cancelled'
+  if job.waiting == 1 then
+    if job.cancel_requested + job.deadline_passed == 0 then return false end
+    job.status = job.cancel_requested == 1 and 'cancelled' or 'expired'
+  elseif job.cancel_requested == 1 and job.cancelled > 0 then job.status = 'cancelled'
   elseif job.expired > 0 then job.status = 'expired'
   else job.status = 'completed' end
   return true
@@ -22,6 +25,8 @@ local function bury(jobs)
     times[2 * n + 1], times[2 * n + 2] = NOW, id
     bytes = bytes + job.bytes
     if job.streamed == 1 then drop_streams(job.id) end
+    if job.waiting == 1 then stop_waiting(job) end
+    if job.awaited == 1 then call_waiters(job.id) end
     emit(job, 'job.finished')
   end
   if #jobs == 0 then return end
@@ -75,6 +80,13 @@ local function cancel(job, why)
   redis.call('HSET', key('job', job.id), 'cancel_requested', 1, 'cancel_reason', why)
   job.cancel_requested = 1
   wish(job)
+end
+
+-- A job that waits for others ends without items; why: `source_deleted`, `source_empty` or `refused`. `said` is JSON of the error.
+local function end_derived(job, why, said)
+  redis.call('HSET', key('job', job.id), 'error', said)
+  cancel(job, why)
+  finish(job)
 end
 
 -- Stop a job that has used up its tokens or fails too often.

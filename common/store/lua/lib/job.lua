@@ -3,8 +3,9 @@
 -- The job's fields by name, numbers as numbers; nil when there is no such job.
 local FIELDS = {'pending', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'cursor', 'prompt_tokens', 'completion_tokens',
   'bytes', 'total', 'cost', 'n_max', 'n_min', 'priority', 'created_at', 'cancel_requested', 'deadline_passed', 'paused', 'interactive',
-  'retention', 'token_budget', 'error_rate', 'suspected', 'streamed', 'weight', 'surplus', 'tenant', 'model', 'hooks', 'batch', 'status'}
-local COUNTS, NUMBERS, STATUS = 10, 27, #FIELDS -- the first so many are counts, which scripts move, and numbers
+  'retention', 'token_budget', 'error_rate', 'suspected', 'streamed', 'weight', 'surplus', 'waiting', 'awaited', 'tenant', 'model', 'hooks',
+  'batch', 'status'}
+local COUNTS, NUMBERS, STATUS = 10, 29, #FIELDS -- the first so many are counts, which scripts move, and numbers
 local SAVED = {} -- what `save` stores of a job, kept as one table for all
 
 local CHARGED = 4294967296 -- 2^32: the `retry` score is attempts charged x this + index, so suspects sort last and in order
@@ -35,8 +36,8 @@ local function load_job(id)
     prompt_tokens = v[8], completion_tokens = v[9], bytes = v[10], total = v[11], cost = v[12], n_max = v[13],
     n_min = v[14], priority = v[15], created_at = v[16], cancel_requested = v[17], deadline_passed = v[18], paused = v[19],
     interactive = v[20], retention = v[21], token_budget = v[22], error_rate = v[23], suspected = v[24], streamed = v[25],
-    weight = v[26], surplus = v[27], tenant = v[28], model = v[29] or '', hooks = v[30] or '', batch = v[31] or '',
-    status = v[32] or '',
+    weight = v[26], surplus = v[27], waiting = v[28], awaited = v[29], tenant = v[30], model = v[31] or '', hooks = v[32] or '',
+    batch = v[33] or '', status = v[34] or '',
     queued = v[1], kept = v[10], -- what `account` has counted
     listed = false} -- what `refresh_ready` has seen to
   if job.n_min == 0 then job.n_min = job.n_max end -- all items take the same

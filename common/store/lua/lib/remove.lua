@@ -122,8 +122,21 @@ local function forget_retry(source, id)
   else redis.call('HDEL', key('job', source), 'retried_by', 'retries') end
 end
 
+-- Jobs that wait for one that is removed end, and say why.
+local function end_waiters(source)
+  for _, id in ipairs(redis.call('SMEMBERS', key('job', source, 'waiters'))) do
+    local waiter = load_job(id)
+    if waiter and waiter.waiting == 1 then
+      end_derived(waiter, 'source_deleted', cjson.encode({code = 'source_deleted',
+        message = source .. ' was deleted before the job could be made of its rows'}))
+    end
+  end
+end
+
 -- Remove a job and everything keyed by it.
 local function purge(job)
+  if job.waiting == 1 then stop_waiting(job) end
+  if job.awaited == 1 then end_waiters(job.id) end
   local bytes = job.bytes
   job.pending, job.bytes = 0, 0
   account({job})
@@ -137,7 +150,7 @@ local function purge(job)
   local source = redis.call('HGET', key('job', job.id), 'retry_of')
   if source and redis.call('EXISTS', key('job', source)) == 1 then forget_retry(source, job.id) end
   forget_beside(job.id)
-  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order'}) do
+  for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order', 'waiters'}) do
     redis.call('UNLINK', key('job', job.id, part))
   end
   redis.call('UNLINK', key('job', job.id))

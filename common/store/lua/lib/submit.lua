@@ -12,6 +12,13 @@ local function made_before(record, fingerprint, earlier, kind)
   if redis.call('EXISTS', key(kind, made)) == 1 then return 'conflict', made end
 end
 
+-- Begin the record of a job without items; the rest are its other fields, pair by pair.
+local function begin_record(id, ...)
+  redis.call('HSET', key('job', id), 'status', 'queued', 'created_at', string.format('%d', NOW), 'pending', 0, 'running', 0,
+    'succeeded', 0, 'failed', 0, 'cancelled', 0, 'expired', 0, 'cursor', 0, 'prompt_tokens', 0, 'completion_tokens', 0,
+    'cancel_requested', 0, 'deadline_passed', 0, 'paused', 0, ...)
+end
+
 -- Note what an idempotency key made of a job. Its record is kept as long as the job, and a day at least (`forget_beside`).
 local function note_made(record, fingerprint, earlier, id, ...)
   redis.call('SET', record, table.concat({earlier == '' and '-' or earlier, id, 'sent:' .. fingerprint, ...}, ' '))
