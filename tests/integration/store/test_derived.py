@@ -33,7 +33,10 @@ def wait_for(
 ) -> str:
     fields = job_fields("m", "d", 0, {"params": {}}, **{"bytes": 0, **more.pop("fields", {})})
     fields.pop("tenant", None)
-    given = {"limits": Limits(), "prep": {"template": {"prompt": "{{output}}"}}} | more
+    given: dict[str, Any] = {
+        "limits": Limits(),
+        "prep": {"template": {"prompt": "{{output}}"}},
+    } | more
     name = job_id or new_job_id()
     told, found = derived.submit(name, tenant, InputFrom(sources), fields, **given)
     assert told in ("new", "same"), told
