@@ -31,6 +31,7 @@ FOLDERS = {
     "tests/field": "Whole stacks: clients, proxies, hostile requests, backups, full disks",
     "tests/integration": "One part against a real Valkey",
     "tests/integration/batches": "OpenAI's files and batches",
+    "tests/integration/evaluations": "Evaluations: their store, and evaluators that are killed",
     "tests/integration/openai": "OpenAI's client: chats and completions",
     "tests/integration/pages": "The pages without a browser",
     "tests/integration/store": "The store: every law of the scripts",

@@ -17,6 +17,7 @@ SWEEP = re.compile(rf"sweep_{INSIDE}")
 STUDY = re.compile(rf"study_{INSIDE}")
 RATER = re.compile(rf"rater_{INSIDE}")
 COMPARISON = re.compile(rf"cmp_{INSIDE}")
+EVALUATION = re.compile(rf"eval_{INSIDE}")
 FILE = re.compile(rf"file-{INSIDE}")
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 API_KEY = re.compile(r"[0-9a-z]{1,64}")
@@ -47,6 +48,10 @@ def rater(given: str) -> str:
 
 def comparison(given: str) -> str:
     return _checked(COMPARISON, "comparison", given)
+
+
+def evaluation(given: str) -> str:
+    return _checked(EVALUATION, "evaluation", given)
 
 
 def file(given: str) -> str:

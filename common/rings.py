@@ -1,4 +1,4 @@
-"""Rings: the Celery messages that say there is work; and the configuration of both Celery apps.
+"""Rings: the Celery messages that say there is work; and the configuration of the Celery apps.
 
 A ring carries no work. It is acknowledged early, and losing or repeating it is harmless
 (docs/decisions/0001-rings.md). Tasks are sent by name, so that a sender does not import the worker.
@@ -17,6 +17,8 @@ from common.store.address import Address
 GENERATE = "promptmill.generate"
 DELIVER = "promptmill.deliver"
 WEBHOOK_QUEUE = "webhooks"
+EVALUATE = "promptmill.evaluate"
+EVALUATE_QUEUE = "evaluate"
 # Seconds; with kombu's defaults a half-open TCP connection is waited for without end.
 BOUNDS = {"socket_timeout": 5, "socket_connect_timeout": 2}
 
@@ -89,6 +91,14 @@ class RingSender:
         """
         if not rung:
             self._send(DELIVER, WEBHOOK_QUEUE, [])
+
+    def wake_evaluator(self) -> None:
+        """Send a ring to the evaluators.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        self._send(EVALUATE, EVALUATE_QUEUE, [])
 
     def _send(self, task: str, queue: str, args: list[str]) -> None:
         # Without `expires`, which compares the clocks of two machines: a ring too many is harmless.

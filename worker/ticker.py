@@ -48,6 +48,8 @@ class Ticker(threading.Thread):
             log.warning("worker %s lost its lease; its items go to other workers", incarnation)
         if tick.hooked:
             self._ring_sender.wake_webhooks(rung=tick.rung)
+        if tick.evaluate:
+            self._ring_sender.wake_evaluator()
         for model, count in tick.rings.items():
             self._ring_sender.send(model, count)
         return min(PERIOD, tick.next_due)

@@ -24,14 +24,16 @@ from common.worker_command import none_yet
 @dataclass(frozen=True)
 class Tick:
     """What a tick found: rings missing per model, incarnations reaped, whether webhooks are due and
-    a ring for them lies in the queue already, and how many seconds it is until something else is.
-    `ran` is False when another was not a second ago: then only what was due was done."""
+    a ring for them lies in the queue already, whether an evaluator should be rung, and how many
+    seconds it is until something else is. `ran` is False when another was not a second ago: then
+    only what was due was done."""
 
     ran: bool
     reaped: list[str]
     rings: dict[str, int]
     hooked: bool
     rung: bool
+    evaluate: bool
     next_due: float
 
 
@@ -187,6 +189,7 @@ class Fleet:
             rings=dict(answer["rings"]),
             hooked=answer["hooked"],
             rung=answer["rung"],
+            evaluate=answer["evaluate"],
             next_due=answer["next_due"] / 1000,
         )
 

@@ -173,6 +173,10 @@ def tenant_studies(name: str) -> str:
     return f"{PREFIX}tenant:{ids.tenant(name)}:studies"
 
 
+def evaluation(evaluation_id: str, part: str = "") -> str:
+    return f"{PREFIX}eval:{ids.evaluation(evaluation_id)}" + (f":{part}" if part else "")
+
+
 def api_key(key_id: str) -> str:
     return f"{PREFIX}key:{ids.api_key(key_id)}"
 

@@ -50,6 +50,9 @@ ALLOW_OOM = {
     "claim_derived",
     "hold_derived",
     "end_derived",
+    "claim_evaluation",
+    "hold_evaluation",
+    "end_evaluation",
     "begin_session",
     "end_link",
     "end_sessions",
@@ -66,6 +69,7 @@ NAMES = (
     "keep_file",
     "keep_form",
     "keep_preset",
+    "keep_scores",
     "keep_verdict",
     "begin_sweep",
     "create_comparison",
@@ -75,6 +79,7 @@ NAMES = (
     "copy_items",
     "copy_stage",
     "create_batch",
+    "create_evaluation",
     "create_key",
     "create_share",
     "describe",
@@ -93,7 +98,7 @@ NAMES = (
 # What every script begins with: each file may use what those before it define.
 LIBRARY = (
     *("keys", "job", "admission", "submit", "save", "notify"),
-    *("turns", "derived", "ready", "finish", "attempts", "wakes", "comparisons"),
+    *("turns", "derived", "evaluations", "ready", "finish", "attempts", "wakes", "comparisons"),
     *("remove", "members", "history", "ratings"),
 )
 # Scripts that are several files, one after the other.
@@ -139,6 +144,7 @@ PROMISES = {
     "submit_derived",
     *("cancel", "cancel_batch", "describe", "edit", "delete", "forget_files"),
     *("keep_preset", "forget_preset"),
+    *("create_evaluation", "end_evaluation"),
     *("create_key", "revoke_key", "end_sessions", "end_link"),
     *("create_study", "delete_study", "add_rater", "revoke_rater", "keep_vote", "undo_vote"),
 }

@@ -19,11 +19,12 @@ FOREVER = re.compile(  # as many as there are models, tenants and API keys
     r"pm:(tick|due|beside|metrics|version|workers|models|tenants|keys|finished|finished:bytes|hooks:due"
     r"|derived:(line:[^:]+|turns|busy)"
     r"|batches:(due|sizing|turns):[^:]+|batches:busy|hooks:line:[^:]+|hooks:turns"
+    r"|evaluated|evals:(due|turns):[^:]+"
     r"|(tokenizer|key|queued|stored):[^:]+|queued|recount|tenant:[^:]+(:jobs|:batches|:sweeps|:studies|:keys)?"
     r"|presets:[^:]+(:contents|:used)?"
     r"|(model|vtime|vclock|unfinished|suspects|room|woken):.+|(ready|interactive):[^:]+(:[^:]+)?)"
 )
-OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch|sweep):([^:]+)(?::([a-z]+))?")
+OWNED = re.compile(r"pm:(job|held|worker|replay|hook|batch|sweep|eval):([^:]+)(?::([a-z]+))?")
 STUDY = re.compile(r"pm:study:([^:]+)(:(rows|tasks|open|leases|given|votes|raters|rated:[^:]+))?")
 RATER = re.compile(r"pm:rater:[^:]+")
 KEY = re.compile(r"pm:idem:[^:]+:.+")  # of a tenant, any text
@@ -43,7 +44,8 @@ def purged_parts() -> set[str]:
     hooks = (
         {"hooks"} if "forget_hooks(key('job', job.id, 'hooks'), job.tenant)" in source else set()
     )
-    return set(re.findall(r"'([a-z]+)'", listed[1] + beside[1])) | hooks
+    evals = {"evals"} if "forget_evaluations(job.id)" in source else set()
+    return set(re.findall(r"'([a-z]+)'", listed[1] + beside[1])) | hooks | evals
 
 
 def leaks(client: redis.Redis) -> list[str]:
@@ -92,6 +94,9 @@ def _owned(client: redis.Redis, name: str) -> bool:
             client.zscore("pm:due", f"batch:{owner}"),
         )
         return lists != (None, None) or bool(client.exists(keys.job(job_of(owner))))
+    if kind == "eval":  # goes with its job, which lists it
+        job_id = (client.hget(keys.evaluation(owner), "job") or b"").decode()
+        return bool(job_id) and client.zscore(keys.job(job_id, "evals"), owner) is not None
     if kind == "sweep":  # goes with its last job
         jobs = client.zrange(keys.sweep(owner, "jobs"), 0, -1)
         return bool(jobs) and all(client.exists(keys.job(job.decode())) for job in jobs)

@@ -6,7 +6,7 @@ keep             number: bytes of finished jobs to keep, 0 for all
 ]]
 -- Every worker calls it each second, and when the next deadline comes; all but the first is done only if no worker did so less than
 -- 0.9 s ago. Answers JSON: ran, reaped (incarnations), rings {model: n}, hooked (webhooks are due), rung (a ring for them lies in the
--- queue), next_due (ms until something is).
+-- queue), evaluate (an evaluator should be rung), next_due (ms until something is).
 local RECONNECT = 2000 -- ms on top of a lease, at most, for workers to reconnect to a server that was away
 local MODELS = 100 -- looked at in a call, about; the next call goes on with the others
 local AWAITED_PAUSE = 60000 -- ms until it is looked again whether a job's rows are still waited for
@@ -21,6 +21,7 @@ local function answer(ran)
   local due = HOOKED or redis.call('EXISTS', key('hooks:turns')) == 1 or redis.call('ZCOUNT', key('hooks:due'), '-inf', NOW) > 0
   local next = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')[2]
   return cjson.encode({ran = ran, reaped = reaped, rings = missing, hooked = due, rung = hooks_rung(),
+    evaluate = waits('evals', 'due') and not evaluators_rung(),
     next_due = math.max(1, math.min(60000, (tonumber(next) or math.huge) - NOW))})
 end
 
@@ -172,6 +173,13 @@ local beside = redis.call('SSCAN', key('beside'), redis.call('HGET', key('tick')
 redis.call('HSET', key('tick'), 'beside', beside[1])
 for _, id in ipairs(beside[2]) do
   if redis.call('EXISTS', key('job', id)) == 0 then forget_beside(id) end
+end
+
+-- Parts that know no evaluations leave those of the jobs that they remove.
+local evaluated = redis.call('SSCAN', key('evaluated'), redis.call('HGET', key('tick'), 'evaluated') or 0, 'COUNT', BESIDE)
+redis.call('HSET', key('tick'), 'evaluated', evaluated[1])
+for _, id in ipairs(evaluated[2]) do
+  if redis.call('EXISTS', key('job', id)) == 0 then forget_evaluations(id) end
 end
 
 -- Workers list themselves at each exchange; those of an older release do not.

@@ -27,6 +27,7 @@ local function bury(jobs)
     if job.streamed == 1 then drop_streams(job.id) end
     if job.waiting == 1 then stop_waiting(job) end
     if job.awaited == 1 then call_waiters(job.id) end
+    evaluate_ended(job)
     emit(job, 'job.finished')
   end
   if #jobs == 0 then return end

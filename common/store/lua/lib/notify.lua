@@ -1,9 +1,9 @@
 -- Webhook events, changes that followers hear of, and what streamed items said.
 
--- Write a webhook event into the outbox; it goes with its owner, a job or a batch, that has it in `list`. Its id is made of owner and type:
--- writing it twice is one event.
-local function outbox(list, owner, event_type, data)
-  local event = 'evt_' .. owner .. '_' .. string.gsub(event_type, '%.', '_')
+-- Write a webhook event into the outbox; it goes with its owner, a job or a batch, that has it in `list`. Its id is made of its type and
+-- of what it is about, the owner if nothing else is said: writing it twice is one event.
+local function outbox(list, owner, event_type, data, about)
+  local event = 'evt_' .. (about or owner) .. '_' .. string.gsub(event_type, '%.', '_')
   if redis.call('HSETNX', key('hook', event), 'owner', owner) == 0 then return end
   redis.call('HSET', key('hook', event), 'type', event_type, 'created_at', string.format('%d', NOW), 'status', 'pending',
     'tries', '[]', 'data', data)
@@ -12,10 +12,14 @@ local function outbox(list, owner, event_type, data)
   HOOKED = true
 end
 
+-- Whether a job asked for events of this type.
+local function wants(job, event_type)
+  return job.hooks ~= '' and string.find(',' .. job.hooks .. ',', ',' .. event_type .. ',', 1, true) ~= nil
+end
+
 -- Write an event of a job, if the job asked for this type. The end of a batch's job is the batch's own event, in OpenAI's words.
 local function emit(job, event_type)
-  if job.hooks == '' then return end
-  if not string.find(',' .. job.hooks .. ',', ',' .. event_type .. ',', 1, true) then return end
+  if not wants(job, event_type) then return end
   local hooks = key('job', job.id, 'hooks')
   if job.batch ~= '' then
     return outbox(hooks, job.id, 'batch.' .. job.status, cjson.encode({id = job.batch}))
@@ -42,6 +46,11 @@ end
 -- Whether a ring that no webhook worker has taken yet lies in their queue.
 local function hooks_rung()
   return redis.call('LLEN', 'webhooks') > 0
+end
+
+-- Whether a ring that no evaluator has taken yet lies in their queue.
+local function evaluators_rung()
+  return redis.call('LLEN', 'evaluate') > 0
 end
 
 -- Whether the script's caller should ring the webhook worker: an event was written, and no ring lies there for it.

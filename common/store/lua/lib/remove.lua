@@ -150,6 +150,7 @@ local function purge(job)
   local source = redis.call('HGET', key('job', job.id), 'retry_of')
   if source and redis.call('EXISTS', key('job', source)) == 1 then forget_retry(source, job.id) end
   forget_beside(job.id)
+  forget_evaluations(job.id)
   for _, part in ipairs({'in', 'starts', 'st', 'retry', 'attempts', 'from', 'needs', 'out', 'order', 'waiters'}) do
     redis.call('UNLINK', key('job', job.id, part))
   end

@@ -1,0 +1,30 @@
+-- Keeps an evaluation of a job that is over, and has it wait for an evaluator.
+--[[ arguments
+id               the evaluation
+job              the job
+tenant           whose job it must be
+asked            JSON: its metrics and gate
+bytes            number: of the references that were put into `eval:{id}:refs` under a TTL; 0 for none
+own              1 where the items' own references count, 0 where those do that were put there
+stored_bytes     number: bytes that the tenant may keep; 0 for no limit
+]]
+-- Answers `new`, or what is in the way, and then nothing is kept: `gone` (no such job of this tenant), `running` (the job is not over),
+-- `too_many` (evaluations of this job), `stored_full`. A call that is sent again because its reply was lost answers `new` again.
+if redis.call('EXISTS', key('eval', id)) == 1 then return 'new' end
+local found = load_job(job)
+local refused = (not found or found.tenant ~= tenant) and 'gone'
+  or not TERMINAL[found.status] and 'running'
+  or redis.call('ZCARD', key('job', job, 'evals')) >= MOST_EVALUATIONS and 'too_many'
+  or bytes > 0 and over_stored(tenant, bytes, stored_bytes) and 'stored_full'
+if refused then
+  redis.call('UNLINK', key('eval', id, 'refs'))
+  return refused
+end
+add_evaluation(found, id, 'request', asked)
+if bytes > 0 then
+  redis.call('PERSIST', key('eval', id, 'refs'))
+  grow(found, bytes)
+end
+if own == '0' then redis.call('HSET', key('eval', id), 'referenced', 1) end
+tell(job)
+return 'new'
