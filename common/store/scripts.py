@@ -1,9 +1,9 @@
 """The Lua scripts: every move of more than one key is one of these, so that it happens whole or not
 at all.
 
-Each file under `lua/` opens with its arguments by name and with its answer; the files of `lua/lib/`
-are put before each. Scripts are called with keywords, and what a script takes any number of
-(`rest`) follows by position: one more argument shifts nothing.
+Each file under `lua/` opens with its arguments by name and with its answer; before it come those
+files of `lua/lib/` that it needs. Scripts are called with keywords, and what a script takes any
+number of (`rest`) follows by position: one more argument shifts nothing.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ NAMES = (
 )
 
 
-# What every script begins with: each file may use what those before it define.
+# What scripts begin with, as far as they need it: each file may use what those before it define.
 LIBRARY = (
     *("keys", "job", "admission", "submit", "save", "notify"),
     *("turns", "derived", "evaluations", "ready", "finish", "attempts", "wakes", "comparisons"),
@@ -110,9 +110,25 @@ def source(name: str) -> str:
     """The full text of a script as Redis compiles it."""
     flags = " flags=no-writes" if name in READS else " flags=allow-oom" if name in ALLOW_OOM else ""
     head = f"#!lua{flags}\nlocal SCHEMA = {SCHEMA}\n"
-    library = [_text(f"lib/{part}") for part in LIBRARY]
-    parts = [_text(f"{name}/{part}") for part in PARTS.get(name, ())]
-    return head + "\n".join([*library, _locals(arguments(name)), _text(name), *parts])
+    parts = [_text(name), *(_text(f"{name}/{part}") for part in PARTS.get(name, ()))]
+    return head + "\n".join([*_needed("\n".join(parts)), _locals(arguments(name)), *parts])
+
+
+def _needed(script: str) -> list[str]:
+    """The files of the library that a script needs: those that define a name that it has, or that a
+    file needs which it needs. All of them would be more local names than Lua takes, 200."""
+    words, found = _words(script), []
+    for part in reversed(LIBRARY):
+        text = _text(f"lib/{part}")
+        defined = re.findall(r"^local (?:function )?([\w, ]+)", text, re.M)
+        if part == "keys" or not words.isdisjoint(_words(" ".join(defined))):
+            found.append(text)
+            words |= _words(text)
+    return found[::-1]
+
+
+def _words(lua: str) -> set[str]:
+    return set(re.findall(r"\w+", re.sub(r"--.*", "", lua)))
 
 
 @cache

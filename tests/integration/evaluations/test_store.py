@@ -1,4 +1,4 @@
-"""Evaluations in the store: made once, in turn, fenced, and gone with their job."""
+"""Evaluations in the store: made once, read by place, and gone with their job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import Conflict, NotFound, StorageFull
 from common.store import keys
-from common.store.evaluation_work import MOST_CLAIMS, Claimed, Ended, EvaluationWork
+from common.store.evaluation_work import Claimed, Ended, EvaluationWork
 from common.store.evaluations import Asked, Evaluations
 from tests.support.evaluated import ended_job, new_job, run_job, score, scores_of
 from tests.support.store import Mill, done
@@ -22,11 +22,6 @@ def claim(work: EvaluationWork) -> Claimed:
     found = work.claim()
     assert found
     return found
-
-
-def lapse(mill: Mill, claimed: Claimed) -> None:
-    """Let a claim run out without waiting for it."""
-    mill.client.zadd(f"pm:evals:due:{claimed.tenant}", {claimed.id: 1})
 
 
 def evaluation_keys(mill: Mill) -> dict[bytes, bytes]:
@@ -156,28 +151,6 @@ def test_a_cancelled_job_is_evaluated_as_far_as_it_got(
     assert len(evaluations.of_job(job)) == 1
 
 
-def test_tenants_take_turns(mill: Mill, evaluations: Evaluations, work: EvaluationWork) -> None:
-    mine = ended_job(mill, ["a"])
-    made = [evaluations.create(mine, "t", ROUGE).id for _ in range(3)]
-    theirs = ended_job(mill, ["a"], tenant="u")
-    other = evaluations.create(theirs, "u", ROUGE).id
-    assert {claim(work).id, claim(work).id} == {made[0], other}
-    assert [claim(work).id, claim(work).id] == made[1:]
-    assert work.claim() is None
-
-
-def test_one_that_is_given_back_goes_behind_the_tenants_others(
-    mill: Mill, evaluations: Evaluations, work: EvaluationWork
-) -> None:
-    job = ended_job(mill, ["a"])
-    first, second = (evaluations.create(job, "t", ROUGE).id for _ in range(2))
-    held = claim(work)
-    assert held.id == first
-    assert work.give_back(held)
-    assert not work.keep(held, 0, b"late", 1)
-    assert [claim(work).id, claim(work).id] == [second, first]
-
-
 def test_scores_are_read_by_place_and_missing_ones_are_none(
     mill: Mill, evaluations: Evaluations, work: EvaluationWork
 ) -> None:
@@ -197,26 +170,6 @@ def test_scores_are_read_by_place_and_missing_ones_are_none(
     assert evaluations.scores(made.id, 580, 20) == {}
     assert evaluations.numbers(made.id)["rouge_l"].shape == (560, 1)
     assert [start for start, _ in evaluations.chunks(made.id)] == [0, 48]
-
-
-def test_a_holder_whose_claim_ran_out_writes_nothing_any_more(
-    mill: Mill, evaluations: Evaluations, work: EvaluationWork
-) -> None:
-    job = ended_job(mill, ["a", "b"], hooks="evaluation.finished")
-    made = evaluations.create(job, "t", ROUGE)
-    late = claim(work)
-    assert work.keep(late, 0, scores_of([0.25]), 1)
-    lapse(mill, late)
-    new = claim(work)
-    assert (new.id, new.done) == (made.id, 1)
-    assert not work.keep(late, 0, scores_of([0.5]), 1)
-    assert not work.hold(late, tokenizer="zh")
-    assert not work.give_back(late)
-    assert work.end(late, DONE) == (False, False)
-    assert evaluations.scores(made.id, 0, 1) == {"rouge_l": [0.25]}
-    assert work.end(new, DONE) == (True, True)
-    assert work.end(new, DONE) == (True, False)
-    assert work.end(late, DONE) == (False, False)
 
 
 def test_an_end_is_one_event_if_the_job_asked_for_it(mill: Mill, evaluations: Evaluations) -> None:
@@ -246,42 +199,6 @@ def test_a_job_that_asked_for_other_events_gets_none(mill: Mill, evaluations: Ev
     assert {event.type for event in mill.store.hooks(job)} <= {"job.started"}
 
 
-def test_an_evaluation_at_which_evaluators_keep_dying_fails(
-    mill: Mill, evaluations: Evaluations, work: EvaluationWork
-) -> None:
-    job = ended_job(mill, ["a"] * 40)
-    made = evaluations.create(job, "t", ROUGE)
-    for _ in range(MOST_CLAIMS - 1):
-        lapse(mill, claim(work))
-    held = claim(work)
-    assert work.keep(held, 0, scores_of([1.0] * 16), 16)  # it got further: the count begins anew
-    lapse(mill, held)
-    for _ in range(MOST_CLAIMS):
-        lapse(mill, claim(work))
-    assert work.claim() is None
-    failed = evaluations.get(made.id)
-    assert failed.status == "failed" and failed.error and failed.error["code"] == "evaluator_died"
-
-
-def test_a_claim_that_is_given_back_does_not_count(
-    mill: Mill, evaluations: Evaluations, work: EvaluationWork
-) -> None:
-    evaluations.create(ended_job(mill, ["a"]), "t", ROUGE)
-    for _ in range(3 * MOST_CLAIMS):
-        assert work.give_back(claim(work))
-    assert work.claim()
-
-
-def test_what_is_noted_is_there_for_the_next_holder(
-    mill: Mill, evaluations: Evaluations, work: EvaluationWork
-) -> None:
-    evaluations.create(ended_job(mill, ["a"]), "t", ROUGE)
-    held = claim(work)
-    assert held.tokenizer is None and work.hold(held, tokenizer="zh")
-    lapse(mill, held)
-    assert claim(work).tokenizer == "zh"
-
-
 @pytest.mark.parametrize("way", ["deleted", "purged by a part that knows no evaluations"])
 def test_a_job_takes_its_evaluations_with_it(
     mill: Mill, evaluations: Evaluations, work: EvaluationWork, way: str
@@ -303,21 +220,3 @@ def test_a_job_takes_its_evaluations_with_it(
     assert work.claim() is None
     left = {name.decode() for name in mill.client.scan_iter("pm:*")}
     assert not {name for name in left if "eval" in name}
-
-
-def test_a_tick_says_when_an_evaluator_should_be_rung(
-    mill: Mill, evaluations: Evaluations, work: EvaluationWork
-) -> None:
-    def wanted() -> bool:
-        return mill.fleet.tick(5.0, 3).evaluate
-
-    assert not wanted()
-    evaluations.create(ended_job(mill, ["a"]), "t", ROUGE)
-    assert wanted()
-    mill.client.rpush("evaluate", "a ring")
-    assert not wanted()
-    mill.client.delete("evaluate")
-    held = claim(work)
-    assert not wanted()
-    lapse(mill, held)
-    assert wanted()
