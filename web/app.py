@@ -8,6 +8,7 @@ from common.settings import Settings
 from web.api import register as api
 from web.openai import register as openai
 from web.pages import register as pages
+from web.rating import register as rating
 from web.services.services import EXTENSION, Services
 from web.wire import compression, cors, error_answers, request_log, routes
 from web.wire.multipart import BoundedRequest
@@ -17,7 +18,7 @@ from web.wire.proxies import Proxies
 from web.wire.unread import ReadsOn
 
 # What clients use: each registers its blueprints and starts its background threads.
-FACES = (api, openai, pages)
+FACES = (api, openai, pages, rating)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

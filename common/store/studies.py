@@ -46,7 +46,7 @@ class StudyJob:
 @dataclass(frozen=True)
 class About:
     """What a study is of. `matched` rows succeeded in all jobs, and `rows` of them are rated;
-    `too_long` were left out."""
+    `left_out` were drawn, too, but have no text, or one that is too long."""
 
     kind: Kind
     jobs: tuple[StudyJob, ...]
@@ -54,7 +54,7 @@ class About:
     matched_by: Literal["custom_id", "position"]
     matched: int
     rows: int
-    too_long: int
+    left_out: int
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ from common.store.jobs import JobStore
 from common.store.metrics import Tally
 from common.store.permits import Permits
 from common.store.presets import Presets
+from common.store.raters import Raters
 from common.store.sessions import Sessions
 from common.store.shares import Shares
+from common.store.studies import Studies
 from common.store.sweeps import Sweeps
 from common.store.tenants import Tenants
 from web.services.failures import AllFailures
@@ -60,10 +62,13 @@ class Services:
     permits: Permits
     presets: Presets
     sweeps: Sweeps
+    studies: Studies
+    raters: Raters
     tally: Tally
     guard: Guard
     grammars: Grammars
     previews: Turns
+    study_turns: Turns
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -92,10 +97,13 @@ class Services:
             permits=Permits(client),
             presets=Presets(client),
             sweeps=Sweeps(client),
+            studies=Studies(client),
+            raters=Raters(client),
             tally=Tally(),
             guard=Guard(client),
             grammars=Grammars(),
             previews=Turns("previews", most=2, waiting=32, patience=30.0),
+            study_turns=Turns("studies", most=1, waiting=8, patience=30.0),
         )
 
 

@@ -23,7 +23,8 @@ class Description:
     `media_types` are those of an answer that is no JSON.
     `events` are those of an answer as server-sent events: the data of each by its name, "" for
     events without a name, and None as the data of `[DONE]`, which is that very text. `errors` are
-    statuses that do not follow from the rest. A `public` view needs no key.
+    statuses that do not follow from the rest. A `public` view needs no key, and a view `for_raters`
+    takes the cookie of a rater's link in its place.
     """
 
     summary: str
@@ -39,6 +40,7 @@ class Description:
     events: Mapping[str, type | None] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
     public: bool = False
+    for_raters: bool = False
 
     def models(self) -> list[tuple[type, JsonSchemaMode]]:
         asked: list[tuple[type, JsonSchemaMode]] = [

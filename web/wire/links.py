@@ -35,3 +35,16 @@ def sweep_links(services: Services, sweep_id: str) -> dict[str, str]:
     base = base_url(services)
     sweep = f"{base}/v1/sweeps/{sweep_id}"
     return {"self": sweep, "cancel": f"{sweep}/cancel", "page": f"{base}/sweeps/{sweep_id}"}
+
+
+def study_links(services: Services, study_id: str) -> dict[str, str]:
+    """Where a study is."""
+    base = base_url(services)
+    study = f"{base}/v1/studies/{study_id}"
+    return {
+        "self": study,
+        "raters": f"{study}/raters",
+        "export": f"{study}/export.jsonl",
+        "export_csv": f"{study}/export.csv",
+        "page": f"{base}/studies/{study_id}",
+    }

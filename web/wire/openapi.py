@@ -75,7 +75,13 @@ def make_specification(app: Flask) -> JsonObject:
             "schemas": schemas["$defs"],
             "responses": operation.errors,
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "An API key, `pm_…`."}
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key, `pm_…`."},
+                "rater": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "promptmill_rater",
+                    "description": "Set by the button of a rater's link.",
+                },
             },
         },
     }

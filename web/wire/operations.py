@@ -70,6 +70,8 @@ class Operations:
         }
         if description.public:
             operation["security"] = []
+        if description.for_raters:
+            operation["security"] = [{"rater": []}]
         if content := self._body(description):
             required = not description.may_be_empty
             operation["requestBody"] = {"required": required, "content": content}
@@ -198,11 +200,12 @@ def _errors(rule: Rule, method: str, description: Description, invalid: frozense
     found = set(description.errors)
     if description.public:
         return found
-    found |= {Unauthorized.status, Unavailable.status, 500}
+    found |= {Unavailable.status, 500}
+    found.add(NotFound.status if description.for_raters else Unauthorized.status)
     found |= invalid  # a query or a body that is not taken
     if description.query:
         found.add(HTTPStatus.REQUEST_URI_TOO_LONG)
-    if method in UNSAFE:
+    if method in UNSAFE or (description.for_raters and method == "put"):
         found.add(403)
     if rule.arguments:
         found.add(NotFound.status)

@@ -13,11 +13,29 @@ from flask import Flask
 from common import ids
 from common.errors import NotFound
 from common.store.batches import new_batch_id
+from common.store.raters import new_rater_id
+from tests.support.studies import made_study
 from tests.support.web import Web
 
 PARTS = (":st", ":out", ":hooks", ":data", ":jobs", "%3Ast", "%00", "%0A", "x" * 5000)
-NOUNS = {"job_id": "job_0", "batch_id": "batch_0", "file_id": "file-0", "sweep_id": "sweep_0"}
-FILL = {"form": "jsonl", "index": "0", "name": "m", "way": "next", "share_id": "s"}
+NOUNS = {
+    "job_id": "job_0",
+    "batch_id": "batch_0",
+    "file_id": "file-0",
+    "sweep_id": "sweep_0",
+    "study_id": "study_0",
+    "rater_id": "rater_0",
+}
+NATIVE = ("/v1/jobs/", "/v1/sweeps/", "/v1/studies/")
+FILL = {
+    "form": "jsonl",
+    "index": "0",
+    "name": "m",
+    "way": "next",
+    "share_id": "s",
+    "study_id": "study_0",
+    "rater_id": "rater_0",
+}
 
 
 def body_of(method: str, path: str) -> dict[str, Any]:
@@ -26,6 +44,8 @@ def body_of(method: str, path: str) -> dict[str, Any]:
         return {"json": {"prompts": ["a"]}}
     if path.endswith("/rerun"):
         return {"json": {}}
+    if path.startswith("/v1/") and path.endswith("/raters"):
+        return {"json": {"name": "Eve"}}
     if method == "PATCH":
         return {"json": {"prompts": ["a"]} if path.endswith("/items") else {"priority": 1}}
     return {}
@@ -50,7 +70,7 @@ def paths(app: Flask, noun: str, bad: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def strangers(web: Web) -> dict[str, str]:
-    """Another tenant's job, sweep, file and batch, with all the keys that hang on them."""
+    """Another tenant's job, sweep, study, file and batch, with all the keys that hang on them."""
     key = web.services.api_keys.create_key("other")
     job = web.post(
         "/v1/jobs", key=key, json={"prompts": ["a", "b"], "webhook": {"url": "http://192.0.2.1/"}}
@@ -69,7 +89,17 @@ def strangers(web: Web) -> dict[str, str]:
     }
     web.services.batches.create(batch, "other", about)
     web.services.redis.rpush(f"pm:batch:{batch}:hooks", "evt_1")
-    return {"job_id": job, "batch_id": batch, "file_id": file, "sweep_id": sweep}
+    study = made_study(web.services.redis, tenant="other")
+    rater = new_rater_id()
+    web.services.raters.add(study, "other", rater, "Ada", False)
+    return {
+        "job_id": job,
+        "batch_id": batch,
+        "file_id": file,
+        "sweep_id": sweep,
+        "study_id": study,
+        "rater_id": rater,
+    }
 
 
 def test_no_id_reaches_a_part_of_anothers_record(web: Web, strangers: dict[str, str]) -> None:
@@ -81,7 +111,7 @@ def test_no_id_reaches_a_part_of_anothers_record(web: Web, strangers: dict[str, 
                 tried += 1
                 assert answer.status_code == 404, (method, path, answer.text)
                 if path.startswith("/v1/"):
-                    native = path.startswith(("/v1/jobs/", "/v1/sweeps/"))
+                    native = path.startswith(NATIVE)
                     told = answer.json["code"] if native else answer.json["error"]["type"]
                     assert told == ("not_found" if native else "invalid_request_error")
     assert tried > 300
@@ -95,9 +125,9 @@ def test_an_id_in_a_body_or_query_is_checked_as_well(
 ) -> None:
     body = {"input_file_id": given, "endpoint": "/v1/completions", "completion_window": "24h"}
     assert web.post("/v1/batches", json=body).status_code in (400, 404)
-    for name in ("jobs", "sweeps", "batches", "files"):
+    for name in ("jobs", "sweeps", "studies", "batches", "files"):
         answer = web.get(f"/v1/{name}", query_string={"after": given})
-        native = name in ("jobs", "sweeps")
+        native = name in ("jobs", "sweeps", "studies")
         assert answer.status_code == (404 if given or native else 200), (name, answer.text)
 
 
@@ -124,6 +154,8 @@ def test_a_models_name_in_a_url_reaches_no_other_key(web: Web, name: str) -> Non
         ),
         (ids.batch, "batch_0a1", ["batch_", "batch_0:hooks", "job_0"]),
         (ids.sweep, "sweep_0a1", ["sweep_", "sweep_0:jobs", "job_0"]),
+        (ids.study, "study_0a1", ["study_", "study_0:rows", "job_0"]),
+        (ids.rater, "rater_0a1", ["rater_", "rater_0:x", "study_0"]),
         (ids.file, "file-0a1", ["file-", "file-0:data", "file_0"]),
         (ids.tenant, "a-b_c", ["", "A", "a:jobs", "a" * 64]),
         (ids.api_key, "0123456789ab", ["", "0:1", "é"]),
