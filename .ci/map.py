@@ -21,7 +21,7 @@ FOLDERS = {
     "web/pages/static": "Scripts and styles of the pages",
     "web/pages/templates": "The pages' HTML as Jinja templates, one for each page",
     "web/rating/static": "Script and style of the raters' page",
-    "web/rating/templates": "The raters' page as Jinja templates: the link's button, a task, the end",
+    "web/rating/templates": "The raters' page as Jinja templates",
     "common/store/lua": "The Lua scripts, one for each change of the store",
     "common/store/lua/exchange": "The parts of the script `exchange`",
     "common/store/lua/lib": "What all scripts begin with",
@@ -56,7 +56,8 @@ FOLDERS = {
     "tests/unit/worker": "The worker, without a store",
     "tests/unit/web": "The web tier: reading bodies, connections, proxies",
 }
-BY_FOLDER = {"tests", "web/pages/templates", "web/rating/templates"}  # the files in these are not listed
+# The files in these are not listed.
+BY_FOLDER = {"tests", "web/pages/templates", "web/rating/templates"}
 UNLISTED = {".svg", ".pyc", ".toml", ".typed"}
 UNLISTED_NAMES = {"__init__.py", "README.md", "LICENSE"}
 
