@@ -33,6 +33,7 @@ FOLDERS = {
     "tests/field": "Whole stacks: clients, proxies, hostile requests, backups, full disks",
     "tests/integration": "One part against a real Valkey",
     "tests/integration/batches": "OpenAI's files and batches",
+    "tests/integration/comparisons": "Comparisons of jobs: computed, over the API, as a page",
     "tests/integration/evaluations": "Evaluations: their store, and evaluators that are killed",
     "tests/integration/openai": "OpenAI's client: chats and completions",
     "tests/integration/pages": "The pages without a browser",

@@ -92,6 +92,10 @@ class Client:
     def sweep(self, sweep_id: str) -> JsonObject:
         return self._call("GET", _sweep_path(sweep_id))
 
+    def comparison(self, job_ids: str, wait: int) -> JsonObject:
+        """Jobs compared, ids with commas; answers when it is computed, or after `wait` seconds."""
+        return self._call("GET", "/v1/comparisons", params={"jobs": job_ids, "wait": wait})
+
     def cancel_sweep(self, sweep_id: str) -> JsonObject:
         return self._call("POST", f"{_sweep_path(sweep_id)}/cancel")
 

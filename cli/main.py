@@ -26,6 +26,7 @@ COMMANDS = {
     "results": "cli.jobs",
     "cancel": "cli.jobs",
     "jobs": "cli.jobs",
+    "compare": "cli.compare",
     "listen": "cli.listen",
     "key": "cli.keys",
     "login": "cli.keys",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evals.arrays import Floats
+from evals.arrays import Floats, Signs
 from evals.intervals import FEWEST, percentiles
 from evals.metric import Metric
 from evals.resampling import resampled_sums
@@ -77,11 +77,23 @@ def _compared(
 ) -> tuple[int, int, int] | tuple[None, None, None]:
     if metric.better is None:
         return None, None, None
+    found = verdicts(metric, baseline, job)
+    wins, losses = int((found > 0).sum()), int((found < 0).sum())
+    return wins, len(found) - wins - losses, losses
+
+
+def verdicts(metric: Metric, baseline: Floats, job: Floats) -> Signs:
+    """Of each item 1 where the job does better than the baseline, -1 where it does worse, else 0.
+
+    Items with NaN are 0, and so are all of a metric without a better direction.
+    """
+    if metric.better is None:
+        return np.zeros(len(job), np.int8)
     before, after = metric.of_rows(baseline), metric.of_rows(job)
     tied = np.isclose(before, after, rtol=_ROUNDING, atol=0)
-    ties, higher = int(tied.sum()), int(((after > before) & ~tied).sum())
-    lower = len(after) - ties - higher
-    return (higher, ties, lower) if metric.better == "higher" else (lower, ties, higher)
+    found = (after > before).astype(np.int8) - (after < before).astype(np.int8)
+    found[tied] = 0
+    return found if metric.better == "higher" else -found
 
 
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:

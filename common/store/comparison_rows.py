@@ -13,7 +13,6 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 
 CHANGED, FAILED = 1, 2  # bits of `flags`
-BETTER, WORSE = 1, -1  # of `verdicts`
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,8 @@ class RowBlock:
 
     `places[row, job]` are the items' indices; `flags` say whether outputs differ from the
     baseline's (`CHANGED`) and whether an item of the row has no result (`FAILED`);
-    `verdicts[row, metric, job - 1]` whether the job does better or worse than the baseline by a
-    metric that has a better direction, 0 for neither.
+    `verdicts[row, metric, job - 1]` are 1 where the job does better than the baseline by a metric
+    that has a better direction, -1 where it does worse, 0 for neither.
     """
 
     places: Array  # int32

@@ -32,7 +32,7 @@ ORDERS = {
     "items": "Fewest items",
 }
 STATES = ("queued", "running", "paused", "completed", "failed", "cancelled", "expired")
-ACTIONS = ("pause", "resume", "cancel", "delete")
+ACTIONS = ("compare", "pause", "resume", "cancel", "delete")
 
 
 @pages.get("/jobs")
@@ -87,6 +87,9 @@ def change_selected(tenant: str) -> Any:
     back = url_for("pages.list_jobs")
     if not ids:
         return redirect(back, 303)
+    if action == "compare":
+        # The list has the newest first; what is compared with is rather the oldest.
+        return redirect(url_for("pages.compare", job=ids[::-1]), 303)
     if action in ("cancel", "delete") and request.form.get("sure") != "yes":
         jobs = [job for job_id in ids if (job := _found(tenant, job_id))]
         return render_template("selected.html", tenant=tenant, action=action, jobs=jobs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from web.pages import (
+    comparison,
     icons,
     item,
     job,
@@ -21,7 +22,20 @@ from web.pages.blueprint import pages
 from web.services.services import Services
 
 # Importing a module adds its views to the blueprint.
-VIEWS = (icons, item, job, job_charts, jobs, login, people, shared, submit, sweeps, workers)
+VIEWS = (
+    comparison,
+    icons,
+    item,
+    job,
+    job_charts,
+    jobs,
+    login,
+    people,
+    shared,
+    submit,
+    sweeps,
+    workers,
+)
 
 
 def register(app: Flask) -> None:

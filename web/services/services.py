@@ -12,7 +12,9 @@ from common.settings import Settings
 from common.store.admission import Admission
 from common.store.api_keys import ApiKeys
 from common.store.batches import Batches
+from common.store.comparisons import Comparisons
 from common.store.connection import connect
+from common.store.evaluations import Evaluations
 from common.store.files import Files
 from common.store.fleet import Fleet
 from common.store.form_drafts import FormDrafts
@@ -53,6 +55,8 @@ class Services:
     files: Files
     form_drafts: FormDrafts
     batches: Batches
+    comparisons: Comparisons
+    evaluations: Evaluations
     ring_sender: RingSender
     watches: Watches
     models: Models
@@ -88,6 +92,8 @@ class Services:
             files=Files(client),
             form_drafts=FormDrafts(client),
             batches=Batches(client),
+            comparisons=Comparisons(client),
+            evaluations=Evaluations(client),
             ring_sender=RingSender(settings.redis_url),
             watches=Watches(settings.redis_url),
             models=Models(fleet, settings.aliases),

@@ -24,7 +24,6 @@ end
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', kept, '-inf', NOW - COMPARISON_KEPT)) do redis.call('ZREM', kept, old) end
 for _, old in ipairs(redis.call('ZRANGE', kept, 0, -most_kept)) do forget_comparison(old) end
 redis.call('ZADD', kept, NOW, id)
-redis.call('ZADD', line, NOW, id)
-to_the_end(key('comparisons:turns'), tenant, 'NX')
-for _, each in ipairs({kept, line, key('comparisons:turns')}) do redis.call('PEXPIRE', each, COMPARISON_KEPT) end
+line_up('comparisons', 'due', tenant, id, NOW)
+for _, each in ipairs({kept, line, key('comparisons:turns', 'due')}) do redis.call('PEXPIRE', each, COMPARISON_KEPT) end
 return {'queued', 1}

@@ -13,6 +13,6 @@ if #ARGV >= REST then redis.call('HSET', record, unpack(ARGV, REST, #ARGV)) end
 if status ~= '' then
   end_comparison(id, status)
 else
-  redis.call('ZADD', key('comparisons:due', redis.call('HGET', record, 'tenant')), NOW + ms, id)
+  redis.call('ZADD', key('comparisons:due', redis.call('HGET', record, 'tenant')), 'XX', NOW + ms, id)
 end
 return 1

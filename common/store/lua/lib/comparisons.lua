@@ -3,17 +3,11 @@
 local COMPARISON_KEPT = 86400000 -- ms
 local FAILED_KEPT = 30000 -- ms, after which asking again tries again
 
-local function unqueue_comparison(tenant, id)
-  local line = key('comparisons:due', tenant)
-  redis.call('ZREM', line, id)
-  if redis.call('EXISTS', line) == 0 then redis.call('ZREM', key('comparisons:turns'), tenant) end
-end
-
 local function forget_comparison(id)
   local tenant = redis.call('HGET', key('comparison', id), 'tenant')
   redis.call('UNLINK', key('comparison', id))
   if not tenant then return end
-  unqueue_comparison(tenant, id)
+  leave_line('comparisons', 'due', tenant, id)
   redis.call('ZREM', key('comparisons:kept', tenant), id)
 end
 
@@ -28,6 +22,6 @@ local function end_comparison(id, status)
   redis.call('HSET', record, 'status', status)
   redis.call('HDEL', record, 'claim')
   redis.call('PEXPIRE', record, status == 'done' and COMPARISON_KEPT or FAILED_KEPT)
-  unqueue_comparison(about[1], id)
+  leave_line('comparisons', 'due', about[1], id)
   tell(about[2])
 end

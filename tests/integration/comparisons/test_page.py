@@ -1,0 +1,114 @@
+"""The page that compares jobs, without a browser."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.compared import Judged, compare_all
+from tests.support.web import Site
+
+GOOD, BAD = "the cat sat on the mat", "a dog ran <b>far</b> & away"
+
+
+def look(site: Site, *jobs: str, **query: object) -> str:
+    extra = "".join(f"&{name}={value}" for name, value in query.items())
+    path = f"/compare?jobs={','.join(jobs)}{extra}"
+    site.look(path)
+    compare_all(site.services.redis)
+    return site.look(path)
+
+
+def words(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_it_has_scores_settings_and_rows_side_by_side(site: Site, judged: Judged) -> None:
+    one = judged([BAD] * 25, params={"temperature": 0.5}, metadata={"name": "Cold <ones>"})
+    other = judged([GOOD] * 25)
+    html = look(site, one, other)
+    text = words(html)
+    assert "25 rows matched by custom_id; 25 succeeded in all jobs, and 25 of them differ" in text
+    assert "Cold &lt;ones&gt;" in html
+    assert "params.temperature" in html
+    assert re.search(r"rouge_l higher is better A 25 0\.0\d* .*?B 25 1\.0000 \+", text)
+    assert 'class="interval better"' in html
+    assert html.count('class="card compared"') == 10
+    assert 'rel="next" href="/compare?jobs=' in html
+    assert "25 / 0 / 0" in text
+
+
+def test_words_that_differ_are_marked_and_texts_are_escaped(site: Site, judged: Judged) -> None:
+    one, other = judged(["the cat <i>sat</i>"]), judged(["the dog <i>sat</i>"])
+    html = look(site, one, other)
+    assert "the <del>cat</del> &lt;i&gt;sat&lt;/i&gt;" in html
+    assert "the <ins>dog</ins> &lt;i&gt;sat&lt;/i&gt;" in html
+    assert "<i>sat" not in html
+
+
+def test_four_jobs_stand_side_by_side(site: Site, judged: Judged) -> None:
+    jobs = [judged([text]) for text in (GOOD, BAD, "the cat sat", GOOD)]
+    html = look(site, *jobs)
+    assert html.count("In full") == 4
+    assert '<div class="text">the cat sat on the mat</div>' in html
+
+
+def test_links_keep_the_view(site: Site, judged: Judged) -> None:
+    one, other = judged([GOOD] * 15, ("rouge_l", "chrf")), judged([BAD] * 15, ("rouge_l", "chrf"))
+    html = look(site, one, other, filter="worse", metric="chrf")
+    assert (
+        f"/compare?jobs={one},{other}&amp;filter=worse&amp;metric=chrf&amp;after=9"
+        in html.replace("%2C", ",")
+    )
+    assert "that do worse by chrf" in words(html)
+    assert "First rows" in look(site, one, other, filter="worse", metric="chrf", after=9)
+
+
+def test_filters_find_rows(site: Site, judged: Judged) -> None:
+    one, other = judged([GOOD, GOOD, BAD]), judged([GOOD, None, GOOD])
+    for name, index in (("changed", 2), ("better", 2), ("failed", 1)):
+        html = look(site, one, other, filter=name)
+        assert re.findall(r'id="row-(\d+)"', html) == [str(index)]
+    assert "No row is like that" in look(site, one, other, filter="worse")
+
+
+def test_while_it_is_computed_the_page_says_so_and_comes_again(site: Site, judged: Judged) -> None:
+    html = site.look(f"/compare?jobs={judged([GOOD])},{judged([BAD])}")
+    assert "is being computed" in html
+    assert 'data-settled="no"' in html and '<meta http-equiv="refresh"' in html
+
+
+def test_what_is_to_be_done_first_is_said(site: Site, judged: Judged) -> None:
+    one, bare = judged([GOOD]), judged([GOOD], metrics=())
+    answer = site.browser.get(f"/compare?jobs={one},{bare}")
+    assert answer.status_code == 409
+    assert f"{bare} was not evaluated" in answer.text
+    assert f'href="/jobs/{bare}"' in answer.text
+
+
+def test_jobs_are_chosen_in_the_form_or_in_the_list(site: Site, judged: Judged) -> None:
+    assert "no job that is over" in site.look("/compare")
+    one, other = judged([GOOD]), judged([BAD])
+    html = site.look("/compare")
+    assert html.count(f'<option value="{one}"') == 2
+    answer = site.browser.get(f"/compare?job={one}&job={other}")
+    assert (answer.status_code, answer.location) == (303, f"/compare?jobs={one},{other}")
+    answer = site.browser.post("/jobs", data={"action": "compare", "job": [other, one]})
+    assert answer.location == f"/compare?job={one}&job={other}"
+    assert f'<option value="{other}" selected>' in site.look(f"/compare?job={other}")
+
+
+@pytest.mark.parametrize("query", ["jobs=a", "jobs=job_0x,job_0y", "jobs=a,b&filter=odd", "x=1"])
+def test_bad_addresses_are_answered_as_pages(site: Site, query: str) -> None:
+    answer = site.browser.get(f"/compare?{query}")
+    assert answer.status_code in (200, 404, 422)
+    assert "<html" in answer.text
+
+
+def test_another_tenant_sees_nothing(site: Site, judged: Judged) -> None:
+    one, other = judged([GOOD]), judged([BAD])
+    look(site, one, other)
+    answer = site.log_in("other").get(f"/compare?jobs={one},{other}")
+    assert answer.status_code == 404
+    assert GOOD not in answer.text
