@@ -135,6 +135,7 @@ class Output:
     json_valid: bool | None = None
     # The model's thoughts; None where they are not told apart from the text.
     reasoning: str | None = None
+    reasoning_tokens: int = 0  # of `token_ids`: those of the thoughts, with the marks around them
     choices: list[Choice] | None = None  # what it was drawn from, if that was asked for
 
     @property

@@ -54,6 +54,8 @@ class RowOutput(TypedDict):
     logprobs: list[TokenLogprob] | None
     json_valid: NotRequired[bool]  # where the text is to be JSON
     reasoning: NotRequired[str]  # where thoughts are told apart from the text
+    # Of `token_count`: those of the thoughts, with the marks around them.
+    reasoning_tokens: NotRequired[int]
     choices: NotRequired[list[RowChoice]]  # where their probabilities are asked for
 
 

@@ -98,6 +98,7 @@ def _row_output(output: Output) -> RowOutput:
         found["json_valid"] = output.json_valid
     if output.reasoning is not None:
         found["reasoning"] = output.reasoning
+        found["reasoning_tokens"] = output.reasoning_tokens
     if output.choices is not None:
         found["choices"] = [
             {

@@ -21,8 +21,19 @@ AdaptedParams = Annotated[
 CLOSED = ConfigDict(extra="forbid")
 
 
+@with_config(CLOSED)
+class CompletionDetails(TypedDict):
+    reasoning_tokens: Annotated[
+        int, Field(description="Those of the thoughts, with the marks around them.")
+    ]
+
+
 class CompletionUsage(RowUsage):
     """Tokens of all prompts and all continuations."""
+
+    completion_tokens_details: NotRequired[
+        Annotated[CompletionDetails, Field(description="Of a model that thinks.")]
+    ]
 
 
 @with_config(CLOSED)

@@ -94,9 +94,14 @@ def usage(prompt_tokens: int, completion_tokens: int) -> CompletionUsage:
 def total_usage(options: AnswerOptions, rows: list[RowResult]) -> CompletionUsage:
     """The tokens of all rows of a request together."""
     completion = sum(row["usage"]["completion_tokens"] for row in rows)
-    return usage(
+    found = usage(
         sum(row["usage"]["prompt_tokens"] for row in rows), 0 if options.scored else completion
     )
+    outputs = [output for row in rows for output in row["outputs"]]
+    thoughts = [each["reasoning_tokens"] for each in outputs if "reasoning_tokens" in each]
+    if thoughts:
+        found["completion_tokens_details"] = {"reasoning_tokens": sum(thoughts)}
+    return found
 
 
 def render_chunk(options: AnswerOptions, choices: list[Any], *, id_: str, created: int) -> Chunk:

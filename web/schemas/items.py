@@ -28,6 +28,9 @@ class OutputView(BaseModel):
         description="What a thinking model wrote between `<think>` and `</think>`. `token_count` "
         "and `logprobs` include it.",
     )
+    reasoning_tokens: int | None = Field(
+        None, description="How many of `token_count` that is, with the marks around it."
+    )
     choices: list[RowChoice] | None = Field(
         None, description="The texts of `params.output.choice`, if their probabilities are wanted."
     )

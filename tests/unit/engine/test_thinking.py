@@ -47,6 +47,7 @@ def test_thoughts_end_at_their_limit_and_the_answer_follows_the_grammar(
     output, told = one(model, asked)
     assert output.token_ids.index(CLOSE) == most
     assert output.reasoning == spelled(output.token_ids[:most])
+    assert output.reasoning_tokens == most + 1  # and the mark at their end
     jsonschema_rs.validate(PERSON, json.loads(output.text))
     assert output.json_valid and output.finish_reason == "stop"
     assert [new.reasoning for new in told] == [n <= most for n in range(output.token_count)]
@@ -66,6 +67,7 @@ def test_a_bound_row_may_begin_to_think_with_its_first_token_only(model: Any) ->
 def test_a_bound_row_that_does_not_think_answers_at_once(model: Any) -> None:
     output, _ = one(model, bound("a", SCHEMA, thinking=thinks(), logit_bias={BEGIN: -100.0}))
     assert output.reasoning == "" and BEGIN not in output.token_ids
+    assert output.reasoning_tokens == 0
     jsonschema_rs.validate(PERSON, json.loads(output.text))
 
 
