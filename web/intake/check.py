@@ -185,12 +185,14 @@ class Intake:
         size = 0
 
         def refuse(place: int, error: Fault | ValidationError) -> None:
-            found = error_dicts(error, chunk[place])
+            found = error_dicts(error, chunk[place], self.options.params.model_fields_set)
             stays = self.refused_stay or keeps_bad_rows(self.options) or chunk[place].stays
             if stays and not isinstance(error, Broken):
                 records[place] = self._refused(chunk[place], found[0])
             else:
-                faults.extend((place, each) for each in found)
+                # What holds for all prompts alike is told once.
+                known = [*self.faults, *(each for _, each in faults)]
+                faults.extend((place, each) for each in found if each not in known)
 
         for place, draft in enumerate(drafts):
             chunk.append(draft)

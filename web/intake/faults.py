@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pydantic import ValidationError
 
@@ -10,6 +10,9 @@ from common.errors import ErrorDict, InvalidRequest
 from web.intake.drafts import Draft
 from web.intake.validation_messages import MOST_FAULTS, explain
 from web.schemas.requests import Item
+
+# Codes of errors whose cause is the length of a prompt, though a parameter is the field.
+OF_ONE = ("context_length_exceeded", "too_many_tokens")
 
 
 class Fault(Exception):
@@ -32,13 +35,27 @@ def overflow(context: int, what: str, field: str) -> Fault:
     return Fault("context_length_exceeded", field, message)
 
 
-def error_dicts(error: Fault | ValidationError, draft: Draft) -> list[ErrorDict]:
-    """What is wrong with an item, with its place in what was sent."""
+def is_of_all_prompts(error: Fault | ValidationError, draft: Draft, given: Collection[str]) -> bool:
+    """Whether it is wrong with the job's own parameters, whichever its prompts are: bare prompts
+    have none themselves. Without a given max_tokens, what there is depends on the prompt."""
+    if not isinstance(error, Fault) or not draft.path.startswith("prompts"):
+        return False
+    root, _, name = error.field.partition(".")
+    needed = {name.partition(".")[0]} | ({"max_tokens"} if name == "min_tokens" else set())
+    return root == "params" and error.code not in OF_ONE and needed <= set(given)
+
+
+def error_dicts(
+    error: Fault | ValidationError, draft: Draft, given: Collection[str] = ()
+) -> list[ErrorDict]:
+    """What is wrong with an item, with its place in what was sent. `given` are the parameters that
+    its job gives."""
     if isinstance(error, ValidationError):
         found = explain(error, Item, draft.at)
     else:
         found = [{"code": error.code, "message": draft.told(str(error))}]
-        if place := draft.at(error.field, error.code):
+        of_all = is_of_all_prompts(error, draft, given)
+        if place := error.field if of_all else draft.at(error.field, error.code):
             found[0]["field"] = place
     if draft.line:
         for each in found:

@@ -59,7 +59,7 @@ def _row(intake: Intake, draft: Draft) -> PreviewRow:
         (tokens,) = intake.prompts.counts([asked])
         intake.record(item, tokens, draft)
     except (Fault, ValidationError) as error:
-        errors = error_dicts(error, draft)
+        errors = error_dicts(error, draft, intake.options.params.model_fields_set)
     prepared = asked and asked.prepared
     return PreviewRow(
         line=draft.line,

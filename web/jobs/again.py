@@ -8,12 +8,14 @@ from itertools import chain
 from common.errors import Conflict
 from common.params import SamplingParams
 from common.store.job import Job
+from common.store.job_prep import JobPrep
 from common.types import ItemState, ModelCard
 from web.intake.drafts import Draft
 from web.intake.idempotency import check_key, reused, sent_fingerprint
 from web.intake.origin import Origin
 from web.intake.presets import REPLACED, resolve_preset
 from web.jobs.actions import submit_job
+from web.jobs.item_params import ItemParams, kept_apart
 from web.jobs.stored_drafts import Change, Choice, drafts_again
 from web.jobs.submitted import options_of
 from web.jobs.views import job_view
@@ -95,21 +97,53 @@ def rerun_job(
     as_it_was = options_of(job.spec, prep)
     if wanted.model and services.models.served_name(wanted.model) != job.model:
         as_it_was = _without(as_it_was, job.spec.get("defaulted", ()))
+    choice = Choice(ROWS[wanted.rows], frozenset(wanted.errors))
+    wanted, added = _apart(services, job, prep, choice, wanted)
     options = _changed(services, tenant, as_it_was, wanted)
     card = services.models.choose(options.model).card
     change = Change(
         templated=options.template is not None,
         is_new_template=options.template != as_it_was.template,
-        overridden=wanted.params.model_fields_set if wanted.override_items else (),
+        overridden=_overridden(wanted, added),
         other_tokenizer=None if _same_tokenizer(services, job, card) else card.id,
+        added=added,
     )
-    choice = Choice(ROWS[wanted.rows], frozenset(wanted.errors))
     found = drafts_again(services, job, prep, choice, change)
     nothing = Conflict(
         f"job {job_id} has no such items, so there is nothing to run again",
         code="nothing_to_rerun",
     )
     return submit_job(services, tenant, options, _some(found, nothing), origin)
+
+
+def _apart(
+    services: Services, job: Job, prep: JobPrep, choice: Choice, wanted: RerunRequest
+) -> tuple[RerunRequest, ItemParams | None]:
+    """The request without those of its parameters that some items cannot have, because their texts
+    are scored, and these for the other items. What no item can have stays, to be refused."""
+    given = wanted.params.model_dump(mode="json", exclude_unset=True)
+    names = kept_apart(prep, set(given))
+    if not names:
+        return wanted, None
+    output = given.get("output", job.spec["params"].get("output"))
+    added = ItemParams({name: given[name] for name in given if name in names}, output)
+    change = Change(overridden=_overridden(wanted, None))
+    left = set(names)
+    for draft in drafts_again(services, job, prep, choice, change):
+        left -= added.of(draft.value).keys()
+        if not left:
+            break
+    added = ItemParams({k: v for k, v in added.params.items() if k not in left}, output)
+    params = {name: given[name] for name in given if name not in added.params}
+    rest = SamplingParams.model_validate(params)
+    return wanted.model_copy(update={"params": rest}), added
+
+
+def _overridden(wanted: RerunRequest, added: ItemParams | None) -> set[str]:
+    """The parameters that items lose."""
+    if not wanted.override_items:
+        return set()
+    return set(wanted.params.model_fields_set) | set(added.params if added else ())
 
 
 def _replayed(services: Services, tenant: str, origin: Origin) -> JobView | None:

@@ -16,6 +16,7 @@ from common.store.job_prep import JobPrep
 from common.stored_item import SideItem, StoredItem
 from common.types import ItemState
 from web.intake.drafts import Draft
+from web.jobs.item_params import ItemParams
 from web.schemas.requests import INPUTS
 from web.services.services import Services
 
@@ -42,7 +43,8 @@ class Change:
     `templated`: a template makes its prompts. `is_new_template`: one that the items were not
     submitted for. `overridden`: parameters that the items lose. `other_tokenizer`: token ids mean
     nothing to its model. `retries`: the items say where they come from, and those that were
-    refused, which would be again, are left out.
+    refused, which would be again, are left out. `added`: parameters that items get which can have
+    them.
     """
 
     templated: bool = False
@@ -50,6 +52,7 @@ class Change:
     overridden: Collection[str] = ()
     other_tokenizer: str | None = None
     retries: bool = False
+    added: ItemParams | None = None
 
 
 def drafts_again(
@@ -137,6 +140,8 @@ class _Again:
         if "default_max_tokens" in side:
             dropped.add("max_tokens")  # nobody gave it: it is what fitted
         params = {k: v for k, v in item.get("params", {}).items() if k not in dropped}
+        if self._change.added:
+            params = self._change.added.of({**value, "params": params}) | params
         if params:
             value["params"] = params
         return value

@@ -74,7 +74,7 @@ def first(problem: dict) -> tuple[str, str | None]:
         (GOOD | {"params": {"seed": 2**63}}, "out_of_range", "params.seed"),
         (GOOD | {"params": {"stop": [""]}}, "invalid_value", "params.stop.0"),
         (GOOD | {"params": []}, "wrong_type", "params"),
-        (GOOD | {"params": {"n": 9}}, "out_of_range", "prompts.0"),  # the model has eight slots
+        (GOOD | {"params": {"n": 9}}, "out_of_range", "params.n"),  # the model has eight slots
         (GOOD | {"params": {"max_tokens": 98}}, "context_length_exceeded", "prompts.0"),
         ({"prompts": ["word " * 100]}, "context_length_exceeded", "prompts.0"),
         (GOOD | {"priority": 11}, "out_of_range", "priority"),
@@ -205,6 +205,19 @@ def test_at_most_a_hundred_faults_are_listed(web: Web) -> None:
     problem = refused(web, {"prompts": [""] * 500})
     assert len(problem["errors"]) == 100
     assert [entry["field"] for entry in problem["errors"][:2]] == ["prompts.0", "prompts.1"]
+
+
+def test_what_is_wrong_with_all_prompts_alike_is_told_once_and_named_as_the_jobs(web: Web) -> None:
+    given = {"min_tokens": 9, "max_tokens": 8}
+    problem = refused(web, {"prompts": ["a", "", *["b"] * 200], "params": given})
+    found = [(entry["code"], entry["field"]) for entry in problem["errors"]]
+    assert found == [("out_of_range", "params.min_tokens"), ("empty_prompt", "prompts.1")]
+
+
+def test_what_depends_on_the_length_of_a_prompt_names_the_prompt(web: Web) -> None:
+    problem = refused(web, {"prompts": ["a", "w " * 95], "params": {"min_tokens": 9}})
+    found = [(entry["code"], entry["field"]) for entry in problem["errors"]]
+    assert found == [("out_of_range", "prompts.1")]
 
 
 def test_problems_never_echo_the_input(web: Web) -> None:

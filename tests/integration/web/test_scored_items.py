@@ -182,12 +182,32 @@ def test_retried_and_rerun_items_keep_their_texts(scoring: Web) -> None:
     assert scoring.services.store.states(job_id) == ItemState.FAILED.byte.encode()
 
 
-def test_a_rerun_of_both_kinds_says_what_can_be_done(scoring: Web) -> None:
-    job_id = submit(scoring, ITEM, {"prompt": "a"})
-    body = {"params": {"temperature": 0.5}}
-    answer = scoring.post(f"/v1/jobs/{job_id}/rerun", json=body)
-    assert answer.status_code == 422
-    assert "submit those as a job of their own" in answer.text
+def rerun(web: Web, job_id: str, **wanted: Any) -> list[dict[str, Any]]:
+    """The items of the new job, as they are stored."""
+    answer = web.post(f"/v1/jobs/{job_id}/rerun", json=wanted)
+    assert answer.status_code == 202, answer.text
+    found: list[dict[str, Any]] = web.services.store.items(answer.json["id"], 0, 9)  # type: ignore[assignment]
+    return found
+
+
+def test_params_of_a_rerun_go_to_those_items_that_can_have_them(scoring: Web) -> None:
+    items = [ITEM, {"prompt": "a"}, {"prompt": "b", "params": CHOICE}]
+    job_id = submit(scoring, *items, {"prompt": "c", "params": {"temperature": 0.1}})
+    changed = {"temperature": 0.5, "top_p": 0.4, "logprobs": 2, "max_tokens": 9}
+    found = [item.get("params", {}) for item in rerun(scoring, job_id, params=changed)]
+    chosen, text = {"temperature": 0.5, "max_tokens": 9}, {**changed}
+    del text["logprobs"]  # is the whole job's
+    assert found == [{}, text, {**CHOICE, **chosen}, {**text, "temperature": 0.1}]
+    over = rerun(scoring, job_id, params=changed, override_items=True)
+    assert [item.get("params", {}) for item in over][3] == text
+
+
+def test_params_of_a_rerun_that_no_item_can_have_are_refused(scoring: Web) -> None:
+    job_id = submit(scoring, ITEM, {"prompt": "a", "params": CHOICE})
+    answer = scoring.post(f"/v1/jobs/{job_id}/rerun", json={"params": {"top_p": 0.5}})
+    assert answer.status_code == 422 and "top_p has no effect" in answer.text
+    changed = {"temperature": 0.5, "max_tokens": 9}
+    assert rerun(scoring, job_id, params=changed)[1]["params"] == {**CHOICE, **changed}
 
 
 def test_items_are_found_by_their_texts(scoring: Web) -> None:
