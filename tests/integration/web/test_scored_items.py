@@ -191,7 +191,7 @@ def rerun(web: Web, job_id: str, **wanted: Any) -> list[dict[str, Any]]:
 
 
 def test_params_of_a_rerun_go_to_those_items_that_can_have_them(scoring: Web) -> None:
-    items = [ITEM, {"prompt": "a"}, {"prompt": "b", "params": CHOICE}]
+    items: list[dict[str, Any]] = [ITEM, {"prompt": "a"}, {"prompt": "b", "params": CHOICE}]
     job_id = submit(scoring, *items, {"prompt": "c", "params": {"temperature": 0.1}})
     changed = {"temperature": 0.5, "top_p": 0.4, "logprobs": 2, "max_tokens": 9}
     found = [item.get("params", {}) for item in rerun(scoring, job_id, params=changed)]
