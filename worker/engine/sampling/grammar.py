@@ -70,6 +70,7 @@ class Constraint:
         self._span = span
         self._thinking = Thinking(span) if span else None
         self._end_ids = sorted(end_ids)
+        self.reasoning_tokens = 0  # so many were thoughts, or marks around them
         self._slow = 0.0  # seconds that slow tokens took
 
     @property
@@ -108,6 +109,7 @@ class Constraint:
     def push(self, token: int) -> Part:
         """`token` was generated, and it does not end the text."""
         part = self._thinking.push(token) if self._thinking else "text"
+        self.reasoning_tokens += part != "text"
         if part == "text" and self._matcher:
             # Not the processor's time: to ask for that takes longer than the token.
             began = time.monotonic()

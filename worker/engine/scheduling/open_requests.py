@@ -198,7 +198,6 @@ class OpenRequests:
             reason = "stop"
         else:
             part = constraint.push(token) if constraint else "text"
-            sequence.reasoning_tokens += part != "text"
             text, stopped = self._written(sequence, token, part)
             if stopped or (constraint and constraint.is_over):
                 reason = "stop"

@@ -26,7 +26,6 @@ class Sequence:
     stop_ids: frozenset[int] = frozenset()  # tokens that end it besides the model's end tokens
     constraint: Constraint | None = None
     thoughts: Text | None = None  # where they are told apart from `text`
-    reasoning_tokens: int = 0  # so many of its tokens are thoughts, or marks around them
     told: int = 0  # so many of its first tokens were streamed before
     computed: int = 0  # tokens whose keys and values are in `blocks`
     blocks: list[int] = field(default_factory=list)
@@ -114,7 +113,7 @@ class Sequence:
             self.logprobs if wants else None,
             self.json_valid,
             self.thoughts.final() if self.thoughts else None,
-            self.reasoning_tokens,
+            self.constraint.reasoning_tokens if self.constraint else 0,
         )
 
 
