@@ -1,7 +1,9 @@
 """The scores of some of a job's items as they are stored: numbers and a score for each metric.
 
 A chunk is JSON that says how many items and which metrics, a zero byte, and the numbers of all as
-64-bit floats (little-endian), compressed. Knows no Redis and nothing of what metrics mean.
+64-bit floats (little-endian), compressed. The scores stand before the numbers that they were made
+of: who wants scores only expands no more than these. Knows no Redis and nothing of what metrics
+mean.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 NUMBER = np.dtype("<f8")
+BEGINNING = 4096  # bytes that have the head, and as a rule little else
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ def pack_scores(chunk: ScoreChunk) -> bytes:
     widths = {name: found.shape[1] for name, found in chunk.numbers.items()}
     head = json.dumps({"items": len(chunk), "metrics": widths}).encode()
     parts = [chunk.failed, chunk.references]
-    for name in widths:
-        parts += [chunk.numbers[name], chunk.scores[name]]
+    parts += [chunk.scores[name] for name in widths]
+    parts += [chunk.numbers[name] for name in widths]
     body = b"".join(np.ascontiguousarray(part, NUMBER).tobytes() for part in parts)
     return zlib.compress(head + b"\0" + body, 1)
 
@@ -64,7 +67,31 @@ def unpack_scores(blob: bytes) -> ScoreChunk:
         return part
 
     failed, references = next_part(1)[:, 0].astype(np.bool_), next_part(1)[:, 0]
-    numbers, scores = {}, {}
-    for name, width in about["metrics"].items():
-        numbers[name], scores[name] = next_part(width), next_part(1)[:, 0]
+    scores = {name: next_part(1)[:, 0] for name in about["metrics"]}
+    numbers = {name: next_part(width) for name, width in about["metrics"].items()}
     return ScoreChunk(numbers, scores, failed, references)
+
+
+def unpack_scores_only(blob: bytes) -> dict[str, Floats]:
+    """`scores` of what `pack_scores` was given, several times as fast as all of it.
+
+    Raises:
+        ValueError, KeyError, zlib.error: it is something else.
+    """
+    expander = zlib.decompressobj()
+    begin = expander.decompress(blob, BEGINNING)
+    head, _, body = begin.partition(b"\0")
+    about = json.loads(head)
+    count: int = about["items"]
+    names = list(about["metrics"])
+    missing = (2 + len(names)) * count * NUMBER.itemsize - len(body)
+    while missing > 0:
+        more = expander.decompress(expander.unconsumed_tail, missing)
+        if not more:
+            raise ValueError("the chunk ends before its scores do")
+        body += more
+        missing -= len(more)
+    flat = np.frombuffer(body[: len(body) - len(body) % NUMBER.itemsize], NUMBER)
+    return {
+        name: flat[(2 + place) * count : (3 + place) * count] for place, name in enumerate(names)
+    }

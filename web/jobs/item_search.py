@@ -23,6 +23,7 @@ from common.store.side_chunk import unpack_side
 from common.stored_item import SideItem, StoredItem
 from common.types import ItemState
 from web.jobs.item_views import Whole, WholeItems
+from web.jobs.score_view import Places, ScoreView
 from web.jobs.views import page
 from web.schemas.items import ItemList, ItemRow
 from web.schemas.messages import message_texts
@@ -35,16 +36,22 @@ FEWEST = 16
 MOST_READ = 4 * 2**20  # bytes of items and results read at once, about
 SLICE = 2**14  # places in the order of completion that are read at once
 MOST_CHUNKS = 4  # kept parsed: items that end one after the other lie in few chunks
-Places = Iterator[tuple[int, int]]  # (cursor, index) of items
 
 
-def find_items(services: Services, job_id: str, tenant: str, wanted: ItemPage) -> ItemList:
-    """Items after `wanted.after` that are as wanted, as many as make a `page`.
+def find_items(
+    services: Services,
+    job_id: str,
+    tenant: str,
+    wanted: ItemPage,
+    scored: ScoreView | None = None,
+) -> ItemList:
+    """Items after `wanted.after` that are as wanted, as many as make a `page`. With `scored` only
+    those that it has; where it is ranked, `wanted.order` says only from which end.
 
     Raises:
         NotFound: no such job, or it is another tenant's.
     """
-    search = _Search(services, services.store.job(job_id, tenant), wanted)
+    search = _Search(services, services.store.job(job_id, tenant), wanted, scored)
     sized = ((found, len(found[1].model_dump_json())) for found in search.matches())
     data, more = page(sized, wanted.limit)
     after = data[-1][0] if more else search.stopped_at
@@ -60,9 +67,12 @@ class _Search:
     """One request's. `stopped_at` is the cursor of the last item that it looked at, if it ran out
     of time before the last item of the job."""
 
-    def __init__(self, services: Services, job: Job, wanted: ItemPage):
+    def __init__(
+        self, services: Services, job: Job, wanted: ItemPage, scored: ScoreView | None = None
+    ):
         self._store = services.store
         self._job = job
+        self._scored = scored
         self._items = WholeItems(services, job, wanted.renders)
         self._wanted = wanted
         self._text = _Needle(wanted.text) if wanted.text else None
@@ -97,10 +107,20 @@ class _Search:
     def _places(self) -> Places:
         """Those to be looked at: in the wanted order, behind `after`, in the wanted state."""
         states = self._store.states(self._job.id)
-        backwards = self._wanted.order.startswith("-")
+        backwards, scored = self._wanted.order.startswith("-"), self._scored
+        if scored and scored.is_ranked:
+            return self._by_score(states, backwards, scored)
         if self._wanted.order.endswith("index"):
-            return self._by_index(states, backwards)
-        return self._by_completion(states, backwards)
+            places = self._by_index(states, backwards)
+        else:
+            places = self._by_completion(states, backwards)
+        return (each for each in places if scored.has(each[1])) if scored else places
+
+    def _by_score(self, states: bytes, backwards: bool, scored: ScoreView) -> Places:
+        byte = self._state.byte.encode() if self._state else None
+        for place, index in scored.ranked(self._wanted.after, backwards):
+            if byte is None or states[index : index + 1] == byte:
+                yield place, index
 
     def _by_index(self, states: bytes, backwards: bool) -> Places:
         after = self._wanted.after

@@ -9,14 +9,13 @@ from flask import redirect, render_template, request, url_for
 
 from common.errors import NotFound
 from common.result_row import InputRow
-from web.intake.validation_messages import validated
 from web.jobs.item_search import find_items
 from web.jobs.item_views import item_rows
 from web.jobs.views import job_view
 from web.pages.blueprint import logged_in, pages
 from web.pages.item_pages import PAGE
-from web.pages.item_table import CHOICES, said
-from web.schemas.queries import ItemPage
+from web.pages.item_table import choices, item_query, said
+from web.pages.job_evaluations import item_scores, job_evaluations, score_view
 from web.services.services import services
 
 
@@ -31,6 +30,7 @@ def item(tenant: str, job_id: str, index: int) -> str:
     if not rows:
         raise NotFound(f"{job_id} has no item {index}")
     place = _place(request.args)
+    evaluations = job_evaluations(services(), job_id, request.args)
     return render_template(
         "item.html",
         tenant=tenant,
@@ -38,6 +38,8 @@ def item(tenant: str, job_id: str, index: int) -> str:
         row=rows[0],
         place=place,
         said=said(services(), job_id, rows).get(index, []),
+        scores=item_scores(services(), evaluations, index),
+        evaluation=evaluations.shown,
         back=place if place else {"page": index // PAGE + 1} if index >= PAGE else {},
     )
 
@@ -46,15 +48,18 @@ def item(tenant: str, job_id: str, index: int) -> str:
 @logged_in
 def neighbour(tenant: str, job_id: str, index: int, way: str) -> Any:
     """To the next item, or the one before, of those that are in the list."""
-    services().store.check_owner(job_id, tenant)
-    place = _place(request.args)
-    if not place:
+    job = job_view(services(), job_id, tenant)
+    place, chosen = _place(request.args), choices(request.args)
+    if not chosen:
         found = index + 1 if way == "next" else index - 1
     else:
-        wanted = {name: value for name, value in place.items() if name != "rows"}
+        view = score_view(
+            services(), job, job_evaluations(services(), job_id, request.args), chosen
+        )
         order = "index" if way == "next" else "-index"
-        query = {**wanted, "after": index, "limit": 1, "order": order}
-        rows = find_items(services(), job_id, tenant, validated(ItemPage, query)).data
+        after = view.place_of(index) if view and view.is_ranked else index
+        wanted = item_query(chosen, after=after, limit=1).model_copy(update={"order": order})
+        rows = find_items(services(), job_id, tenant, wanted, view).data
         if not rows:
             raise NotFound(
                 f"the list has no item {'behind' if way == 'next' else 'before'} {index}"
@@ -65,5 +70,6 @@ def neighbour(tenant: str, job_id: str, index: int, way: str) -> Any:
 
 
 def _place(args: Mapping[str, str]) -> dict[str, str]:
-    """The choices of the list."""
-    return {name: args[name] for name in (*CHOICES, "rows") if args.get(name)}
+    """The choices of the list, and how it is shown."""
+    shown = {name: args[name] for name in ("rows", "evaluation") if args.get(name)}
+    return {**choices(args), **shown}

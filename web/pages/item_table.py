@@ -19,6 +19,14 @@ from web.jobs.item_search import find_items
 from web.jobs.item_views import item_rows
 from web.pages.filters import CLIP
 from web.pages.item_pages import PAGE, Page, page
+from web.pages.job_evaluations import (
+    SCORE_CHOICES,
+    SCORE_ORDERS,
+    JobEvaluations,
+    ScoreColumns,
+    score_columns,
+    score_view,
+)
 from web.pages.json_columns import JsonColumns, json_columns
 from web.schemas.answers import JobView
 from web.schemas.queries import ItemPage
@@ -26,7 +34,8 @@ from web.services.services import Services
 
 FEW_LINES = 400  # characters: more than the few lines hold that are shown of each text
 MOST_COLUMNS = 6  # of the input, and as many of parameters; an item's page has all
-CHOICES = ("state", "error", "id", "text", "order")  # what the form above the table sends
+# What the form above the table sends.
+CHOICES = ("state", "error", "id", "text", "order", *SCORE_CHOICES)
 ORDERS = {
     "index": "First to last",
     "-index": "Last to first",
@@ -53,6 +62,8 @@ class ItemTable:
     params: Sequence[str]  # those that not all items of this part share with the job
     has_prompt: bool
     said: Mapping[int, Sequence[str]]  # of streamed items that run: each continuation so far
+    scores: ScoreColumns
+    kept: Mapping[str, str]  # what else the address said, which links to other lists say, too
 
     @property
     def clip(self) -> int:
@@ -75,65 +86,108 @@ class ItemTable:
     @property
     def item_place(self) -> dict[str, str]:
         """What an item's link has, so that its page leads back to this list."""
-        return {**self.chosen, **({"rows": "full"} if self.full else {})}
+        return {**self.chosen, **self.kept}
 
     @property
     def other_rows(self) -> dict[str, str]:
         """The same items with full texts, or again with a few lines of each."""
         number = {"page": str(self.page.number)} if self.page and self.page.number > 1 else {}
-        return {**self.chosen, **number, **({} if self.full else {"rows": "full"})}
+        others = {name: value for name, value in self.kept.items() if name != "rows"}
+        return {**self.chosen, **others, **number, **({} if self.full else {"rows": "full"})}
+
+    def by_score(self, metric: str) -> dict[str, str]:
+        """The same items by this metric, the lowest first; where they are so, the highest first."""
+        is_so = self.chosen.get("order") == "score" and self.chosen.get("metric") == metric
+        return {**self.item_place, "metric": metric, "order": "-score" if is_so else "score"}
+
+    def sorted_by(self, metric: str) -> str:
+        """In which direction the items are in this metric's order, as `aria-sort` has it."""
+        if self.chosen.get("metric") != metric:
+            return ""
+        orders = {"score": "ascending", "-score": "descending"}
+        return orders.get(self.chosen.get("order", ""), "")
 
 
-def item_table(services: Services, tenant: str, job: JobView, args: Mapping[str, str]) -> ItemTable:
+def choices(args: Mapping[str, str]) -> dict[str, str]:
+    """What an address chooses of `CHOICES`."""
+    chosen = {name: args[name] for name in CHOICES if args.get(name)}
+    if chosen.get("order") == "index":
+        del chosen["order"]
+    says_scores = chosen.get("order") in SCORE_ORDERS or "least" in chosen or "below" in chosen
+    return chosen if says_scores else {n: chosen[n] for n in chosen if n != "metric"}
+
+
+def item_table(
+    services: Services,
+    tenant: str,
+    job: JobView,
+    args: Mapping[str, str],
+    evaluations: JobEvaluations,
+) -> ItemTable:
     """The items that an address asks for.
 
     Raises:
         InvalidRequest: a choice has a value that there is not.
     """
-    chosen = {name: args[name] for name in CHOICES if args.get(name)}
-    if chosen.get("order") == "index":
-        del chosen["order"]
+    chosen = choices(args)
     if chosen:
-        return _found(services, tenant, job, args, chosen)
+        return _found(services, tenant, job, args, chosen, evaluations)
     number = args.get("page", "")
     shown = page(int(number) if number.isdecimal() and len(number) < 10 else 1, job.counts.total)
     rows = item_rows(services, job.id, tenant, shown.first, shown.end - shown.first)
-    parts = said(services, job.id, rows)
-    return _table(job, rows, args, chosen=chosen, page=shown, said=parts)
+    return _table(services, job, rows, args, evaluations, chosen=chosen, page=shown)
+
+
+def item_query(chosen: Mapping[str, str], **more: Any) -> ItemPage:
+    """What `chosen` says of items, but for their scores."""
+    found = {name: value for name, value in chosen.items() if name not in SCORE_CHOICES}
+    if found.get("order") in SCORE_ORDERS:
+        del found["order"]
+    return validated(ItemPage, {**found, **more})
 
 
 def _found(
-    services: Services, tenant: str, job: JobView, args: Mapping[str, str], chosen: dict[str, str]
+    services: Services,
+    tenant: str,
+    job: JobView,
+    args: Mapping[str, str],
+    chosen: dict[str, str],
+    evaluations: JobEvaluations,
 ) -> ItemTable:
     after = args.get("after", "-1")
-    query: dict[str, Any] = {**chosen, "limit": PAGE}
-    query["after"] = int(after) if re.fullmatch(r"-?[0-9]{1,10}", after) else after
-    wanted = validated(ItemPage, query)
-    found = find_items(services, job.id, tenant, wanted)
+    number = int(after) if re.fullmatch(r"-?[0-9]{1,10}", after) else after
+    wanted = item_query(chosen, limit=PAGE, after=number)
+    view = score_view(services, job, evaluations, chosen)
+    found = find_items(services, job.id, tenant, wanted, view)
     rows: list[Any] = [row.model_dump() for row in found.data]
     looked = None
     if found.searched_to is not None:
         backwards = wanted.order == "-index"
         looked = job.counts.total - found.searched_to if backwards else found.searched_to + 1
-    parts = said(services, job.id, rows)
-    return _table(job, rows, args, chosen=chosen, after=found.after, looked=looked, said=parts)
+    return _table(
+        services, job, rows, args, evaluations, chosen=chosen, after=found.after, looked=looked
+    )
 
 
 def _table(
+    services: Services,
     job: JobView,
     rows: Sequence[InputRow],
     args: Mapping[str, str],
+    evaluations: JobEvaluations,
     *,
     chosen: Mapping[str, str],
     page: Page | None = None,
     after: int | None = None,
     looked: int | None = None,
-    said: Mapping[int, Sequence[str]],
 ) -> ItemTable:
     has_prompt = any(_prompt(row) for row in rows)
     names = dict.fromkeys(name for row in rows for name in row.get("vars") or {})
     columns = [name for name in names if not _is_prompt(name, rows)]
     fields = json_columns(job, rows)
+    indices = [row["index"] for row in rows]
+    scores = score_columns(services, evaluations, indices, chosen.get("metric", ""))
+    kept = {"rows": "full"} if args.get("rows") == "full" else {}
     return ItemTable(
         rows,
         chosen,
@@ -143,10 +197,12 @@ def _table(
         looked,
         columns[:MOST_COLUMNS],
         fields,
-        len(columns[MOST_COLUMNS:]) + fields.hidden,
+        len(columns[MOST_COLUMNS:]) + fields.hidden + scores.hidden,
         varying(job, rows)[:MOST_COLUMNS],
         has_prompt or not columns,
-        said,
+        said(services, job.id, rows),
+        scores,
+        kept | ({"evaluation": evaluations.named} if evaluations.named else {}),
     )
 
 

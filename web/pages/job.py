@@ -7,12 +7,14 @@ them while a job runs.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import redirect, render_template, request, url_for
 
 from common.errors import NotFound
+from common.store.evaluations import Evaluation
 from common.store.outbox import HookState
 from web.intake.validation_messages import validated
 from web.jobs.actions import cancel_job, set_paused
@@ -22,7 +24,9 @@ from web.jobs.summary import error_groups
 from web.jobs.views import job_view
 from web.pages.blueprint import logged_in, pages
 from web.pages.commands import Commands, commands
+from web.pages.evaluation_part import EvaluationPart, evaluation_part
 from web.pages.item_table import ORDERS, ItemTable, item_table
+from web.pages.job_evaluations import SCORE_ORDERS, job_evaluations
 from web.schemas.answers import JobView
 from web.schemas.overviews import ErrorGroups
 from web.schemas.rerun import RerunRequest
@@ -43,9 +47,11 @@ class JobContext:
     """What the templates of a job need."""
 
     job: JobView
-    settled: bool  # the job is over and its webhooks are delivered, or given up
+    settled: bool  # the job is over and evaluated, and its webhooks are delivered, or given up
     events: str  # URL of the event stream
     table: ItemTable
+    evaluations: Sequence[Evaluation]  # all, newest first
+    evaluation: EvaluationPart | None  # the one whose scores are shown
     has_json: bool  # texts are JSON, whose fields can be columns of a download
     orders: dict[str, str]
     failures: ErrorGroups | None  # None where nothing failed, or they are not read yet
@@ -159,7 +165,8 @@ def _refused(job: JobView, failures: ErrorGroups | None) -> frozenset[str]:
 
 def _job_context(tenant: str, job_id: str) -> JobContext:
     job = job_view(services(), job_id, tenant)
-    table = item_table(services(), tenant, job, request.args)
+    judged = job_evaluations(services(), job_id, request.args)
+    table = item_table(services(), tenant, job, request.args, judged)
     delivered = all(hook.status != HookState.PENDING for hook in job.webhooks)
     failures = _failures(tenant, job)
     refused = _refused(job, failures)
@@ -167,11 +174,13 @@ def _job_context(tenant: str, job_id: str) -> JobContext:
     few_rows = table.rows if job.counts.total <= FEW and not table.chosen else []
     return JobContext(
         job=job,
-        settled=job.status.terminal and delivered,
+        settled=job.status.terminal and delivered and not judged.busy,
         events=url_for("api.events", job_id=job_id, after=NO_RESULTS),
         table=table,
+        evaluations=judged.every,
+        evaluation=evaluation_part(judged.shown) if judged.shown else None,
         has_json="json_output" in prep,
-        orders=ORDERS,
+        orders=ORDERS | (SCORE_ORDERS if judged.scored_by else {}),
         failures=failures,
         refused=refused,
         pace=pace(services(), services().store.job(job_id, tenant)),

@@ -209,3 +209,12 @@ class EventCursor(Query):
 
 class PreviewRows(Query):
     rows: int = Field(3, ge=1, le=20, description="How many of the first rows are shown.")
+
+
+class ScoreRange(Query):
+    """Which scores items must have, and whether the list is in their order."""
+
+    metric: str = Field(min_length=1, max_length=64)
+    least: float | None = Field(None, allow_inf_nan=False)
+    below: float | None = Field(None, allow_inf_nan=False)
+    order: Literal["score", "-score"] | None = None

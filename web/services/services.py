@@ -18,6 +18,7 @@ from common.store.evaluations import Evaluations
 from common.store.files import Files
 from common.store.fleet import Fleet
 from common.store.form_drafts import FormDrafts
+from common.store.item_scores import ItemScores
 from common.store.jobs import JobStore
 from common.store.metrics import Tally
 from common.store.permits import Permits
@@ -68,6 +69,7 @@ class Services:
     sweeps: Sweeps
     studies: Studies
     raters: Raters
+    item_scores: ItemScores
     tally: Tally
     guard: Guard
     grammars: Grammars
@@ -105,6 +107,7 @@ class Services:
             sweeps=Sweeps(client),
             studies=Studies(client),
             raters=Raters(client),
+            item_scores=ItemScores(client),
             tally=Tally(),
             guard=Guard(client),
             grammars=Grammars(),
