@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -54,6 +54,21 @@ class MetricScores:
     values: Floats
 
 
+@dataclass(frozen=True)
+class Marks:
+    """Of items in their order: which have no output, and how many references that are not empty
+    each has, NaN where it has none at all."""
+
+    failed: Bools
+    references: Floats
+
+    @classmethod
+    def of(cls, items: Sequence[Item]) -> Marks:
+        counts = [len(item.comparable) if item.references else np.nan for item in items]
+        failed = [not item.outputs for item in items]
+        return cls(np.array(failed, np.bool_), np.array(counts, np.float64))
+
+
 class Tally:
     """Collects the scores of up to `total` items, in arrays that are as large from the start."""
 
@@ -68,16 +83,26 @@ class Tally:
 
     def add(self, first: int, items: Sequence[Item], scores: Scores) -> None:
         """Items that stand in the job from index `first` on; added twice they count once."""
-        part = slice(first, first + len(items))
+        self.put(first, Marks.of(items), scores.numbers, scores.values)
+
+    def put(
+        self,
+        first: int,
+        marks: Marks,
+        numbers: Mapping[str, Floats],
+        values: Mapping[str, Floats],
+    ) -> None:
+        """The same of what was kept of the items: their marks, and by metric their numbers and
+        scores."""
+        part = slice(first, first + len(marks.failed))
         for name in self._metrics:
-            self._numbers[name][part] = scores.numbers[name]
-            self._values[name][part] = scores.values[name]
-        self._failed[part] = [not item.outputs for item in items]
-        self._referenced[part] = [bool(item.references) for item in items]
+            self._numbers[name][part] = numbers[name]
+            self._values[name][part] = values[name]
+        self._failed[part] = marks.failed
+        self._referenced[part] = ~np.isnan(marks.references)
         self._seen[part] = True
-        self._reference_counts.update(
-            len(item.comparable) for item in items if item.comparable and item.outputs
-        )
+        compared = marks.references[(marks.references > 0) & ~marks.failed]
+        self._reference_counts.update(map(int, np.unique(compared)))
 
     def numbers(self, name: str) -> Floats:
         """Of all items, in the job's order: an array of items by columns, with NaN."""

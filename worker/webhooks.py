@@ -11,37 +11,34 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from celery import Celery, bootsteps, signals
+from celery import Celery, signals
 from pydantic_core import to_json
 
 from common import log as logs
 from common.allowed import Allowed
-from common.errors import ConfigError, InvalidRequest, NotFound, Unavailable
+from common.errors import InvalidRequest, NotFound, Unavailable
 from common.rings import DELIVER, WEBHOOK_QUEUE, RingSender, celery_app
 from common.settings import Settings
 from common.signing import sign
 from common.store.batches import Batches
-from common.store.connection import START_WAIT, connect, when_up
-from common.store.fleet import Fleet
+from common.store.connection import connect
 from common.store.jobs import JobStore
 from common.store.outbox import Event, HookState, Outbox, Outcome
 from common.store.packing import one_line
 from common.store.records import Unreadable
 from common.store.tenants import Tenants
-from common.store.version import meet_store
 from worker.host_limiter import HostLimiter
+from worker.local_turn import LocalTurn
 from worker.receiver_call import post
 from worker.receivers import ReceiverForbidden, ReceiverUnreachable
-from worker.ticker import Ticker
+from worker.tick_step import REDIS_WAIT, TickStep
 
 LEASE_MARGIN = 5.0  # seconds that claiming and recording take, on top of the receiver's timeout
 # They only wait. Several tenants with as many deliveries as each may have still leave some free.
 THREADS = 32
-REDIS_WAIT = 2.0  # seconds for a reply: a call on a dead connection must fail soon
 HEADERS = {"content-type": "application/json", "user-agent": "promptmill-webhooks/1"}
 
 log = logging.getLogger(__name__)
@@ -164,69 +161,51 @@ def envelope(event: Event) -> bytes:
 
 
 class WebhookRingSender(RingSender):
-    """The rings of this worker's tick. The first of them begins a turn in this process, because
-    after a long outage Celery receives nothing for half a minute. A ring is sent only while that
-    turn runs."""
+    """The rings of this worker's tick. One for webhook workers begins a turn in this process, and
+    is sent only while that runs."""
 
-    def __init__(self, redis_url: str):
+    def __init__(self, redis_url: str, turn: LocalTurn):
         super().__init__(redis_url)
-        self._turn = threading.Thread()
+        self._turn = turn
 
     def wake_webhooks(self, *, rung: bool = False) -> None:
-        if self._turn.is_alive():
+        if not self._turn.begin():
             super().wake_webhooks(rung=rung)
-            return
-        self._turn = threading.Thread(target=deliver, name="turn", daemon=True)
-        self._turn.start()
-
-    def close(self, seconds: float) -> None:
-        """Wait for the turn to end. The courier must be closing; Celery waits only for its own
-        threads."""
-        if self._turn.is_alive():
-            self._turn.join(seconds)
 
 
-class TickStep(bootsteps.StartStopStep):
-    """Runs the ticker while this worker runs, even if it is the only worker: deadlines, leases and
-    retries of webhooks depend on it."""
-
-    def __init__(self, parent: Any, **options: Any):
-        super().__init__(parent, **options)
-        self._client = connect(settings.redis_url, socket_timeout=REDIS_WAIT)
-        self._ring_sender = WebhookRingSender(settings.redis_url)
-        self._ticker = Ticker(Fleet(self._client), self._ring_sender, settings)
-
-    def start(self, _parent: Any) -> None:
-        try:
-            when_up(self._client, START_WAIT, partial(meet_store, self._client))
-        except (ConfigError, Unavailable) as error:
-            log.critical("%s", error)
-            raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
-        self._ticker.start()
-
-    def stop(self, _parent: Any) -> None:
-        self._ticker.stop()
-        self._ring_sender.close(settings.webhook_timeout + LEASE_MARGIN)
+def deliver_all() -> None:
+    try:
+        courier.deliver_due()
+    except Unavailable as error:
+        # The claims expire, and the next tick sends a ring.
+        log.warning("webhooks wait: %s", error)
 
 
 settings = Settings.load()
 courier = Courier(settings)
+local_turn = LocalTurn(deliver_all)
 app: Celery = celery_app("promptmill.webhooks", settings.redis_url)
 app.conf.update(
     task_default_queue=WEBHOOK_QUEUE,
     worker_pool="threads",
     worker_concurrency=THREADS,
 )
-app.steps["worker"].add(TickStep)
+
+
+class WebhookTicks(TickStep):
+    settings = settings
+    ring_sender = WebhookRingSender(settings.redis_url, local_turn)
+
+    def close(self) -> None:
+        local_turn.close(settings.webhook_timeout + LEASE_MARGIN)
+
+
+app.steps["worker"].add(WebhookTicks)
 
 
 @app.task(name=DELIVER)
 def deliver() -> None:
-    try:
-        courier.deliver_due()
-    except Unavailable as error:
-        # The claims expire, and the next tick sends a ring.
-        log.warning("webhooks wait: %s", error)
+    deliver_all()
 
 
 @signals.worker_shutting_down.connect

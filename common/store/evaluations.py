@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -242,13 +242,14 @@ class Evaluations:
                     raise NotFound(f"no evaluation {evaluation_id[:80]!r}")
                 yield start, _read(evaluation_id, start, blob)
 
-    def numbers(self, evaluation_id: str) -> dict[str, Floats]:
-        """By metric, the numbers of all items that were scored: items by columns, NaN where there
-        is none. For evaluators: it reads everything that is stored."""
+    def numbers(self, evaluation_id: str, only: Collection[str] | None = None) -> dict[str, Floats]:
+        """By metric, of `only` some of them, the numbers of all items that were scored: items by
+        columns, NaN where there is none. For evaluators: it reads everything that is stored."""
         parts: dict[str, list[Floats]] = {}
         for _, chunk in self.chunks(evaluation_id):
             for name, numbers in chunk.numbers.items():
-                parts.setdefault(name, []).append(numbers)
+                if only is None or name in only:
+                    parts.setdefault(name, []).append(numbers)
         return {name: np.concatenate(numbers) for name, numbers in parts.items()}
 
 

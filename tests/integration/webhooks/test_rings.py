@@ -16,6 +16,7 @@ from common.store.jobs import JobStore
 from common.store.packing import pack
 from common.types import ItemState
 from tests.support.webhook_worker import CARD
+from worker.local_turn import LocalTurn
 from worker.ticker import Ticker
 from worker.webhooks import WebhookRingSender
 
@@ -92,16 +93,15 @@ def test_a_webhook_worker_whose_ring_lies_there_takes_its_turn_all_the_same(
     run_jobs: Callable[[], None],
     client: redis.Redis,
     redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    turns = []
-    monkeypatch.setattr("worker.webhooks.deliver", lambda: turns.append(1))
+    turns: list[int] = []
+    turn = LocalTurn(lambda: turns.append(1))
     make_job(NOWHERE)
     run_jobs()
     client.lpush(WEBHOOK_QUEUE, "a ring that Celery does not hear")
-    ring_sender = WebhookRingSender(redis_url)
+    ring_sender = WebhookRingSender(redis_url, turn)
     Ticker(Fleet(client), ring_sender, Settings.load(redis_url=redis_url))._tick()
-    ring_sender.close(5)
+    turn.close(5)
     assert turns == [1]
 
 

@@ -1,0 +1,111 @@
+"""The evaluator: `celery -A worker.evaluator worker -Q evaluate`. Scores what jobs generated.
+
+It has a Celery app of its own, so that scoring never delays a GPU, and its image needs no torch.
+Its messages are rings: which evaluations wait, and how far they got, is in the store
+(`common/store/evaluations.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, signals
+
+from common import log as logs
+from common.errors import Unavailable
+from common.rings import EVALUATE, EVALUATE_QUEUE, RingSender, celery_app
+from common.settings import Settings
+from common.store.connection import connect
+from common.store.evaluation_work import EvaluationWork
+from worker.evaluating import Evaluating
+from worker.local_turn import LocalTurn
+from worker.tick_step import TickStep
+
+# While one sums up a large evaluation, the other serves those that wait.
+TURNS = 2
+CLOSE = 30.0  # seconds that what cannot be given back, a summary, may take at the end
+
+log = logging.getLogger(__name__)
+
+
+class Evaluator:
+    """Does what waits for an evaluator, a part of it at a time, so that tenants take turns. Safe
+    for threads; more than `TURNS` at once do nothing."""
+
+    def __init__(self, settings: Settings):
+        client = connect(settings.redis_url, replicas=settings.replicas)
+        self.closing = threading.Event()
+        evaluating = Evaluating(client, EvaluationWork(client), self.closing)
+        # Each does a part of something and answers whether there was anything.
+        self._sources: tuple[Callable[[], bool], ...] = (evaluating.evaluate_next,)
+        self._turns = threading.Semaphore(TURNS)
+
+    def work(self) -> None:
+        """Work until nothing waits, or the process ends."""
+        if not self._turns.acquire(blocking=False):
+            return
+        try:
+            while not self.closing.is_set() and self._work_once():
+                pass
+        except Unavailable as error:
+            # Claims expire, and the next tick sends a ring.
+            log.warning("evaluations wait: %s", error)
+        finally:
+            self._turns.release()
+
+    def _work_once(self) -> bool:
+        done = [source() for source in self._sources]
+        return any(done)
+
+
+class EvaluatorRingSender(RingSender):
+    """The rings of this process's tick. One for evaluators begins a turn here, and is sent only
+    while that runs."""
+
+    def __init__(self, redis_url: str, turn: LocalTurn):
+        super().__init__(redis_url)
+        self._turn = turn
+
+    def wake_evaluator(self) -> None:
+        if not self._turn.begin():
+            super().wake_evaluator()
+
+
+settings = Settings.load()
+evaluator = Evaluator(settings)
+local_turn = LocalTurn(evaluator.work)
+app: Celery = celery_app("promptmill.evaluator", settings.redis_url)
+app.conf.update(
+    task_default_queue=EVALUATE_QUEUE,
+    worker_pool="threads",
+    worker_concurrency=TURNS,
+)
+
+
+class EvaluatorTicks(TickStep):
+    settings = settings
+    ring_sender = EvaluatorRingSender(settings.redis_url, local_turn)
+
+    def close(self) -> None:
+        local_turn.close(CLOSE)
+
+
+app.steps["worker"].add(EvaluatorTicks)
+
+
+@app.task(name=EVALUATE)
+def evaluate() -> None:
+    evaluator.work()
+
+
+@signals.worker_shutting_down.connect
+def _close(**_: Any) -> None:
+    evaluator.closing.set()
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    logs.set_up(settings.log_format)

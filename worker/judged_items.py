@@ -1,0 +1,122 @@
+"""Reads a job's items as metrics take them: what was generated for each, and its references.
+
+A few are read at a time, so that memory depends neither on how many items a job has nor on how
+large they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from common.references import reference_of
+from common.result_row import RowOutput
+from common.store.evaluation_work import Claimed, EvaluationWork
+from common.store.evaluations import MOST_IN_CHUNK, STEP
+from common.store.job import Job
+from common.store.jobs import JobStore
+from common.store.records import Unreadable, reading
+from common.store.rows import parse_result
+from common.types import ItemState
+from evals.item import Item, Output
+
+MOST_READ = 1 << 22  # bytes of results as stored, read at once, about
+MOST_CHARACTERS = 1 << 21  # of outputs and references; a chunk with as many ends
+SUCCEEDED = ord(ItemState.SUCCEEDED.byte)
+
+log = logging.getLogger(__name__)
+
+
+class JudgedItems:
+    """The items of a job that is over, with the references that an evaluation takes."""
+
+    def __init__(self, store: JobStore, work: EvaluationWork, claimed: Claimed, job: Job):
+        self._store = store
+        self._work = work
+        self._claimed = claimed
+        self._job = job
+        self._states = store.states(job.id)
+        self._column = store.prep(job.id).get("mapped", {}).get("reference")
+        steps = MOST_READ // max(1, job.item_bytes) // STEP
+        self._at_once = STEP * min(max(1, steps), 64 // STEP)
+
+    def chunk(self, first: int) -> list[Item]:
+        """Items from `first` on whose scores are stored together; those that are left at the end.
+
+        Raises:
+            Unreadable: what is kept beside the items is damaged.
+        """
+        items: list[Item] = []
+        characters = 0
+        last = min(first + MOST_IN_CHUNK, self._job.total)
+        while first + len(items) < last and characters < MOST_CHARACTERS:
+            begin = first + len(items)
+            part = self._read(begin, min(self._at_once, last - begin))
+            characters += sum(map(_characters, part))
+            items += part
+        return items
+
+    def references(self) -> Iterator[str]:
+        """The references of all items."""
+        for first in range(0, self._job.total, self._at_once):
+            for texts in self._references(first, min(self._at_once, self._job.total - first)):
+                yield from texts
+
+    def _read(self, first: int, count: int) -> list[Item]:
+        blobs = self._store.result_blobs(self._job.id, range(first, first + count))
+        references = self._references(first, count)
+        return [
+            Item(self._outputs(first + place, blob), texts)
+            for place, (blob, texts) in enumerate(zip(blobs, references, strict=True))
+        ]
+
+    def _outputs(self, index: int, blob: bytes | None) -> tuple[Output, ...]:
+        """None of an item that did not succeed, or whose result is damaged, which is shown as
+        failed."""
+        if blob is None or self._states[index] != SUCCEEDED:
+            return ()
+        try:
+            with reading(f"item {index} of {self._job.id}"):
+                return tuple(_output(found) for found in parse_result(blob).get("outputs", []))
+        except Unreadable as error:
+            log.warning("%s: %s", error, error.__cause__)
+            return ()
+
+    def _references(self, first: int, count: int) -> list[tuple[str, ...]]:
+        if self._claimed.referenced:
+            given = self._work.references(self._claimed, first, count)
+            return [tuple(texts or ()) for texts in given]
+        sides = self._store.side(self._job.id, first, count)
+        if self._column is None:
+            return [_texts(side.get("reference")) for side in sides]
+        items = self._store.items(self._job.id, first, count)
+        found = []
+        for item, side in zip(items, sides, strict=True):
+            cell = (item.get("vars", {}) | side.get("vars", {})).get(self._column)
+            found.append(_texts(side.get("reference", reference_of(cell))))
+        return found
+
+
+def _texts(reference: str | Sequence[str] | None) -> tuple[str, ...]:
+    if reference is None:
+        return ()
+    return (reference,) if isinstance(reference, str) else tuple(reference)
+
+
+def _output(found: RowOutput) -> Output:
+    tokens: list[Any] = found.get("logprobs") or []
+    logprobs = [token["logprob"] for token in tokens]
+    return Output(
+        found["text"],
+        found.get("token_count"),
+        sum(logprobs) if logprobs and None not in logprobs else None,
+        found.get("json_valid"),
+    )
+
+
+def _characters(item: Item) -> int:
+    """As many as there are to compare: each output is compared with all references."""
+    return sum(len(output.text) for output in item.outputs) + max(1, len(item.outputs)) * sum(
+        map(len, item.references)
+    )
