@@ -1,4 +1,4 @@
-# Two images: `web` (web tier and webhook worker, without torch) and `worker` (generation, with torch and CUDA).
+# Two images: `web` (web tier, webhook worker and evaluator, without torch) and `worker` (generation, with torch and CUDA).
 #   docker build --target web .        docker build --target worker .
 
 FROM python:3.13-slim AS base

@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": "cli.parts",
     "worker": "cli.parts",
     "webhooks": "cli.parts",
+    "evaluator": "cli.parts",
     "submit": "cli.submit",
     "watch": "cli.jobs",
     "results": "cli.jobs",

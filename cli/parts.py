@@ -1,4 +1,5 @@
-"""The parts as single commands, for deployments: `promptmill serve`, `worker` and `webhooks`."""
+"""The parts as single commands, for deployments: `promptmill serve`, `worker`, `webhooks` and
+`evaluator`."""
 
 from __future__ import annotations
 
@@ -72,6 +73,19 @@ def webhooks(folder: DataFolder) -> None:
     join_server(folder)
     Settings.load()
     run_celery("worker.webhooks", "webhooks")
+
+
+@click.command(cls=Command)
+@data_option
+def evaluator(folder: DataFolder) -> None:
+    """Run the evaluator.
+
+    It scores what jobs generated, and sums the scores up.
+    """
+    follow_parent()
+    join_server(folder)
+    Settings.load()
+    run_celery("worker.evaluator", "evaluator")
 
 
 def run_celery(app: str, name: str) -> None:

@@ -64,8 +64,8 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def up(folder: DataFolder, **options: Any) -> None:
     """Start everything on this machine.
 
-    That is a Redis server (unless REDIS_URL names one), the web tier, the webhook worker and the
-    generation workers. Ctrl-C stops them.
+    That is a Redis server (unless REDIS_URL names one), the web tier, the webhook worker, the
+    evaluator and the generation workers. Ctrl-C stops them.
     """
     running = Up(folder, print_line, **options)
     end_on_signals()
@@ -263,10 +263,11 @@ class Up:
             for n in range(1, count + 1)
         ]
         web = Child("web", ["serve"], self._env, log=logs / "web.log")
-        return [
-            [web],
-            [Child("webhooks", ["webhooks"], self._env, log=logs / "webhooks.log"), *workers],
+        others = [
+            Child(name, [name], self._env, log=logs / f"{name}.log")
+            for name in ("webhooks", "evaluator")
         ]
+        return [[web], [*others, *workers]]
 
     def _wait_for_web(self) -> None:
         deadline = time.monotonic() + WEB_LIMIT

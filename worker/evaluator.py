@@ -89,7 +89,7 @@ class EvaluatorTicks(TickStep):
     settings = settings
     ring_sender = EvaluatorRingSender(settings.redis_url, local_turn)
 
-    def close(self) -> None:
+    def end_turn(self) -> None:
         local_turn.close(CLOSE)
 
 

@@ -44,7 +44,7 @@ class TickStep(bootsteps.StartStopStep):
 
     def stop(self, _parent: Any) -> None:
         self._ticker.stop()
-        self.close()
+        self.end_turn()
 
-    def close(self) -> None:
+    def end_turn(self) -> None:
         """End the turn that a ring began in this process, if one runs."""

@@ -196,7 +196,7 @@ class WebhookTicks(TickStep):
     settings = settings
     ring_sender = WebhookRingSender(settings.redis_url, local_turn)
 
-    def close(self) -> None:
+    def end_turn(self) -> None:
         local_turn.close(settings.webhook_timeout + LEASE_MARGIN)
 
 

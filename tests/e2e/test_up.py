@@ -94,7 +94,7 @@ def test_nothing_outlives_a_killed_up(up: Any) -> None:
     processes = running.processes()
     web = min(2, usable_cores())  # processes that answer
     assert len(part(running, "serve").children()) == web
-    assert len(processes) >= 5 + web  # up, server, web and its workers, webhooks, worker
+    assert len(processes) >= 6 + web  # up, server, web and its workers, webhooks, evaluator, worker
     running.process.kill()
     wait_until(lambda: not any(alive(process) for process in processes), limit=15)
 

@@ -35,6 +35,7 @@ def new_job(
     references: Sequence[str | list[str] | None],
     tenant: str = "t",
     named: bool = True,
+    job_id: str | None = None,
     **fields: object,
 ) -> str:
     """A job with an item for each reference, or for None without one."""
@@ -48,7 +49,7 @@ def new_job(
     stage.close()
     spec = {"params": {"max_tokens": 7}}
     about = job_fields("m", "d", stage.total, spec, tenant=tenant, **fields)
-    return mill.store.attach(stage, about, job_id=new_job_id()).job_id
+    return mill.store.attach(stage, about, job_id=job_id or new_job_id()).job_id
 
 
 def run_job(mill: Mill, outputs: Sequence[str | RowOutput | list[RowOutput] | None]) -> None:

@@ -42,8 +42,9 @@ def test_a_worker_is_given_more_time_to_stop_than_its_grace_period() -> None:
     assert int(SERVICES["worker"]["stop_grace_period"].removesuffix("s")) > grace
 
 
-def test_web_and_webhooks_run_the_image_without_torch() -> None:
-    assert SERVICES["web"]["image"] == SERVICES["webhooks"]["image"]
+def test_all_but_workers_run_the_image_without_torch() -> None:
+    images = {SERVICES[name]["image"] for name in ("web", "webhooks", "evaluator")}
+    assert len(images) == 1 and SERVICES["worker"]["image"] not in images
     assert SERVICES["web"]["build"]["target"] == "web"
     web_stage = (ROOT / "Dockerfile").read_text().split("AS web")[1].split("FROM")[0]
     assert "[worker]" not in web_stage
