@@ -71,8 +71,8 @@ def make_job(mill: Mill) -> None:
     draw = random.Random(11)
     references = [" ".join(draw.choices(WORDS, k=draw.randint(3, 25))) for _ in range(ITEMS)]
     outputs = [f"{text[: draw.randint(1, 80)]} {draw.choice(WORDS)}" for text in references]
-    asked = {"evaluate": ASKED.to_json(), "hooks": "evaluation.finished"}
-    new_job(mill, references, job_id=JOB, **asked)
+    asked = ASKED.to_json()
+    new_job(mill, references, job_id=JOB, evaluate=asked, hooks="evaluation.finished")
     run_job(mill, outputs)
 
 
