@@ -1,4 +1,4 @@
-"""Reads a JSON object with long lists an entry at a time, without building it whole.
+"""Reads a JSON object with long lists or objects an entry at a time, without building it whole.
 
 Python's parser builds a whole text at once: 15 MB of short items take hundreds of MB, and seconds
 in which no other request is served. Here a window of the text is decoded at a time, and other
@@ -52,18 +52,35 @@ class Entries:
         return _Cursor(self.raw, self.at).entries()
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """An object that is still text, checked as `Entries` are; its keys are different. It gives
+    pairs of key and value."""
+
+    raw: bytes
+    at: int  # byte of its `{`
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return _Cursor(self.raw, self.at).pairs()
+
+
 Long = Sequence[Any] | Entries
 
 
 def read_object(raw: bytes, lists: Mapping[str, int]) -> Any:
     """What `parse` makes of `raw`. In a long text, the lists named in `lists` become `Entries` if
-    there are strings, lists or objects in them. The numbers are how many entries each may have.
+    there are strings, lists or objects in them, and objects of these names `Pairs`. The numbers are
+    how many entries each may have.
 
     Raises:
         TooLong: it has more.
         BadJson: as `parse`.
     """
-    if len(raw) <= SMALL:
+    if len(raw) <= SMALL and (not lists or raw.count(b":") <= MOST_KEYS):
         return parse(raw)
     cursor = _Cursor(raw, 0)
     if cursor.peek() != "{":
@@ -131,7 +148,10 @@ class _Cursor:
             self._expect(",")
 
     def _list(self, name: str, most: int) -> Any:
-        """The value that is here; as `Entries` if it is a list that would be large in memory."""
+        """The value that is here; as `Entries` if it is a list that would be large in memory, as
+        `Pairs` if it is an object."""
+        if self.peek() == "{":
+            return self._object_of(name, most)
         if self.peek() != "[":
             return self.value()
         begin = self.at
@@ -144,6 +164,23 @@ class _Cursor:
             if count > most:
                 raise TooLong(f"{name} has more than {most:,} entries")
         return Entries(self._raw, begin, count)
+
+    def _object_of(self, name: str, most: int) -> Pairs:
+        begin, keys = self.at, set[str]()
+        for key, _ in self.pairs():
+            if key in keys:
+                raise BadJson(f"the key {key[:64]!r} appears more than once in {name}")
+            keys.add(key)
+            if len(keys) > most:
+                raise TooLong(f"{name} has more than {most:,} entries")
+        return Pairs(self._raw, begin, len(keys))
+
+    def pairs(self) -> Iterator[tuple[str, Any]]:
+        """The keys and values of the object that is here, up to its end."""
+        self._expect("{")
+        for key in self._names():
+            yield key, self.value()
+            self._steps.step()
 
     def entries(self) -> Iterator[Any]:
         """The entries of a list, whose `[` was taken, up to its end."""

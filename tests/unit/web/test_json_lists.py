@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from web.intake import json_lists
-from web.intake.json_lists import Entries, TooLong, read_object
+from web.intake.json_lists import Entries, Pairs, TooLong, read_object
 from web.intake.strict_json import MOST_PARTS, MOST_VALUES, SMALL, BadJson, TooMuch, parse
 
 LISTS = {"items": 1000}
@@ -47,6 +47,25 @@ def test_every_window_reads_what_parse_reads(
     assert whole(found) == body
 
 
+@given(st.dictionaries(st.text(), values, max_size=8), st.integers(36, 80), st.booleans())
+def test_every_window_reads_the_pairs_that_parse_reads(
+    items: dict[str, Any], window: int, ascii: bool
+) -> None:
+    raw = json.dumps({"first": [{}], "items": items, "last": 1}, ensure_ascii=ascii).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lists, "SMALL", window)
+        found = read_object(raw, LISTS)["items"]
+    assert len(found) == len(items)
+    assert (list(found) if isinstance(found, Pairs) else list(found.items())) == list(items.items())
+
+
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 60_000])
+def test_a_named_object_may_have_more_keys_than_others(size: int) -> None:
+    items = {str(n): "" for n in range(size)}
+    found = read_object(json.dumps({"items": items}).encode(), {"items": 60_000})["items"]
+    assert dict(found) == items
+
+
 @given(st.binary(max_size=60), st.integers(0, 60), st.integers(8, 30))
 def test_what_is_no_json_is_none_in_any_window(noise: bytes, place: int, window: int) -> None:
     raw = b'{"items": ["a", {"b": [1, 2.5e3]}, "\xc3\xa9\\n"], "model": "echo", "n": null}'
@@ -69,6 +88,8 @@ def test_what_is_no_json_is_none_in_any_window(noise: bytes, place: int, window:
         ('{"items": ["%s", tru]}', "column 65552: Expecting value"),
         ('{"items": ["%s"\n, "a" "b"]}', "line 2, column 7: Expecting ','"),
         ('{"items": ["%s"], "items": []}', "'items' appears more than once"),
+        ('{"items": {"%s": 1, "a": 1, "a": 2}}', "'a' appears more than once in items"),
+        ('{"items": {"%s": 1, "a" 1}}', "Expecting ':'"),
         ('{"items": ["%s"]} {}', "Extra data"),
         ('{"items": ["%s"],}', "property name"),
         ('{"items": ["%s", "\\ud800"]}', "surrogate"),
@@ -95,6 +116,12 @@ def test_a_list_longer_than_it_may_be_is_refused_before_its_end() -> None:
     with pytest.raises(TooLong, match="items has more than 1,000"):
         read_object(b'{"items": [' + b'"a",' * 4_000_000, LISTS)
     assert time.monotonic() - began < 1
+
+
+def test_an_object_with_more_keys_than_it_may_have_is_refused() -> None:
+    raw = json.dumps({"items": {str(n): "text" * 9 for n in range(2000)}}).encode()
+    with pytest.raises(TooLong, match="items has more than 1,000"):
+        read_object(raw, LISTS)
 
 
 @pytest.mark.parametrize(
