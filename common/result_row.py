@@ -157,6 +157,7 @@ class Beside(TypedDict, total=False):
     truncated_tokens: int
     origin: Origin
     retried_in: str  # the retry whose row this is
+    scores: dict[str, float | None]  # of an evaluation, where there is one
     rendered: str | None  # the prompt as the model reads it, where it was asked for
 
 

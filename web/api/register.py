@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.api import comparisons, health, items, jobs, presets, studies, sweeps, workers
+from web.api import comparisons, evaluations, health, items, jobs, presets, studies, sweeps, workers
 from web.api.blueprint import api
 from web.api.metrics import Flusher
 from web.services.services import Services
 
 # Importing a module adds its views to the blueprint.
-VIEWS = (comparisons, health, items, jobs, presets, studies, sweeps, workers)
+VIEWS = (comparisons, evaluations, health, items, jobs, presets, studies, sweeps, workers)
 
 
 def register(app: Flask) -> None:

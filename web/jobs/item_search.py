@@ -23,6 +23,7 @@ from common.store.side_chunk import unpack_side
 from common.stored_item import SideItem, StoredItem
 from common.types import ItemState
 from web.jobs.item_views import Whole, WholeItems
+from web.jobs.row_scores import scored_by
 from web.jobs.score_view import Places, ScoreView
 from web.jobs.views import page
 from web.schemas.items import ItemList, ItemRow
@@ -73,7 +74,8 @@ class _Search:
         self._store = services.store
         self._job = job
         self._scored = scored
-        self._items = WholeItems(services, job, wanted.renders)
+        scores = scored_by(services, job, job.tenant, wanted.evaluation)
+        self._items = WholeItems(services, job, wanted.renders, scores)
         self._wanted = wanted
         self._text = _Needle(wanted.text) if wanted.text else None
         self._id = _Needle(wanted.id) if wanted.id else None

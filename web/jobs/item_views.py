@@ -13,6 +13,7 @@ from common.store.records import Unreadable, reading
 from common.store.rows import TEMPLATE_KWARGS, unreadable_row
 from common.stored_item import SideItem, StoredItem
 from web.jobs.rendering import Renderer
+from web.jobs.row_scores import RowScores, scored_by
 from web.jobs.views import page
 from web.schemas.items import ItemList, ItemRow
 from web.schemas.queries import ItemPage
@@ -36,10 +37,18 @@ class Whole(NamedTuple):
 
 
 class WholeItems:
-    """Reads the items of one job with all that belongs to them, `rendered` prompts if wanted."""
+    """Reads the items of one job with all that belongs to them: `rendered` prompts if wanted, and
+    their `scores` where there are any."""
 
-    def __init__(self, services: Services, job: Job, rendered: bool = False):
+    def __init__(
+        self,
+        services: Services,
+        job: Job,
+        rendered: bool = False,
+        scores: RowScores | None = None,
+    ):
         self._store = store = services.store
+        self.scores = scores
         self.job = job
         self.prep = store.prep(job.id)
         self.has_side = store.has_side(job.id)
@@ -99,7 +108,18 @@ class WholeItems:
             found["retried_in"] = whole.retried_in
         if self.renderer:
             found["rendered"] = self.renderer.text(item)
+        if self.scores:
+            found["scores"] = self.scores_of(whole)
         return found
+
+    def scores_of(self, whole: Whole) -> dict[str, float | None]:
+        """The scores of an item by what rows call them; {} where the job has none. The text of a
+        retry was not scored with this job."""
+        if self.scores is None:
+            return {}
+        if whole.retried_in is not None:
+            return self.scores.none()
+        return self.scores.of(whole.row["index"])
 
     def variables(self, whole: Whole) -> dict[str, Any]:
         """The item's columns, in the order of the input."""
@@ -138,7 +158,8 @@ def item_rows(
     services: Services, job_id: str, tenant: str, first: int, count: int, rendered: bool = False
 ) -> list[InputRow]:
     """`ItemRow`s of items [first, first + count), as dictionaries."""
-    items = WholeItems(services, services.store.job(job_id, tenant), rendered)
+    job = services.store.job(job_id, tenant)
+    items = WholeItems(services, job, rendered, scored_by(services, job, tenant, None))
     return [items.shown(whole) for whole in items.read(first, count)]
 
 
@@ -147,7 +168,9 @@ def item_list(
 ) -> ItemList:
     """Items after index `wanted.after`, in order, as many as make a `page`."""
     wanted = wanted or ItemPage()
-    items = WholeItems(services, services.store.job(job_id, tenant), wanted.renders)
+    job = services.store.job(job_id, tenant)
+    scores = scored_by(services, job, tenant, wanted.evaluation)
+    items = WholeItems(services, job, wanted.renders, scores)
     found = _few_by_few(items, wanted.after + 1, wanted.limit + 1)
     rows = (items.item_row(whole) for whole in found)
     data, more = page(((row, len(row.model_dump_json())) for row in rows), wanted.limit)

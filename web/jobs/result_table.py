@@ -56,6 +56,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 BOM = "\ufeff"
 Cells = dict[str, str | int | float | None]
+SCORE = "score_"  # before the name of a score
 FIELD = "output."  # before the name of a field of an output
 
 
@@ -78,6 +79,8 @@ class ResultTable:
         }
         more_names = [name for name, there in more.items() if there]
         self._beside = [name for name in more_names if name not in SCORED]
+        self._scores = list(items.scores.names.values()) if items.scores else []
+        more_names += [SCORE + name for name in self._scores]
         names = [*(BESIDE if self.inputs else COLUMNS), *more_names]
         names += [FIELD + name for name in self._fields]
         prefix = free_prefix(self.inputs) if self.inputs else ""
@@ -97,6 +100,9 @@ class ResultTable:
         if self._beside:
             beside: Any = self._items.beside(whole)
             shared |= {name: beside.get(name) for name in self._beside}
+        if self._scores:
+            scores = self._items.scores_of(whole)
+            shared |= {SCORE + name: scores[name] for name in self._scores}
         return [shared | output | self._of_fields(output, typed) for output in _outputs(whole.row)]
 
     def _of_fields(self, output: Cells, typed: bool) -> Cells:
@@ -116,6 +122,8 @@ class ResultTable:
             return self._fields[name.removeprefix(FIELD)]
         if name == "json_valid":
             return "bool"
+        if name.startswith(SCORE):
+            return "double"
         return "int64" if name in INTEGERS else "string"
 
 

@@ -19,6 +19,7 @@ from web.jobs.output_fields import OutputFields, fields_of, schema_fields
 from web.jobs.result_parquet import parquet_pieces
 from web.jobs.result_table import ResultTable, csv_pieces
 from web.jobs.retry_chains import RetriedRows
+from web.jobs.row_scores import scored_by
 from web.schemas.queries import ResultsQuery
 from web.services.services import Services
 
@@ -36,13 +37,15 @@ def stream_results(
     meanwhile the stream breaks off, so that a part is not taken for the whole.
 
     Raises:
-        NotFound: no such job.
+        NotFound: no such job, or no such evaluation of it.
+        Conflict: the evaluation is not done.
         InvalidRequest: Parquet was asked for, and the server has no pyarrow; or something is wanted
         that such a file has no use for.
     """
     wanted.refuse_others(form)
     job = services.store.job(job_id, tenant)
-    items = WholeItems(services, job, wanted.renders)
+    scores = scored_by(services, job, tenant, wanted.evaluation)
+    items = WholeItems(services, job, wanted.renders, scores)
     retried = RetriedRows(services.store, job) if wanted.merge else None
     batches = _finished(items, retried)
     fields: OutputFields | None = None

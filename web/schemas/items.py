@@ -94,6 +94,11 @@ class ItemRow(ResultRow):
         None, description="Tokens that were cut off, where any were."
     )
     origin: Origin | None = Field(None, description="The item that this one tries again.")
+    scores: dict[str, float | None] | None = Field(
+        None,
+        description="Of the job's newest evaluation that is done, or of the one in `evaluation`. "
+        "BLEU of an item by itself is `bleu_sentence`.",
+    )
     rendered: str | None = Field(
         None, description="The prompt as the model reads it; with `include=prompt`."
     )

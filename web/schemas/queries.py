@@ -89,6 +89,14 @@ INCLUDE: Any = Field(
 )
 
 
+EVALUATION: Any = Field(
+    None,
+    min_length=1,
+    max_length=80,
+    description="The evaluation whose `scores` rows have; the newest that is done if not given.",
+)
+
+
 class ItemPage(Query):
     """Which items of a job: what is given must all hold."""
 
@@ -127,6 +135,7 @@ class ItemPage(Query):
     )
 
     include: Literal["prompt"] | None = INCLUDE
+    evaluation: str | None = EVALUATION
 
     @property
     def renders(self) -> bool:
@@ -172,6 +181,7 @@ class ResultsQuery(Query):
         ),
     )
     include: Literal["prompt"] | None = INCLUDE
+    evaluation: str | None = EVALUATION
 
     @property
     def renders(self) -> bool:

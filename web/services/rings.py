@@ -19,6 +19,14 @@ def ring_workers(services: Services, model: str, rings: int, job_id: str) -> Non
         log.warning("submitted, but no worker could be rung: %s", error, extra={"job": job_id})
 
 
+def ring_evaluator(services: Services, evaluation_id: str) -> None:
+    """Ring for a process that evaluates."""
+    try:
+        services.ring_sender.wake_evaluator()
+    except Unavailable as error:
+        log.warning("no evaluator could be rung: %s", error, extra={"evaluation": evaluation_id})
+
+
 def ring_deliveries(services: Services, job_id: str) -> None:
     """Ring for the worker that delivers webhooks."""
     try:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from flask import current_app, request
 from pydantic import BaseModel
+from werkzeug.datastructures import FileStorage
 
 from common.errors import InvalidRequest, TooLarge
 from common.types import JsonObject
@@ -17,9 +18,11 @@ from web.intake.input_file import read_input_file
 from web.intake.json_lists import Entries, TooLong, read_object
 from web.intake.presets import resolve_preset
 from web.intake.reading import Reading
+from web.intake.references import ReferenceFile
 from web.intake.strict_json import BadJson, TooMuch
 from web.intake.uploads import read_items_file, refuse_unused
 from web.intake.validation_messages import validated
+from web.schemas.evaluations import EvaluationOptions, EvaluationRequest
 from web.schemas.requests import (
     FILE_FIELDS,
     InputFile,
@@ -176,28 +179,21 @@ def _read_input_file(tenant: str, body: JsonObject, shape: Shape) -> tuple[JobOp
     return options, Drafts(lambda: read_input_file(found, tenant, file_id, options), file_id)
 
 
+def read_evaluation() -> tuple[EvaluationOptions, object]:
+    """An evaluation without its references, and these as `read_references` takes them: a list or
+    object of JSON, or a file; None where none were sent."""
+    if request.mimetype == "multipart/form-data":
+        upload, raw = _read_parts("evaluation")
+        options = validated(EvaluationOptions, _parsed(raw, "the part evaluation"))
+        return options, ReferenceFile(upload.stream, upload.filename or "")
+    body = {} if _is_empty() else json_body({"references": services().settings.max_items})
+    references = body.pop("references", None)
+    return validated(EvaluationOptions, body, known=EvaluationRequest), references
+
+
 def _read_multipart(tenant: str, shape: Shape) -> tuple[JobOptions, Drafts]:
-    request.max_form_memory_size = MOST_JSON
-    request.max_form_parts = MOST_PARTS
-    files, fields = request.files, request.form  # read to the end here; files go to disk
-    for name in (*files, *fields):
-        if name not in ("file", "job"):
-            message = f"the part {name[:64]!r} is not known; send file and job"
-            raise InvalidRequest(message, code="unknown_field", field=name[:64])
-    if len(files.getlist("file")) != 1 or "file" in fields:
-        raise InvalidRequest(
-            "send one file as the part `file`, with its name", code="missing_field", field="file"
-        )
-    if len(files.getlist("job")) + len(fields.getlist("job")) > 1:
-        raise InvalidRequest("send the part `job` once", code="invalid_value", field="job")
-    raw = files["job"].read(MOST_JSON + 1) if "job" in files else fields.get("job", "{}").encode()
-    if len(raw) > MOST_JSON:
-        raise TooLarge(
-            f"the part job may have {MOST_JSON / 2**20:.0f} MiB; the items go into the file",
-            field="job",
-        )
+    upload, raw = _read_parts("job")
     options = validated(shape.upload, _parsed(raw, "the part job"))
-    upload = files["file"]
     refuse_unused(upload.filename or "", options.format)
     reading = Reading.of(resolve_preset(services(), tenant, options))
 
@@ -206,6 +202,30 @@ def _read_multipart(tenant: str, shape: Shape) -> tuple[JobOptions, Drafts]:
         return read_items_file(upload.stream, upload.filename or "", reading)
 
     return options, Drafts(read)
+
+
+def _read_parts(about: str) -> tuple[FileStorage, bytes]:
+    """The part `file` of a form, and the JSON of the part that says what it is for."""
+    request.max_form_memory_size = MOST_JSON
+    request.max_form_parts = MOST_PARTS
+    files, fields = request.files, request.form  # read to the end here; files go to disk
+    for name in (*files, *fields):
+        if name not in ("file", about):
+            message = f"the part {name[:64]!r} is not known; send file and {about}"
+            raise InvalidRequest(message, code="unknown_field", field=name[:64])
+    if len(files.getlist("file")) != 1 or "file" in fields:
+        raise InvalidRequest(
+            "send one file as the part `file`, with its name", code="missing_field", field="file"
+        )
+    if len(files.getlist(about)) + len(fields.getlist(about)) > 1:
+        raise InvalidRequest(f"send the part `{about}` once", code="invalid_value", field=about)
+    raw = files[about].read(MOST_JSON + 1) if about in files else fields.get(about, "{}").encode()
+    if len(raw) > MOST_JSON:
+        raise TooLarge(
+            f"the part {about} may have {MOST_JSON / 2**20:.0f} MiB; the rows go into the file",
+            field=about,
+        )
+    return files["file"], raw
 
 
 def _parsed(raw: bytes, what: str, lists: Mapping[str, int] | None = None) -> JsonObject:

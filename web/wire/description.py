@@ -18,8 +18,9 @@ class Description:
     """What a view takes and gives.
 
     `status` is that of the good answer. `body` is the JSON body, which may be left out where it
-    `may_be_empty`; `upload` the part `job` beside a file, `form` the parts beside a file; `query`
-    has the query's parameters and `headers` the names of the request headers that are read.
+    `may_be_empty`; `upload` is the part beside a file, which is called `part`, and `form` the parts
+    beside a file; `query` has the query's parameters and `headers` the names of the request headers
+    that are read.
     `media_types` are those of an answer that is no JSON.
     `events` are those of an answer as server-sent events: the data of each by its name, "" for
     events without a name, and None as the data of `[DONE]`, which is that very text. `errors` are
@@ -33,6 +34,7 @@ class Description:
     body: type[BaseModel] | None = None
     may_be_empty: bool = False
     upload: type[BaseModel] | None = None
+    part: str = "job"
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()

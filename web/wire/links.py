@@ -1,4 +1,5 @@
-"""Addresses of this server and of a job, as the client that asks reaches them."""
+"""Addresses of this server, of jobs and of what belongs to them, as the client that asks reaches
+them."""
 
 from __future__ import annotations
 
@@ -27,6 +28,18 @@ def job_links(services: Services, job_id: str) -> dict[str, str]:
         "evaluations": f"{job}/evaluations",
         "cancel": f"{job}/cancel",
         "page": f"{base}/jobs/{job_id}",
+    }
+
+
+def evaluation_links(services: Services, job_id: str, evaluation_id: str) -> dict[str, str]:
+    """Where an evaluation is, and the rows with its scores."""
+    base = base_url(services)
+    query = f"evaluation={evaluation_id}"
+    return {
+        "self": f"{base}/v1/evaluations/{evaluation_id}",
+        "job": f"{base}/v1/jobs/{job_id}",
+        "items": f"{base}/v1/jobs/{job_id}/items?{query}",
+        "results": f"{base}/v1/jobs/{job_id}/results.jsonl?{query}",
     }
 
 

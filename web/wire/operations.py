@@ -103,14 +103,15 @@ class Operations:
                 "schema": self._references[description.body, "validation"]
             }
         if description.upload:
-            parts = {"file": FILE, "job": self._references[description.upload, "validation"]}
+            about = self._references[description.upload, "validation"]
+            parts = {"file": FILE, description.part: about}
             schema: JsonSchemaValue = {
                 "type": "object",
                 "properties": parts,
                 "required": ["file"],
                 "additionalProperties": False,
             }
-            encoding = {"job": {"contentType": "application/json"}}
+            encoding = {description.part: {"contentType": "application/json"}}
             content["multipart/form-data"] = {"schema": schema, "encoding": encoding}
         if description.form:
             content["multipart/form-data"] = {

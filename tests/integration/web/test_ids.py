@@ -25,8 +25,9 @@ NOUNS = {
     "sweep_id": "sweep_0",
     "study_id": "study_0",
     "rater_id": "rater_0",
+    "evaluation_id": "eval_0",
 }
-NATIVE = ("/v1/jobs/", "/v1/sweeps/", "/v1/studies/")
+NATIVE = ("/v1/jobs/", "/v1/sweeps/", "/v1/studies/", "/v1/evaluations/")
 FILL = {
     "form": "jsonl",
     "index": "0",
@@ -70,7 +71,7 @@ def paths(app: Flask, noun: str, bad: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def strangers(web: Web) -> dict[str, str]:
-    """Another tenant's job, sweep, study, file and batch, with all the keys that hang on them."""
+    """Another tenant's job, sweep, study, file, batch and evaluation, with all their keys."""
     key = web.services.api_keys.create_key("other")
     job = web.post(
         "/v1/jobs", key=key, json={"prompts": ["a", "b"], "webhook": {"url": "http://192.0.2.1/"}}
@@ -92,6 +93,9 @@ def strangers(web: Web) -> dict[str, str]:
     study = made_study(web.services.redis, tenant="other")
     rater = new_rater_id()
     web.services.raters.add(study, "other", rater, "Ada", False)
+    over = web.post("/v1/jobs", key=key, json={"prompts": ["a"]}).json["id"]
+    web.services.store.cancel(over)
+    evaluation = web.post(f"/v1/jobs/{over}/evaluations", key=key, json={"metrics": ["chrf"]})
     return {
         "job_id": job,
         "batch_id": batch,
@@ -99,6 +103,7 @@ def strangers(web: Web) -> dict[str, str]:
         "sweep_id": sweep,
         "study_id": study,
         "rater_id": rater,
+        "evaluation_id": evaluation.json["id"],
     }
 
 
