@@ -13,7 +13,8 @@ api = Blueprint("api", __name__)
 api.before_request(refuse_unread)
 # Errors on these paths, and under them, are problem+json.
 PATHS = (
-    *("/v1/jobs", "/v1/evaluations", "/v1/presets", "/v1/studies", "/v1/sweeps", "/v1/workers"),
+    *("/v1/jobs", "/v1/comparisons", "/v1/evaluations", "/v1/presets"),
+    *("/v1/studies", "/v1/sweeps", "/v1/workers"),
     *("/metrics", "/health", "/healthz", "/readyz"),
 )
 answer_errors(api, ProblemShape(), *PATHS)

@@ -53,7 +53,7 @@ def test_an_evaluation_is_begun_and_shown_from_its_start_to_its_end(web: Web) ->
     assert (shown["job"], shown["status"], shown["origin"]) == (job_id, "queued", "request")
     assert shown["progress"] == {"done": 0, "total": 3}
     assert (shown["summary"], shown["gate"], shown["finished_at"]) == ({}, None, None)
-    gate = {"status": "passed", "rules": [{"metric": "rouge_l", "status": "passed"}]}
+    gate: Any = {"status": "passed", "rules": [{"metric": "rouge_l", "status": "passed"}]}
     scores = {"rouge_l": [0.4, 0.5, 0.6]}
     end_evaluation(web, scores, summary={"rouge_l": SUMMARY}, gate=gate)
     done = web.get(f"/v1/evaluations/{shown['id']}?wait=5")
@@ -164,7 +164,7 @@ def sheet() -> bytes:
 
     book, file = Workbook(), io.BytesIO()
     for row in [["custom_id", "reference"], *TABLE]:
-        book.active.append(row)  # type: ignore[union-attr]
+        book.active.append(row)
     book.save(file)
     return file.getvalue()
 
