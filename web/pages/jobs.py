@@ -32,7 +32,7 @@ ORDERS = {
     "items": "Fewest items",
 }
 STATES = ("queued", "running", "paused", "completed", "failed", "cancelled", "expired")
-ACTIONS = ("compare", "pause", "resume", "cancel", "delete")
+ACTIONS = ("compare", "pause", "resume", "cancel", "study", "delete")
 
 
 @pages.get("/jobs")
@@ -90,6 +90,8 @@ def change_selected(tenant: str) -> Any:
     if action == "compare":
         # The list has the newest first; what is compared with is rather the oldest.
         return redirect(url_for("pages.compare", job=ids[::-1]), 303)
+    if action == "study":
+        return redirect(url_for("pages.new_study", job=ids[::-1]), 303)
     if action in ("cancel", "delete") and request.form.get("sure") != "yes":
         jobs = [job for job_id in ids if (job := _found(tenant, job_id))]
         return render_template("selected.html", tenant=tenant, action=action, jobs=jobs)

@@ -1,5 +1,6 @@
 // Rates by keys: ← → ↓ for sides and ties, 1 to 5 on a scale, s to skip, u to take the last back. With several criteria a key answers the
-// first that has no answer yet, and the last answer sends the form. Without this script the buttons do the same.
+// first that has no answer yet, and the last answer sends the form. Without this script the buttons do the same. It runs before the page is
+// shown, so that no key is lost between two tasks.
 
 const form = document.querySelector("[data-rate]");
 const undo = document.querySelector("[data-undo]");
