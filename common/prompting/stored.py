@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from common.chat_template import ChatTemplate
 from common.errors import InvalidRequest
-from common.prompting.prepare import Preparation, Reading, answer_tokens
+from common.prompting.prepare import Preparation, Prepared, Reading, answer_tokens
 from common.prompting.truncation import Tokens
 from common.store.job_spec import JobSpec
 from common.store.rows import effective_template_kwargs
@@ -37,19 +37,24 @@ class StoredPrompts:
         Raises:
             InvalidRequest: it cannot be made of this item.
         """
+        if preparation is not None:
+            prepared = self.prepared(item, spec, preparation, max_tokens)
+            return prepared.text, prepared.is_plain
+        if "prompt" in item:
+            return item["prompt"], True
+        return self._render(item["messages"], item, spec), False
+
+    def prepared(
+        self, item: StoredItem, spec: JobSpec, preparation: Preparation, max_tokens: int
+    ) -> Prepared:
+        """The same, with what the item asks before a chat is rendered."""
 
         def chat(messages: Messages) -> str:
             return self._render(messages, item, spec)
 
-        if preparation is not None:
-            if preparation.truncates:
-                max_tokens = answer_tokens(item.get("continuations"), self.tokens, max_tokens)
-            reading = Reading(self.tokens, self.context, chat, max_tokens)
-            prepared = preparation.prepare(item, reading)
-            return prepared.text, prepared.is_plain
-        if "prompt" in item:
-            return item["prompt"], True
-        return chat(item["messages"]), False
+        if preparation.truncates:
+            max_tokens = answer_tokens(item.get("continuations"), self.tokens, max_tokens)
+        return preparation.prepare(item, Reading(self.tokens, self.context, chat, max_tokens))
 
     def _render(self, messages: Messages, item: StoredItem, spec: JobSpec) -> str:
         if self.template is None:

@@ -10,6 +10,7 @@ from web.auth import needs_tenant
 from web.jobs.changes import append_items
 from web.jobs.item_search import find_items
 from web.jobs.item_views import item_list
+from web.jobs.judges import verdicts
 from web.jobs.results import MEDIA_TYPES, stream_results
 from web.jobs.summary import error_groups, summary
 from web.schemas.answers import AppendView
@@ -17,6 +18,7 @@ from web.schemas.items import ItemList
 from web.schemas.overviews import ErrorGroups, JobSummary
 from web.schemas.queries import ItemPage, ResultsQuery
 from web.schemas.requests import MoreItems
+from web.schemas.verdicts import VerdictList, VerdictPage
 from web.services.services import services
 from web.wire.bodies import read_items, read_query
 from web.wire.client import idempotency_key
@@ -60,6 +62,18 @@ def charts(tenant: str, job_id: str) -> Response:
 @needs_tenant
 def errors(tenant: str, job_id: str) -> Response:
     return answer(error_groups(services(), job_id, tenant))
+
+
+@api.get("/v1/jobs/<job_id>/verdicts")
+@described(
+    "What a judge found, row by row, and how often",
+    VerdictList,
+    query=VerdictPage,
+    errors=(409,),
+)
+@needs_tenant
+def judged(tenant: str, job_id: str) -> Response:
+    return answer(verdicts(services(), job_id, tenant, read_query(VerdictPage)))
 
 
 @api.get("/v1/jobs/<job_id>/results.<any(jsonl, csv, parquet):form>")

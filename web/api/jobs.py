@@ -16,22 +16,23 @@ from web.intake.preview import preview_job
 from web.jobs.actions import cancel_job, delete_job, set_paused, submit_job
 from web.jobs.again import rerun_job, retry_job
 from web.jobs.changes import edit_job
+from web.jobs.derived import submit_derived
 from web.jobs.job_list import job_list
 from web.jobs.views import job_view
 from web.schemas.answers import CheckView, JobList, JobView
+from web.schemas.derived import DerivedOptions, JobRequest
 from web.schemas.items import ItemDelta, ResultRow
 from web.schemas.preview import PreviewView
 from web.schemas.queries import EventCursor, JobPage, PreviewRows, Wait
 from web.schemas.requests import (
     CheckRequest,
     JobEdit,
-    JobRequest,
     UploadOptions,
 )
 from web.schemas.rerun import RerunRequest
 from web.services.services import services
 from web.wire import sse
-from web.wire.bodies import read_json, read_query, read_submission
+from web.wire.bodies import NEW_JOB, read_json, read_query, read_submission
 from web.wire.client import client_gone, idempotency_key
 from web.wire.description import described
 
@@ -48,7 +49,9 @@ from web.wire.description import described
 )
 @needs_tenant
 def create_job(tenant: str) -> Response:
-    options, drafts = read_submission(tenant)
+    options, drafts = read_submission(tenant, NEW_JOB)
+    if isinstance(options, DerivedOptions):
+        return submit_answer(submit_derived(services(), tenant, options, idempotency_key()))
     origin = Origin.native(idempotency_key())
     return submit_answer(submit_job(services(), tenant, options, drafts, origin))
 

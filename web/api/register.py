@@ -7,6 +7,7 @@ from flask import Flask
 from web.api import comparisons, evaluations, health, items, jobs, presets, studies, sweeps, workers
 from web.api.blueprint import api
 from web.api.metrics import Flusher
+from web.jobs.deriver import Deriver
 from web.services.services import Services
 
 # Importing a module adds its views to the blueprint.
@@ -19,3 +20,4 @@ def register(app: Flask) -> None:
 
 def start_background(services: Services) -> None:
     Flusher(services).start()
+    Deriver(services).start()

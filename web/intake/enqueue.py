@@ -69,10 +69,9 @@ def enqueue_job(
     if origin.sent is None:  # a stored job's preset has gone into its options
         options = resolve_preset(services, tenant, options)
     given, options = options.params, with_defaults(options, model.card)
-    refused_stay = origin.batch_id is not None
     formats = Formats(services.grammars, tenant, model)
     fallback = origin.default_max_tokens
-    intake = Intake(model, options, services.settings, formats, fallback, refused_stay)
+    intake = Intake(model, options, services.settings, formats, fallback, origin.keeps_refused)
     intake.defaulted = options.params.model_fields_set - given.model_fields_set
     intake.notes_fitted = not origin.is_interactive  # nobody runs a chat again
     deadline = deadline_ms(services.store, options.deadline)
@@ -140,7 +139,7 @@ def _made_before(attached: Attached) -> bool:
     if attached.outcome == "conflict":
         raise reused()
     if attached.outcome == "deleted":
-        raise NotFound("the batch was deleted while its job was being made")
+        raise NotFound("what the job is made for was deleted meanwhile")
     if attached.outcome == "lost":
         raise Unavailable("what was uploaded is not on the server any more; send it again")
     return attached.outcome == "same"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.store.batches import job_of
+from common.store.job import InputFrom
 from common.types import JsonObject
 
 INTERACTIVE = {"interactive": 1, "retention": 60_000}  # ms; the client has the answer by then
@@ -43,6 +44,7 @@ class Origin:
     is_interactive: bool = False
     is_trial: bool = False
     again: Accepted | None = None
+    input_from: InputFrom | None = None
 
     @classmethod
     def native(cls, idempotency_key: str | None = None, trial: bool = False) -> Origin:
@@ -58,6 +60,12 @@ class Origin:
     def rerun(cls, of: str, asked: JsonObject, idempotency_key: str | None = None) -> Origin:
         """Items of job `of`, run again as `asked`."""
         return cls(idempotency_key, rerun_of=of, sent={"rerun": of, **asked})
+
+    @classmethod
+    def derived(cls, job_id: str, input_from: InputFrom) -> Origin:
+        """The rows of other jobs, for which the job waited under this id. A row that cannot be run
+        stays in the job and fails there."""
+        return cls(job_id=job_id, input_from=input_from, sent={})
 
     @classmethod
     def interactive(
@@ -81,6 +89,11 @@ class Origin:
             again=again,
         )
 
+    @property
+    def keeps_refused(self) -> bool:
+        """Whether an item that cannot be run stays in the job, to fail there."""
+        return self.batch_id is not None or self.input_from is not None
+
     def fields(self) -> dict[str, str | int]:
         """What the job's record has for it."""
         found: dict[str, str | int] = dict(INTERACTIVE) if self.is_interactive else {}
@@ -92,4 +105,4 @@ class Origin:
             found["retry_of"] = self.retry_of
         if self.rerun_of:
             found["rerun_of"] = self.rerun_of
-        return found
+        return found | (self.input_from.field() if self.input_from else {})

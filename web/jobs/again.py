@@ -51,7 +51,7 @@ def retry_job(
         often.
     """
     origin = Origin.retry(job_id, idempotency_key)
-    if before := _replayed(services, tenant, origin):
+    if before := replayed(services, tenant, origin):
         return before
     job = services.store.job(job_id, tenant)
     _refuse_unfinished(job, "retry what failed when it is")
@@ -88,7 +88,7 @@ def rerun_job(
     """
     asked = wanted.model_dump(mode="json", exclude_unset=True)
     origin = Origin.rerun(job_id, asked, idempotency_key)
-    if before := _replayed(services, tenant, origin):
+    if before := replayed(services, tenant, origin):
         return before
     job = services.store.job(job_id, tenant)
     if wanted.rows in ("failed", "unfinished"):
@@ -146,7 +146,7 @@ def _overridden(wanted: RerunRequest, added: ItemParams | None) -> set[str]:
     return set(wanted.params.model_fields_set) | set(added.params if added else ())
 
 
-def _replayed(services: Services, tenant: str, origin: Origin) -> JobView | None:
+def replayed(services: Services, tenant: str, origin: Origin) -> JobView | None:
     """The job that the idempotency key has made of the same request, whatever became of what it
     named: the first job, its items, a preset. None where it has made none."""
     check_key(origin.idempotency_key)

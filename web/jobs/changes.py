@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from common.errors import Conflict
 from common.store.job import Job
 from common.store.submitted import Appended
 from common.store.upload_stage import custom_id_digest
@@ -76,6 +77,9 @@ def append_items(
     content = Idempotency(idempotency_key)
     content.begin_append(job_id)
     job = services.store.job(job_id, tenant)
+    if job.input_from and job.input_from.judge:
+        message = f"job {job_id} is a judge, whose items are the rows of other jobs"
+        raise Conflict(message, code="judge_is_fixed")
     intake = _intake(services, job_id, job)
     with staged(services.store, intake.options.params.n) as stage:
         fill(stage, intake, drafts, content)

@@ -14,6 +14,7 @@ from common.store.job_prep import JobPrep
 from common.store.records import reading
 from common.store.rows import effective_params
 from common.stored_item import StoredItem
+from common.structured.tool_prompt import Messages
 from web.intake.counting import PatientTokens
 from web.services.models import Model
 from web.services.services import Services
@@ -45,14 +46,40 @@ class Renderer:
     def _text(self, item: StoredItem) -> str | None:
         if self._preparation is None and "prompt" in item:
             return item["prompt"]
-        model, answer = self._model, effective_params(self._job.spec, item).get("max_tokens")
-        tokens = PatientTokens(model.tokenizer) if model and model.tokenizer else None
         if "prompt_ids" in item:
-            return model.tokenizer.decode(item["prompt_ids"]) if model and model.tokenizer else None
-        prompts = StoredPrompts(
+            return self._decoded(item)
+        spec, answer = self._job.spec, self._answer_tokens(item)
+        return self._prompts.text(item, spec, self._preparation, answer)[0]
+
+    def asked(self, item: StoredItem) -> str | Messages | None:
+        """The prompt as it was asked, a text or the messages of a chat; None as for `text`."""
+        self._steps.step()
+        if "prompt_ids" in item:
+            return self._decoded(item)
+        if self._preparation is None:
+            return item.get("prompt", item.get("messages"))
+        try:
+            with reading(f"a prompt of {self._job.id}"):
+                spec, answer = self._job.spec, self._answer_tokens(item)
+                return self._prompts.prepared(item, spec, self._preparation, answer).asked
+        except PromptmillError as error:
+            log.debug("%s", error)
+            return None
+
+    def _decoded(self, item: StoredItem) -> str | None:
+        tokenizer = self._model.tokenizer if self._model else None
+        return tokenizer.decode(item["prompt_ids"]) if tokenizer else None
+
+    def _answer_tokens(self, item: StoredItem) -> int:
+        return effective_params(self._job.spec, item).get("max_tokens") or ANSWER_TOKENS
+
+    @cached_property
+    def _prompts(self) -> StoredPrompts:
+        model = self._model
+        tokens = PatientTokens(model.tokenizer) if model and model.tokenizer else None
+        return StoredPrompts(
             tokens, model.template if model else None, model.card.context if model else 0
         )
-        return prompts.text(item, self._job.spec, self._preparation, answer or ANSWER_TOKENS)[0]
 
     @cached_property
     def _model(self) -> Model | None:

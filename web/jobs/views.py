@@ -19,8 +19,10 @@ from common.store.rows import TEMPLATE_KWARGS
 from common.types import JsonObject, ModelCard
 from web.schemas.answers import (
     Counts,
+    ErrorEntry,
     Flags,
     HookView,
+    InputFromView,
     JobView,
     ModelList,
     ModelView,
@@ -37,6 +39,7 @@ from web.wire.links import job_links
 MOST_OUTPUT = 1024  # bytes of an output format that lists show whole
 MOST_PAGE = 4 * 2**20  # bytes of a page of a list, about; one entry may have more
 T = TypeVar("T")
+WaitingFor = Literal["job", "worker", "larger_worker"]
 LATEST_MS = int(LATEST.timestamp() * 1000)
 
 
@@ -106,10 +109,12 @@ class Served:
         return found
 
 
-def _waiting_for(job: Job, served: Served) -> Literal["worker", "larger_worker"] | None:
+def _waiting_for(job: Job, served: Served) -> WaitingFor | None:
     """What the job waits for before it can end, as `JobView` names it."""
     if job.status.terminal:
         return None
+    if job.waiting:
+        return "job"
     slots = served.slots.get(job.model)
     if slots is None:
         return "worker"
@@ -146,9 +151,7 @@ def view_of(
         waiting_for=_waiting_for(job, served),
         flags=Flags(cancel_requested=job.cancel_requested, paused=job.paused),
         cancelled_by=cast("StoppedBy | None", job.cancel_reason),
-        retry_of=job.retry_of,
-        retried_by=job.retried_by,
-        retries=list(job.retries),
+        **_derivation(job),
         rerun_of=job.rerun_of,
         trial=job.trial,
         batch=job.batch,
@@ -175,6 +178,17 @@ def view_of(
         metrics=spec.get("metrics", []),
         links=job_links(services, job.id),
     )
+
+
+def _derivation(job: Job) -> dict[str, Any]:
+    """Of which jobs' rows it is made, and which jobs retry it."""
+    retries = {"retry_of": job.retry_of, "retried_by": job.retried_by, "retries": [*job.retries]}
+    found = job.input_from
+    if found is None:
+        return retries
+    error = ErrorEntry.model_validate(job.error) if job.error else None
+    sources = InputFromView(jobs=[*found.jobs], rows="succeeded")
+    return {**retries, "input_from": sources, "judge": found.judge, "error": error}
 
 
 def _webhook(spec: JobSpec) -> WebhookView | None:

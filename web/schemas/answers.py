@@ -63,7 +63,25 @@ class WebhookView(BaseModel):
     events: list[str]
 
 
-StoppedBy = Literal["requested", "token_budget", "error_rate"]
+class ErrorEntry(BaseModel):
+    """An error, and its place: the path of a field, and the line of an upload (from 1)."""
+
+    code: str
+    message: str
+    field: str | None = None
+    line: int | None = None
+
+
+StoppedBy = Literal[
+    "requested", "token_budget", "error_rate", "source_deleted", "source_empty", "refused"
+]
+
+
+class InputFromView(BaseModel):
+    """The jobs of whose rows a job is made."""
+
+    jobs: list[str]
+    rows: Literal["succeeded"]
 
 
 class JobView(BaseModel):
@@ -74,8 +92,9 @@ class JobView(BaseModel):
     model: str
     counts: Counts
     usage: Usage
-    waiting_for: Literal["worker", "larger_worker"] | None = Field(
-        description="`worker`: no live worker serves the model; the job waits. `larger_worker`: no "
+    waiting_for: Literal["job", "worker", "larger_worker"] | None = Field(
+        description="`job`: it has no items yet, and is made of the rows of other jobs when these "
+        "are over. `worker`: no live worker serves the model; the job waits. `larger_worker`: no "
         "live worker has as many slots as an item needs, one for each of its `n` continuations."
     )
     flags: Flags
@@ -99,7 +118,12 @@ class JobView(BaseModel):
         description="Seconds of its pauses that are over, since its start: no part of its run time."
     )
     cancelled_by: StoppedBy | None = Field(
-        description="What stopped the job: a request, or one of its limits."
+        description="What stopped the job: a request, or one of its limits. Or why it could not be "
+        "made of other jobs' rows, as `error` says: a job was deleted, none of their rows "
+        "succeeded, or they cannot be a job."
+    )
+    error: ErrorEntry | None = Field(
+        None, description="Why the job could not be made of other jobs' rows."
     )
     retry_of: str | None = Field(description="The job whose failed items this job retries.")
     retried_by: str | None = Field(
@@ -107,6 +131,12 @@ class JobView(BaseModel):
     )
     retries: list[str] = Field(
         description="All jobs that retry failed items of this one, newest first."
+    )
+    input_from: InputFromView | None = Field(
+        None, description="The jobs of whose rows this one is made."
+    )
+    judge: Literal["pairs", "scale"] | None = Field(
+        None, description="It judges their outputs: `/verdicts` tells what came of it."
     )
     rerun_of: str | None = Field(description="The job whose items this job runs again.")
     trial: bool = Field(description="It has only the first items of what somebody tried out.")
@@ -177,15 +207,6 @@ class JobList(BaseModel):
     sorted: SortedJobs | None = Field(
         None, description="Null where the order is that of submission."
     )
-
-
-class ErrorEntry(BaseModel):
-    """An error, and its place: the path of a field, and the line of an upload (from 1)."""
-
-    code: str
-    message: str
-    field: str | None = None
-    line: int | None = None
 
 
 class TimeRange(BaseModel):

@@ -216,7 +216,7 @@ class InputFile(Schema):
     input_file: FileId
 
 
-class JobRequest(UploadOptions):
+class ItemsRequest(UploadOptions):
     """A job as JSON, with `items`, `prompts` or `input_file`."""
 
     model_config = ConfigDict(

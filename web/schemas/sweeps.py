@@ -14,7 +14,7 @@ from common.params import OTHER_NAMES, SamplingParams
 from common.types import JobState
 from web.schemas.answers import Counts, Flags, Usage
 from web.schemas.base import Schema
-from web.schemas.requests import JobOptions, JobRequest, UploadOptions
+from web.schemas.requests import ItemsRequest, JobOptions, UploadOptions
 
 MOST_COMBINATIONS = 64
 
@@ -55,7 +55,7 @@ class SweepOptions(Swept, JobOptions):
     """A sweep without its items."""
 
 
-class SweepRequest(Swept, JobRequest):
+class SweepRequest(Swept, ItemsRequest):
     """A sweep as JSON: a job, and what is varied."""
 
 

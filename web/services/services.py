@@ -14,6 +14,7 @@ from common.store.api_keys import ApiKeys
 from common.store.batches import Batches
 from common.store.comparisons import Comparisons
 from common.store.connection import connect
+from common.store.derived import DerivedJobs
 from common.store.evaluations import Evaluations
 from common.store.files import Files
 from common.store.fleet import Fleet
@@ -36,6 +37,7 @@ from web.services.guard import Guard
 from web.services.models import Models
 from web.services.samples import AllSamples
 from web.services.turns import Turns
+from web.services.verdicts import AllAnswers
 from web.services.watch import Watches
 
 EXTENSION = "promptmill"
@@ -64,12 +66,14 @@ class Services:
     feeds: Feeds
     samples: AllSamples
     failures: AllFailures
+    answers: AllAnswers
     permits: Permits
     presets: Presets
     sweeps: Sweeps
     studies: Studies
     raters: Raters
     item_scores: ItemScores
+    derived: DerivedJobs
     tally: Tally
     guard: Guard
     grammars: Grammars
@@ -102,12 +106,14 @@ class Services:
             feeds=Feeds(store),
             samples=AllSamples(store),
             failures=AllFailures(store),
+            answers=AllAnswers(store),
             permits=Permits(client),
             presets=Presets(client),
             sweeps=Sweeps(client),
             studies=Studies(client),
             raters=Raters(client),
             item_scores=ItemScores(client),
+            derived=DerivedJobs(client),
             tally=Tally(),
             guard=Guard(client),
             grammars=Grammars(),

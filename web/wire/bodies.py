@@ -22,12 +22,13 @@ from web.intake.references import ReferenceFile
 from web.intake.strict_json import BadJson, TooMuch
 from web.intake.uploads import read_items_file, refuse_unused
 from web.intake.validation_messages import validated
+from web.schemas.derived import DerivedOptions, JobRequest
 from web.schemas.evaluations import EvaluationOptions, EvaluationRequest
 from web.schemas.requests import (
     FILE_FIELDS,
     InputFile,
+    ItemsRequest,
     JobOptions,
-    JobRequest,
     MoreItems,
     UploadOptions,
 )
@@ -45,20 +46,24 @@ MOST_PARTS = 20  # of a form; two are known
 
 @dataclass(frozen=True)
 class Shape:
-    """The models of what is submitted: without items, with a file, and as JSON with all."""
+    """The models of what is submitted: without items, with a file, as JSON with all, and without
+    items of its own."""
 
     options: type[JobOptions]
     upload: type[UploadOptions]
-    request: type[JobRequest]
+    request: type[ItemsRequest]
+    derived: type[DerivedOptions] | None = None  # where it may be made of other jobs
 
 
-JOB = Shape(JobOptions, UploadOptions, JobRequest)
+JOB = Shape(JobOptions, UploadOptions, ItemsRequest)
+NEW_JOB = Shape(JobOptions, UploadOptions, JobRequest, DerivedOptions)
 SWEEP = Shape(SweepOptions, SweepUpload, SweepRequest)
 
 
 def read_submission(tenant: str, shape: Shape = JOB) -> tuple[JobOptions, Drafts]:
     """The options of a job, and its items as drafts: from JSON, which may name a file that the
-    tenant stored, or from a multipart upload. The drafts can be read several times."""
+    tenant stored, or from a multipart upload. The drafts can be read several times; a job of other
+    jobs' rows has none yet."""
     if request.mimetype == "multipart/form-data":
         return _read_multipart(tenant, shape)
     if request.is_json:
@@ -153,6 +158,8 @@ def _take_items(body: JsonObject, allowed: str) -> Drafts:
 
 def _read_job_json(tenant: str, shape: Shape) -> tuple[JobOptions, Drafts]:
     body = json_body(_item_lists())
+    if shape.derived and body.get("input_from") is not None:
+        return _read_derived(body, shape, shape.derived), Drafts(lambda: iter(()))
     if body.get("input_file") is not None:
         return _read_input_file(tenant, body, shape)
     given: JsonObject = {name: body.pop(name) for name in ("items", "prompts") if name in body}
@@ -165,6 +172,16 @@ def _read_job_json(tenant: str, shape: Shape) -> tuple[JobOptions, Drafts]:
     }
     options = validated(shape.options, read, known=shape.request)
     return options, _take_items(given, "items, prompts or input_file")
+
+
+def _read_derived(body: JsonObject, shape: Shape, model: type[DerivedOptions]) -> JobOptions:
+    others = (*ITEM_SOURCES, *FILE_FIELDS)
+    for name in others:
+        if body.get(name) is not None:
+            message = f"give either {name} or input_from, one of them"
+            raise InvalidRequest(message, code="invalid_value", field=name)
+    read = {name: value for name, value in body.items() if name not in others}
+    return validated(model, read, known=shape.request)
 
 
 def _read_input_file(tenant: str, body: JsonObject, shape: Shape) -> tuple[JobOptions, Drafts]:
