@@ -33,7 +33,7 @@ SCALE = [str(grade) for grade in range(1, 6)]
 GRADE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
 # What a judge says is one of its labels, the likeliest, unless the job asks otherwise.
 JUDGES: dict[str, list[str]] = {"pairs": [*PAIR_LABELS], "scale": SCALE}
-OUTPUTS = {1: ("output",), 2: ("output_a", "output_b")}  # by the number of sources
+OUTPUTS = {1: ["output"], 2: ["output_a", "output_b"]}  # by the number of sources
 
 
 def submit_derived(

@@ -54,6 +54,6 @@ class JobRequest(Derived, ItemsRequest):
     model_config = ConfigDict(
         json_schema_extra=either(
             *("items", "prompts", "input_file", "input_from"),
-            only_with={"input_file": FILE_FIELDS, "input_from": ("judge",)},
+            only_with={"input_file": FILE_FIELDS, "input_from": ["judge"]},
         )
     )
