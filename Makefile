@@ -69,6 +69,7 @@ bench-tables: .venv/ready-test  ## measure what tables of 100,000 rows and 40 co
 
 bench-evals: .venv/ready-test  ## measure what judging 100,000 rows costs, and single hostile rows; last line JSON
 	$(BIN)/python -m bench.evals $(ARGS)
+	$(BIN)/python -m bench.evaluator $(ARGS)
 
 proof: .venv/ready-test  ## a table of 5,000 rows through the pages on the demo model, a quarter of an hour
 	PROOF=1 $(BIN)/pytest -n 0 -s tests/browser/test_proof.py $(ARGS)

@@ -85,11 +85,11 @@ class Evaluating:
         tokenizer = claimed.tokenizer or self._choose_tokenizer(claimed, choice, items)
         first, until = claimed.done, time.monotonic() + SLICE
         while first < claimed.total:
-            if self._closing.is_set() or time.monotonic() > until:
-                self._work.give_back(claimed)
-                return
             first = self._score_chunk(claimed, items, first, choice, tokenizer)
             keeper.got_further()
+            if first < claimed.total and (self._closing.is_set() or time.monotonic() > until):
+                self._work.give_back(claimed)
+                return
         with self._summing:
             self._sum_up(claimed, choice.metrics, tokenizer, keeper)
 
