@@ -281,6 +281,7 @@ def _facts(job: JsonObject) -> list[tuple[str, Any]]:
         ("finished", _moment(job["finished_at"])),
         ("retry of", job["retry_of"]),
         ("rerun of", job.get("rerun_of")),
+        ("rows of", ", ".join((job.get("input_from") or {}).get("jobs", []))),
         ("page", job["links"]["page"]),
     ]
     return [(name, value) for name, value in facts if value not in (None, "")]

@@ -16,6 +16,7 @@ ENDED = [state.value for state in ItemState if state in ENDS]
 BETWEEN_LINES = 5.0  # seconds between two lines, where output is no terminal
 WAITS = {
     "worker": "no worker serves its model; `promptmill worker` starts one",
+    "job": "it is made of the rows of other jobs, which are not over",
     "larger_worker": "no worker has as many slots as its items need",
 }
 
@@ -42,6 +43,7 @@ def _show_bar(client: Client, job_id: str) -> JsonObject:
     with click.progressbar(length=total, label=label, show_pos=True, file=sys.stderr) as bar:
         for job in client.watch(job_id):
             bar.label = printable(f"{job_id} ({why_it_waits(job)})" if why_it_waits(job) else label)
+            bar.length = job["counts"]["total"]  # none yet of a job that waits for others
             bar.update(ended(job) - bar.pos)
     return job
 

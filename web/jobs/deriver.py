@@ -147,7 +147,7 @@ class Deriver:
         try:
             return self._services.store.job(source, job.tenant)
         except NotFound:
-            message = f"{source} was deleted before the job could be made of its rows"
+            message = f"the job {source} was deleted before this one could be made of its rows"
             raise _Gone("source_deleted", {"code": "source_deleted", "message": message}) from None
 
     def _attach(self, claim: DerivedClaim, job: Job, found: InputFrom, sources: list[Job]) -> None:

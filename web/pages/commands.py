@@ -42,8 +42,10 @@ def commands(
     }
     options |= {name: prep[name] for name in PREPARED if name in prep}  # type: ignore[literal-required]
     body = _json({**options, "items": [_item(row, prep) for row in rows]}) if rows else ""
-    if body and len(body) <= INLINE and "mapped" not in prep and not keeps_bad_rows:
-        content = f"-H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
+    if job.input_from is not None:
+        content = _sent(_json({**options, **_derived(job)}))
+    elif body and len(body) <= INLINE and "mapped" not in prep and not keeps_bad_rows:
+        content = _sent(body)
     else:
         if "mapped" in prep:
             options["columns"] = prep["mapped"]
@@ -56,6 +58,17 @@ def commands(
         submit="" if is_long else f"curl {base_url}/v1/jobs {key} \\\n  {content}",
         results=f"curl {base_url}/v1/jobs/{job.id}/results.jsonl {key}",
     )
+
+
+def _sent(body: str) -> str:
+    return f"-H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
+
+
+def _derived(job: JobView) -> dict[str, JsonValue]:
+    """What a job of other jobs' rows has in place of items."""
+    assert job.input_from is not None
+    judge: dict[str, JsonValue] = {"judge": job.judge} if job.judge else {}
+    return {"input_from": job.input_from.model_dump(mode="json"), **judge}
 
 
 def _file(job: JobView, prep: JobPrep) -> str:

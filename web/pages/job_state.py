@@ -84,6 +84,7 @@ def marks(job: JobView) -> list[str]:
         ("trial", job.trial),
         ("retry", job.retry_of),
         ("rerun", job.rerun_of),
+        ("judge", job.judge),
         ("sweep", job.sweep),
         ("batch", job.batch),
     )

@@ -128,7 +128,7 @@ local function end_waiters(source)
     local waiter = load_job(id)
     if waiter and waiter.waiting == 1 then
       end_derived(waiter, 'source_deleted', cjson.encode({code = 'source_deleted',
-        message = source .. ' was deleted before the job could be made of its rows'}))
+        message = 'the job ' .. source .. ' was deleted before this one could be made of its rows'}))
     end
   end
 end
