@@ -22,6 +22,7 @@ from common.types import ItemState
 from evals.item import Item, Output
 
 MOST_READ = 1 << 22  # bytes of results as stored, read at once, about
+MOST_AT_ONCE = 64  # items read at once, a multiple of STEP
 MOST_CHARACTERS = 1 << 21  # of outputs and references; a chunk with as many ends
 SUCCEEDED = ord(ItemState.SUCCEEDED.byte)
 
@@ -39,7 +40,7 @@ class JudgedItems:
         self._states = store.states(job.id)
         self._column = store.prep(job.id).get("mapped", {}).get("reference")
         steps = MOST_READ // max(1, job.item_bytes) // STEP
-        self._at_once = STEP * min(max(1, steps), 64 // STEP)
+        self._at_once = STEP * min(max(1, steps), MOST_AT_ONCE // STEP)
 
     def chunk(self, first: int) -> list[Item]:
         """Items from `first` on whose scores are stored together; those that are left at the end.
@@ -52,9 +53,11 @@ class JudgedItems:
         last = min(first + MOST_IN_CHUNK, self._job.total)
         while first + len(items) < last and characters < MOST_CHARACTERS:
             begin = first + len(items)
-            part = self._read(begin, min(self._at_once, last - begin))
-            characters += sum(map(_characters, part))
-            items += part
+            for item in self._read(begin, min(self._at_once, last - begin)):
+                items.append(item)
+                characters += _characters(item)
+                if characters >= MOST_CHARACTERS and len(items) % STEP == 0:
+                    break
         return items
 
     def references(self) -> Iterator[str]:
@@ -63,13 +66,12 @@ class JudgedItems:
             for texts in self._references(first, min(self._at_once, self._job.total - first)):
                 yield from texts
 
-    def _read(self, first: int, count: int) -> list[Item]:
+    def _read(self, first: int, count: int) -> Iterator[Item]:
+        """One after the other: a small result may hold a long text, compressed."""
         blobs = self._store.result_blobs(self._job.id, range(first, first + count))
         references = self._references(first, count)
-        return [
-            Item(self._outputs(first + place, blob), texts)
-            for place, (blob, texts) in enumerate(zip(blobs, references, strict=True))
-        ]
+        for place, (blob, texts) in enumerate(zip(blobs, references, strict=True)):
+            yield Item(self._outputs(first + place, blob), texts)
 
     def _outputs(self, index: int, blob: bytes | None) -> tuple[Output, ...]:
         """None of an item that did not succeed, or whose result is damaged, which is shown as

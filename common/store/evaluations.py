@@ -21,12 +21,12 @@ from common.errors import Conflict, ErrorDict, NotFound, storage_full
 from common.store import keys
 from common.store.connection import redis_errors
 from common.store.packing import pack
-from common.store.records import as_text, reading
+from common.store.records import as_text, readable, reading
 from common.store.score_chunk import Floats, ScoreChunk, unpack_scores
 from common.store.scripts import Scripts
 from common.types import JsonObject
 
-STEP = 16  # items
+STEP = 4  # items
 MOST_IN_CHUNK = 512  # items, a multiple of STEP
 REFERENCES = 64  # items whose references are stored together
 MOST_SENT = 1 << 20  # bytes of references sent in one command, about
@@ -175,19 +175,16 @@ class Evaluations:
             return parse_evaluation(evaluation_id, raw)
 
     def of_job(self, job_id: str) -> list[Evaluation]:
-        """All evaluations of a job, the newest first; unknown jobs have none."""
+        """All evaluations of a job, the newest first; unknown jobs have none. One whose record is
+        damaged is left out, with a line in the log."""
         with redis_errors():
             ids = [name.decode() for name in self._ids(job_id)]
             pipe = self._client.pipeline(transaction=False)
             for evaluation_id in ids:
                 pipe.hgetall(keys.evaluation(evaluation_id))
             hashes = pipe.execute() if ids else []
-        found = []
-        for evaluation_id, raw in zip(ids, hashes, strict=True):
-            if raw:
-                with reading(evaluation_id):
-                    found.append(parse_evaluation(evaluation_id, raw))
-        return found
+        found = [pair for pair in zip(ids, hashes, strict=True) if pair[1]]
+        return list(readable(found, lambda pair: parse_evaluation(*pair), lambda pair: pair[0]))
 
     def newest_done(self, job_id: str) -> Evaluation | None:
         """The last evaluation of a job that came to its end without an error."""

@@ -123,6 +123,18 @@ def test_bleus_tokenizer_is_that_of_most_references_unless_one_is_asked_for(
     assert "tok:char" in evaluate(job, "chrf", asked).signatures["bleu"]
 
 
+def test_long_texts_are_stored_a_few_at_a_time(
+    mill: Mill, evaluations: Evaluations, evaluate: Evaluate
+) -> None:
+    """What is read and scored at once is bounded by its characters."""
+    long = "word " * 60_000
+    job = ended_job(mill, [long] * 20 + ["a"] * 20, [long] * 20 + ["a"] * 20)
+    found = evaluate(job, "length_chars")
+    assert [start for start, _ in evaluations.chunks(found.id)][:3] == [0, 4, 8]
+    assert found.summary["length_chars"]["n"] == 40
+    assert evaluations.scores(found.id, 18, 4) == {"length_chars": [300_000.0] * 2 + [1.0] * 2}
+
+
 def test_a_gate_is_judged(mill: Mill, evaluate: Evaluate) -> None:
     job = ended_job(mill, ["a"] * 30, ["a"] * 30)
     rules: list[JsonObject] = [
