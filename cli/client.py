@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -24,6 +24,7 @@ from common.urls import web_url
 TIMEOUT = (5, 120)  # seconds to connect, and between two bytes of an answer
 POLL = 0.5  # seconds between two requests for a job's state
 MOST_JOBS = 100  # of a page
+EVALUATED = ("done", "failed")  # states of an evaluation that is over
 SWEEP = "sweep_"  # how a sweep's id begins
 # Faults with a line that no row has alone: the file cannot be read beyond it.
 FAULTS_OF_FILES = ("malformed_file", "invalid_header", "too_many_blank_lines")
@@ -77,11 +78,14 @@ class Client:
     def submit(self, job: JsonObject) -> JsonObject:
         return self._call("POST", "/v1/jobs", json=job)
 
-    def upload(self, file: Path, options: JsonObject, path: str = "/v1/jobs") -> JsonObject:
-        """Send a file to what takes uploads: jobs, previews, sweeps."""
+    def upload(
+        self, file: Path, options: JsonObject, path: str = "/v1/jobs", part: str = "job"
+    ) -> JsonObject:
+        """Send a file to what takes uploads: jobs, previews, sweeps, evaluations. `part` is what
+        the options are called."""
         with file.open("rb") as stream:
             parts = {
-                "job": (None, json.dumps(options), "application/json"),
+                part: (None, json.dumps(options), "application/json"),
                 "file": (file.name, stream),
             }
             return self._call("POST", path, files=parts)
@@ -151,21 +155,21 @@ class Client:
                     f"{self._url} closed the connection within the results; get them again"
                 ) from None
 
+    def evaluate(self, job_id: str, asked: JsonObject, references: Path | None) -> JsonObject:
+        """Begin an evaluation of a job, with the references of a file or those of its items."""
+        path = f"{_job_path(job_id)}/evaluations"
+        if references:
+            return self.upload(references, asked, path, part="evaluation")
+        return self._call("POST", path, json=asked)
+
+    def watch_evaluation(self, evaluation_id: str) -> Iterator[JsonObject]:
+        """The evaluation every half second until it ends, across restarts of the server."""
+        path = f"/v1/evaluations/{quote(evaluation_id, safe='')}"
+        return _until_over(lambda: self._call("GET", path), lambda status: status in EVALUATED)
+
     def watch(self, job_id: str) -> Iterator[JsonObject]:
         """The job every half second until it ends, across restarts of the server."""
-        away_since: float | None = None
-        while True:
-            try:
-                job = self.job(job_id)
-                away_since = None
-                yield job
-                if JobState(job["status"]).terminal:
-                    return
-            except ServerUnreachable:
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > PATIENCE:
-                    raise
-            time.sleep(POLL)
+        return _until_over(lambda: self.job(job_id), lambda status: JobState(status).terminal)
 
     def _call(self, method: str, path: str, **options: Any) -> JsonObject:
         with self._send(method, path, **options) as response:
@@ -184,6 +188,25 @@ class Client:
         if not response.ok:
             raise RequestRefused(_problem(response), of_rows=_of_rows(response))
         return response
+
+
+def _until_over(
+    read: Callable[[], JsonObject], is_over: Callable[[str], bool]
+) -> Iterator[JsonObject]:
+    """What `read` answers, every half second until its status says that it is over."""
+    away_since: float | None = None
+    while True:
+        try:
+            found = read()
+            away_since = None
+            yield found
+            if is_over(found["status"]):
+                return
+        except ServerUnreachable:
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > PATIENCE:
+                raise
+        time.sleep(POLL)
 
 
 def open_client(folder: DataFolder) -> Client:

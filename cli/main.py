@@ -27,6 +27,7 @@ COMMANDS = {
     "results": "cli.jobs",
     "cancel": "cli.jobs",
     "jobs": "cli.jobs",
+    "evaluate": "cli.evaluate",
     "compare": "cli.compare",
     "listen": "cli.listen",
     "key": "cli.keys",

@@ -1,9 +1,11 @@
 """Reads options of the command line that become fields of a job: `--param`, `--map`, `--sweep`,
-`--template`, `--clean`, `--truncate`, `--format`, `--json-schema`, `--choice` and `--regex`."""
+`--template`, `--clean`, `--truncate`, `--format`, `--json-schema`, `--choice` and `--regex`; and of
+an evaluation: `--metric`, `--min` and `--max`."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,28 @@ def parse_regex(
 ) -> JsonObject | None:
     text = once(context, option, texts)
     return None if text is None else {"regex": text}
+
+
+def parse_metrics(
+    _context: click.Context, _option: click.Parameter, texts: tuple[str, ...]
+) -> list[str | JsonObject]:
+    """Names of metrics, or objects of JSON."""
+    return [_value(text) if text.startswith("{") else text for text in texts]
+
+
+def parse_bounds(
+    _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, float]:
+    """METRIC=VALUE, a number."""
+    found = {}
+    for name, text in _pairs(pairs, "METRIC=VALUE"):
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is no number") from None
+        if not math.isfinite(found[name]):
+            raise click.BadParameter(f"{text!r} is no finite number")
+    return found
 
 
 def add_output(options: JsonObject, sweep: JsonObject, formats: list[JsonObject | None]) -> None:

@@ -71,6 +71,23 @@ def test_a_table_comes_back_with_an_answer_in_each_row(
     assert all(answered["output"].str.contains("Summarise"))
 
 
+def test_summaries_are_compared_with_those_that_people_wrote(running: Running) -> None:
+    server = running.server()
+    env = {"PROMPTMILL_URL": server["url"], "PROMPTMILL_API_KEY": server["api_key"]}
+    done = example("evaluate.py", ROOT / "examples" / "evaluate.jsonl", **env)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == [
+        *("rouge_1", "rouge_2", "rouge_l", "length_tokens"),
+        *["least:"] * 3,
+    ]
+    for name, value, between, n in lines[:4]:
+        low, high = map(float, between.split(" to "))
+        assert low <= float(value) <= high and n == "n=30", name
+    scores = [float(line[1]) for line in lines[:3]]
+    assert all(0 < score < 1 for score in scores), "the echo engine repeats the texts"
+
+
 def test_the_openai_client_prints_the_answers_of_a_batch(running: Running) -> None:
     server = running.server()
     env = {"OPENAI_BASE_URL": f"{server['url']}/v1", "OPENAI_API_KEY": server["api_key"]}
