@@ -72,7 +72,7 @@ def test_the_exit_code_says_whether_the_scores_pass(
 def test_other_references_come_from_a_table(running: Running, job: str, tmp_path: Path) -> None:
     table = tmp_path / "references.csv"
     table.write_text("custom_id,reference\n0,say red 0\n1,nothing\n")
-    arguments = ["--wait", "--json", "--metric", "exact_match", "--references", table]
+    arguments = ["--wait", "--json", "--metric", "exact_match", "--references", str(table)]
     done = promptmill(running, "evaluate", job, *arguments)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
