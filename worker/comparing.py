@@ -144,11 +144,12 @@ class _Comparing:
 
 
 def comparable(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[JsonObject]]:
-    """The metrics that all of these have, made in the same way; and those that are left out."""
-    every = {name for each in evaluations for name in each.summary}
+    """The metrics that all of these have, made in the same way, in the baseline's order; and those
+    that are left out."""
+    every = dict.fromkeys(name for each in evaluations for name in each.summary)
     names: list[str] = []
     left_out: list[JsonObject] = []
-    for name in (name for name in METRICS if name in every):
+    for name in (name for name in every if name in METRICS):
         if not all(name in each.summary for each in evaluations):
             left_out.append({"metric": name, "reason": "not_in_all"})
         elif len({_convention(each.signatures.get(name, "")) for each in evaluations}) > 1:

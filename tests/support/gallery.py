@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from common.store.api_keys import ApiKeys
 from common.store.fleet import Fleet
 from common.store.form_drafts import FormDrafts
-from tests.support import gallery_outputs
+from tests.support import gallery_comparisons, gallery_outputs
 from tests.support.axe import Theme
 from tests.support.browser import NO_PROXIES, BrowserSite
 from tests.support.cards import card
@@ -72,6 +72,7 @@ PAGES = {
     "shares": "/jobs/{done}/shares",
     "error": "/nothing-here",
     **gallery_outputs.PAGES,
+    **gallery_comparisons.PAGES,
 }
 DOORS = {"login": "/login", "login-link": "/login?token=x"}  # without a session
 
@@ -143,6 +144,7 @@ class Gallery:
         self._score("scored")
         client = self._site.client
         self._jobs |= gallery_outputs.add_outputs(client, self.tenant, self._made)
+        self._jobs |= gallery_comparisons.add_comparisons(client, self.tenant, self._made)
         self._draft("table", "customer reviews.csv", "id,text,reference\n" + TABLE)
         self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
         last = ("done", "long", "columns", "own-params", "mixed", "failed", "cancelled")

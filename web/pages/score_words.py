@@ -13,20 +13,21 @@ MARGIN = 4
 
 def score(value: float | None) -> str:
     """A score, or a value of another kind, with as many places as say something."""
-    return "–" if value is None else f"{value:,.{places(value)}f}"
-
-
-def places(value: float) -> int:
-    size = abs(value)
-    return 4 if size < 2 else 2 if size < 1000 else 0
+    return "–" if value is None else f"{value:,.{_places(value)}f}"
 
 
 def apart(value: float | None) -> str:
     """A difference, with its sign."""
     if value is None:
         return "–"
-    text = f"{value:+,.{places(value)}f}"
+    text = f"{value:+,.{_places(value)}f}"
     return text.replace("-", "−") if float(text.replace(",", "")) else "0"
+
+
+def _places(value: float) -> int:
+    if value.is_integer():
+        return 0
+    return 4 if abs(value) < 2 else 2 if abs(value) < 1000 else 0
 
 
 def p_value(value: float | None) -> str:

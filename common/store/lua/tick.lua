@@ -21,7 +21,7 @@ local function answer(ran)
   local due = HOOKED or redis.call('EXISTS', key('hooks:turns')) == 1 or redis.call('ZCOUNT', key('hooks:due'), '-inf', NOW) > 0
   local next = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')[2]
   return cjson.encode({ran = ran, reaped = reaped, rings = missing, hooked = due, rung = hooks_rung(),
-    evaluate = waits('evals', 'due') and not evaluators_rung(),
+    evaluate = (waits('evals', 'due') or waits('comparisons', 'due')) and not evaluators_rung(),
     next_due = math.max(1, math.min(60000, (tonumber(next) or math.huge) - NOW))})
 end
 

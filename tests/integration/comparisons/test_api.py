@@ -105,7 +105,7 @@ def test_a_new_evaluation_is_a_new_comparison(site: Site, judged: Judged) -> Non
     again = site.get(f"/v1/comparisons?jobs={one},{other}")
     assert again.status_code == 202
     metrics = compare(site, one, other).json["metrics"]
-    assert [each["metric"] for each in metrics] == ["rouge_l", "exact_match"]
+    assert [each["metric"] for each in metrics] == ["exact_match", "rouge_l"]
 
 
 def test_jobs_that_are_not_over_or_not_evaluated_are_refused_by_name(

@@ -174,8 +174,8 @@ def test_only_metrics_that_all_have_and_made_alike_are_compared(mill: Mill) -> N
     assert result["metrics"] == []
     assert result["left_out"] == [
         {"metric": "bleu", "reason": "signatures_differ"},
-        {"metric": "chrf", "reason": "not_in_all"},
         {"metric": "rouge_l", "reason": "not_in_all"},
+        {"metric": "chrf", "reason": "not_in_all"},
     ]
 
 
