@@ -1,14 +1,14 @@
-"""Renews the claim on an evaluation in a thread while the evaluation is worked at."""
+"""Renews a claim in a thread, on an evaluation or a comparison, while that is worked at."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from common.errors import Unavailable
-from common.store.evaluation_work import Claimed, EvaluationWork
 
 MOST = 300.0  # seconds without progress; then others may try, and after some tries it fails
 
@@ -20,11 +20,12 @@ class Lost(Exception):
 
 
 class ClaimKeeper:
-    """Used in a `with` statement, around the work. Three renewals fit in a lease."""
+    """Used in a `with` statement, around the work. `hold` renews the claim for `lease` seconds and
+    answers whether it was there still; three renewals fit in a lease."""
 
-    def __init__(self, work: EvaluationWork, claimed: Claimed):
-        self._work = work
-        self._claimed = claimed
+    def __init__(self, hold: Callable[[], bool], lease: float):
+        self._hold = hold
+        self._lease = lease
         self._lost = False
         self._over = threading.Event()
         self._until = time.monotonic() + MOST
@@ -54,9 +55,9 @@ class ClaimKeeper:
         self._until = time.monotonic() + MOST
 
     def _renew(self) -> None:
-        while not self._over.wait(self._work.lease / 3) and time.monotonic() < self._until:
+        while not self._over.wait(self._lease / 3) and time.monotonic() < self._until:
             try:
-                if not self._work.hold(self._claimed):
+                if not self._hold():
                     self._lost = True
                     return
             except Unavailable as error:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 import redis
@@ -62,7 +63,7 @@ class Evaluating:
             return False
         about = {"evaluation": claimed.id, "job": claimed.job}
         try:
-            with ClaimKeeper(self._work, claimed) as keeper:
+            with ClaimKeeper(partial(self._work.hold, claimed), self._work.lease) as keeper:
                 self._go_on(claimed, keeper)
         except (Lost, NotFound):
             # Its job was deleted, or another evaluator has it: this one was frozen for long.

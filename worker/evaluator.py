@@ -1,4 +1,5 @@
-"""The evaluator: `celery -A worker.evaluator worker -Q evaluate`. Scores what jobs generated.
+"""The evaluator: `celery -A worker.evaluator worker -Q evaluate`. Scores what jobs generated, and
+compares jobs.
 
 It has a Celery app of its own, so that scoring never delays a GPU, and its image needs no torch.
 Its messages are rings: which evaluations wait, and how far they got, is in the store
@@ -20,6 +21,7 @@ from common.rings import EVALUATE, EVALUATE_QUEUE, RingSender, celery_app
 from common.settings import Settings
 from common.store.connection import connect
 from common.store.evaluation_work import EvaluationWork
+from worker.comparing import Comparing
 from worker.evaluating import Evaluating
 from worker.local_turn import LocalTurn
 from worker.tick_step import TickStep
@@ -39,8 +41,12 @@ class Evaluator:
         client = connect(settings.redis_url, replicas=settings.replicas)
         self.closing = threading.Event()
         evaluating = Evaluating(client, EvaluationWork(client), self.closing)
+        comparing = Comparing(client, self.closing)
         # Each does a part of something and answers whether there was anything.
-        self._sources: tuple[Callable[[], bool], ...] = (evaluating.evaluate_next,)
+        self._sources: tuple[Callable[[], bool], ...] = (
+            evaluating.evaluate_next,
+            comparing.compare_next,
+        )
         self._turns = threading.Semaphore(TURNS)
 
     def work(self) -> None:

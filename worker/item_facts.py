@@ -29,10 +29,6 @@ _DIGEST = 16  # bytes
 Array: TypeAlias = npt.NDArray[Any]
 
 
-class Lost(Exception):
-    """The comparison is another process's by now, or gone."""
-
-
 @dataclass(frozen=True)
 class ItemFacts:
     """Of all items of one job, in its order.
@@ -72,12 +68,12 @@ class ItemFacts:
         return dict(found.most_common())
 
 
-def read_facts(store: JobStore, job: Job, hold: Callable[[], None]) -> ItemFacts:
-    """`hold` is called between two groups.
+def read_facts(store: JobStore, job: Job, go_on: Callable[[], None]) -> ItemFacts:
+    """`go_on` is called between two groups.
 
     Raises:
         NotFound: the job is gone.
-        whatever `hold` raises.
+        whatever `go_on` raises.
     """
     facts = ItemFacts.empty(job.total)
     endings: dict[tuple[str, ...], int] = {}
@@ -91,7 +87,7 @@ def read_facts(store: JobStore, job: Job, hold: Callable[[], None]) -> ItemFacts
         for index, blob in zip(indices, store.result_blobs(job.id, indices), strict=True):
             if facts.succeeded[index]:
                 facts.succeeded[index] = _note(facts, endings, index, blob)
-        hold()
+        go_on()
     store.job(job.id)
     facts.endings.extend(endings)
     return facts

@@ -147,6 +147,10 @@ class Comparisons:
         """Renew the claim; False where it is lost, or the comparison is gone."""
         return self._keep(claimed, "", {})
 
+    def give_back(self, claimed: Claimed) -> bool:
+        """Another process may claim it at once; this claim does not count."""
+        return self._keep(claimed, "queued", {})
+
     def keep_rows(self, claimed: Claimed, blocks: Mapping[int, bytes]) -> bool:
         """Keep blocks of rows by their numbers, and renew the claim."""
         return self._keep(claimed, "", {f"rows:{number}": blob for number, blob in blocks.items()})

@@ -29,9 +29,7 @@ PAGES = {
 }
 
 
-def add_comparisons(
-    client: redis.Redis, tenant: str, submit: Callable[..., str]
-) -> dict[str, str]:
+def add_comparisons(client: redis.Redis, tenant: str, submit: Callable[..., str]) -> dict[str, str]:
     """The ids of the jobs, by name; `submit` makes a job of these fields."""
     Fleet(client).publish(JUDGED, b"")
     items = [

@@ -3,16 +3,20 @@
 id               the comparison
 claim            as claim_comparison was given it
 ms               number: how long the claim lasts from now
-status           `done` or `failed` where this ends it, else empty
+status           `done` or `failed` where this ends it, `queued` where others are to go on, else empty
 rest             fields of the record and their values
 ]]
 -- Answers 1; 0 where the claim is another's by now, or the comparison is gone.
 local record = key('comparison', id)
 if redis.call('HGET', record, 'claim') ~= claim then return 0 end
 if #ARGV >= REST then redis.call('HSET', record, unpack(ARGV, REST, #ARGV)) end
-if status ~= '' then
+if status == 'queued' then
+  redis.call('HDEL', record, 'claim')
+  redis.call('HINCRBY', record, 'tries', -1)
+  ms = 0
+elseif status ~= '' then
   end_comparison(id, status)
-else
-  redis.call('ZADD', key('comparisons:due', redis.call('HGET', record, 'tenant')), 'XX', NOW + ms, id)
+  return 1
 end
+redis.call('ZADD', key('comparisons:due', redis.call('HGET', record, 'tenant')), 'XX', NOW + ms, id)
 return 1

@@ -211,7 +211,7 @@ def test_a_request_looks_at_a_bounded_number_of_rows(
     site: Site, judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("web.jobs.comparison_rows.MOST_BLOCKS", 2)
-    for module in ("web.jobs.comparison_rows", "worker.comparing"):
+    for module in ("web.jobs.comparison_rows", "worker.compared_rows"):
         monkeypatch.setattr(f"{module}.BLOCK", 4)
     texts = [GOOD] * 20
     one, other = judged(texts), judged([*texts[:18], BAD, GOOD])

@@ -91,6 +91,27 @@ def test_one_of_which_evaluators_die_fails_and_may_be_asked_for_again(
     assert comparisons.claim() is not None
 
 
+def test_what_an_evaluator_gives_back_is_anothers_at_once_and_no_try_of_it_counts(
+    mill: Mill, comparisons: Comparisons
+) -> None:
+    comparisons.create("t", ask(mill))
+    for _ in range(2 * MOST_TRIES):
+        claimed = comparisons.claim()
+        assert claimed is not None
+        assert comparisons.give_back(claimed)
+        assert not comparisons.end(claimed, {})
+
+
+def test_the_tick_says_that_an_evaluator_is_to_be_rung(
+    mill: Mill, comparisons: Comparisons
+) -> None:
+    assert not mill.fleet.tick(5.0, 3).evaluate
+    comparisons.create("t", ask(mill))
+    assert mill.fleet.tick(5.0, 3).evaluate
+    comparisons.claim()
+    assert not mill.fleet.tick(5.0, 3).evaluate
+
+
 def test_tenants_take_turns(mill: Mill, comparisons: Comparisons) -> None:
     for tenant, count in (("many", 3), ("few", 1)):
         for _ in range(count):
