@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from common.store.api_keys import ApiKeys
 from common.store.fleet import Fleet
 from common.store.form_drafts import FormDrafts
-from tests.support import gallery_comparisons, gallery_outputs
+from tests.support import gallery_comparisons, gallery_evaluations, gallery_outputs
 from tests.support.axe import Theme
 from tests.support.browser import NO_PROXIES, BrowserSite
 from tests.support.cards import card
@@ -73,6 +73,7 @@ PAGES = {
     "error": "/nothing-here",
     **gallery_outputs.PAGES,
     **gallery_comparisons.PAGES,
+    **gallery_evaluations.PAGES,
 }
 DOORS = {"login": "/login", "login-link": "/login?token=x"}  # without a session
 
@@ -149,7 +150,10 @@ class Gallery:
         self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
         last = ("done", "long", "columns", "own-params", "mixed", "failed", "cancelled")
         for name in (*last, "sweep-5", "sweep-table-5"):
-            self._wait(name)
+            self._wait(self._jobs[name])
+        self._jobs |= gallery_evaluations.add_evaluations(
+            client, self.tenant, lambda **job: self._made(model="echo", **job), self._wait
+        )
 
     def _submit(self, name_: str, prompts: list[str] | None = None, **fields: Any) -> None:
         metadata = {"name": fields.pop("name")} if "name" in fields else {}
@@ -207,9 +211,9 @@ class Gallery:
     def _act(self, name: str, action: str) -> None:
         self._call("POST", f"/v1/jobs/{self._jobs[name]}/{action}")
 
-    def _wait(self, name: str) -> None:
+    def _wait(self, job_id: str) -> None:
         def over() -> bool:
-            job = self._call("GET", f"/v1/jobs/{self._jobs[name]}?wait=10")
+            job = self._call("GET", f"/v1/jobs/{job_id}?wait=10")
             return bool(job["finished_at"])
 
         wait_until(over)

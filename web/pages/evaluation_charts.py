@@ -125,7 +125,7 @@ def _counted(summary: Mapping[str, Any]) -> str:
     parts += [f"{summary['failed_items']:,} failed"] if summary["failed_items"] else []
     coverage = summary.get("coverage")
     if coverage is not None and coverage < 1:
-        parts.append(f"coverage {100 * coverage:.1f} %")
+        parts.append(f"coverage {100 * coverage:.1f}\N{NO-BREAK SPACE}%")
     return " · ".join(parts)
 
 

@@ -89,4 +89,4 @@ def _asked(rule: Mapping[str, Any]) -> str:
         return f"{name} is at least {text(rule['min'])}"
     if rule.get("max") is not None:
         return f"{name} is at most {text(rule['max'])}"
-    return f"{name} is worse than that of {rule['baseline']} by {text(rule['max_drop'])} at most"
+    return f"{name} is at most {text(rule['max_drop'])} worse than that of {rule['baseline']}"

@@ -18,7 +18,7 @@ from web.schemas.metrics import names_of
 from web.schemas.queries import ScoreRange
 from web.services.services import Services
 
-MOST_COLUMNS = 6  # of scores in a list; an item's page has all
+MOST_COLUMNS = 4  # of scores in a list; an item's page has all
 SCORE_CHOICES = ("metric", "least", "below")  # what an address says of scores, beside the order
 SCORE_ORDERS = {"score": "Lowest score first", "-score": "Highest score first"}
 

@@ -48,7 +48,7 @@ def test_the_page_of_a_job_says_how_good_it_is_and_how_sure_that_is(
     summary = evaluation.summary["rouge_l"]
     assert f"<b>{summary['value']:.3f}</b>" in tile
     assert f"{summary['low']:.3f} to {summary['high']:.3f}" in tile
-    assert "59 scored · 1 without a score · coverage 98.3 %" in tile
+    assert "59 scored · 1 without a score · coverage 98.3\N{NO-BREAK SPACE}%" in tile
     assert "higher is better" in tile and tile.count('class="bar"') == 20
     assert "how the scores were made" in page.lower() and "made up" in page
 
