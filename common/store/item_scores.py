@@ -1,10 +1,12 @@
-"""Reads the scores of single items that evaluations stored, without the numbers behind them: of a
-few items anywhere in a job, or of all. Knows Redis; nothing of what metrics mean."""
+"""Reads the scores of single items that evaluations stored, without the numbers behind them: of
+items anywhere in a job, or of all. Knows Redis; nothing of what metrics mean."""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import redis
@@ -16,6 +18,7 @@ from common.store.records import reading
 from common.store.score_chunk import Floats, unpack_scores_only
 
 AT_ONCE = 32  # chunks read together: a chunk of all metrics has some 60 KiB
+MOST_CHUNKS = 4  # kept by a reader: items mostly come in their order
 
 
 class ItemScores:
@@ -24,43 +27,27 @@ class ItemScores:
     def __init__(self, client: redis.Redis):
         self._client = client
 
-    def at(self, evaluation_id: str, indices: Sequence[int]) -> dict[int, dict[str, float | None]]:
-        """By item, its score of each metric, None where it has none. Items that are not scored yet
-        are left out."""
-        starts = self._starts(evaluation_id)
-        places = {index: bisect_right(starts, index) - 1 for index in indices}
-        wanted = sorted({starts[place] for place in places.values() if place >= 0})
-        chunks = self._read(evaluation_id, wanted)
-        found: dict[int, dict[str, float | None]] = {}
-        for index, place in places.items():
-            chunk = chunks.get(starts[place], {}) if place >= 0 else {}
-            offset = index - starts[place] if place >= 0 else 0
-            scores = {name: each[offset] for name, each in chunk.items() if offset < len(each)}
-            if scores:
-                found[index] = {
-                    name: None if np.isnan(score) else float(score)
-                    for name, score in scores.items()
-                }
-        return found
+    def reader(self, evaluation_id: str) -> ScoreReader:
+        return ScoreReader(self, evaluation_id)
 
     def all(self, evaluation_id: str, metric: str, total: int) -> Floats:
         """The scores of all `total` items of a job by one metric, NaN where there is none. Lets
         other requests of the process run."""
         found = np.full(total, np.nan)
-        starts, steps = self._starts(evaluation_id), Steps()
+        starts, steps = self.starts(evaluation_id), Steps()
         for at in range(0, len(starts), AT_ONCE):
-            for start, chunk in self._read(evaluation_id, starts[at : at + AT_ONCE], steps).items():
+            for start, chunk in self.read(evaluation_id, starts[at : at + AT_ONCE], steps).items():
                 scores = chunk.get(metric, ())[: max(0, total - start)]
                 found[start : start + len(scores)] = scores
         return found
 
-    def _starts(self, evaluation_id: str) -> list[int]:
+    def starts(self, evaluation_id: str) -> list[int]:
         """The first item of each chunk, in order."""
         with redis_errors():
             starts = self._client.hkeys(keys.evaluation(evaluation_id, "scores"))
         return sorted(map(int, starts))
 
-    def _read(
+    def read(
         self, evaluation_id: str, starts: Sequence[int], steps: Steps | None = None
     ) -> Mapping[int, Mapping[str, Floats]]:
         """By its first item, each of these chunks that is still there."""
@@ -76,3 +63,33 @@ class ItemScores:
             if steps:
                 steps.step()
         return chunks
+
+
+class ScoreReader:
+    """The scores of one evaluation's items, item by item in any order."""
+
+    def __init__(self, scores: ItemScores, evaluation_id: str):
+        self._scores = scores
+        self._evaluation_id = evaluation_id
+        self._chunks: dict[int, Mapping[str, Floats]] = {}
+
+    def of(self, index: int) -> dict[str, float | None]:
+        """By metric, None where the item has none; empty where it is not scored yet."""
+        place = bisect_right(self._starts, index) - 1
+        if place < 0:
+            return {}
+        start = self._starts[place]
+        offset, chunk = index - start, self._chunk(start)
+        found = {name: float(each[offset]) for name, each in chunk.items() if offset < len(each)}
+        return {name: None if math.isnan(score) else score for name, score in found.items()}
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return self._scores.starts(self._evaluation_id)
+
+    def _chunk(self, start: int) -> Mapping[str, Floats]:
+        if start not in self._chunks:
+            if len(self._chunks) == MOST_CHUNKS:
+                self._chunks.pop(next(iter(self._chunks)))
+            self._chunks[start] = self._scores.read(self._evaluation_id, [start]).get(start, {})
+        return self._chunks[start]

@@ -155,11 +155,18 @@ class WholeItems:
 
 
 def item_rows(
-    services: Services, job_id: str, tenant: str, first: int, count: int, rendered: bool = False
+    services: Services,
+    job_id: str,
+    tenant: str,
+    first: int,
+    count: int,
+    rendered: bool = False,
+    evaluation: str | None = None,
 ) -> list[InputRow]:
-    """`ItemRow`s of items [first, first + count), as dictionaries."""
+    """`ItemRow`s of items [first, first + count), as dictionaries, with the scores of this
+    evaluation, or of the newest that is done."""
     job = services.store.job(job_id, tenant)
-    items = WholeItems(services, job, rendered, scored_by(services, job, tenant, None))
+    items = WholeItems(services, job, rendered, scored_by(services, job, tenant, evaluation))
     return [items.shown(whole) for whole in items.read(first, count)]
 
 

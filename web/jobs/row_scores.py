@@ -1,10 +1,9 @@
 """The scores of a job's rows: those of its newest evaluation that is done, or of the one that was
-asked for. They are read a block at a time."""
+asked for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from common.errors import Conflict, NotFound
 from common.store.evaluations import Evaluation
@@ -12,9 +11,6 @@ from common.store.job import Job
 from evals.registry import METRICS
 from web.schemas.metrics import names_of
 from web.services.services import Services
-
-BLOCK = 512  # items whose scores are read at once
-MOST_BLOCKS = 4  # kept: rows mostly come in their order
 
 Scores = dict[str, float | None]
 
@@ -45,33 +41,21 @@ class RowScores:
     """The scores of one evaluation. `names` are what they are called in rows, by metric."""
 
     def __init__(self, services: Services, evaluation: Evaluation):
-        self._evaluations = services.evaluations
+        self._reader = services.item_scores.reader(evaluation.id)
         self.evaluation = evaluation
         self.names = {
             name: METRICS[name].row_name if name in METRICS else name
             for name in names_of(evaluation.asked.metrics)
         }
-        self._blocks: dict[int, Mapping[str, list[float | None]]] = {}
 
     def of(self, index: int) -> Scores:
         """Of one item, by what they are called; None where it has none."""
-        block, place = self._block(index), index % BLOCK
-        return {
-            shown: _finite(block[name][place]) if name in block else None
-            for name, shown in self.names.items()
-        }
+        found = self._reader.of(index)
+        return {shown: _finite(found.get(name)) for name, shown in self.names.items()}
 
     def none(self) -> Scores:
         """Of an item without any."""
         return dict.fromkeys(self.names.values())
-
-    def _block(self, index: int) -> Mapping[str, list[float | None]]:
-        first = index - index % BLOCK
-        if first not in self._blocks:
-            if len(self._blocks) == MOST_BLOCKS:
-                self._blocks.pop(next(iter(self._blocks)))
-            self._blocks[first] = self._evaluations.scores(self.evaluation.id, first, BLOCK)
-        return self._blocks[first]
 
 
 def _finite(score: float | None) -> float | None:

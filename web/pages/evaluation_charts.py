@@ -69,17 +69,17 @@ def metric_view(metric: Metric, summary: Mapping[str, Any]) -> MetricView:
         row_name=metric.row_name,
         meaning=metric.meaning,
         better=f"{metric.better} is better" if metric.better else "",
-        value=score_text(metric, summary.get("value")),
+        value=score_text(summary.get("value"), metric),
         interval=_interval(metric, summary),
         span=_span(summary, low, high),
-        ends=(score_text(metric, low), score_text(metric, high)) if edges else ("", ""),
+        ends=(score_text(low, metric), score_text(high, metric)) if edges else ("", ""),
         counted=_counted(summary),
         facts=_facts(metric, summary),
         bins=_bins(metric, edges, histogram["counts"]),
     )
 
 
-def score_text(metric: Metric, score: float | None) -> str:
+def score_text(score: float | None, metric: Metric) -> str:
     """A score with the digits that make sense of it: shares have three decimals, scores up to 100
     two, and others three digits."""
     if score is None:
@@ -89,6 +89,9 @@ def score_text(metric: Metric, score: float | None) -> str:
     if metric.high == 100:
         return f"{score:.2f}"
     return f"{score:,.0f}" if abs(score) >= 100 else f"{score:.3g}"
+
+
+FILTERS = {"metric_score": score_text}
 
 
 def _line(metric: Metric, edges: Sequence[float]) -> tuple[float, float]:
@@ -102,7 +105,7 @@ def _interval(metric: Metric, summary: Mapping[str, Any]) -> str:
     low, high = summary.get("low"), summary.get("high")
     if low is None or high is None:
         return "no interval: fewer than 20 items" if summary.get("n") else ""
-    return f"{score_text(metric, low)} to {score_text(metric, high)}"
+    return f"{score_text(low, metric)} to {score_text(high, metric)}"
 
 
 def _span(summary: Mapping[str, Any], low: float, high: float) -> Span | None:
@@ -134,9 +137,9 @@ def _facts(metric: Metric, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     mean, quartiles = summary.get("mean"), summary.get("quartiles")
     facts = []
     if mean is not None and not metric.mean:
-        facts.append((f"mean of {metric.row_name}", score_text(metric, mean)))
+        facts.append((f"mean of {metric.row_name}", score_text(mean, metric)))
     if quartiles and not metric.binary:
-        facts.append(("quartiles", " · ".join(score_text(metric, each) for each in quartiles)))
+        facts.append(("quartiles", " · ".join(score_text(each, metric) for each in quartiles)))
     return facts
 
 
@@ -152,7 +155,7 @@ def _bins(metric: Metric, edges: Sequence[float], counts: Sequence[int]) -> list
                 y=round(HEIGHT - height, 2),
                 width=round(share * (1 - GAP), 2),
                 height=round(height, 2),
-                words=f"{score_text(metric, low)} to {score_text(metric, high)}",
+                words=f"{score_text(low, metric)} to {score_text(high, metric)}",
                 count=count,
                 # The whole number, so that the list has the very items that were counted.
                 least=repr(low) if place else "",

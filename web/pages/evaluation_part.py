@@ -83,7 +83,7 @@ def _asked(rule: Mapping[str, Any]) -> str:
     name = rule["metric"]
 
     def text(score: float) -> str:
-        return score_text(METRICS[name], score) if name in METRICS else str(score)
+        return score_text(score, METRICS[name]) if name in METRICS else str(score)
 
     if rule.get("min") is not None:
         return f"{name} is at least {text(rule['min'])}"

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from pydantic import BaseModel, TypeAdapter
 
 from common.result_row import ItemPrompt
-from web.pages import calls, charts, job_state, output_words, score_words, tokens
+from web.pages import calls, charts, evaluation_charts, job_state, output_words, score_words, tokens
 from web.pages.param_fields import escape as escape_line
 from web.schemas.answers import JobView, TimeRange, TryView
 
@@ -173,6 +173,7 @@ FILTERS = {
     **output_words.FILTERS,
     **calls.FILTERS,
     **score_words.FILTERS,
+    **evaluation_charts.FILTERS,
     "unix_time": unix_time,
     "short_time": short_time,
     "seconds": seconds,

@@ -15,7 +15,7 @@ from web.jobs.views import job_view
 from web.pages.blueprint import logged_in, pages
 from web.pages.item_pages import PAGE
 from web.pages.item_table import choices, item_query, said
-from web.pages.job_evaluations import item_scores, job_evaluations, score_view
+from web.pages.job_evaluations import job_evaluations, score_view
 from web.services.services import services
 
 
@@ -25,12 +25,13 @@ def item(tenant: str, job_id: str, index: int) -> str:
     """One item in full. The query is that of the list that it was opened from."""
     job = job_view(services(), job_id, tenant)
     rows: list[InputRow] = []
+    evaluations = job_evaluations(services(), job_id, request.args)
     if index < job.counts.total:
-        rows = item_rows(services(), job_id, tenant, index, 1, rendered=bool(job.template))
+        rendered, scores_of = bool(job.template), evaluations.scores_of
+        rows = item_rows(services(), job_id, tenant, index, 1, rendered, scores_of)
     if not rows:
         raise NotFound(f"{job_id} has no item {index}")
     place = _place(request.args)
-    evaluations = job_evaluations(services(), job_id, request.args)
     return render_template(
         "item.html",
         tenant=tenant,
@@ -38,8 +39,7 @@ def item(tenant: str, job_id: str, index: int) -> str:
         row=rows[0],
         place=place,
         said=said(services(), job_id, rows).get(index, []),
-        scores=item_scores(services(), evaluations, index),
-        evaluation=evaluations.shown,
+        metrics=evaluations.scored_by,
         back=place if place else {"page": index // PAGE + 1} if index >= PAGE else {},
     )
 

@@ -134,7 +134,14 @@ def item_table(
         return _found(services, tenant, job, args, chosen, evaluations)
     number = args.get("page", "")
     shown = page(int(number) if number.isdecimal() and len(number) < 10 else 1, job.counts.total)
-    rows = item_rows(services, job.id, tenant, shown.first, shown.end - shown.first)
+    rows = item_rows(
+        services,
+        job.id,
+        tenant,
+        shown.first,
+        shown.end - shown.first,
+        evaluation=evaluations.scores_of,
+    )
     return _table(services, job, rows, args, evaluations, chosen=chosen, page=shown)
 
 
@@ -156,7 +163,7 @@ def _found(
 ) -> ItemTable:
     after = args.get("after", "-1")
     number = int(after) if re.fullmatch(r"-?[0-9]{1,10}", after) else after
-    wanted = item_query(chosen, limit=PAGE, after=number)
+    wanted = item_query(chosen, limit=PAGE, after=number, evaluation=evaluations.scores_of)
     view = score_view(services, job, evaluations, chosen)
     found = find_items(services, job.id, tenant, wanted, view)
     rows: list[Any] = [row.model_dump() for row in found.data]
@@ -185,8 +192,7 @@ def _table(
     names = dict.fromkeys(name for row in rows for name in row.get("vars") or {})
     columns = [name for name in names if not _is_prompt(name, rows)]
     fields = json_columns(job, rows)
-    indices = [row["index"] for row in rows]
-    scores = score_columns(services, evaluations, indices, chosen.get("metric", ""))
+    scores = score_columns(evaluations, chosen.get("metric", ""))
     kept = {"rows": "full"} if args.get("rows") == "full" else {}
     return ItemTable(
         rows,

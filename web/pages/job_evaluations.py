@@ -4,7 +4,7 @@ are columns of a list, its order, or its filter."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.errors import InvalidRequest, NotFound
 from common.store.evaluations import Evaluation
@@ -12,7 +12,6 @@ from evals.metric import Metric
 from evals.registry import METRICS
 from web.intake.validation_messages import validated
 from web.jobs.score_view import ScoreChoice, ScoreView
-from web.pages.evaluation_charts import score_text
 from web.schemas.answers import JobView
 from web.schemas.metrics import names_of
 from web.schemas.queries import ScoreRange
@@ -35,6 +34,11 @@ class JobEvaluations:
     @property
     def busy(self) -> bool:
         return any(each.status in ("queued", "running") for each in self.every)
+
+    @property
+    def scores_of(self) -> str | None:
+        """The evaluation that is named, if its scores can be read."""
+        return self.named if self.named and self.scored_by else None
 
     @property
     def scored_by(self) -> list[Metric]:
@@ -61,34 +65,16 @@ def job_evaluations(services: Services, job_id: str, args: Mapping[str, str]) ->
 
 @dataclass(frozen=True)
 class ScoreColumns:
-    """The scores of the items of a list: `metrics` are its columns, and `hidden` are more."""
+    """The scores in a list of items: `metrics` are its columns, and `hidden` are more."""
 
     metrics: Sequence[Metric] = ()
-    values: Mapping[int, Mapping[str, float | None]] = field(default_factory=dict)
     hidden: int = 0
 
-    def text(self, index: int, metric: Metric) -> str:
-        return score_text(metric, self.values.get(index, {}).get(metric.name))
 
-
-def score_columns(
-    services: Services, found: JobEvaluations, indices: Sequence[int], first: str = ""
-) -> ScoreColumns:
-    """The columns of these items; the metric `first` is one of those that are shown."""
-    metrics = found.scored_by
-    if not metrics or found.shown is None:
-        return ScoreColumns()
-    ordered = sorted(metrics, key=lambda metric: metric.name != first)
-    values = services.item_scores.at(found.shown.id, indices)
-    return ScoreColumns(ordered[:MOST_COLUMNS], values, len(ordered[MOST_COLUMNS:]))
-
-
-def item_scores(services: Services, found: JobEvaluations, index: int) -> list[tuple[Metric, str]]:
-    """All scores of one item as texts."""
-    if not found.scored_by or found.shown is None:
-        return []
-    values = services.item_scores.at(found.shown.id, [index]).get(index, {})
-    return [(metric, score_text(metric, values.get(metric.name))) for metric in found.scored_by]
+def score_columns(found: JobEvaluations, first: str = "") -> ScoreColumns:
+    """The columns of a list; the metric `first` is the first of them."""
+    ordered = sorted(found.scored_by, key=lambda metric: metric.name != first)
+    return ScoreColumns(ordered[:MOST_COLUMNS], len(ordered[MOST_COLUMNS:]))
 
 
 def score_view(

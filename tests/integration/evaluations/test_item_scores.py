@@ -33,13 +33,16 @@ def evaluation(mill: Mill, evaluations: Evaluations, work: EvaluationWork) -> st
 
 
 def test_items_anywhere_have_their_own_scores(mill: Mill, evaluation: str) -> None:
-    found = ItemScores(mill.client).at(evaluation, [55, 0, 16, 20, 47, 56, 59])
+    reader = ItemScores(mill.client).reader(evaluation)
+    found = {index: reader.of(index) for index in (55, 0, 16, 20, 47, 56, 59)}
     assert found == {
         55: {"rouge_l": 0.55},
         0: {"rouge_l": 0.0},
         16: {"rouge_l": 0.16},
         20: {"rouge_l": None},
         47: {"rouge_l": 0.47},
+        56: {},
+        59: {},
     }
 
 
@@ -55,7 +58,7 @@ def test_a_metric_or_an_evaluation_that_there_is_not_has_no_scores(
     scores = ItemScores(mill.client)
     assert np.isnan(scores.all(evaluation, "bleu", 60)).all()
     assert np.isnan(scores.all("eval_0gone", "rouge_l", 60)).all()
-    assert scores.at("eval_0gone", [1, 2]) == {}
+    assert scores.reader("eval_0gone").of(1) == {}
 
 
 def test_a_damaged_chunk_is_reported(mill: Mill, evaluation: str) -> None:
