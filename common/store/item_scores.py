@@ -36,7 +36,8 @@ class ItemScores:
         found = np.full(total, np.nan)
         starts, steps = self.starts(evaluation_id), Steps()
         for at in range(0, len(starts), AT_ONCE):
-            for start, chunk in self.read(evaluation_id, starts[at : at + AT_ONCE], steps).items():
+            some = starts[at : at + AT_ONCE]
+            for start, chunk in self.read(evaluation_id, some, metric, steps).items():
                 scores = chunk.get(metric, ())[: max(0, total - start)]
                 found[start : start + len(scores)] = scores
         return found
@@ -48,9 +49,14 @@ class ItemScores:
         return sorted(map(int, starts))
 
     def read(
-        self, evaluation_id: str, starts: Sequence[int], steps: Steps | None = None
+        self,
+        evaluation_id: str,
+        starts: Sequence[int],
+        metric: str | None = None,
+        steps: Steps | None = None,
     ) -> Mapping[int, Mapping[str, Floats]]:
-        """By its first item, each of these chunks that is still there."""
+        """By its first item, each of these chunks that is still there; with `metric` only what is
+        needed for it."""
         if not starts:
             return {}
         with redis_errors():
@@ -59,7 +65,7 @@ class ItemScores:
         for start, blob in zip(starts, blobs, strict=True):
             if blob is not None:
                 with reading(f"the scores from item {start} on of {evaluation_id}"):
-                    chunks[start] = unpack_scores_only(blob)
+                    chunks[start] = unpack_scores_only(blob, metric)
             if steps:
                 steps.step()
         return chunks
@@ -83,13 +89,20 @@ class ScoreReader:
         found = {name: float(each[offset]) for name, each in chunk.items() if offset < len(each)}
         return {name: None if math.isnan(score) else score for name, score in found.items()}
 
+    def look_ahead(self, indices: Sequence[int]) -> None:
+        """Read at once what these items need, which are asked for next."""
+        places = (bisect_right(self._starts, index) - 1 for index in indices)
+        wanted = {self._starts[place] for place in places if place >= 0}
+        if not wanted <= self._chunks.keys():
+            self._chunks = dict(self._scores.read(self._evaluation_id, sorted(wanted)))
+
     @cached_property
     def _starts(self) -> list[int]:
         return self._scores.starts(self._evaluation_id)
 
     def _chunk(self, start: int) -> Mapping[str, Floats]:
         if start not in self._chunks:
-            if len(self._chunks) == MOST_CHUNKS:
+            while len(self._chunks) >= MOST_CHUNKS:
                 self._chunks.pop(next(iter(self._chunks)))
             self._chunks[start] = self._scores.read(self._evaluation_id, [start]).get(start, {})
         return self._chunks[start]

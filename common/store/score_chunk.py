@@ -72,8 +72,9 @@ def unpack_scores(blob: bytes) -> ScoreChunk:
     return ScoreChunk(numbers, scores, failed, references)
 
 
-def unpack_scores_only(blob: bytes) -> dict[str, Floats]:
-    """`scores` of what `pack_scores` was given, several times as fast as all of it.
+def unpack_scores_only(blob: bytes, metric: str | None = None) -> dict[str, Floats]:
+    """`scores` of what `pack_scores` was given, several times as fast as all of it; up to those of
+    this metric, if it has them.
 
     Raises:
         ValueError, KeyError, zlib.error: it is something else.
@@ -84,6 +85,7 @@ def unpack_scores_only(blob: bytes) -> dict[str, Floats]:
     about = json.loads(head)
     count: int = about["items"]
     names = list(about["metrics"])
+    names = names[: names.index(metric) + 1] if metric in names else names
     missing = (2 + len(names)) * count * NUMBER.itemsize - len(body)
     while missing > 0:
         more = expander.decompress(expander.unconsumed_tail, missing)

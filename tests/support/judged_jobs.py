@@ -10,7 +10,7 @@ import redis
 
 from common.store.evaluation_work import Claimed, Ended, EvaluationWork
 from common.store.evaluations import MOST_IN_CHUNK, Asked, Evaluations
-from common.store.score_chunk import ScoreChunk, pack_scores
+from common.store.score_chunk import Floats, ScoreChunk, pack_scores
 from common.types import JsonObject
 from evals.item import Item, Output
 from evals.registry import METRICS
@@ -29,7 +29,7 @@ def judge(
     rules: Sequence[JsonObject] = (),
 ) -> str:
     """An evaluation of a job that is over, in which these are the scores of its items; NaN for
-    none. The metrics have one number an item. Answers its id."""
+    none. Answers its id."""
     made = Evaluations(client).create(job_id, tenant, Asked(list(values), list(rules)))
     work = EvaluationWork(client)
     claimed = claim(work, made.id)
@@ -37,7 +37,7 @@ def judge(
     tally = Tally([METRICS[name] for name in values], claimed.total)
     outputs = Item((Output("x"),), ("x",))
     columns = {name: np.array(column, np.float64) for name, column in values.items()}
-    numbers = {name: column[:, None] for name, column in columns.items()}
+    numbers = _numbers(columns)
     tally.add(0, [outputs] * claimed.total, Scores(numbers, columns))
     summary = {name: tally.summary(name, claimed.id) for name in values}
     ended = Ended({name: dict(each) for name, each in summary.items()}, {}, gate)
@@ -63,6 +63,13 @@ def keep_scores(work: EvaluationWork, claimed: Claimed, values: Values) -> None:
             for name, column in values.items()
         }
         count = len(next(iter(columns.values())))
-        numbers = {name: column[:, None] for name, column in columns.items()}
-        chunk = ScoreChunk(numbers, columns, np.zeros(count, np.bool_), np.ones(count))
+        chunk = ScoreChunk(_numbers(columns), columns, np.zeros(count, np.bool_), np.ones(count))
         assert work.keep(claimed, start, pack_scores(chunk), start + count)
+
+
+def _numbers(columns: Mapping[str, Floats]) -> dict[str, Floats]:
+    """As many numbers as each metric has, all equal to the score."""
+    return {
+        name: np.repeat(column[:, None], len(METRICS[name].columns), axis=1)
+        for name, column in columns.items()
+    }

@@ -88,11 +88,15 @@ class _Search:
         """(cursor, row) of each item that is as wanted, in the wanted order."""
         end, steps = time.monotonic() + BUDGET, Steps()
         places = iter(()) if self._none else self._places()
-        size = max(FEWEST, min(GROUP, MOST_READ // max(1, self._job.item_bytes)))
+        looks_inside = self._text or self._id or self._wanted.error
+        most = GROUP if looks_inside else min(GROUP, self._wanted.limit + 1)  # all of them match
+        size = max(FEWEST, min(most, MOST_READ // max(1, self._job.item_bytes)))
         while group := list(islice(places, size)):
             indices = sorted(index for _, index in group)
             picked = self._store.pick(self._job.id, indices, self._items.has_side)
             look = _Look(self._items, picked, self._text, self._id)
+            if self._items.scores and not looks_inside:
+                self._items.scores.look_ahead(indices)
             for cursor, index in group:
                 steps.step()
                 found = look.at(index)

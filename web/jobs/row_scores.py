@@ -4,6 +4,7 @@ asked for."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from common.errors import Conflict, NotFound
 from common.store.evaluations import Evaluation
@@ -52,6 +53,10 @@ class RowScores:
         """Of one item, by what they are called; None where it has none."""
         found = self._reader.of(index)
         return {shown: _finite(found.get(name)) for name, shown in self.names.items()}
+
+    def look_ahead(self, indices: Sequence[int]) -> None:
+        """Read at once the scores of these items, which are asked for next."""
+        self._reader.look_ahead(indices)
 
     def none(self) -> Scores:
         """Of an item without any."""

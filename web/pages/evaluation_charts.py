@@ -9,7 +9,7 @@ from typing import Any
 
 from evals.metric import Metric
 
-WIDTH, HEIGHT = 300, 44  # of a histogram, in its own units
+WIDTH, HEIGHT = 200, 44  # of a histogram, in its own units
 GAP = 0.12  # of a bar's share of the width
 LEAST = 1.5  # height of a bar that stands for any item at all
 
@@ -25,8 +25,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Bin:
-    """A bar of the histogram. `least` and `below` are the scores that it stands for, as an address
-    has them; `below` is empty for the last, which has its end in it."""
+    """A bar of the histogram. `query` is what an address says to have its items: the last bar has
+    its end in it, so that it is open."""
 
     x: float
     y: float
@@ -34,8 +34,7 @@ class Bin:
     height: float
     words: str
     count: int
-    least: str
-    below: str
+    query: str
 
 
 @dataclass(frozen=True)
@@ -152,14 +151,23 @@ def _bins(metric: Metric, edges: Sequence[float], counts: Sequence[int]) -> list
         found.append(
             Bin(
                 x=round(place * share + share * GAP / 2, 2),
-                y=round(HEIGHT - height, 2),
+                y=round(HEIGHT - height, 1),
                 width=round(share * (1 - GAP), 2),
-                height=round(height, 2),
+                height=round(height, 1),
                 words=f"{score_text(low, metric)} to {score_text(high, metric)}",
                 count=count,
-                # The whole number, so that the list has the very items that were counted.
-                least=repr(low) if place else "",
-                below=repr(high) if place + 1 < len(counts) else "",
+                query=_query(
+                    metric,
+                    low if place or place + 1 == len(counts) else None,
+                    high if place + 1 < len(counts) else None,
+                ),
             )
         )
     return found
+
+
+def _query(metric: Metric, least: float | None, below: float | None) -> str:
+    """With all digits, so that the list has the very items that were counted."""
+    limits = (("least", least), ("below", below))
+    given = [f"&{name}={limit!r}" for name, limit in limits if limit is not None]
+    return "".join([f"?metric={metric.name}", *given])
