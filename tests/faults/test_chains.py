@@ -62,8 +62,11 @@ class Chain(Deployment):
     def wait_until_some_ran(self, job_id: str) -> None:
         wait_until(lambda: self.store.job(job_id).succeeded > 0)
 
-    def texts(self, job_id: str) -> list[str]:
+    def wait_until_over(self, job_id: str) -> None:
         wait_until(lambda: self.store.job(job_id).status in ENDED, limit=120)
+
+    def texts(self, job_id: str) -> list[str]:
+        self.wait_until_over(job_id)
         total = self.store.job(job_id).total
         rows = self.store.rows(job_id, 0, total)
         assert len(self.store.finished_after(job_id, 0, 2 * total)) == total
@@ -113,7 +116,7 @@ def test_a_source_that_is_deleted_while_its_rows_are_read_ends_the_job(chain: Ch
     chain.wait_until_claimed(made)
     chain.store.delete(source)
     for job_id, why in ((made, "source_deleted"), (behind, "source_empty")):
-        wait_until(lambda job_id=job_id: chain.store.job(job_id).status == "cancelled")
+        chain.wait_until_over(job_id)
         assert chain.get(f"/v1/jobs/{job_id}")["cancelled_by"] == why
     assert chain.store.job(made).total == 0
     assert chain.redis.keys("pm:derived:*") == []
