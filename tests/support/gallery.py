@@ -14,7 +14,12 @@ from playwright.sync_api import Browser, Page
 from common.store.api_keys import ApiKeys
 from common.store.fleet import Fleet
 from common.store.form_drafts import FormDrafts
-from tests.support import gallery_comparisons, gallery_evaluations, gallery_outputs
+from tests.support import (
+    gallery_comparisons,
+    gallery_evaluations,
+    gallery_outputs,
+    gallery_studies,
+)
 from tests.support.axe import Theme
 from tests.support.browser import NO_PROXIES, BrowserSite
 from tests.support.cards import card
@@ -72,6 +77,7 @@ PAGES = {
     "shares": "/jobs/{done}/shares",
     "error": "/nothing-here",
     **gallery_outputs.PAGES,
+    **gallery_studies.PAGES,
     **gallery_comparisons.PAGES,
     **gallery_evaluations.PAGES,
 }
@@ -149,8 +155,10 @@ class Gallery:
         self._draft("table", "customer reviews.csv", "id,text,reference\n" + TABLE)
         self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
         last = ("done", "long", "columns", "own-params", "mixed", "failed", "cancelled")
-        for name in (*last, "sweep-5", "sweep-table-5"):
+        for name in (*last, "sweep-0", "sweep-1", "sweep-5", "sweep-table-5"):
             self._wait(self._jobs[name])
+        compared = [self._jobs["sweep-0"], self._jobs["sweep-1"]]
+        self._jobs |= gallery_studies.add_studies(client, self._call, compared)
         self._jobs |= gallery_evaluations.add_evaluations(
             client, self.tenant, lambda **job: self._made(model="echo", **job), self._wait
         )
@@ -229,4 +237,4 @@ class Gallery:
             **options,
         )
         assert answer.ok, answer.text
-        return answer.json()
+        return answer.json() if answer.content else None

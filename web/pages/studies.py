@@ -25,6 +25,7 @@ from web.schemas.studies import (
     StudyDetail,
     StudyPage,
     StudyRequest,
+    StudyView,
 )
 from web.services.services import services
 
@@ -80,7 +81,7 @@ def list_studies(tenant: str) -> str:
     return render_template(
         "studies.html",
         tenant=tenant,
-        studies=found.data,
+        studies=[(each, " · ".join(_names(each))) for each in found.data],
         after=after,
         next_after=found.after if found.has_more else None,
     )
@@ -178,6 +179,7 @@ def _study(
         "study.html",
         tenant=tenant,
         study=found,
+        names=_names(found),
         results=[_shown(found, name) for name in found.criteria],
         new_link=link,
         error=error,
@@ -204,14 +206,23 @@ def _shown(study: StudyDetail, criterion: str) -> Shown:
         return round(100 * (value - least) / (most - least), 2)
 
     lines = []
-    for job, score, value in zip(study.jobs, scores, values, strict=True):
+    for name, score, value in zip(_names(study), scores, values, strict=True):
         mark = None
         if value is not None and results.votes:
             low = place(score.low) if score.low is not None else None
             wide = place(score.high) - low if score.high is not None and low is not None else None
             mark = Mark(place(value), low, wide)
-        lines.append(Line(job.name or job.id, score, mark))
+        lines.append(Line(name, score, mark))
     return Shown(criterion, results, lines, place(0.0) if study.kind == "pairs" else None)
+
+
+def _names(study: StudyView) -> list[str]:
+    """What its jobs are called: by their ids, too, where two have the same name."""
+    names = [job.name or job.id for job in study.jobs]
+    return [
+        name if names.count(name) == 1 else f"{name} ({job.id})"
+        for name, job in zip(names, study.jobs, strict=True)
+    ]
 
 
 def _value(score: PairScore | ScaleScore) -> float | None:

@@ -20,6 +20,8 @@ def pages_of(job_id: str) -> list[str]:
         f"{job}/trial",
         f"{job}/items/0",
         f"{job}/shares",
+        "/studies/new",
+        "/studies",
         "/workers",
         "/people",
         "/login",

@@ -35,6 +35,9 @@ def test_a_page_of_a_named_origin_may_call_every_path_of_the_api(
     for path in web.get("/openapi.json").json["paths"]:
         path = path.replace("{", "").replace("}", "")
         answer = preflight(web, path)
+        if path.startswith("/rate/"):  # with a cookie only, which no other site's page may use
+            assert "Access-Control-Allow-Origin" not in answer.headers
+            continue
         assert answer.status_code == 204, path
         assert answer.headers["Access-Control-Allow-Origin"] == ("*" if origins == "*" else HOME)
         allowed = {
