@@ -35,8 +35,8 @@ class RequestRefused(PromptmillError):
     """The server refused the request. `of_rows`: for faults of rows, each of which it could have
     taken as a failed item."""
 
-    def __init__(self, message: str, *, of_rows: bool = False):
-        super().__init__(message)
+    def __init__(self, message: str, *, of_rows: bool = False, code: str | None = None):
+        super().__init__(message, code=code)
         self.of_rows = of_rows
 
 
@@ -186,7 +186,9 @@ class Client:
         if response.status_code == 503:
             raise ServerUnreachable(f"{self._url} is not available: {_problem(response)}")
         if not response.ok:
-            raise RequestRefused(_problem(response), of_rows=_of_rows(response))
+            raise RequestRefused(
+                _problem(response), of_rows=_of_rows(response), code=_code(response)
+            )
         return response
 
 
@@ -248,6 +250,15 @@ def _problem(response: requests.Response) -> str:
         return "\n".join(lines)
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"HTTP {response.status_code} {response.reason}"
+
+
+def _code(response: requests.Response) -> str | None:
+    """The code of the server's error, where it is one of the native API."""
+    try:
+        code = response.json()["code"]
+        return code if isinstance(code, str) else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _of_rows(response: requests.Response) -> bool:

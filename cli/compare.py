@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 
 import click
@@ -54,16 +53,21 @@ def compare(
 
 
 def computed(client: Client, job_ids: tuple[str, ...]) -> JsonObject:
-    """The comparison, once it is computed."""
-    told = False
+    """The comparison, once it is computed; evaluations that go on are waited for, too."""
+    told = ""
     while True:
-        found = client.comparison(",".join(job_ids), WAIT)
-        if found["status"] == "done":
-            return found
-        if not told:
-            print_line("the comparison waits for an evaluator…", err=True)
-            told = True
-        sys.stderr.flush()
+        waits = "the comparison waits for an evaluator"
+        try:
+            found = client.comparison(",".join(job_ids), WAIT)
+            if found["status"] == "done":
+                return found
+        except RequestRefused as refusal:
+            if refusal.code != "evaluation_not_over":
+                raise
+            waits = "the jobs are still being evaluated"
+        if waits != told:
+            print_line(waits, err=True)
+            told = waits
         time.sleep(PAUSE)
 
 
