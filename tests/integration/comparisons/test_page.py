@@ -112,3 +112,15 @@ def test_another_tenant_sees_nothing(site: Site, judged: Judged) -> None:
     answer = site.log_in("other").get(f"/compare?jobs={one},{other}")
     assert answer.status_code == 404
     assert GOOD not in answer.text
+
+
+def test_pages_of_jobs_lead_there(site: Site, judged: Judged) -> None:
+    one = judged([GOOD])
+    assert f'href="/compare?job={one}"' in site.look(f"/jobs/{one}")
+    again = site.post(f"/v1/jobs/{one}/rerun", json={}).json["id"]
+    site.worker().run(8)
+    assert f'href="/compare?jobs={one},{again}"' in site.look(f"/jobs/{again}")
+    sweep = site.post("/v1/sweeps", json={"prompts": ["a"], "sweep": {"temperature": [0, 1]}}).json
+    site.worker().run(8)
+    jobs = ",".join(job["id"] for job in sweep["jobs"])
+    assert f'href="/compare?jobs={jobs}"' in site.look(f"/sweeps/{sweep['id']}")
