@@ -113,6 +113,7 @@ class JobStore(JobLists):
         limits: Limits = NO_LIMITS,
         most_items: int,
         streams: tuple[int, int] = (0, 0),
+        evaluate: str = "",
         idempotency: tuple[str, str] | KeyUse = NO_KEY,
     ) -> Appended:
         """Add what was staged to a job that is not over, whole or not at all. Durable when it
@@ -120,7 +121,8 @@ class JobStore(JobLists):
 
         `tokens` is what it is expected to need, `surplus` what its results are expected to take
         above `BYTES_A_TOKEN`; `most_items` is what the job may have in all; `streams` are
-        continuations to be streamed and how many of those it may have; the rest is as in `attach`.
+        continuations to be streamed and how many of those it may have; `evaluate` is the evaluation
+        that begins at the job's end, where these items change it; the rest is as in `attach`.
 
         Raises:
             Conflict: the job is over or was cancelled.
@@ -143,6 +145,7 @@ class JobStore(JobLists):
                 most_columns=MOST_COLUMNS,
                 **KeyUse(*idempotency).of("idem", "fingerprint", "earlier"),
                 surplus=surplus,
+                evaluate=evaluate,
                 **stage.sent(),
             )
         told = outcome.decode()

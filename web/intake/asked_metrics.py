@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from common.errors import ErrorDict
-from common.types import JsonObject
+from common.store.evaluations import Asked
 from evals.registry import DEFAULT, METRICS
 from web.intake.totals import Totals
 from web.schemas.metrics import names_of
 from web.schemas.requests import JobOptions
 
 
-def asked_at_end(options: JobOptions, totals: Totals) -> JsonObject | None:
-    """The evaluation that begins by itself when the job ends, as its record keeps it; None for
-    none. It has the metrics that were asked for, without those that compare with references where
-    no item has one: these may be given later, with an evaluation of their own."""
+def asked_at_end(options: JobOptions, totals: Totals) -> Asked | None:
+    """The evaluation that begins by itself when the job ends; None for none.
+
+    It has the metrics that were asked for, without those that compare with references where no item
+    has one: these may be given later, with an evaluation of their own.
+    """
     if not options.evaluate:
         return None
     wanted = options.metrics or (list(DEFAULT) if totals.referenced else [])
@@ -24,7 +26,14 @@ def asked_at_end(options: JobOptions, totals: Totals) -> JsonObject | None:
             for entry, name in zip(wanted, names, strict=True)
             if METRICS[name].needs != "references"
         ]
-    return {"metrics": wanted, "gate": []} if wanted else None
+    return Asked(wanted, []) if wanted else None
+
+
+def asked_with_more(options: JobOptions, totals: Totals) -> str:
+    """The same once more items are added, as the job's record keeps it; empty where they change
+    nothing: only references do, which the items before may not have had."""
+    asked = asked_at_end(options, totals) if totals.referenced else None
+    return asked.to_json() if asked else ""
 
 
 def metric_fault(options: JobOptions, totals: Totals) -> ErrorDict | None:

@@ -187,5 +187,5 @@ def job_fields(settings: Settings, intake: Intake) -> dict[str, str | int | floa
         "hooks": ",".join(options.webhook.events) if options.webhook else "",
         "retention": int(settings.retention_days * DAY),
         "spec": json.dumps(spec, ensure_ascii=False),
-        **({"evaluate": json.dumps(asked)} if asked else {}),
+        **({"evaluate": asked.to_json()} if asked else {}),
     }

@@ -9,6 +9,7 @@ from common.errors import Conflict
 from common.store.job import Job
 from common.store.submitted import Appended
 from common.store.upload_stage import custom_id_digest
+from web.intake.asked_metrics import asked_with_more
 from web.intake.check import MOST_STREAMS, Intake
 from web.intake.drafts import Draft
 from web.intake.formats import Formats
@@ -94,6 +95,7 @@ def append_items(
             limits=queue_limits(services.settings),
             most_items=services.settings.max_items,
             streams=(totals.streams, MOST_STREAMS),
+            evaluate=asked_with_more(intake.options, totals),
             idempotency=content.use(),
         )
     if appended.outcome == "conflict":

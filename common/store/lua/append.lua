@@ -21,6 +21,7 @@ idem             the idempotency key, or ''
 fingerprint      of the content, with the key
 earlier          as in attach
 surplus          number: bytes that their results are expected to take above 3 a token
+evaluate         JSON: the evaluation that begins when the job ends, if these items change it, or ''
 whole            as in attach
 whole_side       as in attach
 whole_ids        as in attach
@@ -119,6 +120,7 @@ end
 if job.n_min < job.n_max then redis.call('SETRANGE', key('job', id, 'needs'), job.total, new) end
 
 drop_stage(staged)
+if evaluate ~= '' then redis.call('HSET', key('job', id), 'evaluate', evaluate) end
 redis.call('APPEND', key('job', id, 'st'), string.rep('p', items))
 local first = string.format('%d', job.total)
 redis.call('SET', done, first, 'EX', 3600)

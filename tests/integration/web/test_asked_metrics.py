@@ -123,3 +123,20 @@ def test_a_preset_of_an_earlier_version_with_a_metric_that_there_is_not_still_wo
         "acme", "old", {"task": "t", "title": "t", "metrics": ["bleurt", "chrf"]}, 2**20
     )
     assert asked(web, submitted(web, REFERRED, preset="old")) == ["chrf"]
+
+
+def test_references_of_items_that_are_added_are_scored_too(web: Web) -> None:
+    def add(job_id: str, item: dict[str, Any]) -> None:
+        answer = web.post(f"/v1/jobs/{job_id}/items", json={"items": [item]})
+        assert answer.status_code == 202, answer.text
+
+    plain, own = submitted(web, ITEM), submitted(web, ITEM, metrics=["chrf", "json_valid"])
+    off = submitted(web, ITEM, evaluate=False)
+    add(plain, ITEM)
+    assert asked(web, plain) is None
+    for job_id in (plain, own, off):
+        add(job_id, REFERRED)
+    add(own, ITEM)
+    assert asked(web, plain) == list(DEFAULT)
+    assert asked(web, own) == ["chrf", "json_valid"]
+    assert asked(web, off) is None
