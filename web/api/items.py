@@ -27,7 +27,12 @@ from web.wire.downloads import disposition, download
 
 
 @api.get("/v1/jobs/<job_id>/items")
-@described("Items in order, each with its input and its result", ItemList, query=ItemPage)
+@described(
+    "Items in order, each with its input and its result",
+    ItemList,
+    query=ItemPage,
+    errors=(409,),
+)
 @needs_tenant
 def items(tenant: str, job_id: str) -> Response:
     page = read_query(ItemPage)
@@ -81,7 +86,7 @@ def judged(tenant: str, job_id: str) -> Response:
     "Finished items as a file, also while the job runs",
     media_types=tuple(MEDIA_TYPES.values()),
     query=ResultsQuery,
-    errors=(406,),
+    errors=(406, 409),
 )
 @needs_tenant
 def results(tenant: str, job_id: str, form: str) -> Response:
