@@ -93,7 +93,8 @@ def test_items_are_paged_with_what_was_asked_and_answered(web: Web) -> None:
     assert [row["metadata"] for row in rows] == [{"i": index} for index in range(5)]
     assert [row["status"] for row in rows] == ["succeeded"] * 2 + ["pending"] * 3
     said = {"text": "said 0", "finish_reason": "stop", "token_count": 2}
-    nothing = dict.fromkeys(("logprobs", "json_valid", "reasoning", "choices"))
+    unsaid = ("logprobs", "json_valid", "reasoning", "reasoning_tokens", "choices")
+    nothing = dict.fromkeys(unsaid)
     assert rows[0]["outputs"] == [said | nothing]
     for row in rows:
         ItemRow.model_validate(row, strict=False)
