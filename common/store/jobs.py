@@ -119,16 +119,15 @@ class JobStore(JobLists):
         """Add what was staged to a job that is not over, whole or not at all. Durable when it
         returns.
 
-        `tokens` is what it is expected to need, `surplus` what its results are expected to take
-        above `BYTES_A_TOKEN`; `most_items` is what the job may have in all; `streams` are
-        continuations to be streamed and how many of those it may have; `evaluate` is the evaluation
-        that begins at the job's end, where these items change it; the rest is as in `attach`.
+        `tokens` is what it is expected to need, `surplus` what its results take above
+        `BYTES_A_TOKEN`; `most_items` is what the job may have in all; `streams` are continuations
+        to be streamed and how many of those it may have; `evaluate` is what begins at the job's
+        end, where these items change it; the rest is as in `attach`.
 
         Raises:
             Conflict: the job is over or was cancelled.
             TooMany, StorageFull, Unavailable: a limit of what waits or is kept would be passed.
-            TooLarge: the job would have more items than it may.
-            InvalidRequest: it would stream more, or have more columns, than it may.
+            TooLarge, InvalidRequest: the job would have more items, streams or columns than it may.
         """
         with redis_errors():
             outcome, rings, *more = self.scripts.append(
