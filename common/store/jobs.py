@@ -116,8 +116,7 @@ class JobStore(JobLists):
         evaluate: str = "",
         idempotency: tuple[str, str] | KeyUse = NO_KEY,
     ) -> Appended:
-        """Add what was staged to a job that is not over, whole or not at all. Durable when it
-        returns.
+        """Add what was staged to a job that is not over, whole or not at all; durable at once.
 
         `tokens` is what it is expected to need, `surplus` what its results take above
         `BYTES_A_TOKEN`; `most_items` is what the job may have in all; `streams` are continuations
