@@ -10,6 +10,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from common.structured.blame import place_of_blame, reason
 from common.structured.control_tokens import without_control_texts
+from common.structured.exponents import OUTSIDE, TOO_LONG, Exponents
 from common.structured.grammar import JSON_STYLE, Grammar
 from common.structured.refusal import unusable
 
@@ -50,6 +52,10 @@ BYTES = "byte"  # llguidance's own tokenizer: a token for each byte, and six spe
 BYTE_VOCABULARY, BYTE_END = 262, 261
 
 
+# What a source has whose JSON llguidance makes from schemas, with numbers as long as you like.
+BY_SCHEMA = ('"json_schema":', "%json ")
+
+
 def version() -> str:
     """The version of llguidance. Another one may continue a text differently."""
     return str(get_version())
@@ -61,43 +67,57 @@ def empty_mask(rows: int, vocabulary: int) -> Mask:
 
 
 class Matcher:
-    """One text on its way through a grammar."""
+    """One text on its way through a grammar. With `exponents` those of its numbers are bounded."""
 
-    def __init__(self, inner: LLMatcher):
+    def __init__(self, inner: LLMatcher, exponents: Exponents | None = None, place: int = OUTSIDE):
         self._inner = inner
+        self._exponents = exponents
+        self._place = place  # as `exponents` has it
 
     def copy(self) -> Matcher:
         """Another text that has come as far as this one."""
-        return Matcher(self._inner.deep_copy())
+        return Matcher(self._inner.deep_copy(), self._exponents, self._place)
 
     def fill(self, mask: Mask, row: int = 0) -> bool:
         """Put the tokens that may come next into a row of the mask; whether that went well. A row
         of a text that failed is not to be used."""
         fill_next_token_bitmask(self._inner, mask, row)
+        self.narrow(mask, row)
         return not self._inner.is_error()
+
+    def narrow(self, mask: Mask, row: int) -> None:
+        """Take out of a row that llguidance filled what would make an exponent too long."""
+        if self._exponents:
+            self._exponents.narrow(self._place, mask[row])
 
     def allows(self, token_id: int) -> bool:
         """Whether a token may come next in a text that is not stopped. Takes a tenth of what a mask
         takes."""
+        if self._exponents and self._exponents.after(self._place, token_id) == TOO_LONG:
+            return False
         return not self._inner.is_error() and bool(self._inner.validate_tokens([token_id]))
 
     def accept(self, token_id: int) -> bool:
         """Go on by a token; False if it may not come here, and the text has failed then."""
-        return bool(self._inner.consume_token(token_id)) and not self._inner.is_error()
+        if self._exponents:
+            self._place = self._exponents.after(self._place, token_id)
+        return bool(self._inner.consume_token(token_id)) and self.failed is None
 
     @property
     def is_stopped(self) -> bool:
         """Whether nothing but the end can follow; also where the text has failed."""
-        return bool(self._inner.is_stopped())
+        return bool(self._inner.is_stopped()) or self._place == TOO_LONG
 
     @property
     def can_end(self) -> bool:
         """Whether the text is complete as it is."""
-        return not self._inner.is_error() and bool(self._inner.is_accepting())
+        return self.failed is None and bool(self._inner.is_accepting())
 
     @property
     def failed(self) -> str | None:
         """Why the text cannot go on, where a limit struck or a token was not allowed."""
+        if self._place == TOO_LONG:
+            return "an exponent has more than two digits"
         return str(self._inner.get_error()) if self._inner.is_error() else None
 
 
@@ -111,6 +131,8 @@ class Masks:
         """Each matcher's tokens into its row. Those that are `failed` then have no mask."""
         pairs = [(matcher._inner, row) for matcher, row in matchers]
         fill_next_token_bitmask_par(self._executor, pairs, mask)
+        for matcher, row in matchers:
+            matcher.narrow(mask, row)
 
 
 class Guide:
@@ -124,6 +146,7 @@ class Guide:
         source = BYTES if tokenizer_json is None else without_control_texts(tokenizer_json)
         self._tokenizer = LLTokenizer(source, n_vocab=vocabulary, eos_token=sorted(eos_ids))
         self._fuel = FUEL if tokenizer_json is None else MORE_FUEL
+        self._exponents = Exponents(self._tokenizer.vocab_size, cache(self._spelled))
         self._kept: OrderedDict[str, Matcher] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -156,7 +179,14 @@ class Guide:
 
     def _built(self, source: str, readings: int = MOST_READINGS) -> Matcher:
         bounds = limits(readings, self._fuel)
-        return Matcher(LLMatcher(self._tokenizer, source, log_level=0, limits=bounds))
+        inner = LLMatcher(self._tokenizer, source, log_level=0, limits=bounds)
+        return Matcher(inner, self._exponents if any(map(source.__contains__, BY_SCHEMA)) else None)
+
+    def _spelled(self, token: int) -> bytes:
+        """The text of a token; a special one has none: it is called by some random number here."""
+        if self._tokenizer.is_special_token(token):
+            return b""
+        return bytes(self._tokenizer.decode_bytes([token]))
 
     def _blamed(self, grammar: Grammar, message: str) -> str:
         """The place in a schema that is to blame."""
