@@ -21,6 +21,7 @@ from tests.support.evaluator import EvaluatorPart
 from tests.support.parts import environment
 from tests.support.processes import ROOT
 from tests.support.store import Mill
+from tests.support.valkey import OwnServer
 from tests.support.waiting import wait_until
 from worker.evaluating import Evaluating
 
@@ -170,3 +171,23 @@ def test_what_a_frozen_evaluator_writes_when_it_goes_on_is_refused(
     assert figures(evaluations) == wanted
     assert events(mill) == ["evaluation.finished"]
     assert frozen.stop() == 0
+
+
+def test_an_evaluator_goes_on_when_redis_is_back(own_server: OwnServer, tmp_path: Path) -> None:
+    own_server.start()
+    mill = Mill(own_server.url)
+    evaluations = Evaluations(mill.client)
+    wanted = expected(mill, evaluations)
+    make_job(mill)
+    part = EvaluatorPart(own_server.url, tmp_path / "evaluator.log")
+    try:
+        further(evaluations, 0)
+        own_server.kill()
+        part.wait_until_said("evaluations wait")
+        own_server.start()
+        lapse(mill)
+        wait_until(lambda: evaluations.get(EVALUATION).finished_at)
+        assert figures(evaluations) == wanted
+        assert events(mill) == ["evaluation.finished"]
+    finally:
+        part.kill()

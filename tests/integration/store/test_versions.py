@@ -138,7 +138,7 @@ def test_a_part_that_is_too_old_can_do_nothing_in_the_store(
     assert {key for key in key_snapshot() - before if ":stage:" not in key} == set()
 
 
-@pytest.mark.parametrize("part", ["serve", "webhooks", "worker"])
+@pytest.mark.parametrize("part", ["serve", "webhooks", "evaluator", "worker"])
 def test_a_part_that_is_too_old_ends_with_a_sentence(mill: Mill, redis_url: str, part: str) -> None:
     mill.client.hset(keys.VERSION, mapping=NEWER)
     env = os.environ | {
