@@ -18,6 +18,7 @@ PAGES = {
     "job-judged": "/jobs/{judged}",
     "job-judged-worst": "/jobs/{judged}?metric=rouge_l&below=0.4&order=score",
     "item-judged": "/jobs/{judged}/items/1",
+    "evaluate": "/jobs/{judged}/evaluate",
     "job-judging": "/jobs/{judging}",
     "job-not-judged": "/jobs/{not-judged}",
 }

@@ -6,6 +6,7 @@ from flask import Flask
 
 from web.pages import (
     comparison,
+    evaluate,
     icons,
     item,
     job,
@@ -24,6 +25,7 @@ from web.services.services import Services
 
 # Importing a module adds its views to the blueprint.
 VIEWS = (
+    evaluate,
     comparison,
     icons,
     item,
