@@ -49,3 +49,10 @@ def test_a_judge_says_what_it_judges(site: Site) -> None:
     first, second = site.submit("a"), site.submit("b")
     page = site.look(f"/jobs/{derived(site, first, second, judge='pairs')}")
     assert "Judges pairs of outputs of" in page and '<span class="mark">judge</span>' in page
+
+
+def test_it_can_fill_the_form_and_be_shared_while_it_waits(site: Site) -> None:
+    made = derived(site, site.submit("a"))
+    assert site.browser.get(f"/?like={made}").status_code in (200, 303)
+    assert site.browser.get(f"/jobs/{made}/shares").status_code == 200
+    assert site.browser.get(f"/jobs/{made}/items/0").status_code == 404
