@@ -19,6 +19,7 @@ from common.store.outbox import HookState
 from web.intake.validation_messages import validated
 from web.jobs.actions import cancel_job, set_paused
 from web.jobs.again import rerun_job, retry_job
+from web.jobs.judges import verdicts
 from web.jobs.pace import Pace, pace
 from web.jobs.summary import error_groups
 from web.jobs.views import job_view
@@ -30,6 +31,7 @@ from web.pages.job_evaluations import SCORE_ORDERS, job_evaluations
 from web.schemas.answers import JobView
 from web.schemas.overviews import ErrorGroups
 from web.schemas.rerun import RerunRequest
+from web.schemas.verdicts import VerdictPage, VerdictTotals
 from web.services.services import services
 from web.services.worker_hint import WorkerHint, worker_hint
 from web.wire.links import base_url
@@ -52,6 +54,7 @@ class JobContext:
     table: ItemTable
     evaluations: Sequence[Evaluation]  # all, newest first
     evaluation: EvaluationPart | None  # the one whose scores are shown
+    verdicts: VerdictTotals | None  # what a judge found so far
     has_json: bool  # texts are JSON, whose fields can be columns of a download
     orders: dict[str, str]
     failures: ErrorGroups | None  # None where nothing failed, or they are not read yet
@@ -163,6 +166,12 @@ def _refused(job: JobView, failures: ErrorGroups | None) -> frozenset[str]:
     return frozenset(code for code, refused in kinds.items() if refused)
 
 
+def _found(tenant: str, job: JobView) -> VerdictTotals | None:
+    if job.judge is None or not job.counts.total:
+        return None
+    return verdicts(services(), job.id, tenant, VerdictPage(limit=1)).totals
+
+
 def _job_context(tenant: str, job_id: str) -> JobContext:
     job = job_view(services(), job_id, tenant)
     judged = job_evaluations(services(), job_id, request.args)
@@ -179,6 +188,7 @@ def _job_context(tenant: str, job_id: str) -> JobContext:
         table=table,
         evaluations=judged.every,
         evaluation=evaluation_part(judged.shown) if judged.shown else None,
+        verdicts=_found(tenant, job),
         has_json="json_output" in prep,
         orders=ORDERS | (SCORE_ORDERS if judged.scored_by else {}),
         failures=failures,

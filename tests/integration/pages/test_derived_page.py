@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.support.derived import answer_all, can_judge, derived, settle
 from tests.support.web import Site
 
@@ -49,6 +51,23 @@ def test_a_judge_says_what_it_judges(site: Site) -> None:
     first, second = site.submit("a"), site.submit("b")
     page = site.look(f"/jobs/{derived(site, first, second, judge='pairs')}")
     assert "Judges pairs of outputs of" in page and '<span class="mark">judge</span>' in page
+    assert "Verdicts" not in page
+
+
+def test_the_page_of_a_judge_tells_what_it_found(site: Site) -> None:
+    can_judge(site)
+    first, second = site.submit("a", "b"), site.submit("a", "b")
+    for _ in range(2):
+        answer_all(site, "x", "y")
+    pairs = derived(site, first, second, judge="pairs")
+    grades = derived(site, first, judge="scale")
+    settle(site)
+    answer_all(site, "A", "B", "A", "A")
+    answer_all(site, "4", "5")
+    page = " ".join(re.sub("<[^>]+>", " ", site.look(f"/jobs/{pairs}")).split())
+    assert "2 of 2 rows judged, each in both orders." in page
+    assert f"{first} (A) better 1 {second} (B) better 0 Ties 1 of these 1 changed" in page
+    assert "Mean grade</dt><dd>4.50" in site.look(f"/jobs/{grades}")
 
 
 def test_it_can_fill_the_form_and_be_shared_while_it_waits(site: Site) -> None:
