@@ -6,7 +6,7 @@ only the items that it shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -29,6 +29,8 @@ from web.services.services import Services
 
 MOST_BLOCKS = 64  # looked at for one request: 262,144 items
 AT_ONCE = 8  # blocks
+MOST_AT_ONCE = 32  # rows that are read together, fewer where they are large
+MOST_READ = 8 * 2**20  # bytes of items as stored, so, about
 MOST_TEXT = 65_536  # characters of an output
 SCORED = 512  # neighbouring items whose scores are read together
 
@@ -43,10 +45,11 @@ class Together:
 
 
 class Found(NamedTuple):
-    """`metric` is what differences go by; `after` where to go on, None at the end."""
+    """`metric` is what differences go by; `after` where to go on, None at the end. `rows` are read
+    a few at a time."""
 
     metric: str | None
-    rows: list[Together]
+    rows: Iterator[Together]
     after: int | None
 
 
@@ -163,19 +166,32 @@ class _Look:
 
 def _read(
     services: Services, found: Wanted, places: Sequence[Sequence[int]], metric: str | None
-) -> list[Together]:
+) -> Iterator[Together]:
     """The rows at these places, with their scores."""
+    jobs = {job.id: WholeItems(services, job) for job in found.jobs}
+    size = sum(each.job.item_bytes for each in jobs.values())
+    few = max(1, min(MOST_AT_ONCE, MOST_READ // max(1, size)))
+    for at in range(0, len(places), few):
+        yield from _few(services, found, jobs, places[at : at + few], metric)
+
+
+def _few(
+    services: Services,
+    found: Wanted,
+    jobs: Mapping[str, WholeItems],
+    places: Sequence[Sequence[int]],
+    metric: str | None,
+) -> Iterator[Together]:
     rows: dict[str, dict[int, InputRow]] = {}
     scores: dict[str, dict[int, dict[str, float | None]]] = {}
     for at, (job, evaluation) in enumerate(zip(found.jobs, found.evaluations, strict=True)):
         if job.id not in rows:
             indices = sorted(place[at] for place in places)
-            rows[job.id] = _items(WholeItems(services, job), indices)
+            rows[job.id] = _items(jobs[job.id], indices)
             scores[job.id] = _scores(services, evaluation.id, indices)
-    return [
-        _together([(job.id, place[at]) for at, job in enumerate(found.jobs)], rows, scores, metric)
-        for place in places
-    ]
+    for place in places:
+        items = [(job.id, place[at]) for at, job in enumerate(found.jobs)]
+        yield _together(items, rows, scores, metric)
 
 
 def _items(items: WholeItems, indices: Sequence[int]) -> dict[int, InputRow]:
