@@ -87,7 +87,8 @@ def _jobs(found: JsonObject) -> list[str]:
     ]
     why = f", because {REASONS[matched['reason']]}" if matched["reason"] else ""
     rows = f"{'rows:':<10}{matched['rows']:,} matched by {matched['by']}{why}; "
-    rows += f"{matched['succeeded']:,} have a result in all jobs, {matched['changed']:,} differ"
+    rows += f"{matched['succeeded']:,} have a result in all jobs, "
+    rows += f"in {matched['changed']:,} an output differs"
     return [*(line.rstrip() for line in said), rows]
 
 

@@ -46,7 +46,7 @@ def said(running: Running, *arguments: str | Path) -> str:
 def test_it_prints_scores_differences_and_settings(running: Running, jobs: list[str]) -> None:
     told = said(running, "compare", *jobs)
     assert f"baseline: {jobs[0]}" in told
-    assert "30 matched by custom_id; 30 have a result in all jobs, 30 differ" in told
+    assert "30 matched by custom_id; 30 have a result in all jobs, in 30 an output differs" in told
     assert "params.max_tokens: 4 | 12" in told
     lines = told.splitlines()
     head = next(line for line in lines if line.startswith("metric"))

@@ -16,18 +16,19 @@ def score(value: float | None) -> str:
     return "–" if value is None else f"{value:,.{_places(value)}f}"
 
 
-def apart(value: float | None) -> str:
-    """A difference, with its sign."""
+def apart(value: float | None, beside: float | None = None) -> str:
+    """A difference, with its sign, and with as many places as the score that it stands beside."""
     if value is None:
         return "–"
-    text = f"{value:+,.{_places(value)}f}"
+    text = f"{value:+,.{_places(value, beside or 0.0)}f}"
     return text.replace("-", "−") if float(text.replace(",", "")) else "0"
 
 
-def _places(value: float) -> int:
-    if value.is_integer():
+def _places(*values: float) -> int:
+    if all(value.is_integer() for value in values):
         return 0
-    return 4 if abs(value) < 2 else 2 if abs(value) < 1000 else 0
+    most = max(map(abs, values))
+    return 4 if most < 2 else 2 if most < 1000 else 0
 
 
 def p_value(value: float | None) -> str:

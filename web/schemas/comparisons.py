@@ -110,7 +110,7 @@ class Matched(BaseModel):
     )
     rows: int = Field(description="Items that all jobs have.")
     succeeded: int = Field(description="Those that all jobs have a result of.")
-    changed: int = Field(description="Those of which a job's output differs from the baseline's.")
+    changed: int = Field(description="Those of which an output differs from the baseline's.")
     unmatched: list[int] = Field(description="Items of each job that not all have.")
 
 

@@ -29,7 +29,10 @@ def test_it_has_scores_settings_and_rows_side_by_side(site: Site, judged: Judged
     other = judged([GOOD] * 25)
     html = look(site, one, other)
     text = words(html)
-    assert "25 rows matched by custom_id; 25 succeeded in all jobs, and 25 of them differ" in text
+    assert (
+        "25 rows matched by custom_id; 25 succeeded in all jobs; in 25 an output differs from A"
+        in text
+    )
     assert "Cold &lt;ones&gt;" in html
     assert "params.temperature" in html
     assert re.search(r"rouge_l higher is better A 25 0 .*?B 25 1 \+1", text)
