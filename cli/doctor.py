@@ -22,6 +22,7 @@ from common.store import keys
 from common.store.address import without_secrets
 from common.store.admission import Admission
 from common.store.connection import connect, redis_errors
+from common.store.evaluation_work import EvaluationWork
 from common.types import JsonObject
 from web.pages.filters import size
 
@@ -35,6 +36,8 @@ MODEL_FIX = (
 )
 # Memory that a model needs, as a multiple of its weights: the rest is for cache and activations.
 MEMORY_FACTOR = 1.25
+
+LONGEST_WAIT = 60.0  # seconds that an evaluation may wait for its turn
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def check_redis(settings: Settings, _folder: Path) -> Iterator[Finding]:
     yield from check_persistence(info, client)
     yield check_policy(info)
     yield from check_stored(settings.max_stored_bytes, client)
+    yield from check_evaluations(client)
     if settings.replicas:
         yield from check_replicas(settings.replicas, info, client)
 
@@ -138,6 +142,16 @@ def check_stored(most: int, client: redis.Redis) -> Iterator[Finding]:
         of = f" of {size(most)}" if most else ""
         fix = "delete jobs or files, or raise PROMPTMILL_MAX_STORED_BYTES"
         yield Finding(f"tenant {tenant} keeps {size(stored)}{of}", not most or stored < most, fix)
+
+
+def check_evaluations(client: redis.Redis) -> Iterator[Finding]:
+    try:
+        waited = EvaluationWork(client).longest_wait()
+    except (redis.RedisError, PromptmillError):  # another check reports this error
+        return
+    if waited > LONGEST_WAIT:
+        fix = "start `promptmill evaluator`, or another one where one runs"
+        yield Finding(f"an evaluation has waited for {waited:.0f} s for an evaluator", False, fix)
 
 
 def check_replicas(wanted: int, info: JsonObject, client: redis.Redis) -> Iterator[Finding]:

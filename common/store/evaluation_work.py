@@ -137,6 +137,18 @@ class EvaluationWork:
             )
         return bool(held), bool(hooked)
 
+    def longest_wait(self) -> float:
+        """For how many seconds there has been an evaluation that no evaluator took; 0 where none
+        waits."""
+        with redis_errors():
+            seconds, micros = self._client.time()
+            tenants = self._client.zrange(keys.EVALUATIONS_TURNS, 0, -1)
+            pipe = self._client.pipeline(transaction=False)
+            for tenant in tenants:
+                pipe.zrange(keys.evaluations_due(tenant.decode()), 0, 0, withscores=True)
+            due = [score for line in pipe.execute() for _, score in line] if tenants else []
+        return max([0.0, *(seconds + micros / 1e6 - score / 1000 for score in due)])
+
     def references(self, claimed: Claimed, first: int, count: int) -> list[list[str] | None]:
         """The references that were given with the evaluation, of items [first, first + count); None
         for items without."""

@@ -22,6 +22,7 @@ KEYS = PREFIX + "keys"
 DUE = PREFIX + "due"
 VERSION = PREFIX + "version"
 RESTORING = 1_000_000  # as `compatible`: no part may work here until a restore is done
+EVALUATIONS_TURNS = PREFIX + "evals:turns:due"
 HOOKS_DUE = PREFIX + "hooks:due"
 
 
@@ -175,6 +176,10 @@ def tenant_studies(name: str) -> str:
 
 def evaluation(evaluation_id: str, part: str = "") -> str:
     return f"{PREFIX}eval:{ids.evaluation(evaluation_id)}" + (f":{part}" if part else "")
+
+
+def evaluations_due(tenant_name: str) -> str:
+    return f"{PREFIX}evals:due:{ids.tenant(tenant_name)}"
 
 
 def api_key(key_id: str) -> str:

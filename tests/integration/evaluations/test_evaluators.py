@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.doctor import check_evaluations
 from common.rings import RingSender
+from common.store import keys
 from common.store.evaluation_work import EvaluationWork
 from common.store.evaluations import Asked, Evaluations
 from tests.support.evaluated import ended_job, new_job, run_job
@@ -105,3 +107,16 @@ def test_evaluators_share_what_waits(
     found = [evaluations.get(each.id) for each in made]
     assert {each.status for each in found} == {"done"}
     assert {each.summary["exact_match"]["n"] for each in found} == {40}
+
+
+def test_the_doctor_tells_of_an_evaluation_that_nobody_takes(
+    mill: Mill, evaluations: Evaluations, work: EvaluationWork
+) -> None:
+    made = evaluations.create(ended_job(mill, ["a"]), "t", MATCH)
+    assert list(check_evaluations(mill.client)) == []
+    mill.client.zadd(keys.evaluations_due("t"), {made.id: mill.store.now() - 90_000})
+    (finding,) = check_evaluations(mill.client)
+    assert not finding.good and "waited for 9" in finding.what
+    assert "promptmill evaluator" in finding.fix
+    assert work.claim()
+    assert list(check_evaluations(mill.client)) == []
