@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from common.cooperate import Steps
 from common.errors import Conflict
 from common.store.job import Job
 from common.stored_item import StoredItem
 from evals.votes import Side, both_orders
+from web.jobs.judge_agreement import agreement
 from web.schemas.verdicts import (
     Better,
     VerdictList,
@@ -22,6 +24,7 @@ SHOWN_AS: dict[str, Side] = {"A": "left", "B": "right", "tie": "tie"}
 # Which job's output that is, in the first order and in the second.
 FIRST: dict[Side, Better] = {"left": "a", "right": "b", "tie": "tie"}
 SECOND: dict[Side, Better] = {"left": "b", "right": "a", "tie": "tie"}
+ROWS_READ = 256  # at a time
 Label = str | None  # None: the item was not judged, or not yet
 
 
@@ -42,10 +45,15 @@ def verdicts(services: Services, job_id: str, tenant: str, wanted: VerdictPage) 
     rows, first = len(labels) // each, wanted.after + 1
     last = min(first + wanted.limit, rows)
     data = _shown(services, job, labels, first, last) if first < rows else []
+    people = None
+    if wanted.study is not None:
+        judged = _by_place(services, job, labels)
+        people = agreement(services, job, wanted.study, tenant, judged)
     return VerdictList(
         judge="pairs" if kind == "pairs" else "scale",
         data=data,
         totals=pair_totals(labels) if kind == "pairs" else grade_totals(labels),
+        agreement=people,
         has_more=last < rows,
         after=last - 1 if last < rows else None,
     )
@@ -64,6 +72,22 @@ def _shown(
         else:
             view.first, view.second, view.verdict = pair(labels[2 * row], labels[2 * row + 1])
         found.append(view)
+    return found
+
+
+def _by_place(
+    services: Services, job: Job, labels: Sequence[Label]
+) -> dict[tuple[int, ...], str | float]:
+    """The verdict or grade of each row that has one, by where the row is in the sources."""
+    found: dict[tuple[int, ...], str | float] = {}
+    each, steps = (2 if job.input_from and job.input_from.judge == "pairs" else 1), Steps()
+    for first in range(0, len(labels) // each, ROWS_READ):
+        last = min(first + ROWS_READ, len(labels) // each)
+        for view in _shown(services, job, labels, first, last):
+            judged = view.grade if each == 1 else view.verdict
+            if judged is not None:
+                found[tuple(view.index.values())] = judged
+        steps.step()
     return found
 
 

@@ -16,6 +16,13 @@ class VerdictPage(Query):
 
     after: int = Field(-1, ge=-1, lt=2**31, description="Return those after this row.")
     limit: int = Field(100, ge=1, le=1000)
+    study: str | None = Field(
+        None,
+        min_length=1,
+        max_length=128,
+        description="A study in which people rated the same outputs: how far they agree with the "
+        "judge.",
+    )
 
 
 class VerdictView(BaseModel):
@@ -54,9 +61,27 @@ class VerdictTotals(BaseModel):
     grades: dict[str, int] | None = Field(None, description="How often each was given.")
 
 
+class CriterionAgreement(BaseModel):
+    ratings: int = Field(description="Of rows that were judged, without skipped ones.")
+    agreed: int = Field(description="Those that say what the judge said.")
+    alpha: float | None = Field(
+        description="Krippendorff's, of the judge and a person: nominal for pairs, ordinal for "
+        "scales. 0: as by chance."
+    )
+    reason: Literal["no_pairs", "no_variation"] | None = Field(description="Why alpha is null.")
+
+
+class JudgeAgreement(BaseModel):
+    study: str
+    criteria: dict[str, CriterionAgreement]
+
+
 class VerdictList(BaseModel):
     judge: Literal["pairs", "scale"]
     data: list[VerdictView]
     totals: VerdictTotals
+    agreement: JudgeAgreement | None = Field(
+        None, description="With people's ratings, where a study is named."
+    )
     has_more: bool
     after: int | None = Field(description="Give this as `after` for the next page.")
