@@ -31,15 +31,15 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def make_some_of_each(server: dict[str, str]) -> dict[str, list[str]]:
-    """Jobs, evaluations, sweeps, files and batches, so that their operations have something to
-    work on, also when some were deleted."""
+    """Jobs, evaluations, sweeps, studies, files and batches, so that their operations have
+    something to work on, also when some were deleted."""
     line = {
         "custom_id": "a",
         "method": "POST",
         "url": "/v1/completions",
         "body": {"model": "echo", "prompt": "a"},
     }
-    kinds = ("job", "evaluation", "sweep", "file", "batch")
+    kinds = ("job", "evaluation", "sweep", "study", "file", "batch")
     made: dict[str, list[str]] = {"model": ["echo"], **{kind: [] for kind in kinds}}
     with requests.Session() as session:
         session.trust_env = False
@@ -55,6 +55,8 @@ def make_some_of_each(server: dict[str, str]) -> dict[str, list[str]]:
             job = make("job", "/v1/jobs", json={"prompts": ["one two", "three"]})
             session.get(f"{server['url']}/v1/jobs/{job}", params={"wait": 10}, timeout=20)
             make("evaluation", f"/v1/jobs/{job}/evaluations", json={"metrics": ["chrf"]})
+            study = {"jobs": [job], "kind": "scale", "criteria": ["fluency"]}
+            make("study", "/v1/studies", json=study)
             varied = {"temperature": [0, 0.5]}
             make("sweep", "/v1/sweeps", json={"prompts": ["one two"], "sweep": varied})
             file = make(

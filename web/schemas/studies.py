@@ -85,7 +85,9 @@ class StudyRequest(Schema):
 class RaterRequest(Schema):
     """A person who is to rate."""
 
-    name: str = Field(max_length=LONGEST_LABEL, description="Whom the link is for; shown to you.")
+    name: str = Field(
+        min_length=1, max_length=LONGEST_LABEL, description="Whom the link is for; shown to you."
+    )
 
 
 class RaterMade(BaseModel):
