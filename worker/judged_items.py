@@ -107,14 +107,11 @@ def _texts(reference: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _output(found: RowOutput) -> Output:
+    count = found.get("token_count")
     tokens: list[Any] = found.get("logprobs") or []
     logprobs = [token["logprob"] for token in tokens]
-    return Output(
-        found["text"],
-        found.get("token_count"),
-        sum(logprobs) if logprobs and None not in logprobs else None,
-        found.get("json_valid"),
-    )
+    known = len(logprobs) == count and None not in logprobs  # of each token
+    return Output(found["text"], count, sum(logprobs) if known else None, found.get("json_valid"))
 
 
 def _characters(item: Item) -> int:

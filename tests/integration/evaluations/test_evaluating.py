@@ -102,7 +102,7 @@ def test_probabilities_and_the_engines_word_on_json_are_taken_from_rows(
         [
             output("[1]", logprobs=tokens, token_count=2, json_valid=False),
             [output("[1]", json_valid=True), output("[", json_valid=False)],
-            "{}",
+            output("{}", logprobs=tokens, token_count=3),  # of a token it is not known
         ],
     )
     found = evaluate(job, "perplexity", "json_valid", "length_tokens")
@@ -110,7 +110,7 @@ def test_probabilities_and_the_engines_word_on_json_are_taken_from_rows(
     assert scores["perplexity"][0] == pytest.approx(7.389056)
     assert scores["perplexity"][1:] == [None, None]
     assert scores["json_valid"] == [0.0, 0.5, 1.0]
-    assert scores["length_tokens"] == [2.0, 1.0, 1.0]
+    assert scores["length_tokens"] == [2.0, 1.0, 3.0]
     assert found.summary["perplexity"]["nulls"] == 2
 
 
