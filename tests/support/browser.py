@@ -33,6 +33,7 @@ class BrowserSite:
     client: redis.Redis
     start_worker: Callable[[], Part]
     worker: Part
+    start_evaluator: Callable[[], Part]
     numbers: Iterator[int] = field(default_factory=count)
 
     def new_tenant(self) -> str:
@@ -88,7 +89,13 @@ def running_site(folder: Path, loading: float = 60, **settings: object) -> Itera
         return Part(("cli.main", part), url, folder / f"{part}.log", **settings)
 
     web, worker, client = start("serve"), start("worker"), connect(url)
-    site = BrowserSite(f"http://127.0.0.1:{port}", client, lambda: start("worker"), worker)
+    site = BrowserSite(
+        f"http://127.0.0.1:{port}",
+        client,
+        lambda: start("worker"),
+        worker,
+        lambda: start("evaluator"),
+    )
     try:
         wait_until(lambda: Fleet(client).workers(), lambda: worker.log, limit=loading)
         web.wait_until_said("Booting worker")
