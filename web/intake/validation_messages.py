@@ -14,6 +14,7 @@ from common.errors import ErrorDict, InvalidRequest
 from common.params import OTHER_NAMES, SamplingParams, Thinking
 from common.structured.output_format import OutputFormat
 from common.structured.tools import Function, ToolSet
+from web.schemas.evaluations import GateRule
 from web.schemas.messages import CalledFunction, ItemMessage, ToolCall
 from web.schemas.preparation import PromptTemplate, Truncation
 from web.schemas.tables import ColumnMapping, TableFormat
@@ -149,6 +150,7 @@ def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
         "format": TableFormat,
         "truncate": Truncation,
         "template": PromptTemplate,
+        "gate": GateRule,
     }
     model = nested.get(inside, model)
     fields = [field.alias or name for name, field in model.model_fields.items()]

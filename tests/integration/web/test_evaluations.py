@@ -13,7 +13,7 @@ from werkzeug.test import encode_multipart
 
 from common.store.evaluation_work import EvaluationWork
 from evals.registry import DEFAULT
-from tests.support.scored_jobs import end_evaluation, finished_job
+from tests.support.scored_jobs import end_evaluation, evaluate, finished_job
 from tests.support.web import Answer, Web
 
 SUMMARY = {
@@ -99,6 +99,7 @@ def test_a_job_that_is_not_over_is_not_evaluated(web: Web) -> None:
         ({"metrics": ["rouge"]}, "metrics.0", "did you mean"),
         ({"metrics": ["perplexity"]}, "metrics.0", '"logprobs": 0'),
         ({"metric": ["chrf"]}, "metric", "did you mean metrics?"),
+        ({"gate": [{"metric": "chrf", "min": 1, "basline": 1}]}, "gate.0.basline", "baseline?"),
         ({"gate": [{"metric": "rouge_l"}]}, "gate.0", "exactly one of min, max and max_drop"),
         ({"gate": [{"metric": "rouge_l", "min": 1, "max": 2}]}, "gate.0", "exactly one"),
         ({"gate": [{"metric": "rouge_l", "max_drop": 1}]}, "gate.0", "belong together"),
@@ -248,3 +249,18 @@ def test_twenty_evaluations_are_all_that_a_job_has(web: Web) -> None:
         assert ask(web, job_id, metrics=["chrf"]).status_code == 202
     answer = ask(web, job_id, metrics=["chrf"])
     assert (answer.status_code, answer.json["code"]) == (409, "too_many_evaluations")
+
+
+def test_an_evaluation_that_began_by_itself_is_listed_as_the_job_s(web: Web) -> None:
+    job_id = finished_job(web, [{"prompt": "a", "reference": "b"}], evaluate=True)
+    (found,) = web.get(f"/v1/jobs/{job_id}/evaluations").json["data"]
+    assert (found["origin"], found["metrics"]) == ("job", list(DEFAULT))
+
+
+def test_the_end_of_an_evaluation_is_an_event_of_the_job_s_webhook(web: Web) -> None:
+    hook = {"url": "http://192.0.2.1/", "events": ["evaluation.finished"]}
+    job_id = finished_job(web, webhook=hook)
+    assert web.get(f"/v1/jobs/{job_id}").json["webhooks"] == []
+    evaluate(web, job_id, {"chrf": [1, 2, 3]})
+    (event,) = web.get(f"/v1/jobs/{job_id}").json["webhooks"]
+    assert event["type"] == "evaluation.finished"
