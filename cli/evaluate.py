@@ -79,8 +79,8 @@ def evaluate(
     rules += [{"metric": name, "max": bound} for name, bound in most.items()]
     asked: JsonObject = {"metrics": metrics, "gate": rules}
     with open_client(folder) as client:
-        if wait and not JobState(client.job(job_id)["status"]).terminal:
-            show_progress(client, job_id)
+        if wait:
+            _wait_for_job(client, job_id)
         found = client.evaluate(job_id, asked, references)
         if wait:
             found = _awaited(client, found)
@@ -93,6 +93,16 @@ def evaluate(
         print_line(found["id"])
     if wait and found["gate"]:
         sys.exit(EXITS[found["gate"]["status"]])
+
+
+def _wait_for_job(client: Client, job_id: str) -> None:
+    """Show how far the job is until it is over, if it is not."""
+    try:
+        if not JobState(client.job(job_id)["status"]).terminal:
+            show_progress(client, job_id)
+    except KeyboardInterrupt:
+        print_line(f"\n{job_id} goes on, and is not evaluated", err=True)
+        sys.exit(INTERRUPTED)
 
 
 def _awaited(client: Client, begun: JsonObject) -> JsonObject:
