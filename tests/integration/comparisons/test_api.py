@@ -135,6 +135,16 @@ def test_another_tenants_job_is_as_one_that_is_not_there(site: Site, judged: Jud
             assert answer.json["code"] == missing.json["code"]
 
 
+@pytest.mark.parametrize("part", [":st", ":out", ":comparisons", "%00", "x" * 80])
+def test_no_id_reaches_a_part_of_anothers_record(site: Site, judged: Judged, part: str) -> None:
+    one, other = judged([GOOD]), judged([BAD])
+    compare(site, one, other)
+    for key in (site.key, site.services.api_keys.create_key("other")):
+        for path in ("/v1/comparisons", "/v1/comparisons/rows"):
+            answer = site.get(f"{path}?jobs={one}{part},{other}{part}", key=key)
+            assert answer.status_code == 404, answer.text
+
+
 @pytest.mark.parametrize(
     "query",
     ["", "jobs=", "jobs=job_a", "jobs=a,b,c,d,e", "jobs=a,b&wait=61", "jobs=a,b&x=1", "jobs=,a,"],
