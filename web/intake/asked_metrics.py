@@ -39,8 +39,10 @@ def asked_with_more(options: JobOptions, totals: Totals) -> str:
 def metric_fault(options: JobOptions, totals: Totals) -> ErrorDict | None:
     """What is wrong with the metrics that a job asks for: one that no item can have, because of the
     job's own parameters."""
+    if totals.with_logprobs or options.params.logprobs is not None:  # the items may come later
+        return None
     for place, name in enumerate(names_of(options.metrics)):
-        if METRICS[name].needs == "logprobs" and not totals.with_logprobs:
+        if METRICS[name].needs == "logprobs":
             return no_logprobs(place, name)
     return None
 

@@ -140,3 +140,14 @@ def test_references_of_items_that_are_added_are_scored_too(web: Web) -> None:
     assert asked(web, plain) == list(DEFAULT)
     assert asked(web, own) == ["chrf", "json_valid"]
     assert asked(web, off) is None
+
+
+def test_a_job_of_other_jobs_rows_is_scored_as_it_asks(web: Web) -> None:
+    source = submitted(web, ITEM)
+    body = {"input_from": {"jobs": [source]}, "template": {"prompt": "Say it again: {{output}}"}}
+    wanted = {"metrics": ["perplexity", "length_chars"], "params": {"logprobs": 0}}
+    answer = web.post("/v1/jobs", json=body | wanted)
+    assert answer.status_code == 202, answer.text
+    assert asked(web, answer.json["id"]) == wanted["metrics"]
+    refused = web.post("/v1/jobs", json=body | {"metrics": ["perplexity"]})
+    assert refused.json["errors"][0]["field"] == "metrics.0"
