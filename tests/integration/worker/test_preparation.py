@@ -79,25 +79,22 @@ def items(job: dict[str, Any], seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize(
-    ("name", "long"),
-    [*((name, prepare.LONG) for name in JOBS), ("fitted", 0), ("without a template", 0)],
-    ids=str,
-)
 def test_preview_text_and_counts_are_what_the_workers_engine_gets(
-    workers: Workers,
-    web: Web,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    long: int,
+    workers: Workers, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where what was made of the texts is stored, because they are `long`."""
-    monkeypatch.setattr(prepare, "LONG", long)
+    """Also where what was made of the texts is stored, because they are long."""
     record = tmp_path / "engine.jsonl"
     record.touch()
     monkeypatch.setenv("RECORD", str(record))
     workers.start(app="tests.integration.worker.recording")
+    usual = prepare.LONG
+    for name, long in [*((name, usual) for name in JOBS), ("fitted", 0), ("without a template", 0)]:
+        monkeypatch.setattr(prepare, "LONG", long)
+        _check(web, record, name, is_stored=long == 0)
+
+
+def _check(web: Web, record: Path, name: str, is_stored: bool) -> None:
+    before = record.stat().st_size
     job = {"model": "echo", "params": {"max_tokens": 20}, **JOBS[name]}
     rows, shown = items(job, seed=len(name)), []
     for at in range(0, ROWS, SHOWN):
@@ -114,7 +111,7 @@ def test_preview_text_and_counts_are_what_the_workers_engine_gets(
     wait_until(
         lambda: web.get(f"/v1/jobs/{job_id}").json["status"] == "completed", "it never ended"
     )
-    got = [json.loads(line) for line in record.read_text().splitlines()]
+    got = [json.loads(line) for line in record.read_bytes()[before:].splitlines()]
     assert Counter(text for text, _ in got) == Counter(shown[place]["text"] for place in good)
     tokens = {text: len(ids) for text, ids in got}
     listed = web.get(f"/v1/jobs/{job_id}/items?limit=1000").json["data"]
@@ -124,7 +121,7 @@ def test_preview_text_and_counts_are_what_the_workers_engine_gets(
         assert row["prompt_tokens"] == tokens[row["text"]] == item["usage"]["prompt_tokens"]
         assert (item["truncated_tokens"] or 0) == row["truncated_tokens"]
         assert row["prompt_tokens"] + item["params"]["max_tokens"] <= CONTEXT
-    assert any("made" in item for item in web.services.store.items(job_id, 0, ROWS)) is (long == 0)
+    assert any("made" in item for item in web.services.store.items(job_id, 0, ROWS)) is is_stored
     store, stored = web.services.store, web.services.store.job(job_id)
     again = Renderer(web.services, stored, store.prep(job_id))
     assert [again.text(item) for item in store.items(job_id, 0, ROWS)] == [

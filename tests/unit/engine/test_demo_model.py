@@ -33,8 +33,8 @@ OPENINGS = [
     "Once upon a time there was {0} and",
     "Question: what do most people get wrong about {0}? Answer:",
     "{0}: 1, 2, 3, 4,",
-    "Dear Sir or Madam, I am writing to you because of {0}. " * 6,
-    "In this report we look at {0} from several sides. " * 12 + "First,",
+    "Dear Sir or Madam, I am writing to you because of {0}. " * 3,
+    "In this report we look at {0} from several sides. " * 6 + "First,",
 ]
 SETTINGS: list[dict[str, Any]] = [
     {"temperature": 0.8},
