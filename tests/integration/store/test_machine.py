@@ -16,7 +16,7 @@ from tests.support.store_walk_jobs import SubmittingSteps
 from tests.support.store_walk_losses import LossSteps
 from tests.support.store_walk_workers import WorkerSteps
 
-EXAMPLES, STEPS = 75, 100  # at least 5,000 steps; hypothesis stops an example early now and then
+EXAMPLES, STEPS = 90, 100  # at least 5,000 steps; hypothesis stops an example early now and then
 # Scripts whose answer is lost at least once, and which are sent again.
 SENT_AGAIN = {
     *("attach", "append", "edit", "cancel", "delete"),
