@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.derived import answer_all, derived, job, settle
+from tests.support.derived import answer_all, derive, derived, job, settle
 from tests.support.web import Web
 
 
@@ -38,3 +38,18 @@ def test_events_tell_when_it_gets_its_items(web: Web) -> None:
     answer_all(web, "y")
     told = web.get(f"/v1/jobs/{made}/events").text
     assert '"text":"y"' in told and "event: job.finished" in told
+
+
+def test_it_is_evaluated_by_its_own_metrics_when_it_ends(web: Web) -> None:
+    source = web.submit("a")
+    asked = {"metrics": ["perplexity", "length_chars"]}
+    assert derive(web, source, **asked).status_code == 422
+    made = derived(web, source, **asked, params={"logprobs": 0})
+    cancelled = derived(web, source, metrics=["length_chars"])
+    web.post(f"/v1/jobs/{cancelled}/cancel")
+    assert web.get(f"/v1/jobs/{cancelled}/evaluations").json["data"] == []
+    answer_all(web, "x")
+    settle(web)
+    answer_all(web, "y")
+    (evaluation,) = web.get(f"/v1/jobs/{made}/evaluations").json["data"]
+    assert evaluation["status"] == "queued"
