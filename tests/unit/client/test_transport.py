@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +24,9 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses, in seconds; none is really made."""
     pauses: list[float] = []
-    monkeypatch.setattr("promptmill.transport.time.sleep", pauses.append)
+    # Not `time.sleep` itself: threads of the process that others began would sleep so, too.
+    clock = SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic)
+    monkeypatch.setattr("promptmill.transport.time", clock)
     return pauses
 
 
@@ -115,12 +119,12 @@ def test_the_patience_ends_and_a_server_never_seen_gets_little_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("promptmill.transport.time.monotonic", lambda: clock[0])
 
     def sleep(seconds: float) -> None:
         clock[0] += seconds
 
-    monkeypatch.setattr("promptmill.transport.time.sleep", sleep)
+    fake = SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0])
+    monkeypatch.setattr("promptmill.transport.time", fake)
     busy = says(503, problem("unavailable"), Retry_After="20")
     with server(says(200), *[busy] * 20) as (url, got):
         transport = Transport(url, "pm_x", patience=100)
