@@ -37,8 +37,8 @@ class JobEvaluations:
 
     @property
     def scores_of(self) -> str | None:
-        """The evaluation that is named, if its scores can be read."""
-        return self.named if self.named and self.scored_by else None
+        """The evaluation that is shown, if its scores can be read."""
+        return self.shown.id if self.shown and self.scored_by else None
 
     @property
     def scored_by(self) -> list[Metric]:
