@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-import numpy as np
-
 from common.errors import NotFound
+from common.store.custom_ids import Digests, job_digests
 from common.store.evaluation_work import Claimed
 from common.store.evaluations import Evaluation, Evaluations
 from common.store.jobs import JobStore
 from common.types import JsonObject
 from evals.arrays import Floats
 from evals.gates import Rule, judge, overall
-from evals.matching import Digests, match
+from evals.matching import match
 from evals.paired import Difference, difference
 from evals.registry import METRICS
 from worker.claim_keeper import ClaimKeeper
-
-READ = 1024  # items whose custom_ids are read at once
 
 Numbers = Callable[[str], Floats]  # by metric: items by columns
 
@@ -66,7 +62,7 @@ class GateKeeper:
             if baseline is None:
                 return None
             theirs = self._evaluations.numbers(baseline.id, {rule.metric})[rule.metric]
-            matching = match([self._custom_ids(rule.baseline), self._custom_ids(claimed.job)])
+            matching = match([self._custom_ids(job) for job in jobs])
         except (NotFound, KeyError):
             return None
         rows = matching.rows[matching.order]
@@ -91,11 +87,4 @@ class GateKeeper:
         )
 
     def _custom_ids(self, job: str) -> Digests:
-        total = self._store.job(job).total
-        found: Digests = np.zeros(total, "S16")
-        for first in range(0, total, READ):
-            for place, item in enumerate(self._store.items(job, first, READ)):
-                if custom_id := item.get("custom_id"):
-                    digest = hashlib.blake2b(custom_id.encode(), digest_size=15).digest()
-                    found[first + place] = b"c" + digest  # of one length also if it ends in zeros
-        return found
+        return job_digests(self._store, self._store.job(job), go_on=lambda: None)

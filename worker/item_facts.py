@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,16 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from common.result_row import ItemResult
+from common.store.custom_ids import at_once, digests
 from common.store.job import Job
 from common.store.jobs import JobStore
 from common.store.records import Unreadable, reading
 from common.store.rows import parse_result
-from common.stored_item import StoredItem
 from common.types import ItemState
-
-AT_ONCE = 512  # items, fewer where they are large
-MOST_READ = 8 * 2**20  # bytes as stored, so, about
-_DIGEST = 16  # bytes
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -49,7 +45,7 @@ class ItemFacts:
     @classmethod
     def empty(cls, count: int) -> ItemFacts:
         return cls(
-            ids=np.zeros(count, f"S{_DIGEST}"),
+            ids=np.zeros(count, "S16"),
             succeeded=np.zeros(count, np.bool_),
             texts=np.zeros(count, np.uint64),
             run_s=np.full(count, np.nan, np.float32),
@@ -77,12 +73,12 @@ def read_facts(store: JobStore, job: Job, go_on: Callable[[], None]) -> ItemFact
     """
     facts = ItemFacts.empty(job.total)
     endings: dict[tuple[str, ...], int] = {}
-    at_once = max(1, min(AT_ONCE, MOST_READ // max(1, job.item_bytes)))
+    few = at_once(job)
     succeeded = ItemState.SUCCEEDED.byte.encode()[0]
     states = np.frombuffer(store.states(job.id), np.uint8)[: job.total]
     facts.succeeded[: len(states)] = states == succeeded
-    for first in range(0, job.total, at_once):
-        indices = range(first, min(first + at_once, job.total))
+    for first in range(0, job.total, few):
+        indices = range(first, min(first + few, job.total))
         facts.ids[indices.start : indices.stop] = _ids(store, job.id, indices)
         for index, blob in zip(indices, store.result_blobs(job.id, indices), strict=True):
             if facts.succeeded[index]:
@@ -95,19 +91,11 @@ def read_facts(store: JobStore, job: Job, go_on: Callable[[], None]) -> ItemFact
 
 def _ids(store: JobStore, job_id: str, indices: range) -> Array:
     """Of items whose record is damaged, none."""
-    found = np.zeros(len(indices), f"S{_DIGEST}")
-    for place, item in enumerate(_items(store, job_id, indices)):
-        if custom_id := item.get("custom_id"):
-            found[place] = _digest(custom_id, _DIGEST)
-    return found
-
-
-def _items(store: JobStore, job_id: str, indices: range) -> Iterable[StoredItem]:
     try:
         with reading(f"items from {indices.start} on of {job_id}"):
-            return store.items(job_id, indices.start, len(indices))
+            return digests(store.items(job_id, indices.start, len(indices)))
     except Unreadable:
-        return []
+        return np.zeros(len(indices), "S16")
 
 
 def _note(
@@ -126,7 +114,7 @@ def _add(
 ) -> bool:
     outputs = result.get("outputs", [])
     texts = "\0".join(output["text"] for output in outputs)
-    facts.texts[index] = int.from_bytes(_digest(texts, 8))
+    facts.texts[index] = _digest(texts)
     facts.tokens[index] = result["usage"]["completion_tokens"] if "usage" in result else 0
     if (run_s := result.get("run_s")) is not None:
         facts.run_s[index] = run_s
@@ -135,5 +123,6 @@ def _add(
     return True
 
 
-def _digest(text: str, size: int) -> bytes:
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=size).digest()
+def _digest(text: str) -> int:
+    found = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(found)

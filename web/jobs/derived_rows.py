@@ -5,7 +5,6 @@ Page by page: no job is held whole, but for a digest of each custom_id where two
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -14,16 +13,16 @@ import numpy as np
 
 from common.cooperate import give_way
 from common.errors import NotFound
+from common.store.custom_ids import Digests, job_digests
 from common.store.job import Job
 from common.structured.tool_prompt import Messages
 from common.types import ItemState
-from evals.matching import Digests, match
+from evals.matching import match
 from web.intake.drafts import Draft
 from web.jobs.item_views import Whole, WholeItems
 from web.schemas.messages import message_texts
 from web.services.services import Services
 
-PAGE = 500  # items whose custom_ids are read at once
 MOST_PAGES = 8  # of a job's rows that are held: those of another order come from many
 SIDES = ["output_a", "output_b"]
 ORDERS = {"ab": SIDES, "ba": SIDES[::-1]}
@@ -132,14 +131,7 @@ class _Source:
 
     def digests(self) -> Digests:
         """Of the custom_ids of all items."""
-        found: list[bytes] = []
-        while len(found) < self._job.total:
-            self._step()
-            page = self._store.items(self._job.id, len(found), PAGE)
-            if not page:
-                raise self._deleted()
-            found += [_digest(item.get("custom_id")) for item in page]
-        return np.array(found, dtype="S16")
+        return job_digests(self._store, self._job, self._step)
 
     def row(self, index: int) -> Whole:
         size = self.items.at_once
@@ -160,12 +152,6 @@ class _Source:
 
     def _deleted(self) -> NotFound:
         return NotFound(f"{self._job.id} was deleted while its rows were read")
-
-
-def _digest(custom_id: str | None) -> bytes:
-    if custom_id is None:
-        return b""
-    return hashlib.blake2b(custom_id.encode(), digest_size=16).digest()
 
 
 def _output(whole: Whole) -> str | None:

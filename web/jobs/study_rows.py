@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from common.cooperate import Steps
+import numpy as np
+
+from common.cooperate import Steps, give_way
 from common.errors import InvalidRequest, NotFound, TooLarge
 from common.prompting.sources import VariablesSource
 from common.prompting.template import Template
+from common.store.custom_ids import job_digests
 from common.store.job import Job
 from common.store.packing import unpack
 from common.store.raw_items import Picked
@@ -18,15 +21,16 @@ from common.store.rows import parse_result
 from common.store.studies import Row
 from common.stored_item import StoredItem
 from common.types import ItemState
+from evals.arrays import Bools
+from evals.matching import match
 from evals.seeds import generator
 from web.services.services import Services
 
 MOST_ITEMS = 200_000  # of all jobs of a study together, which may all have to be read
 MOST_TEXT = 64 * 2**10  # bytes of a prompt or an output
 MOST_TEXTS = 32 * 2**20  # bytes of all texts of a study
-READ = 512  # items whose custom_ids are read at once
 DRAWN = 64  # rows that are read at once
-SUCCEEDED = ItemState.SUCCEEDED.byte.encode()
+SUCCEEDED = ItemState.SUCCEEDED.byte
 
 
 @dataclass(frozen=True)
@@ -46,57 +50,27 @@ class Drawn:
 
 
 def match_rows(services: Services, jobs: Sequence[Job]) -> Matches:
-    """Items that succeeded in all jobs: by custom_id if every item has one, else by position.
+    """Items that succeeded in all jobs: by custom_id if every item has one of its own, else by
+    position.
 
     Raises:
+        NotFound: a job was deleted meanwhile.
         TooLarge: the jobs have more items than can be read for this.
     """
     if sum(job.total for job in jobs) > MOST_ITEMS:
         message = f"the jobs have more than {MOST_ITEMS:,} items together; use smaller ones"
         raise TooLarge(message, field="jobs", code="too_many_items")
-    states = [services.store.states(job.id) for job in jobs]
-    named = [] if len(jobs) < 2 else _ids(services, jobs)
-    if not named:
-        places = ((index,) * len(jobs) for index in range(min(map(len, states))))
-        return Matches("position", _succeeded(places, states))
-    shared = (each for each in named[0] if all(each in other for other in named[1:]))
-    places = (tuple(each[custom_id] for each in named) for custom_id in shared)
-    return Matches("custom_id", _succeeded(places, states))
+    matching = match([job_digests(services.store, job, give_way) for job in jobs])
+    succeeded = [_succeeded(services, job) for job in jobs]
+    in_all = np.all([own[matching.rows[:, at]] for at, own in enumerate(succeeded)], axis=0)
+    return Matches(matching.by, [tuple(map(int, row)) for row in matching.rows[in_all]])
 
 
-def _succeeded(places: Iterable[tuple[int, ...]], states: Sequence[bytes]) -> list[tuple[int, ...]]:
-    """Those whose item succeeded in every job."""
-    steps, found = Steps(), []
-    for indices in places:
-        steps.step()
-        there = (state[at : at + 1] for state, at in zip(states, indices, strict=True))
-        if all(state == SUCCEEDED for state in there):
-            found.append(indices)
-    return found
-
-
-def _ids(services: Services, jobs: Sequence[Job]) -> list[dict[str, int]]:
-    """Of each job the index by custom_id; empty where an item has none."""
-    for job in jobs:
-        if any("custom_id" not in item for item in services.store.items(job.id, 0, 1)):
-            return []
-    found: list[dict[str, int]] = []
-    for job in jobs:
-        places: dict[str, int] = {}
-        for index, item in _items(services, job):
-            if "custom_id" not in item:
-                return []
-            places.setdefault(item["custom_id"], index)
-        found.append(places)
-    return found
-
-
-def _items(services: Services, job: Job) -> Iterator[tuple[int, StoredItem]]:
-    steps, few = Steps(), max(1, min(READ, 4 * 2**20 // max(1, job.item_bytes)))
-    for first in range(0, job.total, few):
-        for place, item in enumerate(services.store.items(job.id, first, few)):
-            yield first + place, item
-        steps.step()
+def _succeeded(services: Services, job: Job) -> Bools:
+    states = np.frombuffer(services.store.states(job.id), np.uint8)
+    if len(states) < job.total:
+        raise NotFound(f"no job {job.id}")
+    return states == ord(SUCCEEDED)
 
 
 def draw_rows(
