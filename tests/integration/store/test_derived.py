@@ -196,9 +196,10 @@ def test_a_deleted_source_ends_it_and_what_waits_for_it_in_turn(
 
 
 def test_a_source_is_not_purged_while_a_job_waits_for_it(mill: Mill, derived: DerivedJobs) -> None:
-    source, slow = mill.submit(1, retention=0), mill.submit(1)
+    source = mill.submit(1, retention=0)
     worker = mill.worker()
     worker.exchange(done(worker.exchange([], 1)), 0)
+    slow = mill.submit(1)
     job_id = wait_for(derived, source, slow)
     mill.tick()
     assert mill.store.has_job(source)
