@@ -42,6 +42,8 @@ def whole(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
+Whole = BeforeValidator(whole)  # beside an integer and its bounds
+
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -58,6 +60,8 @@ def are_token_ids(value: Any) -> bool:
 
 
 def _token_ids(value: Any, name_first_fault: Callable[[Any], Any]) -> Any:
+    if not are_token_ids(value):
+        value = whole(value)
     return value if are_token_ids(value) else name_first_fault(value)
 
 
@@ -78,7 +82,7 @@ class Thinking(Given):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    max_tokens: Annotated[int, BeforeValidator(whole)] = Field(
+    max_tokens: Annotated[int, Whole] = Field(
         ge=0, le=131_072, description="Most tokens of thinking; then the answer begins."
     )
 

@@ -101,7 +101,9 @@ def view_of(services: Services, study: Study) -> StudyView:
     return StudyView(
         id=study.id,
         kind=about.kind,
-        jobs=[StudyJobView(id=job.id, name=job.name, model=job.model) for job in about.jobs],
+        jobs=[
+            StudyJobView(id=job.id, name=job.name or None, model=job.model) for job in about.jobs
+        ],
         criteria=list(about.criteria),
         matched_by=about.matched_by,
         matched=about.matched,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.errors import InvalidRequest
+from common.params import whole
 from common.store.raters import RaterGrant
 from common.store.studies import About
 from web.schemas.studies import (
@@ -64,13 +65,14 @@ def checked(about: About, given: Mapping[str, Any]) -> dict[str, str | int]:
     found: dict[str, str | int] = {}
     for name in about.criteria:
         if name not in given:
-            message = f"{name} is missing; answer every criterion, with {SKIP} if you cannot tell"
+            message = f"answer every criterion, with {SKIP} if you cannot tell; missing is {name}"
             raise InvalidRequest(message, code="missing_field", field=name)
-        if not _is_answer(about, given[name]):
+        value = whole(given[name])
+        if not _is_answer(about, value):
             choices = f"1 to {SCALE}" if about.kind == "scale" else ", ".join(SIDES)
-            message = f"{name} must be {choices} or {SKIP}"
+            message = f"the answer to {name} must be {choices} or {SKIP}"
             raise InvalidRequest(message, code="invalid_value", field=name)
-        found[name] = given[name]
+        found[name] = value
     return found
 
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
 from common.given import refuse
-from common.params import SamplingParams, TokenIds
+from common.params import SamplingParams, TokenIds, Whole
 from common.structured.tools import ToolSet
 from web.schemas.base import Deadline, Schema, TemplateKwargs, either
 from web.schemas.fields import Continuations, CustomId, ItemMetadata, JobMetadata
@@ -82,10 +82,8 @@ class Item(Schema):
 class Limits(Schema):
     """When to stop a job early. Finished items keep their results."""
 
-    tokens: int | None = Field(
+    tokens: Annotated[int, Field(ge=1, le=2**53 - 1), Whole] | None = Field(
         None,
-        ge=1,
-        le=2**53 - 1,
         description="Prompt and generated tokens that the job may use in all.",
     )
     error_rate: float | None = Field(
@@ -139,7 +137,7 @@ class JobOptions(Schema):
     )
     evaluate: bool = Field(True, description="False: nothing is scored when the job ends.")
     webhook: Webhook | None = None
-    priority: int = Field(
+    priority: Annotated[int, Whole] = Field(
         0, ge=-10, le=10, description="Jobs with a higher priority run first, among your own."
     )
     deadline: Deadline = Field(
@@ -158,7 +156,7 @@ class JobEdit(Schema):
     out stays as it is; null removes its value."""
 
     # Only fields that were given are read. Defaults from factories do not appear in /openapi.json.
-    priority: Annotated[int, Field(ge=-10, le=10)] | None = Field(
+    priority: Annotated[int, Field(ge=-10, le=10), Whole] | None = Field(
         default_factory=int, description="As for a job; null for 0."
     )
     deadline: Deadline = Field(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, RootModel, StringConstraints, model_validator
 
 from common.given import refuse
+from common.params import Whole
 from common.printable import CONTROL
 from common.store.labels import LONGEST_LABEL
 from web.schemas.base import Query, Schema
@@ -58,10 +59,10 @@ class StudyRequest(Schema):
         AfterValidator(_distinct),
         AfterValidator(_one_line),
     ] = Field(description="What is asked of each, in a word or two: `fluency`.")
-    sample: int = Field(
+    sample: Annotated[int, Whole] = Field(
         200, ge=1, le=MOST_SAMPLE, description="Rows that are rated, drawn from those that fit."
     )
-    raters: int = Field(
+    raters: Annotated[int, Whole] = Field(
         2, ge=1, le=MOST_WANTED, description="Ratings that each task is to get, by as many people."
     )
 
@@ -112,7 +113,7 @@ class StudyJobView(BaseModel):
     """A job as it was called when the study was made; it may be deleted since."""
 
     id: str
-    name: str
+    name: str | None
     model: str
 
 

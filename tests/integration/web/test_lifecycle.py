@@ -34,6 +34,16 @@ def test_priority_and_deadline_of_a_live_job_can_be_changed(web: Web) -> None:
     assert (answer.json["priority"], answer.json["deadline"]) == (3, None)
 
 
+def test_whole_numbers_of_a_job_may_have_a_fraction_of_zeros(web: Web) -> None:
+    body = {"items": [{"prompt_ids": [1.0, 2]}], "priority": 1.0, "limits": {"tokens": 5.0}}
+    job = web.post("/v1/jobs", json=body).json
+    assert (job["priority"], job["limits"]["tokens"]) == (1, 5)
+    edit = {"priority": 2.0, "limits": {"tokens": 6.0}}
+    edited = web.call("PATCH", f"/v1/jobs/{job['id']}", json=edit).json
+    assert (edited["priority"], edited["limits"]["tokens"]) == (2, 6)
+    assert web.post("/v1/jobs", json=body | {"priority": 1.5}).json["code"] == "wrong_type"
+
+
 @pytest.mark.parametrize(
     "body", [{"priority": 11}, {"priority": "1"}, {"deadline": "soon"}, {"model": "x"}]
 )
