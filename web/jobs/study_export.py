@@ -19,6 +19,7 @@ MEDIA_TYPES = {
     "jsonl": "application/jsonl; charset=utf-8",
     "csv": "text/csv; charset=utf-8",
 }
+ANSWER = "answer_"  # begins the names of the criteria's columns in a CSV file
 ROWS = 64  # ratings whose texts are read at once
 
 
@@ -68,11 +69,11 @@ def _line(study: Study, vote: Vote, row: Row, names: dict[str, str]) -> JsonObje
 
 
 def _csv(study: Study, lines: Iterator[list[JsonObject]]) -> Iterator[bytes]:
-    """The same, with a column for each criterion. What a spreadsheet would take for a formula has
-    an apostrophe before it."""
+    """The same, with a column for each criterion, whose prefix keeps it apart from the others. What
+    a spreadsheet would take for a formula has an apostrophe before it."""
     page = io.StringIO(newline="")
     writer, criteria, steps = csv.writer(page), study.about.criteria, Steps()
-    writer.writerow([*_columns(study), *map(harmless, criteria)])
+    writer.writerow([*_columns(study), *(f"{ANSWER}{each}" for each in criteria)])
     for some in lines:
         for line in some:
             answers = line.pop("answers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TypeVar
 
 from flask import current_app, request
@@ -34,13 +35,14 @@ from web.schemas.requests import (
 )
 from web.schemas.sweeps import SweepOptions, SweepRequest, SweepUpload
 from web.services.services import services
-from web.wire.description import description_of
+from web.wire.description import Description, description_of
 from web.wire.error_answers import too_large
 
 M = TypeVar("M", bound=BaseModel)
 
 MOST_JSON = 16 * 2**20  # bytes of a JSON body, which is held whole, unlike an upload
 ITEM_SOURCES = ("items", "prompts", "input_file")  # a job has one of them
+KEY = "Idempotency-Key"
 MOST_PARTS = 20  # of a form; two are known
 
 
@@ -83,8 +85,8 @@ def read_query(model: type[M]) -> M:
 
 
 def refuse_unread() -> None:
-    """Refuse a query or a body that the view does not take, which would else be ignored in
-    silence. Runs before each described view."""
+    """Refuse a query, a body or an idempotency key that the view does not take, which would else be
+    ignored in silence. Runs before each described view."""
     description = description_of(current_app, str(request.endpoint))
     if description is None or description.public:  # health checks may carry any query string
         return
@@ -101,6 +103,15 @@ def refuse_unread() -> None:
         raise InvalidRequest(
             f"{request.method} takes no body here", code="unknown_field", field="body"
         )
+    if KEY in request.headers and KEY not in description.headers and _makes(description):
+        message = f"{KEY} has no effect here; leave it out, and look before you send a call again"
+        raise InvalidRequest(message, status=400, code="unsupported", field=KEY)
+
+
+def _makes(description: Description) -> bool:
+    """Whether a call that is sent again would make what it makes twice."""
+    made = (HTTPStatus.CREATED, HTTPStatus.ACCEPTED)
+    return request.method == "POST" and bool(description.body) and description.status in made
 
 
 def read_json(model: type[M]) -> M:

@@ -170,7 +170,7 @@ def _answer_error(error: PromptmillError) -> Response:
 def _answer_http(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         return _answer_error(too_large())
-    error = routes.as_unmatched(error)
+    error = routes.of_this_path(error)
     status = error.code or 500
     if status == 404:
         detail = routes.not_there()

@@ -11,6 +11,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import Rule
 
 ARGUMENT = re.compile(r"<(?:any\(([^)]*)\):|\w+:)?(\w+)>")  # of a route: its choices, its name
 NEAR = 3  # similar paths that are named
@@ -42,16 +43,17 @@ def template(route: str) -> str:
     return ARGUMENT.sub(r"{\2}", route)
 
 
-def methods_here() -> list[str]:
-    """The methods of the requested path. Of `/v1/jobs/check` these are not all methods of
-    `/v1/jobs/{job_id}`, which matches it too."""
-    path = request.url_rule.rule if request.url_rule else None
+def methods_here(rule: Rule | None = None) -> list[str]:
+    """The methods of the requested path, or of this route. Of `/v1/jobs/check` these are not all
+    methods of `/v1/jobs/{job_id}`, which matches it too."""
+    rule = rule or request.url_rule
+    path = rule.rule if rule else None
     return sorted(
         {
             each
-            for rule in current_app.url_map.iter_rules()
-            if rule.rule == path
-            for each in rule.methods or ()
+            for other in current_app.url_map.iter_rules()
+            if other.rule == path
+            for each in other.methods or ()
         }
     )
 
@@ -62,12 +64,21 @@ def _answer_options() -> Response | None:
     return Response(headers={"Allow": ", ".join(methods_here())})
 
 
-def as_unmatched(error: HTTPException) -> HTTPException:
+def of_this_path(error: HTTPException) -> HTTPException:
     """A 404 in place of the 405 that Flask raises for Replicate's paths, because they look like the
-    path of a model."""
-    if isinstance(error, MethodNotAllowed) and NO_MODEL.fullmatch(request.path):
-        return NotFound()
+    path of a model. Any other 405 names the methods of the path itself, not those of other routes
+    that match it too."""
+    if isinstance(error, MethodNotAllowed):
+        if NO_MODEL.fullmatch(request.path):
+            return NotFound()
+        error.valid_methods = methods_here(_route())
     return error
+
+
+def _route() -> Rule | None:
+    """The route of the requested path, whatever the method: each answers OPTIONS."""
+    adapter = current_app.create_url_adapter(request)
+    return adapter.match(method="OPTIONS", return_rule=True)[0] if adapter else None
 
 
 def not_there() -> str:

@@ -102,6 +102,14 @@ def test_jobs_are_chosen_in_the_form_or_in_the_list(site: Site, judged: Judged) 
     assert f'<option value="{other}" selected>' in site.look(f"/compare?job={other}")
 
 
+def test_too_few_jobs_in_the_address_are_answered_with_the_form(site: Site, judged: Judged) -> None:
+    one, _ = judged([GOOD]), judged([BAD])
+    answer = site.browser.get(f"/compare?jobs={one}")
+    assert answer.status_code == 422
+    assert "names 1 job; it takes 2 to 4" in answer.text
+    assert f'<option value="{one}" selected>' in answer.text
+
+
 @pytest.mark.parametrize("query", ["jobs=a", "jobs=job_0x,job_0y", "jobs=a,b&filter=odd", "x=1"])
 def test_bad_addresses_are_answered_as_pages(site: Site, query: str) -> None:
     answer = site.browser.get(f"/compare?{query}")

@@ -191,6 +191,35 @@ def test_a_scale_takes_whole_numbers_from_1_to_5(web: Web, value: Any) -> None:
     assert browser.put(f"/rate/v1/rating/{task}", json={"fluency": value}).status_code == 422
 
 
+def test_a_whole_number_of_a_scale_may_have_a_fraction_of_zeros(web: Web) -> None:
+    study = study_of(web, finished(web, "one"), kind="scale")["id"]
+    rate(rater(web, study), fluency=4.0)
+    fluency = web.get(f"/v1/studies/{study}").json["results"]["fluency"]
+    assert fluency["jobs"][0]["counts"] == [0, 0, 0, 1, 0]
+    (line,) = web.get(f"/v1/studies/{study}/export.jsonl").text.splitlines()
+    assert '"answers":{"fluency":4}' in line
+
+
+def test_errors_on_a_raters_page_are_meant_for_raters(web: Web) -> None:
+    browser = rater(web, study_of(web, finished(web, "one"), kind="scale", criteria=["q"])["id"])
+    task = next_of(browser)["task"]
+    html = {"Accept": "text/html"}
+    missing = browser.post("/rate", data={"task": task}, headers=html)
+    wrong = browser.post("/rate", data={"task": task, "c0": "9"}, headers=html)
+    for answer, message in ((missing, "missing is q;"), (wrong, "The answer to q must be")):
+        assert answer.status_code == 422
+        assert message in answer.text and "Your jobs" not in answer.text
+
+
+def test_a_method_that_is_not_possible_names_those_of_the_very_path(web: Web, study: str) -> None:
+    browser = rater(web, study)
+    for path, possible in (("next", "GET"), ("last", "DELETE"), ("00001", "PUT")):
+        answer = browser.post(f"/rate/v1/rating/{path}")
+        assert answer.status_code == 405
+        assert answer.json["detail"] == f"POST is not possible here; {possible} would be"
+        assert possible in answer.headers["Allow"] and "PATCH" not in answer.headers["Allow"]
+
+
 def test_tasks_that_are_not_theirs_cannot_be_rated(web: Web, study: str) -> None:
     browser = rater(web, study)
     given = next_of(browser)["task"]

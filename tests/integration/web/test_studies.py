@@ -45,6 +45,36 @@ def test_rows_are_matched_by_custom_id_where_all_have_one(web: Web) -> None:
         assert sides == {f"one {first}", f"other {second}"}
 
 
+def test_a_study_of_one_job_is_matched_by_custom_id_too(web: Web) -> None:
+    items = [{"prompt": f"p {i}", "custom_id": i} for i in "ab"]
+    named = finished(web, "one", items=items, metadata={"name": "mine"})
+    assert study_of(web, named, kind="scale")["matched_by"] == "custom_id"
+    study = study_of(web, named, finished(web, "other", items=items))
+    assert [job["name"] for job in study["jobs"]] == ["mine", None]
+
+
+def test_whole_numbers_may_have_a_fraction_of_zeros(web: Web) -> None:
+    jobs = finished(web, "one"), finished(web, "other")
+    study = study_of(web, *jobs, sample=2.0, raters=2.0)
+    assert (study["rows"], study["raters"]) == (2, 2)
+    assert ask(web, *jobs, sample=2.5).json["code"] == "wrong_type"
+
+
+def test_an_idempotency_key_is_refused_where_it_has_no_effect(web: Web) -> None:
+    job = finished(web, "one")
+    study = study_of(web, job, kind="scale")["id"]
+    body = {"jobs": [job], "kind": "scale", "criteria": ["fluency"]}
+    for path, sent in (
+        ("/v1/studies", body),
+        (f"/v1/studies/{study}/raters", {"name": "Ada"}),
+        (f"/v1/jobs/{job}/evaluations", {"metrics": ["length_chars"]}),
+    ):
+        answer = web.post(path, json=sent, headers={"Idempotency-Key": "k"})
+        assert (answer.status_code, answer.json["code"]) == (400, "unsupported")
+        assert answer.json["errors"][0]["field"] == "Idempotency-Key"
+    assert len(web.get("/v1/studies").json["data"]) == 1
+
+
 def test_a_deleted_job_does_not_break_its_study(web: Web) -> None:
     jobs = [finished(web, "one"), finished(web, "other")]
     study = study_of(web, *jobs)
@@ -136,18 +166,19 @@ def test_three_jobs_make_every_pair_of_each_row(web: Web) -> None:
 def test_files_have_a_row_for_each_rating(web: Web) -> None:
     items = [{"prompt": "=1+1", "custom_id": "x"}]
     jobs = [finished(web, "one", items=items), finished(web, "other", items=items)]
-    study = study_of(web, *jobs, criteria=["fluency", "-truth"])
-    task = rate(rater(web, study["id"]), **{"fluency": "left", "-truth": "tie"})
+    study = study_of(web, *jobs, criteria=["fluency", "-truth", "task"])
+    task = rate(rater(web, study["id"]), **{"fluency": "left", "-truth": "tie", "task": "skip"})
     answer = web.get(f"/v1/studies/{study['id']}/export.jsonl")
     (line,) = map(json.loads, answer.data.splitlines())
     assert (line["custom_id"], line["prompt"], line["rater_name"]) == ("x", "=1+1", "Ada")
-    assert line["answers"] == {"fluency": "left", "-truth": "tie"}
+    assert line["answers"] == {"fluency": "left", "-truth": "tie", "task": "skip"}
     assert (line["left"], line["right"]) == (task["left"], task["right"])
     assert line["left_job"] == jobs[not task["left"].startswith("one")]
     assert answer.headers["Content-Disposition"].endswith(f'"{study["id"]}.jsonl"')
     text = web.get(f"/v1/studies/{study['id']}/export.csv").text
     (row,) = csv.DictReader(io.StringIO(text))
-    assert (row["prompt"], row["fluency"], row["'-truth"]) == ("'=1+1", "left", "tie")
+    assert (row["prompt"], row["task"], row["answer_task"]) == ("'=1+1", line["task"], "skip")
+    assert (row["answer_fluency"], row["answer_-truth"]) == ("left", "tie")
     assert row["left_job"] == line["left_job"]
 
 
