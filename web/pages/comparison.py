@@ -20,7 +20,7 @@ from web.jobs.comparisons import Wanted, comparison_view, wanted
 from web.jobs.job_list import job_list
 from web.pages.blueprint import logged_in, pages
 from web.pages.word_diff import Piece, word_diff
-from web.schemas.comparisons import ComparisonView, RowsQuery
+from web.schemas.comparisons import ComparisonView, RowsQuery, ids_of, wrong_number
 from web.schemas.queries import JobPage
 from web.services.services import services
 
@@ -74,6 +74,9 @@ def compare(tenant: str) -> Any:
         return redirect(url_for("pages.compare", jobs=",".join(chosen)), 303)
     if not request.args.get("jobs"):
         return _choose(tenant, chosen)
+    ids = ids_of(request.args["jobs"])
+    if wrong := wrong_number(ids):
+        return _choose(tenant, ids, f"The address {wrong}."), 422
     given = {name: value for name, value in request.args.items() if value}
     query = validated(RowsQuery, {**given, "limit": ROWS})
     try:
@@ -97,12 +100,15 @@ def compare(tenant: str) -> Any:
     )
 
 
-def _choose(tenant: str, chosen: Sequence[str]) -> str:
-    """The form that takes two jobs; the baseline may be chosen already."""
+def _choose(tenant: str, chosen: Sequence[str], wrong: str = "") -> str:
+    """The form that takes two jobs; the baseline may be chosen already. `wrong`: what was wrong
+    with the jobs that were named."""
     jobs = job_list(services(), tenant, JobPage(limit=OFFERED)).data
     over = [job for job in jobs if job.status.terminal and job.counts.succeeded]
     baseline = (*chosen, *(job.id for job in over[1:2]), "")[0]
-    return render_template("compare_form.html", tenant=tenant, jobs=over, baseline=baseline)
+    return render_template(
+        "compare_form.html", tenant=tenant, jobs=over, baseline=baseline, wrong=wrong
+    )
 
 
 def _not_yet(tenant: str, query: RowsQuery, problem: Conflict) -> tuple[str, int]:

@@ -68,6 +68,7 @@ def _html(status: int, failure: Failure) -> str:
         title=TITLES.get(status, "The request failed"),
         message=_sentence(failure.message),
         retry=failure.retry,
+        for_rater=request.path.split("/")[1] == "rate",
     )
 
 

@@ -16,10 +16,17 @@ FEWEST_JOBS, MOST_JOBS = 2, 4
 
 
 def _named(value: str) -> str:
-    count = len(ids_of(value))
-    if not FEWEST_JOBS <= count <= MOST_JOBS:
-        raise refuse(f"names {count} jobs; it takes {FEWEST_JOBS} to {MOST_JOBS}, with commas")
+    if message := wrong_number(ids_of(value)):
+        raise refuse(message)
     return value
+
+
+def wrong_number(ids: list[str]) -> str:
+    """What is wrong with how many jobs are named; empty if nothing is."""
+    if FEWEST_JOBS <= len(ids) <= MOST_JOBS:
+        return ""
+    jobs = "job" if len(ids) == 1 else "jobs"
+    return f"names {len(ids)} {jobs}; it takes {FEWEST_JOBS} to {MOST_JOBS}, with commas"
 
 
 def ids_of(jobs: str) -> list[str]:
