@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from flask.testing import FlaskClient
@@ -216,7 +216,8 @@ def test_a_method_that_is_not_possible_names_those_of_the_very_path(web: Web, st
     for path, possible in (("next", "GET"), ("last", "DELETE"), ("00001", "PUT")):
         answer = browser.post(f"/rate/v1/rating/{path}")
         assert answer.status_code == 405
-        assert answer.json["detail"] == f"POST is not possible here; {possible} would be"
+        detail = cast(Any, answer.json)["detail"]
+        assert detail == f"POST is not possible here; {possible} would be"
         assert possible in answer.headers["Allow"] and "PATCH" not in answer.headers["Allow"]
 
 
