@@ -24,12 +24,17 @@ REASONS = {
 
 
 @click.command(cls=Command)
-@click.argument("job_ids", metavar="BASELINE JOB…", nargs=-1, required=True)
+@click.argument("baseline")
+@click.argument("job_ids", metavar="JOB…", nargs=-1, required=True)
 @click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answer as JSON.")
 @data_option
 def compare(
-    job_ids: tuple[str, ...], metrics: tuple[str, ...], as_json: bool, folder: DataFolder
+    baseline: str,
+    job_ids: tuple[str, ...],
+    metrics: tuple[str, ...],
+    as_json: bool,
+    folder: DataFolder,
 ) -> None:
     """Compare one to three jobs with a baseline, on the items that all have.
 
@@ -37,7 +42,7 @@ def compare(
     interval of 95 % and a p-value that is corrected for the number of metrics and jobs.
     """
     with open_client(folder) as client:
-        found = computed(client, job_ids)
+        found = computed(client, (baseline, *job_ids))
     names = [each["metric"] for each in found["metrics"]]
     if unknown := [name for name in metrics if name not in names]:
         raise RequestRefused(

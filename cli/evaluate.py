@@ -25,7 +25,11 @@ NONE = "–"
 
 @click.command(cls=Command)
 @job_argument
-@click.option("--wait", is_flag=True, help="Wait for the scores and print them.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait for the scores and print them; --min and --max wait, too.",
+)
 @click.option(
     "--metric",
     "metrics",
@@ -70,14 +74,16 @@ def evaluate(
     as_json: bool,
     folder: DataFolder,
 ) -> None:
-    """Score the outputs of a job; prints the evaluation's id, with --wait its scores.
+    """Score the outputs of a job; prints the evaluation's id, with --wait, --min or --max its
+    scores.
 
-    With --wait the exit code is 0 if --min and --max are passed, or none is given; 3 if one failed;
-    4 if none failed but one is undecided. A job that is not over yet is waited for, too.
+    The exit code is 0 if --min and --max are passed, or none is given; 3 if one failed; 4 if none
+    failed but one is undecided. Who waits for scores waits for the job first, if it is not over.
     """
     rules = [{"metric": name, "min": bound} for name, bound in least.items()]
     rules += [{"metric": name, "max": bound} for name, bound in most.items()]
     asked: JsonObject = {"metrics": metrics, "gate": rules}
+    wait = wait or bool(rules)  # else the exit code would be 0 whatever the scores are
     with open_client(folder) as client:
         if wait:
             _wait_for_job(client, job_id)

@@ -70,5 +70,5 @@ def test_what_cannot_be_compared_is_said(running: Running, jobs: list[str]) -> N
     assert done.returncode == 1
     assert "no job" in done.stderr
     done = run("compare", jobs[0], "--data", running.folder)
-    assert done.returncode == 1
-    assert "takes 2 to 4" in done.stderr
+    assert done.returncode == 2
+    assert "Missing argument 'JOB…'" in done.stderr

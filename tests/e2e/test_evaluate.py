@@ -64,7 +64,7 @@ def test_a_job_is_waited_for_and_its_scores_are_a_table(running: Running, job: s
 def test_the_exit_code_says_whether_the_scores_pass(
     running: Running, job: str, rules: list[str], code: int, verdict: str
 ) -> None:
-    done = promptmill(running, "evaluate", job, "--wait", "--metric", "exact_match", *rules)
+    done = promptmill(running, "evaluate", job, "--metric", "exact_match", *rules)
     assert done.returncode == code, done.stdout + done.stderr
     assert verdict in done.stdout
 
@@ -98,6 +98,6 @@ def test_what_cannot_be_asked_is_refused_as_by_every_command(
         assert (done.returncode, said in done.stderr) == (code, True), done.stderr
 
 
-def test_without_wait_it_prints_the_id(running: Running, job: str) -> None:
+def test_without_wait_and_rules_it_prints_the_id(running: Running, job: str) -> None:
     done = promptmill(running, "evaluate", job, "--metric", "length_chars")
     assert done.returncode == 0 and done.stdout.startswith("eval_")

@@ -43,13 +43,14 @@ def metric_fault(options: JobOptions, totals: Totals) -> ErrorDict | None:
         return None
     for place, name in enumerate(names_of(options.metrics)):
         if METRICS[name].needs == "logprobs":
-            return no_logprobs(place, name)
+            return no_logprobs(f"metrics.{place}", name)
     return None
 
 
-def no_logprobs(place: int, name: str) -> ErrorDict:
+def no_logprobs(field: str, name: str) -> ErrorDict:
+    """`field` is what names the metric."""
     message = (
         f"{name} needs log-probabilities, and no item of the job keeps them: submit it with "
         '"params": {"logprobs": 0}, or leave this metric out'
     )
-    return {"code": "unsupported", "message": message, "field": f"metrics.{place}"}
+    return {"code": "unsupported", "message": message, "field": field}

@@ -1,5 +1,5 @@
 """Finds out what each column of a table holds by its name, where the job has neither a template nor
-a mapping: prompts, custom_ids, decoding parameters or metadata."""
+a mapping: prompts, custom_ids, references, decoding parameters or metadata."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import InvalidRequest
 from common.params import CELLS, OBJECTS, OTHER_NAMES, SamplingParams, whole
+from common.references import reference_of
 from common.types import JsonObject
 from web.intake.strict_json import BadJson, parse
 from web.intake.validation_messages import unknown_name
@@ -24,6 +25,7 @@ TEXT_SETTINGS = frozenset({"stop", "bad_words"})
 # Other columns that may hold the prompts, in a table without a column of the prompts' name.
 INPUTS = ("messages", "prompt_ids")
 PROMPT = "prompt"
+CUSTOM_ID, REFERENCE = "custom_id", "reference"
 FLAGS = {"true": True, "false": False}  # as JSON, Python and spreadsheets write them, lowered
 NOTHING = ("", "nan")  # how an empty cell among numbers is written
 WHOLE = re.compile(
@@ -96,11 +98,11 @@ class Columns:
                 raise InvalidRequest(message, code="unknown_field", field="file")
 
     def is_metadata(self, name: str) -> bool:
-        return name not in (self.prompt, "custom_id") and name not in SETTINGS
+        return name not in (self.prompt, CUSTOM_ID, REFERENCE) and name not in SETTINGS
 
     def item(self, cells: Sequence[Any]) -> JsonObject:
-        """An item of the cells of a row, which are values of JSON. Empty cells of parameters and
-        ids count as not given."""
+        """An item of the cells of a row, which are values of JSON. Empty cells of parameters, ids
+        and references count as not given."""
         found: JsonObject = {}
         params, metadata = {}, {}
         for name, value in zip(self.names, cells, strict=True):
@@ -108,9 +110,12 @@ class Columns:
                 found[self.input] = (
                     cell_text(value) if self.input == "prompt" else cell_value(value)
                 )
-            elif name == "custom_id":
+            elif name == CUSTOM_ID:
                 if value not in (None, ""):
-                    found["custom_id"] = identifier(value)
+                    found[CUSTOM_ID] = identifier(value)
+            elif name == REFERENCE:
+                if (reference := reference_of(value)) is not None:
+                    found[REFERENCE] = reference
             elif name in SETTINGS:
                 if (given := setting(name, value)) is not None:
                     params[name] = given

@@ -73,17 +73,14 @@ class _References:
         self._steps = Steps()
 
     def read_object(self, sent: Any) -> None:
-        count = 0
         for custom_id, value in sent:
-            count += 1
             place = f"references.{custom_id[:64]}"
             index = self._index_of(custom_id, place)
             if index is not None:
                 self._add(index, value, place)
             if self._is_enough():
                 return
-        if not count:
-            self._refuse_empty("references")
+        self._refuse_none("references")
 
     def read_list(self, sent: list[Any] | Entries) -> None:
         if len(sent) != self._job.total:
@@ -96,6 +93,7 @@ class _References:
             self._add(index, value, f"references.{index}")
             if self._is_enough():
                 return
+        self._refuse_none("references")
 
     def read_file(self, sent: ReferenceFile) -> None:
         """A table with a column `reference`. With a column `custom_id` its rows are of the items
@@ -108,7 +106,7 @@ class _References:
                 by_id = CUSTOM_ID in row if by_id is None else by_id
                 index = self._named(row, draft.line) if by_id else self._placed(row, count, draft)
                 if index is not None:
-                    self._add(index, reference_of(row.get(FIELD)), FIELD, draft.line)
+                    self._add(index, _reference(row.get(FIELD), draft), FIELD, draft.line)
             if self._is_enough():
                 return
         if not by_id and count != self._job.total and not self.faults:
@@ -117,8 +115,7 @@ class _References:
                 f"each, or name the items in a column {CUSTOM_ID}"
             )
             raise InvalidRequest(message, code="invalid_value", field="file")
-        if not self.found and not self.faults:
-            self._refuse_empty("file")
+        self._refuse_none("file")
 
     def raise_faults(self) -> None:
         if not self.faults:
@@ -134,7 +131,10 @@ class _References:
         self._steps.step()
         return len(self.faults) >= MOST_FAULTS
 
-    def _refuse_empty(self, field: str) -> None:
+    def _refuse_none(self, field: str) -> None:
+        """Refuse references of which none is left, though nothing is wrong with them."""
+        if self.found or self.faults:
+            return
         message = f"there is no reference in {field}; leave it out to use those of the job's items"
         raise InvalidRequest(message, code="missing_field", field=field)
 
@@ -223,3 +223,9 @@ class _References:
                 if "custom_id" in item:
                     yield item["custom_id"], first + place
             give_way()
+
+
+def _reference(given: Any, draft: Draft) -> Any:
+    """What a row of a file gives as its reference. Only JSONL, which has no header, tells texts
+    from all else: there a value is as in a JSON body."""
+    return given if draft.columns is None else reference_of(given)

@@ -79,11 +79,13 @@ def _gate(services: Services, tenant: str, rules: list[GateRule]) -> list[JsonOb
 
 
 def _refuse_impossible(job: Job, options: EvaluationOptions) -> None:
-    """Refuse a metric that no item can have: log-probabilities that were not kept are not there.
-    `surplus` is expected to be 0 where no item has any."""
-    for place, name in enumerate(names_of(options.metrics)):
+    """Refuse a metric that no item can have, asked for by itself or by a rule: log-probabilities
+    that were not kept are not there. `surplus` is expected to be 0 where no item has any."""
+    named = [(f"metrics.{place}", name) for place, name in enumerate(names_of(options.metrics))]
+    named += [(f"gate.{place}.metric", rule.metric) for place, rule in enumerate(options.gate)]
+    for field, name in named:
         if METRICS[name].needs == "logprobs" and not job.surplus:
-            fault = no_logprobs(place, name)
+            fault = no_logprobs(field, name)
             raise InvalidRequest(fault["message"], code=fault["code"], field=fault["field"])
 
 

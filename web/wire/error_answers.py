@@ -23,6 +23,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from common.errors import ErrorDict, InvalidRequest, PromptmillError, TooLarge, Unauthorized
 from web.wire import routes
+from web.wire.description import description_of
 
 EXTENSION = "error_shapes"
 RETRY_AFTER = 2  # seconds until Redis may be back, or some of what waits has run
@@ -156,9 +157,18 @@ def as_failure(error: PromptmillError, request_id: str) -> Failure:
 def too_large() -> TooLarge:
     """The request's body is over its limit."""
     limit = request.max_content_length or current_app.config["MAX_CONTENT_LENGTH"]
-    return TooLarge(
-        f"a request may have {limit / 2**20:,.1f} MiB here; split the job, or upload it as a file"
-    )
+    return TooLarge(f"a request may have {limit / 2**20:,.1f} MiB here; {_instead()}")
+
+
+def _instead() -> str:
+    """What to do in place of sending so much."""
+    description = description_of(current_app, request.endpoint) if request.endpoint else None
+    if description is not None and description.part == "evaluation":
+        return (
+            "send the references as the multipart part `file`, a table with no columns but "
+            "custom_id and reference"
+        )
+    return "split the job, or upload it as a file"
 
 
 def _answer_error(error: PromptmillError) -> Response:

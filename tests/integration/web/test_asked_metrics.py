@@ -70,6 +70,21 @@ def test_a_mapped_column_of_references_is_scored_and_evaluate_false_is_for_other
     assert asked(web, empty) is None
 
 
+def test_a_column_named_reference_is_the_reference_unless_columns_are_mapped(web: Web) -> None:
+    table = b'prompt,reference,note\na,b,x\nc,"[""d"", ""e""]",\nf,,\ng,7,\n'
+    job = web.upload("a.csv", table).json["id"]
+    assert asked(web, job) == list(DEFAULT)
+    items = web.get(f"/v1/jobs/{job}/items").json["data"]
+    assert [item["reference"] for item in items] == ["b", ["d", "e"], None, "7"]
+    assert items[0]["metadata"] == {"note": "x"}
+    assert asked(web, web.upload("a.csv", table, evaluate=False).json["id"]) is None
+    assert asked(web, web.upload("a.csv", table, columns={"prompt": "prompt"}).json["id"]) is None
+    assert asked(web, web.upload("a.csv", b"prompt,reference\na,\n").json["id"]) is None
+    long = b"prompt,reference\na,b\nc," + b"d" * 70_000 + b"\n"
+    (error,) = web.upload("a.csv", long).json["errors"]
+    assert (error["field"], error["line"]) == ("reference", 3)
+
+
 def test_a_sweep_and_a_rerun_are_scored_as_their_first_job(web: Web) -> None:
     body = {"items": [REFERRED], "metrics": ["rouge_l"], "sweep": {"temperature": [0, 1]}}
     jobs = web.post("/v1/sweeps", json=body).json["jobs"]

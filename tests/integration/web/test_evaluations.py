@@ -98,6 +98,11 @@ def test_a_job_that_is_not_over_is_not_evaluated(web: Web) -> None:
     [
         ({"metrics": ["rouge"]}, "metrics.0", "did you mean"),
         ({"metrics": ["perplexity"]}, "metrics.0", '"logprobs": 0'),
+        (
+            {"gate": [{"metric": "chrf", "min": 1}, {"metric": "perplexity", "max": 3}]},
+            "gate.1.metric",
+            '"logprobs": 0',
+        ),
         ({"metric": ["chrf"]}, "metric", "did you mean metrics?"),
         ({"gate": [{"metric": "chrf", "min": 1, "basline": 1}]}, "gate.0.basline", "baseline?"),
         ({"gate": [{"metric": "rouge_l"}]}, "gate.0", "exactly one of min, max and max_drop"),
@@ -107,6 +112,8 @@ def test_a_job_that_is_not_over_is_not_evaluated(web: Web) -> None:
         ({"gate": [{"metric": "rogue", "min": 1}]}, "gate.0", "did you mean"),
         ({"gate": [{"metric": "chrf", "min": 1}] * 33}, "gate", "32"),
         ({"references": {}}, "references", "leave it out"),
+        ({"references": {"one": None}}, "references", "there is no reference"),
+        ({"references": [None, None, None]}, "references", "there is no reference"),
         ({"references": {"one": []}}, "references.one", "1 to 16"),
         ({"references": {"one": ["a"] * 17}}, "references.one", "17 texts"),
         ({"references": {"one": "a" * 2**20}}, "references.one", "1,048,576 bytes"),
@@ -205,6 +212,15 @@ def test_a_table_without_ids_goes_by_position(web: Web) -> None:
     assert references(web, answer.json["id"]) == [["a"], None, ["c"]]
 
 
+def test_only_jsonl_tells_texts_from_all_else(web: Web) -> None:
+    job_id = finished_job(web)
+    answer = send_file(web, job_id, "a.csv", b'reference\n7\n"{""a"": 1}"\n"[1, 2]"\n')
+    assert references(web, answer.json["id"]) == [["7"], ['{"a": 1}'], ["[1, 2]"]]
+    lines = b'{"reference": "[\\"a\\"]"}\n{"reference": null}\n{"reference": ["a"]}\n'
+    answer = send_file(web, job_id, "a.jsonl", lines)
+    assert references(web, answer.json["id"]) == [['["a"]'], None, ["a"]]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "field", "line", "said"),
     [
@@ -219,6 +235,10 @@ def test_a_table_without_ids_goes_by_position(web: Web) -> None:
         ("a.csv", b"custom_id,reference\n", "file", None, "no rows"),
         ("a.jsonl", b'{"reference": "a"}\n{"custom_id": "one"}\n"x"\n', "custom_id", 2, "or none"),
         ("a.csv", b"custom_id,reference\none," + b"a" * 70_000, "reference", 2, "70,000 bytes"),
+        ("a.jsonl", b'{"reference": "a"}\n{"reference": []}\n', "reference", 2, "1 to 16"),
+        ("a.jsonl", b'{"custom_id": "one", "reference": 7}', "reference", 1, "must be text"),
+        ("a.jsonl", b'{"custom_id": "one", "reference": [1]}', "reference", 1, "must be text"),
+        ("a.jsonl", b'{"custom_id": "one", "reference": {"a": 1}}', "reference", 1, "must be text"),
         ("a.jsonl", b'{"custom_id": "one", "ref', "file", 1, "JSON"),
         ("a.txt", b"a\nb\nc\n", "file", None, "no column 'reference'"),
         ("a.docx", b"a", "file", None, "format"),

@@ -51,7 +51,7 @@ def test_a_body_over_16_mib_is_told_to_be_a_file(web: Web) -> None:
     body = json.dumps({"references": {str(n): "a" * 60_000 for n in range(300)}})
     path = f"/v1/jobs/{finished_job(web)}/evaluations"
     answer = web.post(path, data=body, content_type="application/json")
-    assert answer.status_code == 413 and "as a file" in answer.json["detail"]
+    assert answer.status_code == 413 and "the multipart part `file`" in answer.json["detail"]
 
 
 def test_items_without_ids_have_references_by_position_only(web: Web) -> None:
