@@ -56,6 +56,11 @@ SAYINGS: dict[str, tuple[str, str]] = {
 # cost.
 MOST_FAULTS = 100
 # One message for a value of metadata that has none of the allowed types, instead of one for each.
+# Fields of a new job that nothing else has, and what to say of them there.
+NEW_JOB = {
+    "input_from": "is for POST /v1/jobs only, as JSON, in place of items",
+    "judge": "needs input_from, the jobs whose outputs it judges, which is for POST /v1/jobs only",
+}
 METADATA = ("wrong_type", "must be text, a number, true, false or null")
 
 
@@ -135,6 +140,8 @@ def _plain(value: Any) -> Any:
 
 def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
     name = str(loc[-1])[:64]
+    if len(loc) == 1 and name in NEW_JOB:
+        return NEW_JOB[name]
     inside = next((part for part in reversed(loc[:-1]) if isinstance(part, str)), "")
     nested: dict[str, type[BaseModel]] = {
         "params": SamplingParams,

@@ -4,7 +4,6 @@ its items when they are over."""
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from common.errors import Conflict, InvalidRequest, NotFound
 from common.params import SamplingParams
@@ -162,8 +161,3 @@ def _checked(services: Services, tenant: str, options: JobOptions) -> Intake:
 
 def _unfit(field: str, message: str) -> InvalidRequest:
     return InvalidRequest(message, code="invalid_value", field=field)
-
-
-def rows_named(template: Any) -> tuple[str, ...]:
-    """The variables that a stored template names."""
-    return tuple(Template.parse(template).variables)

@@ -6,21 +6,22 @@ Page by page: no job is held whole, but for a digest of each custom_id where two
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from common.cooperate import give_way
 from common.errors import NotFound
+from common.prompting.template import Template
 from common.store.custom_ids import Digests, job_digests
 from common.store.job import Job
-from common.structured.tool_prompt import Messages
 from common.types import ItemState
 from evals.matching import match
 from web.intake.drafts import Draft
 from web.jobs.item_views import Whole, WholeItems
-from web.schemas.messages import message_texts
+from web.schemas.messages import chat_text
 from web.services.services import Services
 
 MOST_PAGES = 8  # of a job's rows that are held: those of another order come from many
@@ -30,36 +31,56 @@ ORDERS = {"ab": SIDES, "ba": SIDES[::-1]}
 PROVIDED = ("output", "output_a", "output_b", "prompt", "reference")
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What is made of rows: the job's template, whether each becomes two items, `in_both_orders`,
+    and whether these are `referred`: they keep the row's reference."""
+
+    template: Template
+    in_both_orders: bool
+    referred: bool
+
+
 class DerivedRows:
-    """The drafts of a job of these sources, by name those of its template's variables that it
-    needs. `tick` is called between two reads, however many rows these skip.
+    """The drafts of a job of these sources. `tick` is called between two reads, however many rows
+    these skip. To read them to the end raises `InvalidRequest` (`unknown_column`) if the template
+    names a variable that no row has.
 
     A row of two sources is in both, matched by custom_id if all items have one, else by position.
     Its columns, prompt and reference are those of the first. An item says in its metadata where
-    the row is in the sources. For a judge of pairs each row is two items, in both orders.
+    the row is in the sources. A column that has the name of something provided is kept under
+    another name.
     """
 
     def __init__(
         self,
         services: Services,
         sources: Sequence[Job],
-        named: Iterable[str],
-        in_both_orders: bool,
+        shape: Shape,
         tick: Callable[[], None],
     ):
-        self._named = {*named} & {*PROVIDED}
+        self._shape, self._named = shape, {*shape.template.variables} & {*PROVIDED}
         self._sources = [_Source(services, job, "prompt" in self._named, tick) for job in sources]
-        self._in_both_orders = in_both_orders
-        prep = self._sources[0].items.prep
-        self._types = prep.get("types")
-        columns = prep.get("columns")
-        more = [name for name in PROVIDED if name in self._named and name not in (columns or ())]
-        self._columns = [*columns, *more] if columns else None
+        items = self._sources[0].items
+        columns, types = items.prep.get("columns", []), items.prep.get("types", {})
+        outputs = ["output"] if len(sources) == 1 else SIDES
+        self._orders = ORDERS if shape.in_both_orders else {"": outputs}
+        self._could_have = [*outputs, "prompt", "reference"]
+        self._seen: dict[str, None] = {}  # variables that a row had
+        self._any = False  # whether there was a row
+        self._kept = _kept_columns(columns, self._named - _provided_before(items))
+        self._types = {self._kept.get(name, name): kind for name, kind in types.items()} or None
+        there = [self._kept.get(name, name) for name in columns]
+        more = [name for name in PROVIDED if name in self._named and name not in there]
+        self._columns = [*there, *more] if columns else None
 
     def __iter__(self) -> Iterator[Draft]:
         for places in self._places():
             row = [source.row(index) for source, index in zip(self._sources, places, strict=True)]
             yield from self._drafts(row)
+        if self._any:
+            others = [name for name in self._could_have if name not in self._named]
+            self._shape.template.refuse_unknown([*others, *self._seen])
 
     def _places(self) -> Iterator[tuple[int, ...]]:
         """Where each row is in the sources; those that succeeded in all."""
@@ -72,42 +93,42 @@ class DerivedRows:
         yield from (tuple(map(int, row)) for row in rows[both])
 
     def _drafts(self, row: Sequence[Whole]) -> Iterator[Draft]:
-        first, source = row[0], self._sources[0]
-        values = {**source.items.variables(first), **self._provided(first)}
-        outputs = [_output(each) for each in row]
-        custom_id, where = first.item.get("custom_id"), _where(row)
-        if len(row) == 1:
-            yield self._draft(custom_id, values, {"output": outputs[0]}, where)
-        elif not self._in_both_orders:
-            shown = dict(zip(ORDERS["ab"], outputs, strict=True))
-            yield self._draft(custom_id, values, shown, where)
-        else:
-            for order, names in ORDERS.items():
-                shown = dict(zip(names, outputs, strict=True))
-                yield self._draft(
-                    _in_order(custom_id, order), values, shown, {**where, "order": order}
-                )
+        first, items = row[0], self._sources[0].items
+        columns = items.variables(first)
+        kept = {self._kept.get(name, name): value for name, value in columns.items()}
+        reference = items.reference(first, columns)
+        provided = self._provided(first, reference, columns)
+        outputs, where = [_output(each) for each in row], _where(row)
+        for order, names in self._orders.items():
+            shown = dict(zip(names, outputs, strict=True))
+            said = {name: shown[name] for name in names if name in self._named} | provided
+            value: dict[str, Any] = {"vars": kept | said}
+            value["metadata"] = {**where, "order": order} if order else where
+            custom_id = _in_order(first.item.get("custom_id"), order)
+            if custom_id is not None:
+                value["custom_id"] = custom_id
+            if self._shape.referred and reference is not None:
+                value["reference"] = reference
+            self._note(value["vars"])
+            yield Draft(value, path="input_from", columns=self._columns, types=self._types)
 
-    def _draft(
-        self,
-        custom_id: str | None,
-        values: dict[str, Any],
-        outputs: dict[str, str | None],
-        where: dict[str, Any],
-    ) -> Draft:
-        said = {name: text for name, text in outputs.items() if name in self._named}
-        value: dict[str, Any] = {"vars": {**values, **said}, "metadata": where}
-        if custom_id is not None:
-            value["custom_id"] = custom_id
-        return Draft(value, path="input_from", columns=self._columns, types=self._types)
+    def _note(self, values: Mapping[str, Any]) -> None:
+        """A column may be empty in all rows, but what is provided is a value, or nothing."""
+        self._any = True
+        had = [name for name, value in values.items() if value is not None or name not in PROVIDED]
+        self._seen.update(dict.fromkeys(had))
 
-    def _provided(self, whole: Whole) -> dict[str, Any]:
-        items, found = self._sources[0].items, {}
-        if "prompt" in self._named and items.renderer:
-            found["prompt"] = _as_text(items.renderer.asked(whole.item))
+    def _provided(
+        self, whole: Whole, reference: str | list[str] | None, columns: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What a row has beside its columns; a reference, too, if it is only a column."""
+        renderer, found = self._sources[0].items.renderer, {}
+        if "prompt" in self._named and renderer:
+            asked = renderer.asked(whole.item)
+            found["prompt"] = asked if asked is None or isinstance(asked, str) else chat_text(asked)
         if "reference" in self._named:
-            reference = items.beside(whole).get("reference")
-            found["reference"] = reference[0] if isinstance(reference, list) else reference
+            first = reference[0] if isinstance(reference, list) else reference
+            found["reference"] = columns.get("reference") if first is None else first
         return found
 
 
@@ -167,16 +188,26 @@ def _where(row: Sequence[Whole]) -> dict[str, int]:
 
 
 def _in_order(custom_id: str | None, order: str) -> str | None:
-    """The custom_id of a pair in one order; None where it would be too long."""
-    named = f"{custom_id}#{order}"
+    """The custom_id of a row, or of a pair in one order; None where it would be too long."""
+    named = f"{custom_id}#{order}" if order else custom_id or ""
     return named if custom_id is not None and len(named) <= 256 else None
 
 
-def _as_text(asked: str | Messages | None) -> str | None:
-    """A prompt as one text: a chat of one message as that, others with the name of who speaks."""
-    if asked is None or isinstance(asked, str):
-        return asked
-    said = [(message["role"], "\n".join(message_texts(message))) for message in asked]
-    if len(said) == 1:
-        return said[0][1]
-    return "\n\n".join(f"{role}: {text}" for role, text in said)
+def _provided_before(items: WholeItems) -> set[str]:
+    """Columns that are none of its own: what was provided to a job that is made of rows itself."""
+    template = items.prep.get("template")
+    if items.job.input_from is None or template is None:
+        return set()
+    return {*Template.parse(template).variables} & {*PROVIDED}
+
+
+def _kept_columns(columns: Sequence[str], replaced: Collection[str]) -> dict[str, str]:
+    """Of the columns whose names are replaced, each with a name that is free."""
+    found: dict[str, str] = {}
+    for name in columns:
+        if name in replaced:
+            free = f"source_{name}"
+            while free in columns:
+                free = f"source_{free}"
+            found[name] = free
+    return found

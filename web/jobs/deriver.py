@@ -22,14 +22,14 @@ from common.errors import (
     TooMany,
     Unavailable,
 )
+from common.prompting.template import Template
 from common.store.derived import DerivedClaim, EndedBy
 from common.store.job import InputFrom, Job
 from common.store.records import Unreadable
 from web.intake.drafts import Draft
 from web.intake.enqueue import enqueue_job
 from web.intake.origin import Origin
-from web.jobs.derived import rows_named
-from web.jobs.derived_rows import DerivedRows
+from web.jobs.derived_rows import DerivedRows, Shape
 from web.jobs.submitted import options_of
 from web.services.rings import ring_deliveries
 from web.services.services import Services
@@ -153,8 +153,11 @@ class Deriver:
     def _attach(self, claim: DerivedClaim, job: Job, found: InputFrom, sources: list[Job]) -> None:
         services, prep = self._services, self._services.store.prep(job.id)
         renewing = _Renewing(self, claim)
-        named = rows_named(prep["template"])
-        rows = DerivedRows(services, sources, named, found.judge == "pairs", renewing.tick)
+        options, template = options_of(job.spec, prep), Template.parse(prep["template"])
+        # A, B or tie is no answer to what references answer: only a judge's own metrics read them.
+        referred = options.evaluate and (found.judge is None or bool(options.metrics))
+        shape = Shape(template, found.judge == "pairs", referred)
+        rows = DerivedRows(services, sources, shape, renewing.tick)
         drafts = self._bounded(iter(rows))
         first = next(drafts, None)
         if first is None:
@@ -163,7 +166,6 @@ class Deriver:
             )
             raise _Gone("source_empty", {"code": "source_empty", "message": message})
         drafts = renewing.watch(chain([first], drafts))
-        options = options_of(job.spec, prep)
         enqueue_job(services, job.tenant, options, drafts, Origin.derived(job.id, found))
         log.info("derived", extra={"job": job.id, "tenant": job.tenant})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -93,12 +93,9 @@ class WholeItems:
         found: Beside = {}
         if values := self.variables(whole):
             found["vars"] = values
-        if "reference" in side:
-            found["reference"] = side["reference"]
-        elif self._reference is not None:
-            mapped = reference_of(values.get(self._reference))
-            if mapped is not None:
-                found["reference"] = mapped
+        reference = self.reference(whole, values)
+        if reference is not None:
+            found["reference"] = reference
         if "truncated_tokens" in item:
             found["truncated_tokens"] = item["truncated_tokens"]
         if "origin" in side:
@@ -111,6 +108,13 @@ class WholeItems:
         if self.scores:
             found["scores"] = self.scores_of(whole)
         return found
+
+    def reference(self, whole: Whole, values: Mapping[str, Any]) -> str | list[str] | None:
+        """What an item with these columns is compared with: from its own field, else from the
+        column that is mapped to it."""
+        if "reference" in whole.side or self._reference is None:
+            return whole.side.get("reference")
+        return reference_of(values.get(self._reference))
 
     def scores_of(self, whole: Whole) -> dict[str, float | None]:
         """The scores of an item by what rows call them; {} where the job has none. The text of a

@@ -24,6 +24,7 @@ from common.types import ItemState
 from evals.arrays import Bools
 from evals.matching import match
 from evals.seeds import generator
+from web.schemas.messages import chat_text
 from web.services.services import Services
 
 MOST_ITEMS = 200_000  # of all jobs of a study together, which may all have to be read
@@ -168,7 +169,7 @@ class Prompts:
             return self._decoded(item["prompt_ids"])
         if self._template and "vars" in item:
             return self._filled(item)
-        return item["prompt"] if "prompt" in item else _chat(item.get("messages", []))
+        return item["prompt"] if "prompt" in item else chat_text(item.get("messages", []))
 
     def _filled(self, item: StoredItem) -> str:
         assert self._template
@@ -178,17 +179,9 @@ class Prompts:
             asked = source.asked()
         except InvalidRequest:
             return ""  # it was longer than a prompt may be, until it was cut
-        return asked if isinstance(asked, str) else _chat(asked)
+        return asked if isinstance(asked, str) else chat_text(asked)
 
     def _decoded(self, ids: list[int]) -> str:
         model = self._services.models.choose(self._job.model)
         known = model.card.digest == self._job.digest and model.tokenizer
         return known.decode(ids) if known else f"{len(ids):,} token ids"
-
-
-def _chat(messages: Sequence[Any]) -> str:
-    """A single message as it is; of several each with its role."""
-    said = [(str(each["role"]), str(each.get("content") or "")) for each in messages]
-    if len(said) == 1:
-        return said[0][1]
-    return "\n\n".join(f"{role}: {text}" for role, text in said if text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
@@ -100,3 +101,12 @@ def message_texts(message: JsonObject) -> list[str]:
     ]
     content = message.get("content")
     return [*([content] if content is not None else []), *calls]
+
+
+def chat_text(messages: Iterable[JsonObject]) -> str:
+    """Stored messages as one text, for people and for other models: a single message as it is, of
+    several each with its role. Those without text are left out."""
+    said = [(message["role"], "\n".join(message_texts(message))) for message in messages]
+    if len(said) == 1:
+        return said[0][1]
+    return "\n\n".join(f"{role}: {text}" for role, text in said if text)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from evals.registry import DEFAULT
+from tests.support.derived import answer_all, can_judge, derived, items, settle
 from tests.support.web import Web
 
 ITEM = {"prompt": "one two"}
@@ -155,6 +156,38 @@ def test_references_of_items_that_are_added_are_scored_too(web: Web) -> None:
     assert asked(web, plain) == list(DEFAULT)
     assert asked(web, own) == ["chrf", "json_valid"]
     assert asked(web, off) is None
+
+
+JUDGED = {"judge": "scale"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "metrics"),
+    [
+        ({}, list(DEFAULT)),
+        ({"metrics": ["rouge_l"]}, ["rouge_l"]),
+        ({"metrics": ["rouge_l"], "evaluate": False}, None),
+        (JUDGED, None),
+        (JUDGED | {"metrics": ["exact_match"]}, ["exact_match"]),
+    ],
+)
+def test_a_job_of_other_jobs_rows_is_compared_with_their_references(
+    web: Web, fields: dict[str, Any], metrics: list[str] | None
+) -> None:
+    can_judge(web)
+    mapped = {"prompt": "q", "reference": "gold"}
+    table = b'q,gold\nhello,bye\nhi,"[""a"",""b""]"\n'
+    for source, references in (
+        (submitted(web, REFERRED, ITEM), ["two", None]),
+        (web.upload("a.csv", table, columns=mapped).json["id"], ["bye", ["a", "b"]]),
+    ):
+        answer_all(web, "say", "so")
+        made = derived(web, source, **fields)
+        settle(web)
+        assert asked(web, made) == metrics
+        found = [row["reference"] for row in items(web, made)]
+        assert found == (references if metrics else [None, None])
+        answer_all(web, "1", "2")
 
 
 def test_a_job_of_other_jobs_rows_is_scored_as_it_asks(web: Web) -> None:
