@@ -13,6 +13,8 @@ from common.types import ItemState
 from web.schemas.base import Query
 
 FEWEST_JOBS, MOST_JOBS = 2, 4
+# The same as a pattern, for the specification.
+NAMED = rf"^[^,\s]+(,[^,\s]+){{{FEWEST_JOBS - 1},{MOST_JOBS - 1}}}$"
 
 
 def _named(value: str) -> str:
@@ -40,6 +42,7 @@ RowFilter = Literal["all", "changed", "better", "worse", "failed"]
 class ComparedJobs(Query):
     jobs: Annotated[str, AfterValidator(_named)] = Field(
         max_length=400,
+        json_schema_extra={"pattern": NAMED},
         description="Ids of two to four jobs with commas; the first is the baseline. One may be "
         "there twice.",
     )

@@ -89,10 +89,11 @@ class Operations:
         ]
         found += [_parameter("header", name, False, HEADERS[name]) for name in description.headers]
         if description.query:
-            fields = self._schema(description.query)["properties"]
+            schema = self._schema(description.query)
+            needed = schema.get("required", [])
             found += [
-                _parameter("query", name, False, in_query(schema))
-                for name, schema in fields.items()
+                _parameter("query", name, name in needed, in_query(field))
+                for name, field in schema["properties"].items()
             ]
         return found
 
