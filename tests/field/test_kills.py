@@ -22,7 +22,7 @@ def server(running: Running) -> psutil.Process:
 
 
 def parts(running: Running) -> set[int]:
-    """Process ids of the web tier, the workers and the webhook worker."""
+    """Process ids of the web tier, the workers, the webhook worker and the evaluator."""
     return {child.pid for child in psutil.Process(running.process.pid).children()} - {
         server(running).pid
     }
@@ -44,7 +44,7 @@ def test_kills_of_the_server_under_load_end_no_part(
     )
     running = up(*arguments, **slow).wait_until_ready()
     before, client = parts(running), running.client()
-    assert len(before) == 4
+    assert len(before) == 5
     webhook = {"url": receiver.url, "secret": SECRET, "events": ["job.finished"]}
     with Users(running.server(), webhook) as users:
         for _ in range(KILLS):
