@@ -82,8 +82,8 @@ class WebSettings(BaseModel):
     max_stored_bytes: int = Field(
         10 * 2**30,
         ge=0,
-        description="Most bytes of a tenant's jobs, results, scores, files, presets and studies, as "
-        "stored; 0: no limit.",
+        description="Most bytes of a tenant's jobs, results, scores, files, presets and studies, "
+        "as stored; 0: no limit.",
     )
     max_pending_batches: int = Field(
         200, ge=0, description="Most batches of a tenant that wait for validation; 0: no limit."

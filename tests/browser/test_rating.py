@@ -106,6 +106,7 @@ def test_keys_answer_several_criteria_one_after_the_other(
 ) -> None:
     study = asker.study(kind="scale", criteria=["fluency", "truth"])
     page = visit(chromium, console, asker.link(study))
+    so_far(page, 0)
     for done in range(1, 4):
         page.keyboard.press("5")
         expect(page.locator("fieldset.now legend")).to_contain_text("truth")
