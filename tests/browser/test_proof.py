@@ -50,14 +50,14 @@ def test_a_table_of_5000_rows_comes_back_from_the_demo_model(
     page.wait_for_url("**/jobs/job_*", timeout=HOUR)
     job = page.url
     lose_worker_with_rows(page, mill)
-    expect(page.locator("[data-settled=yes]")).to_be_visible(timeout=HOUR)
+    expect(page.locator("[data-terminal=yes]")).to_be_visible(timeout=HOUR)
     seconds = time.monotonic() - began
     page.locator(".counts").get_by_role("link", name="failed").click()
     failed = page.locator("table.items tbody tr").count()
     assert failed > 0
     press(page, "Retry failed items")
     expect(page.get_by_text("Retries the failed items of")).to_be_visible()
-    expect(page.locator("[data-settled=yes]")).to_be_visible(timeout=HOUR)
+    expect(page.locator("[data-terminal=yes]")).to_be_visible(timeout=HOUR)
     page.goto(job)
     with page.expect_download() as caught:
         page.get_by_role("link", name="Download CSV").click()

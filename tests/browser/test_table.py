@@ -78,14 +78,14 @@ def test_a_table_comes_back_with_nothing_lost(page: Page, table: Path) -> None:
     press(page, "Submit all")
     page.wait_for_url("**/jobs/job_*")
     job = page.url
-    expect(page.locator("[data-settled=yes]")).to_be_visible(timeout=3 * PATIENCE)
+    expect(page.locator("[data-terminal=yes]")).to_be_visible(timeout=3 * PATIENCE)
     page.get_by_role("link", name=f"{FAULTY} failed").click()
     rows = page.locator("table.items tbody tr")
     expect(rows).to_have_count(FAULTY)
     expect(rows.first).to_contain_text("boom 0")
     press(page, "Retry failed items")
     expect(page.get_by_text("Retries the failed items of")).to_be_visible()
-    expect(page.locator("[data-settled=yes]")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("[data-terminal=yes]")).to_be_visible(timeout=PATIENCE)
     page.goto(job)
     with page.expect_download() as caught:
         page.get_by_role("link", name="Download CSV").click()
