@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
 from tests.support.waiting import wait_until
 
+WORDS = 2000  # 40 seconds of them: the jobs are cancelled as soon as enough was seen
 # Submits a job by the API, as the browser's tenant, and answers its id.
 SUBMIT = """async (job) => {
   const body = JSON.stringify(job), headers = {"Content-Type": "application/json"};
   const answer = await fetch("/v1/jobs", {method: "POST", body, headers});
   return (await answer.json()).id;
 }"""
-
 
 # Keeps every text that the streamed item shows from now on.
 NOTE_TEXTS = """() => {
@@ -69,14 +70,30 @@ def test_what_is_typed_and_focused_stays_while_the_list_is_refreshed(page: Page)
 
 
 def test_streamed_text_appears_word_by_word(page: Page) -> None:
-    words = 2000  # 40 seconds of them: the job is cancelled as soon as enough was seen
-    job = {
+    page.goto(f"/jobs/{page.evaluate(SUBMIT, streamed())}")
+    said_word_by_word(page)
+
+
+def test_streamed_text_of_an_item_that_waited_appears_as_well(page: Page) -> None:
+    busy = [{"prompt": " ".join(["busy"] * WORDS)}] * 8  # in all slots
+    before = page.evaluate(SUBMIT, streamed() | {"items": busy})
+    page.goto(f"/jobs/{page.evaluate(SUBMIT, streamed())}")
+    expect(page.locator(".count.pending")).to_be_visible()
+    page.request.post(f"/jobs/{before}/cancel")
+    said_word_by_word(page)
+
+
+def streamed() -> dict[str, Any]:
+    """A job of one long item."""
+    return {
         "model": "echo",
-        "items": [{"prompt": " ".join(f"w{i}" for i in range(words)), "stream": True}],
-        "params": {"max_tokens": words, "temperature": 0},
+        "items": [{"prompt": " ".join(f"w{i}" for i in range(WORDS)), "stream": True}],
+        "params": {"max_tokens": WORDS, "temperature": 0},
     }
-    page.goto(f"/jobs/{page.evaluate(SUBMIT, job)}")
-    expect(page.locator(".items .said")).to_contain_text("w3 ")
+
+
+def said_word_by_word(page: Page) -> None:
+    expect(page.locator(".items .said")).to_contain_text("w3 ", timeout=20_000)
     # The page notes each text that it shows, since a busy test could miss some.
     page.evaluate(NOTE_TEXTS)
     # Refreshes come every few seconds while no item ends: all the others came as events.

@@ -40,7 +40,7 @@ def submit(page: Page, prompts: list[str], **fields: str) -> None:
 
 
 def finished(page: Page) -> None:
-    expect(page.locator("[data-terminal=yes]")).to_be_visible()
+    expect(page.locator("[data-terminal=yes]")).to_be_visible(timeout=20_000)
 
 
 def test_items_fill_in_while_the_job_runs(page: Page) -> None:

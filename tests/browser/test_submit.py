@@ -13,7 +13,7 @@ from tests.support.browser import Console
 
 
 def finished(page: Page) -> None:
-    expect(page.locator("[data-terminal=yes]")).to_be_visible()
+    expect(page.locator("[data-terminal=yes]")).to_be_visible(timeout=20_000)
 
 
 def outputs(page: Page) -> list[str]:

@@ -26,11 +26,12 @@ def lapse(mill: Mill, claimed: Claimed) -> None:
 
 def test_tenants_take_turns(mill: Mill, evaluations: Evaluations, work: EvaluationWork) -> None:
     mine = ended_job(mill, ["a"])
-    made = [evaluations.create(mine, "t", ROUGE).id for _ in range(3)]
+    made = [evaluations.create(mine, "t", ROUGE) for _ in range(3)]
+    first, *rest = (at.id for at in sorted(made, key=lambda at: (at.created_at, at.id)))
     theirs = ended_job(mill, ["a"], tenant="u")
     other = evaluations.create(theirs, "u", ROUGE).id
-    assert {claim(work).id, claim(work).id} == {made[0], other}
-    assert [claim(work).id, claim(work).id] == made[1:]
+    assert {claim(work).id, claim(work).id} == {first, other}
+    assert [claim(work).id, claim(work).id] == rest
     assert work.claim() is None
 
 

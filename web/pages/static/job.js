@@ -19,12 +19,14 @@ function announce(progress) {
 
 /** Shows a piece of streamed text at once; the next refresh has it in any case. */
 function hear({ index, output, at, text }) {
-  const said = live.querySelector(`[data-part="said-${index}-${output}"]`);
-  if (!said) return;
-  const known = (heard.get(said.dataset.part) ?? new Map()).set(at, text);
-  heard.set(said.dataset.part, known);
-  const all = [...known].sort(([a], [b]) => a - b).map(([, part]) => part).join("");
-  if (known.has(0) && all.length > said.textContent.length) said.textContent = all;
+  if (!document.getElementById(`item-${index}`)) return; // on another page of the list
+  const part = `said-${index}-${output}`;
+  // Also while the item shows no text yet: without its beginning nothing of what follows could be shown.
+  const known = (heard.get(part) ?? new Map()).set(at, text);
+  heard.set(part, known);
+  const said = live.querySelector(`[data-part="${part}"]`);
+  const all = [...known].sort(([a], [b]) => a - b).map(([, piece]) => piece).join("");
+  if (said && known.has(0) && all.length > said.textContent.length) said.textContent = all;
 }
 
 follow(live, { heard: hear, changed: () => {
