@@ -15,6 +15,19 @@ from tests.support.processes import ROOT
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
 
+def test_no_name_stands_twice_in_a_mapping() -> None:
+    """Compose refuses such a file; PyYAML would take the last one."""
+    waiting = [yaml.compose((ROOT / "docker-compose.yml").read_text(), yaml.SafeLoader)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value]
+            assert sorted(set(names)) == sorted(names)
+            waiting += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
 def test_redis_keeps_what_was_accepted_and_never_evicts() -> None:
     command = " ".join(SERVICES["redis"]["command"])
     assert "--appendonly yes" in command
