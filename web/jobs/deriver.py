@@ -8,7 +8,6 @@ its items once, however often that happens.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from itertools import chain
@@ -31,10 +30,10 @@ from web.intake.enqueue import enqueue_job
 from web.intake.origin import Origin
 from web.jobs.derived_rows import DerivedRows, Shape
 from web.jobs.submitted import options_of
+from web.services.claimed_work import ClaimedWork
 from web.services.rings import ring_deliveries
 from web.services.services import Services
 
-PAUSE = 0.5  # seconds between two searches for jobs whose sources are over
 MOST_AT_ONCE = 2  # jobs in a process; they share its processor with requests
 LEASE = 5.0  # seconds a claim lasts; renewed a third into it
 RETRY = 3.0  # seconds until a job is tried again after Redis was unreachable
@@ -63,52 +62,20 @@ class Deriver:
     def __init__(self, services: Services):
         self._services = services
         self._derived = services.derived
-        self._places = threading.Semaphore(MOST_AT_ONCE)
+        self._work = ClaimedWork(
+            "derivation of a job",
+            claim=lambda: self._derived.claim(LEASE),
+            attempt=self._attempt,
+            about=lambda claim: {"job": claim.job_id},
+            most=MOST_AT_ONCE,
+        )
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="deriver", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            self._places.acquire()
-            claim = self._claim()
-            if claim is None:
-                self._places.release()
-                time.sleep(PAUSE)
-            else:
-                threading.Thread(
-                    target=self._derive_in_place, args=(claim,), name="derivation", daemon=True
-                ).start()
-
-    def _claim(self) -> DerivedClaim | None:
-        try:
-            return self._derived.claim(LEASE)
-        except Unavailable as error:
-            log.warning("jobs wait for the rows of others: %s", error)
-        except Exception:  # the thread must go on after an unexpected error
-            log.exception("no job that waits for others could be claimed; trying again")
-        return None
-
-    def _derive_in_place(self, claim: DerivedClaim) -> None:
-        try:
-            self._attempt(claim)
-        except Unavailable as error:
-            log.warning("a job waits for its rows: %s", error, extra={"job": claim.job_id})
-        except Exception:
-            log.exception(
-                "making a job of the rows of others crashed; it is tried again when the claim has "
-                "expired",
-                extra={"job": claim.job_id},
-            )
-        finally:
-            self._places.release()
+        self._work.start()
 
     def derive_due(self) -> bool:
         """Make one job whose sources are over; False if there is none."""
-        claim = self._derived.claim(LEASE)
-        if claim is not None:
-            self._attempt(claim)
-        return claim is not None
+        return self._work.do_next()
 
     def _attempt(self, claim: DerivedClaim) -> None:
         try:

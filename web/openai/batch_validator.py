@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -38,10 +37,10 @@ from web.openai.answer_options import Endpoint
 from web.openai.batch_input import BatchContext, first_model, parse_lines, read_lines
 from web.openai.requests import default_max_tokens
 from web.schemas.requests import JobOptions
+from web.services.claimed_work import ClaimedWork
 from web.services.rings import ring_deliveries
 from web.services.services import Services
 
-PAUSE = 0.5  # seconds between two searches for waiting batches
 MOST_AT_ONCE = 8  # validations in a process, which share its processor
 LEASE = 5.0  # seconds a claim lasts; renewed a third into it
 RETRY = 3.0  # seconds until a batch is tried again after Redis was unreachable
@@ -71,52 +70,20 @@ class BatchValidator:
     def __init__(self, services: Services):
         self._services = services
         self._batches = services.batches
-        self._places = threading.Semaphore(MOST_AT_ONCE)
+        self._work = ClaimedWork(
+            "validation of a batch",
+            claim=lambda: self._batches.claim(LEASE),
+            attempt=self._attempt,
+            about=lambda claim: {"batch": claim.batch_id},
+            most=MOST_AT_ONCE,
+        )
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="validator", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            self._places.acquire()
-            claim = self._claim()
-            if claim is None:
-                self._places.release()
-                time.sleep(PAUSE)
-            else:
-                threading.Thread(
-                    target=self._validate_in_place, args=(claim,), name="validation", daemon=True
-                ).start()
-
-    def _claim(self) -> Claim | None:
-        try:
-            return self._batches.claim(LEASE)
-        except Unavailable as error:
-            log.warning("batches wait for their validation: %s", error)
-        except Exception:  # the thread must go on after an unexpected error
-            log.exception("no batch could be claimed; trying again")
-        return None
-
-    def _validate_in_place(self, claim: Claim) -> None:
-        try:
-            self._attempt(claim)
-        except Unavailable as error:
-            log.warning(
-                "a batch waits for its validation: %s", error, extra={"batch": claim.batch_id}
-            )
-        except Exception:
-            log.exception(
-                "the validation of a batch crashed; it is tried again when the claim has expired"
-            )
-        finally:
-            self._places.release()
+        self._work.start()
 
     def validate_due(self) -> bool:
         """Validate one waiting batch; False if none waits."""
-        claim = self._batches.claim(LEASE)
-        if claim is not None:
-            self._attempt(claim)
-        return claim is not None
+        return self._work.do_next()
 
     def _attempt(self, claim: Claim) -> None:
         try:
