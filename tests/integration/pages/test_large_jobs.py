@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bench.lib.jobs import job_fields
+from bench.lib.judged_pages import scored_paths
 from common.store.jobs import new_job_id
 from evals.registry import METRICS
 from tests.support.judged_jobs import judge
@@ -30,15 +31,6 @@ PATHS = {
     "list of jobs": "/jobs",
     "job that is searched for": "/jobs?search=nothing",
 }
-
-SCORED_PATHS = (
-    "/jobs/{id}",
-    "/jobs/{id}?metric=bleu&least=40&below=41",
-    "/jobs/{id}?metric=chrf&order=score",
-    "/jobs/{id}?metric=rouge_l&below=50&order=-score",
-    "/jobs/{id}/items/99999?metric=bleu&below=41",
-    "/jobs/{id}/items/50000/next?metric=bleu&order=score",
-)
 
 
 def large_job(site: Site, **params: Any) -> str:
@@ -112,8 +104,8 @@ def test_so_are_pages_with_the_scores_of_all_items(site: Site, job_id: str) -> N
         {name: draws.uniform(0, 100, ITEMS).tolist() for name in METRICS},
     )
     most_seconds, most_bytes = MOST_SCORED
-    for path in SCORED_PATHS:
-        seconds, size = seconds_and_bytes(site, path.format(id=job_id), time.process_time)
+    for path in scored_paths(job_id, ITEMS).values():
+        seconds, size = seconds_and_bytes(site, path, time.process_time)
         assert (path, seconds < most_seconds, size < most_bytes) == (path, True, True)
 
 
