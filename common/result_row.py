@@ -5,7 +5,7 @@ Items as they are stored are in `common/stored_item.py`.
 
 from __future__ import annotations
 
-from typing import Annotated, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict
@@ -94,6 +94,11 @@ class Generated(TypedDict):
     continuations: NotRequired[list[RowContinuation]]
 
 
+# An item that other kernels began goes on from its tokens, but rounds otherwise from there on: the
+# same seed may then give another text than on one worker alone.
+ResumedOn = Literal["other_kernels"]
+
+
 class ItemResult(TypedDict, total=False):
     """What a worker handed in for an item."""
 
@@ -107,6 +112,7 @@ class ItemResult(TypedDict, total=False):
     queued_s: float | None
     run_s: float | None
     worker: str | None
+    resumed_on: ResumedOn
 
 
 class RowResult(Generated):
@@ -128,6 +134,7 @@ class Row(RowResult):
     queued_s: float | None
     run_s: float | None
     worker: str | None
+    resumed_on: NotRequired[ResumedOn]
     model: str
     metadata: dict[str, JsonValue]
 

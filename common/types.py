@@ -87,6 +87,11 @@ class ModelCard(BaseModel):
     vocabulary: int | None = None
     # Same seed, same text, whatever else runs; ties that rounding decides are the exception.
     reproducible: bool = False
+    # What computes its steps: the name of the compiled kernels, or `torch` with the kind of device.
+    kernels: str = ""
+    # Each row gets the same bits whatever rows are computed beside it.
+    batch_invariant: bool = False
+    quantization: str | None = None  # int8, or None
     defaults: dict[str, Any] = {}  # the model's own params, which a job's params override
     created: int  # unix seconds
     # What its engine can do beyond generating text: `structured_output` (params.output), `thinking`

@@ -80,6 +80,8 @@ class Checkpoints:
                 item = items[request_id]
                 name = f"{item.job_id} {item.index}"
                 blob[name] = new
+                if item.kernels:
+                    blob[f"{name} kernels"] = item.kernels
                 if item.guidance:
                     blob[f"{name} guidance"] = item.guidance
         return blob

@@ -17,7 +17,7 @@ import redis
 from common.errors import InvalidRequest, NotFound, Unavailable
 from common.generation import Finished, Request
 from common.rings import RingSender
-from common.store.incarnation import Exchanged, Incarnation, Run
+from common.store.incarnation import MIXED, Exchanged, Incarnation, Progress, Run
 from common.store.jobs import JobStore
 from common.store.metrics import Tally
 from common.types import ItemState
@@ -190,7 +190,7 @@ class ItemExchange:
                 self.held.unsent.extend(results_of_deleted_job(run))
                 pairs = []
             # A run that is resumed is one item.
-            resume = self._progress(run, pairs[0][0]) if run.resumed and pairs else None
+            left = self._progress(run, pairs[0][0]) if run.resumed and pairs else None
             del self.held.unread[0]
             if pairs and run.attempt == 1:
                 self._tally.observe(
@@ -201,18 +201,22 @@ class ItemExchange:
                     failed = Finished("", error=(request.code, request.message))
                     self.held.unsent.append(result(item, failed, self._name))
                 else:
-                    self._start(item, request, resume)
+                    self._start(item, request, left)
 
-    def _start(self, item: HeldItem, request: Request, resume: list[list[int]] | None) -> None:
+    def _start(self, item: HeldItem, request: Request, left: Progress | None) -> None:
         # A checkpoint has no log-probabilities: an item that wants them starts from its prompt.
-        request.resume = (resume or None) if request.params.logprobs is None else None
+        goes_on = left is not None and any(left.tokens) and request.params.logprobs is None
+        request.resume = left.tokens if left and goes_on else None
         if item.streamed:
             self.publisher.follow(item, request)
         resumed = sum(map(len, request.resume or []))
-        self.held.start(request.id, replace(item, resumed=resumed))
+        kernels = self._card.kernels
+        if left and goes_on and left.kernels != kernels:
+            kernels = MIXED
+        self.held.start(request.id, replace(item, resumed=resumed, kernels=kernels))
         self._engine.submit(request)
 
-    def _progress(self, run: Run, item: HeldItem) -> list[list[int]] | None:
+    def _progress(self, run: Run, item: HeldItem) -> Progress | None:
         try:
             return self.incarnation.progress(run.job_id, run.first, item.guidance)
         except (Unavailable, redis.RedisError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from common.store.incarnation import Result, Run
+from common.store.incarnation import MIXED, Result, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,13 @@ class HeldItem:
     # The version of the library that follows its grammar, if it has one: tokens that were made
     # under one version are not continued under another.
     guidance: str | None = None
+    # What computed its tokens: this worker's kernels, or `MIXED` where others began it.
+    kernels: str = ""
+
+    @property
+    def on_other_kernels(self) -> bool:
+        """Whether it goes on from tokens that other kernels computed, which may round otherwise."""
+        return self.kernels == MIXED
 
 
 class HeldItems:

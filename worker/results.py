@@ -18,7 +18,7 @@ from common.result_row import (
     TopLogprob,
 )
 from common.result_row import TokenLogprob as RowLogprob
-from common.store.incarnation import Result, Run, handed_back_blob
+from common.store.incarnation import Progress, Result, Run, handed_back_blob
 from common.store.packing import pack
 from common.types import ItemState
 from worker.held_items import HeldItem
@@ -48,6 +48,8 @@ def result(item: HeldItem, finished: Finished, worker: str) -> Result:
         "run_s": round(time.monotonic() - item.started, 3),
         "worker": worker,
     }
+    if item.on_other_kernels:
+        stored["resumed_on"] = "other_kernels"
     if finished.continuations is not None:
         stored["continuations"] = [_row_continuation(each) for each in finished.continuations]
     return Result(
@@ -65,7 +67,8 @@ def handed_back(item: HeldItem, finished: Finished) -> Result:
     """Hands an item back that was stopped before its end, with its tokens: the next worker
     continues from there."""
     tokens = [output.token_ids for output in finished.outputs]
-    blob = handed_back_blob(tokens, item.guidance) if any(tokens) else b""
+    progress = Progress(tokens, item.kernels)
+    blob = handed_back_blob(progress, item.guidance) if any(tokens) else b""
     return Result(item.job_id, item.index, item.attempt, ItemState.PENDING, 0, 0, blob)
 
 

@@ -53,8 +53,20 @@ class Run:
     resumed: bool = False
 
 
-# `job index` -> (offset, token ids from there on) of each continuation. For items with a grammar
-# also `job index guidance` -> the version of the library that follows it.
+@dataclass(frozen=True)
+class Progress:
+    """The token ids of each continuation of an item that did not end, and the kernels that computed
+    them: `""` where that is not known, `MIXED` where they were several."""
+
+    tokens: list[list[int]] = field(default_factory=list)
+    kernels: str = ""
+
+
+MIXED = "mixed"
+
+# `job index` -> (offset, token ids from there on) of each continuation; `job index kernels` -> what
+# computed them. For items with a grammar also `job index guidance` -> the version of the library
+# that follows it.
 Checkpoint = Mapping[str, list[tuple[int, list[int]]] | str]
 
 
@@ -199,27 +211,29 @@ class Incarnation:
         with redis_errors():
             self._scripts.stream(*(part for each in said for part in each), incarnation=self.id)
 
-    def progress(self, job_id: str, index: int, guidance: str | None = None) -> list[list[int]]:
-        """Token ids of each continuation that an earlier holder of the item left; empty when that
-        is lost. `guidance` is the version of the library that follows the item's grammar, if it has
-        one: empty where another version left them."""
+    def progress(self, job_id: str, index: int, guidance: str | None = None) -> Progress:
+        """What an earlier holder of the item left; empty when that is lost. `guidance` is the
+        version of the library that follows the item's grammar, if it has one: empty where another
+        version left it."""
         with redis_errors():
             kept = self._client.hget(keys.job(job_id, "from"), str(index))
             if kept is None:
-                return []
+                return Progress()
             if not kept.startswith(b"@"):
-                return handed_back_tokens(kept, guidance)
+                return _handed_back(kept, guidance)
             blobs = self._client.lrange(keys.checkpoint(kept[1:].decode()), 0, -1)
         found: list[list[int]] = []
+        kernels = ""
         name = f"{job_id} {index}"
         for blob in map(unpack, blobs):
             if name in blob and blob.get(f"{name} guidance") != guidance:
-                return []
+                return Progress()
+            kernels = blob.get(f"{name} kernels", kernels)
             for sequence, (offset, tokens) in enumerate(blob.get(name, [])):
                 found.extend([] for _ in range(len(found), sequence + 1))
                 if offset <= len(found[sequence]):  # else the server lost a blob in between
                     found[sequence][offset:] = tokens
-        return found
+        return Progress(found, kernels)
 
     def release(self, max_attempts: int = 0) -> tuple[int, int]:
         """Hand back what is held and leave; uncharged, or with `max_attempts` charged as if this
@@ -232,14 +246,19 @@ class Incarnation:
         return int(count), int(rings)
 
 
-def handed_back_blob(tokens: list[list[int]], guidance: str | None) -> bytes:
-    """How far an item got that its worker hands back: tokens of each continuation, and the version
-    of the library that follows its grammar, if it has one."""
-    return pack(tokens if guidance is None else {"tokens": tokens, "guidance": guidance})
+def handed_back_blob(progress: Progress, guidance: str | None) -> bytes:
+    """How far an item got that its worker hands back; `guidance` is the version of the library that
+    follows its grammar, if it has one."""
+    made_by = {"kernels": progress.kernels, "guidance": guidance}
+    return pack({"tokens": progress.tokens, **made_by})
 
 
-def handed_back_tokens(blob: bytes, guidance: str | None) -> list[list[int]]:
-    """The tokens in such a blob; none if another version left them."""
+def _handed_back(blob: bytes, guidance: str | None) -> Progress:
+    """What is in such a blob; nothing if another version left it. Earlier versions of promptmill
+    stored the tokens alone."""
     kept = unpack(blob)
-    tokens, version = (kept["tokens"], kept["guidance"]) if isinstance(kept, dict) else (kept, None)
-    return list(tokens) if version == guidance else []
+    if not isinstance(kept, dict):
+        kept = {"tokens": kept}
+    if kept.get("guidance") != guidance:
+        return Progress()
+    return Progress(kept["tokens"], kept.get("kernels", ""))

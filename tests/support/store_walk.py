@@ -102,7 +102,9 @@ class Walk(RuleBasedStateMachine):
             assert item.state == ItemState.PENDING and job.claimable
             assert attempt == item.charged + 1
             if item.tokens:
-                assert resumed[job_id, index] and worker.progress(job_id, index) == item.tokens
+                assert (
+                    resumed[job_id, index] and worker.progress(job_id, index).tokens == item.tokens
+                )
             item.state, item.holder = ItemState.RUNNING, worker.id
         for job_id in {job_id for job_id, _, _ in items}:
             self.jobs[job_id].started = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field, JsonValue
 
 from common.generation import FinishReason
-from common.result_row import Origin, RowChoice, RowContinuation, TokenLogprob
+from common.result_row import Origin, ResumedOn, RowChoice, RowContinuation, TokenLogprob
 from common.structured.tools import ToolSet
 from common.types import ItemState
 from web.schemas.answers import ErrorEntry, Usage
@@ -58,6 +58,11 @@ class ResultRow(BaseModel):
     queued_s: float | None
     run_s: float | None
     worker: str | None
+    resumed_on: ResumedOn | None = Field(
+        None,
+        description="`other_kernels`: another worker began it on another kind of processor, so its "
+        "text may differ from what one worker writes with the same seed.",
+    )
     model: str
     metadata: dict[str, JsonValue] = {}
 

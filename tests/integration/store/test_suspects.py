@@ -225,7 +225,7 @@ def test_losing_an_item_that_had_got_further_costs_no_attempt(mill: Mill) -> Non
         assert [run.resumed for run in answer.runs] == [run.first == 1 for run in answer.runs]
         answer = worker.exchange(done(answer), 4)
     assert sorted(seen) == [(job_id, 0, 2), (job_id, 1, 1), (job_id, 2, 2)]
-    assert worker.progress(job_id, 0) == []
+    assert worker.progress(job_id, 0).tokens == []
 
 
 def test_progress_is_what_the_last_holder_kept(mill: Mill) -> None:
@@ -238,7 +238,7 @@ def test_progress_is_what_the_last_holder_kept(mill: Mill) -> None:
     mill.tick()
     worker = mill.worker()
     assert worker.exchange([], 1).runs[0].resumed
-    assert worker.progress(job_id, 0) == [[1, 2, 3], [9]]
+    assert worker.progress(job_id, 0).tokens == [[1, 2, 3], [9]]
 
 
 def test_an_item_that_is_lost_for_ever_fails_in_the_end_however_far_it_gets(mill: Mill) -> None:
@@ -271,7 +271,7 @@ def test_what_a_worker_handed_back_and_took_again_goes_on_from_there(mill: Mill)
     worker.release()
     other = mill.worker()
     assert other.exchange([], 1).runs[0].resumed
-    assert other.progress(job_id, 0) == [[4, 5]]
+    assert other.progress(job_id, 0).tokens == [[4, 5]]
 
 
 def test_what_is_handed_back_goes_on_from_there_uncharged(mill: Mill) -> None:
@@ -281,4 +281,4 @@ def test_what_is_handed_back_goes_on_from_there_uncharged(mill: Mill) -> None:
     assert mill.counts(job_id) == {"pending": 1, "running": 1}
     answer = worker.exchange([], 1)
     assert taken(answer) == [(job_id, 0, 1)] and answer.runs[0].resumed
-    assert worker.progress(job_id, 0) == [[4, 5]]
+    assert worker.progress(job_id, 0).tokens == [[4, 5]]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from common.generation import Finished, Output
+from common.store.incarnation import MIXED, Incarnation, Progress
 from tests.support.store import Mill, done, taken
 from worker.checkpoints import MIN_AGE, Checkpoints
 from worker.held_items import HeldItem
@@ -36,7 +37,7 @@ def attempts(
     mill.tick()
     worker = mill.worker()
     answer = worker.exchange([], 1)
-    progress = worker.progress(job_id, 0)
+    progress = worker.progress(job_id, 0).tokens
     worker.exchange(done(answer), 0)
     return taken(answer)[0][2], progress
 
@@ -51,6 +52,24 @@ def test_a_resumed_row_that_got_no_further_is_charged(mill: Mill) -> None:
 
 def test_a_resumed_row_that_got_further_is_not(mill: Mill) -> None:
     assert attempts(mill, [[[1, 2, 3]], [[1, 2, 3, 4]]], resumed=3) == (1, [[1, 2, 3, 4]])
+
+
+def leave(
+    mill: Mill, worker: Incarnation, item: HeldItem, tokens: list[list[list[int]]], way: str
+) -> None:
+    """Lose the worker that holds the item, which stood at each of `tokens` in turn, or have it hand
+    the item back with the last of them."""
+    if way == "lost":
+        streams = SimpleNamespace(flush=lambda: None)
+        checkpoints = Checkpoints()
+        for lists in tokens:  # the second blob has what is new
+            engine = SimpleNamespace(checkpoint=lambda lists=lists: {"r": lists})
+            checkpoints.keep(worker, engine, {"r": item}, streams)  # type: ignore[arg-type]
+        mill.lose(worker)
+        mill.tick()
+    else:
+        outputs = [Output("", ids, "cancelled") for ids in tokens[-1]]
+        worker.exchange([handed_back(item, Finished("r", outputs))], 0)
 
 
 @pytest.mark.parametrize(
@@ -70,20 +89,22 @@ def test_what_was_written_under_one_version_of_the_grammar_library_goes_on_under
     job_id, first = mill.submit(1), mill.worker()
     first.exchange([], 1)
     item = HeldItem(job_id, 0, 1, 7, 0.0, time.monotonic() - MIN_AGE - 1, guidance=made_under)
-    tokens = [[1, 2, 3], [4]]
-    if way == "lost":
-        streams = SimpleNamespace(flush=lambda: None)
-        checkpoints = Checkpoints()
-        for lists in ([[1], []], tokens):  # the second blob has what is new
-            engine = SimpleNamespace(checkpoint=lambda lists=lists: {"r": lists})
-            checkpoints.keep(first, engine, {"r": item}, streams)  # type: ignore[arg-type]
-        mill.lose(first)
-        mill.tick()
-    else:
-        outputs = [Output("", ids, "cancelled") for ids in tokens]
-        first.exchange([handed_back(item, Finished("r", outputs))], 0)
+    leave(mill, first, item, [[[1], []], [[1, 2, 3], [4]]], way)
     worker = mill.worker()
     answer = worker.exchange([], 1)
     assert answer.runs[0].resumed
-    assert worker.progress(job_id, 0, goes_on_under) == kept
+    assert worker.progress(job_id, 0, goes_on_under).tokens == kept
+    worker.exchange(done(answer), 0)
+
+
+@pytest.mark.parametrize("kernels", ["", "avx512_bf16-0", MIXED])
+@pytest.mark.parametrize("way", ["lost", "handed back"])
+def test_what_computed_the_tokens_is_kept_with_them(mill: Mill, kernels: str, way: str) -> None:
+    job_id, first = mill.submit(1), mill.worker()
+    first.exchange([], 1)
+    item = HeldItem(job_id, 0, 1, 7, 0.0, time.monotonic() - MIN_AGE - 1, kernels=kernels)
+    leave(mill, first, item, [[[1], []], [[1, 2, 3], [4]]], way)
+    worker = mill.worker()
+    answer = worker.exchange([], 1)
+    assert worker.progress(job_id, 0) == Progress([[1, 2, 3], [4]], kernels)
     worker.exchange(done(answer), 0)
