@@ -20,6 +20,7 @@ FOLDERS = {
     "client": "The Python client, a distribution of its own: `promptmill-client`",
     "web/pages/static": "Scripts and styles of the pages",
     "web/pages/templates": "The pages' HTML as Jinja templates, one for each page",
+    "worker/engine/kernels/source": "The kernels in C++: headers of what is computed, one file that exports it",
     "web/rating/static": "Script and style of the raters' page",
     "web/rating/templates": "The raters' page as Jinja templates",
     "common/store/lua": "The Lua scripts, one for each change of the store",
