@@ -272,6 +272,7 @@ def check_loading(settings: Settings) -> Finding:
         engine=settings.engine,
         device=settings.device,
         dtype=settings.dtype,
+        quantize=settings.quantize,
         cache=settings.cache,
         defaults=settings.model_defaults == "on",
         context=settings.context,

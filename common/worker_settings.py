@@ -46,6 +46,12 @@ class WorkerSettings(BaseModel):
         description="`auto`: bfloat16 if the device computes it natively, else float32. "
         '"Same seed, same text" holds in float32 only.',
     )
+    quantize: Literal["int8"] | None = Field(
+        None,
+        description="`int8`: weights and activations in 8 bits, faster and slightly less exact; "
+        "only with compiled kernels on a CPU, for families built as Llama is (docs/performance.md). "
+        "Empty: the weights as `PROMPTMILL_DTYPE` says.",
+    )
     slots: int | None = Field(
         None,
         ge=1,

@@ -18,15 +18,15 @@ from common.structured.guidance import Guide
 from common.types import ModelCard
 from worker.echo import EchoEngine
 from worker.engine.protocol import Engine
-from worker.model_config import chat_template, context_length, eos_ids
 from worker.model_defaults import model_defaults
 from worker.model_features import features, guide_of
 from worker.model_files import fingerprints, inspect
+from worker.model_parts import ModelParts
 
 if TYPE_CHECKING:
     import torch
 
-    from common.tokenizer import JsonTokenizer, Tokenizer
+    from common.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ def open_model(
     engine: Literal["auto", "native", "generate", "echo"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    quantize: Literal["int8"] | None = None,
     slots: int | None = None,
     served_name: str | None = None,
     cache: Path = Path("~/.cache/promptmill"),
@@ -62,6 +63,7 @@ def open_model(
 
     `engine="native"` is continuous batching, for models that pass its check; `auto` takes
     `generate` for the others. With `defaults` the card has the model's own decoding parameters.
+    `quantize` stores weights and activations in fewer bits, where compiled kernels do that.
     `context` is in tokens, for models that name no length, or below the length they name.
 
     Raises:
@@ -73,7 +75,7 @@ def open_model(
             EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on),
         )
     folder = find_model(name, cache)
-    how = _How(engine, pick_device(device), dtype, slots, context)
+    how = _How(engine, pick_device(device), dtype, quantize, slots, context)
     opened = _open_folder(folder, served_name or own_name(name), how)
     opened.card.source = "" if is_folder(name) else name
     if defaults:
@@ -141,43 +143,9 @@ class _How:
     engine: str
     device: torch.device
     dtype: str
+    quantize: Literal["int8"] | None
     slots: int | None
     context: int | None
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """The parts of a model other than its weights."""
-
-    config: Any
-    tokenizer: JsonTokenizer
-    context: int
-    special_tokens: dict[str, str]
-    template: str | None
-
-    @classmethod
-    def read(cls, folder: Path, name: str, wanted_context: int | None) -> _Parts:
-        from common.tokenizer import JsonTokenizer
-        from worker.engine.model.weights import load_config, load_generation_config, load_tokenizer
-
-        config = load_config(folder)
-        fast = load_tokenizer(folder)
-        context = context_length(config, fast.model_max_length, wanted_context)
-        generation = load_generation_config(folder, config)
-        text = config.get_text_config(decoder=True)
-        ends = eos_ids(folder, text.vocab_size, generation, config, text, fast)
-        special = {
-            key: str(token)
-            for key, token in fast.special_tokens_map.items()
-            if isinstance(token, str)
-        }
-        return cls(
-            config=config,
-            tokenizer=JsonTokenizer(fast.backend_tokenizer.to_str().encode(), ends),
-            context=context,
-            special_tokens=special,
-            template=chat_template(name, fast.chat_template, special),
-        )
 
 
 def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
@@ -187,13 +155,13 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
     from worker.engine.model.weights import check_finite, load_weights
 
     dtype = pick_dtype(how.dtype, how.device)
-    parts = _Parts.read(folder, name, how.context)
+    parts = ModelParts.read(folder, name, how.context)
     slots = how.slots or DEFAULT_SLOTS.get(how.device.type, 32)
     model = load_weights(folder, parts.config, dtype).to(how.device)
     check_finite(model, folder)
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     guide = guide_of(name, parts.tokenizer, vocabulary)
-    kind, engine = _engine_of(model, parts, name, how.engine, slots, guide)
+    kind, engine = _engine_of(model, parts, name, how, slots, guide)
     card = ModelCard(
         id=name,
         digest=digest(
@@ -202,6 +170,7 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
             parts.template or "",
             str(engine.context),
             str(dtype),
+            *([how.quantize] if how.quantize else []),
         ),
         engine=kind,
         device=_device_name(how.device),
@@ -211,7 +180,10 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
         tokenizer="json",
         chat_template=parts.template,
         vocabulary=vocabulary,
-        reproducible=dtype == torch.float32,
+        reproducible=dtype == torch.float32 or engine.batch_invariant,
+        kernels=engine.kernels,
+        batch_invariant=engine.batch_invariant,
+        quantization=how.quantize,
         special_tokens=parts.special_tokens,
         features=features(kind, parts.tokenizer, parts.template, guide),
         created=int(time.time()),
@@ -220,25 +192,27 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
 
 
 def _engine_of(
-    model: Any, parts: _Parts, name: str, wanted: str, slots: int, guide: Guide | None
+    model: Any, parts: ModelParts, name: str, how: _How, slots: int, guide: Guide | None
 ) -> tuple[str, Engine]:
     """The engine that runs `model`, and its name on the card.
 
     Raises:
-        ConfigError: `wanted` is `native`, and the model cannot run with it.
+        ConfigError: the model cannot run as asked.
     """
     from worker.engine.batching import BatchingEngine
     from worker.engine.generate import GenerateEngine
     from worker.engine.model.packable import NotPackable
 
+    if how.quantize:
+        raise ConfigError(f"PROMPTMILL_QUANTIZE={how.quantize}: nothing here computes in it")
     tokenizer, context = parts.tokenizer, parts.context
-    if wanted != "generate":
+    if how.engine != "generate":
         try:
             return "native", BatchingEngine(
                 model, tokenizer, slots=slots, context=context, guide=guide
             )
         except NotPackable as reason:
-            if wanted == "native":
+            if how.engine == "native":
                 raise ConfigError(
                     f"{name} cannot run with continuous batching (engine native): {reason}; use "
                     "the generate engine"

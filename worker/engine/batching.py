@@ -76,6 +76,7 @@ class BatchingEngine(EngineThread):
         blocks, size = self._runner.blocks, self._runner.attention.size
         self.context = min(context, blocks * size)
         self._device = next(model.parameters()).device
+        self.kernels = f"torch {self._device.type}"
         self._most_tokens = token_budget or TOKEN_BUDGET.get(self._device.type, 1024)  # per step
         self.scheduler = Scheduler(
             BlockPool(blocks, size), slots=slots, token_budget=self._most_tokens

@@ -47,6 +47,7 @@ class GenerateEngine(EngineThread):
     ):
         super().__init__("generate-engine", slots=slots)
         self.context = context
+        self.kernels = f"torch {model.device.type}"
         self._model = model
         for layers in (
             module for module in model.modules() if isinstance(module, torch.nn.ModuleList)

@@ -25,6 +25,8 @@ class Engine(Protocol):
 
     slots: int  # sequences at once
     context: int  # tokens a sequence may have, prompt included
+    kernels: str  # what computes its steps, as model cards say it
+    batch_invariant: bool  # whether a row gets the same bits whatever is computed beside it
 
     def start(self) -> None:
         """Compute a first step in the caller's thread, then start the engine's own thread.
@@ -85,6 +87,8 @@ class EngineThread:
     """
 
     context: int
+    kernels = ""
+    batch_invariant = False
     _requests: OpenRequests
 
     def __init__(self, name: str, *, slots: int):
