@@ -49,8 +49,8 @@ class WorkerSettings(BaseModel):
     quantize: Literal["int8"] | None = Field(
         None,
         description="`int8`: weights and activations in 8 bits, faster and slightly less exact; "
-        "only with compiled kernels on a CPU, for families built as Llama is (docs/performance.md). "
-        "Empty: the weights as `PROMPTMILL_DTYPE` says.",
+        "only with compiled kernels on a CPU, for families built as Llama is "
+        "(docs/performance.md). Empty: the weights as `PROMPTMILL_DTYPE` says.",
     )
     slots: int | None = Field(
         None,
