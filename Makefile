@@ -4,7 +4,7 @@
 BIN := .venv/bin
 INPUTS := pyproject.toml client/pyproject.toml constraints.txt .ci/setup
 
-.PHONY: help setup demo test clients lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables bench-evals proof stall screenshots map clean
+.PHONY: help setup demo test clients lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables bench-evals bench-perplexity proof stall screenshots map clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ bench-engine: .venv/ready-test  ## measure the engine on this machine; the last 
 bench-vllm: .venv/ready-test  ## the same beside vLLM for CPU, in an environment of its own: downloads 1.5 GB once
 	@bench/vllm-setup .venv-vllm
 	$(BIN)/python -m bench.engine --vllm .venv-vllm/bin/python $(ARGS)
+
+bench-perplexity: .venv/ready-test  ## measure how well the engine predicts human text, in each precision; last line JSON
+	$(BIN)/python -m bench.perplexity $(ARGS)
 
 faults: .venv/ready-test  ## inject faults at random for half a minute and check what was lost or doubled; last line JSON
 	$(BIN)/python -m bench.faults $(ARGS)

@@ -16,6 +16,7 @@ BEGIN, END = "<!-- tree: written by `make map` -->\n```text\n", "```\n<!-- end o
 ROOMS = ["web", "common", "evals", "worker", "cli", "client", "bench", "tests"]
 FOLDERS = {
     "bench": "The benchmarks; each prints a line of JSON last",
+    "bench/data": "Texts in the public domain that perplexity is measured on",
     "web/intake/builtin": "The built-in presets, a file each",
     "client": "The Python client, a distribution of its own: `promptmill-client`",
     "web/pages/static": "Scripts and styles of the pages",
@@ -45,6 +46,7 @@ FOLDERS = {
     "tests/integration/worker": "Celery workers with the echo engine",
     "tests/support": "What tests start: servers, stacks, workers, receivers",
     "tests/unit": "Functions and classes on their own",
+    "tests/unit/bench": "What benchmarks compute from what they measured",
     "tests/unit/cli": "The command line",
     "tests/unit/client": "The Python client",
     "tests/unit/common": "What all rooms share",
@@ -59,7 +61,7 @@ FOLDERS = {
     "tests/unit/web": "The web tier: reading bodies, connections, proxies",
 }
 # The files in these are not listed.
-BY_FOLDER = {"tests", "web/pages/templates", "web/rating/templates"}
+BY_FOLDER = {"tests", "bench/data", "web/pages/templates", "web/rating/templates"}
 UNLISTED = {".svg", ".pyc", ".toml", ".typed"}
 UNLISTED_NAMES = {"__init__.py", "README.md", "LICENSE"}
 

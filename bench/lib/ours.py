@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.lib.mixes import Mix
-from common.generation import Request
+from common.generation import Finished, Request
 from common.params import SamplingParams
 from common.structured.grammar import grammar_of
 from worker.engine.batching import BatchingEngine
@@ -42,16 +42,26 @@ def run(engine: Engine, mix: Mix, settings: list[dict[str, Any]]) -> tuple[float
         for row, prompt in enumerate(mix.prompts)
     ]
     began = time.perf_counter()
+    answers = finished(engine, requests)
+    took = time.perf_counter() - began
+    return took, [answers[request.id].outputs[0].token_ids for request in requests]
+
+
+def finished(engine: Engine, requests: list[Request]) -> dict[str, Finished]:
+    """The answer to each request, by its id.
+
+    Raises:
+        RuntimeError: one ended with an error.
+    """
     for request in requests:
         engine.submit(request)
-    finished: dict[str, list[int]] = {}
-    while len(finished) < len(requests):
+    answers: dict[str, Finished] = {}
+    while len(answers) < len(requests):
         for each in engine.collect(1.0):
             if each.error:
                 raise RuntimeError(each.error[1])
-            finished[each.id] = each.outputs[0].token_ids
-    took = time.perf_counter() - began
-    return took, [finished[request.id] for request in requests]
+            answers[each.id] = each
+    return answers
 
 
 class Ours:
