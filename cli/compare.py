@@ -94,7 +94,9 @@ def _jobs(found: JsonObject) -> list[str]:
     rows = f"{'rows:':<10}{matched['rows']:,} matched by {matched['by']}{why}; "
     rows += f"{matched['succeeded']:,} have a result in all jobs, "
     rows += f"in {matched['changed']:,} an output differs"
-    return [*(line.rstrip() for line in said), rows]
+    unlike = matched.get("unlike_references")
+    warned = [f"{'':<10}{unlike:,} were not compared with the same references"] if unlike else []
+    return [*(line.rstrip() for line in said), rows, *warned]
 
 
 def _table(found: JsonObject) -> list[str]:

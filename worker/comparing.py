@@ -18,6 +18,7 @@ from common.store.comparisons import LEASE, Asked, Claimed, Comparisons
 from common.store.evaluations import Evaluations
 from common.store.jobs import JobStore
 from worker.claim_keeper import ClaimKeeper, Lost
+from worker.compared_references import unlike_references
 from worker.compared_rows import Rows
 from worker.compared_scores import Scores, comparable, compare_scores
 from worker.item_facts import ItemFacts, read_facts
@@ -71,11 +72,14 @@ class Comparing:
         evaluations = [self._evaluations.get(each) for each in asked.evaluations]
         names, left_out = comparable(evaluations)
         scores = self._scores(asked, names, rows, go_on)
+        unlike = unlike_references(
+            self._store, self._evaluations, evaluations, names, rows.matching.rows, go_on
+        )
         for number, block in rows.blocks(scores.verdicts):
             if not self._comparisons.keep_rows(claimed, {number: block}):
                 raise Lost
         result = {
-            "matched": rows.matched(),
+            "matched": rows.matched() | {"unlike_references": unlike},
             "metrics": scores.metrics,
             "left_out": left_out,
             "jobs": rows.figures(),

@@ -82,7 +82,7 @@ class Evaluating:
 
     def _go_on(self, claimed: Claimed, keeper: ClaimKeeper) -> None:
         choice = _chosen(claimed)
-        items = JudgedItems(self._store, self._work, claimed, self._store.job(claimed.job))
+        items = JudgedItems(self._store, self._evaluations, claimed, self._store.job(claimed.job))
         tokenizer = claimed.tokenizer or self._choose_tokenizer(claimed, choice, items)
         first, until = claimed.done, time.monotonic() + SLICE
         while first < claimed.total:

@@ -7,19 +7,19 @@ large they are.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from common.references import reference_of
 from common.result_row import RowOutput
-from common.store.evaluation_work import Claimed, EvaluationWork
-from common.store.evaluations import MOST_IN_CHUNK, STEP
+from common.store.evaluation_work import Claimed
+from common.store.evaluations import MOST_IN_CHUNK, STEP, Evaluations
 from common.store.job import Job
 from common.store.jobs import JobStore
 from common.store.records import Unreadable, reading
 from common.store.rows import parse_result
 from common.types import ItemState
 from evals.item import Item, Output
+from worker.judged_references import JudgedReferences
 
 MOST_READ = 1 << 22  # bytes of results as stored, read at once, about
 MOST_AT_ONCE = 64  # items read at once, a multiple of STEP
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 class JudgedItems:
     """The items of a job that is over, with the references that an evaluation takes."""
 
-    def __init__(self, store: JobStore, work: EvaluationWork, claimed: Claimed, job: Job):
+    def __init__(self, store: JobStore, evaluations: Evaluations, claimed: Claimed, job: Job):
         self._store = store
-        self._work = work
-        self._claimed = claimed
         self._job = job
         self._states = store.states(job.id)
-        self._column = store.prep(job.id).get("mapped", {}).get("reference")
+        self._references = JudgedReferences(
+            store, evaluations, job.id, claimed.id, claimed.referenced
+        )
         steps = MOST_READ // max(1, job.item_bytes) // STEP
         self._at_once = STEP * min(max(1, steps), MOST_AT_ONCE // STEP)
 
@@ -63,13 +63,13 @@ class JudgedItems:
     def references(self) -> Iterator[str]:
         """The references of all items."""
         for first in range(0, self._job.total, self._at_once):
-            for texts in self._references(first, min(self._at_once, self._job.total - first)):
+            for texts in self._references.read(first, min(self._at_once, self._job.total - first)):
                 yield from texts
 
     def _read(self, first: int, count: int) -> Iterator[Item]:
         """One after the other: a small result may hold a long text, compressed."""
         blobs = self._store.result_blobs(self._job.id, range(first, first + count))
-        references = self._references(first, count)
+        references = self._references.read(first, count)
         for place, (blob, texts) in enumerate(zip(blobs, references, strict=True)):
             yield Item(self._outputs(first + place, blob), texts)
 
@@ -84,26 +84,6 @@ class JudgedItems:
         except Unreadable as error:
             log.warning("%s: %s", error, error.__cause__)
             return ()
-
-    def _references(self, first: int, count: int) -> list[tuple[str, ...]]:
-        if self._claimed.referenced:
-            given = self._work.references(self._claimed, first, count)
-            return [tuple(texts or ()) for texts in given]
-        sides = self._store.side(self._job.id, first, count)
-        if self._column is None:
-            return [_texts(side.get("reference")) for side in sides]
-        items = self._store.items(self._job.id, first, count)
-        found = []
-        for item, side in zip(items, sides, strict=True):
-            cell = (item.get("vars", {}) | side.get("vars", {})).get(self._column)
-            found.append(_texts(side.get("reference", reference_of(cell))))
-        return found
-
-
-def _texts(reference: str | Sequence[str] | None) -> tuple[str, ...]:
-    if reference is None:
-        return ()
-    return (reference,) if isinstance(reference, str) else tuple(reference)
 
 
 def _output(found: RowOutput) -> Output:

@@ -15,8 +15,7 @@ import redis
 from common.errors import ErrorDict
 from common.store import keys
 from common.store.connection import redis_errors
-from common.store.evaluations import REFERENCES, Asked, parse_asked
-from common.store.packing import unpack
+from common.store.evaluations import Asked, parse_asked
 from common.store.records import reading
 from common.store.scripts import Scripts
 from common.types import JsonObject
@@ -148,19 +147,6 @@ class EvaluationWork:
                 pipe.zrange(keys.evaluations_due(tenant.decode()), 0, 0, withscores=True)
             due = [score for line in pipe.execute() for _, score in line] if tenants else []
         return max([0.0, *(seconds + micros / 1e6 - score / 1000 for score in due)])
-
-    def references(self, claimed: Claimed, first: int, count: int) -> list[list[str] | None]:
-        """The references that were given with the evaluation, of items [first, first + count); None
-        for items without."""
-        begin = first - first % REFERENCES
-        starts = list(range(begin, first + count, REFERENCES))
-        with redis_errors():
-            blobs = self._client.hmget(keys.evaluation(claimed.id, "refs"), starts)
-        found: list[list[str] | None] = []
-        for start, blob in zip(starts, blobs, strict=True):
-            with reading(f"the references from item {start} on of {claimed.id}"):
-                found += unpack(blob) if blob else [None] * REFERENCES
-        return found[first - begin : first - begin + count]
 
     def _ms(self) -> int:
         return int(self.lease * 1000)

@@ -20,7 +20,7 @@ import redis
 from common.errors import Conflict, ErrorDict, NotFound, storage_full
 from common.store import keys
 from common.store.connection import redis_errors
-from common.store.packing import pack
+from common.store.packing import pack, unpack
 from common.store.records import as_text, readable, reading
 from common.store.score_chunk import Floats, ScoreChunk, unpack_scores
 from common.store.scripts import Scripts
@@ -69,6 +69,7 @@ class Evaluation:
     status: Status  # `create_evaluation` queues it, `claim_evaluation` runs it, `end_…` ends it.
     origin: Literal["job", "request"]  # Whether the job's submit asked for it, or a request did.
     asked: Asked
+    referenced: bool  # Whether references came with it, in place of the items' own.
     created_at: int
     started_at: int | None  # When an evaluator claimed it first.
     finished_at: int | None
@@ -98,6 +99,7 @@ def parse_evaluation(evaluation_id: str, answer: Any) -> Evaluation:
         status=raw["status"],  # type: ignore[arg-type]  # no other is ever stored
         origin=raw["origin"],  # type: ignore[arg-type]
         asked=parse_asked(raw["asked"]),
+        referenced="referenced" in raw,
         created_at=int(raw["created_at"]),
         started_at=number("started_at"),
         finished_at=number("finished_at"),
@@ -201,6 +203,19 @@ class Evaluations:
     def _ids(self, job_id: str) -> list[bytes]:
         found: list[bytes] = self._client.zrevrange(keys.job(job_id, "evals"), 0, -1)
         return found
+
+    def references(self, evaluation_id: str, first: int, count: int) -> list[list[str] | None]:
+        """The references that were given with the evaluation, of items [first, first + count); None
+        for items without."""
+        begin = first - first % REFERENCES
+        starts = list(range(begin, first + count, REFERENCES))
+        with redis_errors():
+            blobs = self._client.hmget(keys.evaluation(evaluation_id, "refs"), starts)
+        found: list[list[str] | None] = []
+        for start, blob in zip(starts, blobs, strict=True):
+            with reading(f"the references from item {start} on of {evaluation_id}"):
+                found += unpack(blob) if blob else [None] * REFERENCES
+        return found[first - begin : first - begin + count]
 
     def scores(self, evaluation_id: str, first: int, count: int) -> dict[str, list[float | None]]:
         """By metric, the scores of items [first, first + count); None where there is none, or not

@@ -72,3 +72,15 @@ def test_what_cannot_be_compared_is_said(running: Running, jobs: list[str]) -> N
     done = run("compare", jobs[0], "--data", running.folder)
     assert done.returncode == 2
     assert "Missing argument 'JOB…'" in done.stderr
+
+
+def test_rows_with_unlike_references_are_told(
+    running: Running, jobs: list[str], tmp_path: Path
+) -> None:
+    table = tmp_path / "gold.jsonl"
+    gold = [{"custom_id": f"row-{i}", "reference": "another"} for i in range(2)]
+    table.write_text("".join(json.dumps(row) + "\n" for row in gold))
+    assert "same references" not in said(running, "compare", *jobs)
+    said(running, "evaluate", jobs[1], "--wait", "--metric", "rouge_l", "--references", table)
+    told = said(running, "compare", *jobs)
+    assert "30 were not compared with the same references" in told

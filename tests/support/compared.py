@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -19,10 +19,15 @@ Judged = Callable[..., str]  # the fixture `judged`: texts of outputs -> the id 
 
 
 def evaluate(
-    client: redis.Redis, job_id: str, metrics: Sequence[str] = ("rouge_l",), tenant: str = "t"
+    client: redis.Redis,
+    job_id: str,
+    metrics: Sequence[str] = ("rouge_l",),
+    tenant: str = "t",
+    references: Mapping[int, list[str]] | None = None,
 ) -> str:
     """Have a job's outputs scored. Answers the evaluation's id."""
-    made = Evaluations(client).create(job_id, tenant, AskedMetrics(list(metrics), []))
+    asked = AskedMetrics(list(metrics), [])
+    made = Evaluations(client).create(job_id, tenant, asked, references)
     evaluating = Evaluating(client, EvaluationWork(client), threading.Event())
     while evaluating.evaluate_next():
         pass

@@ -126,6 +126,7 @@ def comparison_view(services: Services, tenant: str, found: Wanted) -> Compariso
                 "name": job.spec.get("metadata", {}).get("name"),
                 "model": job.model,
                 "evaluation": evaluation.id,
+                "retries": job.retries,
                 **numbers,
             }
             for job, evaluation, numbers in zip(found.jobs, found.evaluations, figures, strict=True)

@@ -122,6 +122,11 @@ class Matched(BaseModel):
     succeeded: int = Field(description="Those that all jobs have a result of.")
     changed: int = Field(description="Those of which an output differs from the baseline's.")
     unmatched: list[int] = Field(description="Items of each job that not all have.")
+    unlike_references: int | None = Field(
+        None,
+        description="Rows that were not compared with the same references in all jobs; null if "
+        "no metric takes references.",
+    )
 
 
 class SettingView(BaseModel):
@@ -146,6 +151,7 @@ class JobFigures(BaseModel):
     name: str | None
     model: str
     evaluation: str = Field(description="Whose scores count: its newest evaluation that is done.")
+    retries: list[str] = Field(description="Its retries, whose rows do not count here.")
     run_s: Spread | None = Field(None, description="Seconds that an item ran.")
     tokens: Spread | None = Field(None, description="Tokens generated for an item.")
     finish_reasons: dict[str, int] = Field({}, description="Outputs by why they ended.")

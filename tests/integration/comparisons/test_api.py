@@ -53,8 +53,29 @@ def test_it_is_computed_once_and_told_when_it_is_done(site: Site, judged: Judged
         "succeeded": 25,
         "changed": 25,
         "unmatched": [0, 0],
+        "unlike_references": 0,
     }
     assert found.json["links"]["page"].endswith(f"/compare?jobs={one},{other}")
+
+
+def test_rows_with_unlike_references_are_counted(site: Site, judged: Judged) -> None:
+    one, same = judged([GOOD] * 3, reference=GOOD), judged([BAD] * 3, reference=GOOD)
+    other = judged([BAD] * 3, reference=BAD)
+    for jobs, unlike in ((one, same), 0), ((one, other), 3), ((one, same, other), 3):
+        compare(site, *jobs)
+        compare_all(site.services.redis)
+        assert compare(site, *jobs).json["matched"]["unlike_references"] == unlike
+
+
+def test_retries_are_named_and_not_merged(site: Site, judged: Judged) -> None:
+    one, other = judged([GOOD, None]), judged([GOOD, GOOD])
+    retry = site.post(f"/v1/jobs/{one}/retry").json["id"]
+    site.worker().say({"text": GOOD})
+    compare(site, one, other)
+    compare_all(site.services.redis)
+    found = compare(site, one, other).json
+    assert [job["retries"] for job in found["jobs"]] == [[retry], []]
+    assert (found["matched"]["succeeded"], found["metrics"][0]["n"]) == (1, 1)
 
 
 def test_a_client_may_wait_for_it(site: Site, judged: Judged) -> None:

@@ -113,6 +113,25 @@ def test_rows_that_failed_or_were_not_scored_in_one_job_count_in_none(mill: Mill
     assert not (block.flags & CHANGED).any()
 
 
+def test_rows_that_were_compared_with_other_references_are_counted(mill: Mill) -> None:
+    outputs, own = texts(2, 8), texts(1, 8)
+    one, other = job(mill, outputs), job(mill, outputs)
+    given: dict[int, list[str]] = {index: [text] for index, text in enumerate(own)}
+    given[0] = [" ", own[0]]  # an empty one more
+    given[1] = ["another"]
+    given.pop(2)  # none at all
+    evaluate(mill.client, other, METRICS, references=given)
+    assert compared(mill.client, one, other)["matched"]["unlike_references"] == 2
+    assert compared(mill.client, other, other)["matched"]["unlike_references"] == 0
+
+
+def test_without_metrics_that_take_references_nobody_asks_for_them(mill: Mill) -> None:
+    one = job(mill, texts(2))
+    evaluate(mill.client, one, ("length_chars",))
+    other = job(mill, texts(3), seed=9)
+    assert compared(mill.client, one, other)["matched"]["unlike_references"] is None
+
+
 def asked_for(mill: Mill, *job_ids: str) -> Asked:
     found = [Evaluations(mill.client).newest_done(job_id) for job_id in job_ids]
     return Asked(job_ids, tuple(each.id for each in found if each))

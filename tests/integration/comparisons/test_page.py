@@ -50,6 +50,17 @@ def test_words_that_differ_are_marked_and_texts_are_escaped(site: Site, judged: 
     assert "<i>sat" not in html
 
 
+def test_it_says_what_its_scores_do_not_tell(site: Site, judged: Judged) -> None:
+    one, other = judged([GOOD, None]), judged([GOOD, GOOD], reference=BAD)
+    site.post(f"/v1/jobs/{one}/retry")
+    told = words(look(site, one, other))
+    assert "failed items were retried; retries do not count here" in told
+    assert "2 rows were not compared with the same references in all jobs" in told
+    plain = words(look(site, other, other))
+    assert "same references" not in plain
+    assert "retried" not in plain
+
+
 def test_four_jobs_stand_side_by_side(site: Site, judged: Judged) -> None:
     jobs = [judged([text]) for text in (GOOD, BAD, "the cat sat", GOOD)]
     html = look(site, *jobs)

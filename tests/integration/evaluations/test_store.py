@@ -102,8 +102,9 @@ def test_references_given_later_count_to_what_the_tenant_keeps(
     assert mill.client.ttl(keys.evaluation(made.id, "refs")) == -1
     claimed = claim(work)
     assert claimed.referenced
-    assert work.references(claimed, 0, 5) == [None, None, None, ["x", "y"], None]
-    assert work.references(claimed, 60, 80)[70] == ["z" * 1000]
+    assert evaluations.get(made.id).referenced
+    assert evaluations.references(made.id, 0, 5) == [None, None, None, ["x", "y"], None]
+    assert evaluations.references(made.id, 60, 80)[70] == ["z" * 1000]
 
 
 def test_without_references_the_items_own_count(
