@@ -47,7 +47,9 @@ def _digests(
 ) -> Array:
     """Of all items of the evaluation's job; 0 for those without references."""
     job = store.job(evaluation.job)
-    references = JudgedReferences(store, evaluations, job.id, evaluation.id, evaluation.referenced)
+    references = JudgedReferences(
+        store, evaluations.references, job.id, evaluation.id, evaluation.referenced
+    )
     found, few = np.zeros(job.total, np.uint64), at_once(job)
     for first in range(0, job.total, few):
         for place, texts in enumerate(references.read(first, min(few, job.total - first)), first):

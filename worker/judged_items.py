@@ -37,7 +37,7 @@ class JudgedItems:
         self._job = job
         self._states = store.states(job.id)
         self._references = JudgedReferences(
-            store, evaluations, job.id, claimed.id, claimed.referenced
+            store, evaluations.references, job.id, claimed.id, claimed.referenced
         )
         steps = MOST_READ // max(1, job.item_bytes) // STEP
         self._at_once = STEP * min(max(1, steps), MOST_AT_ONCE // STEP)

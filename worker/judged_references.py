@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.references import reference_of
-from common.store.evaluations import Evaluations
+from common.store.evaluation_references import EvaluationReferences
 from common.store.jobs import JobStore
 
 References = tuple[str, ...]  # of an item
@@ -18,13 +18,13 @@ class JudgedReferences:
     def __init__(
         self,
         store: JobStore,
-        evaluations: Evaluations,
+        given: EvaluationReferences,
         job_id: str,
         evaluation_id: str,
         referenced: bool,
     ):
         self._store = store
-        self._evaluations = evaluations
+        self._given = given
         self._job_id = job_id
         self._evaluation_id = evaluation_id
         self._referenced = referenced
@@ -37,7 +37,7 @@ class JudgedReferences:
             Unreadable: what is kept beside the items is damaged.
         """
         if self._referenced:
-            given = self._evaluations.references(self._evaluation_id, first, count)
+            given = self._given.read(self._evaluation_id, first, count)
             return [tuple(texts or ()) for texts in given]
         sides = self._store.side(self._job_id, first, count)
         if self._column is None:

@@ -20,7 +20,7 @@ import redis
 from common.errors import Conflict, ErrorDict, NotFound, storage_full
 from common.store import keys
 from common.store.connection import redis_errors
-from common.store.packing import pack, unpack
+from common.store.evaluation_references import EvaluationReferences
 from common.store.records import as_text, readable, reading
 from common.store.score_chunk import Floats, ScoreChunk, unpack_scores
 from common.store.scripts import Scripts
@@ -28,9 +28,6 @@ from common.types import JsonObject
 
 STEP = 4  # items
 MOST_IN_CHUNK = 512  # items, a multiple of STEP
-REFERENCES = 64  # items whose references are stored together
-MOST_SENT = 1 << 20  # bytes of references sent in one command, about
-STAGED = 3600  # seconds that references are kept until the evaluation is
 
 Status = Literal["queued", "running", "done", "failed"]
 
@@ -118,6 +115,7 @@ class Evaluations:
     def __init__(self, client: redis.Redis):
         self._client = client
         self._scripts = Scripts(client)
+        self.references = EvaluationReferences(client)
 
     def create(
         self,
@@ -140,7 +138,7 @@ class Evaluations:
             StorageFull: the tenant would keep more with these references.
         """
         evaluation_id = new_evaluation_id()
-        size = self._stage(evaluation_id, references) if references else 0
+        size = self.references.stage(evaluation_id, references) if references else 0
         with redis_errors():
             outcome = self._scripts.create_evaluation(
                 id=evaluation_id,
@@ -154,18 +152,6 @@ class Evaluations:
         if outcome != "new":
             raise _refusal(outcome, job_id, most_stored)
         return self.get(evaluation_id, tenant)
-
-    def _stage(self, evaluation_id: str, references: Mapping[int, list[str]]) -> int:
-        """Put references under a time to live until the evaluation is made; answers their bytes."""
-        record, total = keys.evaluation(evaluation_id, "refs"), 0
-        with redis_errors():
-            for part in _parts(references):
-                pipe = self._client.pipeline(transaction=True)
-                pipe.hset(record, mapping=part)
-                pipe.expire(record, STAGED)
-                pipe.execute()
-                total += sum(map(len, part.values()))
-        return total
 
     def get(self, evaluation_id: str, tenant: str | None = None) -> Evaluation:
         """Another tenant's evaluation is not found; `tenant=None` is for the parts themselves."""
@@ -203,19 +189,6 @@ class Evaluations:
     def _ids(self, job_id: str) -> list[bytes]:
         found: list[bytes] = self._client.zrevrange(keys.job(job_id, "evals"), 0, -1)
         return found
-
-    def references(self, evaluation_id: str, first: int, count: int) -> list[list[str] | None]:
-        """The references that were given with the evaluation, of items [first, first + count); None
-        for items without."""
-        begin = first - first % REFERENCES
-        starts = list(range(begin, first + count, REFERENCES))
-        with redis_errors():
-            blobs = self._client.hmget(keys.evaluation(evaluation_id, "refs"), starts)
-        found: list[list[str] | None] = []
-        for start, blob in zip(starts, blobs, strict=True):
-            with reading(f"the references from item {start} on of {evaluation_id}"):
-                found += unpack(blob) if blob else [None] * REFERENCES
-        return found[first - begin : first - begin + count]
 
     def scores(self, evaluation_id: str, first: int, count: int) -> dict[str, list[float | None]]:
         """By metric, the scores of items [first, first + count); None where there is none, or not
@@ -268,21 +241,6 @@ class Evaluations:
 def _read(evaluation_id: str, start: int, blob: bytes) -> ScoreChunk:
     with reading(f"the scores from item {start} on of {evaluation_id}"):
         return unpack_scores(blob)
-
-
-def _parts(references: Mapping[int, list[str]]) -> Iterator[dict[int, bytes]]:
-    """References as they are stored, a command's worth at a time: first index of so many items ->
-    their references, null for items without."""
-    part: dict[int, bytes] = {}
-    size = 0
-    for start in sorted({index - index % REFERENCES for index in references}):
-        blob = pack([references.get(index) for index in range(start, start + REFERENCES)])
-        if part and size + len(blob) > MOST_SENT:
-            yield part
-            part, size = {}, 0
-        part[start] = blob
-        size += len(blob)
-    yield part
 
 
 def _refusal(outcome: str, job_id: str, most_stored: int) -> Exception:

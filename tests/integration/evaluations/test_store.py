@@ -103,8 +103,8 @@ def test_references_given_later_count_to_what_the_tenant_keeps(
     claimed = claim(work)
     assert claimed.referenced
     assert evaluations.get(made.id).referenced
-    assert evaluations.references(made.id, 0, 5) == [None, None, None, ["x", "y"], None]
-    assert evaluations.references(made.id, 60, 80)[70] == ["z" * 1000]
+    assert evaluations.references.read(made.id, 0, 5) == [None, None, None, ["x", "y"], None]
+    assert evaluations.references.read(made.id, 60, 80)[70] == ["z" * 1000]
 
 
 def test_without_references_the_items_own_count(

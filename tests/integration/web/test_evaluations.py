@@ -39,7 +39,7 @@ def references(web: Web, evaluation_id: str, count: int = 3) -> list[Any]:
     work = EvaluationWork(web.services.redis)
     claimed = work.claim()
     assert claimed is not None and claimed.id == evaluation_id
-    return web.services.evaluations.references(evaluation_id, 0, count)
+    return web.services.evaluations.references.read(evaluation_id, 0, count)
 
 
 def test_an_evaluation_is_begun_and_shown_from_its_start_to_its_end(web: Web) -> None:
