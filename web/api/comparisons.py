@@ -19,8 +19,9 @@ from web.wire.description import described
 
 @api.get("/v1/comparisons")
 @described(
-    "Jobs of the same items compared; 202 while that is computed",
+    "Jobs of the same items compared",
     ComparisonView,
+    computed=True,
     query=ComparisonQuery,
     errors=(404, 409, 429),
 )
@@ -37,6 +38,7 @@ def comparison(tenant: str) -> Response:
 @described(
     "Rows of a comparison: the items that belong together, with outputs and scores",
     ComparedRows,
+    computed=True,
     query=RowsQuery,
     errors=(404, 409, 429),
 )

@@ -17,7 +17,8 @@ from pydantic.json_schema import JsonSchemaMode
 class Description:
     """What a view takes and gives.
 
-    `status` is that of the good answer. `body` is the JSON body, which may be left out where it
+    `status` is that of the good answer; what is `computed` first has a 202 of the same model, with
+    `Retry-After`, until it is there. `body` is the JSON body, which may be left out where it
     `may_be_empty`; `upload` is the part beside a file, which is called `part`, and `form` the parts
     beside a file; `query` has the query's parameters and `headers` the names of the request headers
     that are read.
@@ -31,6 +32,7 @@ class Description:
     summary: str
     answer: type | None = None
     status: int = 200
+    computed: bool = False
     body: type[BaseModel] | None = None
     may_be_empty: bool = False
     upload: type[BaseModel] | None = None

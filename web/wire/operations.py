@@ -123,13 +123,12 @@ class Operations:
     def _responses(
         self, rule: Rule, method: str, description: Description
     ) -> dict[str, Answer | Reference]:
-        good: Answer = {
-            "description": HTTPStatus(description.status).phrase,
-            "headers": {"X-Request-Id": REQUEST_ID},
-        }
-        if content := self._content(rule, description):
-            good["content"] = content
-        found: dict[str, Answer | Reference] = {str(description.status): good}
+        content = self._content(rule, description)
+        phrase = HTTPStatus(description.status).phrase
+        found: dict[str, Answer | Reference] = {str(description.status): _good(phrase, content)}
+        if description.computed:
+            again = {"Retry-After": RETRY_AFTER}
+            found["202"] = _good("It is being computed.", content, again)
         for status in sorted(_errors(rule, method, description, self._shape(rule).invalid)):
             found[str(status)] = self._error(rule, status)
         return found
@@ -195,6 +194,13 @@ class Operations:
     def _schema(self, model: type) -> JsonSchemaValue:
         reference: str = self._references[model, "validation"]["$ref"]
         return self._schemas[reference.rsplit("/", 1)[-1]]
+
+
+def _good(text: str, content: Content, more: dict[str, Header] | None = None) -> Answer:
+    found: Answer = {"description": text, "headers": {"X-Request-Id": REQUEST_ID} | (more or {})}
+    if content:
+        found["content"] = content
+    return found
 
 
 def _errors(rule: Rule, method: str, description: Description, invalid: frozenset[int]) -> set[int]:

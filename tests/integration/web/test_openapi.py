@@ -94,3 +94,19 @@ def test_an_address_that_is_too_long_is_described_where_a_query_is_taken(web: We
     assert responses["414"] == {"$ref": "#/components/responses/LongAddress"}
     assert "text/html" in found["components"]["responses"]["LongAddress"]["content"]
     assert "414" not in found["paths"]["/v1/jobs/{job_id}"]["delete"]["responses"]
+
+
+def test_answers_that_are_computed_first_are_described_before_and_after(web: Web) -> None:
+    paths = specification(web)["paths"]
+    for path in ("/v1/comparisons", "/v1/comparisons/rows"):
+        responses = paths[path]["get"]["responses"]
+        before, after = responses["202"], responses["200"]
+        assert before["content"] == after["content"]
+        assert set(before["headers"]) - set(after["headers"]) == {"Retry-After"}
+    computed = {
+        path
+        for path, methods in paths.items()
+        for operation in methods.values()
+        if {"200", "202"} <= set(operation["responses"])
+    }
+    assert computed == {"/v1/comparisons", "/v1/comparisons/rows"}
