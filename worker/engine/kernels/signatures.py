@@ -10,12 +10,64 @@ from typing import Any
 
 Signature = tuple[Any, list[Any]]  # the result's type, the arguments' types
 
+Pointer = ctypes.c_void_p
+
+
+class Cache(ctypes.Structure):
+    """A layer's keys and values: `Cache` of paging.h."""
+
+    _fields_ = (("units", Pointer), ("heads", ctypes.c_int32), ("width", ctypes.c_int32))
+
+
+class Rows(ctypes.Structure):
+    """The rows of a step: `Rows` of paging.h. Its arrays are int32 and must be kept alive."""
+
+    _fields_ = (
+        ("count", ctypes.c_int32),
+        ("starts", Pointer),
+        ("firsts", Pointer),
+        ("table", Pointer),
+        ("table_width", ctypes.c_int32),
+    )
+
+
+class Reading(ctypes.Structure):
+    """How a layer's queries read the cache: `Reading` of attention.h."""
+
+    _fields_ = (
+        ("scale", ctypes.c_float),
+        ("window", ctypes.c_int32),
+        ("query_heads", ctypes.c_int32),
+    )
+
+
 COUNTING: dict[str, Signature] = {
     "pm_calls": (ctypes.c_int64, []),
 }
 
+_rows_of = (Pointer, ctypes.c_int64)  # their memory, and the elements from one to the next
+
+ATTENTION: dict[str, Signature] = {
+    "pm_plan_new": (Pointer, [ctypes.POINTER(Rows)]),
+    "pm_plan_free": (None, [Pointer]),
+    "pm_attend": (
+        None,
+        [
+            ctypes.POINTER(Cache),
+            ctypes.POINTER(Rows),
+            Pointer,  # plan
+            ctypes.POINTER(Reading),
+            *_rows_of,  # queries
+            *_rows_of,  # keys
+            *_rows_of,  # values
+            *_rows_of,  # out
+        ],
+    ),
+}
+
 SIGNATURES: dict[str, Signature] = {
     **COUNTING,
+    **ATTENTION,
 }
 
 
