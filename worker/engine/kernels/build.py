@@ -1,60 +1,100 @@
-"""Builds the compiled kernels with the machine's own compiler and keeps them in a cache."""
+"""Gets the compiled kernels: from the cache, or built there and checked, once for this CPU."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import tempfile
+import json
+import logging
+import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from worker.engine.kernels.cache import Build, KernelCache
+from worker.engine.kernels.compiler import FLAGS, Compiler
+from worker.engine.kernels.cpu import check_cpu
+from worker.engine.kernels.judge import CHECK, judge
+from worker.engine.kernels.no_kernels import NoKernels
+
+log = logging.getLogger(__name__)
+
 SOURCE = Path(__file__).parent / "source"
-FLAGS = (
-    "-std=c++17",
-    "-O3",
-    "-march=native",
-    "-mprefer-vector-width=512",
-    "-fopenmp",
-    # The order of arithmetic is the source's, not the compiler's: fma where it is written.
-    "-ffp-contract=off",
-    "-shared",
-    "-fPIC",
-)
-COMPILE_LIMIT = 120  # seconds
-
-
-class NoKernels(Exception):
-    """There are no compiled kernels here; the message says why and what to do."""
+ABOUT = 30  # seconds that a build takes
 
 
 def source_hash() -> str:
     """The SHA-256 of every source file, names included, as hexadecimal digits."""
     seen = hashlib.sha256()
     for file in sorted(SOURCE.iterdir()):
-        seen.update(f"{file.name}\n{file.stat().st_size}\n".encode() + file.read_bytes())
+        text = file.read_bytes()
+        seen.update(f"{file.name}\n{len(text)}\n".encode() + text)
     return seen.hexdigest()
 
 
-def build(cache: Path) -> Path:
-    """The built library, from the cache if it is there.
+def prepare(cache: Path, openmp: Path) -> Build:
+    """A build that may be used, made now if the folder `cache` has none. `openmp` is the runtime
+    that torch has loaded.
 
     Raises:
-        NoKernels: it cannot be built.
+        NoKernels: there is none, and why.
     """
-    folder = cache.expanduser() / "kernels"
-    library = folder / f"{source_hash()}.so"
-    if library.exists():
-        return library
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    compiler = os.environ.get("CXX", "c++")
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        built = Path(work) / library.name
-        command = [compiler, *FLAGS, str(SOURCE / "kernels.cpp"), "-o", str(built)]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=COMPILE_LIMIT, text=True)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise NoKernels(f"{compiler}: {error}") from None
-        if done.returncode:
-            raise NoKernels(f"{compiler} failed: {done.stderr[-2000:]}")
-        built.replace(library)
-    return library
+    check_cpu()
+    compiler = Compiler.find()
+    kept = KernelCache(cache)
+    key = _key(compiler, openmp)
+    found = kept.find(key)
+    if not found:
+        with kept.lock():
+            # Another process may have built it while this one waited.
+            found = kept.find(key) or _build(kept, key, compiler, openmp)
+    return _trusted(found)
+
+
+def state(cache: Path, openmp: Path) -> str:
+    """What `prepare` would do, in words; does not build.
+
+    Raises:
+        NoKernels: it would have no kernels, as far as can be told without building.
+    """
+    check_cpu()
+    compiler = Compiler.find()
+    found = KernelCache(cache).find(_key(compiler, openmp))
+    if not found:
+        return f"will be built by {compiler.name} when a worker first starts (about {ABOUT} s)"
+    return f"are built: {_trusted(found).library}"
+
+
+def _trusted(build: Build) -> Build:
+    if build.verdict.why:
+        raise NoKernels(
+            f"the kernels that were built here failed their check: {build.verdict.why}",
+            f"remove {build.library} to have them built and checked anew, with another g++ perhaps",
+        )
+    return build
+
+
+def _build(kept: KernelCache, key: str, compiler: Compiler, openmp: Path) -> Build:
+    log.info("building the kernels for this CPU (once, about %d s)", ABOUT)
+    began = time.monotonic()
+    with kept.workplace() as work:
+        library = work / "kernels.so"
+        compiler.compile(SOURCE / "kernels.cpp", library)
+        log.info("the kernels were built in %.0f s", time.monotonic() - began)
+        return kept.keep(key, library, judge(library, openmp))
+
+
+def _key(compiler: Compiler, openmp: Path) -> str:
+    """A name for all that a build and its check depend on."""
+    try:
+        ours = version("promptmill")
+    except PackageNotFoundError:  # run from a folder, not installed
+        ours = ""
+    parts = [
+        compiler.version,
+        compiler.instructions,
+        FLAGS,
+        source_hash(),
+        CHECK.read_text(encoding="utf-8"),
+        openmp.name,
+        ours,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

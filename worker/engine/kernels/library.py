@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch  # noqa: F401  # its OpenMP runtime is the one that the kernels must find
 
-from worker.engine.kernels.build import NoKernels, build, source_hash
+from worker.engine.kernels.build import prepare, source_hash
+from worker.engine.kernels.no_kernels import NoKernels
+from worker.engine.kernels.openmp import gomp
 from worker.engine.kernels.signatures import declare
 
 log = logging.getLogger(__name__)
 
-CACHE = Path("~/.cache/promptmill")
-_loading = threading.Lock()
+CACHE = Path("~/.cache/promptmill")  # the default of the setting `cache`
 
 
 class Library:
@@ -33,8 +34,9 @@ class Library:
 
 
 def load(cache: Path = CACHE) -> Library | None:
-    """The compiled kernels, built if `cache` lacks them; None if torch must compute instead, and
-    the log says why. Later calls in a process return what the first returned."""
+    """The compiled kernels, built now if the folder `cache` lacks them (in half a minute); None if
+    torch must compute instead, and the log says why. Later calls in a process return what the first
+    returned."""
     global _loaded
     with _loading:
         if _loaded is None:
@@ -42,12 +44,25 @@ def load(cache: Path = CACHE) -> Library | None:
         return _loaded[0]
 
 
+_loading = threading.Lock()
 _loaded: tuple[Library | None] | None = None  # what `load` returns, once it has been called
 
 
 def _load(cache: Path) -> Library | None:
     try:
-        return Library(build(cache), int8=True)
-    except (NoKernels, OSError, AttributeError) as reason:
-        log.warning("torch computes in place of the compiled kernels: %s", reason)
+        build = prepare(cache, gomp())
+        library = Library(build.library, int8=build.verdict.int8)
+    except NoKernels as reason:
+        # There is nothing to warn of where nothing can be done about it.
+        level = logging.WARNING if reason.fix else logging.INFO
+        log.log(level, "torch computes in place of the compiled kernels: %s", reason)
         return None
+    except Exception as error:  # a worker can always go on without
+        log.warning(
+            "torch computes in place of the compiled kernels, which could not be loaded (%s: %s)",
+            type(error).__name__,
+            error,
+        )
+        return None
+    log.info("compiled kernels %s", library.name)
+    return library

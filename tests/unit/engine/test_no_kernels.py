@@ -1,0 +1,144 @@
+"""What keeps the kernels from being built or used is told once, and torch computes instead."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.unit.engine.fake_compiler import WRITES, FakeCompiler, fake_compiler, reason
+from worker.engine.kernels import compiler, cpu, library
+from worker.engine.kernels.build import prepare
+from worker.engine.kernels.openmp import gomp
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCompiler:
+    return fake_compiler(tmp_path, monkeypatch)
+
+
+# Compilers that do not work
+
+
+def test_what_a_failed_build_said_last_is_told(fake: FakeCompiler, tmp_path: Path) -> None:
+    fake.does("seq 1 100000; echo 'kernels.cpp:7: no such intrinsic' >&2; exit 4")
+    told = reason(tmp_path)
+    assert "exit code 4" in told
+    assert "no such intrinsic" in told
+    assert len(told) < 600
+
+
+def test_a_failed_build_is_tried_again(fake: FakeCompiler, tmp_path: Path) -> None:
+    fake.does("exit 1")
+    reason(tmp_path)
+    fake.does(WRITES)
+    assert prepare(tmp_path, gomp()).library.exists()
+
+
+def test_a_compiler_that_hangs_is_ended_with_its_children(
+    fake: FakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "COMPILE_LIMIT", 0.5)
+    fake.does(f"sleep 300 & echo $! > {fake.started}; wait")
+    assert "did not end within" in reason(tmp_path)
+    child = Path(f"/proc/{fake.started.read_text().strip()}/stat")
+    deadline = time.monotonic() + 10
+    while child.exists() and child.read_text().split()[2] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+def test_a_compiler_that_writes_nothing_has_failed(fake: FakeCompiler, tmp_path: Path) -> None:
+    fake.does("true")
+    assert "failed to build" in reason(tmp_path)
+
+
+def test_nothing_in_the_environment_adds_flags_or_headers(
+    fake: FakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CPLUS_INCLUDE_PATH", "/elsewhere")
+    monkeypatch.setenv("GCC_EXEC_PREFIX", "/elsewhere")
+    fake.does('env > "$last"')
+    given = prepare(tmp_path, gomp()).library.read_text()
+    assert "/elsewhere" not in given
+    assert f"PATH={os.environ['PATH']}" in given
+
+
+def test_without_a_compiler_the_reason_says_what_to_install(
+    fake: FakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert "apt install g++" in reason(tmp_path)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "CXX='no-such-compiler'" in reason(tmp_path)
+
+
+def test_clang_is_refused_because_of_its_openmp(fake: FakeCompiler, tmp_path: Path) -> None:
+    text = Path(fake.path).read_text()
+    Path(fake.path).write_text(text.replace("fake 1.0", "Debian clang version 14.0.6"))
+    assert "CXX=g++" in reason(tmp_path)
+    assert fake.count == 0
+
+
+# What a worker logs
+
+
+def test_a_worker_goes_on_with_torch_and_one_line_says_why(
+    fake: FakeCompiler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.does("exit 1")
+    caplog.set_level(logging.WARNING)
+    assert library._load(tmp_path) is None
+    (line,) = caplog.messages
+    assert "torch computes in place of the compiled kernels" in line
+    assert "failed to build" in line
+
+
+def test_whatever_goes_wrong_a_worker_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "prepare", lambda *_: 1 / 0)
+    assert library._load(tmp_path) is None
+    (line,) = caplog.messages
+    assert "ZeroDivisionError" in line
+
+
+# The CPU
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("flags\t\t: fpu avx2 fma\n", "avx512f"),
+        (f"flags\t\t: fpu {' '.join(cpu.NEEDED[:-1])}\n", "avx512_vnni missing"),
+        ("Features\t: fp asimd bf16\n", "avx512_bf16"),
+        ("", "avx512_bf16"),
+    ],
+)
+def test_a_cpu_without_the_instructions_is_told_which(
+    text: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    assert missing in reason(tmp_path)
+
+
+def test_a_cpu_with_the_instructions_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {' '.join(cpu.NEEDED)} sse\n")
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    cpu.check_cpu()
+
+
+def test_a_system_that_does_not_say_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "nothing")
+    assert "what the CPU can do" in reason(tmp_path)
