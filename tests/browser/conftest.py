@@ -33,6 +33,13 @@ def gallery(mill: BrowserSite) -> Gallery:
 
 
 @pytest.fixture
+def evaluator(mill: BrowserSite) -> Iterator[None]:
+    part = mill.start_evaluator()
+    yield
+    part.stop(30)
+
+
+@pytest.fixture
 def sleeping_model(mill: BrowserSite) -> str:
     """A model that was served once and is not now."""
     sleepy = card("sleepy", context=8192, slots=4)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import BrowserSite
 
 ITEMS = 25
-
-
-@pytest.fixture
-def evaluator(mill: BrowserSite) -> Iterator[None]:
-    part = mill.start_evaluator()
-    yield
-    part.stop(30)
 
 
 def finished_job(page: Page, mill: BrowserSite) -> None:

@@ -42,6 +42,7 @@ PAGES = {
     "submit-again": "/?like={done}",
     "submit-table": "/?draft={table}&step=check",
     "submit-bad-lines": "/?draft={bad-table}&step=check",
+    "submit-scores": "/?draft={scores}&step=check",
     "jobs": "/jobs",
     "jobs-found": "/jobs?search=week&status=completed",
     "jobs-none-found": "/jobs?search=nothing+of+this+name",
@@ -154,6 +155,9 @@ class Gallery:
         self._jobs |= gallery_comparisons.add_comparisons(client, self.tenant, self._made)
         self._draft("table", "customer reviews.csv", "id,text,reference\n" + TABLE)
         self._draft("bad-table", "bad rows.csv", "id,text\n" + "1,\n" * 40)
+        ticked = {f"metrics.{name}": "on" for name in ("chrf", "bleu", "perplexity")}
+        typed = {"prompts": "one\ntwo", "reads": "text", **ticked}
+        self._jobs["scores"] = FormDrafts(client).keep(self.tenant, typed).id
         last = ("done", "long", "columns", "own-params", "mixed", "failed", "cancelled")
         for name in (*last, "sweep-0", "sweep-1", "sweep-5", "sweep-table-5"):
             self._wait(self._jobs[name])

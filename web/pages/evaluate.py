@@ -19,9 +19,9 @@ from web.intake.validation_messages import validated
 from web.jobs.evaluations import start
 from web.jobs.views import job_view
 from web.pages.blueprint import logged_in, pages
+from web.pages.metric_fields import METRIC, metric_groups, read_metrics, typed_metrics
 from web.schemas.answers import JobView
 from web.schemas.evaluations import MOST_RULES, EvaluationOptions
-from web.schemas.metrics import names_of
 from web.services.services import services
 
 RULES = 2  # that the form offers; a button adds more
@@ -35,18 +35,16 @@ class Typed:
     """What was typed. `errors` are messages by the part of the form that they stand at: `metrics`,
     `file`, `rule.N`, or empty for all of it."""
 
-    metrics: Sequence[str]
-    tokenize: str = ""
+    boxes: Mapping[str, str]  # of metrics, by input name
     rules: list[dict[str, str]] = field(default_factory=list)
     errors: dict[str, list[str]] = field(default_factory=dict)
 
     def options(self) -> JsonObject:
         """The request that this is; rules without a limit are left out."""
-        entries = [
-            {"name": name, "tokenize": self.tokenize} if name == "bleu" and self.tokenize else name
-            for name in self.metrics
-        ]
-        return {"metrics": entries, "gate": [_rule(self.rules[at]) for at in self.filled]}
+        return {
+            "metrics": read_metrics(self.boxes),
+            "gate": [_rule(self.rules[at]) for at in self.filled],
+        }
 
     @property
     def filled(self) -> list[int]:
@@ -85,7 +83,7 @@ def evaluate(tenant: str, job_id: str) -> Any:
     job = job_view(services(), job_id, tenant)
     if not job.status.terminal:
         return redirect(url_for("pages.job", job_id=job_id), 303)
-    return _form(tenant, job, Typed(names_of(job.metrics) or list(DEFAULT), rules=_rules({})))
+    return _form(tenant, job, Typed(typed_metrics(job.metrics or DEFAULT), rules=_rules({})))
 
 
 @pages.post("/jobs/<job_id>/evaluate")
@@ -94,8 +92,7 @@ def start_evaluation(tenant: str, job_id: str) -> Any:
     """Starts it, shows what is wrong with it, or, by another button, the form with more rules."""
     job = job_view(services(), job_id, tenant)
     typed = Typed(
-        request.form.getlist("metrics")[: len(METRICS)],
-        request.form.get("tokenize", "")[:64],
+        {name: text for name, text in request.form.items() if name.startswith(METRIC)},
         _rules(request.form),
     )
     if request.form.get("action") == "rule":
@@ -103,7 +100,7 @@ def start_evaluation(tenant: str, job_id: str) -> Any:
         return _form(tenant, job, typed)
     upload = request.files.get("file")
     file = ReferenceFile(upload.stream, upload.filename) if upload and upload.filename else None
-    if not typed.metrics and not typed.filled:
+    if not read_metrics(typed.boxes) and not typed.filled:
         typed.errors["metrics"] = ["choose a metric, or a rule of a gate"]
         return _form(tenant, job, typed, 422)
     try:
@@ -135,6 +132,7 @@ def _form(tenant: str, job: JobView, typed: Typed, status: int = 200) -> Respons
         job=job,
         typed=typed,
         metrics=list(METRICS.values()),
+        metric_groups=metric_groups(),
         tokenizers=list(TOKENIZERS),
         kinds=KINDS,
         most_rules=MOST_RULES,

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from web.pages import output_fields, preparation
+from web.pages import metric_fields, output_fields, preparation
+from web.pages.metric_fields import read_metrics
 from web.pages.output_fields import input_of, read_output
 from web.pages.param_fields import param_fields, read_value
 from web.pages.preparation import TEMPLATE_INPUTS, PreparationFields, read_preparation
+from web.schemas.metrics import MetricEntry
 
 # What the buttons do; `insert:` and a column's name is another.
 BACK = "back"  # to the form before its first step; form.js presses it
@@ -28,6 +30,7 @@ CHOICES = {
     "reads": ("text", "chat"),
     **preparation.CHOICES,
     **output_fields.CHOICES,
+    **metric_fields.CHOICES,
 }
 # The other inputs, beside one `params.…` for each decoding parameter.
 INPUTS = {
@@ -62,6 +65,7 @@ class JobFields(PreparationFields, total=False):
     preset: str
     metadata: dict[str, str]
     params: dict[str, JsonValue]
+    metrics: list[MetricEntry]
 
 
 @dataclass
@@ -86,6 +90,8 @@ def read_job(form: Mapping[str, str], errors: FormErrors, columns: Sequence[str]
         job["model"] = model
     if name := form.get("metadata.name", "").strip():
         job["metadata"] = {"name": name}
+    if metrics := read_metrics(form):
+        job["metrics"] = metrics
     params = read_output(form, wrong)
     for name, message in wrong.items():
         errors.add(name, message)
@@ -150,7 +156,8 @@ def place_error(
 
 def _place(path: str, source: str) -> str:
     """The input for errors of this path."""
-    inputs = {"model", "reads", "preset", *preparation.INPUTS, *(f.input for f in param_fields())}
+    inputs = {"model", "reads", "preset", *preparation.INPUTS, *metric_fields.CHOICES}
+    inputs |= {field.input for field in param_fields()}
     beginning = ".".join(path.split(".")[:2])  # of one entry of a list, like params.stop.0
     if path in inputs or beginning in inputs:
         return path if path in inputs else beginning

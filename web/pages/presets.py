@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from common.errors import NotFound
 from web.intake.presets import Preset, all_presets, find_preset
+from web.pages.metric_fields import METRIC, read_metrics, typed_metrics
 from web.pages.output_fields import OUTPUT, typed_output
 from web.pages.param_fields import param_fields, typed_value
 from web.pages.preparation import typed_preparation
@@ -30,7 +31,7 @@ def fill_in(services: Services, tenant: str, typed: Mapping[str, str]) -> dict[s
     if not name:
         return {key: value for key, value in typed.items() if key != USED}
     preset = find_preset(services, tenant, name)
-    filled, replaced = _typed(preset), ["template.", "clean.", "truncate."]
+    filled, replaced = _typed(preset), ["template.", "clean.", "truncate.", METRIC]
     if preset.body.params.output:
         replaced.append(OUTPUT)
     kept = {key: value for key, value in typed.items() if not key.startswith(tuple(replaced))}
@@ -43,7 +44,7 @@ def _typed(preset: Preset) -> dict[str, str]:
     truncate = body.truncate.model_dump(exclude_none=True) if body.truncate else None
     params = body.params.model_dump(mode="json", exclude_unset=True)
     found = typed_preparation(template, body.clean, truncate)
-    found |= typed_output(params)
+    found |= typed_output(params) | typed_metrics(body.metrics)
     for field in param_fields():
         if params.get(field.name) is not None:
             found[field.input] = typed_value(field.kind, params[field.name])
@@ -61,4 +62,10 @@ def preset_in_effect(services: Services, tenant: str, typed: Mapping[str, str]) 
         filled = _typed(find_preset(services, tenant, used))
     except NotFound:
         return None
-    return used if all(typed.get(name, "").strip() for name in filled) else None
+    emptied = [name for name in filled if not typed.get(name, "").strip()]
+    # Of several metrics some may be left out: a list in the job is taken in place of the preset's.
+    if any(not name.startswith(METRIC) for name in emptied) or (
+        emptied and not read_metrics(typed)
+    ):
+        return None
+    return used

@@ -8,6 +8,7 @@ from typing import Any
 from common.result_row import ItemPrompt
 from web.jobs.item_views import item_rows
 from web.jobs.views import job_view
+from web.pages.metric_fields import typed_metrics
 from web.pages.output_fields import typed_output
 from web.pages.param_fields import param_fields, typed_value
 from web.pages.pasted_prompts import read_prompts
@@ -28,6 +29,7 @@ def typed_like(services: Services, tenant: str, job_id: str) -> dict[str, str]:
     typed = typed_preparation(
         prep.get("template"), prep.get("clean", []), prep.get("truncate")
     ) | refill(job.model, given, job.metadata, rows)
+    typed |= typed_metrics(job.metrics)
     return typed if "prompts" in typed else {**typed, "like": job_id}
 
 

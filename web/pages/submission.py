@@ -18,6 +18,7 @@ from web.intake.validation_messages import explain, validated
 from web.jobs.actions import submit_job
 from web.jobs.sweeps import submit_sweep
 from web.pages.form import FormErrors, JobFields, place_error, read_job, refuse_unknown
+from web.pages.metric_fields import at_its_box
 from web.pages.output_fields import KIND, OUTPUT
 from web.pages.preparation import chosen_columns
 from web.pages.presets import preset_in_effect
@@ -211,5 +212,5 @@ class Submission:
 
     def _place(self, entry: Mapping[str, object]) -> None:
         rows = chosen_columns(self.typed) if self.table else {}
-        kind = self.typed.get(KIND, "")
+        kind, entry = self.typed.get(KIND, ""), at_its_box(entry, self.typed)
         place_error(self.errors, entry, self.source.input or "prompts", rows, kind)

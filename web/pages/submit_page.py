@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from evals.bleu_words import TOKENIZERS
+from evals.registry import DEFAULT
 from web.pages.as_code import INLINE, AsCode, as_code
 from web.pages.ask_or_continue import default_reading
 from web.pages.filters import cell, time_range
 from web.pages.form import READS_DEFAULT, JobFields
+from web.pages.metric_fields import MetricGroup, metric_groups
 from web.pages.param_fields import ParamField, param_fields
 from web.pages.preparation import messages_of
 from web.pages.presets import preset_heads
@@ -64,6 +67,9 @@ class SubmitPage:
     more_open: bool
     models: list[ModelView]
     presets: list[PresetHead]
+    metric_groups: list[MetricGroup]
+    usual_metrics: Sequence[str]  # where references are, and nothing is ticked
+    tokenizers: Sequence[str]  # of BLEU
     token: str
 
 
@@ -101,6 +107,9 @@ def make_page(
         more_open=any(typed.get(field.input) for field in fields if not field.common),
         models=models,
         presets=preset_heads(services, tenant),
+        metric_groups=metric_groups(),
+        usual_metrics=DEFAULT,
+        tokenizers=list(TOKENIZERS),
         token=secrets.token_hex(16),
     )
 

@@ -22,7 +22,9 @@ def job_id(site: Site) -> str:
 
 
 def press(site: Site, job_id: str, file: tuple[str, str] | None = None, **typed: Any) -> Answer:
+    ticked = {f"metrics.{name}": "on" for name in typed.pop("metrics", [])}
     data: dict[str, Any] = {name.replace("__", "."): value for name, value in typed.items()}
+    data |= ticked
     if file:
         data["file"] = (io.BytesIO(file[1].encode()), file[0])
     answer = site.browser.post(f"/jobs/{job_id}/evaluate", data={"action": "start", **data})
@@ -38,7 +40,7 @@ def test_the_form_has_every_metric_with_its_meaning_and_the_jobs_own_chosen(
     site: Site, job_id: str
 ) -> None:
     page = site.look(f"/jobs/{job_id}/evaluate")
-    assert re.findall(r'value="(\w+)" checked', page) == ["chrf"]
+    assert re.findall(r'name="metrics.(\w+)"[^>]* checked', page) == ["chrf"]
     assert page.count('type="checkbox"') == 16
     assert "How many characters the output has." in page
     assert f'/jobs/{job_id}/evaluate">Evaluate…' in site.look(f"/jobs/{job_id}")
@@ -51,7 +53,7 @@ def test_it_starts_what_was_chosen_and_leads_to_the_job(site: Site, job_id: str)
         job_id,
         ("gold.csv", table),
         metrics=["bleu", "rouge_l"],
-        tokenize="char",
+        metrics__bleu__tokenize="char",
         rule__0__metric="rouge_l",
         rule__0__kind="min",
         rule__0__limit="0.3",
@@ -78,7 +80,10 @@ def test_what_is_wrong_stands_where_it_was_typed_and_nothing_is_lost(
     rules: Any = {"rule__1__metric": "rouge_l", "rule__1__kind": "max", "rule__1__limit": "many"}
     answer = press(site, job_id, metrics=["rouge_l"], **rules)
     assert answer.status_code == 422 and "must be a number" in errors_at(answer.text, "rule.1")
-    assert 'value="many"' in answer.text and 'value="rouge_l" checked' in answer.text
+    assert (
+        'value="many"' in answer.text
+        and 'value="on" checked aria-describedby="about-rouge_l"' in answer.text
+    )
     answer = press(site, job_id, ("gold.csv", table), metrics=["rouge_l"])
     assert answer.status_code == 422 and "line 2: no item of the job has" in errors_at(
         answer.text, "file"
