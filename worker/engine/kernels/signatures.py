@@ -13,6 +13,20 @@ Signature = tuple[Any, list[Any]]  # the result's type, the arguments' types
 Pointer = ctypes.c_void_p
 
 
+class Linear(ctypes.Structure):
+    """A packed layer: `Linear` of gemm.h."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int32),
+        ("outs", ctypes.c_int32),
+        ("ins", ctypes.c_int32),
+        ("group", ctypes.c_int32),
+        ("weights", Pointer),
+        ("scales", Pointer),
+        ("bias", Pointer),
+    )
+
+
 class Cache(ctypes.Structure):
     """A layer's keys and values: `Cache` of paging.h."""
 
@@ -47,6 +61,24 @@ COUNTING: dict[str, Signature] = {
 
 _rows_of = (Pointer, ctypes.c_int64)  # their memory, and the elements from one to the next
 
+_shape = (ctypes.c_int64, ctypes.c_int64)  # outs, ins
+
+PRODUCTS: dict[str, Signature] = {
+    "pm_packed_bytes": (ctypes.c_int64, [ctypes.c_int32, *_shape]),
+    "pm_pack_bf16": (None, [Pointer, Pointer, *_shape]),
+    "pm_pack_int8": (None, [Pointer, Pointer, Pointer, *_shape]),
+    "pm_linear": (
+        ctypes.c_int32,
+        [
+            ctypes.POINTER(Linear),
+            *_rows_of,  # rows
+            ctypes.c_int64,  # how many
+            *_rows_of,  # where to
+            ctypes.c_int32,  # how they are written
+        ],
+    ),
+}
+
 ATTENTION: dict[str, Signature] = {
     "pm_plan_new": (Pointer, [ctypes.POINTER(Rows)]),
     "pm_plan_free": (None, [Pointer]),
@@ -67,6 +99,7 @@ ATTENTION: dict[str, Signature] = {
 
 SIGNATURES: dict[str, Signature] = {
     **COUNTING,
+    **PRODUCTS,
     **ATTENTION,
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "attention.h"
+#include "linear.h"
 
 namespace kernels {
 
@@ -20,6 +21,38 @@ extern "C" {
 int64_t pm_calls() { return kernels::calls.load(std::memory_order_relaxed); }
 
 // ---- products
+
+// Bytes of (outs, ins) weights when laid out for products of this kind.
+int64_t pm_packed_bytes(int32_t kind, int64_t outs, int64_t ins) {
+    return kernels::packed_bytes(kind, outs, ins);
+}
+
+// Lays out (outs, ins) weights; `to` begins at a multiple of 64 bytes.
+void pm_pack_bf16(const kernels::bf16* weights, void* to, int64_t outs, int64_t ins) {
+    kernels::count_call();
+#pragma omp parallel
+    kernels::pack_bf16(weights, to, outs, ins);
+}
+
+// Quantises and lays out (outs, ins) weights; writes the (outs,) scales.
+void pm_pack_int8(const kernels::bf16* weights, void* to, float* scales, int64_t outs,
+                  int64_t ins) {
+    kernels::count_call();
+#pragma omp parallel
+    kernels::pack_int8(weights, to, scales, outs, ins);
+}
+
+// Computes a layer of `count` rows; `written` is a `Written`. Returns 0, or 1 for want of memory.
+int32_t pm_linear(const kernels::Linear* layer, const kernels::bf16* rows, int64_t stride,
+                  int64_t count, void* to, int64_t to_stride, int32_t written) {
+    kernels::count_call();
+    try {
+        kernels::run_linear(*layer, rows, stride, count, kernels::Output{to, to_stride, written});
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+    return 0;
+}
 
 // ---- attention
 

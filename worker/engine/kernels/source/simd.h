@@ -7,6 +7,7 @@
 #pragma once
 
 #include <immintrin.h>
+#include <omp.h>
 #include <sys/mman.h>
 
 #include <algorithm>

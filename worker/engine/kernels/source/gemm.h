@@ -1,0 +1,153 @@
+// Products of bfloat16 rows with weights that were laid out once.
+//
+// Each element of a result is one chain of fused additions along its inputs, from the first to the
+// last, whatever the number of rows and threads: so its bits depend on its own row and weights.
+//
+// Packed weights: [outs / 48][ins / 2][48][2], both divisions rounded up and the rest zero. A tile
+// of 48 outs lies together in the order in which it is read, 192 bytes for each pair of inputs.
+
+#pragma once
+
+#include "simd.h"
+
+namespace kernels {
+
+constexpr int VECTORS = 3;              // of sums in each row of a tile
+constexpr int TILE = VECTORS * LANES;   // outs
+constexpr int BF16_ROWS = 8;            // of a tile: 24 sums fill the 32 registers well
+
+// Few rows read weights faster than the hardware foresees it, so they ask for them this far ahead.
+constexpr int PREFETCHING_ROWS = 4;
+constexpr int PREFETCHED = 4096;  // bytes
+
+enum Kind : int32_t { BF16 = 0, INT8 = 1 };
+
+// A packed linear layer: (rows, ins) -> (rows, outs).
+struct Linear {
+    int32_t kind;         // of its products, a Kind
+    int32_t outs, ins;
+    int32_t group;        // int8 only: inputs that share a scale, a multiple of 16
+    const void* weights;  // as `pack_bf16` or `pack_int8` laid them out
+    const float* scales;  // (outs,), int8 only
+    const float* bias;    // (outs,) or null
+};
+
+// What a layer reads: `rows` for bf16, the others, as `quantise_row` writes them, for int8.
+struct Input {
+    const bf16* rows;  // (rows, ins)
+    int64_t stride;    // numbers from one of these rows to the next
+    int8_t* codes;     // (rows, code_width(ins))
+    float* scales;     // (rows, groups)
+    int32_t* offsets;  // (rows, groups)
+};
+
+enum Written : int32_t { HALVES = 0, FLOATS = 1, ADDED = 2 };
+
+// Where the results go.
+struct Output {
+    void* rows;      // (rows, outs): float for FLOATS, else bf16
+    int64_t stride;  // numbers from one row to the next
+    int32_t kind;    // a Written; ADDED adds to what is there, and rounds once
+};
+
+// Computes up to `ROWS` rows of one tile and writes them.
+using ComputeTile = void (*)(const Linear&, const Input&, int64_t row, int64_t tile,
+                             const Output&);
+
+template <typename Number>
+KERNELS_INLINE void write(Number* to, __m512 values, __mmask16 lanes, bool added) {
+    if (added) values = _mm512_add_ps(load(to, lanes), values);
+    if (lanes == 0xffff)
+        store(to, values);
+    else
+        store(to, values, lanes);  // slower
+}
+
+template <int ROWS, typename Number>
+KERNELS_INLINE void write_tile(const __m512 (&sums)[ROWS][VECTORS], const Linear& layer,
+                               int64_t row, int64_t out, const Output& output, bool added) {
+    Number* to = static_cast<Number*>(output.rows) + row * output.stride + out;
+#pragma GCC unroll 3
+    for (int v = 0; v < VECTORS; v++) {
+        const __mmask16 lanes = first(layer.outs - out - v * LANES);
+        const __m512 bias =
+            layer.bias ? load(layer.bias + out + v * LANES, lanes) : _mm512_setzero_ps();
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
+            const __m512 sum = layer.bias ? _mm512_add_ps(sums[r][v], bias) : sums[r][v];
+            write(to + r * output.stride + v * LANES, sum, lanes, added);
+        }
+    }
+}
+
+// Adds the bias to a tile's sums and writes them as the output wants them.
+template <int ROWS>
+KERNELS_INLINE void finish(const __m512 (&sums)[ROWS][VECTORS], const Linear& layer, int64_t row,
+                           int64_t tile, const Output& output) {
+    if (output.kind == FLOATS)
+        write_tile<ROWS, float>(sums, layer, row, tile * TILE, output, false);
+    else
+        write_tile<ROWS, bf16>(sums, layer, row, tile * TILE, output, output.kind == ADDED);
+}
+
+// Adds one pair of inputs of each row to the sums; `pair_of(r)` has row r's in all lanes.
+template <int ROWS, typename PairOf>
+KERNELS_INLINE void add_pair(__m512 (&sums)[ROWS][VECTORS], const bf16* weights, PairOf pair_of) {
+    __m512i columns[VECTORS];
+#pragma GCC unroll 3
+    for (int v = 0; v < VECTORS; v++) {
+        columns[v] = _mm512_loadu_si512(weights + v * 2 * LANES);
+        if constexpr (ROWS <= PREFETCHING_ROWS)
+            _mm_prefetch(reinterpret_cast<const char*>(weights + v * 2 * LANES) + PREFETCHED,
+                         _MM_HINT_T0);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) {
+        const __m512i pair = pair_of(r);
+#pragma GCC unroll 3
+        for (int v = 0; v < VECTORS; v++) sums[r][v] = dot2(sums[r][v], pair, columns[v]);
+    }
+}
+
+template <int ROWS>
+__attribute__((noinline)) void bf16_tile(const Linear& layer, const Input& input, int64_t row,
+                                         int64_t tile, const Output& output) {
+    const int64_t pairs = layer.ins / 2, stride = input.stride;
+    const bf16* rows = input.rows + row * stride;
+    const bf16* weights =
+        static_cast<const bf16*>(layer.weights) + tile * TILE * 2 * ((layer.ins + 1) / 2);
+    __m512 sums[ROWS][VECTORS];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 3
+        for (int v = 0; v < VECTORS; v++) sums[r][v] = _mm512_setzero_ps();
+    for (int64_t p = 0; p < pairs; p++, weights += 2 * TILE)
+        add_pair<ROWS>(sums, weights, [&](int r) { return broadcast(rows + r * stride + 2 * p); });
+    if (layer.ins % 2)  // the last input with a zero, as its weights have: what follows is not ours
+        add_pair<ROWS>(sums, weights, [&](int r) {
+            return _mm512_set1_epi32(rows[r * stride + layer.ins - 1]);
+        });
+    finish<ROWS>(sums, layer, row, tile, output);
+}
+
+constexpr ComputeTile BF16_TILES[BF16_ROWS] = {
+    bf16_tile<1>, bf16_tile<2>, bf16_tile<3>, bf16_tile<4>,
+    bf16_tile<5>, bf16_tile<6>, bf16_tile<7>, bf16_tile<8>,
+};
+
+// Lays out (outs, ins) weights. To be called by every thread of a region, like `linear`.
+inline void pack_bf16(const bf16* weights, void* to, int64_t outs, int64_t ins) {
+    const int64_t pairs = (ins + 1) / 2;
+#pragma omp for schedule(static) nowait
+    for (int64_t tile = 0; tile < (outs + TILE - 1) / TILE; tile++) {
+        bf16* packed = static_cast<bf16*>(to) + tile * pairs * 2 * TILE;
+        for (int64_t j = 0; j < TILE; j++) {
+            const int64_t out = tile * TILE + j;
+            for (int64_t k = 0; k < 2 * pairs; k++)
+                packed[(k / 2 * TILE + j) * 2 + k % 2] =
+                    out < outs && k < ins ? weights[out * ins + k] : bf16{0};
+        }
+    }
+}
+
+}  // namespace kernels
