@@ -8,11 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers.pytorch_utils import Conv1D
 
 from worker.engine.kernels.library import Library
 from worker.engine.kernels.memory import Arena
 from worker.engine.kernels.packed import PackedLinear
+
+
+def _turned(layer: Any) -> bool:
+    """Whether it is gpt2's `Conv1D`, whose weight is (in, out). It is known by its name, since the
+    kernels know no transformers."""
+    return type(layer).__name__ == "Conv1D" and layer.weight.shape == (layer.nx, layer.nf)
 
 
 class CompiledLinear(torch.nn.Module):
@@ -20,12 +25,14 @@ class CompiledLinear(torch.nn.Module):
 
     def __init__(self, layer: Any, library: Library, arena: Arena | None = None):
         super().__init__()
-        self.turned = isinstance(layer, Conv1D)  # whether its weight is (in, out)
-        weight = layer.weight.t() if self.turned else layer.weight
+        self._turned = _turned(layer)
+        weight = layer.weight.t() if self._turned else layer.weight
         self.packed = PackedLinear(library, weight, layer.bias, arena=arena)
         self.in_features, self.out_features = self.packed.ins, self.packed.outs
         self.read = False  # whether the weight was asked for, which is slow
-        self._bias = None if layer.bias is None else layer.bias.detach()
+        # Without its weight; in a tuple, since it is no part of the model any more.
+        self._replaced = (layer,)
+        layer.weight = None
 
     @property
     def weight(self) -> torch.Tensor:
@@ -33,11 +40,18 @@ class CompiledLinear(torch.nn.Module):
         the layer."""
         self.read = True
         weight = self.packed.unpacked()
-        return weight.t() if self.turned else weight
+        return weight.t() if self._turned else weight
 
     @property
     def bias(self) -> torch.Tensor | None:
-        return self._bias
+        bias: torch.Tensor | None = self._replaced[0].bias
+        return bias
+
+    def original(self) -> Any:
+        """The layer that this one replaced, with its weight."""
+        layer = self._replaced[0]
+        layer.weight = torch.nn.Parameter(self.weight.contiguous(), requires_grad=False)
+        return layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.reshape(-1, self.in_features)
@@ -52,13 +66,16 @@ def pack(model: Any, library: Library) -> int:
     arena, packed = Arena(), 0
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            if type(layer) in (torch.nn.Linear, Conv1D) and _packable(layer.weight):
+            if _packable(layer):
                 setattr(parent, name, CompiledLinear(layer, library, arena))
                 packed += 1
     return packed
 
 
-def _packable(weight: torch.Tensor) -> bool:
+def _packable(layer: Any) -> bool:
+    if type(layer) is not torch.nn.Linear and not _turned(layer):
+        return False
+    weight = layer.weight
     return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and weight.numel() > 0
 
 
@@ -69,20 +86,6 @@ def unpack(model: Any, *, only_read: bool = False) -> int:
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, CompiledLinear) and (layer.read or not only_read):
-                setattr(parent, name, _original(layer))
+                setattr(parent, name, layer.original())
                 restored += 1
     return restored
-
-
-def _original(layer: CompiledLinear) -> Any:
-    ins, outs = layer.in_features, layer.out_features
-    with torch.device("meta"):
-        original = (
-            Conv1D(outs, ins)
-            if layer.turned
-            else torch.nn.Linear(ins, outs, bias=layer.bias is not None)
-        )
-    original.weight = torch.nn.Parameter(layer.weight.contiguous(), requires_grad=False)
-    if layer.bias is not None:
-        original.bias = torch.nn.Parameter(layer.bias, requires_grad=False)
-    return original

@@ -13,7 +13,7 @@
 namespace kernels {
 
 constexpr int VECTORS = 3;              // of sums in each row of a tile
-constexpr int TILE = VECTORS * LANES;   // outs
+constexpr int TILE_OUTS = VECTORS * LANES;   // outs
 constexpr int BF16_ROWS = 8;            // of a tile: 24 sums fill the 32 registers well
 
 // Few rows read weights faster than the hardware foresees it, so they ask for them this far ahead.
@@ -85,9 +85,9 @@ template <int ROWS>
 KERNELS_INLINE void finish(const __m512 (&sums)[ROWS][VECTORS], const Linear& layer, int64_t row,
                            int64_t tile, const Output& output) {
     if (output.kind == FLOATS)
-        write_tile<ROWS, float>(sums, layer, row, tile * TILE, output, false);
+        write_tile<ROWS, float>(sums, layer, row, tile * TILE_OUTS, output, false);
     else
-        write_tile<ROWS, bf16>(sums, layer, row, tile * TILE, output, output.kind == ADDED);
+        write_tile<ROWS, bf16>(sums, layer, row, tile * TILE_OUTS, output, output.kind == ADDED);
 }
 
 // Adds one pair of inputs of each row to the sums; `pair_of(r)` has row r's in all lanes.
@@ -115,13 +115,13 @@ __attribute__((noinline)) void bf16_tile(const Linear& layer, const Input& input
     const int64_t pairs = layer.ins / 2, stride = input.stride;
     const bf16* rows = input.rows + row * stride;
     const bf16* weights =
-        static_cast<const bf16*>(layer.weights) + tile * TILE * 2 * ((layer.ins + 1) / 2);
+        static_cast<const bf16*>(layer.weights) + tile * TILE_OUTS * 2 * ((layer.ins + 1) / 2);
     __m512 sums[ROWS][VECTORS];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 3
         for (int v = 0; v < VECTORS; v++) sums[r][v] = _mm512_setzero_ps();
-    for (int64_t p = 0; p < pairs; p++, weights += 2 * TILE)
+    for (int64_t p = 0; p < pairs; p++, weights += 2 * TILE_OUTS)
         add_pair<ROWS>(sums, weights, [&](int r) { return broadcast(rows + r * stride + 2 * p); });
     if (layer.ins % 2)  // the last input with a zero, as its weights have: what follows is not ours
         add_pair<ROWS>(sums, weights, [&](int r) {
@@ -139,12 +139,12 @@ constexpr ComputeTile BF16_TILES[BF16_ROWS] = {
 inline void pack_bf16(const bf16* weights, void* to, int64_t outs, int64_t ins) {
     const int64_t pairs = (ins + 1) / 2;
 #pragma omp for schedule(static) nowait
-    for (int64_t tile = 0; tile < (outs + TILE - 1) / TILE; tile++) {
-        bf16* packed = static_cast<bf16*>(to) + tile * pairs * 2 * TILE;
-        for (int64_t j = 0; j < TILE; j++) {
-            const int64_t out = tile * TILE + j;
+    for (int64_t tile = 0; tile < (outs + TILE_OUTS - 1) / TILE_OUTS; tile++) {
+        bf16* packed = static_cast<bf16*>(to) + tile * pairs * 2 * TILE_OUTS;
+        for (int64_t j = 0; j < TILE_OUTS; j++) {
+            const int64_t out = tile * TILE_OUTS + j;
             for (int64_t k = 0; k < 2 * pairs; k++)
-                packed[(k / 2 * TILE + j) * 2 + k % 2] =
+                packed[(k / 2 * TILE_OUTS + j) * 2 + k % 2] =
                     out < outs && k < ins ? weights[out * ins + k] : bf16{0};
         }
     }

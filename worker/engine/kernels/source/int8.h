@@ -106,7 +106,8 @@ __attribute__((noinline)) void int8_tile(const Linear& layer, const Input& input
     const int64_t quads = (layer.ins + 3) / 4, stride = code_width(layer.ins);
     const int64_t groups = group_count(layer.ins, layer.group);
     const int8_t* codes = input.codes + row * stride;
-    const uint8_t* weights = static_cast<const uint8_t*>(layer.weights) + tile * quads * 4 * TILE;
+    const uint8_t* weights =
+        static_cast<const uint8_t*>(layer.weights) + tile * quads * 4 * TILE_OUTS;
     __m512 sums[ROWS][VECTORS];
 #pragma GCC unroll 4
     for (int r = 0; r < ROWS; r++)
@@ -120,7 +121,7 @@ __attribute__((noinline)) void int8_tile(const Linear& layer, const Input& input
             for (int v = 0; v < VECTORS; v++)
                 whole[r][v] = _mm512_set1_epi32(input.offsets[(row + r) * groups + g]);
         const int64_t end = std::min(quads, quad + layer.group / 4);
-        for (; quad < end; quad++, weights += 4 * TILE)
+        for (; quad < end; quad++, weights += 4 * TILE_OUTS)
             add_quad<ROWS>(whole, weights, codes + 4 * quad, stride);
 #pragma GCC unroll 4
         for (int r = 0; r < ROWS; r++) {
@@ -132,7 +133,7 @@ __attribute__((noinline)) void int8_tile(const Linear& layer, const Input& input
     }
 #pragma GCC unroll 3
     for (int v = 0; v < VECTORS; v++) {
-        const int64_t out = tile * TILE + v * LANES;
+        const int64_t out = tile * TILE_OUTS + v * LANES;
         const __m512 scale = load(layer.scales + out, first(layer.outs - out));
 #pragma GCC unroll 4
         for (int r = 0; r < ROWS; r++) sums[r][v] = _mm512_mul_ps(sums[r][v], scale);
@@ -149,20 +150,20 @@ constexpr ComputeTile INT8_TILES[INT8_ROWS] = {
 inline void pack_int8(const bf16* weights, void* to, float* scales, int64_t outs, int64_t ins) {
     const int64_t quads = (ins + 3) / 4;
 #pragma omp for schedule(static) nowait
-    for (int64_t tile = 0; tile < (outs + TILE - 1) / TILE; tile++) {
-        uint8_t* packed = static_cast<uint8_t*>(to) + tile * quads * 4 * TILE;
-        memset(packed, 128, quads * 4 * TILE);
-        for (int64_t j = 0; j < std::min<int64_t>(TILE, outs - tile * TILE); j++) {
-            const bf16* row = weights + (tile * TILE + j) * ins;
+    for (int64_t tile = 0; tile < (outs + TILE_OUTS - 1) / TILE_OUTS; tile++) {
+        uint8_t* packed = static_cast<uint8_t*>(to) + tile * quads * 4 * TILE_OUTS;
+        memset(packed, 128, quads * 4 * TILE_OUTS);
+        for (int64_t j = 0; j < std::min<int64_t>(TILE_OUTS, outs - tile * TILE_OUTS); j++) {
+            const bf16* row = weights + (tile * TILE_OUTS + j) * ins;
             const float most = largest(row, ins);
-            scales[tile * TILE + j] = scale_of(most);
+            scales[tile * TILE_OUTS + j] = scale_of(most);
             for (int64_t k = 0; k < ins; k += LANES) {
                 int8_t codes[LANES];
                 _mm_storeu_si128(
                     reinterpret_cast<__m128i*>(codes),
                     _mm512_cvtsepi32_epi8(codes_of(row + k, first(ins - k), most)));
                 for (int64_t i = 0; i < std::min<int64_t>(LANES, ins - k); i++)
-                    packed[((k + i) / 4 * TILE + j) * 4 + i % 4] =
+                    packed[((k + i) / 4 * TILE_OUTS + j) * 4 + i % 4] =
                         static_cast<uint8_t>(codes[i] + 128);
             }
         }

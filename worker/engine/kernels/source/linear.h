@@ -12,8 +12,8 @@ constexpr int64_t THREAD_ITEMS = 4;          // at least, where there are rows e
 
 // Bytes of packed weights.
 constexpr int64_t packed_bytes(int32_t kind, int64_t outs, int64_t ins) {
-    const int64_t tiles = (outs + TILE - 1) / TILE;
-    return tiles * TILE * (kind == INT8 ? (ins + 3) / 4 * 4 : (ins + 1) / 2 * 2 * sizeof(bf16));
+    const int64_t packed_outs = (outs + TILE_OUTS - 1) / TILE_OUTS * TILE_OUTS;
+    return packed_outs * (kind == INT8 ? (ins + 3) / 4 * 4 : (ins + 1) / 2 * 4);
 }
 
 // How many rows one item of work has: the fewer tiles and the more threads, the fewer rows.
@@ -30,7 +30,7 @@ inline int64_t rows_of_item(const Linear& layer, int64_t rows, int64_t tiles, in
 inline void linear(const Linear& layer, const Input& input, int64_t rows, const Output& output) {
     const ComputeTile* compute = layer.kind == INT8 ? INT8_TILES : BF16_TILES;
     const int64_t most = layer.kind == INT8 ? INT8_ROWS : BF16_ROWS;
-    const int64_t tiles = (layer.outs + TILE - 1) / TILE;
+    const int64_t tiles = (layer.outs + TILE_OUTS - 1) / TILE_OUTS;
     const int64_t step = rows_of_item(layer, rows, tiles, omp_get_num_threads());
     const int64_t items = (rows + step - 1) / step * tiles;
 #pragma omp for schedule(static) nowait
