@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import psutil
 import redis
 
 from cli.commands import Command
+from cli.doctor_model import check_model
+from cli.finding import Finding
 from cli.folder import DataFolder, data_option, find_settings
 from cli.terminal import print_line
-from common.errors import ConfigError, PromptmillError, Unavailable
+from common.errors import PromptmillError, Unavailable
 from common.settings import Settings
 from common.store import keys
 from common.store.address import without_secrets
@@ -30,23 +29,7 @@ OLDEST_REDIS = (7, 0)
 OLDEST_VALKEY = (7, 2)
 MOST_TENANTS = 5  # that are listed, those with the most stored bytes
 DISK_MB = 1024  # free; with less, the append-only file will soon fill the disk
-MODEL_FIX = (
-    "set PROMPTMILL_MODEL to a hub id, a local folder or smollm2-135m (`promptmill model "
-    "fetch-demo`), and PROMPTMILL_DEVICE, PROMPTMILL_DTYPE and PROMPTMILL_ENGINE to auto"
-)
-# Memory that a model needs, as a multiple of its weights: the rest is for cache and activations.
-MEMORY_FACTOR = 1.25
-
 LONGEST_WAIT = 60.0  # seconds that an evaluation may wait for its turn
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check. `fix` says what to do if it is not good."""
-
-    what: str
-    good: bool
-    fix: str = ""
 
 
 @click.command(cls=Command)
@@ -191,101 +174,3 @@ def check_disk(settings: Settings, folder: Path) -> Iterator[Finding]:
             free_mb >= DISK_MB,
             "free some space, or use a folder on another disk",
         )
-
-
-def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
-    if settings.is_echo:
-        yield Finding("the echo engine needs no model", True)
-        return
-    try:
-        import torch  # noqa: F401  # only to see whether it is there
-    except ImportError:
-        yield Finding(
-            "torch is not installed: this machine can run all but generation workers", True
-        )
-        return
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # it would print between the findings
-    yield from check_gpus()
-    try:
-        memory = check_memory(settings)
-        yield from memory
-        if all(finding.good for finding in memory):
-            yield check_loading(settings)
-    except ConfigError as error:
-        yield Finding(f"{settings.model} cannot be run: {error.message}", False, MODEL_FIX)
-
-
-def check_gpus() -> Iterator[Finding]:
-    import torch
-
-    from worker.gpu import visible_gpus
-
-    gpus, seen = len(visible_gpus()), torch.cuda.device_count()
-    if gpus > seen:
-        fix = "install a CUDA build of torch that fits the driver"
-        yield Finding(
-            f"the driver shows {gpus} GPUs, torch {torch.__version__} sees {seen}", False, fix
-        )
-
-
-def check_memory(settings: Settings) -> list[Finding]:
-    """The device and dtype, and whether the model's weights fit into the free memory.
-
-    Raises:
-        ConfigError: there is no such device or model.
-    """
-    import torch
-
-    from worker.models import find_model, pick_device, pick_dtype
-
-    device = pick_device(settings.device)
-    dtype = pick_dtype(settings.dtype, device)
-    weights = weight_count(find_model(settings.model, settings.cache)) * dtype.itemsize
-    free = (
-        torch.cuda.mem_get_info(device)[0]
-        if device.type == "cuda"
-        else psutil.virtual_memory().available
-    )
-    need_mb, free_mb = int(weights * MEMORY_FACTOR) // 2**20, free // 2**20
-    return [
-        Finding(f"models run on {device.type} in {str(dtype).removeprefix('torch.')}", True),
-        Finding(
-            f"{settings.model} needs about {need_mb} MB of memory, {free_mb} MB are free",
-            need_mb <= free_mb,
-            "choose a smaller model, a smaller PROMPTMILL_DTYPE, or a larger device",
-        ),
-    ]
-
-
-def check_loading(settings: Settings) -> Finding:
-    """Load the model as a worker does.
-
-    Raises:
-        ConfigError: it cannot be run as the settings say.
-    """
-    from worker.models import open_model
-
-    opened = open_model(
-        settings.model,
-        engine=settings.engine,
-        device=settings.device,
-        dtype=settings.dtype,
-        quantize=settings.quantize,
-        cache=settings.cache,
-        defaults=settings.model_defaults == "on",
-        context=settings.context,
-    )
-    return Finding(f"{settings.model} loads, on the {opened.card.engine} engine", True)
-
-
-def weight_count(folder: Path) -> int:
-    """How many weights a model has, read from the headers of its files."""
-    from safetensors import safe_open
-
-    count = 0
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="np") as tensors:
-            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118  # no dict
-    return count

@@ -57,7 +57,8 @@ class Settings(WorkerSettings, WebSettings, BaseSettings):
         "text", description="Format of log lines: `text` for people, `json` for machines."
     )
     cache: Path = Field(
-        Path("~/.cache/promptmill"), description="Folder that holds the demo model."
+        Path("~/.cache/promptmill"),
+        description="Folder that holds the demo model and the compiled kernels.",
     )
 
     webhook_allow: str = Field(

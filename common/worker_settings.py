@@ -46,6 +46,11 @@ class WorkerSettings(BaseModel):
         description="`auto`: bfloat16 if the device computes it natively, else float32. "
         '"Same seed, same text" holds in float32 only.',
     )
+    kernels: Literal["auto", "torch"] = Field(
+        "auto",
+        description="`auto`: kernels of our own where the CPU has AVX512-BF16 and there is a g++ "
+        "that builds them once; `torch`: torch's operations only (docs/performance.md).",
+    )
     quantize: Literal["int8"] | None = Field(
         None,
         description="`int8`: weights and activations in 8 bits, faster and slightly less exact; "

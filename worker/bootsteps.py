@@ -124,6 +124,7 @@ def _open_model(settings: Settings) -> OpenedModel:
         engine=settings.engine,
         device=settings.device,
         dtype=settings.dtype,
+        kernels=settings.kernels,
         quantize=settings.quantize,
         slots=settings.slots,
         served_name=settings.model_name,

@@ -50,6 +50,7 @@ def open_model(
     engine: Literal["auto", "native", "generate", "echo"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    kernels: Literal["auto", "torch"] = "auto",
     quantize: Literal["int8"] | None = None,
     slots: int | None = None,
     served_name: str | None = None,
@@ -63,6 +64,8 @@ def open_model(
 
     `engine="native"` is continuous batching, for models that pass its check; `auto` takes
     `generate` for the others. With `defaults` the card has the model's own decoding parameters.
+    `kernels="auto"` computes with the compiled kernels where there are any, which the first worker
+    on a machine builds into the folder `cache`.
     `quantize` stores weights and activations in fewer bits, where compiled kernels do that.
     `context` is in tokens, for models that name no length, or below the length they name.
 
@@ -75,7 +78,7 @@ def open_model(
             EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on),
         )
     folder = find_model(name, cache)
-    how = _How(engine, pick_device(device), dtype, quantize, slots, context)
+    how = _How(engine, pick_device(device), dtype, kernels, quantize, slots, context, cache)
     opened = _open_folder(folder, served_name or own_name(name), how)
     opened.card.source = "" if is_folder(name) else name
     if defaults:
@@ -143,18 +146,23 @@ class _How:
     engine: str
     device: torch.device
     dtype: str
+    kernels: Literal["auto", "torch"]
     quantize: Literal["int8"] | None
     slots: int | None
     context: int | None
+    cache: Path
 
 
 def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
     import torch
 
     from common.tokenizer import digest
+    from worker.engine.kernels.library import load as load_kernels
     from worker.engine.model.weights import check_finite, load_weights
 
     dtype = pick_dtype(how.dtype, how.device)
+    if how.kernels == "auto" and computes_compiled(how.engine, how.device, dtype):
+        load_kernels(how.cache)  # now, and for the process: building takes time
     parts = ModelParts.read(folder, name, how.context)
     slots = how.slots or DEFAULT_SLOTS.get(how.device.type, 32)
     model = load_weights(folder, parts.config, dtype).to(how.device)
@@ -225,6 +233,13 @@ def _device_name(device: torch.device) -> str:
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def computes_compiled(engine: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the compiled kernels compute such models, where there are any."""
+    import torch
+
+    return engine in ("auto", "native") and device.type == "cpu" and dtype == torch.bfloat16
 
 
 def pick_device(name: str) -> torch.device:

@@ -9,8 +9,10 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from cli import doctor
-from cli.doctor import Finding, check_cluster, check_model, check_redis, check_version
+from cli import doctor_model
+from cli.doctor import check_cluster, check_redis, check_version
+from cli.doctor_model import check_model
+from cli.finding import Finding
 from cli.main import cli
 from cli.valkey import Valkey, free_port
 from common.settings import Settings
@@ -77,7 +79,7 @@ def test_a_model_that_does_not_fit_is_told_with_both_numbers(
 ) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr("worker.models.find_model", lambda *_: tmp_path)
-    monkeypatch.setattr(doctor, "weight_count", lambda _: 10**15)
+    monkeypatch.setattr(doctor_model, "weight_count", lambda _: 10**15)
     (fault,) = bad(check_model(Settings.load(model="too-large", device="cpu"), data_folder))
     assert "needs about" in fault.what
     assert "are free" in fault.what

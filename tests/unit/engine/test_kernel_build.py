@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 from tests.unit.engine.fake_compiler import WRITES, FakeCompiler, fake_compiler, reason
 from worker.engine.kernels import build, cache
-from worker.engine.kernels.build import prepare, state
+from worker.engine.kernels.build import look, prepare
 from worker.engine.kernels.cache import KernelCache
 from worker.engine.kernels.openmp import gomp
 
@@ -149,11 +149,11 @@ def test_the_folder_is_ours_alone(fake: FakeCompiler, tmp_path: Path) -> None:
 # What lies there
 
 
-def test_the_state_is_told_without_building(fake: FakeCompiler, tmp_path: Path) -> None:
-    assert "will be built by fake-g++" in state(tmp_path, gomp())
-    assert fake.count == 0
-    prepare(tmp_path, gomp())
-    assert "are built" in state(tmp_path, gomp())
+def test_looking_builds_nothing(fake: FakeCompiler, tmp_path: Path) -> None:
+    assert look(tmp_path, gomp()) is None
+    assert list(tmp_path.glob("kernels*")) == []
+    built = prepare(tmp_path, gomp())
+    assert look(tmp_path, gomp()) == built
 
 
 @pytest.mark.parametrize("kept", ["", "{", '{"why": ""}x', '{"other": 1}', "[]"])

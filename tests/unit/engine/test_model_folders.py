@@ -20,7 +20,7 @@ from transformers import (
     GenerationConfig,
 )
 
-from cli.doctor import check_model
+from cli.doctor_model import check_model
 from common.errors import ConfigError
 from common.settings import Settings
 from tests.unit.engine.damage import FAULTS, WEIGHTS, edit_json, without, written

@@ -49,18 +49,15 @@ def prepare(cache: Path, openmp: Path) -> Build:
     return _trusted(found)
 
 
-def state(cache: Path, openmp: Path) -> str:
-    """What `prepare` would do, in words; does not build.
+def look(cache: Path, openmp: Path) -> Build | None:
+    """What `prepare` would find without building; None if it would build.
 
     Raises:
         NoKernels: it would have no kernels, as far as can be told without building.
     """
     check_cpu()
-    compiler = Compiler.find()
-    found = KernelCache(cache).find(_key(compiler, openmp))
-    if not found:
-        return f"will be built by {compiler.name} when a worker first starts (about {ABOUT} s)"
-    return f"are built: {_trusted(found).library}"
+    found = KernelCache(cache).find(_key(Compiler.find(), openmp))
+    return _trusted(found) if found else None
 
 
 def _trusted(build: Build) -> Build:

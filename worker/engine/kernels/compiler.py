@@ -47,10 +47,6 @@ class Compiler:
     version: str
     instructions: str  # what `-march=native` stands for here
 
-    @property
-    def name(self) -> str:
-        return Path(self.command[0]).name
-
     @classmethod
     def find(cls) -> Compiler:
         """The compiler that `CXX` names, else `g++`, else `c++`.
