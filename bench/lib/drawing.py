@@ -50,9 +50,7 @@ def main() -> None:
     for rows in (32, 128):
         logits = prepared(rows, vocabulary)
         for name, settings in (("greedy", GREEDY), ("mixed", MIXED)):
-            line[f"draw_{name}_{rows}"] = drawing_ms(
-                tokenizer, logits, settings, arguments.repeats
-            )
+            line[f"draw_{name}_{rows}"] = drawing_ms(tokenizer, logits, settings, arguments.repeats)
             line[f"step_{name}_{rows}"] = step_ms(tokenizer, logits, settings)
     line |= {"threads": arguments.threads, "commit": commit(), "device": device()}
     print(json.dumps(line))
