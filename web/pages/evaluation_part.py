@@ -51,7 +51,8 @@ class EvaluationPart:
     error: str
 
 
-def evaluation_part(found: Evaluation) -> EvaluationPart:
+def evaluation_part(found: Evaluation, *, names_jobs: bool = True) -> EvaluationPart:
+    """`names_jobs` is False for readers who may see no other job: a gate's baseline is one."""
     gate = found.gate or {}
     names = [entry if isinstance(entry, str) else entry["name"] for entry in found.asked.metrics]
     return EvaluationPart(
@@ -66,7 +67,11 @@ def evaluation_part(found: Evaluation) -> EvaluationPart:
         ],
         gate=gate.get("status", ""),
         rules=[
-            RuleView(_asked(rule), verdict["status"], REASONS.get(verdict.get("reason") or "", ""))
+            RuleView(
+                _asked(rule, names_jobs),
+                verdict["status"],
+                REASONS.get(verdict.get("reason") or "", ""),
+            )
             for rule, verdict in zip(found.asked.gate, gate.get("rules", ()), strict=False)
         ],
         signatures=[(name, found.signatures[name]) for name in names if name in found.signatures],
@@ -78,7 +83,7 @@ def evaluation_part(found: Evaluation) -> EvaluationPart:
     )
 
 
-def _asked(rule: Mapping[str, Any]) -> str:
+def _asked(rule: Mapping[str, Any], names_jobs: bool) -> str:
     """A rule in words."""
     name = rule["metric"]
 
@@ -89,4 +94,5 @@ def _asked(rule: Mapping[str, Any]) -> str:
         return f"{name} is at least {text(rule['min'])}"
     if rule.get("max") is not None:
         return f"{name} is at most {text(rule['max'])}"
-    return f"{name} is at most {text(rule['max_drop'])} worse than that of {rule['baseline']}"
+    baseline = rule["baseline"] if names_jobs else "another job"
+    return f"{name} is at most {text(rule['max_drop'])} worse than that of {baseline}"

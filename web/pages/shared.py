@@ -10,12 +10,15 @@ from typing import Any
 from flask import Response, make_response, redirect, render_template, request, url_for
 
 from common.errors import InvalidRequest, NotFound
+from common.result_row import InputRow
 from web import auth
 from web.jobs.item_views import item_rows
 from web.jobs.results import MEDIA_TYPES, stream_results
 from web.jobs.views import job_view
 from web.pages import item_pages
 from web.pages.blueprint import pages
+from web.pages.evaluation_part import evaluation_part
+from web.pages.job_evaluations import job_evaluations, score_columns
 from web.schemas.queries import ResultsQuery
 from web.services.services import services
 from web.wire.bodies import read_query
@@ -40,8 +43,24 @@ def shared_job(job_id: str) -> str:
     tenant = auth.reader_of(job_id)
     job = job_view(services(), job_id, tenant)
     page = item_pages.page(request.args.get("page", 1, int), job.counts.total)
-    rows = item_rows(services(), job_id, tenant, page.first, page.end - page.first)
-    return render_template("shared.html", job=job, rows=rows, page=page)
+    judged = job_evaluations(services(), job_id, {})
+    rows = item_rows(
+        services(),
+        job_id,
+        tenant,
+        page.first,
+        page.end - page.first,
+        evaluation=judged.scores_of,
+    )
+    return render_template(
+        "shared.html",
+        job=job,
+        rows=rows,
+        page=page,
+        settled=job.status.terminal and not judged.busy,
+        evaluation=evaluation_part(judged.shown, names_jobs=False) if judged.shown else None,
+        scores=score_columns(judged),
+    )
 
 
 @pages.get("/read/<job_id>/items/<int:index>")
@@ -49,10 +68,13 @@ def shared_item(job_id: str, index: int) -> str:
     """One item in full."""
     tenant = auth.reader_of(job_id)
     job = job_view(services(), job_id, tenant)
-    rows = item_rows(services(), job_id, tenant, index, 1) if index < job.counts.total else []
+    rows: list[InputRow] = []
+    judged = job_evaluations(services(), job_id, {})
+    if index < job.counts.total:
+        rows = item_rows(services(), job_id, tenant, index, 1, evaluation=judged.scores_of)
     if not rows:
         raise NotFound(f"the job has no item {index}")
-    return render_template("shared_item.html", job=job, row=rows[0])
+    return render_template("shared_item.html", job=job, row=rows[0], metrics=judged.scored_by)
 
 
 @pages.get("/read/<job_id>/results.<any(jsonl, csv, parquet):form>")

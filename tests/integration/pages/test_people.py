@@ -6,7 +6,9 @@ import re
 from html import unescape
 
 import pytest
+from flask.testing import FlaskClient
 
+from tests.support.judged_jobs import judge
 from tests.support.web import Site
 
 
@@ -119,3 +121,74 @@ def test_a_login_never_leads_to_another_server(site: Site, kept: str) -> None:
     browser.set_cookie("promptmill_next", kept)
     token = site.services.sessions.create_login("acme")
     assert browser.post("/login", data={"token": token}).headers["Location"] == "/"
+
+
+def open_link(site: Site, job_id: str) -> FlaskClient:
+    """A browser that has opened a link to a job, and has no account."""
+    guest = site.app.test_client()
+    assert guest.get(share(site, job_id)).status_code == 303
+    return guest
+
+
+def judged_job(site: Site, score: float = 0.625, **rule: object) -> tuple[str, str]:
+    """A job of one item with a reference, and its evaluation, with a gate."""
+    items = [{"prompt": "see this", "reference": "said <0>"}]
+    job_id = str(site.post("/v1/jobs", json={"items": items, "evaluate": False}).json["id"])
+    site.worker().run()
+    verdict = {"metric": "rouge_l", "status": "undecided", "reason": "too_few"}
+    gate = {"status": "undecided", "rules": [verdict]}
+    rules = [{"metric": "rouge_l", **(rule or {"min": 0.5})}]
+    redis = site.services.redis
+    return job_id, judge(redis, job_id, "acme", {"rouge_l": [score]}, gate, rules)
+
+
+def test_a_reader_sees_the_scores_of_the_job_and_no_other_job(site: Site) -> None:
+    baseline, _ = judged_job(site)
+    job_id, _ = judged_job(site, baseline=baseline, max_drop=0.1)
+    guest = open_link(site, job_id)
+    page = guest.get(f"/read/{job_id}").text
+    assert 'id="metric-rouge_l"' in page
+    assert '<td class="right num score" data-label="rouge_l">0.625</td>' in page
+    assert "rouge_l is at most 0.100 worse than that of another job" in page
+    assert baseline in site.look(f"/jobs/{job_id}") and baseline not in page
+    # The bars are drawn, and lead nowhere: the list of a reader cannot be filtered.
+    assert 'class="histogram"' in page and "least=" not in page
+    assert "<form" not in page
+    links = set(re.findall(r'<a [^>]*href="([^"]+)"', page)) - {"/", "#main"}
+    assert {link for link in links if not link.startswith(f"/read/{job_id}/")} == set()
+    item = guest.get(f"/read/{job_id}/items/0").text
+    assert "<code>rouge_l</code></dt><dd>0.625</dd>" in item and "said &lt;0&gt;" in item
+
+
+def test_a_reader_reaches_the_scores_of_no_other_job(site: Site) -> None:
+    (mine, own), (other, foreign) = judged_job(site), judged_job(site, 0.875)
+    guest = open_link(site, mine)
+    assert guest.get(f"/read/{mine}/results.csv?evaluation={own}").status_code == 200
+    assert guest.get(f"/read/{mine}/results.csv?evaluation={foreign}").status_code == 404
+    assert guest.get(f"/read/{other}").status_code == 404
+    assert "0.875" not in guest.get(f"/read/{mine}?evaluation={foreign}").text
+    for path in (
+        f"/v1/jobs/{mine}/evaluations",
+        f"/v1/evaluations/{own}",
+        f"/v1/comparisons?jobs={mine},{other}",
+        f"/compare?jobs={mine},{other}",
+    ):
+        assert guest.get(path).status_code == 401
+    assert guest.post(f"/v1/jobs/{mine}/evaluations", json={}).status_code == 401
+
+
+def test_another_tenant_reads_a_job_with_its_scores_only_by_the_link(site: Site) -> None:
+    job_id, evaluation = judged_job(site)
+    key = site.services.api_keys.create_key("another")
+    there = {"headers": {"Authorization": f"Bearer {key}"}}
+    guest = site.app.test_client()
+    for path in (
+        f"/read/{job_id}",
+        f"/read/{job_id}/items/0",
+        f"/read/{job_id}/results.csv?evaluation={evaluation}",
+        f"/v1/evaluations/{evaluation}",
+    ):
+        assert guest.get(path, **there).status_code == 404
+    assert guest.get(share(site, job_id), **there).status_code == 303
+    assert "0.625" in guest.get(f"/read/{job_id}", **there).text
+    assert guest.get(f"/v1/evaluations/{evaluation}", **there).status_code == 404
