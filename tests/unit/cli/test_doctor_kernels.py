@@ -1,4 +1,4 @@
-"""The doctor says which kernels a worker computes with and what faster ones need; it builds none."""
+"""The doctor says which kernels a worker computes with, and builds none."""
 
 from __future__ import annotations
 
