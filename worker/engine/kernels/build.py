@@ -18,7 +18,7 @@ from worker.engine.kernels.no_kernels import NoKernels
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).parent / "source"
-ABOUT = 30  # seconds that a build takes
+ABOUT = 15  # seconds that a build takes
 
 
 def source_hash() -> str:
@@ -90,7 +90,7 @@ def _key(compiler: Compiler, openmp: Path) -> str:
         compiler.instructions,
         FLAGS,
         source_hash(),
-        CHECK.read_text(encoding="utf-8"),
+        [file.read_text(encoding="utf-8") for file in CHECK],
         openmp.name,
         ours,
     ]

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from worker.engine.kernels.cache import Verdict
 from worker.engine.kernels.openmp import runtimes
 from worker.engine.kernels.signatures import declare
+from worker.engine.kernels.trials import Trials
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +38,9 @@ def check(library: str) -> Verdict:
     if second := runtimes() - before:
         names = ", ".join(path.name for path in second)
         return Verdict(f"the library brings a second OpenMP runtime ({names}) beside torch's")
-    return Verdict("", int8=True)
+    trials = Trials(functions)
+    why = trials.first_failure()
+    return Verdict(why, int8=not why and trials.int8())
 
 
 if __name__ == "__main__":

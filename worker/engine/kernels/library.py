@@ -34,7 +34,7 @@ class Library:
 
 
 def load(cache: Path = CACHE) -> Library | None:
-    """The compiled kernels, built now if the folder `cache` lacks them (in half a minute); None if
+    """The compiled kernels, built now if the folder `cache` lacks them (in some 15 s); None if
     torch must compute instead, and the log says why. Later calls in a process return what the first
     returned."""
     global _loaded

@@ -1,0 +1,139 @@
+"""What was built is checked by a process of its own, which its faults end in the worker's place."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from worker.engine.kernels import compiler, judge, library
+from worker.engine.kernels.build import SOURCE
+from worker.engine.kernels.cache import Verdict
+from worker.engine.kernels.cpu import check_cpu
+from worker.engine.kernels.no_kernels import NoKernels
+from worker.engine.kernels.openmp import gomp
+
+# The kernels, with a function that does what FAULT says before it does what it should.
+FAULTY = f"""
+#define pm_linear right_linear
+#include "{SOURCE / "kernels.cpp"}"
+#undef pm_linear
+#include <unistd.h>
+#include <cstdlib>
+#include <string>
+
+extern "C" int32_t pm_linear(const kernels::Linear* layer, const kernels::bf16* rows,
+                             int64_t stride, int64_t count, void* to, int64_t to_stride,
+                             int32_t written) {{
+    const std::string fault = std::getenv("FAULT") ? std::getenv("FAULT") : "";
+    if (fault == "instruction") __builtin_trap();
+    if (fault == "memory") *static_cast<volatile int*>(nullptr) = 1;
+    if (fault == "end") _exit(0);
+    if (fault == "killed") kill(getpid(), SIGKILL);
+    if (fault == "hang") sleep(100);
+    const int32_t result = right_linear(layer, rows, stride, count, to, to_stride, written);
+    const bool wrong = fault == "wrong" || (fault == "int8" && layer->kind == kernels::INT8);
+    if (wrong) static_cast<float*>(to)[0] += 1;
+    if (fault == "nan") static_cast<float*>(to)[0] = 0.0f / 0.0f;
+    return result;
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        check_cpu()
+        found = compiler.Compiler.find()
+    except NoKernels as reason:
+        pytest.skip(str(reason))
+    folder = tmp_path_factory.mktemp("faulty")
+    (folder / "faulty.cpp").write_text("#include <csignal>\n" + FAULTY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "FLAGS", (*compiler.FLAGS, "-O0"))  # a few seconds sooner
+        found.compile(folder / "faulty.cpp", folder / "faulty.so")
+    return folder / "faulty.so"
+
+
+def test_a_library_without_a_fault_passes(faulty: Path) -> None:
+    assert judge.judge(faulty, gomp()) == Verdict("", int8=True)
+
+
+@pytest.mark.parametrize("fault", ["wrong", "nan"])
+def test_wrong_numbers_are_told(faulty: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAULT", fault)
+    assert "products of bfloat16 are wrong" in judge.judge(faulty, gomp()).why
+
+
+def test_wrong_products_of_int8_leave_the_others(
+    faulty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULT", "int8")
+    assert judge.judge(faulty, gomp()) == Verdict("", int8=False)
+
+
+@pytest.mark.parametrize(("fault", "name"), [("instruction", "SIGILL"), ("memory", "SIGSEGV")])
+def test_a_crash_is_told(
+    faulty: Path, fault: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULT", fault)
+    assert judge.judge(faulty, gomp()) == Verdict(f"they crash with {name}")
+
+
+@pytest.mark.parametrize("fault", ["end", "killed", "hang"])
+def test_a_check_that_comes_to_no_end_is_no_verdict(
+    faulty: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault == "hang":
+        monkeypatch.setattr(judge, "CHECK_LIMIT", 2.0)
+    monkeypatch.setenv("FAULT", fault)
+    with pytest.raises(NoKernels, match="the next start checks them again"):
+        judge.judge(faulty, gomp())
+
+
+def test_what_is_no_library_is_told(tmp_path: Path) -> None:
+    (tmp_path / "garbage.so").write_bytes(b"garbage" * 1000)
+    assert "does not load" in judge.judge(tmp_path / "garbage.so", gomp()).why
+
+
+def test_a_library_without_a_function_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty.cpp").write_text('extern "C" long pm_calls() { return 0; }\n')
+    command = ["c++", "-shared", "-fPIC", "-o", tmp_path / "empty.so", tmp_path / "empty.cpp"]
+    subprocess.run(command, check=True, timeout=60)
+    assert "does not load" in judge.judge(tmp_path / "empty.so", gomp()).why
+
+
+def test_a_second_openmp_runtime_is_told(
+    faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As when a compiler links another than the one that torch has loaded.
+    (tmp_path / "other.cpp").write_text("int other;\n")
+    command = ["c++", "-shared", "-fPIC", "-o", tmp_path / "libomp.so", tmp_path / "other.cpp"]
+    subprocess.run(command, check=True, timeout=60)
+    told = judge.judge(faulty, tmp_path / "libomp.so").why
+    assert "second OpenMP runtime (libgomp.so.1" in told
+
+
+def test_a_build_that_failed_its_check_is_not_tried_again(
+    faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiled = []
+
+    def compile_faulty(self: compiler.Compiler, source: Path, to: Path) -> None:
+        compiled.append(to)
+        to.write_bytes(faulty.read_bytes())
+
+    monkeypatch.setattr(compiler.Compiler, "compile", compile_faulty)
+    monkeypatch.setenv("FAULT", "instruction")
+    caplog.set_level(logging.WARNING)
+    for _ in range(2):
+        assert library._load(tmp_path) is None
+    assert len(compiled) == 1
+    assert len(caplog.messages) == 2
+    for line in caplog.messages:
+        assert "failed their check: they crash with SIGILL" in line
+        assert f"remove {tmp_path}" in line

@@ -1,0 +1,145 @@
+"""What the check of a built library has it compute, and the same by plain numpy.
+
+Small, but with what goes wrong first: odd widths, rows beyond a tile, more than one thread, blocks
+of the cache in any order, and NaN where nothing may be read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.engine.kernels.signatures import Cache, Linear, Reading, Rows
+
+Floats = NDArray[np.float32]
+Halves = NDArray[np.uint16]  # bfloat16: the upper half of a float32's bits
+
+ALIGNMENT = 64  # bytes
+BF16, INT8 = 0, 1  # kinds of weights
+FLOATS = 1  # the kind of results that are float32
+GROUP = 64  # inputs that share a scale in int8
+HALF = 2.0**-8  # relative error of rounding to bfloat16
+
+# The largest error that rounding explains, relative to the largest result.
+SUMMED = 1e-5  # in float32
+ROUNDED = 2 * HALF  # to bfloat16, in between and at the end
+QUANTISED = 2e-2  # to int8, weights and inputs
+
+ROWS, INS, OUTS = 9, 133, 101
+HEADS, QUERY_HEADS, WIDTH, BLOCK = 2, 6, 64, 16
+CHUNK = 70  # tokens: more than one span of 64 positions, and one more token follows
+
+
+def halves(values: Floats) -> Halves:
+    """Rounded to the nearest bfloat16, in memory that begins as the kernels want it."""
+    bits = values.astype(np.float32).view(np.uint32)
+    rounded = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    place = aligned(rounded.nbytes).view(np.uint16).reshape(rounded.shape)
+    place[...] = rounded
+    return place
+
+
+def floats(values: Halves) -> Floats:
+    return (values.astype(np.uint32) << 16).view(np.float32)
+
+
+def aligned(size: int) -> NDArray[np.uint8]:
+    """(size,) zero bytes that begin at a multiple of `ALIGNMENT`."""
+    whole = np.zeros(size + ALIGNMENT, np.uint8)
+    begin = -whole.ctypes.data % ALIGNMENT
+    return whole[begin : begin + size]
+
+
+def error(found: Floats, expected: NDArray[np.float64]) -> float:
+    """The largest difference, relative to the largest number that was expected."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+class Trials:
+    """The trials of a library whose functions are declared."""
+
+    def __init__(self, functions: ctypes.CDLL):
+        self._functions = functions
+        self._random = np.random.default_rng(1)
+
+    def first_failure(self) -> str:
+        """The first trial whose result is wrong, in words; "" if there is none."""
+        trials: dict[str, tuple[Callable[[], float], float]] = {
+            "products of bfloat16": (lambda: self.product(BF16), SUMMED),
+            "attention": (self.attention, ROUNDED),
+        }
+        for what, (trial, limit) in trials.items():
+            if not (found := trial()) < limit:  # NaN is not below
+                return f"{what} are wrong: error {found:.1e}, at most {limit:.1e}"
+        return ""
+
+    def int8(self) -> bool:
+        """Whether the products of int8 are right."""
+        return self.product(INT8) < QUANTISED
+
+    def product(self, kind: int) -> float:
+        """The error of a layer's outputs."""
+        rows, weights = (self._some(count, INS) for count in (ROWS, OUTS))
+        bias = self._random.standard_normal(OUTS, np.float32)
+        packed = aligned(self._functions.pm_packed_bytes(kind, OUTS, INS))
+        scales = np.ones(OUTS, np.float32)
+        pack = [weights.ctypes.data, packed.ctypes.data]
+        if kind == INT8:
+            self._functions.pm_pack_int8(*pack, scales.ctypes.data, OUTS, INS)
+        else:
+            self._functions.pm_pack_bf16(*pack, OUTS, INS)
+        memory = (packed.ctypes.data, scales.ctypes.data, bias.ctypes.data)
+        layer = Linear(kind, OUTS, INS, GROUP, *memory)
+        out = np.full((ROWS, OUTS), np.nan, np.float32)
+        self._functions.pm_linear(
+            ctypes.byref(layer), rows.ctypes.data, INS, ROWS, out.ctypes.data, OUTS, FLOATS
+        )
+        return error(out, floats(rows).astype(float) @ floats(weights).astype(float).T + bias)
+
+    def attention(self) -> float:
+        """The error of what a sequence's tokens attend to: a chunk, and then one token more."""
+        length = CHUNK + 1
+        queries = self._some(length, QUERY_HEADS * WIDTH)
+        keys, values = (self._some(length, HEADS * WIDTH) for _ in range(2))
+        blocks = -(-length // BLOCK)
+        cache = halves(np.full((blocks, HEADS, 2 * BLOCK * WIDTH), np.nan, np.float32))
+        table = np.arange(blocks, dtype=np.int32)[::-1].copy()
+        out = np.zeros((length, QUERY_HEADS * WIDTH), np.uint16)
+        described = Cache(cache.ctypes.data, HEADS, WIDTH)
+        for first, end in ((0, CHUNK), (CHUNK, length)):
+            self._attend(described, table, first, queries, keys, values, out, end)
+        return error(floats(out), attended(floats(queries), floats(keys), floats(values)))
+
+    def _attend(
+        self, cache: Cache, table: Any, first: int, q: Any, k: Any, v: Any, out: Any, end: int
+    ) -> None:
+        """Let the tokens `first` to `end` of the one sequence attend."""
+        starts, firsts = np.array([0, end - first], np.int32), np.array([first], np.int32)
+        arrays = (array.ctypes.data for array in (starts, firsts, table))
+        rows = Rows(1, *arrays, len(table))
+        reading = Reading(WIDTH**-0.5, 0, QUERY_HEADS)
+        memory = [part for x in (q, k, v, out) for part in (x[first:].ctypes.data, x.shape[1])]
+        plan = self._functions.pm_plan_new(ctypes.byref(rows))
+        self._functions.pm_attend(
+            ctypes.byref(cache), ctypes.byref(rows), plan, ctypes.byref(reading), *memory
+        )
+        self._functions.pm_plan_free(plan)
+
+    def _some(self, *shape: int) -> Halves:
+        return halves(self._random.standard_normal(shape, np.float32))
+
+
+def attended(queries: Floats, keys: Floats, values: Floats) -> NDArray[np.float64]:
+    """What each token attends to in those before it and itself: (tokens, query heads * width)."""
+    q = queries.reshape(len(queries), HEADS, -1, WIDTH).astype(float)
+    k, v = (x.reshape(len(x), HEADS, WIDTH).astype(float) for x in (keys, values))
+    scores = np.einsum("thgw,shw->hgts", q, k) / math.sqrt(WIDTH)
+    scores += np.triu(np.full(scores.shape[-2:], -np.inf), 1)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("hgts,shw->thgw", weights, v).reshape(len(queries), -1)
