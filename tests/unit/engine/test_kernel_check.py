@@ -102,7 +102,14 @@ def test_what_is_no_library_is_told(tmp_path: Path) -> None:
 
 def test_a_library_without_a_function_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty.cpp").write_text('extern "C" long pm_calls() { return 0; }\n')
-    command = ["c++", "-shared", "-fPIC", "-o", tmp_path / "empty.so", tmp_path / "empty.cpp"]
+    command = [
+        "c++",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(tmp_path / "empty.so"),
+        str(tmp_path / "empty.cpp"),
+    ]
     subprocess.run(command, check=True, timeout=60)
     assert "does not load" in judge.judge(tmp_path / "empty.so", gomp()).why
 
@@ -112,7 +119,14 @@ def test_a_second_openmp_runtime_is_told(
 ) -> None:
     # As when a compiler links another than the one that torch has loaded.
     (tmp_path / "other.cpp").write_text("int other;\n")
-    command = ["c++", "-shared", "-fPIC", "-o", tmp_path / "libomp.so", tmp_path / "other.cpp"]
+    command = [
+        "c++",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(tmp_path / "libomp.so"),
+        str(tmp_path / "other.cpp"),
+    ]
     subprocess.run(command, check=True, timeout=60)
     told = judge.judge(faulty, tmp_path / "libomp.so").why
     assert "second OpenMP runtime (libgomp.so.1" in told
