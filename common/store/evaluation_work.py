@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import redis
 
@@ -47,6 +48,13 @@ class Ended:
     signatures: dict[str, str]
     gate: JsonObject | None = None
     error: ErrorDict | None = None
+
+
+class Unfinished(NamedTuple):
+    """Evaluations that are not over."""
+
+    waiting: int
+    running: int  # An evaluator has them, or will in a few seconds.
 
 
 class EvaluationWork:
@@ -139,14 +147,25 @@ class EvaluationWork:
     def longest_wait(self) -> float:
         """For how many seconds there has been an evaluation that no evaluator took; 0 where none
         waits."""
+        now, lines = self._lines(lambda pipe, line: pipe.zrange(line, 0, 0, withscores=True))
+        return max([0.0, *(now - score / 1000 for line in lines for _, score in line)])
+
+    def unfinished(self) -> Unfinished:
+        """How many evaluations wait, and how many evaluators are at work on."""
+        now, every = self._lines(lambda pipe, line: pipe.zcard(line))
+        _, due = self._lines(lambda pipe, line: pipe.zcount(line, "-inf", int(now * 1000)))
+        waiting = min(sum(due), sum(every))  # they were counted one after the other
+        return Unfinished(waiting, sum(every) - waiting)
+
+    def _lines(self, ask: Callable[[Any, str], object]) -> tuple[float, list[Any]]:
+        """The server's time in seconds, and what it answers about each tenant's line of
+        evaluations that are not over, by when they are due."""
         with redis_errors():
             seconds, micros = self._client.time()
-            tenants = self._client.zrange(keys.EVALUATIONS_TURNS, 0, -1)
             pipe = self._client.pipeline(transaction=False)
-            for tenant in tenants:
-                pipe.zrange(keys.evaluations_due(tenant.decode()), 0, 0, withscores=True)
-            due = [score for line in pipe.execute() for _, score in line] if tenants else []
-        return max([0.0, *(seconds + micros / 1e6 - score / 1000 for score in due)])
+            for tenant in self._client.zrange(keys.EVALUATIONS_TURNS, 0, -1):
+                ask(pipe, keys.evaluations_due(tenant.decode()))
+            return seconds + micros / 1e6, pipe.execute()
 
     def _ms(self) -> int:
         return int(self.lease * 1000)

@@ -36,6 +36,7 @@ COUNTERS = {
     "items": Metric("Items that came to their end.", ("model", "outcome")),
     "prompt_tokens": Metric("Tokens of the prompts of items that ran to their end.", ("model",)),
     "generated_tokens": Metric("Tokens generated for items that ran to their end.", ("model",)),
+    "evaluations": Metric("Evaluations that came to their end.", ("outcome",)),
     "deliveries": Metric(
         "Tries to deliver a webhook; `retried` failed and are tried again.", ("outcome",)
     ),

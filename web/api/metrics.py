@@ -24,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from common.errors import Unavailable
+from common.store.evaluation_work import EvaluationWork
 from common.store.fleet import LiveWorker
 from common.store.metrics import COUNTERS, HISTOGRAMS, SUM, totals
 from common.types import ENDS
@@ -82,6 +83,7 @@ class _StoreCollector(Collector):
     def __init__(self, services: Services):
         self._fleet = services.fleet
         self._redis = services.redis
+        self._evaluations = EvaluationWork(services.redis)
 
     def collect(self) -> Iterable[Metric]:
         waiting, workers = self._fleet.waiting(), self._fleet.workers()
@@ -103,7 +105,14 @@ class _StoreCollector(Collector):
                     [model], sum(of_one(worker) for worker in workers if worker.model == model)
                 )
             yield family
+        unfinished = self._evaluations.unfinished()
+        yield _gauge(
+            "evaluations_waiting", "Evaluations that wait for an evaluator.", unfinished.waiting
+        )
+        yield _gauge("evaluations_running", "Evaluations that evaluators hold.", unfinished.running)
         found = totals(self._redis)
+        for outcome in ("done", "failed"):
+            found.setdefault(("evaluations", outcome), 0)
         for model in models:
             for outcome in sorted(ENDS):
                 found.setdefault(("items", model, outcome), 0)

@@ -187,6 +187,8 @@ def test_metrics_tell_what_waits_and_who_works(web: Web) -> None:
         ("slots", "echo"): 8,
         ("slots_free", "echo"): 0,  # it was asked for one, and took one
         ("items_running", "echo"): 1,
+        ("evaluations_waiting", None): 0,
+        ("evaluations_running", None): 0,
         **{(name, 'a "b"'): 0 for name in OF_WORKERS},
     }
     assert told == expected

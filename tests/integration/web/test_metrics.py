@@ -10,6 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common.errors import Unavailable
 from common.store.connection import connect
+from common.store.evaluation_work import Ended, EvaluationWork
+from common.store.evaluations import Asked
 from common.store.metrics import Tally
 from common.store.outbox import Outbox, Outcome
 from tests.support.web import Web
@@ -63,6 +65,29 @@ def test_items_and_tokens_are_counted_once_by_how_they_ended(web: Web) -> None:
     assert (told["prompt_tokens_total", "echo"], told["generated_tokens_total", "echo"]) == (6, 4)
     web.call("DELETE", f"/v1/jobs/{job}")
     assert scrape(web)["items_total", "echo", "succeeded"] == 1  # a counter never falls
+
+
+def test_evaluations_are_counted_as_they_wait_run_and_end(web: Web) -> None:
+    def told() -> list[float]:
+        found = scrape(web)
+        gauges = [found["evaluations_waiting",], found["evaluations_running",]]
+        return [*gauges, *(found["evaluations_total", end] for end in ("done", "failed"))]
+
+    job = web.submit("a")
+    web.worker().run()
+    for _ in range(3):
+        web.services.evaluations.create(job, "acme", Asked(["length_chars"], []))
+    work = EvaluationWork(web.services.redis)
+    assert told() == [3, 0, 0, 0]
+    one, other = work.claim(), work.claim()
+    assert one and other
+    assert told() == [1, 2, 0, 0]
+    for _ in range(2):  # sent again because the answer was lost
+        assert work.end(one, Ended({}, {}))[0]
+    work.end(other, Ended({}, {}, error={"code": "internal_error", "message": "it failed"}))
+    assert told() == [1, 0, 1, 1]
+    web.call("DELETE", f"/v1/jobs/{job}")
+    assert told() == [0, 0, 1, 1]
 
 
 def test_histograms_have_cumulative_buckets_and_their_sum(web: Web) -> None:

@@ -26,6 +26,7 @@ local function close_evaluation(id, status, gate, ...)
   redis.call('HSET', record, 'status', status, 'finished_at', string.format('%d', NOW), 'gate', gate, ...)
   redis.call('HDEL', record, 'claim', 'tries')
   leave_line('evals', 'due', about[2], id)
+  redis.call('HINCRBY', key('metrics'), 'evaluations\31' .. status, 1)
   local job = load_job(about[1])
   if not job then return end
   if wants(job, 'evaluation.finished') then
