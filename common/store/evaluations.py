@@ -24,6 +24,7 @@ from common.store.evaluation_references import EvaluationReferences
 from common.store.records import as_text, readable, reading
 from common.store.score_chunk import Floats, ScoreChunk, unpack_scores
 from common.store.scripts import Scripts
+from common.store.submitted import NO_KEY, KeyUse, MadeWith, key_reused, parse_made
 from common.types import JsonObject
 
 STEP = 4  # items
@@ -125,8 +126,12 @@ class Evaluations:
         references: Mapping[int, list[str]] | None = None,
         *,
         most_stored: int = 0,
+        evaluation_id: str = "",
+        use: KeyUse = NO_KEY,
     ) -> Evaluation:
         """Keep an evaluation of a job that is over. Durable when it returns.
+
+        Its id is `evaluation_id`, if one is given, unless the idempotency key has made it before.
 
         `references` are by the item's index, in place of those that the items have; None: the
         items' own. `most_stored` is how many bytes the tenant may keep, 0 for no limit.
@@ -135,12 +140,13 @@ class Evaluations:
             NotFound: the tenant has no such job.
             Conflict: the job is not over (`not_over`), or has as many evaluations as it may
                 (`too_many_evaluations`).
+            KeyReused: the key made one of other content.
             StorageFull: the tenant would keep more with these references.
         """
-        evaluation_id = new_evaluation_id()
+        evaluation_id = evaluation_id or new_evaluation_id()
         size = self.references.stage(evaluation_id, references) if references else 0
         with redis_errors():
-            outcome = self._scripts.create_evaluation(
+            outcome, made = self._scripts.create_evaluation(
                 id=evaluation_id,
                 job=job_id,
                 tenant=tenant,
@@ -148,10 +154,17 @@ class Evaluations:
                 bytes=size,
                 own=int(references is None),
                 stored_bytes=most_stored,
-            ).decode()
-        if outcome != "new":
-            raise _refusal(outcome, job_id, most_stored)
-        return self.get(evaluation_id, tenant)
+                **use.of("idem", "fingerprint"),
+            )
+        if outcome not in (b"new", b"same"):
+            raise _refusal(outcome.decode(), job_id, most_stored)
+        return self.get(made.decode(), tenant)
+
+    def made_with(self, tenant: str, key: str) -> MadeWith | None:
+        """The evaluation that an idempotency key has made, if it is there."""
+        with redis_errors():
+            found = parse_made(self._client.get(keys.evaluation_key(tenant, key)))
+            return found if found and self._client.exists(keys.evaluation(found.made)) else None
 
     def get(self, evaluation_id: str, tenant: str | None = None) -> Evaluation:
         """Another tenant's evaluation is not found; `tenant=None` is for the parts themselves."""
@@ -244,6 +257,8 @@ def _read(evaluation_id: str, start: int, blob: bytes) -> ScoreChunk:
 
 
 def _refusal(outcome: str, job_id: str, most_stored: int) -> Exception:
+    if outcome == "conflict":
+        return key_reused("evaluation")
     if outcome == "running":
         return Conflict(
             f"{job_id} is not over; evaluate it when it is, or have `metrics` in the job",

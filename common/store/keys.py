@@ -162,6 +162,10 @@ def study(study_id: str, part: str = "") -> str:
     return f"{PREFIX}study:{ids.study(study_id)}" + (f":{part}" if part else "")
 
 
+def study_key(tenant_name: str, key: str) -> str:
+    return f"{PREFIX}studyidem:{ids.tenant(tenant_name)}:{key}"
+
+
 def rated(study_id: str, rater_id: str) -> str:
     return study(study_id, f"rated:{ids.rater(rater_id)}")
 
@@ -176,6 +180,10 @@ def tenant_studies(name: str) -> str:
 
 def evaluation(evaluation_id: str, part: str = "") -> str:
     return f"{PREFIX}eval:{ids.evaluation(evaluation_id)}" + (f":{part}" if part else "")
+
+
+def evaluation_key(tenant_name: str, key: str) -> str:
+    return f"{PREFIX}evalidem:{ids.tenant(tenant_name)}:{key}"
 
 
 def evaluations_due(tenant_name: str) -> str:

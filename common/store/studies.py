@@ -23,6 +23,7 @@ from common.store.packing import pack, unpack
 from common.store.places import pages, place_of
 from common.store.records import as_text, readable, reading
 from common.store.scripts import Scripts
+from common.store.submitted import NO_KEY, KeyUse, MadeWith, key_reused, parse_made
 from common.types import JsonObject
 
 MOST_STUDIES = 100  # of a tenant
@@ -149,18 +150,21 @@ class Studies:
         wanted: int,
         size: int,
         most_stored: int = 0,
-    ) -> None:
+        use: KeyUse = NO_KEY,
+    ) -> str:
         """Make a study of the rows that were staged; `size` is what these take. Durable when it
-        returns.
+        returns. Answers its id: another one if the idempotency key has made the study before, which
+        may be gone by now.
 
         Raises:
             Conflict: the tenant has as many studies as may be.
+            KeyReused: the key made one of other content.
             StorageFull: the tenant would keep more than `most_stored` bytes, 0 for no limit.
             Unavailable: the staged rows are gone.
         """
         packed = b"".join(_TASK.pack(task.row, task.left, task.right) for task in tasks)
         with redis_errors():
-            told = self._scripts.create_study(
+            outcome, made = self._scripts.create_study(
                 id=study_id,
                 tenant=tenant,
                 about=json.dumps(asdict(about), ensure_ascii=False),
@@ -170,14 +174,24 @@ class Studies:
                 bytes=size + len(packed),
                 most=MOST_STUDIES,
                 most_stored=most_stored,
-            ).decode()
-        if told == "studies_full":
+                **use.of("idem", "fingerprint"),
+            )
+        if outcome == b"conflict":
+            raise key_reused("study")
+        if outcome == b"studies_full":
             message = f"you have {MOST_STUDIES} studies, which is the most; delete one first"
             raise Conflict(message, code="too_many_studies")
-        if told == "stored_full":
+        if outcome == b"stored_full":
             raise storage_full(most_stored)
-        if told == "lost":
+        if outcome == b"lost":
             raise Unavailable("the rows of the study are not on the server any more; try again")
+        return str(made.decode())
+
+    def made_with(self, tenant: str, key: str) -> MadeWith | None:
+        """The study that an idempotency key has made, if it is there."""
+        with redis_errors():
+            found = parse_made(self._client.get(keys.study_key(tenant, key)))
+            return found if found and self._client.exists(keys.study(found.made)) else None
 
     def get(self, study_id: str, tenant: str) -> Study:
         """`NotFound` for another tenant's as for one that never was."""

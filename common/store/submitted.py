@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from common.errors import InvalidRequest, TooLarge
+from common.errors import Conflict, InvalidRequest, TooLarge
 from common.store.job_prep import MOST_COLUMNS
 
 
@@ -28,8 +28,21 @@ class KeyUse(NamedTuple):
 NO_KEY: Final = KeyUse()
 
 
+class KeyReused(Conflict):
+    """An idempotency key came again with other content."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+def key_reused(kind: str) -> KeyReused:
+    """`kind` is what the key made: a job, a study."""
+    message = f"this Idempotency-Key was used for another {kind}; take a new key for a new one"
+    return KeyReused(message, field="Idempotency-Key")
+
+
 class MadeWith(NamedTuple):
-    """What a key has made: a job or a sweep, of content with these fingerprints, as `KeyUse` has
+    """What a key has made, such as a job, of content with these fingerprints, as `KeyUse` has
     them."""
 
     made: str

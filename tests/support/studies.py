@@ -13,7 +13,7 @@ JOBS = (StudyJob("job_0a", "a", "echo"), StudyJob("job_0b", "b", "echo"))
 
 
 def made_study(
-    client: redis.Redis, rows: int = 3, wanted: int = 2, tenant: str = "t", **limits: int
+    client: redis.Redis, rows: int = 3, wanted: int = 2, tenant: str = "t", most_stored: int = 0
 ) -> str:
     """The id of a study of two jobs."""
     studies, study_id = Studies(client), new_study_id()
@@ -21,7 +21,7 @@ def made_study(
     texts = [Row(None, (i, i), f"prompt {i}", (f"a{i}", f"b{i}")) for i in range(rows)]
     size = studies.stage_rows(study_id, texts)
     tasks = [Task(row, *pair) for row in range(rows) for pair in combinations(range(2), 2)]
-    studies.create(study_id, tenant, about, tasks, wanted, size, **limits)
+    studies.create(study_id, tenant, about, tasks, wanted, size, most_stored)
     return study_id
 
 

@@ -22,7 +22,7 @@ from web.schemas.evaluations import (
 from web.services.caps import open_stream
 from web.services.services import services
 from web.wire.bodies import read_evaluation, read_query
-from web.wire.client import client_gone
+from web.wire.client import client_gone, idempotency_key
 from web.wire.description import described
 
 LOOK = 0.5  # seconds between two looks at an evaluation that is waited for
@@ -37,12 +37,17 @@ LOOK = 0.5  # seconds between two looks at an evaluation that is waited for
     may_be_empty=True,
     upload=EvaluationOptions,
     part="evaluation",
+    headers=("Idempotency-Key",),
     errors=(409, 429),
 )
 @needs_tenant
 def evaluate(tenant: str, job_id: str) -> Response:
     options, references = read_evaluation()
-    response = _shown(start(services(), tenant, job_id, options, references), 202)
+    key = idempotency_key()
+    made, replayed = start(services(), tenant, job_id, options, references, key)
+    response = _shown(made, 202)
+    if replayed:
+        response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = response.get_json()["links"]["self"]
     return response
 

@@ -23,6 +23,7 @@ from web.schemas.studies import (
 )
 from web.services.services import services
 from web.wire.bodies import read_json, read_query
+from web.wire.client import idempotency_key
 from web.wire.description import described
 from web.wire.downloads import disposition, download
 
@@ -33,13 +34,17 @@ from web.wire.downloads import disposition, download
     StudyView,
     status=201,
     body=StudyRequest,
+    headers=("Idempotency-Key",),
     errors=(404, 409, 429),
 )
 @needs_tenant
 def make_study(tenant: str) -> Response:
-    view = create_study(services(), tenant, read_json(StudyRequest))
+    wanted = read_json(StudyRequest)
+    view, replayed = create_study(services(), tenant, wanted, idempotency_key())
     response = answer(view, 201)
     response.headers["Location"] = view.links["self"]
+    if replayed:
+        response.headers["Idempotent-Replayed"] = "true"
     return response
 
 

@@ -18,14 +18,14 @@ from common.settings import Settings
 from common.store.admission import refuse_overfull
 from common.store.job_spec import JobSpec
 from common.store.jobs import JobStore, new_job_id
-from common.store.submitted import Attached
+from common.store.submitted import Attached, key_reused
 from common.store.upload_stage import Stage
 from common.types import ModelCard
 from web.intake.asked_metrics import asked_at_end, metric_fault
 from web.intake.check import Intake
 from web.intake.drafts import Draft
 from web.intake.formats import Formats
-from web.intake.idempotency import Idempotency, reused
+from web.intake.idempotency import Idempotency
 from web.intake.origin import Accepted, Origin
 from web.intake.presets import resolve_preset
 from web.intake.staging import deadline_ms, fill, queue_limits, staged
@@ -108,7 +108,7 @@ def _replayed(
     if found is None:
         return None
     if not content.made(drafts, found):
-        raise reused()
+        raise key_reused("job")
     return Enqueued(found.made, True)
 
 
@@ -137,7 +137,7 @@ def _made_before(attached: Attached) -> bool:
     """Whether the idempotency key had made this job already. Raises what `enqueue_job` says where
     no job was made."""
     if attached.outcome == "conflict":
-        raise reused()
+        raise key_reused("job")
     if attached.outcome == "deleted":
         raise NotFound("what the job is made for was deleted meanwhile")
     if attached.outcome == "lost":

@@ -11,27 +11,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from common.cooperate import give_way
-from common.errors import Conflict, InvalidRequest
-from common.store.submitted import NO_KEY, KeyUse, MadeWith
+from common.errors import InvalidRequest
+from common.store.submitted import NO_KEY, KeyUse, MadeWith, key_reused
 from common.stored_item import StoredItem
 from web.intake.drafts import Draft, Drafts
 from web.schemas.headers import IDEMPOTENCY_KEY
 
 READ_TOGETHER = 64  # drafts, before others are served
-
-
-class KeyReused(Conflict):
-    """An idempotency key came again with other content."""
-
-    status = 422
-    code = "idempotency_key_reused"
-
-
-def reused() -> KeyReused:
-    message = (
-        "this Idempotency-Key was used for a job with other content; take a new key for a new job"
-    )
-    return KeyReused(message, field="Idempotency-Key")
 
 
 def check_key(key: str | None) -> None:
@@ -114,6 +100,27 @@ class Idempotency:
             return NO_KEY
         sent, earlier = self._sent.hexdigest(), self._earlier.hexdigest()
         return KeyUse(self.key, sent, earlier, self._named)
+
+
+def key_use(key: str | None, sent: Mapping[str, Any]) -> KeyUse:
+    """The use of a key for a request that sent only this.
+
+    Raises:
+        InvalidRequest: the key cannot be one.
+    """
+    check_key(key)
+    return KeyUse(key, sent_fingerprint(sent)) if key else NO_KEY
+
+
+def made_before(use: KeyUse, made: MadeWith | None, kind: str) -> str | None:
+    """The id of what a key has made of the same content; None where it has made nothing.
+
+    Raises:
+        KeyReused: it was of other content.
+    """
+    if made and made.fingerprint != use.fingerprint:
+        raise key_reused(kind)
+    return made.made if made else None
 
 
 def sent_fingerprint(sent: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from pydantic import JsonValue
 from common.errors import InvalidRequest, TooLarge
 from common.params import SamplingParams
 from common.store.admission import Limits
+from common.store.submitted import key_reused
 from common.store.sweeps import NewJob, job_of, new_sweep_id
 from common.store.upload_stage import Stage
 from common.types import JsonObject
@@ -28,7 +29,7 @@ from web.intake.check import Intake
 from web.intake.drafts import Draft, Drafts
 from web.intake.enqueue import job_fields, with_defaults
 from web.intake.formats import Formats
-from web.intake.idempotency import Idempotency, KeyReused
+from web.intake.idempotency import Idempotency
 from web.intake.presets import resolve_preset
 from web.intake.staging import deadline_ms, fill, queue_limits, staged
 from web.intake.sweep_values import checked_values, combined
@@ -112,7 +113,7 @@ def enqueue_sweep(
             limits=limits,
         )
     if begun.outcome == "conflict":
-        raise _reused()
+        raise key_reused("sweep")
     if begun.outcome == "same":
         return EnqueuedSweep(begun.sweep_id, True)
     ring_workers(services, model.card.id, begun.rings, job_of(sweep_id, 0))
@@ -128,13 +129,8 @@ def _replayed(
     if found is None:
         return None
     if not content.made(drafts, found):
-        raise _reused()
+        raise key_reused("sweep")
     return EnqueuedSweep(found.made, True)
-
-
-def _reused() -> KeyReused:
-    message = "this Idempotency-Key was used for other content; take a new key for a new sweep"
-    return KeyReused(message, field="Idempotency-Key")
 
 
 def _combinations(

@@ -9,9 +9,10 @@ from common.errors import Conflict
 from common.params import SamplingParams
 from common.store.job import Job
 from common.store.job_prep import JobPrep
+from common.store.submitted import key_reused
 from common.types import ItemState, ModelCard
 from web.intake.drafts import Draft
-from web.intake.idempotency import check_key, reused, sent_fingerprint
+from web.intake.idempotency import check_key, sent_fingerprint
 from web.intake.origin import Origin
 from web.intake.presets import REPLACED, resolve_preset
 from web.jobs.actions import submit_job
@@ -156,7 +157,7 @@ def replayed(services: Services, tenant: str, origin: Origin) -> JobView | None:
     if found is None:
         return None
     if found.fingerprint != sent_fingerprint(origin.sent or {}):
-        raise reused()
+        raise key_reused("job")
     view = job_view(services, found.made, tenant)
     view._replayed = True
     return view

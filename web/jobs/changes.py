@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 from common.errors import Conflict
 from common.store.job import Job
-from common.store.submitted import Appended
+from common.store.submitted import Appended, KeyReused
 from common.store.upload_stage import custom_id_digest
 from web.intake.asked_metrics import asked_with_more
 from web.intake.check import MOST_STREAMS, Intake
 from web.intake.drafts import Draft
 from web.intake.formats import Formats
-from web.intake.idempotency import Idempotency, KeyReused
+from web.intake.idempotency import Idempotency
 from web.intake.staging import deadline_ms, fill, queue_limits, staged
 from web.jobs.submitted import all_items, options_of
 from web.jobs.views import job_view

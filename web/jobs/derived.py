@@ -10,12 +10,12 @@ from common.params import SamplingParams
 from common.prompting.template import Template
 from common.store.job import InputFrom
 from common.store.jobs import new_job_id
-from common.store.submitted import NO_KEY, KeyUse
+from common.store.submitted import key_reused
 from common.types import JsonObject
 from web.intake.check import Intake
 from web.intake.enqueue import job_fields
 from web.intake.formats import Formats
-from web.intake.idempotency import reused, sent_fingerprint
+from web.intake.idempotency import key_use
 from web.intake.origin import Origin
 from web.intake.preparation import prep_of
 from web.intake.presets import resolve_preset
@@ -63,12 +63,12 @@ def submit_derived(
         found,
         job_fields(services.settings, intake),
         prep_of(options),
-        idempotency=KeyUse(idempotency_key, sent_fingerprint(sent)) if idempotency_key else NO_KEY,
+        idempotency=key_use(idempotency_key, sent),
         deadline=deadline_ms(services.store, options.deadline),
         limits=queue_limits(services.settings),
     )
     if outcome == "conflict":
-        raise reused()
+        raise key_reused("job")
     view = _view(services, job_id, tenant)
     view._replayed = outcome == "same"
     return view

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from common.errors import Conflict, InvalidRequest
+from common.errors import Conflict, InvalidRequest, NotFound
 from common.store.job import Job
 from common.store.raters import Rater, new_rater_id
 from common.store.studies import About, Study, StudyJob, Task, new_study_id
 from evals.seeds import generator
 from evals.sides import swapped
+from web.intake.idempotency import key_use, made_before
 from web.jobs.study_results import study_results
 from web.jobs.study_rows import draw_rows, match_rows
 from web.jobs.views import moment, page
@@ -30,15 +31,24 @@ from web.wire.links import base_url, study_links
 LONGEST_NAME = 200  # characters of a job's name that a study remembers
 
 
-def create_study(services: Services, tenant: str, wanted: StudyRequest) -> StudyView:
-    """Make a study with a copy of the texts that are rated.
+def create_study(
+    services: Services, tenant: str, wanted: StudyRequest, idempotency_key: str | None = None
+) -> tuple[StudyView, bool]:
+    """Make a study with a copy of the texts that are rated. Answers also whether an earlier request
+    with the same idempotency key had made it.
 
     Raises:
+        KeyReused: the idempotency key made a study of other content.
         NotFound: a job is another tenant's, or there is none.
-        Conflict: a job is not over, or the tenant has too many studies.
+        Conflict: a job is not over, the tenant has too many studies, or the study that the key
+            made was deleted.
         InvalidRequest: no row succeeded in all jobs, or the jobs or texts are too large.
         StorageFull: the tenant would keep too many bytes.
     """
+    use = key_use(idempotency_key, wanted.model_dump(mode="json", exclude_unset=True))
+    made = services.studies.made_with(tenant, use.idem) if use.idem else None
+    if before := made_before(use, made, "study"):
+        return _made(services, tenant, before), True
     jobs = [services.store.job(job_id, tenant) for job_id in wanted.jobs]
     for job in jobs:
         if not job.status.terminal:
@@ -64,11 +74,20 @@ def create_study(services: Services, tenant: str, wanted: StudyRequest) -> Study
         most = services.settings.max_stored_bytes
         try:
             size = services.studies.stage_rows(study_id, drawn.rows)
-            services.studies.create(study_id, tenant, about, tasks, wanted.raters, size, most)
-        except BaseException:
+            made_id = services.studies.create(
+                study_id, tenant, about, tasks, wanted.raters, size, most, use
+            )
+        finally:  # those of the study that was made stay
             services.studies.drop_rows(study_id)
-            raise
-    return view_of(services, services.studies.get(study_id, tenant))
+    return _made(services, tenant, made_id), made_id != study_id
+
+
+def _made(services: Services, tenant: str, study_id: str) -> StudyView:
+    try:
+        return view_of(services, services.studies.get(study_id, tenant))
+    except NotFound:
+        message = f"this Idempotency-Key made {study_id}, which was deleted since; take a new key"
+        raise Conflict(message, code="study_deleted", field="Idempotency-Key") from None
 
 
 def study_view(services: Services, study_id: str, tenant: str) -> StudyDetail:

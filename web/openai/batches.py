@@ -17,8 +17,9 @@ from common.given import refuse
 from common.store.batches import Batch, job_of, new_batch_id
 from common.store.job import Job
 from common.store.records import readable, reading
+from common.store.submitted import key_reused
 from web.auth import needs_tenant
-from web.intake.idempotency import KeyReused, check_key
+from web.intake.idempotency import check_key
 from web.jobs.actions import cancel_job
 from web.openai.answer_options import Endpoint
 from web.openai.batch_output import KINDS, counts, file_id
@@ -145,10 +146,7 @@ def create_batch(
     fields, most = _fields(services, tenant, wanted), services.settings.max_pending_batches
     outcome, batch_id = services.batches.create(new_batch_id(), tenant, fields, idempotency, most)
     if outcome == "conflict":
-        raise KeyReused(
-            "this Idempotency-Key was used for another batch; take a new key",
-            field="Idempotency-Key",
-        )
+        raise key_reused("batch")
     try:
         return services.batches.get(batch_id, tenant)
     except NotFound:

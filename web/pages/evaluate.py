@@ -19,6 +19,7 @@ from web.intake.validation_messages import validated
 from web.jobs.evaluations import start
 from web.jobs.views import job_view
 from web.pages.blueprint import logged_in, pages
+from web.pages.form_token import key_of, new_token, once
 from web.pages.metric_fields import METRIC, metric_groups, read_metrics, typed_metrics
 from web.schemas.answers import JobView
 from web.schemas.evaluations import MOST_RULES, EvaluationOptions
@@ -98,14 +99,15 @@ def start_evaluation(tenant: str, job_id: str) -> Any:
     if request.form.get("action") == "rule":
         typed.rules = [*typed.rules, *_rules({})][:MOST_RULES]
         return _form(tenant, job, typed)
-    upload = request.files.get("file")
-    file = ReferenceFile(upload.stream, upload.filename) if upload and upload.filename else None
     if not read_metrics(typed.boxes) and not typed.filled:
         typed.errors["metrics"] = ["choose a metric, or a rule of a gate"]
         return _form(tenant, job, typed, 422)
     try:
         options = validated(EvaluationOptions, typed.options())
-        start(services(), tenant, job_id, options, file)
+        once(
+            key_of(request.form),
+            lambda key: start(services(), tenant, job_id, options, _references(), key),
+        )
     except InvalidRequest as error:
         typed.note(error.errors)
         return _form(tenant, job, typed, error.status)
@@ -113,6 +115,15 @@ def start_evaluation(tenant: str, job_id: str) -> Any:
         typed.note([error.as_dict()])
         return _form(tenant, job, typed, error.status)
     return redirect(url_for("pages.job", job_id=job_id, _anchor="evaluation"), 303)
+
+
+def _references() -> ReferenceFile | None:
+    """The uploaded file, from its beginning; None without one."""
+    upload = request.files.get("file")
+    if upload is None or not upload.filename:
+        return None
+    upload.stream.seek(0)
+    return ReferenceFile(upload.stream, upload.filename)
 
 
 def _rules(form: Mapping[str, str]) -> list[dict[str, str]]:
@@ -134,6 +145,7 @@ def _form(tenant: str, job: JobView, typed: Typed, status: int = 200) -> Respons
         metrics=list(METRICS.values()),
         metric_groups=metric_groups(),
         tokenizers=list(TOKENIZERS),
+        token=new_token(),
         kinds=KINDS,
         most_rules=MOST_RULES,
     )

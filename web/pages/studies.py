@@ -16,6 +16,7 @@ from web.intake.validation_messages import validated
 from web.jobs.studies import add_rater, create_study, study_list, study_view
 from web.jobs.views import job_view
 from web.pages.blueprint import logged_in, pages
+from web.pages.form_token import key_of, new_token, once
 from web.schemas.studies import (
     MOST_JOBS,
     SCALE,
@@ -99,7 +100,8 @@ def new_study(tenant: str) -> Response:
 def make_study(tenant: str) -> Any:
     typed = {name: request.form.get(name, "").strip() for name in FIELDS}
     try:
-        made = create_study(services(), tenant, validated(StudyRequest, _asked(typed)))
+        wanted, key = validated(StudyRequest, _asked(typed)), key_of(request.form)
+        made = once(key, lambda key: create_study(services(), tenant, wanted, key))[0]
     except PromptmillError as error:
         if error.status >= 500:
             raise
@@ -167,7 +169,9 @@ def _form(tenant: str, form: Form, status: int = 200) -> Response:
             names[job_id] = job_view(services(), job_id, tenant, whole=False)
         except NotFound:
             continue
-    page = render_template("study_form.html", tenant=tenant, form=form, jobs=names)
+    page = render_template(
+        "study_form.html", tenant=tenant, form=form, jobs=names, token=new_token()
+    )
     return make_response(page, status)
 
 

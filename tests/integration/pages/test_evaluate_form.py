@@ -117,3 +117,14 @@ def test_a_job_that_runs_or_is_anothers_is_not_evaluated(site: Site, job_id: str
     site.browser = site.log_in("rival")
     assert site.browser.get(f"/jobs/{job_id}/evaluate").status_code == 404
     assert press(site, job_id, metrics=["length_chars"]).status_code == 404
+
+
+def test_two_presses_start_one_evaluation_and_another_choice_another(
+    site: Site, job_id: str
+) -> None:
+    table = ("gold.csv", "custom_id,reference\nb,said 1\na,said 0\n")
+    for metrics in (["rouge_l"], ["rouge_l"], ["chrf"]):
+        assert press(site, job_id, table, metrics=metrics, token="t").status_code == 303
+    found = site.services.evaluations.of_job(job_id)
+    assert [each.asked.metrics for each in found] == [["chrf"], ["rouge_l"]]
+    assert re.search(r'name="token" value="\w{32}"', site.look(f"/jobs/{job_id}/evaluate"))

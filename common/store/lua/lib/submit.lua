@@ -1,4 +1,4 @@
--- What attach, append and create_batch share.
+-- What scripts share that make or extend something of a tenant.
 
 -- What an idempotency key has made before: `same` or `conflict`, and the id; nil where it is free. `record` is the key's own; it made a
 -- `kind` (job, batch), or added to it, and then the record goes on. Once that is gone the key is free for other content; the same
@@ -10,6 +10,11 @@ local function made_before(record, fingerprint, earlier, kind)
   local of_today = string.match(rest, '^ sent:(%S+)')
   if of_today == fingerprint or not of_today and before == earlier then return 'same', made end
   if redis.call('EXISTS', key(kind, made)) == 1 then return 'conflict', made end
+end
+
+-- Note for a day what an idempotency key made that is no job or sweep; `record` is false without a key.
+local function note_key(record, fingerprint, id)
+  if record then redis.call('SET', record, '- ' .. id .. ' sent:' .. fingerprint, 'EX', 86400) end
 end
 
 -- Begin the record of a job without items; the rest are its other fields, pair by pair.
