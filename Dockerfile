@@ -21,6 +21,9 @@ EXPOSE 8000
 CMD ["promptmill", "serve"]
 
 FROM base AS worker
+# A worker on a CPU builds its kernels when it first starts, for the CPU it finds: the machine that builds this image may
+# have another one. Without a compiler torch computes, at about half the speed.
+RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 RUN pip install -c constraints.txt ".[worker]"
 COPY . .
 RUN pip install --no-deps --force-reinstall .
