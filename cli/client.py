@@ -141,19 +141,7 @@ class Client:
 
     def results(self, job_id: str, kind: str, query: JsonObject | None = None) -> Iterator[bytes]:
         """The results as a file, in pieces."""
-        with self._send(
-            "GET", f"{_job_path(job_id)}/results.{kind}", params=query, stream=True
-        ) as response:
-            try:
-                yield from response.iter_content(65536)
-            except (
-                requests.ConnectionError,
-                requests.Timeout,
-                requests.exceptions.ChunkedEncodingError,
-            ):
-                raise ServerUnreachable(
-                    f"{self._url} closed the connection within the results; get them again"
-                ) from None
+        yield from self._file(f"{_job_path(job_id)}/results.{kind}", query)
 
     def evaluate(self, job_id: str, asked: JsonObject, references: Path | None) -> JsonObject:
         """Begin an evaluation of a job, with the references of a file or those of its items."""
@@ -161,6 +149,21 @@ class Client:
         if references:
             return self.upload(references, asked, path, part="evaluation")
         return self._call("POST", path, json=asked)
+
+    def create_study(self, wanted: JsonObject) -> JsonObject:
+        return self._call("POST", "/v1/studies", json=wanted)
+
+    def study(self, study_id: str) -> JsonObject:
+        """A study with what its votes amount to."""
+        return self._call("GET", _study_path(study_id))
+
+    def add_rater(self, study_id: str, name: str) -> JsonObject:
+        """A link for a person who rates."""
+        return self._call("POST", f"{_study_path(study_id)}/raters", json={"name": name})
+
+    def study_export(self, study_id: str, kind: str) -> Iterator[bytes]:
+        """All ratings as a file, in pieces."""
+        return self._file(f"{_study_path(study_id)}/export.{kind}")
 
     def watch_evaluation(self, evaluation_id: str) -> Iterator[JsonObject]:
         """The evaluation every half second until it ends, across restarts of the server."""
@@ -175,6 +178,19 @@ class Client:
         with self._send(method, path, **options) as response:
             answer: JsonObject = response.json()
             return answer
+
+    def _file(self, path: str, query: JsonObject | None = None) -> Iterator[bytes]:
+        with self._send("GET", path, params=query, stream=True) as response:
+            try:
+                yield from response.iter_content(65536)
+            except (
+                requests.ConnectionError,
+                requests.Timeout,
+                requests.exceptions.ChunkedEncodingError,
+            ):
+                raise ServerUnreachable(
+                    f"{self._url} closed the connection within the file; get it again"
+                ) from None
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
         try:
@@ -222,6 +238,10 @@ def _job_path(job_id: str) -> str:
             f"{job_id} is a sweep; name one of its jobs: `promptmill jobs show {job_id}` lists them"
         )
     return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _study_path(study_id: str) -> str:
+    return f"/v1/studies/{quote(study_id, safe='')}"
 
 
 def _sweep_path(sweep_id: str) -> str:

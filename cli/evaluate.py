@@ -15,7 +15,7 @@ from cli.folder import DataFolder, data_option
 from cli.jobs import INTERRUPTED, job_argument
 from cli.progress import show_progress
 from cli.sent_options import parse_bounds, parse_metrics
-from cli.terminal import print_line
+from cli.terminal import in_columns, print_line
 from common.types import JobState, JsonObject
 
 EXITS = {"passed": 0, "failed": 3, "undecided": 4}  # 1 and 2 mean the same as for all commands
@@ -143,10 +143,7 @@ def table(evaluation: JsonObject) -> Iterator[str]:
             between = f"{_number(found['low'])}–{_number(found['high'])}"
         counts = str(found["n"]), str(found["nulls"])
         rows.append((name, _number(found["value"]), between, *counts))
-    widths = [max(len(row[place]) for row in rows) for place in range(len(HEADS))]
-    for name, *cells in rows:
-        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        yield "  ".join([name.ljust(widths[0]), *padded])
+    yield from in_columns(rows)
 
 
 def _number(value: float | None) -> str:

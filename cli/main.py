@@ -29,6 +29,7 @@ COMMANDS = {
     "jobs": "cli.jobs",
     "evaluate": "cli.evaluate",
     "compare": "cli.compare",
+    "study": "cli.study",
     "listen": "cli.listen",
     "key": "cli.keys",
     "login": "cli.keys",

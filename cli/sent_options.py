@@ -148,6 +148,17 @@ def parse_metrics(
     return [_value(text) if text.startswith("{") else text for text in texts]
 
 
+def parse_metric_list(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> list[str | JsonObject] | None:
+    """NAME,NAME, or all metrics as one JSON list."""
+    text = once(context, option, texts)
+    if text is None:
+        return None
+    whole = _value(text)
+    return whole if isinstance(whole, list) else [name.strip() for name in text.split(",")]
+
+
 def parse_bounds(
     _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
 ) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`promptmill submit`: makes a job, a preview or a sweep of a file."""
+"""`promptmill submit`: makes a job, a preview or a sweep of a file, or a job of jobs' rows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cli.sent_options import (
     parse_clean,
     parse_format,
     parse_map,
+    parse_metric_list,
     parse_params,
     parse_regex,
     parse_schema,
@@ -47,10 +48,35 @@ SPELLED = (
 BAD_ROWS_HINT = "; with --bad-rows fail the other rows run, and these are failed items"
 PREVIEW_ROWS = 3
 MOST_NAME = 128  # characters of a job's name
+# Options that are about a file.
+OF_FILES = {
+    "columns": "--map",
+    "format": "--format",
+    "bad_rows": "--bad-rows",
+    "sweep": "--sweep",
+    "preview": "--preview",
+}
 
 
 @click.command(cls=Command)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--input-from",
+    "sources",
+    multiple=True,
+    metavar="JOB",
+    help="In place of FILE: make the job of this job's rows, when it is over. --template has "
+    "{{output}} for what was generated; of two jobs, given one after the other, {{output_a}} and "
+    "{{output_b}}.",
+)
+@click.option(
+    "--judge",
+    type=click.Choice(["pairs", "scale"]),
+    help="With --input-from: judge which of two outputs is better, in both orders, or grade those "
+    "of one job.",
+)
 @click.option("--model", help="Model; may be left out if the server has only one.")
 @click.option(
     "--template",
@@ -152,11 +178,20 @@ MOST_NAME = 128  # characters of a job's name
     type=click.Choice(["refuse", "fail"]),
     help="Rows that cannot run: refuse the file and list them (the default), or run the others.",
 )
+@click.option(
+    "--metrics",
+    multiple=True,
+    callback=parse_metric_list,
+    metavar="NAME,NAME",
+    help="Score the outputs by these when the job is done; a JSON list, if one has options.",
+)
 @click.option("--webhook", help="URL that gets an event when the job is finished.")
 @click.option("--preview", is_flag=True, help="Show the first prompts, and submit nothing.")
 @data_option
 def submit(
-    file: Path,
+    file: Path | None,
+    sources: tuple[str, ...],
+    judge: str | None,
     folder: DataFolder,
     sweep: JsonObject,
     preview: bool,
@@ -171,13 +206,15 @@ def submit(
     """Submit FILE as a job and print the job's id.
 
     FILE is CSV, TSV, XLSX, Parquet, JSONL or TXT. A table needs --template, a column `prompt`, or
-    --map prompt=COLUMN.
+    --map prompt=COLUMN. With --input-from the rows are those of other jobs.
     """
+    _refuse_unfit(file, sources, judge, given | {"sweep": sweep, "preview": preview})
     if (system or chat is not None) and template is None:
         raise click.UsageError("--system, --chat and --plain are about --template; give one")
     options: JsonObject = {name: value for name, value in given.items() if value}
     add_output(options, sweep, [json_schema, choice, regex])
-    options["metadata"] = {"name": file.name[:MOST_NAME]}
+    if file is not None:
+        options["metadata"] = {"name": file.name[:MOST_NAME]}
     if given["webhook"]:
         options["webhook"] = {"url": given["webhook"]}
     with open_client(folder) as client:
@@ -186,9 +223,30 @@ def submit(
                 chat = bool(system) or _has_chats(client, given["model"])
             options["template"] = _template(template, system, chat)
         try:
-            _send(client, file, options, sweep, preview)
+            if file is None:
+                print_line(client.submit(options | _derived(sources, judge))["id"])
+            else:
+                _send(client, file, options, sweep, preview)
         except RequestRefused as error:
             raise RequestRefused(_spelled(error, bool(options.get("bad_rows")))) from None
+
+
+def _refuse_unfit(
+    file: Path | None, sources: tuple[str, ...], judge: str | None, given: JsonObject
+) -> None:
+    """Refuse options that do not go together, or have no effect."""
+    if (file is None) != bool(sources):
+        raise click.UsageError("give either FILE or --input-from")
+    if file is not None and judge:
+        raise click.UsageError("--judge is about outputs of other jobs; give --input-from")
+    unfit = [] if file else [option for name, option in OF_FILES.items() if given[name]]
+    if unfit:
+        raise click.UsageError(f"{unfit[0]} is about FILE, and has no effect on --input-from")
+
+
+def _derived(sources: tuple[str, ...], judge: str | None) -> JsonObject:
+    found: JsonObject = {"input_from": {"jobs": list(sources)}}
+    return found | ({"judge": judge} if judge else {})
 
 
 def _spelled(error: RequestRefused, bad_rows: bool) -> str:

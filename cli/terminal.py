@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -18,6 +18,15 @@ def print_line(text: str = "", *, err: bool = False, nl: bool = True, **style: A
     """Print a line with its control characters escaped; `style` is click's (`bold=True`)."""
     text = printable(text, KEPT)
     click.echo(click.style(text, **style) if style else text, err=err, nl=nl)
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows of equally many cells as lines of a table: the first column is text, the others are
+    numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        yield "  ".join([name.ljust(widths[0]), *padded])
 
 
 def printable_lines(pieces: Iterable[bytes]) -> Iterator[str]:

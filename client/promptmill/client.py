@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -96,6 +96,18 @@ class Client:
         suffix what it is."""
         upload = Upload(json.dumps(options).encode(), file, name)
         return self._job("POST", "/v1/jobs", key=key or _new_key(), upload=upload)
+
+    def derive(
+        self, jobs: Sequence[str], *, idempotency_key: str | None = None, **options: Any
+    ) -> Job:
+        """Make a job of the rows of one or two other jobs, when these are over.
+
+        `template` has `{{output}}` for what was generated, of two jobs `{{output_a}}` and
+        `{{output_b}}`. With `judge="pairs"` the job says which of two outputs is better, with
+        `judge="scale"` it grades those of one.
+        """
+        request = {"input_from": {"jobs": list(jobs)}, **options}
+        return self._job("POST", "/v1/jobs", key=idempotency_key or _new_key(), json=request)
 
     def job(self, job_id: str) -> Job:
         """A job as it stands."""
