@@ -10,6 +10,7 @@ import click
 from cli.client import Client, RequestRefused, open_client
 from cli.commands import Command
 from cli.folder import DataFolder, data_option
+from cli.other_jobs import derived, refuse_unfit
 from cli.sent_options import (
     add_output,
     once,
@@ -48,14 +49,6 @@ SPELLED = (
 BAD_ROWS_HINT = "; with --bad-rows fail the other rows run, and these are failed items"
 PREVIEW_ROWS = 3
 MOST_NAME = 128  # characters of a job's name
-# Options that are about a file.
-OF_FILES = {
-    "columns": "--map",
-    "format": "--format",
-    "bad_rows": "--bad-rows",
-    "sweep": "--sweep",
-    "preview": "--preview",
-}
 
 
 @click.command(cls=Command)
@@ -208,7 +201,7 @@ def submit(
     FILE is CSV, TSV, XLSX, Parquet, JSONL or TXT. A table needs --template, a column `prompt`, or
     --map prompt=COLUMN. With --input-from the rows are those of other jobs.
     """
-    _refuse_unfit(file, sources, judge, given | {"sweep": sweep, "preview": preview})
+    refuse_unfit(file, sources, judge, given | {"sweep": sweep, "preview": preview})
     if (system or chat is not None) and template is None:
         raise click.UsageError("--system, --chat and --plain are about --template; give one")
     options: JsonObject = {name: value for name, value in given.items() if value}
@@ -224,29 +217,11 @@ def submit(
             options["template"] = _template(template, system, chat)
         try:
             if file is None:
-                print_line(client.submit(options | _derived(sources, judge))["id"])
+                print_line(client.submit(options | derived(sources, judge))["id"])
             else:
                 _send(client, file, options, sweep, preview)
         except RequestRefused as error:
             raise RequestRefused(_spelled(error, bool(options.get("bad_rows")))) from None
-
-
-def _refuse_unfit(
-    file: Path | None, sources: tuple[str, ...], judge: str | None, given: JsonObject
-) -> None:
-    """Refuse options that do not go together, or have no effect."""
-    if (file is None) != bool(sources):
-        raise click.UsageError("give either FILE or --input-from")
-    if file is not None and judge:
-        raise click.UsageError("--judge is about outputs of other jobs; give --input-from")
-    unfit = [] if file else [option for name, option in OF_FILES.items() if given[name]]
-    if unfit:
-        raise click.UsageError(f"{unfit[0]} is about FILE, and has no effect on --input-from")
-
-
-def _derived(sources: tuple[str, ...], judge: str | None) -> JsonObject:
-    found: JsonObject = {"input_from": {"jobs": list(sources)}}
-    return found | ({"judge": judge} if judge else {})
 
 
 def _spelled(error: RequestRefused, bad_rows: bool) -> str:
