@@ -75,7 +75,7 @@ def _windows(engine: Ours, most: int | None) -> dict[str, list[list[int]]]:
 def _measure(engine: Ours, windows: list[list[int]]) -> list[Window]:
     asked = {"max_tokens": 1, "temperature": 0.0, "ignore_eos": True, "prompt_logprobs": 1}
     requests = [request_of(str(number), ids, asked) for number, ids in enumerate(windows)]
-    answers = finished(engine.opened.engine, requests)
+    answers = finished(engine.engine, requests)
     return [_window(answers[request.id].prompt_logprobs or []) for request in requests]
 
 

@@ -22,6 +22,10 @@ class Mix:
         """As many prompts as long, four new tokens each, that share no beginning with these."""
         return Mix([prompt[::-1] for prompt in self.prompts], 4)
 
+    def first(self, rows: int) -> Mix:
+        """Only so many of the prompts."""
+        return Mix(self.prompts[:rows], self.new_tokens)
+
     @property
     def prompt_tokens(self) -> int:
         return sum(map(len, self.prompts))
@@ -38,6 +42,11 @@ def shared_instruction(rows: int, vocabulary: int) -> Mix:
     rng = random.Random(-rows)
     instruction = _ids(rng, SHARED_TOKENS, vocabulary)
     return Mix([instruction + _ids(rng, rng.randint(38, 98), vocabulary) for _ in range(rows)])
+
+
+def one_prompt(tokens: int, vocabulary: int) -> Mix:
+    """A prompt of so many tokens, after which one is generated."""
+    return Mix([_ids(random.Random(tokens), tokens, vocabulary)], 1)
 
 
 def _ids(rng: random.Random, count: int, vocabulary: int) -> list[int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.lib.mixes import Mix
 from common.generation import Finished, Request
 from common.params import SamplingParams
 from common.structured.grammar import grammar_of
 from worker.engine.batching import BatchingEngine
+from worker.engine.model.runner import Runner
 from worker.engine.protocol import Engine
 from worker.models import OpenedModel, open_model
 
@@ -67,22 +68,40 @@ def finished(engine: Engine, requests: list[Request]) -> dict[str, Finished]:
 class Ours:
     """The model in `folder` on our engine, running."""
 
-    def __init__(self, folder: Path, dtype: Any, slots: int):
+    def __init__(
+        self, folder: Path, dtype: Any, slots: int, *, quantize: Literal["int8"] | None = None
+    ):
         self.opened: OpenedModel = open_model(
-            str(folder), engine="native", device="cpu", dtype=dtype, slots=slots
+            str(folder),
+            engine="native",
+            device="cpu",
+            dtype=dtype,
+            quantize=quantize,
+            slots=slots,
         )
-        self.opened.engine.start()
+        assert isinstance(self.opened.engine, BatchingEngine)
+        self.engine: BatchingEngine = self.opened.engine
+        self.engine.start()
+
+    @property
+    def runner(self) -> Runner:
+        """What computes the engine's steps."""
+        return self.engine._runner
+
+    @property
+    def kernels(self) -> str:
+        """What the steps are computed with: the name of the compiled kernels, or `torch`."""
+        return str(self.engine.parts.get("kernels", "torch"))
 
     def run(self, mix: Mix, settings: list[dict[str, Any]]) -> tuple[float, list[list[int]]]:
-        return run(self.opened.engine, mix, settings)
+        return run(self.engine, mix, settings)
 
     def seconds(self, mix: Mix, settings: list[dict[str, Any]]) -> float:
         return self.run(mix, settings)[0]
 
     def forget(self) -> None:
         """Empty the prefix cache: sharing counts within a run, not between runs."""
-        assert isinstance(self.opened.engine, BatchingEngine)
-        self.opened.engine.forget_prefixes()
+        self.engine.forget_prefixes()
 
     def stop(self) -> None:
-        self.opened.engine.stop()
+        self.engine.stop()

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig
 
+from bench.lib.cores import Cores
 from bench.lib.machine import ROOT
 from bench.lib.mixes import Mix
 
@@ -70,9 +72,7 @@ class Vllm:
     """vLLM for CPU in a process and an environment of its own, which waits while others are
     measured."""
 
-    def __init__(
-        self, python: str, folder: str, dtype: str, mixes: dict[str, Mix], *, prefix_caching: bool
-    ):
+    def __init__(self, python: str, folder: str, dtype: str, cores: Cores, *, prefix_caching: bool):
         self._process = subprocess.Popen(
             # As a file its folder would hide the standard library's `queue`.
             [python, "-m", "bench.lib.vllm"],
@@ -89,20 +89,12 @@ class Vllm:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        job = {
-            "model": folder,
-            "dtype": dtype,
-            "prefix_caching": prefix_caching,
-            "mixes": {
-                name: {"prompts": mix.prompts, "new_tokens": mix.new_tokens}
-                for name, mix in mixes.items()
-            },
-        }
-        self._ask(json.dumps(job))
+        job = {"model": folder, "dtype": dtype, "prefix_caching": prefix_caching}
+        cores.check(json.loads(self._ask(json.dumps(job))))
 
-    def run(self, name: str) -> float:
-        """Seconds for one of its mixes."""
-        return float(self._ask(name))
+    def run(self, mix: Mix) -> float:
+        """Seconds for the mix."""
+        return float(self._ask(json.dumps(asdict(mix))))
 
     def stop(self) -> None:
         self._process.communicate(timeout=60)

@@ -14,7 +14,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,6 +23,7 @@ from bench.lib.machine import commit, device
 from bench.lib.mixes import Mix, short_prompts
 from bench.lib.ours import Ours, request_of
 from bench.lib.schema import schema
+from bench.lib.turns import Contestant, take_turns
 from common.generation import Request
 from common.model_names import demo_folder
 
@@ -38,25 +38,25 @@ def mix(vocabulary: int) -> Mix:
     return Mix(short_prompts(ROWS, vocabulary).prompts, TOKENS)
 
 
-def contestants(bench: Ours, vocabulary: int) -> dict[str, Callable[[], float]]:
-    """The same rows without a schema and with one, greedy and drawn; each gives its seconds."""
+def contestants(bench: Ours, vocabulary: int) -> dict[str, Contestant]:
+    """The same rows without a schema and with one, greedy and drawn."""
     rows = mix(vocabulary)
 
-    def seconds(asked: list[dict[str, Any]]) -> float:
+    def seconds(rows: Mix, asked: list[dict[str, Any]]) -> float:
         took, outputs = bench.run(rows, asked)
-        if any(len(output) != TOKENS for output in outputs):
+        if any(len(output) != rows.new_tokens for output in outputs):
             raise RuntimeError("a row ended early, so the figures cannot be compared")
         return took
 
-    found: dict[str, Callable[[], float]] = {}
+    found: dict[str, Contestant] = {}
     for ending, temperature in (("", 0.0), ("_drawn", 0.8)):
         free = {"temperature": temperature}
         bound = [
             {**free, "ignore_eos": False, "output": {"json_schema": schema(number)}}
             for number in range(SCHEMAS)
         ]
-        found[f"free{ending}"] = partial(seconds, [free])
-        found[f"bound{ending}"] = partial(seconds, bound)
+        found[f"free{ending}"] = Contestant(partial(seconds, asked=[free]), rows)
+        found[f"bound{ending}"] = Contestant(partial(seconds, asked=bound), rows)
     return found
 
 
@@ -94,7 +94,7 @@ def _first(bench: Ours, request: Request) -> float:
     """Seconds until the request's first token."""
     came = threading.Event()
     request.on_token = lambda _: came.set()
-    engine = bench.opened.engine
+    engine = bench.engine
     began = time.perf_counter()
     engine.submit(request)
     if not came.wait(60):
@@ -113,14 +113,7 @@ def main() -> None:
     arguments = parser.parse_args()
     vocabulary = json.loads((arguments.model / "config.json").read_text())["vocab_size"]
     bench = Ours(arguments.model, "auto", slots=ROWS)
-    times: dict[str, list[float]] = {}
-    for number in range(arguments.rounds + 1):
-        for name, run in contestants(bench, vocabulary).items():
-            bench.forget()
-            took = run()
-            if number:  # the first round warms up
-                times.setdefault(name, []).append(took)
-    seconds = {name: median(taken) for name, taken in times.items()}
+    seconds = take_turns(contestants(bench, vocabulary), arguments.rounds, each_turn=bench.forget)
     first = first_token(bench, vocabulary)
     bench.stop()
     line = {

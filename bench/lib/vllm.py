@@ -1,5 +1,5 @@
-"""Runs vLLM in its own environment: a job comes as a JSON line on stdin, then the name of a mix
-on each line; seconds go to stdout.
+"""Runs vLLM in its own environment: what to load comes as a JSON line on stdin, then a mix on each
+line. On stdout come the threads and cores that it has, then the seconds of each mix.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ def main() -> None:
         enable_prefix_caching=job["prefix_caching"],
         max_model_len=2048,
     )
-    print("ready", file=answers)
-    for name in map(str.strip, sys.stdin):
-        mix = job["mixes"][name]
+    import torch
+
+    cores = {"threads": torch.get_num_threads(), "cores": sorted(os.sched_getaffinity(0))}
+    print(json.dumps(cores), file=answers)
+    for mix in map(json.loads, sys.stdin):
         params = SamplingParams(
             temperature=0, max_tokens=mix["new_tokens"], ignore_eos=True, detokenize=True
         )

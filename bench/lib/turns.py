@@ -1,0 +1,39 @@
+"""Contestants take turns, so that a noisy minute hits all of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from bench.lib.mixes import Mix
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something that generates; `run` gives the seconds it took for a mix."""
+
+    run: Callable[[Mix], float]
+    mix: Mix
+
+
+def take_turns(
+    contestants: dict[str, Contestant],
+    repeats: int,
+    *,
+    each_round: Callable[[], None] = lambda: None,
+    each_turn: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """The median seconds of each contestant over so many rounds, after one with prompts as long and
+    few new tokens. `each_round` and `each_turn` are called before every one."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for repeat in range(repeats + 1):
+        each_round()
+        for name, each in contestants.items():
+            each_turn()
+            seconds = each.run(each.mix if repeat else each.mix.warming())
+            if repeat:
+                times[name].append(seconds)
+            print(f"{repeat}/{repeats} {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
+    return {name: median(taken) for name, taken in times.items()}
