@@ -17,7 +17,7 @@ class Target:
     at_most: float | None = None
 
     def __str__(self) -> str:
-        return f"≤ {self.at_most}" if self.at_least is None else f"≥ {self.at_least}"
+        return f"<= {self.at_most}" if self.at_least is None else f">= {self.at_least}"
 
     def value(self, line: dict[str, Any]) -> float | None:
         """The figure in `line`; None where it was not measured."""

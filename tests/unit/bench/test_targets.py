@@ -23,8 +23,8 @@ def test_a_target_is_reached_at_its_limit() -> None:
 
 def test_what_is_missed_is_told_with_figure_and_target() -> None:
     assert verdict((LEAST, MOST), line(1.199, 4.01))["missed"] == [
-        {"figure": "ratio.vllm", "measured": 1.199, "target": "≥ 1.2"},
-        {"figure": "step_outside_ms", "measured": 4.01, "target": "≤ 4.0"},
+        {"figure": "ratio.vllm", "measured": 1.199, "target": ">= 1.2"},
+        {"figure": "step_outside_ms", "measured": 4.01, "target": "<= 4.0"},
     ]
 
 
