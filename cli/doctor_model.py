@@ -100,7 +100,6 @@ class Kernels:
     def look(cls, settings: Settings) -> Kernels:
         from worker.engine.kernels.build import ABOUT, look
         from worker.engine.kernels.no_kernels import NoKernels
-        from worker.engine.kernels.openmp import gomp
         from worker.models import computes_compiled, pick_device, pick_dtype
 
         if settings.kernels == "torch":
@@ -111,7 +110,7 @@ class Kernels:
                 Finding("kernels: torch's own; ours are for bfloat16 on a CPU, engine native", True)
             )
         try:
-            built = look(settings.cache, gomp())
+            built = look(settings.cache)
         except NoKernels as reason:
             return cls(Finding(f"kernels: torch's own, which are slower: {reason}", True))
         if built:

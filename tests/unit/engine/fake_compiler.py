@@ -10,7 +10,6 @@ from worker.engine.kernels import build
 from worker.engine.kernels.build import prepare
 from worker.engine.kernels.cache import Verdict
 from worker.engine.kernels.no_kernels import NoKernels
-from worker.engine.kernels.openmp import gomp
 
 WRITES = 'echo library > "$last"'
 
@@ -59,5 +58,5 @@ def fake_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCompiler
 def reason(folder: Path) -> str:
     """Why there are no kernels."""
     with pytest.raises(NoKernels) as refused:
-        prepare(folder, gomp())
+        prepare(folder)
     return str(refused.value)

@@ -12,9 +12,8 @@ import pytest
 pytest.importorskip("torch")
 
 from tests.unit.engine.fake_compiler import WRITES, FakeCompiler, fake_compiler, reason
-from worker.engine.kernels import compiler, cpu, library
+from worker.engine.kernels import compiler, cpu, library, openmp
 from worker.engine.kernels.build import prepare
-from worker.engine.kernels.openmp import gomp
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_a_failed_build_is_tried_again(fake: FakeCompiler, tmp_path: Path) -> No
     fake.does("exit 1")
     reason(tmp_path)
     fake.does(WRITES)
-    assert prepare(tmp_path, gomp()).library.exists()
+    assert prepare(tmp_path).library.exists()
 
 
 def test_a_compiler_that_hangs_is_ended_with_its_children(
@@ -64,7 +63,7 @@ def test_nothing_in_the_environment_adds_flags_or_headers(
     monkeypatch.setenv("CPLUS_INCLUDE_PATH", "/elsewhere")
     monkeypatch.setenv("GCC_EXEC_PREFIX", "/elsewhere")
     fake.does('env > "$last"')
-    given = prepare(tmp_path, gomp()).library.read_text()
+    given = prepare(tmp_path).library.read_text()
     assert "/elsewhere" not in given
     assert f"PATH={os.environ['PATH']}" in given
 
@@ -142,3 +141,30 @@ def test_a_system_that_does_not_say_is_told(
 ) -> None:
     monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "nothing")
     assert "what the CPU can do" in reason(tmp_path)
+
+
+# OpenMP
+
+
+@pytest.mark.parametrize(
+    ("loaded", "told"),
+    [
+        ("/opt/my libraries/libiomp5.so", "loaded: libiomp5.so"),
+        ("/usr/lib/libomp.so.5", "loaded: libomp.so.5"),
+        ("/torch/lib/libgomp-a34b3233.so.1", "loaded: libgomp-a34b3233.so.1"),
+        ("/usr/lib/libcompletely.so.1", "loaded: none"),
+    ],
+)
+def test_a_torch_with_another_openmp_is_told(
+    fake: FakeCompiler, loaded: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped = "7f00-7f01 r-xp 00000000 08:01 11 "
+    (tmp_path / "maps").write_text(f"{mapped}\n{mapped}[stack]\n{mapped}{loaded}\n")
+    monkeypatch.setattr(openmp, "MAPS", tmp_path / "maps")
+    assert told in reason(tmp_path)
+
+
+def test_the_systems_own_openmp_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "maps").write_text("7f00-7f01 r-xp 0 08:01 11 /usr/lib/libgomp.so.1.0.0\n")
+    monkeypatch.setattr(openmp, "MAPS", tmp_path / "maps")
+    assert openmp.gomp() == Path("/usr/lib/libgomp.so.1.0.0")

@@ -14,6 +14,7 @@ from worker.engine.kernels.compiler import FLAGS, Compiler
 from worker.engine.kernels.cpu import check_cpu
 from worker.engine.kernels.judge import CHECK, judge
 from worker.engine.kernels.no_kernels import NoKernels
+from worker.engine.kernels.openmp import gomp
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +31,15 @@ def source_hash() -> str:
     return seen.hexdigest()
 
 
-def prepare(cache: Path, openmp: Path) -> Build:
-    """A build that may be used, made now if the folder `cache` has none. `openmp` is the runtime
-    that torch has loaded.
+def prepare(cache: Path) -> Build:
+    """A build that may be used, made now if the folder `cache` has none. Import torch first: the
+    kernels run on its OpenMP.
 
     Raises:
         NoKernels: there is none, and why.
     """
     check_cpu()
-    compiler = Compiler.find()
+    openmp, compiler = gomp(), Compiler.find()
     kept = KernelCache(cache)
     key = _key(compiler, openmp)
     found = kept.find(key)
@@ -49,14 +50,15 @@ def prepare(cache: Path, openmp: Path) -> Build:
     return _trusted(found)
 
 
-def look(cache: Path, openmp: Path) -> Build | None:
-    """What `prepare` would find without building; None if it would build.
+def look(cache: Path) -> Build | None:
+    """What `prepare` would find without building; None if it would build. Import torch first.
 
     Raises:
         NoKernels: it would have no kernels, as far as can be told without building.
     """
     check_cpu()
-    found = KernelCache(cache).find(_key(Compiler.find(), openmp))
+    openmp, compiler = gomp(), Compiler.find()
+    found = KernelCache(cache).find(_key(compiler, openmp))
     return _trusted(found) if found else None
 
 

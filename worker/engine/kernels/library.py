@@ -11,7 +11,6 @@ import torch  # noqa: F401  # its OpenMP runtime is the one that the kernels mus
 
 from worker.engine.kernels.build import prepare, source_hash
 from worker.engine.kernels.no_kernels import NoKernels
-from worker.engine.kernels.openmp import gomp
 from worker.engine.kernels.signatures import declare
 
 log = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ _loaded: tuple[Library | None] | None = None  # what `load` returns, once it has
 
 def _load(cache: Path) -> Library | None:
     try:
-        build = prepare(cache, gomp())
+        build = prepare(cache)
         library = Library(build.library, int8=build.verdict.int8)
     except NoKernels as reason:
         # There is nothing to warn of where nothing can be done about it.
