@@ -92,6 +92,7 @@ class PackedLinear:
                 )
             if tensor.stride(1) != 1 and width > 1:
                 raise ValueError(f"the numbers of a row lie {tensor.stride(1)} apart, not 1")
+        torch.get_num_threads()  # which tells OpenMP, for this thread, what torch was told
         if self._functions.pm_linear(
             self._pointer,
             rows.data_ptr(),

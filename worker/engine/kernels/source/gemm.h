@@ -16,9 +16,11 @@ constexpr int VECTORS = 3;              // of sums in each row of a tile
 constexpr int TILE_OUTS = VECTORS * LANES;   // outs
 constexpr int BF16_ROWS = 8;            // of a tile: 24 sums fill the 32 registers well
 
-// Few rows read weights faster than the hardware foresees it, so they ask for them this far ahead.
-constexpr int PREFETCHING_ROWS = 4;
-constexpr int PREFETCHED = 4096;  // bytes
+// Few rows wait for weights only, and ask for those a little ahead. More rows keep a tile's weights
+// for a while, and ask for the next tile's meanwhile, into the larger cache.
+enum class Ahead { NEAR, NEXT_TILE };
+constexpr int NEAR = 4096;  // bytes
+constexpr int BF16_FEW = 5;  // rows
 
 enum Kind : int32_t { BF16 = 0, INT8 = 1 };
 
@@ -50,56 +52,80 @@ struct Output {
     int32_t kind;    // a Written; ADDED adds to what is there, and rounds once
 };
 
-// Computes up to `ROWS` rows of one tile and writes them.
+// Computes as many rows of one tile as it is made for, and writes them.
 using ComputeTile = void (*)(const Linear&, const Input&, int64_t row, int64_t tile,
                              const Output&);
 
-template <typename Number>
-KERNELS_INLINE void write(Number* to, __m512 values, __mmask16 lanes, bool added) {
-    if (added) values = _mm512_add_ps(load(to, lanes), values);
-    if (lanes == 0xffff)
-        store(to, values);
+template <Ahead AHEAD>
+KERNELS_INLINE void prefetch(const void* weights, int64_t tile_bytes) {
+    const char* from = static_cast<const char*>(weights);
+    if constexpr (AHEAD == Ahead::NEAR)
+        _mm_prefetch(from + NEAR, _MM_HINT_T0);
     else
-        store(to, values, lanes);  // slower
+        _mm_prefetch(from + tile_bytes, _MM_HINT_T1);
 }
 
-template <int ROWS, typename Number>
-KERNELS_INLINE void write_tile(const __m512 (&sums)[ROWS][VECTORS], const Linear& layer,
-                               int64_t row, int64_t out, const Output& output, bool added) {
-    Number* to = static_cast<Number*>(output.rows) + row * output.stride + out;
-#pragma GCC unroll 3
-    for (int v = 0; v < VECTORS; v++) {
-        const __mmask16 lanes = first(layer.outs - out - v * LANES);
-        const __m512 bias =
-            layer.bias ? load(layer.bias + out + v * LANES, lanes) : _mm512_setzero_ps();
+template <bool WHOLE, bool ADD, int ROWS, typename Number>
+KERNELS_INLINE void write(const __m512 (&sums)[ROWS][VECTORS], Number* to, int64_t stride,
+                          int64_t outs) {
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) {
-            const __m512 sum = layer.bias ? _mm512_add_ps(sums[r][v], bias) : sums[r][v];
-            write(to + r * output.stride + v * LANES, sum, lanes, added);
+    for (int r = 0; r < ROWS; r++) {
+#pragma GCC unroll 3
+        for (int v = 0; v < VECTORS; v++) {
+            Number* place = to + r * stride + v * LANES;
+            const __mmask16 lanes = WHOLE ? 0xffff : first(outs - v * LANES);
+            const __m512 sum =
+                ADD ? _mm512_add_ps(load(place, lanes), sums[r][v]) : sums[r][v];
+            if constexpr (WHOLE)
+                store(place, sum);
+            else
+                store(place, sum, lanes);
         }
     }
 }
 
 // Adds the bias to a tile's sums and writes them as the output wants them.
 template <int ROWS>
-KERNELS_INLINE void finish(const __m512 (&sums)[ROWS][VECTORS], const Linear& layer, int64_t row,
+KERNELS_INLINE void finish(__m512 (&sums)[ROWS][VECTORS], const Linear& layer, int64_t row,
                            int64_t tile, const Output& output) {
-    if (output.kind == FLOATS)
-        write_tile<ROWS, float>(sums, layer, row, tile * TILE_OUTS, output, false);
-    else
-        write_tile<ROWS, bf16>(sums, layer, row, tile * TILE_OUTS, output, output.kind == ADDED);
+    const int64_t out = tile * TILE_OUTS, outs = layer.outs - out;
+    const int64_t stride = output.stride, place = row * stride + out;
+    if (layer.bias) {
+#pragma GCC unroll 3
+        for (int v = 0; v < VECTORS; v++) {
+            const __m512 bias = load(layer.bias + out + v * LANES, first(outs - v * LANES));
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; r++) sums[r][v] = _mm512_add_ps(sums[r][v], bias);
+        }
+    }
+    bf16* halves = static_cast<bf16*>(output.rows) + place;
+    if (output.kind == FLOATS) {
+        float* floats = static_cast<float*>(output.rows) + place;
+        if (outs >= TILE_OUTS)
+            write<true, false>(sums, floats, stride, outs);
+        else
+            write<false, false>(sums, floats, stride, outs);
+    } else if (output.kind == ADDED) {
+        if (outs >= TILE_OUTS)
+            write<true, true>(sums, halves, stride, outs);
+        else
+            write<false, true>(sums, halves, stride, outs);
+    } else if (outs >= TILE_OUTS) {
+        write<true, false>(sums, halves, stride, outs);
+    } else {
+        write<false, false>(sums, halves, stride, outs);
+    }
 }
 
 // Adds one pair of inputs of each row to the sums; `pair_of(r)` has row r's in all lanes.
-template <int ROWS, typename PairOf>
-KERNELS_INLINE void add_pair(__m512 (&sums)[ROWS][VECTORS], const bf16* weights, PairOf pair_of) {
+template <Ahead AHEAD, int ROWS, typename PairOf>
+KERNELS_INLINE void add_pair(__m512 (&sums)[ROWS][VECTORS], const bf16* weights,
+                             int64_t tile_bytes, PairOf pair_of) {
     __m512i columns[VECTORS];
 #pragma GCC unroll 3
     for (int v = 0; v < VECTORS; v++) {
         columns[v] = _mm512_loadu_si512(weights + v * 2 * LANES);
-        if constexpr (ROWS <= PREFETCHING_ROWS)
-            _mm_prefetch(reinterpret_cast<const char*>(weights + v * 2 * LANES) + PREFETCHED,
-                         _MM_HINT_T0);
+        prefetch<AHEAD>(weights + v * 2 * LANES, tile_bytes);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
@@ -109,30 +135,33 @@ KERNELS_INLINE void add_pair(__m512 (&sums)[ROWS][VECTORS], const bf16* weights,
     }
 }
 
-template <int ROWS>
+template <Ahead AHEAD, int ROWS>
 __attribute__((noinline)) void bf16_tile(const Linear& layer, const Input& input, int64_t row,
                                          int64_t tile, const Output& output) {
     const int64_t pairs = layer.ins / 2, stride = input.stride;
+    const int64_t tile_bytes = (layer.ins + 1) / 2 * TILE_OUTS * 4;
     const bf16* rows = input.rows + row * stride;
-    const bf16* weights =
-        static_cast<const bf16*>(layer.weights) + tile * TILE_OUTS * 2 * ((layer.ins + 1) / 2);
+    const bf16* weights = static_cast<const bf16*>(layer.weights) + tile * tile_bytes / 2;
     __m512 sums[ROWS][VECTORS];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 3
         for (int v = 0; v < VECTORS; v++) sums[r][v] = _mm512_setzero_ps();
     for (int64_t p = 0; p < pairs; p++, weights += 2 * TILE_OUTS)
-        add_pair<ROWS>(sums, weights, [&](int r) { return broadcast(rows + r * stride + 2 * p); });
+        add_pair<AHEAD>(sums, weights, tile_bytes,
+                        [&](int r) { return broadcast(rows + r * stride + 2 * p); });
     if (layer.ins % 2)  // the last input with a zero, as its weights have: what follows is not ours
-        add_pair<ROWS>(sums, weights, [&](int r) {
+        add_pair<AHEAD>(sums, weights, tile_bytes, [&](int r) {
             return _mm512_set1_epi32(rows[r * stride + layer.ins - 1]);
         });
-    finish<ROWS>(sums, layer, row, tile, output);
+    finish(sums, layer, row, tile, output);
 }
 
+// For 1 to 8 rows.
+template <Ahead AHEAD>
 constexpr ComputeTile BF16_TILES[BF16_ROWS] = {
-    bf16_tile<1>, bf16_tile<2>, bf16_tile<3>, bf16_tile<4>,
-    bf16_tile<5>, bf16_tile<6>, bf16_tile<7>, bf16_tile<8>,
+    bf16_tile<AHEAD, 1>, bf16_tile<AHEAD, 2>, bf16_tile<AHEAD, 3>, bf16_tile<AHEAD, 4>,
+    bf16_tile<AHEAD, 5>, bf16_tile<AHEAD, 6>, bf16_tile<AHEAD, 7>, bf16_tile<AHEAD, 8>,
 };
 
 // Lays out (outs, ins) weights. To be called by every thread of a region, like `linear`.

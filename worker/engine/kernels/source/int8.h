@@ -14,6 +14,7 @@
 namespace kernels {
 
 constexpr int INT8_ROWS = 4;   // of a tile: 12 sums of each type; 8 rows do not fit the registers
+constexpr int INT8_FEW = 4;    // rows, as `BF16_FEW`
 constexpr int INT8_MOST = 127;
 constexpr float INT8_LEAST = 1e-30f;  // smaller numbers count as zero: 127 / 1e-40 is infinite
 
@@ -81,16 +82,14 @@ KERNELS_INLINE __m512i dot4(__m512i sums, __m512i unsigned_bytes, __m512i signed
 }
 
 // Adds four inputs of each row to the sums.
-template <int ROWS>
+template <Ahead AHEAD, int ROWS>
 KERNELS_INLINE void add_quad(__m512i (&sums)[ROWS][VECTORS], const uint8_t* weights,
-                             const int8_t* codes, int64_t stride) {
+                             int64_t tile_bytes, const int8_t* codes, int64_t stride) {
     __m512i columns[VECTORS];
 #pragma GCC unroll 3
     for (int v = 0; v < VECTORS; v++) {
         columns[v] = _mm512_loadu_si512(weights + v * 4 * LANES);
-        if constexpr (ROWS <= PREFETCHING_ROWS)
-            _mm_prefetch(reinterpret_cast<const char*>(weights + v * 4 * LANES) + PREFETCHED,
-                         _MM_HINT_T0);
+        prefetch<AHEAD>(weights + v * 4 * LANES, tile_bytes);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < ROWS; r++) {
@@ -100,14 +99,14 @@ KERNELS_INLINE void add_quad(__m512i (&sums)[ROWS][VECTORS], const uint8_t* weig
     }
 }
 
-template <int ROWS>
+template <Ahead AHEAD, int ROWS>
 __attribute__((noinline)) void int8_tile(const Linear& layer, const Input& input, int64_t row,
                                          int64_t tile, const Output& output) {
     const int64_t quads = (layer.ins + 3) / 4, stride = code_width(layer.ins);
     const int64_t groups = group_count(layer.ins, layer.group);
+    const int64_t tile_bytes = quads * 4 * TILE_OUTS;
     const int8_t* codes = input.codes + row * stride;
-    const uint8_t* weights =
-        static_cast<const uint8_t*>(layer.weights) + tile * quads * 4 * TILE_OUTS;
+    const uint8_t* weights = static_cast<const uint8_t*>(layer.weights) + tile * tile_bytes;
     __m512 sums[ROWS][VECTORS];
 #pragma GCC unroll 4
     for (int r = 0; r < ROWS; r++)
@@ -122,7 +121,7 @@ __attribute__((noinline)) void int8_tile(const Linear& layer, const Input& input
                 whole[r][v] = _mm512_set1_epi32(input.offsets[(row + r) * groups + g]);
         const int64_t end = std::min(quads, quad + layer.group / 4);
         for (; quad < end; quad++, weights += 4 * TILE_OUTS)
-            add_quad<ROWS>(whole, weights, codes + 4 * quad, stride);
+            add_quad<AHEAD>(whole, weights, tile_bytes, codes + 4 * quad, stride);
 #pragma GCC unroll 4
         for (int r = 0; r < ROWS; r++) {
             const __m512 scale = _mm512_set1_ps(input.scales[(row + r) * groups + g]);
@@ -138,11 +137,13 @@ __attribute__((noinline)) void int8_tile(const Linear& layer, const Input& input
 #pragma GCC unroll 4
         for (int r = 0; r < ROWS; r++) sums[r][v] = _mm512_mul_ps(sums[r][v], scale);
     }
-    finish<ROWS>(sums, layer, row, tile, output);
+    finish(sums, layer, row, tile, output);
 }
 
+// For 1 to 4 rows.
+template <Ahead AHEAD>
 constexpr ComputeTile INT8_TILES[INT8_ROWS] = {
-    int8_tile<1>, int8_tile<2>, int8_tile<3>, int8_tile<4>,
+    int8_tile<AHEAD, 1>, int8_tile<AHEAD, 2>, int8_tile<AHEAD, 3>, int8_tile<AHEAD, 4>,
 };
 
 // Quantises and lays out (outs, ins) weights, and writes their `scales` (outs,). To be called by

@@ -25,10 +25,17 @@ inline int64_t rows_of_item(const Linear& layer, int64_t rows, int64_t tiles, in
     return std::max<int64_t>((step + BF16_ROWS - 1) / BF16_ROWS, 1) * BF16_ROWS;
 }
 
+// The functions that compute tiles of 1, 2, 3 … rows, where there are `rows` in all.
+inline const ComputeTile* tiles_for(const Linear& layer, int64_t rows) {
+    if (layer.kind == INT8)
+        return rows <= INT8_FEW ? INT8_TILES<Ahead::NEAR> : INT8_TILES<Ahead::NEXT_TILE>;
+    return rows <= BF16_FEW ? BF16_TILES<Ahead::NEAR> : BF16_TILES<Ahead::NEXT_TILE>;
+}
+
 // Computes `layer` of `rows` rows. Every thread of a parallel region calls it, and returns when
 // its own part is done: a barrier must come before anything reads the output.
 inline void linear(const Linear& layer, const Input& input, int64_t rows, const Output& output) {
-    const ComputeTile* compute = layer.kind == INT8 ? INT8_TILES : BF16_TILES;
+    const ComputeTile* compute = tiles_for(layer, rows);
     const int64_t most = layer.kind == INT8 ? INT8_ROWS : BF16_ROWS;
     const int64_t tiles = (layer.outs + TILE_OUTS - 1) / TILE_OUTS;
     const int64_t step = rows_of_item(layer, rows, tiles, omp_get_num_threads());
