@@ -4,6 +4,7 @@ bench.lib.products`.
 A round computes every linear layer of a step and the head, each from weights of its own, so that
 one row reads them from memory. The three ways take turns, torch's `linear`, bf16 and int8 (which
 quantises the rows too); of each the fastest round counts, since other programs only slow one down.
+With `--threads 1` it is the thread's own time, which can be measured on a busy machine too.
 
     ms                of a round, for each number of rows
     gflops            10^9 useful operations a second in it
@@ -17,8 +18,8 @@ import json
 import time
 from collections.abc import Callable
 
-import worker.engine  # noqa: F401  # before torch: it sets how OpenMP's threads wait
-import torch  # isort: skip
+import worker.engine  # noqa: F401  # isort: skip - before torch: see there
+import torch
 from torch.nn.functional import linear
 
 from bench.lib.machine import commit, device
@@ -88,11 +89,12 @@ def rounds(library: Library) -> dict[str, Round]:
 def fastest(ways: dict[str, Round], rows: int) -> dict[str, float]:
     """The seconds of each way's fastest round."""
     took: dict[str, list[float]] = {way: [] for way in ways}
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     for _ in range(ROUNDS):
         for way, one_round in ways.items():
-            began = time.perf_counter()
+            began = clock()
             one_round(rows)
-            took[way].append(time.perf_counter() - began)
+            took[way].append(clock() - began)
     return {way: min(found) for way, found in took.items()}
 
 
