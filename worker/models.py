@@ -211,13 +211,17 @@ def _engine_of(
     from worker.engine.generate import GenerateEngine
     from worker.engine.model.packable import NotPackable
 
-    if how.quantize:
-        raise ConfigError(f"PROMPTMILL_QUANTIZE={how.quantize}: nothing here computes in it")
     tokenizer, context = parts.tokenizer, parts.context
     if how.engine != "generate":
         try:
             return "native", BatchingEngine(
-                model, tokenizer, slots=slots, context=context, guide=guide
+                model,
+                tokenizer,
+                slots=slots,
+                context=context,
+                guide=guide,
+                kernels=how.kernels,
+                quantize=how.quantize,
             )
         except NotPackable as reason:
             if how.engine == "native":
@@ -226,6 +230,11 @@ def _engine_of(
                     "the generate engine"
                 ) from None
             log.warning("%s runs on the generate engine, which is slower: %s", name, reason)
+    if how.quantize:
+        raise ConfigError(
+            f"{name} runs on the generate engine, which does not compute in {how.quantize}; start "
+            "without PROMPTMILL_QUANTIZE"
+        )
     return "generate", GenerateEngine(model, tokenizer, slots=slots, context=context, guide=guide)
 
 

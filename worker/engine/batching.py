@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from worker.engine.arrays import to_device
 from worker.engine.draw import draw
 from worker.engine.logprobs import Asked, places, scored
 from worker.engine.model.compose import BLOCK_SIZE, compose
+from worker.engine.model.runner import TORCH
 from worker.engine.protocol import EngineThread
 from worker.engine.scheduling.blocks import BlockPool
 from worker.engine.scheduling.drawn import Drawn, Scores
@@ -50,10 +51,12 @@ Found = tuple[list[tuple[Sequence, Drawn]], list[tuple[Asked, Scores]]]
 class BatchingEngine(EngineThread):
     """`kv_tokens` is the room for keys and values; by default what memory allows, at most `slots`
     full contexts. `token_budget` is how many tokens a step computes at most. `guide` makes matchers
-    of grammars; without one, requests with a grammar are refused.
+    of grammars; without one, requests with a grammar are refused. `kernels="torch"` leaves the
+    compiled kernels out; `quantize` is what they compute in, other than the model's own type.
 
     Raises:
         NotPackable: the model must take the generate engine.
+        ConfigError: the model cannot be computed in `quantize` here.
         EngineError: there is no memory for keys and values.
     """
 
@@ -68,15 +71,25 @@ class BatchingEngine(EngineThread):
         token_budget: int | None = None,
         block_size: int = BLOCK_SIZE,
         guide: Guide | None = None,
+        kernels: Literal["auto", "torch"] = "auto",
+        quantize: Literal["int8"] | None = None,
     ):
         super().__init__("batching-engine", slots=slots)
         self._runner = compose(
-            model, rows=slots, context=context, kv_tokens=kv_tokens, block_size=block_size
+            model,
+            rows=slots,
+            context=context,
+            kv_tokens=kv_tokens,
+            block_size=block_size,
+            kernels=kernels,
+            quantize=quantize,
         )
         blocks, size = self._runner.blocks, self._runner.attention.size
         self.context = min(context, blocks * size)
         self._device = next(model.parameters()).device
-        self.kernels = f"torch {self._device.type}"
+        by_torch = self._runner.kernels == TORCH
+        self.kernels = f"{TORCH} {self._device.type}" if by_torch else self._runner.kernels
+        self.batch_invariant = self._runner.batch_invariant
         self._most_tokens = token_budget or TOKEN_BUDGET.get(self._device.type, 1024)  # per step
         self.scheduler = Scheduler(
             BlockPool(blocks, size), slots=slots, token_budget=self._most_tokens

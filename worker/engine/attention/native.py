@@ -58,9 +58,13 @@ class Native:
     def __init__(self, shapes: dict[int, LayerShape], *, blocks: int, library: Library):
         self.library = library
         self.caches = {layer: NativeCache.of(shape, blocks) for layer, shape in shapes.items()}
+        # Of all layers in order, side by side for kernels that compute whole passes.
+        self.structures = (Cache * len(shapes))(
+            *(self.caches[layer].structure for layer in sorted(shapes))
+        )
 
     def begin(self, step: Step) -> NativeStep:
-        return NativeStep(step, self.caches, self.library)
+        return NativeStep(step, self)
 
     def copy(self, blocks: list[tuple[int, int]]) -> None:
         if not blocks:
@@ -74,11 +78,13 @@ class Native:
 
 
 class NativeStep:
-    """The attention of one step. `rows` and `plan` are for kernels that compute whole passes."""
+    """The attention of one step. `rows`, `plan` and `structures` are for kernels that compute whole
+    passes."""
 
-    def __init__(self, step: Step, caches: dict[int, NativeCache], library: Library):
-        self._functions = library.functions
-        self._caches = caches
+    def __init__(self, step: Step, backend: Native):
+        self._functions = backend.library.functions
+        self._caches = backend.caches
+        self.structures = backend.structures
         firsts = np.fromiter((row.start for row in step.rows), np.int32, len(step.rows))
         self._kept = (step.starts, firsts, step.table)  # `rows` has only their addresses
         self.rows = Rows(

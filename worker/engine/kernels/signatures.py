@@ -97,10 +97,90 @@ ATTENTION: dict[str, Signature] = {
     ),
 }
 
+
+class Norm(ctypes.Structure):
+    """`Norm` of layer.h."""
+
+    _fields_ = (("weight", Pointer), ("epsilon", ctypes.c_float))
+
+
+class Layer(ctypes.Structure):
+    """`Layer` of pass.h."""
+
+    _fields_ = (
+        ("before_attention", Norm),
+        ("qkv", Linear),
+        ("of_queries", Norm),
+        ("of_keys", Norm),
+        ("out", Linear),
+        ("before_mlp", Norm),
+        ("gate_up", Linear),
+        ("down", Linear),
+        ("reading", Reading),
+    )
+
+
+class Model(ctypes.Structure):
+    """`Model` of pass.h."""
+
+    _fields_ = (
+        *(
+            (name, ctypes.c_int32)
+            for name in (
+                "count",
+                "hidden",
+                "inner",
+                "width",
+                "query_heads",
+                "heads",
+                "known",
+                "vocabulary",
+                "positions",
+            )
+        ),
+        ("cosines", Pointer),
+        ("sines", Pointer),
+        ("embedding", Pointer),
+        ("layers", Pointer),
+        ("last", Norm),
+        ("head", Linear),
+        ("scratch", Pointer),
+    )
+
+
+class Step(ctypes.Structure):
+    """`Step` of pass.h."""
+
+    _fields_ = (
+        ("tokens", ctypes.c_int64),
+        ("ids", Pointer),
+        ("positions", Pointer),
+        ("rows", Rows),
+        ("plan", Pointer),
+        ("caches", Pointer),
+        ("wanted", ctypes.c_int64),
+        ("keep", Pointer),
+    )
+
+
+PASSES: dict[str, Signature] = {
+    "pm_norm": (
+        None,
+        [Pointer, ctypes.c_int64, Pointer, ctypes.c_float, ctypes.c_int64, Pointer],
+    ),
+    "pm_scratch_new": (Pointer, []),
+    "pm_scratch_free": (None, [Pointer]),
+    "pm_pass": (
+        ctypes.c_int32,
+        [ctypes.POINTER(Model), ctypes.POINTER(Step), Pointer],
+    ),
+}
+
 SIGNATURES: dict[str, Signature] = {
     **COUNTING,
     **PRODUCTS,
     **ATTENTION,
+    **PASSES,
 }
 
 

@@ -23,8 +23,8 @@ class Forward(Protocol):
     dtype: torch.dtype  # of keys and values
 
     def __call__(self, step: Step, attention: StepAttention) -> torch.Tensor:
-        """Logits (kept, vocabulary) in the model's dtype, at the places `step.keep` of its
-        tokens."""
+        """Logits (kept, vocabulary), in float32 or the model's dtype, at the places `step.keep` of
+        its tokens."""
         ...
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from worker.engine.attention.backend import LayerShape
+from worker.engine.attention.backend import AttentionBackend, LayerShape
 from worker.engine.attention.gather import Gather
 from worker.engine.attention.hook import NAME, observing
 from worker.engine.model.forward import Forward, ModulesForward
@@ -21,6 +21,7 @@ from worker.engine.model.selfcheck import difference, objection, tolerance
 from worker.engine.model.thresholds import longest_row, lowered, rotates_by_longest_row
 
 LENGTHS = (9, 6)  # tokens of the two rows, without the one for the decode step
+BLOCKS, SIZE = 8, 4  # of the cache that they are computed over
 
 
 class NotPackable(Exception):
@@ -95,8 +96,9 @@ def _compared(model: Any, where: str = "") -> dict[int, LayerShape]:
         raise NotPackable(
             f"{len(shapes)} of its {config.num_hidden_layers} layers call the attention interface"
         )
+    forward = ModulesForward(model)
     reason = objection(
-        lambda: difference(separate, packed_logits(ModulesForward(model), shapes, rows)),
+        lambda: difference(separate, packed_logits(forward, gathered(forward, shapes), rows)),
         tolerance(model),
     )
     if reason:
@@ -125,28 +127,35 @@ def _unseen_window(config: Any, shapes: dict[int, LayerShape]) -> str | None:
     return f"{len(unseen)} of its layers have a sliding window that only their mask knows"
 
 
-def trial_rows(config: Any) -> list[list[int]]:
-    """Token ids of two rows of `LENGTHS` tokens and one more each."""
+def trial_rows(config: Any, times: int = 1) -> list[list[int]]:
+    """Token ids of two rows of `times` `LENGTHS` tokens and one more each."""
     step = max(1, config.vocab_size // 41)
     return [
-        [(3 + 7 * step * place + place) % config.vocab_size for place in range(n + 1)]
+        [(3 + 7 * step * place + place) % config.vocab_size for place in range(times * n + 1)]
         for n in LENGTHS
     ]
 
 
+def gathered(forward: Forward, shapes: dict[int, LayerShape], times: int = 1) -> Gather:
+    """A backend for `packed_logits` that runs anywhere, for rows that are `times` as long."""
+    size = times * SIZE
+    return Gather(shapes, blocks=BLOCKS, size=size, dtype=forward.dtype, device=forward.device)
+
+
 def packed_logits(
-    forward: Forward, shapes: dict[int, LayerShape], rows: list[list[int]]
+    forward: Forward, attention: AttentionBackend, rows: list[list[int]]
 ) -> list[torch.Tensor]:
-    """The logits of each row (tokens, vocabulary), float32: all but the last token of the rows
-    prefilled, then a decode step."""
-    attention = Gather(shapes, blocks=8, size=4, dtype=forward.dtype, device=forward.device)
-    runner = Runner(forward, attention, blocks=8, rows=len(rows))
+    """The logits of each row (tokens, vocabulary), float32: all but the last token of the two rows
+    prefilled, then a decode step. `attention` has `BLOCKS` blocks of `SIZE` positions, or of as
+    many times that as the rows are longer."""
+    runner = Runner(forward, attention, blocks=BLOCKS, rows=len(rows))
     blocks = [[5, 1, 7], [2, 6, 3]]
+    lengths = [len(row) - 1 for row in rows]
     prefilled = runner.logits(
-        [row[:-1] for row in rows], [(blocks[0], 0), (blocks[1], 0)], list(range(sum(LENGTHS)))
+        [row[:-1] for row in rows], [(blocks[0], 0), (blocks[1], 0)], list(range(sum(lengths)))
     )
     decoded = runner.logits(
-        [row[-1:] for row in rows], list(zip(blocks, LENGTHS, strict=True)), [0, 1]
+        [row[-1:] for row in rows], list(zip(blocks, lengths, strict=True)), [0, 1]
     )
-    parts = zip(prefilled.float().split(LENGTHS), decoded.float().split(1), strict=True)
+    parts = zip(prefilled.float().split(lengths), decoded.float().split(1), strict=True)
     return [torch.cat(part) for part in parts]

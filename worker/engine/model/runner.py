@@ -13,23 +13,41 @@ from worker.engine.attention.backend import AttentionBackend, Step, lay_out
 from worker.engine.model.forward import Forward
 from worker.engine.model.recorded import Recorded, record
 
+TORCH = "torch"  # what computes where the compiled kernels do not
+
 
 class Runner:
     """`rows` is how many a step may have at most. `blocks` and `attention.size` say how many tokens
-    the cache holds."""
+    the cache holds.
 
-    def __init__(self, forward: Forward, attention: AttentionBackend, *, blocks: int, rows: int):
+    `kernels` names what computes, and `batch_invariant` says whether a row's logits have the same
+    bits whatever else is in its steps.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        attention: AttentionBackend,
+        *,
+        blocks: int,
+        rows: int,
+        kernels: str = TORCH,
+        batch_invariant: bool = False,
+    ):
         self.attention = attention
         self.blocks = blocks
+        self.kernels = kernels
+        self.batch_invariant = batch_invariant
         self._forward = forward
         self._rows = rows
         self._recorded: dict[int, Recorded] = {}
 
     @property
     def parts(self) -> dict[str, str | int]:
-        """The forward pass and the attention backend by name, and how many decode steps are
-        recorded."""
+        """What computes, the forward pass and the attention backend by name, and how many decode
+        steps are recorded."""
         return {
+            "kernels": self.kernels,
             "forward": self._forward.name,
             "attention": self.attention.name,
             "recorded_sizes": len(self._recorded),
@@ -55,7 +73,7 @@ class Runner:
 
         `tokens` are each row's new tokens, `rows` their (blocks, position of the first); `wanted`
         are places among all new tokens in order. Returns the logits there, (wanted, vocabulary), in
-        the model's dtype; those of a recorded step are overwritten by the next step.
+        float32 or the model's dtype; those of a recorded step are overwritten by the next step.
         """
         size = self._recorded_size(tokens, wanted) if self._recorded else None
         if size is None:

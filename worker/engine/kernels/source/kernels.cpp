@@ -6,6 +6,7 @@
 
 #include "attention.h"
 #include "linear.h"
+#include "pass.h"
 
 namespace kernels {
 
@@ -79,5 +80,24 @@ void pm_attend(const kernels::Cache* cache, const kernels::Rows* rows, const ker
 }
 
 // ---- layers and whole passes
+
+// The RMS norm of `rows` rows, side by side, by the same code as in a pass.
+void pm_norm(const kernels::bf16* from, int64_t rows, const kernels::bf16* weight, float epsilon,
+             int64_t width, kernels::bf16* to) {
+    kernels::count_call();
+    for (int64_t row = 0; row < rows; ++row)
+        kernels::norm_row(from + row * width, {weight, epsilon}, width, to + row * width);
+}
+
+// What a model's passes compute in; the caller frees it.
+kernels::Scratch* pm_scratch_new() { return new kernels::Scratch(); }
+
+void pm_scratch_free(kernels::Scratch* scratch) { delete scratch; }
+
+// Computes the logits (wanted, vocabulary) of a step. Returns a `Fault`: 0 if there is none.
+int32_t pm_pass(const kernels::Model* model, const kernels::Step* step, float* logits) {
+    kernels::count_call();
+    return static_cast<int32_t>(kernels::compute(*model, *step, logits));
+}
 
 }  // extern "C"
