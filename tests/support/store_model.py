@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from common.store.evaluation_work import Claimed
+from common.store.evaluations import Asked
 from common.store.incarnation import Incarnation, Result
 from common.store.scripts import Scripts
 from common.types import ItemState
 
 MAX_ATTEMPTS, MOST_FREE = 2, 10  # two, not three: a walk of 100 steps reaches it
+MOST_TRIES = 2  # of evaluators at the same scores; so, too
+ASKED = Asked(["rouge_l"], [])
 
 
 def item_models(slots: list[int], beside: bool) -> list[ItemModel]:
@@ -42,6 +46,21 @@ class ItemModel:
 
 
 @dataclass
+class EvaluationModel:
+    total: int  # items
+    referenced: bool = False  # whether references came with it
+    status: str = "queued"
+    done: int = 0  # items that are scored
+    tries: int = 0  # claims since the last scores
+    claim: Claimed | None = None  # the newest that is good
+    due: bool = True  # another may claim it
+
+    @property
+    def over(self) -> bool:
+        return self.status in ("done", "failed")
+
+
+@dataclass
 class JobModel:
     tenant: str
     items: list[ItemModel]
@@ -50,6 +69,11 @@ class JobModel:
     expired: bool = False
     paused: bool = False
     order: list[int] = field(default_factory=list)
+    evaluate: bool = False  # an evaluation is made when it ends
+    evaluations: dict[str, EvaluationModel] = field(default_factory=dict)  # by id
+
+    def unfinished(self) -> list[str]:
+        return [name for name, each in self.evaluations.items() if not each.over]
 
     def count(self, state: ItemState) -> int:
         return sum(item.state == state for item in self.items)

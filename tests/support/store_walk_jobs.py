@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from common.errors import Conflict
-from tests.support.store_model import JobModel, item_models, needs
+from tests.support.store_model import ASKED, JobModel, item_models, needs
 from tests.support.store_walk import Walk
 
 
@@ -19,6 +20,7 @@ class SubmittingSteps(Walk):
         if len(self.jobs) < 6:
             slots, beside = needs(items), items % 2 == 0
             name = f"job_{next(self.names)}"
+            asked: dict[str, Any] = {"evaluate": ASKED.to_json()} if items % 4 else {}
             job_id = self.mill.submit(
                 slots,
                 tenant,
@@ -27,8 +29,11 @@ class SubmittingSteps(Walk):
                 beside=beside,
                 idempotency=(f"key-{name}", "content") if items % 3 == 0 else ("", ""),
                 surplus=items % 3,
+                hooks="evaluation.finished",
+                **asked,
             )
-            self.jobs[job_id] = JobModel(tenant, item_models(slots, beside), cost=10)
+            job = JobModel(tenant, item_models(slots, beside), cost=10, evaluate=bool(asked))
+            self.jobs[job_id] = job
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data(), items=st.integers(1, 5), lost=st.booleans())
@@ -44,6 +49,7 @@ class SubmittingSteps(Walk):
             n_max=max(slots),
             most_items=1000,
             surplus=items,
+            evaluate=ASKED.to_json() if items == 5 else "",
         )
         if job.over or job.cancelled:
             with pytest.raises(Conflict):
@@ -52,6 +58,7 @@ class SubmittingSteps(Walk):
             added = send()
             assert (added.first, added.count) == (len(job.items), items)
             job.items += item_models(slots, beside)
+            job.evaluate = job.evaluate or items == 5
             job.obey_wishes()
 
     @precondition(lambda self: self.jobs)

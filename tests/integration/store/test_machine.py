@@ -10,29 +10,38 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import initialize
 
-from common.store import scripts
+from common.store import evaluation_work, scripts
 from common.types import MOVES, ItemState
+from tests.support.store_model import MOST_TRIES
+from tests.support.store_walk_evaluations import EvaluationSteps
 from tests.support.store_walk_jobs import SubmittingSteps
 from tests.support.store_walk_losses import LossSteps
 from tests.support.store_walk_workers import WorkerSteps
 
-EXAMPLES, STEPS = 90, 100  # at least 5,000 steps; hypothesis stops an example early now and then
+DONE = ItemState.SUCCEEDED
+EXAMPLES, STEPS = 66, 100  # at least 5,000 steps; hypothesis stops an example early now and then
 # Scripts whose answer is lost at least once, and which are sent again.
 SENT_AGAIN = {
     *("attach", "append", "edit", "cancel", "delete"),
     *("exchange", "heartbeat", "checkpoint", "release", "tick"),
+    *("create_evaluation", "claim_evaluation", "keep_scores", "end_evaluation"),
 }
 
 
-class StoreMachine(SubmittingSteps, WorkerSteps, LossSteps):
+class StoreMachine(SubmittingSteps, WorkerSteps, EvaluationSteps, LossSteps):
     @initialize()
     def begin(self) -> None:
-        """A worker is at work: hypothesis leaves out some of the steps in each walk, and in most
-        nothing would run."""
+        """A worker and an evaluator are at work: hypothesis leaves out some of the steps in each
+        walk, and in most nothing would run."""
         super().begin()
-        self.attach(8, "a", False)
         self.join(9)
         (worker,) = self.workers.values()
+        self.attach(5, "b", False)
+        self.turn(worker, [], 5)
+        self.turn(worker, [self.end(j, i, DONE) for j, i in self.held_by(worker.id)], 0)
+        self.evaluations_agree()
+        self.claim(False)
+        self.attach(8, "a", False)
         self.turn(worker, [], 6)
 
 
@@ -54,6 +63,7 @@ def timeless() -> dict[str, str]:
 @pytest.mark.timeout(400)  # two minutes on a busy machine
 def test_the_store_never_leaves_its_model(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     changed, real = timeless(), scripts.source
+    monkeypatch.setattr(evaluation_work, "MOST_CLAIMS", MOST_TRIES)
     monkeypatch.setattr(scripts, "source", lambda name: changed.get(name) or real(name))
     machine: Any = type(
         "Machine",
@@ -74,9 +84,8 @@ def test_the_store_never_leaves_its_model(redis_url: str, monkeypatch: pytest.Mo
     walk().runTest()
     assert machine.steps >= 5000, f"only {machine.steps} steps"
     assert set(machine.replies_lost) >= SENT_AGAIN, machine.replies_lost
-    assert min(machine.struck[kind] for kind in ("exception", "exchange", "heartbeat")) >= 3, (
-        machine.struck
-    )
+    kinds = ("exception", "exchange", "heartbeat", "evaluator")
+    assert min(machine.struck[kind] for kind in kinds) >= 3, machine.struck
     drawn = {(start, end) for start, ends in MOVES.values() for end in ends}
     # What is added to an expired job is seen as expired at once.
     born = {(None, end) for end in ItemState}
