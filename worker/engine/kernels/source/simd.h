@@ -85,20 +85,18 @@ KERNELS_INLINE __m512 dot2(__m512 sums, __m512i pairs, __m512i others) {
     return _mm512_dpbf16_ps(sums, (__m512bh)pairs, (__m512bh)others);
 }
 
-// 2^x to 3e-7 of it, by a polynomial of degree 5. Exactly 1 at 0, exactly 0 below -200 and at
-// -inf, inf above 200; NaN stays NaN.
+// 2^x to 2e-7 of it, by a polynomial of degree 5 over x - floor(x). Exactly 1 at 0, exactly 0
+// below -150 and at -inf, inf from 128 on; NaN stays NaN.
 KERNELS_INLINE __m512 exp2(__m512 x) {
-    // Clamped first, because inf - inf is NaN. min and max return their second argument for a NaN.
-    x = _mm512_max_ps(_mm512_set1_ps(-200.f), _mm512_min_ps(_mm512_set1_ps(200.f), x));
-    const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512 rest = _mm512_sub_ps(x, whole);  // -0.5 to 0.5
-    __m512 power = _mm512_set1_ps(1.32647273e-3f);
-    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(9.67151299e-3f));
-    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(5.55073358e-2f));
-    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(2.40222424e-1f));
-    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(6.93147004e-1f));
+    // Both instructions take care of infinities: the first makes 0 of them, the second 0 or inf.
+    const __m512 rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    __m512 power = _mm512_set1_ps(1.8671302e-3f);
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(9.0170298e-3f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(5.5799913e-2f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(2.4016444e-1f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(6.9315130e-1f));
     power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(1.f));
-    return _mm512_scalef_ps(power, whole);
+    return _mm512_scalef_ps(power, x);  // times 2^floor(x)
 }
 
 // The sum of the lanes: 8 + 8, then 4 + 4, 2 + 2, 1 + 1.
