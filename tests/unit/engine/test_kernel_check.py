@@ -17,29 +17,57 @@ from worker.engine.kernels.cpu import check_cpu
 from worker.engine.kernels.no_kernels import NoKernels
 from worker.engine.kernels.openmp import gomp
 
-# The kernels, with a function that does what FAULT says before it does what it should.
+# The kernels, with functions that have the fault that the variable FAULT names.
 FAULTY = f"""
-#define pm_linear right_linear
-#include "{SOURCE / "kernels.cpp"}"
-#undef pm_linear
-#include <unistd.h>
+#include <csignal>
 #include <cstdlib>
 #include <string>
+#include <unistd.h>
+
+#define pm_linear right_linear
+#define pm_attend right_attend
+#define pm_norm right_norm
+#include "{SOURCE / "kernels.cpp"}"
+#undef pm_linear
+#undef pm_attend
+#undef pm_norm
+
+static bool has_fault(const char* name) {{
+    const char* fault = std::getenv("FAULT");
+    return fault && std::string(fault) == name;
+}}
 
 extern "C" int32_t pm_linear(const kernels::Linear* layer, const kernels::bf16* rows,
                              int64_t stride, int64_t count, void* to, int64_t to_stride,
                              int32_t written) {{
-    const std::string fault = std::getenv("FAULT") ? std::getenv("FAULT") : "";
-    if (fault == "instruction") __builtin_trap();
-    if (fault == "memory") *static_cast<volatile int*>(nullptr) = 1;
-    if (fault == "end") _exit(0);
-    if (fault == "killed") kill(getpid(), SIGKILL);
-    if (fault == "hang") sleep(100);
+    if (has_fault("instruction")) __builtin_trap();
+    if (has_fault("memory")) *static_cast<volatile int*>(nullptr) = 1;
+    if (has_fault("end")) _exit(0);
+    if (has_fault("killed")) kill(getpid(), SIGKILL);
+    if (has_fault("hang")) sleep(100);
     const int32_t result = right_linear(layer, rows, stride, count, to, to_stride, written);
-    const bool wrong = fault == "wrong" || (fault == "int8" && layer->kind == kernels::INT8);
-    if (wrong) static_cast<float*>(to)[0] += 1;
-    if (fault == "nan") static_cast<float*>(to)[0] = 0.0f / 0.0f;
+    float& first = *static_cast<float*>(to);
+    if (has_fault("product")) first += 1;
+    if (has_fault("nan")) first = 0.0f / 0.0f;
+    if (has_fault("alone") && count == 1) first *= 1.0000002f;
+    if (has_fault("int8") && layer->kind == kernels::INT8) first += 1;
     return result;
+}}
+
+extern "C" void pm_attend(const kernels::Cache* cache, const kernels::Rows* rows,
+                          const kernels::Plan* plan, const kernels::Reading* reading,
+                          const kernels::bf16* queries, int64_t query_stride,
+                          const kernels::bf16* keys, int64_t key_stride,
+                          const kernels::bf16* values, int64_t value_stride, kernels::bf16* out,
+                          int64_t out_stride) {{
+    right_attend(cache, rows, plan, reading, queries, query_stride, keys, key_stride, values,
+                 value_stride, out, out_stride);
+    if (has_fault("attention")) out[0] ^= 0x8000;  // its sign
+}}
+
+extern "C" void pm_norm(const kernels::bf16* from, int64_t rows, const kernels::bf16* weight,
+                        float epsilon, int64_t width, kernels::bf16* to) {{
+    right_norm(from, rows, weight, has_fault("norm") ? 1 : epsilon, width, to);
 }}
 """
 
@@ -52,7 +80,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except NoKernels as reason:
         pytest.skip(str(reason))
     folder = tmp_path_factory.mktemp("faulty")
-    (folder / "faulty.cpp").write_text("#include <csignal>\n" + FAULTY)
+    (folder / "faulty.cpp").write_text(FAULTY)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "FLAGS", (*compiler.FLAGS, "-O0"))  # a few seconds sooner
         found.compile(folder / "faulty.cpp", folder / "faulty.so")
@@ -63,10 +91,21 @@ def test_a_library_without_a_fault_passes(faulty: Path) -> None:
     assert judge.judge(faulty, gomp()) == Verdict("", int8=True)
 
 
-@pytest.mark.parametrize("fault", ["wrong", "nan"])
-def test_wrong_numbers_are_told(faulty: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("product", "products of bfloat16"),
+        ("nan", "products of bfloat16"),
+        ("alone", "products of bfloat16"),
+        ("attention", "numbers of the attention"),
+        ("norm", "norms"),
+    ],
+)
+def test_wrong_numbers_are_told(
+    faulty: Path, fault: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAULT", fault)
-    assert "products of bfloat16 are wrong" in judge.judge(faulty, gomp()).why
+    assert judge.judge(faulty, gomp()).why.startswith(f"{told} are wrong")
 
 
 def test_wrong_products_of_int8_leave_the_others(

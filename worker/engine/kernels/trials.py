@@ -30,6 +30,7 @@ SUMMED = 1e-5  # in float32
 ROUNDED = 2 * HALF  # to bfloat16, in between and at the end
 QUANTISED = 2e-2  # to int8, weights and inputs
 
+EPSILON = 1e-5
 ROWS, INS, OUTS = 9, 133, 101
 HEADS, QUERY_HEADS, WIDTH, BLOCK = 2, 6, 64, 16
 CHUNK = 70  # tokens: more than one span of 64 positions, and one more token follows
@@ -71,11 +72,12 @@ class Trials:
         """The first trial whose result is wrong, in words; "" if there is none."""
         trials: dict[str, tuple[Callable[[], float], float]] = {
             "products of bfloat16": (lambda: self.product(BF16), SUMMED),
-            "attention": (self.attention, ROUNDED),
+            "numbers of the attention": (self.attention, ROUNDED),
+            "norms": (self.norm, ROUNDED),
         }
         for what, (trial, limit) in trials.items():
             if not (found := trial()) < limit:  # NaN is not below
-                return f"{what} are wrong: error {found:.1e}, at most {limit:.1e}"
+                return f"{what} are wrong: error {found:.1e}, at most {limit:.0e}"
         return ""
 
     def int8(self) -> bool:
@@ -83,7 +85,7 @@ class Trials:
         return self.product(INT8) < QUANTISED
 
     def product(self, kind: int) -> float:
-        """The error of a layer's outputs."""
+        """The error of a layer's outputs; infinite if a row alone has others than in company."""
         rows, weights = (self._some(count, INS) for count in (ROWS, OUTS))
         bias = self._random.standard_normal(OUTS, np.float32)
         packed = aligned(self._functions.pm_packed_bytes(kind, OUTS, INS))
@@ -95,11 +97,17 @@ class Trials:
             self._functions.pm_pack_bf16(*pack, OUTS, INS)
         memory = (packed.ctypes.data, scales.ctypes.data, bias.ctypes.data)
         layer = Linear(kind, OUTS, INS, GROUP, *memory)
-        out = np.full((ROWS, OUTS), np.nan, np.float32)
-        self._functions.pm_linear(
-            ctypes.byref(layer), rows.ctypes.data, INS, ROWS, out.ctypes.data, OUTS, FLOATS
-        )
+        out, alone = self._outputs(layer, rows), self._outputs(layer, rows[-1:])
+        if not np.array_equal(out[-1:], alone):
+            return math.inf
         return error(out, floats(rows).astype(float) @ floats(weights).astype(float).T + bias)
+
+    def _outputs(self, layer: Linear, rows: Halves) -> Floats:
+        out = np.full((len(rows), OUTS), np.nan, np.float32)
+        self._functions.pm_linear(
+            ctypes.byref(layer), rows.ctypes.data, INS, len(rows), out.ctypes.data, OUTS, FLOATS
+        )
+        return out
 
     def attention(self) -> float:
         """The error of what a sequence's tokens attend to: a chunk, and then one token more."""
@@ -114,6 +122,17 @@ class Trials:
         for first, end in ((0, CHUNK), (CHUNK, length)):
             self._attend(described, table, first, queries, keys, values, out, end)
         return error(floats(out), attended(floats(queries), floats(keys), floats(values)))
+
+    def norm(self) -> float:
+        """The error of rows' RMS norm."""
+        rows, weight = self._some(ROWS, INS), self._some(INS)
+        out = np.zeros((ROWS, INS), np.uint16)
+        self._functions.pm_norm(
+            rows.ctypes.data, ROWS, weight.ctypes.data, EPSILON, INS, out.ctypes.data
+        )
+        x = floats(rows).astype(float)
+        size = np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON)
+        return error(floats(out), x / size * floats(weight))
 
     def _attend(
         self, cache: Cache, table: Any, first: int, q: Any, k: Any, v: Any, out: Any, end: int
