@@ -11,20 +11,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
 
-from celery import Celery, signals
+from celery import Celery
 
-from common import log as logs
 from common.errors import Unavailable
-from common.rings import EVALUATE, EVALUATE_QUEUE, RingSender, celery_app
+from common.rings import EVALUATE, EVALUATE_QUEUE, RingSender
 from common.settings import Settings
 from common.store.connection import connect
 from common.store.evaluation_work import EvaluationWork
 from worker.comparing import Comparing
 from worker.evaluating import Evaluating
 from worker.local_turn import LocalTurn
-from worker.tick_step import TickStep
+from worker.ring_worker import RingWorker, ring_app
 
 # While one sums up a large evaluation, the other serves those that wait.
 TURNS = 2
@@ -82,36 +80,16 @@ class EvaluatorRingSender(RingSender):
 
 settings = Settings.load()
 evaluator = Evaluator(settings)
-local_turn = LocalTurn(evaluator.work)
-app: Celery = celery_app("promptmill.evaluator", settings.redis_url)
-app.conf.update(
-    task_default_queue=EVALUATE_QUEUE,
-    worker_pool="threads",
-    worker_concurrency=TURNS,
+app: Celery = ring_app(
+    RingWorker(
+        name="promptmill.evaluator",
+        task=EVALUATE,
+        queue=EVALUATE_QUEUE,
+        threads=TURNS,
+        work=evaluator.work,
+        closing=evaluator.closing,
+        close=CLOSE,
+        ring_sender=EvaluatorRingSender,
+    ),
+    settings,
 )
-
-
-class EvaluatorTicks(TickStep):
-    settings = settings
-    ring_sender = EvaluatorRingSender(settings.redis_url, local_turn)
-
-    def end_turn(self) -> None:
-        local_turn.close(CLOSE)
-
-
-app.steps["worker"].add(EvaluatorTicks)
-
-
-@app.task(name=EVALUATE)
-def evaluate() -> None:
-    evaluator.work()
-
-
-@signals.worker_shutting_down.connect
-def _close(**_: Any) -> None:
-    evaluator.closing.set()
-
-
-@signals.setup_logging.connect
-def _set_up_logging(**_: Any) -> None:
-    logs.set_up(settings.log_format)

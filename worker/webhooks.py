@@ -11,16 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
 from urllib.parse import urlsplit
 
-from celery import Celery, signals
+from celery import Celery
 from pydantic_core import to_json
 
-from common import log as logs
 from common.allowed import Allowed
 from common.errors import InvalidRequest, NotFound, Unavailable
-from common.rings import DELIVER, WEBHOOK_QUEUE, RingSender, celery_app
+from common.rings import DELIVER, WEBHOOK_QUEUE, RingSender
 from common.settings import Settings
 from common.signing import sign
 from common.store.batches import Batches
@@ -34,7 +32,8 @@ from worker.host_limiter import HostLimiter
 from worker.local_turn import LocalTurn
 from worker.receiver_call import post
 from worker.receivers import ReceiverForbidden, ReceiverUnreachable
-from worker.tick_step import REDIS_WAIT, TickStep
+from worker.ring_worker import RingWorker, ring_app
+from worker.tick_step import REDIS_WAIT
 
 LEASE_MARGIN = 5.0  # seconds that claiming and recording take, on top of the receiver's timeout
 # They only wait. Several tenants with as many deliveries as each may have still leave some free.
@@ -183,36 +182,16 @@ def deliver_all() -> None:
 
 settings = Settings.load()
 courier = Courier(settings)
-local_turn = LocalTurn(deliver_all)
-app: Celery = celery_app("promptmill.webhooks", settings.redis_url)
-app.conf.update(
-    task_default_queue=WEBHOOK_QUEUE,
-    worker_pool="threads",
-    worker_concurrency=THREADS,
+app: Celery = ring_app(
+    RingWorker(
+        name="promptmill.webhooks",
+        task=DELIVER,
+        queue=WEBHOOK_QUEUE,
+        threads=THREADS,
+        work=deliver_all,
+        closing=courier.closing,
+        close=settings.webhook_timeout + LEASE_MARGIN,
+        ring_sender=WebhookRingSender,
+    ),
+    settings,
 )
-
-
-class WebhookTicks(TickStep):
-    settings = settings
-    ring_sender = WebhookRingSender(settings.redis_url, local_turn)
-
-    def end_turn(self) -> None:
-        local_turn.close(settings.webhook_timeout + LEASE_MARGIN)
-
-
-app.steps["worker"].add(WebhookTicks)
-
-
-@app.task(name=DELIVER)
-def deliver() -> None:
-    deliver_all()
-
-
-@signals.worker_shutting_down.connect
-def _close(**_: Any) -> None:
-    courier.closing.set()
-
-
-@signals.setup_logging.connect
-def _set_up_logging(**_: Any) -> None:
-    logs.set_up(settings.log_format)

@@ -203,28 +203,6 @@ class Evaluations:
         found: list[bytes] = self._client.zrevrange(keys.job(job_id, "evals"), 0, -1)
         return found
 
-    def scores(self, evaluation_id: str, first: int, count: int) -> dict[str, list[float | None]]:
-        """By metric, the scores of items [first, first + count); None where there is none, or not
-        yet."""
-        since = max(0, first - MOST_IN_CHUNK + 1)
-        since += -since % STEP
-        starts = list(range(since, first + count, STEP))
-        with redis_errors():
-            blobs = self._client.hmget(keys.evaluation(evaluation_id, "scores"), starts)
-        found: dict[str, list[float | None]] = {}
-        for start, blob in zip(starts, blobs, strict=True):
-            chunk = _read(evaluation_id, start, blob) if blob else None
-            begin, end = max(first, start), min(first + count, start + len(chunk or ()))
-            if chunk is None or begin >= end:
-                continue
-            for name, column in chunk.scores.items():
-                line = found.setdefault(name, [None] * count)
-                line[begin - first : end - first] = [
-                    None if score != score else score
-                    for score in column[begin - start : end - start].tolist()
-                ]
-        return found
-
     def chunks(self, evaluation_id: str) -> Iterator[tuple[int, ScoreChunk]]:
         """All scores that are stored, in the order of items: the first item of a chunk, and the
         chunk. A few are read at a time."""

@@ -95,28 +95,6 @@ def test_a_model_judges_two_jobs_in_both_orders(running: Running, jobs: list[str
     assert (job["judge"], job["counts"]["succeeded"]) == ("pairs", 2 * ROWS)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "give either FILE or --input-from"),
-        (["FILE", "--input-from", "job_0"], "give either FILE or --input-from"),
-        (["FILE", "--judge", "pairs"], "give --input-from"),
-        (["--input-from", "job_0", "--map", "prompt=text"], "--map is about FILE"),
-        (["--input-from", "job_0", "--preview"], "--preview is about FILE"),
-        (["--input-from", "job_0", "--sweep", "seed=1,2"], "--sweep is about FILE"),
-        (["--input-from", "job_0", "--judge", "beauty"], "'beauty' is not one of"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(
-    running: Running, tmp_path: Path, arguments: list[str], message: str
-) -> None:
-    table = tmp_path / "table.csv"
-    table.write_text("prompt\none\n")
-    given = [str(table) if each == "FILE" else each for each in arguments]
-    done = promptmill_command(running, "submit", *given)
-    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
-
-
 def test_metrics_and_jobs_that_there_are_not_are_refused(
     running: Running, jobs: list[str], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from common.store.evaluation_work import EvaluationWork
 from common.store.evaluations import Asked, Evaluation, Evaluations
-from tests.support.evaluated import new_job, run_job
+from tests.support.evaluated import new_job, run_job, stored_scores
 from tests.support.evaluator import EvaluatorPart
 from tests.support.parts import environment
 from tests.support.processes import ROOT
@@ -83,10 +83,10 @@ def undisturbed(mill: Mill) -> None:
         pass
 
 
-def figures(evaluations: Evaluations) -> list[Any]:
+def figures(mill: Mill, evaluations: Evaluations) -> list[Any]:
     found = evaluations.get(EVALUATION)
     assert found.status == "done", found.error
-    scores = evaluations.scores(EVALUATION, 0, ITEMS)
+    scores = stored_scores(mill.client, EVALUATION, ITEMS)
     return [found.summary, found.signatures, found.gate, found.done, scores]
 
 
@@ -94,7 +94,7 @@ def expected(mill: Mill, evaluations: Evaluations) -> list[Any]:
     """What comes out if nothing happens; the job is gone afterwards."""
     make_job(mill)
     undisturbed(mill)
-    found = figures(evaluations)
+    found = figures(mill, evaluations)
     mill.store.delete(JOB)
     return found
 
@@ -151,7 +151,7 @@ def test_ten_kills_change_no_number_and_there_is_one_event(
     lapse(mill)
     evaluator()
     wait_until(lambda: evaluations.get(EVALUATION).finished_at)
-    assert figures(evaluations) == wanted
+    assert figures(mill, evaluations) == wanted
     assert events(mill) == ["evaluation.finished"]
 
 
@@ -168,7 +168,7 @@ def test_what_a_frozen_evaluator_writes_when_it_goes_on_is_refused(
     undisturbed(mill)
     os.killpg(frozen.process.pid, signal.SIGCONT)
     frozen.wait_until_said("evaluation dropped")
-    assert figures(evaluations) == wanted
+    assert figures(mill, evaluations) == wanted
     assert events(mill) == ["evaluation.finished"]
     assert frozen.stop() == 0
 
@@ -187,7 +187,7 @@ def test_an_evaluator_goes_on_when_redis_is_back(own_server: OwnServer, tmp_path
         own_server.start()
         lapse(mill)
         wait_until(lambda: evaluations.get(EVALUATION).finished_at)
-        assert figures(evaluations) == wanted
+        assert figures(mill, evaluations) == wanted
         assert events(mill) == ["evaluation.finished"]
     finally:
         part.kill()

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import redis
 
 from bench.lib.jobs import job_fields
 from common.result_row import RowOutput
 from common.store.evaluation_work import Claimed, Ended, EvaluationWork
 from common.store.incarnation import Result
+from common.store.item_scores import ItemScores
 from common.store.jobs import new_job_id
 from common.store.packing import pack
 from common.store.score_chunk import ScoreChunk, pack_scores
@@ -111,3 +113,13 @@ def score(
     assert work.keep(claimed, 0, scores_of(values, metric), len(values))
     assert work.end(claimed, ended or Ended({metric: {"n": len(values)}}, {}))[0]
     return claimed
+
+
+def stored_scores(
+    client: redis.Redis, evaluation_id: str, count: int
+) -> dict[str, list[float | None]]:
+    """By metric, the scores of the first items; None where there is none, or not yet."""
+    reader = ItemScores(client).reader(evaluation_id)
+    rows = [reader.of(index) for index in range(count)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}

@@ -18,6 +18,7 @@ from common.errors import InvalidRequest, NotFound
 from common.result_row import InputRow
 from common.store.comparison_rows import CHANGED, FAILED, Array, RowBlock, parse_block
 from common.store.comparisons import BLOCK
+from common.store.item_scores import ScoreReader
 from common.store.records import reading
 from common.types import JsonObject
 from evals.registry import METRICS
@@ -32,7 +33,6 @@ AT_ONCE = 8  # blocks
 MOST_AT_ONCE = 32  # rows that are read together, fewer where they are large
 MOST_READ = 8 * 2**20  # bytes of items as stored, so, about
 MOST_TEXT = 65_536  # characters of an output
-SCORED = 512  # neighbouring items whose scores are read together
 
 
 @dataclass(frozen=True)
@@ -169,26 +169,27 @@ def _read(
 ) -> Iterator[Together]:
     """The rows at these places, with their scores."""
     jobs = {job.id: WholeItems(services, job) for job in found.jobs}
+    scores = {
+        job.id: services.item_scores.reader(evaluation.id)
+        for job, evaluation in zip(found.jobs, found.evaluations, strict=True)
+    }
     size = sum(each.job.item_bytes for each in jobs.values())
     few = max(1, min(MOST_AT_ONCE, MOST_READ // max(1, size)))
     for at in range(0, len(places), few):
-        yield from _few(services, found, jobs, places[at : at + few], metric)
+        yield from _few(found, jobs, scores, places[at : at + few], metric)
 
 
 def _few(
-    services: Services,
     found: Wanted,
     jobs: Mapping[str, WholeItems],
+    scores: Mapping[str, ScoreReader],
     places: Sequence[Sequence[int]],
     metric: str | None,
 ) -> Iterator[Together]:
     rows: dict[str, dict[int, InputRow]] = {}
-    scores: dict[str, dict[int, dict[str, float | None]]] = {}
-    for at, (job, evaluation) in enumerate(zip(found.jobs, found.evaluations, strict=True)):
+    for at, job in enumerate(found.jobs):
         if job.id not in rows:
-            indices = sorted(place[at] for place in places)
-            rows[job.id] = _items(jobs[job.id], indices)
-            scores[job.id] = _scores(services, evaluation.id, indices)
+            rows[job.id] = _items(jobs[job.id], sorted(place[at] for place in places))
     for place in places:
         items = [(job.id, place[at]) for at, job in enumerate(found.jobs)]
         yield _together(items, rows, scores, metric)
@@ -196,7 +197,7 @@ def _few(
 
 def _items(items: WholeItems, indices: Sequence[int]) -> dict[int, InputRow]:
     steps, found = Steps(), {}
-    for first, count in _runs(indices, 1, items.at_once):
+    for first, count in _runs(indices, items.at_once):
         whole = items.read(first, count)
         if len(whole) < count:
             raise NotFound(f"no job {items.job.id}")
@@ -205,23 +206,11 @@ def _items(items: WholeItems, indices: Sequence[int]) -> dict[int, InputRow]:
     return found
 
 
-def _scores(
-    services: Services, evaluation_id: str, indices: Sequence[int]
-) -> dict[int, dict[str, float | None]]:
-    wanted, found = set(indices), {}
-    for first, count in _runs(indices, SCORED, SCORED):
-        by_metric = services.evaluations.scores(evaluation_id, first, count)
-        for index in wanted & set(range(first, first + count)):
-            found[index] = {name: values[index - first] for name, values in by_metric.items()}
-    return found
-
-
-def _runs(indices: Sequence[int], gap: int, most: int) -> Iterator[tuple[int, int]]:
-    """Ascending indices as (first, count) of stretches, in which neighbours are at most `gap`
-    apart, and which have at most `most`."""
+def _runs(indices: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Ascending indices as (first, count) of stretches without a gap, which have at most `most`."""
     first = last = None
     for index in indices:
-        if first is not None and last is not None and (index - last > gap or index - first >= most):
+        if first is not None and last is not None and (index - last > 1 or index - first >= most):
             yield first, last - first + 1
             first = None
         first = index if first is None else first
@@ -233,11 +222,11 @@ def _runs(indices: Sequence[int], gap: int, most: int) -> Iterator[tuple[int, in
 def _together(
     items: Sequence[tuple[str, int]],
     rows: dict[str, dict[int, InputRow]],
-    scores: dict[str, dict[int, dict[str, float | None]]],
+    scores: Mapping[str, ScoreReader],
     metric: str | None,
 ) -> Together:
     """Of items by job and index, the baseline's first."""
-    theirs = {job: scores[job].get(index, {}) for job, index in items}
+    theirs = {job: scores[job].of(index) for job, index in items}
     baseline, *_ = items
     values = {job: found.get(metric) if metric else None for job, found in theirs.items()}
     base = values[baseline[0]]

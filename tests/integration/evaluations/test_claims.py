@@ -6,7 +6,7 @@ import time
 
 from common.store.evaluation_work import MOST_CLAIMS, Claimed, Ended, EvaluationWork
 from common.store.evaluations import Asked, Evaluations
-from tests.support.evaluated import ended_job, scores_of
+from tests.support.evaluated import ended_job, scores_of, stored_scores
 from tests.support.store import Mill
 
 ROUGE = Asked(["rouge_l"], [])
@@ -62,7 +62,7 @@ def test_a_holder_whose_claim_ran_out_writes_nothing_any_more(
     assert not work.hold(late, tokenizer="zh")
     assert not work.give_back(late)
     assert work.end(late, DONE) == (False, False)
-    assert evaluations.scores(made.id, 0, 1) == {"rouge_l": [0.25]}
+    assert stored_scores(mill.client, made.id, 1) == {"rouge_l": [0.25]}
     assert work.end(new, DONE) == (True, True)
     assert work.end(new, DONE) == (True, False)
     assert work.end(late, DONE) == (False, False)

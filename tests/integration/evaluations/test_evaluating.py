@@ -17,7 +17,7 @@ from common.types import JsonObject
 from evals.item import Item
 from evals.metric import Metric
 from evals.scorer import Scores, score_items
-from tests.support.evaluated import ended_job, new_job, output, run_job
+from tests.support.evaluated import ended_job, new_job, output, run_job, stored_scores
 from tests.support.store import Mill
 from worker.evaluating import Evaluating
 
@@ -57,7 +57,7 @@ def test_items_are_scored_against_their_references(
     found = evaluate(job, "exact_match", "length_chars")
     assert (found.status, found.done, found.total, found.error) == ("done", 5, 5, None)
     assert found.started_at and found.finished_at
-    assert evaluations.scores(found.id, 0, 5) == {
+    assert stored_scores(mill.client, found.id, 5) == {
         "exact_match": [1.0, 1.0, None, None, 0.0],
         "length_chars": [11.0, 2.0, None, 5.0, 0.0],
     }
@@ -73,7 +73,7 @@ def test_references_that_are_given_replace_those_of_the_items(
 ) -> None:
     job = ended_job(mill, ["a"] * 100, ["a"] * 100)
     found = evaluate(job, "exact_match", references={0: ["b"], 99: ["b", "a"]})
-    assert evaluations.scores(found.id, 0, 100) == {"exact_match": [0.0, *[None] * 98, 1.0]}
+    assert stored_scores(mill.client, found.id, 100) == {"exact_match": [0.0, *[None] * 98, 1.0]}
     assert found.summary["exact_match"]["coverage"] == 1.0
 
 
@@ -90,7 +90,7 @@ def test_a_column_may_be_the_reference(
     job = mill.store.attach(stage, fields, job_id=new_job_id()).job_id
     run_job(mill, ["b", "b", "b"])
     found = evaluate(job, "exact_match")
-    assert evaluations.scores(found.id, 0, 3) == {"exact_match": [1.0, 0.0, None]}
+    assert stored_scores(mill.client, found.id, 3) == {"exact_match": [1.0, 0.0, None]}
 
 
 def test_probabilities_and_the_engines_word_on_json_are_taken_from_rows(
@@ -106,7 +106,7 @@ def test_probabilities_and_the_engines_word_on_json_are_taken_from_rows(
         ],
     )
     found = evaluate(job, "perplexity", "json_valid", "length_tokens")
-    scores = evaluations.scores(found.id, 0, 3)
+    scores = stored_scores(mill.client, found.id, 3)
     assert scores["perplexity"][0] == pytest.approx(7.389056)
     assert scores["perplexity"][1:] == [None, None]
     assert scores["json_valid"] == [0.0, 0.5, 1.0]
@@ -132,7 +132,8 @@ def test_long_texts_are_stored_a_few_at_a_time(
     found = evaluate(job, "length_chars")
     assert [start for start, _ in evaluations.chunks(found.id)][:3] == [0, 4, 8]
     assert found.summary["length_chars"]["n"] == 40
-    assert evaluations.scores(found.id, 18, 4) == {"length_chars": [300_000.0] * 2 + [1.0] * 2}
+    lengths = stored_scores(mill.client, found.id, 22)["length_chars"]
+    assert lengths[18:] == [300_000.0] * 2 + [1.0] * 2
 
 
 def test_a_gate_is_judged(mill: Mill, evaluate: Evaluate) -> None:
@@ -192,7 +193,7 @@ def test_what_is_damaged_is_a_failed_item_or_ends_the_evaluation_by_name(
     mill.client.hset(keys.job(job, "out"), "1", b"{nonsense")
     found = evaluate(job, "exact_match")
     assert found.summary["exact_match"]["failed_items"] == 1
-    assert evaluations.scores(found.id, 0, 2) == {"exact_match": [1.0, None]}
+    assert stored_scores(mill.client, found.id, 2) == {"exact_match": [1.0, None]}
     mill.client.hset(keys.job(job, "side"), "0", b"{nonsense")
     damaged = evaluate(job, "exact_match")
     assert damaged.status == "failed" and damaged.error

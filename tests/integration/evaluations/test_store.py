@@ -152,23 +152,16 @@ def test_a_cancelled_job_is_evaluated_as_far_as_it_got(
     assert len(evaluations.of_job(job)) == 1
 
 
-def test_scores_are_read_by_place_and_missing_ones_are_none(
+def test_numbers_are_those_of_all_chunks(
     mill: Mill, evaluations: Evaluations, work: EvaluationWork
 ) -> None:
     job = ended_job(mill, ["a"] * 600)
     made = evaluations.create(job, "t", ROUGE)
     held = claim(work)
     whole = [index / 1000 for index in range(600)]
-    whole[5] = float("nan")
     assert work.keep(held, 0, scores_of(whole[:48]), 48)
     assert work.keep(held, 48, scores_of(whole[48:560]), 560)
     assert evaluations.get(made.id).done == 560
-    expected = [None if index == 5 else index / 1000 for index in range(560)] + [None] * 40
-    for first, count in ((0, 600), (0, 1), (47, 2), (5, 1), (500, 100), (559, 1), (48, 512)):
-        assert evaluations.scores(made.id, first, count) == {
-            "rouge_l": expected[first : first + count]
-        }
-    assert evaluations.scores(made.id, 580, 20) == {}
     assert evaluations.numbers(made.id)["rouge_l"].shape == (560, 1)
     assert [start for start, _ in evaluations.chunks(made.id)] == [0, 48]
 
