@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.params import OBJECTS, SamplingParams
@@ -99,6 +99,7 @@ def test_paragraphs_end_at_empty_lines() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(
     stop=STOP,
     n=st.integers(1, 128),
@@ -116,6 +117,7 @@ def test_refilling_undoes_reading(
     assert [prompt.text for prompt in read_prompts(typed["prompts"], typed["split"])] == prompts
 
 
+@settings(deadline=None)
 @given(prompts=st.lists(LINE.map(str.strip).filter(bool), min_size=1, max_size=5))
 def test_refilling_undoes_asking_as_a_chat(prompts: list[str]) -> None:
     rows = [as_chat({"prompt": prompt}) for prompt in prompts]
