@@ -160,8 +160,6 @@ def test_a_row_that_is_not_finite_is_its_own_trouble(
     others = torch.arange(9) != 4
     assert torch.equal(found[others], expected[others])
     assert not found[4].isfinite().any()
-    if kind == "int8":
-        assert found[4].isnan().all()
 
 
 def test_rows_of_zeros_and_of_very_large_and_small_numbers_are_quantised(library: Library) -> None:

@@ -16,57 +16,72 @@ namespace kernels {
 constexpr int INT8_ROWS = 4;   // of a tile: 12 sums of each type; 8 rows do not fit the registers
 constexpr int INT8_FEW = 4;    // rows, as `BF16_FEW`
 constexpr int INT8_MOST = 127;
-constexpr float INT8_LEAST = 1e-30f;  // smaller numbers count as zero: 127 / 1e-40 is infinite
+constexpr float INT8_LEAST = 1e-30f;  // numbers are scaled for no less: 127 / 1e-40 is infinite
 
 // Bytes of a row's codes.
 constexpr int64_t code_width(int64_t ins) { return (ins + LANES - 1) / LANES * LANES; }
 constexpr int64_t group_count(int64_t ins, int64_t group) { return (ins + group - 1) / group; }
 
-KERNELS_INLINE __m512i magnitude_bits(__m512 values) {
-    return _mm512_and_si512(_mm512_castps_si512(values), _mm512_set1_epi32(0x7fffffff));
-}
-
 // The largest magnitude of `count` numbers; a NaN or infinity if there is one.
 KERNELS_INLINE float largest(const bf16* numbers, int64_t count) {
     __m512i most = _mm512_setzero_si512();  // as bits, which are in the numbers' order, NaN last
-    for (int64_t i = 0; i < count; i += LANES)
-        most = _mm512_max_epi32(most, magnitude_bits(load(numbers + i, first(count - i))));
-    const int32_t bits = _mm512_reduce_max_epi32(most);
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    for (int64_t i = 0; i < count; i += 2 * LANES) {
+        const __mmask32 lanes = _bzhi_u32(~0u, std::min<int64_t>(count - i, 2 * LANES));
+        const __m512i bits = _mm512_maskz_loadu_epi16(lanes, numbers + i);
+        most = _mm512_max_epu16(most, _mm512_and_si512(bits, _mm512_set1_epi16(0x7fff)));
+    }
+    const __m512i low = _mm512_and_si512(most, _mm512_set1_epi32(0xffff));
+    const __m512i high = _mm512_srli_epi32(most, 16);
+    return widen(static_cast<bf16>(_mm512_reduce_max_epi32(_mm512_max_epi32(low, high))));
 }
 
-// What `codes` of -127 to 127 are to be multiplied with, for numbers up to `most`: NaN if that is
-// not finite, so that all that is computed from them is NaN and nothing looks sound.
-KERNELS_INLINE float scale_of(float most) {
-    if (!(most <= 3.4e38f)) return __builtin_nanf("");
-    return most < INT8_LEAST ? 0.f : most / INT8_MOST;
+// How numbers become codes of -127 to 127: number * factor, rounded, is the code, and code * scale
+// the number again.
+struct Scale {
+    float factor, scale;
+
+    // For numbers up to `most`. If that is not finite, neither is the scale, nor what is computed
+    // with it, whatever the codes are.
+    explicit Scale(float most) {
+        const float bounded = most < INT8_LEAST ? INT8_LEAST : most;  // NaN stays
+        factor = INT8_MOST / bounded;
+        scale = bounded / INT8_MOST;
+    }
+
+    // Of up to 16 numbers; the rest of them is 0.
+    __m512i codes(const bf16* numbers, int64_t count) const {
+        const __m512 scaled = _mm512_mul_ps(load(numbers, first(count)), _mm512_set1_ps(factor));
+        return _mm512_cvt_roundps_epi32(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+};
+
+KERNELS_INLINE void store_codes(int8_t* to, __m512i codes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtsepi32_epi8(codes));
 }
 
-// Codes of 16 numbers; all 0 where their scale is 0 or NaN. The rest of 16 is 0 too.
-KERNELS_INLINE __m512i codes_of(const bf16* numbers, __mmask16 lanes, float most) {
-    const bool usable = most >= INT8_LEAST && most <= 3.4e38f;
-    const __m512 scaled = _mm512_mul_ps(load(numbers, usable ? lanes : __mmask16{0}),
-                                        _mm512_set1_ps(usable ? INT8_MOST / most : 0.f));
-    return _mm512_cvt_roundps_epi32(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+KERNELS_INLINE void quantise_group(const bf16* numbers, int64_t count, int8_t* codes, float* scale,
+                                   int32_t* offset) {
+    const Scale found(largest(numbers, count));
+    __m512i sums = _mm512_setzero_si512();
+    for (int64_t i = 0; i < count; i += LANES) {
+        const __m512i some = found.codes(numbers + i, count - i);
+        sums = _mm512_add_epi32(sums, some);
+        store_codes(codes + i, some);
+    }
+    *scale = found.scale;
+    *offset = -_mm512_reduce_add_epi32(_mm512_slli_epi32(sums, 7));
 }
 
 // Quantises one row: `codes` (code_width(width),), `scales` and `offsets` (groups,).
 inline void quantise_row(const bf16* row, int64_t width, int group, int8_t* codes, float* scales,
                          int32_t* offsets) {
+    constexpr int USUAL = 64;  // written out below, it needs no masks
     for (int64_t from = 0, g = 0; from < width; from += group, g++) {
         const int64_t count = std::min<int64_t>(group, width - from);
-        const float most = largest(row + from, count);
-        __m512i sums = _mm512_setzero_si512();
-        for (int64_t i = 0; i < count; i += LANES) {
-            const __m512i found = codes_of(row + from + i, first(count - i), most);
-            sums = _mm512_add_epi32(sums, found);
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + from + i),
-                             _mm512_cvtsepi32_epi8(found));
-        }
-        scales[g] = scale_of(most);
-        offsets[g] = -128 * _mm512_reduce_add_epi32(sums);
+        if (count == USUAL)
+            quantise_group(row + from, USUAL, codes + from, scales + g, offsets + g);
+        else
+            quantise_group(row + from, count, codes + from, scales + g, offsets + g);
     }
 }
 
@@ -156,13 +171,11 @@ inline void pack_int8(const bf16* weights, void* to, float* scales, int64_t outs
         memset(packed, 128, quads * 4 * TILE_OUTS);
         for (int64_t j = 0; j < std::min<int64_t>(TILE_OUTS, outs - tile * TILE_OUTS); j++) {
             const bf16* row = weights + (tile * TILE_OUTS + j) * ins;
-            const float most = largest(row, ins);
-            scales[tile * TILE_OUTS + j] = scale_of(most);
+            const Scale scale(largest(row, ins));
+            scales[tile * TILE_OUTS + j] = scale.scale;
             for (int64_t k = 0; k < ins; k += LANES) {
                 int8_t codes[LANES];
-                _mm_storeu_si128(
-                    reinterpret_cast<__m128i*>(codes),
-                    _mm512_cvtsepi32_epi8(codes_of(row + k, first(ins - k), most)));
+                store_codes(codes, scale.codes(row + k, ins - k));
                 for (int64_t i = 0; i < std::min<int64_t>(LANES, ins - k); i++)
                     packed[((k + i) / 4 * TILE_OUTS + j) * 4 + i % 4] =
                         static_cast<uint8_t>(codes[i] + 128);
