@@ -170,11 +170,12 @@ inline void pack_bf16(const bf16* weights, void* to, int64_t outs, int64_t ins) 
 #pragma omp for schedule(static) nowait
     for (int64_t tile = 0; tile < (outs + TILE_OUTS - 1) / TILE_OUTS; tile++) {
         bf16* packed = static_cast<bf16*>(to) + tile * pairs * 2 * TILE_OUTS;
-        for (int64_t j = 0; j < TILE_OUTS; j++) {
-            const int64_t out = tile * TILE_OUTS + j;
-            for (int64_t k = 0; k < 2 * pairs; k++)
-                packed[(k / 2 * TILE_OUTS + j) * 2 + k % 2] =
-                    out < outs && k < ins ? weights[out * ins + k] : bf16{0};
+        memset(packed, 0, pairs * 2 * TILE_OUTS * sizeof(bf16));
+        for (int64_t j = 0; j < std::min<int64_t>(TILE_OUTS, outs - tile * TILE_OUTS); j++) {
+            const bf16* row = weights + (tile * TILE_OUTS + j) * ins;
+            for (int64_t k = 0; k + 1 < ins; k += 2)
+                memcpy(packed + k * TILE_OUTS + 2 * j, row + k, 2 * sizeof(bf16));
+            if (ins % 2) packed[(ins - 1) * TILE_OUTS + 2 * j] = row[ins - 1];
         }
     }
 }
