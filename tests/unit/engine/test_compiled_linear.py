@@ -193,6 +193,17 @@ def test_what_the_kernels_cannot_read_is_refused(library: Library) -> None:
         PackedLinear(library, numbers(4, 6), kind="int8").unpacked()
 
 
+def test_more_rows_than_memory_holds_are_refused_and_the_next_are_computed(
+    library: Library,
+) -> None:
+    layer, x = PackedLinear(library, numbers(4, 64), kind="int8"), numbers(1, 64)
+    expected = layer.product(x)
+    many = 1 << 42
+    with pytest.raises(MemoryError, match=f"{many} quantised rows of 64"):
+        layer.product(x.expand(many, 64), numbers(1, 4).expand(many, 4))
+    assert torch.equal(layer.product(x), expected)
+
+
 def small_model() -> Any:
     torch.manual_seed(1)
     layers = (torch.nn.Linear(5, 7), Conv1D(9, 7), torch.nn.Linear(9, 4, bias=False))
