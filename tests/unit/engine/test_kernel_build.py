@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -45,11 +46,17 @@ def worker(folder: Path) -> subprocess.Popen[str]:
 # Building
 
 
-def test_a_second_start_takes_what_the_first_built(fake: FakeCompiler, tmp_path: Path) -> None:
+def test_a_second_start_takes_what_the_first_built(
+    fake: FakeCompiler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     first = prepare(tmp_path / "cache")
     assert prepare(tmp_path / "cache") == first
     assert first.library.read_text() == "library\n"
     assert fake.count == 1
+    before, after = caplog.messages
+    assert before.startswith("building the kernels for this CPU (once, about ")
+    assert after.startswith("the kernels were built in ")
 
 
 def test_two_workers_that_start_at_once_build_once(fake: FakeCompiler, tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("torch")
+import torch
 
 from tests.unit.engine.fake_compiler import WRITES, FakeCompiler, fake_compiler, reason
+from tests.unit.engine.tiny import build
 from worker.engine.kernels import compiler, cpu, library, openmp
 from worker.engine.kernels.build import prepare
+from worker.engine.model.compose import compose
 
 
 @pytest.fixture
@@ -88,24 +89,40 @@ def test_clang_is_refused_because_of_its_openmp(fake: FakeCompiler, tmp_path: Pa
 # What a worker logs
 
 
+@pytest.fixture
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has not looked for kernels yet."""
+    monkeypatch.setattr(library, "_loaded", None)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines about what computes, for a model that is opened as a worker does."""
+    caplog.set_level(logging.INFO)
+    compose(build("llama", head_dim=32).to(torch.bfloat16), rows=2, context=64)
+    return [line for line in caplog.messages if "torch computes" in line or "kernels" in line]
+
+
+@pytest.mark.usefixtures("unloaded")
 def test_a_worker_goes_on_with_torch_and_one_line_says_why(
     fake: FakeCompiler, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fake.does("exit 1")
-    caplog.set_level(logging.WARNING)
-    assert library._load(tmp_path) is None
-    (line,) = caplog.messages
-    assert "torch computes in place of the compiled kernels" in line
-    assert "failed to build" in line
+    fake.does("echo 'no such intrinsic'; exit 1")
+    assert library.load(tmp_path) is None
+    assert library.load(tmp_path) is None
+    assert fake.count == 1
+    (line,) = told(caplog)
+    assert line.startswith("torch computes the steps: ")
+    assert "no such intrinsic; a newer g++ may build them" in line
 
 
+@pytest.mark.usefixtures("unloaded")
 def test_whatever_goes_wrong_a_worker_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "prepare", lambda *_: 1 / 0)
-    assert library._load(tmp_path) is None
-    (line,) = caplog.messages
-    assert "ZeroDivisionError" in line
+    assert library.load(tmp_path) is None
+    (line,) = told(caplog)
+    assert "could not be loaded (ZeroDivisionError: division by zero)" in line
 
 
 # The CPU

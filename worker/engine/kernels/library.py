@@ -34,34 +34,38 @@ class Library:
 
 def load(cache: Path = CACHE) -> Library | None:
     """The compiled kernels, built now if the folder `cache` lacks them (in some 15 s); None if
-    torch must compute instead, and the log says why. Later calls in a process return what the first
-    returned."""
-    global _loaded
-    with _loading:
-        if _loaded is None:
-            _loaded = (_load(cache),)
-        return _loaded[0]
+    torch must compute instead, and `refusal` says why. Later calls in a process return what the
+    first returned."""
+    found = _load_once(cache)
+    return found if isinstance(found, Library) else None
+
+
+def refusal() -> NoKernels | None:
+    """Why `load` returned None."""
+    return _loaded if isinstance(_loaded, NoKernels) else None
 
 
 _loading = threading.Lock()
-_loaded: tuple[Library | None] | None = None  # what `load` returns, once it has been called
+_loaded: Library | NoKernels | None = None  # None until `load` is called
 
 
-def _load(cache: Path) -> Library | None:
+def _load_once(cache: Path) -> Library | NoKernels:
+    global _loaded
+    with _loading:
+        if _loaded is None:
+            _loaded = _load(cache)
+        return _loaded
+
+
+def _load(cache: Path) -> Library | NoKernels:
     try:
         build = prepare(cache)
-        library = Library(build.library, int8=build.verdict.int8)
+        return Library(build.library, int8=build.verdict.int8)
     except NoKernels as reason:
-        # There is nothing to warn of where nothing can be done about it.
-        level = logging.WARNING if reason.fix else logging.INFO
-        log.log(level, "torch computes in place of the compiled kernels: %s", reason)
-        return None
+        return reason
     except Exception as error:  # a worker can always go on without
-        log.warning(
-            "torch computes in place of the compiled kernels, which could not be loaded (%s: %s)",
-            type(error).__name__,
-            error,
+        log.debug("the compiled kernels could not be loaded", exc_info=True)
+        return NoKernels(
+            f"the compiled kernels could not be loaded ({type(error).__name__}: {error})",
+            "please report this",
         )
-        return None
-    log.info("compiled kernels %s", library.name)
-    return library

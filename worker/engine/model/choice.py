@@ -14,7 +14,7 @@ import torch
 from worker.engine.attention.backend import LayerShape
 from worker.engine.attention.native import Native, serves
 from worker.engine.kernels.compiled import pack, unpack
-from worker.engine.kernels.library import Library, load
+from worker.engine.kernels.library import Library, load, refusal
 from worker.engine.kernels.packed import Kind
 from worker.engine.model.compiled import CompiledForward
 from worker.engine.model.forward import Forward, ModulesForward
@@ -26,7 +26,11 @@ LONGER = 4  # times the rows that `packable.py` tries: they need several blocks 
 
 
 class NotCompiled(Exception):
-    """Why the compiled kernels do not compute a model."""
+    """Why the compiled kernels do not compute a model, and whether somebody can change that."""
+
+    def __init__(self, why: str, *, fixable: bool = False):
+        super().__init__(why)
+        self.fixable = fixable
 
 
 def library_for(model: Any, shapes: dict[int, LayerShape], kernels: str) -> Library:
@@ -50,7 +54,8 @@ def library_for(model: Any, shapes: dict[int, LayerShape], kernels: str) -> Libr
         raise NotCompiled("PROMPTMILL_KERNELS=torch")
     library = load()
     if library is None:
-        raise NotCompiled("there are no compiled kernels on this machine")
+        reason = refusal()
+        raise NotCompiled(str(reason), fixable=bool(reason and reason.fix))
     return library
 
 

@@ -65,7 +65,8 @@ def compose(
                 f"this model cannot be computed in {quantize} here: {reason}; start without "
                 "PROMPTMILL_QUANTIZE"
             ) from None
-        log.info("torch computes the steps: %s", reason)
+        level = logging.WARNING if reason.fixable else logging.INFO
+        log.log(level, "torch computes the steps: %s", reason)
     return _by_torch(model, room)
 
 
