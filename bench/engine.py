@@ -36,7 +36,7 @@ from bench.lib.targets import ENGINE, verdict
 from bench.lib.turns import Contestant, take_turns
 from common.errors import ConfigError
 from common.model_names import demo_folder
-from worker.engine.kernels.library import load
+from worker.engine.kernels.library import Library, load
 from worker.models import pick_dtype
 
 CACHE = Path(os.environ.get("PROMPTMILL_CACHE", "~/.cache/promptmill"))
@@ -50,8 +50,9 @@ def main() -> None:
     kind = str(dtype).removeprefix("torch.")
     vocabulary = json.loads((arguments.model / "config.json").read_text())["vocab_size"]
     mixes = contestants.mixes(vocabulary)
-    bench = Ours(arguments.model, kind, SLOTS)
-    if bench.kernels == "torch" and not arguments.torch:
+    bench = Ours(arguments.model, kind, SLOTS, kernels="torch" if arguments.torch else "auto")
+    library = None if bench.kernels == "torch" else load()
+    if not library and not arguments.torch:
         sys.exit("no compiled kernels: `promptmill doctor` says why; --torch measures without")
     quantized = None if arguments.torch else _quantized(arguments.model, kind)
     vllms = (
@@ -64,7 +65,7 @@ def main() -> None:
         field |= contestants.transformers(arguments.model, dtype, mixes)
     if vllms:
         field |= vllms.contestants(mixes)
-    machine = Machine(dtype)
+    machine = Machine(dtype, library)
 
     def forget() -> None:
         for each in filter(None, (bench, quantized)):
@@ -75,12 +76,11 @@ def main() -> None:
         vllms.stop()
     line = {
         "bench": "engine",
-        "kernels": bench.kernels,
-        "compiled_calls": _compiled_calls(bench),
+        **_steps(bench, library, mixes["few"], arguments.repeats),
+        "kernels_int8": quantized.kernels if quantized else None,
         **asdict(cores),
         **rates(field, seconds),
         **_shares(arguments.model, dtype, field, seconds, machine),
-        "step_outside_ms": step_outside_ms(bench, mixes["few"], arguments.repeats),
         "mixed_settings_cost": round(seconds["mixed"] / seconds["promptmill"] - 1, 3),
         **structured.costs(seconds),
         "first_token_ms": structured.first_token(bench, vocabulary),
@@ -102,19 +102,19 @@ def _quantized(model: Path, dtype: str) -> Ours | None:
         return None
 
 
-def _compiled_calls(bench: Ours) -> int:
-    """How often this process has called compiled kernels.
+def _steps(bench: Ours, library: Library | None, mix: Mix, repeats: int) -> dict[str, Any]:
+    """What the steps are computed with, how often a run of `mix` called compiled kernels, and what
+    a step takes outside the model.
 
     Raises:
-        RuntimeError: it has not, though the engine says that it computes with them.
+        RuntimeError: compiled kernels are named, but were not called.
     """
-    if bench.kernels == "torch":
-        return 0
-    library = load()
-    calls = library.calls() if library else 0
-    if not calls:
+    before = library.calls() if library else 0
+    outside = step_outside_ms(bench, mix, repeats)
+    calls = (library.calls() - before) // repeats if library else 0
+    if library and not calls:
         raise RuntimeError(f"the engine names its kernels {bench.kernels}, but called none")
-    return calls
+    return {"kernels": bench.kernels, "compiled_calls": calls, "step_outside_ms": outside}
 
 
 def _shares(

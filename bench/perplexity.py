@@ -1,9 +1,10 @@
-"""How well the engine predicts human text in each of its precisions; the last line is JSON.
+"""How well the engine predicts human text in bfloat16, with torch and with compiled kernels, and in
+int8; the last line is JSON.
 
     python -m bench.perplexity [--model FOLDER] [--quick]
 
 Teacher-forced: windows of 512 tokens of the texts in `bench/data/` go through the engine as prompts
-whose log-probabilities are asked for (`prompt_logprobs`). `--quick` takes four windows of each
+whose log-probabilities are asked for (`prompt_logprobs`). `--quick` takes two windows of each
 text.
 """
 
@@ -22,28 +23,34 @@ import worker.engine  # noqa: F401  # isort: skip - before torch: see there
 from bench.lib.machine import ROOT, commit, device
 from bench.lib.ours import Ours, finished, request_of
 from bench.lib.perplexities import Window, agreement, perplexity, ratio
+from bench.lib.targets import PERPLEXITY, verdict
 from common.generation import TokenLogprob
 from common.model_names import demo_folder
 
 CACHE = Path(os.environ.get("PROMPTMILL_CACHE", "~/.cache/promptmill"))
 TEXTS = {name: ROOT / "bench" / "data" / f"{name}.txt" for name in ("english", "spanish")}
 WINDOW = 512  # tokens
-QUICK = 4  # windows of each text
+QUICK = 2  # windows of each text
 SLOTS = 8
 # How the model is opened, and the configuration that each is compared with.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
-    "float32": {"dtype": "float32"},
-    "bf16": {"dtype": "bfloat16"},
+    "bf16_torch": {"kernels": "torch"},
+    "bf16": {},
+    "int8": {"quantize": "int8"},
 }
-BASELINE = {"bf16": "float32"}
+BASELINE = {"bf16": "bf16_torch", "int8": "bf16"}
 
 
 def main() -> None:
     arguments = _arguments()
+    kernels: dict[str, str] = {}
     measured: dict[str, dict[str, list[Window]]] = {}
     for name, how in CONFIGURATIONS.items():
         began = time.perf_counter()
-        engine = Ours(arguments.model, slots=SLOTS, **how)
+        engine = Ours(arguments.model, "bfloat16", SLOTS, **how)
+        kernels[name] = engine.kernels
+        if engine.kernels == "torch" and name != "bf16_torch":
+            sys.exit("no compiled kernels, so nothing to compare: `promptmill doctor` says why")
         texts = _windows(engine, QUICK if arguments.quick else None)
         measured[name] = {text: _measure(engine, windows) for text, windows in texts.items()}
         engine.stop()
@@ -51,6 +58,7 @@ def main() -> None:
     first = next(iter(measured.values()))
     line = {
         "bench": "perplexity",
+        "kernels": kernels,
         "window": WINDOW,
         "windows": {text: len(windows) for text, windows in first.items()},
         "tokens": sum(len(each.logprobs) for windows in first.values() for each in windows),
@@ -59,7 +67,7 @@ def main() -> None:
         "commit": commit(),
         "device": device(),
     }
-    print(json.dumps(line))
+    print(json.dumps(line | verdict(PERPLEXITY, line)))
 
 
 def _windows(engine: Ours, most: int | None) -> dict[str, list[list[int]]]:
@@ -114,7 +122,7 @@ def _compared(measured: dict[str, dict[str, list[Window]]]) -> dict[str, dict[st
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, default=demo_folder(CACHE))
-    parser.add_argument("--quick", action="store_true", help="four windows of each text")
+    parser.add_argument("--quick", action="store_true", help="two windows of each text")
     return parser.parse_args()
 
 

@@ -66,16 +66,24 @@ def finished(engine: Engine, requests: list[Request]) -> dict[str, Finished]:
 
 
 class Ours:
-    """The model in `folder` on our engine, running."""
+    """The model in `folder` on our engine, running; `kernels="torch"` leaves the compiled ones
+    out."""
 
     def __init__(
-        self, folder: Path, dtype: Any, slots: int, *, quantize: Literal["int8"] | None = None
+        self,
+        folder: Path,
+        dtype: Any,
+        slots: int,
+        *,
+        kernels: Literal["auto", "torch"] = "auto",
+        quantize: Literal["int8"] | None = None,
     ):
         self.opened: OpenedModel = open_model(
             str(folder),
             engine="native",
             device="cpu",
             dtype=dtype,
+            kernels=kernels,
             quantize=quantize,
             slots=slots,
         )
@@ -91,7 +99,7 @@ class Ours:
     @property
     def kernels(self) -> str:
         """What the steps are computed with: the name of the compiled kernels, or `torch`."""
-        return str(self.engine.parts.get("kernels", "torch"))
+        return str(self.engine.parts["kernels"])
 
     def run(self, mix: Mix, settings: list[dict[str, Any]]) -> tuple[float, list[list[int]]]:
         return run(self.engine, mix, settings)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evals.intervals import percentiles
+from evals.intervals import FEWEST, percentiles
 from evals.resampling import resampled_sums
 from evals.seeds import generator
 
@@ -38,7 +38,7 @@ def perplexity(windows: list[Window]) -> float:
 
 def ratio(windows: list[Window], baseline: list[Window]) -> dict[str, float | None]:
     """The perplexity of `windows` ÷ that of `baseline`, which are the same windows of text, with
-    the interval of 95 % of a bootstrap over windows (None for fewer than two).
+    the interval of 95 % of a bootstrap over windows (None for fewer than 20).
 
     A fixed seed: the same windows give the same interval.
     """
@@ -52,7 +52,7 @@ def ratio(windows: list[Window], baseline: list[Window]) -> dict[str, float | No
     surprise, tokens = numbers.sum(axis=0)
     found: dict[str, float | None] = {"value": round(math.exp(surprise / tokens), 5)}
     between = None
-    if len(windows) > 1:
+    if len(windows) >= FEWEST:
         (sums,) = resampled_sums((numbers,), generator("perplexity"), RESAMPLES)
         between = percentiles(np.exp(sums[:, 0] / sums[:, 1]), len(windows))
     low, high = between or (None, None)

@@ -55,8 +55,9 @@ def test_the_ratio_weighs_tokens_not_windows() -> None:
     assert ratio(worse, base)["value"] == round(math.exp(0.1), 5)
 
 
-def test_one_window_has_no_interval() -> None:
-    assert ratio(windows(1), windows(1)) == {"value": 1.0, "low": None, "high": None}
+def test_few_windows_have_no_interval() -> None:
+    assert ratio(windows(19), windows(19)) == {"value": 1.0, "low": None, "high": None}
+    assert ratio(windows(20), windows(20))["low"] == 1.0
 
 
 def test_agreement_is_the_share_of_equal_likeliest_tokens() -> None:
