@@ -30,7 +30,8 @@ from worker.engine.attention import flash
 from worker.engine.attention.backend import LayerShape
 from worker.engine.batching import BatchingEngine
 from worker.engine.model.selfcheck import ONE_OPERATION
-from worker.engine.sampling.sampler import Knobs, sample
+from worker.engine.sampling.knobs import Knobs
+from worker.engine.sampling.sampler import sample
 from worker.engine.sampling.uniforms import uniforms
 
 SHAPES: dict[str, dict[str, Any]] = {

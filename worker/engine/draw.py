@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from worker.engine.arrays import to_device
 from worker.engine.logprobs import scores
 from worker.engine.sampling.apply import apply_edits, apply_masks
 from worker.engine.sampling.grammar import Constraint, allowed_tokens
-from worker.engine.sampling.sampler import Knobs, sample
+from worker.engine.sampling.knobs import Knobs
+from worker.engine.sampling.sampler import likeliest, sample
 from worker.engine.sampling.uniforms import uniforms
 from worker.engine.scheduling.drawn import Drawn, Fault, Score
 from worker.engine.scheduling.sequence import Sequence
@@ -34,7 +36,8 @@ def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:
             for row, sequence in enumerate(sequences)
             if sequence.request.params.logprobs is not None
         ]
-        log_p = logits[asking].log_softmax(-1)
+        asked = to_device(np.array(asking, dtype=np.int64), logits.device)
+        log_p = logits.index_select(0, asked).log_softmax(-1)
         healthy = logits.amax(-1).isfinite()
         apply_edits(logits, [sequence.edits for sequence in sequences])
         apply_masks(logits, rows, words)
@@ -53,7 +56,7 @@ def _most_likely(
     on_cpu = logits.device.type == "cpu"
     if not on_cpu:
         rows, words = allowed_tokens(constraints, logits.shape[1])  # while it computes the logits
-    best, tokens = logits.max(-1)
+    best, tokens = likeliest(logits)
     healthy = best.isfinite()
     if on_cpu:
         # Most rows may take the model's own choice, and to ask for one token takes far less than
@@ -66,7 +69,7 @@ def _most_likely(
     if rows:
         bound = logits[rows]
         apply_masks(bound, list(range(len(rows))), words)
-        best[rows], tokens[rows] = bound.max(-1)
+        best[rows], tokens[rows] = likeliest(bound)
     return healthy, best, tokens
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from worker.engine.sampling import row_by_row, together
 from worker.engine.scheduling.drawn import Score, Scores
 from worker.engine.scheduling.scheduler import Chunk
 from worker.engine.scheduling.sequence import Sequence
@@ -95,13 +96,17 @@ def _of_tokens(log_p: torch.Tensor, tokens: list[list[int]]) -> list[list[float]
 
 
 def _likeliest(log_p: torch.Tensor, counts: list[int]) -> list[list[tuple[int, float]]]:
-    """Each row's likeliest tokens, as many as its count, with their log-probabilities."""
+    """Each row's likeliest tokens, as many as its count, with their log-probabilities; the lowest
+    id first among equals, so that other rows' counts change nothing."""
     if not any(counts):
         return [[] for _ in counts]
-    top = log_p.topk(min(max(counts), log_p.shape[1]), -1)
-    return [
-        list(zip(ids[:count], values[:count], strict=True))
-        for ids, values, count in zip(
-            top.indices.tolist(), top.values.tolist(), counts, strict=True
-        )
-    ]
+    if log_p.device.type == "cpu":
+        rows = log_p.numpy()
+        found = [row_by_row.largest(row, count) for row, count in zip(rows, counts, strict=True)]
+        return [
+            list(zip(ids.tolist(), row[ids].tolist(), strict=True))
+            for row, ids in zip(rows, found, strict=True)
+        ]
+    top = together.largest(log_p, min(max(counts), log_p.shape[1]))
+    each = zip(top.tolist(), log_p.gather(1, top).tolist(), counts, strict=True)
+    return [list(zip(ids[:count], values[:count], strict=True)) for ids, values, count in each]

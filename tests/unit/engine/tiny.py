@@ -18,7 +18,8 @@ from worker.engine.batching import BatchingEngine
 from worker.engine.protocol import Engine
 from worker.engine.sampling.apply import apply_edits
 from worker.engine.sampling.edits import Edits
-from worker.engine.sampling.sampler import Knobs, sample
+from worker.engine.sampling.knobs import Knobs
+from worker.engine.sampling.sampler import sample
 from worker.engine.sampling.uniforms import uniforms
 
 VOCABULARY = 96

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -13,35 +14,44 @@ from worker.engine.sampling.edits import Edits
 
 def apply_edits(logits: torch.Tensor, rows: list[Edits]) -> None:
     """Write every row's edits into `logits` (rows, vocabulary), float32, in place."""
-    if not any(row.any for row in rows):
-        return
-    if any(len(row.bias) for row in rows):
-        where = np.concatenate([np.full(len(row.bias), number) for number, row in enumerate(rows)])
-        bias = np.concatenate([row.bias for row in rows])
-        index = to_device(where, logits.device), to_device(bias[:, 0], logits.device, np.int64)
-        logits.index_put_(index, to_device(bias[:, 1], logits.device, np.float32), accumulate=True)
-    penalized = [
-        (number, row) for number, row in enumerate(rows) if row.penalizes and len(row.seen_rows)
-    ]
-    if penalized:
-        lengths = [len(row.seen_rows) for _, row in penalized]
-        where = np.repeat([number for number, _ in penalized], lengths)
-        seen = np.concatenate([row.seen_rows for _, row in penalized])
-        factors = np.repeat(
-            np.array([row.penalties for _, row in penalized], dtype=np.float32), lengths, axis=0
-        )
-        repetition, presence, frequency = to_device(factors, logits.device).unbind(1)
-        times = to_device(seen[:, 1], logits.device, np.float32)
-        index = to_device(where, logits.device), to_device(seen[:, 0], logits.device)
-        old = logits[index]
-        new = torch.where(old > 0, old / repetition, old * repetition)
-        logits.index_put_(index, new - frequency * times - presence * (times > 0))
-    bans = [(number, token) for number, row in enumerate(rows) if row.any for token in row.bans()]
+    edited = [(number, row) for number, row in enumerate(rows) if row.any]
+    if biased := [(number, row.bias) for number, row in edited if len(row.bias)]:
+        at = _places(logits, [(number, bias[:, 0]) for number, bias in biased])
+        added = np.concatenate([bias[:, 1] for _, bias in biased])
+        logits.view(-1).index_add_(0, at, to_device(added, logits.device, np.float32))
+    if penalized := [
+        (number, row) for number, row in edited if row.penalizes and len(row.seen_rows)
+    ]:
+        _penalize(logits, penalized)
+    bans = [(number, banned) for number, row in edited if (banned := row.bans())]
     if bans:
-        at, banned = (
-            to_device(np.array(column), logits.device) for column in zip(*bans, strict=True)
-        )
-        logits.index_put_((at, banned), logits.new_tensor(float("-inf")))
+        logits.view(-1).index_fill_(0, _places(logits, bans), -torch.inf)
+
+
+def _penalize(logits: torch.Tensor, rows: list[tuple[int, Edits]]) -> None:
+    """Write the penalties of these rows, each with its number."""
+    at = _places(logits, [(number, row.seen_rows[:, 0]) for number, row in rows])
+    lengths = [len(row.seen_rows) for _, row in rows]
+    factors = np.array([row.penalties for _, row in rows], dtype=np.float32)
+    repetition, presence, frequency = to_device(
+        factors.T.repeat(lengths, axis=1), logits.device
+    ).unbind()
+    seen = np.concatenate([row.seen_rows[:, 1] for _, row in rows])
+    times = to_device(seen, logits.device, np.float32)
+    old = logits.view(-1).index_select(0, at)
+    new = torch.where(old > 0, old / repetition, old * repetition)
+    new = new - frequency * times - presence * (times > 0)
+    logits.view(-1).index_copy_(0, at, new)
+
+
+def _places(
+    logits: torch.Tensor, rows: Sequence[tuple[int, np.ndarray | list[int]]]
+) -> torch.Tensor:
+    """Where these tokens of these rows are in the flat logits."""
+    lengths = [len(tokens) for _, tokens in rows]
+    begins = np.repeat([number * logits.shape[1] for number, _ in rows], lengths)
+    tokens = np.concatenate([tokens for _, tokens in rows])
+    return to_device(begins + tokens, logits.device, np.int64)
 
 
 def apply_masks(logits: torch.Tensor, rows: list[int], words: np.ndarray) -> None:
