@@ -78,7 +78,16 @@ def computed(client: Client, job_ids: tuple[str, ...]) -> JsonObject:
 
 def lines(found: JsonObject) -> list[str]:
     """What people read."""
-    return [*_jobs(found), "", *_table(found), *_left_out(found), *_settings(found)]
+    table = _table(found) if found["metrics"] else [_nothing_in_common(found)]
+    return [*_jobs(found), "", *table, *_left_out(found), *_settings(found)]
+
+
+def _nothing_in_common(found: JsonObject) -> str:
+    used = ", ".join(job["evaluation"] for job in found["jobs"])
+    return (
+        f"no metric in common: of each job the newest evaluation counts ({used}); "
+        "`promptmill evaluate JOB --metric NAME` makes another"
+    )
 
 
 def _jobs(found: JsonObject) -> list[str]:

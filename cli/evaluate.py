@@ -93,7 +93,7 @@ def evaluate(
     if as_json:
         print_line(json.dumps(found, ensure_ascii=False, indent=2))
     elif wait:
-        for line in (*table(found), *_gate(found, rules)):
+        for line in (*table(found), *_unscored(found), *_gate(found, rules)):
             print_line(line)
     else:
         print_line(found["id"])
@@ -144,6 +144,18 @@ def table(evaluation: JsonObject) -> Iterator[str]:
         counts = str(found["n"]), str(found["nulls"])
         rows.append((name, _number(found["value"]), between, *counts))
     yield from in_columns(rows)
+
+
+def _unscored(evaluation: JsonObject) -> Iterator[str]:
+    """What to do about metrics that compare with references where no item has one."""
+    summary = evaluation["summary"]
+    counts = ("n", "nulls", "failed_items")
+    names = [name for name, found in summary.items() if not any(found[each] for each in counts)]
+    if names:
+        yield (
+            f"{', '.join(names)}: no item has a reference; give them by --references FILE, or "
+            "submit with --map reference=COLUMN"
+        )
 
 
 def _number(value: float | None) -> str:

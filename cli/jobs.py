@@ -12,7 +12,14 @@ import click
 from cli.client import RequestRefused, open_client
 from cli.commands import Command, Commands
 from cli.folder import DataFolder, data_option
-from cli.progress import all_succeeded, ended, show_progress, summary, why_it_waits
+from cli.progress import (
+    all_succeeded,
+    ended,
+    show_progress,
+    summary,
+    why_it_waits,
+    why_it_was_not_made,
+)
 from cli.sent_options import parse_params
 from cli.sweeps import cancel_sweep, is_sweep, jobs_of, show_sweep
 from cli.terminal import print_line, printable_lines
@@ -272,6 +279,7 @@ def _facts(job: JsonObject) -> list[tuple[str, Any]]:
         ("id", job["id"]),
         ("name", job["metadata"].get("name")),
         ("status", _status(job) + (f"; {wait}" if wait and wait != "paused" else "")),
+        ("error", why_it_was_not_made(job)),
         ("items", f"{job['counts']['total']}: " + ", ".join(f"{n} {s}" for s, n in counts.items())),
         ("model", job["model"]),
         ("preset", job.get("preset")),

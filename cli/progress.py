@@ -70,10 +70,16 @@ def ended(job: JsonObject) -> int:
 
 def summary(job: JsonObject) -> str:
     counts = ", ".join(f"{job['counts'][state]} {state}" for state in ENDED if job["counts"][state])
-    return (
+    said = (
         f"{job['status']}: {counts or 'no item finished'}; {job['usage']['completion_tokens']} "
         "tokens generated"
     )
+    return f"{said}; {why}" if (why := why_it_was_not_made(job)) else said
+
+
+def why_it_was_not_made(job: JsonObject) -> str:
+    """Why a job of other jobs' rows never got items, if it did not."""
+    return str((job.get("error") or {}).get("message", ""))
 
 
 def all_succeeded(job: JsonObject) -> bool:

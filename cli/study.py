@@ -135,9 +135,10 @@ def _called(job_id: str, names: JsonObject) -> str:
 
 
 def _pair(job: JsonObject) -> tuple[str, ...]:
-    counts = (str(job[name]) for name in ("wins", "ties", "losses"))
+    counts = [job[name] for name in ("wins", "ties", "losses")]
     rate = NONE if job["win_rate"] is None else f"{job['win_rate']:.0%}"
-    return (*counts, rate, f"{job['strength']:+.2f}", _between(job, "+.2f"))
+    strength = f"{job['strength']:+.2f}" if any(counts) else NONE
+    return (*map(str, counts), rate, strength, _between(job, "+.2f"))
 
 
 def _scaled(job: JsonObject) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ SPELLED = (
     ("format.sheet", "--format sheet"),
     ("format.delimiter", "--format delimiter"),
     ("a job needs at least one item", NO_ROWS),
+    ('"params": {"logprobs": 0}', "--param logprobs=0"),
     ("GET /v1/presets lists those there are", "the page that submits jobs lists them"),
 )
 # Faults of a row, after which the other rows can run.

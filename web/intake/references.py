@@ -111,8 +111,9 @@ class _References:
                 return
         if not by_id and count != self._job.total and not self.faults:
             message = (
-                f"the file has {count:,} rows, and the job {self._job.total:,} items: give one for "
-                f"each, or name the items in a column {CUSTOM_ID}"
+                f"the file has {count:,} row{'' if count == 1 else 's'}, and the job "
+                f"{self._job.total:,} items: give one for each, or name the items in a column "
+                f"{CUSTOM_ID}"
             )
             raise InvalidRequest(message, code="invalid_value", field="file")
         self._refuse_none("file")
@@ -135,7 +136,8 @@ class _References:
         """Refuse references of which none is left, though nothing is wrong with them."""
         if self.found or self.faults:
             return
-        message = f"there is no reference in {field}; leave it out to use those of the job's items"
+        said = f"no row has a text in {FIELD}" if field == "file" else f"{field} has no text"
+        message = f"{said}; leave {field} out to use those of the job's items"
         raise InvalidRequest(message, code="missing_field", field=field)
 
     def _fault(self, code: str, message: str, field: str, line: int | None = None) -> None:

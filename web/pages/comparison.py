@@ -112,12 +112,19 @@ def _choose(tenant: str, chosen: Sequence[str], wrong: str = "") -> str:
 
 
 def _not_yet(tenant: str, query: RowsQuery, problem: Conflict) -> tuple[str, int]:
-    return (
-        render_template(
-            "compare_form.html", tenant=tenant, jobs=[], problem=problem, wanted=query.ids
-        ),
-        problem.status,
+    missing = []
+    if problem.code == "not_evaluated":
+        ids = dict.fromkeys(query.ids)
+        missing = [each for each in ids if services().evaluations.newest_done(each) is None]
+    page = render_template(
+        "compare_form.html",
+        tenant=tenant,
+        jobs=[],
+        problem=problem,
+        wanted=query.ids,
+        missing=missing,
     )
+    return page, problem.status
 
 
 def _kept(query: RowsQuery) -> JsonObject:

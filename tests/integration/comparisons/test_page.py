@@ -98,7 +98,8 @@ def test_what_is_to_be_done_first_is_said(site: Site, judged: Judged) -> None:
     one, bare = judged([GOOD]), judged([GOOD], metrics=())
     answer = site.browser.get(f"/compare?jobs={one},{bare}")
     assert answer.status_code == 409
-    assert f"{bare} was not evaluated" in answer.text
+    assert "which this job has not yet" in answer.text
+    assert f'href="/jobs/{bare}/evaluate"' in answer.text
     assert f'href="/jobs/{bare}"' in answer.text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.evaluate import table
+from cli.evaluate import _unscored, table
 
 
 def summary(**found: Any) -> dict[str, Any]:
@@ -27,3 +27,15 @@ def test_scores_stand_in_columns_and_what_is_not_there_is_a_dash() -> None:
 
 def test_without_metrics_there_is_only_the_head() -> None:
     assert list(table({"summary": {}})) == ["metric  value  low–high  n  nulls"]
+
+
+def test_metrics_beside_references_that_no_item_has_say_what_to_do() -> None:
+    scores = {
+        "chrf": summary(failed_items=0),
+        "rouge_l": summary(failed_items=0),
+        "perplexity": summary(nulls=3, failed_items=0),
+        "length_chars": summary(n=3, failed_items=0),
+    }
+    (said,) = _unscored({"summary": scores})
+    assert said.startswith("chrf, rouge_l: no item has a reference; give them by --references FILE")
+    assert list(_unscored({"summary": {"chrf": summary(failed_items=2)}})) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.client import Client
-from cli.progress import show_progress
+from cli.progress import show_progress, summary
 
 
 def job(succeeded: int, failed: int = 0, **fields: Any) -> dict[str, Any]:
@@ -52,3 +52,11 @@ def test_what_it_waits_for_is_told(
         "job_1: 0 of 5 finished; no worker serves its model; `promptmill worker` starts one"
     ]
     assert shown(monkeypatch, capsys, paused) == ["job_1: 0 of 5 finished; paused"]
+
+
+def test_a_job_that_was_never_made_says_why() -> None:
+    fields: Any = {"status": "cancelled", "usage": {"completion_tokens": 0}}
+    why = {"code": "unknown_column", "message": "the template names {{reference}}"}
+    told = "cancelled: no item finished; 0 tokens generated"
+    assert summary(job(0, **fields)) == told
+    assert summary(job(0, **fields, error=why)) == f"{told}; the template names {{{{reference}}}}"
