@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -21,7 +22,6 @@ from tests.support.store_walk import Walk
 
 MOST = 20  # of a job
 LEASE = 300.0  # seconds: none ends by itself while a walk lasts
-FAILED = {"code": "made_up", "message": "it failed"}
 
 
 class EvaluationSteps(Walk):
@@ -103,34 +103,60 @@ class EvaluationSteps(Walk):
         return True
 
     @precondition(lambda self: self.held())
-    @rule(data=st.data(), failed=st.booleans(), lost=st.booleans())
-    def score(self, data: st.DataObject, failed: bool, lost: bool) -> None:
-        """An evaluator stores the next scores, or ends with a summary once it has all."""
+    @rule(data=st.data(), chunks=st.sampled_from([1, 1, 9]), failed=st.booleans())
+    def score(self, data: st.DataObject, chunks: int, failed: bool) -> None:
+        """An evaluator stores the next scores, and ends with a summary once it has all."""
         model, claim = self.picked(data)
-        self.scripts.lose = lost
-        if model.done < model.total:
+        for _ in range(chunks):
+            if model.done == model.total:
+                break
             start, model.done = model.done, min(model.done + STEP, model.total)
             assert self.work.keep(claim, start, b"scores" * model.done, model.done)
             model.tries, model.due = 0, False
+        if model.done < model.total or chunks == 1:
             return
-        ended = Ended({}, {}, error=FAILED) if failed else Ended({"rouge_l": {}}, {})  # type: ignore[arg-type]
-        assert self.work.end(claim, ended)[0]
+        self.scripts.lose = True
+        error: Any = {"error": {"code": "made_up", "message": "it failed"}} if failed else {}
+        assert self.work.end(claim, Ended({}, {}, **error))[0]
         model.status = "failed" if failed else "done"
 
     @precondition(lambda self: self.held())
-    @rule(data=st.data(), dies=st.sampled_from([True, True, False]), noticed=st.booleans())
-    def leave_it(self, data: st.DataObject, dies: bool, noticed: bool) -> None:
-        """An evaluator dies or freezes, and its lease ends; or it gives back what it has. Another
-        may look for work at once."""
+    @rule(data=st.data(), dies=st.sampled_from([True, True, False]))
+    def leave_it(self, data: st.DataObject, dies: bool) -> None:
+        """An evaluator dies or freezes, and its lease ends; or it gives back what it has."""
         model, claim = self.picked(data)
         if dies:
-            assert self.work._hold(claim, 0, free=False, noted={})
-        else:
-            assert self.work.give_back(claim)
-            model.claim, model.tries = None, max(0, model.tries - 1)
+            self.let_lapse(model, claim)
+            return
+        lost = self.scripts.lose  # then it has nothing to give back when it says so again
+        assert self.work.give_back(claim) or lost
+        model.claim, model.tries, model.due = None, max(0, model.tries - 1), True
+
+    def let_lapse(self, model: EvaluationModel, claim: Claimed) -> None:
+        assert self.work._hold(claim, 0, free=False, noted={})
         model.due = True
-        if noticed:
+
+    @precondition(lambda self: self.held())
+    @rule(data=st.data())
+    def keep_dying(self, data: st.DataObject) -> None:
+        """Evaluators die at an evaluation, one after the other, until it fails. They may be given
+        all others before."""
+        model, _ = self.picked(data)
+        for _ in range(MOST_TRIES + len(list(self.every_evaluation())) + 1):
+            if model.claim:
+                self.let_lapse(model, model.claim)
             self.claim(False)
+            if model.over:
+                break
+        assert model.status == "failed"
+
+    @precondition(lambda self: self.held())
+    @rule(data=st.data())
+    def be_ahead(self, data: st.DataObject) -> None:
+        """The server has forgotten scores that an evaluator stored: none may follow them."""
+        model, claim = self.picked(data)
+        start = model.done + STEP
+        assert not self.work.keep(claim, start, b"ahead", start + STEP)
 
     def late(self) -> list[Claimed]:
         """Claims that are no more: others have the evaluations by now, or they are gone."""

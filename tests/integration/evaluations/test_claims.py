@@ -63,9 +63,28 @@ def test_a_holder_whose_claim_ran_out_writes_nothing_any_more(
     assert not work.give_back(late)
     assert work.end(late, DONE) == (False, False)
     assert stored_scores(mill.client, made.id, 1) == {"rouge_l": [0.25]}
+    assert work.keep(new, 1, scores_of([0.75]), 2)
     assert work.end(new, DONE) == (True, True)
     assert work.end(new, DONE) == (True, False)
     assert work.end(late, DONE) == (False, False)
+
+
+def test_scores_follow_those_that_are_there_also_if_the_server_has_forgotten_some(
+    mill: Mill, evaluations: Evaluations, work: EvaluationWork
+) -> None:
+    """As after a failover to a replica that lags: the claim is known there, the scores are not."""
+    made = evaluations.create(ended_job(mill, ["a"] * 12), "t", ROUGE)
+    claimed = claim(work)
+    assert not work.keep(claimed, 4, scores_of([0.5] * 4), 8)
+    assert work.keep(claimed, 0, scores_of([0.25] * 4), 4)
+    for _ in range(2):  # sent again, because its answer was lost
+        assert work.keep(claimed, 4, scores_of([0.5] * 4), 8)
+    assert not work.keep(claimed, 0, scores_of([0.75] * 4), 4)
+    assert work.end(claimed, DONE) == (False, False)
+    assert evaluations.get(made.id).status == "running"
+    assert stored_scores(mill.client, made.id, 12)["rouge_l"] == [0.25] * 4 + [0.5] * 4 + [None] * 4
+    assert work.keep(claimed, 8, scores_of([0.5] * 4), 12)
+    assert work.end(claimed, DONE)[0]
 
 
 def test_an_evaluation_at_which_evaluators_keep_dying_fails(

@@ -82,6 +82,7 @@ def test_evaluations_are_counted_as_they_wait_run_and_end(web: Web) -> None:
     one, other = work.claim(), work.claim()
     assert one and other
     assert told() == [1, 2, 0, 0]
+    assert work.keep(one, 0, b"scores", 1)
     for _ in range(2):  # sent again because the answer was lost
         assert work.end(one, Ended({}, {}))[0]
     work.end(other, Ended({}, {}, error={"code": "internal_error", "message": "it failed"}))
