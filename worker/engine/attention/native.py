@@ -7,8 +7,6 @@ in `kernels/source/paging.h`. Models without kernels, or with what these lack, u
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +15,11 @@ import torch
 from worker.engine.arrays import to_device
 from worker.engine.attention.backend import How, LayerShape, Step
 from worker.engine.kernels.library import Library
+from worker.engine.kernels.memory import zeroed
 from worker.engine.kernels.signatures import Cache, Reading, Rows
 
 SIZE = 16  # positions in a block: BLOCK of paging.h
 WIDTHS = range(32, 257, 16)
-HUGE_PAGE = 2 << 20  # bytes
 
 
 def serves(shapes: dict[int, LayerShape], dtype: torch.dtype) -> bool:
@@ -131,14 +129,7 @@ def _by_token(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _memory(*shape: int) -> torch.Tensor:
-    """Zeros in bfloat16, in huge pages where the system has them: with small ones a step of one
-    row takes half as long again. Pages are taken when they are first used."""
+    """Zeros in bfloat16, in huge pages: with small ones a step of one row takes half as long
+    again."""
     size = int(np.prod(shape)) * torch.bfloat16.itemsize
-    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    region = mmap.mmap(-1, size + HUGE_PAGE, flags=private)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a system without them
-            region.madvise(mmap.MADV_HUGEPAGE)
-    raw = torch.frombuffer(region, dtype=torch.uint8)
-    start = -raw.data_ptr() % HUGE_PAGE
-    return raw[start : start + size].view(torch.bfloat16).view(shape)
+    return zeroed(size).view(torch.bfloat16).view(shape)

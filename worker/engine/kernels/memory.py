@@ -20,8 +20,8 @@ def zeroed(size: int) -> torch.Tensor:
 
     They take memory when they are first used, and give it back with the last view of the tensor.
     """
-    size = max(-(-size // PAGE), 1) * PAGE
-    memory = mmap.mmap(-1, size + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    room = -(-size // PAGE) * PAGE
+    memory = mmap.mmap(-1, room + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(AttributeError, OSError):  # a system without huge pages: small ones do as well
         memory.madvise(mmap.MADV_HUGEPAGE)
     whole = torch.frombuffer(memory, dtype=torch.uint8)
