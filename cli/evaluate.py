@@ -150,6 +150,8 @@ def _unscored(evaluation: JsonObject) -> Iterator[str]:
     """What to do about metrics that compare with references where no item has one."""
     summary = evaluation["summary"]
     counts = ("n", "nulls", "failed_items")
+    if not evaluation["progress"]["total"]:  # nothing has anything
+        return
     names = [name for name, found in summary.items() if not any(found[each] for each in counts)]
     if names:
         yield (

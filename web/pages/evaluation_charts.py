@@ -72,7 +72,7 @@ def metric_view(metric: Metric, summary: Mapping[str, Any]) -> MetricView:
         interval=_interval(metric, summary),
         span=_span(summary, low, high),
         ends=(score_text(low, metric), score_text(high, metric)) if edges else ("", ""),
-        counted=_counted(summary),
+        counted=_counted(metric, summary),
         facts=_facts(metric, summary),
         bins=_bins(metric, edges, histogram["counts"]),
     )
@@ -120,8 +120,11 @@ def _percent(score: float, low: float, high: float) -> float:
     return round(100 * min(max((score - low) / (high - low), 0.0), 1.0), 2)
 
 
-def _counted(summary: Mapping[str, Any]) -> str:
+def _counted(metric: Metric, summary: Mapping[str, Any]) -> str:
     """How many items have a score, and why others have none."""
+    found = summary["n"] or summary["nulls"] or summary["failed_items"]
+    if metric.needs == "references" and not found:
+        return "no item has a reference"
     parts = [f"{summary['n']:,} scored"]
     parts += [f"{summary['nulls']:,} without a score"] if summary["nulls"] else []
     parts += [f"{summary['failed_items']:,} failed"] if summary["failed_items"] else []

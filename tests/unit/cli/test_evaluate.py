@@ -36,6 +36,8 @@ def test_metrics_beside_references_that_no_item_has_say_what_to_do() -> None:
         "perplexity": summary(nulls=3, failed_items=0),
         "length_chars": summary(n=3, failed_items=0),
     }
-    (said,) = _unscored({"summary": scores})
+    (said,) = _unscored({"summary": scores, "progress": {"total": 3}})
     assert said.startswith("chrf, rouge_l: no item has a reference; give them by --references FILE")
-    assert list(_unscored({"summary": {"chrf": summary(failed_items=2)}})) == []
+    failed = {"summary": {"chrf": summary(failed_items=2)}, "progress": {"total": 2}}
+    empty = {"summary": {"length_chars": summary(failed_items=0)}, "progress": {"total": 0}}
+    assert [*_unscored(failed), *_unscored(empty)] == []

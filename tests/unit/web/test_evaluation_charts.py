@@ -57,6 +57,8 @@ def test_without_an_interval_or_scores_nothing_is_claimed() -> None:
     none = metric_view(METRICS["perplexity"], summary_of("perplexity", np.array([]), nulls=3))
     assert (none.value, none.interval, none.span, list(none.bins)) == ("–", "", None, [])
     assert none.counted == "0 scored · 3 without a score"
+    bare = metric_view(METRICS["chrf"], summary_of("chrf", np.array([]), nulls=0, failed_items=0))
+    assert bare.counted == "no item has a reference"
 
 
 def test_scores_have_the_digits_that_make_sense_of_them() -> None:
