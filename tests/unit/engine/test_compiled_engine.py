@@ -34,7 +34,7 @@ def model_with_ties(family: str) -> Any:
 
 def settings(kind: Kind, **more: Any) -> dict[str, Any]:
     quantize = None if kind == "bf16" else kind
-    return {"context": 160, "kv_tokens": 16 * 160, "quantize": quantize, **more}
+    return {"context": 176, "kv_tokens": 16 * 176, "quantize": quantize, **more}
 
 
 def fill_with_nan(engine: BatchingEngine) -> None:
@@ -48,6 +48,8 @@ def asked() -> list[Request]:
     """Greedy and sampled requests, half of which begin with five blocks in common."""
     found = mixed(16)
     for n, request in enumerate(found):
+        # Long enough to outgrow the blocks that rows are admitted with.
+        request.params = request.params.model_copy(update={"max_tokens": 40})
         if n % 4 < 2:
             request.prompt_ids = [*SHARED, *request.prompt_ids]
     return found
