@@ -12,14 +12,14 @@
 
 namespace kernels {
 
-constexpr int VECTORS = 3;              // of sums in each row of a tile
-constexpr int TILE_OUTS = VECTORS * LANES;   // outs
-constexpr int BF16_ROWS = 8;            // of a tile: 24 sums fill the 32 registers well
+constexpr int VECTORS = 3;                  // of sums in each row of a tile
+constexpr int TILE_OUTS = VECTORS * LANES;  // 48
+constexpr int BF16_ROWS = 8;                // of a tile: 24 sums fill the 32 registers well
 
 // Few rows wait for weights only, and ask for those a little ahead. More rows keep a tile's weights
 // for a while, and ask for the next tile's meanwhile, into the larger cache.
 enum class Ahead { NEAR, NEXT_TILE };
-constexpr int NEAR = 4096;  // bytes
+constexpr int NEAR_BYTES = 4096;
 constexpr int BF16_FEW = 5;  // rows
 
 enum Kind : int32_t { BF16 = 0, INT8 = 1 };
@@ -60,14 +60,15 @@ template <Ahead AHEAD>
 KERNELS_INLINE void prefetch(const void* weights, int64_t tile_bytes) {
     const char* from = static_cast<const char*>(weights);
     if constexpr (AHEAD == Ahead::NEAR)
-        _mm_prefetch(from + NEAR, _MM_HINT_T0);
+        _mm_prefetch(from + NEAR_BYTES, _MM_HINT_T0);
     else
         _mm_prefetch(from + tile_bytes, _MM_HINT_T1);
 }
 
+// Writes the first `outs` columns of a tile; all of them, by faster instructions, if it is `WHOLE`.
 template <bool WHOLE, bool ADD, int ROWS, typename Number>
-KERNELS_INLINE void write(const __m512 (&sums)[ROWS][VECTORS], Number* to, int64_t stride,
-                          int64_t outs) {
+KERNELS_INLINE void write_columns(const __m512 (&sums)[ROWS][VECTORS], Number* to,
+                                  int64_t stride, int64_t outs) {
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
 #pragma GCC unroll 3
@@ -84,6 +85,15 @@ KERNELS_INLINE void write(const __m512 (&sums)[ROWS][VECTORS], Number* to, int64
     }
 }
 
+template <bool ADD, int ROWS, typename Number>
+KERNELS_INLINE void write(const __m512 (&sums)[ROWS][VECTORS], Number* to, int64_t stride,
+                          int64_t outs) {
+    if (outs >= TILE_OUTS)
+        write_columns<true, ADD>(sums, to, stride, outs);
+    else
+        write_columns<false, ADD>(sums, to, stride, outs);
+}
+
 // Adds the bias to a tile's sums and writes them as the output wants them.
 template <int ROWS>
 KERNELS_INLINE void finish(__m512 (&sums)[ROWS][VECTORS], const Linear& layer, int64_t row,
@@ -98,23 +108,12 @@ KERNELS_INLINE void finish(__m512 (&sums)[ROWS][VECTORS], const Linear& layer, i
             for (int r = 0; r < ROWS; r++) sums[r][v] = _mm512_add_ps(sums[r][v], bias);
         }
     }
-    bf16* halves = static_cast<bf16*>(output.rows) + place;
-    if (output.kind == FLOATS) {
-        float* floats = static_cast<float*>(output.rows) + place;
-        if (outs >= TILE_OUTS)
-            write<true, false>(sums, floats, stride, outs);
-        else
-            write<false, false>(sums, floats, stride, outs);
-    } else if (output.kind == ADDED) {
-        if (outs >= TILE_OUTS)
-            write<true, true>(sums, halves, stride, outs);
-        else
-            write<false, true>(sums, halves, stride, outs);
-    } else if (outs >= TILE_OUTS) {
-        write<true, false>(sums, halves, stride, outs);
-    } else {
-        write<false, false>(sums, halves, stride, outs);
-    }
+    if (output.kind == FLOATS)
+        write<false>(sums, static_cast<float*>(output.rows) + place, stride, outs);
+    else if (output.kind == ADDED)
+        write<true>(sums, static_cast<bf16*>(output.rows) + place, stride, outs);
+    else
+        write<false>(sums, static_cast<bf16*>(output.rows) + place, stride, outs);
 }
 
 // Adds one pair of inputs of each row to the sums; `pair_of(r)` has row r's in all lanes.

@@ -13,10 +13,10 @@
 
 namespace kernels {
 
-constexpr int INT8_ROWS = 4;   // of a tile: 12 sums of each type; 8 rows do not fit the registers
-constexpr int INT8_FEW = 4;    // rows, as `BF16_FEW`
+constexpr int INT8_ROWS = 4;  // of a tile: 12 sums of each type; 8 rows do not fit the registers
+constexpr int INT8_FEW = 4;   // rows, as `BF16_FEW`
 constexpr int INT8_MOST = 127;
-constexpr float INT8_LEAST = 1e-30f;  // numbers are scaled for no less: 127 / 1e-40 is infinite
+constexpr float INT8_LEAST = 1e-30f;  // no scale is made for less: 127 / 1e-40 is infinite
 
 // Bytes of a row's codes.
 constexpr int64_t code_width(int64_t ins) { return (ins + LANES - 1) / LANES * LANES; }
