@@ -51,8 +51,8 @@ def int8(engine: Ours, mixes: dict[str, Mix]) -> dict[str, Contestant]:
 
 def transformers(model: Path, dtype: torch.dtype, mixes: dict[str, Mix]) -> dict[str, Contestant]:
     peers = Transformers(str(model), dtype)
-    # The slow ones get fewer rows. One at a time their rate does not depend on how many; for
-    # continuous batching fewer rows are an advantage, since its attention is over all of them.
+    # The slowest get fewer rows, or a run would take half an hour. One at a time the rate does not
+    # depend on how many; with the shared instruction it may, so nothing is compared with it.
     return {
         "generate": Contestant(peers.one_at_a_time, mixes["few"].first(2)),
         "static": Contestant(peers.static_batch, mixes["few"]),
