@@ -31,6 +31,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The discard port: whatever goes through a proxy by accident fails at once.
 DEAD_PROXY = "http://127.0.0.1:9"
+BUILD_KERNELS = """
+from common.settings import Settings
+from worker.engine.kernels.library import load
+load(Settings.load().cache)
+"""
 OUTSIDE = dict(os.environ)  # before any fixture: what pip needs to reach its index
 
 
@@ -116,6 +121,8 @@ def demo_model() -> Path:
         )
         if done.returncode != 0:
             missing(f"the demo model: {done.stderr.strip()}")
+        # Workers' kernels too, so that a compiler takes none of the time that tests give a worker.
+        subprocess.run([sys.executable, "-c", BUILD_KERNELS], env=OUTSIDE, timeout=300, check=True)
     return folder
 
 
