@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.support.browser import Console
 
@@ -53,3 +53,29 @@ def test_ticked_metrics_score_the_job_without_scripts(plain_page: Page, evaluato
     page.get_by_role("button", name="Submit all").click()
     page.wait_for_url(re.compile("/jobs/job_"))
     expect(page.locator("[data-part=metric-length_chars]")).to_be_visible(timeout=30_000)
+
+
+def test_boxes_that_are_ticked_while_a_step_is_done_stay_so(page: Page) -> None:
+    page.get_by_label("Prompts to paste").fill("one")
+    scores(page).locator("summary").click()
+    box(page, "chrf").check()
+    held: list[Route] = []
+    released: list[bool] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST" and not released:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/*", hold)
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#count")).to_have_text("Working…")
+    box(page, "bleu").check()
+    box(page, "chrf").uncheck()
+    released.append(True)
+    for route in held:
+        route.continue_()
+    expect(page.locator(".part-preview")).to_be_visible()
+    expect(box(page, "bleu")).to_be_checked()
+    expect(box(page, "chrf")).not_to_be_checked()

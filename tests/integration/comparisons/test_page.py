@@ -103,6 +103,15 @@ def test_what_is_to_be_done_first_is_said(site: Site, judged: Judged) -> None:
     assert f'href="/jobs/{bare}"' in answer.text
 
 
+def test_without_a_metric_in_common_it_leads_to_another_evaluation(
+    site: Site, judged: Judged
+) -> None:
+    one, other = judged([GOOD], metrics=["rouge_l"]), judged([GOOD], metrics=["chrf"])
+    html = look(site, one, other)
+    assert "have no metric in common. Evaluate A or B again" in words(html).replace(" ,", ",")
+    assert f'href="/jobs/{other}/evaluate"' in html
+
+
 def test_jobs_are_chosen_in_the_form_or_in_the_list(site: Site, judged: Judged) -> None:
     assert "no job that is over" in site.look("/compare")
     one, other = judged([GOOD]), judged([BAD])

@@ -222,9 +222,11 @@ const place = (action) => ({ preset: "template", remove: "data", back: "data", n
 
 /** Put back what was typed between `sent` and `now`. */
 function keepTyped(sent, now) {
-  for (const [name, value] of now) {
-    const input = form.elements.namedItem(name);
-    if (typeof value === "string" && value !== sent.get(name) && "value" in (input ?? {}) && input.type !== "hidden") input.value = value;
+  for (const name of new Set([...sent.keys(), ...now.keys()])) {
+    const input = form.elements.namedItem(name), value = now.get(name); // null: a box that is not ticked
+    if (!input || value === sent.get(name) || input.type === "hidden") continue;
+    if (input.type === "checkbox") input.checked = value !== null;
+    else if (typeof value === "string" && "value" in input) input.value = value;
   }
 }
 
