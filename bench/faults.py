@@ -1,18 +1,21 @@
 """Checks that faults lose nothing and repeat nothing: `make faults`, `make faults-long`.
 
-Runs a durable Valkey, the web tier, workers on the echo engine and a webhook worker as real
-processes, each behind a proxy of its own to Redis. A load submits, cancels, polls, follows events
-and receives webhooks, while a seeded schedule kills, freezes, drains and cuts off the processes and
-loses answers on their way. A ledger that shares no code with promptmill compares every promise with
-everything seen. The last line is JSON:
+Runs a durable Valkey, the web tier, workers on the echo engine, a webhook worker and an evaluator
+as real processes, each behind a proxy of its own to Redis. A load submits, cancels, polls, follows
+events and receives webhooks, while a seeded schedule kills, freezes, drains and cuts off the
+processes and loses answers on their way. Half of the jobs have references and are evaluated. A
+ledger that shares no code with promptmill compares every promise with everything seen. The last
+line is JSON:
 
     faults           how many of each kind were injected
     items            in jobs that were answered 202
-    lost             items without a result, results that were seen and went away, skipped events
-    duplicated       results that differ from what was seen before, events sent twice, jobs or
-                     webhooks made twice
-    unexpected       anything else that should not be: wrong texts, failed items, 5xx other than
-                     503, processes that crash
+    evaluations      that were compared with what they must be
+    lost             items without a result, results that were seen and went away, skipped events,
+                     jobs with references without an evaluation
+    duplicated       results that differ from what was seen before, events sent twice, jobs,
+                     evaluations or webhooks made twice
+    unexpected       anything else that should not be: wrong texts, wrong scores, failed items, 5xx
+                     other than 503, processes that crash
     reclaim_*_s      from the moment a worker was struck until it holds nothing any more. Where
                      Redis was away meanwhile, from its return; those count in the maximum only,
                      because its return renews every lease
@@ -71,6 +74,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
             "bench": "faults",
             "faults": dict(sorted(trial.injector.faults.items())),
             "items": trial.ledger.items,
+            "evaluations": trial.ledger.judged.evaluations,
             **trial.ledger.counts,
             "reclaim_p50_s": percentile(reclaims, 50),
             "reclaim_p99_s": percentile(reclaims, 99),

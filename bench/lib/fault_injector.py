@@ -31,6 +31,7 @@ WEIGHTS = {
     "lose_tail": 5,
     "kill_web": 7,
     "kill_webhooks": 4,
+    "kill_evaluator": 5,
 }
 LOOK = 0.05  # seconds
 PATIENCE = 0.3  # seconds until a fault that finds nothing to strike tries again
@@ -189,7 +190,7 @@ class FaultInjector:
         self._in(self._lease + self._chance.uniform(2.5, 5.0), now)
 
     def _drop_replies(self) -> str:
-        part = self._chance.choice([self._parts.web, self._parts.webhooks, *self._parts.workers])
+        part = self._chance.choice(self._parts.all)
         part.proxy.drop_replies(self._chance.randint(1, 2))
         return part.name
 
@@ -242,6 +243,9 @@ class FaultInjector:
 
     def _kill_webhooks(self) -> str:
         return self._kill_part(self._parts.webhooks)
+
+    def _kill_evaluator(self) -> str:
+        return self._kill_part(self._parts.evaluator)
 
     def _kill_part(self, part: Part) -> str:
         if part.exit_code is not None:

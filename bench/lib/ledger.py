@@ -16,9 +16,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.lib.judged_orders import FINISHED, METRIC, JudgedOrders
+
 TERMINAL = {"completed", "cancelled", "expired"}
 STATES = ("pending", "running", "succeeded", "failed", "cancelled", "expired")
 ENDED = STATES[2:]
+BESIDE = ("reference", "scores")  # of a row of results: no part of an event, and scores come later
 
 
 @dataclass
@@ -30,11 +33,13 @@ class Order:
     max_tokens: int
     words: int  # of each prompt
     priority: int = 0
+    judged: bool = False  # it has references, and is evaluated at its end
     job_id: str = ""
     cancelled: bool = False  # we asked for it
     view: dict[str, Any] = field(default_factory=dict)  # the job as last seen
     rows: dict[int, bytes] = field(default_factory=dict)  # digest of each result seen
     states: Counter[str] = field(default_factory=Counter)  # of those results
+    succeeded: set[int] = field(default_factory=set)
     told: dict[int, int] = field(default_factory=dict)  # event id to item, as followers were told
     finish: dict[str, Any] = field(default_factory=dict)  # the job as a follower was told its end
     complete: bool = False  # all results were read after it was over
@@ -59,11 +64,18 @@ class Order:
         words = self.prompt(index).split()
         return " ".join(words[k % len(words)] for k in range(self.max_tokens))
 
+    def reference(self, index: int) -> str:
+        """Of a judged job: every second one is right."""
+        return self.answer(index) if index % 2 == 0 else "another"
+
     def body(self, webhook: dict[str, Any]) -> dict[str, Any]:
         items = [
             {"prompt": self.prompt(index), "custom_id": f"{self.name}-{index}"}
+            | ({"reference": self.reference(index)} if self.judged else {})
             for index in range(self.items)
         ]
+        if self.judged:
+            webhook = {**webhook, "events": ["job.finished", FINISHED]}
         params = {"max_tokens": self.max_tokens, "temperature": 0, "ignore_eos": True}
         return {
             "model": "echo",
@@ -71,7 +83,7 @@ class Order:
             "params": params,
             "webhook": webhook,
             "priority": self.priority,
-        }
+        } | ({"metrics": [METRIC]} if self.judged else {})
 
 
 class Ledger:
@@ -87,6 +99,7 @@ class Ledger:
         # Job id to webhook id to body.
         self._hooks: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
         self._lock = threading.RLock()
+        self.judged = JudgedOrders(self.note)
 
     def note(self, kind: str, what: str, count: int = 1) -> None:
         """Something that should not be; `kind` is lost, duplicated or unexpected."""
@@ -164,16 +177,22 @@ class Ledger:
         """A webhook. It may come before the 202 of its job was read."""
         with self._lock:
             self.deliveries += 1
+            if event.get("type") == FINISHED:
+                self.judged.delivered(event_id, event, body)
+                return
             hooks = self._hooks[event["data"]["id"]]
             if hooks.setdefault(event_id, body) != body:
                 self.note("duplicated", f"webhook {event_id} came with two contents")
 
     def _saw_row(self, order: Order, row: dict[str, Any]) -> None:
         index = row["index"]
+        row = {name: value for name, value in row.items() if name not in BESIDE}
         digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).digest()
         if index not in order.rows:
             order.rows[index] = digest
             order.states[row["status"]] += 1
+            if row["status"] == "succeeded":
+                order.succeeded.add(index)
             self.charged += row.get("attempts", 1) > 1
             self._check_row(order, row)
         elif order.rows[index] != digest:
@@ -215,8 +234,12 @@ class Ledger:
         return [order for order in list(self.orders.values()) if not order.complete]
 
     def untold(self) -> list[Order]:
-        """Jobs whose end no webhook has told."""
-        return [order for order in list(self.orders.values()) if not self._hooks.get(order.job_id)]
+        """Jobs of which no webhook has told the end, or that of their evaluation."""
+        return [order for order in list(self.orders.values()) if not self._is_told(order)]
+
+    def _is_told(self, order: Order) -> bool:
+        evaluated = not (order.judged and order.ran) or self.judged.is_told(order)
+        return bool(self._hooks.get(order.job_id)) and evaluated
 
     def check_end(self, listed: list[str]) -> None:
         """The last look, when everything should be over: `listed` are all jobs that the server

@@ -15,6 +15,7 @@ from bench.lib.retrying_client import Away, RetryingClient
 PAUSE = 0.2  # seconds between two looks
 SUBMITTERS = 2
 FOLLOWERS = 3
+JUDGED = 0.5  # of the jobs have references, and are evaluated
 CANCEL_ITEMS = 4
 CANCEL_TOKENS = 3000  # of each: longer than any cancel can take
 CANCEL_LIMIT = 30.0  # seconds to wait for a job to start, and to end
@@ -79,7 +80,8 @@ class Load:
             1 if single else self._chance.randint(1, 8) if long else self._chance.randint(1, 400)
         )
         tokens = self._chance.randint(150, 400) if long else self._chance.randint(5, 40)
-        return Order(f"j{next(self._number)}", items, tokens, self._chance.randint(4, 12))
+        words, judged = self._chance.randint(4, 12), self._chance.random() < JUDGED
+        return Order(f"j{next(self._number)}", items, tokens, words, judged=judged)
 
     def _poll_on(self) -> None:
         while self._going:

@@ -126,7 +126,8 @@ class Part:
 
 
 class Parts:
-    """A durable server, the web tier, the webhook worker and `workers` workers on the echo engine.
+    """A durable server, the web tier, the webhook worker, an evaluator and `workers` workers on the
+    echo engine.
 
     `settings` are the parts', without prefix; `server` is what the server's environment has besides
     ours.
@@ -156,6 +157,7 @@ class Parts:
             self._part(f"worker-{n}", "worker --processes=1") for n in range(self._count)
         ]
         self.web = self._part("web", "serve")
+        self.evaluator = self._part("evaluator", "evaluator")
         self.webhooks = self._part("webhooks", "webhooks")
         for part in self.all:
             part.start()
@@ -169,7 +171,7 @@ class Parts:
 
     @property
     def all(self) -> list[Part]:
-        return [self.web, self.webhooks, *self.workers]
+        return [self.web, self.webhooks, self.evaluator, *self.workers]
 
     def stop(self) -> None:
         """End everything that was started, at once, however far the start came."""

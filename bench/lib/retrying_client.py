@@ -143,6 +143,12 @@ class RetryingClient:
         """Items of the job that hold slots now."""
         return int(self.insist("GET", f"/v1/jobs/{order.job_id}").json()["counts"]["running"])
 
+    def evaluations(self, order: Order) -> list[dict[str, Any]]:
+        """Of the job, the newest first."""
+        path = f"/v1/jobs/{order.job_id}/evaluations"
+        found: list[dict[str, Any]] = self.insist("GET", path).json()["data"]
+        return found
+
     def jobs(self) -> list[str]:
         """Ids of all jobs, page by page."""
         found: list[str] = []

@@ -147,6 +147,8 @@ class Trial:
         try:
             for order in list(self.ledger.orders.values()):
                 self.client.poll(order)
+                if order.judged:
+                    self.ledger.judged.check(order, self.client.evaluations(order))
             self.ledger.check_end(self.client.jobs())
         except Away as error:
             self.ledger.note("unexpected", f"away without a fault: {error}")

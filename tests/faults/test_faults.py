@@ -18,6 +18,7 @@ KEYS = [
     "bench",
     "faults",
     "items",
+    "evaluations",
     "lost",
     "duplicated",
     "unexpected",
@@ -52,6 +53,7 @@ def test_a_storm_loses_nothing_and_repeats_nothing() -> None:
     assert (answer["lost"], answer["duplicated"], answer["unexpected"]) == (0, 0, 0)
     assert (
         answer["items"] >= 1000
+        and answer["evaluations"] > 0
         and set(answer["faults"]) <= set(WEIGHTS)
         and sum(answer["faults"].values()) >= 10
     )
