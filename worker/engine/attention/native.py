@@ -80,6 +80,7 @@ class NativeStep:
     passes."""
 
     def __init__(self, step: Step, backend: Native):
+        torch.get_num_threads()  # tells OpenMP, for a thread's first step, what torch was told
         self._functions = backend.library.functions
         self._caches = backend.caches
         self.structures = backend.structures
