@@ -142,6 +142,13 @@ def test_a_folder_of_another_user_is_refused(
     assert "and this is user 12345" in reason(tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_told(fake: FakeCompiler, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = reason(tmp_path / "file")
+    assert "cannot be written to" in told
+    assert "PROMPTMILL_CACHE" in told
+
+
 def test_a_link_to_another_folder_is_refused(fake: FakeCompiler, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "kernels").symlink_to(tmp_path / "elsewhere")

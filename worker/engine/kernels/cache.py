@@ -15,7 +15,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,10 +62,11 @@ class KernelCache:
         library, verdict = self.library(key), self._verdict(key)
         try:
             found = Build(library, Verdict(**json.loads(verdict.read_text(encoding="utf-8"))))
-            os.utime(library)  # used last
         except (OSError, ValueError, TypeError):
             return None
-        return found
+        with suppress(OSError):  # a folder that is only read will do
+            os.utime(library)  # used last
+        return found if library.exists() else None
 
     def library(self, key: str) -> Path:
         return self.folder / f"{key}.so"
@@ -78,9 +79,16 @@ class KernelCache:
         Raises:
             NoKernels: another process builds for too long, or the folder cannot be used.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._check_folder()
-        with (self.folder / "lock").open("w") as file:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_folder()
+            file = (self.folder / "lock").open("w")
+        except OSError as error:
+            raise NoKernels(
+                f"{self.folder} cannot be written to: {error}",
+                "name another folder with PROMPTMILL_CACHE",
+            ) from None
+        with file:
             self._wait_for(file.fileno())
             yield
 
@@ -139,7 +147,7 @@ class KernelCache:
         """
         try:
             found = self.folder.lstat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         if not stat.S_ISDIR(found.st_mode):
             raise NoKernels(f"{self.folder} is no folder", "remove it")
