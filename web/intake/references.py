@@ -85,7 +85,8 @@ class _References:
     def read_list(self, sent: list[Any] | Entries) -> None:
         if len(sent) != self._job.total:
             message = (
-                f"references has {len(sent):,} entries, and the job {self._job.total:,} items: "
+                f"references has {len(sent):,} {'entry' if len(sent) == 1 else 'entries'}, and "
+                f"the job {self._job.total:,} items: "
                 "give one for each, null for none, or an object by custom_id"
             )
             raise InvalidRequest(message, code="invalid_value", field="references")
