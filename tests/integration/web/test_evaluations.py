@@ -119,7 +119,7 @@ def test_a_job_that_is_not_over_is_not_evaluated(web: Web) -> None:
         ({"references": {"one": "a" * 2**20}}, "references.one", "1,048,576 bytes"),
         ({"references": {"one": 7}}, "references.one", "must be text"),
         ({"references": {"four": "a"}}, "references.four", "no item of the job has"),
-        ({"references": ["a"]}, "references", "1 entries, and the job 3 items"),
+        ({"references": ["a"]}, "references", "1 entry, and the job 3 items"),
         ({"references": ["a", None, ["b", 3]]}, "references.2", "must be text"),
         ({"references": "a"}, "references", "must be an object by custom_id, or a list"),
     ],
