@@ -25,7 +25,10 @@ WIDTHS = range(32, 257, 16)
 def serves(shapes: dict[int, LayerShape], dtype: torch.dtype) -> bool:
     """Whether the kernels have all that these layers need."""
     return dtype == torch.bfloat16 and all(
-        shape.plain and shape.key_width == shape.value_width and shape.key_width in WIDTHS
+        shape.plain
+        and shape.key_width == shape.value_width
+        and shape.key_width in WIDTHS
+        and shape.scale > 0
         for shape in shapes.values()
     )
 

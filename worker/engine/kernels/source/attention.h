@@ -50,27 +50,31 @@ inline void locate(const Cache& cache, const Stretch& stretch, int32_t at,
         units[j] = cache.unit(stretch.blocks[std::min(at / BLOCK + j, last)], stretch.head);
 }
 
-// Takes the states of queries over a stretch, span by span, in tiles of nearly equal size. `next`
-// is what will be read afterwards.
-inline void walk(const Cache& cache, float factor, const Stretch& stretch, const Stretch& next,
-                 const Query* queries, int count, float* states) {
+// Takes the states of queries over a stretch, span by span, in tiles of nearly equal size. While
+// a tile is computed, memory that is needed soon is fetched: the next span, once, and at the end
+// what is read afterwards, of which later(0), later(1), … are the first `laters` stretches.
+template <typename Later>
+void walk(const Cache& cache, float factor, const Stretch& stretch, const Query* queries, int count,
+          float* states, int laters, const Later& later) {
     Span span;
     span.width = cache.width;
     span.factor = factor;
     const int tiles = (count + TILE - 1) / TILE;
+    const int spans = (stretch.end - 1) / SPAN - stretch.begin / SPAN + 1;
+    int place = std::min(0, laters - ((spans - 1) * (tiles - 1) + tiles));
     for (int32_t at = stretch.begin / SPAN * SPAN; at < stretch.end; at += SPAN) {
         span.at = at;
         locate(cache, stretch, at, span.units);
-        if (at + SPAN < stretch.end)
-            locate(cache, stretch, at + SPAN, span.ahead);
-        else if (!next.empty())
-            locate(cache, next, next.begin / SPAN * SPAN, span.ahead);
-        else
-            span.ahead[0] = nullptr;
         for (int tile = 0; tile < tiles; ++tile) {
+            span.ahead[0] = nullptr;
+            if (tile == 0 && at + SPAN < stretch.end) {
+                locate(cache, stretch, at + SPAN, span.ahead);
+            } else if (++place > 0 && place <= laters) {
+                const Stretch next = later(place - 1);
+                if (!next.empty()) locate(cache, next, next.begin / SPAN * SPAN, span.ahead);
+            }
             const int from = count * tile / tiles, to = count * (tile + 1) / tiles;
             pass_span(to - from, queries + from, span, states + from * state_size(cache.width));
-            span.ahead[0] = nullptr;  // fetched once
         }
     }
 }
@@ -165,22 +169,20 @@ inline void attend_together(const Work& work, const Asking* tokens, int32_t coun
     const Query* queries = scratch.queries.data();
     float* states = static_cast<float*>(scratch.states.data());
 
+    const auto own = [&](int32_t i) {
+        return i < count ? work.own(tokens[i], head, shared) : next;
+    };
     const Stretch common = work.common(tokens, count, head, shared);
-    if (!common.empty()) {
-        const Stretch own = work.own(tokens[0], head, shared);
-        walk(work.cache, factor, common, own.empty() ? next : own, queries, count * group, states);
-    }
+    if (!common.empty())
+        walk(work.cache, factor, common, queries, count * group, states, count + 1, own);
 #ifdef MERGE_APART
     const std::vector<float> apart(states, states + count * group * size);
     scratch.reset(size);
 #endif
-    for (int32_t i = 0; i < count; ++i) {
-        const Stretch own = work.own(tokens[i], head, shared);
-        if (own.empty()) continue;
-        const bool last = i + 1 == count;
-        walk(work.cache, factor, own, last ? next : work.own(tokens[i + 1], head, shared),
-             queries + i * group, group, states + i * group * size);
-    }
+    for (int32_t i = 0; i < count; ++i)
+        if (!own(i).empty())
+            walk(work.cache, factor, own(i), queries + i * group, group, states + i * group * size,
+                 1, [&](int) { return own(i + 1); });
 #ifdef MERGE_APART
     for (int32_t i = 0; i < count * group; ++i)
         merge(apart.data() + i * size, states + i * size, size, factor);

@@ -46,7 +46,7 @@ struct Plan {
 
 constexpr int CHUNK_TOKENS = 16;    // of a chunk, in a company
 constexpr int FAMILY_TOKENS = 32;   // of rows that share blocks, in a company, at most
-constexpr int SHARED_LEAST = 2 * SPAN;  // positions; fewer are as quickly read by each row
+constexpr int SHARED_LEAST = SPAN;  // positions; fewer are as quickly read by each row
 
 // Whole spans, in positions, that two rows hold in the same blocks and their tokens see.
 inline int32_t shared_positions(const Rows& rows, int32_t one, int32_t other) {
