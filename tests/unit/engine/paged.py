@@ -63,12 +63,11 @@ class Layer:
     def text(self, tokens: int, shared: list[int] | None = None) -> Text:
         """A new text; its first blocks are `shared`, the others its own."""
         heads, group, width = self._sizes
-        made = Text(
-            *(
-                torch.randn(tokens, count, width, generator=self._random).bfloat16()
-                for count in (heads * group, heads, heads)
-            )
+        query, key, value = (
+            torch.randn(tokens, count, width, generator=self._random).bfloat16()
+            for count in (heads * group, heads, heads)
         )
+        made = Text(query, key, value)
         self.place(made, shared)
         return made
 
