@@ -115,7 +115,10 @@ def on_gpu(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> Any:
 
 
 WAYS: dict[str, tuple[Sample, dict[str, Any]]] = {
-    "row by row, above cuts": (on_cpu, {"SMALL": 0, "TILE": 8, "CANDIDATES": 8}),
+    "row by row, above cuts": (
+        on_cpu,
+        {"SMALL": 0, "TILE": 8, "CANDIDATES": 8, "SORTED": 4, "SUMMED": 16},
+    ),
     "row by row, by sorting": (on_cpu, {}),
     "together, among candidates": (on_gpu, {}),
     "together, mostly by sorting": (on_gpu, {"CANDIDATES": (8,)}),

@@ -23,8 +23,9 @@ from worker.engine.sampling.knobs import Knobs
 TILE = 64
 SMALL = 4096  # tokens; sorting so many takes less than looking for a cut
 CANDIDATES = 64  # of the likeliest tokens, among which top_p is tried first
+SORTED = 1024  # tokens; of more, only those are sorted among which top_p or typical_p ends
 SUMMED = 256  # neighbouring tokens whose weights are summed together
-WEIGHED = 32  # rows that are weighed at once: with more, weights would not stay in the caches
+WEIGHED = 16  # rows that are weighed at once: with more, weights would not stay in the caches
 
 
 @dataclass(slots=True)
@@ -40,9 +41,17 @@ class Kept:
         places = np.flatnonzero(self.weights >= floor)
         return Kept(self.ids[places], self.weights[places])
 
+    @property
+    def mass(self) -> float:
+        return float(self.weights.sum(dtype=np.float64))
+
     def draw(self, number: float) -> int:
         """The token where `number` falls in their distribution."""
-        return int(self.ids[_place(self.weights, number)[0]])
+        if len(self.weights) <= SUMMED:
+            sums = self.weights.cumsum(dtype=np.float64)
+            return int(self.ids[_place(sums, number * sums[-1])])
+        masses = np.add.reduceat(self.weights, np.arange(0, len(self.weights), SUMMED))
+        return int(self.ids[_drawn(self.weights, masses.cumsum(dtype=np.float64), number)])
 
 
 @dataclass(slots=True)
@@ -75,8 +84,8 @@ def sample(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> np.ndarra
         whole = [row for row in rows if row.needs_all]
         for begin in range(0, len(whole), WEIGHED):
             some = whole[begin : begin + WEIGHED]
-            for row, weights, masses in zip(some, *_weigh(some, values), strict=True):
-                tokens[row.number] = _from_all(row, weights, masses)
+            for row, weights, sums in zip(some, *_weigh(some, values), strict=True):
+                tokens[row.number] = _from_all(row, weights, sums, tokens[row.number])
     return tokens
 
 
@@ -116,24 +125,18 @@ def _from_likeliest(row: Row, logits: np.ndarray, likeliest: int) -> int:
         ids = np.flatnonzero(logits >= float(top) + row.temperature * math.log(row.min_p))
     kept = Kept(ids, np.exp((logits[ids] - top) / row.temperature))
     if row.top_p < 1:
-        falling, sums = _summed(kept.weights)
-        kept = kept.at_least(falling[_reaching(sums, row.top_p * sums[-1])])
+        kept = kept.at_least(_floor(kept.weights, row.top_p * kept.mass))
     return _from_rest(row, kept, 1.0)
 
 
-def _from_all(row: Row, weights: np.ndarray, masses: np.ndarray) -> int:
-    """The token of a row whose `weights` (tiles, SUMMED) are known, with their sums (tiles,)."""
-    flat = weights.reshape(-1)
+def _from_all(row: Row, weights: np.ndarray, sums: np.ndarray, likeliest: int) -> int:
+    """The token of a row whose `weights` are known, with their running sums, SUMMED at a time."""
     if row.top_p < 1:
-        kept = _share(flat, row.top_p, float(masses.sum(dtype=np.float64)))
-        return _from_rest(row, kept, float(flat.max()))
+        largest, total = float(weights[likeliest]), float(sums[-1])
+        return _from_rest(row, _share(weights, row.top_p * total, total, largest), largest)
     if row.typical_p < 1:
-        return _from_rest(row, Kept(np.arange(len(flat)), flat), 1.0)
-    # In two levels, so that only one tile is summed token by token.
-    tile, rest = _place(masses, row.uniform)
-    inside = weights[tile]
-    share = min(max(rest / float(inside.sum(dtype=np.float64)), 0.0), 1.0)
-    return tile * SUMMED + _place(inside, share)[0]
+        return _from_rest(row, Kept(np.arange(len(weights)), weights), 1.0)
+    return _drawn(weights, sums, row.uniform)
 
 
 def _from_rest(row: Row, kept: Kept, largest: float) -> int:
@@ -146,7 +149,8 @@ def _from_rest(row: Row, kept: Kept, largest: float) -> int:
 
 
 def _weigh(rows: list[Row], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities of the rows' tokens (rows, tiles, SUMMED), and the sums of the tiles.
+    """The probabilities of the rows' tokens (rows, vocabulary) float32, and their running sums,
+    SUMMED at a time, float64.
 
     Rows are filled up to whole tiles with tokens of no chance.
     """
@@ -155,8 +159,9 @@ def _weigh(rows: list[Row], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     scaled[:, vocabulary:] = -np.inf
     for place, row in enumerate(rows):
         np.divide(values[row.number], row.temperature, out=scaled[place, :vocabulary])
-    weights = torch.from_numpy(scaled).softmax(-1).view(len(rows), -1, SUMMED)
-    return weights.numpy(), weights.sum(-1).numpy()
+    weights = torch.from_numpy(scaled).softmax(-1)
+    masses = weights.view(len(rows), -1, SUMMED).sum(-1).numpy()
+    return weights.numpy(), masses.cumsum(1, dtype=np.float64)
 
 
 def _cut(values: np.ndarray, count: int) -> float:
@@ -168,30 +173,46 @@ def _cut(values: np.ndarray, count: int) -> float:
     return float(np.partition(largest, width - count)[width - count])
 
 
-def _share(weights: np.ndarray, share: float, total: float) -> Kept:
-    """top_p of a whole row."""
-    for cut in _cuts(weights, (1 - share) * total):
+def _share(weights: np.ndarray, needed: float, total: float, largest: float) -> Kept:
+    """top_p of a whole row: the likeliest tokens that hold the mass `needed` of the `total`."""
+    for cut in _cuts(weights, needed, total, largest):
         ids = np.flatnonzero(weights >= cut)
         kept = Kept(ids, weights[ids])
-        falling, sums = _summed(kept.weights)
-        if sums[-1] >= share * total:
+        if kept.mass >= needed:
             break
-    return kept.at_least(falling[_reaching(sums, share * total)])
+    return kept.at_least(_floor(kept.weights, needed))
 
 
-def _cuts(weights: np.ndarray, rest: float) -> Iterator[float]:
-    """Weights to look for top_p's tokens above, until these have enough mass. `rest` is the mass
-    that they may lack."""
-    yield _cut(weights, CANDIDATES)
-    # If none below has more than its part of the rest, all below have no more than the rest.
-    yield rest / len(weights)
+def _cuts(weights: np.ndarray, needed: float, total: float, largest: float) -> Iterator[float]:
+    """Weights to look for top_p's tokens above, until these have enough mass."""
+    if CANDIDATES * largest >= needed:
+        yield _cut(weights, CANDIDATES)
+    # If none below has more than its part of what may be lacking, all below have no more than that.
+    yield (total - needed) / len(weights)
     yield 0.0
 
 
-def _summed(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The weights, the largest first, and their running sums."""
+def _floor(weights: np.ndarray, needed: float) -> float:
+    """The largest weight such that those that reach it have the mass `needed`."""
+    if len(weights) > SORTED:
+        places, needed = _narrowed(-(weights.view(np.int32) >> 19), weights, needed)
+        weights = weights[places]
     falling = np.sort(weights)[::-1]
-    return falling, falling.cumsum(dtype=np.float64)
+    return float(falling[_reaching(falling.cumsum(dtype=np.float64), needed)])
+
+
+def _narrowed(buckets: np.ndarray, masses: np.ndarray, needed: float) -> tuple[np.ndarray, float]:
+    """Adds up `masses` bucket by bucket, in order: the places of the bucket with which they reach
+    `needed`, and how much of that this bucket has to bring.
+
+    Buckets are the first 13 bits of numbers that are not negative: these are in the order of their
+    bits.
+    """
+    least = int(buckets.min())
+    sums = np.bincount(buckets - least, masses).cumsum()
+    reached = _reaching(sums, needed)
+    before = float(sums[reached - 1]) if reached else 0.0
+    return np.flatnonzero(buckets == least + reached), needed - before
 
 
 def _reaching(sums: np.ndarray, needed: float) -> int:
@@ -202,22 +223,33 @@ def _reaching(sums: np.ndarray, needed: float) -> int:
 def _typical(kept: Kept, share: float) -> Kept:
     """The tokens whose surprise is nearest to the entropy, as many as hold this share of the
     mass."""
-    p = kept.weights / float(kept.weights.sum(dtype=np.float64))
+    p = kept.weights / kept.mass
     surprise = -np.log(p)
-    entropy = float(np.nansum(surprise * p, dtype=np.float64))
-    distance = np.abs(surprise - entropy)
-    order = distance.argsort(kind="stable")
-    sums = p[order].cumsum(dtype=np.float64)
-    last = min(int(sums.searchsorted(share)), len(order) - 1)
-    places = np.flatnonzero(distance <= distance[order[last]])
+    distance = np.abs(surprise - float(np.nansum(surprise * p, dtype=np.float64)))
+    places = np.flatnonzero(distance <= _farthest(distance, p, share))
     return Kept(kept.ids[places], kept.weights[places])
 
 
-def _place(weights: np.ndarray, share: float) -> tuple[int, float]:
-    """The first place where the running sum exceeds `share` of the whole, never a place of weight
-    0; and by how much what comes before it falls short of that share."""
-    sums = weights.cumsum(dtype=np.float64)
-    target = share * sums[-1]
+def _farthest(distance: np.ndarray, p: np.ndarray, share: float) -> float:
+    """The least distance within which tokens have this share of the mass."""
+    if len(distance) > SORTED:
+        places, share = _narrowed(distance.view(np.int32) >> 19, p, share)
+        distance, p = distance[places], p[places]
+    order = distance.argsort(kind="stable")
+    return float(distance[order[_reaching(p[order].cumsum(dtype=np.float64), share)]])
+
+
+def _drawn(weights: np.ndarray, sums: np.ndarray, number: float) -> int:
+    """The place where `number` falls in a distribution; `sums` are the running sums of its weights,
+    SUMMED at a time, so that only so many are added up one by one."""
+    target = number * float(sums[-1])
+    tile = _place(sums, target)
+    inside = weights[tile * SUMMED : (tile + 1) * SUMMED].cumsum(dtype=np.float64)
+    before = float(sums[tile - 1]) if tile else 0.0
+    return tile * SUMMED + _place(inside, target - before)
+
+
+def _place(sums: np.ndarray, target: float) -> int:
+    """The first place where the running sum exceeds `target`; never one that adds nothing."""
     # Rounding may put the target at the very end: take the last place with any weight then.
-    place = int(min(sums.searchsorted(target, side="right"), sums.searchsorted(sums[-1])))
-    return place, float(target - (sums[place - 1] if place else 0.0))
+    return int(min(sums.searchsorted(target, side="right"), sums.searchsorted(sums[-1])))
