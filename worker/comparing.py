@@ -75,9 +75,11 @@ class Comparing:
         unlike = unlike_references(
             self._store, self._evaluations, evaluations, names, rows.matching.rows, go_on
         )
+        blocks = 0
         for number, block in rows.blocks(scores.verdicts):
             if not self._comparisons.keep_rows(claimed, {number: block}):
                 raise Lost
+            blocks += 1
         result = {
             "matched": rows.matched() | {"unlike_references": unlike},
             "metrics": scores.metrics,
@@ -85,7 +87,7 @@ class Comparing:
             "jobs": rows.figures(),
             "judged": list(scores.verdicts),
         }
-        if not self._comparisons.end(claimed, result):
+        if not self._comparisons.end(claimed, result, blocks):
             raise Lost
 
     def _facts(self, asked: Asked, go_on: Callable[[], None]) -> dict[str, ItemFacts]:

@@ -155,19 +155,27 @@ class Comparisons:
         """Keep blocks of rows by their numbers, and renew the claim."""
         return self._keep(claimed, "", {f"rows:{number}": blob for number, blob in blocks.items()})
 
-    def end(self, claimed: Claimed, result: JsonObject) -> bool:
-        """All was computed."""
-        return self._keep(claimed, "done", {"result": pack(result)})
+    def end(self, claimed: Claimed, result: JsonObject, blocks: int) -> bool:
+        """All was computed, and so many blocks of rows were kept. False also where some of these
+        are gone: the server may have forgotten what it acknowledged."""
+        return self._keep(claimed, "done", {"result": pack(result)}, blocks)
 
     def fail(self, claimed: Claimed) -> bool:
         """It cannot be computed. It is forgotten soon, so that asking again tries again."""
         return self._keep(claimed, "failed", {})
 
-    def _keep(self, claimed: Claimed, status: str, fields: Mapping[str, bytes]) -> bool:
+    def _keep(
+        self, claimed: Claimed, status: str, fields: Mapping[str, bytes], blocks: int = 0
+    ) -> bool:
         flat = [part for pair in fields.items() for part in pair]
         with redis_errors():
             return bool(
                 self._scripts.keep_comparison(
-                    *flat, id=claimed.id, claim=claimed.token, ms=int(LEASE * 1000), status=status
+                    *flat,
+                    id=claimed.id,
+                    claim=claimed.token,
+                    ms=int(LEASE * 1000),
+                    status=status,
+                    blocks=blocks,
                 )
             )

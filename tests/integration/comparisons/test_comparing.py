@@ -225,7 +225,7 @@ def test_an_evaluator_that_dies_in_the_middle_changes_nothing(mill: Mill) -> Non
         mill.client.zadd("pm:comparisons:due:t", {asked.id: 1})  # its claim ends
         assert compare_all(mill.client) == 1
         assert comparisons.get(asked.id).result == undisturbed
-        assert not comparisons.end(dead, {})
+        assert not comparisons.end(dead, {}, 0)
 
 
 def test_a_job_that_is_deleted_meanwhile_ends_it_quietly(mill: Mill) -> None:

@@ -34,7 +34,7 @@ def test_asked_for_again_it_is_the_same(mill: Mill, comparisons: Comparisons) ->
     claimed = comparisons.claim()
     assert claimed and (claimed.id, claimed.tenant, claimed.asked) == (asked.id, "t", asked)
     assert comparisons.claim() is None
-    assert comparisons.end(claimed, {"n": 1})
+    assert comparisons.end(claimed, {"n": 1}, 0)
     assert not comparisons.create("t", asked)
     found = comparisons.get(asked.id)
     assert (found.status, found.result) == ("done", {"n": 1})
@@ -68,11 +68,26 @@ def test_the_evaluator_whose_claim_ended_writes_nothing(
     assert late and other and late.token != other.token
     assert not comparisons.hold(late)
     assert not comparisons.keep_rows(late, {0: b"wrong"})
-    assert not comparisons.end(late, {"wrong": 1})
+    assert not comparisons.end(late, {"wrong": 1}, 0)
     assert comparisons.keep_rows(other, {0: b"x", 2: b"y"})
-    assert comparisons.end(other, {"n": 2})
+    assert comparisons.end(other, {"n": 2}, 2)
     assert comparisons.get(asked.id).result == {"n": 2}
     assert comparisons.blocks(asked.id, [0, 1, 2]) == [b"x", None, b"y"]
+
+
+def test_it_is_done_only_with_all_its_rows_also_if_the_server_has_forgotten_some(
+    mill: Mill, comparisons: Comparisons
+) -> None:
+    asked = ask(mill)
+    comparisons.create("t", asked)
+    claimed = comparisons.claim()
+    assert claimed
+    assert comparisons.keep_rows(claimed, {0: b"x"})
+    assert not comparisons.end(claimed, {"n": 2}, 2)
+    assert comparisons.get(asked.id).status != "done"
+    assert comparisons.keep_rows(claimed, {3: b"y"})
+    assert comparisons.end(claimed, {"n": 2}, 2)
+    assert comparisons.get(asked.id).status == "done"
 
 
 def test_one_of_which_evaluators_die_fails_and_may_be_asked_for_again(
@@ -99,7 +114,7 @@ def test_what_an_evaluator_gives_back_is_anothers_at_once_and_no_try_of_it_count
         claimed = comparisons.claim()
         assert claimed is not None
         assert comparisons.give_back(claimed)
-        assert not comparisons.end(claimed, {})
+        assert not comparisons.end(claimed, {}, 0)
 
 
 def test_the_tick_says_that_an_evaluator_is_to_be_rung(
@@ -127,7 +142,7 @@ def test_it_goes_with_any_of_its_jobs(mill: Mill, comparisons: Comparisons) -> N
         claimed = comparisons.claim()
         assert claimed is not None
         if end:
-            comparisons.end(claimed, {})
+            comparisons.end(claimed, {}, 0)
         mill.store.delete(asked.jobs[1])
         with pytest.raises(NotFound):
             comparisons.get(asked.id)
@@ -152,12 +167,12 @@ def test_too_many_that_wait_are_refused_and_the_oldest_of_all_go(
     with pytest.raises(TooMany):
         make(MOST_WAITING)
     while claimed := comparisons.claim():
-        comparisons.end(claimed, {})
+        comparisons.end(claimed, {}, 0)
     for number in range(MOST_WAITING, MOST_KEPT + 1):
         made.append(make(number))
         claimed = comparisons.claim()
         assert claimed is not None
-        comparisons.end(claimed, {})
+        comparisons.end(claimed, {}, 0)
     kept = [name for name in made if mill.client.exists(f"pm:comparison:{name}")]
     assert len(kept) == MOST_KEPT
     assert made[-1] in kept
@@ -181,7 +196,7 @@ def test_followers_of_the_baseline_hear_of_the_end(mill: Mill, comparisons: Comp
         channel.subscribe("pm:changes")
         while channel.get_message(timeout=0.2):
             pass
-        comparisons.end(claimed, {})
+        comparisons.end(claimed, {}, 0)
         message = channel.get_message(timeout=5)
         assert message and message["data"] == asked.jobs[0].encode()
 
