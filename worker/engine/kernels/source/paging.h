@@ -48,6 +48,22 @@ struct Rows {
     const int32_t* blocks(int32_t row) const { return table + int64_t{row} * table_width; }
 };
 
+// Writes one token's key and value of one head into its unit, at `offset` of the block.
+KERNELS_INLINE void store_head(bf16* unit, int32_t width, int32_t offset, const bf16* key,
+                               const bf16* value) {
+    for (int32_t d = 0; d < width; d += 2)
+        memcpy(unit + d * BLOCK + 2 * offset, key + d, 2 * sizeof(bf16));
+    // The other half of each pair is a neighbour's, which another thread may be writing.
+    const bool odd = offset % 2;
+    const __mmask32 own = odd ? 0xaaaaaaaa : 0x55555555;
+    bf16* pairs = unit + (BLOCK + offset / 2 * 2) * width;
+    for (int32_t d = 0; d < width; d += LANES) {
+        const __m512i values = _mm512_cvtepu16_epi32(
+            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(value + d)));
+        _mm512_mask_storeu_epi16(pairs + 2 * d, own, odd ? _mm512_slli_epi32(values, 16) : values);
+    }
+}
+
 // Stores the keys and values of the step's tokens, rows of (heads, width) that are `stride`
 // elements apart. Called by every thread of a region; ends without a barrier.
 inline void store(const Cache& cache, const Rows& rows, const bf16* keys, int64_t key_stride,
@@ -57,16 +73,11 @@ inline void store(const Cache& cache, const Rows& rows, const bf16* keys, int64_
     for (int32_t place = 0; place < tokens; ++place) {
         const int32_t row = rows.row_of(place);
         const int32_t position = rows.firsts[row] + place - rows.starts[row];
-        const int32_t offset = position % BLOCK;
+        const int32_t block = rows.blocks(row)[position / BLOCK];
         for (int32_t head = 0; head < cache.heads; ++head) {
-            bf16* unit = cache.unit(rows.blocks(row)[position / BLOCK], head);
-            const bf16* key = keys + place * key_stride + int64_t{head} * cache.width;
-            const bf16* value = values + place * value_stride + int64_t{head} * cache.width;
-            bf16* key_pair = unit + 2 * offset;
-            bf16* value_pair = unit + (BLOCK + offset / 2 * 2) * cache.width + offset % 2;
-            for (int32_t d = 0; d < cache.width; d += 2)
-                memcpy(key_pair + d * BLOCK, key + d, 2 * sizeof(bf16));
-            for (int32_t d = 0; d < cache.width; ++d) value_pair[2 * d] = value[d];
+            const int64_t from = int64_t{head} * cache.width;
+            store_head(cache.unit(block, head), cache.width, position % BLOCK,
+                       keys + place * key_stride + from, values + place * value_stride + from);
         }
     }
 }
