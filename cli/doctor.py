@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -166,7 +167,8 @@ def check_policy(info: JsonObject) -> Finding:
 
 
 def check_disk(settings: Settings, folder: Path) -> Iterator[Finding]:
-    for what, path in (("data", folder), ("models", settings.cache.expanduser())):
+    cache = Path(os.path.expanduser(settings.cache))  # noqa: PTH111  # the other raises if there is no home
+    for what, path in (("data", folder), ("models", cache)):
         there = next(place for place in (path, *path.parents) if place.exists())
         free_mb = shutil.disk_usage(there).free // 2**20
         yield Finding(

@@ -160,6 +160,13 @@ def test_the_folder_is_ours_alone(fake: FakeCompiler, tmp_path: Path) -> None:
     assert library.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_the_folder_may_be_named_from_the_current_one(
+    fake: FakeCompiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the compiler runs in another folder
+    assert prepare(Path("here")).library.parent == tmp_path / "here" / "kernels"
+
+
 # What lies there
 
 

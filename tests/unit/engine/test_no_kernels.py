@@ -125,6 +125,25 @@ def test_whatever_goes_wrong_a_worker_goes_on(
     assert "could not be loaded (ZeroDivisionError: division by zero)" in line
 
 
+@pytest.mark.usefixtures("unloaded")
+def test_a_damaged_library_is_told_with_its_path(
+    fake: FakeCompiler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert library.load(tmp_path) is None  # the fake compiler wrote no library
+    (line,) = told(caplog)
+    assert "cannot be loaded" in line
+    assert f"remove {prepare(tmp_path).library} to have them built anew" in line
+
+
+def test_a_user_without_a_home_is_told_to_name_a_folder(
+    fake: FakeCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # whom /etc/passwd does not know
+    told = reason(Path("~/.cache/promptmill"))
+    assert "has no home folder; name a folder with PROMPTMILL_CACHE" in told
+
+
 # The CPU
 
 

@@ -47,10 +47,21 @@ class Build:
 
 
 class KernelCache:
-    """The builds in the folder `kernels` of the cache folder."""
+    """The builds in the folder `kernels` of the cache folder.
+
+    Raises:
+        NoKernels: the cache is in the home folder, and this user has none.
+    """
 
     def __init__(self, cache: Path):
-        self.folder = cache.expanduser() / "kernels"
+        try:
+            # The compiler and the check run in other folders than the worker.
+            self.folder = cache.expanduser().absolute() / "kernels"
+        except RuntimeError:
+            raise NoKernels(
+                f"{cache} cannot be found: this user ({os.geteuid()}) has no home folder",
+                "name a folder with PROMPTMILL_CACHE",
+            ) from None
 
     def find(self, key: str) -> Build | None:
         """The build of `key`, if there is one.
@@ -125,6 +136,8 @@ class KernelCache:
         """Put what was built in its place, and remove old builds."""
         written = built.with_suffix(".json")
         written.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
+        with built.open("rb") as file:
+            os.fsync(file.fileno())  # half a library, after a power failure, would end each worker
         built.replace(self.library(key))
         written.replace(self._verdict(key))
         self._remove_old()

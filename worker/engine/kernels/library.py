@@ -10,6 +10,7 @@ from pathlib import Path
 import torch  # noqa: F401  # its OpenMP runtime is the one that the kernels must find
 
 from worker.engine.kernels.build import prepare, source_hash
+from worker.engine.kernels.cache import Build
 from worker.engine.kernels.no_kernels import NoKernels
 from worker.engine.kernels.signatures import declare
 
@@ -59,8 +60,7 @@ def _load_once(cache: Path) -> Library | NoKernels:
 
 def _load(cache: Path) -> Library | NoKernels:
     try:
-        build = prepare(cache)
-        return Library(build.library, int8=build.verdict.int8)
+        return _open(prepare(cache))
     except NoKernels as reason:
         return reason
     except Exception as error:  # a worker can always go on without
@@ -69,3 +69,14 @@ def _load(cache: Path) -> Library | NoKernels:
             f"the compiled kernels could not be loaded ({type(error).__name__}: {error})",
             "please report this",
         )
+
+
+def _open(build: Build) -> Library:
+    try:
+        return Library(build.library, int8=build.verdict.int8)
+    except OSError as error:  # its file was damaged, or the folder is mounted `noexec`
+        raise NoKernels(
+            f"the kernels that were built here cannot be loaded: {error}",
+            f"remove {build.library} to have them built anew, or name another folder with "
+            "PROMPTMILL_CACHE",
+        ) from None
