@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -79,6 +79,14 @@ class Settings(WorkerSettings, WebSettings, BaseSettings):
         description="Seconds before the second try; three times as long before each further one, "
         "at most 1 h.",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, value: object, info: ValidationInfo) -> object:
+        """Compose files hand on what is not set as an empty text. Texts are checked on their own:
+        an empty address must not lead to another server."""
+        field = cls.model_fields[info.field_name or ""]
+        return field.default if value == "" and field.annotation is not str else value
 
     @field_validator("redis_url")
     @classmethod

@@ -15,6 +15,14 @@ def test_redis_url_has_no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load().redis_url == "redis://127.0.0.1:1/0"
 
 
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = Settings.load()
+    for name, field in Settings.model_fields.items():
+        if field.annotation is not str:
+            monkeypatch.setenv(variable(name), "")
+    assert Settings.load() == expected
+
+
 def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTMILL_SLOT", "4")
     with pytest.raises(

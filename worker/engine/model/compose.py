@@ -75,13 +75,14 @@ def _compiled(model: Any, room: _Room, kernels: str, quantize: Literal["int8"] |
     library = library_for(model, room.shapes, kernels)
     forward = compiled_forward(model, room.shapes, library, quantize or "bf16")
     blocks = room.blocks(forward, native.SIZE)
-    log.info("compiled kernels compute the steps: %s", library.name)
+    name = f"{library.name}+{quantize}" if quantize else library.name
+    log.info("compiled kernels compute the steps: %s", name)
     return Runner(
         forward,
         native.Native(room.shapes, blocks=blocks, library=library),
         blocks=blocks,
         rows=room.rows,
-        kernels=f"{library.name}+{quantize}" if quantize else library.name,
+        kernels=name,
         batch_invariant=isinstance(forward, CompiledForward),
     )
 
