@@ -131,8 +131,12 @@ def companies(count: int, seed: int, chunks: tuple[int, ...] = CHUNKS) -> list[C
         turns = -(-count // len(values))
         return chance.sample(values * turns, count)
 
-    columns = (column(COMPANY), column(SHARED), column(chunks), column((1, 1, 1, 1, 1, 2)))
-    return [Company(*values, seed) for values in zip(*columns, strict=True)]
+    columns = (column(COMPANY), column(SHARED), column(chunks), column((1, 1, 2)))
+    # Two threads wait for each other at each barrier, for long where others take their cores.
+    return [
+        Company(others, shared, chunk, 1 if chunk == 1 else two, seed)
+        for others, shared, chunk, two in zip(*columns, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
