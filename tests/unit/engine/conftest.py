@@ -19,3 +19,16 @@ def library() -> Library:
     if found is None:
         pytest.skip("there are no compiled kernels on this machine")
     return found
+
+
+@pytest.fixture(scope="session")
+def merging(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """The kernels with a fault: shared blocks are computed apart from a row's own, then merged."""
+    from worker.engine.kernels.build import SOURCE
+    from worker.engine.kernels.compiler import Compiler
+
+    folder = tmp_path_factory.mktemp("merging")
+    source = folder / "merging.cpp"
+    source.write_text(f'#define MERGE_APART\n#include "{SOURCE / "kernels.cpp"}"\n')
+    Compiler.find().compile(source, folder / "merging.so")
+    return type(library)(folder / "merging.so", int8=False)

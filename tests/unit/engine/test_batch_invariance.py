@@ -44,6 +44,9 @@ class Company:
     seed: int = 0
 
 
+SHARING = Company(others=9, shared=5, chunk=1)  # whose single tokens begin with the row's blocks
+
+
 class World:
     """A model and a cache in which only the row's own blocks and its neighbours' hold numbers."""
 
@@ -149,7 +152,14 @@ def test_a_rows_logits_are_the_same_in_any_company(
     before = library.calls()
     for context in CONTEXTS:
         assert_equal_in_any_company(world, context, companies(3, seed=context))
+    assert_equal_in_any_company(world, CONTEXTS[-1], [SHARING], begin=CONTEXTS[-1] - TAIL // 2)
     assert library.calls() > before
+
+
+def test_merging_parts_that_were_computed_apart_would_show(merging: Library) -> None:
+    world = World(small("llama", group=3), merging, "bf16", CONTEXTS[-1])
+    with pytest.raises(AssertionError):
+        assert_equal_in_any_company(world, CONTEXTS[-1], [SHARING], begin=CONTEXTS[-1] - TAIL // 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)

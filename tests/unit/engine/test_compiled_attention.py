@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,6 @@ import torch
 from tests.unit.engine.paged import Layer, Text
 from worker.engine.attention.backend import LayerShape
 from worker.engine.attention.native import SIZE, WIDTHS, serves
-from worker.engine.kernels.build import SOURCE
-from worker.engine.kernels.compiler import Compiler
 from worker.engine.kernels.library import Library
 
 LENGTHS = (1, 15, 16, 17, 63, 64, 65, 127, 130, 513)
@@ -156,16 +153,6 @@ def test_merging_parts_that_were_computed_apart_would_show(
     assert differences(Layer(merging, blocks=2000), (8, 48), 0) == 0
     assert differences(Layer(merging, blocks=2000), (8, 48), 5) > 0
     assert differences(Layer(library, blocks=2000), (8, 48), 5) == 0
-
-
-@pytest.fixture(scope="module")
-def merging(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Library:
-    """The kernels with a fault: shared blocks are computed apart from a row's own, then merged."""
-    folder: Path = tmp_path_factory.mktemp("merging")
-    source = folder / "merging.cpp"
-    source.write_text(f'#define MERGE_APART\n#include "{SOURCE / "kernels.cpp"}"\n')
-    Compiler.find().compile(source, folder / "merging.so")
-    return Library(folder / "merging.so", int8=False)
 
 
 @pytest.mark.parametrize(("width", "group", "window"), [(64, 3, None), (48, 7, 100)])
