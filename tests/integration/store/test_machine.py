@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import initialize
 
 from common.store import evaluation_work, scripts
@@ -19,7 +19,14 @@ from tests.support.store_walk_losses import LossSteps
 from tests.support.store_walk_workers import WorkerSteps
 
 DONE = ItemState.SUCCEEDED
-EXAMPLES, STEPS = 66, 100  # at least 5,000 steps; hypothesis stops an example early now and then
+EXAMPLES, STEPS = 40, 100  # of a round
+LEAST_STEPS, LEAST_STRUCK = 5000, 3
+# Which steps come how often depends on the modules that are loaded: hypothesis draws numbers that
+# stand in them. So rounds follow until everything came about.
+ROUNDS = 6
+WANTED = {(start, end) for start, ends in MOVES.values() for end in ends}
+# What is added to an expired job is seen as expired at once.
+BORN = {(None, end) for end in ItemState}
 # Scripts whose answer is lost at least once, and which are sent again.
 SENT_AGAIN = {
     *("attach", "append", "edit", "cancel", "delete"),
@@ -43,6 +50,19 @@ class StoreMachine(SubmittingSteps, WorkerSteps, EvaluationSteps, LossSteps):
         self.claim(False)
         self.attach(8, "a", False)
         self.turn(worker, [], 6)
+
+
+def left_out(machine: Any) -> dict[str, Any]:
+    """What did not come about often enough in all walks so far."""
+    kinds = ("exception", "exchange", "heartbeat", "evaluator")
+    struck = {kind: machine.struck[kind] for kind in kinds if machine.struck[kind] < LEAST_STRUCK}
+    found = {
+        "steps": [machine.steps] if machine.steps < LEAST_STEPS else [],
+        "sent again": SENT_AGAIN - set(machine.replies_lost),
+        "struck": struck,
+        "moves": WANTED - BORN - machine.moves,
+    }
+    return {name: each for name, each in found.items() if each}
 
 
 def timeless() -> dict[str, str]:
@@ -77,16 +97,13 @@ def test_the_store_never_leaves_its_model(redis_url: str, monkeypatch: pytest.Mo
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
-        derandomize=True,
         # A real server shrinks slowly; the failing walk is printed as it was.
         phases=[Phase.generate],
     )
-    walk().runTest()
-    assert machine.steps >= 5000, f"only {machine.steps} steps"
-    assert set(machine.replies_lost) >= SENT_AGAIN, machine.replies_lost
-    kinds = ("exception", "exchange", "heartbeat", "evaluator")
-    assert min(machine.struck[kind] for kind in kinds) >= 3, machine.struck
-    drawn = {(start, end) for start, ends in MOVES.values() for end in ends}
-    # What is added to an expired job is seen as expired at once.
-    born = {(None, end) for end in ItemState}
-    assert machine.moves - born == drawn - born
+    for number in range(ROUNDS):
+        seed(number)(machine)
+        walk().runTest()
+        if not (lacking := left_out(machine)):
+            break
+    assert not lacking
+    assert machine.moves - BORN == WANTED - BORN
