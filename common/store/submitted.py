@@ -37,7 +37,7 @@ class KeyReused(Conflict):
 
 def key_reused(kind: str) -> KeyReused:
     """`kind` is what the key made: a job, a study."""
-    message = f"this Idempotency-Key was used for another {kind}; take a new key for a new one"
+    message = f"this Idempotency-Key made another {kind}, of other content; take a new key"
     return KeyReused(message, field="Idempotency-Key")
 
 
