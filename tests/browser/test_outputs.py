@@ -101,6 +101,7 @@ def test_a_choice_is_shown_with_its_probabilities(page: Page) -> None:
     expect(page.locator("td.output .after").first).to_contain_text("%")
     page.get_by_role("link", name="Item 0").click()
     scores = page.locator("table.scores")
+    expect(scores.locator("tbody tr")).to_have_count(3)  # the page is there, too
     labels = scores.locator("tbody tr td:first-child").all_inner_texts()
     assert sorted(label.strip() for label in labels) == ["no", "yes", "yesterday"]
     shares = scores.locator("tbody tr td:nth-child(2)").all_inner_texts()

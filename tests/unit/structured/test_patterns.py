@@ -3,6 +3,7 @@ validator's; the rest is refused by name."""
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import re
@@ -154,7 +155,8 @@ def test_the_error_names_the_field() -> None:
     "text", ["(" * 20_000, "[" * 60_000, "a|" * 30_000, "\\" * 60_001, "a{1}" * 16_000]
 )
 def test_a_long_expression_is_read_in_a_moment(text: str) -> None:
-    began = time.process_time()
+    gc.collect()  # or what other tests left is looked through meanwhile
+    began = time.thread_time()
     with suppress(BadPattern):
         read_pattern(text, anywhere=False)
-    assert time.process_time() - began < 0.5
+    assert time.thread_time() - began < 0.5
