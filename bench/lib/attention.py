@@ -13,19 +13,18 @@ own time, which can be measured on a busy machine too.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import worker.engine  # noqa: F401  # isort: skip - before torch: see there
 import torch
 
-from bench.lib.machine import commit, device
+from bench.lib.kernel_bench import run
 from worker.engine.attention.backend import AttentionBackend, How, LayerShape, lay_out
 from worker.engine.attention.gather import Gather
 from worker.engine.attention.native import SIZE, Native
-from worker.engine.kernels.library import Library, load
+from worker.engine.kernels.library import Library
 
 LAYERS = 30
 HEADS, GROUP, WIDTH = 3, 3, 64  # kv heads, query heads of each, elements of a head
@@ -76,28 +75,9 @@ CASES = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Compiled attention beside torch's.")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    torch.set_num_threads(parser.parse_args().threads)
-    library = load()
-    if library is None:
-        raise SystemExit("no compiled kernels here: the log says why")
-    with torch.inference_mode():
-        ways = backends(library)
-        seconds = {case: fastest(ways, case) for case in CASES}
-    print(
-        json.dumps(
-            {
-                "bench": "attention",
-                **figures(seconds),
-                "threads": torch.get_num_threads(),
-                "kernels": library.name,
-                "commit": commit(),
-                "device": device(),
-            }
-        )
-    )
+def measure(library: Library) -> dict[str, Any]:
+    ways = backends(library)
+    return figures({case: fastest(ways, case) for case in CASES})
 
 
 def backends(library: Library) -> dict[str, AttentionBackend]:
@@ -158,4 +138,4 @@ def figures(seconds: dict[Case, dict[str, float]]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    run("attention", "Compiled attention beside torch's.", measure)

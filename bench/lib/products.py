@@ -13,17 +13,16 @@ With `--threads 1` it is the thread's own time, which can be measured on a busy 
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import worker.engine  # noqa: F401  # isort: skip - before torch: see there
 import torch
 from torch.nn.functional import linear
 
-from bench.lib.machine import commit, device
-from worker.engine.kernels.library import Library, load
+from bench.lib.kernel_bench import run
+from worker.engine.kernels.library import Library
 from worker.engine.kernels.memory import Arena
 from worker.engine.kernels.packed import FLOATS, HALVES, Kind, PackedLinear
 
@@ -37,28 +36,9 @@ ROUNDS = 7
 Round = Callable[[int], None]  # computes a round of so many rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Compiled matrix products beside torch's.")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    torch.set_num_threads(parser.parse_args().threads)
-    library = load()
-    if library is None:
-        raise SystemExit("no compiled kernels here: the log says why")
-    with torch.inference_mode():
-        ways = rounds(library)
-        seconds = {rows: fastest(ways, rows) for rows in ROWS}
-    print(
-        json.dumps(
-            {
-                "bench": "products",
-                **figures(seconds),
-                "threads": torch.get_num_threads(),
-                "kernels": library.name,
-                "commit": commit(),
-                "device": device(),
-            }
-        )
-    )
+def measure(library: Library) -> dict[str, Any]:
+    ways = rounds(library)
+    return figures({rows: fastest(ways, rows) for rows in ROWS})
 
 
 def rounds(library: Library) -> dict[str, Round]:
@@ -117,4 +97,4 @@ def figures(seconds: dict[int, dict[str, float]]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    run("products", "Compiled matrix products beside torch's.", measure)

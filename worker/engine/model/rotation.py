@@ -32,17 +32,16 @@ class Rotation:
         self.sines = torch.empty(0, width // 2)
         self.reach(1)
 
-    def reach(self, positions: int) -> bool:
-        """Have at least so many; returns whether the tables were made anew for it."""
+    def reach(self, positions: int) -> None:
+        """Have at least so many."""
         held = len(self.cosines)
         if positions <= held:
-            return False
+            return
         pieces = -(-max(positions, 2 * held) // PIECE)
         found = [self._piece(first) for first in range(held, pieces * PIECE, PIECE)]
         cosines, sines = zip(*found, strict=True)
         self.cosines = torch.cat((self.cosines, *cosines))
         self.sines = torch.cat((self.sines, *sines))
-        return True
 
     def _piece(self, first: int) -> tuple[torch.Tensor, torch.Tensor]:
         exact = torch.empty(1, PIECE, 1)  # of which the module only reads type and device
