@@ -236,3 +236,9 @@ _INTEGERS = frozenset(
 # form holds one, and a column of that name is data like others.
 OBJECTS = ("output", "thinking")
 CELLS = tuple(name for name in SamplingParams.model_fields if name not in OBJECTS)
+
+
+def is_neutral(name: str, value: Any) -> bool:
+    """Whether a parameter with this value asks for nothing, so that every engine honours it: the
+    defaults change no text."""
+    return bool(value == SamplingParams.model_fields[name].default)

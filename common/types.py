@@ -95,7 +95,11 @@ class ModelCard(BaseModel):
     defaults: dict[str, Any] = {}  # the model's own params, which a job's params override
     created: int  # unix seconds
     # What its engine can do beyond generating text: `structured_output` (params.output), `thinking`
-    # (params.thinking, and thoughts told apart from the text) and `continuations`.
+    # (params.thinking, and thoughts told apart from the text), `continuations`, `seeded_resume` (a
+    # row with a seed goes on from its checkpoint with the same text) and `adapters`.
     features: tuple[str, ...] = ()
+    # The decoding parameters that its engine honours, besides `output` and `thinking`, which are
+    # features; None on the card of an older worker, whose engine honours all.
+    params: tuple[str, ...] | None = None
     # The hub id that it was loaded from, which PROMPTMILL_MODEL takes; "" for a folder.
     source: str = ""

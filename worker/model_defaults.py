@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from common.errors import ConfigError
-from common.params import SamplingParams
+from common.params import CELLS, SamplingParams, is_neutral
 from common.tokenizer import Tokenizer
 from common.types import JsonObject
 
@@ -28,6 +28,7 @@ SAME = (
     "repetition_penalty",
     "no_repeat_ngram_size",
 )
+ALL = frozenset(CELLS)
 BANNED = -100.0  # the lowest logit_bias: a token with it is never drawn
 NOT_HONOURED = (
     "begin_suppress_tokens",
@@ -45,8 +46,9 @@ NOT_HONOURED = (
 )
 
 
-def model_defaults(folder: Path, tokenizer: Tokenizer) -> JsonObject:
-    """Decoding parameters that the model's authors chose; empty if the folder has none.
+def model_defaults(folder: Path, tokenizer: Tokenizer, honours: frozenset[str] = ALL) -> JsonObject:
+    """Decoding parameters that the model's authors chose, of those that the engine `honours`; empty
+    if the folder has none.
 
     Raises:
         ConfigError: generation_config.json is no JSON object, or a job may not have its values.
@@ -71,6 +73,9 @@ def model_defaults(folder: Path, tokenizer: Tokenizer) -> JsonObject:
         found["bad_words"] = words
     if odd:
         ignored.append("bad_words_ids")
+    for name in sorted(found.keys() - honours):
+        value = found.pop(name)
+        ignored += [] if is_neutral(name, value) else [f"{name} (the engine has none)"]
     if ignored:
         log.warning(
             "%s has decoding parameters that are not supported, and they are ignored: %s",

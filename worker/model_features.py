@@ -1,14 +1,24 @@
-"""Finds out what a model can do beyond generating text: the `features` of its card."""
+"""Finds out what a model can do on its engine: the `features` and `params` of its card."""
 
 from __future__ import annotations
 
 import logging
 
+from common.params import CELLS
 from common.structured.guidance import Guide
 from common.tokenizer import JsonTokenizer
+from worker.engine.protocol import Engine
 from worker.thinking import marks
 
 log = logging.getLogger(__name__)
+
+# What each engine can do with every model.
+OF_ENGINE = {
+    "native": ("continuations", "seeded_resume"),
+    "generate": ("seeded_resume",),
+    "echo": ("seeded_resume",),
+    "vllm": ("adapters",),
+}
 
 
 def guide_of(name: str, tokenizer: JsonTokenizer, vocabulary: int) -> Guide | None:
@@ -27,7 +37,11 @@ def features(
     """What the model can do on this engine."""
     has = {
         "structured_output": guide is not None,
-        "continuations": engine == "native",
         "thinking": marks(tokenizer, template) is not None,
     }
-    return tuple(name for name, there in has.items() if there)
+    return *(name for name, there in has.items() if there), *OF_ENGINE[engine]
+
+
+def params(engine: Engine) -> tuple[str, ...]:
+    """The decoding parameters that the engine honours, in the order of `SamplingParams`."""
+    return tuple(name for name in CELLS if name in engine.honours)

@@ -19,7 +19,7 @@ from common.types import ModelCard
 from worker.echo import EchoEngine
 from worker.engine.protocol import Engine
 from worker.model_defaults import model_defaults
-from worker.model_features import features, guide_of
+from worker.model_features import OF_ENGINE, features, guide_of, params
 from worker.model_files import fingerprints, inspect
 from worker.model_parts import ModelParts
 
@@ -82,7 +82,7 @@ def open_model(
     opened = _open_folder(folder, served_name or own_name(name), how)
     opened.card.source = "" if is_folder(name) else name
     if defaults:
-        opened.card.defaults = model_defaults(folder, opened.tokenizer)
+        opened.card.defaults = model_defaults(folder, opened.tokenizer, opened.engine.honours)
     return opened
 
 
@@ -134,6 +134,8 @@ def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
         tokenizer="words",
         chat_template=ECHO_TEMPLATE,
         reproducible=True,
+        features=OF_ENGINE["echo"],
+        params=params(engine),
         created=int(time.time()),
     )
     return OpenedModel(engine, card, tokenizer)
@@ -194,6 +196,7 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
         quantization=how.quantize,
         special_tokens=parts.special_tokens,
         features=features(kind, parts.tokenizer, parts.template, guide),
+        params=params(engine),
         created=int(time.time()),
     )
     return OpenedModel(engine, card, parts.tokenizer)

@@ -36,6 +36,8 @@ class GenerateEngine(EngineThread):
     together (`model/padding.py`). `guide` makes matchers of grammars; without one, requests with a
     grammar are refused."""
 
+    honours = EngineThread.honours - {"prompt_logprobs"}
+
     def __init__(
         self,
         model: Any,

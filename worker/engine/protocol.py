@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from common.generation import Finished, Request
+from common.params import CELLS
 from worker.engine.scheduling.mailbox import Mailbox, Reason
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Engine(Protocol):
     context: int  # tokens a sequence may have, prompt included
     kernels: str  # what computes its steps, as model cards say it
     batch_invariant: bool  # whether a row gets the same bits whatever is computed beside it
+    honours: frozenset[str]  # the decoding parameters that it applies, by name
 
     def start(self) -> None:
         """Compute a first step in the caller's thread, then start the engine's own thread.
@@ -83,12 +85,14 @@ class EngineThread:
     """The thread of an engine with its mailbox and its clock; implements `Engine`.
 
     A subclass sets `context` and implements `_warm_up` and `_run`. For `checkpoint` and
-    `_take_mail` it also sets `_requests` and implements `_accept`.
+    `_take_mail` it also sets `_requests` and implements `_accept`. One that lacks a decoding
+    parameter says so with `honours`: jobs that ask for it are then refused at their submit.
     """
 
     context: int
     kernels = ""
     batch_invariant = False
+    honours = frozenset(CELLS)
     _requests: OpenRequests
 
     def __init__(self, name: str, *, slots: int):
