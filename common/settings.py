@@ -121,6 +121,7 @@ class Settings(WorkerSettings, WebSettings, BaseSettings):
                 f"PROMPTMILL_HEARTBEAT={settings.heartbeat} must be at most a third of "
                 f"PROMPTMILL_LEASE={settings.lease}"
             )
+        settings.refuse_of_other_engines()
         return settings
 
 

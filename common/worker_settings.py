@@ -6,8 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator
 
+from common.errors import ConfigError
 from common.ids import MODEL
 from common.model_names import DEMO_MODEL, own_name
+from common.vllm_args import VllmArgs
+
+# Settings that only vLLM honours, and those that it does not.
+ONLY_VLLM = ("tensor_parallel", "pipeline_parallel", "quantization", "gpu_memory", "vllm_args")
+NOT_VLLM = ("quantize", "kernels")
 
 
 class WorkerSettings(BaseModel):
@@ -34,11 +40,11 @@ class WorkerSettings(BaseModel):
     served_name: str | None = Field(
         None, description="Name of the model in jobs. Empty: the hub id or the folder's name."
     )
-    engine: Literal["auto", "native", "generate", "echo"] = Field(
+    engine: Literal["auto", "native", "generate", "echo", "vllm"] = Field(
         "auto",
         description="`native`: batches all requests; `generate`: transformers' own loop, slower; "
-        "`echo`: repeats the prompt, for tests; `auto`: native, or generate for models that "
-        "native cannot run.",
+        "`vllm`: vLLM in the worker's process (docs/vllm.md); `echo`: repeats the prompt, for "
+        "tests; `auto`: native, or generate for models that native cannot run.",
     )
     device: str = Field("auto", description="`cuda`, `cpu`, or `auto`: CUDA if there is a GPU.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -56,6 +62,48 @@ class WorkerSettings(BaseModel):
         description="`int8`: weights and activations in 8 bits, faster and slightly less exact; "
         "only with compiled kernels on a CPU, for families built as Llama is "
         "(docs/performance.md). Empty: the weights as `PROMPTMILL_DTYPE` says.",
+    )
+    tensor_parallel: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="GPUs that compute each layer together, engine vllm only.",
+    )
+    pipeline_parallel: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Groups of layers on GPUs of their own, engine vllm only.",
+    )
+    quantization: (
+        Literal[
+            "awq",
+            "awq_marlin",
+            "gptq",
+            "gptq_marlin",
+            "fp8",
+            "compressed-tensors",
+            "modelopt",
+            "modelopt_fp4",
+            "mxfp4",
+        ]
+        | None
+    ) = Field(
+        None,
+        description="How the checkpoint's weights are stored (awq, gptq, fp8, …), engine vllm "
+        "only. Empty: as its config.json says.",
+    )
+    gpu_memory: float | None = Field(
+        None,
+        ge=0.05,
+        le=0.98,
+        description="Share of each GPU's memory that vLLM takes, engine vllm only. Empty: vLLM's "
+        "own default.",
+    )
+    vllm_args: str = Field(
+        "",
+        description="More arguments of vLLM as a JSON object, of those that docs/vllm.md lists; "
+        "engine vllm only.",
     )
     slots: int | None = Field(
         None,
@@ -113,6 +161,33 @@ class WorkerSettings(BaseModel):
         if value and not MODEL.fullmatch(value):
             raise ValueError("must have 1 to 256 characters, none of them a control character")
         return value
+
+    @field_validator("vllm_args")
+    @classmethod
+    def _check_vllm_args(cls, value: str) -> str:
+        VllmArgs.parse(value)
+        return value
+
+    def refuse_of_other_engines(self) -> None:
+        """Refuse settings that the engine does not honour.
+
+        Raises:
+            ConfigError: names the first of them.
+        """
+        fields = type(self).model_fields
+        for name in NOT_VLLM if self.engine == "vllm" else ONLY_VLLM:
+            if (value := getattr(self, name)) != fields[name].default:
+                hint = (
+                    "vLLM takes PROMPTMILL_QUANTIZATION"
+                    if name == "quantize"
+                    else "leave it out, or choose another engine"
+                    if self.engine == "vllm"
+                    else "set PROMPTMILL_ENGINE=vllm, or leave it out"
+                )
+                raise ConfigError(
+                    f"PROMPTMILL_{name.upper()}={value} is not honoured by engine {self.engine}; "
+                    f"{hint}"
+                )
 
     @property
     def model_name(self) -> str:

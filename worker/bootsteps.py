@@ -21,6 +21,8 @@ from common.settings import Settings
 from common.store.connection import START_WAIT, connect, when_up
 from common.store.fleet import Fleet
 from common.store.version import meet_store
+from common.vllm_args import VllmArgs
+from worker.engine.vllm.options import VllmOptions
 from worker.gpu import GpuLock, claim_gpu
 from worker.heartbeat import Heartbeat
 from worker.model_server import ModelServer
@@ -126,6 +128,13 @@ def _open_model(settings: Settings) -> OpenedModel:
         dtype=settings.dtype,
         kernels=settings.kernels,
         quantize=settings.quantize,
+        vllm=VllmOptions(
+            settings.tensor_parallel,
+            settings.pipeline_parallel,
+            settings.quantization,
+            settings.gpu_memory,
+            VllmArgs.parse(settings.vllm_args).given,
+        ),
         slots=settings.slots,
         served_name=settings.model_name,
         defaults=settings.model_defaults == "on",

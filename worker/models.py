@@ -18,6 +18,7 @@ from common.structured.guidance import Guide
 from common.types import ModelCard
 from worker.echo import EchoEngine
 from worker.engine.protocol import Engine
+from worker.engine.vllm.options import VllmOptions
 from worker.model_defaults import model_defaults
 from worker.model_features import OF_ENGINE, features, guide_of, params
 from worker.model_files import fingerprints, inspect
@@ -47,11 +48,12 @@ class OpenedModel:
 def open_model(
     name: str,
     *,
-    engine: Literal["auto", "native", "generate", "echo"] = "auto",
+    engine: Literal["auto", "native", "generate", "echo", "vllm"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     kernels: Literal["auto", "torch"] = "auto",
     quantize: Literal["int8"] | None = None,
+    vllm: VllmOptions | None = None,
     slots: int | None = None,
     served_name: str | None = None,
     cache: Path = Path("~/.cache/promptmill"),
@@ -66,6 +68,7 @@ def open_model(
     `generate` for the others. With `defaults` the card has the model's own decoding parameters.
     `kernels="auto"` computes with the compiled kernels where there are any, which the first worker
     on a machine builds into the folder `cache`.
+    `engine="vllm"` runs vLLM in this process, as `vllm` says.
     `quantize` stores weights and activations in fewer bits, where compiled kernels do that.
     `context` is in tokens, for models that name no length, or below the length they name.
 
@@ -77,6 +80,8 @@ def open_model(
             served_name or name,
             EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on),
         )
+    if engine == "vllm":
+        raise ConfigError("engine vllm cannot be used yet")
     folder = find_model(name, cache)
     how = _How(engine, pick_device(device), dtype, kernels, quantize, slots, context, cache)
     opened = _open_folder(folder, served_name or own_name(name), how)

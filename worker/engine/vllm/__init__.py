@@ -1,0 +1,1 @@
+"""vLLM behind the engine protocol; the library is imported only when such an engine is made."""

@@ -1,0 +1,17 @@
+"""How vLLM is to run a model, as the settings say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class VllmOptions:
+    """`args` are further arguments of vLLM's by its own names; they were checked."""
+
+    tensor_parallel: int = 1  # GPUs a layer
+    pipeline_parallel: int = 1  # groups of layers
+    quantization: str | None = None  # None: as the checkpoint says
+    gpu_memory: float | None = None  # share of each GPU's memory; None: vLLM's own default
+    args: dict[str, Any] = field(default_factory=dict)
