@@ -81,7 +81,7 @@ def open_model(
             EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on),
         )
     if engine == "vllm":
-        raise ConfigError("engine vllm cannot be used yet")
+        raise ConfigError(f"engine vllm cannot be used yet with {vllm or VllmOptions()}")
     folder = find_model(name, cache)
     how = _How(engine, pick_device(device), dtype, kernels, quantize, slots, context, cache)
     opened = _open_folder(folder, served_name or own_name(name), how)
