@@ -47,6 +47,8 @@ class Request:
     # Texts to be scored after the prompt, as token ids; nothing is generated then. With a choice
     # whose probabilities are wanted these are its labels, of which `n` are drawn.
     continuations: list[list[int]] | None = None
+    # The name of the adapter that the model has for it.
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,3 +103,6 @@ class ModelCard(BaseModel):
     params: tuple[str, ...] | None = None
     # The hub id that it was loaded from, which PROMPTMILL_MODEL takes; "" for a folder.
     source: str = ""
+    # A model with an adapter: the adapter's name, and the name of the model without it.
+    adapter: str | None = None
+    base: str | None = None

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator
 
+from common.adapters import adapter_model, parse_adapters
 from common.errors import ConfigError
 from common.ids import MODEL
 from common.model_names import DEMO_MODEL, own_name
@@ -105,6 +106,12 @@ class WorkerSettings(BaseModel):
         description="More arguments of vLLM as a JSON object, of those that docs/vllm.md lists; "
         "engine vllm only.",
     )
+    adapters: str = Field(
+        "",
+        description="LoRA adapters that are served beside the model, each as a model "
+        "`MODEL:NAME`: `NAME=FOLDER`, comma-separated, 64 at most; engine vllm only "
+        "(docs/adapters.md).",
+    )
     slots: int | None = Field(
         None,
         ge=1,
@@ -168,12 +175,19 @@ class WorkerSettings(BaseModel):
         VllmArgs.parse(value)
         return value
 
+    @field_validator("adapters")
+    @classmethod
+    def _check_adapters(cls, value: str) -> str:
+        parse_adapters(value)
+        return value
+
     def refuse_of_other_engines(self) -> None:
         """Refuse settings that the engine does not honour.
 
         Raises:
             ConfigError: names the first of them.
         """
+        self._refuse_adapters()
         fields = type(self).model_fields
         for name in NOT_VLLM if self.engine == "vllm" else ONLY_VLLM:
             if (value := getattr(self, name)) != fields[name].default:
@@ -188,6 +202,26 @@ class WorkerSettings(BaseModel):
                     f"PROMPTMILL_{name.upper()}={value} is not honoured by engine {self.engine}; "
                     f"{hint}"
                 )
+
+    def _refuse_adapters(self) -> None:
+        # The echo engine stands in for one that has adapters, in tests.
+        if self.adapters and self.engine != "vllm" and not self.is_echo:
+            raise ConfigError(
+                f"PROMPTMILL_ADAPTERS={self.adapters} is not honoured by engine {self.engine}; set "
+                "PROMPTMILL_ENGINE=vllm, or leave it out"
+            )
+        try:
+            _ = self.served_models
+        except ValueError as error:
+            raise ConfigError(
+                f"PROMPTMILL_ADAPTERS={self.adapters}: {error} with PROMPTMILL_SERVED_NAME"
+            ) from None
+
+    @property
+    def served_models(self) -> tuple[str, ...]:
+        """The names that jobs use for what a worker serves: the model, and it with each adapter."""
+        base = self.model_name
+        return base, *(adapter_model(base, each) for each in parse_adapters(self.adapters))
 
     @property
     def model_name(self) -> str:
