@@ -68,9 +68,9 @@ class JobState(StrEnum):
 class ModelCard(BaseModel):
     """What a worker publishes about its model. It stays when the worker ends.
 
-    `digest` is a hash of weights, tokenizer, template, context and dtype. `tokenizer` is the kind
-    of the record `tokenizer:{digest}`: `json` (a `tokenizers` file), `words` (each word is a token,
-    for the echo engine) or `none` (only the worker can count). The chat template may use
+    `digest` is a hash of weights, tokenizer, template, context, dtype and engine. `tokenizer` is
+    the kind of the record `tokenizer:{digest}`: `json` (a `tokenizers` file), `words` (each word is
+    a token, for the echo engine) or `none` (only the worker can count). The chat template may use
     `special_tokens`. Token ids are below `vocabulary`; None if there is no limit.
     """
 

@@ -186,6 +186,8 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
             str(engine.context),
             str(dtype),
             *([how.quantize] if how.quantize else []),
+            # What was submitted for the other engine may ask for what this one does not honour.
+            *([kind] if kind == "generate" else []),
         ),
         engine=kind,
         device=_device_name(how.device),

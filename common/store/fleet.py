@@ -69,16 +69,15 @@ class Fleet:
 
         Raises:
             ConfigError: a live worker serves other weights under this name, or jobs that were made
-            for others
-                are not over, paused ones included.
+                for others are not over, paused ones included.
         """
         live = [worker for worker in self.workers() if worker.model == card.id]
         for worker in live:
             if worker.digest != card.digest:
                 raise ConfigError(
-                    f"{card.id} is being served with other weights, dtype or template by worker "
-                    f"{worker.id} on {worker.host}; give this one another "
-                    "name with PROMPTMILL_SERVED_NAME"
+                    f"{card.id} is being served with other weights, another dtype, engine or "
+                    f"template by worker {worker.id} on {worker.host}; give this one another name "
+                    "with PROMPTMILL_SERVED_NAME"
                 )
         self._check_waiting(card)
         refuse_older(self.client, card.id)
@@ -99,10 +98,8 @@ class Fleet:
         if waiting and known and ModelCard.model_validate_json(known).digest != card.digest:
             raise ConfigError(
                 f"jobs of {card.id} wait, run or are paused that were made for other weights, "
-                "another dtype or "
-                "template; serve those to finish them, or cancel the jobs, or give this model "
-                "another name with "
-                "PROMPTMILL_SERVED_NAME"
+                "another dtype, engine or template; serve those to finish them, or cancel the "
+                "jobs, or give this model another name with PROMPTMILL_SERVED_NAME"
             )
 
     def models(self) -> list[ModelCard]:

@@ -21,7 +21,7 @@ from common.store.job_prep import JobPrep
 from common.stored_item import SideItem, StoredItem
 from web.intake.drafts import Draft
 from web.intake.faults import Broken, Fault, error_dicts, refusal
-from web.intake.fit import check_size, check_vocabulary, fitting_max_tokens
+from web.intake.fit import check_job, check_model, check_size, fitting_max_tokens
 from web.intake.formats import Formats
 from web.intake.input_columns import InputColumns, size_of
 from web.intake.preparation import prep_of
@@ -91,6 +91,7 @@ class Intake:
             InvalidRequest: the job's template cannot be read, or its model cannot do what is asked.
             Unavailable: its output format cannot be checked now.
         """
+        check_job(self.options.params, self.model.card)
         self.formats.check_job(self.options.params)
         self.prompts = Prompts(self.model, self.options, self.rendered_at)
         self.scores = Scores(self.model)
@@ -277,7 +278,7 @@ class Intake:
                 if self.notes_fitted:
                     beside = {**beside, "default_max_tokens": default or params.max_tokens}
             check_size(params, max_tokens, tokens or 0, card, most)
-        check_vocabulary(item, params, card)
+        check_model(item, params, card)
         if scored is not None:
             check_fit(scored, max_tokens, tokens, card, most)
             self.totals.add_scored(params, scored, tokens or 0, bool(item.stream))

@@ -23,6 +23,10 @@ class Fault(Exception):
         self.code = code
         self.field = field
 
+    def of_job(self) -> InvalidRequest:
+        """The error where it is wrong with the job itself."""
+        return InvalidRequest(str(self), code=self.code, field=self.field)
+
 
 class Broken(Fault):
     """Wrong with what was sent as a whole: refused even where single items may stay and fail."""

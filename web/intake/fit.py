@@ -1,8 +1,9 @@
-"""Whether an item fits its model and the limits: its tokens, its continuations, its token ids."""
+"""Whether an item fits its model and the limits: its parameters, its tokens, its continuations, its
+token ids."""
 
 from __future__ import annotations
 
-from common.params import SamplingParams
+from common.params import CELLS, SamplingParams, is_neutral
 from common.types import ModelCard
 from web.intake.faults import Fault, overflow
 from web.schemas.requests import Item
@@ -69,8 +70,24 @@ def check_size(
         raise Fault("too_many_tokens", "params.max_tokens", message)
 
 
-def check_vocabulary(item: Item, params: SamplingParams, card: ModelCard) -> None:
-    """Raise `Fault` for a token id that the model does not have."""
+def lacks(card: ModelCard, name: str) -> bool:
+    """Whether the model's engine does not honour a decoding parameter. What it can do of `output`
+    and `thinking` is among its features."""
+    return card.params is not None and name in CELLS and name not in card.params
+
+
+def check_job(params: SamplingParams, card: ModelCard) -> None:
+    """Raise `InvalidRequest` where a job's own parameters ask for one that the engine lacks."""
+    try:
+        _check_honoured(params, card)
+    except Fault as fault:
+        raise fault.of_job() from None
+
+
+def check_model(item: Item, params: SamplingParams, card: ModelCard) -> None:
+    """Raise `Fault` for what the model does not have: a parameter that its engine lacks, or a token
+    id."""
+    _check_honoured(params, card)
     if card.vocabulary is None:
         return
     asked = (
@@ -84,3 +101,15 @@ def check_vocabulary(item: Item, params: SamplingParams, card: ModelCard) -> Non
                 f"token id {highest} is none of {card.id}'s, which are below {card.vocabulary:,}"
             )
             raise Fault("out_of_range", name, message)
+
+
+def _check_honoured(params: SamplingParams, card: ModelCard) -> None:
+    """Raise `Fault` for a parameter that the engine lacks, unless its value asks for nothing."""
+    asked = (name for name in CELLS if name in params.model_fields_set and lacks(card, name))
+    for name in asked:
+        if not is_neutral(name, getattr(params, name)):
+            message = (
+                f"engine {card.engine}, which runs {card.id}, has no {name}: leave "
+                f"params.{name} out, or take another model"
+            )
+            raise Fault("unsupported", f"params.{name}", message)

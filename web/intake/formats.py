@@ -51,8 +51,7 @@ class Formats:
             if self._check(params, None) is None and self.any_own:
                 _refuse_ends(params, FIELD)
         except Fault as fault:
-            message = str(fault)
-            raise InvalidRequest(message, code=fault.code, field=fault.field) from None
+            raise fault.of_job() from None
 
     def check_item(self, item: Item, params: SamplingParams, max_tokens: int) -> None:
         """Check the parameters of an item, which are its own over the job's. `max_tokens` is what

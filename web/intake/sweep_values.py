@@ -12,7 +12,7 @@ from common.errors import ErrorDict
 from common.params import SamplingParams
 from common.types import JsonObject
 from web.intake.faults import Fault, refusal
-from web.intake.fit import check_vocabulary
+from web.intake.fit import check_model
 from web.intake.validation_messages import explain
 from web.schemas.requests import Item
 from web.schemas.sweeps import AnySweep
@@ -57,7 +57,7 @@ def _fault(name: str, value: Any, before: list[Any], model: Model) -> tuple[str,
         return "invalid_value", "is null; leave it out, or write the value"
     try:
         params = SamplingParams.model_validate({name: value})
-        check_vocabulary(Item.model_validate({}), params, model.card)
+        check_model(Item.model_validate({}), params, model.card)
     except ValidationError as error:
         first = explain(error, SamplingParams)[0]
         return first["code"], first["message"].partition(" ")[2]

@@ -12,6 +12,7 @@ from common.store.job_prep import JobPrep
 from common.store.submitted import key_reused
 from common.types import ItemState, ModelCard
 from web.intake.drafts import Draft
+from web.intake.fit import lacks
 from web.intake.idempotency import check_key, sent_fingerprint
 from web.intake.origin import Origin
 from web.intake.presets import REPLACED, resolve_preset
@@ -70,7 +71,7 @@ def retry_job(
     failed = drafts_again(services, job, prep, Choice(FAILED.states, errors), change)
     message = f"what failed of job {job_id} was refused, and would be again"
     drafts = _some(failed, Conflict(message, code="nothing_failed"))
-    return submit_job(services, tenant, options_of(job.spec, prep), drafts, origin)
+    return submit_job(services, tenant, _as_it_was(services, job, prep), drafts, origin)
 
 
 def rerun_job(
@@ -95,9 +96,7 @@ def rerun_job(
     if wanted.rows in ("failed", "unfinished"):
         _refuse_unfinished(job, f"run what is {wanted.rows} again when it is")
     prep = services.store.prep(job_id)
-    as_it_was = options_of(job.spec, prep)
-    if wanted.model and services.models.served_name(wanted.model) != job.model:
-        as_it_was = _without(as_it_was, job.spec.get("defaulted", ()))
+    as_it_was = _as_it_was(services, job, prep, wanted.model)
     choice = Choice(ROWS[wanted.rows], frozenset(wanted.errors))
     wanted, added = _apart(services, job, prep, choice, wanted)
     options = _changed(services, tenant, as_it_was, wanted)
@@ -175,8 +174,17 @@ def _some(drafts: Iterator[Draft], nothing: Conflict) -> Iterator[Draft]:
     return chain([first], drafts)
 
 
+def _as_it_was(services: Services, job: Job, prep: JobPrep, model: str | None = None) -> JobOptions:
+    """The job's options. Of what the model's card had given, nothing is kept for another model,
+    which has its own defaults, and nothing that the engine of this one has no more."""
+    name = services.models.served_name(model or job.model)
+    card, defaulted = services.models.choose(name).card, job.spec.get("defaulted", ())
+    dropped = [each for each in defaulted if name != job.model or lacks(card, each)]
+    return _without(options_of(job.spec, prep), dropped)
+
+
 def _without(options: JobOptions, names: Collection[str]) -> JobOptions:
-    """The options without what the model's card had given: another model has its own defaults."""
+    """The options without these parameters."""
     given = options.params.model_dump(mode="json", exclude_unset=True)
     params = SamplingParams.model_validate({k: v for k, v in given.items() if k not in names})
     return options.model_copy(update={"params": params})
