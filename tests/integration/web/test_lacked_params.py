@@ -50,7 +50,10 @@ def test_a_jobs_own_parameter_is_refused_once(web: Web, name: str, value: Any) -
     refused(web, send(web, params={name: value}), f"params.{name}")
     items = [{"prompt": "a"}, {"prompt": "b", "params": {name: NEUTRAL[name]}}]
     refused(web, send(web, items=items, params={name: value}), f"params.{name}")
-    template = {"template": {"prompt": "say {{a}}"}, "items": [{"vars": {"a": "b"}}]}
+    template: dict[str, Any] = {
+        "template": {"prompt": "say {{a}}"},
+        "items": [{"vars": {"a": "b"}}],
+    }
     refused(web, send(web, params={name: value}, **template), f"params.{name}")
     assert web.job_keys() == before
 
