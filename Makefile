@@ -3,8 +3,9 @@
 
 BIN := .venv/bin
 INPUTS := pyproject.toml client/pyproject.toml constraints.txt .ci/setup
+VLLM_TESTS := 9  # so many must pass in tests/vllm: tests that are not found or skipped are noticed
 
-.PHONY: help setup demo test clients lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables bench-evals bench-perplexity proof stall screenshots map clean
+.PHONY: help setup demo test test-vllm clients lint bench-queue bench-openai bench-engine bench-vllm faults faults-long outages restarts bench-losses bench-upkeep bench-tables bench-evals bench-perplexity proof stall screenshots map clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -20,6 +21,9 @@ ifdef ARGS
 else
 	$(BIN)/pytest -n 3 --dist loadfile
 endif
+
+test-vllm: .venv-vllm/ready  ## the tests of vLLM as an engine, in an environment of its own: downloads 1.5 GB once
+	.venv-vllm/bin/python -m pytest -n 0 tests/vllm $(or $(ARGS),--at-least=$(VLLM_TESTS))
 
 clients: .venv-clients/ready  ## make .venv-clients with libraries that get structure from models, for their tests
 
@@ -42,8 +46,7 @@ bench-openai: .venv/ready-test  ## measure OpenAI's API with the echo engine; th
 bench-engine: .venv/ready-test  ## measure the engine on this machine; the last line is JSON
 	$(BIN)/python -m bench.engine $(ARGS)
 
-bench-vllm: .venv/ready-test  ## the same beside vLLM for CPU, in an environment of its own: downloads 1.5 GB once
-	@bench/vllm-setup .venv-vllm
+bench-vllm: .venv/ready-test .venv-vllm/ready  ## the same beside vLLM for CPU, in an environment of its own: downloads 1.5 GB once
 	$(BIN)/python -m bench.engine --vllm .venv-vllm/bin/python $(ARGS)
 
 bench-perplexity: .venv/ready-test  ## measure how well the engine predicts human text, in each precision; last line JSON
@@ -93,6 +96,9 @@ clean:  ## remove .venv, caches and build leftovers; data folders stay
 	$(BIN)/python -m venv --clear .venv-clients
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+.venv-vllm/ready: pyproject.toml client/pyproject.toml constraints.txt bench/vllm-setup
+	@bench/vllm-setup .venv-vllm
 
 .venv/ready-%: $(INPUTS)
 	@sh .ci/setup $*

@@ -59,6 +59,7 @@ FOLDERS = {
     "tests/unit/structured": "What a text must be: formats, bounds, grammars",
     "tests/unit/worker": "The worker, without a store",
     "tests/unit/web": "The web tier: reading bodies, connections, proxies",
+    "tests/vllm": "vLLM as an engine, in an environment of its own: `make test-vllm`",
 }
 # The files in these are not listed.
 BY_FOLDER = {"tests", "bench/data", "web/pages/templates", "web/rating/templates"}

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 # Torch's threads wait for each other by spinning: with several test processes on a few cores that
 # costs many times the work itself. Processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# In an environment of its own: `make test-vllm`, which fails where there is no vLLM.
+collect_ignore = [] if find_spec("vllm") else ["vllm"]
 
 # The discard port: whatever goes through a proxy by accident fails at once.
 DEAD_PROXY = "http://127.0.0.1:9"

@@ -181,4 +181,12 @@ def test_threads_may_share_a_guide() -> None:
 
 
 def test_the_version_is_told() -> None:
-    assert version().startswith("llguidance@1.9")
+    assert version().startswith("llguidance@1.")
+
+
+@pytest.mark.parametrize("escaped", [r'"\u0041"', r'"\u00e9"', r'"\ud83d\ude00"', r'"\/"'])
+def test_strings_are_escaped_only_where_they_must_be(escaped: str) -> None:
+    plain = json.dumps(json.loads(escaped), ensure_ascii=False)
+    made = grammar(json_schema={"type": "string"})
+    assert not accepts(byte_guide(), made, escaped)
+    assert accepts(byte_guide(), made, plain)
