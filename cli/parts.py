@@ -39,23 +39,24 @@ def serve(folder: DataFolder) -> None:
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
-    help="Number of worker processes; one per visible GPU if not given.",
+    help="Number of worker processes; if not given, as many as there are visible GPUs for.",
 )
 @data_option
 def worker(processes: int | None, folder: DataFolder) -> None:
     """Run generation workers.
 
-    One for each visible GPU, or one on the CPU. They serve PROMPTMILL_MODEL from REDIS_URL. Beside
-    a running `promptmill up` they need neither: its data folder says which server and model.
+    One for each visible GPU, or for each group of GPUs that vLLM computes on together, or one on
+    the CPU. They serve PROMPTMILL_MODEL from REDIS_URL. Beside a running `promptmill up` they need
+    neither: its data folder says which server and model.
     """
     follow_parent()
     join_server(folder)
     # Checked here, because Celery would show a traceback for a wrong setting.
     settings = Settings.load()
     if processes is None:
-        from worker.gpu import visible_gpus
+        from worker.gpu import worker_count
 
-        processes = len(visible_gpus()) or 1
+        processes = worker_count(settings)
     if processes == 1:
         run_celery("worker.app", "worker")
     else:

@@ -45,7 +45,7 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--workers",
             type=click.IntRange(1, 64),
-            help="Number of generation workers; one per GPU if not given.",
+            help="Number of generation workers; if not given, as many as there are GPUs for.",
         ),
         click.option("--model", help="Hub id, local folder, smollm2-135m (demo model) or echo."),
         data_option,
@@ -248,9 +248,9 @@ class Up:
         """The parts in the order of their end: the web tier first, so that no new job comes."""
         count = self._workers
         if count is None:
-            from worker.gpu import visible_gpus
+            from worker.gpu import worker_count
 
-            count = len(visible_gpus()) or 1
+            count = worker_count(self.settings)
         logs, limit = self._folder.logs, self.settings.grace + GRACE_MARGIN
         workers = [
             Child(

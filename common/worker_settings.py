@@ -229,6 +229,11 @@ class WorkerSettings(BaseModel):
         return self.served_name or own_name(self.model)
 
     @property
+    def gpus_per_worker(self) -> int:
+        """GPUs that one worker process needs, on a machine that has any."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @property
     def is_echo(self) -> bool:
         """Whether workers run the echo engine, which needs no model."""
         return "echo" in (self.model, self.engine)

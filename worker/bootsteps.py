@@ -6,7 +6,9 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import secrets
 import socket
+import threading
 from functools import partial
 from typing import Any
 
@@ -23,15 +25,17 @@ from common.store.fleet import Fleet
 from common.store.version import meet_store
 from common.vllm_args import VllmArgs
 from worker.engine.vllm.options import VllmOptions
-from worker.gpu import GpuLock, claim_gpu
+from worker.gpu import GpuClaim, claim_gpus
 from worker.heartbeat import Heartbeat
 from worker.model_server import ModelServer
 from worker.models import OpenedModel, open_model
+from worker.process_end import GPU_LOST, end_process
 from worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
 REDIS_SHARE = 0.4  # of the lease: how long a call may wait for Redis
+HAND_BACK_LIMIT = 20.0  # seconds in which a worker that lost a GPU may hand back its items
 
 
 class ServeStep(bootsteps.StartStopStep):
@@ -68,7 +72,7 @@ class ServeStep(bootsteps.StartStopStep):
         # this one is ready.
         self.ticker = Ticker(Fleet(client), ring_sender, settings)
         self.ticker.start()
-        self.gpu = _claim_gpu(client, settings)
+        self.gpus = self._claim_gpus(client, settings)
         self.model_server = ModelServer(client, settings, _open_model(settings), ring_sender)
         parent.model_server = parent.app.model_server = self.model_server
         self.model_server.start()
@@ -82,14 +86,33 @@ class ServeStep(bootsteps.StartStopStep):
     def _drain(self, **_: Any) -> None:
         self.model_server.drain()
 
+    def _claim_gpus(self, client: redis.Redis, settings: Settings) -> GpuClaim | None:
+        """The GPUs of this process; None on the CPU, and for the echo engine."""
+        if settings.device == "cpu" or settings.is_echo:
+            return None
+        # A container that is started again may have the name and the process id of the one before.
+        owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        wanted, lost = settings.gpus_per_worker, self._end_without_gpus
+        return when_up(client, START_WAIT, partial(claim_gpus, client, owner, wanted, lost))
+
+    def _end_without_gpus(self) -> None:
+        """Another worker uses a GPU of this one: end, and hand back first what it computes on it,
+        if the model is loaded."""
+        limit = threading.Timer(HAND_BACK_LIMIT, end_process, [GPU_LOST])
+        limit.daemon = True
+        limit.start()
+        if hasattr(self, "heartbeat"):
+            self.model_server.stop(grace=0)
+        end_process(GPU_LOST)
+
     def stop(self, _parent: Any) -> None:
         if not hasattr(self, "heartbeat"):  # the start failed
             return
         self.model_server.stop()
         self.ticker.stop()
         self.heartbeat.stop()
-        if self.gpu:
-            self.gpu.release()
+        if self.gpus:
+            self.gpus.release()
 
 
 def freeze_loaded() -> None:
@@ -110,14 +133,6 @@ def _refuse_own_alias(settings: Settings) -> None:
             f"cannot stand for {settings.aliases[settings.model_name]}; leave it out, or set "
             "PROMPTMILL_SERVED_NAME"
         )
-
-
-def _claim_gpu(client: redis.Redis, settings: Settings) -> GpuLock | None:
-    """The GPU of this process; None on the CPU, and for the echo engine."""
-    if settings.device == "cpu" or settings.is_echo:
-        return None
-    owner = f"{socket.gethostname()}:{os.getpid()}"
-    return when_up(client, START_WAIT, partial(claim_gpu, client, owner))
 
 
 def _open_model(settings: Settings) -> OpenedModel:

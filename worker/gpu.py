@@ -1,6 +1,6 @@
-"""Claims a GPU with a lock in Redis, so that two workers on a host never use the same one.
+"""Claims GPUs with locks in Redis, so that two workers on a host never use the same one.
 
-Must run before torch is imported: the claim sets CUDA_VISIBLE_DEVICES to the UUID of one GPU.
+Must run before torch is imported: the claim sets CUDA_VISIBLE_DEVICES to the UUIDs it got.
 """
 
 from __future__ import annotations
@@ -11,26 +11,42 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 
 import redis
 
 from common.errors import ConfigError, Unavailable
-from common.store import keys
-from common.store.connection import redis_errors
+from common.settings import Settings
+from common.store.gpus import LEASE, Gpus, Held
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 18.0  # seconds a start waits for a GPU: the lock of a killed worker expires before
-LOCK_TTL = 15_000  # ms; renewed every third of it, also while the model loads
+PATIENCE = 18.0  # seconds a start waits for GPUs: the locks of a killed worker expire before
+LOOK_AGAIN = 0.5  # seconds between two tries
+DRIVER_LIMIT = 20  # seconds in which the driver must answer
+
+Lost = Callable[[], object]  # is told that another worker uses a GPU of this one
 
 
 def visible_gpus() -> list[str]:
-    """UUIDs of the GPUs that this process may use: none without an NVIDIA driver, or if
-    CUDA_VISIBLE_DEVICES is empty."""
+    """UUIDs of the GPUs that this process may use, in the driver's order, which is the same for all
+    processes of a machine. None without an NVIDIA driver, or if CUDA_VISIBLE_DEVICES is empty.
+
+    Raises:
+        ConfigError: the driver does not answer.
+    """
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    try:
+        answer = subprocess.run(
+            query, capture_output=True, text=True, timeout=DRIVER_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"nvidia-smi did not answer in {DRIVER_LIMIT} s; the driver or a GPU hangs: look at "
+            "`dmesg`, or run this worker on the CPU with PROMPTMILL_DEVICE=cpu"
+        ) from None
     gpus = [
         tuple(part.strip() for part in line.split(","))
         for line in answer.stdout.splitlines()
@@ -40,67 +56,96 @@ def visible_gpus() -> list[str]:
     if wanted is None:
         return [uuid for _, uuid in gpus]
     names = [name.strip() for name in wanted.split(",") if name.strip()]
-    return [
-        uuid for name in names for index, uuid in gpus if name == index or uuid.startswith(name)
-    ]
+    return [uuid for index, uuid in gpus if any(n == index or uuid.startswith(n) for n in names)]
 
 
-class GpuLock:
-    """The lock of one GPU, held until `release`. The lock of a killed process expires."""
+def worker_count(settings: Settings) -> int:
+    """The worker processes that this machine has GPUs for; one without GPUs, or if there are too
+    few for one, which then says so."""
+    if settings.device == "cpu" or settings.is_echo:
+        return 1
+    return max(1, len(visible_gpus()) // settings.gpus_per_worker)
 
-    def __init__(self, client: redis.Redis, uuid: str, owner: str):
-        self.uuid = uuid
-        self._client = client
+
+class GpuClaim:
+    """The GPUs of this process, until `release`. The locks of a killed process expire."""
+
+    def __init__(self, gpus: Gpus, uuids: tuple[str, ...], owner: str):
+        self.uuids = uuids
+        self._gpus = gpus
         self._owner = owner
         self._released = threading.Event()
 
-    def take(self) -> bool:
-        with redis_errors():
-            return bool(self._client.set(keys.gpu(self.uuid), self._owner, nx=True, px=LOCK_TTL))
+    def keep(self, lost: Lost) -> None:
+        """Start a thread that renews the locks until they are released. If another process has one
+        of them, the thread calls `lost` once and ends."""
+        threading.Thread(target=self._renew, args=[lost], name="gpu-lock", daemon=True).start()
 
-    def keep(self) -> None:
-        """Start a thread that renews the lock until it is released."""
-        threading.Thread(target=self._renew, name="gpu-lock", daemon=True).start()
-
-    def _renew(self) -> None:
-        while not self._released.wait(LOCK_TTL / 3000):
+    def _renew(self, lost: Lost) -> None:
+        while not self._released.wait(LEASE / 3000):
             try:
-                with redis_errors():
-                    self._client.set(keys.gpu(self.uuid), self._owner, px=LOCK_TTL)
+                others = self._gpus.hold(self._owner, self.uuids, len(self.uuids)).others
             except Unavailable as error:
-                log.warning("the lock of GPU %s was not renewed: %s", self.uuid, error)
+                log.warning("the locks of this worker's GPUs were not renewed: %s", error)
+                continue
+            if others and not self._released.is_set():
+                log.critical(
+                    "this worker's lock expired, and %s now; two workers on one GPU run out of "
+                    "its memory: ending",
+                    _told(others),
+                )
+                lost()
+                return
 
     def release(self) -> None:
         self._released.set()
-        with redis_errors():
-            self._client.delete(keys.gpu(self.uuid))
+        self._gpus.release(self._owner, self.uuids)
 
 
-def claim_gpu(client: redis.Redis, owner: str, patience: float = PATIENCE) -> GpuLock | None:
-    """Take a free GPU, and make it the only one that this process sees. None if there is no GPU.
+def claim_gpus(
+    client: redis.Redis, owner: str, wanted: int, lost: Lost, patience: float = PATIENCE
+) -> GpuClaim | None:
+    """Take `wanted` free GPUs at once, and make them the only ones that this process sees. None if
+    there is no GPU. `lost` is called when another process took one of them.
 
     Raises:
-        ConfigError: other workers held all GPUs for `patience` seconds.
+        ConfigError: there are fewer GPUs, or other workers held too many of them for `patience`
+        seconds.
     """
-    uuids, end = visible_gpus(), time.monotonic() + patience
-    while uuids:
-        if lock := _take_one(client, uuids, owner):
-            return lock
+    uuids = visible_gpus()
+    if not uuids:
+        return None
+    if len(uuids) < wanted:
+        raise ConfigError(
+            f"a worker needs {wanted} GPUs (PROMPTMILL_TENSOR_PARALLEL x "
+            f"PROMPTMILL_PIPELINE_PARALLEL), and {len(uuids)} are visible on this machine; lower "
+            "these settings, or make more GPUs visible (CUDA_VISIBLE_DEVICES)"
+        )
+    gpus = Gpus(client)
+    held = _wait_for(gpus, owner, uuids, wanted, patience)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held.uuids)
+    log.info("using GPU %s", ", ".join(held.uuids))
+    claim = GpuClaim(gpus, held.uuids, owner)
+    claim.keep(lost)
+    return claim
+
+
+def _wait_for(gpus: Gpus, owner: str, uuids: list[str], wanted: int, patience: float) -> Held:
+    end = time.monotonic() + patience
+    while not (held := gpus.hold(owner, uuids, wanted)).uuids:
         if time.monotonic() > end:
             raise ConfigError(
-                f"all {len(uuids)} visible GPUs are used by other workers; start fewer workers, or "
-                "run this one on the CPU with PROMPTMILL_DEVICE=cpu"
+                f"a worker needs {wanted} of the {len(uuids)} visible GPUs, and "
+                f"{len(uuids) - len(held.others)} are free: {_told(held.others)}; start fewer "
+                "workers, or run this one on the CPU with PROMPTMILL_DEVICE=cpu"
             )
-        time.sleep(0.5)
-    return None
+        time.sleep(LOOK_AGAIN)
+    return held
 
 
-def _take_one(client: redis.Redis, uuids: list[str], owner: str) -> GpuLock | None:
-    for uuid in uuids:
-        lock = GpuLock(client, uuid, owner)
-        if lock.take():
-            lock.keep()
-            os.environ["CUDA_VISIBLE_DEVICES"] = uuid
-            log.info("using GPU %s", uuid)
-            return lock
-    return None
+def _told(others: dict[str, str]) -> str:
+    """Who uses which GPUs, as in "host:12 uses GPU-a, GPU-b"."""
+    by_owner: dict[str, list[str]] = {}
+    for uuid, owner in others.items():
+        by_owner.setdefault(owner, []).append(uuid)
+    return "; ".join(f"{owner} uses {', '.join(uuids)}" for owner, uuids in by_owner.items())

@@ -4,7 +4,6 @@ hangs."""
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 
@@ -14,10 +13,9 @@ from common.errors import Unavailable
 from common.settings import Settings
 from common.store import keys
 from worker.model_server import ModelServer
+from worker.process_end import WEDGED, end_process
 
 log = logging.getLogger(__name__)
-
-WEDGED = 70  # exit status: the engine hangs, and only a restart helps
 
 
 class Heartbeat(threading.Thread):
@@ -84,7 +82,7 @@ class Heartbeat(threading.Thread):
             log.critical(
                 "an engine step has been running for %.0f s (limit %.0f s): ending", age, limit
             )
-            os._exit(WEDGED)
+            end_process(WEDGED)
 
     def stop(self) -> None:
         self._stop_now.set()

@@ -205,22 +205,23 @@ class ModelServer:
 
     # The end
 
-    def drain(self) -> None:
-        """Take no more items, and finish those that end within the grace period, less the time that
-        handing back the others takes."""
-        if self._drain_until is None:
-            grace = self._settings.grace
+    def drain(self, grace: float | None = None) -> None:
+        """Take no more items, and finish those that end within the grace period (seconds; the
+        settings' if None), less the time that handing back the others takes."""
+        grace = self._settings.grace if grace is None else grace
+        until = time.monotonic() + grace - min(HAND_BACK, grace / 3)
+        if self._drain_until is None or until < self._drain_until:
             log.info(
                 "draining: %d items run",
                 len(self._exchange.held.running()),
                 extra={"grace_s": grace},
             )
-            self._drain_until = time.monotonic() + grace - min(HAND_BACK, grace / 3)
+            self._drain_until = until
             self.engine.poke()
 
-    def stop(self) -> None:
+    def stop(self, grace: float | None = None) -> None:
         """Drain, hand in the results, hand back the other items uncharged, release the lease."""
-        self.drain()
+        self.drain(grace)
         self._stopped = True
         if not self._turn.acquire(timeout=self._settings.grace + 2 * HAND_BACK_LIMIT):
             log.error("the turn did not end; its items go to other workers when the lease expires")

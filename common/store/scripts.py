@@ -59,6 +59,8 @@ ALLOW_OOM = {
     "revoke_key",
     "permit",
     "hold_permits",
+    "hold_gpus",
+    "release_gpus",
     "delete_study",
     "revoke_rater",
     "undo_vote",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.processes import ROOT
-from worker.heartbeat import WEDGED
+from worker.process_end import WEDGED
 
 # A real heartbeat beside an engine whose step has been running for so long.
 SCRIPT = """

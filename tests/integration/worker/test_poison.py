@@ -12,7 +12,7 @@ from typing import Any
 from tests.integration.worker.poisoned import DEADLY, STICKY
 from tests.support.waiting import wait_until
 from tests.support.workers import Queue, Workers
-from worker.heartbeat import WEDGED
+from worker.process_end import WEDGED
 
 FAST: dict[str, Any] = {
     "lease": 1,
