@@ -22,8 +22,7 @@ def four_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start_on_two(workers: Workers) -> subprocess.Popen[bytes]:
     app = "tests.integration.worker.claiming"
-    fields = {"slots": 4, "echo_delay": 0.05, "engine": "vllm", "tensor_parallel": 2}
-    return workers.start(app=app, **fields)
+    return workers.start(app=app, slots=4, echo_delay=0.05, engine="vllm", tensor_parallel=2)
 
 
 def test_a_worker_whose_gpu_another_uses_hands_back_its_items_and_ends(
