@@ -94,9 +94,10 @@ class Generated(TypedDict):
     continuations: NotRequired[list[RowContinuation]]
 
 
-# An item that other kernels began goes on from its tokens, but rounds otherwise from there on: the
-# same seed may then give another text than on one worker alone.
-ResumedOn = Literal["other_kernels"]
+# Why an item that another worker began may have another text than one worker alone writes with the
+# same seed: other kernels round otherwise from its checkpoint on, or an engine draws other random
+# numbers from there on. `from_start`: that engine dropped the checkpoint and began anew.
+ResumedOn = Literal["other_kernels", "other_draws", "from_start"]
 
 
 class ItemResult(TypedDict, total=False):

@@ -206,6 +206,10 @@ class ItemExchange:
     def _start(self, item: HeldItem, request: Request, left: Progress | None) -> None:
         # A checkpoint has no log-probabilities: an item that wants them starts from its prompt.
         goes_on = left is not None and any(left.tokens) and request.params.logprobs is None
+        if goes_on and not self._engine.goes_on(request.params):
+            # What was streamed stands, so such an item goes on behind it.
+            goes_on = item.streamed
+            item = replace(item, inexact="other_draws" if goes_on else "from_start")
         request.resume = left.tokens if left and goes_on else None
         if item.streamed:
             self.publisher.follow(item, request)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Literal
 
+from common.result_row import ResumedOn
 from common.store.incarnation import MIXED, Result, Run
 
 
@@ -29,11 +31,13 @@ class HeldItem:
     guidance: str | None = None
     # What computed its tokens: this worker's kernels, or `MIXED` where others began it.
     kernels: str = ""
+    # What became of its checkpoint where the engine cannot go on from one exactly.
+    inexact: Literal["other_draws", "from_start"] | None = None
 
     @property
-    def on_other_kernels(self) -> bool:
-        """Whether it goes on from tokens that other kernels computed, which may round otherwise."""
-        return self.kernels == MIXED
+    def resumed_on(self) -> ResumedOn | None:
+        """Why its text may differ from what one worker writes with the same seed."""
+        return self.inexact or ("other_kernels" if self.kernels == MIXED else None)
 
 
 class HeldItems:

@@ -23,11 +23,19 @@ class ModelParts:
     template: str | None
 
     @classmethod
-    def read(cls, folder: Path, name: str, wanted_context: int | None) -> ModelParts:
+    def read(
+        cls, folder: Path, name: str, wanted_context: int | None, *, any_quantisation: bool = False
+    ) -> ModelParts:
+        """Read and check them; with `any_quantisation` also those of checkpoints that transformers
+        cannot load.
+
+        Raises:
+            ConfigError: one is missing or wrong.
+        """
         from common.tokenizer import JsonTokenizer
         from worker.engine.model.weights import load_config, load_generation_config, load_tokenizer
 
-        config = load_config(folder)
+        config = load_config(folder, any_quantisation=any_quantisation)
         fast = load_tokenizer(folder)
         context = context_length(config, fast.model_max_length, wanted_context)
         generation = load_generation_config(folder, config)

@@ -80,11 +80,20 @@ def open_model(
             served_name or name,
             EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on),
         )
-    if engine == "vllm":
-        raise ConfigError(f"engine vllm cannot be used yet with {vllm or VllmOptions()}")
     folder = find_model(name, cache)
-    how = _How(engine, pick_device(device), dtype, kernels, quantize, slots, context, cache)
-    opened = _open_folder(folder, served_name or own_name(name), how)
+    served = served_name or own_name(name)
+    if engine == "vllm":
+        from worker.vllm_model import open_with_vllm
+
+        how_vllm = vllm or VllmOptions()
+        opened = OpenedModel(
+            *open_with_vllm(
+                folder, served, how_vllm, device=device, dtype=dtype, slots=slots, context=context
+            )
+        )
+    else:
+        how = _How(engine, pick_device(device), dtype, kernels, quantize, slots, context, cache)
+        opened = _open_folder(folder, served, how)
     opened.card.source = "" if is_folder(name) else name
     if defaults:
         opened.card.defaults = model_defaults(folder, opened.tokenizer, opened.engine.honours)

@@ -48,8 +48,8 @@ def result(item: HeldItem, finished: Finished, worker: str) -> Result:
         "run_s": round(time.monotonic() - item.started, 3),
         "worker": worker,
     }
-    if item.on_other_kernels:
-        stored["resumed_on"] = "other_kernels"
+    if item.resumed_on:
+        stored["resumed_on"] = item.resumed_on
     if finished.continuations is not None:
         stored["continuations"] = [_row_continuation(each) for each in finished.continuations]
     return Result(

@@ -60,8 +60,10 @@ class ResultRow(BaseModel):
     worker: str | None
     resumed_on: ResumedOn | None = Field(
         None,
-        description="`other_kernels`: another worker began it on another kind of processor, so its "
-        "text may differ from what one worker writes with the same seed.",
+        description="Another worker began it, so its text may differ from what one worker writes "
+        "with the same seed. `other_kernels`: on another kind of processor. `other_draws`: the "
+        "engine drew other random numbers from the checkpoint on. `from_start`: the engine "
+        "dropped the checkpoint and generated the text anew.",
     )
     model: str
     metadata: dict[str, JsonValue] = {}

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from common.generation import Finished, Request
-from common.params import CELLS
+from common.params import CELLS, SamplingParams
 from worker.engine.scheduling.mailbox import Mailbox, Reason
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class Engine(Protocol):
     def checkpoint(self) -> dict[str, list[list[int]]]:
         """The tokens that each unfinished request has generated so far, a list for each
         continuation; `Request.resume` takes them back."""
+        ...
+
+    def goes_on(self, params: SamplingParams, /) -> bool:
+        """Whether a request with these goes on from a checkpoint as if it had never stopped."""
         ...
 
     def step_age(self) -> float:
@@ -122,6 +126,9 @@ class EngineThread:
 
     def checkpoint(self) -> dict[str, list[list[int]]]:
         return self._requests.checkpoint()
+
+    def goes_on(self, _params: SamplingParams, /) -> bool:
+        return True
 
     def step_age(self) -> float:
         began = self._step_began

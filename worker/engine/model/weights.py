@@ -45,8 +45,9 @@ COMPUTED = re.compile(
 OWN_CODE: dict[str, Any] = {"trust_remote_code": False}
 
 
-def load_config(folder: Path) -> Any:
-    """The config of a language model.
+def load_config(folder: Path, *, any_quantisation: bool = False) -> Any:
+    """The config of a language model; with `any_quantisation` also of one whose weights others
+    load.
 
     Raises:
         ConfigError: transformers does not know its type or quantisation, or it is no model that
@@ -59,7 +60,7 @@ def load_config(folder: Path) -> Any:
         # A KeyError, a library's own error or another, depending on what is wrong in the file.
         raise ConfigError(f"{file} cannot be used: {_first_sentence(error)}") from None
     method = _quantisation(config)
-    if method and method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+    if method and not any_quantisation and method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
         raise ConfigError(
             f"{file} names the quantisation {method!r}, which is not known; take another version "
             "of it"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from copy import copy
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -117,6 +118,14 @@ class Constraint:
             self.took(time.monotonic() - began)
         return part
 
+    def copy(self) -> Constraint:
+        """What binds another continuation that has come as far as this one."""
+        matcher = self._matcher.copy() if self._matcher else None
+        made = Constraint(matcher, self._span, frozenset(self._end_ids))
+        made._thinking = copy(self._thinking)
+        made.reasoning_tokens = self.reasoning_tokens
+        return made
+
     def took(self, seconds: float) -> None:
         """Its grammar took so long for a token."""
         if seconds > SLOW:
@@ -126,7 +135,7 @@ class Constraint:
         """Whether a new continuation may begin with these tokens. Changes nothing."""
         if self._matcher is None:
             return True
-        trial = Constraint(self._matcher.copy(), self._span, frozenset(self._end_ids))
+        trial = self.copy()
         for token in tokens:
             if token in self._end_ids or trial.is_over:
                 break

@@ -1,0 +1,190 @@
+"""The engine that has vLLM compute: its scheduler, kernels, prefix cache and GPUs, our requests.
+
+A step on the engine's thread: take new requests and cancellations, let vLLM make a step, advance
+the sequences by the tokens that it drew, and abort at vLLM what ended here. Text, stop strings,
+thoughts and reasons to end are those of `scheduling/open_requests.py`, as on our own engine. Each
+continuation is a request of its own at vLLM.
+
+`library.vllm_version` comes first: it prepares the import of vLLM, and says how to install it.
+
+An exception out of vLLM's step leaves its scheduler undefined: the step age is infinite then, and
+the worker ends its process.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vllm import SamplingParams as VllmParams
+from vllm import TokensPrompt
+
+from common.errors import EngineError
+from common.generation import Request
+from common.params import CELLS, SamplingParams
+from worker.engine.protocol import EngineThread
+from worker.engine.scheduling.drawn import Drawn
+from worker.engine.scheduling.open_requests import OpenRequests
+from worker.engine.scheduling.sequence import Sequence
+from worker.engine.scheduling.text import Detokenizer
+from worker.engine.vllm.guided import Guided
+from worker.engine.vllm.library import device_name, open_vllm, vllm_device, vllm_version
+from worker.engine.vllm.options import VllmOptions
+from worker.engine.vllm.sampling import prompt_scores, score, vllm_params
+
+if TYPE_CHECKING:
+    from common.structured.guidance import Guide
+
+log = logging.getLogger(__name__)
+
+
+class VllmEngine(EngineThread):
+    """Runs the model in `folder`. `vocabulary` is the width of its logits; `dtype` is by vLLM's
+    names. `guide` makes matchers of grammars; without one, requests with a grammar are refused.
+
+    Raises:
+        ConfigError: vLLM is not there, or cannot run the model like this.
+    """
+
+    honours = frozenset(CELLS) - {"typical_p", "no_repeat_ngram_size"}
+
+    def __init__(
+        self,
+        folder: Path,
+        detokenizer: Detokenizer,
+        options: VllmOptions,
+        *,
+        slots: int,
+        context: int,
+        vocabulary: int,
+        dtype: str = "auto",
+        guide: Guide | None = None,
+    ):
+        super().__init__("vllm-engine", slots=slots)
+        self.context = context
+        self.device_name = device_name()
+        self.kernels = f"vllm {vllm_version()} {vllm_device()}"
+        self._vllm = open_vllm(folder, options, slots=slots, context=context, dtype=dtype)
+        config = self._vllm.model_config
+        self.dtype = str(config.dtype).removeprefix("torch.")
+        self.quantization: str | None = config.quantization
+        self._detokenizer = detokenizer
+        self._running: dict[str, Sequence] = {}  # what vLLM has, by its request ids
+        self._lost = False  # vLLM computes no more
+
+        self._guided = Guided()
+        self._guided.serve(self._vllm)
+        self._requests = OpenRequests(
+            self._mail,
+            detokenizer,
+            vocabulary=vocabulary,
+            context=context,
+            on_end=self._drop,
+            guide=guide,
+        )
+
+    def step_age(self) -> float:
+        return math.inf if self._lost else super().step_age()
+
+    def goes_on(self, params: SamplingParams, /) -> bool:
+        """vLLM draws anew from a checkpoint, and counts only what it generated itself."""
+        return (
+            params.is_greedy
+            and not params.presence_penalty
+            and not params.frequency_penalty
+            and not params.bad_words
+        )
+
+    def forget_prefixes(self) -> None:
+        """Empty the prefix cache. Only while no request is open: the engine's thread uses it."""
+        self._vllm.reset_prefix_cache()
+
+    def _warm_up(self) -> None:
+        prompt = TokensPrompt(prompt_token_ids=[0])
+        params = VllmParams(temperature=0, max_tokens=1, detokenize=False)
+        self._vllm.add_request("warm-up", prompt, params)
+        while self._vllm.has_unfinished_requests():
+            self._vllm.step()
+
+    def _run(self) -> None:
+        try:
+            while self._take_mail(0 if self._running else None):
+                if self._running:
+                    self._step()
+        except Exception:
+            log.critical("vLLM computes no more: this process must end", exc_info=True)
+            # The worker sees the infinite step age and ends the process.
+            self._lost = True
+
+    def _accept(self, request: Request) -> None:
+        error = self._requests.refusal(request)
+        if request.continuations is not None:
+            error = "unsupported", "engine vllm does not score texts; use engine native"
+        if error:
+            self._requests.refuse(request, error)
+            return
+        sequences = self._requests.open(request)
+        for sequence, generated in zip(sequences, request.resume or [], strict=False):
+            self._requests.resume(sequence, generated)
+        for sequence in sequences:
+            if not sequence.finish_reason:
+                self._add(sequence)
+
+    def _add(self, sequence: Sequence) -> None:
+        """Give a sequence to vLLM, from where it is."""
+        request, key = sequence.request, _key(sequence)
+        self._running[key] = sequence
+        if sequence.constraint:
+            self._guided.add(key, sequence.constraint)
+        params = vllm_params(sequence, self._detokenizer, key if sequence.constraint else None)
+        prompt = TokensPrompt(prompt_token_ids=list(sequence.tokens))
+        self._vllm.add_request(key, prompt, params, priority=0 if request.interactive else 1)
+
+    def _drop(self, sequence: Sequence) -> None:
+        """A sequence ended: vLLM need not go on with it."""
+        key = _key(sequence)
+        self._guided.forget(key)
+        if self._running.pop(key, None):
+            self._vllm.abort_request([key])
+
+    def _step(self) -> None:
+        self._begin_step()
+        for output in self._vllm.step():
+            if sequence := self._running.get(output.request_id):
+                self._advance(sequence, output)
+        self._end_step()
+
+    def _advance(self, sequence: Sequence, output: Any) -> None:
+        """Take what vLLM computed for a sequence in a step."""
+        if output.finished:
+            del self._running[output.request_id]  # there is nothing to abort
+        request = sequence.request
+        if (count := request.params.prompt_logprobs) is not None and output.prompt_logprobs:
+            for place, scores in prompt_scores(request.prompt_ids, output.prompt_logprobs, count):
+                self._requests.take_scores(sequence, place, scores)
+        (made,) = output.outputs
+        for place, token in enumerate(made.token_ids):
+            if not sequence.finish_reason:
+                found = made.logprobs[place] if made.logprobs else None
+                self._requests.take(sequence, self._drawn(sequence, token, found))
+        if output.finished and not sequence.finish_reason:
+            why = EngineError(f"vLLM ended this before its end ({made.finish_reason})")
+            self._requests.fail(request.id, why)
+
+    def _drawn(self, sequence: Sequence, token: int, found: Any) -> Drawn:
+        """A token that vLLM drew, with its log-probabilities; or why it cannot be taken."""
+        if bound := sequence.constraint:
+            fault = self._guided.fault(_key(sequence), bound, token)
+            if fault:
+                return Drawn(None, fault=fault)
+        alternatives = sequence.request.params.logprobs
+        if alternatives is None or found is None:
+            return Drawn(token)
+        return Drawn(token, score(token, found, alternatives))
+
+
+def _key(sequence: Sequence) -> str:
+    """A sequence's id at vLLM."""
+    return f"{sequence.request.id} {sequence.index}"

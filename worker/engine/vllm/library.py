@@ -1,0 +1,102 @@
+"""Loads vLLM into this process and opens a model with it. The only module that imports the library
+itself before it is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError
+from worker.engine.vllm.options import VllmOptions
+
+log = logging.getLogger(__name__)
+
+SHOWN = 400  # characters of an error of vLLM's
+# What vLLM reads from the environment when it is imported.
+VARIABLES = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # its engine in this process, on our thread
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # other GPUs' processes share no locks with this one
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "VLLM_PLUGINS": "",  # no code of other packages
+    "VLLM_CONFIGURE_LOGGING": "0",  # its lines go where ours go
+}
+
+
+def vllm_version() -> str:
+    """The version of vLLM; imports it, which takes some seconds.
+
+    Raises:
+        ConfigError: it is not installed, or cannot be imported.
+    """
+    os.environ.update(VARIABLES)
+    try:
+        import vllm
+    except Exception as error:  # an extension that does not fit this machine raises its own
+        raise ConfigError(
+            "engine vllm needs vLLM, in an environment without the extra `worker`: "
+            f"pip install 'promptmill[vllm]' (docs/vllm.md); importing it failed: {error}"
+        ) from None
+    return str(vllm.__version__).partition("+")[0]
+
+
+def vllm_device() -> str:
+    """What this build of vLLM computes on, `cpu` or `cuda`."""
+    from vllm.platforms import current_platform
+
+    return str(current_platform.device_type)
+
+
+def device_name() -> str:
+    """The device by its own name, as model cards have it."""
+    from vllm.platforms import current_platform
+
+    return "cpu" if vllm_device() == "cpu" else str(current_platform.get_device_name())
+
+
+def open_vllm(
+    folder: Path, options: VllmOptions, *, slots: int, context: int, dtype: str, seed: int = 0
+) -> Any:
+    """vLLM's engine with the model in `folder`. `dtype` is by vLLM's names; `auto` is what the
+    checkpoint says. Loads and profiles, which may take minutes.
+
+    Raises:
+        ConfigError: vLLM cannot run it like this.
+    """
+    from vllm import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    given: dict[str, Any] = {
+        "enable_prefix_caching": True,
+        **options.args,
+        "model": str(folder),
+        "dtype": dtype,
+        "seed": seed,
+        "max_num_seqs": slots,
+        "max_model_len": context,
+        "tensor_parallel_size": options.tensor_parallel,
+        "pipeline_parallel_size": options.pipeline_parallel,
+        "quantization": options.quantization,
+        "generation_config": "vllm",  # the model's own is in the card's defaults
+        "load_format": "safetensors",
+        "trust_remote_code": False,
+        "disable_log_stats": True,
+        "scheduling_policy": "priority",  # interactive requests first
+        "structured_outputs_config": {"backend": "guidance"},
+        "logprobs_mode": "raw_logprobs",
+        "use_tqdm_on_load": False,
+    }
+    if options.gpu_memory is not None:
+        given["gpu_memory_utilization"] = options.gpu_memory
+    try:
+        return LLMEngine.from_engine_args(EngineArgs(**given))
+    except Exception as error:
+        log.debug("vLLM did not start", exc_info=True)
+        raise ConfigError(f"vLLM cannot run the model in {folder}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} …"
