@@ -36,8 +36,8 @@ from bench.lib.targets import ENGINE, verdict
 from bench.lib.turns import Contestant, take_turns
 from common.errors import ConfigError
 from common.model_names import demo_folder
+from worker.devices import pick_dtype
 from worker.engine.kernels.library import Library, load
-from worker.models import pick_dtype
 
 CACHE = Path(os.environ.get("PROMPTMILL_CACHE", "~/.cache/promptmill"))
 SLOTS = 128

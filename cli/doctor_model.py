@@ -68,7 +68,8 @@ def check_memory(settings: Settings) -> list[Finding]:
     """
     import torch
 
-    from worker.models import find_model, pick_device, pick_dtype
+    from worker.devices import pick_device, pick_dtype
+    from worker.models import find_model
 
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
@@ -98,9 +99,9 @@ class Kernels:
 
     @classmethod
     def look(cls, settings: Settings) -> Kernels:
+        from worker.devices import computes_compiled, pick_device, pick_dtype
         from worker.engine.kernels.build import ABOUT, look
         from worker.engine.kernels.no_kernels import NoKernels
-        from worker.models import computes_compiled, pick_device, pick_dtype
 
         if settings.kernels == "torch":
             return cls(Finding("kernels: torch's own (PROMPTMILL_KERNELS=torch)", True))

@@ -16,6 +16,13 @@ from common.errors import ConfigError
 from common.model_names import DEMO_MODEL, demo_folder, is_folder, own_name
 from common.structured.guidance import Guide
 from common.types import ModelCard
+from worker.devices import (
+    DEFAULT_SLOTS,
+    computes_compiled,
+    device_name,
+    pick_device,
+    pick_dtype,
+)
 from worker.echo import EchoEngine
 from worker.engine.protocol import Engine
 from worker.engine.vllm.options import VllmOptions
@@ -23,6 +30,7 @@ from worker.model_defaults import model_defaults
 from worker.model_features import OF_ENGINE, features, guide_of, params
 from worker.model_files import fingerprints, inspect
 from worker.model_parts import ModelParts
+from worker.vllm_model import VllmHow, open_with_vllm
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SLOTS = {"cpu": 32, "cuda": 256}
 # The files of a model that are downloaded: no pickles, and no code.
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -67,8 +74,7 @@ def open_model(
     `engine="native"` is continuous batching, for models that pass its check; `auto` takes
     `generate` for the others. With `defaults` the card has the model's own decoding parameters.
     `kernels="auto"` computes with the compiled kernels where there are any, which the first worker
-    on a machine builds into the folder `cache`.
-    `engine="vllm"` runs vLLM in this process, as `vllm` says.
+    on a machine builds into the folder `cache`. `engine="vllm"` runs vLLM, as `vllm` says.
     `quantize` stores weights and activations in fewer bits, where compiled kernels do that.
     `context` is in tokens, for models that name no length, or below the length they name.
 
@@ -83,17 +89,11 @@ def open_model(
     folder = find_model(name, cache)
     served = served_name or own_name(name)
     if engine == "vllm":
-        from worker.vllm_model import open_with_vllm
-
-        how_vllm = vllm or VllmOptions()
-        opened = OpenedModel(
-            *open_with_vllm(
-                folder, served, how_vllm, device=device, dtype=dtype, slots=slots, context=context
-            )
-        )
+        how = VllmHow(vllm or VllmOptions(), device, dtype, slots, context)
+        opened = OpenedModel(*open_with_vllm(folder, served, how))
     else:
-        how = _How(engine, pick_device(device), dtype, kernels, quantize, slots, context, cache)
-        opened = _open_folder(folder, served, how)
+        how_own = _How(engine, pick_device(device), dtype, kernels, quantize, slots, context, cache)
+        opened = _open_folder(folder, served, how_own)
     opened.card.source = "" if is_folder(name) else name
     if defaults:
         opened.card.defaults = model_defaults(folder, opened.tokenizer, opened.engine.honours)
@@ -199,7 +199,7 @@ def _open_folder(folder: Path, name: str, how: _How) -> OpenedModel:
             *([kind] if kind == "generate" else []),
         ),
         engine=kind,
-        device=_device_name(how.device),
+        device=device_name(how.device),
         dtype=str(dtype).removeprefix("torch."),
         context=engine.context,
         slots=slots,
@@ -255,52 +255,3 @@ def _engine_of(
             "without PROMPTMILL_QUANTIZE"
         )
     return "generate", GenerateEngine(model, tokenizer, slots=slots, context=context, guide=guide)
-
-
-def _device_name(device: torch.device) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def computes_compiled(engine: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the compiled kernels compute such models, where there are any."""
-    import torch
-
-    return engine in ("auto", "native") and device.type == "cpu" and dtype == torch.bfloat16
-
-
-def pick_device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {name!r} was asked for, but torch sees no CUDA device")
-    return torch.device(name)
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype in the settings; `auto` is bfloat16 if the hardware multiplies it natively, else
-    float32."""
-    import torch
-
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type == "cuda":
-        major, _ = torch.cuda.get_device_capability(device)
-        native, why = major >= 8, f"compute capability {major}.x"
-    else:
-        capabilities = torch.cpu.get_capabilities()
-        found = [
-            flag
-            for flag in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16")
-            if capabilities.get(flag)
-        ]
-        native, why = (
-            bool(found),
-            f"the CPU has {found[0]}" if found else "the CPU has no bfloat16 instructions",
-        )
-    dtype = torch.bfloat16 if native else torch.float32
-    log.info("dtype %s: %s", str(dtype).removeprefix("torch."), why)
-    return dtype
