@@ -12,6 +12,7 @@ import redis
 from common.store.fleet import Fleet
 from common.store.form_drafts import FormDrafts
 from tests.support.cards import card
+from tests.support.lacking import lacking
 from tests.support.web import Worker
 
 ABLE = card(
@@ -37,6 +38,7 @@ PAGES = {
     "submit-schema": "/?draft={schema}&step=check",
     "submit-bad-schema": "/?draft={bad-schema}&step=check",
     "submit-labels": "/?draft={labels}",
+    "submit-lacking": "/?draft={lacking}",
     "job-json": "/jobs/{json}",
     "item-json": "/jobs/{json}/items/0",
     "item-bad-json": "/jobs/{json}/items/3",
@@ -46,8 +48,12 @@ PAGES = {
 
 def add_outputs(client: redis.Redis, tenant: str, submit: Callable[..., str]) -> dict[str, str]:
     """The ids of the drafts and jobs, by name; `submit` makes a job of these fields."""
-    Fleet(client).publish(ABLE, b"")
+    few = lacking("few")
+    for model in (ABLE, few):
+        Fleet(client).publish(model, b"")
+    typed = {"model": few.id, "prompts": "Who wrote Faust?", "params.top_k": "5"}
     ids = {
+        "lacking": FormDrafts(client).keep(tenant, typed).id,
         "schema": _draft(client, tenant, "json_schema", json.dumps(SCHEMA, indent=2)),
         "bad-schema": _draft(client, tenant, "json_schema", '{"type": "object", "required": ["n"'),
         "labels": _draft(client, tenant, "choice", "\n".join(LABELS)),

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from common.errors import ConfigError
-from common.params import SamplingParams
+from common.params import CELLS, SamplingParams
+from common.tokenizer import WordTokenizer
 from tests.unit.engine.test_models import save
 from tests.unit.engine.tiny import build
+from worker.model_defaults import model_defaults
 from worker.models import open_model
 
 
@@ -61,6 +63,20 @@ def test_what_has_no_counterpart_is_named_in_the_log(
     with caplog.at_level(logging.WARNING):
         defaults(folder, {"begin_suppress_tokens": [4], "num_beams": 4})
     assert "begin_suppress_tokens, num_beams" in caplog.text
+
+
+def test_what_the_engine_lacks_is_no_default_and_named_in_the_log(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = {"typical_p": 0.9, "no_repeat_ngram_size": 0, "top_k": 5, "suppress_tokens": [5]}
+    (folder / "generation_config.json").write_text(json.dumps(chosen))
+    honours = frozenset(CELLS) - {"typical_p", "no_repeat_ngram_size", "logit_bias"}
+    with caplog.at_level(logging.WARNING):
+        found = model_defaults(folder, WordTokenizer(), honours)
+    assert found == {"top_k": 5}
+    assert "typical_p (the engine has none)" in caplog.text
+    assert "logit_bias (the engine has none)" in caplog.text
+    assert "no_repeat_ngram_size" not in caplog.text  # 0 asks for nothing
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from common.errors import ConfigError
+from common.params import CELLS
 from tests.unit.engine.test_generate import build_seq2seq
 from tests.unit.engine.tiny import VOCABULARY, ask, build, run
 from worker.models import open_model
@@ -56,6 +57,21 @@ def test_encoder_decoder_models_take_the_generate_engine_and_the_card_says_so(
     assert (opened.card.id, opened.card.engine) == ("translate", "generate")
     with pytest.raises(ConfigError, match="encoder-decoder"):
         open_model(str(folder), engine="native", dtype="float32", device="cpu")
+
+
+def test_cards_say_which_parameters_and_features_the_engine_has(tmp_path: Path) -> None:
+    folder = save(build("llama"), tmp_path / "tiny-llama")
+    options: Any = {"dtype": "float32", "device": "cpu", "slots": 2}
+    native = open_model(str(folder), engine="native", **options).card
+    generate = open_model(str(folder), engine="generate", **options).card
+    echo = open_model("echo").card
+    assert native.params == echo.params == CELLS
+    assert set(CELLS) - set(generate.params or ()) == {"prompt_logprobs"}
+    assert {"continuations", "seeded_resume"} <= set(native.features)
+    assert "continuations" not in generate.features and "seeded_resume" in generate.features
+    assert echo.features == ("seeded_resume",)
+    # A worker with the other engine is refused under the same name.
+    assert native.digest != generate.digest
 
 
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
