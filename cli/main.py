@@ -27,6 +27,7 @@ COMMANDS = {
     "results": "cli.jobs",
     "cancel": "cli.jobs",
     "jobs": "cli.jobs",
+    "models": "cli.models",
     "evaluate": "cli.evaluate",
     "compare": "cli.compare",
     "study": "cli.study",

@@ -74,6 +74,13 @@ def test_a_job_is_listed_shown_retried_and_deleted(running: Running, prompts: Pa
     assert f"no job {job_id}" in promptmill(running, "jobs", "show", job_id).stderr
 
 
+def test_models_are_listed_with_what_their_engines_have(running: Running) -> None:
+    assert said(running, "models").splitlines() == [
+        "echo  engine echo, 1 worker, 8,192 tokens",
+        "  features: seeded_resume",
+    ]
+
+
 def test_a_rerun_is_of_the_rows_and_with_the_parameters_that_are_asked_for(
     running: Running, prompts: Path
 ) -> None:

@@ -1,0 +1,34 @@
+"""The table in docs/api.md of what the engines have, and what it must say of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from common.params import CELLS
+from worker.model_features import OF_ENGINE
+
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+BY_MODEL = ("structured_output", "thinking")  # features of a model, on engines with tokens
+FEATURES = (*BY_MODEL, *dict.fromkeys(name for found in OF_ENGINE.values() for name in found))
+
+
+def written() -> dict[str, dict[str, str]]:
+    """The table's cells, by engine and row."""
+    section = PAGE.read_text().partition("\n## What models have\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    table = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+    assert re.fullmatch(r"[|-]+", lines[1])
+    return {
+        engine: {row[0]: row[place] for row in table[2:]}
+        for place, engine in enumerate(table[0])
+        if engine
+    }
+
+
+def expected(engine: str, honours: Collection[str]) -> dict[str, str]:
+    """The cells of an engine that honours these parameters, in order."""
+    found = {name: "yes" if name in honours else "no" for name in CELLS}
+    found |= {name: "yes" if name in OF_ENGINE[engine] else "no" for name in FEATURES}
+    return found | dict.fromkeys(BY_MODEL, "no" if engine == "echo" else "by model")
