@@ -1,0 +1,98 @@
+"""The processes that vLLM starts: one for each GPU of a model that takes several, and on a CPU
+always.
+
+They are children of the worker process. A signal to the whole group (a terminal's Ctrl-C, docker
+stop, systemd) must not end them before the worker has drained; none may outlive it, however it
+ends; and when one dies, the worker must know. Knows nothing of requests and texts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
+from multiprocessing.resource_tracker import ensure_running
+from pathlib import Path
+
+from worker.engine.vllm import child
+
+# Arguments of vLLM's engine.
+ARGUMENTS = {"worker_extension_cls": f"{child.__name__}.{child.EndsWithParent.__name__}"}
+# What vLLM reads in its start: a fork would have all sockets and locks of this process.
+ENVIRONMENT = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+GROUP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+END_LIMIT = 5.0  # seconds that they have to end by themselves
+
+
+class Processes:
+    """The processes of one engine."""
+
+    def __init__(self) -> None:
+        self._all: list[BaseProcess] = []
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Around the start of vLLM's engine, in a thread that lives as long as it: its processes
+        end with the thread. If the start fails, none is left.
+
+        What a process has blocked its children have blocked, too. Signals that come meanwhile wait
+        until this ends, or go to another thread.
+        """
+        os.environ.update(ENVIRONMENT)
+        before = multiprocessing.active_children()
+        ensure_running()  # where it starts its own process, it takes signals off the mask
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+        # Runs before multiprocessing's own, which sends SIGTERM and waits for ever.
+        atexit.register(self.kill)
+        try:
+            yield
+        except BaseException:
+            self._adopt(before)
+            self.kill()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        self._adopt(before)
+        self._forget_shared_memory()
+
+    def _adopt(self, before: list[BaseProcess]) -> None:
+        self._all = [each for each in multiprocessing.active_children() if each not in before]
+
+    def _forget_shared_memory(self) -> None:
+        """Remove the names of the memory that the processes share for their sums on a CPU, which
+        vLLM never removes. All of them have it open by now."""
+        for each in self._all:
+            with suppress(OSError):
+                maps = Path(f"/proc/{each.pid}/maps").read_text()
+                for line in maps.splitlines():
+                    _, found, name = line.partition("/dev/shm/vllm_dist_")
+                    if found:
+                        Path(found + name).unlink(missing_ok=True)
+
+    def lost(self) -> bool:
+        """Whether one of them has died: no step can end any more."""
+        return any(not each.is_alive() for each in self._all)
+
+    def end(self, shut_down: Callable[[], object]) -> None:
+        """End all of them: `shut_down` asks vLLM for it, and what has not ended after `END_LIMIT`
+        is killed."""
+        limit = threading.Timer(END_LIMIT, self.kill)
+        limit.daemon = True
+        limit.start()
+        try:
+            shut_down()
+        finally:
+            limit.cancel()
+            self.kill()
+
+    def kill(self) -> None:
+        """End all of them at once."""
+        for each in self._all:
+            each.kill()
+        for each in self._all:
+            each.join(END_LIMIT)
