@@ -4,6 +4,7 @@ hangs."""
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 
@@ -78,11 +79,15 @@ class Heartbeat(threading.Thread):
 
     def _check_engine(self) -> None:
         age, limit = self._model_server.engine.step_age(), self._model_server.wedge_limit
-        if age > limit:
+        if age <= limit:
+            return
+        if math.isinf(age):
+            log.critical("the engine computes no more: ending")
+        else:
             log.critical(
                 "an engine step has been running for %.0f s (limit %.0f s): ending", age, limit
             )
-            end_process(WEDGED)
+        end_process(WEDGED)
 
     def stop(self) -> None:
         self._stop_now.set()

@@ -7,8 +7,8 @@ continuation is a request of its own at vLLM.
 
 `library.vllm_version` comes first: it prepares the import of vLLM, and says how to install it.
 
-An exception out of vLLM's step leaves its scheduler undefined: the step age is infinite then, and
-the worker ends its process.
+An exception out of vLLM's step leaves its scheduler undefined, and a step with a process that died
+never ends: the step age is infinite then, and the worker ends.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from worker.engine.scheduling.text import Detokenizer
 from worker.engine.vllm.guided import Guided
 from worker.engine.vllm.library import device_name, open_vllm, vllm_device, vllm_version
 from worker.engine.vllm.options import VllmOptions
+from worker.engine.vllm.processes import Processes
 from worker.engine.vllm.sampling import prompt_scores, score, vllm_params
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ class VllmEngine(EngineThread):
         self.context = context
         self.device_name = device_name()
         self.kernels = f"vllm {vllm_version()} {vllm_device()}"
-        self._vllm = open_vllm(folder, options, slots=slots, context=context, dtype=dtype)
+        self._processes = Processes()
+        self._vllm = open_vllm(
+            folder, options, self._processes, slots=slots, context=context, dtype=dtype
+        )
         config = self._vllm.model_config
         self.dtype = str(config.dtype).removeprefix("torch.")
         self.quantization: str | None = config.quantization
@@ -86,7 +90,11 @@ class VllmEngine(EngineThread):
         )
 
     def step_age(self) -> float:
-        return math.inf if self._lost else super().step_age()
+        return math.inf if self._lost or self._processes.lost() else super().step_age()
+
+    def stop(self) -> None:
+        super().stop()
+        self._processes.end(self._vllm.engine_core.shutdown)
 
     def goes_on(self, params: SamplingParams, /) -> bool:
         """vLLM draws anew from a checkpoint, and counts only what it generated itself."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from common.errors import ConfigError
 from worker.engine.vllm.options import VllmOptions
+from worker.engine.vllm.processes import ARGUMENTS, Processes
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,16 @@ def device_name() -> str:
 
 
 def open_vllm(
-    folder: Path, options: VllmOptions, *, slots: int, context: int, dtype: str, seed: int = 0
+    folder: Path,
+    options: VllmOptions,
+    processes: Processes,
+    *,
+    slots: int,
+    context: int,
+    dtype: str,
+    seed: int = 0,
 ) -> Any:
-    """vLLM's engine with the model in `folder`. `dtype` is by vLLM's names; `auto` is what the
+    """vLLM's engine with the model in `folder`, and its `processes`. `dtype` is by vLLM's names; `auto` is what the
     checkpoint says. Loads and profiles, which may take minutes.
 
     Raises:
@@ -87,11 +95,13 @@ def open_vllm(
         "structured_outputs_config": {"backend": "guidance"},
         "logprobs_mode": "raw_logprobs",
         "use_tqdm_on_load": False,
+        **ARGUMENTS,
     }
     if options.gpu_memory is not None:
         given["gpu_memory_utilization"] = options.gpu_memory
     try:
-        return LLMEngine.from_engine_args(EngineArgs(**given))
+        with processes.starting():
+            return LLMEngine.from_engine_args(EngineArgs(**given))
     except Exception as error:
         log.debug("vLLM did not start", exc_info=True)
         raise ConfigError(f"vLLM cannot run the model in {folder}: {_said(error)}") from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -23,8 +22,6 @@ from worker.engine.vllm import child
 
 # Arguments of vLLM's engine.
 ARGUMENTS = {"worker_extension_cls": f"{child.__name__}.{child.EndsWithParent.__name__}"}
-# What vLLM reads in its start: a fork would have all sockets and locks of this process.
-ENVIRONMENT = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 GROUP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 END_LIMIT = 5.0  # seconds that they have to end by themselves
 
@@ -43,7 +40,6 @@ class Processes:
         What a process has blocked its children have blocked, too. Signals that come meanwhile wait
         until this ends, or go to another thread.
         """
-        os.environ.update(ENVIRONMENT)
         before = multiprocessing.active_children()
         ensure_running()  # where it starts its own process, it takes signals off the mask
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
