@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from cli.doctor_vllm import check_vllm
 from cli.finding import Finding
 from common.errors import ConfigError
 from common.settings import Settings
@@ -24,6 +25,9 @@ MEMORY_FACTOR = 1.25
 def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
     if settings.is_echo:
         yield Finding("the echo engine needs no model", True)
+        return
+    if settings.engine == "vllm":
+        yield from check_vllm(settings)
         return
     try:
         import torch  # noqa: F401  # only to see whether it is there

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from worker.engine.vllm.installed import conflicts
 from worker.engine.vllm.options import VllmOptions
 from worker.engine.vllm.processes import ARGUMENTS, Processes
 
 log = logging.getLogger(__name__)
 
+OWN_ENVIRONMENT = (
+    "engine vllm needs vLLM, in an environment without the extra `worker`: "
+    "pip install 'promptmill[vllm]' (docs/vllm.md)"
+)
 SHOWN = 400  # characters of an error of vLLM's
 # What vLLM reads from the environment when it is imported.
 VARIABLES = {
@@ -30,16 +35,15 @@ def vllm_version() -> str:
     """The version of vLLM; imports it, which takes some seconds.
 
     Raises:
-        ConfigError: it is not installed, or cannot be imported.
+        ConfigError: it is not installed, conflicts with what is, or cannot be imported.
     """
+    if wrong := conflicts():
+        raise ConfigError(f"{OWN_ENVIRONMENT}; this one has {'; '.join(wrong)}")
     os.environ.update(VARIABLES)
     try:
         import vllm
     except Exception as error:  # an extension that does not fit this machine raises its own
-        raise ConfigError(
-            "engine vllm needs vLLM, in an environment without the extra `worker`: "
-            f"pip install 'promptmill[vllm]' (docs/vllm.md); importing it failed: {error}"
-        ) from None
+        raise ConfigError(f"{OWN_ENVIRONMENT}; importing it failed: {error}") from None
     return str(vllm.__version__).partition("+")[0]
 
 
