@@ -23,7 +23,7 @@ NEEDS = {
 @pytest.fixture
 def has(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is installed, to be filled; the names of the packages and their versions."""
-    versions: dict[str, str] = {}
+    versions = {"promptmill": "0.1.0"}
     monkeypatch.setattr(installed, "_version", lambda name: versions.get(name, ""))
     monkeypatch.setattr(installed, "requires", NEEDS.get)
     return versions

@@ -34,8 +34,8 @@ def conflicts() -> list[str]:
 
 
 def _needs(name: str, extra: str = "") -> list[Requirement]:
-    """What an installed distribution needs on this machine."""
-    found = map(Requirement, requires(name) or [])
+    """What a distribution needs on this machine; nothing if it is not installed."""
+    found = map(Requirement, (requires(name) if _version(name) else None) or [])
     return [each for each in found if not each.marker or each.marker.evaluate({"extra": extra})]
 
 
