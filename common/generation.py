@@ -47,6 +47,8 @@ class Request:
     # Texts to be scored after the prompt, as token ids; nothing is generated then. With a choice
     # whose probabilities are wanted these are its labels, of which `n` are drawn.
     continuations: list[list[int]] | None = None
+    # Its worker died, and it may be the cause: no item of another model runs beside it.
+    suspect: bool = False
     # The name of the adapter that the model has for it.
     adapter: str | None = None
 

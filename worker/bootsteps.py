@@ -1,4 +1,4 @@
-"""Starts and stops the model server with Celery: the model loads in a bootstep, because only a
+"""Starts and stops the model servers with Celery: the model loads in a bootstep, because only a
 failing bootstep stops the worker."""
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 
 from common import log as logs
+from common.adapters import parse_adapters
 from common.errors import ConfigError, EngineError, Unavailable
 from common.rings import RingSender
 from common.settings import Settings
@@ -27,9 +28,9 @@ from common.vllm_args import VllmArgs
 from worker.engine.vllm.options import VllmOptions
 from worker.gpu import GpuClaim, claim_gpus
 from worker.heartbeat import Heartbeat
-from worker.model_server import ModelServer
 from worker.models import OpenedModel, open_model
 from worker.process_end import GPU_LOST, end_process
+from worker.served_models import ServedModels
 from worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class ServeStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any):
         super().__init__(parent, **options)
-        parent.model_server = None
+        parent.served = None
 
     def start(self, parent: Any) -> None:
         settings = parent.app.settings
@@ -73,18 +74,18 @@ class ServeStep(bootsteps.StartStopStep):
         self.ticker = Ticker(Fleet(client), ring_sender, settings)
         self.ticker.start()
         self.gpus = self._claim_gpus(client, settings)
-        self.model_server = ModelServer(client, settings, _open_model(settings), ring_sender)
-        parent.model_server = parent.app.model_server = self.model_server
-        self.model_server.start()
+        self.served = ServedModels(client, settings, _open_model(settings), ring_sender)
+        parent.served = parent.app.served = self.served
+        self.served.start()
         freeze_loaded()
         # Redis may have stopped while the model was loaded.
-        when_up(client, START_WAIT, self.model_server.join)
+        when_up(client, START_WAIT, self.served.join)
         worker_shutting_down.connect(self._drain, weak=False)
-        self.heartbeat = Heartbeat(client, self.model_server, settings)
+        self.heartbeat = Heartbeat(client, list(self.served), settings)
         self.heartbeat.start()
 
     def _drain(self, **_: Any) -> None:
-        self.model_server.drain()
+        self.served.drain()
 
     def _claim_gpus(self, client: redis.Redis, settings: Settings) -> GpuClaim | None:
         """The GPUs of this process; None on the CPU, and for the echo engine."""
@@ -102,13 +103,13 @@ class ServeStep(bootsteps.StartStopStep):
         limit.daemon = True
         limit.start()
         if hasattr(self, "heartbeat"):
-            self.model_server.stop(grace=0)
+            self.served.stop(grace=0)
         end_process(GPU_LOST)
 
     def stop(self, _parent: Any) -> None:
         if not hasattr(self, "heartbeat"):  # the start failed
             return
-        self.model_server.stop()
+        self.served.stop()
         self.ticker.stop()
         self.heartbeat.stop()
         if self.gpus:
@@ -127,12 +128,13 @@ def freeze_loaded() -> None:
 
 
 def _refuse_own_alias(settings: Settings) -> None:
-    if settings.model_name in settings.aliases:
-        raise ConfigError(
-            f"PROMPTMILL_MODEL_ALIASES: {settings.model_name} is this worker's own model, so it "
-            f"cannot stand for {settings.aliases[settings.model_name]}; leave it out, or set "
-            "PROMPTMILL_SERVED_NAME"
-        )
+    for name in settings.served_models:
+        if name in settings.aliases:
+            raise ConfigError(
+                f"PROMPTMILL_MODEL_ALIASES: {name} is this worker's own model, so it "
+                f"cannot stand for {settings.aliases[name]}; leave it out, or set "
+                "PROMPTMILL_SERVED_NAME"
+            )
 
 
 def _open_model(settings: Settings) -> OpenedModel:
@@ -157,4 +159,5 @@ def _open_model(settings: Settings) -> OpenedModel:
         cache=settings.cache,
         echo_delay=settings.echo_delay,
         echo_fail_on=settings.echo_fail_on,
+        adapters=parse_adapters(settings.adapters),
     )

@@ -2,8 +2,8 @@
 
 One token is one whitespace-separated word. The answer is the prompt's words once (`stop`), or
 repeated up to `max_tokens` with `ignore_eos` (`length`). With a temperature the first word depends
-on seed and sequence only. Equal requests have equal answers, whatever else runs. Every
-log-probability is 0.
+on seed and sequence only. With an adapter each word begins with the adapter's name. Equal requests
+have equal answers, whatever else runs. Every log-probability is 0.
 """
 
 from __future__ import annotations
@@ -225,6 +225,8 @@ def _certain(words: list[str], ids: list[int], alternatives: int) -> list[TokenL
 
 def _answer(request: Request, now: float) -> _Answer:
     words = request.prompt.split()
+    if request.adapter:
+        words = [f"{request.adapter}:{word}" for word in words]
     outputs = [_continuation(request, words, sequence) for sequence in range(request.params.n)]
     return _Answer(request, now, outputs)
 

@@ -26,6 +26,7 @@ from worker.held_items import HeldItem, HeldItems
 from worker.item_reader import ItemReader
 from worker.models import OpenedModel
 from worker.results import end_state, handed_back, result, results_of_deleted_job
+from worker.slots import Room, Slots
 from worker.token_publisher import TokenPublisher
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ MOST_REFUSALS = 10
 class ItemExchange:
     """The items that this worker holds, under one incarnation at a time. `register` comes first.
 
-    `interactive_slots` of the model's slots are kept for interactive jobs; `lease` is in seconds.
+    `slots` says how many of the engine's slots may be filled; `lease` is in seconds.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ItemExchange:
         ring_sender: RingSender,
         *,
         lease: float,
-        interactive_slots: int,
+        slots: Slots,
     ):
         self.publisher = TokenPublisher()
         self.held = HeldItems()
@@ -57,7 +58,8 @@ class ItemExchange:
         self._card = opened.card
         self._ring_sender = ring_sender
         self._lease = lease
-        self._interactive_slots = interactive_slots
+        self._slots = slots
+        self._room = Room(0, 0)  # what the last exchange asked for
         self._reader = ItemReader(JobStore(client), opened.tokenizer, opened.card)
         self._checkpoints = Checkpoints()
         self._tally = Tally()
@@ -90,6 +92,7 @@ class ItemExchange:
         self._handing_back.clear()
         self._reader.forget()
         self._refusals = 0
+        self._slots.settle(took=False, more=False)
         try:
             self.register()
         finally:
@@ -104,9 +107,11 @@ class ItemExchange:
             redis.RedisError: the server refused `MOST_REFUSALS` exchanges in a row.
         """
         self.collect(0)
-        room = self._engine.room() if take_more else 0
+        room = self._ask(take_more)
         try:
-            answer = self.incarnation.exchange(*self.held.send(room), self._interactive_slots)
+            answer = self.incarnation.exchange(
+                *self.held.send(room.slots), room.kept, shared=self._slots.shared
+            )
             if answer.lost:
                 log.warning("lost the lease of %s; starting over", self.incarnation.id)
                 self.start_over()
@@ -115,6 +120,7 @@ class ItemExchange:
             self.held.unread.extend((run, answer.now) for run in answer.runs)
             self._after(answer)
             self._read()
+            self._slots.settle(took=bool(answer.runs), more=answer.more and take_more)
         except Unavailable as error:
             self._wait_for_redis(str(error))
         except redis.RedisError as error:
@@ -126,6 +132,12 @@ class ItemExchange:
         else:
             self._check_count()
         return self.held.busy
+
+    def _ask(self, take_more: bool) -> Room:
+        """The slots to fill. If the last exchange had no reply they are the same again."""
+        if self.held.sending is None:
+            self._room = self._slots.ask() if take_more else Room(0, 0)
+        return self._room
 
     def collect(self, seconds: float) -> None:
         """Wait up to `seconds` for the engine to finish requests, and make results of them."""
@@ -211,6 +223,7 @@ class ItemExchange:
             goes_on = item.streamed
             item = replace(item, inexact="other_draws" if goes_on else "from_start")
         request.resume = left.tokens if left and goes_on else None
+        request.suspect = item.attempt > 1
         if item.streamed:
             self.publisher.follow(item, request)
         resumed = sum(map(len, request.resume or []))

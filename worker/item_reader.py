@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 CACHED_CHUNKS = 128
 CACHED_BYTES = 32 * 2**20  # of the chunks' JSON; in memory they take a few times as much
 
+# Numbers of requests, of all models that this process serves: they may share an engine.
+_REQUESTS = itertools.count()
+
 
 class ItemReader:
     """Reads the inputs of runs of items, for the model of one card."""
@@ -61,7 +64,6 @@ class ItemReader:
         # Of the jobs whose prompts are made of something else.
         self._preparations: dict[str, Preparation] = {}
         self._cached = 0  # bytes
-        self._ids = itertools.count()
 
     def read(self, run: Run, now: int) -> list[tuple[HeldItem, Request | InvalidRequest]]:
         """Each item of a run with its request, or with the error that makes it impossible to run.
@@ -144,7 +146,7 @@ class ItemReader:
             preparation = self._preparation(held.job_id, head)
             text, plain = self._prompts.text(item, head.spec, preparation, params.max_tokens)
             ids = self._tokenizer.encode(text, special=plain)
-        request = Request(str(next(self._ids)), text, ids, params, held.seed)
+        request = Request(str(next(_REQUESTS)), text, ids, params, held.seed)
         texts = item.get("continuations") or params.scored_labels
         if texts is not None:  # scored, not written
             request.continuations = [self._tokenizer.encode(each, special=False) for each in texts]

@@ -96,7 +96,7 @@ def _check_weights(folder: Path) -> None:
         raise ConfigError(
             f"{folder} holds {what}" if what else f"{folder} has no *.safetensors weights; {AGAIN}"
         )
-    tables = {file.name: _tensors(file) for file in files}
+    tables = {file.name: set(tensors(file)) for file in files}
     if (folder / "model.safetensors").exists():
         return
     if index.exists():
@@ -122,8 +122,12 @@ def _check_index(index: Path, tables: Mapping[str, set[str]]) -> None:
             )
 
 
-def _tensors(file: Path) -> set[str]:
-    """The tensors in a safetensors file, whose size must be that of its table."""
+def tensors(file: Path) -> dict[str, list[int]]:
+    """The shapes of the tensors in a safetensors file, whose size must be that of its table.
+
+    Raises:
+        ConfigError: the file is no whole safetensors file.
+    """
     size = file.stat().st_size
     if size == 0:
         raise ConfigError(f"{file} is empty; {AGAIN}")
@@ -141,13 +145,14 @@ def _tensors(file: Path) -> set[str]:
             table = json.loads(stream.read(length))
             table.pop("__metadata__", None)
             end = max((entry["data_offsets"][1] for entry in table.values()), default=0)
+            shapes = {name: list(entry["shape"]) for name, entry in table.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ConfigError(f"{file} has a broken table of tensors; {AGAIN}") from None
     if 8 + length + end != size:
         raise ConfigError(
             f"{file} has {size} bytes where its table says {8 + length + end}; {AGAIN}"
         )
-    return set(table)
+    return shapes
 
 
 def fingerprints(folder: Path) -> list[str]:

@@ -19,8 +19,10 @@ from common.rings import RingSender
 from common.settings import Settings
 from common.store.fleet import Fleet
 from common.store.incarnation import Incarnation
+from common.types import ModelCard
 from worker.exchange import ItemExchange
 from worker.models import OpenedModel
+from worker.slots import OwnSlots, Slots
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +40,15 @@ LOOK_AGAIN = 1.0  # seconds that a turn waits for the engine before it looks at 
 
 class ModelServer:
     """Serves an opened model until it is stopped. Call `start` and `join` first, then `turn` for
-    each ring."""
+    each ring. `slots` are given where it shares the engine's with other models."""
 
     def __init__(
-        self, client: redis.Redis, settings: Settings, opened: OpenedModel, ring_sender: RingSender
+        self,
+        client: redis.Redis,
+        settings: Settings,
+        opened: OpenedModel,
+        ring_sender: RingSender,
+        slots: Slots | None = None,
     ):
         self.engine = opened.engine
         self.card = opened.card
@@ -49,13 +56,12 @@ class ModelServer:
         self._settings = settings
         self._client = client
         self._ring_sender = ring_sender
-        kept = settings.interactive_slots
         self._exchange = ItemExchange(
             client,
             opened,
             ring_sender,
             lease=settings.lease,
-            interactive_slots=opened.card.slots // INTERACTIVE_SHARE if kept is None else kept,
+            slots=slots or OwnSlots(opened.engine, kept_slots(settings, opened.card)),
         )
         self._turn = threading.Lock()  # held by the thread whose turn it is
         self._woken = threading.Event()  # there may be work that no exchange has asked for yet
@@ -80,7 +86,19 @@ class ModelServer:
 
     def join(self) -> None:
         """Publish the model's card and take a lease."""
+        self.publish()
+        self.register()
+
+    def publish(self) -> None:
+        """Publish the model's card.
+
+        Raises:
+            ConfigError: another model is served under its name, or has jobs that are not over.
+        """
         Fleet(self._client).publish(self.card, self._tokenizer.dumps())
+
+    def register(self) -> None:
+        """Take a lease: from now on it is given work."""
         self._exchange.register()
 
     # The turn
@@ -235,3 +253,9 @@ class ModelServer:
             self._turn.release()
             self.engine.stop()
             self._exchange.publisher.stop()
+
+
+def kept_slots(settings: Settings, card: ModelCard) -> int:
+    """How many of an engine's slots are kept for interactive jobs."""
+    kept = settings.interactive_slots
+    return card.slots // INTERACTIVE_SHARE if kept is None else kept

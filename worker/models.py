@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ from common.errors import ConfigError
 from common.model_names import DEMO_MODEL, demo_folder, is_folder, own_name
 from common.structured.guidance import Guide
 from common.types import ModelCard
+from worker.adapters import Adapter, read_adapters
 from worker.devices import (
     DEFAULT_SLOTS,
     computes_compiled,
@@ -50,6 +52,7 @@ class OpenedModel:
     engine: Engine
     card: ModelCard
     tokenizer: Tokenizer
+    adapters: tuple[Adapter, ...] = ()  # each is served as a model of its own
 
 
 def open_model(
@@ -68,6 +71,7 @@ def open_model(
     echo_fail_on: str | None = None,
     defaults: bool = True,
     context: int | None = None,
+    adapters: Mapping[str, Path] | None = None,
 ) -> OpenedModel:
     """Open `name`: a hub id, a local folder, `smollm2-135m` (the demo model) or `echo`.
 
@@ -76,6 +80,7 @@ def open_model(
     `kernels="auto"` computes with the compiled kernels where there are any, which the first worker
     on a machine builds into the folder `cache`. `engine="vllm"` runs vLLM, as `vllm` says.
     `quantize` stores weights and activations in fewer bits, where compiled kernels do that.
+    `adapters` are folders by the adapters' names, for the engines vllm and echo.
     `context` is in tokens, for models that name no length, or below the length they name.
 
     Raises:
@@ -85,6 +90,7 @@ def open_model(
         return _open_echo(
             served_name or name,
             EchoEngine(slots=slots or 64, delay=echo_delay, fail_on=echo_fail_on),
+            read_adapters(adapters or {}, None),
         )
     folder = find_model(name, cache)
     served = served_name or own_name(name)
@@ -133,7 +139,7 @@ def find_model(name: str, cache: Path) -> Path:
 ECHO_TEMPLATE = "{{ messages | map(attribute='content') | join('\n') }}"
 
 
-def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
+def _open_echo(name: str, engine: EchoEngine, adapters: tuple[Adapter, ...]) -> OpenedModel:
     from common.tokenizer import WordTokenizer, digest
 
     tokenizer = WordTokenizer()
@@ -152,7 +158,7 @@ def _open_echo(name: str, engine: EchoEngine) -> OpenedModel:
         params=params(engine),
         created=int(time.time()),
     )
-    return OpenedModel(engine, card, tokenizer)
+    return OpenedModel(engine, card, tokenizer, adapters)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def running_fleet(url: str, workers: int, slots: int, kept: int) -> Iterator[lis
         model_server.start()
         model_server.join()
         model_servers.append(model_server)
-        beats.append(Heartbeat(client, model_server, settings))
+        beats.append(Heartbeat(client, [model_server], settings))
         beats[-1].start()
     try:
         yield model_servers

@@ -80,6 +80,7 @@ class Exchanged:
     runs: list[Run] = field(default_factory=list)
     now: int = 0  # ms, the server's clock
     hooked: bool = False
+    more: bool = False  # work waits that had too few slots
 
 
 class Incarnation:
@@ -130,9 +131,12 @@ class Incarnation:
             pipe.zadd(keys.WORKERS, {self.id: seconds * 1000 + micros // 1000 + self._lease})
             pipe.execute()
 
-    def exchange(self, results: list[Result], room: int, kept: int = 0) -> Exchanged:
+    def exchange(
+        self, results: list[Result], room: int, kept: int = 0, *, shared: bool = False
+    ) -> Exchanged:
         """Hand in results and take items for `room` slots, the last `kept` of them for interactive
-        jobs only. Sent again after a lost reply, it changes nothing.
+        jobs only. Sent again after a lost reply, it changes nothing. A worker whose slots are
+        `shared` with other models hears of work when it has no room, too.
 
         Raises:
             Unavailable: the server is away; call again with the same arguments and the same call
@@ -155,7 +159,12 @@ class Incarnation:
             with redis_errors():
                 answer = json.loads(
                     self._scripts.exchange(
-                        *flat, incarnation=self.id, call=self._call + 1, room=room, kept=kept
+                        *flat,
+                        incarnation=self.id,
+                        call=self._call + 1,
+                        room=room,
+                        kept=kept,
+                        shared=int(shared),
                     )
                 )
             self._call += 1
@@ -165,7 +174,13 @@ class Incarnation:
             self._held.difference_update((result.job_id, result.index) for result in results)
             self._held.update((run.job_id, run.first + i) for run in runs for i in range(run.count))
         refused = [(job_id, index) for job_id, index in answer["refused"]]
-        return Exchanged(refused=refused, runs=runs, now=answer["now"], hooked=answer["hooked"])
+        return Exchanged(
+            refused=refused,
+            runs=runs,
+            now=answer["now"],
+            hooked=answer["hooked"],
+            more=answer.get("more", False),
+        )
 
     @property
     def held(self) -> int:

@@ -139,7 +139,13 @@ class Lossy:
 
 def sent(worker: Incarnation, room: int) -> dict[str, object]:
     """The named arguments of a worker's next exchange."""
-    return {"incarnation": worker.id, "call": worker._call + 1, "room": room, "kept": 0}
+    return {
+        "incarnation": worker.id,
+        "call": worker._call + 1,
+        "room": room,
+        "kept": 0,
+        "shared": 0,
+    }
 
 
 def flat(results: list[Result]) -> list[object]:

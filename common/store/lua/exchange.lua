@@ -4,6 +4,7 @@ incarnation      the worker
 call             the number of this exchange
 room             number: free slots
 kept             number: the last so many of them are for interactive jobs only
+shared           number: 1 where other models use the worker's slots, too
 rest             job, index, attempt, state, prompt tokens, completion tokens, blob, ...: of each result
 ]]
 -- A result's state may be `pending`: the item is handed back, uncharged, with a blob of how far it got.
@@ -14,6 +15,7 @@ rest             job, index, attempt, state, prompt tokens, completion tokens, b
 --   runs     [job, first index, count, attempt, first index of the chunk they lie in, true if it ran before and got somewhere]
 --   now      this server's clock
 --   hooked   true where the webhook worker should be rung
+--   more     true where work waits for more room than there was
 -- The answer is kept under the call number: a client that sends a call again gets the same answer and changes nothing.
 local workerkey, heldkey, replay = key('worker', incarnation), key('held', incarnation), key('replay', incarnation)
 
@@ -29,7 +31,9 @@ if tonumber(call) ~= (tonumber(worker[1]) or 0) + 1 then
   return '{"lost":true}'
 end
 local model, slots = worker[2], tonumber(worker[3])
-if worker[6] then room = 0 end -- drained: it hands in, and takes nothing
+local drained = worker[6]
+if drained then room = 0 end -- it hands in, and takes nothing
+local blocked = false -- work that fits on this worker waits for more room than there is
 
 -- Others that were woken a moment ago are on their way. Work that is not enough for all of them and this one is shared, and what
 -- was submitted for an idle worker is not taken by a busy one that happens to come first.

@@ -150,7 +150,9 @@ def test_after_an_absence_of_many_leases_a_worker_is_still_known_and_its_lost_re
     time.sleep(1.0)
     mill.client.hset("pm:tick", "at", mill.store.now() - 60_000)
     assert mill.fleet.tick(5.0, 3).reaped == []
-    again = json.loads(mill.store.scripts.exchange(incarnation=worker.id, call=1, room=2, kept=0))
+    again = json.loads(
+        mill.store.scripts.exchange(incarnation=worker.id, call=1, room=2, kept=0, shared=0)
+    )
     assert [tuple(run[:4]) for run in again["runs"]] == [
         (r.job_id, r.first, r.count, r.attempt) for r in before.runs
     ]

@@ -40,7 +40,9 @@ def test_runs_never_cross_a_chunk_and_say_where_theirs_begins(mill: Mill) -> Non
 
 def test_an_exchange_sent_again_answers_the_same_and_changes_nothing(mill: Mill) -> None:
     job_id, worker = mill.submit(10), mill.worker()
-    call = partial(mill.store.scripts.exchange, incarnation=worker.id, call=1, room=4, kept=0)
+    call = partial(
+        mill.store.scripts.exchange, incarnation=worker.id, call=1, room=4, kept=0, shared=0
+    )
     first, again = call(), call()
     assert first == again
     assert mill.counts(job_id) == {"pending": 6, "running": 4}

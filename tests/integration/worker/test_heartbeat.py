@@ -24,7 +24,8 @@ engine = SimpleNamespace(step_age=lambda: age)
 model_server = SimpleNamespace(engine=engine, wedge_limit=5.0, heartbeat=lambda: None,
     holds=lambda job: False, needs_turn=lambda: False,
     incarnation=SimpleNamespace(id="i"))
-heartbeat = Heartbeat(connect(sys.argv[1]), model_server, Settings.load(lease=1, heartbeat=0.1))
+settings = Settings.load(lease=1, heartbeat=0.1)
+heartbeat = Heartbeat(connect(sys.argv[1]), [model_server], settings)
 heartbeat.start()
 time.sleep(1)
 heartbeat.stop()

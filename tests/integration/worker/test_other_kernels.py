@@ -30,7 +30,7 @@ def serving(redis_url: str, kernels: str, delay: float) -> Iterator[ModelServer]
     server = ModelServer(client, settings, opened, RingSender(redis_url))
     server.start()
     server.join()
-    heart = Heartbeat(client, server, settings)
+    heart = Heartbeat(client, [server], settings)
     heart.start()
     try:
         yield server

@@ -85,7 +85,7 @@ def model_server(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mo
     )
     made.start()
     made.join()
-    heart = Heartbeat(client, made, settings)
+    heart = Heartbeat(client, [made], settings)
     heart.start()
     yield made
     heart.stop()

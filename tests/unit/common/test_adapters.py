@@ -48,7 +48,7 @@ def test_as_many_as_may_be_and_names_as_long_as_may_be_are_taken() -> None:
     settings = Settings.load(engine="vllm", adapters=text, served_name="b" * 191)
     assert len(settings.served_models) == MOST + 1
     assert settings.served_models[:2] == ("b" * 191, "b" * 191 + ":" + "a" * 62 + "00")
-    with pytest.raises(ConfigError, match="too long.*PROMPTMILL_SERVED_NAME"):
+    with pytest.raises(ConfigError, match=r"too long.*PROMPTMILL_SERVED_NAME"):
         Settings.load(engine="vllm", adapters=text, served_name="b" * 192)
     with pytest.raises(ValueError, match="too long"):
         adapter_model("b" * 192, "a" * 64)

@@ -125,7 +125,10 @@ local function serve(lane, keep)
     local job, taken, used = first_job(lane, tenant), 0, 0
     if job then
       taken, used = claim(job, math.min(fair, alone and 256 or 1), keep)
-      if not taken then return end
+      if not taken then
+        blocked = true
+        return
+      end
     end
     if taken > 0 then
       clock_at = tenant[1]

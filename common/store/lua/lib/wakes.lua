@@ -19,8 +19,8 @@ end
 -- until the worker's next exchange, so that the wakes of a burst go to different workers.
 local WOKEN = 0.01
 
-local function list_worker(model, incarnation, room, slots)
-  if room > 0 then redis.call('ZADD', key('room', model), 1 - room / slots, incarnation)
+local function list_worker(model, incarnation, room, slots, always)
+  if room > 0 or always then redis.call('ZADD', key('room', model), 1 - math.max(room, 0) / slots, incarnation)
   else redis.call('ZREM', key('room', model), incarnation) end
 end
 
