@@ -10,7 +10,7 @@ from cli.client import open_client
 from cli.commands import Command
 from cli.folder import DataFolder, data_option
 from cli.terminal import print_line
-from common.params import CELLS
+from common.params import lacked
 from common.types import JsonObject
 
 
@@ -34,5 +34,5 @@ def about(model: JsonObject) -> Iterator[str]:
     if features := card.get("features"):
         yield f"  features: {', '.join(features)}"
     params = card.get("params")
-    if lacked := [name for name in CELLS if params is not None and name not in params]:
-        yield f"  lacks: {', '.join(lacked)}"
+    if missing := lacked(None if params is None else tuple(params)):
+        yield f"  lacks: {', '.join(missing)}"

@@ -6,6 +6,7 @@ Knows what a text may have to be (`output`) only by its type.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -242,3 +243,18 @@ def is_neutral(name: str, value: Any) -> bool:
     """Whether a parameter with this value asks for nothing, so that every engine honours it: the
     defaults change no text."""
     return bool(value == SamplingParams.model_fields[name].default)
+
+
+@lru_cache(maxsize=64)  # of models and engines; it is asked for each item
+def lacked(honours: frozenset[str] | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The parameters that an engine lacks which honours these; None: it honours all. `output` and
+    `thinking` are among a model's features."""
+    return tuple(name for name in CELLS if honours is not None and name not in honours)
+
+
+def not_honoured(
+    params: SamplingParams, honours: frozenset[str] | tuple[str, ...] | None
+) -> str | None:
+    """The first parameter that is asked for and that such an engine lacks."""
+    missing = lacked(honours)
+    return next((name for name in missing if not is_neutral(name, getattr(params, name))), None)

@@ -3,7 +3,7 @@ token ids."""
 
 from __future__ import annotations
 
-from common.params import CELLS, SamplingParams, is_neutral
+from common.params import SamplingParams, not_honoured
 from common.types import ModelCard
 from web.intake.faults import Fault, overflow
 from web.schemas.requests import Item
@@ -70,12 +70,6 @@ def check_size(
         raise Fault("too_many_tokens", "params.max_tokens", message)
 
 
-def lacks(card: ModelCard, name: str) -> bool:
-    """Whether the model's engine does not honour a decoding parameter. What it can do of `output`
-    and `thinking` is among its features."""
-    return card.params is not None and name in CELLS and name not in card.params
-
-
 def check_job(params: SamplingParams, card: ModelCard) -> None:
     """Raise `InvalidRequest` where a job's own parameters ask for one that the engine lacks."""
     try:
@@ -105,11 +99,9 @@ def check_model(item: Item, params: SamplingParams, card: ModelCard) -> None:
 
 def _check_honoured(params: SamplingParams, card: ModelCard) -> None:
     """Raise `Fault` for a parameter that the engine lacks, unless its value asks for nothing."""
-    asked = (name for name in CELLS if name in params.model_fields_set and lacks(card, name))
-    for name in asked:
-        if not is_neutral(name, getattr(params, name)):
-            message = (
-                f"engine {card.engine}, which runs {card.id}, has no {name}: leave "
-                f"params.{name} out, or take another model"
-            )
-            raise Fault("unsupported", f"params.{name}", message)
+    if name := not_honoured(params, card.params):
+        message = (
+            f"engine {card.engine}, which runs {card.id}, has no {name}: leave params.{name} out, "
+            "or take another model"
+        )
+        raise Fault("unsupported", f"params.{name}", message)

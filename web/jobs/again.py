@@ -6,13 +6,12 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 
 from common.errors import Conflict
-from common.params import SamplingParams
+from common.params import SamplingParams, lacked
 from common.store.job import Job
 from common.store.job_prep import JobPrep
 from common.store.submitted import key_reused
 from common.types import ItemState, ModelCard
 from web.intake.drafts import Draft
-from web.intake.fit import lacks
 from web.intake.idempotency import check_key, sent_fingerprint
 from web.intake.origin import Origin
 from web.intake.presets import REPLACED, resolve_preset
@@ -178,9 +177,11 @@ def _as_it_was(services: Services, job: Job, prep: JobPrep, model: str | None = 
     """The job's options. Of what the model's card had given, nothing is kept for another model,
     which has its own defaults, and nothing that the engine of this one has no more."""
     name = services.models.served_name(model or job.model)
-    card, defaulted = services.models.choose(name).card, job.spec.get("defaulted", ())
-    dropped = [each for each in defaulted if name != job.model or lacks(card, each)]
-    return _without(options_of(job.spec, prep), dropped)
+    defaulted = job.spec.get("defaulted", ())
+    if name == job.model:
+        missing = lacked(services.models.choose(name).card.params)
+        defaulted = [each for each in defaulted if each in missing]
+    return _without(options_of(job.spec, prep), defaulted)
 
 
 def _without(options: JobOptions, names: Collection[str]) -> JobOptions:

@@ -31,7 +31,10 @@ TYPES: dict[int, ErrorType] = {
     429: "rate_limit_error",
 }
 # Codes of rows whose request is at fault; it would fail again.
-WRONG = ("invalid_request", "invalid_grammar", "grammar_too_complex", "no_token_left")
+WRONG = (
+    *("invalid_request", "unsupported"),
+    *("invalid_grammar", "grammar_too_complex", "no_token_left"),
+)
 INSIDE_AN_ITEM = re.compile(r"^(items\.\d+\.?)?(params\.)?")
 # Requests here have the parameters at the top.
 PARAMETER = re.compile(r"(?<![\w./'\"])params\.(?=[a-z])")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 from pydantic import BaseModel, TypeAdapter
 
+from common.params import lacked
 from common.result_row import ItemPrompt
 from web.pages import calls, charts, evaluation_charts, job_state, output_words, score_words, tokens
 from web.pages.param_fields import escape as escape_line
@@ -185,6 +186,7 @@ FILTERS = {
     "finish_reason": finish_reason,
     "typed": typed,
     "param": param,
+    "lacked": lacked,
     "job_title": job_title,
     "truncation": truncation,
     "attempt": attempt,

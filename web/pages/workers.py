@@ -8,7 +8,6 @@ from typing import Any
 
 from flask import redirect, render_template, url_for
 
-from common.params import CELLS
 from common.store.history import Minute, last_hour
 from web.jobs.views import model_list
 from web.jobs.workers import drain_worker, is_operator, worker_views
@@ -27,7 +26,6 @@ def workers(tenant: str) -> str:
         tenant=tenant,
         workers=worker_views(services()),
         models=known_models(),
-        parameters=CELLS,
         worker_hint=worker_hint(services()),
         charts=hour_charts(last_hour(services().redis)),
         may_drain=is_operator(services(), tenant),

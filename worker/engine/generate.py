@@ -102,11 +102,6 @@ class GenerateEngine(EngineThread):
 
     def _accept(self, request: Request) -> None:
         error = self._requests.refusal(request)
-        if request.params.prompt_logprobs is not None:
-            error = (
-                "invalid_request",
-                "prompt_logprobs needs a model that can run with continuous batching",
-            )
         if request.continuations is not None:
             error = (
                 "unsupported",

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from common.generation import Finished, Request
-from common.params import CELLS, SamplingParams
+from common.params import CELLS, SamplingParams, not_honoured
 from worker.engine.scheduling.mailbox import Mailbox, Reason
 
 if TYPE_CHECKING:
@@ -165,10 +165,18 @@ class EngineThread:
             return False
         requests, cancelled = mail
         for request in requests:
-            self._requests.guarded(request, self._accept)
+            self._requests.guarded(request, self._accept_honoured)
         for request_id, reason in cancelled.items():
             self._requests.end(request_id, reason)
         return True
+
+    def _accept_honoured(self, request: Request) -> None:
+        """Accept a request, unless it asks for what the engine lacks: one that reads no model cards
+        may have sent it."""
+        if name := not_honoured(request.params, self.honours):
+            self._requests.refuse(request, ("unsupported", f"the engine has no {name}"))
+        else:
+            self._accept(request)
 
     def _begin_step(self) -> None:
         self._step_began = time.monotonic()

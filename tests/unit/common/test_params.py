@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from common.params import SamplingParams
+from common.params import CELLS, SamplingParams, lacked, not_honoured
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,23 @@ from common.params import SamplingParams
 def test_no_number_is_without_bounds(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         SamplingParams.model_validate(settings)
+
+
+def test_what_is_asked_for_and_not_honoured_is_found_and_defaults_ask_for_nothing() -> None:
+    some = tuple(name for name in CELLS if name not in ("typical_p", "stop", "prompt_logprobs"))
+    assert lacked(some) == ("stop", "typical_p", "prompt_logprobs")
+    assert lacked(frozenset(some)) == lacked(some)
+    assert lacked(None) == lacked(frozenset(CELLS)) == ()
+    assert lacked(()) == CELLS
+    for asked, found in (
+        ({}, None),
+        ({"typical_p": 1, "stop": [], "prompt_logprobs": None, "top_k": 3}, None),
+        ({"typical_p": 0.999}, "typical_p"),
+        ({"prompt_logprobs": 0}, "prompt_logprobs"),
+        ({"typical_p": 0.5, "stop": "."}, "stop"),
+    ):
+        params = SamplingParams.model_validate(asked)
+        assert not_honoured(params, some) == found, asked
+        assert not_honoured(params, None) is None
+    whole = SamplingParams.model_validate(dict.fromkeys(("seed", "logprobs")))
+    assert not_honoured(whole, ()) is None

@@ -236,3 +236,13 @@ def test_an_engine_that_computes_whole_batches_refuses_to_score() -> None:
         request.continuations = [[7, 8]]
         found = run(engine, [request])["a"]
     assert found.error and found.error[0] == "unsupported"
+
+
+def test_what_the_engine_lacks_is_refused_and_other_requests_run() -> None:
+    assert "prompt_logprobs" not in GenerateEngine.honours
+    with generating(build("llama")) as engine:
+        asked = [ask("a", [5, 6], prompt_logprobs=0), ask("b", [5, 6], max_tokens=2)]
+        found = run(engine, asked)
+        assert engine.room() == engine.slots
+    assert found["a"].error == ("unsupported", "the engine has no prompt_logprobs")
+    assert not found["b"].error and found["b"].outputs

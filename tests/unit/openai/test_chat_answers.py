@@ -249,6 +249,7 @@ def test_log_probabilities_come_with_the_call_they_belong_to(
         ("grammar_too_complex", 400),
         ("invalid_grammar", 400),
         ("no_token_left", 400),
+        ("unsupported", 400),
         ("engine_error", 500),
     ],
 )
