@@ -1,5 +1,5 @@
 """What a step takes besides computing its logits: `python -m bench.lib.drawing`, whose last line is
-JSON.
+JSON. Drawn by the compiled kernels, and by torch and numpy (`…_torch`), in turn.
 
 The logits are prepared: their order is random, and their probabilities fall with a power of the
 rank, as those of texts do. Scheduler, books, detokenizer and mailbox are those of the engine; the
@@ -30,6 +30,7 @@ from common.model_names import demo_folder
 from common.tokenizer import JsonTokenizer
 from worker.engine.batching import BatchingEngine
 from worker.engine.draw import draw
+from worker.engine.kernels.library import Library, load
 from worker.engine.scheduling.mailbox import Mailbox
 from worker.engine.scheduling.open_requests import OpenRequests
 from worker.engine.scheduling.sequence import Sequence
@@ -40,6 +41,10 @@ SEEN = 32  # tokens that the rows of a single draw have generated
 # Exponents of the ranks. At a temperature of 0.8, 0.95 of the mass are 20,000 tokens then, down to
 # 20. Behind prompts of random tokens the demo model has 200 to 7,500, half of the time 1,700.
 FLATTEST, STEEPEST = 1.0, 1.7
+RUNS = 3  # of whole runs, each way
+KINDS = {"greedy": GREEDY, "drawn": [{"temperature": 0.8}], "mixed": MIXED}
+
+Ways = dict[str, Library | None]  # by the ends of their keys: what draws
 
 
 def main() -> None:
@@ -47,12 +52,17 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     tokenizer = JsonTokenizer((arguments.model / "tokenizer.json").read_bytes())
     vocabulary = json.loads((arguments.model / "config.json").read_text())["vocab_size"]
+    ways: Ways = {"_torch": None}
+    if library := load():
+        ways[""] = library
     line: dict[str, Any] = {"bench": "drawing"}
     for rows in (32, 128):
         logits = prepared(rows, vocabulary)
-        for name, settings in (("greedy", GREEDY), ("mixed", MIXED)):
-            line[f"draw_{name}_{rows}"] = drawing_ms(tokenizer, logits, settings, arguments.repeats)
-            line[f"step_{name}_{rows}"] = step_ms(tokenizer, logits, settings)
+        for name, settings in KINDS.items():
+            drawing = drawing_ms(ways, tokenizer, logits, settings, arguments.repeats)
+            line |= {f"draw_{name}_{rows}{way}": ms for way, ms in drawing.items()}
+            steps = step_ms(ways, tokenizer, logits, settings)
+            line |= {f"step_{name}_{rows}{way}": ms for way, ms in steps.items()}
     line |= {"threads": arguments.threads, "commit": commit(), "device": device()}
     print(json.dumps(line))
 
@@ -66,25 +76,46 @@ def prepared(rows: int, vocabulary: int) -> torch.Tensor:
 
 
 def drawing_ms(
-    tokenizer: JsonTokenizer, logits: torch.Tensor, settings: list[dict[str, Any]], repeats: int
-) -> float:
-    """Of one call of `draw`."""
+    ways: Ways,
+    tokenizer: JsonTokenizer,
+    logits: torch.Tensor,
+    settings: list[dict[str, Any]],
+    repeats: int,
+) -> dict[str, float]:
+    """Of one call of `draw`, each way."""
     rows, vocabulary = logits.shape
     sequences = _sequences(tokenizer, rows, vocabulary, settings)
-    taken = []
+    taken: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repeats):
-        given = logits.clone()  # which the draw may write into
-        with torch.inference_mode():
-            began = time.perf_counter()
-            draw(sequences, given)
-        taken.append(time.perf_counter() - began)
-    return _ms(taken)
+        for way, library in ways.items():
+            given = logits.clone()  # which the draw may write into
+            with torch.inference_mode():
+                began = time.perf_counter()
+                draw(sequences, given, library)
+            taken[way].append(time.perf_counter() - began)
+    return {way: _ms(seconds) for way, seconds in taken.items()}
 
 
 def step_ms(
-    tokenizer: JsonTokenizer, logits: torch.Tensor, settings: list[dict[str, Any]]
-) -> float:
-    """Of all steps of a run after the first, without the time inside `Runner.logits`."""
+    ways: Ways,
+    tokenizer: JsonTokenizer,
+    logits: torch.Tensor,
+    settings: list[dict[str, Any]],
+) -> dict[str, float]:
+    """Of all steps of `RUNS` runs after their first, without the time inside `Runner.logits`."""
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(RUNS):
+        for way, library in ways.items():
+            taken[way] += _run(library, tokenizer, logits, settings)
+    return {way: _ms(seconds) for way, seconds in taken.items()}
+
+
+def _run(
+    library: Library | None,
+    tokenizer: JsonTokenizer,
+    logits: torch.Tensor,
+    settings: list[dict[str, Any]],
+) -> list[float]:
     rows, vocabulary = logits.shape
     model = LlamaForCausalLM(_tiny(vocabulary))
     engine = BatchingEngine(model, tokenizer, slots=rows, context=512, token_budget=rows * PROMPT)
@@ -98,6 +129,7 @@ def step_ms(
         return given
 
     engine._runner.logits = replaced  # type: ignore[method-assign, assignment]
+    engine._runner.library = library
     engine.start()
     for row, prompt in enumerate(short_prompts(rows, vocabulary).prompts):
         usual = {"max_tokens": TOKENS, "ignore_eos": True}
@@ -110,7 +142,7 @@ def step_ms(
             raise RuntimeError("a row failed")
         left -= len(finished)
     engine.stop()
-    return _ms([after - before for before, after in zip(ended, began[1:], strict=False)][-TOKENS:])
+    return [after - before for before, after in zip(ended, began[1:], strict=False)][-TOKENS:]
 
 
 def _sequences(

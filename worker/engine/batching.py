@@ -188,7 +188,9 @@ class BatchingEngine(EngineThread):
         sequences = [sequence for sequence, _ in sampling]
         with torch.inference_mode():
             found = scored(asked, logits[len(sampling) :]) if asked else []
-            drawn = draw(sequences, logits[: len(sampling)]) if sampling else []
+            drawn = (
+                draw(sequences, logits[: len(sampling)], self._runner.library) if sampling else []
+            )
         return list(zip(sequences, drawn, strict=True)), found
 
     def _logits(self, chunks: list[Chunk], wanted: list[int]) -> torch.Tensor:

@@ -7,10 +7,14 @@ can be computed again.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
 from worker.engine.arrays import to_device
+from worker.engine.kernels.drawing import Draws
+from worker.engine.kernels.library import Library
 from worker.engine.logprobs import scores
 from worker.engine.sampling.apply import apply_edits, apply_masks
 from worker.engine.sampling.grammar import Constraint, allowed_tokens
@@ -21,43 +25,30 @@ from worker.engine.scheduling.drawn import Drawn, Fault, Score
 from worker.engine.scheduling.sequence import Sequence
 
 
-def draw(sequences: list[Sequence], logits: torch.Tensor) -> list[Drawn]:
+def draw(
+    sequences: list[Sequence], logits: torch.Tensor, library: Library | None = None
+) -> list[Drawn]:
     """The next token of each sequence from `logits` (sequences, vocabulary), which it may write
-    into."""
+    into. The compiled kernels of `library` draw, if it is given; the logits are a CPU's then."""
     constraints = [sequence.constraint for sequence in sequences]
-    found: dict[int, Score] = {}
     if all(sequence.is_plainly_greedy for sequence in sequences):
-        healthy, best, tokens = _most_likely(constraints, logits)
-    else:
-        rows, words = allowed_tokens(constraints, logits.shape[1])  # while a GPU computes logits
-        logits = logits.float()
-        asking = [
-            row
-            for row, sequence in enumerate(sequences)
-            if sequence.request.params.logprobs is not None
-        ]
-        asked = to_device(np.array(asking, dtype=np.int64), logits.device)
-        log_p = logits.index_select(0, asked).log_softmax(-1)
-        healthy = logits.amax(-1).isfinite()
-        apply_edits(logits, [sequence.edits for sequence in sequences])
-        apply_masks(logits, rows, words)
-        tokens = _sampled(sequences, logits)
-        best = logits.gather(1, tokens[:, None]).squeeze(1)
-        if asking:
-            found = _scores(sequences, asking, log_p, tokens)
-    return _drawn(sequences, tokens, found, healthy, best > -torch.inf)
+        return _drawn(sequences, *_most_likely(constraints, logits), {})
+    bound = allowed_tokens(constraints, logits.shape[1])  # while a GPU computes the logits
+    if library:
+        return _drawn(sequences, *_compiled(library, sequences, logits.float(), *bound))
+    return _drawn(sequences, *_by_torch(sequences, logits.float(), *bound))
 
 
 def _most_likely(
     constraints: list[Constraint | None], logits: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of each row: whether its largest logit is finite, the largest one among the tokens that may
-    come next, and that token."""
+    """Of each row: its next token, its largest logit, and the largest one among the tokens that may
+    come next."""
     on_cpu = logits.device.type == "cpu"
     if not on_cpu:
         rows, words = allowed_tokens(constraints, logits.shape[1])  # while it computes the logits
-    best, tokens = likeliest(logits)
-    healthy = best.isfinite()
+    largest, tokens = likeliest(logits)
+    best = largest.clone()
     if on_cpu:
         # Most rows may take the model's own choice, and to ask for one token takes far less than
         # to find all that are allowed.
@@ -70,46 +61,87 @@ def _most_likely(
         bound = logits[rows]
         apply_masks(bound, list(range(len(rows))), words)
         best[rows], tokens[rows] = likeliest(bound)
-    return healthy, best, tokens
+    return tokens, largest, best
 
 
-def _sampled(sequences: list[Sequence], logits: torch.Tensor) -> torch.Tensor:
+def _by_torch(
+    sequences: list[Sequence], logits: torch.Tensor, bound: list[int], words: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[int, Score]]:
+    """What `_most_likely` returns, of rows of any kind, and the scores of those that ask for them.
+    The rows `bound` may take the tokens of `words`."""
+    counts = _alternatives(sequences)
+    asked = to_device(np.array(list(counts), dtype=np.int64), logits.device)
+    log_p = logits.index_select(0, asked).log_softmax(-1)
+    largest = logits.amax(-1)
+    apply_edits(logits, [sequence.edits for sequence in sequences])
+    apply_masks(logits, bound, words)
+    tokens = sample(logits, *_settings(sequences))
+    best = logits.gather(1, tokens[:, None]).squeeze(1)
+    if not counts:
+        return tokens, largest, best, {}
+    drawn = tokens.tolist()
+    found = scores(log_p, [drawn[row] for row in counts], list(counts.values()))
+    return tokens, largest, best, dict(zip(counts, found, strict=True))
+
+
+def _compiled(
+    library: Library,
+    sequences: list[Sequence],
+    logits: torch.Tensor,
+    bound: list[int],
+    words: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, Score]]:
+    """`_by_torch` by the compiled kernels."""
+    draws = Draws(*_settings(sequences), logits.shape[1])
+    for row, sequence in enumerate(sequences):
+        if sequence.edits.any:
+            draws.edit(row, sequence.edits)
+    for row, count in _alternatives(sequences).items():
+        draws.score(row, count)
+    draws.allow(bound, words)
+    draws.run(library, logits)
+    found = {
+        row: Score(int(draws.tokens[row]), float(draws.logprobs[row]), likeliest.tolist())
+        for row, likeliest in draws.likeliest.items()
+    }
+    return draws.tokens, draws.largest, draws.highest, found
+
+
+def _alternatives(sequences: list[Sequence]) -> dict[int, int]:
+    """The rows that ask for log-probabilities, with how many alternatives."""
+    counts = {row: each.request.params.logprobs for row, each in enumerate(sequences)}
+    return {row: count for row, count in counts.items() if count is not None}
+
+
+def _settings(sequences: list[Sequence]) -> tuple[Knobs, np.ndarray]:
+    """The settings of the rows, and their random numbers."""
     requests = [sequence.request for sequence in sequences]
     uniform = uniforms(
         np.array([request.seed for request in requests]),
         np.array([sequence.index for sequence in sequences]),
         np.array([sequence.generated for sequence in sequences]),
     )
-    return sample(logits, Knobs.of([request.params for request in requests]), uniform)
-
-
-def _scores(
-    sequences: list[Sequence], asking: list[int], log_p: torch.Tensor, tokens: torch.Tensor
-) -> dict[int, Score]:
-    """The scores of the rows that ask for them, by row; `log_p` (asking, vocabulary)."""
-    counts = [sequences[row].request.params.logprobs or 0 for row in asking]
-    drawn = tokens.tolist()
-    return dict(zip(asking, scores(log_p, [drawn[row] for row in asking], counts), strict=True))
+    return Knobs.of([request.params for request in requests]), uniform
 
 
 def _drawn(
     sequences: list[Sequence],
-    tokens: torch.Tensor,
+    tokens: torch.Tensor | np.ndarray,
+    largest: torch.Tensor | np.ndarray,
+    best: torch.Tensor | np.ndarray,
     found: dict[int, Score],
-    healthy: torch.Tensor,
-    allowed: torch.Tensor,
 ) -> list[Drawn]:
-    """Each row's token, or its fault. `healthy` and `allowed` (rows,): whether the model's logits
-    are finite, and whether the token may come: a row without any such takes one that may not."""
+    """Each row's token, or its fault. `largest` (rows,) are the rows' largest logits, and `best`
+    those of the tokens that may come: minus infinity where none may."""
     drawn = []
-    each = zip(sequences, tokens.tolist(), healthy.tolist(), allowed.tolist(), strict=True)
-    for row, (sequence, token, is_finite, may_come) in enumerate(each):
+    each = zip(sequences, tokens.tolist(), largest.tolist(), best.tolist(), strict=True)
+    for row, (sequence, token, largest_logit, best_logit) in enumerate(each):
         fault: Fault | None = None
         if sequence.constraint and sequence.constraint.error:
             fault = "grammar_too_complex"
-        elif not is_finite:
+        elif not math.isfinite(largest_logit):
             fault = "not_finite"
-        elif not may_come:
+        elif best_logit == -math.inf:
             fault = "no_token_left"
         drawn.append(Drawn(None if fault else token, found.get(row), fault))
     return drawn

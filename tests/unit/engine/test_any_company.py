@@ -15,19 +15,19 @@ from common.generation import Request
 from common.params import SamplingParams
 from common.structured.guidance import Guide
 from tests.support.tokenizers import for_json
-from tests.unit.engine.guided import PERSON, grammar
+from tests.unit.engine.company import POOL, logits_of, sequences_of
+from tests.unit.engine.guided import grammar
 from worker.engine.draw import draw
+from worker.engine.kernels.library import Library
 from worker.engine.logprobs import Asked, scored
 from worker.engine.sampling import row_by_row, together
 from worker.engine.sampling.knobs import Knobs
 from worker.engine.scheduling.drawn import Drawn
 from worker.engine.scheduling.mailbox import Mailbox
 from worker.engine.scheduling.open_requests import OpenRequests
-from worker.engine.scheduling.sequence import Sequence
 
 VOCABULARIES = [1000, 49_152, 151_936]  # the second is made of whole vectors, the others are not
 COMPANY = [0, 1, 2, 7, 31, 127]
-POOL = 40  # rows that keep each other company
 SMALLEST = 257
 
 
@@ -39,69 +39,11 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def settings_of(rng: random.Random, vocabulary: int) -> dict[str, Any]:
-    """Random settings; each knob is turned in some rows."""
-
-    def often(share: float, value: Any) -> Any:
-        return value if rng.random() < share else None
-
-    chosen = {
-        "temperature": rng.choice([0.0, 0.6, 1.0, 1.7]),
-        "top_k": often(0.3, rng.choice([1, 20, 50, 3000])),
-        "top_p": often(0.4, rng.choice([0.1, 0.5, 0.9, 0.99])),
-        "min_p": often(0.2, rng.choice([0.001, 0.1])),
-        "typical_p": often(0.2, rng.choice([0.3, 0.9])),
-        "repetition_penalty": often(0.3, rng.choice([0.8, 1.2])),
-        "presence_penalty": often(0.2, 0.7),
-        "frequency_penalty": often(0.2, -0.4),
-        "no_repeat_ngram_size": often(0.2, 2),
-        "min_tokens": often(0.2, 50),
-        "logit_bias": often(0.3, {rng.randrange(vocabulary): 3.0 for _ in range(5)}),
-        "logprobs": often(0.5, rng.choice([0, 3, 20])),
-        "output": often(0.2, {"json_schema": PERSON}),
-    }
-    return {name: value for name, value in chosen.items() if value is not None}
-
-
-def sequences_of(rng: random.Random, vocabulary: int) -> list[Sequence]:
-    """Rows that have said something, each with its own settings."""
-    tokenizer = for_json()
-    books = OpenRequests(
-        Mailbox(POOL),
-        tokenizer,
-        vocabulary=vocabulary,
-        context=4096,
-        on_end=lambda _: None,
-        guide=Guide(tokenizer.dumps(), vocabulary, tokenizer.eos_ids),
-    )
-    found = []
-    for number in range(POOL):
-        settings = settings_of(rng, vocabulary)
-        output = settings.pop("output", None)
-        prompt = [rng.randrange(300) for _ in range(20)]
-        request = Request(str(number), "", prompt, SamplingParams(**settings), number)
-        request.grammar = grammar(**output) if output else None
-        books.grammars.prepare(request)
-        (sequence,) = books.open(request)
-        for token in [] if output else [rng.randrange(260, 300) for _ in range(20)]:
-            books.advance(sequence, token)
-        found.append(sequence)
-    return found
-
-
-def logits_of(vocabulary: int) -> torch.Tensor:
-    """Logits (POOL, vocabulary) float32, flat to peaked, every second row with many ties."""
-    torch.manual_seed(vocabulary)
-    logits = torch.randn(POOL, vocabulary) * torch.linspace(0.5, 5, POOL)[:, None]
-    logits[::2] = (logits[::2] * 4).round() / 4
-    return logits
-
-
 class Rows:
     """Rows of one vocabulary, and what is drawn for each alone, on one thread."""
 
-    def __init__(self, vocabulary: int):
-        self.vocabulary = vocabulary
+    def __init__(self, vocabulary: int, library: Library | None):
+        self.library = library
         self.sequences = sequences_of(random.Random(vocabulary), vocabulary)
         self.logits = logits_of(vocabulary)
         before = torch.get_num_threads()
@@ -119,12 +61,21 @@ class Rows:
 
     def drawn(self, rows: list[int]) -> list[Drawn]:
         with torch.inference_mode():
-            return draw([self.sequences[row] for row in rows], self.logits[rows])
+            return draw([self.sequences[row] for row in rows], self.logits[rows], self.library)
+
+
+@pytest.fixture(scope="module", params=["by torch", "compiled"])
+def kernels(request: pytest.FixtureRequest) -> Library | None:
+    """What draws: the compiled kernels, or torch and numpy."""
+    found: Library | None = None
+    if request.param == "compiled":
+        found = request.getfixturevalue("library")
+    return found
 
 
 @pytest.fixture(scope="module", params=VOCABULARIES)
-def rows(request: pytest.FixtureRequest) -> Rows:
-    return Rows(request.param)
+def rows(request: pytest.FixtureRequest, kernels: Library | None) -> Rows:
+    return Rows(request.param, kernels)
 
 
 @pytest.mark.usefixtures("threads")
@@ -189,7 +140,10 @@ GREEDY: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", GREEDY, ids=str)
 @pytest.mark.parametrize("beside", [[], [{"temperature": 1.0}], [{"temperature": 0.0}] * 8])
 def test_greedy_takes_the_lowest_of_equal_tokens(
-    dtype: torch.dtype, settings: dict[str, Any], beside: list[dict[str, Any]]
+    kernels: Library | None,
+    dtype: torch.dtype,
+    settings: dict[str, Any],
+    beside: list[dict[str, Any]],
 ) -> None:
     tokenizer = for_json()
     books = OpenRequests(
@@ -204,7 +158,7 @@ def test_greedy_takes_the_lowest_of_equal_tokens(
     logits = torch.randn(len(every), SMALLEST * 8).to(dtype)
     logits[len(beside), TIED] = 9.0
     with torch.inference_mode():
-        drawn = draw(sequences, logits)[len(beside)]
+        drawn = draw(sequences, logits, kernels)[len(beside)]
     assert drawn.token == TIED[0]
     if drawn.score:
         assert [token for token, _ in drawn.score.top] == TIED[:2]
@@ -212,7 +166,9 @@ def test_greedy_takes_the_lowest_of_equal_tokens(
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_a_mask_leaves_the_lowest_of_equal_tokens_that_it_allows(temperature: float) -> None:
+def test_a_mask_leaves_the_lowest_of_equal_tokens_that_it_allows(
+    kernels: Library | None, temperature: float
+) -> None:
     """Alone, where the grammar is asked about one token first, and beside a row that is drawn."""
     tokenizer = for_json()
     guide = Guide(tokenizer.dumps(), 400, tokenizer.eos_ids)
@@ -227,7 +183,7 @@ def test_a_mask_leaves_the_lowest_of_equal_tokens_that_it_allows(temperature: fl
     allowed = min(id for letter in "bcd" for id in tokenizer.encode(letter, special=False))
     with torch.inference_mode():
         for some in (sequences[:1], sequences):
-            assert draw(some, torch.zeros(len(some), 400))[0].token == allowed
+            assert draw(some, torch.zeros(len(some), 400), kernels)[0].token == allowed
 
 
 def test_the_largest_are_found_alike_on_cpus_and_gpus() -> None:

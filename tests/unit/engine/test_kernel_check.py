@@ -26,10 +26,12 @@ FAULTY = f"""
 #define pm_linear right_linear
 #define pm_attend right_attend
 #define pm_norm right_norm
+#define pm_draw right_draw
 #include "{SOURCE / "kernels.cpp"}"
 #undef pm_linear
 #undef pm_attend
 #undef pm_norm
+#undef pm_draw
 
 static bool has_fault(const char* name) {{
     const char* fault = std::getenv("FAULT");
@@ -68,6 +70,12 @@ extern "C" void pm_norm(const kernels::bf16* from, int64_t rows, const kernels::
                         float epsilon, int64_t width, kernels::bf16* to) {{
     right_norm(from, rows, weight, has_fault("norm") ? 1 : epsilon, width, to);
 }}
+
+extern "C" int32_t pm_draw(kernels::Draw* rows, int64_t count, const float* logits, int64_t stride,
+                           int64_t vocabulary) {{
+    if (has_fault("cut")) rows[count - 1].top_k = 1;
+    return right_draw(rows, count, logits, stride, vocabulary);
+}}
 """
 
 
@@ -98,6 +106,7 @@ def test_a_library_without_a_fault_passes(faulty: Path) -> None:
         ("alone", "products of bfloat16"),
         ("attention", "numbers of the attention"),
         ("norm", "norms"),
+        ("cut", "tokens"),
     ],
 )
 def test_wrong_numbers_are_told(

@@ -23,6 +23,8 @@ from transformers import (
 )
 
 from common.params import SamplingParams
+from worker.engine.kernels.drawing import Draws
+from worker.engine.kernels.library import load
 from worker.engine.sampling import row_by_row, together
 from worker.engine.sampling.apply import apply_edits
 from worker.engine.sampling.edits import Edits
@@ -114,6 +116,14 @@ def on_gpu(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> Any:
     return together.sample(logits, knobs, uniform).numpy()
 
 
+def compiled(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> Any:
+    library = load()
+    assert library
+    draws = Draws(knobs, uniform, logits.shape[1])
+    draws.run(library, logits)
+    return draws.tokens
+
+
 WAYS: dict[str, tuple[Sample, dict[str, Any]]] = {
     "row by row, above cuts": (
         on_cpu,
@@ -122,12 +132,15 @@ WAYS: dict[str, tuple[Sample, dict[str, Any]]] = {
     "row by row, by sorting": (on_cpu, {}),
     "together, among candidates": (on_gpu, {}),
     "together, mostly by sorting": (on_gpu, {"CANDIDATES": (8,)}),
+    "compiled": (compiled, {}),
 }
 
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sample:
     draw, constants = WAYS[request.param]
+    if draw is compiled:
+        request.getfixturevalue("library")
     for name, value in constants.items():
         monkeypatch.setattr(row_by_row if draw is on_cpu else together, name, value)
     return draw

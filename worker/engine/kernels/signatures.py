@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+import numpy as np
+
 Signature = tuple[Any, list[Any]]  # the result's type, the arguments' types
 
 Pointer = ctypes.c_void_p
@@ -176,11 +178,55 @@ PASSES: dict[str, Signature] = {
     ),
 }
 
+# `Likely` of draw.h.
+LIKELY = np.dtype([("token", np.int64), ("logprob", np.float64)])
+
+# `Draw` of draw.h.
+DRAW = np.dtype(
+    [
+        ("temperature", np.float64),
+        ("top_p", np.float64),
+        ("min_p", np.float64),
+        ("typical_p", np.float64),
+        ("top_k", np.int64),
+        ("uniform", np.float64),
+        ("repetition", np.float64),
+        ("presence", np.float64),
+        ("frequency", np.float64),
+        ("bias", np.uintp),
+        ("biases", np.int64),
+        ("seen", np.uintp),
+        ("sightings", np.int64),
+        ("banned", np.uintp),
+        ("bans", np.int64),
+        ("allowed", np.uintp),
+        ("alternatives", np.int64),
+        ("likeliest", np.uintp),
+        ("logprob", np.float64),
+        ("token", np.int64),
+        ("largest", np.float64),
+        ("highest", np.float64),
+    ]
+)
+
+DRAWING: dict[str, Signature] = {
+    "pm_draw": (
+        ctypes.c_int32,
+        [
+            Pointer,  # rows: of DRAW
+            ctypes.c_int64,  # how many
+            *_rows_of,  # logits
+            ctypes.c_int64,  # vocabulary
+        ],
+    ),
+}
+
 SIGNATURES: dict[str, Signature] = {
     **COUNTING,
     **PRODUCTS,
     **ATTENTION,
     **PASSES,
+    **DRAWING,
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.kernels.signatures import Cache, Linear, Reading, Rows
+from worker.engine.kernels.signatures import DRAW, Cache, Linear, Reading, Rows
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.uint16]  # bfloat16: the upper half of a float32's bits
@@ -33,6 +33,17 @@ QUANTISED = 2e-2  # to int8, weights and inputs
 EPSILON = 1e-5
 ROWS, INS, OUTS = 9, 133, 101
 HEADS, QUERY_HEADS, WIDTH, BLOCK = 2, 6, 64, 16
+VOCABULARY = 601  # more than two tiles of tokens
+CUTS = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
+DRAWN: tuple[dict[str, float], ...] = (
+    {},
+    {"temperature": 0.7},
+    {"temperature": 1.0, "top_k": 20},
+    {"temperature": 1.5, "top_p": 0.9},
+    {"temperature": 1.0, "min_p": 0.05},
+    {"temperature": 1.0, "typical_p": 0.5},
+    {"temperature": 0.8, "top_k": 50, "top_p": 0.8, "min_p": 0.01, "typical_p": 0.9},
+)
 CHUNK = 70  # tokens: more than one span of 64 positions, and one more token follows
 
 
@@ -74,6 +85,7 @@ class Trials:
             "products of bfloat16": (lambda: self.product(BF16), SUMMED),
             "numbers of the attention": (self.attention, ROUNDED),
             "norms": (self.norm, ROUNDED),
+            "tokens": (self.tokens, SUMMED),
         }
         for what, (trial, limit) in trials.items():
             if not (found := trial()) < limit:  # NaN is not below
@@ -134,6 +146,23 @@ class Trials:
         size = np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON)
         return error(floats(out), x / size * floats(weight))
 
+    def tokens(self) -> float:
+        """The share of rows for which another token is drawn than that on which the middle of its
+        random numbers falls."""
+        logits = 3 * self._random.standard_normal((len(DRAWN), VOCABULARY), np.float32)
+        rows, expected = np.zeros(len(DRAWN), DRAW), []
+        for row, settings, values in zip(rows, DRAWN, logits, strict=True):
+            for name, value in {**CUTS, **settings}.items():
+                row[name] = value
+            shares = chances(values.astype(float), **{**CUTS, **settings})
+            token = self._random.choice(VOCABULARY, p=shares)
+            row["uniform"] = shares[:token].sum() + shares[token] / 2
+            expected.append(token)
+        self._functions.pm_draw(
+            rows.ctypes.data, len(rows), logits.ctypes.data, VOCABULARY, VOCABULARY
+        )
+        return float((rows["token"] != expected).mean())
+
     def _attend(
         self, cache: Cache, table: Any, first: int, q: Any, k: Any, v: Any, out: Any, end: int
     ) -> None:
@@ -162,3 +191,30 @@ def attended(queries: Floats, keys: Floats, values: Floats) -> NDArray[np.float6
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     return np.einsum("hgts,shw->thgw", weights, v).reshape(len(queries), -1)
+
+
+def chances(
+    logits: NDArray[np.float64],
+    temperature: float,
+    top_k: float,
+    top_p: float,
+    min_p: float,
+    typical_p: float,
+) -> NDArray[np.float64]:
+    """The probabilities by which tokens are drawn from logits (vocabulary,)."""
+    if not temperature:
+        return (np.arange(len(logits)) == logits.argmax()).astype(float)
+    weights = np.exp((logits - logits.max()) / temperature)
+    if top_k:
+        weights[logits < np.sort(logits)[-int(top_k)]] = 0
+    falling = np.sort(weights)[::-1]
+    if top_p < 1:
+        weights[weights < falling[falling.cumsum().searchsorted(top_p * weights.sum())]] = 0
+    weights[weights < min_p] = 0
+    if typical_p < 1:
+        shares = np.maximum(weights / weights.sum(), np.finfo(float).tiny)
+        distance = np.abs(np.log(shares) - (shares * np.log(shares)).sum())
+        order = distance.argsort()
+        last = shares[order].cumsum().searchsorted(typical_p)
+        weights[distance > distance[order[last]]] = 0
+    return weights / weights.sum()

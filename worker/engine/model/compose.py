@@ -84,6 +84,7 @@ def _compiled(model: Any, room: _Room, kernels: str, quantize: Literal["int8"] |
         rows=room.rows,
         kernels=name,
         batch_invariant=isinstance(forward, CompiledForward),
+        library=library,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from worker.engine.attention.backend import AttentionBackend, Step, lay_out
+from worker.engine.kernels.library import Library
 from worker.engine.model.forward import Forward
 from worker.engine.model.recorded import Recorded, record
 
@@ -21,7 +22,7 @@ class Runner:
     the cache holds.
 
     `kernels` names what computes, and `batch_invariant` says whether a row's logits have the same
-    bits whatever else is in its steps.
+    bits whatever else is in its steps. `library` has the compiled kernels, if it is they.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Runner:
         rows: int,
         kernels: str = TORCH,
         batch_invariant: bool = False,
+        library: Library | None = None,
     ):
         self.attention = attention
         self.blocks = blocks
         self.kernels = kernels
         self.batch_invariant = batch_invariant
+        self.library = library
         self._forward = forward
         self._rows = rows
         self._recorded: dict[int, Recorded] = {}

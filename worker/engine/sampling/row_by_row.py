@@ -1,5 +1,5 @@
-"""Draws tokens on a CPU. Each row is drawn by itself, so that nothing beside it can change a bit of
-what is drawn for it. `sampler.py` says what is drawn.
+"""Draws tokens on a CPU where the compiled kernels do not. Each row is drawn by itself, so that
+nothing beside it can change a bit of what is drawn for it. `sampler.py` says what is drawn.
 
 Only rows whose whole mass is needed are weighed as a whole, several in one call of torch's softmax,
 whose threads take whole rows. Other rows keep few tokens. These are found without sorting the row:

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "attention.h"
+#include "draw.h"
 #include "linear.h"
 #include "pass.h"
 
@@ -98,6 +99,20 @@ void pm_scratch_free(kernels::Scratch* scratch) { delete scratch; }
 int32_t pm_pass(const kernels::Model* model, const kernels::Step* step, float* logits) {
     kernels::count_call();
     return static_cast<int32_t>(kernels::compute(*model, *step, logits));
+}
+
+// ---- drawing
+
+// Draws the next tokens of `count` rows of logits, `stride` numbers apart. Returns 0, or 1 for want
+// of memory, or 2 if an edit's token does not exist.
+int32_t pm_draw(kernels::Draw* rows, int64_t count, const float* logits, int64_t stride,
+                int64_t vocabulary) {
+    kernels::count_call();
+    try {
+        return kernels::draw_all(rows, count, logits, stride, vocabulary) ? 0 : 2;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
 }
 
 }  // extern "C"
