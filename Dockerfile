@@ -1,5 +1,6 @@
-# Two images: `web` (web tier, webhook worker and evaluator, without torch) and `worker` (generation, with torch and CUDA).
-#   docker build --target web .        docker build --target worker .
+# Three images: `web` (web tier, webhook worker and evaluator, without torch), `worker` (generation, with torch and CUDA) and `vllm`
+# (generation with vLLM, which brings its own torch).
+#   docker build --target web .        docker build --target worker .        docker build --target vllm -t promptmill-vllm .
 
 FROM python:3.13-slim AS base
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
@@ -31,4 +32,16 @@ WORKDIR /home/promptmill
 USER promptmill
 # What the NVIDIA runtime provides: CUDA, and nvidia-smi, with which a worker finds a GPU to claim.
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
+CMD ["promptmill", "worker", "--processes=1"]
+
+FROM base AS vllm
+# The compiler is for Triton and vLLM, which build some of their kernels when a worker starts; what they built is in the cache folder.
+RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+# Without constraints.txt, whose transformers and llguidance are newer than vLLM's: vLLM pins most of what it needs.
+RUN pip install ".[vllm]"
+COPY . .
+RUN pip install --no-deps --force-reinstall .
+WORKDIR /home/promptmill
+USER promptmill
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility PROMPTMILL_ENGINE=vllm
 CMD ["promptmill", "worker", "--processes=1"]

@@ -10,9 +10,16 @@ import pytest
 import yaml
 
 from common.settings import Settings, variable
+from common.worker_settings import ONLY_VLLM
 from tests.support.processes import ROOT
 
+WORKERS = ["worker", "worker-vllm"]
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+
+def stage(name: str) -> str:
+    """What the Dockerfile says of an image, without what it begins with."""
+    return (ROOT / "Dockerfile").read_text().split(f" AS {name}\n")[1].split("\nFROM")[0]
 
 
 def test_no_name_stands_twice_in_a_mapping() -> None:
@@ -37,30 +44,74 @@ def test_redis_keeps_what_was_accepted_and_never_evicts() -> None:
     assert SERVICES["redis"]["volumes"] == ["redis-data:/data"]
 
 
-def test_only_workers_reserve_gpus_and_each_replica_runs_one_process() -> None:
+def test_only_workers_reserve_gpus() -> None:
     reserving = [name for name, service in SERVICES.items() if "deploy" in service]
-    assert reserving == ["worker"]
-    (device,) = SERVICES["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert reserving == WORKERS
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_each_replica_of_a_worker_sees_all_gpus_and_runs_one_process(name: str) -> None:
+    (device,) = SERVICES[name]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
-    assert 'CMD ["promptmill", "worker", "--processes=1"]' in (ROOT / "Dockerfile").read_text()
+    built = stage(SERVICES[name]["build"]["target"])
+    assert 'CMD ["promptmill", "worker", "--processes=1"]' in built
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in built
 
 
-def test_workers_share_a_model_cache_and_can_be_given_a_hub_token() -> None:
-    assert SERVICES["worker"]["volumes"] == ["model-cache:/home/promptmill/.cache"]
-    assert "HF_TOKEN" in SERVICES["worker"]["environment"]
+@pytest.mark.parametrize("name", WORKERS)
+def test_workers_share_a_model_cache_and_can_be_given_a_hub_token(name: str) -> None:
+    assert SERVICES[name]["volumes"] == ["model-cache:/home/promptmill/.cache"]
+    assert "HF_TOKEN" in SERVICES[name]["environment"]
 
 
-def test_a_worker_is_given_more_time_to_stop_than_its_grace_period() -> None:
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_is_given_more_time_to_stop_than_its_grace_period(name: str) -> None:
     grace = Settings.model_fields["grace"].default
-    assert int(SERVICES["worker"]["stop_grace_period"].removesuffix("s")) > grace
+    assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > grace
 
 
 def test_all_but_workers_run_the_image_without_torch() -> None:
     images = {SERVICES[name]["image"] for name in ("web", "webhooks", "evaluator")}
-    assert len(images) == 1 and SERVICES["worker"]["image"] not in images
+    assert len(images) == 1 and not images & {SERVICES[name]["image"] for name in WORKERS}
     assert SERVICES["web"]["build"]["target"] == "web"
-    web_stage = (ROOT / "Dockerfile").read_text().split("AS web")[1].split("FROM")[0]
-    assert "[worker]" not in web_stage
+    assert "[worker]" not in stage("web") and "vllm" not in stage("web")
+
+
+def test_vllm_has_an_image_of_its_own_without_the_pins_of_our_engine() -> None:
+    assert SERVICES["worker-vllm"]["image"] == "promptmill-vllm"
+    built = stage("vllm")
+    assert 'pip install ".[vllm]"' in built
+    assert "-c constraints.txt" not in built and "[worker]" not in built
+
+
+def test_vllm_starts_only_with_its_profile() -> None:
+    with_profiles = {
+        name: each["profiles"] for name, each in SERVICES.items() if "profiles" in each
+    }
+    assert with_profiles == {"worker-vllm": ["vllm"]}
+
+
+def test_the_processes_of_a_worker_on_several_gpus_have_shared_memory_and_are_ended() -> None:
+    vllm = SERVICES["worker-vllm"]
+    assert vllm["shm_size"] == "8gb" and vllm["ulimits"]["memlock"] == -1 and vllm["init"]
+
+
+def test_every_setting_of_vllm_can_be_given_in_the_environment_of_compose() -> None:
+    given = SERVICES["worker-vllm"]["environment"]
+    assert given["PROMPTMILL_ENGINE"] == "vllm"
+    for name in map(variable, ONLY_VLLM):
+        assert given[name] == f"${{{name}:-}}"
+
+
+def test_settings_of_vllm_that_compose_passes_on_empty_count_as_not_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in SERVICES["worker-vllm"]["environment"].items():
+        if value.endswith(":-}"):
+            monkeypatch.setenv(name, "")
+    settings = Settings.load(engine="vllm")
+    assert settings.gpus_per_worker == 1
+    assert settings.quantization is None and settings.gpu_memory is None
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
