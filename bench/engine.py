@@ -120,7 +120,7 @@ def _steps(bench: Ours, library: Library | None, mix: Mix, repeats: int) -> dict
 def _shares(
     model: Path,
     dtype: torch.dtype,
-    field: dict[str, Contestant],
+    field: dict[str, Contestant[Mix]],
     seconds: dict[str, float],
     machine: Machine,
 ) -> dict[str, Any]:

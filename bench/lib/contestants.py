@@ -29,7 +29,7 @@ def mixes(vocabulary: int) -> dict[str, Mix]:
     }
 
 
-def ours(engine: Ours, mixes: dict[str, Mix]) -> dict[str, Contestant]:
+def ours(engine: Ours, mixes: dict[str, Mix]) -> dict[str, Contestant[Mix]]:
     greedy, mixed = (partial(engine.seconds, settings=each) for each in (GREEDY, MIXED))
     return {
         "promptmill": Contestant(greedy, mixes["few"]),
@@ -41,7 +41,7 @@ def ours(engine: Ours, mixes: dict[str, Mix]) -> dict[str, Contestant]:
     }
 
 
-def int8(engine: Ours, mixes: dict[str, Mix]) -> dict[str, Contestant]:
+def int8(engine: Ours, mixes: dict[str, Mix]) -> dict[str, Contestant[Mix]]:
     greedy = partial(engine.seconds, settings=GREEDY)
     return {
         "promptmill_int8": Contestant(greedy, mixes["few"]),
@@ -49,7 +49,9 @@ def int8(engine: Ours, mixes: dict[str, Mix]) -> dict[str, Contestant]:
     }
 
 
-def transformers(model: Path, dtype: torch.dtype, mixes: dict[str, Mix]) -> dict[str, Contestant]:
+def transformers(
+    model: Path, dtype: torch.dtype, mixes: dict[str, Mix]
+) -> dict[str, Contestant[Mix]]:
     peers = Transformers(str(model), dtype)
     # The slowest get fewer rows, or a run would take half an hour. One at a time the rate does not
     # depend on how many; with the shared instruction it may, so nothing is compared with it.
@@ -70,7 +72,7 @@ class Vllms:
             for caching in (False, True)
         )
 
-    def contestants(self, mixes: dict[str, Mix]) -> dict[str, Contestant]:
+    def contestants(self, mixes: dict[str, Mix]) -> dict[str, Contestant[Mix]]:
         return {
             "vllm": Contestant(self._plain.run, mixes["few"]),
             "vllm_128": Contestant(self._plain.run, mixes["many"]),

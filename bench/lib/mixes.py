@@ -31,6 +31,29 @@ class Mix:
         return sum(map(len, self.prompts))
 
 
+@dataclass(frozen=True)
+class Texts:
+    """The same as texts, which each contestant turns into tokens itself."""
+
+    prompts: list[str]
+    new_tokens: int = NEW_TOKENS
+
+    @property
+    def generated(self) -> int:
+        return len(self.prompts) * self.new_tokens
+
+    def warming(self) -> Texts:
+        """As many prompts with as many words, four new tokens each, that begin otherwise."""
+        return Texts([" ".join(reversed(text.split())) for text in self.prompts], 4)
+
+
+def passages(rows: int, text: str) -> Texts:
+    """`rows` passages of 30 to 70 words from all over a text."""
+    words, rng = text.split(), random.Random(rows)
+    starts = [rng.randrange(len(words) - 70) for _ in range(rows)]
+    return Texts([" ".join(words[at : at + rng.randint(30, 70)]) for at in starts])
+
+
 def short_prompts(rows: int, vocabulary: int) -> Mix:
     """`rows` prompts of 38-98 tokens that share nothing."""
     rng = random.Random(rows)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, Generat
 
 from bench.lib.cores import Cores
 from bench.lib.machine import ROOT
-from bench.lib.mixes import Mix
+from bench.lib.mixes import Mix, Texts
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # which `worker.engine` sets for its own process
 
@@ -81,32 +81,45 @@ class Transformers:
         assert out.shape[1] == longest + new_tokens
 
 
+def vllm_environment(python: str) -> dict[str, str]:
+    """The variables of every process that runs vLLM: Intel's OpenMP, and 1 GiB for keys and
+    values, since it takes most of the machine's memory otherwise."""
+    return {**_intel_openmp(python), "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
 class Vllm:
     """vLLM for CPU in a process and an environment of its own, which waits while others are
-    measured."""
+    measured. `slots` are rows at once, by default vLLM's own number."""
 
-    def __init__(self, python: str, folder: str, dtype: str, cores: Cores, *, prefix_caching: bool):
+    def __init__(
+        self,
+        python: str,
+        folder: str,
+        dtype: str,
+        cores: Cores,
+        *,
+        prefix_caching: bool,
+        slots: int | None = None,
+    ):
         self._process = subprocess.Popen(
             # As a file its folder would hide the standard library's `queue`.
             [python, "-m", "bench.lib.vllm"],
             cwd=ROOT,
-            # In one process, with 1 GiB for keys and values: left alone it takes most of the
-            # machine's memory. How its threads wait is its own choice, not our engine's.
+            # In one process. How its threads wait is its own choice, not our engine's.
             env={
                 **{name: value for name, value in os.environ.items() if name not in WAITING},
-                **_intel_openmp(python),
+                **vllm_environment(python),
                 "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-                "VLLM_CPU_KVCACHE_SPACE": "1",
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        job = {"model": folder, "dtype": dtype, "prefix_caching": prefix_caching}
+        job = {"model": folder, "dtype": dtype, "prefix_caching": prefix_caching, "slots": slots}
         cores.check(json.loads(self._ask(json.dumps(job))))
 
-    def run(self, mix: Mix) -> float:
+    def run(self, mix: Mix | Texts) -> float:
         """Seconds for the mix."""
         return float(self._ask(json.dumps(asdict(mix))))
 

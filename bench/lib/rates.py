@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bench.lib.mixes import Mix
 from bench.lib.turns import Contestant
 
 ALONE = (
@@ -40,7 +41,7 @@ RATIOS = {  # key -> how many times as fast the first contestant is as the secon
 
 
 def rates(
-    contestants: Mapping[str, Contestant], seconds: Mapping[str, float]
+    contestants: Mapping[str, Contestant[Mix]], seconds: Mapping[str, float]
 ) -> dict[str, dict[str, float | None]]:
     """The fields `tokens_per_s`, `shared_prefix` and `ratio` of the bench's last line."""
     found = {name: contestants[name].mix.generated / took for name, took in seconds.items()}

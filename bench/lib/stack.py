@@ -37,17 +37,22 @@ END = "end-of-count"
 
 class Stack:
     """The running parts, by their commands. `slots` are the worker's; `settings` are PROMPTMILL_
-    variables in lower case."""
+    variables in lower case. `worker_python` and `worker_env` are an interpreter and variables for
+    the worker, where it runs in an environment of its own."""
 
     def __init__(
         self,
         folder: Path,
         slots: int,
         parts: tuple[str, ...] = ("serve", "worker"),
+        *,
+        worker_python: str = sys.executable,
+        worker_env: dict[str, str] | None = None,
         **settings: object,
     ):
         self._folder = folder
         self._commands = parts
+        self._worker = worker_python, worker_env or {}
         self._valkey = Valkey(folder)
         self._settings = {"slots": slots, **settings}
         self.model = Path(str(settings.get("model", "echo"))).name
@@ -67,10 +72,14 @@ class Stack:
             | {f"PROMPTMILL_{name}": value for name, value in settings.items()}
         )
         for part in self._commands:
+            python, more = self._worker if part == "worker" else (sys.executable, {})
             with (self._folder / f"{part}.log").open("wb") as log:
-                command = [sys.executable, "-m", "cli.main", part]
                 self._parts[part] = subprocess.Popen(
-                    command, cwd=ROOT, env=env, stdout=log, stderr=log
+                    [python, "-m", "cli.main", part],
+                    cwd=ROOT,
+                    env=env | more,
+                    stdout=log,
+                    stderr=log,
                 )
         self._wait_until_up()
 
@@ -155,6 +164,20 @@ class Stack:
         lines = connection.getresponse().read().count(b"\n")
         connection.close()
         return lines
+
+    def events(self, job_id: str) -> Iterator[tuple[str, Any]]:
+        """Name and data of each event of a job, as they come; ends with the job."""
+        connection = self.connect()
+        headers = {"Authorization": f"Bearer {self.key}"}
+        connection.request("GET", f"/v1/jobs/{job_id}/events", headers=headers)
+        name = ""
+        for line in connection.getresponse():
+            kind, _, value = line.decode().rstrip("\n").partition(": ")
+            if kind == "event":
+                name = value
+            elif kind == "data":
+                yield name, json.loads(value)
+        connection.close()
 
     def delete(self, job_id: str) -> None:
         self.request("DELETE", f"/v1/jobs/{job_id}")

@@ -38,7 +38,7 @@ def mix(vocabulary: int) -> Mix:
     return Mix(short_prompts(ROWS, vocabulary).prompts, TOKENS)
 
 
-def contestants(bench: Ours, vocabulary: int) -> dict[str, Contestant]:
+def contestants(bench: Ours, vocabulary: int) -> dict[str, Contestant[Mix]]:
     """The same rows without a schema and with one, greedy and drawn."""
     rows = mix(vocabulary)
 
@@ -48,7 +48,7 @@ def contestants(bench: Ours, vocabulary: int) -> dict[str, Contestant]:
             raise RuntimeError("a row ended early, so the figures cannot be compared")
         return took
 
-    found: dict[str, Contestant] = {}
+    found: dict[str, Contestant[Mix]] = {}
     for ending, temperature in (("", 0.0), ("_drawn", 0.8)):
         free = {"temperature": temperature}
         bound = [

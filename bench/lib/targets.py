@@ -54,6 +54,10 @@ ENGINE = (
     Target("first_token_ms.new", at_most=30.0),
     Target("first_token_ms.cached", at_most=2.0),
 )
+VLLM = (
+    Target("ratio.promptmill_vllm_32", at_least=0.95),
+    Target("ratio.promptmill_vllm_128", at_least=0.95),
+)
 PERPLEXITY = (Target("ratio.int8_over_bf16.all.value", at_most=1.015),)
 
 

@@ -6,20 +6,23 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Generic, TypeVar
 
-from bench.lib.mixes import Mix
+from bench.lib.mixes import Mix, Texts
+
+M = TypeVar("M", Mix, Texts)
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Contestant(Generic[M]):
     """Something that generates; `run` gives the seconds it took for a mix."""
 
-    run: Callable[[Mix], float]
-    mix: Mix
+    run: Callable[[M], float]
+    mix: M
 
 
 def take_turns(
-    contestants: dict[str, Contestant],
+    contestants: dict[str, Contestant[M]],
     repeats: int,
     *,
     each_round: Callable[[], None] = lambda: None,

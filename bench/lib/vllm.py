@@ -1,5 +1,6 @@
-"""Runs vLLM in its own environment: what to load comes as a JSON line on stdin, then a mix on each
-line. On stdout come the threads and cores that it has, then the seconds of each mix.
+"""Runs vLLM in its own environment: what to load comes as a JSON line on stdin, then a mix of token
+ids or of texts on each line. On stdout come the threads and cores that it has, then the seconds of
+each mix.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ def main() -> None:
         dtype=job["dtype"],
         enable_prefix_caching=job["prefix_caching"],
         max_model_len=2048,
+        **({"max_num_seqs": job["slots"]} if job["slots"] else {}),
     )
     import torch
 
@@ -33,7 +35,10 @@ def main() -> None:
         if job["prefix_caching"]:
             llm.reset_prefix_cache()  # only what one run shares within itself counts
         began = time.perf_counter()
-        llm.generate([{"prompt_token_ids": ids} for ids in mix["prompts"]], params, use_tqdm=False)
+        prompts = [
+            each if isinstance(each, str) else {"prompt_token_ids": each} for each in mix["prompts"]
+        ]
+        llm.generate(prompts, params, use_tqdm=False)
         print(time.perf_counter() - began, file=answers)
 
 

@@ -15,7 +15,7 @@ from bench.lib.shares import Size, size_of
 from bench.lib.turns import Contestant, take_turns
 
 
-def contestant(rows: int, new_tokens: int = 10) -> Contestant:
+def contestant(rows: int, new_tokens: int = 10) -> Contestant[Mix]:
     return Contestant(lambda _: 0.0, Mix([[1, 2]] * rows, new_tokens))
 
 
