@@ -30,7 +30,7 @@ from common.store.api_keys import ApiKeys
 from common.store.connection import connect
 from common.store.jobs import JobStore
 
-START_LIMIT = 60.0  # seconds for all parts to be up
+START_LIMIT = 300.0  # seconds for all parts to be up; vLLM takes a minute, more on a busy machine
 SAMPLE = 0.02  # seconds between two looks at memory
 END = "end-of-count"
 
