@@ -71,8 +71,8 @@ def open_vllm(
     dtype: str,
     seed: int = 0,
 ) -> Any:
-    """vLLM's engine with the model in `folder`, and its `processes`. `dtype` is by vLLM's names; `auto` is what the
-    checkpoint says. Loads and profiles, which may take minutes.
+    """vLLM's engine with the model in `folder`, which starts its `processes`. `dtype` is by vLLM's
+    names; `auto` is what the checkpoint says. Loads and profiles, which may take minutes.
 
     Raises:
         ConfigError: vLLM cannot run it like this.

@@ -24,6 +24,7 @@ from worker.engine.vllm import child
 ARGUMENTS = {"worker_extension_cls": f"{child.__name__}.{child.EndsWithParent.__name__}"}
 GROUP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 END_LIMIT = 5.0  # seconds that they have to end by themselves
+SHARED = "/dev/shm/vllm_dist_"  # noqa: S108  how names of memory begin that vLLM never removes
 
 
 class Processes:
@@ -60,13 +61,13 @@ class Processes:
         self._all = [each for each in multiprocessing.active_children() if each not in before]
 
     def _forget_shared_memory(self) -> None:
-        """Remove the names of the memory that the processes share for their sums on a CPU, which
-        vLLM never removes. All of them have it open by now."""
+        """Remove the names of the memory in which the processes exchange sums on a CPU. All of them
+        have it open by now."""
         for each in self._all:
             with suppress(OSError):
                 maps = Path(f"/proc/{each.pid}/maps").read_text()
                 for line in maps.splitlines():
-                    _, found, name = line.partition("/dev/shm/vllm_dist_")
+                    _, found, name = line.partition(SHARED)
                     if found:
                         Path(found + name).unlink(missing_ok=True)
 
