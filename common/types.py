@@ -76,7 +76,7 @@ class ModelCard(BaseModel):
 
     id: str
     digest: str
-    engine: str  # native, generate or echo
+    engine: str  # native, generate, vllm or echo
     device: str
     dtype: str
     context: int  # tokens, prompt and continuation together
@@ -91,7 +91,7 @@ class ModelCard(BaseModel):
     kernels: str = ""
     # Each row gets the same bits whatever rows are computed beside it.
     batch_invariant: bool = False
-    quantization: str | None = None  # int8, or None
+    quantization: str | None = None  # int8, or what vLLM calls that of the checkpoint
     defaults: dict[str, Any] = {}  # the model's own params, which a job's params override
     created: int  # unix seconds
     # What its engine can do beyond generating text: `structured_output` (params.output), `thinking`

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from pathlib import Path
 
-from common.params import CELLS
+from common.params import CELLS, SamplingParams
+from worker.engine.protocol import EngineThread
 from worker.model_features import OF_ENGINE
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
@@ -27,8 +27,14 @@ def written() -> dict[str, dict[str, str]]:
     }
 
 
-def expected(engine: str, honours: Collection[str]) -> dict[str, str]:
-    """The cells of an engine that honours these parameters, in order."""
-    found = {name: "yes" if name in honours else "no" for name in CELLS}
+def expected(engine: str, kind: type[EngineThread]) -> dict[str, str]:
+    """The cells of an engine, in order."""
+    found = {name: "yes" if name in kind.honours else "no" for name in CELLS}
     found |= {name: "yes" if name in OF_ENGINE[engine] else "no" for name in FEATURES}
     return found | dict.fromkeys(BY_MODEL, "no" if engine == "echo" else "by model")
+
+
+def resumes_seeded_rows(kind: type[EngineThread]) -> bool:
+    """What the engine says when a row with a seed is given back to it."""
+    seeded = SamplingParams.model_validate({"seed": 7, "temperature": 0.8})
+    return kind.goes_on(kind.__new__(kind), seeded)

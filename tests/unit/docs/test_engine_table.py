@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.engine_table import expected, written
+from tests.support.engine_table import expected, resumes_seeded_rows, written
 from worker.echo import EchoEngine
 from worker.engine.batching import BatchingEngine
 from worker.engine.generate import GenerateEngine
@@ -22,5 +22,5 @@ def test_every_engine_has_a_column() -> None:
     [("native", BatchingEngine), ("generate", GenerateEngine), ("echo", EchoEngine)],
 )
 def test_a_column_says_what_the_engine_says(name: str, engine: type[EngineThread]) -> None:
-    column = written()[name]
-    assert list(column.items()) == list(expected(name, engine.honours).items())
+    assert list(written()[name].items()) == list(expected(name, engine).items())
+    assert resumes_seeded_rows(engine) == ("seeded_resume" in OF_ENGINE[name])
