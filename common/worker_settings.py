@@ -39,7 +39,10 @@ class WorkerSettings(BaseModel):
         "else its tokenizer's, else 512.",
     )
     served_name: str | None = Field(
-        None, description="Name of the model in jobs. Empty: the hub id or the folder's name."
+        None,
+        description="Name of the model in jobs. Empty: the hub id or the folder's name. Workers "
+        "share a name only with the same weights, dtype, engine and context; another one does not "
+        "start under it.",
     )
     engine: Literal["auto", "native", "generate", "echo", "vllm"] = Field(
         "auto",
