@@ -216,11 +216,13 @@ class ItemExchange:
                     self._start(item, request, left)
 
     def _start(self, item: HeldItem, request: Request, left: Progress | None) -> None:
+        has_tokens = left is not None and any(left.tokens)
         # A checkpoint has no log-probabilities: an item that wants them starts from its prompt.
-        goes_on = left is not None and any(left.tokens) and request.params.logprobs is None
-        if goes_on and not self._engine.goes_on(request.params):
+        params = request.params
+        goes_on = has_tokens and params.logprobs is None and params.prompt_logprobs is None
+        if has_tokens and not self._engine.goes_on(params):
             # What was streamed stands, so such an item goes on behind it.
-            goes_on = item.streamed
+            goes_on = goes_on and item.streamed
             item = replace(item, inexact="other_draws" if goes_on else "from_start")
         request.resume = left.tokens if left and goes_on else None
         request.suspect = item.attempt > 1
