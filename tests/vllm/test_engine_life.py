@@ -38,7 +38,7 @@ def engine(model: OpenedModel) -> Iterator[VllmEngine]:
     yield found
     assert found.room() == SLOTS
     assert found._vllm.get_num_unfinished_requests() == 0
-    assert found._guided._constraints == {}
+    assert found._guided._grammars == {}
 
 
 @pytest.fixture(scope="module")

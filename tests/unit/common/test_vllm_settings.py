@@ -4,6 +4,7 @@ argument that is not on the list."""
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,11 @@ def test_values_out_of_bounds_name_their_setting(
 def test_arguments_that_run_code_or_read_other_files_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} cannot be set here; allowed are block_size"):
         Settings.load(engine="vllm", vllm_args=json.dumps({name: True}))
+
+
+def test_the_documentation_lists_every_argument() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "vllm.md").read_text()
+    assert [name for name in VllmArgs.model_fields if f"`{name}`" not in page] == []
 
 
 def test_arguments_on_the_list_are_what_vllm_gets() -> None:

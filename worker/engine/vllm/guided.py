@@ -23,25 +23,25 @@ from worker.engine.scheduling.drawn import Fault
 
 
 class Guided:
-    """The constraints of the sequences that vLLM has, by their keys. Each is vLLM's own: it may be
-    a token ahead of the books' one."""
+    """What binds the sequences that vLLM has, by their keys. Each is a copy of the books' own, as
+    vLLM may be a token ahead of them."""
 
     def __init__(self) -> None:
-        self._constraints: dict[str, Constraint] = {}
+        self._grammars: dict[str, _Grammar] = {}
 
     def add(self, key: str, constraint: Constraint) -> None:
         """Bind a sequence from where it is, before vLLM gets it."""
-        self._constraints[key] = constraint.copy()
+        self._grammars[key] = _Grammar(constraint.copy())
 
     def forget(self, key: str) -> None:
-        self._constraints.pop(key, None)
+        self._grammars.pop(key, None)
 
-    def of(self, key: str) -> Constraint:
-        return self._constraints[key]
+    def of(self, key: str) -> StructuredOutputGrammar:
+        return self._grammars[key]
 
     def fault(self, key: str, bound: Constraint, token: int) -> Fault | None:
         """Why a token that vLLM drew for a sequence cannot be taken; `bound` is the books' own."""
-        if self._constraints[key].error:
+        if self._grammars[key].is_broken:
             return "grammar_too_complex"
         return None if bound.allows(token) else "no_token_left"
 
@@ -67,7 +67,7 @@ class _Backend(StructuredOutputBackend):
         self, _type: StructuredOutputOptions, grammar_spec: str, **_: Any
     ) -> StructuredOutputGrammar:
         (key,) = json.loads(grammar_spec)
-        return _Grammar(self._guided.of(key))
+        return self._guided.of(key)
 
     def allocate_token_bitmask(self, max_num_seqs: int) -> torch.Tensor:
         return torch.full((max_num_seqs, -(-self.vocab_size // 32)), -1, dtype=torch.int32)
@@ -82,6 +82,7 @@ class _Grammar(StructuredOutputGrammar):
 
     def __init__(self, constraint: Constraint):
         self._constraint = constraint
+        self.is_broken = False  # a limit struck, so a mask did not bind
 
     def accept_tokens(self, _request_id: str, tokens: list[int]) -> bool:
         for token in tokens:
@@ -97,13 +98,12 @@ class _Grammar(StructuredOutputGrammar):
     def fill_bitmask(self, bitmask: torch.Tensor, batch_index: int) -> None:
         row = bitmask[batch_index].numpy()
         row[:] = -1
-        if self._constraint.error:
-            return  # its sequence ends with the next token
         if matcher := self._constraint.matcher:
             began = time.thread_time()
             matcher.fill(row[None])
             self._constraint.took(time.thread_time() - began)
         self._constraint.adjust(row)
+        self.is_broken = self.is_broken or self._constraint.error is not None
 
     def is_terminated(self) -> bool:
         return False
