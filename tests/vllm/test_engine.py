@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.tokenizers import THINK
 from tests.unit.engine.guided import SCHEMA, grammar, thinks
-from tests.vllm.running import Pair, opened, request, run, tokens
+from tests.vllm.running import EDITS, Pair, opened, request, run, tokens
 
 pytestmark = pytest.mark.timeout(400)  # vLLM takes its time to start
 
@@ -26,30 +26,6 @@ def both(tiny_model: Path) -> Iterator[Pair]:
         opened(tiny_model, engine="native", kernels="torch") as own,
     ):
         yield Pair(vllm, own)
-
-
-# Of each: whether greedy texts differ from those without it.
-EDITS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "repetition": {"repetition_penalty": 1.6},
-    "repetition below 1": {"repetition_penalty": 0.7},
-    "presence": {"presence_penalty": 2},
-    "frequency": {"frequency_penalty": 2, "max_tokens": 60},
-    "all penalties": {"repetition_penalty": 1.3, "presence_penalty": -1, "frequency_penalty": 0.5},
-    "bias": {"logit_bias": {5: 100, 9: -100}},
-    "all ends biased, none before min_tokens": {"logit_bias": {0: 100}, "min_tokens": 9},
-    "stop ids": {"stop_token_ids": list(range(100, 140)), "max_tokens": 60},
-    "stop ids and min_tokens": {
-        "stop_token_ids": list(range(100, 140)),
-        "min_tokens": 20,
-        "max_tokens": 60,
-    },
-    "end ignored": {"logit_bias": {0: 3}, "ignore_eos": True, "max_tokens": 60},
-    "a filter is nothing to a greedy row": {"top_k": 2, "top_p": 0.3, "min_p": 0.5},
-    "almost greedy": {"temperature": 9e-6},
-    "one token": {"max_tokens": 1},
-    "the whole context": {"max_tokens": 490, "ignore_eos": True},
-}
 
 
 @pytest.mark.parametrize("name", EDITS)
