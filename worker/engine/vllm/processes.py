@@ -32,6 +32,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._all: list[BaseProcess] = []
+        self._ending = False
 
     @contextmanager
     def starting(self) -> Iterator[None]:
@@ -72,12 +73,13 @@ class Processes:
                         Path(found + name).unlink(missing_ok=True)
 
     def lost(self) -> bool:
-        """Whether one of them has died: no step can end any more."""
-        return any(not each.is_alive() for each in self._all)
+        """Whether one of them has died before its end was wanted: no step can end any more."""
+        return not self._ending and any(not each.is_alive() for each in self._all)
 
     def end(self, shut_down: Callable[[], object]) -> None:
         """End all of them: `shut_down` asks vLLM for it, and what has not ended after `END_LIMIT`
         is killed."""
+        self._ending = True
         limit = threading.Timer(END_LIMIT, self.kill)
         limit.daemon = True
         limit.start()
