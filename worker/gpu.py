@@ -88,6 +88,9 @@ class GpuClaim:
             except Unavailable as error:
                 log.warning("the locks of this worker's GPUs were not renewed: %s", error)
                 continue
+            except Exception:  # if this thread ended, nobody would see that a lock was lost
+                log.exception("the locks of this worker's GPUs were not renewed; trying again")
+                continue
             if others and not self._released.is_set():
                 log.critical(
                     "this worker's lock expired, and %s now; two workers on one GPU run out of "
