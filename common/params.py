@@ -254,7 +254,7 @@ def lacked(honours: frozenset[str] | tuple[str, ...] | None) -> tuple[str, ...]:
 
 def not_honoured(
     params: SamplingParams, honours: frozenset[str] | tuple[str, ...] | None
-) -> str | None:
-    """The first parameter that is asked for and that such an engine lacks."""
+) -> list[str]:
+    """The parameters that are asked for and that such an engine lacks."""
     missing = lacked(honours)
-    return next((name for name in missing if not is_neutral(name, getattr(params, name))), None)
+    return [name for name in missing if not is_neutral(name, getattr(params, name))]

@@ -98,10 +98,10 @@ def check_model(item: Item, params: SamplingParams, card: ModelCard) -> None:
 
 
 def _check_honoured(params: SamplingParams, card: ModelCard) -> None:
-    """Raise `Fault` for a parameter that the engine lacks, unless its value asks for nothing."""
-    if name := not_honoured(params, card.params):
+    """Raise `Fault` for parameters that the engine lacks, unless their values ask for nothing."""
+    if names := not_honoured(params, card.params):
         message = (
-            f"engine {card.engine}, which runs {card.id}, has no {name}: leave params.{name} out, "
-            "or take another model"
+            f"engine {card.engine}, which runs {card.id}, has no {', '.join(names)}: leave "
+            f"{'it' if len(names) == 1 else 'them'} out, or take another model"
         )
-        raise Fault("unsupported", f"params.{name}", message)
+        raise Fault("unsupported", f"params.{names[0]}", message)

@@ -173,8 +173,9 @@ class EngineThread:
     def _accept_honoured(self, request: Request) -> None:
         """Accept a request, unless it asks for what the engine lacks: one that reads no model cards
         may have sent it."""
-        if name := not_honoured(request.params, self.honours):
-            self._requests.refuse(request, ("unsupported", f"the engine has no {name}"))
+        if names := not_honoured(request.params, self.honours):
+            error = "unsupported", f"the engine has no {', '.join(names)}"
+            self._requests.refuse(request, error)
         else:
             self._accept(request)
 

@@ -69,6 +69,12 @@ def test_an_items_parameter_is_refused_at_its_item(web: Web, name: str, value: A
     assert answer.json["errors"][0]["field"] == "items.0.params.prompt_logprobs"
 
 
+def test_all_that_is_lacked_is_named(web: Web) -> None:
+    answer = send(web, params=LACKED)
+    refused(web, answer, "params.typical_p")
+    assert f"{SAID}{', '.join(LACKED)}: leave them out" in answer.json["detail"]
+
+
 def test_values_that_ask_for_nothing_are_no_request(web: Web) -> None:
     answer = send(web, params=NEUTRAL, items=[{"prompt": "a", "params": NEUTRAL}])
     assert answer.status_code == 202, answer.text
