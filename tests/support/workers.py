@@ -46,10 +46,14 @@ class Workers:
 
 
 class Queue:
-    """Submits to the workers and watches."""
+    """Submits to the workers of one model and watches. `adapter` is what the model has."""
 
-    def __init__(self, url: str):
+    def __init__(
+        self, url: str, model: str = "echo", digest: str = DIGEST, adapter: str | None = None
+    ):
         self.store = JobStore(connect(url))
+        self._model, self._digest = model, digest
+        self._begins = f"{adapter}:" if adapter else ""
         self._ring_sender = RingSender(url)
 
     def submit(
@@ -69,13 +73,13 @@ class Queue:
             stage.add({"prompt": f"a{i} b c d e f g h i {words}", "params": {"ignore_eos": True}})
         stage.close()
         spec = {"params": {"max_tokens": max_tokens, "temperature": 0.0}}
-        hash_fields = job_fields("echo", DIGEST, items, spec, **{"cost": 20, **fields})
+        hash_fields = job_fields(self._model, self._digest, items, spec, **{"cost": 20, **fields})
         attached = self.store.attach(stage, hash_fields, job_id=new_job_id(), deadline=deadline)
         self.ring(attached.rings)
         return attached.job_id
 
     def ring(self, count: int) -> None:
-        self._ring_sender.send("echo", count)
+        self._ring_sender.send(self._model, count)
 
     def count(self, job_id: str, state: str) -> int:
         return int(getattr(self.store.job(job_id), state))
@@ -89,11 +93,11 @@ class Queue:
 
     def check_all_succeeded_once(self, job_id: str) -> list[int]:
         """Every item has one result, which is its own; answers the attempts each took."""
-        total = self.count(job_id, "total")
+        total, begins = self.count(job_id, "total"), self._begins
         rows = self.store.rows(job_id, 0, total)
         assert [row["status"] for row in rows] == ["succeeded"] * total
         for i, row in enumerate(rows):
-            assert row["outputs"][0]["text"].startswith(f"a{i} b"), row
+            assert row["outputs"][0]["text"].startswith(f"{begins}a{i} {begins}b"), row
         assert sorted(self.store.finished_after(job_id, 0, 2 * total)) == list(range(total)), (
             "each result is told once"
         )

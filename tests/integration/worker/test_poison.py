@@ -24,13 +24,14 @@ FAST: dict[str, Any] = {
 
 
 @contextmanager
-def supervised(workers: Workers) -> Iterator[list[int]]:
+def supervised(workers: Workers, **settings: object) -> Iterator[list[int]]:
     """A worker that is started again whenever it dies; the exit codes of those that did."""
     codes: list[int] = []
     over = threading.Event()
 
     def start() -> subprocess.Popen[bytes]:
-        return workers.start(app="tests.integration.worker.poisoned", wait=False, **FAST)
+        app = "tests.integration.worker.poisoned"
+        return workers.start(app=app, wait=False, **{**FAST, **settings})
 
     def keep_up() -> None:
         process = start()

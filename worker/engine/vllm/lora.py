@@ -1,0 +1,62 @@
+"""LoRA adapters in vLLM: how many it makes room for, and under which names it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # for which vLLM makes room
+
+
+@dataclass(frozen=True)
+class Lora:
+    """An adapter; `digest` is of all its content, in hexadecimal digits."""
+
+    name: str
+    folder: Path
+    digest: str
+    rank: int
+
+
+def lora_arguments(loras: Sequence[Lora]) -> dict[str, Any]:
+    """What vLLM is started with. It makes room for all of them in each batch: else the requests of
+    some would wait in their slots while others compute."""
+    if not loras:
+        return {}
+    most = max(each.rank for each in loras)
+    return {
+        "enable_lora": True,
+        "max_loras": len(loras),
+        "max_cpu_loras": len(loras),
+        "max_lora_rank": next(rank for rank in RANKS if rank >= most),
+    }
+
+
+def load_loras(vllm: Any, loras: Sequence[Lora]) -> dict[str, Any]:
+    """Load all adapters, which none pushes out later; what requests name them by, by our names.
+
+    vLLM tells adapters and the prefixes in its cache apart by the adapter's name alone, so its
+    names are digests.
+
+    Raises:
+        ConfigError: vLLM cannot load one of them.
+    """
+    if not loras:
+        return {}
+    from vllm.lora.request import LoRARequest
+
+    named = {}
+    for each in loras:
+        number = int(each.digest[:15], 16) + 1
+        named[each.name] = LoRARequest(each.digest, number, str(each.folder))
+        try:
+            loaded = vllm.add_lora(named[each.name])
+        except Exception as error:
+            raise ConfigError(f"vLLM cannot load the adapter in {each.folder}: {error}") from error
+        if not loaded and number not in vllm.list_loras():
+            raise ConfigError(f"vLLM does not load the adapter in {each.folder}")
+    return named
