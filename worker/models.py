@@ -96,7 +96,8 @@ def open_model(
     served = served_name or own_name(name)
     if engine == "vllm":
         how = VllmHow(vllm or VllmOptions(), device, dtype, slots, context)
-        opened = OpenedModel(*open_with_vllm(folder, served, how))
+        found = read_adapters(adapters or {}, folder)
+        opened = OpenedModel(*open_with_vllm(folder, served, how, found), found)
     else:
         how_own = _How(engine, pick_device(device), dtype, kernels, quantize, slots, context, cache)
         opened = _open_folder(folder, served, how_own)

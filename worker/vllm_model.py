@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ConfigError
 from common.tokenizer import digest
 from common.types import ModelCard
+from worker.adapters import Adapter
 from worker.devices import DEFAULT_SLOTS, pick_dtype
 from worker.engine.vllm.library import vllm_device, vllm_version
+from worker.engine.vllm.lora import Lora
 from worker.engine.vllm.options import VllmOptions
 from worker.model_features import features, guide_of, params
 from worker.model_files import fingerprints
@@ -37,9 +39,10 @@ class VllmHow:
 
 
 def open_with_vllm(
-    folder: Path, name: str, how: VllmHow
+    folder: Path, name: str, how: VllmHow, adapters: tuple[Adapter, ...]
 ) -> tuple[VllmEngine, ModelCard, JsonTokenizer]:
-    """The engine, the card and the tokenizer of the model in `folder`.
+    """The engine, the card and the tokenizer of the model in `folder`. The engine has loaded the
+    adapters.
 
     Raises:
         ConfigError: vLLM is not there, or cannot run the model as asked.
@@ -53,16 +56,19 @@ def open_with_vllm(
         raise ConfigError(f"{name} is an encoder-decoder model; use the generate engine")
     vocabulary = parts.config.get_text_config(decoder=True).vocab_size
     guide = guide_of(name, parts.tokenizer, vocabulary)
+    loras = tuple(Lora(each.name, each.folder, each.digest, each.rank) for each in adapters)
     engine = VllmEngine(
         folder,
         parts.tokenizer,
-        how.options,
+        replace(how.options, loras=loras),
         slots=how.slots or DEFAULT_SLOTS[vllm_device()],
         context=parts.context,
         vocabulary=vocabulary,
         dtype=_dtype(how.dtype, parts.config),
         guide=guide,
     )
+    if changed := next((each for each in adapters if each.has_changed()), None):
+        raise ConfigError(f"the files in {changed.folder} changed while they were loaded")
     card = ModelCard(
         id=name,
         digest=_digest(folder, parts, how.options, engine),

@@ -31,6 +31,7 @@ from worker.engine.scheduling.sequence import Sequence
 from worker.engine.scheduling.text import Detokenizer
 from worker.engine.vllm.guided import Guided
 from worker.engine.vllm.library import device_name, open_vllm, vllm_device, vllm_version
+from worker.engine.vllm.lora import load_loras
 from worker.engine.vllm.options import VllmOptions
 from worker.engine.vllm.processes import Processes
 from worker.engine.vllm.sampling import prompt_scores, score, vllm_params
@@ -71,6 +72,7 @@ class VllmEngine(EngineThread):
         self._vllm = open_vllm(
             folder, options, self._processes, slots=slots, context=context, dtype=dtype
         )
+        self._loras = load_loras(self._vllm, options.loras)  # by the adapters' names
         config = self._vllm.model_config
         self.dtype = str(config.dtype).removeprefix("torch.")
         self.quantization: str | None = config.quantization
@@ -148,7 +150,13 @@ class VllmEngine(EngineThread):
             self._guided.add(key, sequence.constraint)
         params = vllm_params(sequence, self._detokenizer, key if sequence.constraint else None)
         prompt = TokensPrompt(prompt_token_ids=list(sequence.tokens))
-        self._vllm.add_request(key, prompt, params, priority=0 if request.interactive else 1)
+        self._vllm.add_request(
+            key,
+            prompt,
+            params,
+            lora_request=self._loras[request.adapter] if request.adapter else None,
+            priority=0 if request.interactive else 1,
+        )
 
     def _drop(self, sequence: Sequence) -> None:
         """A sequence ended: vLLM need not go on with it."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from common.errors import ConfigError
 from worker.engine.vllm.installed import conflicts
+from worker.engine.vllm.lora import lora_arguments
 from worker.engine.vllm.options import VllmOptions
 from worker.engine.vllm.processes import ARGUMENTS, Processes
 
@@ -83,6 +84,7 @@ def open_vllm(
     given: dict[str, Any] = {
         "enable_prefix_caching": True,
         **options.args,
+        **lora_arguments(options.loras),
         "model": str(folder),
         "dtype": dtype,
         "seed": seed,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.engine.vllm.lora import Lora
+
 
 @dataclass(frozen=True)
 class VllmOptions:
@@ -15,3 +17,4 @@ class VllmOptions:
     quantization: str | None = None  # None: as the checkpoint says
     gpu_memory: float | None = None  # share of each GPU's memory; None: vLLM's own default
     args: dict[str, Any] = field(default_factory=dict)
+    loras: tuple[Lora, ...] = ()  # adapters that requests may name
