@@ -39,8 +39,8 @@ def inspect(folder: Path) -> None:
     adapter = folder / "adapter_config.json"
     if adapter.exists():
         raise ConfigError(
-            f"{adapter} makes this an adapter, and adapters are not served; merge it into its "
-            "base model"
+            f"{adapter} makes this an adapter, which is not served alone: name its base model, and "
+            "it in PROMPTMILL_ADAPTERS (docs/adapters.md), or merge them"
         )
     config = _config(folder)
     _check_quantisation(folder, config)

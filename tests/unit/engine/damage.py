@@ -168,8 +168,11 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "weights that are no numbers": (not_numbers, r"NaN"),
     "a row that is no number": (one_not_a_number, r"embed_tokens.*NaN"),
     "GGUF": (gguf_only, r"GGUF"),
-    "an adapter beside weights": (adapter, r"adapter_config\.json.*not served"),
-    "an adapter alone": (adapter_alone, r"adapter_config\.json.*not served"),
+    "an adapter beside weights": (
+        adapter,
+        r"adapter_config\.json.*not served alone.*PROMPTMILL_ADAPTERS",
+    ),
+    "an adapter alone": (adapter_alone, r"adapter_config\.json.*not served alone"),
     "a sentencepiece model only": (sentencepiece_only, r"needs a tokenizer\.json"),
     "no tokenizer": (no_tokenizer, r"needs a tokenizer\.json"),
     "a broken tokenizer": (

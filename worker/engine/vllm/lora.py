@@ -24,14 +24,19 @@ class Lora:
 
 def lora_arguments(loras: Sequence[Lora]) -> dict[str, Any]:
     """What vLLM is started with. It makes room for all of them in each batch: else the requests of
-    some would wait in their slots while others compute."""
+    some would wait in their slots while others compute.
+
+    One room more stays empty: beside rows with an adapter, vLLM's operations for CPUs compute a row
+    without one with what is in the last room.
+    """
     if not loras:
         return {}
     most = max(each.rank for each in loras)
+    rooms = len(loras) + 1
     return {
         "enable_lora": True,
-        "max_loras": len(loras),
-        "max_cpu_loras": len(loras),
+        "max_loras": rooms,
+        "max_cpu_loras": rooms,
         "max_lora_rank": next(rank for rank in RANKS if rank >= most),
     }
 
