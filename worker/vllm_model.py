@@ -56,19 +56,17 @@ def open_with_vllm(
         raise ConfigError(f"{name} is an encoder-decoder model; use the generate engine")
     vocabulary = parts.config.get_text_config(decoder=True).vocab_size
     guide = guide_of(name, parts.tokenizer, vocabulary)
-    loras = tuple(Lora(each.name, each.folder, each.digest, each.rank) for each in adapters)
     engine = VllmEngine(
         folder,
         parts.tokenizer,
-        replace(how.options, loras=loras),
+        replace(how.options, loras=tuple(map(_lora, adapters))),
         slots=how.slots or DEFAULT_SLOTS[vllm_device()],
         context=parts.context,
         vocabulary=vocabulary,
         dtype=_dtype(how.dtype, parts.config),
         guide=guide,
     )
-    if changed := next((each for each in adapters if each.has_changed()), None):
-        raise ConfigError(f"the files in {changed.folder} changed while they were loaded")
+    _refuse_changed(adapters)
     card = ModelCard(
         id=name,
         digest=_digest(folder, parts, how.options, engine),
@@ -89,6 +87,16 @@ def open_with_vllm(
         created=int(time.time()),
     )
     return engine, card, parts.tokenizer
+
+
+def _lora(adapter: Adapter) -> Lora:
+    return Lora(adapter.name, adapter.folder, adapter.digest, adapter.rank)
+
+
+def _refuse_changed(adapters: tuple[Adapter, ...]) -> None:
+    """What was loaded must be what was checked."""
+    if changed := next((each for each in adapters if each.has_changed()), None):
+        raise ConfigError(f"the files in {changed.folder} changed while they were loaded")
 
 
 def _digest(folder: Path, parts: ModelParts, options: VllmOptions, engine: VllmEngine) -> str:
