@@ -63,7 +63,7 @@ def open_with_vllm(
         slots=how.slots or DEFAULT_SLOTS[vllm_device()],
         context=parts.context,
         vocabulary=vocabulary,
-        dtype=_dtype(how.dtype, parts.config),
+        dtype=_dtype(how, parts.config),
         guide=guide,
     )
     _refuse_changed(adapters)
@@ -123,11 +123,12 @@ def _check_device(wanted: str) -> None:
         )
 
 
-def _dtype(wanted: str, config: Any) -> str:
+def _dtype(how: VllmHow, config: Any) -> str:
     """As `pick_dtype` has it; quantised checkpoints have a dtype that goes with their
     kernels."""
     import torch
 
-    if wanted != "auto" or getattr(config, "quantization_config", None):
-        return wanted
+    is_quantised = how.options.quantization or getattr(config, "quantization_config", None)
+    if how.dtype != "auto" or is_quantised:
+        return how.dtype
     return str(pick_dtype("auto", torch.device(vllm_device()))).removeprefix("torch.")

@@ -206,6 +206,21 @@ def test_requests_that_can_never_run_fail_alone(engine: VllmEngine, prompt: list
     assert tokens(good) == tokens(also_good)
 
 
+def test_prompt_log_probabilities_that_take_too_much_memory_are_refused_by_name(
+    engine: VllmEngine, prompt: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.engine.vllm.engine.PROMPT_LOGITS", 384 * len(prompt))
+    fits, refused, without = run(
+        engine,
+        request(prompt, prompt_logprobs=1),
+        request([*prompt, 5], prompt_logprobs=1),
+        request([*prompt, 5]),
+    )
+    assert refused.error and refused.error[0] == "unsupported"
+    assert f"at most {len(prompt)} tokens" in refused.error[1]
+    assert fits.prompt_logprobs and not without.error
+
+
 def test_what_vllm_refuses_fails_one_request_with_all_its_continuations(
     engine: VllmEngine, prompt: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

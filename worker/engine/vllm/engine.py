@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# For log-probabilities of a prompt vLLM computes the logits of all its tokens in a step at once: at
+# most 1 GiB of them in float32, and some copies. Running out of memory would end the worker.
+PROMPT_LOGITS = 2**28
+
 
 class VllmEngine(EngineThread):
     """Runs the model in `folder`. `vocabulary` is the width of its logits; `dtype` is by vLLM's
@@ -76,6 +80,8 @@ class VllmEngine(EngineThread):
         config = self._vllm.model_config
         self.dtype = str(config.dtype).removeprefix("torch.")
         self.quantization: str | None = config.quantization
+        self._tokens_a_step = self._vllm.vllm_config.scheduler_config.max_num_batched_tokens
+        self._vocabulary = vocabulary
         self._detokenizer = detokenizer
         self._running: dict[str, Sequence] = {}  # what vLLM has, by its request ids
         self._lost = False  # vLLM computes no more
@@ -113,8 +119,10 @@ class VllmEngine(EngineThread):
 
     def _warm_up(self) -> None:
         prompt = TokensPrompt(prompt_token_ids=[0])
-        params = VllmParams(temperature=0, max_tokens=1, detokenize=False)
-        self._vllm.add_request("warm-up", prompt, params)
+        greedy = VllmParams(temperature=0, max_tokens=1, detokenize=False)
+        drawn = VllmParams(seed=0, top_p=0.9, top_k=5, max_tokens=1, detokenize=False)
+        self._vllm.add_request("greedy", prompt, greedy)
+        self._vllm.add_request("drawn", prompt, drawn)
         while self._vllm.has_unfinished_requests():
             self._vllm.step()
 
@@ -129,10 +137,7 @@ class VllmEngine(EngineThread):
             self._lost = True
 
     def _accept(self, request: Request) -> None:
-        error = self._requests.refusal(request)
-        if request.continuations is not None:
-            error = "unsupported", "engine vllm does not score texts; use engine native"
-        if error:
+        if error := self._refusal(request):
             self._requests.refuse(request, error)
             return
         sequences = self._requests.open(request)
@@ -141,6 +146,17 @@ class VllmEngine(EngineThread):
         for sequence in sequences:
             if not sequence.finish_reason:
                 self._add(sequence)
+
+    def _refusal(self, request: Request) -> tuple[str, str] | None:
+        """Why a request can never run here, as `(code, message)`."""
+        if request.continuations is not None:
+            return "unsupported", "engine vllm does not score texts; use engine native"
+        most = PROMPT_LOGITS // self._vocabulary
+        at_once = min(len(request.prompt_ids), self._tokens_a_step)
+        if request.params.prompt_logprobs is not None and at_once > most:
+            message = f"prompt_logprobs on engine vllm is for prompts of at most {most} tokens"
+            return "unsupported", message
+        return self._requests.refusal(request)
 
     def _add(self, sequence: Sequence) -> None:
         """Give a sequence to vLLM, from where it is."""

@@ -95,6 +95,7 @@ def open_vllm(
         "quantization": options.quantization,
         "generation_config": "vllm",  # the model's own is in the card's defaults
         "load_format": "safetensors",
+        "language_model_only": True,  # no pictures and sounds
         "trust_remote_code": False,
         "disable_log_stats": True,
         "scheduling_policy": "priority",  # interactive requests first
@@ -114,5 +115,5 @@ def open_vllm(
 
 
 def _said(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).partition(" [type=")[0].split()) or type(error).__name__
     return text if len(text) <= SHOWN else f"{text[:SHOWN]} …"
