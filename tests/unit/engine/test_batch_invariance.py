@@ -75,12 +75,15 @@ class World:
             place = chance.randint(0, len(beside))
             rows = [*beside[:place], (self.tokens[start:end], own, start), *beside[place:]]
             before = sum(len(new) for new, _, _ in beside[:place])
+            wanted = [before + n - start for n in range(max(start, context - kept), end)]
+            # The others' too: the last layer computes nothing of what is not wanted.
+            after, total = before + end - start, sum(len(new) for new, _, _ in rows)
             logits = self.runner.logits(
                 [new for new, _, _ in rows],
                 [(blocks, first) for _, blocks, first in rows],
-                [before + n - start for n in range(max(start, context - kept), end)],
+                [*wanted, *range(before), *range(after, total)],
             )
-            found.append(logits)
+            found.append(logits[: len(wanted)])
             start = end
         return torch.cat(found)
 
@@ -154,6 +157,29 @@ def test_a_rows_logits_are_the_same_in_any_company(
         assert_equal_in_any_company(world, context, companies(3, seed=context))
     assert_equal_in_any_company(world, CONTEXTS[-1], [SHARING], begin=CONTEXTS[-1] - TAIL // 2)
     assert library.calls() > before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokens_logits_are_the_same_whatever_else_is_wanted(kind: Kind, library: Library) -> None:
+    world = World(small("llama", group=3), library, kind, CONTEXTS[-1])
+    others = [
+        ([7], [*range(5), world.own + n], 5 * SIZE + n) for n in range(9)
+    ]  # share five blocks
+    tokens = [world.tokens[:70], *(new for new, _, _ in others), world.tokens[70:]]
+    rows = [
+        (list(range(6)), 0),
+        *(row[1:] for row in others),
+        ([*range(5), world.own + 20, world.own + 21], 70),
+    ]
+    total = sum(map(len, tokens))
+    with threads(1):
+        expected = world.runner.logits(tokens, rows, range(total))
+    assert len(expected.unique(dim=0)) > total // 2
+    chance = random.Random(1)
+    some = [chance.choices(range(total), k=count) for count in (1, 2, 9, 48, total, 2 * total)]
+    for wanted in ([], [0], [69], [total - 1], [74, 70, 72], [78, 78], range(70, 79), *some):
+        found = world.runner.logits(tokens, rows, list(wanted))
+        assert torch.equal(found, expected[list(wanted)]), wanted
 
 
 def test_merging_parts_that_were_computed_apart_would_show(merging: Library) -> None:

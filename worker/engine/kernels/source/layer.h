@@ -24,17 +24,16 @@ struct Norm {
 // transformers do.
 static inline void norm_row(const bf16* x, const Norm& norm, int64_t width, bf16* to) {
     __m512 squares = _mm512_setzero_ps();
-    for (int64_t at = 0; at < width; at += LANES) {
-        const __m512 part = load(x + at, first(width - at));
+    for_vectors(width, [&](int64_t at, auto lanes) {
+        const __m512 part = load(x + at, lanes);
         squares = _mm512_fmadd_ps(part, part, squares);
-    }
+    });
     const float mean = sum(squares) / static_cast<float>(width);
     const __m512 factor = _mm512_set1_ps(1.f / std::sqrt(mean + norm.epsilon));
-    for (int64_t at = 0; at < width; at += LANES) {
-        const __mmask16 lanes = first(width - at);
+    for_vectors(width, [&](int64_t at, auto lanes) {
         const __m512 scaled = widened(rounded(_mm512_mul_ps(load(x + at, lanes), factor)));
         store(to + at, _mm512_mul_ps(scaled, load(norm.weight + at, lanes)), lanes);
-    }
+    });
 }
 
 // Rotary embedding of one head, in place: its first half x and its second half y become
@@ -42,24 +41,22 @@ static inline void norm_row(const bf16* x, const Norm& norm, int64_t width, bf16
 static inline void rotate_head(bf16* head, int64_t width, const float* cosines,
                                const float* sines) {
     const int64_t half = width / 2;
-    for (int64_t at = 0; at < half; at += LANES) {
-        const __mmask16 lanes = first(half - at);
+    for_vectors(half, [&](int64_t at, auto lanes) {
         const __m512 x = load(head + at, lanes), y = load(head + half + at, lanes);
         const __m512 cosine = load(cosines + at, lanes), sine = load(sines + at, lanes);
         store(head + at, _mm512_fmsub_ps(x, cosine, _mm512_mul_ps(y, sine)), lanes);
         store(head + half + at, _mm512_fmadd_ps(y, cosine, _mm512_mul_ps(x, sine)), lanes);
-    }
+    });
 }
 
 // silu(gate) * up of one row, rounded once; `gate_up` has the gate's `width` numbers, then up's.
 static inline void gate_row(const bf16* gate_up, int64_t width, bf16* to) {
     const __m512 one = _mm512_set1_ps(1.f), minus_log2_e = _mm512_set1_ps(-1.44269504f);
-    for (int64_t at = 0; at < width; at += LANES) {
-        const __mmask16 lanes = first(width - at);
+    for_vectors(width, [&](int64_t at, auto lanes) {
         const __m512 gate = load(gate_up + at, lanes), up = load(gate_up + width + at, lanes);
         const __m512 below = _mm512_add_ps(one, exp2(_mm512_mul_ps(gate, minus_log2_e)));
         store(to + at, _mm512_mul_ps(_mm512_div_ps(gate, below), up), lanes);
-    }
+    });
 }
 
 }  // namespace kernels

@@ -64,22 +64,25 @@ KERNELS_INLINE void store_head(bf16* unit, int32_t width, int32_t offset, const 
     }
 }
 
-// Stores the keys and values of the step's tokens, rows of (heads, width) that are `stride`
-// elements apart. Called by every thread of a region; ends without a barrier.
+// Stores the keys and values, (heads, width) each, of the step's token at `place`.
+inline void store_token(const Cache& cache, const Rows& rows, int32_t place, const bf16* keys,
+                        const bf16* values) {
+    const int32_t row = rows.row_of(place);
+    const int32_t position = rows.firsts[row] + place - rows.starts[row];
+    const int32_t block = rows.blocks(row)[position / BLOCK];
+    for (int32_t head = 0; head < cache.heads; ++head)
+        store_head(cache.unit(block, head), cache.width, position % BLOCK,
+                   keys + int64_t{head} * cache.width, values + int64_t{head} * cache.width);
+}
+
+// Stores those of all tokens, which are `stride` elements apart. Called by every thread of a
+// region; ends without a barrier.
 inline void store(const Cache& cache, const Rows& rows, const bf16* keys, int64_t key_stride,
                   const bf16* values, int64_t value_stride) {
     const int32_t tokens = rows.tokens();
 #pragma omp for schedule(static) nowait
-    for (int32_t place = 0; place < tokens; ++place) {
-        const int32_t row = rows.row_of(place);
-        const int32_t position = rows.firsts[row] + place - rows.starts[row];
-        const int32_t block = rows.blocks(row)[position / BLOCK];
-        for (int32_t head = 0; head < cache.heads; ++head) {
-            const int64_t from = int64_t{head} * cache.width;
-            store_head(cache.unit(block, head), cache.width, position % BLOCK,
-                       keys + place * key_stride + from, values + place * value_stride + from);
-        }
-    }
+    for (int32_t place = 0; place < tokens; ++place)
+        store_token(cache, rows, place, keys + place * key_stride, values + place * value_stride);
 }
 
 }  // namespace kernels

@@ -3,7 +3,8 @@
 //
 // Products, attention and the parts by row divide their work among the threads themselves. A token
 // gets the same bits whatever tokens are computed beside it: each part keeps its own order of
-// arithmetic, which the number of tokens does not change.
+// arithmetic, which the number of tokens does not change. From the last layer's attention on only
+// the tokens whose logits are wanted are computed.
 
 #pragma once
 
@@ -69,12 +70,15 @@ class Scratch {
     bf16* normed;  // (tokens, hidden): what a norm gives
     bf16* wide;    // (tokens, qkv_width) or (tokens, 2 inner): what qkv or gate_up gives
     bf16* inside;  // (tokens, query_heads * width) or (tokens, inner): what out or down reads
+    bf16* wanted_stream;  // (wanted, hidden): of the tokens whose logits are wanted
+    bf16* wanted_inside;  // (wanted, as wide as inside)
     int8_t* codes;     // (tokens, of the widest input), int8 only: what the next product reads
     float* scales;     // (tokens, groups of it)
     int32_t* offsets;  // (tokens, groups of it)
 
-    // Makes room for so many tokens. Throws std::bad_alloc.
-    void reserve(const Model& model, int64_t tokens) {
+    // Makes room for a step. Throws std::bad_alloc.
+    void reserve(const Model& model, const Step& step) {
+        const int64_t tokens = std::max(step.tokens, step.wanted);
         const int64_t heads = int64_t{model.query_heads} * model.width;
         const int64_t deepest = std::max<int64_t>({model.hidden, model.inner, heads});
         const int64_t widest = std::max(model.qkv_width(), 2 * model.inner);
@@ -86,6 +90,8 @@ class Scratch {
             take(end, normed, tokens * model.hidden);
             take(end, wide, tokens * widest);
             take(end, inside, tokens * deepest);
+            take(end, wanted_stream, step.wanted * model.hidden);
+            take(end, wanted_inside, step.wanted * deepest);
             take(end, codes, tokens * code_width(deepest));
             take(end, scales, tokens * most_groups);
             take(end, offsets, tokens * most_groups);
@@ -107,25 +113,37 @@ class Scratch {
 // One pass over a step. All threads of a parallel region call `run`.
 class Pass {
   public:
-    Pass(const Model& model, const Step& step, float* logits)
-        : model_(model), step_(step), logits_(logits), at_(*model.scratch) {}
+    // `last` is the plan of the last layer.
+    Pass(const Model& model, const Step& step, const Plan& last, float* logits)
+        : model_(model), step_(step), last_(last), logits_(logits), at_(*model.scratch) {}
 
     void run() const {
+        const Tokens all{step_.tokens, at_.stream, at_.inside};
         embed();
-        for (int32_t index = 0; index < model_.count; ++index) {
-            const Layer& layer = model_.layers[index];
-            attend_and_add(layer, step_.caches[index]);
-            gate_and_add(layer);
-            if (index + 1 < model_.count) {
-                const Layer& next = model_.layers[index + 1];
-                norm_all(next.before_attention, next.qkv);
-            }
+        for (int32_t index = 0; index + 1 < model_.count; ++index) {
+            const Layer &layer = model_.layers[index], &next = model_.layers[index + 1];
+            attend_all(layer, step_.caches[index], *step_.plan);
+            add_attended(layer, all);
+            add_gated(layer, all);
+            norm_all(all, next.before_attention, next.qkv);
         }
-        norm_wanted();
-        multiply(model_.head, at_.normed, step_.wanted, logits_, FLOATS);
+        const Layer& layer = model_.layers[model_.count - 1];
+        attend_all(layer, step_.caches[model_.count - 1], last_);
+        const Tokens wanted = pick_wanted(layer);
+        add_attended(layer, wanted);
+        add_gated(layer, wanted);
+        norm_all(wanted, model_.last, model_.head);
+        multiply(model_.head, at_.normed, wanted.count, logits_, FLOATS);
     }
 
   private:
+    // What is computed on: rows of `Scratch`.
+    struct Tokens {
+        int64_t count;
+        bf16* stream;
+        bf16* inside;
+    };
+
     // The tokens' numbers in the first layer.
     void embed() const {
         const Layer& layer = model_.layers[0];
@@ -138,64 +156,74 @@ class Pass {
         }
     }
 
-    void attend_and_add(const Layer& layer, const Cache& cache) const {
-        const int64_t stride = layer.qkv.outs;
-        const bf16* keys = at_.wide + int64_t{model_.query_heads} * model_.width;
-        const bf16* values = keys + int64_t{model_.heads} * model_.width;
+    // Lets the tokens of `plan` attend, once the keys and values of all tokens are stored.
+    void attend_all(const Layer& layer, const Cache& cache, const Plan& plan) const {
         multiply(layer.qkv, at_.normed, step_.tokens, at_.wide, HALVES);
-        rotate_all(layer);
-        store(cache, step_.rows, keys, stride, values, stride);
-        meet();
-        attend(cache, step_.rows, *step_.plan, layer.reading, at_.wide, stride, at_.inside,
+        rotate_and_store(layer, cache);
+        attend(cache, step_.rows, plan, layer.reading, at_.wide, layer.qkv.outs, at_.inside,
                layer.out.ins);
         meet();
+    }
+
+    // Copies the tokens whose logits are wanted, in the order in which they are wanted.
+    Tokens pick_wanted(const Layer& layer) const {
+        const auto copy = [](const bf16* from, int64_t row, int64_t width, bf16* to, int64_t n) {
+            const size_t bytes = static_cast<size_t>(width) * sizeof(bf16);
+            memcpy(to + n * width, from + row * width, bytes);
+        };
+#pragma omp for schedule(static)
+        for (int64_t n = 0; n < step_.wanted; ++n) {
+            copy(at_.stream, step_.keep[n], model_.hidden, at_.wanted_stream, n);
+            copy(at_.inside, step_.keep[n], layer.out.ins, at_.wanted_inside, n);
+        }
+        return {step_.wanted, at_.wanted_stream, at_.wanted_inside};
+    }
+
+    void add_attended(const Layer& layer, const Tokens& tokens) const {
         if (layer.out.kind == INT8) {
 #pragma omp for schedule(static)
-            for (int64_t token = 0; token < step_.tokens; ++token)
-                encode(at_.inside + token * layer.out.ins, token, layer.out);
+            for (int64_t n = 0; n < tokens.count; ++n)
+                encode(tokens.inside + n * layer.out.ins, n, layer.out);
         }
-        multiply(layer.out, at_.inside, step_.tokens, at_.stream, ADDED);
-        norm_all(layer.before_mlp, layer.gate_up);
+        multiply(layer.out, tokens.inside, tokens.count, tokens.stream, ADDED);
     }
 
-    void gate_and_add(const Layer& layer) const {
-        multiply(layer.gate_up, at_.normed, step_.tokens, at_.wide, HALVES);
+    void add_gated(const Layer& layer, const Tokens& tokens) const {
+        norm_all(tokens, layer.before_mlp, layer.gate_up);
+        multiply(layer.gate_up, at_.normed, tokens.count, at_.wide, HALVES);
 #pragma omp for schedule(static)
-        for (int64_t token = 0; token < step_.tokens; ++token) {
-            bf16* row = at_.inside + token * model_.inner;
-            gate_row(at_.wide + token * 2 * model_.inner, model_.inner, row);
-            encode(row, token, layer.down);
+        for (int64_t n = 0; n < tokens.count; ++n) {
+            bf16* row = tokens.inside + n * model_.inner;
+            gate_row(at_.wide + n * 2 * model_.inner, model_.inner, row);
+            encode(row, n, layer.down);
         }
-        multiply(layer.down, at_.inside, step_.tokens, at_.stream, ADDED);
+        multiply(layer.down, tokens.inside, tokens.count, tokens.stream, ADDED);
     }
 
-    // Norms, where the model has them, and rotates queries and keys, which lie side by side.
-    void rotate_all(const Layer& layer) const {
+    // Norms, where the model has them, and rotates queries and keys, which lie side by side; then
+    // stores keys and values.
+    void rotate_and_store(const Layer& layer, const Cache& cache) const {
         const int64_t width = model_.width, half = width / 2;
+        const int32_t heads = model_.query_heads + model_.heads;
 #pragma omp for schedule(static)
         for (int64_t token = 0; token < step_.tokens; ++token) {
             const float* cosines = model_.cosines + step_.positions[token] * half;
             const float* sines = model_.sines + step_.positions[token] * half;
             bf16* head = at_.wide + token * layer.qkv.outs;
-            for (int32_t n = 0; n < model_.query_heads + model_.heads; ++n, head += width) {
+            const bf16* keys = head + model_.query_heads * width;
+            for (int32_t n = 0; n < heads; ++n, head += width) {
                 const Norm& norm = n < model_.query_heads ? layer.of_queries : layer.of_keys;
                 if (norm.weight) norm_row(head, norm, width, head);
                 rotate_head(head, width, cosines, sines);
             }
+            store_token(cache, step_.rows, static_cast<int32_t>(token), keys, head);
         }
     }
 
-    void norm_all(const Norm& by, const Linear& next) const {
+    void norm_all(const Tokens& tokens, const Norm& by, const Linear& next) const {
 #pragma omp for schedule(static)
-        for (int64_t token = 0; token < step_.tokens; ++token)
-            norm(at_.stream + token * model_.hidden, by, token, next);
-    }
-
-    // Of the tokens whose logits are wanted, in the order in which they are wanted.
-    void norm_wanted() const {
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < step_.wanted; ++n)
-            norm(at_.stream + step_.keep[n] * model_.hidden, model_.last, n, model_.head);
+        for (int64_t n = 0; n < tokens.count; ++n)
+            norm(tokens.stream + n * model_.hidden, by, n, next);
     }
 
     // Into the `place`-th row of what `next` reads.
@@ -224,6 +252,7 @@ class Pass {
 
     const Model& model_;
     const Step& step_;
+    const Plan& last_;
     float* logits_;
     const Scratch& at_;
 };
@@ -245,13 +274,16 @@ inline Fault fault_of(const Model& model, const Step& step) {
 inline Fault compute(const Model& model, const Step& step, float* logits) {
     if (const Fault fault = fault_of(model, step); fault != Fault::NONE) return fault;
     try {
-        model.scratch->reserve(model, std::max(step.tokens, step.wanted));
+        model.scratch->reserve(model, step);
+        Plan some;
+        const bool all = step.wanted >= step.tokens;
+        if (!all) some = plan_of(*step.plan, step.keep, step.wanted);
+        const Pass pass(model, step, all ? *step.plan : some, logits);
+#pragma omp parallel
+        pass.run();
     } catch (const std::bad_alloc&) {
         return Fault::NO_MEMORY;
     }
-    const Pass pass(model, step, logits);
-#pragma omp parallel
-    pass.run();
     return Fault::NONE;
 }
 

@@ -130,4 +130,21 @@ inline Plan make_plan(const Rows& rows) {
     return plan;
 }
 
+// The same for some of its tokens only, those at the places `keep` of the step.
+inline Plan plan_of(const Plan& all, const int64_t* keep, int64_t wanted) {
+    std::vector<bool> kept(all.tokens.size());
+    for (int64_t n = 0; n < wanted; ++n) kept[static_cast<size_t>(keep[n])] = true;
+    Plan some;
+    for (const Company& company : all.companies) {
+        const size_t before = some.tokens.size();
+        for (int32_t i = company.first; i < company.first + company.count; ++i) {
+            const Asking& token = all.tokens[static_cast<size_t>(i)];
+            if (kept[static_cast<size_t>(token.place)]) some.tokens.push_back(token);
+        }
+        if (some.tokens.size() > before)
+            some.join(static_cast<int32_t>(some.tokens.size() - before), company.shared);
+    }
+    return some;
+}
+
 }  // namespace kernels

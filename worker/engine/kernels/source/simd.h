@@ -60,6 +60,22 @@ KERNELS_INLINE void store(float* to, __m512 values, __mmask16 lanes) {
     _mm512_mask_storeu_ps(to, lanes, values);
 }
 
+// In the place of a mask: all lanes.
+struct Whole {};
+
+KERNELS_INLINE __m512 load(const bf16* from, Whole) { return load(from); }
+KERNELS_INLINE __m512 load(const float* from, Whole) { return load(from); }
+KERNELS_INLINE void store(bf16* to, __m512 values, Whole) { store(to, values); }
+
+// Calls `each(at, lanes)` for the vectors of a row: whole ones, because masks cost time, then what
+// is left of one.
+template <typename Each>
+KERNELS_INLINE void for_vectors(int64_t width, const Each& each) {
+    int64_t at = 0;
+    for (; at + LANES <= width; at += LANES) each(at, Whole{});
+    if (at < width) each(at, first(width - at));
+}
+
 KERNELS_INLINE float widen(bf16 half) {
     const uint32_t bits = static_cast<uint32_t>(half) << 16;
     float value;
