@@ -29,8 +29,10 @@ def about(model: JsonObject) -> Iterator[str]:
     """A model of `GET /v1/models` in lines."""
     card, workers = model["card"], model["workers"]
     live = f"{workers} worker{'s' if workers != 1 else ''}" if workers else "no worker: jobs wait"
-    alias = f" (stands for {model['alias_of']})" if model["alias_of"] else ""
-    yield f"{model['id']}{alias}  engine {card['engine']}, {live}, {card['context']:,} tokens"
+    also = f" (stands for {model['alias_of']})" if model["alias_of"] else ""
+    if adapter := card.get("adapter"):
+        also += f" (adapter {adapter} of {card['base']})"
+    yield f"{model['id']}{also}  engine {card['engine']}, {live}, {card['context']:,} tokens"
     if features := card.get("features"):
         yield f"  features: {', '.join(features)}"
     params = card.get("params")

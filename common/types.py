@@ -103,6 +103,8 @@ class ModelCard(BaseModel):
     params: tuple[str, ...] | None = None
     # The hub id that it was loaded from, which PROMPTMILL_MODEL takes; "" for a folder.
     source: str = ""
-    # A model with an adapter: the adapter's name, and the name of the model without it.
+    # A model with an adapter: the adapter's name, and the name and the digest of the model without
+    # it, whose tokenizer and template it has.
     adapter: str | None = None
     base: str | None = None
+    base_digest: str | None = None

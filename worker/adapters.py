@@ -95,6 +95,7 @@ def card_with(base: ModelCard, adapter: Adapter) -> ModelCard:
         "digest": digest(base.digest, adapter.digest),
         "adapter": adapter.name,
         "base": base.id,
+        "base_digest": base.digest,
     }
     return base.model_copy(update=about)
 

@@ -20,6 +20,9 @@ from common.store.version import refuse_older
 from common.types import ModelCard
 from common.worker_command import none_yet
 
+# Begins the record of a tokenizer that is another model's: its digest follows.
+REFERENCE = b"@"
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -65,7 +68,7 @@ class Fleet:
 
     def publish(self, card: ModelCard, tokenizer: bytes) -> None:
         """Make a model known. Its card stays when its workers go; its slots are those of the
-        largest worker now.
+        largest worker now. One with an adapter comes after the model without it.
 
         Raises:
             ConfigError: a live worker serves other weights under this name, or jobs that were made
@@ -86,7 +89,8 @@ class Fleet:
         )
         with redis_errors():
             pipe = self.client.pipeline(transaction=True)
-            pipe.set(keys.tokenizer(card.digest), zlib.compress(tokenizer))
+            kept = card.base_digest and REFERENCE + card.base_digest.encode()
+            pipe.set(keys.tokenizer(card.digest), kept or zlib.compress(tokenizer))
             pipe.set(keys.model(card.id), card.model_dump_json())
             pipe.sadd(keys.MODELS, card.id)
             pipe.execute()
@@ -133,6 +137,8 @@ class Fleet:
     def tokenizer(self, digest: str) -> bytes | None:
         with redis_errors():
             raw = self.client.get(keys.tokenizer(digest))
+            if raw and raw.startswith(REFERENCE):
+                raw = self.client.get(keys.tokenizer(raw.removeprefix(REFERENCE).decode()))
         return zlib.decompress(raw) if raw else None
 
     def workers(self) -> list[LiveWorker]:

@@ -148,6 +148,7 @@ def test_a_worker_serves_adapters_from_the_queue_and_texts_are_those_of_peft(
                 ids = opened.tokenizer.encode(f"a{index} b c d e f g h i j")
                 made = written_by_peft(tiny_model, folders[name] if name else None, ids, COUNT)
                 text = [token for token in made if token not in opened.tokenizer.eos_ids]
-                assert row["outputs"][0]["text"] == opened.tokenizer.decode(text)
+                whole = opened.tokenizer.decode(text).rstrip("\ufffd")  # the last may be in parts
+                assert row["outputs"][0]["text"].rstrip("\ufffd") == whole
     finally:
         workers.stop_all()

@@ -95,10 +95,11 @@ class Models:
         return names[0]
 
     def _tools(self, card: ModelCard) -> tuple[Tokenizer | None, ChatTemplate | None]:
+        digest = card.base_digest or card.digest  # a model and its adapters have the same
         with self._lock:
-            tools = self._loaded.get(card.digest)
+            tools = self._loaded.get(digest)
             if tools is None:
-                tokenizer = load(card.tokenizer, self._fleet.tokenizer(card.digest))
+                tokenizer = load(card.tokenizer, self._fleet.tokenizer(digest))
                 template = (
                     ChatTemplate(card.chat_template, card.special_tokens)
                     if card.chat_template
@@ -107,5 +108,5 @@ class Models:
                 tools = (tokenizer, template)
                 while len(self._loaded) >= MOST_LOADED:
                     self._loaded.pop(next(iter(self._loaded)))
-                self._loaded[card.digest] = tools
+                self._loaded[digest] = tools
             return tools

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.errors import NotFound
+from common.types import ModelCard
 from common.worker_command import data_folder, worker_command
 from web.services.services import Services
 
@@ -21,9 +22,11 @@ def worker_hint(services: Services, model: str | None = None) -> WorkerHint:
     """About one model, or about none that was ever served."""
     data, ours = data_folder(), services.settings.model_name
     name = model or (ours if data else "")
-    source = _source(services, name) if name else ""
-    command = worker_command(name, source, data=data, ours=ours)
-    if data and name == ours:
+    card = _card(services, name) if name else None
+    base, source = (card.base or name, card.source) if card else (name, "")
+    adapter = card.adapter or "" if card else ""
+    command = worker_command(base, source, data=data, ours=ours, adapter=adapter)
+    if data and base == ours:
         return WorkerHint(
             "`promptmill up` is loading it, or starts it again; its log is in the folder logs of "
             "the data folder. One more worker:",
@@ -32,9 +35,9 @@ def worker_hint(services: Services, model: str | None = None) -> WorkerHint:
     return WorkerHint("Start one:", command)
 
 
-def _source(services: Services, model: str) -> str:
-    """The hub id that a model is loaded from; "" for a folder, and for a model not seen yet."""
+def _card(services: Services, model: str) -> ModelCard | None:
+    """The model's card; None if it was not seen yet."""
     try:
-        return services.fleet.model(services.models.served_name(model)).source
+        return services.fleet.model(services.models.served_name(model))
     except NotFound:
-        return ""
+        return None

@@ -29,6 +29,14 @@ from common.worker_command import DATA, none_yet, worker_command
             {},
             "REDIS_URL=… PROMPTMILL_MODEL=… PROMPTMILL_SERVED_NAME=mine promptmill worker",
         ),
+        (
+            "llama",
+            {"source": "llama", "adapter": "law"},
+            (
+                "REDIS_URL=… PROMPTMILL_MODEL=llama PROMPTMILL_ENGINE=vllm "
+                "PROMPTMILL_ADAPTERS=law=… promptmill worker"
+            ),
+        ),
         ("", {}, "REDIS_URL=… PROMPTMILL_MODEL=… promptmill worker"),
     ],
 )
