@@ -22,8 +22,8 @@ else
 	$(BIN)/pytest -n 3 --dist loadfile
 endif
 
-test-vllm: .venv-vllm/ready  ## the tests of vLLM as an engine, in an environment of its own: downloads 1.5 GB once
-	.venv-vllm/bin/python -m pytest -n 0 tests/vllm $(or $(ARGS),--at-least=$(VLLM_TESTS))
+test-vllm: .venv-vllm/ready  ## tests of vLLM as an engine, and of formats with its llguidance, in .venv-vllm: downloads 1.5 GB once
+	.venv-vllm/bin/python -m pytest -n 0 tests/vllm $(or $(ARGS),tests/unit/structured --at-least=$(VLLM_TESTS))
 
 clients: .venv-clients/ready  ## make .venv-clients with libraries that get structure from models, for their tests
 

@@ -49,6 +49,9 @@ class Exponents:
     """What of a model's tokens may not come where, because an exponent would be too long. `spelled`
     gives a token's bytes."""
 
+    too_long = TOO_LONG
+    fault = "an exponent has more than two digits"
+
     def __init__(self, vocabulary: int, spelled: Callable[[int], bytes]):
         self._spelled = spelled
         with_digits = {

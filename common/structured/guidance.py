@@ -7,11 +7,12 @@ allows everything. So every call here looks for that.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer, get_version
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 
 from common.structured.blame import place_of_blame, reason
 from common.structured.control_tokens import without_control_texts
-from common.structured.exponents import OUTSIDE, TOO_LONG, Exponents
+from common.structured.exponents import Exponents
 from common.structured.grammar import JSON_STYLE, Grammar
 from common.structured.refusal import unusable
+from common.structured.spaces import Spaces
 
 Mask: TypeAlias = NDArray[np.int32]  # (rows, ceil(vocabulary / 32)), a bit for each token
 
@@ -52,8 +54,9 @@ BYTES = "byte"  # llguidance's own tokenizer: a token for each byte, and six spe
 BYTE_VOCABULARY, BYTE_END = 262, 261
 
 
-# What a source has whose JSON llguidance makes from schemas, with numbers as long as you like.
-BY_SCHEMA = ('"json_schema":', "%json ")
+# What a source has that is a schema, and one with a schema in it: llguidance makes JSON of them
+# with numbers as long as you like.
+SCHEMA, SCHEMA_INSIDE = '"json_schema":', "%json "
 
 
 def version() -> str:
@@ -61,22 +64,43 @@ def version() -> str:
     return str(get_version())
 
 
+def bounds_spaces() -> bool:
+    """Whether llguidance takes the pattern of white space once, as from 1.8 on."""
+    found = re.search(r"@(\d+)\.(\d+)", version())
+    return found is None or (int(found[1]), int(found[2])) >= (1, 8)
+
+
 def empty_mask(rows: int, vocabulary: int) -> Mask:
     """A mask that allows everything."""
     return np.full((rows, (vocabulary + 31) // 32), -1, dtype=np.int32)
 
 
-class Matcher:
-    """One text on its way through a grammar. With `exponents` those of its numbers are bounded."""
+class Bound(Protocol):
+    """Bounds what llguidance does not. A text has a place there, 0 at first."""
 
-    def __init__(self, inner: LLMatcher, exponents: Exponents | None = None, place: int = OUTSIDE):
+    too_long: int  # the place of a text that has gone too far
+    fault: str  # what is told of such a text
+
+    def after(self, place: int, token: int, /) -> int:
+        """The place of a text that goes on by this token."""
+
+    def narrow(self, place: int, words: NDArray[np.int32], /) -> None:
+        """Take what would go too far out of a row of allowed tokens."""
+
+
+class Matcher:
+    """One text on its way through a grammar, and through what bounds it beside llguidance."""
+
+    def __init__(self, inner: LLMatcher, bounds: tuple[Bound, ...] = ()):
         self._inner = inner
-        self._exponents = exponents
-        self._place = place  # as `exponents` has it
+        self._bounds = bounds
+        self._places = [0] * len(bounds)
 
     def copy(self) -> Matcher:
         """Another text that has come as far as this one."""
-        return Matcher(self._inner.deep_copy(), self._exponents, self._place)
+        made = Matcher(self._inner.deep_copy(), self._bounds)
+        made._places = list(self._places)
+        return made
 
     def fill(self, mask: Mask, row: int = 0) -> bool:
         """Put the tokens that may come next into a row of the mask; whether that went well. A row
@@ -86,27 +110,26 @@ class Matcher:
         return not self._inner.is_error()
 
     def narrow(self, mask: Mask, row: int) -> None:
-        """Take out of a row that llguidance filled what would make an exponent too long."""
-        if self._exponents:
-            self._exponents.narrow(self._place, mask[row])
+        """Take out of a row that llguidance filled what would go too far."""
+        for bound, place in zip(self._bounds, self._places, strict=True):
+            bound.narrow(place, mask[row])
 
     def allows(self, token_id: int) -> bool:
         """Whether a token may come next in a text that is not stopped. Takes a tenth of what a mask
         takes."""
-        if self._exponents and self._exponents.after(self._place, token_id) == TOO_LONG:
+        if self._fault(self._after(token_id)):
             return False
         return not self._inner.is_error() and bool(self._inner.validate_tokens([token_id]))
 
     def accept(self, token_id: int) -> bool:
         """Go on by a token; False if it may not come here, and the text has failed then."""
-        if self._exponents:
-            self._place = self._exponents.after(self._place, token_id)
+        self._places = self._after(token_id)
         return bool(self._inner.consume_token(token_id)) and self.failed is None
 
     @property
     def is_stopped(self) -> bool:
         """Whether nothing but the end can follow; also where the text has failed."""
-        return bool(self._inner.is_stopped()) or self._place == TOO_LONG
+        return bool(self._inner.is_stopped()) or self._fault(self._places) is not None
 
     @property
     def can_end(self) -> bool:
@@ -116,9 +139,18 @@ class Matcher:
     @property
     def failed(self) -> str | None:
         """Why the text cannot go on, where a limit struck or a token was not allowed."""
-        if self._place == TOO_LONG:
-            return "an exponent has more than two digits"
+        if fault := self._fault(self._places):
+            return fault
         return str(self._inner.get_error()) if self._inner.is_error() else None
+
+    def _after(self, token_id: int) -> list[int]:
+        """Where the text is, by each bound, if it goes on by a token."""
+        pairs = zip(self._bounds, self._places, strict=True)
+        return [bound.after(place, token_id) for bound, place in pairs]
+
+    def _fault(self, places: list[int]) -> str | None:
+        pairs = zip(self._bounds, places, strict=True)
+        return next((bound.fault for bound, place in pairs if place == bound.too_long), None)
 
 
 class Masks:
@@ -146,7 +178,11 @@ class Guide:
         source = BYTES if tokenizer_json is None else without_control_texts(tokenizer_json)
         self._tokenizer = LLTokenizer(source, n_vocab=vocabulary, eos_token=sorted(eos_ids))
         self._fuel = FUEL if tokenizer_json is None else MORE_FUEL
-        self._exponents = Exponents(self._tokenizer.vocab_size, cache(self._spelled))
+        spelled = cache(self._spelled)
+        self._exponents: Bound = Exponents(self._tokenizer.vocab_size, spelled)
+        self._of_schemas: tuple[Bound, ...] = (self._exponents,)
+        if not bounds_spaces():
+            self._of_schemas += (Spaces(self._tokenizer.vocab_size, spelled),)
         self._kept: OrderedDict[str, Matcher] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -178,9 +214,11 @@ class Guide:
         return made
 
     def _built(self, source: str, readings: int = MOST_READINGS) -> Matcher:
-        bounds = limits(readings, self._fuel)
-        inner = LLMatcher(self._tokenizer, source, log_level=0, limits=bounds)
-        return Matcher(inner, self._exponents if any(map(source.__contains__, BY_SCHEMA)) else None)
+        most = limits(readings, self._fuel)
+        inner = LLMatcher(self._tokenizer, source, log_level=0, limits=most)
+        if SCHEMA in source:
+            return Matcher(inner, self._of_schemas)
+        return Matcher(inner, (self._exponents,) if SCHEMA_INSIDE in source else ())
 
     def _spelled(self, token: int) -> bytes:
         """The text of a token; a special one has none: it is called by some random number here."""

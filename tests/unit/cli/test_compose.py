@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,13 @@ def test_vllm_has_an_image_of_its_own_without_the_pins_of_our_engine() -> None:
     built = stage("vllm")
     assert 'pip install ".[vllm]"' in built
     assert "-c constraints.txt" not in built and "[worker]" not in built
+
+
+def test_images_are_built_of_every_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    kept = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{name.removesuffix('*')}" for name in packages} <= set(kept)
 
 
 def test_vllm_starts_only_with_its_profile() -> None:
