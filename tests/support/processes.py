@@ -67,7 +67,7 @@ def marked() -> Iterator[str]:
 
 def survivors(mark: str) -> list[psutil.Process]:
     """The processes that carry this mark and run; not this one, whose environment the system saw
-    before."""
+    before, nor the one in which Python tracks what it shares: that ends with this one."""
     return [
         process
         for process in psutil.process_iter()
@@ -77,9 +77,13 @@ def survivors(mark: str) -> list[psutil.Process]:
 
 def _carries(process: psutil.Process, mark: str) -> bool:
     try:
+        tracks_ours = process.ppid() == os.getpid() and any(
+            "multiprocessing.resource_tracker" in word for word in process.cmdline()
+        )
         return (
             process.status() != psutil.STATUS_ZOMBIE
             and mark in process.environ().get(MARK, "").split()
+            and not tracks_ours
         )
     except (psutil.Error, OSError):
         return False
