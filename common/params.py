@@ -189,6 +189,12 @@ class SamplingParams(Given):
         and dividing by them would overflow."""
         return self.temperature < GREEDY_BELOW
 
+    @property
+    def drops_nothing(self) -> bool:
+        """Whether every token keeps its chance, or only the most likely one has any."""
+        cuts = self.top_k or self.top_p < 1 or self.min_p or self.typical_p < 1
+        return self.is_greedy or not cuts
+
     def under(self, own: SamplingParams) -> SamplingParams:
         """These with what `own` gives over them. Both were checked, and nothing is again: a job's
         output format may be long, and each of its items has it."""

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from common.generation import Request
 from common.params import SamplingParams
+from common.structured.guidance import Guide
+from tests.support.tokenizers import for_json
 from tests.unit.engine.company import POOL, logits_of, sequences_of
+from tests.unit.engine.guided import grammar
 from worker.engine.draw import draw
 from worker.engine.kernels.drawing import Draws
 from worker.engine.kernels.library import Library
@@ -20,6 +24,8 @@ from worker.engine.sampling import row_by_row
 from worker.engine.sampling.edits import Edits
 from worker.engine.sampling.knobs import Knobs
 from worker.engine.sampling.uniforms import uniforms
+from worker.engine.scheduling.mailbox import Mailbox
+from worker.engine.scheduling.open_requests import OpenRequests
 
 CUTS: list[dict[str, Any]] = [
     {},
@@ -37,6 +43,7 @@ CUTS: list[dict[str, Any]] = [
     {"typical_p": 0.95},
     {"top_k": 50, "top_p": 0.8, "min_p": 0.02, "typical_p": 0.7, "temperature": 1.3},
 ]
+DRAWS = 2000
 SIZES = [1, 2, 15, 16, 17, 255, 256, 257, 5000]  # vocabularies, around vectors and tiles
 
 
@@ -48,8 +55,8 @@ def rows_of(vocabulary: int, count: int, *, ties: bool = False) -> torch.Tensor:
 def run(
     library: Library, logits: torch.Tensor, params: list[SamplingParams], uniform: np.ndarray
 ) -> Draws:
-    draws = Draws(Knobs.of(params), uniform, logits.shape[1])
-    draws.run(library, logits)
+    draws = Draws(Knobs.of(params), logits)
+    draws.run(library, uniform)
     return draws
 
 
@@ -99,7 +106,12 @@ def test_whole_steps_are_those_of_torch(library: Library, vocabulary: int) -> No
         found = draw(sequences, logits, library)
     assert logits.equal(logits_of(vocabulary)), "the logits were written into"
     assert sum(bool(each.score) for each in expected) > POOL // 4
-    for one, other in zip(found, expected, strict=True):
+    for sequence, one, other in zip(sequences, found, expected, strict=True):
+        # A row with a grammar may have been drawn by its second random number.
+        if one.token != other.token and sequence.constraint:
+            assert sequence.request.params.drops_nothing
+            assert one.token and sequence.constraint.allows(one.token)
+            continue
         assert (one.token, one.fault) == (other.token, other.fault)
         assert (one.score is None) == (other.score is None)
         if one.score and other.score:
@@ -112,10 +124,10 @@ def test_whole_steps_are_those_of_torch(library: Library, vocabulary: int) -> No
 @pytest.mark.parametrize("vocabulary", [1000, 151_936])
 def test_log_probabilities_are_exact_but_for_rounding(library: Library, vocabulary: int) -> None:
     logits = logits_of(vocabulary)
-    draws = Draws(Knobs.of([SamplingParams()] * POOL), np.full(POOL, 0.5), vocabulary)
+    draws = Draws(Knobs.of([SamplingParams()] * POOL), logits)
     for row in range(POOL):
         draws.score(row, 20)
-    draws.run(library, logits)
+    draws.run(library, np.full(POOL, 0.5))
     exact = logits.double().log_softmax(-1).numpy()
     for row, found in draws.likeliest.items():
         assert found["logprob"] == pytest.approx(exact[row][found["token"]], abs=2e-6)
@@ -156,9 +168,9 @@ def test_what_is_not_finite_is_told_and_changes_no_other_row(
 def test_a_row_without_any_token_left_is_told(library: Library, temperature: float) -> None:
     logits = rows_of(300, 2)
     params = SamplingParams(temperature=temperature)
-    draws = Draws(Knobs.of([params] * 2), np.full(2, 0.5), 300)
+    draws = Draws(Knobs.of([params] * 2), logits)
     draws.allow([1], np.zeros((1, 10), dtype=np.int32))
-    draws.run(library, logits)
+    draws.run(library, np.full(2, 0.5))
     assert np.isfinite(draws.largest).all()
     assert np.isfinite(draws.highest).tolist() == [True, False]
 
@@ -169,17 +181,17 @@ def test_tokens_beyond_the_vocabulary_are_refused(library: Library) -> None:
         params = SamplingParams(**settings)
         edits = Edits(params, [], frozenset(), [[300]] if params.bad_words else [])
         edits.push(300)
-        draws = Draws(Knobs.of([params]), np.full(1, 0.5), 300)
+        draws = Draws(Knobs.of([params]), logits)
         draws.edit(0, edits)
         with pytest.raises(IndexError, match="not in the model's vocabulary"):
-            draws.run(library, logits)
+            draws.run(library, np.full(1, 0.5))
 
 
 def test_alternatives_are_at_most_the_vocabulary(library: Library) -> None:
     logits = torch.tensor([[1.0, 3.0, -torch.inf, 3.0]])
-    draws = Draws(Knobs.of([SamplingParams(temperature=0.0)]), np.full(1, 0.5), 4)
+    draws = Draws(Knobs.of([SamplingParams(temperature=0.0)]), logits)
     draws.score(0, 20)
-    draws.run(library, logits)
+    draws.run(library, np.full(1, 0.5))
     assert draws.likeliest[0]["token"].tolist() == [1, 3, 0, 2]
     expected = logits.log_softmax(-1)[0, [1, 3, 0, 2]].tolist()
     assert draws.likeliest[0]["logprob"].tolist() == pytest.approx(expected)
@@ -188,9 +200,53 @@ def test_alternatives_are_at_most_the_vocabulary(library: Library) -> None:
 
 @pytest.mark.parametrize(
     "logits",
-    [rows_of(8, 2).bfloat16(), rows_of(8, 3), rows_of(9, 2), rows_of(2, 8).t()],
-    ids=["type", "rows", "vocabulary", "layout"],
+    [rows_of(8, 2).bfloat16(), rows_of(8, 3), rows_of(2, 8).t()],
+    ids=["type", "rows", "layout"],
 )
-def test_other_logits_are_refused(library: Library, logits: torch.Tensor) -> None:
+def test_other_logits_are_refused(logits: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="is needed"):
-        Draws(Knobs.of([SamplingParams()] * 2), np.full(2, 0.5), 8).run(library, logits)
+        Draws(Knobs.of([SamplingParams()] * 2), logits)
+
+
+def test_only_the_rows_that_are_named_are_drawn_again(library: Library) -> None:
+    logits = rows_of(300, 6)
+    draws = Draws(Knobs.of([SamplingParams(temperature=5.0)] * 6), logits)
+    draws.run(library, np.full(6, 0.2))
+    first = draws.tokens.copy()
+    draws.run(library, np.full(6, 0.9), [1, 4])
+    assert (draws.tokens != first).tolist() == [False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.9}, {"logit_bias": {}}], ids=str)
+def test_bound_rows_draw_what_is_allowed_as_often_as_it_is_likely(
+    library: Library, settings: dict[str, Any]
+) -> None:
+    """Whether the grammar is asked about one token first or gives all that are allowed."""
+    tokenizer = for_json()
+    guide = Guide(tokenizer.dumps(), 400, tokenizer.eos_ids)
+    books = OpenRequests(
+        Mailbox(1), tokenizer, vocabulary=400, context=512, on_end=lambda _: None, guide=guide
+    )
+    allowed = [id for letter in "bcde" for id in tokenizer.encode(letter, special=False)]
+    (logits,) = rows_of(400, 1)
+    logits[allowed] = logits.topk(8).values[::2]  # so that about half are refused
+    if "logit_bias" in settings:
+        settings = {"logit_bias": {allowed[0]: 1.0}}
+    sequences = []
+    for seed in range(DRAWS):
+        request = Request(str(seed), "", [7, 8], SamplingParams(temperature=1.5, **settings), seed)
+        request.grammar = grammar(regex="[b-e]")
+        books.grammars.prepare(request)
+        sequences += books.open(request)
+    with torch.inference_mode():
+        drawn = draw(sequences, logits.repeat(DRAWS, 1), library)
+    edited = logits.double().numpy()
+    for token, bias in settings.get("logit_bias", {}).items():
+        edited[token] += bias
+    masked = np.full(400, -np.inf)
+    masked[allowed] = edited[allowed]
+    expected = DRAWS * chances(masked, 1.5, 0, settings.get("top_p", 1.0), 0, 1.0)
+    counts = np.bincount([each.token or 0 for each in drawn], minlength=400)
+    assert counts[expected == 0].sum() == 0
+    common = expected > 0
+    assert ((counts - expected)[common] ** 2 / expected[common]).sum() < 25

@@ -71,10 +71,9 @@ extern "C" void pm_norm(const kernels::bf16* from, int64_t rows, const kernels::
     right_norm(from, rows, weight, has_fault("norm") ? 1 : epsilon, width, to);
 }}
 
-extern "C" int32_t pm_draw(kernels::Draw* rows, int64_t count, const float* logits, int64_t stride,
-                           int64_t vocabulary) {{
+extern "C" int32_t pm_draw(kernels::Draw* rows, int64_t count, int64_t vocabulary) {{
     if (has_fault("cut")) rows[count - 1].top_k = 1;
-    return right_draw(rows, count, logits, stride, vocabulary);
+    return right_draw(rows, count, vocabulary);
 }}
 """
 

@@ -119,8 +119,8 @@ def on_gpu(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> Any:
 def compiled(logits: torch.Tensor, knobs: Knobs, uniform: np.ndarray) -> Any:
     library = load()
     assert library
-    draws = Draws(knobs, uniform, logits.shape[1])
-    draws.run(library, logits)
+    draws = Draws(knobs, logits)
+    draws.run(library, uniform)
     return draws.tokens
 
 

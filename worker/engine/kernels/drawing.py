@@ -24,19 +24,28 @@ FAULTS: dict[int, tuple[type[Exception], str]] = {
 
 
 class Draws:
-    """Rows that are drawn together from logits of one `vocabulary`. What they are described with
-    must not be changed before `run`, which fills in `tokens`, `largest`, `highest`, `logprobs` and
-    `likeliest`."""
+    """Rows that are drawn together. What they are described with must not be changed before `run`,
+    which fills in `tokens`, `largest`, `highest`, `logprobs` and `likeliest`."""
 
-    def __init__(self, knobs: Knobs, uniform: np.ndarray, vocabulary: int):
-        """`knobs` and `uniform` are as `sampler.sample` takes them."""
-        self._vocabulary = vocabulary
-        self._held: list[np.ndarray] = []  # whose addresses the rows have
-        self._rows = rows = np.zeros(len(uniform), DRAW)
+    def __init__(self, knobs: Knobs, logits: torch.Tensor):
+        """Of `logits` (rows, vocabulary) float32.
+
+        Raises:
+            ValueError: they are of another shape, type or layout.
+        """
+        count, self._vocabulary = logits.shape
+        if count != len(knobs.top_k) or logits.dtype != torch.float32 or logits.stride(1) != 1:
+            raise ValueError(
+                f"{logits.dtype} of shape {tuple(logits.shape)} where float32 in "
+                f"{len(knobs.top_k)} rows, the numbers of each side by side, is needed"
+            )
+        self._held: list[np.ndarray | torch.Tensor] = [logits]  # whose addresses the rows have
+        self._rows = rows = np.zeros(count, DRAW)
+        apart = logits.stride(0) * logits.element_size()
+        rows["logits"] = logits.data_ptr() + np.arange(count, dtype=np.uintp) * apart
         for name in Knobs.__slots__:
             rows[name] = getattr(knobs, name)
-        rows["top_k"][~knobs.limits_k(vocabulary)] = 0
-        rows["uniform"] = uniform
+        rows["top_k"][~knobs.limits_k(self._vocabulary)] = 0
         rows["alternatives"] = -1
         self.tokens: np.ndarray = rows["token"]
         self.largest: np.ndarray = rows["largest"]  # of the logits; NaN if one is NaN
@@ -66,27 +75,25 @@ class Draws:
         row = self._rows[number]
         row["likeliest"], row["alternatives"] = self._address(found)
 
-    def run(self, library: Library, logits: torch.Tensor) -> None:
-        """Draw from `logits` (rows, vocabulary) float32.
+    def run(
+        self, library: Library, uniform: np.ndarray, numbers: Sequence[int] | None = None
+    ) -> None:
+        """Draw all rows, or those of these `numbers`, each by its random number in `uniform`, as
+        `sampler.sample` takes them.
 
         Raises:
             IndexError: an edit's token is not in the vocabulary.
             MemoryError: there is none to draw in.
-            ValueError: the logits are of another shape, type or layout.
         """
-        shape = (len(self._rows), self._vocabulary)
-        if logits.dtype != torch.float32 or logits.shape != shape or logits.stride(1) != 1:
-            raise ValueError(
-                f"{logits.dtype} of shape {tuple(logits.shape)} where float32 of shape {shape}, "
-                "the numbers of a row side by side, is needed"
-            )
+        self._rows["uniform"] = uniform
+        rows = self._rows if numbers is None else self._rows[numbers]
         torch.get_num_threads()  # which tells OpenMP, for this thread, what torch was told
-        fault = library.functions.pm_draw(
-            self._rows.ctypes.data, len(self._rows), logits.data_ptr(), logits.stride(0), shape[1]
-        )
+        fault = library.functions.pm_draw(rows.ctypes.data, len(rows), self._vocabulary)
         if fault:
             error, what = FAULTS[fault]
             raise error(what)
+        if numbers is not None:
+            self._rows[numbers] = rows
 
     def _address(self, array: np.ndarray) -> tuple[int, int]:
         """Where an array begins, and how long it is."""

@@ -184,6 +184,7 @@ LIKELY = np.dtype([("token", np.int64), ("logprob", np.float64)])
 # `Draw` of draw.h.
 DRAW = np.dtype(
     [
+        ("logits", np.uintp),
         ("temperature", np.float64),
         ("top_p", np.float64),
         ("min_p", np.float64),
@@ -213,9 +214,8 @@ DRAWING: dict[str, Signature] = {
     "pm_draw": (
         ctypes.c_int32,
         [
-            Pointer,  # rows: of DRAW
+            Pointer,  # rows, of DRAW
             ctypes.c_int64,  # how many
-            *_rows_of,  # logits
             ctypes.c_int64,  # vocabulary
         ],
     ),

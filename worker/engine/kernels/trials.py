@@ -154,13 +154,12 @@ class Trials:
         for row, settings, values in zip(rows, DRAWN, logits, strict=True):
             for name, value in {**CUTS, **settings}.items():
                 row[name] = value
+            row["logits"] = values.ctypes.data
             shares = chances(values.astype(float), **{**CUTS, **settings})
             token = self._random.choice(VOCABULARY, p=shares)
             row["uniform"] = shares[:token].sum() + shares[token] / 2
             expected.append(token)
-        self._functions.pm_draw(
-            rows.ctypes.data, len(rows), logits.ctypes.data, VOCABULARY, VOCABULARY
-        )
+        self._functions.pm_draw(rows.ctypes.data, len(rows), VOCABULARY)
         return float((rows["token"] != expected).mean())
 
     def _attend(

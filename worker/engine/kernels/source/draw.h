@@ -20,6 +20,7 @@ struct Likely {
 
 // How a row's next token is drawn, and which it is.
 struct Draw {
+    const float* logits;  // (vocabulary,)
     double temperature;  // 0: the likeliest token is taken
     double top_p;        // 1 drops nothing
     double min_p;        // 0 drops nothing
@@ -170,8 +171,8 @@ inline double log_sum(float largest, const Room& room) {
 }
 
 // Draws one row. Returns false if an edit's token does not exist.
-inline bool draw(Draw& row, const float* logits, int64_t vocabulary, const Room& room) {
-    const float largest = copy(logits, vocabulary, room);
+inline bool draw(Draw& row, int64_t vocabulary, const Room& room) {
+    const float largest = copy(row.logits, vocabulary, room);
     row.token = 0;
     row.largest = row.highest = largest;
     if (!std::isfinite(largest)) return true;
@@ -187,7 +188,7 @@ inline bool draw(Draw& row, const float* logits, int64_t vocabulary, const Room&
     }
     const bool any = row.temperature > 0 && std::isfinite(top);
     row.token = any ? sample(row, top, room) : first_with(top, room);
-    row.logprob = static_cast<float>(logits[row.token] - base);
+    row.logprob = static_cast<float>(row.logits[row.token] - base);
     return true;
 }
 
@@ -196,10 +197,9 @@ inline bool draw(Draw& row, const float* logits, int64_t vocabulary, const Room&
 // What a thread that calls `draw_all` keeps between calls.
 inline thread_local Memory drawn_in;
 
-// Draws `count` rows of `logits`, which are `stride` numbers apart, in a parallel region of its
-// own. Returns false if an edit's token does not exist. Throws std::bad_alloc.
-inline bool draw_all(Draw* rows, int64_t count, const float* logits, int64_t stride,
-                     int64_t vocabulary) {
+// Draws rows in a parallel region of its own. Returns false if an edit's token does not exist.
+// Throws std::bad_alloc.
+inline bool draw_all(Draw* rows, int64_t count, int64_t vocabulary) {
     const int64_t bytes = drawing::Room::bytes(vocabulary);
     char* memory = static_cast<char*>(
         drawn_in.grown(static_cast<size_t>(bytes * omp_get_max_threads())));
@@ -207,7 +207,7 @@ inline bool draw_all(Draw* rows, int64_t count, const float* logits, int64_t str
 #pragma omp parallel for schedule(dynamic) reduction(&& : exist) if (count > 1)
     for (int64_t n = 0; n < count; ++n) {
         const drawing::Room room(vocabulary, memory + bytes * omp_get_thread_num());
-        exist = drawing::draw(rows[n], logits + n * stride, vocabulary, room) && exist;
+        exist = drawing::draw(rows[n], vocabulary, room) && exist;
     }
     return exist;
 }

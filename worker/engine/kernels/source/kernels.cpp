@@ -103,13 +103,12 @@ int32_t pm_pass(const kernels::Model* model, const kernels::Step* step, float* l
 
 // ---- drawing
 
-// Draws the next tokens of `count` rows of logits, `stride` numbers apart. Returns 0, or 1 for want
-// of memory, or 2 if an edit's token does not exist.
-int32_t pm_draw(kernels::Draw* rows, int64_t count, const float* logits, int64_t stride,
-                int64_t vocabulary) {
+// Draws the next tokens of `count` rows. Returns 0, or 1 for want of memory, or 2 if an edit's token
+// does not exist.
+int32_t pm_draw(kernels::Draw* rows, int64_t count, int64_t vocabulary) {
     kernels::count_call();
     try {
-        return kernels::draw_all(rows, count, logits, stride, vocabulary) ? 0 : 2;
+        return kernels::draw_all(rows, count, vocabulary) ? 0 : 2;
     } catch (const std::bad_alloc&) {
         return 1;
     }
