@@ -9,7 +9,8 @@ falls in the cumulative distribution of what is left, in the order of token ids.
 What is drawn for a row depends on this row alone: not on the other rows, not on its place among
 them, and on a CPU not on the number of threads. A CPU draws row by row (`row_by_row.py`), a GPU all
 rows together (`together.py`). Where the compiled kernels compute a model they also draw
-(`kernels/source/draw.h`): by the same rules, with sums rounded in other places.
+(`kernels/source/draw.h`): by the same rules, with sums rounded in other places; which number draws
+a row with a grammar is another matter there (`draw.py`).
 """
 
 from __future__ import annotations
