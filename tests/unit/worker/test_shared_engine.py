@@ -1,0 +1,161 @@
+"""One engine behind several models: each gets what is its own, and suspects run apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from common.generation import Finished, Request
+from common.params import SamplingParams
+from tests.support.adapters import adapter_folder
+from tests.support.manual_engine import ManualEngine
+from worker.adapters import Adapter
+from worker.shared_engine import EngineOfModel, SharedEngine
+from worker.shared_slots import SharedSlots
+
+SLOTS = 8
+
+
+class World(SimpleNamespace):
+    engine: ManualEngine
+    slots: SharedSlots
+    base: EngineOfModel
+    law: EngineOfModel
+    folder: Path
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    engine = ManualEngine(SLOTS)
+    slots = SharedSlots(("m", "m:law"), SLOTS, 0, lambda _name: None)
+    shared = SharedEngine(engine, slots)
+    folder = adapter_folder(tmp_path / "law")
+    base = EngineOfModel(shared, "m", None)
+    law = EngineOfModel(shared, "m:law", Adapter.read("law", folder, None))
+    base.start()
+    law.start()
+    yield World(engine=engine, slots=slots, base=base, law=law, folder=folder)
+    base.stop()
+    law.stop()
+
+
+def request(name: str, *, suspect: bool = False, n: int = 1) -> Request:
+    params = SamplingParams(n=n, temperature=1)
+    return Request(name, name, [1, 2], params, 0, suspect=suspect)
+
+
+def collected(engine: EngineOfModel) -> Finished:
+    (found,) = engine.collect(10)
+    return found
+
+
+def test_each_model_collects_its_own(world: World) -> None:
+    world.base.submit(request("a"))
+    world.law.submit(request("b"))
+    world.engine.wait_for(None, "law")
+    world.engine.end("b")
+    assert collected(world.law).id == "b"
+    world.engine.end("a")
+    assert collected(world.base).id == "a"
+    assert world.base.collect(0) == world.law.collect(0) == []
+
+
+def test_a_poke_wakes_one_model_only(world: World) -> None:
+    world.law.poke()
+    assert world.law.collect(10) == []
+    world.base.submit(request("a"))
+    world.engine.wait_for(None)
+    world.engine.end("a")
+    assert collected(world.base).id == "a"
+
+
+def test_slots_are_free_again_when_a_request_ends(world: World) -> None:
+    room = world.slots.ask("m")
+    world.base.submit(request("a", n=5))
+    world.slots.settle("m", took=True, more=False)
+    assert (room.slots, world.slots.ask("m:law").slots) == (SLOTS, SLOTS - 5)
+    world.slots.settle("m:law", took=False, more=False)
+    world.engine.wait_for(None)
+    world.engine.end("a")
+    collected(world.base)
+    assert world.slots.ask("m:law").slots == SLOTS
+
+
+def test_a_suspect_waits_until_no_other_model_is_there_and_none_enters_beside_it(
+    world: World,
+) -> None:
+    world.base.submit(request("a"))
+    world.engine.wait_for(None)
+    world.law.submit(request("guilty", suspect=True))
+    world.base.submit(request("b"))
+    world.law.submit(request("c", suspect=True))
+    assert list(world.engine.inside) == ["a"]
+    world.engine.end("a")
+    world.engine.wait_for("law")
+    assert list(world.engine.inside) == ["guilty"], "b stands before c"
+    world.engine.end("guilty")
+    world.engine.wait_for(None)
+    world.engine.end("b")
+    world.engine.wait_for("law")
+    assert list(world.engine.inside) == ["c"]
+
+
+def test_suspects_of_one_model_run_beside_others_of_it(world: World) -> None:
+    world.law.submit(request("a"))
+    world.law.submit(request("b", suspect=True))
+    world.law.submit(request("c"))
+    world.engine.wait_for("law", "law", "law")
+
+
+def test_one_that_waits_is_cancelled_with_the_tokens_that_it_came_with(world: World) -> None:
+    world.base.submit(request("a"))
+    waiting = request("b", suspect=True, n=2)
+    waiting.resume = [[4, 5], [6]]
+    world.law.submit(waiting)
+    world.base.submit(request("c"))
+    world.law.cancel("b", "expired")
+    outputs = collected(world.law).outputs
+    assert [(each.token_ids, each.finish_reason) for each in outputs] == [
+        ([4, 5], "expired"),
+        ([6], "expired"),
+    ]
+    world.engine.wait_for(None, None)
+
+
+def test_one_that_runs_is_cancelled_in_the_engine(world: World) -> None:
+    world.law.submit(request("a"))
+    world.engine.wait_for("law")
+    world.law.cancel("a", "cancelled")
+    world.law.cancel("unknown", "cancelled")
+    assert collected(world.law).outputs[0].finish_reason == "cancelled"
+
+
+def test_what_the_engine_does_not_take_fails_alone(world: World) -> None:
+    world.engine.refused.add("b")
+    world.law.submit(request("b", suspect=True))
+    assert collected(world.law).error == ("engine_error", "a bug")
+    world.base.submit(request("a"))
+    world.engine.wait_for(None)
+
+
+def test_an_adapter_whose_files_changed_is_refused_and_the_model_goes_on(world: World) -> None:
+    adapter_folder(world.folder, fill=b"\7")
+    world.law.submit(request("a"))
+    error = collected(world.law).error
+    assert error and error[0] == "adapter_changed"
+    world.base.submit(request("b"))
+    world.engine.wait_for(None)
+
+
+def test_the_engine_stops_with_the_last_of_its_models(world: World) -> None:
+    world.base.stop()
+    world.law.submit(request("a"))
+    world.engine.wait_for("law")
+    world.engine.end("a")
+    assert collected(world.law).id == "a"
+    world.law.stop()
+    world.law.stop()
+    assert not world.engine._thread.is_alive()
