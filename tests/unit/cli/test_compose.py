@@ -61,7 +61,7 @@ def test_each_replica_of_a_worker_sees_all_gpus_and_runs_one_process(name: str) 
 
 @pytest.mark.parametrize("name", WORKERS)
 def test_workers_share_a_model_cache_and_can_be_given_a_hub_token(name: str) -> None:
-    assert SERVICES[name]["volumes"] == ["model-cache:/home/promptmill/.cache"]
+    assert "model-cache:/home/promptmill/.cache" in SERVICES[name]["volumes"]
     assert "HF_TOKEN" in SERVICES[name]["environment"]
 
 
@@ -107,8 +107,12 @@ def test_the_processes_of_a_worker_on_several_gpus_have_shared_memory_and_are_en
 def test_every_setting_of_vllm_can_be_given_in_the_environment_of_compose() -> None:
     given = SERVICES["worker-vllm"]["environment"]
     assert given["PROMPTMILL_ENGINE"] == "vllm"
-    for name in map(variable, ONLY_VLLM):
+    for name in map(variable, {*ONLY_VLLM, "adapters"}):
         assert given[name] == f"${{{name}:-}}"
+
+
+def test_adapters_are_read_from_a_folder_that_no_worker_can_change() -> None:
+    assert "./adapters:/adapters:ro" in SERVICES["worker-vllm"]["volumes"]
 
 
 def test_settings_of_vllm_that_compose_passes_on_empty_count_as_not_set(
@@ -120,6 +124,7 @@ def test_settings_of_vllm_that_compose_passes_on_empty_count_as_not_set(
     settings = Settings.load(engine="vllm")
     assert settings.gpus_per_worker == 1
     assert settings.quantization is None and settings.gpu_memory is None
+    assert settings.served_models == (settings.model_name,)
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
