@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from cli.doctor_vllm import check_vllm
+from cli.doctor_vllm import check_versions, check_vllm
 from cli.finding import Finding
 from common.errors import ConfigError
 from common.settings import Settings
@@ -39,6 +39,7 @@ def check_model(settings: Settings, _folder: Path) -> Iterator[Finding]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # it would print between the findings
+    yield from check_versions()
     yield from check_gpus()
     try:
         memory = check_memory(settings)

