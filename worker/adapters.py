@@ -52,6 +52,13 @@ class Adapter:
             ConfigError: a file is wrong, or the adapter was made for another model.
         """
         folder = path.expanduser().resolve()
+        try:
+            return cls._checked(name, folder, base)
+        except OSError as error:
+            raise ConfigError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+    @classmethod
+    def _checked(cls, name: str, folder: Path, base: Path | None) -> Adapter:
         stamps = _stamps(folder)
         config = _config(folder)
         found = tensors(folder / WEIGHTS)

@@ -80,7 +80,7 @@ class Fleet:
                 raise ConfigError(
                     f"{card.id} is being served with other weights, another dtype, engine or "
                     f"template by worker {worker.id} on {worker.host}; give this one another name "
-                    "with PROMPTMILL_SERVED_NAME"
+                    f"with {_names(card)}"
                 )
         self._check_waiting(card)
         refuse_older(self.client, card.id)
@@ -103,7 +103,7 @@ class Fleet:
             raise ConfigError(
                 f"jobs of {card.id} wait, run or are paused that were made for other weights, "
                 "another dtype, engine or template; serve those to finish them, or cancel the "
-                "jobs, or give this model another name with PROMPTMILL_SERVED_NAME"
+                f"jobs, or give this model another name with {_names(card)}"
             )
 
     def models(self) -> list[ModelCard]:
@@ -195,6 +195,11 @@ class Fleet:
             evaluate=answer["evaluate"],
             next_due=answer["next_due"] / 1000,
         )
+
+
+def _names(card: ModelCard) -> str:
+    """The setting that names a model."""
+    return "PROMPTMILL_ADAPTERS" if card.adapter else "PROMPTMILL_SERVED_NAME"
 
 
 def _live_worker(found: tuple[bytes, Any, int]) -> LiveWorker:

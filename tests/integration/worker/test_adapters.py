@@ -231,6 +231,26 @@ def test_an_item_that_kills_its_workers_fails_alone_among_all_models(
     assert [row["index"] for row in rows if row["status"] != "succeeded"] == [4]
 
 
+def test_an_adapter_that_changed_waits_for_the_jobs_that_were_made_for_what_it_was(
+    workers: Workers, mills: dict[str, Queue], fleet: Fleet, setting: str, tmp_path: Path
+) -> None:
+    first = workers.start(slots=4, adapters=setting)
+    serving(fleet, 3)
+    first.terminate()
+    assert first.wait(15) == 0
+    job_id = mills["echo:law"].submit(2)
+    before = (tmp_path / "law" / "adapter_model.safetensors").read_bytes()
+    adapter_folder(tmp_path / "law", fill=b"\7")
+    refused = workers.start(wait=False, adapters=setting)
+    assert refused.wait(20) == 2
+    said = workers.log(refused)
+    assert "jobs of echo:law wait" in said and "another name with PROMPTMILL_ADAPTERS" in said
+    (tmp_path / "law" / "adapter_model.safetensors").write_bytes(before)
+    workers.start(slots=4, adapters=setting)
+    mills["echo:law"].wait_status(job_id, "completed")
+    mills["echo:law"].check_all_succeeded_once(job_id)
+
+
 def test_adapters_of_one_folder_under_two_names_are_two_models(
     workers: Workers, fleet: Fleet, setting: str, tmp_path: Path
 ) -> None:

@@ -44,8 +44,8 @@ def lora_arguments(loras: Sequence[Lora]) -> dict[str, Any]:
 def load_loras(vllm: Any, loras: Sequence[Lora]) -> dict[str, Any]:
     """Load all adapters, which none pushes out later; what requests name them by, by our names.
 
-    vLLM tells adapters and the prefixes in its cache apart by the adapter's name alone, so its
-    names are digests.
+    vLLM takes adapters of one name for one, and finds prefixes in its cache by name and path. So
+    its names are digests.
 
     Raises:
         ConfigError: vLLM cannot load one of them.
