@@ -78,7 +78,7 @@ def _by_torch(
     apply_edits(logits, [sequence.edits for sequence in sequences])
     apply_masks(logits, bound, words)
     knobs = Knobs.of([sequence.request.params for sequence in sequences])
-    tokens = sample(logits, knobs, _uniform(sequences))
+    tokens = sample(logits, knobs, _uniform(sequences)[0])
     best = logits.gather(1, tokens[:, None]).squeeze(1)
     if not counts:
         return tokens, largest, best, {}
@@ -104,10 +104,11 @@ def _compiled(
         draws.score(row, count)
     asked = [each.constraint if each.request.params.drops_nothing else None for each in sequences]
     bound = [
-        None if first else each.constraint for first, each in zip(asked, sequences, strict=True)
+        None if later else each.constraint for later, each in zip(asked, sequences, strict=True)
     ]
     draws.allow(*allowed_tokens(bound, logits.shape[1]))
-    draws.run(library, _uniform(sequences))
+    first, second = _uniform(sequences)
+    draws.run(library, first)
     refused = [
         each if each and not each.allows(token) else None
         for each, token in zip(asked, draws.tokens.tolist(), strict=True)
@@ -115,7 +116,7 @@ def _compiled(
     rows, words = allowed_tokens(refused, logits.shape[1])
     if rows:
         draws.allow(rows, words)
-        draws.run(library, _uniform(sequences, SECOND), rows)
+        draws.run(library, second, rows)
     found = {
         row: Score(int(draws.tokens[row]), float(draws.logprobs[row]), likeliest.tolist())
         for row, likeliest in draws.likeliest.items()
@@ -129,13 +130,15 @@ def _alternatives(sequences: list[Sequence]) -> dict[int, int]:
     return {row: count for row, count in counts.items() if count is not None}
 
 
-def _uniform(sequences: list[Sequence], begin: int = 0) -> np.ndarray:
-    """The random numbers of the rows, of those of a sequence that are counted from `begin`."""
-    return uniforms(
+def _uniform(sequences: list[Sequence]) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the second random numbers of the rows' positions."""
+    positions = [sequence.generated for sequence in sequences]
+    first, second = uniforms(
         np.array([sequence.request.seed for sequence in sequences]),
         np.array([sequence.index for sequence in sequences]),
-        np.array([begin + sequence.generated for sequence in sequences]),
+        np.array([positions, [SECOND + position for position in positions]]),
     )
+    return first, second
 
 
 def _drawn(

@@ -6,8 +6,6 @@ of the logits, and finds log-probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -56,18 +54,19 @@ class Draws:
     def edit(self, number: int, edits: Edits) -> None:
         """Apply these edits to a row."""
         row = self._rows[number]
-        row["bias"], row["biases"] = self._address(edits.bias)
+        if len(edits.bias):
+            row["bias"], row["biases"] = self._address(edits.bias)
         if edits.penalizes:
             row["repetition"], row["presence"], row["frequency"] = edits.penalties
             row["seen"], row["sightings"] = self._address(edits.seen_rows)
         if bans := edits.bans():
             row["banned"], row["bans"] = self._address(np.array(bans, dtype=np.int64))
 
-    def allow(self, numbers: Sequence[int], words: np.ndarray) -> None:
+    def allow(self, numbers: list[int], words: np.ndarray) -> None:
         """Leave these rows only the tokens whose bits are set in `words` (rows, words) int32, as
         `grammar.py` has them."""
-        for number, row in zip(numbers, words, strict=True):
-            self._rows[number]["allowed"], _ = self._address(row)
+        begin, _ = self._address(words)
+        self._rows["allowed"][numbers] = begin + words.strides[0] * np.arange(len(words))
 
     def score(self, number: int, alternatives: int) -> None:
         """Find a row's log-probabilities: that of its token, and those of the likeliest tokens."""
@@ -75,9 +74,7 @@ class Draws:
         row = self._rows[number]
         row["likeliest"], row["alternatives"] = self._address(found)
 
-    def run(
-        self, library: Library, uniform: np.ndarray, numbers: Sequence[int] | None = None
-    ) -> None:
+    def run(self, library: Library, uniform: np.ndarray, numbers: list[int] | None = None) -> None:
         """Draw all rows, or those of these `numbers`, each by its random number in `uniform`, as
         `sampler.sample` takes them.
 

@@ -9,7 +9,7 @@ def uniforms(seeds: np.ndarray, sequences: np.ndarray, positions: np.ndarray) ->
     """One number in (0, 1) for each (seed, sequence, position): float32 of 24 random bits.
 
     Made by integer arithmetic alone, so that it is equal on every machine, in every batch, before
-    and after a resume.
+    and after a resume. The arrays are broadcast against each other.
     """
     state = np.full(len(seeds), 0x9E3779B9, dtype=np.uint32)
     seeds = seeds.astype(np.uint64)
