@@ -65,6 +65,8 @@ class Draws:
     def allow(self, numbers: list[int], words: np.ndarray) -> None:
         """Leave these rows only the tokens whose bits are set in `words` (rows, words) int32, as
         `grammar.py` has them."""
+        if not numbers:
+            return
         begin, _ = self._address(words)
         self._rows["allowed"][numbers] = begin + words.strides[0] * np.arange(len(words))
 
