@@ -89,8 +89,8 @@ class Pair:
 @contextmanager
 def opened(folder: Path, **more: Any) -> Iterator[OpenedModel]:
     found = open_model(str(folder), **{"dtype": "float32", "slots": SLOTS, **more})
-    found.engine.start()
     try:
+        found.engine.start()
         yield found
     finally:
         found.engine.stop()

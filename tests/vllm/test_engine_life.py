@@ -238,6 +238,16 @@ def test_what_vllm_refuses_fails_one_request_with_all_its_continuations(
     assert len(tokens(good)[0]) == 16
 
 
+def test_what_cannot_be_taken_of_a_step_fails_one_request(
+    engine: VllmEngine, prompt: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a row with log-probabilities these are not what they should be."""
+    monkeypatch.setattr("worker.engine.vllm.engine.score", lambda *_: [][0])
+    broken, good = run(engine, request(prompt, n=2, logprobs=1), request(prompt))
+    assert broken.error and broken.error[0] == "engine_error"
+    assert len(tokens(good)[0]) == 16
+
+
 def test_a_prompt_that_just_fits_and_a_step_that_was_timed(
     engine: VllmEngine, prompt: list[int]
 ) -> None:

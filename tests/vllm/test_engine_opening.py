@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from common.errors import ConfigError
+from tests.vllm.running import opened
 from worker.engine.vllm.options import VllmOptions
 from worker.model_parts import ModelParts
 from worker.models import open_model
@@ -80,6 +82,17 @@ def test_weights_that_are_missing(folder: Path) -> None:
 def test_a_model_with_an_encoder(folder: Path) -> None:
     changed(folder, model_type="t5", architectures=["T5ForConditionalGeneration"])
     assert "use the generate engine" in refused(folder)
+
+
+def test_weights_with_nan(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][0, 0] = torch.nan
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with (
+        pytest.raises(ConfigError, match="NaN or infinity in float32"),
+        opened(folder, engine="vllm"),
+    ):
+        pass
 
 
 def test_all_that_decides_about_texts_is_in_the_digest(tiny_model: Path) -> None:

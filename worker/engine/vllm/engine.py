@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from vllm import SamplingParams as VllmParams
 from vllm import TokensPrompt
 
-from common.errors import EngineError
+from common.errors import ConfigError, EngineError
 from common.generation import Request
 from common.params import CELLS, SamplingParams
 from worker.engine.protocol import EngineThread
@@ -118,13 +118,25 @@ class VllmEngine(EngineThread):
         self._vllm.reset_prefix_cache()
 
     def _warm_up(self) -> None:
-        prompt = TokensPrompt(prompt_token_ids=[0])
-        greedy = VllmParams(temperature=0, max_tokens=1, detokenize=False)
+        """Compute a few tokens, one greedily and one drawn.
+
+        Raises:
+            ConfigError: the model's logits are not finite.
+        """
+        prompt = TokensPrompt(prompt_token_ids=[each % self._vocabulary for each in range(1, 6)])
+        greedy = VllmParams(temperature=0, max_tokens=1, logprobs=0, detokenize=False)
         drawn = VllmParams(seed=0, top_p=0.9, top_k=5, max_tokens=1, detokenize=False)
         self._vllm.add_request("greedy", prompt, greedy)
         self._vllm.add_request("drawn", prompt, drawn)
+        outputs: list[Any] = []
         while self._vllm.has_unfinished_requests():
-            self._vllm.step()
+            outputs += self._vllm.step()
+        found = [each for output in outputs for each in output.outputs[0].logprobs or []]
+        if not all(math.isfinite(score.logprob) for each in found for score in each.values()):
+            raise ConfigError(
+                f"the model gives NaN or infinity in {self.dtype}; download it again, or set "
+                "PROMPTMILL_DTYPE"
+            )
 
     def _run(self) -> None:
         try:
@@ -192,6 +204,12 @@ class VllmEngine(EngineThread):
         """Take what vLLM computed for a sequence in a step."""
         if output.finished:
             del self._running[output.request_id]  # there is nothing to abort
+        self._requests.guarded(sequence.request, lambda _: self._take(sequence, output))
+        if output.finished and not sequence.finish_reason:
+            why = EngineError(f"vLLM ended this early ({output.outputs[0].finish_reason})")
+            self._requests.fail(sequence.request.id, why)
+
+    def _take(self, sequence: Sequence, output: Any) -> None:
         request = sequence.request
         if (count := request.params.prompt_logprobs) is not None and output.prompt_logprobs:
             for place, scores in prompt_scores(request.prompt_ids, output.prompt_logprobs, count):
@@ -201,9 +219,6 @@ class VllmEngine(EngineThread):
             if not sequence.finish_reason:
                 found = made.logprobs[place] if made.logprobs else None
                 self._requests.take(sequence, self._drawn(sequence, token, found))
-        if output.finished and not sequence.finish_reason:
-            why = EngineError(f"vLLM ended this before its end ({made.finish_reason})")
-            self._requests.fail(request.id, why)
 
     def _drawn(self, sequence: Sequence, token: int, found: Any) -> Drawn:
         """A token that vLLM drew, with its log-probabilities; or why it cannot be taken."""
