@@ -36,3 +36,14 @@ def test_elsewhere_the_served_name_is_kept(site: Site) -> None:
     name = site.services.store.job(job_id).model
     named = f"PROMPTMILL_MODEL=… PROMPTMILL_SERVED_NAME={name}"
     assert command == f"REDIS_URL=… {named} promptmill worker"
+
+
+def test_for_a_model_with_an_adapter_the_command_serves_both(site: Site) -> None:
+    law = card("echo:law", digest="digest-law", adapter="law", base="echo")
+    site.services.fleet.publish(law, b"")
+    job_id = site.submit("a", model="echo:law")
+    (command,) = commands_on(site, f"/jobs/{job_id}")
+    named = "PROMPTMILL_MODEL=… PROMPTMILL_SERVED_NAME=echo"
+    adapters = "PROMPTMILL_ENGINE=vllm PROMPTMILL_ADAPTERS=law=…"
+    assert command == f"REDIS_URL=… {named} {adapters} promptmill worker"
+    assert "adapter law of echo" in site.look("/workers")
