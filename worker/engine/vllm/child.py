@@ -1,5 +1,5 @@
-"""Imported by vLLM in each process that it starts for this engine, before it loads the model there:
-such a process ends with the one that started it, however that ends.
+"""Runs first in each process that vLLM starts for this engine, instead of the program that the
+worker was started with: such a process ends with the worker, however that ends.
 
 vLLM's own watch over its parent begins when the model is loaded, and then takes some ten seconds.
 """
@@ -7,27 +7,23 @@ vLLM's own watch over its parent begins when the model is loaded, and then takes
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import signal
 import sys
 
+PARENT = "PARENT_OF_VLLM"  # the variable with the worker's process id
 PR_SET_PDEATHSIG = 1
 
 
-class EndsWithParent:
-    """What vLLM mixes into the class of its workers; nothing, the import is what matters."""
-
-
-def end_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends. Does nothing where vLLM computes in
-    the process that loaded it, and on other systems than Linux."""
-    parent = multiprocessing.parent_process()
-    if parent is None or sys.platform != "linux":
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends; only Linux can."""
+    if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent.pid:  # it has ended already
+    if os.getppid() != parent:  # it has ended already
         os._exit(1)
 
 
-end_with_parent()
+# So multiprocessing names the main module of a process that it has spawned.
+if __name__ == "__mp_main__":
+    end_with(int(os.environ[PARENT]))

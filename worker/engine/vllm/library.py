@@ -12,7 +12,7 @@ from common.errors import ConfigError
 from worker.engine.vllm.installed import conflicts
 from worker.engine.vllm.lora import lora_arguments
 from worker.engine.vllm.options import VllmOptions
-from worker.engine.vllm.processes import ARGUMENTS, Processes
+from worker.engine.vllm.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,6 @@ def open_vllm(
         "structured_outputs_config": {"backend": "guidance"},
         "logprobs_mode": "raw_logprobs",
         "use_tqdm_on_load": False,
-        **ARGUMENTS,
     }
     if options.gpu_memory is not None:
         given["gpu_memory_utilization"] = options.gpu_memory

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 
 from worker.engine.vllm import child
 
-# Arguments of vLLM's engine.
-ARGUMENTS = {"worker_extension_cls": f"{child.__name__}.{child.EndsWithParent.__name__}"}
 GROUP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 END_LIMIT = 5.0  # seconds that they have to end by themselves
 SHARED = "/dev/shm/vllm_dist_"  # noqa: S108  how names of memory begin that vLLM never removes
@@ -37,24 +38,17 @@ class Processes:
     @contextmanager
     def starting(self) -> Iterator[None]:
         """Around the start of vLLM's engine, in a thread that lives as long as it: its processes
-        end with the thread. If the start fails, none is left.
-
-        What a process has blocked its children have blocked, too. Signals that come meanwhile wait
-        until this ends, or go to another thread.
-        """
+        end with the thread. If the start fails, none is left."""
         before = multiprocessing.active_children()
-        ensure_running()  # where it starts its own process, it takes signals off the mask
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
         # Runs before multiprocessing's own, which sends SIGTERM and waits for ever.
         atexit.register(self.kill)
         try:
-            yield
+            with _child_as_main(), _signals_blocked():
+                yield
         except BaseException:
             self._adopt(before)
             self.kill()
             raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self._adopt(before)
         self._forget_shared_memory()
 
@@ -95,3 +89,28 @@ class Processes:
             each.kill()
         for each in self._all:
             each.join(END_LIMIT)
+
+
+@contextmanager
+def _child_as_main() -> Iterator[None]:
+    """Processes that are spawned within run `child` first, not the program of this one."""
+    main = sys.modules["__main__"]
+    program, main.__spec__ = main.__spec__, find_spec(child.__name__)
+    os.environ[child.PARENT] = str(os.getpid())
+    try:
+        yield
+    finally:
+        main.__spec__ = program
+        del os.environ[child.PARENT]
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Processes that are started within have the signals to groups blocked, for as long as they
+    live. Those that come to this one meanwhile wait, or go to another thread."""
+    ensure_running()  # where this starts a process, it takes signals off the mask
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
