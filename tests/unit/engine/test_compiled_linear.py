@@ -109,6 +109,19 @@ def test_nothing_beside_the_rows_is_read_or_written(
         assert (out[:, outs:] == 7).all()
 
 
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_floats_may_begin_anywhere(library: Library, kind: Kind) -> None:
+    for outs in (48, 96, 100):
+        layer, x = PackedLinear(library, numbers(outs, 100, seed=2), kind=kind), numbers(11, 100)
+        for width, column in ((112, 0), (128, 0), (128, 1), (128, 16), (113, 0)):
+            out = torch.full((11, width), 7.0)
+            layer.product(x, out[:, column : column + outs], FLOATS)
+            for row in range(len(x)):
+                alone = layer.product(x[row : row + 1], written=FLOATS)
+                assert torch.equal(out[row, column : column + outs], alone[0])
+            assert (out[:, :column] == 7).all() and (out[:, column + outs :] == 7).all()
+
+
 def quantised(x: torch.Tensor, group: int) -> torch.Tensor:
     """The values in float64 that stand for `x` with one scale for each group of a row."""
     parts = []

@@ -43,13 +43,18 @@ struct Input {
     int32_t* offsets;  // (rows, groups)
 };
 
-enum Written : int32_t { HALVES = 0, FLOATS = 1, ADDED = 2 };
+enum Written : int32_t { HALVES = 0, FLOATS = 1, ADDED = 2, STREAMED = 3 };
 
 // Where the results go.
 struct Output {
-    void* rows;      // (rows, outs): float for FLOATS, else bf16
+    void* rows;      // (rows, outs): float for FLOATS and STREAMED, else bf16
     int64_t stride;  // numbers from one row to the next
     int32_t kind;    // a Written; ADDED adds to what is there, and rounds once
+
+    // Whether the results can be STREAMED, past the caches: each vector must fill a cache line.
+    bool streams() const {
+        return kind == FLOATS && stride % LANES == 0 && reinterpret_cast<uintptr_t>(rows) % 64 == 0;
+    }
 };
 
 // Computes as many rows of one tile as it is made for, and writes them.
@@ -66,7 +71,7 @@ KERNELS_INLINE void prefetch(const void* weights, int64_t tile_bytes) {
 }
 
 // Writes the first `outs` columns of a tile; all of them, by faster instructions, if it is `WHOLE`.
-template <bool WHOLE, bool ADD, int ROWS, typename Number>
+template <bool WHOLE, Written KIND, int ROWS, typename Number>
 KERNELS_INLINE void write_columns(const __m512 (&sums)[ROWS][VECTORS], Number* to,
                                   int64_t stride, int64_t outs) {
 #pragma GCC unroll 8
@@ -76,8 +81,10 @@ KERNELS_INLINE void write_columns(const __m512 (&sums)[ROWS][VECTORS], Number* t
             Number* place = to + r * stride + v * LANES;
             const __mmask16 lanes = WHOLE ? 0xffff : first(outs - v * LANES);
             const __m512 sum =
-                ADD ? _mm512_add_ps(load(place, lanes), sums[r][v]) : sums[r][v];
-            if constexpr (WHOLE)
+                KIND == ADDED ? _mm512_add_ps(load(place, lanes), sums[r][v]) : sums[r][v];
+            if constexpr (WHOLE && KIND == STREAMED)
+                stream(place, sum);
+            else if constexpr (WHOLE)
                 store(place, sum);
             else
                 store(place, sum, lanes);
@@ -85,13 +92,13 @@ KERNELS_INLINE void write_columns(const __m512 (&sums)[ROWS][VECTORS], Number* t
     }
 }
 
-template <bool ADD, int ROWS, typename Number>
+template <Written KIND, int ROWS, typename Number>
 KERNELS_INLINE void write(const __m512 (&sums)[ROWS][VECTORS], Number* to, int64_t stride,
                           int64_t outs) {
     if (outs >= TILE_OUTS)
-        write_columns<true, ADD>(sums, to, stride, outs);
+        write_columns<true, KIND>(sums, to, stride, outs);
     else
-        write_columns<false, ADD>(sums, to, stride, outs);
+        write_columns<false, KIND>(sums, to, stride, outs);
 }
 
 // Adds the bias to a tile's sums and writes them as the output wants them.
@@ -108,12 +115,14 @@ KERNELS_INLINE void finish(__m512 (&sums)[ROWS][VECTORS], const Linear& layer, i
             for (int r = 0; r < ROWS; r++) sums[r][v] = _mm512_add_ps(sums[r][v], bias);
         }
     }
-    if (output.kind == FLOATS)
-        write<false>(sums, static_cast<float*>(output.rows) + place, stride, outs);
+    if (output.kind == STREAMED)
+        write<STREAMED>(sums, static_cast<float*>(output.rows) + place, stride, outs);
+    else if (output.kind == FLOATS)
+        write<FLOATS>(sums, static_cast<float*>(output.rows) + place, stride, outs);
     else if (output.kind == ADDED)
-        write<true>(sums, static_cast<bf16*>(output.rows) + place, stride, outs);
+        write<ADDED>(sums, static_cast<bf16*>(output.rows) + place, stride, outs);
     else
-        write<false>(sums, static_cast<bf16*>(output.rows) + place, stride, outs);
+        write<HALVES>(sums, static_cast<bf16*>(output.rows) + place, stride, outs);
 }
 
 // Adds one pair of inputs of each row to the sums; `pair_of(r)` has row r's in all lanes.

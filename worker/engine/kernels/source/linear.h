@@ -34,7 +34,10 @@ inline const ComputeTile* tiles_for(const Linear& layer, int64_t rows) {
 
 // Computes `layer` of `rows` rows. Every thread of a parallel region calls it, and returns when
 // its own part is done: a barrier must come before anything reads the output.
-inline void linear(const Linear& layer, const Input& input, int64_t rows, const Output& output) {
+//
+// Logits of many rows go past the caches, which they would fill: they are read much later.
+inline void linear(const Linear& layer, const Input& input, int64_t rows, Output output) {
+    if (rows > BF16_FEW && output.streams()) output.kind = STREAMED;
     const ComputeTile* compute = tiles_for(layer, rows);
     const int64_t most = layer.kind == INT8 ? INT8_ROWS : BF16_ROWS;
     const int64_t tiles = (layer.outs + TILE_OUTS - 1) / TILE_OUTS;
@@ -47,6 +50,7 @@ inline void linear(const Linear& layer, const Input& input, int64_t rows, const 
         for (int64_t row = from; row < end; row += most)
             compute[std::min(most, end - row) - 1](layer, input, row, tile, output);
     }
+    if (output.kind == STREAMED) _mm_sfence();
 }
 
 // Quantises `rows` rows for int8 products. Every thread of a region calls it, as it does `linear`.

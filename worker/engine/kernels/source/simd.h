@@ -60,6 +60,9 @@ KERNELS_INLINE void store(float* to, __m512 values, __mmask16 lanes) {
     _mm512_mask_storeu_ps(to, lanes, values);
 }
 
+// Past the caches; `to` is at a multiple of 64 bytes. `_mm_sfence` must follow the last of these.
+KERNELS_INLINE void stream(float* to, __m512 values) { _mm512_stream_ps(to, values); }
+
 // In the place of a mask: all lanes.
 struct Whole {};
 
