@@ -60,10 +60,10 @@ class ResultRow(BaseModel):
     worker: str | None
     resumed_on: ResumedOn | None = Field(
         None,
-        description="Another worker began it, so its text may differ from what one worker writes "
-        "with the same seed. `other_kernels`: on another kind of processor. `other_draws`: the "
-        "engine drew other random numbers from the checkpoint on. `from_start`: the engine "
-        "dropped the checkpoint and generated the text anew.",
+        description="It was interrupted, so its text may differ from what one worker writes with "
+        "the same seed. `other_kernels`: it went on on another kind of processor. "
+        "`other_draws`: the engine drew other random numbers from the checkpoint on. "
+        "`from_start`: the engine dropped the checkpoint and generated the text anew.",
     )
     model: str
     metadata: dict[str, JsonValue] = {}
