@@ -32,6 +32,7 @@ from worker.engine.scheduling.text import Detokenizer
 from worker.engine.vllm.guided import Guided
 from worker.engine.vllm.library import device_name, open_vllm, vllm_device, vllm_version
 from worker.engine.vllm.lora import load_loras
+from worker.engine.vllm.not_finite import NotFinite
 from worker.engine.vllm.options import VllmOptions
 from worker.engine.vllm.processes import Processes
 from worker.engine.vllm.sampling import prompt_scores, score, vllm_params
@@ -86,6 +87,7 @@ class VllmEngine(EngineThread):
         self._running: dict[str, Sequence] = {}  # what vLLM has, by its request ids
         self._lost = False  # vLLM computes no more
 
+        self._not_finite = NotFinite(self._vllm)
         self._guided = Guided()
         self._guided.serve(self._vllm)
         self._requests = OpenRequests(
@@ -195,10 +197,21 @@ class VllmEngine(EngineThread):
 
     def _step(self) -> None:
         self._begin_step()
-        for output in self._vllm.step():
+        outputs = self._vllm.step()
+        self._end_not_finite()
+        for output in outputs:
             if sequence := self._running.get(output.request_id):
                 self._advance(sequence, output)
         self._end_step()
+
+    def _end_not_finite(self) -> None:
+        """Fail the rows whose logits are NaN, before a token of theirs is taken."""
+        found = self._not_finite.take()
+        for key in found:
+            if sequence := self._running.get(key):
+                self._requests.take(sequence, Drawn(None, fault="not_finite"))
+        if found:
+            self._not_finite.clear()
 
     def _advance(self, sequence: Sequence, output: Any) -> None:
         """Take what vLLM computed for a sequence in a step."""

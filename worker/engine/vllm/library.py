@@ -20,6 +20,7 @@ OWN_ENVIRONMENT = (
     "engine vllm needs vLLM, in an environment without the extra `worker`: "
     "pip install 'promptmill[vllm]' (docs/vllm.md)"
 )
+LEAST_STEP = 2048  # tokens of a step on a CPU, unless the context is longer
 SHOWN = 400  # characters of an error of vLLM's
 # What vLLM reads from the environment when it is imported.
 VARIABLES = {
@@ -28,6 +29,7 @@ VARIABLES = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
     "VLLM_PLUGINS": "",  # no code of other packages
+    "VLLM_COMPUTE_NANS_IN_LOGITS": "1",  # such rows are failed
     "VLLM_CONFIGURE_LOGGING": "0",  # its lines go where ours go
 }
 
@@ -83,6 +85,7 @@ def open_vllm(
 
     given: dict[str, Any] = {
         "enable_prefix_caching": True,
+        **_whole_prompts(options.args, slots, context),
         **options.args,
         **lora_arguments(options.loras),
         "model": str(folder),
@@ -111,6 +114,25 @@ def open_vllm(
     except Exception as error:
         log.debug("vLLM did not start", exc_info=True)
         raise ConfigError(f"vLLM cannot run the model in {folder}: {_said(error)}") from error
+
+
+def _whole_prompts(args: dict[str, Any], slots: int, context: int) -> dict[str, Any]:
+    """On a CPU each prompt is computed in one step: where a part of a seeded row's prompt is in a
+    step, vLLM 0.32 wants its random numbers back, which only GPUs' generators can do.
+
+    Raises:
+        ConfigError: the arguments ask for parts.
+    """
+    if vllm_device() != "cpu":
+        return {}
+    for name in ("enable_chunked_prefill", "long_prefill_token_threshold"):
+        if args.get(name):
+            raise ConfigError(
+                f"PROMPTMILL_VLLM_ARGS: {name} is for GPUs; on a CPU vLLM computes each prompt "
+                "in one step"
+            )
+    most = max(LEAST_STEP, context, slots)
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": most}
 
 
 def _said(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from common.errors import ConfigError
 
+WEIGHTS = "adapter_model.safetensors"
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # for which vLLM makes room
 
 
@@ -48,7 +49,7 @@ def load_loras(vllm: Any, loras: Sequence[Lora]) -> dict[str, Any]:
     its names are digests.
 
     Raises:
-        ConfigError: vLLM cannot load one of them.
+        ConfigError: vLLM cannot load one of them, or it has NaN or infinity.
     """
     if not loras:
         return {}
@@ -56,6 +57,7 @@ def load_loras(vllm: Any, loras: Sequence[Lora]) -> dict[str, Any]:
 
     named = {}
     for each in loras:
+        _check_finite(each.folder / WEIGHTS)
         number = int(each.digest[:15], 16) + 1
         named[each.name] = LoRARequest(each.digest, number, str(each.folder))
         try:
@@ -65,3 +67,12 @@ def load_loras(vllm: Any, loras: Sequence[Lora]) -> dict[str, Any]:
         if not loaded and number not in vllm.list_loras():
             raise ConfigError(f"vLLM does not load the adapter in {each.folder}")
     return named
+
+
+def _check_finite(file: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        for name in opened.keys():  # noqa: SIM118 - it is no dict
+            if not opened.get_tensor(name).float().isfinite().all():
+                raise ConfigError(f"{file} has NaN or infinity in {name}; download it again")
