@@ -51,7 +51,7 @@ def test_a_context_beyond_the_models(folder: Path) -> None:
 
 
 def test_arguments_that_do_not_go_with_the_model(folder: Path) -> None:
-    for args in ({"long_prefill_token_threshold": 4096}, {"enable_expert_parallel": True}):
+    for args in ({"max_num_batched_tokens": 64}, {"enable_expert_parallel": True}):
         said = refused(folder, VllmOptions(args=args))
         assert said.startswith(f"vLLM cannot run the model in {folder}: "), said
         assert "\n" not in said
