@@ -237,9 +237,9 @@ class ModelServer:
             self._drain_until = until
             self.engine.poke()
 
-    def stop(self, grace: float | None = None) -> None:
+    def stop(self) -> None:
         """Drain, hand in the results, hand back the other items uncharged, release the lease."""
-        self.drain(grace)
+        self.drain()
         self._stopped = True
         if not self._turn.acquire(timeout=self._settings.grace + 2 * HAND_BACK_LIMIT):
             log.error("the turn did not end; its items go to other workers when the lease expires")

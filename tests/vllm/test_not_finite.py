@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from common.errors import ConfigError
 from common.generation import Request
+from tests.unit.engine.guided import SCHEMA, grammar
 from tests.vllm.lora_folders import lora_folder
 from tests.vllm.running import request, run, tokens
 from worker.engine.vllm.lora import WEIGHTS, Lora, load_loras
@@ -88,16 +90,24 @@ def test_rows_beside_one_of_nan_are_computed_again_and_write_the_same(model: Ope
     def asked() -> list[Request]:
         drawn = {"temperature": 1, "seed": 3}
         rows = [request([row + 5] * (40 + 9 * row), **long, **drawn) for row in range(3)]
-        return [*rows, request([9] * 50, **long), with_adapter("law", [9] * 50, **long)]
+        bound = request([11] * 20, max_tokens=60, grammar=grammar(**SCHEMA))
+        return [*rows, request([9] * 50, **long), with_adapter("law", [9] * 50, **long), bound]
 
     expected = [tokens(each) for each in run(model.engine, *asked())]
-    for place in range(6):
+    for place in range(7):
         rows = asked()
         rows.insert(place, with_adapter("huge", [7] * (100 + place), **long))
         answers = run(model.engine, *rows)
         assert (answers.pop(place).error or [""])[0] == "engine_error"
-        assert [each.error for each in answers] == [None] * 5
+        assert [each.error for each in answers] == [None] * 6
         assert [tokens(each) for each in answers] == expected
+
+
+def test_a_log_probability_that_is_nan_fails_its_row(model: OpenedModel) -> None:
+    sequence = SimpleNamespace(constraint=None, request=request([1], logprobs=0))
+    for logprob, fault in ((float("nan"), "not_finite"), (-0.5, None)):
+        found = {7: SimpleNamespace(logprob=logprob)}
+        assert cast(Any, model.engine)._drawn(sequence, 7, found).fault == fault
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])

@@ -242,6 +242,8 @@ class VllmEngine(EngineThread):
         alternatives = sequence.request.params.logprobs
         if alternatives is None or found is None:
             return Drawn(token)
+        if math.isnan(found[token].logprob):  # beside an infinite logit, which is not counted
+            return Drawn(None, fault="not_finite")
         return Drawn(token, score(token, found, alternatives))
 
 

@@ -43,6 +43,7 @@ class NotFinite:
 
 
 def _clear_caches(worker: Any) -> None:
-    """In the process of each GPU."""
+    """In the process of each GPU. Layers that keep several states have a list of them."""
     for cache in worker.model_runner.kv_caches:
-        cache.zero_()
+        for each in cache if isinstance(cache, list | tuple) else [cache]:
+            each.zero_()
