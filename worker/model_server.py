@@ -124,8 +124,12 @@ class ModelServer:
         self._woken.set()
         if self._turn.locked():
             self.engine.poke()
-        else:
+            return
+        try:
             threading.Thread(target=self.turn, name="turn", daemon=True).start()
+        except RuntimeError as error:  # the machine has too many threads
+            # Raised in the heartbeat's thread, it would cost the lease of a living worker.
+            log.error("no turn begins, the next tick wakes this worker again: %s", error)
 
     def _guarded(self, part: Callable[[], bool]) -> bool:
         """Run a part of the turn; True if the turn goes on. After an exception the items are handed

@@ -8,6 +8,7 @@ Knows neither the store nor Celery. What a request's slots mean for the other mo
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from common.generation import Finished, Output, Request
 from worker.adapters import Adapter
 from worker.engine.protocol import Engine
+from worker.engine.scheduling.errors import told_error
 from worker.engine.scheduling.mailbox import Reason
 from worker.shared_slots import SharedSlots
 
@@ -23,12 +25,13 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN = 1.0  # seconds that the sorter waits for the engine before it looks whether to stop
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Open:
     """A request that was submitted and has not ended."""
 
     request: Request
     owner: EngineOfModel
+    wish: Reason | None = None  # why it is to end
 
 
 class SharedEngine:
@@ -44,12 +47,13 @@ class SharedEngine:
         self._slots = slots
         self._lock = threading.Lock()  # guards the next four
         self._open: dict[str, _Open] = {}  # by request id
-        self._line: deque[Request] = deque()  # those that have not entered the engine
+        self._line: deque[_Open] = deque()  # those that have not entered the engine
         self._inside: Counter[str] = Counter()  # requests in the engine, by model
         self._suspects: Counter[str] = Counter()  # those of them that are suspects
         self._starting = threading.Lock()  # guards the next two
         self._started: set[str] = set()  # the models that were started and not stopped
         self._stopped = False
+        self._lost = False  # results are handed over no more
         self._sorter = threading.Thread(target=self._sort, name="sorter", daemon=True)
 
     def start(self, model: str) -> None:
@@ -72,62 +76,78 @@ class SharedEngine:
                 self._sorter.join()
             self.engine.stop()
 
+    def step_age(self) -> float:
+        return math.inf if self._lost else self.engine.step_age()
+
     def submit(self, owner: EngineOfModel, request: Request) -> None:
         with self._lock:
-            self._open[request.id] = _Open(request, owner)
-            self._line.append(request)
+            self._open[request.id] = submitted = _Open(request, owner)
+            self._line.append(submitted)
         self._slots.take(owner.model, request.params.n)
         self._let_in()
 
     def cancel(self, request_id: str, reason: Reason) -> None:
         with self._lock:
-            waiting = next((each for each in self._line if each.id == request_id), None)
-            if waiting:
-                self._line.remove(waiting)
-        if waiting:
-            self._end([_cancelled(waiting, reason)])
+            if not (found := self._open.get(request_id)):
+                return
+            found.wish = reason
+            if waits := found in self._line:
+                self._line.remove(found)
+        if waits:
+            self._end([_cancelled(found.request, reason)])
             self._let_in()
         else:
             self.engine.cancel(request_id, reason)
 
     def _let_in(self) -> None:
-        """Submit the requests at the head of the line that may enter the engine."""
-        entering = []
-        with self._lock:
-            while self._line and self._may_enter(self._line[0]):
-                request = self._line.popleft()
-                self._count(request, 1)
-                entering.append(request)
-        for request in entering:
+        """Submit the requests at the head of the line that may enter the engine. One that it does
+        not take fails alone, whosever thread this is."""
+        while entering := self._next():
+            request = entering.request
             try:
                 self.engine.submit(request)
-            except Exception as error:  # it fails alone, whosever thread this is
-                log.exception("the engine does not take a request")
-                failed = Finished(request.id, error=("engine_error", str(error)))
-                self._leave([failed])
+            except Exception as error:
+                self._leave([Finished(request.id, error=told_error(request.id, error))])
+            # The engine did not know it yet when it was cancelled: its grammar was compiled.
+            if entering.wish:
+                self.engine.cancel(request.id, entering.wish)
 
-    def _may_enter(self, request: Request) -> bool:
-        running = self._inside if request.suspect else self._suspects
-        return not running.keys() - {self._open[request.id].owner.model}
+    def _next(self) -> _Open | None:
+        """The head of the line, if it may enter: it counts as inside from now on."""
+        with self._lock:
+            if not self._line or not self._may_enter(self._line[0]):
+                return None
+            entering = self._line.popleft()
+            self._count(entering, 1)
+            return entering
 
-    def _count(self, request: Request, by: int) -> None:
-        model = self._open[request.id].owner.model
-        for counter in [self._inside, *([self._suspects] if request.suspect else [])]:
+    def _may_enter(self, entering: _Open) -> bool:
+        running = self._inside if entering.request.suspect else self._suspects
+        return not running.keys() - {entering.owner.model}
+
+    def _count(self, entering: _Open, by: int) -> None:
+        model = entering.owner.model
+        for counter in [self._inside, *([self._suspects] if entering.request.suspect else [])]:
             counter[model] += by
             if not counter[model]:
                 del counter[model]
 
     def _sort(self) -> None:
-        while not self._stopped:
-            if finished := self.engine.collect(LOOK_AGAIN):
-                self._leave(finished)
-                self._let_in()
+        try:
+            while not self._stopped:
+                if finished := self.engine.collect(LOOK_AGAIN):
+                    self._leave(finished)
+                    self._let_in()
+        except Exception:
+            log.critical("results cannot be handed over: this process must end", exc_info=True)
+            # The worker sees the infinite step age and ends the process.
+            self._lost = True
 
     def _leave(self, finished: list[Finished]) -> None:
         """These requests have left the engine."""
         with self._lock:
             for each in finished:
-                self._count(self._open[each.id].request, -1)
+                self._count(self._open[each.id], -1)
         self._end(finished)
 
     def _end(self, finished: list[Finished]) -> None:
@@ -156,8 +176,8 @@ class EngineOfModel:
         self.slots, self.context = engine.slots, engine.context
         self.kernels, self.batch_invariant = engine.kernels, engine.batch_invariant
         self.honours = engine.honours
-        self.room, self.checkpoint, self.step_age = engine.room, engine.checkpoint, engine.step_age
-        self.goes_on = engine.goes_on
+        self.room, self.checkpoint, self.goes_on = engine.room, engine.checkpoint, engine.goes_on
+        self.step_age = shared.step_age
         self._done = threading.Condition()  # guards the next two
         self._finished: list[Finished] = []
         self._poked = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from common.generation import Finished, Output, Request
 from tests.support.waiting import wait_until
 from worker.engine.protocol import EngineThread
@@ -18,6 +20,8 @@ class ManualEngine(EngineThread):
         self.inside: dict[str, Request] = {}
         self.most = 0  # requests that it ever had at once
         self.refused: set[str] = set()  # prompts of requests that it does not take
+        # Called before a request is queued, in the thread that submits it.
+        self.on_prepare: Callable[[Request], object] = lambda _request: None
 
     def end(self, request_id: str, reason: Reason | None = None) -> None:
         """End a request: with its answer, or with a reason."""
@@ -52,7 +56,7 @@ class ManualEngine(EngineThread):
         """There is no model."""
 
     def _prepare(self, request: Request) -> None:
-        """There is nothing to prepare."""
+        self.on_prepare(request)
 
     def _run(self) -> None:
         while (mail := self._mail.take(None)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from common.generation import Finished, Request
 from common.params import SamplingParams
 from tests.support.adapters import adapter_folder
 from tests.support.manual_engine import ManualEngine
+from tests.support.waiting import wait_until
 from worker.adapters import Adapter
 from worker.shared_engine import EngineOfModel, SharedEngine
 from worker.shared_slots import SharedSlots
@@ -136,7 +138,9 @@ def test_one_that_runs_is_cancelled_in_the_engine(world: World) -> None:
 def test_what_the_engine_does_not_take_fails_alone(world: World) -> None:
     world.engine.refused.add("b")
     world.law.submit(request("b", suspect=True))
-    assert collected(world.law).error == ("engine_error", "a bug")
+    error = collected(world.law).error
+    assert error and error[0] == "engine_error"
+    assert "a bug" not in error[1], "it might quote another user's text"
     world.base.submit(request("a"))
     world.engine.wait_for(None)
 
@@ -159,3 +163,31 @@ def test_the_engine_stops_with_the_last_of_its_models(world: World) -> None:
     world.law.stop()
     world.law.stop()
     assert not world.engine._thread.is_alive()
+
+
+def test_what_stands_behind_one_that_the_engine_does_not_take_enters(world: World) -> None:
+    world.base.submit(request("a"))
+    world.engine.wait_for(None)
+    world.engine.refused.add("guilty")
+    world.law.submit(request("guilty", suspect=True))
+    world.base.submit(request("b"))
+    world.engine.end("a")
+    assert collected(world.law).error
+    world.engine.wait_for(None)
+    assert list(world.engine.inside) == ["b"]
+
+
+def test_one_that_is_cancelled_while_it_enters_ends(world: World) -> None:
+    """Its submit takes a moment, in which its grammar is compiled."""
+    world.engine.on_prepare = lambda entering: world.law.cancel(entering.id, "expired")
+    world.law.submit(request("a"))
+    assert collected(world.law).outputs[0].finish_reason == "expired"
+
+
+def test_where_results_cannot_be_handed_over_the_process_is_to_end(world: World) -> None:
+    world.engine._mail.submit(request("nobody's"))
+    world.engine.wait_for(None)
+    assert world.base.step_age() == 0
+    world.engine.end("nobody's")
+    wait_until(lambda: world.base.step_age() == math.inf, limit=10)
+    assert world.law.step_age() == math.inf
