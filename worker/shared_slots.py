@@ -22,6 +22,7 @@ class _Model:
 
     taken: int = 0  # by its requests
     promised: int = 0  # that it asked for, and for which no request has come
+    unseen: int = 0  # those of them that it had before it asked last, and the store did not count
     offered: int = 0  # those of the last promise that are not kept for interactive jobs
     since: int | None = None  # its place in the line; None if it waits for none
     refused: int = 0  # slots that were left: too few for what waits
@@ -31,9 +32,34 @@ class _Model:
     def held(self) -> int:
         return self.taken + self.promised
 
+    @property
+    def wants_some(self) -> bool:
+        return self.since is not None or self.taken > 0
+
     def needs_more_than(self, share: int) -> bool:
         """Whether what waits is larger than its share: it then gets all that becomes free."""
         return self.since is not None and self.stuck and not self.taken and self.offered >= share
+
+
+@dataclass(frozen=True)
+class _Free:
+    """The slots that are free at a moment."""
+
+    usable: int  # by batch jobs
+    kept: int
+    share: int  # an even part of all that batch jobs may use, among the models that want some
+
+    def part(self, model: _Model) -> int:
+        """What a model that waits may have before those behind it in the line."""
+        return self.usable if model.needs_more_than(self.share) else max(0, self.share - model.held)
+
+    def room(self, model: _Model, older: int, younger: int) -> Room:
+        """What a model may have: up to its share after those that wait longer for theirs, beyond it
+        what all others that wait leave; and for interactive jobs what is kept. `older` and
+        `younger` are the parts of those before and behind it."""
+        within = max(0, min(self.usable - older, self.part(model)))
+        beyond = max(0, self.usable - within - older - younger)
+        return Room(within + beyond + self.kept, self.kept)
 
 
 class SharedSlots:
@@ -57,6 +83,7 @@ class SharedSlots:
         with self._lock:
             model = self._models[name]
             room = self._room(model)
+            model.unseen = model.promised
             model.promised += room.slots
             model.offered = room.slots - room.kept
             return room
@@ -64,7 +91,8 @@ class SharedSlots:
     def settle(self, name: str, *, took: bool, more: bool) -> None:
         with self._lock:
             model = self._models[name]
-            model.refused, model.promised = model.promised, 0
+            model.refused = max(0, model.promised - model.unseen)
+            model.promised = 0
             if not more:
                 model.since = None
             elif took or model.since is None:
@@ -93,46 +121,41 @@ class SharedSlots:
             self._wake(name)
 
     def _waiting_with_room(self) -> list[str]:
-        """The models that wait, and may have more slots than were too few for them."""
-        if self._free() <= 0:
-            return []
-        return [
-            name
-            for name, model in self._models.items()
-            if model.since is not None and self._room(model).slots > model.refused
-        ]
-
-    def _free(self) -> int:
-        return self._slots - sum(model.held for model in self._models.values())
-
-    def _share(self, model: _Model) -> int:
-        """An even part of the slots that batch jobs may use, among the models that want some."""
-        wanting = sum(
-            each is model or each.since is not None or each.taken > 0
-            for each in self._models.values()
+        """The models that wait, and may have more slots than were too few for them; those that wait
+        longest first."""
+        line = sorted(
+            (each.since, name) for name, each in self._models.items() if each.since is not None
         )
-        return max(1, (self._slots - self._kept) // wanting)
+        free = self._free()
+        parts = [free.part(self._models[name]) for _, name in line]
+        found, older, younger = [], 0, sum(parts)
+        for (_, name), part in zip(line, parts, strict=True):
+            model = self._models[name]
+            younger -= part
+            if free.room(model, older, younger).slots > model.refused:
+                found.append(name)
+            older += part
+        return found
 
     def _room(self, model: _Model) -> Room:
-        """What the model may have now: up to its share after those that wait longer for theirs,
-        beyond it what all others that wait leave; and for interactive jobs what is kept."""
-        free = max(0, self._free())
-        kept = min(free, self._kept)
-        usable = free - kept
-        share = self._share(model)
-        older = younger = 0
+        """What the model may have now; it is behind all that wait if it does not."""
+        free, older, younger = self._free(model), 0, 0
         for each in self._models.values():
             if each is model or each.since is None:
                 continue
-            theirs = usable if each.needs_more_than(share) else max(0, share - each.held)
             if model.since is None or each.since < model.since:
-                older += theirs
+                older += free.part(each)
             else:
-                younger += theirs
-        most = usable if model.needs_more_than(share) else max(0, share - model.held)
-        within = max(0, min(usable - older, most))
-        beyond = max(0, usable - within - older - younger)
-        return Room(within + beyond + kept, kept)
+                younger += free.part(each)
+        return free.room(model, older, younger)
+
+    def _free(self, asking: _Model | None = None) -> _Free:
+        """What is free; one that asks wants some, too."""
+        models = self._models.values()
+        free = max(0, self._slots - sum(each.held for each in models))
+        kept = min(free, self._kept)
+        wanting = sum(each is asking or each.wants_some for each in models)
+        return _Free(free - kept, kept, max(1, (self._slots - self._kept) // max(1, wanting)))
 
 
 class SlotsOfModel:

@@ -186,6 +186,20 @@ def test_a_promise_is_kept_until_it_is_settled() -> None:
     assert shop.slots.ask("b").slots == SLOTS - 8
 
 
+def test_what_a_repeated_question_left_over_is_free_for_its_model_too() -> None:
+    """Items of an exchange are read with the next one where Redis fails in between; meanwhile all
+    slots are promised, so the store is asked to fill none."""
+    shop = Shop("ab")
+    assert shop.slots.ask("a").slots == SLOTS
+    assert shop.slots.ask("a").slots == 0
+    shop.slots.take("a", 3)
+    shop.slots.settle("a", took=False, more=True)
+    assert shop.woken == ["a"], "more waits, and 29 slots are free"
+    assert shop.slots.ask("a").slots == SLOTS - 3
+    shop.slots.settle("a", took=False, more=True)
+    assert shop.woken == ["a"], "once"
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_in_a_random_walk_every_item_is_run_and_no_slot_is_promised_twice(seed: int) -> None:
     chance = random.Random(seed)
