@@ -17,6 +17,7 @@ from common.generation import Finished, Output, Request
 from worker.adapters import Adapter
 from worker.engine.protocol import Engine
 from worker.engine.scheduling.errors import told_error
+from worker.engine.scheduling.finished_queue import FinishedQueue
 from worker.engine.scheduling.mailbox import Reason
 from worker.shared_slots import SharedSlots
 
@@ -178,9 +179,8 @@ class EngineOfModel:
         self.honours = engine.honours
         self.room, self.checkpoint, self.goes_on = engine.room, engine.checkpoint, engine.goes_on
         self.step_age = shared.step_age
-        self._done = threading.Condition()  # guards the next two
-        self._finished: list[Finished] = []
-        self._poked = False
+        self._finished = FinishedQueue()
+        self.collect, self.poke = self._finished.collect, self._finished.poke
 
     def start(self) -> None:
         self._shared.start(self.model)
@@ -199,24 +199,9 @@ class EngineOfModel:
     def cancel(self, request_id: str, reason: Reason) -> None:
         self._shared.cancel(request_id, reason)
 
-    def collect(self, timeout: float) -> list[Finished]:
-        with self._done:
-            if not self._finished and not self._poked and timeout > 0:
-                self._done.wait(timeout)
-            self._poked = False
-            finished, self._finished = self._finished, []
-            return finished
-
-    def poke(self) -> None:
-        with self._done:
-            self._poked = True
-            self._done.notify_all()
-
     def deliver(self, finished: Finished) -> None:
         """A request of this model has ended."""
-        with self._done:
-            self._finished.append(finished)
-            self._done.notify_all()
+        self._finished.put([finished])
 
     def step_times(self) -> list[float]:
         return [] if self._adapter else self._shared.engine.step_times()

@@ -108,8 +108,8 @@ class EngineThread:
 
         self.cancel = self._mail.cancel
         self.room = self._mail.room
-        self.collect = self._mail.collect
-        self.poke = self._mail.poke
+        self.collect = self._mail.finished.collect
+        self.poke = self._mail.finished.poke
 
     def start(self) -> None:
         self._warm_up()

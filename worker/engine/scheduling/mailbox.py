@@ -6,29 +6,27 @@ Each submitted request comes out exactly once: it stays open until `finish` hand
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from typing import Literal
 
 from common.generation import Finished, Request
+from worker.engine.scheduling.finished_queue import FinishedQueue
 
 Reason = Literal["cancelled", "expired"]
 
 
 class Mailbox:
     """All methods may be called from any thread. The engine calls `take` and `finish`, its holder
-    the others."""
+    the others, and those of `finished`."""
 
     def __init__(self, slots: int):
+        self.finished = FinishedQueue()
         self._slots = slots
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)  # the engine waits here
-        self._done = threading.Condition(self._lock)  # the holder waits here
         self._requests: list[Request] = []
         self._cancelled: dict[str, Reason] = {}
-        self._finished: list[Finished] = []
         self._open: dict[str, int] = {}  # request id -> slots promised to it
         self._promised = 0
-        self._poked = False
         self._stopped = False
 
     def submit(self, request: Request) -> None:
@@ -57,22 +55,6 @@ class Mailbox:
         """Slots that are not promised to an open request."""
         return max(0, self._slots - self._promised)
 
-    def collect(self, timeout: float) -> list[Finished]:
-        """What finished since the last call; if nothing did, waits up to `timeout` seconds for
-        that or for `poke`."""
-        with self._lock:
-            if not self._finished and not self._poked and timeout > 0:
-                self._done.wait(timeout)
-            self._poked = False
-            finished, self._finished = self._finished, []
-            return finished
-
-    def poke(self) -> None:
-        """Make a waiting `collect` return now."""
-        with self._lock:
-            self._poked = True
-            self._done.notify_all()
-
     def close(self) -> None:
         """Let the engine's thread end: `take` answers None from now on."""
         with self._lock:
@@ -91,12 +73,10 @@ class Mailbox:
             cancelled, self._cancelled = self._cancelled, {}
             return requests, cancelled
 
-    def finish(self, finished: Iterable[Finished]) -> None:
+    def finish(self, finished: list[Finished]) -> None:
         """Hand over finished requests; they are not open any more."""
         with self._lock:
             for result in finished:
                 self._promised -= self._open.pop(result.id)
                 self._cancelled.pop(result.id, None)
-                self._finished.append(result)
-            if self._finished:
-                self._done.notify_all()
+        self.finished.put(finished)
