@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 PERIOD = 0.025
 LOOK_AGAIN = 1.0  # seconds the thread waits for tokens before it looks whether to stop
 
+# `json.dumps` makes a new encoder for each call with options, which takes longer than a few tokens.
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 @dataclass(slots=True)
 class _Stream:
@@ -43,7 +46,7 @@ class _Stream:
                 parts.append([sequence, self.sent[sequence], tokens])
                 self.sent[sequence] += len(tokens)
                 self.waiting[sequence] = []
-        return json.dumps(parts, ensure_ascii=False, separators=(",", ":")) if parts else None
+        return _to_json(parts) if parts else None
 
 
 def _entry(token: NewToken) -> Any:

@@ -32,6 +32,7 @@ from common.store.jobs import JobStore
 
 START_LIMIT = 300.0  # seconds for all parts to be up; vLLM takes a minute, more on a busy machine
 SAMPLE = 0.02  # seconds between two looks at memory
+READ = 2**16  # bytes of a stream of events
 END = "end-of-count"
 
 
@@ -170,13 +171,13 @@ class Stack:
         connection = self.connect()
         headers = {"Authorization": f"Bearer {self.key}"}
         connection.request("GET", f"/v1/jobs/{job_id}/events", headers=headers)
-        name = ""
-        for line in connection.getresponse():
-            kind, _, value = line.decode().rstrip("\n").partition(": ")
-            if kind == "event":
-                name = value
-            elif kind == "data":
-                yield name, json.loads(value)
+        answer, rest = connection.getresponse(), b""
+        while block := answer.read1(READ):
+            *whole, rest = (rest + block).split(b"\n\n")
+            for event in whole:
+                fields = dict(line.partition(b": ")[::2] for line in event.split(b"\n"))
+                if b"data" in fields:
+                    yield fields[b"event"].decode(), json.loads(fields[b"data"])
         connection.close()
 
     def delete(self, job_id: str) -> None:

@@ -10,7 +10,7 @@ from common import ids
 
 PREFIX = "pm:"
 CHANGES = PREFIX + "changes"
-TOKENS = PREFIX + "tokens"
+SAID = PREFIX + "said"
 METRICS = PREFIX + "metrics"
 HISTORY = PREFIX + "history"
 WISHES = PREFIX + "wishes"

@@ -81,8 +81,7 @@ def _stream(
     looked = -1
     try:
         while time.monotonic() < end and not watch.ended:
-            for piece in cursor.take(new_entries(services.store, job_id, watch)):
-                yield sse.event(to_json(piece.shown()), "item.delta", cursor.text)
+            yield from sse.joined(_deltas(cursor, new_entries(services.store, job_id, watch)))
             if watch.version != looked:
                 looked = watch.version
                 # Read before the items: if the job is over here, no item can follow.
@@ -104,6 +103,11 @@ def _stream(
     except (NotFound, Unavailable, KeyError):
         # The job was deleted, or Redis is unreachable: a client that reconnects gets the error.
         return
+
+
+def _deltas(cursor: StreamCursor, entries: list[tuple[int, bytes]]) -> Iterator[bytes]:
+    for piece in cursor.take(entries):
+        yield sse.event(to_json(piece.shown()), "item.delta", cursor.text)
 
 
 def _job_event(kind: str, view: JobView, links: dict[str, str]) -> bytes:

@@ -72,18 +72,17 @@ class StreamCursor:
             )
         self.finished = int(match[1])
         self._sent: dict[tuple[int, int], int] = {}  # (index, output) -> tokens
+        self._parts: dict[tuple[int, int], str] = {}  # the same as `text` has them
         self._ended: deque[int] = deque(maxlen=LATE)
         for part in (match[2] or "").split(",") if match[2] else ():
             place, _, count = part.partition("=")
             index, _, output = place.partition(".")
-            self._sent[int(index), int(output)] = int(count)
+            self._note(int(index), int(output), int(count))
 
     @property
     def text(self) -> str:
         """The id of an event: a `StreamCursor` of this text goes on here."""
-        sent = ",".join(
-            f"{index}.{output}={count}" for (index, output), count in self._sent.items()
-        )
+        sent = ",".join(self._parts.values())
         return f"{self.finished};{sent}" if sent else str(self.finished)
 
     @property
@@ -103,7 +102,7 @@ class StreamCursor:
             for output, at, tokens in json.loads(entry):
                 sent = self._sent.get((index, output), 0)
                 if at <= sent < at + len(tokens):
-                    self._sent[index, output] = at + len(tokens)
+                    self._note(index, output, at + len(tokens))
                     yield _piece(index, output, sent, tokens[sent - at :])
 
     def end(self, index: int) -> None:
@@ -111,7 +110,11 @@ class StreamCursor:
         self.finished += 1
         self._ended.append(index)
         for place in [place for place in self._sent if place[0] == index]:
-            del self._sent[place]
+            del self._sent[place], self._parts[place]
+
+    def _note(self, index: int, output: int, count: int) -> None:
+        self._sent[index, output] = count
+        self._parts[index, output] = f"{index}.{output}={count}"
 
 
 def _piece(index: int, output: int, at: int, tokens: list[Any]) -> Piece:

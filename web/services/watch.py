@@ -1,5 +1,5 @@
 """Wakes the requests that wait for a job to change: one thread per process reads `pm:changes` and
-`pm:tokens` for all of them.
+`pm:said` for all of them.
 
 A wake-up says only "look again"; tokens of streamed items come along with it. After a lost
 connection every request is woken and told that tokens were missed, so that it looks into the store.
@@ -22,7 +22,8 @@ from common.store.connection import connect
 
 MOST_WATCHES = 3000  # chats, long-polls and event streams of one process
 MOST_STREAMS = 1500  # of these, long-polls and event streams: the others are kept for chats
-MOST_ENTRIES = 2000  # kept for a request that is behind; after that it has to ask the store
+# Kept for a request that is behind, and those of one message; after that it has to ask the store.
+MOST_ENTRIES = 2000
 LOOK = 1.0  # seconds between two looks whether a client is still there
 RECONNECT = 1.0  # seconds
 
@@ -42,6 +43,7 @@ class Watch:
     def __init__(self, version: int) -> None:
         self._flag = threading.Event()
         self._tokens: list[tuple[int, bytes]] = []
+        self._lock = threading.Lock()  # guards them
         self.version = version
         self.ended: PromptmillError | None = None
         self.gone: Callable[[], bool] = lambda: False  # whether the client has hung up
@@ -70,16 +72,18 @@ class Watch:
             self.missed, self.status = True, None
         self._flag.set()
 
-    def receive(self, index: int, entry: bytes) -> None:
-        if len(self._tokens) < MOST_ENTRIES:
-            self._tokens.append((index, entry))
-        else:
-            self.missed = True
+    def receive(self, entries: list[tuple[int, bytes]]) -> None:
+        with self._lock:
+            if len(self._tokens) < MOST_ENTRIES:
+                self._tokens.extend(entries)
+            else:
+                self.missed = True
         self._flag.set()
 
     def take_tokens(self) -> list[tuple[int, bytes]]:
-        tokens, self._tokens = self._tokens, []
-        return tokens
+        with self._lock:
+            tokens, self._tokens = self._tokens, []
+            return tokens
 
 
 class Watches:
@@ -161,7 +165,7 @@ class Watches:
 
     def _listen(self) -> None:
         with connect(self._url) as client, client.pubsub(ignore_subscribe_messages=True) as channel:
-            channel.subscribe(keys.CHANGES, keys.TOKENS)
+            channel.subscribe(keys.CHANGES, keys.SAID)
             channel.get_message(timeout=1.0)
             self._subscribed.set()
             with self._lock:
@@ -170,7 +174,7 @@ class Watches:
                 message = channel.get_message(timeout=1.0)
                 if message is None:
                     continue
-                if message["channel"] == keys.TOKENS.encode():
+                if message["channel"] == keys.SAID.encode():
                     self._hand_out(message["data"])
                 else:
                     self._wake(message["data"].decode())
@@ -184,7 +188,16 @@ class Watches:
                 watch.wake(self._version)
 
     def _hand_out(self, message: bytes) -> None:
-        job_id, index, entry = message.split(b" ", 2)
+        job_id, lines = message.split(b"\n", 1)
         with self._lock:
-            for watch in self._watches.get(job_id.decode(), ()):
-                watch.receive(int(index), entry)
+            watches = self._watches.get(job_id.decode())
+            entries = _entries(lines) if watches else []
+            for watch in watches or ():
+                watch.receive(entries)
+
+
+def _entries(lines: bytes) -> list[tuple[int, bytes]]:
+    """What items said, as `common/store/lua/stream.lua` writes it: an item's index and its entry a
+    line."""
+    pairs = (line.split(b" ", 1) for line in lines.split(b"\n"))
+    return [(int(index), entry) for index, entry in pairs]

@@ -3,7 +3,8 @@ answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from flask import Response
 
@@ -12,6 +13,7 @@ from common.store.packing import one_line
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = 15.0  # seconds of silence after which a comment is sent; proxies wait for longer
 COMMENT = b": still here\n\n"  # ignored by clients
+AT_ONCE = 64  # events: other requests go on between two writes
 
 
 def event(data: bytes, name: str | None = None, id_: str | None = None) -> bytes:
@@ -20,6 +22,13 @@ def event(data: bytes, name: str | None = None, id_: str | None = None) -> bytes
     if name is not None:
         head += f"event: {name}\n"
     return head.encode() + b"data: " + one_line(data) + b"\n\n"
+
+
+def joined(events: Iterator[bytes]) -> Iterator[bytes]:
+    """The same events, those that are there at once in one write: each write is a call of the system
+    and wakes the client."""
+    while part := b"".join(islice(events, AT_ONCE)):
+        yield part
 
 
 def answer(events: Iterable[bytes], close: Callable[[], None]) -> Response:
