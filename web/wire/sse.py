@@ -25,8 +25,8 @@ def event(data: bytes, name: str | None = None, id_: str | None = None) -> bytes
 
 
 def joined(events: Iterator[bytes]) -> Iterator[bytes]:
-    """The same events, those that are there at once in one write: each write is a call of the system
-    and wakes the client."""
+    """The same events, those that are there at once in one write: each write is a system call, and
+    wakes the client."""
     while part := b"".join(islice(events, AT_ONCE)):
         yield part
 
