@@ -139,6 +139,11 @@ class ItemExchange:
             self._room = self._slots.ask() if take_more else Room(0, 0)
         return self._room
 
+    def shared_room(self) -> int | None:
+        """The free slots of an engine that serves several models, which change without an exchange;
+        None of one that serves this one only."""
+        return self._engine.room() if self._slots.shared else None
+
     def collect(self, seconds: float) -> None:
         """Wait up to `seconds` for the engine to finish requests, and make results of them."""
         self._keep(self._engine.collect(seconds))

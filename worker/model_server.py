@@ -189,7 +189,7 @@ class ModelServer:
             Unavailable: Redis cannot be reached; the next heartbeat tries again.
         """
         incarnation = self.incarnation
-        wishes = incarnation.heartbeat()
+        wishes = incarnation.heartbeat(self._exchange.shared_room())
         if wishes is not None:
             self._exchange.stop_jobs(wishes)
             self._exchange.keep_checkpoints(incarnation)

@@ -54,7 +54,7 @@ class LiveWorker:
     pid: int  # Its process there.
     started_at: int  # When it started, in unix seconds of its machine's clock.
     slots: int  # Sequences that it can run at once.
-    room: int  # Those that were free at its last exchange.
+    room: int  # Those that were free at its last exchange; of a shared engine, at its heartbeat.
     held: int  # Items that it holds now, counted when this was read.
     drained: bool  # It takes no items; `drain_worker` sets and clears it.
 

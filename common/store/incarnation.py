@@ -187,15 +187,23 @@ class Incarnation:
         """Items given out to this worker, whose results it has not handed in."""
         return len(self._held)
 
-    def heartbeat(self) -> dict[str, str] | None:
+    def heartbeat(self, room: int | None = None) -> dict[str, str] | None:
         """Renew the lease. Answers wishes by job (cancelled, expired, paused, gone), or None when
-        the lease is gone, or the server forgot what this worker did."""
+        the lease is gone, or the server forgot what this worker did.
+
+        `room`: the free slots of an engine that serves several models; None: what the last exchange
+        left is still true."""
         with self._lock:
             jobs = {job_id for job_id, _ in self._held}
             with redis_errors():
                 call = str(self._call) if self._call else ""
                 answer = self._scripts.heartbeat(
-                    *jobs, incarnation=self.id, lease=self._lease, call=call, count=len(self._held)
+                    *jobs,
+                    incarnation=self.id,
+                    lease=self._lease,
+                    call=call,
+                    count=len(self._held),
+                    room="" if room is None else room,
                 )
         if not answer[0]:
             return None

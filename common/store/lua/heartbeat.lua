@@ -4,6 +4,7 @@ incarnation      the worker
 lease            number: ms from now
 call             the number of its last exchange, or ''
 count            number: items that it holds
+room             free slots of an engine that serves several models, or '' for what the last exchange left
 rest             job, ...: that these are of
 ]]
 -- Answers {alive, rings that nobody took yet, job, wish, ...}. `alive` is 0 where the lease is gone, or where the server lost the tail
@@ -18,6 +19,8 @@ if known < made or known == made and redis.call('HLEN', key('held', incarnation)
   return {0}
 end
 redis.call('ZADD', key('workers'), NOW + lease, incarnation)
+-- What the other models take of the slots, an exchange of this one does not tell.
+if room ~= '' then redis.call('HSET', workerkey, 'room', redis.call('HEXISTS', workerkey, 'drained') == 1 and 0 or room) end
 local answer = {1, redis.call('LLEN', 'generate.' .. redis.call('HGET', workerkey, 'model'))}
 for i = REST, #ARGV do
   local job = load_job(ARGV[i])

@@ -13,6 +13,7 @@ from bench.lib.jobs import job_fields
 from common.rings import RingSender
 from common.settings import Settings
 from common.store.connection import connect
+from common.store.fleet import Fleet
 from common.store.jobs import JobStore, new_job_id
 from tests.support.adapters import adapter_folder
 from tests.support.manual_engine import ManualEngine
@@ -29,6 +30,7 @@ class Mill:
     """The process, and a queue for each of its models."""
 
     def __init__(self, url: str, folder: Path):
+        self.url = url
         self.engine = ManualEngine(SLOTS)
         echo = open_model("echo", slots=SLOTS)
         adapter = Adapter.read("law", adapter_folder(folder), None)
@@ -61,6 +63,12 @@ class Mill:
         """Wait until the model's turn has asked the store for work."""
         server = next(each for each in self.served if each.card.id == model)
         wait_until(lambda: server.incarnation._call > 0)
+
+    def free_slots(self) -> dict[str, int]:
+        """By model, as its worker told at a heartbeat."""
+        for server in self.served:
+            server.heartbeat()
+        return {each.model: each.room for each in Fleet(connect(self.url)).workers()}
 
     def end(self, adapter: str | None) -> None:
         """End an item, and wait until its slot is given to another."""
@@ -138,3 +146,16 @@ def test_after_a_lost_lease_a_slot_is_given_again_when_its_item_has_left(mill: M
     base.wake()
     wait_until(lambda: len(mill.engine.inside) == SLOTS and base.incarnation._held)
     assert mill.engine.most == SLOTS
+
+
+def test_each_model_tells_which_slots_of_all_are_free_also_while_it_has_no_work(mill: Mill) -> None:
+    mill.begin("echo", 3)
+    mill.engine.wait_for(None, None, None)
+    mill.begin(LAW, 1)
+    mill.engine.wait_for(None, None, None, "law")
+    assert mill.free_slots() == {"echo": 0, LAW: 0}
+    for adapter in (None, None, None, "law"):
+        mill.engine.end_one(adapter)
+    wait_until(lambda: mill.free_slots() == {"echo": SLOTS, LAW: SLOTS}, mill.free_slots)
+    Fleet(connect(mill.url)).drain(next(iter(mill.served)).incarnation.id, True)
+    assert mill.free_slots() == {"echo": 0, LAW: SLOTS}, "a drained one takes no more"
