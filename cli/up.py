@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import click
 import requests
@@ -31,7 +31,7 @@ from common.store.tenants import Tenants
 from common.store.version import meet_store
 from common.worker_command import DATA
 
-ENGINES = ["auto", "native", "generate", "echo"]
+ENGINES = get_args(Settings.model_fields["engine"].annotation)
 WEB_PROCESSES = 2  # unless the settings name a number
 WEB_LIMIT = 60.0  # seconds until the web tier must answer
 

@@ -26,6 +26,8 @@ from common.worker_settings import WorkerSettings
 # the data folder of `promptmill up`.
 CLI_VARIABLES = {"PROMPTMILL_URL", "PROMPTMILL_API_KEY", "PROMPTMILL_PARENT", "PROMPTMILL_DATA"}
 
+MOST_SHOWN = 200  # characters of a wrong value: what is wrong with it comes behind
+
 
 class Settings(WorkerSettings, WebSettings, BaseSettings):
     """All settings, frozen. `Settings.load()` makes them."""
@@ -134,9 +136,11 @@ def refuse_unknown_variables() -> None:
     known = {variable(name) for name in Settings.model_fields} | CLI_VARIABLES
     for name in sorted(os.environ):
         if name.startswith("PROMPTMILL_") and name not in known:
-            # A high cutoff, because the prefix alone makes two names half equal.
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            # Without the prefix, which alone makes two names half equal.
+            own = name.removeprefix("PROMPTMILL_")
+            others = [each.removeprefix("PROMPTMILL_") for each in known]
+            near = difflib.get_close_matches(own, others, n=1, cutoff=0.7)
+            hint = f"; did you mean PROMPTMILL_{near[0]}?" if near else ""
             raise ConfigError(f"{name} is no setting{hint}")
 
 
@@ -144,4 +148,5 @@ def _explain(entry: ErrorDetails) -> str:
     name = str(entry["loc"][0])
     name = name if name == "REDIS_URL" else variable(name)
     value = without_secrets(entry["input"]) if name == "REDIS_URL" else entry["input"]
-    return f"{name}={value!r}: {entry['msg'].removeprefix('Value error, ')}"
+    shown = repr(value) if len(repr(value)) <= MOST_SHOWN else f"{repr(value)[:MOST_SHOWN]}…"
+    return f"{name}={shown}: {entry['msg'].removeprefix('Value error, ')}"

@@ -165,11 +165,21 @@ class WorkerSettings(BaseModel):
         "`worker_lost`.",
     )
 
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, value: str) -> str:
+        if not value.strip():  # a folder's empty path would be the current folder
+            raise ValueError("must be a hub id, a local folder, smollm2-135m or echo")
+        return value
+
     @field_validator("served_name")
     @classmethod
     def _check_served_name(cls, value: str | None) -> str | None:
-        if value and not MODEL.fullmatch(value):
-            raise ValueError("must have 1 to 256 characters, none of them a control character")
+        if value and not (MODEL.fullmatch(value) and value.strip()):
+            raise ValueError(
+                "must have 1 to 256 characters, none of them a control character, and not only "
+                "spaces"
+            )
         return value
 
     @field_validator("vllm_args")

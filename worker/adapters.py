@@ -129,7 +129,10 @@ def _config(folder: Path) -> JsonObject:
     if (kind := config.get("peft_type")) != "LORA":
         raise ConfigError(f"{file} has peft_type {kind!r}; only LORA adapters are served")
     if config.get("bias", "none") != "none":
-        raise ConfigError(f"{file} has bias {config['bias']!r}; only adapters without are served")
+        raise ConfigError(
+            f"{file} has bias {config['bias']!r}, which is not served; merge the adapter into its "
+            "base model"
+        )
     for name in NOT_PLAIN:
         if config.get(name):
             raise ConfigError(
@@ -152,10 +155,15 @@ def _ranks(folder: Path, found: Mapping[str, list[int]]) -> dict[str, int]:
         if len(shape) != 2 or len(found.get(other, [])) != 2:
             raise ConfigError(f"{file} has no pair of matrices for {name}; download it again")
         rank, same = shape[end == ENDS[1]], found[other][end == ENDS[0]]
-        if rank != same or not 1 <= rank <= MOST_RANK:
+        if rank != same:
             raise ConfigError(
-                f"{file} has the rank {rank} in {name} and {same} beside it; both must be the same "
-                f"and 1 to {MOST_RANK}"
+                f"{file} has the rank {rank} in {name} and {same} in the matrix that belongs to "
+                "it; download it again"
+            )
+        if not 1 <= rank <= MOST_RANK:
+            raise ConfigError(
+                f"{file} has the rank {rank} in {name}; ranks of 1 to {MOST_RANK} are served: "
+                "merge the adapter into its base model"
             )
         ranks[_module(name)] = rank
     if not ranks:

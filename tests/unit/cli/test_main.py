@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import click
 import pytest
@@ -66,3 +67,11 @@ def test_an_option_that_is_empty_is_refused_by_its_name(option: list[str]) -> No
     with pytest.raises(click.BadParameter, match="is empty") as refused:
         command_of(option[:-1]).make_context("name", [option[-1], ""])
     assert option[-1] in refused.value.format_message()
+
+
+def test_up_takes_every_engine_that_the_settings_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROMPTMILL_QUANTIZE", "int8")  # so that nothing is started
+    run = CliRunner().invoke(cli, ["up", "--engine", "vllm", "--data", str(tmp_path)])
+    assert "PROMPTMILL_QUANTIZE=int8 is not honoured by engine vllm" in run.output

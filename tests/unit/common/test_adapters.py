@@ -22,6 +22,9 @@ def test_adapters_are_pairs_of_a_name_and_a_folder() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (",", "names no adapter; give NAME=PATH, or leave it out"),
+        (" ", "names no adapter"),
+        ("a=/x\nb=/y", "has a line break"),
         ("law", "must be NAME=PATH"),
         ("law=", "must be NAME=PATH"),
         ("=/x", "must have 1 to 64"),

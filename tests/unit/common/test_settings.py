@@ -35,6 +35,34 @@ def test_a_misspelt_setting_is_refused_with_the_right_name(monkeypatch: pytest.M
         Settings.load()
 
 
+def test_a_name_that_shares_only_the_prefix_is_not_suggested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PROMPTMILL_LORA", "law=/data/law")
+    with pytest.raises(ConfigError, match=r"PROMPTMILL_LORA is no setting$"):
+        Settings.load()
+
+
+def test_a_long_wrong_value_is_shortened_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTMILL_VLLM_ARGS", "[" * 5000)
+    with pytest.raises(ConfigError, match=r"PROMPTMILL_VLLM_ARGS='\[+…: is no JSON") as caught:
+        Settings.load(engine="vllm")
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("name", ["MODEL", "SERVED_NAME"])
+def test_a_model_has_a_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"PROMPTMILL_{name}", " ")
+    with pytest.raises(ConfigError, match=f"PROMPTMILL_{name}=' ': must "):
+        Settings.load()
+
+
+def test_an_empty_model_is_not_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTMILL_MODEL", "")
+    with pytest.raises(ConfigError, match="PROMPTMILL_MODEL='': must be a hub id, a local folder"):
+        Settings.load()
+
+
 def test_a_setting_out_of_bounds_names_itself_and_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
