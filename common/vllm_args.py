@@ -74,9 +74,6 @@ class VllmArgs(BaseModel):
         """What vLLM gets."""
         return self.model_dump(exclude_none=True)
 
-    def __str__(self) -> str:
-        return json.dumps(self.given)
-
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]

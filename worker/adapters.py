@@ -17,19 +17,22 @@ from common.adapters import adapter_model
 from common.errors import ConfigError
 from common.tokenizer import digest
 from common.types import JsonObject, ModelCard
+from worker.engine.vllm.lora import RANKS, WEIGHTS
 from worker.model_files import CONVERT, read_json, tensors
 
 log = logging.getLogger(__name__)
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
-MOST_RANK = 512
+MOST_RANK = RANKS[-1]
 PREFIX = "base_model.model."  # of the tensors' names, before the names of the base's modules
 ENDS = (".lora_A.weight", ".lora_B.weight")
 # Of adapter_config.json: what makes an adapter more than low-rank matrices that are added.
 NOT_PLAIN = ("use_dora", "lora_bias", "modules_to_save", "layer_replication", "use_qalora")
 
-Stamp = tuple[int, int, int]  # inode, size, time of the last change in ns
+# Of a file: inode, size, and in ns when it was written last, which may be set, and when anything
+# about it changed, which may not.
+Stamp = tuple[int, int, int, int]
 
 
 @dataclass
@@ -120,7 +123,7 @@ def _stamps(folder: Path) -> list[Stamp]:
             )
         raise ConfigError(f"{folder} holds no {name}, so it is no adapter's folder")
     stats = [(folder / name).stat() for name in (CONFIG, WEIGHTS)]
-    return [(each.st_ino, each.st_size, each.st_mtime_ns) for each in stats]
+    return [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in stats]
 
 
 def _config(folder: Path) -> JsonObject:

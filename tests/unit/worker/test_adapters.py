@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,17 @@ def test_a_file_with_another_content_is_a_change(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(kept)
     assert adapter.has_changed(), "what was loaded meanwhile is not known"
     assert not Adapter.read("law", folder, None).has_changed(), "after a restart"
+
+
+def test_another_content_with_the_old_size_and_time_is_a_change(folder: Path) -> None:
+    """As `rsync --inplace --times` writes it, between two versions that have one date."""
+    adapter, file = Adapter.read("law", folder, None), folder / WEIGHTS
+    about = file.stat()
+    time.sleep(0.02)  # the kernel's times of files have steps
+    file.write_bytes(file.read_bytes()[:-1] + b"\7")
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (about.st_ino, about.st_mtime_ns)
+    assert adapter.has_changed()
 
 
 def test_a_file_that_is_replaced_or_gone_is_a_change(folder: Path) -> None:

@@ -115,10 +115,6 @@ class VllmEngine(EngineThread):
             and not params.bad_words
         )
 
-    def forget_prefixes(self) -> None:
-        """Empty the prefix cache. Only while no request is open: the engine's thread uses it."""
-        self._vllm.reset_prefix_cache()
-
     def _warm_up(self) -> None:
         """Compute a few tokens, one greedily and one drawn.
 

@@ -11,6 +11,7 @@ from common.errors import ConfigError
 
 WEIGHTS = "adapter_model.safetensors"
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # for which vLLM makes room
+ID_DIGITS = 15  # of a digest: vLLM's numbers of adapters are signed, of 64 bits
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def load_loras(vllm: Any, loras: Sequence[Lora]) -> dict[str, Any]:
     named = {}
     for each in loras:
         _check_finite(each.folder / WEIGHTS)
-        number = int(each.digest[:15], 16) + 1
+        number = int(each.digest[:ID_DIGITS], 16) + 1
         named[each.name] = LoRARequest(each.digest, number, str(each.folder))
         try:
             loaded = vllm.add_lora(named[each.name])
