@@ -95,7 +95,9 @@ def test_weights_with_nan(folder: Path) -> None:
         pass
 
 
-def test_all_that_decides_about_texts_is_in_the_digest(tiny_model: Path) -> None:
+def test_all_that_decides_about_texts_is_in_the_digest(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parts = ModelParts.read(tiny_model, "tiny", None)
     usual = {"context": 512, "dtype": "bfloat16", "quantization": None}
 
@@ -110,5 +112,8 @@ def test_all_that_decides_about_texts_is_in_the_digest(tiny_model: Path) -> None
         digest(quantization="awq"),
         digest({"kv_cache_dtype": "fp8"}),
     ]
+    with monkeypatch.context() as another:
+        another.setattr("worker.vllm_model.vllm_version", lambda: "0.32.1")
+        found.append(digest())
     assert len(set(found)) == len(found)
     assert digest({"enforce_eager": True}) == digest()

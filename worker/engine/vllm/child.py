@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-PARENT = "PARENT_OF_VLLM"  # the variable with the worker's process id
+PARENT = "PARENT_OF_VLLM"  # the variable with the process id of what such a process ends with
 PR_SET_PDEATHSIG = 1
 
 
@@ -27,3 +27,4 @@ def end_with(parent: int) -> None:
 # So multiprocessing names the main module of a process that it has spawned.
 if __name__ == "__mp_main__":
     end_with(int(os.environ[PARENT]))
+    os.environ[PARENT] = str(os.getpid())  # what it spawns itself runs this, too
