@@ -16,7 +16,7 @@ from worker.engine.vllm.library import vllm_device, vllm_version
 from worker.engine.vllm.lora import Lora
 from worker.engine.vllm.options import VllmOptions
 from worker.model_features import features, guide_of, params
-from worker.model_files import fingerprints
+from worker.model_files import fingerprints, read_json
 from worker.model_parts import ModelParts
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def open_with_vllm(
     """
     vllm_version()
     _check_device(how.device)
+    check_heads(folder, how.options.tensor_parallel)
     from worker.engine.vllm.engine import VllmEngine
 
     parts = ModelParts.read(folder, name, how.context, any_quantisation=True)
@@ -87,6 +88,21 @@ def open_with_vllm(
         created=int(time.time()),
     )
     return engine, card, parts.tokenizer
+
+
+def check_heads(folder: Path, tensor_parallel: int) -> None:
+    """Whether so many GPUs can divide the attention heads of the model in `folder` among them.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    config = read_json(folder / "config.json")
+    heads = (config.get("text_config") or config).get("num_attention_heads")
+    if isinstance(heads, int) and heads % tensor_parallel:
+        raise ConfigError(
+            f"{folder} has {heads} attention heads, which PROMPTMILL_TENSOR_PARALLEL="
+            f"{tensor_parallel} does not divide; set it to a number that does"
+        )
 
 
 def _lora(adapter: Adapter) -> Lora:

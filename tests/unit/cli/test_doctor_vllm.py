@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cli.doctor_model import check_model
-from cli.doctor_vllm import check_gpus, check_versions, check_weights
+from cli.doctor_vllm import check_files, check_gpus, check_versions, check_weights
 from common.settings import Settings
+from tests.support.adapters import MODULE, adapter_folder, write_tensors
 from worker import gpu
 from worker.engine.vllm import installed
 
@@ -104,12 +105,41 @@ def test_the_weights_of_each_gpu_are_told_from_the_files(tmp_path: Path) -> None
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.write(len(table).to_bytes(8, "little") + table)
         file.truncate(8 + len(table) + size)  # a hole: takes no room on the disk
-    found = check_weights(settings(model=str(tmp_path), tensor_parallel=4))
+    found = check_weights(settings(model=str(tmp_path), tensor_parallel=4), tmp_path)
     assert found.good and "8.0 GB of weights, 2.0 GB for each of 4" in found.what
 
 
 def test_a_checkpoint_without_safetensors_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.bin").write_bytes(b"x")
-    found = check_weights(settings(model=str(tmp_path)))
+    (found,) = check_files(settings(model=str(tmp_path)))
     assert not found.good and "safetensors" in found.fix
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    """The files of a model with one module, of four heads."""
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"num_attention_heads": 4}')
+    write_tensors(folder / "model.safetensors", {f"{MODULE}.weight": [8, 8]})
+    return folder
+
+
+def test_each_adapter_is_checked_without_loading_the_model(llama: Path, tmp_path: Path) -> None:
+    law = adapter_folder(tmp_path / "law", rank=2)
+    wide = adapter_folder(tmp_path / "wide", sizes=(16, 8))
+    given = f"law={law},wide={wide},none={tmp_path / 'none'}"
+    _weights, fits, other, none = check_files(settings(model=str(llama), adapters=given))
+    assert fits.good and fits.what == "adapter law fits llama, with rank 2"
+    assert not other.good and "adapter wide cannot be served" in other.what
+    assert "made for another model" in other.what and "PROMPTMILL_ADAPTERS" in other.fix
+    assert not none.good and "adapter none cannot be served" in none.what
+
+
+def test_heads_that_the_gpus_cannot_divide_are_told(llama: Path) -> None:
+    (weights,) = check_files(settings(model=str(llama), tensor_parallel=2))
+    assert weights.good
+    _weights, heads = check_files(settings(model=str(llama), tensor_parallel=3))
+    assert not heads.good and "4 attention heads, which PROMPTMILL_TENSOR_PARALLEL=3" in heads.what
+    assert "set it to a number that does" in heads.what
