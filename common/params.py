@@ -72,9 +72,9 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 
 GREEDY_BELOW = 1e-5  # temperature
 SEED_HELP = (
-    "The same seed gives the same text, except for ties that rounding decides, on models whose "
-    "card says `reproducible`; on others the text may also depend on what else runs. Empty: each "
-    "item gets its own."
+    "The same seed gives the same text, except for ties that rounding decides, on models that the "
+    "page Workers calls reproducible (card.reproducible in GET /v1/models); on others the text may "
+    "also depend on what else runs. Empty: each item gets its own."
 )
 
 

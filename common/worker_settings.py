@@ -54,7 +54,8 @@ class WorkerSettings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="`auto`: bfloat16 if the device computes it natively, else float32. "
-        '"Same seed, same text" holds in float32, and on models whose card says `batch_invariant`.',
+        '"Same seed, same text" holds on our own engine: in float32, and on models whose card says '
+        "`batch_invariant`.",
     )
     kernels: Literal["auto", "torch"] = Field(
         "auto",

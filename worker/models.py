@@ -155,6 +155,7 @@ def _open_echo(name: str, engine: EchoEngine, adapters: tuple[Adapter, ...]) -> 
         tokenizer="words",
         chat_template=ECHO_TEMPLATE,
         reproducible=True,
+        batch_invariant=True,
         features=OF_ENGINE["echo"],
         params=params(engine),
         created=int(time.time()),

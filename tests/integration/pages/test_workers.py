@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 from common.store import keys
+from tests.support.cards import card
 from tests.support.web import Site
 
 
@@ -35,3 +36,17 @@ def test_the_last_hour_is_drawn_with_its_numbers(site: Site) -> None:
     text = site.look("/workers")
     assert '<td class="right num">20</td>' in text  # 1,200 tokens in 60 seconds
     assert '<td class="right num">31</td>' in text
+
+
+def test_how_far_texts_can_be_made_again_is_said_as_the_card_has_it(site: Site) -> None:
+    says = {
+        "exact": ("yes", {"reproducible": True, "batch_invariant": True}),
+        "float32": ("yes, except for ties that rounding decides", {"reproducible": True}),
+        "rounded": ("not always", {}),
+    }
+    for name, (_, fields) in says.items():
+        site.services.fleet.publish(card(name, chat_template="", **fields), b"")
+    page = site.look("/workers")
+    for name, (words, _) in says.items():
+        row = page[page.index(f"<td>{name}</td>") :].partition("</tr>")[0]
+        assert f"<td>{words}</td>" in row
