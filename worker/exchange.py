@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from dataclasses import replace
+from itertools import zip_longest
 
 import redis
 
@@ -27,7 +28,7 @@ from worker.item_reader import ItemReader
 from worker.models import OpenedModel
 from worker.results import end_state, handed_back, result, results_of_deleted_job
 from worker.slots import Room, Slots
-from worker.token_publisher import TokenPublisher
+from worker.token_publisher import TokenPublisher, said_tokens
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class ItemExchange:
         self._lease = lease
         self._slots = slots
         self._room = Room(0, 0)  # what the last exchange asked for
-        self._reader = ItemReader(JobStore(client), opened.tokenizer, opened.card)
+        self._store = JobStore(client)
+        self._reader = ItemReader(self._store, opened.tokenizer, opened.card)
         self._checkpoints = Checkpoints()
         self._tally = Tally()
         self._name = f"{socket.gethostname()}:{os.getpid()}"
@@ -232,7 +234,8 @@ class ItemExchange:
         request.resume = left.tokens if left and goes_on else None
         request.suspect = item.attempt > 1
         if item.streamed:
-            self.publisher.follow(item, request)
+            exact = self._card.reproducible and self._engine.goes_on(params)
+            self.publisher.follow(item, request, with_ids=not exact)
         resumed = sum(map(len, request.resume or []))
         kernels = self._card.kernels
         if left and goes_on and left.kernels != kernels:
@@ -241,8 +244,11 @@ class ItemExchange:
         self._engine.submit(request)
 
     def _progress(self, run: Run, item: HeldItem) -> Progress | None:
+        """How far an item got: to its checkpoint, or to what clients have of it if that is more and
+        another worker may write it otherwise."""
         try:
-            return self.incarnation.progress(run.job_id, run.first, item.guidance)
+            left = self.incarnation.progress(run.job_id, run.first, item.guidance)
+            return self._with_said(left, run) if item.streamed else left
         except (Unavailable, redis.RedisError):
             raise
         except Exception:  # the checkpoint of an earlier worker cannot be read
@@ -253,6 +259,12 @@ class ItemExchange:
                 exc_info=True,
             )
             return None
+
+    def _with_said(self, left: Progress, run: Run) -> Progress:
+        said = said_tokens(entry for _, entry in self._store.said(run.job_id, [run.first]))
+        none: list[int] = []
+        longer = [max(pair, key=len) for pair in zip_longest(left.tokens, said, fillvalue=none)]
+        return Progress(longer, left.kernels if any(left.tokens) else self._card.kernels)
 
     def _keep(self, finished: list[Finished]) -> None:
         """Make results of finished requests; those of an earlier incarnation are dropped."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 # Seconds between two batches: a reader sees a steady text, and the store has few writes.
 PERIOD = 0.025
+ID = 3  # where a token that is a list has its id
 LOOK_AGAIN = 1.0  # seconds the thread waits for tokens before it looks whether to stop
 
 # `json.dumps` makes a new encoder for each call with options, which takes longer than a few tokens.
@@ -49,13 +51,28 @@ class _Stream:
         return _to_json(parts) if parts else None
 
 
-def _entry(token: NewToken) -> Any:
+def _entry(token: NewToken, with_id: bool) -> Any:
     """A token as `job:{id}:events` has it: its text, or a list of its text, its log-probability or
-    null, and 1 if it is part of the model's thoughts."""
+    null, 1 if it is part of the model's thoughts, else 0, and its id."""
     logprob = token.logprob and row_logprob(token.logprob)
+    if with_id:
+        return [token.text, logprob, int(token.reasoning), token.token]
     if token.reasoning:
         return [token.text, logprob, 1]
     return [token.text, logprob] if logprob else token.text
+
+
+def said_tokens(entries: Iterable[bytes]) -> list[list[int]]:
+    """The token ids that entries of an item have for each continuation, up to the first gap, or
+    token without an id. Of tokens that came twice, the first are what clients have."""
+    found: list[list[int]] = []
+    for sequence, at, tokens in (part for entry in entries for part in json.loads(entry)):
+        found.extend([] for _ in range(len(found), sequence + 1))
+        had = found[sequence]
+        for place, token in enumerate(tokens, at):
+            if place == len(had) and isinstance(token, list) and len(token) > ID:
+                had.append(token[ID])
+    return found
 
 
 class TokenPublisher(threading.Thread):
@@ -80,15 +97,16 @@ class TokenPublisher(threading.Thread):
             self._streams.clear()
             self._new.clear()
 
-    def follow(self, item: HeldItem, request: Request) -> None:
-        """Publish this request's tokens, from the end of its checkpoint on."""
+    def follow(self, item: HeldItem, request: Request, *, with_ids: bool = False) -> None:
+        """Publish this request's tokens, from the end of its checkpoint on; `with_ids` so that
+        another worker can go on behind them."""
         sent = [len(tokens) for tokens in request.resume or []]
         sent += [0] * (request.params.n - len(sent))
         with self._lock:
             self._streams[request.id] = _Stream(item, sent, [[] for _ in sent])
 
         def on_token(token: NewToken) -> None:
-            self._add(request.id, token.sequence, _entry(token))
+            self._add(request.id, token.sequence, _entry(token, with_ids))
 
         request.on_token = on_token
 

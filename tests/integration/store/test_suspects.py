@@ -241,6 +241,19 @@ def test_progress_is_what_the_last_holder_kept(mill: Mill) -> None:
     assert worker.progress(job_id, 0).tokens == [[1, 2, 3], [9]]
 
 
+def test_a_lost_item_of_which_clients_have_tokens_goes_on_from_there(mill: Mill) -> None:
+    job_id, dead = mill.submit(2), mill.worker()
+    dead.exchange([], 2)
+    dead.stream([(job_id, 1, 1, '[[0,0,[["a",null,0,4]]]]')])
+    mill.lose(dead)
+    mill.tick()
+    worker = mill.worker()
+    answer = worker.exchange([], 2)
+    found = [(run.first, run.count, run.attempt, run.resumed) for run in answer.runs]
+    worker.exchange(done(answer), 0)
+    assert found == [(0, 1, 2, False), (1, 1, 2, True)], "an attempt is charged all the same"
+
+
 def test_an_item_that_is_lost_for_ever_fails_in_the_end_however_far_it_gets(mill: Mill) -> None:
     job_id = mill.submit(1)
     for _ in range(30):

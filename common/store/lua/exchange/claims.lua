@@ -47,6 +47,12 @@ local function free(n, left, keep)
   return n > slots - keep and left or left - keep
 end
 
+-- Whether an item that waits again got somewhere: it left a checkpoint, or clients have tokens of it.
+local function got_somewhere(job, index)
+  return redis.call('HEXISTS', key('job', job.id, 'from'), index) == 1
+    or redis.call('SISMEMBER', key('job', job.id, 'streams'), index) == 1
+end
+
 -- Items that wait again, with `least` to `most` attempts charged: `count` at most, into `left` slots. What no slot of this worker
 -- is enough for is passed over. Answers how many it took, the slots they take, and whether one waits for more to be free.
 local function take_retries(job, count, left, keep, least, most)
@@ -60,7 +66,7 @@ local function take_retries(job, count, left, keep, least, most)
       if n > free(n, left - used, keep) then return taken, used, true end
       local charged = math.floor(redis.call('ZSCORE', key('job', job.id, 'retry'), index) / CHARGED)
       redis.call('ZREM', key('job', job.id, 'retry'), index)
-      take(job, tonumber(index), 1, charged + 1, redis.call('HEXISTS', key('job', job.id, 'from'), index) == 1)
+      take(job, tonumber(index), 1, charged + 1, got_somewhere(job, index))
       taken, used = taken + 1, used + n
     end
   end
