@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO
 
 from cli.terminal import PrintLine
@@ -194,7 +195,14 @@ def follow_parent() -> None:
 
 def end_on_signals() -> None:
     """Raise KeyboardInterrupt for SIGTERM and a closed terminal, as for Ctrl-C, so that the parts
-    end in order. Signals that are ignored, as under `nohup`, stay ignored."""
+    end in order. Once they end, only Ctrl-C does so: supervisors may repeat a SIGTERM, which asks
+    for nothing new. Signals that are ignored, as under `nohup`, stay ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)

@@ -14,6 +14,8 @@ import pytest
 from cli import children as module
 from cli.children import Child, Children
 from cli.valkey import is_running
+from tests.support.processes import spawn
+from tests.support.waiting import wait_until
 
 SLEEP = "import time; time.sleep(60)"
 
@@ -88,6 +90,44 @@ def test_stages_end_in_their_order(tmp_path: Path) -> None:
     assert file.read_text().split() == ["web", "webhooks", "webhooks", "worker"]
     assert len(pids[0]) == 4
     assert pids[-1] == []
+
+
+@pytest.mark.parametrize(("again", "ended"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
+def test_of_further_signals_only_ctrl_c_kills_parts_that_end(
+    tmp_path: Path, again: signal.Signals, ended: bool
+) -> None:
+    file = tmp_path / "said"
+    child_code = (
+        "import signal, sys, time\n"
+        "def end(*_):\n"
+        "    print('ending', flush=True)\n"
+        "    time.sleep(2)\n"
+        "    print('ended', flush=True)\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('up', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    code = (
+        "import os, sys, time\n"
+        "from cli.children import Child, Children, end_on_signals\n"
+        "child = Child('worker', [], dict(os.environ))\n"
+        f"child._command = [sys.executable, '-c', {child_code!r}]\n"
+        "parts = Children([[child]], print)\n"
+        "end_on_signals()\n"
+        "try:\n"
+        "    parts.start()\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    parts.stop()\n"
+    )
+    with file.open("wb") as said:
+        process = spawn([sys.executable, "-c", code], stdout=said)
+    for word, number in (("up", signal.SIGTERM), ("ending", again)):
+        wait_until(lambda word=word: word in file.read_text())  # type: ignore[misc]
+        process.send_signal(number)
+    assert process.wait(20) == 0
+    assert ("ended" in file.read_text()) == ended
 
 
 def test_a_part_that_will_not_end_is_killed_with_all_it_started(tmp_path: Path) -> None:
