@@ -47,9 +47,7 @@ class Checkpoints:
             return
         whole = self._blobs % WHOLE_EVERY == 0
         tokens = {
-            request_id: lists
-            for request_id, lists in engine.checkpoint().items()
-            if request_id in old and any(lists)
+            request_id: lists for request_id, lists in engine.checkpoint(old).items() if any(lists)
         }
         blob = self._new_tokens(tokens, old, whole)
         if not blob:

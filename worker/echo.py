@@ -12,6 +12,7 @@ import heapq
 import math
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,13 +64,14 @@ class EchoEngine(EngineThread):
         self._due: list[tuple[float, str]] = []  # (time of its end, request id), a heap
         self._taken = 0  # slots
 
-    def checkpoint(self) -> dict[str, list[list[int]]]:
-        answers = list(self._running.values())
+    def checkpoint(self, request_ids: Iterable[str], /) -> dict[str, list[list[int]]]:
+        answers = map(self._running.get, request_ids)
         return {
             each.request.id: [
                 output.token_ids[: self._words_by_now(each)] for output in each.outputs
             ]
             for each in answers
+            if each
         }
 
     def _warm_up(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from common.generation import Finished, Output, Request
 from tests.support.waiting import wait_until
@@ -49,7 +49,7 @@ class ManualEngine(EngineThread):
             raise ValueError("a bug")
         super().submit(request)
 
-    def checkpoint(self) -> dict[str, list[list[int]]]:
+    def checkpoint(self, _request_ids: Iterable[str], /) -> dict[str, list[list[int]]]:
         return {}
 
     def _warm_up(self) -> None:

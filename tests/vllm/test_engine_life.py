@@ -85,7 +85,7 @@ def test_what_is_cancelled_has_the_text_up_to_there(
     stopped = request(prompt, n=2, seed=5, **LONG)
     for each in (stopped, beside):
         engine.submit(each)
-    while not any(map(len, engine.checkpoint().get(stopped.id, []))):
+    while not any(map(len, engine.checkpoint([stopped.id]).get(stopped.id, []))):
         time.sleep(0.001)
     engine.cancel(stopped.id, reason)
     ended, other = collected(engine, (stopped, beside))

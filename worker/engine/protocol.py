@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from common.generation import Finished, Request
@@ -61,9 +62,9 @@ class Engine(Protocol):
         """Make a waiting `collect` return now."""
         ...
 
-    def checkpoint(self) -> dict[str, list[list[int]]]:
-        """The tokens that each unfinished request has generated so far, a list for each
-        continuation; `Request.resume` takes them back."""
+    def checkpoint(self, request_ids: Iterable[str], /) -> dict[str, list[list[int]]]:
+        """The tokens that those of these requests which are unfinished have generated so far, a
+        list for each continuation; `Request.resume` takes them back."""
         ...
 
     def goes_on(self, params: SamplingParams, /) -> bool:
@@ -124,8 +125,8 @@ class EngineThread:
         if self._thread.is_alive():
             self._thread.join()
 
-    def checkpoint(self) -> dict[str, list[list[int]]]:
-        return self._requests.checkpoint()
+    def checkpoint(self, request_ids: Iterable[str], /) -> dict[str, list[list[int]]]:
+        return self._requests.checkpoint(request_ids)
 
     def goes_on(self, _params: SamplingParams, /) -> bool:
         return True

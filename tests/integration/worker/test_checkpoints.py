@@ -31,7 +31,7 @@ def attempts(
     claim = replace(HeldItem(job_id, 0, 1, 7, 0.0, time.monotonic() - MIN_AGE - 1), resumed=resumed)
     checkpoints, streams = Checkpoints(), SimpleNamespace(flush=lambda: None)
     for lists in tokens:
-        engine = SimpleNamespace(checkpoint=lambda lists=lists: {"r": lists})
+        engine = SimpleNamespace(checkpoint=lambda _ids, lists=lists: {"r": lists})
         checkpoints.keep(dead, engine, {"r": claim}, streams)  # type: ignore[arg-type]
     mill.lose(dead)
     mill.tick()
@@ -63,7 +63,7 @@ def leave(
         streams = SimpleNamespace(flush=lambda: None)
         checkpoints = Checkpoints()
         for lists in tokens:  # the second blob has what is new
-            engine = SimpleNamespace(checkpoint=lambda lists=lists: {"r": lists})
+            engine = SimpleNamespace(checkpoint=lambda _ids, lists=lists: {"r": lists})
             checkpoints.keep(worker, engine, {"r": item}, streams)  # type: ignore[arg-type]
         mill.lose(worker)
         mill.tick()

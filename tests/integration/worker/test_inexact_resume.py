@@ -9,7 +9,7 @@ from bench.lib.jobs import job_fields
 from common.store.connection import connect
 from common.store.jobs import JobStore, new_job_id
 from common.stored_item import StoredItem
-from tests.integration.worker.test_other_kernels import serving
+from tests.integration.worker.test_other_kernels import has_tokens, serving
 from tests.support.waiting import wait_until
 from tests.support.workers import DIGEST, Queue
 from worker.model_server import ModelServer
@@ -28,7 +28,7 @@ def held_back(server: ModelServer, queue: Queue, item: StoredItem) -> str:
     fields = job_fields("echo", DIGEST, 1, spec, cost=80)
     attached = queue.store.attach(stage, fields, job_id=new_job_id())
     queue.ring(attached.rings)
-    wait_until(lambda: any(map(any, server.engine.checkpoint().values())))
+    wait_until(lambda: has_tokens(server))
     queue.store.edit(attached.job_id, "paused", 1)
     wait_until(lambda: queue.count(attached.job_id, "pending") == 1)
     return attached.job_id

@@ -230,7 +230,7 @@ def test_a_cancelled_request_ends_without_scores_and_keeps_no_checkpoint(
         engine.submit(score("a", [5, 6, 7], texts))
         while not computed:
             pass
-        assert engine.checkpoint() == {"a": [[]]}
+        assert engine.checkpoint(["a"]) == {"a": [[]]}
         engine.cancel("a", reason)
         found = collect(engine, 1)["a"]
         assert engine.room() == engine.slots and not engine.scheduler.running

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from common.errors import EngineError
@@ -61,14 +61,11 @@ class OpenRequests:
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    def checkpoint(self) -> dict[str, list[list[int]]]:
-        """The tokens that each request has generated so far, a list for each continuation. May be
-        called from any thread."""
-        open_now = list(self._open.items())
-        return {
-            request_id: [sequence.said for sequence in sequences]
-            for request_id, sequences in open_now
-        }
+    def checkpoint(self, request_ids: Iterable[str]) -> dict[str, list[list[int]]]:
+        """The tokens that these requests have generated so far, a list for each continuation;
+        without those that are not open. May be called from any thread."""
+        found = ((each, self._open.get(each)) for each in request_ids)
+        return {each: [one.said for one in rows] for each, rows in found if rows}
 
     def refusal(self, request: Request) -> tuple[str, str] | None:
         """Why a request can never run, as `(code, message)`."""
