@@ -53,14 +53,16 @@ def test_a_context_beyond_the_models(folder: Path) -> None:
 def test_arguments_that_do_not_go_with_the_model(folder: Path) -> None:
     for args in ({"max_num_batched_tokens": 64}, {"enable_expert_parallel": True}):
         said = refused(folder, VllmOptions(args=args))
-        assert said.startswith(f"vLLM cannot run the model in {folder}: "), said
+        given = f"PROMPTMILL_VLLM_ARGS={json.dumps(args)}"
+        assert said.startswith(f"vLLM cannot run the model in {folder} with {given}: "), said
         assert "\n" not in said
 
 
 @pytest.mark.parametrize("kind", ["awq", "fp8"])
 def test_a_quantisation_that_the_checkpoint_does_not_have(folder: Path, kind: str) -> None:
     said = refused(folder, VllmOptions(quantization=kind))
-    assert said.startswith("vLLM cannot run the model") and kind in said
+    given = f"PROMPTMILL_QUANTIZATION={kind}"
+    assert said.startswith(f"vLLM cannot run the model in {folder} with {given}: "), said
 
 
 def test_a_quantisation_that_only_vllm_knows_is_vllms_to_judge(folder: Path) -> None:

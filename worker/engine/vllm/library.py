@@ -113,7 +113,8 @@ def open_vllm(
             return LLMEngine.from_engine_args(EngineArgs(**given))
     except Exception as error:
         log.debug("vLLM did not start", exc_info=True)
-        raise ConfigError(f"vLLM cannot run the model in {folder}: {_said(error)}") from error
+        how = f" with {options}" if str(options) else ""
+        raise ConfigError(f"vLLM cannot run the model in {folder}{how}: {_said(error)}") from error
 
 
 def _whole_prompts(args: dict[str, Any], slots: int, context: int) -> dict[str, Any]:
