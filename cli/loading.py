@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from cli.terminal import PrintLine
@@ -12,22 +13,24 @@ LAST_BYTES = 4096  # of a log, in which its last line is looked for
 
 
 class Loading:
-    """Prints a line at once, one every ten seconds, and one when the model is loaded."""
+    """Prints a line at once, one every ten seconds, and one when the models are loaded: the model,
+    and it with each adapter."""
 
-    def __init__(self, model: str, logs: Path, print_line: PrintLine):
-        self._model = model
+    def __init__(self, models: Sequence[str], logs: Path, print_line: PrintLine):
+        self._model, *self._with_adapters = models
         self._log = logs / "worker-1.log"
         self._print_line = print_line
         self._began = self._told = time.monotonic()
         self.done = False
-        print_line(f"Loading {model} …")
+        print_line(f"Loading {self._model} …")
 
     def look(self, ready: bool) -> None:
         """Print what is to be said by now."""
         now = time.monotonic()
         if ready:
             self.done = True
-            self._print_line(f"Ready: {self._model} is loaded.")
+            beside = f" Beside it: {', '.join(self._with_adapters)}." if self._with_adapters else ""
+            self._print_line(f"Ready: {self._model} is loaded.{beside}")
         elif now - self._told >= EVERY:
             self._told = now
             self._print_line(

@@ -113,8 +113,7 @@ def open_vllm(
             return LLMEngine.from_engine_args(EngineArgs(**given))
     except Exception as error:
         log.debug("vLLM did not start", exc_info=True)
-        how = f" with {options}" if str(options) else ""
-        raise ConfigError(f"vLLM cannot run the model in {folder}{how}: {_said(error)}") from error
+        raise ConfigError(f"{_refusal(folder, options)}: {_said(error)}") from error
 
 
 def _whole_prompts(args: dict[str, Any], slots: int, context: int) -> dict[str, Any]:
@@ -134,6 +133,11 @@ def _whole_prompts(args: dict[str, Any], slots: int, context: int) -> dict[str, 
             )
     most = max(LEAST_STEP, context, slots)
     return {"enable_chunked_prefill": False, "max_num_batched_tokens": most}
+
+
+def _refusal(folder: Path, options: VllmOptions) -> str:
+    given = f" with {options}" if str(options) else ""
+    return f"vLLM cannot run the model in {folder}{given}"
 
 
 def _said(error: Exception) -> str:
