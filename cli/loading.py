@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from cli.terminal import PrintLine
+from common.settings import Settings
 
 EVERY = 10.0  # seconds between two lines
 LAST_BYTES = 4096  # of a log, in which its last line is looked for
@@ -16,8 +16,8 @@ class Loading:
     """Prints a line at once, one every ten seconds, and one when the models are loaded: the model,
     and it with each adapter."""
 
-    def __init__(self, models: Sequence[str], logs: Path, print_line: PrintLine):
-        self._model, *self._with_adapters = models
+    def __init__(self, settings: Settings, logs: Path, print_line: PrintLine):
+        self._model, *self._with_adapters = settings.served_models
         self._log = logs / "worker-1.log"
         self._print_line = print_line
         self._began = self._told = time.monotonic()

@@ -171,9 +171,7 @@ class Up:
     def _loaded(self) -> bool:
         """Whether the model was loaded; tells how far that is, until it is done."""
         if self._loading is None:
-            self._loading = Loading(
-                self.settings.served_models, self._folder.logs, self._print_line
-            )
+            self._loading = Loading(self.settings, self._folder.logs, self._print_line)
         if not self._loading.done:
             self._check_parts()
             self._loading.look(self.ready)

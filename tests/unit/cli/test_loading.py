@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.loading import EVERY, Loading
+from common.settings import Settings
 
 
 def test_loading_is_told_at_once_now_and_then_and_at_its_end(
@@ -15,7 +16,7 @@ def test_loading_is_told_at_once_now_and_then_and_at_its_end(
     clock = [100.0]
     monkeypatch.setattr("cli.loading.time.monotonic", lambda: clock[0])
     lines: list[str] = []
-    loading = Loading(["gpt2"], tmp_path, lines.append)
+    loading = Loading(Settings.load(model="gpt2"), tmp_path, lines.append)
     assert lines == ["Loading gpt2 …"]
     loading.look(ready=False)
     clock[0] += EVERY
@@ -34,5 +35,6 @@ def test_loading_is_told_at_once_now_and_then_and_at_its_end(
 
 def test_what_is_served_beside_the_model_is_named_at_the_end(tmp_path: Path) -> None:
     lines: list[str] = []
-    Loading(["llama", "llama:law", "llama:med"], tmp_path, lines.append).look(ready=True)
+    settings = Settings.load(engine="vllm", model="llama", adapters="law=/data/law,med=/data/med")
+    Loading(settings, tmp_path, lines.append).look(ready=True)
     assert lines[1:] == ["Ready: llama is loaded. Beside it: llama:law, llama:med."]
