@@ -108,7 +108,7 @@ class SharedEngine:
             try:
                 self.engine.submit(request)
             except Exception as error:
-                self._leave([Finished(request.id, error=told_error(request.id, error))])
+                self._leave([_failed(request, told_error(request.id, error))])
             # The engine did not know it yet when it was cancelled: its grammar was compiled.
             if entering.wish:
                 self.engine.cancel(request.id, entering.wish)
@@ -210,7 +210,12 @@ class EngineOfModel:
 def _cancelled(request: Request, reason: Reason) -> Finished:
     """The end of a request that never entered the engine: with the tokens it came with."""
     tokens = request.resume or [[] for _ in range(request.params.n)]
-    return Finished(request.id, [Output("", each, reason) for each in tokens])
+    outputs = [Output("", each, reason) for each in tokens]
+    return Finished(request.id, outputs, len(request.prompt_ids))
+
+
+def _failed(request: Request, error: tuple[str, str]) -> Finished:
+    return Finished(request.id, prompt_tokens=len(request.prompt_ids), error=error)
 
 
 def _refused(request: Request, adapter: Adapter) -> Finished:
@@ -218,4 +223,4 @@ def _refused(request: Request, adapter: Adapter) -> Finished:
         f"the files of adapter {adapter.name} have changed since this worker started; start the "
         "worker again, and submit for the adapter as it is then"
     )
-    return Finished(request.id, error=("adapter_changed", message))
+    return _failed(request, ("adapter_changed", message))

@@ -119,7 +119,9 @@ def test_one_that_waits_is_cancelled_with_the_tokens_that_it_came_with(world: Wo
     world.law.submit(waiting)
     world.base.submit(request("c"))
     world.law.cancel("b", "expired")
-    outputs = collected(world.law).outputs
+    found = collected(world.law)
+    assert found.prompt_tokens == 2, "it is counted as one that the engine ends"
+    outputs = found.outputs
     assert [(each.token_ids, each.finish_reason) for each in outputs] == [
         ([4, 5], "expired"),
         ([6], "expired"),
@@ -138,9 +140,9 @@ def test_one_that_runs_is_cancelled_in_the_engine(world: World) -> None:
 def test_what_the_engine_does_not_take_fails_alone(world: World) -> None:
     world.engine.refused.add("b")
     world.law.submit(request("b", suspect=True))
-    error = collected(world.law).error
-    assert error and error[0] == "engine_error"
-    assert "a bug" not in error[1], "it might quote another user's text"
+    failed = collected(world.law)
+    assert failed.error and failed.error[0] == "engine_error" and failed.prompt_tokens == 2
+    assert "a bug" not in failed.error[1], "it might quote another user's text"
     world.base.submit(request("a"))
     world.engine.wait_for(None)
 
@@ -148,8 +150,9 @@ def test_what_the_engine_does_not_take_fails_alone(world: World) -> None:
 def test_an_adapter_whose_files_changed_is_refused_and_the_model_goes_on(world: World) -> None:
     adapter_folder(world.folder, fill=b"\7")
     world.law.submit(request("a"))
-    error = collected(world.law).error
-    assert error and error[0] == "adapter_changed"
+    refused = collected(world.law)
+    assert refused.error and refused.error[0] == "adapter_changed"
+    assert refused.prompt_tokens == 2
     world.base.submit(request("b"))
     world.engine.wait_for(None)
 
