@@ -74,6 +74,7 @@ class GpuClaim:
         self.uuids = uuids
         self._gpus = gpus
         self._owner = owner
+        self._asking = threading.Lock()  # a renewal under way must not outlive the release
         self._released = threading.Event()
 
     def keep(self, lost: Lost) -> None:
@@ -84,7 +85,7 @@ class GpuClaim:
     def _renew(self, lost: Lost) -> None:
         while not self._released.wait(LEASE / 3000):
             try:
-                others = self._gpus.hold(self._owner, self.uuids, len(self.uuids)).others
+                others = self._hold()
             except Unavailable as error:
                 log.warning("the locks of this worker's GPUs were not renewed: %s", error)
                 continue
@@ -100,9 +101,17 @@ class GpuClaim:
                 lost()
                 return
 
+    def _hold(self) -> dict[str, str]:
+        """Renew the locks, unless they were released; who has those that others have."""
+        with self._asking:
+            if self._released.is_set():
+                return {}
+            return self._gpus.hold(self._owner, self.uuids, len(self.uuids)).others
+
     def release(self) -> None:
         self._released.set()
-        self._gpus.release(self._owner, self.uuids)
+        with self._asking:
+            self._gpus.release(self._owner, self.uuids)
 
 
 def claim_gpus(

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -18,7 +19,7 @@ import redis
 from common.errors import ConfigError
 from common.settings import Settings
 from common.store.connection import connect
-from common.store.gpus import LEASE, Gpus
+from common.store.gpus import LEASE, Gpus, Held
 from tests.support.gpus import have_gpus, uuid
 from tests.support.processes import ROOT, spawn
 from tests.support.waiting import wait_until
@@ -130,6 +131,27 @@ def test_a_worker_is_told_once_that_another_has_one_of_its_gpus(
     assert told == ["lost"] and holders(client)[ALL[1]] == "b"
     claim.release()
     assert holders(client) == {ALL[1]: "b"}
+
+
+def test_a_renewal_under_way_does_not_outlive_the_release(
+    client: redis.Redis, six_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would keep the next worker from the GPUs until the lock expires."""
+    monkeypatch.setattr("worker.gpu.LEASE", 300)  # ms
+    claim = claim_gpus(client, "a", 2, unexpected)
+    assert claim is not None
+    begun, hold = threading.Event(), claim._gpus.hold
+
+    def slow(*wanted: Any) -> Held:
+        begun.set()
+        time.sleep(0.3)
+        return hold(*wanted)
+
+    monkeypatch.setattr(claim._gpus, "hold", slow)
+    assert begun.wait(5)
+    claim.release()
+    time.sleep(0.5)
+    assert holders(client) == {}
 
 
 HOLD = """
