@@ -124,8 +124,13 @@ def _digest(folder: Path, parts: ModelParts, options: VllmOptions, engine: VllmE
         parts.template or "",
         str(engine.context),
         f"vllm {vllm_version()} {engine.dtype} {engine.quantization or ''}",
-        *(f"{each} {options.args[each]}" for each in ROUNDING if each in options.args),
+        *(f"{name} {given}" for name, given in options.args.items() if _rounds(name, given)),
     )
+
+
+def _rounds(name: str, given: object) -> bool:
+    """Whether an argument changes texts; `auto` is what vLLM does without it."""
+    return name in ROUNDING and given != "auto"
 
 
 def _check_device(wanted: str) -> None:

@@ -119,3 +119,4 @@ def test_all_that_decides_about_texts_is_in_the_digest(
         found.append(digest())
     assert len(set(found)) == len(found)
     assert digest({"enforce_eager": True}) == digest()
+    assert digest({"kv_cache_dtype": "auto"}) == digest(), "as where it is left out"
