@@ -22,6 +22,7 @@ import psutil
 from click.core import ParameterSource
 
 from cli.valkey import is_full, write_private
+from common.adapters import parse_adapters
 from common.errors import ConfigError
 from common.model_names import is_folder
 from common.settings import Settings
@@ -32,8 +33,8 @@ END_LIMIT = 5.0  # seconds that a process of an earlier run may take to end
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """How other commands reach a running promptmill, and which model it serves: what
-    PROMPTMILL_MODEL, PROMPTMILL_ENGINE and PROMPTMILL_SERVED_NAME say."""
+    """How other commands reach a running promptmill, and which models it serves: what
+    PROMPTMILL_MODEL, PROMPTMILL_ENGINE, PROMPTMILL_SERVED_NAME and PROMPTMILL_ADAPTERS say."""
 
     url: str
     api_key: str
@@ -41,6 +42,7 @@ class ServerInfo:
     model: str = ""
     engine: str = ""
     served_name: str = ""
+    adapters: str = ""
 
     @classmethod
     def of(cls, settings: Settings, api_key: str) -> ServerInfo:
@@ -54,6 +56,10 @@ class ServerInfo:
             model,
             settings.engine,
             settings.model_name,
+            ",".join(
+                f"{name}={path.expanduser().resolve()}"
+                for name, path in parse_adapters(settings.adapters).items()
+            ),
         )
 
 
@@ -172,7 +178,7 @@ def is_named(option: str) -> bool:
 
 def join_server(folder: DataFolder) -> None:
     """Let a part that this process becomes belong to the server of a data folder, in what the
-    environment does not say: the Redis server, and the model.
+    environment does not say: the Redis server, the model and its adapters.
 
     Raises:
         ConfigError: the folder was named, and has no server.
@@ -187,6 +193,7 @@ def join_server(folder: DataFolder) -> None:
         os.environ["PROMPTMILL_MODEL"] = server.model
         os.environ["PROMPTMILL_SERVED_NAME"] = server.served_name
         os.environ.setdefault("PROMPTMILL_ENGINE", server.engine)
+        os.environ.setdefault("PROMPTMILL_ADAPTERS", server.adapters)
 
 
 def find_settings(folder: DataFolder) -> Settings:

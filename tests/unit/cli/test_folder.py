@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.folder import DataFolder, ServerInfo, find_server, find_settings
+from cli.folder import DataFolder, ServerInfo, find_server, find_settings, join_server
 from common.errors import ConfigError
+from common.settings import Settings
 from tests.support.processes import spawn
 
 SERVER = ServerInfo("http://127.0.0.1:8000", "pm_key", "redis://:secret@127.0.0.1:7000/0")
@@ -79,6 +80,23 @@ def test_commands_find_the_server_in_the_folder_and_the_environment_goes_first(
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere.example/1")
     assert find_server(folder) == ("https://elsewhere.example", "pm_other")
     assert find_settings(folder).redis_url == "redis://elsewhere.example/1"
+
+
+def test_a_worker_beside_up_serves_the_same_adapters_from_any_folder(
+    folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    serving = Settings.load(engine="vllm", model="org/llama", adapters="law=law, med=/data/med")
+    folder.remember_server(ServerInfo.of(serving, "pm_key"))
+    for name in ("MODEL", "SERVED_NAME", "ENGINE", "ADAPTERS"):
+        monkeypatch.setenv(f"PROMPTMILL_{name}", "")  # so that it is put back
+        monkeypatch.delenv(f"PROMPTMILL_{name}")
+    monkeypatch.setenv("REDIS_URL", "")
+    monkeypatch.delenv("REDIS_URL")
+    join_server(folder)
+    joined = Settings.load()
+    assert joined.served_models == ("org/llama", "org/llama:law", "org/llama:med")
+    assert joined.adapters == f"law={tmp_path / 'law'},med=/data/med"
 
 
 def test_without_any_server_the_error_says_how_to_name_one(folder: DataFolder) -> None:
