@@ -81,10 +81,10 @@ class SharedEngine:
         return math.inf if self._lost else self.engine.step_age()
 
     def submit(self, owner: EngineOfModel, request: Request) -> None:
+        self._slots.take(owner.model, request.params.n)
         with self._lock:
             self._open[request.id] = submitted = _Open(request, owner)
             self._line.append(submitted)
-        self._slots.take(owner.model, request.params.n)
         self._let_in()
 
     def cancel(self, request_id: str, reason: Reason) -> None:
