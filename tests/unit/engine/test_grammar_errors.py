@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from common.structured.grammar import Grammar
+from common.structured.guidance import Matcher, byte_guide
 from tests.support.tokenizers import for_json
-from tests.unit.engine.guided import SCHEMA, bound, guided, json_model
+from tests.unit.engine.guided import SCHEMA, bound, grammar, guided, json_model
 from tests.unit.engine.tiny import run, tokens
+from worker.engine.sampling.grammar import Constraint
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,39 @@ def test_a_grammar_whose_tokens_take_too_long_ends_its_row_alone(
         found = run(engine, [bound("slow", SCHEMA), bound("free", None, max_tokens=9)])
     assert found["slow"].error and found["slow"].error[0] == "grammar_too_complex"
     assert len(tokens(found["free"])) == 9
+
+
+class Slowed:
+    """A matcher that does something else before each token."""
+
+    def __init__(self, matcher: Matcher, first: Callable[[], None]):
+        self._matcher, self._first = matcher, first
+        self.failed, self.is_stopped = None, False
+
+    def accept(self, token: int) -> bool:
+        self._first()
+        return self._matcher.accept(token)
+
+
+def compute() -> None:
+    end = time.thread_time() + 0.03
+    while time.thread_time() < end:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("first", "error"), [(lambda: time.sleep(0.03), None), (compute, "it takes too long")]
+)
+def test_waiting_for_what_else_is_computed_is_not_time_of_a_grammar(
+    monkeypatch: pytest.MonkeyPatch, first: Callable[[], None], error: str | None
+) -> None:
+    monkeypatch.setattr("worker.engine.sampling.grammar.SLOW", 0.02)
+    monkeypatch.setattr("worker.engine.sampling.grammar.MOST_SLOW", 0.1)
+    matcher = byte_guide().matcher(grammar(regex="a*"))
+    constraint = Constraint(Slowed(matcher, first), None, frozenset())  # type: ignore[arg-type]
+    for _ in range(8):
+        constraint.push(ord("a"))
+    assert constraint.error == error
 
 
 LATER = dict.fromkeys(for_json().eos_ids, -100.0)

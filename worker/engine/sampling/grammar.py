@@ -73,6 +73,7 @@ class Constraint:
         self._end_ids = sorted(end_ids)
         self.reasoning_tokens = 0  # so many were thoughts, or marks around them
         self._slow = 0.0  # seconds that slow tokens took
+        self._watched = False  # one of its tokens took long
 
     @property
     def binds(self) -> bool:
@@ -112,11 +113,19 @@ class Constraint:
         part = self._thinking.push(token) if self._thinking else "text"
         self.reasoning_tokens += part != "text"
         if part == "text" and self._matcher:
-            # Not the processor's time: to ask for that takes longer than the token.
-            began = time.monotonic()
-            self._matcher.accept(token)
-            self.took(time.monotonic() - began)
+            self._accept(self._matcher, token)
         return part
+
+    def _accept(self, matcher: Matcher, token: int) -> None:
+        """Go on by a token. To ask for the processor's time takes longer than most tokens do, so
+        only after one that took long, which may have waited for what else the machine computes."""
+        clock = time.thread_time if self._watched else time.monotonic
+        began = clock()
+        matcher.accept(token)
+        seconds = clock() - began
+        if self._watched:
+            self.took(seconds)
+        self._watched = self._watched or seconds > SLOW
 
     def copy(self) -> Constraint:
         """What binds another continuation that has come as far as this one."""
