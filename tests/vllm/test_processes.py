@@ -107,9 +107,7 @@ def test_a_signal_to_the_whole_group_ends_them_only_after_the_drain(
     check_nothing_left(mark, memory)
 
 
-def test_the_death_of_one_ends_the_worker_and_the_death_of_the_worker_ends_all(
-    mark: str, started: Started, jobs: Jobs
-) -> None:
+def test_the_end_of_one_or_of_the_worker_ends_all(mark: str, started: Started, jobs: Jobs) -> None:
     first = started.worker()
     memory = shared_memory(first.family())
     job_id = jobs.submit(6, max_tokens=400)
@@ -124,10 +122,22 @@ def test_the_death_of_one_ends_the_worker_and_the_death_of_the_worker_ends_all(
     memory = shared_memory(second.family())
     jobs.wait_for(job_id, "succeeded", 6, 300)
     assert sorted(jobs.attempts(job_id)) == [1, 1, 2, 2, 2, 2]
+
+    job_id = jobs.submit(6, max_tokens=400)
+    jobs.wait_for(job_id, "running", 4)
+    second.computing()[1].suspend()  # the step never returns, and the process hears no SIGTERM
+    assert second.process.wait(600) == WEDGED, second.log
+    assert "an engine step has been running for" in second.log
+    check_nothing_left(mark, memory)
+
+    third = started.worker()
+    memory = shared_memory(third.family())
+    jobs.wait_for(job_id, "succeeded", 6, 300)
+    assert set(jobs.attempts(job_id)) <= {1, 2}  # 1 where a checkpoint was kept while it hung
     job_id = jobs.submit(4, max_tokens=400)
     jobs.wait_for(job_id, "running", 4)
-    second.computing()[0].suspend()  # not even one that hangs may stay
-    second.process.kill()
+    third.computing()[0].suspend()  # not even one that hangs may stay
+    third.process.kill()
     check_nothing_left(mark, memory)
 
 

@@ -26,6 +26,7 @@ SETTINGS: dict[str, object] = {
     "heartbeat": 0.3,
     "lease": 1,
     "grace": 300,
+    "wedge_limit": 10,
 }
 
 
