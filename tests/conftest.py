@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 # costs many times the work itself. Processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Byte code is kept, also where the environment says otherwise: hundreds of processes are started,
+# and each would compile our modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # In an environment of its own: `make test-vllm`, which fails where there is no vLLM.
 collect_ignore = [] if find_spec("vllm") else ["vllm"]
 
