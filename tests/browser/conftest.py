@@ -1,4 +1,4 @@
-"""One running promptmill and one Chromium for all tests in a browser.
+"""One running promptmill and one Chromium for all tests in a browser; one more for the gallery.
 
 Each test has a tenant of its own. A line on the browser's console fails the test, unless the test
 says that it expects it.
@@ -19,6 +19,7 @@ from tests.support.cards import card
 from tests.support.gallery import Gallery
 
 SLOW = 0.02  # seconds a token takes: long enough to watch a job fill in
+SOON = 0.005  # long enough to cancel a job
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +29,10 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserSite]:
 
 
 @pytest.fixture(scope="session")
-def gallery(mill: BrowserSite) -> Gallery:
-    return Gallery(mill)
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
+    """Has a promptmill of its own, on which its hundreds of items are soon done."""
+    with running_site(tmp_path_factory.mktemp("gallery"), echo_delay=SOON) as site:
+        yield Gallery(site)
 
 
 @pytest.fixture

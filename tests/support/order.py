@@ -10,7 +10,8 @@ from pathlib import Path
 from xdist.scheduler import LoadFileScheduling
 
 TESTS = Path(__file__).parents[1]
-LONGEST = (  # files and folders, by the time they take
+LONGEST = (  # files and folders, by the time that one process takes for them
+    "browser",
     "faults",
     "field/test_openapi.py",
     "integration/store/test_machine.py",
@@ -25,6 +26,7 @@ LONGEST = (  # files and folders, by the time they take
 )
 # Whose tests use one set of servers for the whole run.
 SHARING = {
+    "gallery": ("browser/test_accessible.py",),  # which has servers of its own
     "browser": ("browser/",),
     "field": ("field/test_clients.py", "field/test_rows.py", "field/test_surface.py"),
 }
