@@ -19,11 +19,11 @@ from tests.support.store_walk_losses import LossSteps
 from tests.support.store_walk_workers import WorkerSteps
 
 DONE = ItemState.SUCCEEDED
-EXAMPLES, STEPS = 40, 100  # of a round
+EXAMPLES, STEPS = 13, 100  # of a round: few, so that not many more steps follow than are needed
 LEAST_STEPS, LEAST_STRUCK = 5000, 3
 # Which steps come how often depends on the modules that are loaded: hypothesis draws numbers that
 # stand in them. So rounds follow until everything came about.
-ROUNDS = 6
+ROUNDS = 18
 WANTED = {(start, end) for start, ends in MOVES.values() for end in ends}
 # What is added to an expired job is seen as expired at once.
 BORN = {(None, end) for end in ItemState}
