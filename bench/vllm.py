@@ -9,9 +9,11 @@ same texts is submitted over HTTP, waited for, and its results are fetched. Both
 tokens and tokens into texts. There are more rows than slots. The queue runs once more with a client
 that follows all rows as they are written. `--quick` is one repeat with 32 slots only.
 
-    tokens_per_s    generated tokens of all rows ÷ wall time
-    ratio           the queue's by those of vLLM alone, medians of the rounds
-    ms_per_item     what the queue adds to an item: wall time less that of vLLM alone ÷ items
+    tokens_per_s    generated tokens of all rows ÷ wall time, medians of the rounds
+    ratio           the queue's by those of vLLM alone in the same round, medians of the rounds: a
+                    machine whose speed changes between rounds changes both
+    ms_per_item     what the queue adds to an item: wall time less that of vLLM alone in the same
+                    round ÷ items, medians of the rounds
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import worker.engine  # noqa: F401  # isort: skip - before torch: see there
 
@@ -31,7 +34,7 @@ from bench.lib.mixes import Texts, passages
 from bench.lib.peers import Vllm
 from bench.lib.queued import Queued
 from bench.lib.targets import VLLM, verdict
-from bench.lib.turns import Contestant, take_turns
+from bench.lib.turns import Contestant, rounds
 from common.model_names import demo_folder
 
 CACHE = Path(os.environ.get("PROMPTMILL_CACHE", "~/.cache/promptmill"))
@@ -55,12 +58,13 @@ def main() -> None:
                 f"promptmill_vllm_{each}": Contestant(partial(queued.run, stream=False), rows),
                 f"streamed_{each}": Contestant(partial(queued.run, stream=True), rows),
             }
-        seconds = take_turns(field, 1 if arguments.quick else arguments.repeats)
+        seconds = rounds(field, 1 if arguments.quick else arguments.repeats)
     line = {
         "bench": "vllm",
         "rows_per_slot": ROWS_PER_SLOT,
         "tokens_per_s": {
-            name: round(field[name].mix.generated / took, 1) for name, took in seconds.items()
+            name: round(field[name].mix.generated / median(took), 1)
+            for name, took in seconds.items()
         },
         "ratio": _ratios(seconds),
         "ms_per_item": {
@@ -93,19 +97,22 @@ def _pair(
     return queued, alone
 
 
-def _ratios(seconds: dict[str, float]) -> dict[str, float | None]:
+def _ratios(seconds: dict[str, list[float]]) -> dict[str, float | None]:
     """How many times as fast the queue is as vLLM alone; None for what did not run."""
-    return {
-        f"{ours}_{slots}": round(seconds[f"vllm_{slots}"] / seconds[f"{ours}_{slots}"], 3)
-        if f"vllm_{slots}" in seconds
-        else None
-        for ours in ("promptmill_vllm", "streamed")
-        for slots in SLOTS
-    }
+    found: dict[str, float | None] = {}
+    for ours in ("promptmill_vllm", "streamed"):
+        for slots in SLOTS:
+            pairs = zip(
+                seconds.get(f"vllm_{slots}", []), seconds.get(f"{ours}_{slots}", []), strict=True
+            )
+            ratios = [alone / took for alone, took in pairs]
+            found[f"{ours}_{slots}"] = round(median(ratios), 3) if ratios else None
+    return found
 
 
-def _cost(seconds: dict[str, float], slots: int, rows: int) -> float:
-    return round((seconds[f"promptmill_vllm_{slots}"] - seconds[f"vllm_{slots}"]) / rows * 1e3, 1)
+def _cost(seconds: dict[str, list[float]], slots: int, rows: int) -> float:
+    pairs = zip(seconds[f"promptmill_vllm_{slots}"], seconds[f"vllm_{slots}"], strict=True)
+    return round(median(took - alone for took, alone in pairs) / rows * 1e3, 1)
 
 
 def _arguments() -> argparse.Namespace:
