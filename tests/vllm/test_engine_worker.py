@@ -60,7 +60,7 @@ def streamed(queue: Queue, job_id: str) -> str:
     parts = [part for _, entry in queue.store.said(job_id) for part in json.loads(entry)]
     tokens = {at + n: token for _, at, tokens in parts for n, token in enumerate(tokens)}
     assert sorted(tokens) == list(range(len(tokens)))
-    return "".join(tokens[at] for at in sorted(tokens))
+    return "".join(text for text, *_ in (tokens[at] for at in sorted(tokens)))  # with their ids
 
 
 def test_a_job_runs_on_vllm_and_says_how_its_rows_went_on(

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -70,9 +70,10 @@ def sockets(process: psutil.Process) -> set[str]:
     """The sockets that a process has open, by the kernel's numbers."""
     folder, found = Path(f"/proc/{process.pid}/fd"), set()
     for entry in folder.iterdir():
-        target = str(entry.readlink())
-        if target.startswith("socket:"):
-            found.add(target)
+        with suppress(FileNotFoundError):  # closed meanwhile
+            target = str(entry.readlink())
+            if target.startswith("socket:"):
+                found.add(target)
     return found
 
 
