@@ -72,7 +72,7 @@ class StreamCursor:
             )
         self.finished = int(match[1])
         self._sent: dict[tuple[int, int], int] = {}  # (index, output) -> tokens
-        self._parts: dict[tuple[int, int], str] = {}  # the same as `text` has them
+        self._parts: dict[tuple[int, int], str] = {}  # as `text` has them: every event carries all
         self._ended: deque[int] = deque(maxlen=LATE)
         for part in (match[2] or "").split(",") if match[2] else ():
             place, _, count = part.partition("=")
@@ -119,7 +119,7 @@ class StreamCursor:
 
 def _piece(index: int, output: int, at: int, tokens: list[Any]) -> Piece:
     """`tokens` as `worker/token_publisher.py` writes them: a text, or a list of text, of
-    log-probability, and of 1 for thoughts."""
+    log-probability, of 1 for thoughts, and of the token's id, of which clients learn nothing."""
     parts = [(token, None, 0) if isinstance(token, str) else (*token, 0)[:3] for token in tokens]
     texts = ["" if is_thought else text for text, _, is_thought in parts]
     thoughts = [text for text, _, is_thought in parts if is_thought]

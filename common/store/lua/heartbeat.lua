@@ -19,7 +19,7 @@ if known < made or known == made and redis.call('HLEN', key('held', incarnation)
   return {0}
 end
 redis.call('ZADD', key('workers'), NOW + lease, incarnation)
--- What the other models take of the slots, an exchange of this one does not tell.
+-- The engine's other models take slots between two exchanges of this one.
 if room ~= '' then redis.call('HSET', workerkey, 'room', redis.call('HEXISTS', workerkey, 'drained') == 1 and 0 or room) end
 local answer = {1, redis.call('LLEN', 'generate.' .. redis.call('HGET', workerkey, 'model'))}
 for i = REST, #ARGV do
